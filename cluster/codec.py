@@ -1,0 +1,90 @@
+"""Commands and snapshots as bytes: versioned, canonical, digestible.
+
+A log entry is `at` and `wall` as two big-endian 64-bit integers, then the draft: the leader
+stamps a forwarded draft without decoding it. A snapshot begins with a format number, so that a
+later release can read what an earlier one wrote, and refuses what it cannot.
+"""
+
+import hashlib
+import struct
+
+import msgspec
+
+from cluster.commands import Command, Draft, Entry
+from cluster.state import ClusterState
+
+SNAPSHOT_FORMAT = 1
+MAX_DRAFT_BYTES = 256 * 1024
+
+_STAMP = struct.Struct(">QQ")
+_FORMAT = struct.Struct(">H")
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_draft_decoder = msgspec.msgpack.Decoder(Draft)
+_state_decoder = msgspec.msgpack.Decoder(ClusterState)
+
+
+class CodecError(ValueError):
+    """Bytes that are not what they should be; says what was expected."""
+
+
+def encode_draft(draft: Draft) -> bytes:
+    """Bytes of a draft; raises `CodecError` above `MAX_DRAFT_BYTES`."""
+    encoded = _encoder.encode(draft)
+    if len(encoded) > MAX_DRAFT_BYTES:
+        raise CodecError(
+            f"a command may take {MAX_DRAFT_BYTES} bytes, this one takes {len(encoded)}"
+        )
+    return encoded
+
+
+def decode_draft(encoded: bytes) -> Draft:
+    """The draft of `encode_draft`; raises `CodecError` for anything else."""
+    if len(encoded) > MAX_DRAFT_BYTES:
+        raise CodecError(
+            f"a command may take {MAX_DRAFT_BYTES} bytes, this one takes {len(encoded)}"
+        )
+    try:
+        return _draft_decoder.decode(encoded)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CodecError(f"not a command: {error}") from error
+
+
+def stamp(at: int, wall: int, draft: bytes) -> bytes:
+    """A log entry: the leader's cluster time and wall clock (ms) before the encoded draft."""
+    return _STAMP.pack(at, wall) + draft
+
+
+def decode_entry(entry: bytes) -> Entry:
+    """The stamped draft of a log entry; raises `CodecError` for anything else."""
+    if len(entry) < _STAMP.size:
+        raise CodecError(f"a log entry has at least {_STAMP.size} bytes, this one {len(entry)}")
+    at, wall = _STAMP.unpack_from(entry)
+    return Entry(at, wall, decode_draft(entry[_STAMP.size :]))
+
+
+def encode_snapshot(state: ClusterState) -> bytes:
+    """Canonical bytes of a state: equal states give equal bytes on every replica."""
+    return _FORMAT.pack(SNAPSHOT_FORMAT) + _encoder.encode(state)
+
+
+def decode_snapshot(encoded: bytes) -> ClusterState:
+    """The state of `encode_snapshot`; raises `CodecError` for another format or damage."""
+    if len(encoded) < _FORMAT.size:
+        raise CodecError("a snapshot begins with its format number, this one is empty")
+    (found,) = _FORMAT.unpack_from(encoded)
+    if found != SNAPSHOT_FORMAT:
+        raise CodecError(f"snapshot format {found}; this release reads format {SNAPSHOT_FORMAT}")
+    try:
+        return _state_decoder.decode(encoded[_FORMAT.size :])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CodecError(f"not a snapshot: {error}") from error
+
+
+def digest(state: ClusterState) -> str:
+    """32 hex digits that equal states share (invariant 7)."""
+    return hashlib.blake2b(encode_snapshot(state), digest_size=16).hexdigest()
+
+
+def command_digest(command: Command) -> str:
+    """16 hex digits of a command; tells a retry from a key used for something else."""
+    return hashlib.blake2b(_encoder.encode(command), digest_size=8).hexdigest()

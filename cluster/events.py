@@ -1,0 +1,125 @@
+"""Facts that apply produces; what a node, its clients and its metrics may react to.
+
+Events are for showing and waking up. Nothing that must happen hangs on receiving one: effects
+compare what should be with what is (DESIGN.md, "How data flows").
+"""
+
+import msgspec
+
+from cluster.decisions import Decision
+from cluster.roles.transitions import Role, Rule
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """Base of all events."""
+
+
+class Founded(Event, frozen=True):
+    cluster_id: str
+
+
+class SamplesRecorded(Event, frozen=True):
+    """An evaluation's samples are in; the leader may plan."""
+
+    evaluation: int
+
+
+class LeasesEchoed(Event, frozen=True):
+    """Reports of these nodes were echoed by a committed command: (node, boot, seq)."""
+
+    echoes: tuple[tuple[str, int, int], ...]
+
+
+class RoleChanged(Event, frozen=True):
+    node: str
+    origin: Role
+    target: Role
+    rule: Rule
+    epoch: int
+
+
+class SeatActivated(Event, frozen=True):
+    """The holder may act now; `failover_ms` since the first unhealthy sample, if it was one."""
+
+    holder: str
+    epoch: int
+    failover_ms: int | None
+
+
+class ProposalOpened(Event, frozen=True):
+    proposal: int
+
+
+class VoteCounted(Event, frozen=True):
+    proposal: int
+    voter: str
+    approve: bool
+
+
+class ProposalClosed(Event, frozen=True):
+    proposal: int
+    outcome: str
+
+
+class ActionOpened(Event, frozen=True):
+    action: str
+
+
+class ActionAcknowledged(Event, frozen=True):
+    action: str
+    node: str
+    success: bool
+
+
+class ActionClosed(Event, frozen=True):
+    action: str
+    outcome: str
+    compliance: int  # ppm
+
+
+class AlarmRaised(Event, frozen=True):
+    name: str
+    detail: str
+
+
+class AlarmCleared(Event, frozen=True):
+    name: str
+
+
+class SettingsChanged(Event, frozen=True):
+    fields: tuple[str, ...]
+
+
+class MemberChanged(Event, frozen=True):
+    """Maintenance, priority or policies of a node."""
+
+    node: str
+
+
+class PauseChanged(Event, frozen=True):
+    until: int | None
+
+
+class Decided(Event, frozen=True):
+    decision: Decision
+
+
+AnyEvent = (
+    Founded
+    | SamplesRecorded
+    | LeasesEchoed
+    | RoleChanged
+    | SeatActivated
+    | ProposalOpened
+    | VoteCounted
+    | ProposalClosed
+    | ActionOpened
+    | ActionAcknowledged
+    | ActionClosed
+    | AlarmRaised
+    | AlarmCleared
+    | SettingsChanged
+    | MemberChanged
+    | PauseChanged
+    | Decided
+)

@@ -1,0 +1,312 @@
+"""Replicated settings: their names, defaults, profiles, and the relations that must hold.
+
+Inside the cluster every duration is an integer of milliseconds and every ratio or risk an
+integer of parts per million, so that all replicas compute with the same numbers. People write
+`5s`, `200ms`, `0.3`: `parse` and `to_user` translate.
+Source: roles.md, "Settings and defaults".
+"""
+
+import enum
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+PPM = 1_000_000
+LEASE_DRIFT_PPM = 50_000
+"""How much two monotonic clocks may disagree in speed: 5 % (roles.md, "Leases and handover")."""
+
+
+class SettingsError(ValueError):
+    """A settings value that is refused; names the field, the value and the rule broken."""
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        super().__init__(f"{field}: {value!r} refused: {rule}")
+        self.field = field
+        self.value = value
+        self.rule = rule
+
+
+class Unit(enum.Enum):
+    """How a field is written by people and stored by the cluster."""
+
+    DURATION = "duration"  # stored: ms
+    RATIO = "ratio"  # stored: ppm
+    COUNT = "count"
+    FLAG = "flag"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One validated set. Durations in ms, ratios in ppm."""
+
+    report_interval: int = 5_000
+    evaluation_interval: int = 30_000
+    unhealthy_above: int = 300_000
+    promotable_below: int = 200_000
+    promotion_hold: int = 90_000
+    primary_ceiling: int = 200_000
+    backup_ceiling: int = 250_000
+    standby_ceiling: int = 300_000
+    safe_mode_ceiling: int = 500_000
+    failures_to_fail_primary: int = 3
+    failures_to_safe_mode: int = 2
+    hysteresis_window: int = 300_000
+    heartbeat_timeout: int = 90_000
+    proposal_timeout: int = 5_000
+    action_deadline: int = 30_000
+    compliance_threshold: int = 900_000
+    primary_lease: int = 75_000
+    backup_count: int = 1
+    swarm_mode: bool = True
+    safety_weight: int = 700_000
+    performance_weight: int = 200_000
+    availability_weight: int = 100_000
+    raft_heartbeat: int = 500
+    election_timeout_min: int = 3_000
+    election_timeout_max: int = 6_000
+
+    @property
+    def history_length(self) -> int:
+        """Samples kept per node: one hysteresis window of them."""
+        return max(1, self.hysteresis_window // self.evaluation_interval)
+
+    @property
+    def lease_renewal(self) -> int:
+        """Milliseconds between two lease renewals that the leader commits."""
+        return self.primary_lease // 5
+
+    @property
+    def step_down_after(self) -> int:
+        """A leader that heard no quorum for this long steps down: twice the election timeout."""
+        return 2 * self.election_timeout_min
+
+
+_RATIOS = frozenset({
+    "unhealthy_above", "promotable_below", "primary_ceiling", "backup_ceiling", "standby_ceiling",
+    "safe_mode_ceiling", "compliance_threshold", "safety_weight", "performance_weight",
+    "availability_weight",
+})  # fmt: skip
+_COUNTS = {
+    "failures_to_fail_primary": (1, 100),
+    "failures_to_safe_mode": (1, 100),
+    "backup_count": (0, 100),
+}
+_SHORTEST, _LONGEST = 10, 24 * 3_600_000
+
+
+def unit_of(field: str) -> Unit:
+    """The unit of a settings field."""
+    if field == "swarm_mode":
+        return Unit.FLAG
+    if field in _COUNTS:
+        return Unit.COUNT
+    return Unit.RATIO if field in _RATIOS else Unit.DURATION
+
+
+PROFILES: dict[str, Settings] = {
+    "orbit": Settings(),
+    "lan": Settings(
+        report_interval=1_000,
+        evaluation_interval=5_000,
+        promotion_hold=15_000,
+        hysteresis_window=50_000,
+        heartbeat_timeout=15_000,
+        proposal_timeout=3_000,
+        action_deadline=10_000,
+        primary_lease=12_500,
+        raft_heartbeat=150,
+        election_timeout_min=1_000,
+        election_timeout_max=2_000,
+    ),
+    "demo": Settings(
+        report_interval=200,
+        evaluation_interval=1_000,
+        promotion_hold=3_000,
+        hysteresis_window=10_000,
+        heartbeat_timeout=3_000,
+        proposal_timeout=2_000,
+        action_deadline=3_000,
+        primary_lease=2_500,
+        raft_heartbeat=100,
+        election_timeout_min=500,
+        election_timeout_max=1_000,
+    ),
+}
+
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?\s*")
+_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, None: 1_000}
+
+
+def parse_duration(field: str, value: object) -> int:
+    """Milliseconds of `5`, `2.5` (seconds), `"5s"`, `"200ms"`, `"10m"`, `"1h"`."""
+    rule = "a duration such as 5s, 200ms, 10m or a number of seconds"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise SettingsError(field, value, rule)
+    match = _DURATION.fullmatch(value if isinstance(value, str) else repr(value))
+    if match is None:
+        raise SettingsError(field, value, rule)
+    milliseconds = round(float(match[1]) * _MILLISECONDS[match[2]])
+    if not _SHORTEST <= milliseconds <= _LONGEST:
+        raise SettingsError(field, value, "durations lie between 10ms and 24h")
+    return milliseconds
+
+
+def format_duration(milliseconds: int) -> str:
+    """`5000` → `"5s"`, `200` → `"200ms"`, `90000` → `"90s"`."""
+    if milliseconds % 1_000 == 0:
+        return f"{milliseconds // 1_000}s"
+    return f"{milliseconds}ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:g}s"
+
+
+def _parse_ratio(field: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise SettingsError(field, value, "a number between 0 and 1")
+    return round(value * PPM)
+
+
+def _parse_count(field: str, value: object) -> int:
+    low, high = _COUNTS[field]
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise SettingsError(field, value, f"a whole number between {low} and {high}")
+    return value
+
+
+def _parse_flag(field: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in {"on", "true", "off", "false"}:
+        return value.lower() in {"on", "true"}
+    raise SettingsError(field, value, "on or off")
+
+
+_PARSERS = {
+    Unit.DURATION: parse_duration,
+    Unit.RATIO: _parse_ratio,
+    Unit.COUNT: _parse_count,
+    Unit.FLAG: _parse_flag,
+}
+
+
+def parse_changes(changes: Mapping[str, Any]) -> dict[str, int]:
+    """Translates what a person wrote, field by field; raises `SettingsError` at a fault."""
+    parsed: dict[str, int] = {}
+    for field, value in changes.items():
+        if field not in Settings.__struct_fields__:
+            raise SettingsError(field, value, "no such setting")
+        parsed[field] = _PARSERS[unit_of(field)](field, value)
+    return parsed
+
+
+def merge(base: Settings, changes: Mapping[str, int]) -> Settings:
+    """`base` with already parsed `changes`; raises `SettingsError` for a broken relation."""
+    for field in changes:
+        if field not in Settings.__struct_fields__:
+            raise SettingsError(field, changes[field], "no such setting")
+    merged = msgspec.structs.replace(base, **changes)
+    broken = broken_relation(merged)
+    if broken is not None:
+        raise broken
+    return merged
+
+
+def parse(changes: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    """A full validated set from what a person wrote on top of `base` (default: orbit)."""
+    return merge(base or PROFILES["orbit"], parse_changes(changes))
+
+
+def to_user(settings: Settings) -> dict[str, str | float | int | bool]:
+    """The set as people write it; `parse(to_user(s)) == s`."""
+    shown: dict[str, str | float | int | bool] = {}
+    for field in Settings.__struct_fields__:
+        value = getattr(settings, field)
+        unit = unit_of(field)
+        if unit is Unit.DURATION:
+            shown[field] = format_duration(value)
+        else:
+            shown[field] = value / PPM if unit is Unit.RATIO else value
+    return shown
+
+
+def broken_relation(s: Settings) -> SettingsError | None:
+    """The first relation that this set breaks, or None.
+
+    Each relation names the property that depends on it: without the first a failed PRIMARY
+    could still hold its lease when its successor takes over, and so on.
+    """
+    lease_with_drift = s.primary_lease * (PPM + LEASE_DRIFT_PPM) // PPM
+    failing = s.failures_to_fail_primary * s.evaluation_interval
+    weights = s.safety_weight + s.performance_weight + s.availability_weight
+    relations: tuple[tuple[bool, str, str], ...] = (
+        (
+            lease_with_drift < failing,
+            "primary_lease",
+            "primary_lease x 1.05 < failures_to_fail_primary x evaluation_interval",
+        ),
+        (
+            s.report_interval * 3 <= s.evaluation_interval,
+            "report_interval",
+            "report_interval x 3 <= evaluation_interval",
+        ),
+        (
+            s.step_down_after < s.primary_lease / 2,
+            "election_timeout_min",
+            "leader step-down (2 x election_timeout_min) < primary_lease / 2",
+        ),
+        (
+            s.raft_heartbeat * 3 < s.election_timeout_min,
+            "raft_heartbeat",
+            "raft_heartbeat x 3 < election_timeout_min",
+        ),
+        (
+            s.election_timeout_min < s.election_timeout_max,
+            "election_timeout_max",
+            "election_timeout_min < election_timeout_max",
+        ),
+        (
+            s.promotable_below <= s.unhealthy_above,
+            "promotable_below",
+            "promotable_below <= unhealthy_above",
+        ),
+        (
+            s.primary_ceiling <= s.backup_ceiling <= s.standby_ceiling <= s.safe_mode_ceiling,
+            "backup_ceiling",
+            "primary_ceiling <= backup_ceiling <= standby_ceiling <= safe_mode_ceiling",
+        ),
+        (
+            s.backup_ceiling <= s.unhealthy_above,
+            "backup_ceiling",
+            "backup_ceiling <= unhealthy_above (a candidate must not be unhealthy)",
+        ),
+        (
+            s.hysteresis_window >= s.failures_to_fail_primary * s.evaluation_interval
+            and s.history_length <= 1_000,
+            "hysteresis_window",
+            "failures_to_fail_primary <= hysteresis_window / evaluation_interval <= 1000",
+        ),
+        (
+            s.history_length >= s.failures_to_safe_mode,
+            "failures_to_safe_mode",
+            "failures_to_safe_mode <= hysteresis_window / evaluation_interval",
+        ),
+        (
+            s.promotion_hold <= s.hysteresis_window,
+            "promotion_hold",
+            "promotion_hold <= hysteresis_window (the history must cover it)",
+        ),
+        (
+            s.heartbeat_timeout > s.evaluation_interval,
+            "heartbeat_timeout",
+            "heartbeat_timeout > evaluation_interval",
+        ),
+        (
+            s.proposal_timeout <= 10 * s.evaluation_interval,
+            "proposal_timeout",
+            "proposal_timeout <= 10 x evaluation_interval",
+        ),
+        (weights == PPM, "safety_weight", "the three policy weights sum to 1"),
+    )
+    for holds, field, rule in relations:
+        if not holds:
+            return SettingsError(field, to_user(s)[field], rule)
+    return None

@@ -1,0 +1,269 @@
+"""The replicated state and its read-only queries. Only `apply` writes it.
+
+Times are cluster milliseconds, risks parts per million. Every list and table has a limit, named
+beside it. Mutable structs are owned by the state; frozen ones are records that never change.
+"""
+
+import enum
+from typing import Any
+
+import msgspec
+
+from cluster.commands import Change, Policy
+from cluster.decisions import Ballot, Decision
+from cluster.roles.transitions import Role, Rule
+from cluster.settings import Settings
+
+MAX_MEMBERS = 99
+MAX_DECISIONS = 10_000
+MAX_ROLE_CHANGES = 1_000
+MAX_CLOSED_PROPOSALS = 200
+MAX_CLOSED_ACTIONS = 200
+MAX_OPEN_ACTIONS = 100
+MAX_OPERATIONS = 50_000
+OPERATION_RETENTION = 15 * 60_000
+MAX_POLICIES_PER_NODE = 32
+DEFAULT_PRIORITY = 100
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One evaluation's view of one node. A missed sample has no reports and risk 1.0."""
+
+    at: int
+    risk: int
+    reports: int
+    cause: str = ""
+
+    @property
+    def missed(self) -> bool:
+        return self.reports == 0
+
+
+class Member(msgspec.Struct):
+    """A voting member. `last_heard is None` means joining: never heard of yet."""
+
+    id: str
+    raft: str
+    http: str
+    role: Role = Role.STANDBY
+    role_changed_at: int | None = None  # None: never changed since it joined
+    role_rule: str = ""
+    history: list[Sample] = []  # newest last, at most settings.history_length
+    run: int = 0  # consecutive unhealthy samples up to the newest
+    run_since: int | None = None  # time of the run's first sample
+    good_since: int | None = None  # first sample of the unbroken row below promotable_below
+    healthy_since: int | None = None  # first sample of the unbroken healthy row
+    last_heard: int | None = None
+    boot: int = 0
+    seq: int = 0
+    lease_until: int = 0  # by then every lease echoed to this node is over, drift included
+    recurrence: int = 0  # thousandths
+    maintenance_until: int | None = None
+    priority: int = DEFAULT_PRIORITY
+    policies: dict[str, Policy] = {}
+    escalated_by: str = ""  # action whose deadline it missed
+
+    @property
+    def joining(self) -> bool:
+        return self.last_heard is None
+
+    @property
+    def risk(self) -> int:
+        """Newest sample's risk; 1.0 when there is none."""
+        return self.history[-1].risk if self.history else 1_000_000
+
+
+class Seat(msgspec.Struct):
+    """The PRIMARY seat. `epoch` rises by one at every change of holder and fences its orders.
+
+    While `active` is false the holder waits: for `predecessor` to acknowledge its demotion, or
+    for `fence_until`, when the predecessor's lease must be over.
+    """
+
+    holder: str | None = None
+    epoch: int = 0
+    active: bool = False
+    predecessor: str | None = None
+    fence_until: int = 0
+    since: int = 0
+    vacant_since: int | None = 0
+    failing_since: int | None = None  # first unhealthy sample of the failure being healed
+
+
+class ProposalOutcome(enum.StrEnum):
+    OPEN = "open"
+    APPROVED = "approved"
+    DENIED = "denied"
+    TIMED_OUT = "timed_out"
+    OVERTAKEN = "overtaken"
+
+
+class Proposal(msgspec.Struct):
+    """A motion being voted on, or the record of one. `id` is its log index (unique)."""
+
+    id: int
+    rule: Rule
+    changes: tuple[Change, ...]
+    epoch: int
+    evidence: dict[str, tuple[int, ...]]
+    facts: dict[str, Any]
+    rejected: tuple[tuple[str, str], ...]
+    electorate: tuple[str, ...]
+    quorum: int
+    opened_at: int
+    deadline: int
+    ballots: dict[str, Ballot] = {}
+    outcome: ProposalOutcome = ProposalOutcome.OPEN
+    closed_at: int | None = None
+    refusal: str = ""
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True):
+    """One target's answer to an action."""
+
+    success: bool
+    detail: str
+    at: int
+
+
+class ActionOutcome(enum.StrEnum):
+    OPEN = "open"
+    COMPLIANT = "compliant"
+    NONCOMPLIANT = "noncompliant"
+
+
+ROLE_CHANGE = "role_change"
+"""Name of the action by which a change of roles is propagated."""
+
+
+class Action(msgspec.Struct):
+    """Something that `targets` must enact and acknowledge before `deadline`.
+
+    A role change goes to every alive node: those in `changes` run their hook, the others
+    acknowledge that they know. `epoch` is the seat epoch after the change.
+    """
+
+    id: str
+    name: str
+    targets: tuple[str, ...]
+    epoch: int
+    opened_at: int
+    deadline: int
+    changes: tuple[Change, ...] = ()
+    parameters: dict[str, str] = {}
+    reason: str = ""
+    actor: str = ""
+    acks: dict[str, Ack] = {}
+    outcome: ActionOutcome = ActionOutcome.OPEN
+    closed_at: int | None = None
+
+    @property
+    def compliance(self) -> int:
+        """Acknowledged successes / targets, in ppm."""
+        done = sum(ack.success for ack in self.acks.values())
+        return 1_000_000 * done // len(self.targets) if self.targets else 1_000_000
+
+
+class RoleChange(msgspec.Struct, frozen=True, array_like=True):
+    """One line of the role history."""
+
+    at: int
+    wall: int
+    index: int
+    node: str
+    origin: Role
+    target: Role
+    rule: Rule
+    epoch: int
+    proposal: int
+    actor: str
+
+
+class OperationStatus(enum.StrEnum):
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """The remembered outcome of a keyed command; what makes a retry harmless."""
+
+    key: str
+    kind: str
+    actor: str
+    reason: str
+    at: int
+    index: int
+    status: OperationStatus
+    digest: str  # of the command, so that a key reused for something else is refused
+    problem: str = ""  # Reason, when refused
+    detail: str = ""
+    result: dict[str, Any] = {}
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """Something an operator should look at; raised once, cleared once."""
+
+    name: str
+    since: int
+    detail: str
+
+
+class PauseWindow(msgspec.Struct, frozen=True):
+    """No automatic changes until then."""
+
+    until: int
+    actor: str
+    reason: str
+
+
+class Counters(msgspec.Struct):
+    """Totals since the cluster was born; replicated, so that a new leader continues them."""
+
+    role_changes: dict[str, int] = {}  # "ORIGIN>TARGET>rule"
+    proposals: dict[str, int] = {}  # outcome
+    votes: dict[str, int] = {}  # "approve" | "deny"
+    flapping_blocked: dict[str, int] = {}  # "hysteresis" | "cooldown"
+    failover_ms: list[int] = []  # newest last, at most MAX_FAILOVERS
+    failovers: int = 0
+    failover_ms_total: int = 0
+    failover_buckets: dict[str, int] = {}  # cumulative, upper bound in seconds as text
+
+
+FAILOVER_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60, 120, 180, 240, 300, 600)
+MAX_FAILOVERS = 1_000
+
+
+class ClusterState(msgspec.Struct):
+    """Everything the nodes agree on."""
+
+    cluster_id: str = ""
+    time: int = 0
+    wall: int = 0
+    index: int = 0  # applied index
+    revision: int = 0  # rises whenever something that a plan looks at has changed
+    evaluations: int = 0
+    evaluated_at: int | None = None
+    settings: Settings = Settings()
+    members: dict[str, Member] = {}
+    seat: Seat = msgspec.field(default_factory=Seat)
+    proposals: dict[int, Proposal] = {}  # open ones
+    closed_proposals: list[Proposal] = []
+    actions: dict[str, Action] = {}  # open ones
+    closed_actions: list[Action] = []
+    decisions: list[Decision] = []
+    decisions_made: int = 0
+    role_changes: list[RoleChange] = []
+    operations: dict[str, Operation] = {}  # oldest first
+    alarms: dict[str, Alarm] = {}
+    holds: dict[str, str] = {}  # "rule|node" → reason, of the episodes going on
+    pause: PauseWindow | None = None
+    braked: bool = False
+    counters: Counters = msgspec.field(default_factory=Counters)
+
+    @property
+    def founded(self) -> bool:
+        return bool(self.cluster_id)
+
+    @property
+    def primary(self) -> Member | None:
+        return self.members[self.seat.holder] if self.seat.holder is not None else None

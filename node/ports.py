@@ -1,0 +1,139 @@
+"""The seams of a node: interfaces that have a second, simulated implementation.
+
+Everything above them (`loop.py` and what it calls) is synchronous, single-threaded and knows
+neither sockets nor clocks, so that the same code runs in a process and in virtual time.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from cluster.apply import Applied
+
+
+class Clock(Protocol):
+    """Time as one node sees it."""
+
+    def monotonic(self) -> float:
+        """Seconds, never going back, also counting while the machine is suspended."""
+        ...
+
+    def wall(self) -> int:
+        """Unix milliseconds; for display only."""
+        ...
+
+
+class Network(Protocol):
+    """Best-effort, bounded, in-order (per connection) messages to the other members.
+
+    A message is a dict of msgpack types whose `"kind"` says whose it is: `"raft"`, `"gossip"`,
+    `"propose"` or `"proposed"`.
+    """
+
+    def send(self, peer: str, message: dict[str, Any]) -> bool:
+        """Queues a message; False when there is no connection or its buffer is full."""
+        ...
+
+    def connected(self, peer: str) -> bool:
+        """Whether messages to `peer` have a connection to go to."""
+        ...
+
+    def subscribe(
+        self,
+        on_message: Callable[[str, dict[str, Any]], None],
+        on_connected: Callable[[str], None],
+        on_disconnected: Callable[[str], None],
+    ) -> None:
+        """Sets the callbacks; called from the loop, never from within `send`."""
+        ...
+
+
+class StateMachine(Protocol):
+    """What Raft replicates; implemented by `node.replica.Replica`."""
+
+    def stamp(self, draft: bytes) -> bytes:
+        """The log entry for a draft, as the leader appends it."""
+        ...
+
+    def took_office(self) -> None:
+        """This node leads and has applied everything before its term: cluster time goes on."""
+        ...
+
+    def apply(self, entry: bytes, index: int) -> Applied:
+        """Applies a committed entry. Total: never raises for any bytes."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+        ...
+
+    def restore(self, snapshot: bytes) -> None:
+        """Replaces the state; raises `CodecError` and changes nothing when it cannot be read."""
+        ...
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The draft is in the log at `index` and applied here."""
+
+    index: int
+    applied: Applied
+
+
+class NotProposed(msgspec.Struct, frozen=True):
+    """The draft has certainly not entered the log: `no_leader`, `queue_full` or `too_large`."""
+
+    why: str
+
+
+class OutcomeUnknown(msgspec.Struct, frozen=True):
+    """The deadline passed, or the leader was lost: it may or may not be applied later."""
+
+    why: str
+
+
+ProposalResult = Committed | NotProposed | OutcomeUnknown
+
+
+class Consensus(Protocol):
+    """The replicated log as the rest of the node sees it; implemented by `node.raft.Raft`."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Leads, and has applied every entry of earlier terms (so it may read, stamp, plan)."""
+        ...
+
+    @property
+    def leader(self) -> str | None: ...
+
+    @property
+    def term(self) -> int: ...
+
+    @property
+    def commit_index(self) -> int: ...
+
+    @property
+    def applied_index(self) -> int: ...
+
+    @property
+    def has_quorum(self) -> bool:
+        """A majority of members (self included) is connected."""
+        ...
+
+    def propose(self, draft: bytes, done: Callable[[ProposalResult], None], timeout: float) -> None:
+        """Proposes from any node; forwards to the leader. Calls `done` exactly once, within
+        `timeout` seconds, and only after the entry was applied here. A keyed draft is proposed
+        again by itself when a leader is lost on the way: the state remembers its key."""
+        ...
+
+    def turn(self) -> None:
+        """One turn: messages taken in → tick → journal commit → send → apply → acknowledge."""
+        ...
+
+    def next_wakeup(self) -> float:
+        """Monotonic time at which `turn` is due without any message."""
+        ...
+
+    def transfer_leadership(self) -> bool:
+        """Hands over to the most caught-up follower; False when there is none yet."""
+        ...
