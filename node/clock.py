@@ -1,0 +1,21 @@
+"""The machine's clocks."""
+
+import time
+
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+class SystemClock:
+    """`node.ports.Clock` of a real node.
+
+    CLOCK_BOOTTIME where the system has it, because it also counts while the machine sleeps: a
+    node that was suspended must not wake up believing in a lease that ran out meanwhile.
+    """
+
+    def monotonic(self) -> float:
+        if _BOOTTIME is None:
+            return time.monotonic()
+        return time.clock_gettime(_BOOTTIME)
+
+    def wall(self) -> int:
+        return time.time_ns() // 1_000_000

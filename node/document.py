@@ -1,0 +1,259 @@
+"""A YAML document whose every value knows its line, so that a fault can be shown where it is.
+
+`parse` makes a tree of `Value`s out of a file. Reading methods of `Value` never raise for what
+the file says: they note a `ConfigError` in the document and return a stand-in, so that one run
+reports all faults of a file together.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import yaml
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 16
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configured value that is refused: where it stands, what it is and the rule it breaks.
+
+    `file` is a path, or names an environment variable; `line` counts from 1 and is None where
+    there is none. `others`: further faults found in the same reading.
+    """
+
+    def __init__(self, file: str, line: int | None, field: str, value: object, rule: str) -> None:
+        self.file, self.line, self.field, self.value, self.rule = file, line, field, value, rule
+        self.others: tuple[ConfigError, ...] = ()
+        place = file if line is None else f"{file}:{line}"
+        what = f"{field}: " if field else ""
+        super().__init__(f"{place}: {what}{value!r} refused: {rule}")
+
+
+class Value:
+    """One value: a scalar, a list of `Value`s or a dict of name → `Value`."""
+
+    def __init__(
+        self, document: "Document", path: str, raw: Any, line: int | None, file: str | None = None
+    ) -> None:
+        self._document = document
+        self.path = path
+        self.raw = raw
+        self.line = line
+        self.file = file or document.file
+
+    def refuse(self, rule: str, value: object = None) -> None:
+        """Notes that this value breaks `rule`."""
+        shown = self.shown if value is None else value
+        self._document.errors.append(ConfigError(self.file, self.line, self.path, shown, rule))
+
+    @property
+    def shown(self) -> object:
+        """The value for a message: a scalar itself, of a container only what it is."""
+        if isinstance(self.raw, dict):
+            return "a mapping"
+        return "a list" if isinstance(self.raw, list) else self.raw
+
+    def child_path(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+    def child(self, name: str) -> "Value | None":
+        """The member called `name` of a mapping; None where there is none, or null."""
+        if not isinstance(self.raw, dict):
+            return None
+        found: Value | None = self.raw.get(name)
+        return None if found is None or found.raw is None else found
+
+    def required(self, name: str, rule: str) -> "Value | None":
+        """`child`, but its absence is a fault."""
+        found = self.child(name)
+        if found is None:
+            self._document.errors.append(
+                ConfigError(self.file, self.line, self.child_path(name), None, f"required: {rule}")
+            )
+        return found
+
+    def known(self, names: Iterable[str]) -> "Value":
+        """Refuses members that are not in `names`, suggesting the nearest; returns itself."""
+        allowed = sorted(names)
+        for name, child in self.mapping().items():
+            if name not in allowed:
+                near = difflib.get_close_matches(name, allowed, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(allowed)}"
+                child.refuse(f"no such field; {hint}")
+        return self
+
+    def mapping(self) -> dict[str, "Value"]:
+        """The members of a mapping, in the order of the file."""
+        if isinstance(self.raw, dict):
+            return self.raw
+        self.refuse("a mapping (name: value)")
+        return {}
+
+    def items(self) -> Sequence["Value"]:
+        """The elements of a list."""
+        if isinstance(self.raw, list):
+            return self.raw
+        self.refuse("a list")
+        return ()
+
+    def text(self, rule: str = "a text", limit: int = 1_024) -> str:
+        """A non-empty string of at most `limit` characters."""
+        if isinstance(self.raw, str) and 0 < len(self.raw) <= limit:
+            return self.raw
+        self.refuse(rule)
+        return ""
+
+    def choice(self, names: Sequence[str]) -> str:
+        """One of `names`; the first stands in for a fault."""
+        if isinstance(self.raw, str) and self.raw in names:
+            return self.raw
+        self.refuse(f"one of {', '.join(names)}")
+        return names[0]
+
+    def number(self, low: float, high: float) -> float:
+        """A number within [low, high]."""
+        numeric = isinstance(self.raw, int | float) and not isinstance(self.raw, bool)
+        if numeric and low <= self.raw <= high:
+            return float(self.raw)
+        self.refuse(f"a number between {low:g} and {high:g}")
+        return low
+
+    def through(self, parser: Callable[[Any], T], stand_in: T) -> T:
+        """What `parser` makes of the raw value; its ValueError is the rule broken."""
+        try:
+            return parser(self.raw)
+        except ValueError as error:
+            self.refuse(getattr(error, "rule", str(error)))
+            return stand_in
+
+
+class Document:
+    """One file being read, and the faults found in it so far."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.errors: list[ConfigError] = []
+        self.root = Value(self, "", {}, 1)
+
+    def override(self, path: Sequence[str], value: Any, source: str) -> None:
+        """Replaces the value at `path` by one that comes from `source` (for messages)."""
+        at = self.root
+        for depth, name in enumerate(path[:-1], start=1):
+            inner = at.raw.get(name) if isinstance(at.raw, dict) else None
+            if inner is None or not isinstance(inner.raw, dict):
+                inner = Value(self, ".".join(path[:depth]), {}, None)
+                at.raw[name] = inner
+            at = inner
+        at.raw[path[-1]] = Value(self, ".".join(path), value, None, source)
+
+    def raise_errors(self) -> None:
+        """Raises the first fault, with the others attached, if there is any."""
+        if self.errors:
+            first = self.errors[0]
+            first.others = tuple(self.errors[1:])
+            raise first
+
+
+def parse(file: str, text: str) -> Document:
+    """The tree of a YAML text; faults of the YAML itself are in `errors` of the result."""
+    document = Document(file)
+    if len(text) > MAX_BYTES:
+        document.root.refuse(f"a configuration has at most {MAX_BYTES} characters", len(text))
+        return document
+    try:
+        _check_events(document, text)
+        if not document.errors:
+            _compose(document, text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        rule = f"not YAML: {error.problem or error.context or error}"
+        document.errors.append(ConfigError(file, line, "", _line_of(text, line), rule))
+    except yaml.YAMLError as error:
+        document.errors.append(ConfigError(file, None, "", "", f"not YAML: {error}"))
+    return document
+
+
+def _line_of(text: str, line: int | None) -> str:
+    lines = text.splitlines()
+    return lines[line - 1].strip()[:80] if line is not None and line <= len(lines) else ""
+
+
+def _check_events(document: Document, text: str) -> None:
+    """Refuses aliases and deep nesting before anything recursive sees the text: a few aliases
+    of aliases expand to gigabytes, and a thousand brackets exhaust the stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            rule = "aliases are not used in configurations"
+            document.errors.append(ConfigError(document.file, line, "", f"*{event.anchor}", rule))
+            return
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            rule = f"at most {MAX_DEPTH} levels of nesting"
+            document.errors.append(ConfigError(document.file, line, "", depth, rule))
+            return
+
+
+def _compose(document: Document, text: str) -> None:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if isinstance(node, yaml.MappingNode):
+            document.root = _convert(document, loader, node, "")
+        else:
+            document.root.refuse("a mapping at the top level (node: …)", "" if node is None else 0)
+    finally:
+        loader.dispose()
+
+
+def _convert(document: Document, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Value:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        raw: Any = {}
+        value = Value(document, path, raw, line)
+        for key_node, child_node in node.value:
+            _convert_member(document, loader, value, key_node, child_node)
+        return value
+    if isinstance(node, yaml.SequenceNode):
+        elements = [
+            _convert(document, loader, element, f"{path}[{position}]")
+            for position, element in enumerate(node.value)
+        ]
+        return Value(document, path, elements, line)
+    return Value(document, path, _scalar(document, loader, node, path), line)
+
+
+def _convert_member(
+    document: Document,
+    loader: yaml.SafeLoader,
+    parent: Value,
+    key_node: yaml.Node,
+    child_node: yaml.Node,
+) -> None:
+    name = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
+    line = key_node.start_mark.line + 1
+    path = parent.child_path(name)
+    if not name or name in parent.raw:
+        rule = f"given twice, first in line {parent.raw[name].line}" if name else "a plain name"
+        document.errors.append(ConfigError(document.file, line, path, name, rule))
+        return
+    child = _convert(document, loader, child_node, path)
+    child.line = line
+    parent.raw[name] = child
+
+
+def _scalar(document: Document, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Any:
+    try:
+        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+    except (yaml.YAMLError, ValueError) as error:
+        line = node.start_mark.line + 1
+        rule = f"a plain YAML value: {getattr(error, 'problem', error)}"
+        document.errors.append(ConfigError(document.file, line, path, node.value, rule))
+        return None
