@@ -1,12 +1,58 @@
-"""The only writer of the state."""
+"""The only writer of the state: one match over the commands.
 
-from typing import Any
+Total: whatever the bytes said, the answer is a value. An exception here would stop every
+replica at the same entry for ever (HAZARDS.md, L1). Each command checks everything before it
+changes anything; a refusal leaves nothing behind but the passage of time.
+"""
+
+from typing import Any, assert_never
 
 import msgspec
 
-from cluster.commands import Entry
-from cluster.events import AnyEvent
-from cluster.state import ClusterState
+from cluster import operators
+from cluster.actions import acknowledge
+from cluster.clockwork import advance
+from cluster.codec import command_digest
+from cluster.commands import (
+    Acknowledge,
+    AdoptPlan,
+    AdvanceTime,
+    AnyCommand,
+    Barrier,
+    CastVote,
+    ChangeSettings,
+    Entry,
+    Failover,
+    FoundCluster,
+    Pause,
+    PutPolicy,
+    RecordEvaluation,
+    RemovePolicy,
+    RenewLeases,
+    Resume,
+    RunAction,
+    SetMaintenance,
+    SetPriority,
+    Switchover,
+)
+from cluster.decisions import Outcome, Reason
+from cluster.evaluation import adopt_plan, echo_leases, record_evaluation
+from cluster.events import AnyEvent, Founded
+from cluster.proposals import cast
+from cluster.roles.seat import acknowledge_demotion
+from cluster.settings import broken_relation
+from cluster.state import (
+    MAX_MEMBERS,
+    MAX_OPERATIONS,
+    ROLE_CHANGE,
+    ClusterState,
+    Member,
+    Operation,
+    OperationStatus,
+)
+from cluster.step import Refused, Step
+
+_BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -30,5 +76,145 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
-    """Applies a committed entry. Total: never raises; refusals are values."""
-    raise NotImplementedError
+    """Applies a committed entry at its log index."""
+    state.index = index
+    state.time = max(state.time, entry.at)
+    state.wall = entry.wall
+    step = Step(state, entry, index)
+    advance(step)
+    outcome = _once(step, entry) if entry.draft.key else _attempt(step, entry.draft.command)
+    return Applied(outcome, tuple(step.events))
+
+
+def _once(step: Step, entry: Entry) -> Done | Rejected:
+    """A keyed command: its outcome is remembered, and a retry is answered from memory."""
+    key, command = entry.draft.key, entry.draft.command
+    operations = step.state.operations
+    digest = command_digest(command)
+    known = operations.get(key)
+    if known is not None:
+        if known.digest != digest:
+            return Rejected(Reason.DUPLICATE, f"key {key[:80]!r} was used for another command")
+        if known.status is OperationStatus.DONE:
+            return Done(known.result)
+        return Rejected(known.problem, known.detail)
+    if len(operations) >= MAX_OPERATIONS:
+        return Rejected(Reason.LIMIT, f"{MAX_OPERATIONS} operations are remembered; retry later")
+    outcome = _attempt(step, command)
+    operations[key] = _remember(step, entry, digest, outcome)
+    return outcome
+
+
+def _remember(step: Step, entry: Entry, digest: str, outcome: Done | Rejected) -> Operation:
+    done = isinstance(outcome, Done)
+    return Operation(
+        key=entry.draft.key,
+        kind=type(entry.draft.command).__name__,
+        actor=entry.draft.actor,
+        reason=entry.draft.reason,
+        at=step.now,
+        index=step.index,
+        status=OperationStatus.DONE if done else OperationStatus.REFUSED,
+        digest=digest,
+        problem="" if isinstance(outcome, Done) else outcome.reason,
+        detail="" if isinstance(outcome, Done) else outcome.detail,
+        result=outcome.result if isinstance(outcome, Done) else {},
+    )
+
+
+def _attempt(step: Step, command: AnyCommand) -> Done | Rejected:
+    if not step.state.founded and not isinstance(command, _BEFORE_FOUNDING):
+        return Rejected(Reason.NOT_FOUNDED, "the cluster is not founded yet")
+    try:
+        return Done(_dispatch(step, command))
+    except Refused as refusal:
+        if step.key:
+            facts = {"command": type(command).__name__, "detail": refusal.detail}
+            step.decide("operation", Outcome.REFUSED, (), reason=refusal.reason, facts=facts)
+        return Rejected(str(refusal.reason), refusal.detail)
+
+
+def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
+    match command:
+        case RecordEvaluation():
+            return record_evaluation(step, command)
+        case RenewLeases():
+            return echo_leases(step, command.echoes)
+        case AdoptPlan():
+            return adopt_plan(step, command)
+        case CastVote():
+            return _vote(step, command)
+        case Acknowledge():
+            return _acknowledge(step, command)
+        case AdvanceTime() | Barrier():
+            return {}
+        case FoundCluster():
+            return _found(step, command)
+        case Switchover():
+            return operators.switchover(step, command)
+        case Failover():
+            return operators.failover(step, command)
+        case Pause():
+            return operators.pause(step, command)
+        case Resume():
+            return operators.resume(step, command)
+        case SetMaintenance():
+            return operators.set_maintenance(step, command)
+        case SetPriority():
+            return operators.set_priority(step, command)
+        case PutPolicy():
+            return operators.put_policy(step, command)
+        case RemovePolicy():
+            return operators.remove_policy(step, command)
+        case ChangeSettings():
+            return operators.change_settings(step, command)
+        case RunAction():
+            return operators.run_action(step, command)
+    assert_never(command)
+
+
+def _found(step: Step, command: FoundCluster) -> dict[str, Any]:
+    """Birth: every configured member, all STANDBY, nobody heard of yet."""
+    state = step.state
+    if state.founded:
+        raise Refused(Reason.ALREADY_FOUNDED, f"this is {state.cluster_id}")
+    ids = [spec.id for spec in command.members]
+    if not command.cluster_id or not 1 <= len(ids) <= MAX_MEMBERS or len(set(ids)) < len(ids):
+        raise Refused(Reason.INVALID, f"a cluster has an id and 1 to {MAX_MEMBERS} members")
+    broken = broken_relation(command.settings)
+    if broken is not None:
+        raise Refused(Reason.SETTINGS, str(broken))
+    state.cluster_id = command.cluster_id
+    state.settings = command.settings
+    specs = sorted(command.members, key=lambda spec: spec.id)
+    state.members = {spec.id: Member(spec.id, spec.raft, spec.http) for spec in specs}
+    step.changed()
+    step.decide("founding", Outcome.NOTED, tuple(sorted(ids)))
+    step.emit(Founded(command.cluster_id))
+    return {"members": sorted(ids)}
+
+
+def _vote(step: Step, command: CastVote) -> dict[str, Any]:
+    proposal = step.state.proposals.get(command.proposal)
+    if proposal is None:
+        raise Refused(Reason.CLOSED, f"proposal: {command.proposal} is not open")
+    if command.voter not in proposal.electorate:
+        raise Refused(Reason.NOT_AN_ELECTOR, f"voter: {command.voter[:80]!r}")
+    if command.voter in proposal.ballots:
+        raise Refused(Reason.DUPLICATE, f"voter: {command.voter} has voted")
+    cast(step, proposal, command)
+    return {"outcome": proposal.outcome.value}
+
+
+def _acknowledge(step: Step, command: Acknowledge) -> dict[str, Any]:
+    action = step.state.actions.get(command.action)
+    if action is None:
+        raise Refused(Reason.CLOSED, f"action: {command.action[:80]!r} is not open")
+    if command.node not in action.targets:
+        raise Refused(Reason.NOT_A_TARGET, f"node: {command.node[:80]!r}")
+    if command.node in action.acks:
+        raise Refused(Reason.DUPLICATE, f"node: {command.node} has answered")
+    acknowledge(step, action, command.node, command.success, command.detail[:500])
+    if command.success and action.name == ROLE_CHANGE:
+        acknowledge_demotion(step, command.node, action.epoch)
+    return {"compliance": action.compliance}

@@ -15,10 +15,13 @@ from cluster.state import ClusterState
 
 SNAPSHOT_FORMAT = 1
 MAX_DRAFT_BYTES = 256 * 1024
+MAX_TIME = 1 << 53
+"""Milliseconds; leaves room for adding deadlines within 64 bits."""
 
 _STAMP = struct.Struct(">QQ")
 _FORMAT = struct.Struct(">H")
-_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_encoder = msgspec.msgpack.Encoder()
+_sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _draft_decoder = msgspec.msgpack.Decoder(Draft)
 _state_decoder = msgspec.msgpack.Decoder(ClusterState)
 
@@ -59,11 +62,17 @@ def decode_entry(entry: bytes) -> Entry:
     if len(entry) < _STAMP.size:
         raise CodecError(f"a log entry has at least {_STAMP.size} bytes, this one {len(entry)}")
     at, wall = _STAMP.unpack_from(entry)
+    if max(at, wall) >= MAX_TIME:
+        raise CodecError(f"times lie below {MAX_TIME} ms, this entry says {at} and {wall}")
     return Entry(at, wall, decode_draft(entry[_STAMP.size :]))
 
 
 def encode_snapshot(state: ClusterState) -> bytes:
-    """Canonical bytes of a state: equal states give equal bytes on every replica."""
+    """Canonical bytes of a state: replicas that applied the same entries give the same bytes.
+
+    Tables keep their order of insertion, also through a restore: pruning and iteration depend on
+    it, so sorting here would make a restored replica differ from one that was never restarted.
+    """
     return _FORMAT.pack(SNAPSHOT_FORMAT) + _encoder.encode(state)
 
 
@@ -87,4 +96,4 @@ def digest(state: ClusterState) -> str:
 
 def command_digest(command: Command) -> str:
     """16 hex digits of a command; tells a retry from a key used for something else."""
-    return hashlib.blake2b(_encoder.encode(command), digest_size=8).hexdigest()
+    return hashlib.blake2b(_sorting_encoder.encode(command), digest_size=8).hexdigest()

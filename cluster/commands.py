@@ -6,8 +6,6 @@ of cluster time, risks integer parts per million.
 Commands are encoded as arrays: fields may be appended (with defaults), never moved or removed.
 """
 
-from typing import Any
-
 import msgspec
 
 from cluster.roles.transitions import Role, Rule
@@ -89,7 +87,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     rule: Rule
     node: str
     reason: str
-    facts: dict[str, Any] = {}
+    facts: dict[str, int | str] = {}
     rejected: tuple[tuple[str, str], ...] = ()
 
 
@@ -104,7 +102,7 @@ class Motion(msgspec.Struct, frozen=True, array_like=True):
     changes: tuple[Change, ...]
     epoch: int
     evidence: dict[str, tuple[int, ...]]
-    facts: dict[str, Any] = {}
+    facts: dict[str, int | str] = {}
     rejected: tuple[tuple[str, str], ...] = ()
 
 
@@ -224,7 +222,7 @@ class RemovePolicy(Command, frozen=True):
 class ChangeSettings(Command, frozen=True):
     """Operator: parsed changes (ms, ppm); refused as a whole when a relation would break."""
 
-    changes: dict[str, int]
+    changes: dict[str, int | bool]
 
 
 class RunAction(Command, frozen=True):

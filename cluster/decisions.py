@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     """Why something was held back, refused, denied or left out."""
 
     COOLDOWN = "cooldown"
+    PAUSED = "paused"  # or swarm_mode off
     BRAKE = "brake"
     MAINTENANCE = "maintenance"
     NO_CANDIDATE = "no_candidate"

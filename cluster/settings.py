@@ -188,9 +188,9 @@ _PARSERS = {
 }
 
 
-def parse_changes(changes: Mapping[str, Any]) -> dict[str, int]:
+def parse_changes(changes: Mapping[str, Any]) -> dict[str, int | bool]:
     """Translates what a person wrote, field by field; raises `SettingsError` at a fault."""
-    parsed: dict[str, int] = {}
+    parsed: dict[str, int | bool] = {}
     for field, value in changes.items():
         if field not in Settings.__struct_fields__:
             raise SettingsError(field, value, "no such setting")
@@ -198,11 +198,26 @@ def parse_changes(changes: Mapping[str, Any]) -> dict[str, int]:
     return parsed
 
 
-def merge(base: Settings, changes: Mapping[str, int]) -> Settings:
-    """`base` with already parsed `changes`; raises `SettingsError` for a broken relation."""
-    for field in changes:
-        if field not in Settings.__struct_fields__:
-            raise SettingsError(field, changes[field], "no such setting")
+def _check_stored(field: str, value: int | bool) -> None:
+    """What `parse_changes` guarantees, checked again for values that came over the wire."""
+    if field not in Settings.__struct_fields__:
+        raise SettingsError(field, value, "no such setting")
+    unit = unit_of(field)
+    if isinstance(value, bool) is not (unit is Unit.FLAG):
+        raise SettingsError(field, value, "on or off" if unit is Unit.FLAG else "a number")
+    if unit is Unit.DURATION:
+        parse_duration(field, f"{value}ms")
+    elif unit is Unit.RATIO and not 0 <= value <= PPM:
+        raise SettingsError(field, value, "parts per million between 0 and 1000000")
+    elif unit is Unit.COUNT:
+        _parse_count(field, value)
+
+
+def merge(base: Settings, changes: Mapping[str, int | bool]) -> Settings:
+    """`base` with already parsed `changes` (ms, ppm); raises `SettingsError` when a value is out
+    of its range or the resulting set breaks a relation."""
+    for field, value in changes.items():
+        _check_stored(field, value)
     merged = msgspec.structs.replace(base, **changes)
     broken = broken_relation(merged)
     if broken is not None:

@@ -86,7 +86,7 @@ class Seat(msgspec.Struct):
     predecessor: str | None = None
     fence_until: int = 0
     since: int = 0
-    vacant_since: int | None = 0
+    vacant_since: int | None = None  # first evaluation that found the seat empty
     failing_since: int | None = None  # first unhealthy sample of the failure being healed
 
 
@@ -99,7 +99,7 @@ class ProposalOutcome(enum.StrEnum):
 
 
 class Proposal(msgspec.Struct):
-    """A motion being voted on, or the record of one. `id` is its log index (unique)."""
+    """A motion being voted on, or the record of one."""
 
     id: int
     rule: Rule
@@ -130,6 +130,7 @@ class ActionOutcome(enum.StrEnum):
     OPEN = "open"
     COMPLIANT = "compliant"
     NONCOMPLIANT = "noncompliant"
+    SUPERSEDED = "superseded"  # a later change of the same nodes came before the deadline
 
 
 ROLE_CHANGE = "role_change"
@@ -248,8 +249,10 @@ class ClusterState(msgspec.Struct):
     seat: Seat = msgspec.field(default_factory=Seat)
     proposals: dict[int, Proposal] = {}  # open ones
     closed_proposals: list[Proposal] = []
+    proposals_opened: int = 0
     actions: dict[str, Action] = {}  # open ones
     closed_actions: list[Action] = []
+    actions_opened: int = 0
     decisions: list[Decision] = []
     decisions_made: int = 0
     role_changes: list[RoleChange] = []

@@ -1,0 +1,115 @@
+"""Actions and compliance: what nodes must enact, and what follows when they do not.
+
+Source: roles.md, "Action propagation and compliance (#408)".
+"""
+
+from cluster.commands import Change
+from cluster.decisions import Outcome
+from cluster.events import ActionAcknowledged, ActionClosed, ActionOpened
+from cluster.registry import alive
+from cluster.roles.transitions import Rule
+from cluster.state import (
+    MAX_CLOSED_ACTIONS,
+    ROLE_CHANGE,
+    Ack,
+    Action,
+    ActionOutcome,
+    ClusterState,
+)
+from cluster.step import Step
+
+COMPLIANCE_ALARM = "compliance"
+
+
+def open_action(
+    step: Step,
+    name: str,
+    targets: tuple[str, ...],
+    reason: str,
+    *,
+    changes: tuple[Change, ...] = (),
+    parameters: dict[str, str] | None = None,
+    deadline: int = 0,
+) -> Action:
+    """Opens an action; `deadline` in ms from now, 0 for the setting."""
+    state = step.state
+    state.actions_opened += 1
+    action = Action(
+        id=f"act-{state.actions_opened}",
+        name=name,
+        targets=targets,
+        epoch=state.seat.epoch,
+        opened_at=step.now,
+        deadline=step.now + (deadline or state.settings.action_deadline),
+        changes=changes,
+        parameters=parameters or {},
+        reason=reason,
+        actor=step.actor,
+    )
+    state.actions[action.id] = action
+    step.emit(ActionOpened(action.id))
+    return action
+
+
+def open_role_change(step: Step, rule: Rule, changes: tuple[Change, ...]) -> None:
+    """Tells every alive node; an older role change of the same nodes is thereby overtaken."""
+    changed = {change.node for change in changes}
+    for action in list(step.state.actions.values()):
+        if changed & {change.node for change in action.changes}:
+            _close(step, action, ActionOutcome.SUPERSEDED)
+    open_action(step, ROLE_CHANGE, alive(step.state, step.now), rule, changes=changes)
+
+
+def acknowledge(step: Step, action: Action, node: str, success: bool, detail: str) -> None:
+    """Notes a target's answer; complete success closes the action at once."""
+    action.acks[node] = Ack(success, detail, step.now)
+    step.emit(ActionAcknowledged(action.id, node, success))
+    if success and (action.name != ROLE_CHANGE or node in {c.node for c in action.changes}):
+        step.state.members[node].escalated_by = ""  # it has proved that it can enact again
+    if action.compliance == 1_000_000:
+        _close(step, action, ActionOutcome.COMPLIANT)
+
+
+def expire(step: Step, action: Action) -> None:
+    """The deadline: below the threshold the missing nodes are escalated."""
+    state = step.state
+    if action.compliance >= state.settings.compliance_threshold:
+        _close(step, action, ActionOutcome.COMPLIANT)
+        return
+    done = {node for node, ack in action.acks.items() if ack.success}
+    missing = tuple(node for node in action.targets if node not in done)
+    for node in missing:
+        state.members[node].escalated_by = action.id
+    failures = {n: action.acks[n].detail for n in missing if n in action.acks}
+    facts = {
+        "action": action.id,
+        "name": action.name,
+        "compliance": action.compliance,
+        "threshold": state.settings.compliance_threshold,
+        "failures": failures,
+    }
+    step.decide("escalation", Outcome.NOTED, missing, facts=facts)
+    step.raise_alarm(COMPLIANCE_ALARM, f"{action.id} {action.name}")
+    _close(step, action, ActionOutcome.NONCOMPLIANT)
+    step.changed()
+
+
+def _close(step: Step, action: Action, outcome: ActionOutcome) -> None:
+    state = step.state
+    action.outcome = outcome
+    action.closed_at = step.now
+    del state.actions[action.id]
+    state.closed_actions.append(action)
+    del state.closed_actions[:-MAX_CLOSED_ACTIONS]
+    if outcome is ActionOutcome.COMPLIANT:
+        step.clear_alarm(COMPLIANCE_ALARM)
+    step.emit(ActionClosed(action.id, outcome, action.compliance))
+
+
+def pending_for(state: ClusterState, node: str) -> list[Action]:
+    """Open actions that still wait for this node's answer, oldest first."""
+    return [
+        action
+        for action in state.actions.values()
+        if node in action.targets and node not in action.acks
+    ]

@@ -1,0 +1,77 @@
+"""What falls due as cluster time passes.
+
+Deadlines live in the state, so that every replica lets them pass at the same entry; the leader
+only makes sure that an entry comes (`next_due`, `AdvanceTime`).
+"""
+
+from collections.abc import Iterator
+
+from cluster.actions import expire
+from cluster.decisions import Outcome
+from cluster.events import MemberChanged, PauseChanged
+from cluster.operators import end_maintenance
+from cluster.proposals import close
+from cluster.roles.seat import activate, may_activate
+from cluster.state import OPERATION_RETENTION, ClusterState, ProposalOutcome
+from cluster.step import Step
+
+
+def next_due(state: ClusterState) -> int | None:
+    """Cluster time (ms) at which something falls due next; None when nothing is pending."""
+    return min(_due_times(state), default=None)
+
+
+def _due_times(state: ClusterState) -> Iterator[int]:
+    yield from (proposal.deadline for proposal in state.proposals.values())
+    yield from (action.deadline for action in state.actions.values())
+    if state.pause is not None:
+        yield state.pause.until
+    if state.seat.holder is not None and not state.seat.active:
+        yield state.seat.fence_until
+    for member in state.members.values():
+        if member.maintenance_until is not None:
+            yield member.maintenance_until
+        yield from (p.expires_at for p in member.policies.values() if p.expires_at is not None)
+
+
+def advance(step: Step) -> None:
+    """Lets everything pass whose time has come by `step.now`."""
+    state, now = step.state, step.now
+    due = next_due(state)
+    if due is not None and due <= now:
+        for proposal in [p for p in state.proposals.values() if p.deadline <= now]:
+            close(step, proposal, ProposalOutcome.TIMED_OUT)
+        for action in [a for a in state.actions.values() if a.deadline <= now]:
+            expire(step, action)
+        if may_activate(state, now):
+            activate(step)
+        _expire_operators_orders(step)
+    _forget_operations(state, now)
+
+
+def _expire_operators_orders(step: Step) -> None:
+    state, now = step.state, step.now
+    if state.pause is not None and state.pause.until <= now:
+        state.pause = None
+        step.decide("pause", Outcome.NOTED, (), facts={"expired": True})
+        step.changed()
+        step.emit(PauseChanged(None))
+    for member in state.members.values():
+        if member.maintenance_until is not None and member.maintenance_until <= now:
+            end_maintenance(step, member)
+            facts = {"on": False, "expired": True}
+            step.decide("maintenance", Outcome.NOTED, (member.id,), facts=facts)
+        for policy in list(member.policies.values()):
+            if policy.expires_at is not None and policy.expires_at <= now:
+                del member.policies[policy.name]
+                step.emit(MemberChanged(member.id))
+
+
+def _forget_operations(state: ClusterState, now: int) -> None:
+    """Drops outcomes that no client can still be retrying (oldest first)."""
+    horizon = now - OPERATION_RETENTION
+    while state.operations:
+        key, operation = next(iter(state.operations.items()))
+        if operation.at >= horizon:
+            return
+        del state.operations[key]

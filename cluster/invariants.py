@@ -1,0 +1,146 @@
+"""What must hold of every state, by name.
+
+Checked in the simulator and the property tests after every entry, and when a snapshot is
+restored. They speak of one state, or of one step between two: what needs many nodes (never two
+effective PRIMARYs, equal digests) is checked where many nodes are.
+Source: roles.md, "What must hold"; the numbers are its numbers.
+"""
+
+from collections.abc import Callable, Iterator
+
+from cluster.decisions import Ballot
+from cluster.proposals import quorum
+from cluster.roles.evaluate import touches_seat
+from cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
+from cluster.settings import broken_relation
+from cluster.state import (
+    MAX_CLOSED_ACTIONS,
+    MAX_CLOSED_PROPOSALS,
+    MAX_DECISIONS,
+    MAX_OPERATIONS,
+    MAX_ROLE_CHANGES,
+    ClusterState,
+    ProposalOutcome,
+    RoleChange,
+)
+
+Check = Callable[[ClusterState], str | None]
+
+
+def one_primary(state: ClusterState) -> str | None:
+    """1: at most one PRIMARY in the role table, and it is the holder of the seat."""
+    primaries = [m.id for m in state.members.values() if m.role is Role.PRIMARY]
+    holder = [state.seat.holder] if state.seat.holder is not None else []
+    return None if primaries == holder else f"PRIMARYs {primaries}, seat {holder}"
+
+
+def no_rapid_change(state: ClusterState) -> str | None:
+    """2: no automatic change within the cool-down of an earlier one, the exemptions aside.
+
+    Exempt are the demotion of a failed PRIMARY and the promotion into the seat.
+    """
+    latest: dict[str, RoleChange] = {}
+    for change in state.role_changes:
+        before = latest.get(change.node)
+        latest[change.node] = change
+        into_seat = change.target is Role.PRIMARY
+        out_of_seat = change.rule in (Rule.PRIMARY_FAILED, Rule.PRIMARY_NONCOMPLIANT)
+        if before is None or change.rule in OPERATOR_RULES or into_seat or out_of_seat:
+            continue
+        if change.at - before.at < state.settings.hysteresis_window:
+            return f"{change.node} changed at {before.at} and {change.at}"
+    return None
+
+
+def only_by_vote_or_order(state: ClusterState) -> str | None:
+    """3: a role changes with two thirds of recorded approvals, or by an operator's command."""
+    approved = {p.id: p for p in state.closed_proposals if p.outcome is ProposalOutcome.APPROVED}
+    for change in state.role_changes:
+        if change.rule in OPERATOR_RULES:
+            continue
+        proposal = approved.get(change.proposal)
+        if proposal is None and change.proposal > state.proposals_opened - MAX_CLOSED_PROPOSALS:
+            return f"{change.node} changed by {change.rule} without an approved proposal"
+        if proposal is not None and not _has_quorum(proposal.electorate, proposal.ballots):
+            return f"proposal {proposal.id} was approved without its quorum"
+    return None
+
+
+def _has_quorum(electorate: tuple[str, ...], ballots: dict[str, Ballot]) -> bool:
+    approvals = sum(ballot.approve for ballot in ballots.values())
+    return approvals >= quorum(len(electorate)) and set(ballots) <= set(electorate)
+
+
+def legal_history(state: ClusterState) -> str | None:
+    """Every change of role stands in the transition table."""
+    for c in state.role_changes:
+        if not is_legal(c.origin, c.target, c.rule):
+            return f"{c.node}: {c.origin} to {c.target} by {c.rule}"
+    return None
+
+
+def epochs_rise(state: ClusterState) -> str | None:
+    """The seat's epoch rises by one at every change of holder."""
+    epochs = [c.epoch for c in state.role_changes if c.target is Role.PRIMARY]
+    if any(b != a + 1 for a, b in zip(epochs, epochs[1:], strict=False)):
+        return f"epochs {epochs}"
+    return None if not epochs or epochs[-1] == state.seat.epoch else f"seat {state.seat.epoch}"
+
+
+def handover_waits(state: ClusterState) -> str | None:
+    """1, from the table's side: a seat that is not active waits for somebody or some time."""
+    seat = state.seat
+    if seat.holder is None:
+        return "an empty seat is active" if seat.active else None
+    if not seat.active and state.time >= seat.fence_until:
+        return f"{seat.holder} waits although the lease it waits for ended at {seat.fence_until}"
+    return None
+
+
+def one_motion_a_node(state: ClusterState) -> str | None:
+    """One open proposal at a time touches the seat, and one any given node."""
+    nodes = [c.node for p in state.proposals.values() for c in p.changes]
+    seats = [p.id for p in state.proposals.values() if touches_seat(p.changes)]
+    if len(nodes) != len(set(nodes)) or len(seats) > 1:
+        return f"open proposals touch {nodes}; the seat: {seats}"
+    return None
+
+
+def within_limits(state: ClusterState) -> str | None:
+    """Every list has its limit."""
+    sizes = {
+        "decisions": (len(state.decisions), MAX_DECISIONS),
+        "role_changes": (len(state.role_changes), MAX_ROLE_CHANGES),
+        "closed_proposals": (len(state.closed_proposals), MAX_CLOSED_PROPOSALS),
+        "closed_actions": (len(state.closed_actions), MAX_CLOSED_ACTIONS),
+        "operations": (len(state.operations), MAX_OPERATIONS),
+    }
+    over = [f"{name} {size} > {limit}" for name, (size, limit) in sizes.items() if size > limit]
+    return ", ".join(over) or None
+
+
+def settings_hold(state: ClusterState) -> str | None:
+    """The settings in force keep their relations."""
+    broken = broken_relation(state.settings)
+    return str(broken) if broken is not None else None
+
+
+INVARIANTS: tuple[Check, ...] = (
+    one_primary,
+    no_rapid_change,
+    only_by_vote_or_order,
+    legal_history,
+    epochs_rise,
+    handover_waits,
+    one_motion_a_node,
+    within_limits,
+    settings_hold,
+)
+
+
+def violations(state: ClusterState) -> Iterator[str]:
+    """One line, name and fault, for each invariant that does not hold."""
+    for check in INVARIANTS:
+        fault = check(state)
+        if fault is not None:
+            yield f"{check.__name__}: {fault}"

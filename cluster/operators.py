@@ -1,0 +1,297 @@
+"""The operator's hand: commands that a person gives, checked and applied at once.
+
+They need no votes, are exempt from the cool-down only where roles.md, "Operator's hand", says
+that they must work against a sick cluster (failover), and always leave a decision.
+"""
+
+import re
+
+from cluster.actions import open_action
+from cluster.commands import (
+    Change,
+    ChangeSettings,
+    Failover,
+    Pause,
+    Policy,
+    PutPolicy,
+    RemovePolicy,
+    Resume,
+    RunAction,
+    SetMaintenance,
+    SetPriority,
+    Switchover,
+)
+from cluster.decisions import Outcome, Reason
+from cluster.events import MemberChanged, PauseChanged, SettingsChanged
+from cluster.policies import PATTERN_RULE, PRIORITIES, is_pattern
+from cluster.registry import alive, cooldown_remaining, is_alive
+from cluster.roles.candidates import best_candidate, unfitness
+from cluster.roles.seat import change_roles
+from cluster.roles.transitions import Role, Rule, is_legal
+from cluster.settings import PPM, SettingsError, merge
+from cluster.state import (
+    MAX_OPEN_ACTIONS,
+    MAX_POLICIES_PER_NODE,
+    ROLE_CHANGE,
+    Member,
+    PauseWindow,
+)
+from cluster.step import Refused, Step
+
+MAX_PAUSE = 24 * 3_600_000
+MAX_MAINTENANCE = 30 * 24 * 3_600_000
+MAX_PRIORITY = 1_000
+MAX_PARAMETERS = 32
+MAX_TEXT = 1_024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def _member(step: Step, node: str) -> Member:
+    member = step.state.members.get(node)
+    if member is None:
+        raise Refused(Reason.UNKNOWN_NODE, f"node: {node!r} is not a member")
+    return member
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise Refused(Reason.INVALID, f"{field}: {value} is not between {low} and {high}")
+
+
+def _check_name(field: str, value: str) -> None:
+    if _NAME.fullmatch(value) is None:
+        rule = "1 to 64 letters, digits, dots, dashes or underscores"
+        raise Refused(Reason.INVALID, f"{field}: {value[:80]!r} is not a name ({rule})")
+
+
+def _take_seat(step: Step, rule: Rule, target: Member) -> dict[str, object]:
+    """Moves the PRIMARY seat to `target`, demoting its holder to BACKUP."""
+    changes = [Change(target.id, target.role, Role.PRIMARY)]
+    if step.state.seat.holder is not None:
+        changes.insert(0, Change(step.state.seat.holder, Role.PRIMARY, Role.BACKUP))
+    for change in changes:
+        if not is_legal(change.origin, change.target, rule):
+            raise Refused(Reason.ILLEGAL_TRANSITION, f"{change.origin} to {change.target}")
+    _record(step, rule, tuple(change.node for change in changes), changes=tuple(changes))
+    change_roles(step, rule, tuple(changes))
+    return {"primary": target.id, "epoch": step.state.seat.epoch}
+
+
+def _record(
+    step: Step,
+    matter: str,
+    subjects: tuple[str, ...],
+    facts: dict[str, object] | None = None,
+    changes: tuple[Change, ...] = (),
+) -> None:
+    step.decide(matter, Outcome.DONE, subjects, facts=facts, changes=changes)
+
+
+def switchover(step: Step, command: Switchover) -> dict[str, object]:
+    """Planned change: a living, healthy PRIMARY hands over to a fit and rested target."""
+    state = step.state
+    primary = state.primary
+    if primary is None:
+        raise Refused(Reason.NO_PRIMARY, "there is nobody to switch over from: use failover")
+    if not is_alive(state, primary, step.now) or primary.run > 0:
+        raise Refused(Reason.PRIMARY_UNHEALTHY, f"{primary.id} is not healthy: use failover")
+    if command.target is None:
+        choice = best_candidate(state, step.now)
+        if choice.node is None:
+            raise Refused(Reason.NO_CANDIDATE, _passed_over(choice.rejected))
+        target = state.members[choice.node]
+    else:
+        target = _member(step, command.target)
+        unfit = unfitness(state, target, step.now)
+        if unfit is not None:
+            raise Refused(unfit, f"target: {target.id} is unfit: {unfit}")
+    for member in (primary, target):
+        resting = cooldown_remaining(state, member, step.now)
+        if resting > 0:
+            detail = f"{member.id} changed role lately; {resting} ms of its cool-down remain"
+            raise Refused(Reason.COOLDOWN, detail)
+    return _take_seat(step, Rule.SWITCHOVER, target)
+
+
+def _passed_over(rejected: tuple[tuple[str, str], ...]) -> str:
+    return "no fit candidate: " + ", ".join(f"{node} {why}" for node, why in rejected)
+
+
+def failover(step: Step, command: Failover) -> dict[str, object]:
+    """Change of PRIMARY whatever its state; `force` takes a target that is unfit as well."""
+    target = _member(step, command.target)
+    unfit = unfitness(step.state, target, step.now)
+    if unfit is Reason.IS_PRIMARY:
+        raise Refused(unfit, f"target: {target.id} is PRIMARY already")
+    if unfit is Reason.JOINING:
+        raise Refused(unfit, f"target: {target.id} was never heard of")
+    if unfit is not None and not command.force:
+        raise Refused(unfit, f"target: {target.id} is unfit: {unfit}; force overrides this")
+    return _take_seat(step, Rule.FAILOVER, target)
+
+
+def pause(step: Step, command: Pause) -> dict[str, object]:
+    """No automatic changes for a while; a later pause replaces an earlier one."""
+    _check_range("duration", command.duration, 1_000, MAX_PAUSE)
+    until = step.now + command.duration
+    step.state.pause = PauseWindow(until, step.actor, step.comment)
+    step.changed()
+    step.emit(PauseChanged(until))
+    _record(step, "pause", (), {"duration_ms": command.duration})
+    return {"until_ms": until}
+
+
+def resume(step: Step, _: Resume) -> dict[str, object]:
+    """Ends a pause; without one there is nothing to do, and that is fine."""
+    was_paused = step.state.pause is not None
+    step.state.pause = None
+    if was_paused:
+        step.changed()
+        step.emit(PauseChanged(None))
+        _record(step, "resume", ())
+    return {"was_paused": was_paused}
+
+
+def set_maintenance(step: Step, command: SetMaintenance) -> dict[str, object]:
+    """Drains a node to STANDBY and keeps it there for `duration` ms; 0 ends it."""
+    member = _member(step, command.node)
+    if command.duration == 0:
+        was_in = member.maintenance_until is not None
+        end_maintenance(step, member)
+        if was_in:
+            _record(step, "maintenance", (member.id,), {"on": False})
+        return {"role": member.role.value}
+    _check_range("duration", command.duration, 1_000, MAX_MAINTENANCE)
+    changes = _drain(step, member)
+    member.maintenance_until = step.now + command.duration
+    facts: dict[str, object] = {"on": True, "duration_ms": command.duration}
+    _record(step, "maintenance", (member.id,), facts, changes)
+    if changes:
+        change_roles(step, Rule.MAINTENANCE, changes)
+    step.changed()
+    step.emit(MemberChanged(member.id))
+    return {"role": member.role.value, "until_ms": member.maintenance_until}
+
+
+def _drain(step: Step, member: Member) -> tuple[Change, ...]:
+    """The changes that free a node of its role; refused when nobody could be PRIMARY instead."""
+    if member.role is Role.BACKUP:
+        return (Change(member.id, Role.BACKUP, Role.STANDBY),)
+    if member.role is not Role.PRIMARY:
+        return ()
+    choice = best_candidate(step.state, step.now)
+    if choice.node is None:
+        raise Refused(Reason.NO_CANDIDATE, _passed_over(choice.rejected))
+    successor = step.state.members[choice.node]
+    return (
+        Change(member.id, Role.PRIMARY, Role.STANDBY),
+        Change(successor.id, successor.role, Role.PRIMARY),
+    )
+
+
+def end_maintenance(step: Step, member: Member) -> None:
+    """The node may hold roles again."""
+    if member.maintenance_until is not None:
+        member.maintenance_until = None
+        step.changed()
+        step.emit(MemberChanged(member.id))
+
+
+def set_priority(step: Step, command: SetPriority) -> dict[str, object]:
+    """Candidate order; the seat's holder cannot be told never to be PRIMARY."""
+    member = _member(step, command.node)
+    _check_range("priority", command.priority, 0, MAX_PRIORITY)
+    if command.priority == 0 and member.role is Role.PRIMARY:
+        raise Refused(Reason.IS_PRIMARY, f"{member.id} is PRIMARY: switch over first")
+    previous, member.priority = member.priority, command.priority
+    step.changed()
+    step.emit(MemberChanged(member.id))
+    _record(step, "priority", (member.id,), {"from": previous, "to": command.priority})
+    return {"priority": command.priority}
+
+
+def put_policy(step: Step, command: PutPolicy) -> dict[str, object]:
+    """Adds a local policy to a node, or replaces the one of the same name."""
+    member = _member(step, command.node)
+    _check_name("name", command.name)
+    if command.priority not in PRIORITIES:
+        one_of = ", ".join(PRIORITIES)
+        raise Refused(Reason.INVALID, f"priority: {command.priority[:80]!r} is none of {one_of}")
+    _check_range("score", command.score, 0, PPM)
+    _check_range("lifetime", command.lifetime, 0, MAX_MAINTENANCE)
+    _check_range("forbids", len(command.forbids), 1, 32)
+    for pattern in command.forbids:
+        if not is_pattern(pattern):
+            raise Refused(Reason.INVALID, f"forbids: {pattern[:80]!r} is not {PATTERN_RULE}")
+    if command.name not in member.policies and len(member.policies) >= MAX_POLICIES_PER_NODE:
+        raise Refused(Reason.LIMIT, f"a node may hold {MAX_POLICIES_PER_NODE} policies")
+    expires = step.now + command.lifetime if command.lifetime else None
+    member.policies[command.name] = Policy(
+        command.name, command.priority, command.score, command.forbids, expires, step.now
+    )
+    step.emit(MemberChanged(member.id))
+    facts: dict[str, object] = {"name": command.name, "priority": command.priority}
+    facts |= {"score": command.score, "forbids": list(command.forbids)}
+    _record(step, "policy", (member.id,), facts)
+    return {"policies": sorted(member.policies)}
+
+
+def remove_policy(step: Step, command: RemovePolicy) -> dict[str, object]:
+    """Removes a local policy of a node."""
+    member = _member(step, command.node)
+    if command.name not in member.policies:
+        raise Refused(Reason.INVALID, f"name: {member.id} holds no policy {command.name[:80]!r}")
+    del member.policies[command.name]
+    step.emit(MemberChanged(member.id))
+    _record(step, "policy", (member.id,), {"name": command.name, "removed": True})
+    return {"policies": sorted(member.policies)}
+
+
+def change_settings(step: Step, command: ChangeSettings) -> dict[str, object]:
+    """All of the changes or none: a set that breaks a relation is refused with the relation."""
+    if not command.changes:
+        raise Refused(Reason.INVALID, "changes: name at least one setting")
+    before = step.state.settings
+    try:
+        step.state.settings = merge(before, command.changes)
+    except SettingsError as error:
+        raise Refused(Reason.SETTINGS, str(error)) from error
+    fields = tuple(sorted(command.changes))
+    step.changed()
+    step.emit(SettingsChanged(fields))
+    facts = {f: [getattr(before, f), command.changes[f]] for f in fields}
+    _record(step, "settings", (), {"changed": facts})
+    return {"changed": list(fields)}
+
+
+def run_action(step: Step, command: RunAction) -> dict[str, object]:
+    """Has nodes run their hook for an action."""
+    state = step.state
+    _check_name("name", command.name)
+    if command.name == ROLE_CHANGE:
+        raise Refused(Reason.INVALID, f"name: {ROLE_CHANGE} is the cluster's own")
+    for node in command.targets:
+        _member(step, node)
+    if len(set(command.targets)) < len(command.targets):
+        raise Refused(Reason.INVALID, "targets: a node is named twice")
+    targets = tuple(sorted(command.targets)) or alive(state, step.now)
+    if not targets:
+        raise Refused(Reason.NOT_ALIVE, "targets: no node is alive")
+    if command.deadline:
+        _check_range("deadline", command.deadline, 100, 24 * 3_600_000)
+    _check_range("parameters", len(command.parameters), 0, MAX_PARAMETERS)
+    for name, value in command.parameters.items():
+        _check_name("parameters", name)
+        _check_range(f"length of parameters.{name}", len(value), 0, MAX_TEXT)
+    if len(state.actions) >= MAX_OPEN_ACTIONS:
+        raise Refused(Reason.LIMIT, f"{MAX_OPEN_ACTIONS} actions are open already")
+    action = open_action(
+        step,
+        command.name,
+        targets,
+        step.comment,
+        parameters=command.parameters,
+        deadline=command.deadline,
+    )
+    _record(step, "action", targets, {"action": action.id, "name": action.name})
+    return {"action": action.id, "targets": list(targets), "deadline_ms": action.deadline}

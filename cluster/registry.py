@@ -1,0 +1,49 @@
+"""Members and what is heard of them.
+
+Source: roles.md, "Health (#397) and registry (#400)" and, for the lease, "Leases and handover".
+"""
+
+from cluster.commands import Echo
+from cluster.settings import LEASE_DRIFT_PPM, PPM
+from cluster.state import ClusterState, Member
+
+
+def is_alive(state: ClusterState, member: Member, now: int) -> bool:
+    """Heard of within `heartbeat_timeout`."""
+    if member.last_heard is None:
+        return False
+    return now - member.last_heard <= state.settings.heartbeat_timeout
+
+
+def alive(state: ClusterState, now: int) -> tuple[str, ...]:
+    """Ids of the alive members, sorted."""
+    return tuple(sorted(m.id for m in state.members.values() if is_alive(state, m, now)))
+
+
+def cooldown_remaining(state: ClusterState, member: Member, now: int) -> int:
+    """Milliseconds until this node's role may be changed again; 0 when it may."""
+    if member.role_changed_at is None:
+        return 0
+    return max(0, member.role_changed_at + state.settings.hysteresis_window - now)
+
+
+def in_maintenance(member: Member, now: int) -> bool:
+    """Whether an operator has drained the node and the time is not over."""
+    return member.maintenance_until is not None and now < member.maintenance_until
+
+
+def hear(state: ClusterState, echo: Echo) -> bool:
+    """Notes the newest report of a node; False for an unknown node or nothing newer.
+
+    The node may count its lease from when it sent this report, at the earliest now measured
+    from `received_at`; with the drift margin its lease is over by `lease_until` on any clock.
+    """
+    member = state.members.get(echo.node)
+    if member is None or (echo.boot, echo.seq) <= (member.boot, member.seq):
+        return False
+    received = min(echo.received_at, state.time)
+    lease = state.settings.primary_lease * (PPM + LEASE_DRIFT_PPM) // PPM + 1
+    member.boot, member.seq = echo.boot, echo.seq
+    member.last_heard = received if member.last_heard is None else max(member.last_heard, received)
+    member.lease_until = max(member.lease_until, received + lease)
+    return True
