@@ -1,0 +1,184 @@
+"""The HTTP client of the command line: one request at a time, problems turned into `CommandError`s.
+
+httpx is imported when the first request is made, so that `stationkeep --help` need not wait.
+"""
+
+import getpass
+import json
+import socket
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from node.cli.failures import (
+    CommandError,
+    NoQuorumError,
+    OutcomeUnknownError,
+    UnreachableError,
+    UsageError,
+)
+from node.manifest import DEFAULT_DATA_DIR, http_addresses
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_URL = "http://127.0.0.1:8701"
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+PAGE = 200
+MAX_PAGES = 60
+"""More than the decision log holds at 200 a page; a server that pages for ever is cut off."""
+
+
+def actor() -> str:
+    """Who asks, as the history will show it: `user@host`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no such uid in the password file, as in many containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def open_http(url: str) -> "httpx.Client":
+    """A connection pool for one node; the tests put their own here."""
+    import httpx  # noqa: PLC0415
+
+    timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+    return httpx.Client(base_url=url, timeout=timeout, headers={"Accept": "application/json"})
+
+
+def problem_line(status: int, body: object) -> str:
+    """A problem document (RFC 9457) as one line: what was wrong, and the rule that says so."""
+    if not isinstance(body, dict):
+        return f"the node answered {status} without saying why"
+    text = str(body.get("detail") or body.get("title") or f"the node answered {status}")
+    rule = body.get("rule")
+    return f"{text} (rule: {rule})" if rule and str(rule) not in text else text
+
+
+class Client:
+    """Talks to the node at `url`.
+
+    When the caller named no node (`named=False`) and the default one does not answer, a node of
+    the local cluster in `./.stationkeep` is asked in its stead, and stderr says so. A write goes
+    on to another node only if it cannot have reached the first.
+    """
+
+    def __init__(self, url: str | None = None, data_dir: Path = DEFAULT_DATA_DIR) -> None:
+        self.url = (url or DEFAULT_URL).rstrip("/")
+        self._named = url is not None
+        self._data_dir = data_dir
+
+    def get(self, path: str, **params: str | int | None) -> Any:
+        """The JSON body of a read."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return _body(self._request("GET", path, params=given))
+
+    def items(self, path: str, limit: int, **params: str | None) -> list[dict[str, Any]]:
+        """Up to `limit` items of a paged list, as many requests as that takes."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = self.get(path, limit=min(limit - len(found), PAGE), cursor=cursor, **params)
+            found.extend(page["items"])
+            cursor = page.get("next")
+            if cursor is None or len(found) >= limit or not page["items"]:
+                break
+        return found[:limit]
+
+    def download(self, path: str) -> bytes:
+        """The raw body of a read."""
+        return self._request("GET", path).content
+
+    def write(
+        self, method: str, path: str, body: dict[str, Any] | None, key: str | None
+    ) -> dict[str, Any]:
+        """Sends a command; the answer says `operation`, `status: done` and its `result`.
+
+        Raises `OutcomeUnknownError` when the command may have arrived and nothing confirms it.
+        """
+        operation = key or f"op-{uuid.uuid4().hex}"
+        headers = {"Idempotency-Key": operation, "X-Stationkeep-Actor": actor()}
+        response = self._request(method, path, body=body, headers=headers, operation=operation)
+        answer: dict[str, Any] = _body(response)
+        if answer.get("status") == "unknown":
+            why = str(answer.get("detail") or "the cluster did not confirm it in time")
+            raise OutcomeUnknownError(str(answer.get("operation") or operation), why)
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, Any] | None = None,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        operation: str | None = None,
+    ) -> "httpx.Response":
+        """One request; with `operation` it is a write, whose loss on the way is not harmless."""
+        import httpx  # noqa: PLC0415
+
+        failed: dict[str, str] = {}
+        for url in self._addresses():
+            try:
+                with open_http(url) as http:
+                    response = http.request(method, path, params=params, json=body, headers=headers)
+            except httpx.InvalidURL as error:
+                raise UsageError(f"--url {url}: {error}") from error
+            except httpx.UnsupportedProtocol as error:
+                raise UsageError(f"--url {url}: must begin with http:// or https://") from error
+            except httpx.HTTPError as error:
+                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                if operation is not None and arrived:
+                    raise OutcomeUnknownError(operation, f"{url}: {_reason(error)}") from error
+                failed[url] = _reason(error)
+                continue
+            self._moved_to(url)
+            return _checked(response)
+        raise UnreachableError(self._nobody_answers(failed))
+
+    def _addresses(self) -> list[str]:
+        others = [] if self._named else http_addresses(self._data_dir).values()
+        return [self.url, *(url for url in others if url != self.url)]
+
+    def _moved_to(self, url: str) -> None:
+        if url != self.url:
+            print(f"{self.url} does not answer; asked {url} instead", file=sys.stderr)
+            self.url = url
+
+    def _nobody_answers(self, failed: dict[str, str]) -> str:
+        """Who was asked, and whom one could ask."""
+        line = "; ".join(f"no answer from {url}: {why}" for url, why in failed.items())
+        known = http_addresses(self._data_dir)
+        others = [f"{node} {url}" for node, url in known.items() if url not in failed]
+        if others:
+            return f"{line}\n  nodes of the local cluster that --url may name: {', '.join(others)}"
+        if known:
+            return f"{line}\n  `stationkeep up` starts the local cluster in {self._data_dir}"
+        return f"{line}\n  `stationkeep up` starts a local cluster, --url names a node elsewhere"
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return "connection refused" if "refused" in text.lower() else text
+
+
+def _body(response: "httpx.Response") -> Any:
+    try:
+        return response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"{response.url} answered something that is not JSON") from error
+
+
+def _checked(response: "httpx.Response") -> "httpx.Response":
+    """The response, unless it is a problem."""
+    if response.status_code < 400:
+        return response
+    try:
+        body = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        body = None
+    line = problem_line(response.status_code, body)
+    raise NoQuorumError(line) if response.status_code == 503 else CommandError(line)

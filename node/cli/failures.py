@@ -1,0 +1,57 @@
+"""How a command ends when it does not end well: one line for people, one exit code for scripts.
+
+    CommandError              1  refused or failed
+    ├── UsageError            2  what was typed makes no sense
+    ├── NoQuorumError         3  no leader, or no quorum
+    ├── UnreachableError      4  nobody answers at that address
+    ├── ConfigurationError    5  a configuration that no node would start with
+    └── OutcomeUnknownError   6  it may or may not have happened; carries the operation id
+
+Source of the numbers: interfaces.md, "Command line".
+"""
+
+
+class CommandError(Exception):
+    """The command was refused or failed. `str()` is the line that is printed."""
+
+    exit_code = 1
+
+
+class UsageError(CommandError):
+    """What was typed cannot be meant."""
+
+    exit_code = 2
+
+
+class NoQuorumError(CommandError):
+    """The node answers, but the cluster cannot decide anything now."""
+
+    exit_code = 3
+
+
+class UnreachableError(CommandError):
+    """No answer from the address; nothing was done."""
+
+    exit_code = 4
+
+
+class ConfigurationError(CommandError):
+    """A configuration that is refused; names file, field and rule."""
+
+    exit_code = 5
+
+
+class OutcomeUnknownError(CommandError):
+    """Sent, but not confirmed in time: it may or may not take effect."""
+
+    exit_code = 6
+
+    def __init__(self, operation: str, why: str) -> None:
+        super().__init__(
+            f"outcome unknown: {why}\n"
+            f"  operation {operation}\n"
+            f"  look it up:   stationkeep operation {operation}\n"
+            f"  or repeat it: the same command with --idempotency-key {operation} "
+            "cannot take effect twice"
+        )
+        self.operation = operation

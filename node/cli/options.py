@@ -1,0 +1,75 @@
+"""Options that many commands share, written once."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.settings import SettingsError, parse_duration
+from node.cli.client import Client
+from node.cli.failures import UsageError
+from node.manifest import DEFAULT_DATA_DIR
+
+
+class Format(enum.StrEnum):
+    """How a read is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="STATIONKEEP_URL",
+        help="Any node of the cluster. Default: http://127.0.0.1:8701, or whichever node of the "
+        "local cluster answers.",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="Why; remembered in the decision log.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key",
+        help="Operation id to use. Repeating a command with the same id cannot apply it twice.",
+    ),
+]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")]
+DataDirOption = Annotated[
+    Path, typer.Option("--data-dir", help="Where the local cluster keeps its data.")
+]
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Node id, such as sat-001.")]
+
+__all__ = [
+    "DEFAULT_DATA_DIR",
+    "DataDirOption",
+    "Format",
+    "FormatOption",
+    "KeyOption",
+    "LimitOption",
+    "NodeArgument",
+    "ReasonOption",
+    "UrlOption",
+    "client",
+    "duration",
+]
+
+
+def client(url: str | None) -> Client:
+    """The client for what `--url` said."""
+    return Client(url)
+
+
+def duration(option: str, text: str) -> str:
+    """`text` unchanged when it is a duration; a usage error naming the option otherwise."""
+    try:
+        parse_duration(option, text)
+    except SettingsError as error:
+        raise UsageError(str(error)) from error
+    return text

@@ -1,0 +1,91 @@
+"""Waiting, with a limit, for what `up` and `start` have set going."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cluster.settings import Settings
+from node.cli.failures import CommandError
+from node.cli.output import note
+from node.local import LocalCluster
+from node.manifest import Manifest, NodeRecord
+
+START_SECONDS = 20.0
+MOST_SETTLING_SECONDS = 30.0
+_POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 2.0
+
+
+def await_node(cluster: LocalCluster, node: str, record: NodeRecord) -> None:
+    """Returns when the node answers `/livez`; `CommandError` with its log when it will not."""
+    for _ in _until(START_SECONDS):
+        if not record.running:
+            raise CommandError(f"{node} ended at once; {record.log} says\n{cluster.log_tail(node)}")
+        if _ask(record.url, "/livez") is not None:
+            return
+    raise CommandError(f"{node} runs but does not answer at {record.url}; see {record.log}")
+
+
+def await_primary(cluster: LocalCluster, manifest: Manifest, seconds: float) -> str:
+    """Waits until some node effectively is PRIMARY and returns its id; says how far things are."""
+    said = ""
+    for _ in _until(seconds):
+        _nobody_ended(cluster, manifest)
+        stage = "waiting for the nodes to answer"
+        for record in manifest.nodes.values():
+            primary = _ask(record.url, "/primary")
+            if primary is not None and primary[0] == 200:
+                note(f"{primary[1].get('node')} is PRIMARY")
+                return str(primary[1].get("node"))
+            stage = "waiting for a PRIMARY" if primary is not None else stage
+        if stage != said:
+            note(f"{stage} …")
+            said = stage
+    raise CommandError(
+        f"no PRIMARY after {seconds:.0f} s; the logs are in {cluster.data_dir}, "
+        "`stationkeep decisions` says what was held back"
+    )
+
+
+def await_roles(manifest: Manifest, settings: Settings) -> None:
+    """Waits until every node acts and the BACKUPs are chosen, for the time that should take.
+
+    Nothing fails when it takes longer: the table that follows shows how things stand.
+    """
+    wanted = min(settings.backup_count, len(manifest.nodes) - 1)
+    hold = settings.promotion_hold + 5 * settings.evaluation_interval + settings.proposal_timeout
+    first = next(iter(manifest.nodes.values()))
+    for _ in _until(min(hold / 1_000, MOST_SETTLING_SECONDS)):
+        answer = _ask(first.url, "/v1/nodes?limit=99")
+        acting = [node.get("effective_role") for node in (answer[1]["items"] if answer else [])]
+        if acting and None not in acting and acting.count("BACKUP") >= wanted:
+            return
+
+
+def _nobody_ended(cluster: LocalCluster, manifest: Manifest) -> None:
+    cluster.reap()
+    for node, record in manifest.nodes.items():
+        if not record.running:
+            raise CommandError(
+                f"{node} ended at its start; {record.log} says\n{cluster.log_tail(node)}"
+            )
+
+
+def _until(seconds: float) -> Iterator[None]:
+    """Yields at each poll until the time is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(_POLL_SECONDS)
+
+
+def _ask(url: str, path: str) -> tuple[int, dict[str, Any]] | None:
+    """Status and JSON of a GET; None when there is no proper answer yet."""
+    import httpx  # noqa: PLC0415
+
+    try:
+        response = httpx.get(f"{url}{path}", timeout=_ANSWER_SECONDS)
+        body = response.json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return (response.status_code, body) if isinstance(body, dict) else None

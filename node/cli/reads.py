@@ -1,0 +1,121 @@
+"""Commands that only look: `status`, `explain`, `decisions` and their like."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from node.cli.options import (
+    Format,
+    FormatOption,
+    LimitOption,
+    NodeArgument,
+    UrlOption,
+    client,
+)
+from node.cli.output import show
+
+MOST_NODES = 99
+
+
+def status(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """The cluster in a few lines: who is PRIMARY, who leads Raft, every node and its role."""
+    node = client(url)
+    cluster = node.get("/v1/cluster")
+    items = node.items("/v1/nodes", MOST_NODES)
+
+    def table() -> Any:
+        from node.cli import tables  # noqa: PLC0415
+
+        return tables.status(cluster, items)
+
+    show({"cluster": cluster, "nodes": items}, format_, table)
+
+
+def explain(
+    node: NodeArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
+) -> None:
+    """Why a node is what it is, and why it is not PRIMARY: samples, votes and rules."""
+    answer = client(url).get(f"/v1/nodes/{quote(node, safe='')}/explain")
+    _show(answer, format_, "explanation")
+
+
+def decisions(
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="Only decisions about this node.")
+    ] = None,
+    outcome: Annotated[
+        str | None,
+        typer.Option("--outcome", help="Only this outcome: approved, denied, held, done …"),
+    ] = None,
+    limit: LimitOption = 20,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """What was done or held back, newest first, with the reason."""
+    items = client(url).items("/v1/decisions", limit, subject=subject, outcome=outcome)
+    _show(items, format_, "decisions")
+
+
+def proposals(
+    limit: LimitOption = 5, url: UrlOption = None, format_: FormatOption = Format.TABLE
+) -> None:
+    """Proposed changes with every voter's verdict; open ones first."""
+    _show(client(url).items("/v1/proposals", limit), format_, "proposals")
+
+
+def operation(
+    operation_id: Annotated[str, typer.Argument(metavar="OPERATION")],
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """What became of an operation whose outcome was unknown."""
+    _show(client(url).get(f"/v1/operations/{quote(operation_id, safe='')}"), format_, "facts")
+
+
+def nodes_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """Every node: role, effective role, risk, lease, cool-down."""
+    _show(client(url).items("/v1/nodes", MOST_NODES), format_, "nodes")
+
+
+def roles_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """The role table beside what every node effectively is."""
+    _show(client(url).items("/v1/roles", MOST_NODES), format_, "roles")
+
+
+def roles_history(
+    limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
+) -> None:
+    """Changes of role, newest first."""
+    _show(client(url).items("/v1/roles/history", limit), format_, "role_history")
+
+
+def actions_list(
+    limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
+) -> None:
+    """Actions and how many of their targets have complied; open ones first."""
+    _show(client(url).items("/v1/actions", limit), format_, "actions")
+
+
+def config_show(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """The settings that all nodes share."""
+    answer = client(url).get("/v1/config")
+    settings = answer.get("settings", answer)
+
+    def table() -> Any:
+        from node.cli import tables  # noqa: PLC0415
+
+        return tables.facts(settings)
+
+    show(answer, format_, table)
+
+
+def _show(answer: Any, format_: Format, table: str) -> None:
+    """Prints `answer`; `table` names the function of `node.cli.tables`, loaded when needed."""
+
+    def build() -> Any:
+        from node.cli import tables  # noqa: PLC0415
+
+        return getattr(tables, table)(answer)
+
+    show(answer, format_, build)

@@ -1,0 +1,85 @@
+"""`snapshot save|verify|restore`: copies of the replicated state as checksummed files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.cli.failures import CommandError, ConfigurationError, UsageError
+from node.cli.options import UrlOption, client
+
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot file.")]
+
+
+def save(
+    file: FileArgument,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    url: UrlOption = None,
+) -> None:
+    """Saves a node's state to a file, verified before it is put in place."""
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists; --force replaces it")
+    from node.raft import snapshot  # noqa: PLC0415
+
+    node = client(url)
+    data = node.download("/v1/snapshot")
+    try:
+        taken = snapshot.decode(data, f"the answer of {node.url}")
+        snapshot.write_file(file, data)
+    except snapshot.CorruptSnapshot as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from error
+    typer.echo(f"{file}: {taken.cluster} up to log index {taken.index}, {len(data)} bytes")
+
+
+def verify(file: FileArgument) -> None:
+    """Checks a snapshot file: checksum, format, and that its state can be read."""
+    from cluster.codec import CodecError, decode_snapshot  # noqa: PLC0415
+    from node.raft import snapshot  # noqa: PLC0415
+
+    try:
+        found = snapshot.read_snapshot(file)
+        state = decode_snapshot(found.state)
+    except (snapshot.CorruptSnapshot, CodecError) as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from error
+    typer.echo(
+        f"{file}: good; {found.cluster}, members {', '.join(found.members)}, "
+        f"log index {found.index}, term {found.term}, cluster time {state.time / 1_000:.1f} s"
+    )
+
+
+def restore(
+    file: FileArgument,
+    config: Annotated[
+        list[Path], typer.Option("--config", help="A node's YAML file. Repeat for every member.")
+    ],
+) -> None:
+    """Prepares stopped nodes with empty data directories to start from a snapshot.
+
+    Every member must be restored from the same file before any of them is started.
+    """
+    from node import config as configuration  # noqa: PLC0415
+    from node.raft import snapshot  # noqa: PLC0415
+    from node.raft.journal import JournalError  # noqa: PLC0415
+
+    try:
+        nodes = [configuration.load(path) for path in config]
+    except configuration.ConfigError as error:
+        raise ConfigurationError(str(error)) from error
+    missing = {member.id for node in nodes for member in node.members} - {n.node for n in nodes}
+    if missing:
+        raise UsageError(
+            f"all members must be restored together; --config is missing for "
+            f"{', '.join(sorted(missing))}"
+        )
+    for node in nodes:
+        try:
+            done = snapshot.restore_into(node.data_dir, file, node.cluster, node.node)
+        except (snapshot.CorruptSnapshot, snapshot.NotEmpty, JournalError) as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{node.data_dir}: {error.strerror}: {error.filename}") from error
+        typer.echo(f"{node.node}: starts from log index {done.index} ({node.data_dir})")

@@ -1,0 +1,227 @@
+"""Answers of the REST interface as Rich tables. Every role is a word, colour only repeats it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from node.cli import wording
+
+Json = dict[str, Any]
+
+ROLE_STYLES = {
+    "PRIMARY": "bold green",
+    "BACKUP": "cyan",
+    "STANDBY": "",
+    "SAFE_MODE": "bold red",
+    "?": "dim",
+}
+
+
+def role_text(role: str) -> Text:
+    """A role's word in its colour."""
+    return Text(role, style=ROLE_STYLES.get(role, ""))
+
+
+def _grid(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for header in headers:
+        table.add_column(header, no_wrap=True)
+    return table
+
+
+def nodes(items: list[Json]) -> Table:
+    """Nodes with roles, health and what is special about them."""
+    table = _grid(
+        "NODE", "ROLE", "ACTS AS", "EPOCH", "RISK", "SAMPLES", "LEASE", "COOL-DOWN", "HTTP", "FLAGS"
+    )
+    for node in items:
+        marks = (["Raft leader"] if node.get("raft_leader") else []) + wording.flags(node)
+        table.add_row(
+            node["id"],
+            role_text(node["role"]),
+            role_text(wording.acts_as(node)),
+            _figure(node.get("epoch")),
+            "-" if node.get("risk") is None else f"{node['risk']:.2f}",
+            wording.bar(node.get("history", [])),
+            wording.span(node.get("lease_remaining_s")),
+            wording.cooldown(node.get("cooldown_remaining_s")),
+            node.get("address", {}).get("http", "-"),
+            ", ".join(marks) or "-",
+        )
+    return table
+
+
+def status(cluster: Json, items: list[Json]) -> RenderableType:
+    """The cluster in a few lines, then its nodes."""
+    head = Text()
+    head.append(f"cluster   {cluster['cluster_id'] or 'not founded yet'}")
+    head.append(f"   {wording.cluster_time(cluster['time_ms'])}, asked {cluster['node']}\n")
+    head.append(f"PRIMARY   {wording.primary_line(cluster)}\n")
+    leader = cluster.get("leader") or "NONE"
+    head.append(f"Raft      leader {leader}, term {cluster['term']}, ")
+    head.append(f"log {cluster['applied_index']}, {wording.quorum_line(cluster)}\n")
+    for line in wording.conditions(cluster):
+        head.append(f"{line}\n", style="bold red")
+    return Group(head, nodes(items))
+
+
+def decisions(items: Iterable[Json]) -> Table:
+    """The decision log, one sentence a line."""
+    table = _grid("ID", "TIME", "CLUSTER", "OUTCOME")
+    table.add_column("DECISION", overflow="fold")
+    for item in items:
+        table.add_row(
+            str(item["id"]),
+            wording.clock(item.get("wall_ms")),
+            wording.cluster_time(item["at_ms"]),
+            item["outcome"],
+            item["sentence"],
+        )
+    return table
+
+
+def decision_story(item: Json) -> Text:
+    """One decision with the samples, the passed-over candidates and the votes behind it."""
+    story = Text()
+    story.append(f"{wording.clock(item.get('wall_ms'))} ", style="dim")
+    story.append(f"{wording.cluster_time(item['at_ms'])} {item['sentence']}\n")
+    for node, risks in item.get("evidence", {}).items():
+        series = ", ".join(f"{risk:.2f}" for risk in risks)
+        story.append(f"    samples of {node} (newest last): {series}\n", style="dim")
+    passed = ", ".join(f"{r['node']} ({_words(r['reason'])})" for r in item.get("rejected", []))
+    if passed:
+        story.append(f"    passed over: {passed}\n", style="dim")
+    for vote in item.get("ballots", []):
+        story.append(f"    {vote_line(vote)}\n", style="dim")
+    if item.get("actor"):
+        comment = f", reason: {item['comment']}" if item.get("comment") else ""
+        story.append(f"    by {item['actor']}{comment}\n", style="dim")
+    return story
+
+
+def vote_line(vote: Json) -> str:
+    """A vote in words: `sat-003 approves: observations agree; heard sat-001 at 0.45 …`."""
+    verdict = "approves" if vote["approve"] else "DENIES"
+    grounds = _words(vote.get("grounds") or "")
+    policy = f" {vote['policy']}" if vote.get("policy") else ""
+    heard = "; ".join(_observation(seen) for seen in vote.get("evidence", []))
+    return f"{vote['voter']} {verdict}: {grounds}{policy}" + (f"; {heard}" if heard else "")
+
+
+def _observation(seen: Json) -> str:
+    if not seen["reports"]:
+        return f"heard nothing of {seen['node']}"
+    return f"heard {seen['node']} at {seen['risk']:.2f} ({seen['reports']} reports)"
+
+
+def explanation(answer: Json) -> RenderableType:
+    """The answer to "why is it what it is, and why is it not PRIMARY"."""
+    head = Text()
+    head.append(f"{answer['node']} is {answer['role']}\n", style="bold")
+    for line in answer.get("summary", []):
+        head.append(f"  {line}\n")
+    if answer.get("why_not_primary"):
+        head.append("\nWhy it is not PRIMARY\n", style="bold")
+        for line in answer["why_not_primary"]:
+            head.append(f"  {line}\n")
+    decisions_ = answer.get("decisions", [])
+    head.append("\nDecisions about it, newest first\n" if decisions_ else "", style="bold")
+    return Group(head, *(decision_story(item) for item in decisions_))
+
+
+def proposals(items: list[Json]) -> RenderableType:
+    """Proposals with every elector's verdict."""
+    if not items:
+        return Text("no proposals yet")
+    return Group(*(proposal_story(item) for item in items))
+
+
+def proposal_story(item: Json) -> Text:
+    """One proposal: what, what became of it, and who voted how."""
+    changes = ", ".join(wording.change(change) for change in item["changes"])
+    story = Text()
+    story.append(f"#{item['id']} {str(item['outcome']).upper()} ", style="bold")
+    story.append(f"{_words(item['rule'])}: {changes}  (quorum {item['quorum']} of ")
+    story.append(f"{len(item['electorate'])}, opened {wording.cluster_time(item['opened_at_ms'])})")
+    votes = {vote["voter"]: vote for vote in ballots(item)}
+    for voter in item["electorate"]:
+        line = vote_line(votes[voter]) if voter in votes else f"{voter} has not voted"
+        story.append(f"\n    {line}", style="dim")
+    return story
+
+
+def ballots(item: Json) -> list[Json]:
+    """A proposal's votes; the API may key them by voter."""
+    votes = item.get("ballots") or []
+    return list(votes.values()) if isinstance(votes, dict) else votes
+
+
+def roles(items: list[Json]) -> Table:
+    """Table role and effective role of every node."""
+    table = _grid("NODE", "ROLE", "ACTS AS", "SINCE")
+    for item in items:
+        since = item.get("since_ms")
+        table.add_row(
+            item["node"],
+            role_text(item["role"]),
+            role_text(wording.acts_as(item)),
+            "joined" if since is None else wording.cluster_time(since),
+        )
+    return table
+
+
+def role_history(items: list[Json]) -> Table:
+    """Changes of role, newest first."""
+    table = _grid("TIME", "CLUSTER", "NODE", "FROM", "TO", "RULE", "EPOCH", "PROPOSAL", "BY")
+    for item in items:
+        table.add_row(
+            wording.clock(item.get("wall_ms")),
+            wording.cluster_time(item["at_ms"]),
+            item["node"],
+            role_text(item["origin"]),
+            role_text(item["target"]),
+            item["rule"],
+            str(item["epoch"]),
+            f"#{item['proposal']}" if item.get("proposal") else "-",
+            item.get("actor") or "-",
+        )
+    return table
+
+
+def actions(items: list[Json]) -> Table:
+    """Actions with their compliance and who still owes an answer."""
+    table = _grid("ID", "NAME", "OUTCOME", "COMPLIANCE", "DONE", "FAILED", "NO ANSWER")
+    for item in items:
+        acks: Json = item.get("acks", {})
+        done = [node for node in item["targets"] if acks.get(node, {}).get("success")]
+        failed = [f"{n} ({a['detail']})" for n, a in acks.items() if not a["success"]]
+        silent = [node for node in item["targets"] if node not in acks]
+        table.add_row(
+            item["id"],
+            item["name"],
+            item["outcome"],
+            f"{item['compliance']:.0%}",
+            ", ".join(done) or "-",
+            ", ".join(failed) or "-",
+            ", ".join(silent) or "-",
+        )
+    return table
+
+
+def facts(answer: Json) -> Table:
+    """A flat object, one `name value` a line."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in answer.items():
+        table.add_row(name, str(value))
+    return table
+
+
+def _figure(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _words(code: str) -> str:
+    return code.replace("_", " ")

@@ -1,0 +1,206 @@
+"""`watch`: keeps a picture of the cluster on the terminal, from whichever node answers.
+
+One node is asked every half second, and at once whenever its event stream says that something
+happened. When it stops answering the next one is asked; the members' addresses are learnt from
+the answers, so that one address is enough to begin with.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.live import Live
+
+from node.cli import screen
+from node.cli.client import DEFAULT_URL
+from node.cli.failures import UnreachableError
+from node.cli.screen import Picture
+from node.manifest import http_addresses
+
+POLL_SECONDS = 0.5
+ANSWER_SECONDS = 0.8
+"""A frozen node accepts connections and says nothing; after this long it counts as silent."""
+QUIETEST_SECONDS = 0.1
+"""Least time between two requests, however fast events come."""
+NOTICE_SECONDS = 10.0
+MOST_SOURCES = 99
+MOST_DECISIONS = 40
+
+OpenClient = Callable[[], httpx.AsyncClient]
+
+
+class Sources:
+    """The addresses that may be asked, and the one being asked."""
+
+    def __init__(self, urls: Iterable[str]) -> None:
+        self.urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
+        self._at = 0
+
+    @property
+    def current(self) -> str:
+        return self.urls[self._at]
+
+    def learn(self, nodes: list[dict[str, Any]]) -> None:
+        """Adds the members' HTTP addresses."""
+        for node in nodes:
+            address = (node.get("address") or {}).get("http")
+            if address and len(self.urls) < MOST_SOURCES:
+                url = address if "://" in address else f"http://{address}"
+                if url not in self.urls:
+                    self.urls.append(url)
+
+    def move(self) -> str:
+        """Goes on to the next address and returns it."""
+        self._at = (self._at + 1) % len(self.urls)
+        return self.current
+
+
+def starting_points(url: str | None, data_dir: Path) -> list[str]:
+    """Where to begin: the node that was named, else the default one; then the local cluster."""
+    return [url or DEFAULT_URL, *http_addresses(data_dir).values()]
+
+
+async def take(http: httpx.AsyncClient, url: str) -> Picture:
+    """One picture from the node at `url`; raises `httpx.HTTPError` when it does not give one."""
+    paths = (
+        "/v1/cluster",
+        f"/v1/nodes?limit={MOST_SOURCES}",
+        "/v1/proposals?limit=10",
+        f"/v1/decisions?limit={MOST_DECISIONS}",
+    )
+    async with asyncio.timeout(2 * ANSWER_SECONDS):
+        answers = await asyncio.gather(*(_json(http, url + path) for path in paths))
+    cluster, nodes, proposals, decisions = answers
+    return Picture(cluster, nodes["items"], proposals["items"], decisions["items"], url)
+
+
+async def _json(http: httpx.AsyncClient, url: str) -> Any:
+    response = await http.get(url)
+    response.raise_for_status()
+    try:
+        return response.json()
+    except ValueError as error:
+        raise httpx.DecodingError(f"{url}: not JSON") from error
+
+
+class Watcher:
+    """Takes pictures for ever; `look` does one round and returns what to show."""
+
+    def __init__(self, sources: Sources, http: httpx.AsyncClient) -> None:
+        self._sources = sources
+        self._http = http
+        self._last: Picture | None = None
+        self._answered_at = time.monotonic()
+        self._notice = ""
+        self._notice_until = 0.0
+        self.stirred = asyncio.Event()
+
+    async def look(self) -> Picture | None:
+        """A picture from the current node, or from the next that answers.
+
+        None until anybody has ever answered; later the last picture, marked as silent.
+        """
+        left = self._sources.current
+        for _ in range(len(self._sources.urls)):
+            try:
+                picture = await take(self._http, self._sources.current)
+            except (httpx.HTTPError, TimeoutError):
+                self._sources.move()
+                continue
+            return self._answered(picture, left)
+        if self._last is None:
+            return None
+        return self._last._replace(silent=max(1.0, time.monotonic() - self._answered_at))
+
+    def _answered(self, picture: Picture, left: str) -> Picture:
+        now = time.monotonic()
+        if picture.url != left:
+            name = self._last.cluster["node"] if self._last is not None else left
+            self._notice = f"{name} stopped answering; now asking {picture.cluster['node']}"
+            self._notice_until = now + NOTICE_SECONDS
+        self._sources.learn(picture.nodes)
+        self._answered_at, self._last = now, picture
+        return picture._replace(notice=self._notice if now < self._notice_until else "")
+
+    async def listen(self) -> None:
+        """Follows the event stream of the current node; its end is news as well."""
+        while True:
+            url = self._sources.current
+            with contextlib.suppress(httpx.HTTPError):
+                async with self._http.stream("GET", f"{url}/v1/events", timeout=None) as stream:
+                    async for line in stream.aiter_lines():
+                        if line.startswith("event:"):
+                            self.stirred.set()
+                        if url != self._sources.current:
+                            break
+            self.stirred.set()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def rest(self) -> None:
+        """Waits for an event or the next poll."""
+        await asyncio.sleep(QUIETEST_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stirred.wait(), POLL_SECONDS - QUIETEST_SECONDS)
+        self.stirred.clear()
+
+
+def open_client() -> httpx.AsyncClient:
+    """Short patience: there are other nodes."""
+    return httpx.AsyncClient(timeout=ANSWER_SECONDS)
+
+
+def run(
+    urls: list[str],
+    *,
+    once: bool,
+    on_tick: Callable[[], None] = lambda: None,
+    opener: OpenClient = open_client,
+) -> None:
+    """Shows the live view until Ctrl-C, or one frame.
+
+    Raises `UnreachableError` with `once` when nobody answers.
+    """
+    console = Console(highlight=False)
+    if once:
+        asyncio.run(_print_one(urls, console, opener))
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_show(urls, console, on_tick, opener))
+
+
+async def _print_one(urls: list[str], console: Console, opener: OpenClient) -> None:
+    sources = Sources(urls)
+    async with opener() as http:
+        picture = await Watcher(sources, http).look()
+    if picture is None:
+        raise UnreachableError(f"no node answers; tried {', '.join(sources.urls)}")
+    console.print(screen.frame(picture, console.width, console.height), end="\n")
+
+
+async def _show(
+    urls: list[str], console: Console, on_tick: Callable[[], None], opener: OpenClient
+) -> None:
+    sources = Sources(urls)
+    async with opener() as http:
+        watcher = Watcher(sources, http)
+        listening = asyncio.create_task(watcher.listen())
+        try:
+            with Live(console=console, screen=True, auto_refresh=False) as live:
+                while True:
+                    picture = await watcher.look()
+                    if picture is None:
+                        view = screen.lost(sources.urls, "no node answers yet")
+                    else:
+                        view = screen.frame(picture, console.width, console.height)
+                    live.update(view, refresh=True)
+                    on_tick()
+                    await watcher.rest()
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening

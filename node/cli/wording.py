@@ -1,0 +1,116 @@
+"""Small figures and phrases that tables, `status` and `watch` share. Plain text, no colour."""
+
+import datetime
+from typing import Any
+
+BARS = "▁▂▃▄▅▆▇█"
+MISSED = "×"
+SHOWN_SAMPLES = 10
+
+Json = dict[str, Any]
+
+
+def bar(history: list[Json], length: int = SHOWN_SAMPLES) -> str:
+    """The newest samples as one character each, oldest first; × where none was heard."""
+    return "".join(
+        MISSED if sample.get("missed") else level(sample["risk"]) for sample in history[-length:]
+    ).rjust(length)
+
+
+def level(risk: float) -> str:
+    """One of eight heights for a risk between 0 and 1."""
+    return BARS[min(len(BARS) - 1, max(0, int(risk * len(BARS))))]
+
+
+def span(seconds: float | None) -> str:
+    """A remaining time, short: `2.4s`, `85s`, `12m`, `3h`; `-` for none."""
+    if seconds is None:
+        return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    if seconds < 120:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 7_200 else f"{seconds / 3_600:.0f}h"
+
+
+def cooldown(seconds: float | None) -> str:
+    """A cool-down left; `-` when it is over."""
+    return span(seconds) if seconds else "-"
+
+
+def cluster_time(milliseconds: int) -> str:
+    """Cluster time as `T+123.4s`."""
+    return f"T+{milliseconds / 1_000:.1f}s"
+
+
+def clock(wall_ms: int | None) -> str:
+    """Local time of day, for display."""
+    if not wall_ms:
+        return "--:--:--"
+    return datetime.datetime.fromtimestamp(wall_ms / 1_000).strftime("%H:%M:%S")
+
+
+def acts_as(node: Json) -> str:
+    """The effective role, or `?` when the answering node has not heard of it lately."""
+    effective = node.get("effective_role")
+    return str(effective) if effective else "?"
+
+
+def flags(node: Json) -> list[str]:
+    """What is out of the ordinary about a node, most important first."""
+    found = []
+    if node.get("joining"):
+        found.append("joining")
+    elif not node.get("alive"):
+        found.append("dead")
+    if node["role"] == "PRIMARY" and node.get("effective_role") == "SAFE_MODE":
+        found.append("fenced")
+    if node.get("maintenance"):
+        found.append(f"maintenance {span(node['maintenance'].get('remaining_s'))}")
+    if node.get("escalated_by"):
+        found.append("escalated")
+    if node.get("priority") == 0:
+        found.append("never PRIMARY")
+    if node.get("policies"):
+        found.append("policy")
+    run = node.get("consecutive_unhealthy") or 0
+    if run and node.get("alive"):
+        found.append(f"{run} unhealthy")
+    return found
+
+
+def change(item: Json) -> str:
+    """`sat-001 PRIMARY→BACKUP`."""
+    return f"{item['node']} {item['origin']}→{item['target']}"
+
+
+def primary_line(cluster: Json) -> str:
+    """Who holds the seat, in words."""
+    primary = cluster.get("primary")
+    if not primary:
+        return "no PRIMARY"
+    if primary.get("active"):
+        return f"{primary['id']}, epoch {primary['epoch']}"
+    wait = span(primary.get("fence_remaining_s"))
+    return f"{primary['id']}, epoch {primary['epoch']}, not yet effective (waits up to {wait})"
+
+
+def quorum_line(cluster: Json) -> str:
+    """`5 of 5 connected, 3 needed`, with a warning when that is too few."""
+    quorum = cluster["quorum"]
+    line = f"{quorum['connected']} of {quorum['members']} connected, {quorum['needed']} needed"
+    return line if quorum["present"] else f"NO QUORUM: {line}"
+
+
+def conditions(cluster: Json) -> list[str]:
+    """Pause, brake, swarm mode and alarms: what a person should know before all else."""
+    found = [f"ALARM {alarm['name']}: {alarm['detail']}" for alarm in cluster.get("alarms", [])]
+    paused = cluster.get("paused")
+    if paused:
+        why = f": {paused['reason']}" if paused.get("reason") else ""
+        found.append(f"PAUSED for {span(paused['remaining_s'])} by {paused['actor']}{why}")
+    if cluster.get("braked"):
+        found.append("BRAKE: more than half of the nodes turned unhealthy at once")
+    if cluster.get("swarm_mode") is False:
+        found.append("swarm_mode is off: no automatic changes")
+    return found

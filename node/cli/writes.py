@@ -1,0 +1,250 @@
+"""Commands by which an operator changes something. Each is one replicated command."""
+
+import enum
+import json
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from node.cli.failures import CommandError, UsageError
+from node.cli.options import (
+    KeyOption,
+    NodeArgument,
+    ReasonOption,
+    UrlOption,
+    client,
+    duration,
+)
+
+
+def switchover(
+    to: Annotated[
+        str | None, typer.Option("--to", help="New PRIMARY. Default: the best candidate.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Moves the PRIMARY seat in good order to a healthy node."""
+    body = _given(target=to, reason=reason)
+    _send(
+        "POST",
+        "/v1/switchover",
+        body,
+        key=key,
+        url=url,
+        what=f"switchover to {to or 'the best candidate'}",
+    )
+
+
+def failover(
+    to: Annotated[str, typer.Option("--to", help="New PRIMARY.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even when the new PRIMARY is unfit.")
+    ] = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Moves the PRIMARY seat even though the present PRIMARY is unhealthy."""
+    body = _given(target=to, force=force, reason=reason)
+    _send("POST", "/v1/failover", body, key=key, url=url, what=f"failover to {to}")
+
+
+def pause(
+    for_: Annotated[str, typer.Option("--for", help="How long, such as 90s or 10m. It expires.")],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Suspends automatic changes of role for a while."""
+    body = _given(duration=duration("--for", for_), reason=reason)
+    _send("POST", "/v1/pause", body, key=key, url=url, what=f"pause for {for_}")
+
+
+def resume(reason: ReasonOption = None, key: KeyOption = None, url: UrlOption = None) -> None:
+    """Ends a pause."""
+    _send("POST", "/v1/resume", _given(reason=reason), key=key, url=url, what="resume")
+
+
+class Switch(enum.StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+def nodes_maintenance(
+    node: NodeArgument,
+    *,
+    switch: Annotated[Switch, typer.Argument(metavar="on|off")] = Switch.ON,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="How long, such as 1h. Default: the server's.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Drains a node to STANDBY and keeps it from being a candidate; ends by itself or with off."""
+    if switch is Switch.OFF and for_ is not None:
+        raise UsageError("--for goes with `on` only")
+    span = None if for_ is None else duration("--for", for_)
+    body = _given(on=switch is Switch.ON, duration=span, reason=reason)
+    what = f"maintenance of {node} {switch.value}"
+    _send(
+        "POST", f"/v1/nodes/{quote(node, safe='')}/maintenance", body, key=key, url=url, what=what
+    )
+
+
+def nodes_priority(
+    node: NodeArgument,
+    priority: Annotated[int, typer.Argument(min=0, max=1_000, help="0 = never PRIMARY.")],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Sets the order in which candidates for PRIMARY are taken; higher first, 0 never."""
+    body = _given(priority=priority, reason=reason)
+    _send(
+        "POST",
+        f"/v1/nodes/{quote(node, safe='')}/priority",
+        body,
+        key=key,
+        url=url,
+        what=f"priority of {node} {priority}",
+    )
+
+
+class PolicyPriority(enum.StrEnum):
+    """What a policy is for; decides its weight in arbitration."""
+
+    SAFETY = "safety"
+    PERFORMANCE = "performance"
+    AVAILABILITY = "availability"
+
+
+def nodes_policy(
+    node: NodeArgument,
+    name: Annotated[str, typer.Argument(help="Name of the policy.")],
+    *,
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option("--forbid", help="Pattern [NODE:]FROM->TO, * for any. Repeatable."),
+    ] = None,
+    priority: Annotated[PolicyPriority, typer.Option("--priority")] = PolicyPriority.SAFETY,
+    score: Annotated[float, typer.Option("--score", min=0.0, max=1.0)] = 1.0,
+    for_: Annotated[str | None, typer.Option("--for", help="Expires after so long.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the policy.")] = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Gives a node a local policy by which it denies proposals, or takes it away."""
+    if remove == bool(forbid):
+        raise UsageError("give --forbid PATTERN to set the policy, or --remove to take it away")
+    path = f"/v1/nodes/{quote(node, safe='')}/policies"
+    if remove:
+        _send(
+            "DELETE",
+            f"{path}/{quote(name, safe='')}",
+            None,
+            key=key,
+            url=url,
+            what=f"policy {name} of {node} removed",
+        )
+        return
+    lifetime = None if for_ is None else duration("--for", for_)
+    body = _given(
+        name=name,
+        priority=priority.value,
+        score=score,
+        forbids=forbid,
+        lifetime=lifetime,
+        reason=reason,
+    )
+    _send("POST", path, body, key=key, url=url, what=f"policy {name} of {node}")
+
+
+def actions_run(
+    name: Annotated[str, typer.Argument(help="Name of the action: a hook in the nodes' files.")],
+    *,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="A node. Repeatable. Default: every alive node."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", help="KEY=VALUE for the hook. Repeatable.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option("--deadline", help="Time to comply, such as 30s.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Has nodes run their hook of that name and acknowledge it."""
+    parameters = dict(_pair("--parameter", text) for text in parameter or [])
+    body = _given(
+        name=name,
+        targets=target,
+        parameters=parameters or None,
+        deadline=None if deadline is None else duration("--deadline", deadline),
+        reason=reason,
+    )
+    _send("POST", "/v1/actions", body, key=key, url=url, what=f"action {name}")
+
+
+def config_set(
+    assignments: Annotated[
+        list[str], typer.Argument(metavar="NAME=VALUE …", help="Such as evaluation_interval=2s.")
+    ],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Changes settings on all nodes at once; an impossible set is refused as a whole."""
+    changes = {name: _scalar(value) for name, value in (_pair("", a) for a in assignments)}
+    if reason is not None:
+        changes["reason"] = reason
+    _send("PATCH", "/v1/config", changes, key=key, url=url, what="settings changed")
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{option} {text!r}: must have the form NAME=VALUE".strip())
+    return name, value
+
+
+def _scalar(text: str) -> str | int | float | bool:
+    """`0.3` as a number, `true` as a flag, `5s` as text."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return value if isinstance(value, int | float) else text
+
+
+def _send(
+    method: str,
+    path: str,
+    body: dict[str, Any] | None,
+    *,
+    key: str | None,
+    url: str | None,
+    what: str,
+) -> None:
+    """Sends the command and says in one line what came of it."""
+    answer = client(url).write(method, path, body, key)
+    if answer.get("status") not in {"done", None}:
+        raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
+    at = f" at log index {answer['index']}" if answer.get("index") else ""
+    typer.echo(f"done: {what}{at} (operation {answer.get('operation', '-')})")
+    for name, value in (answer.get("result") or {}).items():
+        typer.echo(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")

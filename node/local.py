@@ -1,0 +1,321 @@
+"""A cluster of node processes on this machine: what `up`, `down`, `kill` and `start` stand on.
+
+The data directory holds `cluster.json` (who there is, on which ports, as which process), one
+configuration file, one log and one directory per node. A process is known by its pid *and* the
+moment it was started, so that a pid which the system has given to somebody else is never
+signalled. Processes are started in sessions of their own: the terminal's Ctrl-C reaches only
+`up`, which then stops them in order.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from node.manifest import (
+    MANIFEST,
+    LocalError,
+    Manifest,
+    NodeRecord,
+    Plan,
+    config_text,
+    read_manifest,
+)
+from node.process import birth, listener, send
+
+HOST = "127.0.0.1"
+MAX_NODES = 99
+NODE_COMMAND = (sys.executable, "-m", "node")
+TERM_SECONDS = 10.0
+KILL_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+_LOG_TAIL = 8
+_NOT_INHERITED = frozenset(
+    f"STATIONKEEP_{name}"
+    for name in ("URL", "NODE", "CLUSTER", "RAFT", "HTTP", "DATA_DIR", "PROFILE")
+)
+"""Overrides that would make all nodes the same node, or contradict the file just written."""
+
+
+class LocalCluster:
+    """The cluster in one data directory. `command` starts a node; tests put their own."""
+
+    def __init__(self, data_dir: Path, command: Iterable[str] = NODE_COMMAND) -> None:
+        self.data_dir = data_dir.absolute()
+        self._command = tuple(command)
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def manifest(self) -> Manifest:
+        """The manifest; raises `LocalError` when no cluster was ever brought up here."""
+        found = read_manifest(self.data_dir)
+        if found is None:
+            raise LocalError(f"no local cluster in {self.data_dir}; `stationkeep up` makes one")
+        return found
+
+    def running(self) -> list[str]:
+        """Ids of the nodes whose processes live."""
+        self.reap()
+        found = read_manifest(self.data_dir)
+        return [] if found is None else [n for n, r in found.nodes.items() if r.running]
+
+    def up(self, plan: Plan, *, fresh: bool = False) -> Manifest:
+        """Writes configurations and starts every node; all or nothing.
+
+        Raises `LocalError` when the cluster runs already, its data is that of another shape, or
+        a port is taken.
+        """
+        with self._locked():
+            manifest = self._prepare(plan, fresh)
+            complaints = _taken_ports(manifest.nodes)
+            if complaints:
+                raise LocalError("ports are taken:\n  " + "\n  ".join(complaints))
+            self._write_configs(manifest, plan)
+            try:
+                for record in manifest.nodes.values():
+                    self._spawn(record)
+            except OSError as error:
+                self._stop(manifest.nodes, TERM_SECONDS)
+                raise LocalError(f"cannot start a node: {error}") from error
+            finally:
+                self._write(manifest)
+        return manifest
+
+    def start(self, node: str) -> NodeRecord:
+        """Starts one node again, with the arguments it had."""
+        with self._locked():
+            manifest = self.manifest()
+            record = _record(manifest, node)
+            if record.running:
+                raise LocalError(
+                    f"{node} runs already (pid {record.pid}); if it is stopped, "
+                    f"`stationkeep kill {node} --signal CONT` wakes it"
+                )
+            complaints = _taken_ports({node: record})
+            if complaints:
+                raise LocalError("ports are taken:\n  " + "\n  ".join(complaints))
+            self._spawn(record)
+            self._write(manifest)
+        return record
+
+    def kill(self, node: str, signum: signal.Signals, seconds: float = TERM_SECONDS) -> bool:
+        """Signals one node; for KILL and TERM waits until it is gone. False: it still lives."""
+        record = _record(self.manifest(), node)
+        if not _send(record, signum):
+            raise LocalError(f"{node} does not run; `stationkeep start {node}` starts it")
+        if signum not in {signal.SIGKILL, signal.SIGTERM}:
+            return True
+        return self._await_gone([record], seconds)
+
+    def down(self, seconds: float = TERM_SECONDS) -> dict[str, str]:
+        """Stops every node: SIGTERM, and SIGKILL for those that live `seconds` later.
+
+        Returns node → how it ended: `stopped`, `killed`, or `was not running`.
+        """
+        with self._locked():
+            manifest = self.manifest()
+            ends = self._stop(manifest.nodes, seconds)
+            self._write(manifest)
+        return ends
+
+    def log_tail(self, node: str) -> str:
+        """The last lines of a node's log, indented."""
+        path = Path(_record(self.manifest(), node).log)
+        try:
+            lines = path.read_bytes()[-8_192:].decode(errors="replace").splitlines()
+        except OSError as error:
+            return f"    ({path}: {error.strerror})"
+        return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL:])
+
+    def reap(self) -> None:
+        """Takes in the exit status of our own dead children, so that none stays a zombie."""
+        self._children = [child for child in self._children if child.poll() is None]
+
+    def _prepare(self, plan: Plan, fresh: bool) -> Manifest:
+        """The manifest to bring up: the one in the data directory, or a new one."""
+        old = read_manifest(self.data_dir)
+        if old is not None:
+            alive = [node for node, record in old.nodes.items() if record.running]
+            if alive:
+                raise LocalError(
+                    f"already up: {', '.join(alive)} of {old.cluster} run from {self.data_dir}; "
+                    "`stationkeep down` stops them, `stationkeep start NODE` starts one again"
+                )
+            if not fresh:
+                _same_shape(old, plan, self.data_dir)
+                _set_arguments(old, plan)
+                return old
+            self._remove(old)
+        manifest = self._new_manifest(plan)
+        _set_arguments(manifest, plan)
+        return manifest
+
+    def _new_manifest(self, plan: Plan) -> Manifest:
+        count = 5 if plan.nodes is None else plan.nodes
+        raft = 7_701 if plan.base_port is None else plan.base_port
+        http = 8_701 if plan.http_port is None else plan.http_port
+        if not 1 <= count <= MAX_NODES:
+            raise LocalError(f"--nodes {count}: must lie between 1 and {MAX_NODES}")
+        for option, port in (("--base-port", raft), ("--http-port", http)):
+            if not 1 <= port <= 65_536 - count:
+                raise LocalError(f"{option} {port}: {count} ports from there must lie in 1..65535")
+        if abs(raft - http) < count:
+            raise LocalError(
+                f"--base-port {raft} and --http-port {http}: the two ranges of {count} overlap"
+            )
+        nodes = {}
+        for number in range(count):
+            node = f"sat-{number + 1:03d}"
+            nodes[node] = NodeRecord(
+                raft=f"{HOST}:{raft + number}",
+                http=f"{HOST}:{http + number}",
+                config=str(self.data_dir / f"{node}.yaml"),
+                data_dir=str(self.data_dir / node),
+                log=str(self.data_dir / f"{node}.log"),
+            )
+        return Manifest("stationkeep-local", plan.profile or "demo", raft, http, nodes)
+
+    def _remove(self, old: Manifest) -> None:
+        """Deletes what belongs to the nodes of `old`, and nothing else in the directory."""
+        for record in old.nodes.values():
+            shutil.rmtree(record.data_dir, ignore_errors=True)
+            for path in (record.config, record.log):
+                Path(path).unlink(missing_ok=True)
+        (self.data_dir / MANIFEST).unlink(missing_ok=True)
+
+    def _write_configs(self, manifest: Manifest, plan: Plan) -> None:
+        """Writes the files that are missing; one that exists may have been edited, and is kept."""
+        for node, record in manifest.nodes.items():
+            path = Path(record.config)
+            if not path.exists():
+                path.write_text(config_text(manifest, node, host_sensors=plan.host_sensors))
+
+    def _spawn(self, record: NodeRecord) -> None:
+        argv = [*self._command, "node", "run", "--config", record.config, *record.arguments]
+        env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        with Path(record.log).open("ab") as log:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+            )
+        self._children.append(child)
+        record.pid, record.birth = child.pid, birth(child.pid) or ""
+
+    def _stop(self, nodes: Mapping[str, NodeRecord], seconds: float) -> dict[str, str]:
+        ends = dict.fromkeys(nodes, "was not running")
+        for node, record in nodes.items():
+            if _send(record, signal.SIGTERM):
+                _send(record, signal.SIGCONT)  # a stopped process would never see the TERM
+                ends[node] = "stopped"
+        if not self._await_gone(nodes.values(), seconds):
+            for node, record in nodes.items():
+                if _send(record, signal.SIGKILL):
+                    ends[node] = "killed"
+            self._await_gone(nodes.values(), KILL_SECONDS)
+        for node, record in nodes.items():
+            if record.running:
+                ends[node] = f"STILL RUNS as pid {record.pid}"
+            else:
+                record.pid, record.birth = 0, ""
+        return ends
+
+    def _await_gone(self, records: Iterable[NodeRecord], seconds: float) -> bool:
+        """Waits until none of them runs; False when `seconds` were not enough."""
+        waiting = list(records)
+        deadline = time.monotonic() + seconds
+        while True:
+            self.reap()
+            waiting = [record for record in waiting if record.running]
+            if not waiting or time.monotonic() >= deadline:
+                return not waiting
+            time.sleep(_POLL_SECONDS)
+
+    def _write(self, manifest: Manifest) -> None:
+        """Replaces the manifest atomically."""
+        path = self.data_dir / MANIFEST
+        draft = path.with_suffix(".tmp")
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        draft.replace(path)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One `up`, `start` or `down` at a time; they rewrite the manifest."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            lock = (self.data_dir / "cluster.lock").open("w")
+        except OSError as error:
+            raise LocalError(f"{self.data_dir}: {error.strerror}") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LocalError(f"another command is at work in {self.data_dir}") from error
+            yield
+
+
+def _send(record: NodeRecord, signum: signal.Signals) -> bool:
+    return record.pid > 0 and send(record.pid, record.birth, signum)
+
+
+def _record(manifest: Manifest, node: str) -> NodeRecord:
+    try:
+        return manifest.nodes[node]
+    except KeyError:
+        known = ", ".join(manifest.nodes)
+        raise LocalError(f"{node}: no such node in the local cluster ({known})") from None
+
+
+def _same_shape(old: Manifest, plan: Plan, data_dir: Path) -> None:
+    """Refuses options that contradict the data: a cluster keeps its members and addresses."""
+    pairs = (
+        ("--nodes", plan.nodes, len(old.nodes)),
+        ("--profile", plan.profile, old.profile),
+        ("--base-port", plan.base_port, old.base_port),
+        ("--http-port", plan.http_port, old.http_port),
+    )
+    for option, wanted, present in pairs:
+        if wanted is not None and wanted != present:
+            raise LocalError(
+                f"{option} {wanted}: {data_dir} has the data of a cluster with {option} {present}; "
+                "go on without the option, use another --data-dir, or start anew with --fresh"
+            )
+
+
+def _set_arguments(manifest: Manifest, plan: Plan) -> None:
+    """What each node is started with beside its file."""
+    for node in plan.replays:
+        _record(manifest, node)
+    for node, record in manifest.nodes.items():
+        record.arguments = []
+        if node in plan.replays:
+            record.arguments += ["--health-replay", str(plan.replays[node].absolute())]
+            if plan.replay_speed is not None:
+                record.arguments += ["--replay-speed", str(plan.replay_speed)]
+
+
+def _taken_ports(nodes: Mapping[str, NodeRecord]) -> list[str]:
+    """Which of their ports are in use, and by whom if the system tells."""
+    complaints = []
+    for node, record in nodes.items():
+        for what, address in (("Raft", record.raft), ("HTTP", record.http)):
+            host, _, port = address.rpartition(":")
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, int(port)))
+                except OSError as error:
+                    who = listener(int(port)) or error.strerror
+                    complaints.append(f"{address} ({what} port of {node}): {who}")
+    return complaints

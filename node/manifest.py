@@ -1,0 +1,125 @@
+"""What `up` writes into a data directory: `cluster.json`, and one configuration file per node."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from node.process import birth
+
+DEFAULT_DATA_DIR = Path(".stationkeep")
+MANIFEST = "cluster.json"
+
+
+class LocalError(Exception):
+    """The local cluster cannot do that; says why and what to do."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What `up` was asked for; None: as the data directory has it, else the default."""
+
+    nodes: int | None = None
+    profile: str | None = None
+    base_port: int | None = None
+    http_port: int | None = None
+    host_sensors: bool = False
+    replays: Mapping[str, Path] = {}
+    replay_speed: float | None = None
+
+
+class NodeRecord(msgspec.Struct):
+    """One node of the local cluster. Paths are absolute; `pid` 0: not running.
+
+    `birth`: when the process was started, as `node.process.birth` tells it. `arguments` come
+    after `node run --config FILE`.
+    """
+
+    raft: str
+    http: str
+    config: str
+    data_dir: str
+    log: str
+    arguments: list[str] = []
+    pid: int = 0
+    birth: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.http}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process that was started lives (a stopped one does, a zombie does not)."""
+        return self.pid > 0 and self.birth != "" and birth(self.pid) == self.birth
+
+
+class Manifest(msgspec.Struct):
+    """`cluster.json`."""
+
+    cluster: str
+    profile: str
+    base_port: int
+    http_port: int
+    nodes: dict[str, NodeRecord]
+
+
+def read_manifest(data_dir: Path) -> Manifest | None:
+    """The local cluster of a data directory; None when there is none; `LocalError` if damaged."""
+    path = data_dir / MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise LocalError(f"{path} is damaged ({error}); remove {data_dir} to start anew") from error
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}") from error
+
+
+def http_addresses(data_dir: Path) -> dict[str, str]:
+    """Node id → URL of the local cluster in `data_dir`; empty when there is none to be read."""
+    try:
+        manifest = read_manifest(data_dir)
+    except LocalError:
+        return {}
+    return {} if manifest is None else {n: record.url for n, record in manifest.nodes.items()}
+
+
+_SENSORS_OFF = """\
+# All nodes of a local cluster run on one machine. Its processor, memory, disk, temperature and
+# battery say the same of every node, so a busy machine would look like all of them failing at
+# once. They are off here; what is kept differs from process to process.
+sensors:
+  cpu: "off"
+  memory: "off"
+  disk: "off"
+  temperature: "off"
+  battery: "off"
+"""
+
+_HOOKS_HINT = """\
+# Commands to run when this node takes a role, for example:
+# hooks:
+#   primary: echo "primary, epoch $STATIONKEEP_EPOCH"
+#   safe_mode: echo fenced
+"""
+
+
+def config_text(manifest: Manifest, node: str, *, host_sensors: bool) -> str:
+    """The YAML file of one node of a local cluster."""
+    import yaml  # noqa: PLC0415 - slow to import, and most commands never write a file
+
+    record = manifest.nodes[node]
+    members = {n: {"raft": r.raft, "http": r.http} for n, r in manifest.nodes.items()}
+    body = {
+        "node": node,
+        "cluster": manifest.cluster,
+        "data_dir": record.data_dir,
+        "raft": record.raft,
+        "http": record.http,
+        "profile": manifest.profile,
+        "members": members,
+    }
+    head = "# Written by `stationkeep up`, and kept as you edit it.\n"
+    sensors = "" if host_sensors else _SENSORS_OFF
+    return head + yaml.safe_dump(body, sort_keys=False) + sensors + _HOOKS_HINT

@@ -1,0 +1,76 @@
+"""Processes that somebody else may have started: is it still the same one, and who has a port."""
+
+import os
+import signal
+from pathlib import Path
+
+
+def birth(pid: int) -> str | None:
+    """When a process was started, in a form that no other process of this pid can share.
+
+    None when there is no such process, or only its zombie. On Linux clock ticks since boot with
+    the boot's id, since the wall-clock time that psutil computes moves when the clock is set.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() else _birth_elsewhere(pid)
+    fields = stat[stat.rindex(")") + 2 :].split()
+    state, started = fields[0], fields[19]
+    return None if state in {"Z", "X"} else f"{boot}:{started}"
+
+
+def _birth_elsewhere(pid: int) -> str | None:
+    """`birth` where there is no /proc."""
+    import psutil  # noqa: PLC0415
+
+    try:
+        process = psutil.Process(pid)
+        dead = process.status() == psutil.STATUS_ZOMBIE
+        return None if dead else f"{process.create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def send(pid: int, born: str, signum: signal.Signals) -> bool:
+    """Signals process `pid` if it is the one born then; False when that one no longer runs.
+
+    Where the system has pidfds, one is opened before the check, so that the pid cannot change
+    hands between the check and the signal.
+    """
+    try:
+        if not hasattr(os, "pidfd_open"):
+            if birth(pid) != born:
+                return False
+            os.kill(pid, signum)
+            return True
+        handle = os.pidfd_open(pid)
+        try:
+            if birth(pid) != born:
+                return False
+            signal.pidfd_send_signal(handle, signum)
+        finally:
+            os.close(handle)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def listener(port: int) -> str | None:
+    """Who listens on a TCP port of this machine, when the system tells."""
+    import psutil  # noqa: PLC0415
+
+    try:
+        connections = psutil.net_connections(kind="tcp")
+        pid = next(
+            c.pid
+            for c in connections
+            if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
+        )
+        if pid is None:
+            return None
+        command = " ".join(psutil.Process(pid).cmdline())[:120]
+    except (psutil.Error, StopIteration, PermissionError):
+        return None
+    return f"pid {pid}: {command}"
