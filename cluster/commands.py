@@ -94,7 +94,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 class Motion(msgspec.Struct, frozen=True, array_like=True):
     """What the leader proposes to vote on: changes applied together or not at all.
 
-    `evidence`: node → its newest samples' risks in ppm, newest last (1_000_000 where missed).
+    `evidence`: node → the risks of its history in ppm, newest last (-1 where missed).
     `epoch`: the seat epoch it was planned on. `rejected`: candidates passed over, with reasons.
     """
 

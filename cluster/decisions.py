@@ -84,8 +84,8 @@ class Decision(msgspec.Struct, frozen=True):
     """One line of the decision log.
 
     `matter`: a `Rule`, or the name of an operator's command or of book-keeping ("pause",
-    "escalation", "handover", "fencing", "alarm"). `evidence`: node → risks in ppm, newest last.
-    `rejected`: (node, Reason) pairs passed over. Times in ms.
+    "escalation", "handover", "fencing", "alarm"). `evidence`: node → risks in ppm, newest
+    last (-1: missed). `rejected`: (node, Reason) pairs passed over. Times in ms.
     """
 
     id: int

@@ -6,6 +6,7 @@ effective PRIMARYs, equal digests) is checked where many nodes are.
 Source: roles.md, "What must hold"; the numbers are its numbers.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 
 from cluster.decisions import Ballot
@@ -47,7 +48,7 @@ def no_rapid_change(state: ClusterState) -> str | None:
         out_of_seat = change.rule in (Rule.PRIMARY_FAILED, Rule.PRIMARY_NONCOMPLIANT)
         if before is None or change.rule in OPERATOR_RULES or into_seat or out_of_seat:
             continue
-        if change.at - before.at < state.settings.hysteresis_window:
+        if change.at - before.at < change.window:
             return f"{change.node} changed at {before.at} and {change.at}"
     return None
 
@@ -82,7 +83,7 @@ def legal_history(state: ClusterState) -> str | None:
 def epochs_rise(state: ClusterState) -> str | None:
     """The seat's epoch rises by one at every change of holder."""
     epochs = [c.epoch for c in state.role_changes if c.target is Role.PRIMARY]
-    if any(b != a + 1 for a, b in zip(epochs, epochs[1:], strict=False)):
+    if any(b != a + 1 for a, b in itertools.pairwise(epochs)):
         return f"epochs {epochs}"
     return None if not epochs or epochs[-1] == state.seat.epoch else f"seat {state.seat.epoch}"
 

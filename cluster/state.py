@@ -24,6 +24,8 @@ MAX_OPERATIONS = 50_000
 OPERATION_RETENTION = 15 * 60_000
 MAX_POLICIES_PER_NODE = 32
 DEFAULT_PRIORITY = 100
+MISSED = -1
+"""Stands in evidence for a sample without reports (which counts as risk 1.0)."""
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -37,6 +39,11 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     @property
     def missed(self) -> bool:
         return self.reports == 0
+
+    @property
+    def figure(self) -> int:
+        """The risk as evidence shows it: ppm, or `MISSED`."""
+        return MISSED if self.missed else self.risk
 
 
 class Member(msgspec.Struct):
@@ -178,6 +185,7 @@ class RoleChange(msgspec.Struct, frozen=True, array_like=True):
     epoch: int
     proposal: int
     actor: str
+    window: int  # the cool-down in force
 
 
 class OperationStatus(enum.StrEnum):

@@ -81,6 +81,7 @@ def _chronicle(step: Step, change: Change, rule: Rule, proposal: int) -> None:
         epoch,
         proposal,
         step.actor,
+        state.settings.hysteresis_window,
     )
     state.role_changes.append(line)
     del state.role_changes[:-MAX_ROLE_CHANGES]

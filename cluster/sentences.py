@@ -1,0 +1,258 @@
+"""Decisions in English: the only place where codes become prose.
+
+Every sentence says who, what and on which figures, so that it can be read without the record.
+"""
+
+from collections.abc import Callable
+
+from cluster.commands import Change
+from cluster.decisions import Ballot, Decision, Outcome, Reason
+from cluster.roles.transitions import Role, Rule
+from cluster.settings import PPM, format_duration
+from cluster.state import MISSED, ClusterState, Proposal, ProposalOutcome
+
+REASONS: dict[str, str] = {
+    Reason.COOLDOWN: "its role changed too recently",
+    Reason.PAUSED: "automatic changes are paused or switched off",
+    Reason.BRAKE: "the brake is on: too many nodes turned unhealthy at once",
+    Reason.MAINTENANCE: "it is in maintenance",
+    Reason.NO_CANDIDATE: "no node is fit to become PRIMARY",
+    Reason.SEAT_BUSY: "the PRIMARY seat is being changed already",
+    Reason.NODE_BUSY: "another proposal touches it",
+    Reason.PRIMARY_UNHEALTHY: "the PRIMARY is not healthy",
+    Reason.NOT_ALIVE: "it was not heard lately",
+    Reason.JOINING: "it was never heard of",
+    Reason.UNHEALTHY: "it is unhealthy",
+    Reason.RISK_ABOVE_CEILING: "its risk is too high",
+    Reason.PRIORITY_ZERO: "its priority is 0",
+    Reason.NOT_A_CANDIDATE_ROLE: "it is isolated in SAFE_MODE",
+    Reason.IS_PRIMARY: "it is PRIMARY already",
+    Reason.NO_PRIMARY: "there is no PRIMARY",
+    Reason.STALE_ROLE: "roles have changed since",
+    Reason.STALE_EPOCH: "the seat has changed hands since",
+    Reason.OBSERVATIONS_AGREE: "its own observations agree",
+    Reason.HEARD_HEALTHY: "it heard the node healthy",
+    Reason.HEARD_NO_HEALTH: "it heard no good health from the node to be promoted",
+    Reason.POLICY: "its policy forbids it",
+}
+
+
+def say_reason(reason: str) -> str:
+    """A reason code in words; unknown codes are shown with spaces."""
+    return REASONS.get(reason, reason.replace("_", " "))
+
+
+def say_risk(ppm: int) -> str:
+    """`350000` → `"0.35"`; a missed sample has no figure."""
+    return "missed" if ppm == MISSED else f"{ppm / PPM:.2f}"
+
+
+def say_change(change: Change) -> str:
+    """`"sat-001 PRIMARY → BACKUP"`."""
+    return f"{change.node} {change.origin} → {change.target}"
+
+
+def say_ballot(ballot: Ballot) -> str:
+    """`"sat-003 denies: it heard the node healthy (sat-001 0.12 from 5 reports)"`."""
+    verb = "approves" if ballot.approve else "denies"
+    grounds = say_reason(ballot.grounds) + (f" ({ballot.policy})" if ballot.policy else "")
+    seen = ", ".join(
+        f"{o.node} {say_risk(o.risk)} from {o.reports} report{'s' * (o.reports != 1)}"
+        if o.reports
+        else f"{o.node} not heard"
+        for o in ballot.evidence
+    )
+    return f"{ballot.voter} {verb}: {grounds}" + (f" [{seen}]" if seen else "")
+
+
+def sentence(decision: Decision) -> str:
+    """One line of English for a decision."""
+    text = _TEXTS.get(decision.matter, _say_motion)(decision)
+    by = f" (by {decision.actor}{': ' + decision.comment if decision.comment else ''})"
+    return text + (by if decision.actor else "")
+
+
+def proposal_sentence(proposal: Proposal) -> str:
+    """One line of English for a proposal, open or closed."""
+    changes = " and ".join(say_change(c) for c in proposal.changes)
+    approvals = sum(b.approve for b in proposal.ballots.values())
+    standing = f"{approvals} of {proposal.quorum} needed approvals, {len(proposal.electorate)} vote"
+    state = "is being voted on" if proposal.outcome is ProposalOutcome.OPEN else proposal.outcome
+    return f"proposal {proposal.id}: {changes} {str(state).replace('_', ' ')} ({standing})"
+
+
+def _say_motion(decision: Decision) -> str:
+    why = _say_rule(decision)
+    if decision.outcome is Outcome.HELD:
+        node = decision.subjects[0] if decision.subjects else "the PRIMARY seat"
+        return f"{node}: {_wish(decision)} held back because {say_reason(decision.reason)}{why}"
+    changes = " and ".join(say_change(change) for change in decision.changes)
+    return f"{changes}: {_say_outcome(decision)}{why}"
+
+
+def _wish(decision: Decision) -> str:
+    return {
+        Rule.SEAT_EMPTY: "a promotion",
+        Rule.PRIMARY_FAILED: "its replacement",
+        Rule.PRIMARY_NONCOMPLIANT: "its replacement",
+        Rule.ISOLATE: "its isolation",
+        Rule.RECOVER: "its return",
+    }.get(Rule(decision.matter), "a change")
+
+
+def _say_outcome(decision: Decision) -> str:
+    facts = decision.facts
+    approvals = sum(b.approve for b in decision.ballots)
+    votes = (
+        f"{approvals} of {facts.get('electors', '?')} votes for, {facts.get('quorum', '?')} needed"
+    )
+    match decision.outcome:
+        case Outcome.PROPOSED:
+            return (
+                f"proposed, {facts.get('quorum', '?')} of {facts.get('electors', '?')} must agree"
+            )
+        case Outcome.APPROVED:
+            return f"approved ({votes})"
+        case Outcome.DENIED:
+            denials = "; ".join(say_ballot(b) for b in decision.ballots if not b.approve)
+            return f"denied ({votes}): {denials}"
+        case Outcome.TIMED_OUT:
+            return f"timed out ({votes})"
+        case Outcome.OVERTAKEN:
+            return f"approved too late ({votes}): {say_reason(decision.reason)}"
+        case Outcome.DONE:
+            return "done"
+        case _:
+            return decision.outcome.value
+
+
+def _say_rule(decision: Decision) -> str:
+    facts, subject = decision.facts, decision.subjects[0] if decision.subjects else ""
+    risks = decision.evidence.get(subject, ())
+    shown = " ".join(say_risk(risk) for risk in risks[-int(facts.get("run", 0)) :][-5:])
+    match decision.matter:
+        case Rule.PRIMARY_FAILED | Rule.ISOLATE if "run" in facts:
+            limit = f"{facts['run']} unhealthy samples in a row, the limit is {facts['threshold']}"
+            return f" — {subject} had {limit}" + (f" (risk {shown})" if shown else "")
+        case Rule.PRIMARY_NONCOMPLIANT if "action" in facts:
+            return f" — {subject} missed the deadline of {facts['action']}"
+        case Rule.RECOVER if "good_for_ms" in facts:
+            good, hold = int(facts["good_for_ms"]), int(facts["hold_ms"])
+            return (
+                f" — {subject} was well for {format_duration(good)}, {format_duration(hold)} needed"
+            )
+        case Rule.SEAT_EMPTY:
+            return " — the PRIMARY seat was empty"
+    return ""
+
+
+def _say_order(decision: Decision) -> str:
+    changes = " and ".join(say_change(change) for change in decision.changes)
+    return f"{decision.matter}: {changes}"
+
+
+def _say_pause(decision: Decision) -> str:
+    if decision.facts.get("expired"):
+        return "the pause of automatic changes has run out"
+    if decision.matter == "resume":
+        return "automatic changes resume"
+    return f"automatic changes pause for {format_duration(decision.facts['duration_ms'])}"
+
+
+def _say_maintenance(decision: Decision) -> str:
+    node, facts = decision.subjects[0], decision.facts
+    if facts.get("expired"):
+        return f"{node}: its maintenance has run out"
+    if not facts.get("on"):
+        return f"{node}: maintenance ends"
+    changes = " and ".join(say_change(change) for change in decision.changes)
+    text = f"{node}: maintenance for {format_duration(facts['duration_ms'])}"
+    return text + (f", {changes}" if changes else "")
+
+
+def _say_escalation(decision: Decision) -> str:
+    facts = decision.facts
+    share, needed = facts["compliance"] * 100 // PPM, facts["threshold"] * 100 // PPM
+    what = (
+        f"{facts['action']} ({facts['name']}) reached {share} % at its deadline, {needed} % needed"
+    )
+    said = "".join(f"; {node} said: {detail}" for node, detail in facts["failures"].items())
+    return f"{what}: {', '.join(decision.subjects)} escalated{said}"
+
+
+def _say_handover(decision: Decision) -> str:
+    holder, predecessor = decision.subjects
+    facts = decision.facts
+    took = facts.get("failover_ms")
+    waited = format_duration(facts["waited_ms"]) if facts["waited_ms"] else "at once"
+    how = f"took over from {predecessor} at epoch {facts['epoch']} (waited: {waited})"
+    tail = f", {took / 1_000:.1f} s after the first unhealthy sample" if took is not None else ""
+    return f"{holder} {how}{tail}"
+
+
+def _say_brake(decision: Decision) -> str:
+    if decision.facts["on"]:
+        who = ", ".join(decision.subjects)
+        return f"brake on: {who} unhealthy at once; isolation and recovery wait"
+    return "brake off"
+
+
+def _say_settings(decision: Decision) -> str:
+    changed = decision.facts["changed"]
+    return "settings: " + ", ".join(f"{f} {old} → {new}" for f, (old, new) in changed.items())
+
+
+def _say_policy(decision: Decision) -> str:
+    facts = decision.facts
+    verb = "removed" if facts.get("removed") else f"set ({facts.get('priority')})"
+    return f"{decision.subjects[0]}: policy {facts['name']} {verb}"
+
+
+def _say_operation(decision: Decision) -> str:
+    facts = decision.facts
+    return f"{facts['command']} refused: {facts['detail'] or say_reason(decision.reason)}"
+
+
+def _say_priority(decision: Decision) -> str:
+    return f"{decision.subjects[0]}: priority {decision.facts['from']} → {decision.facts['to']}"
+
+
+def _say_action(decision: Decision) -> str:
+    facts = decision.facts
+    return f"{facts['action']}: {facts['name']} ordered of {', '.join(decision.subjects)}"
+
+
+def _say_founding(decision: Decision) -> str:
+    return f"the cluster is founded with {', '.join(decision.subjects)}"
+
+
+_TEXTS: dict[str, Callable[[Decision], str]] = {
+    Rule.SWITCHOVER: _say_order,
+    Rule.FAILOVER: _say_order,
+    Rule.MAINTENANCE: _say_maintenance,
+    "pause": _say_pause,
+    "resume": _say_pause,
+    "escalation": _say_escalation,
+    "handover": _say_handover,
+    "brake": _say_brake,
+    "settings": _say_settings,
+    "policy": _say_policy,
+    "operation": _say_operation,
+    "priority": _say_priority,
+    "action": _say_action,
+    "founding": _say_founding,
+}
+
+
+def say_role(state: ClusterState, node: str) -> str:
+    """How a node came to its role, in one sentence."""
+    member = state.members[node]
+    last = next((c for c in reversed(state.role_changes) if c.node == node), None)
+    if last is None:
+        return f"{node} is {member.role}, as it was when it joined"
+    ago = format_duration(max(0, state.time - last.at) // 1_000 * 1_000)
+    by = f" by {last.actor}" if last.actor else ""
+    vote = f", proposal {last.proposal}" if last.proposal else ""
+    seat = f" at epoch {last.epoch}" if Role.PRIMARY in (last.origin, last.target) else ""
+    how = f"{last.rule.replace('_', ' ')}{vote}{by}"
+    return f"{node} is {member.role} since {ago} ago, before that {last.origin} ({how}){seat}"
