@@ -284,10 +284,10 @@ def _settings(value: Value | None, profile: str) -> Settings:
     if value is None:
         return base
     value.known(Settings.__struct_fields__)
-    changes: dict[str, int] = {}
+    changes: dict[str, int | bool] = {}
     for field, item in value.mapping().items():
         if field in Settings.__struct_fields__:
-            nothing: dict[str, int] = {}
+            nothing: dict[str, int | bool] = {}
             changes |= item.through(partial(_one_setting, field), nothing)
     try:
         return replicated.merge(base, changes)
@@ -296,7 +296,7 @@ def _settings(value: Value | None, profile: str) -> Settings:
         return base
 
 
-def _one_setting(field: str, raw: object) -> dict[str, int]:
+def _one_setting(field: str, raw: object) -> dict[str, int | bool]:
     return replicated.parse_changes({field: raw})
 
 

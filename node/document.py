@@ -176,6 +176,11 @@ def parse(file: str, text: str) -> Document:
     return document
 
 
+def _line(mark: Any) -> int:
+    """Line of a YAML mark, counted from 1; the library's types allow for none."""
+    return 1 if mark is None else int(mark.line) + 1
+
+
 def _line_of(text: str, line: int | None) -> str:
     lines = text.splitlines()
     return lines[line - 1].strip()[:80] if line is not None and line <= len(lines) else ""
@@ -186,7 +191,7 @@ def _check_events(document: Document, text: str) -> None:
     of aliases expand to gigabytes, and a thousand brackets exhaust the stack."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = _line(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             rule = "aliases are not used in configurations"
             document.errors.append(ConfigError(document.file, line, "", f"*{event.anchor}", rule))
@@ -214,7 +219,7 @@ def _compose(document: Document, text: str) -> None:
 
 
 def _convert(document: Document, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Value:
-    line = node.start_mark.line + 1
+    line = _line(node.start_mark)
     if isinstance(node, yaml.MappingNode):
         raw: Any = {}
         value = Value(document, path, raw, line)
@@ -238,7 +243,7 @@ def _convert_member(
     child_node: yaml.Node,
 ) -> None:
     name = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
-    line = key_node.start_mark.line + 1
+    line = _line(key_node.start_mark)
     path = parent.child_path(name)
     if not name or name in parent.raw:
         rule = f"given twice, first in line {parent.raw[name].line}" if name else "a plain name"
@@ -251,9 +256,9 @@ def _convert_member(
 
 def _scalar(document: Document, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Any:
     try:
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
-        line = node.start_mark.line + 1
+        line = _line(node.start_mark)
         rule = f"a plain YAML value: {getattr(error, 'problem', error)}"
         document.errors.append(ConfigError(document.file, line, path, node.value, rule))
         return None

@@ -5,7 +5,7 @@ loop, so that reading `service.loop.replica.state` needs no lock.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from cluster import codec
 from cluster.commands import AnyCommand, Barrier, Draft
@@ -76,7 +76,7 @@ class NodeService:
         """Returns once everything committed before this call is applied here."""
         return await self.submit(Barrier(), timeout=timeout)
 
-    async def events(self, last_id: str | None = None) -> AsyncIterator[StreamedEvent]:
+    async def events(self, last_id: str | None = None) -> AsyncGenerator[StreamedEvent, None]:
         """Events after `last_id` (None: from now on), for as long as the caller reads.
 
         Followers share the replica's bounded memory of events instead of each having a queue: a

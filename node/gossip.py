@@ -1,0 +1,322 @@
+"""Health reports between nodes, beside the Raft log: what is heard, directly and from others.
+
+Every node tells every other how it is and what it last heard from each of the rest. One broken
+link between two nodes therefore proves nothing: the others still pass on what they hear.
+Source: roles.md, "Health (#397) and registry (#400)".
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from cluster.commands import Echo, Measured, Observation
+from cluster.health import median
+from cluster.roles.transitions import Role
+from cluster.settings import PPM
+from node.ports import Clock, Network
+from node.replica import Replica
+
+MAX_HEARD = 128
+MAX_METRICS = 32
+MAX_OBSERVATIONS = 256
+"""Reports remembered per node: some evaluation windows of any sensible timing."""
+RECURRENCE_HALF_LIFE = 3_600.0
+MAX_RECURRENCE = 10.0
+JITTER = 0.1
+"""Reports go out up to this share early, so that nodes do not fall into step."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
+
+
+class Heard(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Second hand: the newest report of a node, `age` ms before the message that carries it."""
+
+    boot: Count
+    seq: Count
+    risk: Share
+    age: Milliseconds
+
+
+class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node's word on itself. `risk` in [0, 1], `recurrence` in [0, 10]."""
+
+    kind: str
+    node: Identifier
+    boot_id: Count
+    seq: Count
+    risk: Share
+    cause: Annotated[str, msgspec.Meta(max_length=200)]
+    recurrence: Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RECURRENCE)]
+    metrics: Annotated[
+        dict[Annotated[str, msgspec.Meta(max_length=64)], float],
+        msgspec.Meta(max_length=MAX_METRICS),
+    ]
+    heard: Annotated[dict[Identifier, Heard], msgspec.Meta(max_length=MAX_HEARD)]
+    role: Role
+    epoch: Count
+    lease_ms: Milliseconds
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """What a health source says: the worst component's risk in [0, 1], its name, the readings."""
+
+    risk: float
+    cause: str = ""
+    metrics: Mapping[str, float] = {}
+
+
+class HealthSource(Protocol):
+    """Where a node's own health comes from: sensors, a recording, or a simulation."""
+
+    def measure(self) -> Measurement:
+        """The health now; called once per report interval, must not block."""
+        ...
+
+
+class Observed(msgspec.Struct):
+    """One report as known here. `at`: monotonic s of the report's arrival where it was heard
+    first hand; `learnt`: when this node learnt of it; `direct`: heard by this node itself."""
+
+    risk: int
+    at: float
+    learnt: float
+    direct: bool
+
+
+class Neighbour:
+    """What is known of one node: its newest own report and a bounded memory of risks."""
+
+    def __init__(self) -> None:
+        self.report: Report | None = None
+        self.heard_at = 0.0
+        self.observed: OrderedDict[tuple[int, int], Observed] = OrderedDict()
+
+    def accepts(self, report: Report) -> bool:
+        """Whether the report is newer than everything heard from the node itself."""
+        if self.report is None:
+            return True
+        return (report.boot_id, report.seq) > (self.report.boot_id, self.report.seq)
+
+    def note(self, key: tuple[int, int], observed: Observed) -> None:
+        """Remembers an observation; the same report first hand replaces its second-hand copy."""
+        known = self.observed.get(key)
+        if known is None:
+            self.observed[key] = observed
+            if len(self.observed) > MAX_OBSERVATIONS:
+                self.observed.popitem(last=False)
+        elif observed.direct and not known.direct:
+            known.direct, known.at = True, observed.at
+
+    def newest(self) -> tuple[int, int] | None:
+        """(boot, seq) of the newest report known of, by whatever way."""
+        return max(self.observed, default=None)
+
+
+class Recurrence:
+    """A decaying count of unhealthy episodes, half gone after an hour, at most 10."""
+
+    def __init__(self) -> None:
+        self._value = 0.0
+        self._at = 0.0
+        self._unhealthy = False
+
+    def update(self, unhealthy: bool, now: float) -> float:
+        """The count at `now` (monotonic s), an episode more when one begins."""
+        self._value *= 0.5 ** ((now - self._at) / RECURRENCE_HALF_LIFE) if self._value else 0.0
+        self._at = now
+        if unhealthy and not self._unhealthy:
+            self._value = min(MAX_RECURRENCE, self._value + 1)
+        self._unhealthy = unhealthy
+        return self._value
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What a node says of its own office in a report."""
+
+    role: Role
+    epoch: int
+    lease_ms: int
+
+
+class Gossip:
+    """This node's voice and ears. Synchronous: `receive` and `turn` are called by the loop.
+
+    `standing`: what to say of the own effective role; `sent`: told (seq, monotonic s) just
+    before a report leaves, because leases count from there.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        boot: int,
+        *,
+        peers: tuple[str, ...],
+        clock: Clock,
+        network: Network,
+        replica: Replica,
+        source: HealthSource,
+        standing: Callable[[], Standing],
+        sent: Callable[[int, float], None],
+    ) -> None:
+        self.node, self.boot = node, boot
+        self._peers = peers
+        self._clock, self._network, self._replica = clock, network, replica
+        self._source, self._standing, self._sent = source, standing, sent
+        self._neighbours = {name: Neighbour() for name in (node, *peers)}
+        self._recurrence = Recurrence()
+        self._seq = 0
+        self._due = clock.monotonic()
+        self._last_turn = self._due
+        self.listening_since = self._due
+        self.malformed = 0
+        self.outdated = 0
+        self.received = 0
+
+    # -- speaking -------------------------------------------------------------------------------
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment of the next own report."""
+        return self._due
+
+    def turn(self) -> None:
+        """Sends the own report when it is due."""
+        now = self._clock.monotonic()
+        self._notice_pause(now)
+        if now < self._due:
+            return
+        interval = self._replica.state.settings.report_interval / 1_000
+        self._due = now + interval * (1 - JITTER * self._phase())
+        message = msgspec.to_builtins(self._report(now))
+        for peer in self._peers:
+            self._network.send(peer, message)
+
+    def _phase(self) -> float:
+        """A number in [0, 1) that wanders with every report and differs between nodes; no
+        random source, so that a simulated run replays exactly."""
+        return (self._seq * 0.618 + sum(self.node.encode()) * 0.382) % 1
+
+    def _notice_pause(self, now: float) -> None:
+        """A node that was stopped heard nothing meanwhile and must not judge others by that."""
+        settings = self._replica.state.settings
+        if now - self._last_turn > max(0.5, 3 * settings.report_interval / 1_000):
+            self.listening_since = now
+        self._last_turn = now
+
+    def _report(self, now: float) -> Report:
+        measured = self._source.measure()
+        unhealthy = measured.risk * PPM > self._replica.state.settings.unhealthy_above
+        recurrence = self._recurrence.update(unhealthy, now)
+        standing = self._standing()
+        self._seq += 1
+        report = Report(
+            kind="gossip",
+            node=self.node,
+            boot_id=self.boot,
+            seq=self._seq,
+            risk=min(1.0, max(0.0, measured.risk)),
+            cause=measured.cause[:200],
+            recurrence=recurrence,
+            metrics=dict(list(measured.metrics.items())[:MAX_METRICS]),
+            heard=self._heard(now),
+            role=standing.role,
+            epoch=standing.epoch,
+            lease_ms=standing.lease_ms,
+        )
+        self._sent(self._seq, now)
+        self._take(report, now)
+        return report
+
+    def _heard(self, now: float) -> dict[str, Heard]:
+        heard: dict[str, Heard] = {}
+        for name, neighbour in self._neighbours.items():
+            report = neighbour.report
+            age = (now - neighbour.heard_at) * 1_000
+            if name != self.node and report is not None and age <= 86_400_000:
+                heard[name] = Heard(report.boot_id, report.seq, report.risk, round(age, 1))
+        return heard
+
+    # -- hearing --------------------------------------------------------------------------------
+
+    def receive(self, peer: str, message: Mapping[str, Any]) -> bool:
+        """Takes in a peer's message; one that is no valid report of that very peer is counted
+        and dropped, as is one older than what was heard before."""
+        try:
+            report = msgspec.convert(message, Report)
+        except msgspec.ValidationError:
+            self.malformed += 1
+            return False
+        if report.node != peer or peer not in self._peers:
+            self.malformed += 1
+            return False
+        now = self._clock.monotonic()
+        if not self._neighbours[peer].accepts(report):
+            self.outdated += 1
+            return False
+        self.received += 1
+        self._take(report, now)
+        return True
+
+    def _take(self, report: Report, now: float) -> None:
+        neighbour = self._neighbours[report.node]
+        neighbour.report, neighbour.heard_at = report, now
+        key = (report.boot_id, report.seq)
+        neighbour.note(key, Observed(_ppm(report.risk), now, now, True))
+        for name, heard in report.heard.items():
+            other = self._neighbours.get(name)
+            if other is not None and name not in (self.node, report.node):
+                second_hand = Observed(_ppm(heard.risk), now - heard.age / 1_000, now, False)
+                other.note((heard.boot, heard.seq), second_hand)
+
+    # -- what follows from it -------------------------------------------------------------------
+
+    def samples(self, since: float) -> tuple[Measured, ...]:
+        """The leader's samples: of every node, the median of reports heard after `since`
+        (monotonic s) by this node or by a peer that told of it."""
+        return tuple(self._sample(name, since) for name in sorted(self._neighbours))
+
+    def _sample(self, name: str, since: float) -> Measured:
+        neighbour = self._neighbours[name]
+        risks = [o.risk for o in neighbour.observed.values() if o.at > since]
+        report = neighbour.report
+        recurrence = round(report.recurrence * 1_000) if report is not None else 0
+        if not risks:
+            return Measured(name, 0, PPM, "not heard", recurrence)
+        fresh = report is not None and neighbour.heard_at > since
+        cause = report.cause if report is not None and fresh else ""
+        return Measured(name, len(risks), median(risks), cause, recurrence)
+
+    def echoes(self) -> tuple[Echo, ...]:
+        """The newest report known of every node, with the cluster time at which it was learnt."""
+        return tuple(sorted(self._echoes(), key=lambda echo: echo.node))
+
+    def _echoes(self) -> Iterator[Echo]:
+        for name, neighbour in self._neighbours.items():
+            newest = neighbour.newest()
+            if newest is not None:
+                learnt = neighbour.observed[newest].learnt
+                yield Echo(name, *newest, self._replica.cluster_time_at(learnt))
+
+    def observations(self, since: float) -> dict[str, Observation]:
+        """A voter's view: of every node the median of what this node itself heard after
+        `since`; nothing second hand, so that votes are independent of each other."""
+        view: dict[str, Observation] = {}
+        for name, neighbour in self._neighbours.items():
+            risks = [o.risk for o in neighbour.observed.values() if o.direct and o.at > since]
+            view[name] = Observation(name, len(risks), median(risks) if risks else PPM)
+        return view
+
+    def last_report(self, node: str) -> tuple[Report, float] | None:
+        """The newest report heard from `node` itself (also this node), and its age in s."""
+        neighbour = self._neighbours.get(node)
+        if neighbour is None or neighbour.report is None:
+            return None
+        return neighbour.report, self._clock.monotonic() - neighbour.heard_at
+
+
+def _ppm(share: float) -> int:
+    return round(share * PPM)

@@ -1,0 +1,144 @@
+"""Runs operators' commands: hooks of roles and actions, and the health command.
+
+A command runs in a session of its own, so that at its timeout everything it started ends with
+it. A command that ends in time may leave services running: starting one is what hooks are for.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+import structlog
+
+MAX_OUTPUT = 16 * 1024
+"""Bytes of output kept; the rest is read and thrown away, so that the command is not stuck."""
+DRAIN = 0.2
+"""Seconds for the rest of the output, which a service left behind may hold open for ever."""
+
+log = structlog.get_logger("node.hooks")
+
+
+class HookResult(msgspec.Struct, frozen=True):
+    """`detail` says in a few words why it is not `ok`; `output` is stdout and stderr together."""
+
+    ok: bool
+    detail: str = ""
+    output: str = ""
+
+
+class HookRunner(Protocol):
+    """Starts commands; the simulator has its own."""
+
+    def start(
+        self,
+        command: str,
+        env: Mapping[str, str],
+        timeout: float,
+        done: Callable[[HookResult], None],
+    ) -> None:
+        """Runs `command` and calls `done` once, from the loop, at the latest after `timeout` s."""
+        ...
+
+
+class ProcessRunner:
+    """Commands as processes of /bin/sh. `finished` is called after every `done`."""
+
+    def __init__(self, finished: Callable[[], None] = lambda: None) -> None:
+        self._finished = finished
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(
+        self,
+        command: str,
+        env: Mapping[str, str],
+        timeout: float,
+        done: Callable[[HookResult], None],
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(command, env, timeout, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(
+        self,
+        command: str,
+        env: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
+        done: Callable[[HookResult], None],
+    ) -> None:
+        result = await run(command, env, timeout)
+        log.info("command ended", command=command, ok=result.ok, detail=result.detail,
+                 output=result.output[:500])  # fmt: skip
+        done(result)
+        self._finished()
+
+    async def close(self) -> None:
+        """Ends what still runs; their `done` is not called."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def run(command: str, env: Mapping[str, str], timeout: float) -> HookResult:  # noqa: ASYNC109
+    """Runs one command with `env` on top of the process's environment."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **env},
+            start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        return HookResult(False, f"cannot be started: {error.strerror}")
+    assert process.stdout is not None
+    output = bytearray()
+    reading = asyncio.create_task(_read(process.stdout, output))
+    try:
+        status = await asyncio.wait_for(process.wait(), timeout)
+        await asyncio.wait({reading}, timeout=DRAIN)
+        detail = "" if status == 0 else _describe(status)
+    except TimeoutError:
+        _kill_group(process.pid)
+        await process.wait()
+        status, detail = -signal.SIGKILL, f"timed out after {timeout:g} s"
+    except asyncio.CancelledError:
+        _kill_group(process.pid)
+        await process.wait()
+        raise
+    finally:
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+        _close_pipe(process)
+    return HookResult(status == 0, detail, output.decode(errors="replace"))
+
+
+async def _read(stream: asyncio.StreamReader, into: bytearray) -> None:
+    while chunk := await stream.read(4_096):
+        into += chunk[: MAX_OUTPUT - len(into)]
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _close_pipe(process: asyncio.subprocess.Process) -> None:
+    """Closes our end: a service that a hook left behind may keep the other for ever."""
+    transport = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()
+
+
+def _describe(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

@@ -1,0 +1,190 @@
+"""One node, without its sockets: what it does with each message and each turn of its loop.
+
+Order of effects within a turn, and why:
+
+1. Consensus: messages taken in, ticked, journal committed and synced, *then* sent, applied,
+   acknowledged. Everything below sees only what is committed.
+2. Gossip: the own report goes out. Its time is noted before it leaves: leases count from there.
+3. Leader: evaluates, plans, renews leases, moves time; only proposes.
+4. Voter: ballots for proposals that step 1 brought; only proposes.
+5. Enactor: compares what should be with what is; starts hooks, proposes acknowledgements.
+
+What 3 to 5 propose enters the log in the next turn, which consensus then wants at once.
+Nothing here is asynchronous, sleeps or reads a clock of its own: a simulator drives the same
+code in virtual time, by `on_message`, `turn` and `next_wakeup`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cluster import codec
+from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
+from cluster.roles.transitions import Role
+from node.config import NodeConfig
+from node.enactor import Enactor, Memory
+from node.gossip import Gossip, HealthSource, Report, Standing
+from node.hooks import HookRunner
+from node.leader import Leader
+from node.lease import Lease
+from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult
+from node.replica import Replica
+from node.voter import Voter
+
+VOTE_TIMEOUT = 5.0
+
+
+class NodeLoop:
+    """Composes the parts of a node around its replica and its consensus.
+
+    `boot`: incarnation of this node, higher at each start. The caller routes messages: those of
+    kind "gossip" to `on_message`, the others to consensus.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        boot: int,
+        clock: Clock,
+        network: Network,
+        consensus: Consensus,
+        replica: Replica,
+        source: HealthSource,
+        hooks: HookRunner,
+        memory: Memory,
+    ) -> None:
+        self.config, self.boot = config, boot
+        self.clock, self.network = clock, network
+        self.consensus, self.replica = consensus, replica
+        self.lease = Lease(config.node, boot, clock, replica)
+        self.gossip = Gossip(
+            config.node,
+            boot,
+            peers=config.peers,
+            clock=clock,
+            network=network,
+            replica=replica,
+            source=source,
+            standing=self._standing,
+            sent=self.lease.sent,
+        )
+        self.voter = Voter(
+            config.node,
+            clock=clock,
+            replica=replica,
+            gossip=self.gossip,
+            policies=config.policies,
+            propose=self._propose_quietly,
+        )
+        self.enactor = Enactor(
+            config.node,
+            config.hooks,
+            clock=clock,
+            consensus=consensus,
+            replica=replica,
+            lease=self.lease,
+            hooks=hooks,
+            memory=memory,
+            propose=self._propose_quietly,
+        )
+        self.leader = Leader(
+            config,
+            clock=clock,
+            consensus=consensus,
+            replica=replica,
+            gossip=self.gossip,
+            propose=self._propose,
+        )
+        self._current_at = clock.monotonic()
+
+    def on_message(self, peer: str, message: dict[str, Any]) -> None:
+        """Takes in a message of gossip; needs no turn, since nothing waits for a report."""
+        self.gossip.receive(peer, message)
+
+    def turn(self) -> None:
+        """Does everything that is due; see the order above."""
+        self.consensus.turn()
+        self.gossip.turn()
+        self.leader.turn()
+        self.voter.turn()
+        self.enactor.turn()
+        self._note_freshness()
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment at which `turn` is due though nothing arrives."""
+        return min(
+            self.consensus.next_wakeup(),
+            self.gossip.next_wakeup(),
+            self.leader.next_wakeup(),
+            self.voter.next_wakeup(),
+            self.enactor.next_wakeup(),
+        )
+
+    # -- what this node knows, for its doors ----------------------------------------------------
+
+    def effective_role_of(self, node: str) -> Role | None:
+        """The role a node acts in: this one's for the very instant, another's by its last
+        report; None when that is older than heartbeat_timeout, or than the lease it named."""
+        if node == self.config.node:
+            return self.lease.effective_role()
+        lately = self._lately(node)
+        if lately is None:
+            return None
+        report, age = lately
+        lapsed = report.role is Role.PRIMARY and age * 1_000 > report.lease_ms
+        return None if lapsed else report.role
+
+    def lease_remaining_of(self, node: str) -> float | None:
+        """Seconds for which a node's lease still holds; None when it was not heard lately."""
+        if node == self.config.node:
+            return self.lease.remaining()
+        lately = self._lately(node)
+        return None if lately is None else max(0.0, lately[0].lease_ms / 1_000 - lately[1])
+
+    def connected(self) -> int:
+        """Members with a connection now, this node included."""
+        return 1 + sum(self.network.connected(peer) for peer in self.config.peers)
+
+    def staleness_ms(self) -> int:
+        """Milliseconds since this node last had applied all that it knew to be committed while
+        in touch with a leader; 0 on the leader itself."""
+        if self.consensus.is_leader:
+            return 0
+        return max(0, int((self.clock.monotonic() - self._current_at) * 1_000))
+
+    def _lately(self, node: str) -> tuple[Report, float] | None:
+        found = self.gossip.last_report(node)
+        if found is None or found[1] * 1_000 > self.replica.state.settings.heartbeat_timeout:
+            return None
+        return found
+
+    def _note_freshness(self) -> None:
+        leader = self.consensus.leader
+        in_touch = leader is not None and (
+            leader == self.config.node or self.network.connected(leader)
+        )
+        if in_touch and self.consensus.applied_index >= self.consensus.commit_index:
+            self._current_at = self.clock.monotonic()
+
+    def _standing(self) -> Standing:
+        return Standing(
+            self.lease.effective_role(),
+            self.replica.state.seat.epoch,
+            int(self.lease.remaining() * 1_000),
+        )
+
+    # -- proposing ------------------------------------------------------------------------------
+
+    def _propose_quietly(self, command: Acknowledge | CastVote) -> None:
+        """For duties that look at the state again instead of waiting for an outcome."""
+        self._propose(command, VOTE_TIMEOUT, lambda _: None)
+
+    def _propose(
+        self, command: AnyCommand, timeout: float, done: Callable[[ProposalResult], None]
+    ) -> None:
+        try:
+            draft = codec.encode_draft(Draft(command))
+        except codec.CodecError:
+            done(NotProposed("too_large"))
+            return
+        self.consensus.propose(draft, done, timeout)

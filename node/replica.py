@@ -1,0 +1,173 @@
+"""This node's copy of the replicated state: what Raft applies to, and what everyone reads.
+
+The duties of `cluster.apply` end where bytes begin; here entries are decoded, cluster time is
+stamped, and the events of applying are kept for a while for those who follow them.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from cluster import codec
+from cluster.apply import Applied, Done, Rejected, apply
+from cluster.commands import Entry
+from cluster.decisions import Reason
+from cluster.events import AnyEvent
+from cluster.state import ClusterState
+from node.ports import Clock
+
+MAX_EVENTS = 8_192
+"""Events remembered for followers that resume; about an hour of a busy cluster."""
+
+
+class StreamedEvent(msgspec.Struct, frozen=True):
+    """An event as followers see it.
+
+    `id` is "<log index>.<n>", the same on every node. `kind` is the event's class in snake case;
+    `gap` and `overrun` are no events of the cluster: `detail` says what was missed.
+    `at` is cluster time, `wall` Unix time for display, both in ms.
+    """
+
+    id: str
+    kind: str
+    detail: str = ""
+    event: AnyEvent | None = None
+    at: int = 0
+    wall: int = 0
+
+
+Listener = Callable[[int, Entry | None, Applied], None]
+"""Called after every applied entry: index, the entry (None: undecodable), what it did."""
+
+
+class Replica:
+    """Implements `node.ports.StateMachine`. Single-threaded; `state` has no other writer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.state = ClusterState()
+        self._clock = clock
+        self._anchor: tuple[int, float] | None = None  # cluster ms ↔ monotonic s, while leading
+        self._stamped = 0
+        self._events: deque[StreamedEvent] = deque(maxlen=MAX_EVENTS)
+        self._streamed = 0
+        self._listeners: list[Listener] = []
+        self._restored: list[Callable[[], None]] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Adds a listener; it must not raise and must not propose from within the call."""
+        self._listeners.append(listener)
+
+    def on_restored(self, listener: Callable[[], None]) -> None:
+        """Adds a listener for a state replaced as a whole by a snapshot."""
+        self._restored.append(listener)
+
+    # -- cluster time ---------------------------------------------------------------------------
+
+    def took_office(self) -> None:
+        """Cluster time goes on from where the log stands: leaderless time does not count."""
+        self._stamped = max(self._stamped, self.state.time)
+        self._anchor = (self.state.time, self._clock.monotonic())
+
+    def cluster_time_at(self, moment: float) -> int:
+        """Cluster ms at a monotonic moment, as the leader counts: never before it took office.
+        On a node that never led, the time of the newest entry."""
+        if self._anchor is None:
+            return self.state.time
+        at, since = self._anchor
+        return at + max(0, int((moment - since) * 1_000))
+
+    def cluster_time(self) -> int:
+        """The leader's estimate of cluster time now; never behind the state's."""
+        return max(self.state.time, self.cluster_time_at(self._clock.monotonic()))
+
+    def moment_of(self, at: int) -> float:
+        """Monotonic moment at which cluster time will be `at`, as the leader counts."""
+        now = self._clock.monotonic()
+        return now + (at - self.cluster_time()) / 1_000
+
+    def stamp(self, draft: bytes) -> bytes:
+        """The log entry for a draft: cluster time never goes back, whatever is appended."""
+        self._stamped = max(self.cluster_time(), self._stamped)
+        return codec.stamp(self._stamped, max(0, self._clock.wall()), draft)
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def apply(self, entry: bytes, index: int) -> Applied:
+        """Applies a committed entry; bytes that are no command are refused like any command."""
+        try:
+            decoded = codec.decode_entry(entry)
+        except codec.CodecError as error:
+            applied = Applied(Rejected(Reason.INVALID, str(error)))
+            self.state.index = max(self.state.index, index)
+            self._tell(index, None, applied)
+            return applied
+        applied = apply(self.state, decoded, index)
+        assert isinstance(applied.outcome, Done | Rejected)
+        for n, event in enumerate(applied.events):
+            kind = snake_case(type(event).__name__)
+            self._events.append(
+                StreamedEvent(f"{index}.{n}", kind, "", event, self.state.time, self.state.wall)
+            )
+        self._streamed += len(applied.events)
+        self._tell(index, decoded, applied)
+        return applied
+
+    def snapshot(self) -> bytes:
+        return codec.encode_snapshot(self.state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Replaces the state. Events the snapshot skips are unknown here: followers see a gap."""
+        self.state = codec.decode_snapshot(snapshot)
+        self._streamed += len(self._events) + 1
+        self._events.clear()
+        for listener in self._restored:
+            listener()
+
+    def _tell(self, index: int, entry: Entry | None, applied: Applied) -> None:
+        for listener in self._listeners:
+            listener(index, entry, applied)
+
+    # -- followers of events --------------------------------------------------------------------
+    # A cursor counts events streamed here since the start; ids are what the outside sees.
+
+    @property
+    def oldest_cursor(self) -> int:
+        """Cursor of the oldest event still remembered."""
+        return self._streamed - len(self._events)
+
+    def cursor_after(self, last_id: str | None) -> int:
+        """Cursor of the first event after `last_id` (None: only future ones). Before
+        `oldest_cursor` when events between may be forgotten, or the id is none of ours."""
+        if last_id is None:
+            return self._streamed
+        match = _EVENT_ID.fullmatch(last_id)
+        if match is None:
+            return self.oldest_cursor - 1
+        wanted = (int(match[1]), int(match[2]))
+        if wanted[0] >= self.state.index and not self._events:
+            return self._streamed
+        for position, event in enumerate(self._events):
+            if _order(event.id) > wanted:
+                known = position > 0 or self.oldest_cursor == 0
+                return self.oldest_cursor + position - (0 if known else 1)
+        return self._streamed
+
+    def events_from(self, cursor: int, limit: int) -> Sequence[StreamedEvent]:
+        """At most `limit` events from `cursor` on; from the oldest where that is forgotten."""
+        start = max(0, cursor - self.oldest_cursor)
+        return [self._events[i] for i in range(start, min(start + limit, len(self._events)))]
+
+
+_EVENT_ID = re.compile(r"([0-9]{1,18})\.([0-9]{1,6})")
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    index, _, n = event_id.partition(".")
+    return int(index), int(n)
+
+
+def snake_case(name: str) -> str:
+    """`RoleChanged` → `role_changed`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,328 @@
+"""What a host says of itself: each component a risk between 0 and 1, the worst one counts.
+
+Readings are cheap counters of the operating system, cached where they change slowly. CPU load
+is averaged over half a minute: a burst of work is no illness. Instead of the host's sensors a
+recorded series can be replayed. Source: roles.md, "Health (#397)".
+"""
+
+import csv
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from node.config import Marks, SensorConfig
+from node.gossip import Measurement
+from node.hooks import HookResult, HookRunner
+from node.ports import Clock
+
+CPU_AVERAGE = 30.0
+"""Time constant of the CPU average, s."""
+SLOW = 10.0
+"""Seconds between two readings of disk, battery and temperature."""
+UNITS = {"loop_lag": "s", "replication_lag": "entries", "temperature": "°C"}
+
+Reader = Callable[[], float | None]
+"""A component's reading now; None where the host has no such thing."""
+
+
+def component_risk(marks: Marks, reading: float) -> float:
+    """0 at `ok`, 1 at `critical`, linear between, clamped; either may be the larger one."""
+    return min(1.0, max(0.0, (reading - marks.ok) / (marks.critical - marks.ok)))
+
+
+def describe(component: str, reading: float) -> str:
+    """`memory 91 %`, `loop_lag 0.4 s`."""
+    shown = f"{reading:.2g}" if component == "loop_lag" else f"{reading:.0f}"
+    return f"{component} {shown} {UNITS.get(component, '%')}"
+
+
+class Average:
+    """An exponential average over time that begins at 0."""
+
+    def __init__(self, constant: float) -> None:
+        self._constant = constant
+        self._value = 0.0
+        self._at: float | None = None
+
+    def update(self, reading: float, now: float) -> float:
+        """The average at `now` (monotonic s) after another reading."""
+        if self._at is not None:
+            weight = 1 - math.exp(-(now - self._at) / self._constant)
+            self._value += weight * (reading - self._value)
+        self._at = now
+        return self._value
+
+
+class Cached:
+    """A reader that really reads at most every `interval` seconds."""
+
+    def __init__(self, reader: Reader, clock: Clock, interval: float) -> None:
+        self._reader, self._clock, self._interval = reader, clock, interval
+        self._value: float | None = None
+        self._due = float("-inf")
+
+    def __call__(self) -> float | None:
+        now = self._clock.monotonic()
+        if now >= self._due:
+            self._value, self._due = self._reader(), now + self._interval
+        return self._value
+
+
+class CommandSensor:
+    """An operator's own check, run in the background.
+
+    Exit status 0 means healthy, another risk 1; JSON `{"risk": 0..1, "cause": "…"}` as the whole
+    output of a successful run says it finely. The newest result stands until the next one.
+    """
+
+    def __init__(self, config: SensorConfig, clock: Clock, runner: HookRunner, node: str) -> None:
+        self._config, self._clock, self._runner = config, clock, runner
+        self._env = {"STATIONKEEP_NODE": node}
+        self._due = float("-inf")
+        self._running = False
+        self._result = Measurement(0.0, "")
+
+    def poll(self) -> Measurement:
+        """The newest result; starts the next run when it is due."""
+        now = self._clock.monotonic()
+        if not self._running and now >= self._due:
+            self._running = True
+            self._due = now + self._config.command_interval
+            timeout = self._config.command_timeout
+            self._runner.start(self._config.command, self._env, timeout, self._on_done)
+        return self._result
+
+    def _on_done(self, result: HookResult) -> None:
+        self._running = False
+        self._result = judge_command(result)
+
+
+class _CommandOutput(msgspec.Struct, frozen=True):
+    risk: float
+    cause: str = "command"
+
+
+def judge_command(result: HookResult) -> Measurement:
+    """The risk that an operator's command reports."""
+    if not result.ok:
+        return Measurement(1.0, f"command {result.detail}"[:200])
+    if not result.output.lstrip().startswith("{"):
+        return Measurement(0.0)
+    try:
+        said = msgspec.json.decode(result.output, type=_CommandOutput)
+    except msgspec.MsgspecError as error:
+        return Measurement(1.0, f"command: {error}"[:200])
+    if not 0 <= said.risk <= 1:
+        return Measurement(1.0, f"command: risk {said.risk:g} is not between 0 and 1")
+    return Measurement(said.risk, said.cause[:200])
+
+
+class HostSensors:
+    """The host's own health. `lags`: readers of what only the node itself can measure."""
+
+    def __init__(
+        self,
+        config: SensorConfig,
+        *,
+        clock: Clock,
+        data_dir: Path,
+        lags: Mapping[str, Reader],
+        command: CommandSensor | None = None,
+    ) -> None:
+        self._command = command
+        readers: dict[str, Reader] = {
+            "cpu": _CpuReader(clock),
+            "memory": Cached(lambda: psutil.virtual_memory().percent, clock, 1.0),
+            "disk": Cached(lambda: psutil.disk_usage(str(data_dir)).percent, clock, SLOW),
+            "battery": Cached(_battery, clock, SLOW),
+            "temperature": Cached(_temperature, clock, SLOW),
+            **lags,
+        }
+        self._components: list[tuple[str, Marks, Reader]] = []
+        for name, reader in readers.items():
+            marks: Marks | None = getattr(config, name)
+            if marks is not None:
+                self._components.append((name, marks, reader))
+
+    def measure(self) -> Measurement:
+        """The worst component. One that cannot be read is worth no risk, and is left out."""
+        metrics: dict[str, float] = {}
+        worst, cause = 0.0, ""
+        for name, marks, reader in self._components:
+            reading = reader()
+            if reading is None:
+                continue
+            metrics[name] = round(reading, 4)
+            risk = component_risk(marks, reading)
+            if risk > worst:
+                worst, cause = risk, describe(name, reading)
+        if self._command is not None:
+            said = self._command.poll()
+            metrics["command"] = said.risk
+            if said.risk > worst:
+                worst, cause = said.risk, said.cause
+        return Measurement(worst, cause, metrics)
+
+
+class _CpuReader:
+    """Percent of all cores in use, averaged; what psutil counts since the previous call."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._average = Average(CPU_AVERAGE)
+        self._value = 0.0
+        self._due = float("-inf")
+        psutil.cpu_percent(interval=None)
+
+    def __call__(self) -> float:
+        now = self._clock.monotonic()
+        if now >= self._due:
+            self._value = self._average.update(psutil.cpu_percent(interval=None), now)
+            self._due = now + 1.0
+        return self._value
+
+
+def _battery() -> float | None:
+    """Percent left, unless there is no battery or it is being charged."""
+    read: Callable[[], Any] | None = getattr(psutil, "sensors_battery", None)
+    found = None
+    if read is not None:
+        with suppress(OSError, NotImplementedError):
+            found = read()
+    return None if found is None or found.power_plugged else float(found.percent)
+
+
+def _temperature() -> float | None:
+    """The hottest sensor of the host in °C."""
+    read: Callable[[], Any] | None = getattr(psutil, "sensors_temperatures", None)
+    found: Mapping[str, Any] = {}
+    if read is not None:
+        with suppress(OSError, NotImplementedError):
+            found = read()
+    readings = [float(t.current) for group in found.values() for t in group if t.current]
+    return max(readings, default=None)
+
+
+# -- a recorded series ------------------------------------------------------------------------
+
+MAX_ROWS = 2_000_000
+
+
+class ReplayError(ValueError):
+    """A recording that cannot be used; names file, line, value and rule."""
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """A recorded series. `offsets`: seconds since the first row, rising; `length`: after which
+    it begins again. `values`: risks in [0, 1] if `is_risk`, else CPU percent."""
+
+    offsets: tuple[float, ...]
+    values: tuple[float, ...]
+    length: float
+    is_risk: bool
+
+
+def read_recording(path: Path) -> Recording:
+    """Reads a CSV file with the columns `timestamp` and either `value` (CPU percent) or `risk`
+    (0 to 1). Timestamps are ISO dates or seconds, rising. Raises `ReplayError`."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return _parse_recording(path, csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReplayError(f"{path}: {error}") from error
+
+
+def _parse_recording(path: Path, rows: "Iterator[list[str]]") -> Recording:
+    header = [name.strip() for name in next(rows, [])]
+    column = "risk" if "risk" in header else "value"
+    if "timestamp" not in header or column not in header:
+        rule = "a header naming timestamp and either value (CPU percent) or risk (0..1)"
+        raise ReplayError(f"{path}:1: {','.join(header)!r} refused: {rule}")
+    where = header.index("timestamp"), header.index(column)
+    top = 1.0 if column == "risk" else 100.0
+    offsets: list[float] = []
+    values: list[float] = []
+    first = 0.0
+    for line, row in enumerate(_data_rows(rows), start=2):
+        if not row:
+            continue
+        place = f"{path}:{line}"
+        if len(row) <= max(where):
+            raise ReplayError(f"{place}: {','.join(row)!r} refused: a {column} in every row")
+        moment = _moment(place, row[where[0]])
+        first = first if offsets else moment
+        if offsets and moment - first <= offsets[-1]:
+            raise ReplayError(f"{place}: timestamp {row[where[0]]!r} refused: timestamps rise")
+        offsets.append(moment - first)
+        values.append(_reading(place, column, row[where[1]], top))
+    if not values:
+        raise ReplayError(f"{path}: refused: a recording has at least one row of data")
+    spacing = offsets[-1] - offsets[-2] if len(offsets) > 1 else 1.0
+    return Recording(tuple(offsets), tuple(values), offsets[-1] + spacing, column == "risk")
+
+
+def _data_rows(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    for count, row in enumerate(rows):
+        if count >= MAX_ROWS:
+            raise ReplayError(f"a recording has at most {MAX_ROWS} rows")
+        yield row
+
+
+def _moment(place: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        rule = "a date such as 2014-02-14 14:30:00, or seconds"
+        raise ReplayError(f"{place}: timestamp {text!r} refused: {rule}") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _reading(place: str, column: str, text: str, top: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= top:
+        rule = f"a number between 0 and {top:g}"
+        raise ReplayError(f"{place}: {column} {text!r} refused: {rule}")
+    return value
+
+
+class HealthReplay:
+    """A recorded series as this node's health, from its start, over and over.
+
+    One recorded step lasts its own spacing / `speed`. CPU percents pass through the marks of the
+    cpu component (its defaults when that is off); risks are taken as they are.
+    """
+
+    def __init__(
+        self, recording: Recording, speed: float, marks: Marks | None, clock: Clock
+    ) -> None:
+        if not 0 < speed < math.inf:
+            raise ReplayError(f"replay speed {speed!r} refused: a number above 0")
+        self._recording, self._speed = recording, speed
+        self._marks = marks or Marks(70, 100)
+        self._clock = clock
+        self._start = clock.monotonic()
+
+    def measure(self) -> Measurement:
+        """The newest step that lies at or before now."""
+        recording = self._recording
+        elapsed = (self._clock.monotonic() - self._start) * self._speed
+        step = bisect_right(recording.offsets, elapsed % recording.length) - 1
+        value = recording.values[step]
+        if recording.is_risk:
+            return Measurement(value, f"recorded risk {value:.2f}", {"risk": value})
+        cause = f"recorded cpu {value:.0f} %"
+        return Measurement(component_risk(self._marks, value), cause, {"cpu": value})
