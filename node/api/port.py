@@ -1,28 +1,45 @@
-"""What the HTTP API and the metrics ask of a node; implemented by `node.service.NodeService`.
+"""What the HTTP API and the metrics ask of a node.
 
-A second implementation exists: `tests/node/api/fake.py`, a node without sockets.
-Everything but `submit` and `barrier` answers at once, from memory.
+`node.api.door.Door` answers for a running node; a second implementation, without sockets, is
+`tests/node/api/fake.py`. Everything but `submit`, `barrier` and `events` answers at once, from
+memory.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
 
 import msgspec
 
-from cluster.apply import Applied
 from cluster.commands import AnyCommand
 from cluster.roles.transitions import Role
 from cluster.state import ClusterState
 from node.ports import Consensus, ProposalResult
 
 
-class Heard(msgspec.Struct, frozen=True):
-    """What a node last said of itself, `age` seconds ago; `lease` seconds left at that time."""
+class Streamed(msgspec.Struct, frozen=True):
+    """One event for followers. `id` is the same on every node ("LOG_INDEX.NUMBER"), and empty
+    for those that only concern this stream (`gap`, `overrun`)."""
 
-    role: Role
-    epoch: int
-    lease: float
-    age: float
+    id: str
+    kind: str
+    data: Any
+
+
+class Vitals(msgspec.Struct, frozen=True):
+    """Figures of storage and links, for metrics; None where this node does not know.
+
+    `rejected`: what was refused, by (link, reason): ("gossip", "malformed") and so on.
+    """
+
+    log_entries: int | None = None
+    sync_seconds: float | None = None
+    snapshot_seconds: float | None = None
+    leader_changes: int | None = None
+    rejected: dict[tuple[str, str], int] = {}
+
+
+class TooManyFollowers(Exception):  # noqa: N818 (a refusal, not a fault)
+    """As many clients follow the events as a node serves."""
 
 
 class Service(Protocol):
@@ -49,36 +66,43 @@ class Service(Protocol):
         """Milliseconds since this node last knew itself up to date with a leader; 0 on a leader."""
         ...
 
-    def connected(self) -> tuple[str, ...]:
+    def connected(self) -> int:
         """Members with a connection now, this node included."""
         ...
 
-    def effective_role(self) -> Role:
-        """What this node acts as at this instant: the lease decides, not the table alone."""
+    def effective_role(self, node: str) -> Role | None:
+        """What a node acts as: for this node at this very instant (the lease decides, not the
+        table alone), for another by what it last said; None when it was not heard lately."""
         ...
 
-    def lease_remaining(self) -> float:
-        """Seconds that this node may still act as PRIMARY; 0.0 without a lease."""
-        ...
-
-    def heard(self, node: str) -> Heard | None:
-        """The newest report of a member (also of this node), or None when there is none."""
+    def lease_remaining(self, node: str) -> float | None:
+        """Seconds that a node may still act as PRIMARY, 0.0 without a lease; None: not heard."""
         ...
 
     async def submit(
-        self, command: AnyCommand, *, key: str, actor: str, reason: str, timeout: float
+        self,
+        command: AnyCommand,
+        *,
+        key: str,
+        actor: str,
+        reason: str,
+        timeout: float,  # noqa: ASYNC109 (the outcome is a value)
     ) -> ProposalResult:
         """Proposes a keyed command; returns within `timeout` seconds."""
         ...
 
-    async def barrier(self, timeout: float) -> ProposalResult:
+    async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
         """`Committed` when everything committed before the call is applied here."""
+        ...
+
+    def events(self, last_id: str | None) -> AsyncGenerator[Streamed, None]:
+        """Events after `last_id`, or from now on; raises `TooManyFollowers` when iterated."""
         ...
 
     def snapshot(self) -> bytes:
         """The state in the snapshot file format, at the applied index."""
         ...
 
-    def on_applied(self, callback: Callable[[int, Applied], None]) -> None:
-        """Calls back after each applied entry, in order, with its log index."""
+    def vitals(self) -> Vitals:
+        """Figures for the metrics."""
         ...

@@ -1,0 +1,64 @@
+"""The HTTP API of one node: assembled here, told apart by concern in the modules beside."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import RedirectResponse, Response
+
+from node import metrics
+from node.api import events, health, operations, problems, reads, schema
+from node.api.limits import Limits
+from node.api.port import Service
+from node.api.version import VERSION
+
+DESCRIPTION = """
+Every node answers every request. Reads are local and say how old they are
+(`X-Stationkeep-Applied-Index`, `X-Stationkeep-Staleness-Ms`); `?consistency=strong` passes a
+read barrier first. Writes go through the replicated log; with an `Idempotency-Key` a repetition
+returns the first outcome. Errors are RFC 9457 problem documents.
+"""
+
+pages = APIRouter(include_in_schema=False)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Measures the event loop's lag for as long as the application is served."""
+    lag = asyncio.create_task(app.state.instruments.watch_lag())
+    try:
+        yield
+    finally:
+        lag.cancel()
+        with suppress(asyncio.CancelledError):
+            await lag
+
+
+@pages.get("/")
+async def index() -> Response:
+    """The way in; until there is a dashboard, the documentation."""
+    return RedirectResponse("/docs", 307)
+
+
+def build(service: Service) -> FastAPI:
+    """The application that speaks for `service`."""
+    app = FastAPI(
+        title="Stationkeep",
+        version=VERSION,
+        description=DESCRIPTION,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    instruments = metrics.Instruments(service)
+    app.state.service, app.state.instruments = service, instruments
+    app.router.routes[:0] = health.routes(service)
+    app.router.routes.append(instruments.route())
+    for router in (reads.router, operations.router, events.router, pages):
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(Limits, uncounted=(*health.PROBES, metrics.PATH, events.PATH))
+    app.openapi = partial(schema.describe, app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,100 @@
+"""Reads: local by default and marked with their age, or strong behind a barrier."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from fastapi import Depends, Query, Request
+from starlette.responses import Response
+
+from cluster.settings import Settings
+from cluster.state import ClusterState, Member
+from node.api.port import Service
+from node.api.problems import Kind, Problem
+from node.api.schema import JSON
+from node.ports import Committed
+
+APPLIED_INDEX = "X-Stationkeep-Applied-Index"
+STALENESS = "X-Stationkeep-Staleness-Ms"
+SLICE = 50
+"""Records rendered before the event loop has its turn."""
+
+T = TypeVar("T")
+Consistency = Annotated[
+    Literal["local", "strong"],
+    Query(description="`strong` first makes sure to see every write acknowledged before."),
+]
+
+
+def patience(settings: Settings) -> float:
+    """Seconds a request waits for the log: long enough to survive one change of leader."""
+    return 2 * settings.election_timeout_max / 1_000 + 2.0
+
+
+def no_quorum(why: str) -> Problem:
+    """503: the log cannot be written now."""
+    return Problem(
+        Kind.NO_QUORUM, f"nothing can be agreed now: {why}", headers={"Retry-After": "1"}
+    )
+
+
+class Read:
+    """One read of the state; `answer` marks what it returns with the state's index and age."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    @property
+    def state(self) -> ClusterState:
+        return self.service.state
+
+    def member(self, node: str) -> Member:
+        """A member, or 404."""
+        member = self.state.members.get(node)
+        if member is None:
+            raise Problem(Kind.NOT_FOUND, f"no such node: {node}")
+        return member
+
+    def answer(self, view: msgspec.Struct) -> Response:
+        """200 with `view` as JSON."""
+        return Response(msgspec.json.encode(view), headers=self.headers(), media_type=JSON)
+
+    def headers(self) -> dict[str, str]:
+        """What every read says of the state that it saw."""
+        return {
+            APPLIED_INDEX: str(self.service.consensus.applied_index),
+            STALENESS: str(self.service.staleness_ms()),
+            "Cache-Control": "no-store",
+        }
+
+
+def service_of(request: Request) -> Service:
+    """The node that this application speaks for."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def read(
+    service: Annotated[Service, Depends(service_of)], consistency: Consistency = "local"
+) -> Read:
+    """Dependency of every read; passes a barrier first when asked to, 503 when it cannot."""
+    if consistency == "strong":
+        outcome = await service.barrier(patience(service.state.settings))
+        if not isinstance(outcome, Committed):
+            raise no_quorum(outcome.why)
+    return Read(service)
+
+
+async def render(records: Iterable[T], view: Callable[[T], Any]) -> list[Any]:
+    """`view` of each record; a long list lets the event loop breathe in between."""
+    views = []
+    for number, record in enumerate(records, 1):
+        views.append(view(record))
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
+    return views
+
+
+Reading = Annotated[Read, Depends(read)]
+Serving = Annotated[Service, Depends(service_of)]

@@ -1,0 +1,116 @@
+"""Bodies of writes: strict models that refuse unknown fields, wrong types and excess.
+
+Durations are written as in the configuration ("10m", "1h", seconds); `parse_duration` reads
+them, so that the message of a refusal is the same everywhere.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from cluster.settings import PROFILES, Unit, parse_duration, to_user, unit_of
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+LONGEST = 86_400
+"""Seconds; durations end at a day."""
+
+NodeName = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
+Label = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
+DurationText = Annotated[str, Field(max_length=32, examples=["10m"])]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
+Duration = DurationText | Seconds
+Reason = Annotated[str, Field(max_length=500, description="Why; kept in the history.")]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Pattern = Annotated[
+    str, Field(min_length=1, max_length=128, description="`[NODE:]ORIGIN->TARGET`, `*` for any.")
+]
+
+
+class Input(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SwitchoverInput(Input):
+    target: NodeName | None = None
+    reason: Reason = ""
+
+
+class FailoverInput(Input):
+    target: NodeName
+    force: bool = False
+    reason: Reason = ""
+
+
+class PauseInput(Input):
+    duration: Duration
+    reason: Reason = ""
+
+
+class ResumeInput(Input):
+    reason: Reason = ""
+
+
+class MaintenanceInput(Input):
+    on: bool
+    duration: Duration = "1h"
+    reason: Reason = ""
+
+
+class PriorityInput(Input):
+    priority: Annotated[int, Field(ge=0, le=1_000)]
+    reason: Reason = ""
+
+
+class PolicyInput(Input):
+    name: Label
+    priority: Literal["safety", "performance", "availability"]
+    score: Ratio
+    forbids: Annotated[list[Pattern], Field(min_length=1, max_length=32)]
+    lifetime: Duration | None = None
+    reason: Reason = ""
+
+
+class ActionInput(Input):
+    name: Label
+    targets: Annotated[list[NodeName], Field(max_length=99)] = []
+    parameters: Annotated[
+        dict[Label, Annotated[str, Field(max_length=1_000)]], Field(max_length=32)
+    ] = {}
+    deadline: Duration | None = None
+    reason: Reason = ""
+
+
+_TYPES: dict[Unit, Any] = {
+    Unit.DURATION: Duration,
+    Unit.RATIO: Ratio,
+    Unit.COUNT: Annotated[int, Field(ge=0, le=100)],
+    Unit.FLAG: bool | Literal["on", "off", "true", "false"],
+}
+
+
+def _field(name: str, default: object) -> tuple[Any, Any]:
+    return (_TYPES[unit_of(name)] | None, Field(None, description=f"orbit: {default}"))
+
+
+class SettingsBase(Input):
+    """What a change of settings has beside the settings."""
+
+    reason: Reason = ""
+
+
+if TYPE_CHECKING:
+    SettingsInput = SettingsBase
+else:
+    SettingsInput = create_model(
+        "SettingsInput",
+        __base__=SettingsBase,
+        __doc__="Settings to change, by name; what is left out stays.",
+        **{name: _field(name, shown) for name, shown in to_user(PROFILES["orbit"]).items()},
+    )
+
+
+def milliseconds(field: str, duration: str | float | None) -> int:
+    """A duration in ms, 0 when none is given; raises `SettingsError` for one that is not."""
+    return 0 if duration is None else parse_duration(field, duration)

@@ -1,0 +1,109 @@
+"""Limits in front of every handler: body size, time for a body to arrive, requests in flight.
+
+Pure ASGI, so that a refused request costs next to nothing. Health probes, metrics and event
+streams are not counted among the requests in flight: the first must be answered under load, the
+last are long-lived by nature and have a limit of their own.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from node.api.problems import Kind, Problem
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_IN_FLIGHT = 256
+BODY_TIMEOUT = 10.0
+"""Seconds for a request's body to arrive."""
+RETRY_AFTER = "1"
+"""Seconds after which a client that was told to wait may come again."""
+
+
+class Limits:
+    """ASGI middleware; `uncounted` paths are exempt from the limit of requests in flight."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        uncounted: Iterable[str] = (),
+        max_in_flight: int = MAX_IN_FLIGHT,
+        body_timeout: float = BODY_TIMEOUT,
+    ) -> None:
+        self._app = app
+        self._uncounted = frozenset(uncounted)
+        self._max = max_in_flight
+        self._body_timeout = body_timeout
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self._uncounted:
+            await self._app(scope, receive, send)
+            return
+        if self._in_flight >= self._max:
+            await _too_many(self._max)(scope, receive, send)
+            return
+        self._in_flight += 1
+        try:
+            await self._limited(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._body(scope, receive)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, _replay(body, receive), send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body, or None when the client left; raises `Problem` beyond a limit."""
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if announced.isdigit() and (len(announced) > 15 or int(announced) > MAX_BODY_BYTES):
+            raise _too_large()
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                return await _read(receive)
+        except TimeoutError:
+            raise Problem(
+                Kind.SLOW, f"a body may take {self._body_timeout:g} s to arrive"
+            ) from None
+
+
+async def _read(receive: Receive) -> bytes | None:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands the body over once, then whatever the server has to say."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replayed
+
+
+def _too_large() -> Problem:
+    return Problem(
+        Kind.TOO_LARGE, f"a body may take {MAX_BODY_BYTES} bytes", headers={"Connection": "close"}
+    )
+
+
+def _too_many(limit: int) -> ASGIApp:
+    return Problem(
+        Kind.BUSY,
+        f"{limit} requests are already being served",
+        headers={"Retry-After": RETRY_AFTER},
+    ).response()

@@ -1,0 +1,191 @@
+"""Errors as clients see them: RFC 9457 problem documents, and nothing else.
+
+A `Problem` is raised by whoever knows what is wrong; the handlers here also translate what
+FastAPI and Starlette raise by themselves. A bug becomes a 500 that says nothing of its inside:
+the trace goes to the log.
+"""
+
+import enum
+import http
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from cluster.settings import SettingsError
+
+MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 10
+"""Faults of one request that its problem document lists."""
+MAX_SHOWN = 200
+"""Characters of a refused value that are shown back."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Kind(enum.Enum):
+    """The problem types: name in the type URI, HTTP status, title."""
+
+    INVALID = ("invalid", 400, "The request is not valid")
+    NOT_FOUND = ("not-found", 404, "There is no such thing")
+    METHOD = ("method-not-allowed", 405, "This method is not allowed here")
+    SLOW = ("request-timeout", 408, "The request took too long to arrive")
+    REFUSED = ("refused", 409, "A rule refuses this")
+    TOO_LARGE = ("too-large", 413, "The request is too large")
+    BUSY = ("too-many-requests", 429, "Too many requests at once")
+    INTERNAL = ("internal", 500, "The node made a mistake")
+    NO_QUORUM = ("no-quorum", 503, "No leader or no quorum")
+
+    @property
+    def uri(self) -> str:
+        return f"urn:stationkeep:problem:{self.value[0]}"
+
+    @property
+    def status(self) -> int:
+        return self.value[1]
+
+    @property
+    def title(self) -> str:
+        return self.value[2]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong with a request: where, what was there, and the rule it breaks."""
+
+    field: str
+    value: str
+    rule: str
+
+
+class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem document; the members after `detail` are Stationkeep's own."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    rule: str | None = None
+    operation: str | None = None
+    field: str | None = None
+    value: str | None = None
+    errors: tuple[Fault, ...] = ()
+
+
+class Problem(Exception):  # noqa: N818 (named as in RFC 9457)
+    """What a client is told instead of an answer."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        rule: str | None = None,
+        operation: str | None = None,
+        faults: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.rule = rule
+        self.operation = operation
+        self.faults = tuple(faults[:MAX_ERRORS])
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """The problem document as a response."""
+        first = self.faults[0] if self.faults else None
+        view = ProblemView(
+            type=self.kind.uri,
+            title=self.kind.title,
+            status=self.kind.status,
+            detail=self.detail,
+            rule=self.rule or (first.rule if first else None),
+            operation=self.operation,
+            field=first.field if first else None,
+            value=first.value if first else None,
+            errors=self.faults,
+        )
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(
+            msgspec.json.encode(view), self.kind.status, headers=headers, media_type=MEDIA_TYPE
+        )
+
+
+def invalid(field: str, value: object, rule: str) -> Problem:
+    """400: one field, its value, and the rule it breaks."""
+    fault = Fault(printable(field), shown(value), rule)
+    return Problem(Kind.INVALID, f"{fault.field}: {fault.value} refused: {rule}", faults=(fault,))
+
+
+def shown(value: object) -> str:
+    """A refused value as text: bounded, and printable whatever it was."""
+    text = printable(value if isinstance(value, str) else repr(value))
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Without lone surrogates, which JSON can carry in and UTF-8 cannot carry out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _from_validation(error: RequestValidationError) -> Problem:
+    faults = [
+        Fault(
+            printable(".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0])),
+            "" if fault["type"] == "missing" else shown(fault.get("input", "")),
+            "malformed JSON" if fault["type"] == "json_invalid" else printable(fault["msg"]),
+        )
+        for fault in error.errors()[:MAX_ERRORS]
+    ]
+    detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults)
+    return Problem(Kind.INVALID, detail, faults=faults)
+
+
+_BY_STATUS = {kind.status: kind for kind in Kind}
+
+
+def _from_http(error: HTTPException, request: Request) -> Problem:
+    kind = _BY_STATUS.get(error.status_code)
+    if kind is None:
+        kind = Kind.INVALID if error.status_code < 500 else Kind.INTERNAL
+    reason = http.HTTPStatus(error.status_code).phrase
+    detail = {
+        Kind.NOT_FOUND: f"no such path: {printable(request.url.path)}",
+        Kind.METHOD: f"{request.method} is not allowed on {printable(request.url.path)}",
+    }.get(kind, str(error.detail or reason))
+    return Problem(kind, detail, headers=error.headers)
+
+
+def _of(error: Exception, request: Request) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return _from_validation(error)
+        case SettingsError():
+            return invalid(error.field, error.value, error.rule)
+        case HTTPException():
+            return _from_http(error, request)
+        case _:
+            _log.error("api.bug", path=request.url.path, exc_info=error)
+            return Problem(Kind.INTERNAL, "see the log of the node that answered")
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return _of(error, request).response()
+
+
+Handler = Callable[[Request, Any], Awaitable[Response]]
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of `app` a problem document."""
+    handler = cast("Handler", _answer)
+    for error in (Problem, RequestValidationError, SettingsError, HTTPException, Exception):
+        app.add_exception_handler(error, handler)

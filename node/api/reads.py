@@ -1,0 +1,187 @@
+"""GET: what the cluster is, was, and why."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response, StreamingResponse
+
+from cluster.decisions import Decision, Outcome
+from cluster.explain import explain
+from cluster.settings import PROFILES, to_user
+from cluster.state import Action, Proposal, RoleChange
+from node.api import records, views
+from node.api.consistency import Reading, render
+from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
+from node.api.problems import Kind, Problem
+from node.api.schema import BINARY, answers
+
+MAX_EXPLAINED = 100
+"""Decisions in one explanation."""
+CHUNK = 64 * 1024
+"""Bytes of a snapshot sent at a time."""
+
+router = APIRouter()
+
+NodeId = Annotated[str, Path(min_length=1, max_length=64, description="Id of a node.")]
+
+
+@router.get("/v1/cluster", responses=answers(views.ClusterView))
+async def get_cluster(
+    read: Reading,
+    digest: Annotated[bool, Query(description="Also the digest of the state.")] = False,
+) -> Response:
+    """The cluster at a glance: time, leader, quorum, PRIMARY, pause, alarms."""
+    return read.answer(views.cluster_view(read.service, digest))
+
+
+@router.get("/v1/nodes", responses=answers(views.NodeList))
+async def list_nodes(
+    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Response:
+    """The members by id, each with the newest samples of its history."""
+    after = decode_cursor(cursor, str) if cursor is not None else ""
+    members = sorted(read.state.members.values(), key=lambda member: member.id)
+    shown, more = page((m for m in members if m.id > after), limit, lambda member: member.id)
+    items = await render(
+        shown, lambda member: views.node_view(read.service, member, views.HISTORY_IN_LISTS)
+    )
+    return read.answer(views.NodeList(items, more))
+
+
+@router.get("/v1/nodes/{node}", responses=answers(views.NodeView, 404))
+async def get_node(read: Reading, node: NodeId) -> Response:
+    """One member with its whole history."""
+    return read.answer(views.node_view(read.service, read.member(node)))
+
+
+@router.get("/v1/nodes/{node}/explain", responses=answers(records.ExplanationView, 404))
+async def explain_node(read: Reading, node: NodeId) -> Response:
+    """Why a node is what it is, and why it is not PRIMARY."""
+    member = read.member(node)
+    told = explain(read.state, node)
+    view = records.ExplanationView(
+        node=node,
+        role=member.role,
+        summary=list(told.summary),
+        why_not_primary=list(told.why_not_primary),
+        decisions=[records.decision_view(d) for d in told.decisions[:MAX_EXPLAINED]],
+    )
+    return read.answer(view)
+
+
+@router.get("/v1/roles", responses=answers(views.NodeRoleList))
+async def list_roles(read: Reading) -> Response:
+    """The role table: what each member should be and what it acts as."""
+    members = sorted(read.state.members.values(), key=lambda member: member.id)
+    return read.answer(views.NodeRoleList([views.node_role(read.service, m) for m in members]))
+
+
+@router.get("/v1/roles/history", responses=answers(records.RoleChangeList))
+async def list_role_changes(
+    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Response:
+    """Changes of roles, newest first."""
+
+    def key(change: RoleChange) -> tuple[int, str]:
+        return (change.index, change.node)
+
+    before = decode_cursor(cursor, tuple[int, str]) if cursor is not None else None
+    known = sorted(read.state.role_changes, key=key, reverse=True)
+    shown, more = page((c for c in known if before is None or key(c) < before), limit, key)
+    return read.answer(records.RoleChangeList(await render(shown, records.role_change_view), more))
+
+
+def _matching(
+    decisions: Iterable[Decision], subject: str | None, outcome: Outcome | None, before: int | None
+) -> Iterable[Decision]:
+    return (
+        decision
+        for decision in decisions
+        if (before is None or decision.id < before)
+        and (subject is None or subject in decision.subjects)
+        and (outcome is None or decision.outcome is outcome)
+    )
+
+
+@router.get("/v1/decisions", responses=answers(records.DecisionList))
+async def list_decisions(
+    read: Reading,
+    subject: Annotated[str | None, Query(max_length=64, description="A node's id.")] = None,
+    outcome: Annotated[Outcome | None, Query(description="What became of it.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """The decision log, newest first: what was done or held back, and on which evidence."""
+    before = decode_cursor(cursor, int) if cursor is not None else None
+    matching = _matching(reversed(read.state.decisions), subject, outcome, before)
+    shown, more = page(matching, limit, lambda decision: decision.id)
+    return read.answer(records.DecisionList(await render(shown, records.decision_view), more))
+
+
+@router.get("/v1/proposals", responses=answers(records.ProposalList))
+async def list_proposals(
+    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Response:
+    """Proposals and their votes: open ones first, then the newest closed."""
+
+    def key(proposal: Proposal) -> tuple[int, int]:
+        return (0 if proposal.closed_at is None else 1, -proposal.id)
+
+    after = decode_cursor(cursor, tuple[int, int]) if cursor is not None else None
+    known = sorted([*read.state.proposals.values(), *read.state.closed_proposals], key=key)
+    shown, more = page((p for p in known if after is None or key(p) > after), limit, key)
+    return read.answer(records.ProposalList(await render(shown, records.proposal_view), more))
+
+
+@router.get("/v1/actions", responses=answers(records.ActionList))
+async def list_actions(
+    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Response:
+    """Actions and their acknowledgements: open ones first, then the newest closed."""
+
+    def key(action: Action) -> tuple[int, int, str]:
+        return (0 if action.closed_at is None else 1, -action.opened_at, action.id)
+
+    after = decode_cursor(cursor, tuple[int, int, str]) if cursor is not None else None
+    known = sorted([*read.state.actions.values(), *read.state.closed_actions], key=key)
+    shown, more = page((a for a in known if after is None or key(a) > after), limit, key)
+    return read.answer(records.ActionList(await render(shown, records.action_view), more))
+
+
+@router.get("/v1/config", responses=answers(views.ConfigView))
+async def get_config(read: Reading) -> Response:
+    """The replicated settings as people write them."""
+    settings = read.state.settings
+    profile = next((name for name, known in PROFILES.items() if known == settings), None)
+    return read.answer(views.ConfigView(to_user(settings), profile))
+
+
+@router.get("/v1/operations/{operation:path}", responses=answers(records.OperationView, 404))
+async def get_operation(
+    read: Reading, operation: Annotated[str, Path(min_length=1, max_length=128)]
+) -> Response:
+    """What became of a write, by its operation id (its idempotency key)."""
+    known = read.state.operations.get(operation)
+    if known is None:
+        index = read.service.consensus.applied_index
+        detail = f"no operation {operation} is remembered at index {index}: it was not applied"
+        raise Problem(Kind.NOT_FOUND, f"{detail} so far, or is long past", operation=operation)
+    return read.answer(records.operation_view(known))
+
+
+async def _chunks(snapshot: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(snapshot), CHUNK):
+        yield snapshot[start : start + CHUNK]
+
+
+@router.get("/v1/snapshot", responses=answers(bytes))
+async def get_snapshot(read: Reading) -> Response:
+    """The whole state at one position of the log, in the format of the node's snapshot file."""
+    snapshot = read.service.snapshot()
+    headers = {
+        **read.headers(),
+        "Content-Length": str(len(snapshot)),
+        "Content-Disposition": 'attachment; filename="stationkeep.snapshot"',
+    }
+    return StreamingResponse(_chunks(snapshot), headers=headers, media_type=BINARY)

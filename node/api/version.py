@@ -1,0 +1,5 @@
+"""The release this process runs."""
+
+from importlib.metadata import version
+
+VERSION = version("stationkeep")

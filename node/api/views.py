@@ -1,0 +1,263 @@
+"""State → what clients see of the cluster and its nodes.
+
+The structs here are the REST shapes: they are encoded by msgspec and published in the OpenAPI
+document (`schema.py`), so that text and behaviour are one. Seconds are floats named `_s`,
+cluster milliseconds integers named `_ms`; risks are 0..1.
+"""
+
+from typing import Any
+
+import msgspec
+
+from cluster import health, registry
+from cluster.codec import digest as digest_of
+from cluster.roles.transitions import Role
+from cluster.settings import PPM
+from cluster.state import ClusterState, Member
+from node.api.port import Service
+from node.api.version import VERSION
+
+HISTORY_IN_LISTS = 100
+"""Samples of a node shown in a list; `GET /v1/nodes/ID` shows all."""
+
+
+class PrimaryView(msgspec.Struct, frozen=True):
+    """Holder of the seat. While not `active` it waits for its predecessor's lease to end."""
+
+    id: str
+    epoch: int
+    active: bool
+    fence_remaining_s: float
+
+
+class QuorumView(msgspec.Struct, frozen=True):
+    """Members, how many a majority needs, and how many this node has a connection to."""
+
+    members: int
+    needed: int
+    connected: int
+    present: bool
+
+
+class PauseView(msgspec.Struct, frozen=True):
+    remaining_s: float
+    actor: str
+    reason: str
+
+
+class AlarmView(msgspec.Struct, frozen=True):
+    name: str
+    since_ms: int
+    detail: str
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """`GET /v1/cluster`."""
+
+    cluster_id: str
+    node: str
+    version: str
+    time_ms: int
+    wall_ms: int
+    leader: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    revision: int
+    evaluations: int
+    quorum: QuorumView
+    members: list[str]
+    primary: PrimaryView | None
+    paused: PauseView | None
+    braked: bool
+    swarm_mode: bool
+    alarms: list[AlarmView]
+    digest: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class SampleView(msgspec.Struct, frozen=True):
+    at_ms: int
+    risk: float
+    missed: bool
+    reports: int
+    cause: str
+
+
+class PolicyView(msgspec.Struct, frozen=True):
+    name: str
+    priority: str
+    score: float
+    forbids: list[str]
+    set_at_ms: int
+    remaining_s: float | None
+
+
+class MaintenanceView(msgspec.Struct, frozen=True):
+    remaining_s: float
+
+
+class AddressView(msgspec.Struct, frozen=True):
+    raft: str
+    http: str
+
+
+class NodeView(msgspec.Struct, frozen=True):
+    """`GET /v1/nodes/ID`. `effective_role` is null when the node was not heard lately, `epoch`
+    is null unless the node holds the seat."""
+
+    id: str
+    role: Role
+    effective_role: Role | None
+    epoch: int | None
+    alive: bool
+    joining: bool
+    raft_leader: bool
+    risk: float | None
+    cause: str
+    recurrence: float
+    failure_mode: str
+    consecutive_unhealthy: int
+    history: list[SampleView]
+    cooldown_remaining_s: float
+    priority: int
+    maintenance: MaintenanceView | None
+    lease_remaining_s: float | None
+    last_heard_s: float | None
+    escalated_by: str | None
+    policies: list[PolicyView]
+    address: AddressView
+
+
+class NodeList(msgspec.Struct, frozen=True):
+    items: list[NodeView]
+    next: str | None
+
+
+class NodeRole(msgspec.Struct, frozen=True):
+    """One row of `GET /v1/roles`; `since_ms` is null when the role never changed."""
+
+    node: str
+    role: Role
+    effective_role: Role | None
+    since_ms: int | None
+
+
+class NodeRoleList(msgspec.Struct, frozen=True):
+    items: list[NodeRole]
+
+
+class ConfigView(msgspec.Struct, frozen=True):
+    """`GET /v1/config`; `profile_hint` names the profile these settings equal, if one."""
+
+    settings: dict[str, Any]
+    profile_hint: str | None
+
+
+def cluster_view(service: Service, with_digest: bool) -> ClusterView:
+    """The cluster as this node knows it."""
+    state, consensus, now = service.state, service.consensus, service.cluster_time()
+    pause = state.pause
+    return ClusterView(
+        cluster_id=state.cluster_id,
+        node=service.node,
+        version=VERSION,
+        time_ms=now,
+        wall_ms=state.wall,
+        leader=consensus.leader,
+        term=consensus.term,
+        commit_index=consensus.commit_index,
+        applied_index=consensus.applied_index,
+        revision=state.revision,
+        evaluations=state.evaluations,
+        quorum=_quorum_view(service),
+        members=sorted(state.members),
+        primary=_primary_view(state, now),
+        paused=PauseView(_left(pause.until, now), pause.actor, pause.reason) if pause else None,
+        braked=state.braked,
+        swarm_mode=state.settings.swarm_mode,
+        alarms=[
+            AlarmView(a.name, a.since, a.detail)
+            for a in sorted(state.alarms.values(), key=lambda alarm: alarm.name)
+        ],
+        digest=digest_of(state) if with_digest else msgspec.UNSET,
+    )
+
+
+def node_view(service: Service, member: Member, newest: int | None = None) -> NodeView:
+    """One member; `newest` limits its history to that many samples."""
+    state, now = service.state, service.cluster_time()
+    samples = member.history if newest is None else member.history[-newest:]
+    return NodeView(
+        id=member.id,
+        role=member.role,
+        effective_role=service.effective_role(member.id),
+        epoch=state.seat.epoch if state.seat.holder == member.id else None,
+        alive=registry.is_alive(state, member, now),
+        joining=member.joining,
+        raft_leader=service.consensus.leader == member.id,
+        risk=member.history[-1].risk / PPM if member.history else None,
+        cause=member.history[-1].cause if member.history else "",
+        recurrence=member.recurrence / 1_000,
+        failure_mode=health.failure_mode(member, state.settings).value,
+        consecutive_unhealthy=member.run,
+        history=[SampleView(s.at, s.risk / PPM, s.missed, s.reports, s.cause) for s in samples],
+        cooldown_remaining_s=registry.cooldown_remaining(state, member, now) / 1_000,
+        priority=member.priority,
+        maintenance=_maintenance_view(member, now),
+        lease_remaining_s=lease_remaining(service, member.id),
+        last_heard_s=None if member.last_heard is None else _left(now, member.last_heard),
+        escalated_by=member.escalated_by or None,
+        policies=_policy_views(member, now),
+        address=AddressView(member.raft, member.http),
+    )
+
+
+def lease_remaining(service: Service, node: str) -> float | None:
+    """Seconds left of the lease of the seat's holder; None for every other node."""
+    if service.state.seat.holder != node:
+        return None
+    left = service.lease_remaining(node)
+    return None if left is None else round(left, 3)
+
+
+def node_role(service: Service, member: Member) -> NodeRole:
+    """One row of the role table."""
+    acting = service.effective_role(member.id)
+    return NodeRole(member.id, member.role, acting, member.role_changed_at)
+
+
+def _left(until: int, now: int) -> float:
+    return max(0, until - now) / 1_000
+
+
+def _quorum_view(service: Service) -> QuorumView:
+    members = len(service.state.members)
+    return QuorumView(members, members // 2 + 1, service.connected(), service.consensus.has_quorum)
+
+
+def _primary_view(state: ClusterState, now: int) -> PrimaryView | None:
+    seat = state.seat
+    if seat.holder is None:
+        return None
+    waiting = 0.0 if seat.active else _left(seat.fence_until, now)
+    return PrimaryView(seat.holder, seat.epoch, seat.active, waiting)
+
+
+def _maintenance_view(member: Member, now: int) -> MaintenanceView | None:
+    until = member.maintenance_until
+    return MaintenanceView(_left(until, now)) if until is not None and now < until else None
+
+
+def _policy_views(member: Member, now: int) -> list[PolicyView]:
+    return [
+        PolicyView(
+            policy.name,
+            policy.priority,
+            policy.score / PPM,
+            list(policy.forbids),
+            policy.set_at,
+            None if policy.expires_at is None else _left(policy.expires_at, now),
+        )
+        for policy in sorted(member.policies.values(), key=lambda policy: policy.name)
+        if policy.expires_at is None or now < policy.expires_at
+    ]

@@ -1,0 +1,181 @@
+"""A node without sockets: the real state machine behind a log that commits at once.
+
+What may go wrong with a proposal is chosen by the test (`refuse`), as is what others are heard to
+be. Time stands still unless a test moves `now`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+
+from cluster import codec
+from cluster.apply import Applied, apply
+from cluster.commands import (
+    AdoptPlan,
+    AnyCommand,
+    Barrier,
+    CastVote,
+    Draft,
+    Echo,
+    FoundCluster,
+    Measured,
+    MemberSpec,
+    RecordEvaluation,
+)
+from cluster.roles.evaluate import evaluate_roles
+from cluster.roles.transitions import Role
+from cluster.settings import PROFILES
+from cluster.state import ClusterState
+from node.api.port import Streamed, TooManyFollowers, Vitals
+from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+
+MEMBERS = ("sat-001", "sat-002", "sat-003")
+
+
+class FakeConsensus:
+    """The replicated log of one node that always leads, unless told otherwise."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self._state = state
+        self.is_leader = True
+        self.leader: str | None = "sat-001"
+        self.term = 3
+        self.has_quorum = True
+
+    @property
+    def commit_index(self) -> int:
+        return self._state.index
+
+    applied_index = commit_index
+
+
+class FakeNode:
+    """Implements `node.api.port.Service`."""
+
+    node = "sat-001"
+
+    def __init__(self) -> None:
+        self.state = ClusterState()
+        self.consensus: Any = FakeConsensus(self.state)
+        self.now = 0
+        self.refuse: NotProposed | OutcomeUnknown | None = None
+        self.barriers = 0
+        self.acting: dict[str, Role] = {}
+        self.leases: dict[str, float] = {}
+        self.max_followers = 2
+        self.followers = 0
+        self.streamed: list[Streamed] = []
+        self.gate: asyncio.Event | None = None
+        self._more = asyncio.Event()
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def commit(self, command: AnyCommand, key: str = "", actor: str = "", reason: str = "") -> Any:
+        """Appends and applies a command; returns its outcome."""
+        return self._commit(Draft(command, key, actor, reason)).applied.outcome
+
+    def _commit(self, draft: Draft) -> Committed:
+        entry = codec.decode_entry(codec.stamp(self.now, 1_000 + self.now, codec.encode_draft(draft)))
+        index = self.state.index + 1
+        applied = apply(self.state, entry, index)
+        self._stream(index, applied)
+        return Committed(index, applied)
+
+    def _stream(self, index: int, applied: Applied) -> None:
+        for n, event in enumerate(applied.events):
+            data = {"index": index, **msgspec.to_builtins(event)}
+            self.streamed.append(Streamed(f"{index}.{n}", data.pop("type").lower(), data))
+        self._more.set()
+
+    # -- node.api.port.Service ------------------------------------------------------------------
+
+    def cluster_time(self) -> int:
+        return max(self.now, self.state.time)
+
+    def staleness_ms(self) -> int:
+        return 7
+
+    def connected(self) -> int:
+        return len(self.state.members)
+
+    def effective_role(self, node: str) -> Role | None:
+        member = self.state.members.get(node)
+        return self.acting.get(node, member.role if member else Role.STANDBY)
+
+    def lease_remaining(self, node: str) -> float | None:
+        return self.leases.get(node)
+
+    async def submit(
+        self, command: AnyCommand, *, key: str, actor: str, reason: str, timeout: float
+    ) -> ProposalResult:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refuse is not None:
+            return self.refuse
+        return self._commit(Draft(command, key, actor, reason))
+
+    async def barrier(self, timeout: float) -> ProposalResult:
+        self.barriers += 1
+        return self.refuse or self._commit(Draft(Barrier()))
+
+    async def events(self, last_id: str | None) -> AsyncGenerator[Streamed, None]:
+        if self.followers >= self.max_followers:
+            raise TooManyFollowers
+        self.followers += 1
+        try:
+            known = [event.id for event in self.streamed]
+            position = known.index(last_id) + 1 if last_id else len(known)
+            while True:
+                self._more.clear()
+                for event in self.streamed[position:]:
+                    position += 1
+                    yield event
+                await self._more.wait()
+        finally:
+            self.followers -= 1
+
+    def snapshot(self) -> bytes:
+        return codec.encode_snapshot(self.state)
+
+    def vitals(self) -> Vitals:
+        return Vitals(12, 0.002, 0.1, 4, {("gossip", "malformed"): 2})
+
+    # -- a story --------------------------------------------------------------------------------
+
+    def found(self) -> "FakeNode":
+        """A founded cluster of three that nobody has heard of yet."""
+        specs = tuple(
+            MemberSpec(node, f"127.0.0.1:770{n}", f"127.0.0.1:870{n}")
+            for n, node in enumerate(MEMBERS, 1)
+        )
+        self.commit(FoundCluster("test", specs, PROFILES["demo"]))
+        return self
+
+    def evaluate(self, **risks: float | None) -> None:
+        """One evaluation; `sat_002=0.9` sets a risk, `None` a missed sample, the rest is 0.1."""
+        self.now += 1_000
+        round_ = self.state.evaluations + 1
+        told = {node: risks.get(node.replace("-", "_"), 0.1) for node in MEMBERS}
+        samples = tuple(
+            Measured(node, 0 if risk is None else 5, round((1 if risk is None else risk) * 1e6))
+            for node, risk in told.items()
+        )
+        echoes = tuple(
+            Echo(node, 1, round_, self.now) for node, risk in told.items() if risk is not None
+        )
+        self.commit(RecordEvaluation(self.state.evaluations, samples, echoes))
+        plan = evaluate_roles(self.state, self.state.time)
+        if plan.differs_from(self.state):
+            self.commit(AdoptPlan(self.state.revision, plan.motions, plan.held))
+        for proposal in tuple(self.state.proposals.values()):
+            for voter in proposal.electorate:
+                self.commit(CastVote(proposal.id, voter, True, "observations_agree"))
+
+    def with_primary(self) -> "FakeNode":
+        """A founded cluster in which a PRIMARY was elected."""
+        self.found()
+        self.evaluate()
+        assert self.state.seat.holder is not None
+        return self
