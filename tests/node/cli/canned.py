@@ -1,0 +1,200 @@
+"""A canned node: what the REST interface answers, without one."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from typer.testing import Result
+
+Json = dict[str, Any]
+Run = Callable[..., Result]
+
+CLUSTER: Json = {
+    "cluster_id": "stationkeep-local",
+    "node": "sat-001",
+    "version": "0.1.0",
+    "time_ms": 62_400,
+    "wall_ms": 0,
+    "leader": "sat-002",
+    "term": 4,
+    "commit_index": 120,
+    "applied_index": 120,
+    "revision": 9,
+    "evaluations": 60,
+    "quorum": {"members": 3, "needed": 2, "connected": 3, "present": True},
+    "members": ["sat-001", "sat-002", "sat-003"],
+    "primary": {"id": "sat-001", "epoch": 1, "active": True, "fence_remaining_s": 0.0},
+    "paused": None,
+    "braked": False,
+    "swarm_mode": True,
+    "alarms": [],
+}
+
+
+def node(number: int, role: str, *risks: float | None, **changes: Any) -> Json:
+    """A node's view; a risk of None is a missed sample."""
+    history = [
+        {
+            "at_ms": k,
+            "risk": 1.0 if r is None else r,
+            "missed": r is None,
+            "reports": 5,
+            "cause": "",
+        }
+        for k, r in enumerate(risks)
+    ]
+    base: Json = {
+        "id": f"sat-{number:03d}",
+        "role": role,
+        "effective_role": role,
+        "epoch": None,
+        "alive": True,
+        "joining": False,
+        "raft_leader": False,
+        "risk": history[-1]["risk"] if history else None,
+        "cause": "",
+        "recurrence": 0.0,
+        "failure_mode": "HEALTHY",
+        "consecutive_unhealthy": 0,
+        "history": history,
+        "cooldown_remaining_s": 0.0,
+        "priority": 100,
+        "maintenance": None,
+        "lease_remaining_s": None,
+        "last_heard_s": 0.1,
+        "escalated_by": None,
+        "policies": [],
+        "address": {"raft": f"127.0.0.1:{7700 + number}", "http": f"127.0.0.1:{8700 + number}"},
+    }
+    return base | changes
+
+
+NODES = [
+    node(1, "PRIMARY", 0.05, 0.1, 0.05, epoch=1, lease_remaining_s=2.1),
+    node(2, "BACKUP", 0.0, 0.3, 0.6, raft_leader=True, consecutive_unhealthy=2),
+    node(
+        3, "STANDBY", 0.1, None, None,
+        alive=False, effective_role=None, cooldown_remaining_s=7.2, consecutive_unhealthy=2,
+        failure_mode="INTERMITTENT", cause="memory 91 %",
+    ),
+]  # fmt: skip
+
+VOTE: Json = {
+    "voter": "sat-002",
+    "approve": False,
+    "grounds": "heard_healthy",
+    "policy": "",
+    "evidence": [{"node": "sat-001", "reports": 5, "risk": 0.1}],
+    "at_ms": 61_000,
+}
+YES: Json = VOTE | {"voter": "sat-001", "approve": True, "grounds": "observations_agree"}
+
+DECISION: Json = {
+    "id": 7,
+    "index": 101,
+    "at_ms": 61_000,
+    "wall_ms": 0,
+    "matter": "primary_failed",
+    "outcome": "denied",
+    "subjects": ["sat-001"],
+    "changes": [{"node": "sat-001", "origin": "PRIMARY", "target": "BACKUP"}],
+    "reason": "",
+    "evidence": {"sat-001": [0.1, 0.45, 0.5]},
+    "facts": {},
+    "rejected": [{"node": "sat-003", "reason": "not_alive"}],
+    "ballots": [VOTE],
+    "proposal": 99,
+    "actor": "",
+    "comment": "",
+    "operation": "",
+    "sentence": "sat-001 was to become BACKUP after 3 unhealthy samples; sat-002 denied it.",
+}
+PROPOSAL: Json = {
+    "id": 99,
+    "rule": "primary_failed",
+    "changes": DECISION["changes"],
+    "outcome": "open",
+    "electorate": ["sat-001", "sat-002", "sat-003"],
+    "quorum": 2,
+    "opened_at_ms": 61_000,
+    "deadline_ms": 63_000,
+    "closed_at_ms": None,
+    "ballots": [YES, VOTE],
+    "sentence": "sat-001 to BACKUP",
+}
+ROLE_CHANGE: Json = {
+    "at_ms": 1_000, "wall_ms": 0, "index": 5, "node": "sat-001", "origin": "STANDBY",
+    "target": "PRIMARY", "rule": "seat_empty", "epoch": 1, "proposal": 4, "actor": "",
+}  # fmt: skip
+ACTION: Json = {
+    "id": "a-1", "name": "reboot", "targets": ["sat-001", "sat-002", "sat-003"], "epoch": 1,
+    "outcome": "open", "compliance": 1 / 3, "deadline_ms": 90_000,
+    "acks": {
+        "sat-001": {"success": True, "detail": "", "at_ms": 1},
+        "sat-002": {"success": False, "detail": "no hook for reboot", "at_ms": 2},
+    },
+}  # fmt: skip
+
+
+def listed(*items: Json) -> Json:
+    return {"items": list(items), "next": None}
+
+
+READS: dict[str, Json] = {
+    "/v1/cluster": CLUSTER,
+    "/v1/nodes": listed(*NODES),
+    "/v1/nodes/sat-003/explain": {
+        "node": "sat-003",
+        "role": "STANDBY",
+        "summary": ["It has been STANDBY since it joined."],
+        "why_not_primary": ["It was not heard for 4 s."],
+        "decisions": [DECISION],
+    },
+    "/v1/decisions": listed(DECISION),
+    "/v1/proposals": listed(PROPOSAL),
+    "/v1/roles": {
+        "items": [
+            {"node": "sat-001", "role": "PRIMARY", "effective_role": "PRIMARY", "since_ms": 1_000}
+        ]
+    },
+    "/v1/roles/history": listed(ROLE_CHANGE),
+    "/v1/actions": listed(ACTION),
+    "/v1/config": {"settings": {"evaluation_interval": "1s"}, "profile_hint": "demo"},
+    "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
+}
+
+
+class CannedNode:
+    """Answers reads from `reads`, writes with `answer`, and keeps the requests it saw."""
+
+    def __init__(self) -> None:
+        self.reads = copy.deepcopy(READS)
+        self.answer: httpx.Response | Exception | None = None
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer
+        if request.method != "GET":
+            key = request.headers["Idempotency-Key"]
+            return httpx.Response(200, json={"operation": key, "status": "done", "index": 42})
+        body = self.reads.get(request.url.path)
+        if body is None:
+            return problem(404, f"no such path: {request.url.path}")
+        return httpx.Response(200, json=body)
+
+    @property
+    def body(self) -> Any:
+        """The JSON of the last request."""
+        return json.loads(self.requests[-1].content)
+
+
+def problem(status: int, detail: str, rule: str | None = None) -> httpx.Response:
+    body: Json = {"type": "urn:x", "title": "A rule refuses this", "status": status}
+    body |= {"detail": detail} | ({} if rule is None else {"rule": rule})
+    return httpx.Response(status, json=body)

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from node.cli import client
+from node.cli.main import app
+from tests.node.cli.canned import CannedNode, Run
+
+
+@pytest.fixture
+def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
+    """Every connection of the command line leads to this node; no local cluster is about."""
+    node_ = CannedNode()
+
+    def open_http(url: str) -> httpx.Client:
+        return httpx.Client(base_url=url, transport=httpx.MockTransport(node_))
+
+    monkeypatch.setattr(client, "open_http", open_http)
+    monkeypatch.delenv("STATIONKEEP_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return node_
+
+
+@pytest.fixture
+def stationkeep() -> Run:
+    """Runs the command with these arguments."""
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, list(arguments), catch_exceptions=False)

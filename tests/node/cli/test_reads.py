@@ -1,0 +1,92 @@
+import json
+
+import httpx
+import pytest
+import yaml
+
+from tests.node.cli.canned import CLUSTER, NODES, CannedNode, Run
+
+READ_COMMANDS = [
+    ("status", ["sat-001", "epoch 1", "leader sat-002", "Raft leader", "dead", "2.1s"]),
+    ("nodes list", ["sat-003", "STANDBY", "?", "dead", "2 unhealthy"]),
+    ("roles list", ["sat-001", "PRIMARY", "T+1.0s"]),
+    ("roles history", ["seat_empty", "STANDBY", "#4"]),
+    ("explain sat-003", ["Why it is not PRIMARY", "0.10, 0.45, 0.50", "sat-002 DENIES"]),
+    ("decisions", ["denied", "3 unhealthy samples"]),
+    ("proposals", ["#99 OPEN", "sat-001 PRIMARY→BACKUP", "sat-003 has not voted"]),
+    ("actions list", ["33%", "no hook for reboot", "sat-003"]),
+    ("config show", ["evaluation_interval", "1s"]),
+    ("operation op-7", ["op-7", "done"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "words"), READ_COMMANDS)
+def test_a_read_is_told_in_words(
+    canned: CannedNode, stationkeep: Run, command: str, words: list[str]
+) -> None:
+    result = stationkeep(*command.split())
+    assert result.exit_code == 0
+    for word in words:
+        assert word in result.output
+
+
+@pytest.mark.parametrize("command", [command for command, _ in READ_COMMANDS])
+def test_json_and_yaml_say_the_same(canned: CannedNode, stationkeep: Run, command: str) -> None:
+    as_json = stationkeep(*command.split(), "--format", "json")
+    as_yaml = stationkeep(*command.split(), "--format", "yaml")
+    assert as_json.exit_code == as_yaml.exit_code == 0
+    assert json.loads(as_json.output) == yaml.safe_load(as_yaml.output)
+
+
+def test_status_as_json_is_what_the_rest_interface_gives(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    assert json.loads(stationkeep("status", "--format", "json").output) == {
+        "cluster": CLUSTER,
+        "nodes": NODES,
+    }
+
+
+def test_status_says_what_is_wrong_before_all_else(canned: CannedNode, stationkeep: Run) -> None:
+    canned.reads["/v1/cluster"] |= {
+        "leader": None,
+        "primary": None,
+        "quorum": {"members": 3, "needed": 2, "connected": 1, "present": False},
+        "paused": {"remaining_s": 90.0, "actor": "ann@ground", "reason": "manoeuvre"},
+        "alarms": [{"name": "no_primary", "since_ms": 1, "detail": "for 4 s"}],
+    }
+    output = stationkeep("status").output
+    for words in ("NO QUORUM: 1 of 3", "no PRIMARY", "leader NONE", "ALARM no_primary: for 4 s"):
+        assert words in output
+    assert "PAUSED for 90s by ann@ground: manoeuvre" in output
+
+
+def test_decisions_passes_its_filters_on(canned: CannedNode, stationkeep: Run) -> None:
+    stationkeep("decisions", "--subject", "sat-001", "--outcome", "held", "--limit", "3")
+    assert dict(canned.requests[-1].url.params) == {
+        "subject": "sat-001",
+        "outcome": "held",
+        "limit": "3",
+    }
+
+
+def test_a_long_list_is_read_page_by_page(canned: CannedNode, stationkeep: Run) -> None:
+    page = canned.reads["/v1/decisions"]["items"] * 200
+    canned.reads["/v1/decisions"] = {"items": page, "next": "more"}
+    result = stationkeep("decisions", "--limit", "500", "--format", "json")
+    assert len(json.loads(result.output)) == 500
+    assert [request.url.params["limit"] for request in canned.requests] == ["200", "200", "100"]
+    assert canned.requests[1].url.params["cursor"] == "more"
+
+
+def test_a_node_id_cannot_lead_to_another_path(canned: CannedNode, stationkeep: Run) -> None:
+    result = stationkeep("explain", "../cluster?x=1")
+    assert result.exit_code == 1
+    assert canned.requests[-1].url.raw_path == b"/v1/nodes/..%2Fcluster%3Fx%3D1/explain"
+
+
+def test_an_answer_that_is_not_json_is_said_to_be_so(canned: CannedNode, stationkeep: Run) -> None:
+    canned.answer = httpx.Response(200, text="<html>")
+    result = stationkeep("status")
+    assert result.exit_code == 1
+    assert "not JSON" in result.output

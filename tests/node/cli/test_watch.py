@@ -1,0 +1,191 @@
+"""Frames of `watch`, and how it moves from a dead node to a live one."""
+
+import copy
+from typing import Any
+
+import httpx
+import pytest
+
+from node.cli import screen, watch
+from node.cli.screen import Picture
+from tests.node.cli.canned import DECISION, NODES, PROPOSAL, READS, CannedNode, Json, Run, node
+
+
+def picture(**changes: Any) -> Picture:
+    base = Picture(
+        copy.deepcopy(READS["/v1/cluster"]),
+        copy.deepcopy(NODES),
+        [PROPOSAL],
+        [DECISION],
+        "http://127.0.0.1:8701",
+    )
+    return base._replace(**changes)
+
+
+FRAME_80 = """\
+stationkeep-local   --:--:--   T+62.4s   sat-001 answers (http://127.0.0.1:8701)
+PRIMARY sat-001, epoch 1   Raft leader sat-002, term 4   3/3 connected
+
+  NODE    ROLE      ACTS AS   EPOCH RISK LAST TEN   LEASE COOL FLAGS
+  sat-001 PRIMARY   PRIMARY   1     0.05        ▁▁▁ 2.1s  -
+◆ sat-002 BACKUP    BACKUP    -     0.60        ▁▃▅ -     -    2 unhealthy
+  sat-003 STANDBY   ?         -     miss        ▁×× -     7.2s dead
+
+PROPOSALS
+#99 primary failed: sat-001 PRIMARY→BACKUP
+   OPEN 0.6s left, needs 2 of 3; yes: sat-001; no: sat-002 (heard healthy); no …
+
+DECISIONS, newest first
+--:--:-- sat-001 was to become BACKUP after 3 unhealthy samples; sat-002 denied
+         it.
+
+
+
+
+
+
+
+
+◆ leads Raft   × missed sample   ? not heard of   Ctrl-C leaves"""
+
+
+def plain(view: Picture, width: int = 80, height: int = 24) -> str:
+    return "\n".join(line.rstrip() for line in screen.frame(view, width, height).plain.split("\n"))
+
+
+def test_a_frame_of_80_by_24() -> None:
+    assert plain(picture()) == FRAME_80
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 10), (140, 40), (40, 6)])
+def test_a_frame_fits_its_window_whatever_there_is_to_say(width: int, height: int) -> None:
+    crowd = [node(n, "STANDBY", 0.1) for n in range(2, 60)] + [node(1, "PRIMARY", 0.1)]
+    view = picture(nodes=crowd, decisions=[DECISION] * 40, notice="x" * 200)
+    lines = plain(view, width, height).split("\n")
+    assert len(lines) == height
+    assert max(len(line) for line in lines) <= width
+
+
+def test_a_crowd_is_cut_but_not_its_primary() -> None:
+    crowd = [node(n, "STANDBY", 0.1) for n in range(1, 60)] + [node(60, "PRIMARY", 0.1)]
+    text = plain(picture(nodes=crowd))
+    assert "sat-060 PRIMARY" in text
+    assert "more" in text
+
+
+def test_a_wide_frame_tells_the_cause() -> None:
+    assert "memory 91 %" in plain(picture(), 140, 40)
+    assert "memory 91 %" not in plain(picture(), 80, 24)
+
+
+def test_what_is_wrong_stands_on_top() -> None:
+    view = picture(silent=3.2, notice="sat-001 stopped answering; now asking sat-002")
+    view.cluster.update(
+        leader=None,
+        braked=True,
+        swarm_mode=False,
+        quorum={"members": 3, "needed": 2, "connected": 1, "present": False},
+        alarms=[{"name": "no_primary", "since_ms": 1, "detail": "for 4 s"}],
+        primary={"id": "sat-002", "epoch": 2, "active": False, "fence_remaining_s": 1.2},
+    )
+    text = plain(view)
+    for words in (
+        "not yet effective (waits up to 1.2s)",
+        "NO QUORUM: 1 of 3 connected, 2 needed",
+        "ALARM no_primary: for 4 s",
+        "BRAKE",
+        "swarm_mode is off",
+        "NOBODY ANSWERS since 3 s",
+        "now asking sat-002",
+    ):
+        assert words in text
+
+
+def test_a_fenced_primary_is_told_in_words() -> None:
+    fenced = node(1, "PRIMARY", 0.1, effective_role="SAFE_MODE", epoch=3)
+    assert "PRIMARY   SAFE_MODE 3" in plain(picture(nodes=[fenced]))
+    assert "fenced" in plain(picture(nodes=[fenced]))
+
+
+def test_a_proposal_leaves_the_view_a_while_after_it_was_closed() -> None:
+    closed = PROPOSAL | {"outcome": "denied", "closed_at_ms": 62_000}
+    assert "DENIED, needs 2 of 3" in plain(picture(proposals=[closed]))
+    long_ago = closed | {"closed_at_ms": 1_000}
+    assert "PROPOSALS" not in plain(picture(proposals=[long_ago]))
+
+
+class Members(httpx.AsyncBaseTransport):
+    """Several canned nodes by port; those in `dead` refuse connections."""
+
+    def __init__(self) -> None:
+        self.dead: set[int | None] = set()
+        self.asked: list[int | None] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        port = request.url.port
+        self.asked.append(port)
+        if port in self.dead:
+            raise httpx.ConnectError("refused")
+        body: Json = copy.deepcopy(READS[request.url.path])
+        if request.url.path == "/v1/cluster":
+            assert port is not None
+            body["node"] = f"sat-{port - 8700:03d}"
+        return httpx.Response(200, json=body)
+
+
+@pytest.fixture
+def members() -> Members:
+    return Members()
+
+
+async def test_watch_learns_the_members_and_moves_on_when_one_dies(members: Members) -> None:
+    async with httpx.AsyncClient(transport=members) as http:
+        watcher = watch.Watcher(watch.Sources(["http://127.0.0.1:8701"]), http)
+        first = await watcher.look()
+        assert first is not None
+        assert (first.cluster["node"], first.notice) == ("sat-001", "")
+        members.dead = {8701}
+        second = await watcher.look()
+        assert second is not None
+        assert second.cluster["node"] == "sat-002"
+        assert second.notice == "sat-001 stopped answering; now asking sat-002"
+        members.dead = {8701, 8702, 8703}
+        third = await watcher.look()
+        assert third is not None
+        assert third.silent > 0
+        assert third.cluster["node"] == "sat-002"
+
+
+async def test_watch_starts_even_if_the_first_address_is_dead(members: Members) -> None:
+    members.dead = {8701}
+    async with httpx.AsyncClient(transport=members) as http:
+        sources = watch.Sources(["http://127.0.0.1:8701/", "http://127.0.0.1:8702"])
+        view = await watch.Watcher(sources, http).look()
+        assert view is not None
+        assert view.cluster["node"] == "sat-002"
+
+
+async def test_watch_has_nothing_to_show_until_somebody_answers(members: Members) -> None:
+    members.dead = {8701}
+    async with httpx.AsyncClient(transport=members) as http:
+        assert await watch.Watcher(watch.Sources(["http://127.0.0.1:8701"]), http).look() is None
+
+
+async def test_an_event_cuts_the_rest_short(members: Members) -> None:
+    async with httpx.AsyncClient(transport=members) as http:
+        watcher = watch.Watcher(watch.Sources(["http://127.0.0.1:8701"]), http)
+        watcher.stirred.set()
+        await watcher.rest()
+        assert not watcher.stirred.is_set()
+
+
+def test_once_prints_a_frame(
+    canned: CannedNode, stationkeep: Run, monkeypatch: pytest.MonkeyPatch, members: Members
+) -> None:
+    opener = lambda: httpx.AsyncClient(transport=members)  # noqa: E731
+    monkeypatch.setattr(watch.run, "__kwdefaults__", {**watch.run.__kwdefaults__, "opener": opener})
+    result = stationkeep("watch", "--once")
+    assert result.exit_code == 0
+    assert "◆ sat-002 BACKUP" in result.output
+    members.dead = {8701}
+    assert stationkeep("watch", "--once").exit_code == 4
