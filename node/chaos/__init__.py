@@ -1,0 +1,4 @@
+"""Driving and watching a real local cluster from outside: signals, files and HTTP, as a user has.
+
+Its users are `tests/chaos` and `scripts/bench`.
+"""

@@ -1,0 +1,154 @@
+"""A real cluster of real processes, on ports of its own, in a directory of its own."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from node.chaos.seatwatch import SeatWatch
+from node.local import LocalCluster
+from node.manifest import MANIFEST, Plan
+
+START_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_ANSWER_SECONDS = 2.0
+
+
+def free_ports(count: int) -> int:
+    """First port of `count` neighbours that nobody listens on; each test process its own range."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    for first in range(21_000 + worker * 2_000, 23_000 + worker * 2_000, count):
+        sockets = [socket.socket() for _ in range(count)]
+        try:
+            for offset, probe in enumerate(sockets):
+                probe.bind(("127.0.0.1", first + offset))
+        except OSError:
+            continue
+        finally:
+            for probe in sockets:
+                probe.close()
+        return first
+    raise RuntimeError("no free ports")
+
+
+class Constellation:
+    """A local cluster and the questions that tests ask of it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.local = LocalCluster(data_dir)
+        self.data_dir = data_dir
+        self._http = httpx.Client(timeout=_ANSWER_SECONDS)
+
+    def up(self, nodes: int = 5, profile: str = "demo", **plan: Any) -> None:
+        first = free_ports(2 * nodes)
+        self.local.up(
+            Plan(nodes=nodes, profile=profile, base_port=first, http_port=first + nodes, **plan)
+        )
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return {node: record.http for node, record in self.local.manifest().nodes.items()}
+
+    def ask(self, node: str, path: str, body: Any = None, method: str | None = None) -> Any:
+        """The JSON answer of one node, whatever its status; raises OSError when unreachable."""
+        url = f"http://{self.addresses[node]}{path}"
+        verb = method or ("GET" if body is None else "POST")
+        try:
+            return self._http.request(verb, url, json=body).json()
+        except (httpx.TransportError, ValueError) as error:
+            raise ConnectionError(f"{verb} {url}: {error}") from error
+
+    def anyone(self, path: str) -> Any:
+        """The answer of the first running node that gives one."""
+        for node in self.local.running():
+            try:
+                return self.ask(node, path)
+            except OSError:
+                continue
+        raise OSError("no node answers")
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Id → node as GET /v1/nodes shows it."""
+        return {n["id"]: n for n in self.anyone("/v1/nodes")["items"]}
+
+    def until(self, what: str, holds: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
+        """Waits for a condition that a user could observe; returns its first true value."""
+        deadline = time.monotonic() + seconds
+        seen: object = None
+        while time.monotonic() < deadline:
+            try:
+                seen = holds()
+            except OSError as error:
+                seen = error
+            else:
+                if seen:
+                    return seen
+            time.sleep(_POLL_SECONDS)
+        raise TimeoutError(f"not within {seconds} s: {what} (last seen: {seen!r})\n{self.logs()}")
+
+    def roles(self) -> dict[str, list[str]]:
+        """Role → ids of the nodes that have it, in the table and in effect."""
+        found: dict[str, list[str]] = {}
+        for node in self.nodes().values():
+            if node["effective_role"] == node["role"]:
+                found.setdefault(node["role"], []).append(node["id"])
+        return found
+
+    def settled(self) -> str:
+        """Waits for one PRIMARY, one BACKUP and the rest STANDBY, all effective."""
+
+        def shape() -> str | None:
+            roles = {role: len(ids) for role, ids in self.roles().items()}
+            count = len(self.addresses)
+            wanted = {"PRIMARY": 1, "BACKUP": 1, "STANDBY": count - 2}
+            if roles != {role: number for role, number in wanted.items() if number}:
+                return None
+            return self.roles()["PRIMARY"][0]
+
+        return str(self.until("every role is filled and effective", shape))
+
+    def leader(self) -> str:
+        return str(self.until("a Raft leader", lambda: self.anyone("/v1/cluster")["leader"]))
+
+    def seat_primary(self, *, beside_leader: bool) -> str:
+        """Settles, then makes PRIMARY and Raft leader one node, or two; returns the PRIMARY."""
+        primary = self.settled()
+        leader = self.leader()
+        if (primary == leader) is beside_leader:
+            return primary
+        others = [node for node in self.addresses if node not in (primary, leader)]
+        target = leader if beside_leader else others[0]
+
+        def ordered() -> bool:
+            answer = self.ask(leader, "/v1/failover", {"target": target, "force": True})
+            return "done" in answer.values() or "is_primary" in answer.values()
+
+        self.until(f"failover to {target}", ordered)
+        self.until(f"{target} acts", lambda: self.ask(target, "/primary")["ok"])
+        return target
+
+    def kill(self, node: str, signum: signal.Signals = signal.SIGKILL) -> None:
+        self.local.kill(node, signum)
+
+    def digests(self) -> dict[str, tuple[int, str]]:
+        """Node → (applied index, digest of the state)."""
+        views = {n: self.ask(n, "/v1/cluster?digest=true") for n in self.local.running()}
+        return {n: (v["applied_index"], v["digest"]) for n, v in views.items()}
+
+    def watch(self) -> SeatWatch:
+        return SeatWatch(self.addresses)
+
+    def logs(self) -> str:
+        nodes = self.local.manifest().nodes
+        return "\n".join(f"{node}:\n{self.local.log_tail(node)}" for node in nodes)
+
+    def stop(self) -> None:
+        """Ends whatever of it runs, stopped processes too."""
+        self._http.close()
+        if (self.data_dir / MANIFEST).exists():
+            self.local.down(seconds=5.0)

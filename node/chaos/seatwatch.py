@@ -1,0 +1,152 @@
+"""Watches who answers 200 on `/primary`, on every node at once, many times a second.
+
+What an outsider can know of "never two PRIMARYs" is the order of answers: each answer lies
+between the moment its request was sent and the moment it was received. Epochs must follow that
+order, and one epoch has one holder (`violations`). Its users are the tests with real processes
+and `scripts/bench`.
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+PERIOD = 0.02
+_ANSWER_SECONDS = 1.0
+_MAX_BODY = 64 * 1024
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One node's 200 on `/primary`. `sent`, `received`: `time.monotonic()` seconds."""
+
+    node: str
+    epoch: int
+    sent: float
+    received: float
+
+
+class SeatWatch:
+    """Polls `/primary` of every node in a thread of its own; a context manager.
+
+    `nodes`: id → `host:port`. `answers` holds the 200s only, in the order they were received;
+    `polls` counts all answers, `gaps` the times nobody answered 200.
+    """
+
+    def __init__(self, nodes: Mapping[str, str], period: float = PERIOD) -> None:
+        self._nodes = dict(nodes)
+        self._period = period
+        self._news = threading.Condition()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="seat-watch", daemon=True)
+        self.answers: list[Answer] = []
+        self.polls = 0
+
+    def __enter__(self) -> "SeatWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def wait(self, wanted: Callable[[Answer], bool], timeout: float) -> Answer:
+        """The first 200, past or future, that is wanted; raises TimeoutError."""
+        seen = 0
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while True:
+                for answer in self.answers[seen:]:
+                    if wanted(answer):
+                        return answer
+                seen = len(self.answers)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"no such PRIMARY within {timeout} s: {self.reigns()}")
+                self._news.wait(left)
+
+    def reigns(self) -> list[tuple[str, int, float, float]]:
+        """(node, epoch, first answer, last answer) of each stretch of 200s, in order."""
+        reigns: list[tuple[str, int, float, float]] = []
+        for a in list(self.answers):
+            if reigns and reigns[-1][:2] == (a.node, a.epoch):
+                reigns[-1] = (*reigns[-1][:3], a.received)
+            else:
+                reigns.append((a.node, a.epoch, a.sent, a.received))
+        return reigns
+
+    def violations(self) -> list[str]:
+        """What contradicts "at most one acts, in the order of epochs"."""
+        answers = sorted(self.answers, key=lambda a: a.sent)
+        return list(_shared_epochs(answers)) + list(_late_epochs(answers))
+
+    def _run(self) -> None:
+        asyncio.run(self._watch())
+
+    async def _watch(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for node, address in self._nodes.items():
+                group.create_task(self._poll(node, address))
+
+    async def _poll(self, node: str, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        while not self._stop.is_set():
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                try:
+                    await self._converse(node, reader, writer)
+                finally:
+                    writer.close()
+            await asyncio.sleep(self._period)
+
+    async def _converse(
+        self, node: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while not self._stop.is_set():
+            sent = time.monotonic()
+            writer.write(b"GET /primary HTTP/1.1\r\nHost: stationkeep\r\n\r\n")
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                status, body = await _read_response(reader)
+            self._note(node, status, body, sent)
+            await asyncio.sleep(max(0.0, sent + self._period - time.monotonic()))
+
+    def _note(self, node: str, status: int, body: bytes, sent: float) -> None:
+        with self._news:
+            self.polls += 1
+            if status == 200:
+                epoch = json.loads(body)["epoch"]
+                self.answers.append(Answer(node, epoch, sent, time.monotonic()))
+                self._news.notify_all()
+
+
+async def _read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = min(int(value), _MAX_BODY)
+    return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
+
+
+def _shared_epochs(answers: list[Answer]) -> Iterator[str]:
+    holders: dict[int, str] = {}
+    for a in answers:
+        holder = holders.setdefault(a.epoch, a.node)
+        if holder != a.node:
+            yield f"{holder} and {a.node} both acted at epoch {a.epoch}"
+
+
+def _late_epochs(answers: list[Answer]) -> Iterator[str]:
+    """An answer of an older epoch to a request sent after a newer epoch's answer had come."""
+    by_receipt = sorted(answers, key=lambda a: a.received)
+    newest, received = 0, 0
+    for a in answers:  # by the moment each was sent
+        while received < len(by_receipt) and by_receipt[received].received < a.sent:
+            newest = max(newest, by_receipt[received].epoch)
+            received += 1
+        if a.epoch < newest:
+            yield f"{a.node} acted at epoch {a.epoch} after epoch {newest} had been seen"

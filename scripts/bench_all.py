@@ -1,0 +1,62 @@
+"""Every figure that the README states, measured here and now."""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts import bench_cluster, bench_commit
+
+PARTS = ("commit", "failover", "election", "idle")
+
+
+def main() -> None:
+    """Runs the parts asked for, prints a table each, and writes all figures as JSON."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("--kills", type=int, default=20, help="per failover figure (default 20)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="idle time measured")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    parts = options.parts or list(PARTS)
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    console = Console()
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    console.print(f"[bold]scripts/bench[/] on {machine}, load {os.getloadavg()[0]:.2f}")
+    figures: dict[str, Any] = {"machine": machine}
+    if "commit" in parts:
+        figures["commit"] = bench_commit.run(console)
+    if "failover" in parts:
+        for beside in (False, True):
+            name = "failover_with_leader" if beside else "failover"
+            figures[name] = bench_cluster.failover(options.kills, beside_leader=beside)
+            show(console, name, figures[name])
+    if "election" in parts:
+        figures["election"] = bench_cluster.election(options.kills)
+        show(console, "election", figures["election"])
+    if "idle" in parts:
+        for profile in ("orbit", "demo"):
+            figures[f"idle_{profile}"] = bench_cluster.idle(profile, options.seconds)
+            show(console, f"idle_{profile}", figures[f"idle_{profile}"])
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def show(console: Console, title: str, figures: dict[str, Any]) -> None:
+    """One small table."""
+    table = Table(title=title, title_justify="left")
+    for name in figures:
+        table.add_column(name)
+    table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in figures.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
