@@ -10,9 +10,11 @@ from starlette.responses import RedirectResponse, Response
 
 from node import metrics
 from node.api import events, health, operations, problems, reads, schema
+from node.api.door import Door
 from node.api.limits import Limits
 from node.api.port import Service
 from node.api.version import VERSION
+from node.service import NodeService
 
 DESCRIPTION = """
 Every node answers every request. Reads are local and say how old they are
@@ -40,6 +42,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def index() -> Response:
     """The way in; until there is a dashboard, the documentation."""
     return RedirectResponse("/docs", 307)
+
+
+def create_app(service: NodeService) -> FastAPI:
+    """The application of a running node."""
+    return build(Door(service))
 
 
 def build(service: Service) -> FastAPI:

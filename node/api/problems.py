@@ -134,15 +134,26 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+_RULES = {
+    "json_invalid": "malformed JSON",
+    "missing": "required",
+    "extra_forbidden": "no such field",
+    "model_attributes_type": "a JSON object (Content-Type: application/json)",
+}
+"""Where the validator's own words would leave a reader guessing."""
+
+
+def _fault(error: dict[str, Any]) -> Fault:
+    place = [str(part) for part in error["loc"]]
+    return Fault(
+        printable(".".join(place[1:]) or place[0]),
+        "" if error["type"] == "missing" else shown(error.get("input", "")),
+        _RULES.get(error["type"]) or printable(error["msg"]),
+    )
+
+
 def _from_validation(error: RequestValidationError) -> Problem:
-    faults = [
-        Fault(
-            printable(".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0])),
-            "" if fault["type"] == "missing" else shown(fault.get("input", "")),
-            "malformed JSON" if fault["type"] == "json_invalid" else printable(fault["msg"]),
-        )
-        for fault in error.errors()[:MAX_ERRORS]
-    ]
+    faults = [_fault(fault) for fault in error.errors()[:MAX_ERRORS]]
     detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults)
     return Problem(Kind.INVALID, detail, faults=faults)
 

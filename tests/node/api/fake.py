@@ -77,7 +77,8 @@ class FakeNode:
         return self._commit(Draft(command, key, actor, reason)).applied.outcome
 
     def _commit(self, draft: Draft) -> Committed:
-        entry = codec.decode_entry(codec.stamp(self.now, 1_000 + self.now, codec.encode_draft(draft)))
+        encoded = codec.stamp(self.now, 1_000 + self.now, codec.encode_draft(draft))
+        entry = codec.decode_entry(encoded)
         index = self.state.index + 1
         applied = apply(self.state, entry, index)
         self._stream(index, applied)
@@ -108,7 +109,13 @@ class FakeNode:
         return self.leases.get(node)
 
     async def submit(
-        self, command: AnyCommand, *, key: str, actor: str, reason: str, timeout: float
+        self,
+        command: AnyCommand,
+        *,
+        key: str,
+        actor: str,
+        reason: str,
+        timeout: float,  # noqa: ASYNC109
     ) -> ProposalResult:
         if self.gate is not None:
             await self.gate.wait()
@@ -116,7 +123,7 @@ class FakeNode:
             return self.refuse
         return self._commit(Draft(command, key, actor, reason))
 
-    async def barrier(self, timeout: float) -> ProposalResult:
+    async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
         self.barriers += 1
         return self.refuse or self._commit(Draft(Barrier()))
 

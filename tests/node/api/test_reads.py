@@ -1,0 +1,300 @@
+"""Every read: its shape, its paging, its headers, its age."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from cluster.codec import decode_snapshot, digest
+from cluster.roles.transitions import Role
+from node.api import views
+from node.ports import NotProposed
+from tests.node.api.fake import MEMBERS, FakeNode
+
+READS = (
+    "/v1/cluster",
+    "/v1/nodes",
+    "/v1/nodes/sat-001",
+    "/v1/nodes/sat-001/explain",
+    "/v1/roles",
+    "/v1/roles/history",
+    "/v1/decisions",
+    "/v1/proposals",
+    "/v1/actions",
+    "/v1/config",
+)
+
+
+async def _get(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
+    answer = await client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def _fail_over(node: FakeNode) -> None:
+    for _ in range(3):
+        node.evaluate(sat_001=None)
+
+
+async def test_cluster_at_a_glance(client: httpx.AsyncClient, node: FakeNode) -> None:
+    seen = await _get(client, "/v1/cluster")
+    assert seen["cluster_id"] == "test"
+    assert seen["node"] == "sat-001"
+    assert seen["leader"] == "sat-001"
+    assert seen["term"] == 3
+    assert seen["members"] == list(MEMBERS)
+    assert seen["quorum"] == {"members": 3, "needed": 2, "connected": 3, "present": True}
+    assert seen["primary"]["id"] == "sat-001"
+    assert seen["primary"]["epoch"] == 1
+    assert seen["paused"] is None
+    assert seen["alarms"] == []
+    assert seen["commit_index"] == seen["applied_index"] == node.state.index
+    assert "digest" not in seen
+
+
+async def test_cluster_tells_its_digest_when_asked(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    seen = await _get(client, "/v1/cluster", digest=True)
+    assert seen["digest"] == digest(node.state)
+
+
+async def test_cluster_says_that_it_is_paused(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/pause", json={"duration": "10m", "reason": "drill"})
+    paused = (await _get(client, "/v1/cluster"))["paused"]
+    assert paused["remaining_s"] == 600
+    assert paused["reason"] == "drill"
+
+
+async def test_before_the_cluster_is_founded_reads_answer(client: httpx.AsyncClient) -> None:
+    empty = FakeNode()
+    client._transport.app.state.service = empty  # type: ignore[attr-defined]
+    assert (await _get(client, "/v1/cluster"))["primary"] is None
+    assert (await _get(client, "/v1/nodes"))["items"] == []
+
+
+async def test_node_shape(client: httpx.AsyncClient, node: FakeNode) -> None:
+    node.leases["sat-001"] = 2.25
+    seen = await _get(client, "/v1/nodes/sat-001")
+    assert set(seen) == set(views.NodeView.__struct_fields__)
+    assert seen["role"] == seen["effective_role"] == "PRIMARY"
+    assert seen["epoch"] == 1
+    assert seen["alive"] is True
+    assert seen["raft_leader"] is True
+    assert seen["risk"] == 0.1
+    assert seen["failure_mode"] == "HEALTHY"
+    assert seen["lease_remaining_s"] == 2.25
+    assert seen["cooldown_remaining_s"] == 10
+    assert seen["history"] == [
+        {"at_ms": 1000, "risk": 0.1, "missed": False, "reports": 5, "cause": ""}
+    ]
+    assert seen["address"] == {"raft": "127.0.0.1:7701", "http": "127.0.0.1:8701"}
+
+
+async def test_a_failing_node_shows_how(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await _fail_over(node)
+    seen = await _get(client, "/v1/nodes/sat-001")
+    assert seen["consecutive_unhealthy"] == 3
+    assert seen["failure_mode"] == "DEGRADED"
+    assert [sample["missed"] for sample in seen["history"]] == [False, True, True, True]
+    assert seen["role"] == "BACKUP"
+    assert seen["epoch"] is None
+    assert seen["lease_remaining_s"] is None
+
+
+async def test_a_node_not_heard_lately_has_no_effective_role(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.effective_role = lambda _: None  # type: ignore[method-assign]
+    assert (await _get(client, "/v1/nodes/sat-002"))["effective_role"] is None
+
+
+async def test_maintenance_and_policies_of_a_node(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    await client.post("/v1/nodes/sat-002/maintenance", json={"on": True, "duration": "1h"})
+    policy = {"name": "calm", "priority": "safety", "score": 0.9, "forbids": ["*->PRIMARY"]}
+    await client.post("/v1/nodes/sat-002/policies", json={**policy, "lifetime": "1m"})
+    seen = await _get(client, "/v1/nodes/sat-002")
+    assert seen["maintenance"] == {"remaining_s": 3600}
+    assert seen["policies"] == [{**policy, "set_at_ms": node.now, "remaining_s": 60}]
+    node.now += 60_000
+    assert (await _get(client, "/v1/nodes/sat-002"))["policies"] == []
+
+
+async def test_lists_of_nodes_show_only_the_newest_samples(
+    client: httpx.AsyncClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "HISTORY_IN_LISTS", 2)
+    node.evaluate()
+    node.evaluate()
+    listed = (await _get(client, "/v1/nodes"))["items"][0]["history"]
+    assert [sample["at_ms"] for sample in listed] == [2000, 3000]
+    assert len((await _get(client, "/v1/nodes/sat-001"))["history"]) == 3
+
+
+async def test_roles_and_their_history(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await _fail_over(node)
+    node.acting["sat-002"] = Role.BACKUP
+    roles = {row["node"]: row for row in (await _get(client, "/v1/roles"))["items"]}
+    assert roles["sat-002"]["role"] == "PRIMARY"
+    assert roles["sat-002"]["effective_role"] == "BACKUP"
+    assert roles["sat-003"]["since_ms"] is None
+    history = (await _get(client, "/v1/roles/history"))["items"]
+    assert [(c["node"], c["origin"], c["target"]) for c in history] == [
+        ("sat-002", "STANDBY", "PRIMARY"),
+        ("sat-001", "PRIMARY", "BACKUP"),
+        ("sat-001", "STANDBY", "PRIMARY"),
+    ]
+    assert {c["rule"] for c in history[:2]} == {"primary_failed"}
+
+
+async def test_explanation(client: httpx.AsyncClient) -> None:
+    seen = await _get(client, "/v1/nodes/sat-002/explain")
+    assert seen["node"] == "sat-002"
+    assert seen["role"] == "STANDBY"
+    assert seen["summary"]
+    assert seen["why_not_primary"]
+
+
+async def test_decisions_carry_evidence_votes_and_a_sentence(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    await _fail_over(node)
+    decisions = (await _get(client, "/v1/decisions", outcome="approved"))["items"]
+    failed = decisions[0]
+    assert failed["matter"] == "primary_failed"
+    assert failed["evidence"]["sat-001"][-3:] == [1.0, 1.0, 1.0]
+    assert {ballot["voter"] for ballot in failed["ballots"]} <= set(MEMBERS)
+    assert {"node": "sat-002", "origin": "STANDBY", "target": "PRIMARY"} in failed["changes"]
+    assert "sat-001" in failed["sentence"]
+    assert failed["id"] > decisions[-1]["id"]
+
+
+async def test_decisions_by_subject(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await client.post("/v1/nodes/sat-003/priority", json={"priority": 0})
+    about = (await _get(client, "/v1/decisions", subject="sat-003"))["items"]
+    assert about
+    assert all("sat-003" in decision["subjects"] for decision in about)
+
+
+async def test_proposals_open_first(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await _fail_over(node)
+    items = (await _get(client, "/v1/proposals"))["items"]
+    assert [item["rule"] for item in items] == ["primary_failed", "seat_empty"]
+    assert items[0]["outcome"] == "approved"
+    assert items[0]["quorum"] == 2
+    assert len(items[0]["ballots"]) >= 2
+
+
+async def test_actions_show_compliance(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/actions", json={"name": "beacon", "targets": ["sat-002"]})
+    items = (await _get(client, "/v1/actions"))["items"]
+    beacon = next(item for item in items if item["name"] == "beacon")
+    assert beacon["targets"] == ["sat-002"]
+    assert beacon["outcome"] == "open"
+    assert beacon["compliance"] == 0
+    assert beacon["acks"] == {}
+
+
+async def test_config_as_people_write_it(client: httpx.AsyncClient) -> None:
+    seen = await _get(client, "/v1/config")
+    assert seen["profile_hint"] == "demo"
+    assert seen["settings"]["primary_lease"] == "2500ms" or "2.5s"
+    await client.patch("/v1/config", json={"backup_count": 2})
+    seen = await _get(client, "/v1/config")
+    assert seen["profile_hint"] is None
+    assert seen["settings"]["backup_count"] == 2
+
+
+@pytest.mark.parametrize("path", READS)
+async def test_every_read_says_how_old_it_is(
+    client: httpx.AsyncClient, node: FakeNode, path: str
+) -> None:
+    answer = await client.get(path)
+    assert answer.headers["x-stationkeep-applied-index"] == str(node.state.index)
+    assert answer.headers["x-stationkeep-staleness-ms"] == "7"
+    assert answer.headers["cache-control"] == "no-store"
+    assert node.barriers == 0
+
+
+@pytest.mark.parametrize("path", [*READS, "/v1/snapshot", "/v1/operations/none"])
+async def test_strong_reads_pass_a_barrier_or_fail(
+    client: httpx.AsyncClient, node: FakeNode, path: str
+) -> None:
+    before = node.state.index
+    answer = await client.get(path, params={"consistency": "strong"})
+    assert node.barriers == 1
+    if answer.status_code == 200:
+        assert int(answer.headers["x-stationkeep-applied-index"]) > before
+    node.refuse = NotProposed("no_leader")
+    refused = await client.get(path, params={"consistency": "strong"})
+    assert refused.status_code == 503
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/nodes", "/v1/decisions", "/v1/proposals", "/v1/actions", "/v1/roles/history"]
+)
+async def test_pages_add_up_to_the_whole(
+    client: httpx.AsyncClient, node: FakeNode, path: str
+) -> None:
+    await _fail_over(node)
+    for n in range(5):
+        await client.post("/v1/actions", json={"name": f"beacon-{n}"})
+    whole = (await _get(client, path))["items"]
+    assert len(whole) >= 2
+    paged: list[Any] = []
+    cursor = None
+    while True:
+        query = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = await _get(client, path, **query)
+        assert len(page["items"]) <= 2
+        paged += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert paged == whole
+
+
+async def test_a_list_that_grows_at_its_head_repeats_nothing(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    first = await _get(client, "/v1/decisions", limit=1)
+    await client.post("/v1/nodes/sat-003/priority", json={"priority": 5})
+    second = await _get(client, "/v1/decisions", limit=1, cursor=first["next"])
+    assert second["items"][0]["id"] == first["items"][0]["id"] - 1
+
+
+@pytest.mark.parametrize("cursor", ["%%%", "AAAA", "wA", "é", "", "kgE", "zw" * 8])
+async def test_a_bad_cursor_is_refused(client: httpx.AsyncClient, cursor: str) -> None:
+    for path in ("/v1/nodes", "/v1/decisions", "/v1/proposals", "/v1/actions"):
+        answer = await client.get(path, params={"cursor": cursor})
+        problem = answer.json()
+        assert answer.status_code == 400, (path, cursor)
+        assert problem["field"] == "cursor"
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "many", "1.5"])
+async def test_a_limit_out_of_range_is_refused(client: httpx.AsyncClient, limit: str) -> None:
+    answer = await client.get("/v1/nodes", params={"limit": limit})
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "limit"
+    assert answer.json()["value"] == limit
+
+
+async def test_snapshot_is_the_state_at_its_index(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    answer = await client.get("/v1/snapshot")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert decode_snapshot(answer.content) == node.state
+
+
+async def test_the_root_leads_somewhere(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/")
+    assert answer.status_code == 307
+    assert (await client.get(answer.headers["location"])).status_code == 200
