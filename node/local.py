@@ -45,14 +45,16 @@ _NOT_INHERITED = frozenset(
 )
 """Overrides that would make all nodes the same node, or contradict the file just written."""
 
+_children: list[subprocess.Popen[bytes]] = []
+"""What this process has started and not yet seen end; nodes may outlive it (`up --detach`)."""
+
 
 class LocalCluster:
     """The cluster in one data directory. `command` starts a node; tests put their own."""
 
-    def __init__(self, data_dir: Path, command: Iterable[str] = NODE_COMMAND) -> None:
+    def __init__(self, data_dir: Path, command: Iterable[str] | None = None) -> None:
         self.data_dir = data_dir.absolute()
-        self._command = tuple(command)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._command = NODE_COMMAND if command is None else tuple(command)
 
     def manifest(self) -> Manifest:
         """The manifest; raises `LocalError` when no cluster was ever brought up here."""
@@ -137,7 +139,7 @@ class LocalCluster:
 
     def reap(self) -> None:
         """Takes in the exit status of our own dead children, so that none stays a zombie."""
-        self._children = [child for child in self._children if child.poll() is None]
+        _children[:] = [child for child in _children if child.poll() is None]
 
     def _prepare(self, plan: Plan, fresh: bool) -> Manifest:
         """The manifest to bring up: the one in the data directory, or a new one."""
@@ -210,7 +212,7 @@ class LocalCluster:
                 env=env,
                 start_new_session=True,
             )
-        self._children.append(child)
+        _children.append(child)
         record.pid, record.birth = child.pid, birth(child.pid) or ""
 
     def _stop(self, nodes: Mapping[str, NodeRecord], seconds: float) -> dict[str, str]:

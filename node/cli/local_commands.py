@@ -101,7 +101,7 @@ def up(
             settings = PROFILES[manifest.profile]
             await_primary(cluster, manifest, _patience(settings))
             if detach:
-                await_roles(manifest, settings)
+                await_roles(cluster, manifest, settings)
                 _farewell(manifest)
                 return
             _foreground(cluster, manifest)

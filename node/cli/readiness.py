@@ -27,27 +27,25 @@ def await_node(cluster: LocalCluster, node: str, record: NodeRecord) -> None:
 
 
 def await_primary(cluster: LocalCluster, manifest: Manifest, seconds: float) -> str:
-    """Waits until some node effectively is PRIMARY and returns its id; says how far things are."""
+    """Waits until every node answers and one effectively is PRIMARY, and returns its id."""
     said = ""
     for _ in _until(seconds):
         _nobody_ended(cluster, manifest)
-        stage = "waiting for the nodes to answer"
-        for record in manifest.nodes.values():
-            primary = _ask(record.url, "/primary")
-            if primary is not None and primary[0] == 200:
-                note(f"{primary[1].get('node')} is PRIMARY")
-                return str(primary[1].get("node"))
-            stage = "waiting for a PRIMARY" if primary is not None else stage
+        asked = {node: _ask(record.url, "/primary") for node, record in manifest.nodes.items()}
+        silent = [node for node, answer in asked.items() if answer is None]
+        primaries = [node for node, answer in asked.items() if answer and answer[0] == 200]
+        if primaries and not silent:
+            note(f"{primaries[0]} is PRIMARY")
+            return primaries[0]
+        stage = "waiting for the nodes to answer" if silent else "waiting for a PRIMARY"
         if stage != said:
             note(f"{stage} …")
             said = stage
-    raise CommandError(
-        f"no PRIMARY after {seconds:.0f} s; the logs are in {cluster.data_dir}, "
-        "`stationkeep decisions` says what was held back"
-    )
+    what = f"no answer from {', '.join(silent)}" if silent else "no PRIMARY"
+    raise CommandError(f"{what} after {seconds:.0f} s; the logs are in {cluster.data_dir}")
 
 
-def await_roles(manifest: Manifest, settings: Settings) -> None:
+def await_roles(cluster: LocalCluster, manifest: Manifest, settings: Settings) -> None:
     """Waits until every node acts and the BACKUPs are chosen, for the time that should take.
 
     Nothing fails when it takes longer: the table that follows shows how things stand.
@@ -56,7 +54,8 @@ def await_roles(manifest: Manifest, settings: Settings) -> None:
     hold = settings.promotion_hold + 5 * settings.evaluation_interval + settings.proposal_timeout
     first = next(iter(manifest.nodes.values()))
     for _ in _until(min(hold / 1_000, MOST_SETTLING_SECONDS)):
-        answer = _ask(first.url, "/v1/nodes?limit=99")
+        _nobody_ended(cluster, manifest)
+        answer = _ask(first.url, f"/v1/nodes?limit={len(manifest.nodes)}")
         acting = [node.get("effective_role") for node in (answer[1]["items"] if answer else [])]
         if acting and None not in acting and acting.count("BACKUP") >= wanted:
             return
