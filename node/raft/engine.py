@@ -1,0 +1,300 @@
+"""PySyncObj 0.3.17 with the guards of HAZARDS.md: the one class that overrides its private names.
+
+A subclass that defines `_SyncObj__name` overrides the base's `__name`, because the base looks it
+up through `self`. `tests/node/raft/test_contract.py` pins every name and signature used here, so
+that another release of the library fails a test instead of an election.
+
+What stays the library's: roles and terms, elections and votes, the commit rule, the follower's
+append. What is ours: what reaches it (filtered and translated), what is sent (batches, snapshot
+chunks, numbered replies), when entries are applied (after the journal's commit), durability.
+The README beside this file says which guard is where, and which rule of Raft it restores.
+"""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pysyncobj.syncobj
+from pysyncobj import SyncObjConf
+from pysyncobj.node import Node
+
+from node.raft.follower import FollowerGuards, LogDiverged
+from node.raft.journal import CorruptJournal, Entry, Journal
+from node.raft.leader import LeaderGuards
+from node.raft.messages import NO_OP, REGULAR, Message
+from node.raft.snapshot import Snapshot
+from node.raft.store import SnapshotStore
+from node.raft.transport import OutboxTransport
+
+TRAILING_PART = 8
+"""One in so many of `compact_entries` is kept before a snapshot's index, so that a follower
+briefly away needs no snapshot."""
+
+FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. Relations are those of `cluster.settings.broken_relation`."""
+
+    heartbeat: float = 0.1
+    election_min: float = 0.5
+    election_max: float = 1.0
+    step_down: float = 1.0
+    compact_entries: int = 8192
+    """The log is compacted when it holds more entries …"""
+    compact_seconds: float = 300.0
+    """… or when this long has passed since."""
+
+
+class Engine(FollowerGuards, LeaderGuards):
+    """One Raft node, ticked by its owner. No properties here: the base's constructor calls
+    `getattr` for every name in `dir(self)`."""
+
+    def __init__(
+        self,
+        node_id: str,
+        members: Iterable[str],
+        *,
+        journal: Journal,
+        snapshots: SnapshotStore,
+        transport: OutboxTransport,
+        timings: Timings,
+        restore: Callable[[bytes], None],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`restore` replaces the state machine's state by a snapshot's; `draw`: [0, 1)."""
+        self.journal = journal
+        self.snapshots = snapshots
+        self.transport = transport
+        self.nodes = {member: Node(member) for member in sorted(members)}
+        self._restore_state = restore
+        self._draw = draw
+        self._begin_following()
+        self._begin_leading()
+        self.take_proposals: Callable[[], None] = lambda: None
+        me = self.nodes[node_id]
+        others = [node for node in self.nodes.values() if node != me]
+        original = pysyncobj.syncobj.createJournal
+        pysyncobj.syncobj.createJournal = lambda _file: journal
+        try:
+            super().__init__(me, others, conf=_configuration(snapshots), transport=transport)
+        finally:
+            pysyncobj.syncobj.createJournal = original
+        self._SyncObj__serializer = snapshots
+        self._SyncObj__needLoadDumpFile = False
+        self._poller = _NoPoller()
+        self.configure(timings)
+        self._postpone_election()
+        self._load()
+
+    def configure(self, timings: Timings) -> None:
+        """New timings, also while running (L6: a leader without a quorum steps down soon)."""
+        conf = self._getConf()
+        conf.appendEntriesPeriod = timings.heartbeat
+        conf.raftMinTimeout, conf.raftMaxTimeout = timings.election_min, timings.election_max
+        conf.leaderFallbackTimeout = timings.step_down
+        conf.logCompactionMinEntries = timings.compact_entries
+        conf.logCompactionMinTime = timings.compact_seconds
+        self.timings = timings
+
+    # -- start: S6, S7 -------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Snapshot and journal together must tell a whole story (S6, S7)."""
+        snapshot = self.snapshots.load()
+        log = self._SyncObj__raftLog
+        if snapshot is None:
+            if log[0][1] != 1:
+                raise CorruptJournal(
+                    self.journal.path, f"it begins at entry {log[0][1]} and there is no snapshot"
+                )
+            return
+        if self.journal.created:
+            raise CorruptJournal(self.journal.path, "it is new, beside a snapshot that is not")
+        if log[0][1] > snapshot.index:
+            raise CorruptJournal(
+                self.journal.path,
+                f"it begins at entry {log[0][1]}, the snapshot ends at {snapshot.index}",
+            )
+        self._restore_state(snapshot.state)
+        self._adopt(snapshot)
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        """The log from a snapshot on: kept when it covers the snapshot, else begun anew.
+
+        Raft paper, figure 13, InstallSnapshot rules 6 and 7. What the journal has beyond a
+        snapshot that it covers is never cleared (S6).
+        """
+        log = self._SyncObj__raftLog
+        if self._term_at(snapshot.index) == snapshot.term:
+            self._SyncObj__deleteEntriesTo(snapshot.index - 1)
+        else:
+            if self.raftCommitIndex > snapshot.index:
+                raise LogDiverged(f"snapshot {snapshot.index} contradicts the committed log")
+            log.clear()
+            log.add(*snapshot.previous)
+            log.add(*snapshot.last)
+            if snapshot.term > self._SyncObj__raftCurrentTerm:
+                self._SyncObj__setCurrentTerm(snapshot.term, None)
+        self._SyncObj__raftLastApplied = snapshot.index
+        if self.raftCommitIndex < snapshot.index:
+            self._SyncObj__raftCommitIndex = snapshot.index
+            log.setRaftCommitIndex(snapshot.index)
+
+    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:
+        """A snapshot arrived whole. Errors are not swallowed (S7), the log is not cleared
+        blindly (S6)."""
+        snapshot = self.snapshots.deserialize()
+        self._restore_state(snapshot.state)
+        self._adopt(snapshot)
+
+    def _SyncObj__deleteEntriesTo(self, toIDx: int) -> None:
+        """Compaction keeps a tail for followers that are a little behind."""
+        first = self._SyncObj__raftLog[0][1]
+        keep_from = toIDx - self.timings.compact_entries // TRAILING_PART
+        if keep_from > first:
+            self._SyncObj__raftLog.deleteEntriesTo(keep_from - first)
+
+    # -- what the library may see --------------------------------------------------------------
+
+    def _SyncObj__onMessageReceived(self, node: Node, message: Message) -> None:
+        """Filters and translates a checked message, then lets the library act on it."""
+        kind = message["type"]
+        if kind == "append_entries":
+            self._on_append(node, message)
+        elif kind == "next_node_idx":
+            self._on_reply(node, message)
+        elif kind == "snapshot_chunk":
+            self._on_chunk_wanted(node, message)
+        elif kind != "response_vote" or self._first_vote(node, message["term"]):
+            super()._SyncObj__onMessageReceived(node, message)
+
+    # -- applying: after the commit, S5 --------------------------------------------------------
+
+    def _SyncObj__applyLogEntries(self) -> bool:
+        """Not within the tick: entries are applied after the journal's commit (`committed`)."""
+        return False
+
+    def _SyncObj__doApplyCommand(self, command: bytes) -> None:
+        raise AssertionError("entries are applied by Raft.turn")
+
+    def committed(self, limit: int) -> list[Entry]:
+        """Committed entries not yet applied, at most `limit`."""
+        start = self._SyncObj__raftLastApplied + 1
+        count = min(limit, self._SyncObj__raftCommitIndex + 1 - start)
+        if count <= 0:
+            return []
+        log = self._SyncObj__raftLog
+        offset = start - log[0][1]
+        return log[offset : offset + count]  # type: ignore[no-any-return]
+
+    def applied(self, index: int) -> None:
+        """The state machine has applied everything up to `index`."""
+        assert index == self._SyncObj__raftLastApplied + 1, "entries are applied in order, once"
+        self._SyncObj__raftLastApplied = index
+
+    # -- proposing, no pickle ------------------------------------------------------------------
+
+    def _checkCommandsToApply(self) -> None:
+        """The library's queue is never used; ours knows deadlines and order."""
+        self.take_proposals()
+
+    def _SyncObj__parseChangeClusterRequest(self, command: bytes) -> None:
+        """Membership is fixed by configuration; nothing is unpickled."""
+
+    def append(self, command: bytes) -> tuple[int, int]:
+        """Puts a command into our log as leader; returns its index and term."""
+        assert self._isLeader(), "only a leader appends"
+        index, term = self._SyncObj__raftLog[-1][1] + 1, self._SyncObj__raftCurrentTerm
+        self._SyncObj__raftLog.add(REGULAR + command, index, term)
+        return index, term
+
+    # -- being asked ---------------------------------------------------------------------------
+
+    def leader(self) -> str | None:
+        """Id of the last known leader."""
+        node = self._getLeader()
+        return None if node is None else str(node.id)
+
+    def in_office(self) -> bool:
+        """Leads, and has applied the no-op of its own term (Raft paper, section 8)."""
+        return bool(self._isLeader() and self._SyncObj__raftLastApplied >= self._SyncObj__noopIDx)
+
+    def last_index(self) -> int:
+        return int(self._SyncObj__raftLog[-1][1])
+
+    def match_of(self, peer: str) -> int:
+        """What the leader knows to be in a follower's log; 0 for none."""
+        progress = self.progress.get(self.nodes[peer])
+        return progress.match if progress is not None and self._isLeader() else 0
+
+    def applied_entries(self) -> tuple[Entry, Entry] | None:
+        """The entry before the last applied one, and that one; None right after birth."""
+        log, last = self._SyncObj__raftLog, self._SyncObj__raftLastApplied
+        offset = last - log[0][1]
+        return (log[offset - 1], log[offset]) if offset >= 1 else None
+
+    def next_deadline(self) -> float:
+        """When the next tick is due without any message."""
+        if self._isLeader():
+            return float(self._SyncObj__newAppendEntriesTime)
+        deadline = float(self._SyncObj__raftElectionDeadline)
+        if self._SyncObj__connectedToAnyone():
+            return deadline
+        now: float = pysyncobj.syncobj.monotonicTime()
+        return max(deadline, now + self.timings.heartbeat)
+
+    def more_to_send(self) -> bool:
+        """A follower that could take more right away."""
+        last = self._SyncObj__raftLog[-1][1]
+        return self._isLeader() and any(
+            p.next <= last and self._may_send(p) and n in self._SyncObj__connectedNodes
+            for n, p in self.progress.items()
+            if p.next > self._SyncObj__raftLog[0][1]
+        )
+
+    def step_down(self) -> None:
+        """The disk failed: follower of nobody, until the next term or leader (S11)."""
+        self._SyncObj__setState(FOLLOWER)
+        self._SyncObj__raftLeader = None
+        self._postpone_election()
+
+    def _postpone_election(self) -> None:
+        now = pysyncobj.syncobj.monotonicTime()
+        self._SyncObj__raftElectionDeadline = now + self._SyncObj__generateRaftTimeout()
+
+    def _SyncObj__generateRaftTimeout(self) -> float:
+        """From the timings in force and our own draw."""
+        conf = self._getConf()
+        low, high = conf.raftMinTimeout, conf.raftMaxTimeout
+        return float(low + (high - low) * self._draw())
+
+
+class _NoPoller:
+    """The library polls its sockets at the end of a tick; it has none."""
+
+    def poll(self, timeout: float) -> None:
+        """Nothing."""
+
+
+def _unused(*_: Any) -> None:
+    raise AssertionError("snapshots go through SnapshotStore")
+
+
+def _configuration(snapshots: SnapshotStore) -> SyncObjConf:
+    """Everything the library would do by itself is off; timings follow in `configure`."""
+    return SyncObjConf(
+        autoTick=False,
+        appendEntriesUseBatch=True,
+        dynamicMembershipChange=False,
+        fullDumpFile=str(snapshots.path),
+        serializer=_unused,
+        deserializer=_unused,
+        useFork=False,
+        commandsQueueSize=1,
+    )
+
+
+assert bytes([pysyncobj.syncobj._COMMAND_TYPE.NO_OP]) == NO_OP
+assert bytes([pysyncobj.syncobj._COMMAND_TYPE.REGULAR]) == REGULAR

@@ -1,0 +1,181 @@
+"""The guards of a follower: what of a leader's message may reach PySyncObj, and what is answered.
+
+HAZARDS S1, S2, S3, S8, L3. `Engine` puts these and the leader's guards together.
+"""
+# ruff: noqa: N802, N803, N818  (method names are PySyncObj's; exceptions say what is the case)
+
+import math
+
+from pysyncobj import SyncObj
+from pysyncobj.node import Node
+
+from node.raft.journal import Entry, Journal
+from node.raft.messages import Message
+from node.raft.store import SnapshotStore
+from node.raft.transport import OutboxTransport
+
+
+class LogDiverged(Exception):
+    """A leader contradicts what is committed here. Going on would change history."""
+
+
+class FollowerGuards(SyncObj):  # type: ignore[misc]
+    """Filters and translates what arrives from leaders and voters."""
+
+    journal: Journal
+    snapshots: SnapshotStore
+    transport: OutboxTransport
+
+    def _begin_following(self) -> None:
+        """Before the base's constructor."""
+        self._answering = (0, 0)
+        """Term and number of the request that is being answered."""
+        self._verified: float = math.inf
+        """How far the leader has verified our log with that request."""
+        self._votes: tuple[int, set[str]] = (0, set())
+
+    def _term_at(self, index: int) -> int | None:
+        log = self._SyncObj__raftLog
+        offset = index - log[0][1]
+        return log[offset][2] if 0 <= offset < len(log) else None
+
+    def _first_vote(self, node: Node, term: int) -> bool:
+        """S8: a vote counts once per voter and term (Raft paper, section 5.2)."""
+        if self._votes[0] != term:
+            self._votes = (term, set())
+        if node.id in self._votes[1]:
+            return False
+        self._votes[1].add(node.id)
+        return True
+
+    def _on_append(self, node: Node, message: Message) -> None:
+        if message["term"] < self._SyncObj__raftCurrentTerm:
+            return
+        self._answering = (message["term"], message["seq"])
+        self._verified = math.inf
+        if "prevLogIdx" in message:
+            self._trim(message)
+            super()._SyncObj__onMessageReceived(node, message)
+        elif "serialized" in message:
+            self._on_snapshot(node, message)
+        else:  # a snapshot is due but not there yet: only a sign of life (S1)
+            message["commit_index"] = 0
+            super()._SyncObj__onMessageReceived(node, message)
+            self._answer(node, self._SyncObj__raftCommitIndex + 1, reset=False, success=False)
+
+    # -- follower: S3 --------------------------------------------------------------------------
+
+    def _trim(self, message: Message) -> None:
+        """S3: an append deletes only what conflicts (Raft paper, figure 2, AppendEntries 3, 4).
+
+        The library deletes everything after prevLogIdx. So the prefix that our log already has
+        is cut off and prevLogIdx moved behind it; when nothing is new, the message becomes a
+        heartbeat at our last entry that can commit, and is answered, only as far as the leader
+        has verified our log.
+        """
+        log = self._SyncObj__raftLog
+        first, last = log[0][1], log[-1][1]
+        previous, entries = message["prevLogIdx"], message["entries"]
+        if previous > last:
+            return
+        if previous >= first and log[previous - first][2] != message["prevLogTerm"]:
+            self._refuse_rewrite(previous)
+            return
+        if previous == last:
+            return
+        known = self._known_prefix(entries)
+        if known < len(entries):
+            self._move_behind(message, known)
+            return
+        self._verified = verified = previous + len(entries)
+        message["prevLogIdx"], message["prevLogTerm"] = last, log[-1][2]
+        message["entries"] = []
+        message["commit_index"] = min(message["commit_index"], verified)
+
+    def _known_prefix(self, entries: list[Entry]) -> int:
+        """How many of `entries` our log already has. Those below our first one are committed
+        and compacted: equal in every log."""
+        log = self._SyncObj__raftLog
+        first, last = log[0][1], log[-1][1]
+        for known, (_, index, term) in enumerate(entries):
+            if index >= first and (index > last or log[index - first][2] != term):
+                return known
+        return len(entries)
+
+    def _move_behind(self, message: Message, known: int) -> None:
+        log = self._SyncObj__raftLog
+        index = message["prevLogIdx"] + known
+        if index < log[-1][1]:
+            self._refuse_rewrite(index + 1)
+        message["entries"] = message["entries"][known:]
+        message["prevLogIdx"], message["prevLogTerm"] = index, self._term_at(index)
+
+    def _refuse_rewrite(self, index: int) -> None:
+        """Leader completeness (Raft paper, section 5.4): no leader contradicts what is
+        committed. One that does means lost disks or another cluster; stop, do not follow."""
+        committed = max(self._SyncObj__raftCommitIndex, self._SyncObj__raftLastApplied)
+        if index <= committed:
+            raise LogDiverged(
+                f"the leader of term {self._answering[0]} contradicts entry {index}, which is "
+                f"committed here (up to {committed}). A member must have lost its disk and come "
+                "back under its old name. This node stops; compare the nodes' digests before "
+                "starting it again."
+            )
+
+    def _SyncObj__sendNextNodeIdx(
+        self,
+        node: Node,
+        reset: bool = False,
+        nextNodeIdx: int | None = None,
+        success: bool = False,
+    ) -> None:
+        """Every answer names term and number of its request (S4); a conflict names the first
+        index of the conflicting term (L3; Raft paper, end of section 5.3)."""
+        last = self._SyncObj__raftLog[-1][1]
+        index = last + 1 if nextNodeIdx is None else nextNodeIdx
+        if reset and nextNodeIdx is not None:
+            index = self._first_of_term(nextNodeIdx)
+        if success:
+            index = int(min(index, self._verified + 1))
+        self._answer(node, index, reset=reset, success=success)
+
+    def _first_of_term(self, index: int) -> int:
+        """The first index of the term at `index`, but nothing that is committed."""
+        term, floor = self._term_at(index), self._SyncObj__raftCommitIndex + 1
+        while index - 1 >= floor and self._term_at(index - 1) == term:
+            index -= 1
+        return index
+
+    def _answer(self, node: Node, index: int, *, reset: bool, success: bool) -> None:
+        term, seq = self._answering
+        self.transport.send(node, {
+            "type": "next_node_idx", "term": term, "seq": seq,
+            "next_node_idx": index, "reset": reset, "success": success,
+        })  # fmt: skip
+
+    # -- follower: snapshots, S1, S2 -----------------------------------------------------------
+
+    def _on_snapshot(self, node: Node, message: Message) -> None:
+        index, term, _, total, _ = message["serialized"]
+        if index <= self._SyncObj__raftCommitIndex or self._term_at(index) == term:
+            # S2: our log covers it. What is committed up to there equals the leader's.
+            del message["serialized"]
+            message["commit_index"] = 0
+            super()._SyncObj__onMessageReceived(node, message)
+            self._answer(node, index + 1, reset=False, success=True)
+            return
+        # S1: commits nothing; installing it sets the commit index to what it covers.
+        message["commit_index"] = 0
+        before = self._SyncObj__raftLastApplied
+        self._verified = index
+        super()._SyncObj__onMessageReceived(node, message)
+        if self._SyncObj__raftLastApplied == before:
+            self._want_chunk(node, index, term, total)
+
+    def _want_chunk(self, node: Node, index: int, term: int, total: int) -> None:
+        answering, seq = self._answering
+        wanted = self.snapshots.expected(index, term, total)
+        self.transport.send(node, {
+            "type": "snapshot_chunk", "term": answering, "seq": seq,
+            "index": index, "snapshot_term": term, "wanted": wanted,
+        })  # fmt: skip

@@ -1,0 +1,180 @@
+"""The guards of a leader: what it sends, and which replies it believes.
+
+HAZARDS S4, L4, L5, L8. `Engine` puts these and the follower's guards together.
+"""
+# ruff: noqa: N802  (method names are PySyncObj's)
+
+import pysyncobj.syncobj
+from pysyncobj import SyncObj
+from pysyncobj.node import Node
+
+from node.raft.journal import Entry
+from node.raft.messages import Message
+from node.raft.progress import Progress
+from node.raft.store import SnapshotStore
+from node.raft.transport import OutboxTransport
+
+BATCH_BYTES = 256 * 1024
+BATCH_ENTRIES = 1024
+FLYING_BYTES = 4 * 1024 * 1024
+FLYING_REQUESTS = 256
+
+
+class LeaderGuards(SyncObj):  # type: ignore[misc]
+    """Replication, in place of the library's."""
+
+    snapshots: SnapshotStore
+    transport: OutboxTransport
+
+    def _begin_leading(self) -> None:
+        """Before the base's constructor."""
+        self.progress: dict[Node, Progress] = {}
+        self._append_due = False
+        self._seq = 0
+        """Number of the newest request; never reused in the life of a process."""
+
+    # -- leader: replies, S4 -------------------------------------------------------------------
+
+    def _on_reply(self, node: Node, message: Message) -> None:
+        """The library's handling of next_node_idx, replaced as a whole (S4)."""
+        progress = self._heard_from(node, message)
+        last = self._SyncObj__raftLog[-1][1]
+        if progress is None or message["next_node_idx"] > last + 1:
+            return
+        progress.answered(message["seq"])
+        if message["success"]:
+            progress.succeeded(message["next_node_idx"] - 1)
+        elif message["reset"]:
+            progress.reset(message["seq"], message["next_node_idx"], self._seq)
+        if progress.next > self._SyncObj__raftLog[0][1]:
+            self.snapshots.cancelTransmisstion(node)
+        self._SyncObj__raftMatchIndex[node] = progress.match
+        self._SyncObj__raftNextIndex[node] = progress.next
+
+    def _on_chunk_wanted(self, node: Node, message: Message) -> None:
+        progress = self._heard_from(node, message)
+        if progress is not None:
+            progress.answered(message["seq"])
+            progress.chunk_at = pysyncobj.syncobj.monotonicTime()
+            self.snapshots.confirmed(
+                node, message["index"], message["snapshot_term"], message["wanted"]
+            )
+
+    def _heard_from(self, node: Node, message: Message) -> Progress | None:
+        """The follower's progress, when this answers a request of our present leadership."""
+        if not self._isLeader() or message["term"] != self._SyncObj__raftCurrentTerm:
+            return None
+        if message["seq"] > self._seq:
+            return None
+        self._SyncObj__lastResponseTime[node] = pysyncobj.syncobj.monotonicTime()
+        return self.progress.get(node)
+
+    def _SyncObj__onBecomeLeader(self) -> None:
+        """Progress is of one leadership only; the numbers go on, so that no reply to an
+        earlier one fits."""
+        last = self._SyncObj__raftLog[-1][1]
+        for node in self._SyncObj__otherNodes:
+            self.snapshots.cancelTransmisstion(node)
+            self.progress[node] = Progress(next=last + 1, barrier=self._seq)
+        super()._SyncObj__onBecomeLeader()
+
+    def _SyncObj__onNodeConnected(self, node: Node) -> None:
+        """S4: what was on its way is lost; go on behind what is known to be there."""
+        super()._SyncObj__onNodeConnected(node)
+        self.snapshots.cancelTransmisstion(node)
+        progress = self.progress.get(node)
+        if progress is not None and self._isLeader():
+            progress.forget_flying(self._seq)
+            if progress.match:
+                progress.next = progress.match + 1
+            self._append_due = True
+
+    # -- leader: replication, L4, L5, L8 -------------------------------------------------------
+
+    def _SyncObj__sendAppendEntries(self) -> None:
+        """The library's loop is never run (L4, L5): it only notes that a heartbeat is due."""
+        now = pysyncobj.syncobj.monotonicTime()
+        self._SyncObj__newAppendEntriesTime = now + self._getConf().appendEntriesPeriod
+        self._append_due = True
+
+    def replicate(self) -> None:
+        """Once per turn: entries, snapshot chunks or a heartbeat for each connected follower."""
+        if not self._isLeader():
+            return
+        due, self._append_due = self._append_due, False
+        for node in sorted(self._SyncObj__connectedNodes, key=_node_id):
+            progress = self.progress.get(node)
+            if progress is None:
+                continue
+            if progress.next <= self._SyncObj__raftLog[0][1]:
+                self._send_snapshot(node, progress, due)
+            else:
+                self._send_entries(node, progress, due)
+            self._SyncObj__raftNextIndex[node] = progress.next
+
+    def _send_entries(self, node: Node, progress: Progress, due: bool) -> None:
+        commit = self._SyncObj__raftCommitIndex
+        last = self._SyncObj__raftLog[-1][1]
+        while progress.next <= last and self._may_send(progress):
+            entries, size = self._batch(progress.next)
+            self._append(node, progress, entries, size)
+            due = False
+        if due or (progress.commit_sent < commit and progress.commit_sent < progress.match):
+            self._append(node, progress, [], 0)
+
+    def _may_send(self, progress: Progress) -> bool:
+        """L8: a slow follower gets no more than it can take."""
+        return progress.flying_bytes < FLYING_BYTES and len(progress.flying) < FLYING_REQUESTS
+
+    def _batch(self, start: int) -> tuple[list[Entry], int]:
+        """Entries from `start`, at least one, up to the limits of a message; and their bytes."""
+        log = self._SyncObj__raftLog
+        offset = start - log[0][1]
+        entries = log[offset : offset + BATCH_ENTRIES]
+        size = 0
+        for count, entry in enumerate(entries):
+            size += len(entry[0])
+            if size > BATCH_BYTES and count:
+                return entries[:count], size - len(entry[0])
+        return entries, size
+
+    def _append(self, node: Node, progress: Progress, entries: list[Entry], size: int) -> None:
+        previous = progress.next - 1
+        message = self._numbered(node, progress, size)
+        message["prevLogIdx"], message["prevLogTerm"] = previous, self._term_at(previous)
+        message["entries"] = entries
+        progress.next += len(entries)
+        progress.commit_sent = self._SyncObj__raftCommitIndex
+
+    def _numbered(self, node: Node, progress: Progress, size: int) -> Message:
+        """A numbered append_entries in the outbox, to be filled in."""
+        self._seq += 1
+        progress.sent(self._seq, size)
+        if len(progress.flying) > 2 * FLYING_REQUESTS:  # heartbeats to one who never answers
+            progress.forget_flying(progress.barrier)
+        message = {
+            "type": "append_entries",
+            "term": self._SyncObj__raftCurrentTerm,
+            "seq": self._seq,
+            "commit_index": self._SyncObj__raftCommitIndex,
+        }
+        self.transport.send(node, message)
+        return message
+
+    def _send_snapshot(self, node: Node, progress: Progress, due: bool) -> None:
+        """Chunks as far as the follower confirmed; else a sign of life per heartbeat (L4)."""
+        now = pysyncobj.syncobj.monotonicTime()
+        if due and now - progress.chunk_at > 3 * self._getConf().appendEntriesPeriod:
+            self.snapshots.rewind(node)
+        while self._may_send(progress):
+            chunk = self.snapshots.getTransmissionData(node)
+            if chunk is None:
+                break
+            self._numbered(node, progress, len(chunk[4]))["chunk"] = chunk
+            progress.chunk_at, due = now, False
+        if due:
+            self._numbered(node, progress, 0)
+
+
+def _node_id(node: Node) -> str:
+    return str(node.id)

@@ -1,0 +1,128 @@
+"""Checks every Raft message from the network before the library sees it.
+
+PySyncObj trusts its peers: a missing field is a KeyError in the tick, a wrong type corrupts the
+log. Here a message is either turned into exactly the fields and types expected, or refused as a
+whole with the reason (counted, never answered).
+"""
+
+# ruff: noqa: N818  (exceptions say what is the case)
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cluster.codec import MAX_DRAFT_BYTES
+from node.raft.store import CHUNK_BYTES
+
+REGULAR = b"\x00"
+NO_OP = b"\x01"
+MAX_INDEX = 1 << 53
+MAX_ENTRIES = 4096
+MAX_ENTRY_BYTES = MAX_DRAFT_BYTES + 1024
+MAX_CHUNKS = 4096
+
+Message = dict[str, Any]
+
+
+class BadMessage(ValueError):
+    """What is wrong with a message; short, for a counter and a log line."""
+
+
+def _number(message: Mapping[str, Any], field: str) -> int:
+    value = message.get(field)
+    if type(value) is not int or not 0 <= value <= MAX_INDEX:
+        raise BadMessage(f"{field} is not an index")
+    return value
+
+
+def _flag(message: Mapping[str, Any], field: str) -> bool:
+    value = message.get(field)
+    if type(value) is not bool:
+        raise BadMessage(f"{field} is not a boolean")
+    return value
+
+
+def _numbers(*fields: str) -> Callable[[Mapping[str, Any]], Message]:
+    def check(message: Mapping[str, Any]) -> Message:
+        return {field: _number(message, field) for field in fields}
+
+    return check
+
+
+def _append(message: Mapping[str, Any]) -> Message:
+    checked = _numbers("term", "seq", "commit_index")(message)
+    if "chunk" in message:
+        return {**checked, "serialized": _chunk(message["chunk"])}
+    if "prevLogIdx" not in message:
+        return checked
+    checked["prevLogIdx"] = previous = _number(message, "prevLogIdx")
+    checked["prevLogTerm"] = term = _number(message, "prevLogTerm")
+    if term > checked["term"]:
+        raise BadMessage("prevLogTerm is newer than term")
+    checked["entries"] = _entries(message.get("entries"), previous, term, checked["term"])
+    return checked
+
+
+def _entries(entries: Any, previous: int, oldest: int, newest: int) -> list[tuple[bytes, int, int]]:
+    """Entries that follow `previous` without a gap, terms rising from `oldest` to `newest`."""
+    if not isinstance(entries, list | tuple) or len(entries) > MAX_ENTRIES:
+        raise BadMessage("entries is not a short list")
+    checked = []
+    for entry in entries:
+        if not isinstance(entry, list | tuple) or len(entry) != 3:
+            raise BadMessage("an entry is not a triple")
+        command, index, term = entry
+        previous += 1
+        if type(index) is not int or index != previous:
+            raise BadMessage("entries are not contiguous")
+        if type(term) is not int or not oldest <= term <= newest:
+            raise BadMessage("the term of an entry is out of order")
+        if type(command) is not bytes or not 0 < len(command) <= MAX_ENTRY_BYTES:
+            raise BadMessage("an entry is not a short string of bytes")
+        if command[:1] != REGULAR and command[:1] != NO_OP:
+            raise BadMessage("an entry of unknown type")
+        oldest = term
+        checked.append((command, index, term))
+    return checked
+
+
+def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
+    if not isinstance(chunk, list | tuple) or len(chunk) != 5:
+        raise BadMessage("a chunk has five parts")
+    *numbers, data = chunk
+    if any(type(n) is not int or not 0 <= n <= MAX_INDEX for n in numbers):
+        raise BadMessage("a chunk is not numbered")
+    index, term, number, total = numbers
+    if not 0 <= number < total <= MAX_CHUNKS:
+        raise BadMessage("a chunk out of range")
+    if type(data) is not bytes or len(data) > CHUNK_BYTES:
+        raise BadMessage("a chunk too large")
+    return index, term, number, total, data
+
+
+def _reply(message: Mapping[str, Any]) -> Message:
+    checked = _numbers("term", "seq", "next_node_idx")(message)
+    checked["reset"], checked["success"] = _flag(message, "reset"), _flag(message, "success")
+    if checked["next_node_idx"] == 0:
+        raise BadMessage("next_node_idx is 0")
+    return checked
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
+    "request_vote": _numbers("term", "last_log_index", "last_log_term"),
+    "response_vote": _numbers("term"),
+    "append_entries": _append,
+    "next_node_idx": _reply,
+    "snapshot_chunk": _numbers("term", "seq", "index", "snapshot_term", "wanted"),
+    "timeout_now": _numbers("term"),
+}
+
+
+def check(message: Mapping[str, Any]) -> Message:
+    """The message with exactly the fields of its type; raises `BadMessage`."""
+    kind = message.get("type")
+    checker = _CHECKS.get(kind) if isinstance(kind, str) else None
+    if checker is None:
+        raise BadMessage("unknown type")
+    checked = checker(message)
+    checked["type"] = kind
+    return checked

@@ -1,0 +1,220 @@
+"""Proposals from `propose()` to their one answer.
+
+A proposal is queued, then appended here (as leader) or forwarded to the leader, which answers
+with its place in the log: index and term. It is done when the entry at that index is applied
+here: with the same term it is ours (log matching, Raft paper, section 5.3), with another one it
+certainly never commits and is proposed anew. Whatever happens on the way, the deadline answers
+(HAZARDS L7). Only a keyed proposal (`retry`) is proposed again when its outcome is unknown: the
+state remembers its key (S10).
+"""
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from cluster.apply import Applied
+from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+
+MAX_PENDING = 8192
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+
+Done = Callable[[ProposalResult], None]
+
+
+class Pending(msgspec.Struct, eq=False):
+    """One proposal not answered yet."""
+
+    draft: bytes
+    done: Done
+    number: int
+    proposed_at: float
+    deadline: float
+    retry: bool
+    maybe: bool = False
+    """An earlier try may have entered a log."""
+    term: int = 0
+    """Term of its entry, once it has a place in a log."""
+    answered: bool = False
+
+
+class Proposals:
+    """All pending proposals of one node. Answers are collected, and given by `deliver`."""
+
+    def __init__(self) -> None:
+        self.queue: deque[Pending] = deque()
+        self._forwarded: dict[int, Pending] = {}
+        self._placed: dict[int, list[Pending]] = {}
+        self._deadlines: list[tuple[float, int, Pending]] = []
+        self._answers: list[tuple[Pending, ProposalResult]] = []
+        self._numbers = itertools.count(1)
+        self._pending = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._pending
+
+    @property
+    def has_answers(self) -> bool:
+        return bool(self._answers)
+
+    def submit(self, draft: bytes, done: Done, now: float, timeout: float, retry: bool) -> None:
+        """Queues a draft; over the limits it is answered `queue_full` at the next delivery."""
+        number = next(self._numbers)
+        pending = Pending(draft, done, number, now, now + timeout, retry)
+        self._pending += 1
+        self._bytes += len(draft)
+        if self._pending > MAX_PENDING or self._bytes > MAX_PENDING_BYTES:
+            self.refuse(pending, "queue_full")
+            return
+        heapq.heappush(self._deadlines, (pending.deadline, number, pending))
+        self.queue.append(pending)
+
+    def refuse_at_once(self, draft: bytes, done: Done, why: str) -> None:
+        """Never queued; answered at the next delivery."""
+        self._pending += 1
+        self._bytes += len(draft)
+        self.refuse(Pending(draft, done, 0, 0.0, 0.0, False), why)
+
+    def refuse(self, pending: Pending, why: str) -> None:
+        """It will not be proposed; unknown all the same when an earlier try may have been."""
+        self._answer(pending, OutcomeUnknown(why) if pending.maybe else NotProposed(why))
+
+    def placed(self, pending: Pending, index: int, term: int) -> None:
+        """It stands in a log at `index` of `term`."""
+        pending.term = term
+        self._placed.setdefault(index, []).append(pending)
+
+    def forwarded(self, pending: Pending) -> None:
+        """It was sent to the leader."""
+        self._forwarded[pending.number] = pending
+
+    def replied(self, number: int, index: int, term: int, applied: int) -> None:
+        """The leader says where it stands. Too late to watch when that is applied already."""
+        pending = self._forwarded.pop(number, None)
+        if pending is None or pending.answered:
+            return
+        if index <= applied:
+            self._lost(pending, "applied before the leader's answer came")
+        else:
+            self.placed(pending, index, term)
+
+    def declined(self, number: int, why: str) -> None:
+        """The leader did not append it: not the leader (it is queued again), or full."""
+        pending = self._forwarded.pop(number, None)
+        if pending is None or pending.answered:
+            return
+        if why == "queue_full":
+            self.refuse(pending, why)
+        else:
+            self.queue.append(pending)
+
+    def leader_lost(self, term: int) -> None:
+        """Another term or no connection: answers to what was forwarded will not come."""
+        forwarded, self._forwarded = self._forwarded, {}
+        for pending in forwarded.values():
+            self._lost(pending, "leader_lost")
+        for index in sorted(self._placed):
+            stale = [p for p in self._placed[index] if p.retry and p.term < term]
+            if stale:
+                kept = [p for p in self._placed[index] if p not in stale]
+                self._placed[index] = kept
+                if not kept:
+                    del self._placed[index]
+            for pending in stale:
+                self._lost(pending, "leader_lost")
+
+    def applied(self, index: int, term: int, applied: Applied | None) -> list[Pending]:
+        """The entry at `index` was applied; returns the proposals that it answers."""
+        found = self._placed.pop(index, None)
+        if found is None:
+            return []
+        ours = []
+        for pending in found:
+            if pending.answered:
+                continue
+            if pending.term == term and applied is not None:
+                self._answer(pending, Committed(index, applied))
+                ours.append(pending)
+            else:  # another entry took its place: it can never commit
+                self.queue.append(pending)
+        return ours
+
+    def skipped_to(self, index: int) -> None:
+        """A snapshot replaced the log up to `index`: what stood there cannot be watched."""
+        for place in sorted(i for i in self._placed if i <= index):
+            for pending in self._placed.pop(place):
+                self._lost(pending, "a snapshot covered it")
+
+    def expire(self, now: float) -> None:
+        """Answers whatever is past its deadline."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            pending = heapq.heappop(self._deadlines)[2]
+            if pending.answered:
+                continue
+            if pending.term == 0 and pending.number not in self._forwarded:
+                self.refuse(pending, "no_leader")
+            else:
+                self._answer(pending, OutcomeUnknown("deadline"))
+            self._forwarded.pop(pending.number, None)
+        self._forget_answered()
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has something to do."""
+        while self._deadlines and self._deadlines[0][2].answered:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def take(self) -> Pending | None:
+        """The next queued proposal that still waits for an answer."""
+        while self.queue:
+            pending = self.queue.popleft()
+            if not pending.answered:
+                pending.term = 0
+                return pending
+        return None
+
+    def close(self) -> None:
+        """The node stops: everything pending is answered."""
+        for *_, pending in sorted(self._deadlines, key=lambda d: d[1]):
+            if not pending.answered:
+                pending.maybe = pending.maybe or pending.term > 0
+                pending.maybe = pending.maybe or pending.number in self._forwarded
+                self.refuse(pending, "no_leader")
+        self.queue.clear()
+        self._forwarded.clear()
+        self._placed.clear()
+
+    def deliver(self) -> None:
+        """Calls back, once each; a callback may propose again."""
+        answers, self._answers = self._answers, []
+        for pending, result in answers:
+            pending.done(result)
+
+    def _lost(self, pending: Pending, why: str) -> None:
+        if pending.answered:
+            return
+        pending.maybe = True
+        if pending.retry:
+            pending.term = 0
+            self.queue.append(pending)
+        else:
+            self._answer(pending, OutcomeUnknown(why))
+
+    def _answer(self, pending: Pending, result: ProposalResult) -> None:
+        assert not pending.answered, "a proposal is answered once"
+        pending.answered = True
+        self._pending -= 1
+        self._bytes -= len(pending.draft)
+        self._answers.append((pending, result))
+
+    def _forget_answered(self) -> None:
+        """Keeps what is only remembered within a small multiple of what is pending."""
+        if len(self._placed) > 2 * self._pending + 64:
+            for index in [i for i, ps in self._placed.items() if all(p.answered for p in ps)]:
+                del self._placed[index]
+        if len(self._deadlines) > 2 * self._pending + 1024:
+            self._deadlines = [d for d in self._deadlines if not d[2].answered]
+            heapq.heapify(self._deadlines)

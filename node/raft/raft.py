@@ -1,0 +1,512 @@
+"""`Raft`: the replicated log as the rest of the node uses it (`node.ports.Consensus`).
+
+One turn, in this order and no other: messages in → tick → proposals appended → journal commit
+→ **only then** messages out → committed entries applied → proposals answered. The README beside
+this file says why.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from cluster.codec import MAX_DRAFT_BYTES
+from node.ports import Clock, Network, ProposalResult, StateMachine
+from node.raft import clocksource
+from node.raft.engine import Engine, Timings
+from node.raft.journal import Journal, JournalFailed
+from node.raft.messages import MAX_INDEX, REGULAR, BadMessage, check
+from node.raft.proposals import Pending, Proposals
+from node.raft.snapshot import Snapshot, encode
+from node.raft.store import SnapshotStore
+from node.raft.transport import OutboxTransport
+
+MAX_INBOX = 16_384
+MESSAGES_PER_TURN = 512
+APPENDS_PER_TURN = 1024
+APPLIES_PER_TURN = 512
+FORWARDS_PER_MESSAGE = 256
+FORWARD_BYTES = 1024 * 1024
+MAX_UNCOMMITTED = 16_384
+JOURNAL_RETRY_SECONDS = 1.0
+OBSERVATIONS = 8192
+
+_TICK = 0.001
+"""Deadlines are compared with `<`: a turn due at t runs a little later than t."""
+
+log = structlog.get_logger(__name__)
+
+
+class Raft:
+    """One member. Synchronous, single-threaded; the owner calls `turn` when `wake` is called,
+    and at `next_wakeup()` at the latest."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        members: Iterable[str],
+        network: Network,
+        clock: Clock,
+        machine: StateMachine,
+        journal: Journal,
+        snapshots: SnapshotStore,
+        timings: Timings,
+        wake: Callable[[], None] = lambda: None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Loads the log and the snapshot; raises `CorruptJournal`, `CorruptSnapshot`, or the
+        machine's `CodecError` when they cannot be used.
+
+        `members`: ids of all members, `node_id` among them. `wake`: called from `propose`,
+        `receive`, `connected`, when there is work for `turn`. `draw`: election timeouts, [0, 1).
+        """
+        self._use_clock = clock.monotonic
+        clocksource.use(clock.monotonic)
+        self.node_id = node_id
+        self._network = network
+        self._clock = clock
+        self._machine = machine
+        self._journal = journal
+        self._wake = wake
+        self._transport = OutboxTransport(network)
+        self._engine = Engine(
+            node_id,
+            members,
+            journal=journal,
+            snapshots=snapshots,
+            transport=self._transport,
+            timings=timings,
+            restore=machine.restore,
+            draw=draw,
+        )
+        self._engine.take_proposals = self._take_proposals
+        self._snapshots = snapshots
+        self._inbox: deque[tuple[str, Mapping[str, Any]]] = deque()
+        self._proposals = Proposals()
+        self._foreign: deque[tuple[str, int, bytes]] = deque()
+        self._hold_until = 0.0
+        self._transfer_until = 0.0
+        self._retry_at = 0.0
+        self._office = False
+        self._seen = (self._engine.raftCurrentTerm, self._engine.leader())
+        self._applied = self._engine.raftLastApplied
+        self.journal_error: str | None = None
+        self.leader_changes = 0
+        self.rejected: dict[str, int] = {}
+        self._commit_seconds: deque[float] = deque(maxlen=OBSERVATIONS)
+        self._sync_seconds: deque[float] = deque(maxlen=OBSERVATIONS)
+        self._closed = False
+        journal.commit()
+        for peer in self._engine.nodes:
+            if peer != node_id and network.connected(peer):
+                self.connected(peer)
+
+    # -- node.ports.Consensus ------------------------------------------------------------------
+
+    @property
+    def is_leader(self) -> bool:
+        return self._office
+
+    @property
+    def leader(self) -> str | None:
+        return self._engine.leader()
+
+    @property
+    def term(self) -> int:
+        return int(self._engine.raftCurrentTerm)
+
+    @property
+    def commit_index(self) -> int:
+        return int(self._engine.raftCommitIndex)
+
+    @property
+    def applied_index(self) -> int:
+        return int(self._engine.raftLastApplied)
+
+    @property
+    def has_quorum(self) -> bool:
+        return bool(self._engine.hasQuorum)
+
+    def propose(
+        self,
+        draft: bytes,
+        done: Callable[[ProposalResult], None],
+        timeout: float,
+        retry: bool = False,
+    ) -> None:
+        """See `node.ports.Consensus.propose`. `done` is called from `turn`, never from here.
+
+        `retry`: the draft carries a key; it is proposed again when its outcome is unknown.
+        """
+        now = self._clock.monotonic()
+        if len(draft) > MAX_DRAFT_BYTES:
+            self._proposals.refuse_at_once(draft, done, "too_large")
+        elif self._closed:
+            self._proposals.refuse_at_once(draft, done, "no_leader")
+        else:
+            self._proposals.submit(draft, done, now, timeout, retry)
+        self._wake()
+
+    def turn(self) -> None:
+        """One turn; see the head of this file. An exception in it must stop the node (L10)."""
+        clocksource.use(self._use_clock)
+        now = self._clock.monotonic()
+        self._proposals.expire(now)
+        if self.journal_error is None or self._journal_is_back(now):
+            self._take_messages()
+            self._engine.doTick()
+            self._engine.replicate()
+            if self._commit_journal(now):
+                self._transport.flush()
+                self._forward(now)
+                self._apply()
+                self._engine_changed()
+        self._proposals.deliver()
+
+    def next_wakeup(self) -> float:
+        """Monotonic seconds; not later than now when there is work."""
+        clocksource.use(self._use_clock)
+        now = self._clock.monotonic()
+        deadline = self._proposals.next_deadline()
+        if self._proposals.has_answers:
+            return now
+        if self.journal_error is not None:
+            return min(self._retry_at, deadline if deadline is not None else self._retry_at)
+        if self._has_work(now):
+            return now
+        due = self._engine.next_deadline() + _TICK
+        if deadline is not None:
+            due = min(due, deadline)
+        if self._proposals.queue and now < self._hold_until:
+            due = min(due, self._hold_until)
+        if self._snapshots.writing:
+            due = min(due, now + 0.05)
+        return due
+
+    def transfer_leadership(self) -> bool:
+        """Takes no more proposals until another leads, or an election timeout has passed.
+
+        The follower that has most of the log is told to stand for election at once, as soon as
+        it has all of it (dissertation, section 3.10, "leadership transfer extension").
+        """
+        peers = [p for p in self._engine.nodes if p != self.node_id and self._network.connected(p)]
+        if not self._engine._isLeader() or not any(map(self._engine.match_of, peers)):
+            return False
+        now = self._clock.monotonic()
+        self._transfer_until = now + self._engine.timings.election_max
+        self._wake()
+        return True
+
+    # -- the node's own calls ------------------------------------------------------------------
+
+    def receive(self, peer: str, message: Mapping[str, Any]) -> None:
+        """A message of kind raft, propose or proposed; looked at in the next turn."""
+        if len(self._inbox) >= MAX_INBOX:
+            self._count("inbox_full")
+            return
+        self._inbox.append((peer, message))
+        self._wake()
+
+    def connected(self, peer: str) -> None:
+        """There is a connection to send on."""
+        clocksource.use(self._use_clock)
+        self._transport.connected(self._engine.nodes[peer])
+        self._wake()
+
+    def disconnected(self, peer: str) -> None:
+        """It is gone; what was forwarded to this peer as leader is lost or will never be told."""
+        clocksource.use(self._use_clock)
+        self._transport.disconnected(self._engine.nodes[peer])
+        if peer == self.leader:
+            self._proposals.leader_lost(self.term)
+        self._wake()
+
+    def configure(self, timings: Timings) -> None:
+        """New timings, from the replicated settings; in force at once."""
+        if timings != self._engine.timings:
+            clocksource.use(self._use_clock)
+            self._engine.configure(timings)
+
+    def snapshot_file(self) -> bytes | None:
+        """The applied state as a snapshot file; None before the first entry is applied."""
+        entries = self._engine.applied_entries()
+        if entries is None:
+            return None
+        members = tuple(sorted(self._engine.nodes))
+        cluster = self._snapshots.cluster
+        return encode(Snapshot(cluster, members, *entries, self._machine.snapshot()))
+
+    def close(self) -> None:
+        """Answers every pending proposal, writes what waits, lets go of journal and files."""
+        if self._closed:
+            return
+        self._closed = True
+        self._proposals.close()
+        self._proposals.deliver()
+        self._snapshots.close()
+        self._journal.close()
+
+    # -- for metrics ---------------------------------------------------------------------------
+
+    @property
+    def log_entries(self) -> int:
+        """Entries in the log, not compacted yet."""
+        return len(self._journal)
+
+    @property
+    def pending_proposals(self) -> int:
+        """Proposals made here and not answered yet; bounded by `proposals.MAX_PENDING`."""
+        return len(self._proposals)
+
+    @property
+    def snapshot_seconds(self) -> float:
+        """How long the last snapshot took, 0 when there was none."""
+        return self._snapshots.seconds
+
+    @property
+    def snapshot_error(self) -> str | None:
+        """Why the last snapshot failed, None when it did not."""
+        return self._snapshots.error
+
+    def drain_commit_seconds(self) -> list[float]:
+        """Seconds from proposal to application, of own proposals, since the last call."""
+        return _drain(self._commit_seconds)
+
+    def drain_sync_seconds(self) -> list[float]:
+        """Seconds of each journal commit since the last call."""
+        return _drain(self._sync_seconds)
+
+    # -- the parts of a turn -------------------------------------------------------------------
+
+    def _take_messages(self) -> None:
+        for _ in range(min(len(self._inbox), MESSAGES_PER_TURN)):
+            peer, message = self._inbox.popleft()
+            self._take(peer, message)
+
+    def _take(self, peer: str, message: Mapping[str, Any]) -> None:
+        node = self._engine.nodes.get(peer)
+        kind = message.get("kind")
+        try:
+            if node is None or peer == self.node_id:
+                raise BadMessage("unknown sender")
+            if kind == "raft":
+                before = self._engine.raftLastApplied
+                self._transport.deliver(node, check(message))
+                if self._engine.raftLastApplied != before:  # a snapshot was installed
+                    self._applied = self._engine.raftLastApplied
+                    self._proposals.skipped_to(self._applied)
+            elif kind == "propose":
+                self._take_foreign(peer, message)
+            elif kind == "proposed":
+                self._take_answers(message)
+            else:
+                raise BadMessage("unknown kind")
+        except BadMessage as error:
+            self._count(str(error))
+
+    def _take_foreign(self, peer: str, message: Mapping[str, Any]) -> None:
+        """Drafts forwarded by a follower: [number, draft] each."""
+        drafts = [_checked_draft(item) for item in _items(message)]
+        leads, room = self._may_append(), MAX_UNCOMMITTED - len(self._foreign)
+        declined = []
+        for position, (number, draft) in enumerate(drafts):
+            if leads and position < room:
+                self._foreign.append((peer, number, draft))
+            else:
+                declined.append([number, 0, 0, "queue_full" if leads else "not_leader"])
+        if declined:
+            self._transport.send_first(peer, {"kind": "proposed", "items": declined})
+
+    def _take_answers(self, message: Mapping[str, Any]) -> None:
+        """A leader's answers: [number, index, term, why], index 0 when it was not appended."""
+        for number, index, term, why in [_checked_answer(item) for item in _items(message)]:
+            if index:
+                self._proposals.replied(number, index, term, self._engine.raftLastApplied)
+            else:
+                self._hold_until = self._clock.monotonic() + self._engine.timings.heartbeat
+                self._proposals.declined(number, why)
+
+    def _may_append(self) -> bool:
+        return self._office and self._engine._isLeader() and not self._transferring()
+
+    def _take_proposals(self) -> None:
+        """Called within the tick: drafts into our log, as leader in office."""
+        if self._transferring():
+            self._offer_leadership()
+        if not self._may_append():
+            self._decline_foreign()
+            return
+        room = min(
+            APPENDS_PER_TURN, MAX_UNCOMMITTED + self.commit_index - self._engine.last_index()
+        )
+        room = self._append_foreign(room)
+        while room > 0 and (pending := self._proposals.take()) is not None:
+            index, term = self._engine.append(self._machine.stamp(pending.draft))
+            self._proposals.placed(pending, index, term)
+            room -= 1
+
+    def _append_foreign(self, room: int) -> int:
+        answers: dict[str, list[list[Any]]] = {}
+        while self._foreign and room > 0:
+            peer, number, draft = self._foreign.popleft()
+            index, term = self._engine.append(self._machine.stamp(draft))
+            answers.setdefault(peer, []).append([number, index, term, ""])
+            room -= 1
+        for peer, items in answers.items():
+            self._transport.send_first(peer, {"kind": "proposed", "items": items})
+        return room
+
+    def _decline_foreign(self) -> None:
+        """No longer the one to append them; they have not entered any log."""
+        while self._foreign:
+            peer, number, _ = self._foreign.popleft()
+            items = [[number, 0, 0, "not_leader"]]
+            self._transport.send_first(peer, {"kind": "proposed", "items": items})
+
+    def _transferring(self) -> bool:
+        return self._clock.monotonic() < self._transfer_until
+
+    def _offer_leadership(self) -> None:
+        """The library refuses until the best follower has the whole log; asked every turn."""
+        self._engine.transferLeadership()
+
+    def _commit_journal(self, now: float) -> bool:
+        """True when everything that this turn's messages promise is on disk (S5, S11)."""
+        commits = self._journal.commits
+        try:
+            self._journal.commit()
+        except JournalFailed as error:
+            self._journal_failed(str(error), now)
+            return False
+        if self._journal.commits != commits:
+            self._sync_seconds.append(self._journal.sync_seconds)
+        return True
+
+    def _journal_failed(self, why: str, now: float) -> None:
+        """Promises nothing, leads nothing, hears nothing, and tries again in a second."""
+        if self.journal_error is None:
+            log.error("journal_failed", error=why, action="stepped down; trying again")
+        self.journal_error, self._retry_at = why, now + JOURNAL_RETRY_SECONDS
+        self._transport.discard()
+        self._engine.step_down()
+        self._foreign.clear()
+        self._engine_changed()
+
+    def _journal_is_back(self, now: float) -> bool:
+        """Whether what waited could be written; until then the node is deaf to Raft."""
+        self._inbox.clear()
+        if now < self._retry_at or not self._commit_journal(now):
+            return False
+        log.info("journal_recovered")
+        self.journal_error = None
+        self._engine.step_down()
+        return True
+
+    def _forward(self, now: float) -> None:
+        """Queued drafts to the leader, in few messages."""
+        leader = self._engine.leader()
+        if leader is None or leader == self.node_id or now < self._hold_until:
+            return
+        while self._proposals.queue and self._network.connected(leader):
+            batch: list[Pending] = []
+            size = 0
+            while len(batch) < FORWARDS_PER_MESSAGE and size < FORWARD_BYTES:
+                pending = self._proposals.take()
+                if pending is None:
+                    break
+                batch.append(pending)
+                size += len(pending.draft)
+            items = [[pending.number, pending.draft] for pending in batch]
+            if not self._network.send(leader, {"kind": "propose", "items": items}):
+                self._proposals.queue.extendleft(reversed(batch))
+                self._hold_until = now + self._engine.timings.heartbeat
+                return
+            for pending in batch:
+                self._proposals.forwarded(pending)
+
+    def _apply(self) -> None:
+        """Committed entries, in order; a bounded number per turn, the rest in the next."""
+        for command, index, term in self._engine.committed(APPLIES_PER_TURN):
+            applied = None
+            if command[:1] == REGULAR:
+                applied = self._machine.apply(command[1:], index)
+            self._engine.applied(index)
+            for pending in self._proposals.applied(index, term, applied):
+                self._commit_seconds.append(self._clock.monotonic() - pending.proposed_at)
+        if not self._office and self._engine.in_office():
+            self._office = True
+            self._machine.took_office()
+
+    def _engine_changed(self) -> None:
+        """Notices another term or leader."""
+        if self._office and not self._engine.in_office():
+            self._office = False
+        seen = (self._engine.raftCurrentTerm, self._engine.leader())
+        if seen == self._seen:
+            return
+        if seen[1] != self._seen[1] and seen[1] is not None:
+            self.leader_changes += 1
+            self._transfer_until = 0.0
+            log.info("raft_leader", leader=seen[1], term=seen[0])
+        if seen[0] != self._seen[0] or seen[1] != self._seen[1]:
+            self._proposals.leader_lost(seen[0])
+        self._seen = seen
+
+    def _has_work(self, now: float) -> bool:
+        engine = self._engine
+        if self._inbox or engine.raftCommitIndex > engine.raftLastApplied:
+            return True
+        if self._journal.dirty or engine.more_to_send():
+            return True
+        if engine.raftCommitIndex < engine.last_index() and len(engine.nodes) == 1:
+            return True
+        if not self._proposals.queue:
+            return False
+        if self._office:
+            room = engine.last_index() - engine.raftCommitIndex < MAX_UNCOMMITTED
+            return room and not self._transferring()
+        leader = engine.leader()
+        return leader not in (None, self.node_id) and (
+            now >= self._hold_until and self._network.connected(str(leader))
+        )
+
+    def _count(self, why: str) -> None:
+        self.rejected[why] = self.rejected.get(why, 0) + 1
+
+
+def _drain(observations: deque[float]) -> list[float]:
+    drained = list(observations)
+    observations.clear()
+    return drained
+
+
+def _items(message: Mapping[str, Any]) -> list[Any] | tuple[Any, ...]:
+    items = message.get("items")
+    if not isinstance(items, list | tuple) or len(items) > FORWARDS_PER_MESSAGE:
+        raise BadMessage("items is not a short list")
+    return items
+
+
+def _checked_draft(item: Any) -> tuple[int, bytes]:
+    if not isinstance(item, list | tuple) or len(item) != 2:
+        raise BadMessage("a forwarded draft is a pair")
+    number, draft = item
+    if type(number) is not int or not 0 < number <= MAX_INDEX:
+        raise BadMessage("a forwarded draft is not numbered")
+    if type(draft) is not bytes or len(draft) > MAX_DRAFT_BYTES:
+        raise BadMessage("a forwarded draft is not a short string of bytes")
+    return number, draft
+
+
+def _checked_answer(item: Any) -> tuple[int, int, int, str]:
+    if not isinstance(item, list | tuple) or len(item) != 4:
+        raise BadMessage("an answer has four parts")
+    number, index, term, why = item
+    if any(type(n) is not int or not 0 <= n <= MAX_INDEX for n in (number, index, term)):
+        raise BadMessage("an answer is not numbered")
+    if why not in ("", "not_leader", "queue_full"):
+        raise BadMessage("an answer gives an unknown reason")
+    return number, index, term, why

@@ -1,0 +1,147 @@
+"""Snapshot files: what the log before an index came to, checksummed, whole or not at all.
+
+Layout: magic (8 bytes), format (u16), length of the body (u64), blake2b-128 of the body, body.
+The body is msgpack: see `Snapshot`. It holds the entry before the last one too, because
+PySyncObj keeps both in its log. A file is written beside its place, synced, renamed, and the
+directory synced; so a snapshot that exists is complete, and one that fails its checksum was
+damaged later. Raft paper, section 7.
+"""
+
+# ruff: noqa: N818  (exceptions say what is the case)
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+
+import msgspec
+
+from node.raft.journal import Entry, Journal
+
+FORMAT = 1
+FILE = "snapshot"
+MAX_BYTES = 1 << 30
+
+_MAGIC = b"STNKEEP\n"
+_HEAD = struct.Struct(">8sHQ16s")
+
+
+class CorruptSnapshot(Exception):
+    """A snapshot that is not what was written; the message says what to do."""
+
+    def __init__(self, source: object, what: str) -> None:
+        super().__init__(
+            f"{source}: not a usable snapshot: {what}. A node must not start from it. If it is "
+            "the snapshot of a node, move that node's data directory away and let it join again "
+            "with an empty one (the others will send it the state); or, if no quorum is left, "
+            "restore every node from a good file (stationkeep snapshot verify, snapshot restore)."
+        )
+
+
+class NotEmpty(Exception):
+    """`restore_into` found a data directory that is in use."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """State after `last`, the entry (command, index, term) that it covers as the last one."""
+
+    cluster: str
+    members: tuple[str, ...]
+    previous: Entry
+    last: Entry
+    state: bytes
+
+    @property
+    def index(self) -> int:
+        return self.last[1]
+
+    @property
+    def term(self) -> int:
+        return self.last[2]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Snapshot)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """The bytes of a snapshot file."""
+    body = _encoder.encode(snapshot)
+    return _HEAD.pack(_MAGIC, FORMAT, len(body), _digest(body)) + body
+
+
+def decode(data: bytes, source: object = "snapshot") -> Snapshot:
+    """The snapshot in `data`, verified; raises `CorruptSnapshot` that names `source`."""
+    if len(data) < _HEAD.size:
+        raise CorruptSnapshot(source, f"{len(data)} bytes are too few")
+    magic, version, length, digest = _HEAD.unpack_from(data)
+    if magic != _MAGIC:
+        raise CorruptSnapshot(source, "it does not begin like a Stationkeep snapshot")
+    if version != FORMAT:
+        raise CorruptSnapshot(source, f"format {version}; this release reads format {FORMAT}")
+    body = data[_HEAD.size :]
+    if len(body) != length:
+        raise CorruptSnapshot(source, f"{length} bytes announced, {len(body)} found")
+    if _digest(body) != digest:
+        raise CorruptSnapshot(source, "the checksum does not match")
+    try:
+        snapshot = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CorruptSnapshot(source, str(error)) from error
+    if snapshot.previous[1] + 1 != snapshot.last[1] or snapshot.previous[2] > snapshot.last[2]:
+        raise CorruptSnapshot(source, "its two entries do not follow one another")
+    return snapshot
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Reads and verifies a file; raises `CorruptSnapshot`, or `OSError` when unreadable."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise CorruptSnapshot(path, f"{size} bytes; at most {MAX_BYTES} are read")
+    return decode(path.read_bytes(), path)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Puts `data` at `path` durably: the old file or the new one, never something between."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    publish(temporary, path)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Renames a synced file into place and syncs the directory."""
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def restore_into(data_dir: Path, file: Path, cluster: str, node: str) -> Snapshot:
+    """Prepares an empty data directory so that `node` starts from `file`.
+
+    Every member must be restored from the same file before any is started: a cluster of which
+    only some members were restored is not the cluster that acknowledged the rest.
+    Raises `NotEmpty`, `CorruptSnapshot`, `OSError`, `JournalError`.
+    """
+    snapshot = read_snapshot(file)
+    if data_dir.exists() and any(data_dir.iterdir()):
+        raise NotEmpty(f"{data_dir}: is not empty; a snapshot is restored into an empty directory")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    write_file(data_dir / FILE, encode(snapshot))
+    journal = Journal(data_dir, cluster=cluster, node=node)
+    journal.add(*snapshot.previous)
+    journal.add(*snapshot.last)
+    journal.setCurrentTerm(snapshot.term, None)
+    journal.setRaftCommitIndex(snapshot.index)
+    journal.commit()
+    journal.close()
+    return snapshot

@@ -1,0 +1,252 @@
+"""Where the engine keeps, sends and receives snapshots, in place of PySyncObj's Serializer.
+
+Sending: the file itself, in numbered chunks that name the snapshot (index, term, total), at most
+`WINDOW` chunks ahead of what the follower confirmed. Receiving: chunk after chunk of one
+snapshot; anything else changes nothing, and the confirmation says which chunk is wanted next
+(HAZARDS S2, L4; Raft paper, section 7, InstallSnapshot "offset" and "done").
+"""
+# ruff: noqa: N802, N803  (the method names are PySyncObj's)
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import pysyncobj.syncobj
+import structlog
+from pysyncobj.config import SERIALIZER_STATE
+
+from node.raft.journal import Entry
+from node.raft.snapshot import (
+    FILE,
+    CorruptSnapshot,
+    Snapshot,
+    encode,
+    publish,
+    read_snapshot,
+    write_file,
+)
+
+CHUNK_BYTES = 256 * 1024
+WINDOW = 4
+RETRY_SECONDS = 5.0
+
+Chunk = tuple[int, int, int, int, bytes]
+"""Index and term of the snapshot, number of the chunk, how many there are, bytes."""
+
+Submit = Callable[[Callable[[], None]], Any]
+log = structlog.get_logger(__name__)
+
+
+class _Outgoing(msgspec.Struct):
+    file: Any
+    index: int
+    term: int
+    total: int
+    next: int = 0
+    confirmed: int = 0
+
+
+class _Incoming(msgspec.Struct):
+    key: tuple[int, int, int]
+    file: Any
+    expected: int = 0
+
+
+class SnapshotStore:
+    """The snapshot of one node; the engine's serializer."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        cluster: str,
+        encode_state: Callable[[], bytes],
+        submit: Submit | None = None,
+    ) -> None:
+        """`submit` runs a function on a thread (default: at once, on the caller's)."""
+        self.path = data_dir / FILE
+        self.cluster = cluster
+        self._encode_state = encode_state
+        self._submit: Submit = submit or (lambda work: work())
+        self._outgoing: dict[Any, _Outgoing] = {}
+        self._incoming: _Incoming | None = None
+        self._writing: int | None = None
+        self._written: bool | None = None
+        self._retry_at = -math.inf
+        self.seconds = 0.0
+        self.error: str | None = None
+        self._latest: tuple[int, int] | None = None
+
+    def load(self) -> Snapshot | None:
+        """The snapshot on disk, verified; raises `CorruptSnapshot`."""
+        if not self.path.exists():
+            return None
+        snapshot = read_snapshot(self.path)
+        self._latest = (snapshot.index, snapshot.term)
+        return snapshot
+
+    @property
+    def writing(self) -> bool:
+        """Whether a snapshot is being written on a thread."""
+        return self._writing is not None
+
+    # -- PySyncObj: writing --------------------------------------------------------------------
+
+    def serialize(self, data: tuple[Any, Entry, Entry, Any], id: int) -> None:
+        """Takes the state now, writes it elsewhere. `data`: unused, last, previous, members."""
+        if self._writing is not None or pysyncobj.syncobj.monotonicTime() < self._retry_at:
+            return
+        started = time.perf_counter()
+        _, last, previous, members = data
+        names = tuple(sorted(node.id for node in members))
+        snapshot = Snapshot(self.cluster, names, previous, last, self._encode_state())
+        self._writing, self._written = id, None
+
+        def work() -> None:
+            try:
+                write_file(self.path, encode(snapshot))
+            except OSError as error:
+                self.error = f"{self.path}: cannot write the snapshot: {error}"
+                self._written = False
+                return
+            self.error = None
+            self.seconds = time.perf_counter() - started
+            self._latest = (snapshot.index, snapshot.term)
+            self._written = True
+
+        self._submit(work)
+
+    def checkSerializing(self) -> tuple[int, int | None]:
+        """PySyncObj asks each tick; success or failure is told once."""
+        if self._writing is None:
+            return SERIALIZER_STATE.NOT_SERIALIZING, None
+        if self._written is None:
+            return SERIALIZER_STATE.SERIALIZING, self._writing
+        done, self._writing = self._writing, None
+        if self._written:
+            return SERIALIZER_STATE.SUCCESS, done
+        self._retry_at = pysyncobj.syncobj.monotonicTime() + RETRY_SECONDS
+        log.error("snapshot_failed", error=self.error)
+        return SERIALIZER_STATE.FAILED, done
+
+    def deserialize(self) -> Snapshot:
+        """The snapshot just received; verified again, as anything read from disk."""
+        return read_snapshot(self.path)
+
+    # -- PySyncObj: sending --------------------------------------------------------------------
+
+    def getTransmissionData(self, transmissionID: Any) -> Chunk | None:
+        """The next chunk for a follower; None while it must confirm earlier ones first."""
+        out = self._outgoing.get(transmissionID) or self._begin(transmissionID)
+        if out is None or out.next >= min(out.total, out.confirmed + WINDOW):
+            return None
+        data = os.pread(out.file.fileno(), CHUNK_BYTES, out.next * CHUNK_BYTES)
+        chunk = (out.index, out.term, out.next, out.total, data)
+        out.next += 1
+        return chunk
+
+    def cancelTransmisstion(self, id: Any) -> None:
+        """Forgets what is being sent to a follower."""
+        out = self._outgoing.pop(id, None)
+        if out is not None:
+            out.file.close()
+
+    def confirmed(self, peer: Any, index: int, term: int, wanted: int) -> None:
+        """The follower has every chunk before `wanted` of this snapshot."""
+        out = self._outgoing.get(peer)
+        if out is None or (out.index, out.term) != (index, term) or wanted > out.total:
+            return
+        if wanted < out.confirmed:  # it lost what it had: begin again from there
+            out.next = wanted
+        out.confirmed = wanted
+        out.next = max(out.next, wanted)
+
+    def rewind(self, peer: Any) -> None:
+        """Nothing was confirmed for a while: sends again from the last confirmed chunk."""
+        out = self._outgoing.get(peer)
+        if out is not None:
+            out.next = out.confirmed
+
+    def _begin(self, peer: Any) -> _Outgoing | None:
+        if self._latest is None:
+            return None
+        file: BinaryIO = self.path.open("rb")  # stays readable when a newer one replaces it
+        size = os.fstat(file.fileno()).st_size
+        index, term = self._latest
+        out = _Outgoing(file, index, term, -(-size // CHUNK_BYTES))
+        self._outgoing[peer] = out
+        return out
+
+    # -- PySyncObj: receiving ------------------------------------------------------------------
+
+    def setTransmissionData(self, data: Chunk | None) -> bool:
+        """Takes a chunk; True when it completed a snapshot that is now in place, verified."""
+        if data is None:
+            return False
+        index, term, number, total, content = data
+        if number != self.expected(index, term, total):
+            return False
+        if number == total - 1 and self.writing:
+            return False  # our own, older one would replace it; the chunk will be sent again
+        try:
+            return self._take((index, term, total), number, content)
+        except (OSError, ValueError) as error:
+            self.error = f"{self.path}: cannot receive a snapshot: {error}"
+            log.error("snapshot_receive_failed", error=self.error)
+            self._drop_incoming()
+            return False
+
+    def expected(self, index: int, term: int, total: int) -> int:
+        """The chunk of this snapshot that is wanted next."""
+        if self._incoming is None or self._incoming.key != (index, term, total):
+            return 0
+        return self._incoming.expected
+
+    def close(self) -> None:
+        """Closes what is open."""
+        self._drop_incoming()
+        for peer in list(self._outgoing):
+            self.cancelTransmisstion(peer)
+
+    def _take(self, key: tuple[int, int, int], number: int, content: bytes) -> bool:
+        incoming = self._incoming
+        if number == 0:
+            self._drop_incoming()
+            part = self.path.with_name(FILE + ".part")
+            incoming = self._incoming = _Incoming(key, part.open("wb"))
+        assert incoming is not None, "a later chunk continues one that is there"
+        incoming.file.write(content)
+        incoming.expected += 1
+        if incoming.expected < key[2]:
+            return False
+        incoming.file.flush()
+        os.fsync(incoming.file.fileno())
+        self._drop_incoming()
+        return self._install(key)
+
+    def _install(self, key: tuple[int, int, int]) -> bool:
+        part = self.path.with_name(FILE + ".part")
+        snapshot = _read_or_none(part)
+        if snapshot is None or (snapshot.index, snapshot.term) != key[:2]:
+            log.warning("snapshot_refused", index=key[0], why="damaged on the way")
+            return False
+        publish(part, self.path)
+        self._latest = (snapshot.index, snapshot.term)
+        return True
+
+    def _drop_incoming(self) -> None:
+        if self._incoming is not None:
+            self._incoming.file.close()
+            self._incoming = None
+
+
+def _read_or_none(path: Path) -> Snapshot | None:
+    """A snapshot that just arrived, or None when it was damaged on the way."""
+    try:
+        return read_snapshot(path)
+    except CorruptSnapshot:
+        return None

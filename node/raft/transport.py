@@ -1,0 +1,61 @@
+"""PySyncObj's Transport on top of `node.ports.Network`: an outbox that waits for the disk.
+
+What Raft wants sent is collected during a turn and leaves only after the journal's commit
+(HAZARDS S5). When the commit fails it is thrown away: nothing was promised to anyone.
+"""
+# ruff: noqa: N802  (the method names are PySyncObj's)
+
+from typing import Any
+
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from node.ports import Network
+
+
+class OutboxTransport(Transport):  # type: ignore[misc]
+    """Collects messages; `flush` sends, `discard` forgets."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(None, None, [])
+        self._network = network
+        self._outbox: list[tuple[str, dict[str, Any]]] = []
+
+    def send(self, node: Node, message: dict[str, Any]) -> bool:
+        """Into the outbox; bounded because the engine bounds what it sends per turn."""
+        message["kind"] = "raft"
+        self._outbox.append((node.id, message))
+        return True
+
+    def send_first(self, peer: str, message: dict[str, Any]) -> None:
+        """Ahead of the Raft messages of this turn: a follower learns of its draft's place in
+        the log before it can see it committed."""
+        self._outbox.insert(0, (peer, message))
+
+    def flush(self) -> None:
+        """Sends; a peer whose connection is gone or full loses them, as Raft expects."""
+        for peer, message in self._outbox:
+            self._network.send(peer, message)
+        self._outbox.clear()
+
+    def discard(self) -> None:
+        self._outbox.clear()
+
+    def deliver(self, node: Node, message: dict[str, Any]) -> None:
+        """A checked message from a peer."""
+        self._onMessageReceived(node, message)
+
+    def connected(self, node: Node) -> None:
+        self._onNodeConnected(node)
+
+    def disconnected(self, node: Node) -> None:
+        self._onNodeDisconnected(node)
+
+    def addNode(self, node: Node) -> None:
+        """Membership is fixed by configuration; nothing to do."""
+
+    def dropNode(self, node: Node) -> None:
+        """Membership is fixed by configuration; nothing to do."""
+
+    def destroy(self) -> None:
+        """The network is closed by whoever opened it."""
