@@ -20,6 +20,7 @@ WIDE = 118
 RECENT_MS = 15_000
 """How long (cluster time) a closed proposal stays in view; in profile demo votes take 20 ms."""
 MOST_PROPOSALS = 2
+MOST_VOTE_LINES = 3
 LEGEND = "◆ leads Raft   × missed sample   ? not heard of   Ctrl-C leaves"
 
 
@@ -45,7 +46,7 @@ def frame(picture: Picture, width: int, height: int) -> Text:
     """At most `height` lines of at most `width` columns."""
     lines = _header(picture)
     lines += [Text(), *_node_rows(picture, width, max(3, height - len(lines) - 9))]
-    proposals = _proposals(picture)
+    proposals = _proposals(picture, width)
     if proposals and height - len(lines) > len(proposals) + 6:
         lines += [Text(), Text("PROPOSALS", style="bold"), *proposals]
     room = height - len(lines) - 3  # a blank line, the title, the legend
@@ -69,7 +70,10 @@ def _header(picture: Picture) -> list[Text]:
     first = Text(cluster["cluster_id"] or "not founded yet", style="bold")
     first.append(f"   {wording.clock(cluster.get('wall_ms'))}", style="not bold")
     first.append(f"   {wording.cluster_time(cluster['time_ms'])}", style="not bold")
-    first.append(f"   {cluster['node']} answers ({picture.url})", style="not bold dim")
+    first.append(
+        f"   {cluster['node']} answers ({picture.url.removeprefix('http://')})",
+        style="not bold dim",
+    )
     seat = Text(f"PRIMARY {wording.primary_line(cluster)}")
     quorum = cluster["quorum"]
     seat.append(f"   Raft leader {cluster.get('leader') or 'NONE'}, term {cluster['term']}")
@@ -143,11 +147,12 @@ def _node_row(node: Json, columns: list[_Column]) -> Text:
         row.append((text if len(text) <= room else text[: room - 1] + "…").ljust(room), style=style)
         row.append(" ")
     row.rstrip()
+    row.highlight_words([wording.MISSED], "bold red")
     return row
 
 
-def _proposals(picture: Picture) -> list[Text]:
-    """Open proposals and those closed a moment ago, two lines each."""
+def _proposals(picture: Picture, width: int) -> list[Text]:
+    """Open proposals and those closed a moment ago, with everybody's verdict."""
     now = picture.cluster["time_ms"]
     lines: list[Text] = []
     recent = [p for p in picture.proposals if _is_recent(p, now)][:MOST_PROPOSALS]
@@ -155,7 +160,8 @@ def _proposals(picture: Picture) -> list[Text]:
         changes = ", ".join(wording.change(change) for change in item["changes"])
         rule = item["rule"].replace("_", " ")
         lines.append(Text(f"#{item['id']} {rule}: {changes}"))
-        lines.append(Text("   " + _votes(item, now)))
+        wrapped = textwrap.wrap(_votes(item, now), max(20, width - 3))
+        lines += [Text(f"   {line}") for line in wrapped[:MOST_VOTE_LINES]]
     return lines
 
 

@@ -23,7 +23,7 @@ def picture(**changes: Any) -> Picture:
 
 
 FRAME_80 = """\
-stationkeep-local   --:--:--   T+62.4s   sat-001 answers (http://127.0.0.1:8701)
+stationkeep-local   --:--:--   T+62.4s   sat-001 answers (127.0.0.1:8701)
 PRIMARY sat-001, epoch 1   Raft leader sat-002, term 4   3/3 connected
 
   NODE    ROLE      ACTS AS   EPOCH RISK LAST TEN   LEASE COOL FLAGS
@@ -33,12 +33,12 @@ PRIMARY sat-001, epoch 1   Raft leader sat-002, term 4   3/3 connected
 
 PROPOSALS
 #99 primary failed: sat-001 PRIMARY→BACKUP
-   OPEN 0.6s left, needs 2 of 3; yes: sat-001; no: sat-002 (heard healthy); no …
+   OPEN 0.6s left, needs 2 of 3; yes: sat-001; no: sat-002 (heard healthy);
+   no vote: sat-003
 
 DECISIONS, newest first
 --:--:-- sat-001 was to become BACKUP after 3 unhealthy samples; sat-002 denied
          it.
-
 
 
 
