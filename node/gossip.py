@@ -189,7 +189,7 @@ class Gossip:
         self._notice_pause(now)
         if now < self._due:
             return
-        interval = self._replica.state.settings.report_interval / 1_000
+        interval = self._replica.settings.report_interval / 1_000
         self._due = now + interval * (1 - JITTER * self._phase())
         message = msgspec.to_builtins(self._report(now))
         for peer in self._peers:
@@ -202,14 +202,14 @@ class Gossip:
 
     def _notice_pause(self, now: float) -> None:
         """A node that was stopped heard nothing meanwhile and must not judge others by that."""
-        settings = self._replica.state.settings
+        settings = self._replica.settings
         if now - self._last_turn > max(0.5, 3 * settings.report_interval / 1_000):
             self.listening_since = now
         self._last_turn = now
 
     def _report(self, now: float) -> Report:
         measured = self._source.measure()
-        unhealthy = measured.risk * PPM > self._replica.state.settings.unhealthy_above
+        unhealthy = measured.risk * PPM > self._replica.settings.unhealthy_above
         recurrence = self._recurrence.update(unhealthy, now)
         standing = self._standing()
         self._seq += 1

@@ -131,7 +131,7 @@ class Leader:
     def _evaluation_due(self) -> float:
         """Not before this node has itself been listening for a whole evaluation interval."""
         state = self._replica.state
-        interval = state.settings.evaluation_interval
+        interval = self._replica.settings.evaluation_interval
         heard_enough = self._gossip.listening_since + interval / 1_000
         if state.evaluated_at is None:
             return heard_enough
@@ -142,7 +142,7 @@ class Leader:
             return
         since = max(self._cut, self._gossip.listening_since)
         self._cutting = now
-        self._not_before["renewal"] = now + self._replica.state.settings.lease_renewal / 1_000
+        self._not_before["renewal"] = now + self._replica.settings.lease_renewal / 1_000
         self._submit(
             "evaluation",
             RecordEvaluation(
@@ -164,7 +164,7 @@ class Leader:
     def _renew(self, now: float) -> None:
         if self._busy("renewal"):
             return
-        self._not_before["renewal"] = now + self._replica.state.settings.lease_renewal / 1_000
+        self._not_before["renewal"] = now + self._replica.settings.lease_renewal / 1_000
         self._submit("renewal", RenewLeases(self._gossip.echoes()))
 
     def _advance_due(self) -> float:
@@ -184,7 +184,7 @@ class Leader:
         assert self._term is not None
         term = self._term
         self._under_way[kind] = term
-        timeout = max(1.0, self._replica.state.settings.proposal_timeout / 1_000)
+        timeout = max(1.0, self._replica.settings.proposal_timeout / 1_000)
         self._propose(command, timeout, lambda result: self._on_done(kind, term, result))
 
     def _pace(self, kind: str) -> float:

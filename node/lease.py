@@ -47,7 +47,7 @@ class Lease:
     def _grant(self, seq: int) -> None:
         moment = self._sent.get(seq)
         if moment is not None:
-            length = self._replica.state.settings.primary_lease / 1_000
+            length = self._replica.settings.primary_lease / 1_000
             self._until = max(self._until, moment + length)
 
     def remaining(self) -> float:

@@ -154,7 +154,7 @@ class NodeLoop:
 
     def _lately(self, node: str) -> tuple[Report, float] | None:
         found = self.gossip.last_report(node)
-        if found is None or found[1] * 1_000 > self.replica.state.settings.heartbeat_timeout:
+        if found is None or found[1] * 1_000 > self.replica.settings.heartbeat_timeout:
             return None
         return found
 

@@ -14,7 +14,8 @@ from cluster import codec
 from cluster.apply import Applied, Done, Rejected, apply
 from cluster.commands import Entry
 from cluster.decisions import Reason
-from cluster.events import AnyEvent
+from cluster.events import AnyEvent, LeasesEchoed
+from cluster.settings import Settings
 from cluster.state import ClusterState
 from node.ports import Clock
 
@@ -45,8 +46,10 @@ Listener = Callable[[int, Entry | None, Applied], None]
 class Replica:
     """Implements `node.ports.StateMachine`. Single-threaded; `state` has no other writer."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, born_with: Settings | None = None) -> None:
+        """`born_with`: the configured settings, which hold until the cluster is founded."""
         self.state = ClusterState()
+        self._born_with = born_with or Settings()
         self._clock = clock
         self._anchor: tuple[int, float] | None = None  # cluster ms ↔ monotonic s, while leading
         self._stamped = 0
@@ -54,6 +57,11 @@ class Replica:
         self._streamed = 0
         self._listeners: list[Listener] = []
         self._restored: list[Callable[[], None]] = []
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.state.settings if self.state.founded else self._born_with
 
     def listen(self, listener: Listener) -> None:
         """Adds a listener; it must not raise and must not propose from within the call."""
@@ -105,14 +113,19 @@ class Replica:
             return applied
         applied = apply(self.state, decoded, index)
         assert isinstance(applied.outcome, Done | Rejected)
-        for n, event in enumerate(applied.events):
-            kind = snake_case(type(event).__name__)
-            self._events.append(
-                StreamedEvent(f"{index}.{n}", kind, "", event, self.state.time, self.state.wall)
-            )
-        self._streamed += len(applied.events)
+        self._remember(index, applied)
         self._tell(index, decoded, applied)
         return applied
+
+    def _remember(self, index: int, applied: Applied) -> None:
+        """Keeps events for followers; not the echoes, which nobody follows and which would push
+        everything else out of memory."""
+        for n, event in enumerate(applied.events):
+            if not isinstance(event, LeasesEchoed):
+                kind = snake_case(type(event).__name__)
+                at, wall = self.state.time, self.state.wall
+                self._events.append(StreamedEvent(f"{index}.{n}", kind, "", event, at, wall))
+                self._streamed += 1
 
     def snapshot(self) -> bytes:
         return codec.encode_snapshot(self.state)

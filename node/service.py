@@ -26,11 +26,21 @@ class TooManySubscribersError(Exception):
 
 
 class NodeService:
-    """One node, asynchronously. `wake` tells the loop's driver that there is work."""
+    """One node, asynchronously.
 
-    def __init__(self, loop: NodeLoop, wake: Callable[[], None]) -> None:
+    `wake` tells the loop's driver that there is work; `snapshot_file` gives the applied state in
+    the snapshot file format, None before there is anything.
+    """
+
+    def __init__(
+        self,
+        loop: NodeLoop,
+        wake: Callable[[], None],
+        snapshot_file: Callable[[], bytes | None] = lambda: None,
+    ) -> None:
         self.loop = loop
         self._wake = wake
+        self.snapshot_file = snapshot_file
         self._waiting: set[asyncio.Future[ProposalResult]] = set()
         self._followers: set[asyncio.Event] = set()
         self._closing = False

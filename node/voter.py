@@ -67,7 +67,7 @@ class Voter:
         return self._gossip.listening_since + self._window()
 
     def _window(self) -> float:
-        return self._replica.state.settings.evaluation_interval / 1_000
+        return self._replica.settings.evaluation_interval / 1_000
 
     def _judge(self, proposal: Proposal, now: float) -> CastVote:
         state = self._replica.state

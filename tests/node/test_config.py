@@ -1,0 +1,174 @@
+"""Configuration: what is accepted, and that every fault is shown where it stands."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.settings import PROFILES
+from node.config import ConfigError, Marks, load, split_address, validate
+
+GOOD = """\
+node: sat-001
+cluster: stationkeep-local
+data_dir: .stationkeep/sat-001
+raft: 127.0.0.1:7701
+http: 127.0.0.1:8701
+members:
+  sat-001: {raft: "127.0.0.1:7701", http: "127.0.0.1:8701"}
+  sat-002: {raft: "127.0.0.1:7702", http: "127.0.0.1:8702"}
+profile: demo
+settings: {action_deadline: 4s}
+sensors:
+  cpu: off
+  memory: {ok: 70, critical: 90}
+  command: "exit 0"
+hooks:
+  primary: echo primary
+  timeout: 3s
+  actions: {reboot: echo reboot}
+policies:
+  - {name: quiet, priority: safety, score: 0.5, forbids: ["*->PRIMARY"]}
+log: {format: json, level: debug}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "node.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def faults(path: Path, env: dict[str, str] | None = None) -> list[tuple[int | None, str]]:
+    return [(error.line, error.field) for error in validate(path, env)]
+
+
+def test_a_full_file_is_read(write) -> None:
+    config = load(write(GOOD), {})
+    assert config.node == "sat-001"
+    assert config.peers == ("sat-002",)
+    assert config.settings.action_deadline == 4_000
+    assert config.settings.evaluation_interval == PROFILES["demo"].evaluation_interval
+    assert config.sensors.cpu is None
+    assert config.sensors.memory == Marks(70, 90)
+    assert config.hooks.roles == {"PRIMARY": "echo primary"}
+    assert config.hooks.actions == {"reboot": "echo reboot"}
+    assert config.hooks.timeout == 3.0
+    assert config.policies[0].score == 500_000
+    assert config.log.format == "json"
+
+
+def test_listening_addresses_default_to_the_advertised_ones(write) -> None:
+    text = GOOD.replace("raft: 127.0.0.1:7701\nhttp: 127.0.0.1:8701\n", "")
+    assert load(write(text), {}).raft == "127.0.0.1:7701"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "rule"),
+    [
+        ("profile: demo", "profle: demo", 9, "profle", "did you mean profile?"),
+        ("profile: demo", "profile: moon", 9, "profile", "one of orbit, lan, demo"),
+        ("profile: demo", "profile: demo\nprofile: lan", 10, "profile", "given twice"),
+        ("{action_deadline: 4s}", "{action_deadline: soon}", 10, "settings.action_deadline",
+         "a duration"),
+        ("{action_deadline: 4s}", "{primary_lease: 3s}", 10, "settings.primary_lease",
+         "primary_lease x 1.05 < failures_to_fail_primary x evaluation_interval"),
+        ("critical: 90", "critical: 70", 13, "sensors.memory.critical", "differs from ok"),
+        ("cpu: off", "cpu: 70", 12, "sensors.cpu", "or off"),
+        ("timeout: 3s", "timeout: never", 17, "hooks.timeout", "a duration"),
+        ("score: 0.5", "score: 5", 20, "policies[0].score", "between 0 and 1"),
+        ("*->PRIMARY", "PRIMARY", 20, "policies[0].forbids[0]", "pattern"),
+        ("raft: 127.0.0.1:7701\n", "raft: 127.0.0.1\n", 4, "raft", "host:port"),
+        ("raft: 127.0.0.1:7701\n", "raft: 0.0.0.0:7701\n", 4, "raft", "loopback only"),
+        ("http: 127.0.0.1:8701\n", "http: 192.168.0.7:8701\n", 5, "http", "loopback only"),
+        ("127.0.0.1:7702", "127.0.0.1:7701", 8, "members.sat-002.raft", "every address once"),
+        ("node: sat-001", "node: sat-009", 1, "node", "one of its own members"),
+        ("node: sat-001", "node: 'sat 001'", 1, "node", "1 to 63"),
+        ("format: json", "format: xml", 21, "log.format", "one of plain, json"),
+        ("cluster: stationkeep-local\n", "", 1, "cluster", "required"),
+    ],
+)  # fmt: skip
+def test_a_fault_names_line_field_and_rule(
+    write, old: str, new: str, line: int, *, field: str, rule: str
+) -> None:
+    assert old in GOOD
+    path = write(GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    error = caught.value
+    assert (error.line, error.field) == (line, field)
+    assert rule in error.rule
+    assert str(error).startswith(f"{path}:{line}: {field}: ")
+
+
+def test_faults_are_reported_together(write) -> None:
+    text = GOOD.replace("profile: demo", "profile: moon").replace("timeout: 3s", "timeout: x")
+    assert faults(write(text)) == [(9, "profile"), (17, "hooks.timeout")]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "rule"),
+    [
+        ("node: [", 1, "not YAML"),
+        ("- a list", 1, "a mapping at the top level"),
+        ("", 1, "a mapping at the top level"),
+        ("a: &x 1\nb: *x", 2, "aliases"),
+        ("a: " + "[" * 1_000, 1, "levels of nesting"),
+        ("a: !!python/object:os.system x", 1, "a plain YAML value"),
+        ("a: \x07", None, "not YAML"),
+        ("x" * 300_000, 1, "at most"),
+    ],
+)
+def test_what_is_no_configuration_at_all(write, text: str, line: int | None, rule: str) -> None:
+    errors = validate(write(text))
+    assert errors[0].line == line
+    assert rule in errors[0].rule
+
+
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    assert "No such file" in str(validate(tmp_path / "none.yaml")[0])
+    (tmp_path / "latin.yaml").write_bytes(b"node: \xff")
+    assert "UTF-8" in validate(tmp_path / "latin.yaml")[0].rule
+
+
+def test_the_environment_overrides_the_file(write) -> None:
+    env = {
+        "STATIONKEEP_HTTP": "127.0.0.1:9999",
+        "STATIONKEEP_LOG_FORMAT": "plain",
+        "STATIONKEEP_SETTINGS__REPORT_INTERVAL": "100ms",
+        "STATIONKEEP_SETTINGS__SWARM_MODE": "off",
+        "STATIONKEEP_URL": "http://elsewhere",
+    }
+    config = load(write(GOOD.replace("settings: {action_deadline: 4s}\n", "")), env)
+    assert config.http == "127.0.0.1:9999"
+    assert config.log.format == "plain"
+    assert config.settings.report_interval == 100
+    assert config.settings.swarm_mode is False
+
+
+def test_a_fault_of_the_environment_names_the_variable(write) -> None:
+    errors = validate(write(GOOD), {"STATIONKEEP_SETTINGS__REPORT_INTERVAL": "2s"})
+    assert errors[0].file == "environment variable STATIONKEEP_SETTINGS__REPORT_INTERVAL"
+    assert errors[0].line is None
+    assert "report_interval x 3 <= evaluation_interval" in errors[0].rule
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:1", ("127.0.0.1", 1)),
+        ("[::1]:80", ("::1", 80)),
+        ("localhost:9", ("localhost", 9)),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert split_address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":1", "host", "host:", "host:0", "host:65536", "host:x"])
+def test_bad_addresses(text: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        split_address(text)

@@ -1,0 +1,211 @@
+"""Health reports: what is accepted, what a leader and a voter make of it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.roles.transitions import Role
+from cluster.settings import PROFILES
+from node import gossip as module
+from node.gossip import Gossip, Recurrence, Standing
+from node.replica import Replica
+from tests.node.world import Health, ManualClock
+
+
+class Post:
+    """A network that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+
+    def send(self, peer: str, message: dict[str, Any]) -> bool:
+        self.sent.append((peer, message))
+        return True
+
+    def connected(self, peer: str) -> bool:
+        return True
+
+    def subscribe(self, *_: Any) -> None: ...
+
+
+class Ear:
+    """A gossip of node `a` with peers `b` and `c`, and what surrounds it."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.post = Post()
+        self.health = Health()
+        self.sent: list[tuple[int, float]] = []
+        self.replica = Replica(self.clock, PROFILES["demo"])
+        self.gossip = Gossip(
+            "a", 1, peers=("b", "c"), clock=self.clock, network=self.post, replica=self.replica,
+            source=self.health, standing=lambda: Standing(Role.STANDBY, 0, 0),
+            sent=lambda seq, at: self.sent.append((seq, at)),
+        )  # fmt: skip
+
+    def hear(self, node: str = "b", **changes: Any) -> bool:
+        return self.gossip.receive(node, report(node, **changes))
+
+    def sample(self, node: str, since: float = 0.0) -> tuple[int, int]:
+        found = next(s for s in self.gossip.samples(self.clock.offset + since) if s.node == node)
+        return found.reports, found.risk
+
+
+def report(node: str = "b", **changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "gossip", "node": node, "boot_id": 1, "seq": 1, "risk": 0.1, "cause": "",
+        "recurrence": 0.0, "metrics": {}, "heard": {}, "role": "STANDBY", "epoch": 0,
+        "lease_ms": 0, **changes,
+    }  # fmt: skip
+
+
+def test_own_reports_go_to_every_peer_at_the_interval() -> None:
+    ear = Ear()
+    for _ in range(100):
+        ear.gossip.turn()
+        ear.clock.now += 0.02
+    assert {peer for peer, _ in ear.post.sent} == {"b", "c"}
+    assert 10 <= len(ear.sent) <= 12
+    assert [seq for seq, _ in ear.sent] == list(range(1, len(ear.sent) + 1))
+    assert ear.sample("a", -1) == (len(ear.sent), 100_000)
+
+
+def test_a_report_round_trips() -> None:
+    ear, other = Ear(), Ear()
+    ear.hear()
+    ear.gossip.turn()
+    message = ear.post.sent[0][1]
+    assert Gossip.receive(other.gossip, "b", {**message, "node": "b", "heard": {}})
+    assert message["heard"] == {"b": (1, 1, 0.1, 0.0)} or message["heard"] == {
+        "b": [1, 1, 0.1, 0.0]
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"risk": 1.5}, {"risk": -0.1}, {"risk": float("nan")}, {"risk": "0.1"}, {"risk": None},
+        {"node": "c"}, {"node": ""}, {"seq": -1}, {"seq": 2**60}, {"boot_id": True},
+        {"cause": "x" * 201}, {"recurrence": 11.0}, {"role": "KING"}, {"stranger": 1},
+        {"metrics": {str(n): 0.0 for n in range(33)}}, {"metrics": {"x" * 65: 0.0}},
+        {"heard": {"c": [1, 1]}}, {"heard": {"c": [1, 1, 2.0, 0]}},
+        {"heard": {"c": [1, 1, 0.1, -1]}},
+        {"heard": {str(n): [1, 1, 0.1, 0] for n in range(129)}}, {"lease_ms": float("inf")},
+    ],
+)  # fmt: skip
+def test_malformed_reports_are_counted_and_dropped(changes: dict[str, Any]) -> None:
+    ear = Ear()
+    assert not ear.gossip.receive("b", {**report(), **changes})
+    assert ear.gossip.malformed == 1
+    assert ear.sample("b") == (0, 1_000_000)
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8)
+)
+json_like = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(report())), json_like))
+def test_no_message_breaks_it(changes: dict[str, Any]) -> None:
+    ear = Ear()
+    accepted = ear.gossip.receive("b", {**report(), **changes})
+    assert accepted is (ear.gossip.received == 1)
+    assert ear.gossip.received + ear.gossip.malformed == 1
+    ear.gossip.turn()
+    assert all(0 <= sample.risk <= 1_000_000 for sample in ear.gossip.samples(0.0))
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 5)), max_size=20))
+def test_older_reports_are_discarded(keys: list[tuple[int, int]]) -> None:
+    ear = Ear()
+    newest = (0, 0)
+    for boot, seq in keys:
+        assert ear.hear(boot_id=boot, seq=seq) is ((boot, seq) > newest)
+        newest = max(newest, (boot, seq))
+
+
+def test_a_sample_is_the_median_of_direct_and_indirect_reports() -> None:
+    ear = Ear()
+    ear.hear("b", seq=1, risk=0.9)
+    ear.hear("c", seq=1, heard={"b": [1, 2, 0.1, 0.0]})
+    ear.hear("c", seq=2, heard={"b": [1, 3, 0.2, 0.0]})
+    assert ear.sample("b", -1) == (3, 200_000)
+
+
+def test_one_report_heard_twice_counts_once() -> None:
+    ear = Ear()
+    ear.hear("c", heard={"b": [1, 1, 0.5, 0.0]})
+    ear.hear("b", seq=1, risk=0.5)
+    ear.hear("c", seq=2, heard={"b": [1, 1, 0.5, 100.0]})
+    assert ear.sample("b", -1) == (1, 500_000)
+
+
+def test_only_what_was_heard_since_the_last_evaluation_counts() -> None:
+    ear = Ear()
+    ear.hear("b", seq=1, risk=0.9)
+    ear.clock.now = 5.0
+    ear.hear("c", heard={"b": [1, 2, 0.9, 4_000.0]})
+    assert ear.sample("b", 2.0) == (0, 1_000_000)
+    ear.hear("b", seq=3, risk=0.2)
+    assert ear.sample("b", 2.0) == (1, 200_000)
+
+
+def test_a_voter_hears_only_for_itself() -> None:
+    ear = Ear()
+    ear.hear("c", heard={"b": [1, 1, 0.1, 0.0]})
+    view = ear.gossip.observations(0.0)
+    assert (view["b"].reports, view["c"].reports) == (0, 1)
+
+
+def test_echoes_name_the_newest_report_and_when_it_was_learnt() -> None:
+    ear = Ear()
+    ear.replica.took_office()
+    ear.clock.now = 1.0
+    ear.hear("c", heard={"b": [1, 7, 0.1, 900.0]})
+    ear.clock.now = 2.0
+    ear.hear("b", seq=7)
+    echo = next(e for e in ear.gossip.echoes() if e.node == "b")
+    assert (echo.boot, echo.seq, echo.received_at) == (1, 7, 1_000)
+
+
+def test_memory_of_reports_is_bounded() -> None:
+    ear = Ear()
+    for seq in range(1, 2 * module.MAX_OBSERVATIONS):
+        ear.hear("b", seq=seq)
+    assert ear.sample("b", -1)[0] == module.MAX_OBSERVATIONS
+
+
+def test_a_stopped_node_begins_to_listen_anew() -> None:
+    ear = Ear()
+    ear.gossip.turn()
+    began = ear.gossip.listening_since
+    ear.clock.now = 10.0
+    ear.gossip.turn()
+    assert ear.gossip.listening_since == began + 10.0
+
+
+def test_recurrence_counts_episodes_and_halves_in_an_hour() -> None:
+    recurrence = Recurrence()
+    for n in range(3):
+        recurrence.update(True, n)
+        recurrence.update(True, n + 0.3)
+        recurrence.update(False, n + 0.5)
+    assert recurrence.update(False, 2.5) == pytest.approx(3, rel=0.01)
+    assert recurrence.update(False, 3_602.5) == pytest.approx(1.5, rel=0.01)
+    for n in range(100):
+        recurrence.update(n % 2 == 0, 3_603.0)
+    assert recurrence.update(False, 3_603.0) == 10.0

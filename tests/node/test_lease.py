@@ -1,0 +1,158 @@
+"""The PRIMARY lease: counted from sending, granted by the log, answered for the instant."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cluster import codec
+from cluster.commands import AnyCommand, Draft, Echo, FoundCluster, MemberSpec, RenewLeases
+from cluster.roles.transitions import Role
+from cluster.settings import PROFILES
+from cluster.state import Seat
+from node.lease import MAX_SENT, Lease
+from node.replica import Replica
+from tests.node.world import ManualClock, World
+
+LEASE = PROFILES["demo"].primary_lease / 1_000
+
+
+class Bench:
+    """Node `a` (boot 1) in a founded cluster, holding the seat."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.replica = Replica(self.clock)
+        self.lease = Lease("a", 1, self.clock, self.replica)
+        self._index = 0
+        members = (MemberSpec("a", "a:1", "a:2"), MemberSpec("b", "b:1", "b:2"))
+        self.apply(FoundCluster("c", members, PROFILES["demo"]))
+        self.hold()
+
+    def apply(self, command: AnyCommand) -> None:
+        self._index += 1
+        at = self.replica.cluster_time()
+        self.replica.apply(codec.stamp(at, 0, codec.encode_draft(Draft(command))), self._index)
+
+    def hold(self, holder: str = "a", active: bool = True) -> None:
+        state = self.replica.state
+        state.seat = Seat(holder=holder, epoch=1, active=active)
+        for member in state.members.values():
+            member.role = Role.PRIMARY if member.id == holder else Role.STANDBY
+
+    def send(self, seq: int) -> None:
+        self.lease.sent(seq, self.clock.monotonic())
+
+    def echo(self, seq: int, boot: int = 1, node: str = "a") -> None:
+        self.apply(RenewLeases((Echo(node, boot, seq, self.replica.cluster_time()),)))
+
+
+def test_a_holder_without_a_lease_is_fenced() -> None:
+    bench = Bench()
+    assert bench.lease.effective_role() is Role.SAFE_MODE
+    assert bench.lease.is_fenced
+
+
+def test_the_lease_runs_from_sending_not_from_the_echo() -> None:
+    bench = Bench()
+    bench.send(1)
+    bench.clock.now = 1.0
+    bench.echo(1)
+    assert bench.lease.effective_role() is Role.PRIMARY
+    assert abs(bench.lease.remaining() - (LEASE - 1.0)) < 1e-6
+    bench.clock.now = LEASE - 0.001
+    assert bench.lease.effective_role() is Role.PRIMARY
+    bench.clock.now = LEASE
+    assert bench.lease.effective_role() is Role.SAFE_MODE
+
+
+def test_only_an_echo_of_this_boot_and_node_counts() -> None:
+    bench = Bench()
+    bench.send(1)
+    bench.echo(1, boot=2)
+    bench.echo(1, node="b")
+    bench.echo(2)
+    assert bench.lease.remaining() == 0
+
+
+def test_an_older_echo_does_not_shorten_the_lease() -> None:
+    bench = Bench()
+    bench.send(1)
+    bench.clock.now = 1.0
+    bench.send(2)
+    bench.echo(2)
+    before = bench.lease.until
+    bench.echo(1)
+    assert bench.lease.until == before
+
+
+def test_memory_of_sent_reports_is_bounded() -> None:
+    bench = Bench()
+    for seq in range(1, MAX_SENT + 2):
+        bench.send(seq)
+    bench.echo(1)
+    assert bench.lease.remaining() == 0
+    bench.echo(2)
+    assert bench.lease.remaining() > 0
+
+
+def test_a_waiting_holder_acts_as_backup_and_others_as_the_table_says() -> None:
+    bench = Bench()
+    bench.send(1)
+    bench.echo(1)
+    bench.hold(active=False)
+    assert bench.lease.effective_role() is Role.BACKUP
+    bench.hold(holder="b")
+    assert bench.lease.effective_role() is Role.STANDBY
+
+
+def test_before_founding_a_node_is_standby() -> None:
+    clock = ManualClock()
+    assert Lease("a", 1, clock, Replica(clock)).effective_role() is Role.STANDBY
+
+
+FAULTS = st.lists(
+    st.tuples(
+        st.sampled_from(["cut", "heal", "elect", "headless", "kill", "start", "sick", "well"]),
+        st.integers(0, 4),
+        st.integers(0, 4),
+        st.floats(0.05, 4.0),
+    ),
+    min_size=3,
+    max_size=15,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(FAULTS, st.integers(0, 1_000), st.sampled_from([0.0, 0.2]), st.sampled_from([0.01, 0.8]))
+def test_never_two_effective_primaries(
+    faults: list[tuple[str, int, int, float]], seed: int, loss: float, slowest: float
+) -> None:
+    """Random partitions, elections, crashes, sickness, loss, delay, and clocks that differ by
+    2.4 % either way: `World.check_primaries` asserts at every step."""
+    world = World(5, seed=seed, drift=0.024)
+    world.run(6)
+    world.loss, world.delay = loss, (0.001, slowest)
+    for fault, a, b, seconds in faults:
+        one, other = world.names[a], world.names[b]
+        if fault == "cut":
+            world.partition(one, other)
+        elif fault == "heal":
+            world.heal()
+        elif fault == "elect" and world.is_up_to_date(one):
+            world.elect(one)
+        elif fault == "headless":
+            world.elect(None)
+        elif fault == "kill":
+            world.kill(one)
+        elif fault == "start" and one in world.down:
+            world.start(one)
+        elif fault in ("sick", "well"):
+            world.health[one].risk = 0.9 if fault == "sick" else 0.1
+        world.run(seconds)
+    world.heal()
+    for name in sorted(world.down):
+        world.start(name)
+    world.loss, world.delay = 0.0, (0.001, 0.01)
+    for name in world.names:
+        world.health[name].risk = 0.1
+    world.elect(world.names[seed % 5])
+    world.run_until(lambda: world.primary is not None, 60)

@@ -1,0 +1,281 @@
+"""Whole nodes above a shared log, in virtual time: roles.md as it is lived."""
+
+import pytest
+import structlog
+
+from cluster import codec
+from cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
+from cluster.decisions import Outcome
+from cluster.roles.transitions import Role
+from cluster.state import ActionOutcome
+from node.config import HookConfig
+from node.hooks import HookResult
+from node.ports import Committed
+from tests.node.world import World
+
+BOUND = (3 + 1) * 1.0 + 2.0
+"""Invariant 6 in profile demo: (3 + 1) evaluations and one proposal timeout, s."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+
+def settled(world: World) -> World:
+    """Runs until PRIMARY and BACKUP are in office and every cool-down is over."""
+    world.run_until(lambda: world.primary is not None, 5)
+    world.run(16)
+    return world
+
+
+def roles(world: World, viewer: str = "sat-002") -> dict[str, int]:
+    members = world.loops[viewer].replica.state.members.values()
+    counts: dict[str, int] = {}
+    for member in members:
+        counts[member.role.value] = counts.get(member.role.value, 0) + 1
+    return counts
+
+
+def submit(world: World, command: object, key: str = "key") -> None:
+    results: list[object] = []
+    draft = codec.encode_draft(Draft(command, key, "me", "test"))  # type: ignore[arg-type]
+    world.loops["sat-002"].consensus.propose(draft, results.append, 5)
+    world.run_until(lambda: bool(results), 6)
+    assert isinstance(results[0], Committed), results
+
+
+@pytest.mark.parametrize("nodes", [3, 5, 7])
+def test_a_fresh_cluster_finds_its_roles(nodes: int) -> None:
+    world = World(nodes)
+    assert world.run_until(lambda: world.primary is not None, 5) < 3
+    world.run(10)
+    assert roles(world) == {"PRIMARY": 1, "BACKUP": 1, "STANDBY": nodes - 2}
+
+
+def test_a_killed_primary_is_replaced_within_the_bound() -> None:
+    world = settled(World(5))
+    first = world.primary
+    assert first is not None
+    world.kill(first)
+    assert world.run_until(lambda: world.primary not in (None, first), 20) <= BOUND
+    world.start(first)
+    world.run(30)
+    viewer = next(n for n in world.names if n != first)
+    assert world.loops[viewer].replica.state.members[first].role is not Role.PRIMARY
+
+
+def test_losing_the_raft_leader_costs_nobody_a_role() -> None:
+    world = settled(World(5))
+    before = world.primary
+    for name in ("sat-004", "sat-003", None, "sat-002"):
+        world.elect(name)
+        world.run(1.2)
+        if name is not None:
+            assert world.primary == before
+    world.run(10)
+    assert world.primary == before
+    assert len(world.loops["sat-002"].replica.state.role_changes) == 2
+
+
+def test_a_primary_cut_off_fences_itself_before_another_acts() -> None:
+    world = settled(World(5))
+    first = world.primary
+    assert first is not None
+    world.partition(first)
+    if world.leader == first:
+        world.elect(next(n for n in world.names if n != first))
+    world.run(2.6)
+    assert world.loops[first].lease.effective_role() is Role.SAFE_MODE
+    world.run_until(lambda: world.primary not in (None, first), BOUND)
+    world.heal()
+    world.run(15)
+    assert world.primary != first
+
+
+def test_random_loss_changes_nothing() -> None:
+    world = settled(World(5))
+    changes = len(world.loops["sat-002"].replica.state.role_changes)
+    world.loss = 0.2
+    world.run(120)
+    assert len(world.loops["sat-002"].replica.state.role_changes) == changes
+
+
+def test_a_sick_primary_is_replaced_once_and_does_not_come_back() -> None:
+    world = settled(World(5))
+    first = world.primary
+    assert first is not None
+    world.health[first].risk = 0.45
+    world.run(60)
+    state = world.loops["sat-002"].replica.state
+    assert world.primary not in (None, first)
+    failovers = [c for c in state.role_changes if c.rule == "primary_failed" and c.node == first]
+    assert len(failovers) == 1
+
+
+def test_a_graceful_switchover_does_not_wait_for_the_lease() -> None:
+    world = settled(World(5))
+    first = world.primary
+    submit(world, Switchover())
+    assert world.run_until(lambda: world.primary not in (None, first), 2) < 0.5
+
+
+def test_a_demotion_hook_that_hangs_delays_the_successor_no_longer_than_the_lease() -> None:
+    world = settled(World(3, hooks=HookConfig(roles={"BACKUP": "demote"})))
+    first = world.primary
+    assert first is not None
+    world.hooks[first].hold = True
+    submit(world, Switchover())
+    took = world.run_until(lambda: world.primary not in (None, first), 4)
+    assert 1.0 < took < 3.0
+
+
+def test_while_paused_nothing_changes_by_itself() -> None:
+    world = settled(World(5))
+    first = world.primary
+    assert first is not None
+    submit(world, Pause(20_000))
+    world.health[first].risk = 0.9
+    world.run(15)
+    assert roles(world)["PRIMARY"] == 1
+    assert world.primary == first
+    world.run(15)
+    assert world.primary != first
+
+
+def test_maintenance_drains_and_ends() -> None:
+    world = settled(World(5))
+    first = world.primary
+    assert first is not None
+    submit(world, SetMaintenance(first, 15_000))
+    world.run_until(lambda: world.primary not in (None, first), 3)
+    assert world.loops["sat-002"].replica.state.members[first].role is Role.STANDBY
+
+
+def test_hooks_get_role_epoch_and_reason() -> None:
+    world = settled(World(3, hooks=HookConfig(roles={"PRIMARY": "promote"})))
+    primary = world.primary
+    assert primary is not None
+    (started,) = world.hooks[primary].started
+    assert started[0] == "promote"
+    assert started[1]["STATIONKEEP_NODE"] == primary
+    assert started[1]["STATIONKEEP_ROLE"] == "PRIMARY"
+    assert started[1]["STATIONKEEP_PREVIOUS_ROLE"] == "STANDBY"
+    assert started[1]["STATIONKEEP_EPOCH"] == "1"
+    assert started[1]["STATIONKEEP_REASON"] == "seat_empty"
+    assert started[1]["STATIONKEEP_ACTION_ID"].startswith("act-")
+
+
+def test_a_restart_runs_no_hook_twice() -> None:
+    hooks = HookConfig(roles={role.value: role.value for role in Role})
+    world = settled(World(3, hooks=hooks))
+    node = next(n for n in world.names if n != world.primary)
+    before = len(world.hooks[node].started)
+    world.kill(node)
+    world.run(0.5)
+    world.start(node)
+    world.run(3)
+    assert len(world.hooks[node].started) == before
+
+
+def test_a_restarted_primary_is_fenced_until_its_lease_is_renewed() -> None:
+    hooks = HookConfig(roles={role.value: role.value for role in Role})
+    world = settled(World(3, hooks=hooks))
+    primary = world.primary
+    assert primary is not None
+    world.kill(primary)
+    world.run(0.2)
+    world.start(primary)
+    assert world.loops[primary].lease.effective_role() is not Role.PRIMARY
+    world.run_until(lambda: world.primary == primary, 3)
+    world.run(0.5)
+    assert [c for c, _ in world.hooks[primary].started][-2:] == ["SAFE_MODE", "PRIMARY"]
+
+
+def test_an_operators_action_is_run_everywhere_and_acknowledged() -> None:
+    world = settled(World(3, hooks=HookConfig(actions={"reboot": "do reboot"})))
+    submit(world, RunAction("reboot", parameters={"how-long": "5"}))
+    world.run(2)
+    action = world.loops["sat-002"].replica.state.closed_actions[-1]
+    assert (action.outcome, action.compliance) == (ActionOutcome.COMPLIANT, 1_000_000)
+    command, env = world.hooks["sat-001"].started[-1]
+    assert (command, env["STATIONKEEP_ACTION"]) == ("do reboot", "reboot")
+    assert env["STATIONKEEP_PARAMETER_HOW_LONG"] == "5"
+    assert world.loops["sat-001"].enactor.enacted.finished == {}
+
+
+def test_an_action_without_a_hook_fails_by_name() -> None:
+    world = settled(World(3))
+    submit(world, RunAction("dance"))
+    world.run(5)
+    closed = world.loops["sat-002"].replica.state.closed_actions
+    action = next(a for a in closed if a.name == "dance")
+    assert action.outcome is ActionOutcome.NONCOMPLIANT
+    assert {ack.detail for ack in action.acks.values()} == {"no hook for dance"}
+
+
+def test_a_failing_role_hook_is_acknowledged_as_failed_and_not_repeated() -> None:
+    world = World(3, hooks=HookConfig(roles={"BACKUP": "demote"}))
+    for name in world.names:
+        world.hooks[name].result = HookResult(False, "exit status 3")
+    settled(world)
+    state = world.loops["sat-002"].replica.state
+    details = {a.detail for action in state.closed_actions for a in action.acks.values()}
+    assert "BACKUP hook: exit status 3" in details
+    assert sum(len(hooks.started) for hooks in world.hooks.values()) <= 3
+
+
+def test_votes_carry_what_the_voter_heard_itself() -> None:
+    world = settled(World(5))
+    decisions = world.loops["sat-002"].replica.state.decisions
+    approved = next(d for d in decisions if d.outcome is Outcome.APPROVED)
+    assert len(approved.ballots) >= 4
+    assert all(b.evidence and b.evidence[0].reports > 0 for b in approved.ballots)
+
+
+def test_nodes_that_were_just_stopped_abstain() -> None:
+    world = settled(World(5))
+    loop = world.loops["sat-002"]
+    assert loop.voter.next_wakeup() == float("inf")
+    began = loop.gossip.listening_since
+    world.kill("sat-002")
+    world.run(5)
+    world.down.discard("sat-002")  # like SIGCONT: the same process goes on
+    world.run(0.01)
+    assert loop.gossip.listening_since > began
+
+
+def test_what_others_act_as_is_known_by_their_last_word() -> None:
+    world = settled(World(3))
+    primary = world.primary
+    assert primary is not None
+    viewer = world.loops[next(n for n in world.names if n != primary)]
+    assert viewer.effective_role_of(primary) is Role.PRIMARY
+    assert (viewer.lease_remaining_of(primary) or 0) > 0
+    assert viewer.connected() == 3
+    world.kill(primary)
+    world.run(2.6)
+    assert viewer.effective_role_of(primary) is None
+    world.run(1)
+    assert viewer.lease_remaining_of(primary) is None
+    assert viewer.connected() == 2
+    assert viewer.effective_role_of("nobody") is None
+
+
+def test_staleness_grows_without_a_leader() -> None:
+    world = settled(World(3))
+    loop = world.loops["sat-001"]
+    assert loop.staleness_ms() < 700
+    world.elect(None)
+    world.run(3)
+    assert loop.staleness_ms() > 2_000
+
+
+def test_equal_indices_mean_equal_digests() -> None:
+    world = settled(World(5))
+    world.run(1)
+    by_index: dict[int, set[str]] = {}
+    for loop in world.loops.values():
+        digest = codec.digest(loop.replica.state)
+        by_index.setdefault(loop.replica.state.index, set()).add(digest)
+    assert all(len(digests) == 1 for digests in by_index.values())

@@ -1,0 +1,142 @@
+"""The replica: totality, cluster time, and the bounded memory of events."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster import codec
+from cluster.apply import Done, Rejected
+from cluster.commands import (
+    AdvanceTime,
+    AnyCommand,
+    Barrier,
+    Draft,
+    FoundCluster,
+    MemberSpec,
+    Pause,
+)
+from cluster.settings import PROFILES
+from node import replica as module
+from node.replica import Replica, snake_case
+from tests.node.world import ManualClock
+
+FOUND = FoundCluster("c", (MemberSpec("a", "a:1", "a:2"),), PROFILES["demo"])
+
+
+def entry(command: AnyCommand, at: int = 0, key: str = "") -> bytes:
+    return codec.stamp(at, 0, codec.encode_draft(Draft(command, key, "me", "why")))
+
+
+def founded() -> tuple[Replica, ManualClock]:
+    clock = ManualClock()
+    replica = Replica(clock)
+    assert isinstance(replica.apply(entry(FOUND), 1).outcome, Done)
+    return replica, clock
+
+
+@given(st.binary(max_size=200))
+def test_apply_refuses_any_bytes_as_a_value(content: bytes) -> None:
+    replica, _ = founded()
+    applied = replica.apply(content, 2)
+    assert isinstance(applied.outcome, Done | Rejected)
+    assert replica.state.index == 2
+
+
+def test_time_goes_on_from_where_the_log_stands() -> None:
+    replica, clock = founded()
+    replica.apply(entry(AdvanceTime(), 5_000), 2)
+    clock.now = 1_000.0  # leaderless for long: cluster time stood still
+    assert replica.cluster_time() == 5_000
+    replica.took_office()
+    clock.now += 1.25
+    assert replica.cluster_time() == 6_250
+    assert codec.decode_entry(replica.stamp(codec.encode_draft(Draft(Barrier())))).at == 6_250
+
+
+def test_stamps_never_go_back_and_never_fall_behind_the_log() -> None:
+    replica, clock = founded()
+    replica.took_office()
+    draft = codec.encode_draft(Draft(Barrier()))
+    clock.now = 2.0
+    stamps = [codec.decode_entry(replica.stamp(draft)).at]
+    replica.apply(entry(AdvanceTime(), 9_000), 2)
+    stamps.append(codec.decode_entry(replica.stamp(draft)).at)
+    clock.now = 3.0
+    stamps.append(codec.decode_entry(replica.stamp(draft)).at)
+    assert stamps == [2_000, 9_000, 9_000]
+
+
+def test_what_was_heard_before_office_counts_from_its_beginning() -> None:
+    replica, clock = founded()
+    heard = clock.monotonic()
+    clock.now = 4.0
+    replica.apply(entry(AdvanceTime(), 7_000), 2)
+    replica.took_office()
+    assert replica.cluster_time_at(heard) == 7_000
+
+
+def test_settings_before_founding_are_the_configured_ones() -> None:
+    replica = Replica(ManualClock(), PROFILES["demo"])
+    assert replica.settings.report_interval == 200
+    replica.apply(entry(FOUND), 1)
+    assert replica.settings is replica.state.settings
+
+
+def test_listeners_hear_every_entry_after_it_is_applied() -> None:
+    replica, _ = founded()
+    heard: list[tuple[int, int]] = []
+    replica.listen(lambda index, *_: heard.append((index, replica.state.index)))
+    replica.apply(entry(Barrier()), 2)
+    replica.apply(b"garbage", 3)
+    assert heard == [(2, 2), (3, 3)]
+
+
+def test_events_are_resumed_behind_an_id() -> None:
+    replica, _ = founded()
+    begun = replica.cursor_after(None)
+    for index in range(2, 5):
+        replica.apply(entry(Pause(1_000 * index), key=f"k{index}"), index)
+    events = replica.events_from(begun, 100)
+    assert [e.kind for e in events].count("pause_changed") == 3
+    assert len({e.id for e in events}) == len(events)
+    behind = replica.cursor_after(events[2].id)
+    assert replica.events_from(behind, 100) == events[3:]
+    assert replica.cursor_after(events[-1].id) == replica.cursor_after(None)
+
+
+def test_forgotten_events_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_EVENTS", 4)
+    replica, _ = founded()
+    first = replica.events_from(0, 1)[0].id
+    for index in range(2, 12):
+        replica.apply(entry(Pause(1_000 * index), key=f"k{index}"), index)
+    assert replica.cursor_after(first) < replica.oldest_cursor
+    assert replica.cursor_after("garbage") < replica.oldest_cursor
+    assert len(replica.events_from(0, 100)) == 4
+
+
+def test_a_snapshot_replaces_the_state_and_leaves_a_gap() -> None:
+    donor, _ = founded()
+    donor.apply(entry(Pause(60_000), key="k"), 2)
+    replica, _ = founded()
+    cursor = replica.cursor_after(None)
+    told: list[int] = []
+    replica.on_restored(lambda: told.append(replica.state.index))
+    replica.restore(donor.snapshot())
+    assert told == [2]
+    assert replica.state == donor.state
+    assert cursor < replica.oldest_cursor
+
+
+def test_an_unreadable_snapshot_changes_nothing() -> None:
+    replica, _ = founded()
+    before: Any = replica.state
+    with pytest.raises(codec.CodecError):
+        replica.restore(b"\x00\x01garbage")
+    assert replica.state is before
+
+
+def test_kinds_are_in_snake_case() -> None:
+    assert snake_case("ActionAcknowledged") == "action_acknowledged"
