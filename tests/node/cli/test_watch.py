@@ -33,8 +33,8 @@ PRIMARY sat-001, epoch 1   Raft leader sat-002, term 4   3/3 connected
 
 PROPOSALS
 #99 primary failed: sat-001 PRIMARY→BACKUP
-   OPEN 0.6s left, needs 2 of 3; yes: sat-001; no: sat-002 (heard healthy);
-   no vote: sat-003
+   OPEN 0.6s left, needs 2 of 3; yes: sat-001; no: sat-002 (heard healthy); no
+   vote: sat-003
 
 DECISIONS, newest first
 --:--:-- sat-001 was to become BACKUP after 3 unhealthy samples; sat-002 denied
