@@ -25,6 +25,9 @@ _sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _draft_decoder = msgspec.msgpack.Decoder(Draft)
 _state_decoder = msgspec.msgpack.Decoder(ClusterState)
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
+
 
 class CodecError(ValueError):
     """Bytes that are not what they should be; says what was expected."""
@@ -48,7 +51,7 @@ def decode_draft(encoded: bytes) -> Draft:
         )
     try:
         return _draft_decoder.decode(encoded)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise CodecError(f"not a command: {error}") from error
 
 
@@ -85,7 +88,7 @@ def decode_snapshot(encoded: bytes) -> ClusterState:
         raise CodecError(f"snapshot format {found}; this release reads format {SNAPSHOT_FORMAT}")
     try:
         return _state_decoder.decode(encoded[_FORMAT.size :])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise CodecError(f"not a snapshot: {error}") from error
 
 
