@@ -40,7 +40,7 @@ from cluster.evaluation import adopt_plan, echo_leases, record_evaluation
 from cluster.events import AnyEvent, Founded
 from cluster.proposals import cast
 from cluster.roles.seat import acknowledge_demotion
-from cluster.settings import broken_relation
+from cluster.settings import check
 from cluster.state import (
     MAX_MEMBERS,
     MAX_OPERATIONS,
@@ -52,6 +52,7 @@ from cluster.state import (
 )
 from cluster.step import Refused, Step
 
+_LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT}
 _BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)
 
 
@@ -89,6 +90,9 @@ def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
 def _once(step: Step, entry: Entry) -> Done | Rejected:
     """A keyed command: its outcome is remembered, and a retry is answered from memory."""
     key, command = entry.draft.key, entry.draft.command
+    for field, limit in _LONGEST.items():  # they are kept, so they must be short
+        if len(getattr(entry.draft, field)) > limit:
+            return Rejected(Reason.INVALID, f"{field}: more than {limit} characters")
     operations = step.state.operations
     digest = command_digest(command)
     known = operations.get(key)
@@ -181,9 +185,11 @@ def _found(step: Step, command: FoundCluster) -> dict[str, Any]:
     ids = [spec.id for spec in command.members]
     if not command.cluster_id or not 1 <= len(ids) <= MAX_MEMBERS or len(set(ids)) < len(ids):
         raise Refused(Reason.INVALID, f"a cluster has an id and 1 to {MAX_MEMBERS} members")
-    broken = broken_relation(command.settings)
-    if broken is not None:
-        raise Refused(Reason.SETTINGS, str(broken))
+    for node in ids:
+        operators.check_name("members", node)
+    fault = check(command.settings)
+    if fault is not None:
+        raise Refused(Reason.SETTINGS, str(fault))
     state.cluster_id = command.cluster_id
     state.settings = command.settings
     specs = sorted(command.members, key=lambda spec: spec.id)

@@ -13,7 +13,7 @@ from cluster.decisions import Ballot
 from cluster.proposals import quorum
 from cluster.roles.evaluate import touches_seat
 from cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
-from cluster.settings import broken_relation
+from cluster.settings import check
 from cluster.state import (
     MAX_CLOSED_ACTIONS,
     MAX_CLOSED_PROPOSALS,
@@ -121,9 +121,9 @@ def within_limits(state: ClusterState) -> str | None:
 
 
 def settings_hold(state: ClusterState) -> str | None:
-    """The settings in force keep their relations."""
-    broken = broken_relation(state.settings)
-    return str(broken) if broken is not None else None
+    """The settings in force are in their ranges and keep their relations."""
+    fault = check(state.settings)
+    return str(fault) if fault is not None else None
 
 
 INVARIANTS: tuple[Check, ...] = (

@@ -58,7 +58,8 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
         raise Refused(Reason.INVALID, f"{field}: {value} is not between {low} and {high}")
 
 
-def _check_name(field: str, value: str) -> None:
+def check_name(field: str, value: str) -> None:
+    """Refuses what cannot name a node, an action, a policy or a parameter."""
     if _NAME.fullmatch(value) is None:
         rule = "1 to 64 letters, digits, dots, dashes or underscores"
         raise Refused(Reason.INVALID, f"{field}: {value[:80]!r} is not a name ({rule})")
@@ -213,7 +214,7 @@ def set_priority(step: Step, command: SetPriority) -> dict[str, object]:
 def put_policy(step: Step, command: PutPolicy) -> dict[str, object]:
     """Adds a local policy to a node, or replaces the one of the same name."""
     member = _member(step, command.node)
-    _check_name("name", command.name)
+    check_name("name", command.name)
     if command.priority not in PRIORITIES:
         one_of = ", ".join(PRIORITIES)
         raise Refused(Reason.INVALID, f"priority: {command.priority[:80]!r} is none of {one_of}")
@@ -267,7 +268,7 @@ def change_settings(step: Step, command: ChangeSettings) -> dict[str, object]:
 def run_action(step: Step, command: RunAction) -> dict[str, object]:
     """Has nodes run their hook for an action."""
     state = step.state
-    _check_name("name", command.name)
+    check_name("name", command.name)
     if command.name == ROLE_CHANGE:
         raise Refused(Reason.INVALID, f"name: {ROLE_CHANGE} is the cluster's own")
     for node in command.targets:
@@ -281,7 +282,7 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
         _check_range("deadline", command.deadline, 100, 24 * 3_600_000)
     _check_range("parameters", len(command.parameters), 0, MAX_PARAMETERS)
     for name, value in command.parameters.items():
-        _check_name("parameters", name)
+        check_name("parameters", name)
         _check_range(f"length of parameters.{name}", len(value), 0, MAX_TEXT)
     if len(state.actions) >= MAX_OPEN_ACTIONS:
         raise Refused(Reason.LIMIT, f"{MAX_OPEN_ACTIONS} actions are open already")

@@ -143,20 +143,25 @@ def parse_duration(field: str, value: object) -> int:
     rule = "a duration such as 5s, 200ms, 10m or a number of seconds"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise SettingsError(field, value, rule)
+    range_rule = "a duration between 10ms and 24h"
+    if not isinstance(value, str) and not 0 <= value <= _LONGEST:
+        raise SettingsError(field, value, range_rule)  # also NaN, and too long to be written out
     match = _DURATION.fullmatch(value if isinstance(value, str) else repr(value))
     if match is None:
         raise SettingsError(field, value, rule)
-    milliseconds = round(float(match[1]) * _MILLISECONDS[match[2]])
+    milliseconds = float(match[1]) * _MILLISECONDS[match[2]]  # inf for very many digits
     if not _SHORTEST <= milliseconds <= _LONGEST:
-        raise SettingsError(field, value, "durations lie between 10ms and 24h")
-    return milliseconds
+        raise SettingsError(field, value, range_rule)
+    return round(milliseconds)
 
 
 def format_duration(milliseconds: int) -> str:
-    """`5000` → `"5s"`, `200` → `"200ms"`, `90000` → `"90s"`."""
+    """`5000` → `"5s"`, `200` → `"200ms"`, `2500` → `"2.5s"`; exact, so that it can be parsed."""
     if milliseconds % 1_000 == 0:
         return f"{milliseconds // 1_000}s"
-    return f"{milliseconds}ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:g}s"
+    if milliseconds < 1_000:
+        return f"{milliseconds}ms"
+    return f"{milliseconds / 1_000:.3f}".rstrip("0") + "s"
 
 
 def _parse_ratio(field: str, value: object) -> int:
@@ -243,8 +248,18 @@ def to_user(settings: Settings) -> dict[str, str | float | int | bool]:
     return shown
 
 
+def check(settings: Settings) -> SettingsError | None:
+    """The first fault of a set whose values nobody has checked yet, or None."""
+    for field, value in msgspec.structs.asdict(settings).items():
+        try:
+            _check_stored(field, value)
+        except SettingsError as error:
+            return error
+    return broken_relation(settings)
+
+
 def broken_relation(s: Settings) -> SettingsError | None:
-    """The first relation that this set breaks, or None.
+    """The first relation that this set breaks, or None; every value must be within its range.
 
     Each relation names the property that depends on it: without the first a failed PRIMARY
     could still hold its lease when its successor takes over, and so on.

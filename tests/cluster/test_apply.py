@@ -1,0 +1,205 @@
+"""apply: total, deterministic, once per key, restorable at any point."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster import codec
+from cluster.apply import Applied, Done, Rejected, apply
+from cluster.commands import (
+    AdoptPlan,
+    AdvanceTime,
+    Barrier,
+    ChangeSettings,
+    Draft,
+    Entry,
+    FoundCluster,
+    MemberSpec,
+    Pause,
+    RenewLeases,
+    Resume,
+    SetPriority,
+    Switchover,
+)
+from cluster.decisions import Outcome
+from cluster.invariants import violations
+from cluster.settings import Settings
+from cluster.state import OPERATION_RETENTION, ClusterState, OperationStatus
+from tests.cluster.driver import ORBIT, Driver, found, names, settled
+from tests.strategies import NODES, entries, wild_settings
+
+
+def run(state: ClusterState, log: list[Entry]) -> list[Applied]:
+    """Applies entries as they would come from the log, through bytes."""
+    applied = []
+    for entry in log:
+        encoded = codec.stamp(entry.at, entry.wall, codec.encode_draft(entry.draft))
+        applied.append(apply(state, codec.decode_entry(encoded), state.index + 1))
+        assert list(violations(state)) == []
+    return applied
+
+
+@settings(max_examples=150)
+@given(st.booleans(), st.lists(entries(), max_size=12), st.integers(0, 12))
+def test_any_entries_in_any_order_are_answered_with_a_value(
+    running: bool, log: list[Entry], restore_at: int
+) -> None:
+    """And a replica restored from a snapshot in between has the same future as one that was not."""
+    state = settled(5).state if running else ClusterState()
+    whole = codec.decode_snapshot(codec.encode_snapshot(state))
+    expected = run(whole, log)
+    first = run(state, log[:restore_at])
+    restored = codec.decode_snapshot(codec.encode_snapshot(state))
+    assert first + run(restored, log[restore_at:]) == expected
+    assert codec.digest(restored) == codec.digest(whole)
+
+
+@given(wild_settings())
+def test_founding_with_any_settings_is_answered_with_a_value(wild: Settings) -> None:
+    state = ClusterState()
+    run(state, [Entry(0, 0, Draft(found(NODES, wild))), Entry(1, 1, Draft(AdvanceTime()))])
+    codec.encode_snapshot(state)
+
+
+def test_two_replicas_of_one_log_have_one_digest() -> None:
+    driver = settled(5)
+    other = ClusterState()
+    for index, entry in enumerate(driver.log, 1):
+        apply(other, codec.decode_entry(entry), index)
+    assert codec.digest(other) == codec.digest(driver.state)
+
+
+def test_cluster_time_never_goes_back() -> None:
+    state = ClusterState()
+    run(state, [Entry(500, 0, Draft(Barrier())), Entry(400, 0, Draft(AdvanceTime()))])
+    assert state.time == 500
+
+
+# Founding
+
+
+def test_a_fresh_cluster_has_everyone_as_standby_and_nobody_heard_of() -> None:
+    driver = Driver(3)
+    assert driver.roles == "SSS"
+    assert all(member.joining for member in driver.state.members.values())
+    assert [d.matter for d in driver.state.decisions] == ["founding"]
+
+
+def test_a_cluster_is_founded_once() -> None:
+    driver = Driver(3)
+    assert driver.refused(found(names(3)))[0] == "already_founded"
+
+
+@pytest.mark.parametrize(
+    ("command", "reason", "words"),
+    [
+        (FoundCluster("", (MemberSpec("a", "", ""),), ORBIT), "invalid", "has an id"),
+        (found(()), "invalid", "1 to 99 members"),
+        (found(("a", "a")), "invalid", "1 to 99 members"),
+        (found(names(100)), "invalid", "1 to 99 members"),
+        (found(("",)), "invalid", "members"),
+        (found(("sat 1",)), "invalid", "members"),
+        (found(("a" * 65,)), "invalid", "members"),
+        (found(names(3), Settings(evaluation_interval=0)), "settings", "evaluation_interval"),
+        (found(names(3), Settings(primary_lease=86_000)), "settings", "primary_lease x 1.05"),
+        (found(names(3), Settings(heartbeat_timeout=2**62)), "settings", "heartbeat_timeout"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_not_founded(
+    command: FoundCluster, reason: str, words: str
+) -> None:
+    state = ClusterState()
+    (applied,) = run(state, [Entry(0, 0, Draft(command))])
+    assert isinstance(applied.outcome, Rejected)
+    assert applied.outcome.reason == reason
+    assert words in applied.outcome.detail
+    assert not state.founded
+
+
+def test_before_founding_only_time_passes() -> None:
+    state = ClusterState()
+    applied = run(
+        state,
+        [Entry(5, 0, Draft(c)) for c in (Barrier(), AdvanceTime(), Pause(1_000), RenewLeases(()))],
+    )
+    assert [isinstance(a.outcome, Done) for a in applied] == [True, True, False, False]
+    assert isinstance(applied[-1].outcome, Rejected)
+    assert applied[-1].outcome.reason == "not_founded"
+
+
+# Idempotency keys
+
+
+def test_a_key_repeated_gives_the_first_outcome_and_changes_nothing() -> None:
+    driver = settled()
+    first = driver.done(SetPriority("sat-003", 7), key="k", actor="eve", reason="test")
+    assert driver.done(SetPriority("sat-004", 8), key="other") == {"priority": 8}
+    decisions = driver.state.decisions_made
+    assert driver.done(SetPriority("sat-003", 7), key="k") == first
+    assert driver.state.decisions_made == decisions
+    operation = driver.state.operations["k"]
+    assert (operation.status, operation.kind) == (OperationStatus.DONE, "SetPriority")
+    assert (operation.actor, operation.reason) == ("eve", "test")
+    assert operation.result == first
+
+
+def test_a_refusal_is_remembered_too_even_when_it_would_succeed_now() -> None:
+    driver = settled()
+    assert driver.refused(Switchover("sat-001"), key="k")[0] == "is_primary"
+    driver.done(Switchover("sat-002"), key="next")
+    assert driver.refused(Switchover("sat-001"), key="k")[0] == "is_primary"
+    assert driver.state.operations["k"].status is OperationStatus.REFUSED
+
+
+def test_a_key_used_for_another_command_is_refused() -> None:
+    driver = settled()
+    driver.done(Pause(5_000), key="k")
+    reason, detail = driver.refused(Resume(), key="k")
+    assert reason == "duplicate"
+    assert "'k'" in detail
+    assert driver.state.pause is not None
+
+
+def test_outcomes_are_forgotten_after_the_retention_and_not_before() -> None:
+    driver = settled()
+    driver.done(Pause(5_000), key="k")
+    driver.wait(OPERATION_RETENTION)
+    assert "k" in driver.state.operations
+    driver.wait(1)
+    assert "k" not in driver.state.operations
+
+
+def test_the_number_of_remembered_outcomes_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.apply.MAX_OPERATIONS", 1)
+    driver = settled()
+    driver.done(Pause(5_000), key="one")
+    reason, detail = driver.refused(Resume(), key="two")
+    assert reason == "limit"
+    assert "retry later" in detail
+    assert driver.done(Pause(5_000), key="one")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [{"key": "k" * 129}, {"key": "k", "actor": "a" * 257}, {"key": "k", "reason": "r" * 1_025}],
+)
+def test_key_actor_and_reason_have_a_length_limit(origin: dict[str, str]) -> None:
+    driver = settled()
+    reason, detail = driver.refused(Pause(5_000), **origin)
+    assert reason == "invalid"
+    assert "characters" in detail
+    assert driver.state.operations == {}
+
+
+def test_an_operators_command_that_is_refused_stays_in_the_history() -> None:
+    driver = settled()
+    driver.refused(Switchover("sat-001"), key="k", actor="eve")
+    decision = driver.decision
+    assert (decision.matter, decision.outcome) == ("operation", Outcome.REFUSED)
+    assert (decision.actor, decision.reason) == ("eve", "is_primary")
+
+
+def test_internal_commands_that_are_refused_leave_nothing_behind() -> None:
+    driver = settled()
+    assert driver.refused(AdoptPlan(driver.state.revision + 1, (), ()))[0] == "stale_revision"
+    assert driver.refused(ChangeSettings({}))[0] == "invalid"
