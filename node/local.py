@@ -93,6 +93,7 @@ class LocalCluster:
 
     def start(self, node: str) -> NodeRecord:
         """Starts one node again, with the arguments it had."""
+        _record(self.manifest(), node)
         with self._locked():
             manifest = self.manifest()
             record = _record(manifest, node)
@@ -122,6 +123,7 @@ class LocalCluster:
 
         Returns node → how it ended: `stopped`, `killed`, or `was not running`.
         """
+        self.manifest()  # or there is nothing to stop, and no directory to make
         with self._locked():
             manifest = self.manifest()
             ends = self._stop(manifest.nodes, seconds)

@@ -53,27 +53,34 @@ def verify(file: FileArgument) -> None:
 
 def restore(
     file: FileArgument,
-    config: Annotated[
-        list[Path], typer.Option("--config", help="A node's YAML file. Repeat for every member.")
+    configs: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG …", help="The YAML files of all members.")
     ],
 ) -> None:
     """Prepares stopped nodes with empty data directories to start from a snapshot.
 
-    Every member must be restored from the same file before any of them is started.
+    Every member must be restored from the same file before any of them is started:
+    stationkeep snapshot restore FILE .stationkeep/*.yaml
     """
     from node import config as configuration  # noqa: PLC0415
     from node.raft import snapshot  # noqa: PLC0415
     from node.raft.journal import JournalError  # noqa: PLC0415
 
     try:
-        nodes = [configuration.load(path) for path in config]
+        nodes = [configuration.load(path) for path in configs]
     except configuration.ConfigError as error:
         raise ConfigurationError(str(error)) from error
     missing = {member.id for node in nodes for member in node.members} - {n.node for n in nodes}
     if missing:
         raise UsageError(
-            f"all members must be restored together; --config is missing for "
-            f"{', '.join(sorted(missing))}"
+            f"all members must be restored together; missing: {', '.join(sorted(missing))}"
+        )
+    used = [
+        node.data_dir for node in nodes if node.data_dir.exists() and any(node.data_dir.iterdir())
+    ]
+    if used:
+        raise CommandError(
+            f"not empty: {', '.join(map(str, used))}; nothing was restored. Move them away first"
         )
     for node in nodes:
         try:

@@ -252,6 +252,7 @@ def test_a_damaged_manifest_is_said_to_be_so(cluster: LocalCluster) -> None:
 def test_without_a_cluster_down_says_so(cluster: LocalCluster) -> None:
     with pytest.raises(LocalError, match="no local cluster"):
         cluster.down()
+    assert not cluster.data_dir.exists()
 
 
 def test_the_end_of_a_log_can_be_shown(cluster: LocalCluster, plan: Plan) -> None:

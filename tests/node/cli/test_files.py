@@ -1,0 +1,158 @@
+"""`config validate`, `node run`, `snapshot …`: commands that are about files."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+import node
+from cluster.codec import encode_snapshot
+from cluster.state import ClusterState
+from node.manifest import Manifest, NodeRecord, config_text
+from node.raft import snapshot
+from tests.node.cli.canned import CannedNode, Run
+
+MEMBERS = ("sat-001", "sat-002")
+
+
+def manifest(tmp_path: Path) -> Manifest:
+    nodes = {
+        name: NodeRecord(
+            f"127.0.0.1:{7701 + n}", f"127.0.0.1:{8701 + n}", "", str(tmp_path / name), ""
+        )
+        for n, name in enumerate(MEMBERS)
+    }
+    return Manifest("stationkeep-local", "demo", 7701, 8701, nodes)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """The configuration files of two members."""
+    paths = [tmp_path / f"{name}.yaml" for name in MEMBERS]
+    for name, path in zip(MEMBERS, paths, strict=True):
+        path.write_text(config_text(manifest(tmp_path), name, host_sensors=False))
+    return paths
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A good snapshot file."""
+    state = encode_snapshot(ClusterState(cluster_id="stationkeep-local", time=61_500))
+    taken = snapshot.Snapshot("stationkeep-local", MEMBERS, (b"", 9, 3), (b"", 10, 3), state)
+    path = tmp_path / "saved.snapshot"
+    path.write_bytes(snapshot.encode(taken))
+    return path
+
+
+def broken(file: Path) -> Path:
+    """The file with an impossible timing set."""
+    body = yaml.safe_load(file.read_text()) | {"settings": {"primary_lease": "10s"}}
+    file.write_text(yaml.safe_dump(body))
+    return file
+
+
+def test_a_valid_file_is_said_to_be_valid(stationkeep: Run, files: list[Path]) -> None:
+    result = stationkeep("config", "validate", str(files[0]))
+    assert (result.exit_code, result.output) == (0, f"{files[0]}: valid\n")
+
+
+@pytest.mark.parametrize("command", [["config", "validate"], ["node", "run", "--config"]])
+def test_an_invalid_file_exits_5_and_names_the_rule(
+    stationkeep: Run, files: list[Path], command: list[str]
+) -> None:
+    result = stationkeep(*command, str(broken(files[0])))
+    assert result.exit_code == 5
+    assert "primary_lease x 1.05 < failures_to_fail_primary" in result.output
+    assert str(files[0]) in result.output
+
+
+def test_a_missing_file_exits_5(stationkeep: Run, tmp_path: Path) -> None:
+    assert stationkeep("config", "validate", str(tmp_path / "none.yaml")).exit_code == 5
+
+
+def test_node_run_exits_as_the_node_does(
+    stationkeep: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def run(config: Any, replay: Path | None, speed: float) -> int:
+        calls.append((config.node, replay, speed))
+        return 1
+
+    runtime = types.ModuleType("node.runtime")
+    runtime.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "node.runtime", runtime)
+    monkeypatch.setattr(node, "runtime", runtime, raising=False)
+    options = ["--health-replay", str(files[1]), "--replay-speed", "60"]
+    assert stationkeep("node", "run", "--config", str(files[0]), *options).exit_code == 1
+    assert calls == [("sat-001", files[1], 60.0)]
+
+
+def test_a_snapshot_is_saved_and_verified(
+    canned: CannedNode, stationkeep: Run, saved: Path, tmp_path: Path
+) -> None:
+    canned.answer = httpx.Response(200, content=saved.read_bytes())
+    copy = tmp_path / "copy.snapshot"
+    result = stationkeep("snapshot", "save", str(copy))
+    assert (result.exit_code, copy.read_bytes()) == (0, saved.read_bytes())
+    assert "log index 10" in result.output
+    assert stationkeep("snapshot", "save", str(copy)).exit_code == 2
+    assert stationkeep("snapshot", "save", str(copy), "--force").exit_code == 0
+    verified = stationkeep("snapshot", "verify", str(copy))
+    assert verified.exit_code == 0
+    assert "members sat-001, sat-002, log index 10, term 3" in verified.output
+
+
+def test_a_damaged_answer_is_not_saved(
+    canned: CannedNode, stationkeep: Run, saved: Path, tmp_path: Path
+) -> None:
+    canned.answer = httpx.Response(200, content=saved.read_bytes()[:-1])
+    result = stationkeep("snapshot", "save", str(tmp_path / "copy"))
+    assert result.exit_code == 1
+    assert not (tmp_path / "copy").exists()
+
+
+def test_verify_tells_damage(stationkeep: Run, saved: Path, tmp_path: Path) -> None:
+    saved.write_bytes(saved.read_bytes()[:-1] + b"?")
+    damaged = stationkeep("snapshot", "verify", str(saved))
+    assert damaged.exit_code == 1
+    assert "checksum" in damaged.output
+    assert stationkeep("snapshot", "verify", str(tmp_path / "none")).exit_code == 1
+
+
+def test_restore_prepares_every_member(
+    stationkeep: Run, saved: Path, files: list[Path], tmp_path: Path
+) -> None:
+    configs = [str(file) for file in files]
+    result = stationkeep("snapshot", "restore", str(saved), *configs)
+    assert result.exit_code == 0, result.output
+    for name in MEMBERS:
+        assert f"{name}: starts from log index 10" in result.output
+        assert snapshot.read_snapshot(tmp_path / name / snapshot.FILE).index == 10
+    again = stationkeep("snapshot", "restore", str(saved), *configs)
+    assert again.exit_code == 1
+    assert "not empty" in again.output
+
+
+def test_restore_wants_all_members(stationkeep: Run, saved: Path, files: list[Path]) -> None:
+    result = stationkeep("snapshot", "restore", str(saved), str(files[0]))
+    assert result.exit_code == 2
+    assert "missing: sat-002" in result.output
+
+
+def test_restore_refuses_an_invalid_file(stationkeep: Run, saved: Path, files: list[Path]) -> None:
+    broken(files[0])
+    result = stationkeep("snapshot", "restore", str(saved), str(files[0]))
+    assert result.exit_code == 5
+
+
+def test_the_command_line_starts_without_the_server() -> None:
+    heavy = {"fastapi", "uvicorn", "pysyncobj", "httpx", "psutil", "sqlite3", "structlog"}
+    code = f"import sys, node.cli.main; print(*sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
