@@ -1,0 +1,348 @@
+"""Links between members, on real sockets."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node import links
+from node.frames import MAX_FRAME, MAX_HELLO, BadFrame, FrameReader, pack
+from node.links import NotLoopback, PortInUse, TcpNetwork
+
+
+class Station:
+    """A network that notes what happens, and lets a test wait for it."""
+
+    def __init__(self, name: str, peers: dict[str, str], cluster: str = "c", **more: Any) -> None:
+        listen = peers.get(name, "127.0.0.1:0")
+        self.network = TcpNetwork(node_id=name, cluster=cluster, listen=listen, peers=peers, **more)
+        self.messages: list[tuple[str, dict[str, Any]]] = []
+        self.links: list[tuple[str, str]] = []
+        self.changed = asyncio.Event()
+        self.network.subscribe(
+            lambda p, m: self._note(self.messages, (p, m)),
+            lambda p: self._note(self.links, ("up", p)),
+            lambda p: self._note(self.links, ("down", p)),
+        )
+
+    def _note(self, where: list[Any], what: Any) -> None:
+        where.append(what)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture
+async def stations() -> AsyncIterator[Callable[..., Any]]:
+    started: list[Station] = []
+
+    async def start(name: str, peers: dict[str, str], **more: Any) -> Station:
+        station = Station(name, peers, **more)
+        await station.network.start()
+        started.append(station)
+        return station
+
+    yield start
+    for station in started:
+        await station.network.close()
+
+
+def addresses(*names: str) -> dict[str, str]:
+    return {n: f"127.0.0.1:{p}" for n, p in zip(names, free_ports(len(names)), strict=True)}
+
+
+def hello(**changes: Any) -> bytes:
+    return pack({"kind": "hello", "version": 1, "cluster": "c", "node": "b", **changes})
+
+
+async def closed_by_peer(data: bytes, port: int) -> bytes:
+    """Sends `data` and returns what comes back until the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        async with asyncio.timeout(10):
+            return await reader.read(-1)
+    except ConnectionError:
+        return b""
+    finally:
+        await hang_up(writer)
+
+
+async def hang_up(*writers: asyncio.StreamWriter) -> None:
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_messages_both_ways_in_order_arrays_as_tuples(stations) -> None:
+    peers = addresses("a", "b")
+    a, b = await stations("a", peers), await stations("b", peers)
+    await a.until(lambda: a.network.connected("b"))
+    await b.until(lambda: b.network.connected("a"))
+    for n in range(100):
+        assert a.network.send("b", {"kind": "raft", "n": n, "list": [1, [b"x"]]})
+    assert b.network.send("a", {"kind": "gossip"})
+    await b.until(lambda: len(b.messages) == 100)
+    await a.until(lambda: len(a.messages) == 1)
+    assert [m["n"] for _, m in b.messages] == list(range(100))
+    assert b.messages[0] == ("a", {"kind": "raft", "n": 0, "list": (1, (b"x",))})
+    assert a.messages == [("b", {"kind": "gossip"})]
+
+
+async def test_without_a_connection_send_says_so(stations) -> None:
+    a = await stations("a", addresses("a", "b"))
+    assert not a.network.send("b", {"kind": "raft"})
+    assert not a.network.send("nobody", {"kind": "raft"})
+    assert not a.network.connected("b")
+
+
+async def test_a_restarted_peer_is_found_again(stations) -> None:
+    peers = addresses("a", "b")
+    a, b = await stations("a", peers), await stations("b", peers)
+    await a.until(lambda: a.network.connected("b"))
+    await b.network.close()
+    await a.until(lambda: ("down", "b") in a.links)
+    assert not a.network.connected("b")
+    again = await stations("b", peers)
+    await a.until(lambda: a.links == [("up", "b"), ("down", "b"), ("up", "b")])
+    assert a.network.send("b", {"kind": "raft", "n": 1})
+    await again.until(lambda: bool(again.messages))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (hello(version=2), "wrong_version"),
+        (hello(version=True), "wrong_version"),
+        (hello(cluster="other"), "other_cluster"),
+        (hello(node="stranger"), "unknown_member"),
+        (hello(node="a"), "unknown_member"),  # it is itself
+        (hello(node=7), "unknown_member"),
+        (hello(extra=1), "no_hello"),
+        (pack({"kind": "raft"}), "no_hello"),
+        (struct.pack(">I", 2**31), "frame_too_large"),
+        (struct.pack(">I", MAX_HELLO + 1), "frame_too_large"),
+        (struct.pack(">I", 4) + b"\xc1\xc1\xc1\xc1", "garbage"),
+        (struct.pack(">I", 2) + msgpack.packb([1]), "garbage"),
+        (struct.pack(">I", 0), "garbage"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "frame_too_large"),
+    ],
+)
+async def test_whoever_is_not_a_member_is_disconnected_and_counted(stations, data, reason) -> None:
+    a = await stations("a", addresses("a", "b"))
+    assert await closed_by_peer(data, a.network.port) == b""
+    assert a.network.rejected == {reason: 1}
+    assert a.messages == []
+
+
+async def test_a_huge_frame_from_a_member_is_refused_unread(stations) -> None:
+    a = await stations("a", addresses("a", "b"))
+    data = hello() + pack({"kind": "raft"}) + struct.pack(">I", MAX_FRAME + 1)
+    answer = await closed_by_peer(data, a.network.port)
+    assert list(FrameReader().feed(answer)) in (
+        [], [{"kind": "hello", "version": 1, "cluster": "c", "node": "a"}]
+    )  # fmt: skip
+    assert a.network.rejected == {"frame_too_large": 1}
+    assert a.messages == [("b", {"kind": "raft"})]
+
+
+async def test_silence_instead_of_a_hello(stations, monkeypatch) -> None:
+    monkeypatch.setattr(links, "HELLO_SECONDS", 0.05)
+    a = await stations("a", addresses("a", "b"))
+    assert await closed_by_peer(b"", a.network.port) == b""
+    assert a.network.rejected == {"hello_timeout": 1}
+
+
+async def test_strangers_are_few(stations, monkeypatch) -> None:
+    monkeypatch.setattr(links, "MAX_STRANGERS", 2)
+    a = await stations("a", addresses("a", "b"))
+    silent = [await asyncio.open_connection("127.0.0.1", a.network.port) for _ in range(2)]
+    assert await closed_by_peer(b"", a.network.port) == b""
+    assert a.network.rejected == {"too_many_strangers": 1}
+    await hang_up(*(writer for _, writer in silent))
+
+
+async def test_warnings_do_not_flood(stations, monkeypatch) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr(links.log, "warning", lambda event, **fields: lines.append(fields))
+    a = await stations("a", addresses("a", "b"))
+    for _ in range(20):
+        await closed_by_peer(struct.pack(">I", 2**31), a.network.port)
+    assert a.network.rejected == {"frame_too_large": 20}
+    assert [line["reason"] for line in lines] == ["frame_too_large"]
+
+
+async def test_the_dialler_verifies_whom_it_reached(stations, monkeypatch) -> None:
+    port_a, port_b = free_ports(2)
+    lines: list[str] = []
+    monkeypatch.setattr(links.log, "warning", lambda _, reason, remote: a._note(lines, reason))
+    a = await stations("a", {"a": f"127.0.0.1:{port_a}", "b": f"127.0.0.1:{port_b}"})
+
+    held: list[asyncio.StreamWriter] = []
+
+    def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(hello(cluster="other"))
+        held.append(writer)
+
+    server = await asyncio.start_server(impostor, "127.0.0.1", port_b)
+    await a.until(lambda: bool(lines))
+    assert lines == ["other_cluster"]
+    assert a.network.rejected["other_cluster"] >= 1
+    assert not a.network.connected("b")
+    assert a.links == []
+    server.close()
+    await hang_up(*held)
+
+
+async def test_a_newer_connection_of_a_peer_replaces_the_older(stations) -> None:
+    a = await stations("a", addresses("a", "b"))
+    old_reader, old_writer = await asyncio.open_connection("127.0.0.1", a.network.port)
+    old_writer.write(hello())
+    await old_reader.readexactly(len(hello()))
+    _, new_writer = await asyncio.open_connection("127.0.0.1", a.network.port)
+    new_writer.write(hello() + pack({"kind": "raft", "n": 2}))
+    await a.until(lambda: bool(a.messages))
+    async with asyncio.timeout(10):
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await old_reader.readexactly(1)
+    assert a.messages == [("b", {"kind": "raft", "n": 2})]
+    await hang_up(old_writer, new_writer)
+
+
+async def test_a_peer_that_does_not_read_is_reset_beyond_the_buffer(stations) -> None:
+    port_a, port_b = free_ports(2)
+    a = await stations(
+        "a",
+        {"a": f"127.0.0.1:{port_a}", "b": f"127.0.0.1:{port_b}"},
+        send_buffer=1024 * 1024,
+    )
+    held: list[asyncio.StreamWriter] = []
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(hello())
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        held.append(writer)
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", port_b)
+    await a.until(lambda: a.network.connected("b"))
+    message = {"kind": "raft", "data": b"x" * 65536}
+    sent = 0
+    while a.network.send("b", message):
+        sent += 1
+        assert sent < 1000, "the buffer has a limit"
+        await asyncio.sleep(0)
+    assert a.network.rejected == {"send_buffer_full": 1}
+    await a.until(lambda: ("down", "b") in a.links)
+    server.close()
+    await hang_up(*held)
+
+
+async def test_a_port_in_use_is_named_with_its_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        network = TcpNetwork(node_id="a", cluster="c", listen=f"127.0.0.1:{port}", peers={})
+        with pytest.raises(PortInUse, match=rf"127\.0\.0\.1:{port} is in use by process \d+ \("):
+            await network.start()
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:7701", "10.0.0.1:7701", "example.org:7701"])
+async def test_off_loopback_needs_certificates(listen: str) -> None:
+    network = TcpNetwork(node_id="a", cluster="c", listen=listen, peers={})
+    with pytest.raises(NotLoopback, match="loopback only"):
+        await network.start()
+
+
+@pytest.mark.parametrize("address", ["", "host", "host:", ":1", "host:x", "host:65536"])
+def test_bad_addresses_are_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="an address is host:port"):
+        links.split_address(address)
+
+
+def test_ipv6_brackets() -> None:
+    assert links.split_address("[::1]:7701") == ("::1", 7701)
+
+
+@given(st.lists(st.binary(max_size=300)))
+def test_any_bytes_are_messages_or_a_bad_frame(pieces: list[bytes]) -> None:
+    reader = FrameReader()
+    try:
+        for piece in pieces:
+            for message in reader.feed(piece):
+                assert isinstance(message, dict)
+    except BadFrame as refused:
+        reason = refused.reason
+        assert reason in {"garbage", "frame_too_large"}
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=9)
+    | st.binary(max_size=20) | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=4).map(tuple)
+    | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(st.lists(st.dictionaries(st.text(max_size=5), _values, max_size=4)), st.data())
+def test_messages_survive_any_fragmentation(messages: list[dict[str, Any]], data: Any) -> None:
+    stream = b"".join(pack(message) for message in messages)
+    reader = FrameReader()
+    reader.limit = MAX_FRAME
+    found: list[dict[str, Any]] = []
+    while stream:
+        cut = data.draw(st.integers(1, len(stream)))
+        found += reader.feed(stream[:cut])
+        stream = stream[cut:]
+    assert found == messages
+
+
+def test_frames_up_to_the_limit_pass_one_after_another() -> None:
+    reader = FrameReader()
+    reader.limit = MAX_FRAME
+    overhead = len(pack({"d": b"x" * 70_000})) - 4 - 70_000
+    message = {"d": b"x" * (MAX_FRAME - overhead)}
+    for _ in range(3):
+        assert list(reader.feed(pack(message))) == [message]
+    with pytest.raises(ValueError, match="a message may take"):
+        pack({"d": b"x" * MAX_FRAME})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x91" * 5000 + b"\xc0",  # nesting without end
+        b"\x81\xa1a\xd6\xff\x00\x00\x00\x00",  # a timestamp, which is an extension type
+        b"\x81\xa1a\xc7\x01\x05x",  # another extension
+        b"\x81\x01\x02",  # a key that is not a string
+        b"\x81\xa1a\xdd\xff\xff\xff\xff",  # four billion elements announced
+        b"\x80\x80",  # two messages in one frame
+        b"\x81\xa1a\xa1\xff",  # not UTF-8
+        b"\x80\x05\x95pickle",
+    ],
+)
+def test_dangerous_msgpack_is_garbage(body: bytes) -> None:
+    reader = FrameReader()
+    reader.limit = MAX_FRAME
+    with pytest.raises(BadFrame, match="garbage"):
+        list(reader.feed(struct.pack(">I", len(body)) + body))
