@@ -7,10 +7,11 @@ replicated state go on under a new leader.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -209,12 +210,17 @@ class NodeCollector(Collector):
         vitals = self._service.vitals()
         figures = (
             ("raft_log_entries", "Entries in the journal.", vitals.log_entries),
-            ("journal_sync_seconds", "Duration of the newest journal sync.", vitals.sync_seconds),
             ("snapshot_seconds", "Duration of the newest snapshot.", vitals.snapshot_seconds),
+            ("pending_proposals", "Own proposals not answered yet.", vitals.pending_proposals),
         )
         for name, help_, value in figures:
             if value is not None:
                 yield _gauge(name, help_, value)
+        yield _gauge(
+            "journal_failing",
+            "1 while the journal cannot be written and the node leads and votes for nothing.",
+            float(vitals.journal_failing),
+        )
         if vitals.leader_changes is not None:
             yield CounterMetricFamily(
                 PREFIX + "raft_leader_changes",
@@ -223,7 +229,7 @@ class NodeCollector(Collector):
             )
         rejected = CounterMetricFamily(
             PREFIX + "messages_rejected",
-            "Messages and connections of other nodes or strangers that were refused.",
+            "Messages of other nodes that were refused.",
             labels=["link", "reason"],
         )
         for (link, reason), number in sorted(vitals.rejected.items()):
@@ -231,42 +237,79 @@ class NodeCollector(Collector):
         yield rejected
 
 
-class Instruments:
-    """The registry of one node, and the few figures that are measured as they happen."""
+class Tally:
+    """A histogram of durations in seconds, filled in batches; `prometheus_client`'s own takes a
+    lock for each value, which a scrape cannot afford for thousands."""
+
+    def __init__(self, name: str, help_: str, bounds: tuple[float, ...]) -> None:
+        self._name, self._help, self._bounds = PREFIX + name, help_, bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, values: Iterable[float]) -> None:
+        """Counts each value in its bucket."""
+        for value in values:
+            self._counts[bisect_left(self._bounds, value)] += 1
+            self._sum += value
+
+    def family(self) -> Metric:
+        """The histogram as it stands."""
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
+        return HistogramMetricFamily(self._name, self._help, buckets=buckets, sum_value=self._sum)
+
+
+class Instruments(Collector):
+    """The registry of one node, and the figures that are measured as they happen."""
 
     def __init__(self, service: Service) -> None:
-        self.registry = CollectorRegistry()
-        self.registry.register(ClusterCollector(service))
-        self.registry.register(NodeCollector(service))
-        ProcessCollector(registry=self.registry)
-        self.commit_seconds = self._histogram(
+        self._service = service
+        self.commits = Tally(
             "raft_commit_seconds",
-            "From a write's arrival at this node to its commit and application here.",
+            "From the proposal of a command at this node to its application here.",
             COMMIT_BUCKETS,
         )
-        self.loop_lag = self._histogram(
-            "event_loop_lag_seconds",
-            "How late the event loop wakes a sleeper.",
-            LAG_BUCKETS,
+        self.syncs = Tally(
+            "journal_sync_seconds", "Duration of a journal transaction, synced.", COMMIT_BUCKETS
         )
+        self.lag = Tally(
+            "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LAG_BUCKETS
+        )
+        self.registry = CollectorRegistry()
+        for collector in (ClusterCollector(service), NodeCollector(service), self):
+            self.registry.register(collector)
+        ProcessCollector(registry=self.registry)
 
-    def _histogram(self, name: str, help_: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(PREFIX + name, help_, buckets=buckets, registry=self.registry)
+    def describe(self) -> Iterator[Metric]:
+        """Nothing ahead of the scrape."""
+        return iter(())
 
-    async def watch_lag(self) -> None:
-        """Measures the event loop's lag until cancelled."""
+    def collect(self) -> Iterator[Metric]:
+        """The histograms."""
+        self._absorb()
+        return iter([self.commits.family(), self.syncs.family(), self.lag.family()])
+
+    async def watch(self) -> None:
+        """Measures the event loop's lag until cancelled; meanwhile takes in what Raft measured,
+        which remembers only so much between two scrapes."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_INTERVAL
             await asyncio.sleep(LAG_INTERVAL)
-            self.loop_lag.observe(max(0.0, loop.time() - due))
+            self.lag.add((max(0.0, loop.time() - due),))
+            self._absorb()
+
+    def _absorb(self) -> None:
+        taken = self._service.take_timings()
+        self.commits.add(taken.commits)
+        self.syncs.add(taken.syncs)
 
     def route(self) -> Route:
         """`GET /metrics` in Prometheus' text format."""
-        headers: dict[str, Any] = {"Cache-Control": "no-store"}
 
         async def expose(_: Request) -> Response:
             text = generate_latest(self.registry)
+            headers = {"Cache-Control": "no-store"}
             return Response(text, headers=headers, media_type=CONTENT_TYPE_LATEST)
 
         return Route(PATH, expose, methods=["GET"], name="metrics")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import RedirectResponse, Response
 
 from node import metrics
-from node.api import events, health, operations, problems, reads, schema
+from node.api import events, health, operations, problems, reads, schema, snapshot
 from node.api.door import Door
 from node.api.limits import Limits
 from node.api.port import Service
@@ -28,14 +28,14 @@ pages = APIRouter(include_in_schema=False)
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Measures the event loop's lag for as long as the application is served."""
-    lag = asyncio.create_task(app.state.instruments.watch_lag())
+    """Measures for as long as the application is served."""
+    watch = asyncio.create_task(app.state.instruments.watch())
     try:
         yield
     finally:
-        lag.cancel()
+        watch.cancel()
         with suppress(asyncio.CancelledError):
-            await lag
+            await watch
 
 
 @pages.get("/")
@@ -61,9 +61,10 @@ def build(service: Service) -> FastAPI:
     )
     instruments = metrics.Instruments(service)
     app.state.service, app.state.instruments = service, instruments
+    app.state.snapshots = snapshot.Slots()
     app.router.routes[:0] = health.routes(service)
     app.router.routes.append(instruments.route())
-    for router in (reads.router, operations.router, events.router, pages):
+    for router in (reads.router, operations.router, events.router, snapshot.router, pages):
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Limits, uncounted=(*health.PROBES, metrics.PATH, events.PATH))

@@ -1,8 +1,8 @@
 """A running node as its doors see it: `node.api.port.Service` over `NodeService`."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -10,11 +10,38 @@ from cluster.commands import AnyCommand
 from cluster.events import Decided, LeasesEchoed
 from cluster.roles.transitions import Role
 from cluster.state import ClusterState
-from node.api.port import Streamed, TooManyFollowers, Vitals
+from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.api.records import decision_view
 from node.ports import Consensus, ProposalResult
 from node.replica import StreamedEvent
 from node.service import NodeService, TooManySubscribersError
+
+MAX_REASONS = 32
+"""Distinct reasons of refused messages that become label values; the rest are "other"."""
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """What `node.raft.Raft` offers beyond `Consensus`, and a simulated one does not."""
+
+    leader_changes: int
+    rejected: dict[str, int]
+    journal_error: str | None
+
+    @property
+    def log_entries(self) -> int: ...
+
+    @property
+    def pending_proposals(self) -> int: ...
+
+    @property
+    def snapshot_seconds(self) -> float: ...
+
+    def snapshot_file(self) -> bytes | None: ...
+
+    def drain_commit_seconds(self) -> list[float]: ...
+
+    def drain_sync_seconds(self) -> list[float]: ...
 
 
 class Door:
@@ -22,9 +49,8 @@ class Door:
 
     def __init__(self, service: NodeService) -> None:
         self._service, self._loop = service, service.loop
-        self._leader: str | None = None
-        self._leader_changes = 0
-        self._loop.replica.listen(self._note_leader)
+        consensus = service.loop.consensus
+        self._stored = consensus if isinstance(consensus, Stored) else None
 
     @property
     def node(self) -> str:
@@ -83,22 +109,40 @@ class Door:
         except TooManySubscribersError as error:
             raise TooManyFollowers from error
 
-    def snapshot(self) -> bytes:
-        return self._loop.replica.snapshot()
+    def snapshot(self) -> bytes | None:
+        return self._stored.snapshot_file() if self._stored else None
 
     def vitals(self) -> Vitals:
-        gossip = self._loop.gossip
-        rejected = {("gossip", "malformed"): gossip.malformed}
+        rejected = {
+            ("gossip", "malformed"): self._loop.gossip.malformed,
+            ("gossip", "outdated"): self._loop.gossip.outdated,
+        }
+        stored = self._stored
+        if stored is None:
+            return Vitals(rejected=rejected)
         return Vitals(
-            leader_changes=self._leader_changes,
-            rejected={**rejected, ("gossip", "outdated"): gossip.outdated},
+            log_entries=stored.log_entries,
+            snapshot_seconds=stored.snapshot_seconds,
+            leader_changes=stored.leader_changes,
+            pending_proposals=stored.pending_proposals,
+            journal_failing=stored.journal_error is not None,
+            rejected=rejected | _bounded("raft", stored.rejected),
         )
 
-    def _note_leader(self, *_: object) -> None:
-        leader = self.consensus.leader
-        if leader is not None and leader != self._leader:
-            self._leader_changes += self._leader is not None
-            self._leader = leader
+    def take_timings(self) -> Timings:
+        stored = self._stored
+        if stored is None:
+            return Timings()
+        return Timings(stored.drain_commit_seconds(), stored.drain_sync_seconds())
+
+
+def _bounded(link: str, reasons: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    """Label values are for ever: a reason beyond the first `MAX_REASONS` is "other"."""
+    counted: dict[tuple[str, str], int] = {}
+    for position, (reason, number) in enumerate(reasons.items()):
+        label = (link, reason if position < MAX_REASONS else "other")
+        counted[label] = counted.get(label, 0) + number
+    return counted
 
 
 def streamed(event: StreamedEvent) -> Streamed:

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Header
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from node.api.consistency import Read, Serving
 from node.api.port import Streamed, TooManyFollowers
@@ -49,37 +50,59 @@ async def follow_events(
     ] = None,
 ) -> Response:
     """Role changes, decisions, votes, actions, alarms: from now on, or after an event."""
-    events = service.events(last_event_id)
-    first = asyncio.ensure_future(anext(events))
+    follow = Follow(service.events(last_event_id))
     await asyncio.sleep(0)  # lets the source say at once that it has followers enough
-    if first.done() and isinstance(first.exception(), TooManyFollowers):
+    if follow.turned_away():
         detail = "as many clients follow the events as this node serves"
         raise Problem(Kind.BUSY, detail, headers={"Retry-After": "5"})
     headers = {**Read(service).headers(), "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(events, first), headers=headers, media_type=EVENTS)
+    return _Streaming(follow, headers)
 
 
-async def _stream(
-    events: AsyncGenerator[Streamed, None], pending: asyncio.Future[Streamed]
-) -> AsyncIterator[bytes]:
-    """Frames of the stream; a comment whenever `KEEP_ALIVE` seconds pass in silence."""
-    try:
+class Follow:
+    """One client's place in the stream of events: always waiting for the next one."""
+
+    def __init__(self, events: AsyncGenerator[Streamed, None]) -> None:
+        self._events = events
+        self._next = asyncio.ensure_future(anext(events))
+
+    def turned_away(self) -> bool:
+        """Whether the source has refused another follower."""
+        return self._next.done() and isinstance(self._next.exception(), TooManyFollowers)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """What goes over the wire; a comment after every `KEEP_ALIVE` seconds of silence."""
         yield f"retry: {RETRY_MS}\n\n".encode()
         while True:
-            await asyncio.wait({pending}, timeout=KEEP_ALIVE)
-            if not pending.done():
+            await asyncio.wait({self._next}, timeout=KEEP_ALIVE)
+            if not self._next.done():
                 yield b": keep-alive\n\n"
                 continue
             try:
-                event = pending.result()
+                event = self._next.result()
             except StopAsyncIteration:
                 return
             yield frame(event)
-            pending = asyncio.ensure_future(anext(events))
-    finally:
-        # A cancelled wait ends its generator by itself; one that is not waiting must be closed.
-        if not pending.cancel():
-            await events.aclose()
+            self._next = asyncio.ensure_future(anext(self._events))
+
+    async def close(self) -> None:
+        """A cancelled wait ends the source by itself; one that is not waiting is closed."""
+        if not self._next.cancel():
+            await self._events.aclose()
+
+
+class _Streaming(StreamingResponse):
+    """The stream; gives up its place however it ends, also when it never began."""
+
+    def __init__(self, follow: Follow, headers: dict[str, str]) -> None:
+        super().__init__(follow.frames(), headers=headers, media_type=EVENTS)
+        self._follow = follow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._follow.close()
 
 
 def frame(event: Streamed) -> bytes:

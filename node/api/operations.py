@@ -4,7 +4,6 @@ The idempotency key is the operation's id. Repeating a key returns the first out
 the state remembers it (DESIGN.md, "How data flows", 4).
 """
 
-from time import monotonic
 from typing import Annotated, Any, assert_never
 from urllib.parse import quote
 from uuid import uuid4
@@ -36,7 +35,6 @@ from node.api.problems import Kind, Problem, invalid
 from node.api.reads import NodeId
 from node.api.records import DoneView, UnknownView
 from node.api.schema import JSON, outcomes
-from node.metrics import Instruments
 from node.ports import Committed, NotProposed, OutcomeUnknown
 
 PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
@@ -73,13 +71,11 @@ class Submission:
         self, request: Request, service: Serving, key: Key = None, actor: Actor = None
     ) -> None:
         self._service: Service = service
-        self._instruments: Instruments = request.app.state.instruments
         self._key = key or f"op-{uuid4().hex}"
         self._actor = actor or f"anonymous@{request.client.host if request.client else 'unknown'}"
 
     async def __call__(self, command: AnyCommand, reason: str) -> Response:
         """Proposes `command`, waits, and answers; raises `Problem` unless it was done."""
-        began = monotonic()
         outcome = await self._service.submit(
             command,
             key=self._key,
@@ -89,7 +85,6 @@ class Submission:
         )
         match outcome:
             case Committed(index, applied):
-                self._instruments.commit_seconds.observe(monotonic() - began)
                 return self._applied(index, applied)
             case NotProposed(why):
                 raise _not_proposed(why)

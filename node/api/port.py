@@ -32,10 +32,18 @@ class Vitals(msgspec.Struct, frozen=True):
     """
 
     log_entries: int | None = None
-    sync_seconds: float | None = None
     snapshot_seconds: float | None = None
     leader_changes: int | None = None
+    pending_proposals: int | None = None
+    journal_failing: bool = False
     rejected: dict[tuple[str, str], int] = {}
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Seconds that each commit of an own proposal and each journal sync took."""
+
+    commits: list[float] = []
+    syncs: list[float] = []
 
 
 class TooManyFollowers(Exception):  # noqa: N818 (a refusal, not a fault)
@@ -99,10 +107,14 @@ class Service(Protocol):
         """Events after `last_id`, or from now on; raises `TooManyFollowers` when iterated."""
         ...
 
-    def snapshot(self) -> bytes:
-        """The state in the snapshot file format, at the applied index."""
+    def snapshot(self) -> bytes | None:
+        """The state in the snapshot file format, at the applied index; None before there is one."""
         ...
 
     def vitals(self) -> Vitals:
         """Figures for the metrics."""
+        ...
+
+    def take_timings(self) -> Timings:
+        """What was measured since the previous call."""
         ...

@@ -1,10 +1,10 @@
 """GET: what the cluster is, was, and why."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from cluster.decisions import Decision, Outcome
 from cluster.explain import explain
@@ -14,12 +14,10 @@ from node.api import records, views
 from node.api.consistency import Reading, render
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from node.api.problems import Kind, Problem
-from node.api.schema import BINARY, answers
+from node.api.schema import answers
 
 MAX_EXPLAINED = 100
 """Decisions in one explanation."""
-CHUNK = 64 * 1024
-"""Bytes of a snapshot sent at a time."""
 
 router = APIRouter()
 
@@ -168,20 +166,3 @@ async def get_operation(
         detail = f"no operation {operation} is remembered at index {index}: it was not applied"
         raise Problem(Kind.NOT_FOUND, f"{detail} so far, or is long past", operation=operation)
     return read.answer(records.operation_view(known))
-
-
-async def _chunks(snapshot: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(snapshot), CHUNK):
-        yield snapshot[start : start + CHUNK]
-
-
-@router.get("/v1/snapshot", responses=answers(bytes))
-async def get_snapshot(read: Reading) -> Response:
-    """The whole state at one position of the log, in the format of the node's snapshot file."""
-    snapshot = read.service.snapshot()
-    headers = {
-        **read.headers(),
-        "Content-Length": str(len(snapshot)),
-        "Content-Disposition": 'attachment; filename="stationkeep.snapshot"',
-    }
-    return StreamingResponse(_chunks(snapshot), headers=headers, media_type=BINARY)

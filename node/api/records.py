@@ -15,6 +15,7 @@ from cluster.roles.transitions import Role, Rule
 from cluster.sentences import proposal_sentence, sentence
 from cluster.settings import PPM
 from cluster.state import (
+    MISSED,
     Action,
     ActionOutcome,
     Operation,
@@ -302,7 +303,11 @@ def _changes(changes: Iterable[Change]) -> list[ChangeView]:
 
 
 def _evidence(evidence: Mapping[str, Iterable[int]]) -> dict[str, list[float]]:
-    return {node: [risk / PPM for risk in risks] for node, risks in sorted(evidence.items())}
+    """A missed sample shows as the risk it counts as; the sentence says that it was missed."""
+    return {
+        node: [1.0 if risk == MISSED else risk / PPM for risk in risks]
+        for node, risks in sorted(evidence.items())
+    }
 
 
 def _rejected(rejected: Iterable[tuple[str, str]]) -> list[RejectedView]:

@@ -13,6 +13,7 @@ import msgspec
 from cluster import codec
 from cluster.apply import Applied, apply
 from cluster.commands import (
+    Acknowledge,
     AdoptPlan,
     AnyCommand,
     Barrier,
@@ -28,7 +29,7 @@ from cluster.roles.evaluate import evaluate_roles
 from cluster.roles.transitions import Role
 from cluster.settings import PROFILES
 from cluster.state import ClusterState
-from node.api.port import Streamed, TooManyFollowers, Vitals
+from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 
 MEMBERS = ("sat-001", "sat-002", "sat-003")
@@ -66,6 +67,7 @@ class FakeNode:
         self.leases: dict[str, float] = {}
         self.max_followers = 2
         self.followers = 0
+        self.timings = Timings()
         self.streamed: list[Streamed] = []
         self.gate: asyncio.Event | None = None
         self._more = asyncio.Event()
@@ -147,7 +149,11 @@ class FakeNode:
         return codec.encode_snapshot(self.state)
 
     def vitals(self) -> Vitals:
-        return Vitals(12, 0.002, 0.1, 4, {("gossip", "malformed"): 2})
+        return Vitals(12, 0.1, 4, 1, False, {("gossip", "malformed"): 2})
+
+    def take_timings(self) -> Timings:
+        taken, self.timings = self.timings, Timings()
+        return taken
 
     # -- a story --------------------------------------------------------------------------------
 
@@ -161,7 +167,8 @@ class FakeNode:
         return self
 
     def evaluate(self, **risks: float | None) -> None:
-        """One evaluation; `sat_002=0.9` sets a risk, `None` a missed sample, the rest is 0.1."""
+        """One evaluation; `sat_002=0.9` sets a risk, `None` a missed sample, the rest is 0.1.
+        Everybody approves of what comes of it, and does as told."""
         self.now += 1_000
         round_ = self.state.evaluations + 1
         told = {node: risks.get(node.replace("-", "_"), 0.1) for node in MEMBERS}
@@ -179,6 +186,9 @@ class FakeNode:
         for proposal in tuple(self.state.proposals.values()):
             for voter in proposal.electorate:
                 self.commit(CastVote(proposal.id, voter, True, "observations_agree"))
+        for action in tuple(self.state.actions.values()):
+            for target in action.targets:
+                self.commit(Acknowledge(action.id, target, True))
 
     def with_primary(self) -> "FakeNode":
         """A founded cluster in which a PRIMARY was elected."""

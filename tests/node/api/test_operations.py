@@ -28,7 +28,7 @@ WRITES: tuple[tuple[str, str, Any, str], ...] = (
 
 @pytest.mark.parametrize(("method", "path", "body", "kind"), WRITES)
 async def test_a_write_is_done_and_remembered(
-    client: httpx.AsyncClient, node: FakeNode, method: str, path: str, body: Any, kind: str
+    client: httpx.AsyncClient, node: FakeNode, *, method: str, path: str, body: Any, kind: str
 ) -> None:
     answer = await client.request(
         method, path, json=body, headers={"X-Stationkeep-Actor": "eve@ground"}
@@ -198,7 +198,7 @@ async def test_an_unknown_node_is_not_found(
     ],
 )
 async def test_bad_input_names_the_field_the_value_and_the_rule(
-    client: httpx.AsyncClient, node: FakeNode, method: str, path: str, body: Any, field: str
+    client: httpx.AsyncClient, node: FakeNode, *, method: str, path: str, body: Any, field: str
 ) -> None:
     before = node.state.index
     answer = await client.request(method, path, json=body)
