@@ -1,7 +1,9 @@
 """Processes that somebody else may have started: is it still the same one, and who has a port."""
 
+import _socket
 import os
 import signal
+import socket
 from pathlib import Path
 
 
@@ -61,6 +63,9 @@ def listener(port: int) -> str | None:
     """Who listens on a TCP port of this machine, when the system tells."""
     import psutil  # noqa: PLC0415
 
+    # Importing PySyncObj replaces this function of the standard library by one that works on
+    # Windows only (pysyncobj/win_inet_pton.py, its last line); psutil needs the real one.
+    socket.inet_ntop = _socket.inet_ntop
     try:
         connections = psutil.net_connections(kind="tcp")
         pid = next(
