@@ -1,4 +1,4 @@
-'''What every node agrees on: the theory on one page.
+"""What every node agrees on: the theory on one page.
 
 **State machine.** `apply(state, entry, index)` is the only writer of a `ClusterState`. It is
 total (a refusal is a value, an exception would stop every replica at the same entry for ever) and
@@ -38,4 +38,4 @@ acknowledged its demotion at the new epoch, or at that time (`roles.seat`).
 - Treat events as news, not as orders: compare what should be with what is.
 - Only the leader records evaluations, adopts plans, renews leases and advances time; being wrong
   about who leads costs a refused entry, never a wrong one.
-'''
+"""

@@ -44,7 +44,6 @@ from cluster.settings import check
 from cluster.state import (
     MAX_MEMBERS,
     MAX_OPERATIONS,
-    ROLE_CHANGE,
     ClusterState,
     Member,
     Operation,
@@ -221,6 +220,7 @@ def _acknowledge(step: Step, command: Acknowledge) -> dict[str, Any]:
     if command.node in action.acks:
         raise Refused(Reason.DUPLICATE, f"node: {command.node} has answered")
     acknowledge(step, action, command.node, command.success, command.detail[:500])
-    if command.success and action.name == ROLE_CHANGE:
+    # Who is not among the changed only says that it knows: its own demotion may still be running.
+    if command.success and command.node in {change.node for change in action.changes}:
         acknowledge_demotion(step, command.node, action.epoch)
     return {"compliance": action.compliance}

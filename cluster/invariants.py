@@ -141,7 +141,7 @@ INVARIANTS: tuple[Check, ...] = (
 
 def violations(state: ClusterState) -> Iterator[str]:
     """One line, name and fault, for each invariant that does not hold."""
-    for check in INVARIANTS:
-        fault = check(state)
+    for invariant in INVARIANTS:
+        fault = invariant(state)
         if fault is not None:
-            yield f"{check.__name__}: {fault}"
+            yield f"{invariant.__name__}: {fault}"

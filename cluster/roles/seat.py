@@ -46,13 +46,13 @@ def change_roles(step: Step, rule: Rule, changes: tuple[Change, ...], proposal: 
 
 
 def _vacate(state: ClusterState, rule: Rule, now: int) -> None:
-    """Empties the seat; whoever comes next waits for this holder's lease."""
+    """Empties the seat; whoever comes next waits for the one who may still be acting."""
     seat = state.seat
     holder = state.primary
     assert holder is not None
-    earlier = 0 if seat.active else seat.fence_until
-    seat.fence_until = max(earlier, holder.lease_until)
-    seat.predecessor = holder.id
+    if seat.active:  # else this holder never acted: who follows waits for the one it waited for
+        seat.fence_until = holder.lease_until
+        seat.predecessor = holder.id
     seat.failing_since = holder.run_since if rule is Rule.PRIMARY_FAILED else None
     seat.holder = None
     seat.active = False
@@ -61,6 +61,9 @@ def _vacate(state: ClusterState, rule: Rule, now: int) -> None:
 
 def _seat(state: ClusterState, holder: str, now: int) -> None:
     seat = state.seat
+    if holder == seat.predecessor:  # the seat comes back before it was handed over
+        seat.predecessor = None
+        seat.fence_until = now
     seat.holder = holder
     seat.epoch += 1
     seat.since = now

@@ -1,5 +1,6 @@
 """Bytes: what is encoded comes back, what is not ours is a CodecError, snapshots are canonical."""
 
+import contextlib
 import struct
 import typing
 
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 
 from cluster import codec
 from cluster.codec import CodecError
-from cluster.commands import AnyCommand, Barrier, Draft, Entry, RemovePolicy, RenewLeases
+from cluster.commands import (
+    AnyCommand,
+    Barrier,
+    ChangeSettings,
+    Draft,
+    Entry,
+    RemovePolicy,
+    RenewLeases,
+)
 from cluster.state import ClusterState
 from tests.cluster.driver import settled
 from tests.strategies import covered_commands, drafts, entries
@@ -34,10 +43,8 @@ def test_an_entry_comes_back_as_it_was_stamped(entry: Entry) -> None:
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_are_a_codec_error_or_a_draft(noise: bytes) -> None:
     for decode in (codec.decode_draft, codec.decode_entry, codec.decode_snapshot):
-        try:
+        with contextlib.suppress(CodecError):
             decode(noise)
-        except CodecError as error:
-            assert str(error)
 
 
 @given(drafts(), st.data())
@@ -47,20 +54,16 @@ def test_damaged_drafts_are_a_codec_error_or_a_draft(draft: Draft, data: st.Data
         encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(encoded)))
     for damaged in (bytes(encoded), bytes(encoded[:cut])):
-        try:
+        with contextlib.suppress(CodecError):
             codec.decode_draft(damaged)
-        except CodecError as error:
-            assert str(error)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255))
 def test_damaged_snapshots_are_a_codec_error_or_a_state(at: int, value: int) -> None:
     encoded = bytearray(codec.encode_snapshot(settled().state))
     encoded[at % len(encoded)] = value
-    try:
+    with contextlib.suppress(CodecError):
         codec.decode_snapshot(bytes(encoded))
-    except CodecError as error:
-        assert str(error)
 
 
 HEAD = b"\x91\x92" + msgspec.msgpack.encode("RenewLeases")
@@ -127,8 +130,6 @@ def test_a_snapshot_gives_the_same_bytes_and_digest_after_a_restore() -> None:
 
 
 def test_a_command_digest_depends_on_content_and_not_on_the_order_of_a_table() -> None:
-    from cluster.commands import ChangeSettings  # noqa: PLC0415
-
     one, other = {"backup_count": 1, "swarm_mode": True}, {"swarm_mode": True, "backup_count": 1}
     assert codec.command_digest(ChangeSettings(one)) == codec.command_digest(ChangeSettings(other))
     assert codec.command_digest(ChangeSettings(one)) != codec.command_digest(RenewLeases(()))
