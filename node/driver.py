@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from node.loop import NodeLoop
 
@@ -13,8 +14,7 @@ class Driver:
     go on, and the supervisor starts it again from what is durable.
     """
 
-    def __init__(self, loop: NodeLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._awake = asyncio.Event()
         self._stopping = False
         self._worst_lag = 0.0
@@ -30,17 +30,18 @@ class Driver:
         self._stopping = True
         self._awake.set()
 
-    async def run(self) -> None:
-        """The node's life."""
+    async def run(self, loop: NodeLoop, after_turn: Callable[[], None] = lambda: None) -> None:
+        """The node's life; `after_turn` is called after every turn."""
         event_loop = asyncio.get_running_loop()
-        clock = self._loop.clock
+        clock = loop.clock
         while not self._stopping:
             self._awake.clear()
             began = time.perf_counter()
-            self._loop.turn()
+            loop.turn()
+            after_turn()
             self.turns += 1
             self._note(time.perf_counter() - began)
-            wanted = self._loop.next_wakeup()
+            wanted = loop.next_wakeup()
             delay = wanted - clock.monotonic()
             if delay <= 0:
                 await asyncio.sleep(0)

@@ -6,6 +6,7 @@ loop, so that reading `service.loop.replica.state` needs no lock.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from cluster import codec
 from cluster.commands import AnyCommand, Barrier, Draft
@@ -26,21 +27,11 @@ class TooManySubscribersError(Exception):
 
 
 class NodeService:
-    """One node, asynchronously.
+    """One node, asynchronously. `wake` tells the loop's driver that there is work."""
 
-    `wake` tells the loop's driver that there is work; `snapshot_file` gives the applied state in
-    the snapshot file format, None before there is anything.
-    """
-
-    def __init__(
-        self,
-        loop: NodeLoop,
-        wake: Callable[[], None],
-        snapshot_file: Callable[[], bytes | None] = lambda: None,
-    ) -> None:
+    def __init__(self, loop: NodeLoop, wake: Callable[[], None]) -> None:
         self.loop = loop
         self._wake = wake
-        self.snapshot_file = snapshot_file
         self._waiting: set[asyncio.Future[ProposalResult]] = set()
         self._followers: set[asyncio.Event] = set()
         self._closing = False
@@ -76,7 +67,7 @@ class NodeService:
         future: asyncio.Future[ProposalResult] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
-            self.loop.consensus.propose(encoded, lambda r: _settle(future, r), timeout)
+            self.loop.consensus.propose(encoded, partial(_settle, future), timeout, bool(key))
             self._wake()
             return await future
         finally:

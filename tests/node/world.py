@@ -127,7 +127,9 @@ class SharedLog:
     def has_quorum(self) -> bool:
         return self._world.reaches_majority(self._node)
 
-    def propose(self, draft: bytes, done: Callable[[Any], None], timeout: float) -> None:
+    def propose(
+        self, draft: bytes, done: Callable[[Any], None], timeout: float, retry: bool = False
+    ) -> None:
         leader = self.leader
         if leader is None:
             done(NotProposed("no_leader"))

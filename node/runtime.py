@@ -1,0 +1,325 @@
+"""Composition root of one process: puts a node together, starts it, stops it.
+
+Start: ports first (a port in use says so at once), then journal and snapshot (verified before
+the engine sees them), then the loop and the HTTP server on one event loop. Stop, at SIGTERM or
+SIGINT: refuse writes, hand over Raft leadership, answer what waits, close. A second signal ends
+the process at once, which is always safe: everything acknowledged is in the journal.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from cluster.codec import CodecError
+from cluster.settings import Settings
+from node import logs
+from node.audit import AuditFile
+from node.clock import SystemClock
+from node.config import NodeConfig, split_address
+from node.driver import Driver
+from node.gossip import HealthSource
+from node.hooks import ProcessRunner
+from node.links import LinkError, TcpNetwork
+from node.loop import NodeLoop
+from node.process import listener
+from node.raft import (
+    CorruptSnapshot,
+    Journal,
+    JournalError,
+    Raft,
+    SnapshotStore,
+    Timings,
+)
+from node.replica import Replica
+from node.sensors import CommandSensor, HealthReplay, HostSensors, ReplayError, read_recording
+from node.service import NodeService
+from node.storage import SmallFile
+
+HANDOVER = 1.0
+"""Seconds for handing over Raft leadership, beyond the longest election timeout."""
+HTTP_GRACE = 1
+"""Seconds for requests under way at the end."""
+
+log = structlog.get_logger("node")
+
+
+class StartError(Exception):
+    """The node cannot start; the message says why and what to do."""
+
+
+def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: float = 1.0) -> int:
+    """Runs a node until it is told to stop; the process's exit code.
+
+    0: stopped on request. 1: could not start, or a fault stopped it. 5: unusable recording.
+    """
+    logs.configure(config.log, config.node)
+    with asyncio.Runner() as runner:
+        try:
+            return runner.run(_serve(config, health_replay, replay_speed))
+        except ReplayError as error:
+            return _refuse(str(error), 5)
+        except (StartError, LinkError, JournalError, CorruptSnapshot, CodecError) as error:
+            return _refuse(str(error), 1)
+        except OSError as error:
+            return _refuse(f"{error.filename or config.data_dir}: {error.strerror or error}", 1)
+
+
+def _refuse(message: str, code: int) -> int:
+    sys.stderr.write(f"stationkeep: {message}\n")
+    return code
+
+
+async def _serve(config: NodeConfig, health_replay: Path | None, replay_speed: float) -> int:
+    node = Node(config)
+    try:
+        await node.start(health_replay, replay_speed)
+        return await node.serve()
+    finally:
+        await node.close()
+
+
+def timings(settings: Settings) -> Timings:
+    """Raft's timings by the replicated settings, in seconds."""
+    return Timings(
+        heartbeat=settings.raft_heartbeat / 1_000,
+        election_min=settings.election_timeout_min / 1_000,
+        election_max=settings.election_timeout_max / 1_000,
+        step_down=settings.step_down_after / 1_000,
+    )
+
+
+class Node:
+    """The parts of one running node, and their life."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._replica = Replica(self._clock, config.settings)
+        self._stop = asyncio.Event()
+        self._closers = contextlib.AsyncExitStack()
+        self._driver = Driver()
+        self._hooks = ProcessRunner(self._driver.wake)
+        self._raft: Raft
+        self._loop: NodeLoop
+        self._service: NodeService
+        self._server: _Server
+        self._http: socket.socket
+
+    # -- start ----------------------------------------------------------------------------------
+
+    async def start(self, health_replay: Path | None, replay_speed: float) -> None:
+        """Everything up to the first turn. Raises what makes a start impossible."""
+        config = self._config
+        source = self._replay(health_replay, replay_speed)
+        self._http = self._closers.enter_context(bind("http", config.http))
+        network = TcpNetwork(
+            node_id=config.node,
+            cluster=config.cluster,
+            listen=config.raft,
+            peers={member.id: member.raft for member in config.members},
+        )
+        network.subscribe(self._on_message, self._on_connected, self._on_disconnected)
+        # From here to the end nothing yields to the event loop: no message can come too early.
+        await network.start()
+        self._closers.push_async_callback(network.close)
+        boot = self._open_raft(network)
+        self._closers.push_async_callback(self._hooks.close)
+        self._loop = NodeLoop(
+            config,
+            boot=boot,
+            clock=self._clock,
+            network=network,
+            consensus=self._raft,
+            replica=self._replica,
+            source=source or self._sensors(),
+            hooks=self._hooks,
+            memory=SmallFile(config.data_dir / "enacted.json"),
+        )
+        self._service = NodeService(self._loop, self._driver.wake)
+        self._server = _Server(self._service)
+        log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
+
+    def _open_raft(self, network: TcpNetwork) -> int:
+        """Journal, snapshot, engine; the number of this start."""
+        config = self._config
+        journal = Journal(
+            config.data_dir,
+            cluster=config.cluster,
+            node=config.node,
+            durability=config.durability,
+        )
+        with contextlib.ExitStack() as undo:
+            undo.callback(journal.close)
+            boot = journal.next_boot()
+            threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+            self._closers.callback(threads.shutdown)
+            snapshots = SnapshotStore(
+                config.data_dir,
+                cluster=config.cluster,
+                encode_state=self._replica.snapshot,
+                submit=threads.submit,
+            )
+            audit = AuditFile(config.data_dir / "audit.jsonl", self._replica)
+            self._raft = Raft(
+                node_id=config.node,
+                members=[member.id for member in config.members],
+                network=network,
+                clock=self._clock,
+                machine=self._replica,
+                journal=journal,
+                snapshots=snapshots,
+                timings=timings(self._replica.settings),
+                wake=self._driver.wake,
+            )
+            audit.catch_up()
+            undo.pop_all()
+        self._closers.callback(self._raft.close)
+        return boot
+
+    def _replay(self, health_replay: Path | None, speed: float) -> HealthSource | None:
+        if health_replay is None:
+            return None
+        recording = read_recording(health_replay)
+        return HealthReplay(recording, speed, self._config.sensors.cpu, self._clock)
+
+    def _sensors(self) -> HealthSource:
+        config = self._config.sensors
+        command = None
+        if config.command:
+            command = CommandSensor(config, self._clock, self._hooks, self._config.node)
+        lags = {
+            "loop_lag": self._driver.take_worst_lag,
+            "replication_lag": lambda: float(self._raft.commit_index - self._raft.applied_index),
+        }
+        return HostSensors(
+            config, clock=self._clock, data_dir=self._config.data_dir, lags=lags, command=command
+        )
+
+    def _on_message(self, peer: str, message: dict[str, Any]) -> None:
+        if message.get("kind") == "gossip":
+            self._loop.on_message(peer, message)
+        else:
+            self._raft.receive(peer, message)
+
+    def _on_connected(self, peer: str) -> None:
+        self._raft.connected(peer)
+
+    def _on_disconnected(self, peer: str) -> None:
+        self._raft.disconnected(peer)
+
+    def _follow_settings(self) -> None:
+        self._raft.configure(timings(self._replica.settings))
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def serve(self) -> int:
+        """Turns and answers until a signal or a fault; the exit code."""
+        event_loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            event_loop.add_signal_handler(number, self._on_signal, number)
+        turning = asyncio.create_task(
+            self._driver.run(self._loop, self._follow_settings), name="turns"
+        )
+        serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        gc.collect()
+        gc.freeze()  # what lives since the start lives to the end: not to be looked at again
+        await asyncio.wait({turning, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        failed = _fault(turning) or _fault(serving)
+        if failed is None and self._stop.is_set():
+            await self._hand_over(turning)
+            failed = _fault(turning)
+        self._service.close()
+        self._server.should_exit = True
+        self._driver.stop()
+        stopping.cancel()
+        await asyncio.gather(turning, serving, stopping, return_exceptions=True)
+        if failed is None and not self._stop.is_set():
+            log.critical("stopped by itself")
+            return 1
+        if failed is not None:
+            log.critical("stopped by a fault", exc_info=failed)
+            return 1
+        log.info("stopped")
+        return 0
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            os._exit(1)
+        log.info("stopping", signal=signal.Signals(number).name)
+        self._service.draining = True
+        self._stop.set()
+
+    async def _hand_over(self, turning: "asyncio.Task[None]") -> None:
+        """Another leads before this node goes, when there is another; roles are not touched."""
+        event_loop = asyncio.get_running_loop()
+        patience = self._replica.settings.election_timeout_max / 1_000 + HANDOVER
+        deadline = event_loop.time() + patience
+        if not self._raft.is_leader or not self._raft.transfer_leadership():
+            return
+        # Polled, since Raft tells nobody of a change of office.
+        while self._raft.is_leader and not turning.done() and event_loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        log.info("handed over", leader=self._raft.leader)
+
+    async def close(self) -> None:
+        """Lets go of everything that was opened, in reverse order."""
+        await self._closers.aclose()
+
+
+def _fault(task: "asyncio.Task[Any]") -> BaseException | None:
+    """What ended a task, when that was an exception."""
+    if not task.done() or task.cancelled():
+        return None
+    return task.exception()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the node decides when to stop."""
+
+    def __init__(self, service: NodeService) -> None:
+        from node.api.app import create_app  # noqa: PLC0415 - slow to import, and not for tests
+
+        super().__init__(
+            uvicorn.Config(
+                create_app(service),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=HTTP_GRACE,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(field: str, address: str) -> socket.socket:
+    """A listening socket; raises `StartError` that says who has the port, when that is known."""
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(256)
+    except OSError as error:
+        sock.close()
+        holder = listener(port)
+        by = f" by {holder}" if holder else ""
+        raise StartError(f"{field}: {address} cannot be used{by}: {error.strerror}") from error
+    sock.setblocking(False)
+    return sock
