@@ -7,6 +7,7 @@ the trace goes to the log.
 
 import enum
 import http
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -24,6 +25,9 @@ MAX_ERRORS = 10
 """Faults of one request that its problem document lists."""
 MAX_SHOWN = 200
 """Characters of a refused value that are shown back."""
+
+MAX_TRACE = 8_000
+"""Characters of a trace that go to the log."""
 
 _log = structlog.get_logger(__name__)
 
@@ -184,8 +188,13 @@ def _of(error: Exception, request: Request) -> Problem:
         case HTTPException():
             return _from_http(error, request)
         case _:
-            _log.error("api.bug", path=request.url.path, exc_info=error)
+            _log.error("api_bug", path=printable(request.url.path), trace=_trace(error))
             return Problem(Kind.INTERNAL, "see the log of the node that answered")
+
+
+def _trace(error: Exception) -> str:
+    """As text and bounded: a renderer that adds local variables would hold the loop for long."""
+    return "".join(traceback.format_exception(error))[-MAX_TRACE:]
 
 
 async def _answer(request: Request, error: Exception) -> Response:

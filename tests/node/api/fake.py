@@ -69,7 +69,8 @@ class FakeNode:
         self.followers = 0
         self.timings = Timings()
         self.streamed: list[Streamed] = []
-        self.gate: asyncio.Event | None = None
+        self.gate: asyncio.Event | None = None  # holds writes back while it is not set
+        self.entered: asyncio.Queue[str] = asyncio.Queue()
         self._more = asyncio.Event()
 
     # -- the log --------------------------------------------------------------------------------
@@ -120,6 +121,7 @@ class FakeNode:
         timeout: float,  # noqa: ASYNC109
     ) -> ProposalResult:
         if self.gate is not None:
+            self.entered.put_nowait(key)
             await self.gate.wait()
         if self.refuse is not None:
             return self.refuse

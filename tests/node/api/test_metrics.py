@@ -1,0 +1,134 @@
+"""Metrics parse, say what the state says, and come from the leader where they are the cluster's."""
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.roles.transitions import Role
+from node.api.port import Timings
+from node.metrics import percentile
+from tests.node.api.fake import FakeNode
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+CLUSTER_WIDE = {
+    "role_changes",
+    "failover_time_seconds",
+    "failover_time_seconds_p95",
+    "flapping_events_blocked",
+    "role_distribution",
+    "node_risk_score",
+    "proposals",
+    "votes",
+    "action_compliance_ratio",
+    "alarm",
+}
+EVERY_NODE = {
+    "primary_lease_remaining_seconds",
+    "effective_primary",
+    "raft_term",
+    "raft_is_leader",
+    "raft_leader_changes",
+    "raft_commit_index",
+    "raft_applied_index",
+    "raft_commit_seconds",
+    "raft_log_entries",
+    "journal_sync_seconds",
+    "snapshot_seconds",
+    "event_loop_lag_seconds",
+    "messages_rejected",
+}
+
+
+async def _scrape(client: httpx.AsyncClient) -> tuple[set[str], Samples]:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    families = list(text_string_to_metric_families(answer.text))
+    assert all(family.documentation for family in families)
+    names = {f.name.removeprefix("stationkeep_") for f in families if "stationkeep" in f.name}
+    samples = {
+        (s.name.removeprefix("stationkeep_"), tuple(sorted(s.labels.items()))): s.value
+        for family in families
+        for s in family.samples
+    }
+    return names, samples
+
+
+@pytest.fixture
+def failed_over(node: FakeNode) -> FakeNode:
+    for _ in range(3):
+        node.evaluate(sat_001=None)
+    assert node.state.seat.holder == "sat-002"
+    return node
+
+
+async def test_the_leader_exports_what_the_cluster_agrees_on(
+    client: httpx.AsyncClient, failed_over: FakeNode
+) -> None:
+    names, samples = await _scrape(client)
+    assert names >= CLUSTER_WIDE | EVERY_NODE
+    moved = (("from", "PRIMARY"), ("reason", "primary_failed"), ("to", "BACKUP"))
+    assert samples["role_changes_total", moved] == 1
+    assert samples["role_distribution", (("role", "PRIMARY"),)] == 1
+    assert samples["role_distribution", (("role", "SAFE_MODE"),)] == 0
+    assert samples["node_risk_score", (("node", "sat-001"), ("role", "BACKUP"))] == 1
+    assert samples["proposals_total", (("outcome", "approved"),)] == 2
+    assert samples["proposals_total", (("outcome", "denied"),)] == 0
+    assert samples["votes_total", (("verdict", "approve"),)] >= 4
+    assert samples["action_compliance_ratio", ()] == 1
+    assert samples["alarm", (("name", "no_primary"),)] == 0
+
+
+async def test_a_follower_exports_only_its_own(
+    client: httpx.AsyncClient, failed_over: FakeNode
+) -> None:
+    failed_over.consensus.is_leader = False
+    names, samples = await _scrape(client)
+    assert names & CLUSTER_WIDE == set()
+    assert names >= EVERY_NODE
+    assert samples["raft_is_leader", ()] == 0
+
+
+async def test_failovers_are_a_histogram(client: httpx.AsyncClient, failed_over: FakeNode) -> None:
+    counters = failed_over.state.counters
+    assert counters.failovers == 1
+    _, samples = await _scrape(client)
+    assert samples["failover_time_seconds_count", ()] == 1
+    assert samples["failover_time_seconds_sum", ()] == counters.failover_ms[0] / 1_000
+    assert samples["failover_time_seconds_p95", ()] == counters.failover_ms[0] / 1_000
+    cumulative = [
+        value for (name, _), value in samples.items() if name == "failover_time_seconds_bucket"
+    ]
+    assert cumulative == sorted(cumulative)
+    assert cumulative[-1] == 1
+
+
+async def test_lease_and_effective_primary(client: httpx.AsyncClient, node: FakeNode) -> None:
+    node.leases["sat-001"] = 1.5
+    _, samples = await _scrape(client)
+    assert samples["effective_primary", (("node", "sat-001"),)] == 1
+    assert samples["primary_lease_remaining_seconds", ()] == 1.5
+    node.acting["sat-001"] = Role.SAFE_MODE
+    _, samples = await _scrape(client)
+    assert samples["effective_primary", (("node", "sat-001"),)] == 0
+
+
+async def test_commits_and_syncs_are_counted_once(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.timings = Timings([0.002, 0.002, 99.0], [0.0005])
+    await _scrape(client)
+    _, samples = await _scrape(client)
+    assert samples["raft_commit_seconds_count", ()] == 3
+    assert samples["raft_commit_seconds_bucket", (("le", "0.0025"),)] == 2
+    assert samples["raft_commit_seconds_bucket", (("le", "10.0"),)] == 2
+    assert samples["raft_commit_seconds_bucket", (("le", "+Inf"),)] == 3
+    assert samples["journal_sync_seconds_count", ()] == 1
+    assert samples["messages_rejected_total", (("link", "gossip"), ("reason", "malformed"))] == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([5], 5), (list(range(1, 101)), 95), ([9, 1], 9), (list(range(20)), 18)],
+)
+def test_percentile_is_the_nearest_rank(values: list[int], expected: int) -> None:
+    assert percentile(values, 0.95) == expected

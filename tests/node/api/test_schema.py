@@ -1,0 +1,46 @@
+"""The OpenAPI document, and every request that it allows: none of them breaks the node."""
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from node.api.app import build
+from tests.node.api.fake import FakeNode
+
+ENDLESS = "/v1/events"
+
+app = build(FakeNode().with_primary())
+schema = schemathesis.openapi.from_asgi("/openapi.json", app).exclude(path=ENDLESS)
+
+
+@schema.parametrize()
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_whatever_the_document_allows_is_answered_as_it_says(case: schemathesis.Case) -> None:
+    response = case.call()
+    assert response.status_code < 500 or response.status_code == 503  # a probe may say no
+    case.validate_response(
+        response,
+        checks=[content_type_conformance, response_schema_conformance, status_code_conformance],
+    )
+
+
+def test_the_document_names_every_path_and_no_422() -> None:
+    document = build(FakeNode()).openapi()
+    assert {"/v1/cluster", "/v1/events", "/v1/snapshot", "/primary", "/v1/switchover"} <= set(
+        document["paths"]
+    )
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert all("422" not in operation["responses"] for operation in operations)
+    assert all(operation.get("summary") for operation in operations)
+    ids = [operation["operationId"] for operation in operations]
+    assert len(ids) == len(set(ids))
