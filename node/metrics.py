@@ -279,6 +279,7 @@ class Instruments(Collector):
         for collector in (ClusterCollector(service), NodeCollector(service), self):
             self.registry.register(collector)
         ProcessCollector(registry=self.registry)
+        self._watching: asyncio.Task[None] | None = None
 
     def describe(self) -> Iterator[Metric]:
         """Nothing ahead of the scrape."""
@@ -289,9 +290,9 @@ class Instruments(Collector):
         self._absorb()
         return iter([self.commits.family(), self.syncs.family(), self.lag.family()])
 
-    async def watch(self) -> None:
-        """Measures the event loop's lag until cancelled; meanwhile takes in what Raft measured,
-        which remembers only so much between two scrapes."""
+    async def _watch(self) -> None:
+        """Measures the event loop's lag until the loop ends; meanwhile takes in what Raft
+        measured, which remembers only so much between two scrapes."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_INTERVAL
@@ -308,6 +309,8 @@ class Instruments(Collector):
         """`GET /metrics` in Prometheus' text format."""
 
         async def expose(_: Request) -> Response:
+            if self._watching is None:  # a node that nobody scrapes measures nothing for it
+                self._watching = asyncio.create_task(self._watch(), name="metrics")
             text = generate_latest(self.registry)
             headers = {"Cache-Control": "no-store"}
             return Response(text, headers=headers, media_type=CONTENT_TYPE_LATEST)

@@ -1,8 +1,5 @@
 """The HTTP API of one node: assembled here, told apart by concern in the modules beside."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from fastapi import APIRouter, FastAPI
@@ -26,18 +23,6 @@ returns the first outcome. Errors are RFC 9457 problem documents.
 pages = APIRouter(include_in_schema=False)
 
 
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Measures for as long as the application is served."""
-    watch = asyncio.create_task(app.state.instruments.watch())
-    try:
-        yield
-    finally:
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
-
-
 @pages.get("/")
 async def index() -> Response:
     """The way in; until there is a dashboard, the documentation."""
@@ -57,13 +42,11 @@ def build(service: Service) -> FastAPI:
         description=DESCRIPTION,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan,
     )
-    instruments = metrics.Instruments(service)
-    app.state.service, app.state.instruments = service, instruments
+    app.state.service = service
     app.state.snapshots = snapshot.Slots()
     app.router.routes[:0] = health.routes(service)
-    app.router.routes.append(instruments.route())
+    app.router.routes.append(metrics.Instruments(service).route())
     for router in (reads.router, operations.router, events.router, snapshot.router, pages):
         app.include_router(router)
     problems.install(app)

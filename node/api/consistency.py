@@ -80,7 +80,7 @@ async def read(
 ) -> Read:
     """Dependency of every read; passes a barrier first when asked to, 503 when it cannot."""
     if consistency == "strong":
-        outcome = await service.barrier(patience(service.state.settings))
+        outcome = await service.barrier(patience(service.settings))
         if not isinstance(outcome, Committed):
             raise no_quorum(outcome.why)
     return Read(service)

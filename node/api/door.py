@@ -9,6 +9,7 @@ import msgspec
 from cluster.commands import AnyCommand
 from cluster.events import Decided, LeasesEchoed
 from cluster.roles.transitions import Role
+from cluster.settings import Settings
 from cluster.state import ClusterState
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.api.records import decision_view
@@ -44,6 +45,13 @@ class Stored(Protocol):
     def drain_sync_seconds(self) -> list[float]: ...
 
 
+@runtime_checkable
+class Guarded(Protocol):
+    """What `node.links.TcpNetwork` offers beyond `Network`: strangers turned away, by reason."""
+
+    rejected: dict[str, int]
+
+
 class Door:
     """Implements `node.api.port.Service`."""
 
@@ -51,6 +59,8 @@ class Door:
         self._service, self._loop = service, service.loop
         consensus = service.loop.consensus
         self._stored = consensus if isinstance(consensus, Stored) else None
+        network = service.loop.network
+        self._guarded = network if isinstance(network, Guarded) else None
 
     @property
     def node(self) -> str:
@@ -59,6 +69,10 @@ class Door:
     @property
     def state(self) -> ClusterState:
         return self._loop.replica.state
+
+    @property
+    def settings(self) -> Settings:
+        return self._loop.replica.settings
 
     @property
     def consensus(self) -> Consensus:
@@ -117,6 +131,8 @@ class Door:
             ("gossip", "malformed"): self._loop.gossip.malformed,
             ("gossip", "outdated"): self._loop.gossip.outdated,
         }
+        if self._guarded is not None:
+            rejected |= _bounded("connection", self._guarded.rejected)
         stored = self._stored
         if stored is None:
             return Vitals(rejected=rejected)

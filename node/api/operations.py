@@ -81,7 +81,7 @@ class Submission:
             key=self._key,
             actor=self._actor,
             reason=reason,
-            timeout=patience(self._service.state.settings),
+            timeout=patience(self._service.settings),
         )
         match outcome:
             case Committed(index, applied):

@@ -12,6 +12,7 @@ import msgspec
 
 from cluster.commands import AnyCommand
 from cluster.roles.transitions import Role
+from cluster.settings import Settings
 from cluster.state import ClusterState
 from node.ports import Consensus, ProposalResult
 
@@ -61,6 +62,11 @@ class Service(Protocol):
     @property
     def state(self) -> ClusterState:
         """The state as applied here; never to be written by a caller."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; before the cluster is founded, those of the configuration."""
         ...
 
     @property

@@ -150,7 +150,7 @@ async def list_actions(
 @router.get("/v1/config", responses=answers(views.ConfigView))
 async def get_config(read: Reading) -> Response:
     """The replicated settings as people write them."""
-    settings = read.state.settings
+    settings = read.service.settings
     profile = next((name for name, known in PROFILES.items() if known == settings), None)
     return read.answer(views.ConfigView(to_user(settings), profile))
 

@@ -27,7 +27,7 @@ from cluster.commands import (
 )
 from cluster.roles.evaluate import evaluate_roles
 from cluster.roles.transitions import Role
-from cluster.settings import PROFILES
+from cluster.settings import PROFILES, Settings
 from cluster.state import ClusterState
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
@@ -94,6 +94,10 @@ class FakeNode:
         self._more.set()
 
     # -- node.api.port.Service ------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        return self.state.settings
 
     def cluster_time(self) -> int:
         return max(self.now, self.state.time)
