@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8701"
 CONNECT_SECONDS = 2.0
-ANSWER_SECONDS = 10.0
+READ_SECONDS = 4.0
+"""A frozen node accepts connections and says nothing; reads then go to another."""
+WRITE_SECONDS = 30.0
+"""Longer than a node waits for the log (profile orbit: 14 s), so that its answer is heard."""
 PAGE = 200
 MAX_PAGES = 60
 """More than the decision log holds at 200 a page; a server that pages for ever is cut off."""
@@ -40,11 +43,11 @@ def actor() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def open_http(url: str) -> "httpx.Client":
-    """A connection pool for one node; the tests put their own here."""
+def open_http(url: str, seconds: float) -> "httpx.Client":
+    """A connection pool for one node, waiting so long for answers; tests put their own here."""
     import httpx  # noqa: PLC0415
 
-    timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
     return httpx.Client(base_url=url, timeout=timeout, headers={"Accept": "application/json"})
 
 
@@ -121,9 +124,10 @@ class Client:
         import httpx  # noqa: PLC0415
 
         failed: dict[str, str] = {}
+        seconds = READ_SECONDS if operation is None else WRITE_SECONDS
         for url in self._addresses():
             try:
-                with open_http(url) as http:
+                with open_http(url, seconds) as http:
                     response = http.request(method, path, params=params, json=body, headers=headers)
             except httpx.InvalidURL as error:
                 raise UsageError(f"--url {url}: {error}") from error

@@ -1,6 +1,7 @@
 """`up`, `down`, `kill`, `start`, `watch`: a cluster of processes on this machine, and its view."""
 
 import enum
+import shutil
 import signal
 import sys
 import threading
@@ -102,7 +103,7 @@ def up(
             await_primary(cluster, manifest, _patience(settings))
             if detach:
                 await_roles(cluster, manifest, settings)
-                _farewell(manifest)
+                _farewell(manifest, data_dir)
                 return
             _foreground(cluster, manifest)
         except BaseException:
@@ -191,20 +192,30 @@ def _foreground(cluster: LocalCluster, manifest: Manifest) -> None:
     note("every node has ended")
 
 
-def _farewell(manifest: Manifest) -> None:
+def _farewell(manifest: Manifest, data_dir: Path) -> None:
     from node.cli import reads  # noqa: PLC0415
 
     first = next(iter(manifest.nodes.values()))
     reads.status(url=first.url)
+    me = _command()
+    where = "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}"
     typer.echo(
-        "\nTry next:\n"
-        "  stationkeep watch                 live view\n"
-        "  stationkeep kill NODE             kill -9; take the PRIMARY and watch the failover\n"
-        "  stationkeep explain NODE          why it is what it is\n"
-        "  stationkeep start NODE            and how it comes back\n"
-        "  stationkeep down                  stop all nodes\n"
+        f"\nTry next:\n"
+        f"  {me} watch{where}            live view\n"
+        f"  {me} kill NODE{where}        kill -9: take the PRIMARY and watch the failover\n"
+        f"  {me} explain NODE     why it is what it is\n"
+        f"  {me} start NODE{where}       and how it comes back\n"
+        f"  {me} down{where}             stop all nodes\n"
         f"REST: {first.url}/docs"
     )
+
+
+def _command() -> str:
+    """How to call this command from here: its name if that is on the path, else where it is."""
+    if shutil.which("stationkeep"):
+        return "stationkeep"
+    script = Path(sys.argv[0]).absolute()
+    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 def _take_down(cluster: LocalCluster) -> None:

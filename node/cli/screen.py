@@ -74,7 +74,7 @@ def _header(picture: Picture) -> list[Text]:
         f"   {cluster['node']} answers ({picture.url.removeprefix('http://')})",
         style="not bold dim",
     )
-    seat = Text(f"PRIMARY {wording.primary_line(cluster)}")
+    seat = Text(f"PRIMARY {wording.primary_line(cluster, picture.nodes)}")
     quorum = cluster["quorum"]
     seat.append(f"   Raft leader {cluster.get('leader') or 'NONE'}, term {cluster['term']}")
     seat.append(f"   {quorum['connected']}/{quorum['members']} connected")
@@ -191,14 +191,14 @@ def _votes(item: Json, now: int) -> str:
 
 
 def _decisions(decisions: list[Json], width: int, room: int) -> list[Text]:
+    """As many lines of sentences as there is room for, newest first."""
     lines: list[Text] = []
-    for item in decisions:
+    for item in wording.settled(decisions):
         time = wording.clock(item.get("wall_ms"))
         indent = len(time) + 1
-        wrapped = textwrap.wrap(item["sentence"], max(20, width - indent)) or [""]
-        if len(lines) + len(wrapped) > room:
+        first, *rest = textwrap.wrap(item["sentence"], max(20, width - indent)) or [""]
+        lines.append(Text.assemble((f"{time} ", "dim"), first))
+        lines += [Text(" " * indent + text) for text in rest]
+        if len(lines) >= room:
             break
-        first = Text(f"{time} ", style="dim")
-        first.append(wrapped[0], style="not dim")
-        lines += [first, *(Text(" " * indent + text) for text in wrapped[1:])]
-    return lines or [Text("none yet", style="dim")]
+    return lines[:room] or [Text("none yet", style="dim")]

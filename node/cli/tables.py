@@ -25,10 +25,13 @@ def role_text(role: str) -> Text:
     return Text(role, style=ROLE_STYLES.get(role, ""))
 
 
-def _grid(*headers: str) -> Table:
+def _grid(*headers: str, wrapped: tuple[str, ...] = ()) -> Table:
+    """A table whose cells stay on one line, but for those of the last, `wrapped` columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for header in headers:
         table.add_column(header, no_wrap=True)
+    for header in wrapped:
+        table.add_column(header, overflow="fold")
     return table
 
 
@@ -59,7 +62,7 @@ def status(cluster: Json, items: list[Json]) -> RenderableType:
     head = Text()
     head.append(f"cluster   {cluster['cluster_id'] or 'not founded yet'}")
     head.append(f"   {wording.cluster_time(cluster['time_ms'])}, asked {cluster['node']}\n")
-    head.append(f"PRIMARY   {wording.primary_line(cluster)}\n")
+    head.append(f"PRIMARY   {wording.primary_line(cluster, items)}\n")
     leader = cluster.get("leader") or "NONE"
     head.append(f"Raft      leader {leader}, term {cluster['term']}, ")
     head.append(f"log {cluster['applied_index']}, {wording.quorum_line(cluster)}\n")
@@ -70,8 +73,7 @@ def status(cluster: Json, items: list[Json]) -> RenderableType:
 
 def decisions(items: Iterable[Json]) -> Table:
     """The decision log, one sentence a line."""
-    table = _grid("ID", "TIME", "CLUSTER", "OUTCOME")
-    table.add_column("DECISION", overflow="fold")
+    table = _grid("ID", "TIME", "CLUSTER", "OUTCOME", wrapped=("DECISION",))
     for item in items:
         table.add_row(
             str(item["id"]),
@@ -89,7 +91,7 @@ def decision_story(item: Json) -> Text:
     story.append(f"{wording.clock(item.get('wall_ms'))} ", style="dim")
     story.append(f"{wording.cluster_time(item['at_ms'])} {item['sentence']}\n")
     for node, risks in item.get("evidence", {}).items():
-        series = ", ".join(f"{risk:.2f}" for risk in risks)
+        series = ", ".join(wording.sample(risk) for risk in risks)
         story.append(f"    samples of {node} (newest last): {series}\n", style="dim")
     passed = ", ".join(f"{r['node']} ({_words(r['reason'])})" for r in item.get("rejected", []))
     if passed:
@@ -127,7 +129,7 @@ def explanation(answer: Json) -> RenderableType:
         head.append("\nWhy it is not PRIMARY\n", style="bold")
         for line in answer["why_not_primary"]:
             head.append(f"  {line}\n")
-    decisions_ = answer.get("decisions", [])
+    decisions_ = wording.settled(answer.get("decisions", []))
     head.append("\nDecisions about it, newest first\n" if decisions_ else "", style="bold")
     return Group(head, *(decision_story(item) for item in decisions_))
 
@@ -193,19 +195,17 @@ def role_history(items: list[Json]) -> Table:
 
 def actions(items: list[Json]) -> Table:
     """Actions with their compliance and who still owes an answer."""
-    table = _grid("ID", "NAME", "OUTCOME", "COMPLIANCE", "DONE", "FAILED", "NO ANSWER")
+    table = _grid("ID", "NAME", "OUTCOME", "DONE", wrapped=("FAILED", "NO ANSWER"))
     for item in items:
         acks: Json = item.get("acks", {})
-        done = [node for node in item["targets"] if acks.get(node, {}).get("success")]
         failed = [f"{n} ({a['detail']})" for n, a in acks.items() if not a["success"]]
         silent = [node for node in item["targets"] if node not in acks]
         table.add_row(
             item["id"],
             item["name"],
             item["outcome"],
-            f"{item['compliance']:.0%}",
-            ", ".join(done) or "-",
-            ", ".join(failed) or "-",
+            f"{item['compliance']:.0%} of {len(item['targets'])}",
+            "\n".join(failed) or "-",
             ", ".join(silent) or "-",
         )
     return table

@@ -22,6 +22,17 @@ def level(risk: float) -> str:
     return BARS[min(len(BARS) - 1, max(0, int(risk * len(BARS))))]
 
 
+def sample(risk: float) -> str:
+    """A sample of a decision's evidence, in which a missed one stands as risk 1."""
+    return "missed" if risk >= 1 else f"{risk:.2f}"
+
+
+def settled(decisions: list[Json]) -> list[Json]:
+    """Without the openings of proposals whose outcome is in the list too."""
+    closed = {d.get("proposal") for d in decisions if d["outcome"] != "proposed"}
+    return [d for d in decisions if d["outcome"] != "proposed" or d.get("proposal") not in closed]
+
+
 def span(seconds: float | None) -> str:
     """A remaining time, short: `2.4s`, `85s`, `12m`, `3h`; `-` for none."""
     if seconds is None:
@@ -84,15 +95,16 @@ def change(item: Json) -> str:
     return f"{item['node']} {item['origin']}→{item['target']}"
 
 
-def primary_line(cluster: Json) -> str:
-    """Who holds the seat, in words."""
+def primary_line(cluster: Json, nodes: list[Json]) -> str:
+    """Who holds the seat, and whether it acts, in words."""
     primary = cluster.get("primary")
     if not primary:
         return "no PRIMARY"
-    if primary.get("active"):
-        return f"{primary['id']}, epoch {primary['epoch']}"
-    wait = span(primary.get("fence_remaining_s"))
-    return f"{primary['id']}, epoch {primary['epoch']}, not yet effective (waits up to {wait})"
+    line = f"{primary['id']}, epoch {primary['epoch']}"
+    if not primary.get("active"):
+        return f"{line}, not yet effective (waits up to {span(primary['fence_remaining_s'])})"
+    acting = {node["id"]: node.get("effective_role") for node in nodes}
+    return line if acting.get(primary["id"]) == "PRIMARY" else f"{line}, NOT ACTING"
 
 
 def quorum_line(cluster: Json) -> str:

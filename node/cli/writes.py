@@ -16,6 +16,7 @@ from node.cli.options import (
     client,
     duration,
 )
+from node.cli.wording import cluster_time
 
 
 def switchover(
@@ -247,4 +248,10 @@ def _send(
     at = f" at log index {answer['index']}" if answer.get("index") else ""
     typer.echo(f"done: {what}{at} (operation {answer.get('operation', '-')})")
     for name, value in (answer.get("result") or {}).items():
-        typer.echo(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+        typer.echo(f"  {_result_line(name, value)}")
+
+
+def _result_line(name: str, value: Any) -> str:
+    if name.endswith("_ms") and isinstance(value, int):
+        return f"{name.removesuffix('_ms')}: {cluster_time(value)}"
+    return f"{name}: {value if isinstance(value, str) else json.dumps(value)}"

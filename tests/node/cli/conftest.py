@@ -14,7 +14,7 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     """Every connection of the command line leads to this node; no local cluster is about."""
     node_ = CannedNode()
 
-    def open_http(url: str) -> httpx.Client:
+    def open_http(url: str, _seconds: float) -> httpx.Client:
         return httpx.Client(base_url=url, transport=httpx.MockTransport(node_))
 
     monkeypatch.setattr(client, "open_http", open_http)

@@ -55,7 +55,7 @@ def test_up_detached_waits_for_a_primary_and_says_what_to_try(
     assert "sat-002 is PRIMARY" in result.stderr
     assert "--devices has no effect yet" in result.stderr
     assert "Raft leader" in result.stdout
-    assert "stationkeep kill NODE" in result.stdout
+    assert "kill NODE" in result.stdout
     assert len(LocalCluster(tmp_path / "data").running()) == 3
 
     data = ["--data-dir", str(tmp_path / "data")]
