@@ -140,11 +140,17 @@ class _Evaluation:
                 missing -= 1
 
     def healthy_backups(self) -> int:
-        """BACKUPs without an unhealthy run, and nodes already on their way to be one."""
+        """BACKUPs not failing, and nodes already on their way to be one.
+
+        A run shorter than trigger 3's does not count as failing: one missed sample of the BACKUP
+        must not change anybody's role (roles.md, "What must hold", 4).
+        """
         wanted = [c for p in self.state.proposals.values() for c in p.changes]
         coming = sum(change.target is Role.BACKUP for change in wanted)
         standing = sum(
-            m.role is Role.BACKUP and m.run == 0 and m.id not in self.busy
+            m.role is Role.BACKUP
+            and m.run < self.settings.failures_to_safe_mode
+            and m.id not in self.busy
             for m in self.state.members.values()
         )
         return standing + coming
