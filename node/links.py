@@ -19,7 +19,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import structlog
@@ -67,12 +67,11 @@ class _Inbound(asyncio.Protocol):
         self.peer: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.address = _address(transport)
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.address = _address(self.transport)
         if not self._network._admit(self):
             return
-        _tune(transport)
+        _tune(self.transport)
         self._timeout = self._network._loop.call_later(
             HELLO_SECONDS, self._network._reject, self, "hello_timeout"
         )
@@ -127,10 +126,9 @@ class _Outbound(asyncio.Protocol):
         self._bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        _tune(transport)
-        transport.write(self._network._hello_frame())
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        _tune(self.transport)
+        self.transport.write(self._network._hello_frame())
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -307,6 +307,8 @@ class Journal:
                 raise CorruptJournal(self.path, "it holds no tables")
             self._transaction(self._create)
         except sqlite3.OperationalError as error:
+            if "no such" in str(error):
+                raise CorruptJournal(self.path, str(error)) from error
             raise self._failure(error) from error
         except sqlite3.Error as error:
             raise CorruptJournal(self.path, str(error)) from error

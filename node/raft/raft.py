@@ -14,7 +14,7 @@ import structlog
 
 from cluster.codec import MAX_DRAFT_BYTES
 from node.ports import Clock, Network, ProposalResult, StateMachine
-from node.raft import clocksource
+from node.raft import library
 from node.raft.engine import Engine, Timings
 from node.raft.journal import Journal, JournalFailed
 from node.raft.messages import MAX_INDEX, REGULAR, BadMessage, check
@@ -64,7 +64,7 @@ class Raft:
         `receive`, `connected`, when there is work for `turn`. `draw`: election timeouts, [0, 1).
         """
         self._use_clock = clock.monotonic
-        clocksource.use(clock.monotonic)
+        library.use(clock.monotonic)
         self.node_id = node_id
         self._network = network
         self._clock = clock
@@ -152,7 +152,7 @@ class Raft:
 
     def turn(self) -> None:
         """One turn; see the head of this file. An exception in it must stop the node (L10)."""
-        clocksource.use(self._use_clock)
+        library.use(self._use_clock)
         now = self._clock.monotonic()
         self._proposals.expire(now)
         if self.journal_error is None or self._journal_is_back(now):
@@ -168,7 +168,7 @@ class Raft:
 
     def next_wakeup(self) -> float:
         """Monotonic seconds; not later than now when there is work."""
-        clocksource.use(self._use_clock)
+        library.use(self._use_clock)
         now = self._clock.monotonic()
         deadline = self._proposals.next_deadline()
         if self._proposals.has_answers:
@@ -212,13 +212,13 @@ class Raft:
 
     def connected(self, peer: str) -> None:
         """There is a connection to send on."""
-        clocksource.use(self._use_clock)
+        library.use(self._use_clock)
         self._transport.connected(self._engine.nodes[peer])
         self._wake()
 
     def disconnected(self, peer: str) -> None:
         """It is gone; what was forwarded to this peer as leader is lost or will never be told."""
-        clocksource.use(self._use_clock)
+        library.use(self._use_clock)
         self._transport.disconnected(self._engine.nodes[peer])
         if peer == self.leader:
             self._proposals.leader_lost(self.term)
@@ -227,7 +227,7 @@ class Raft:
     def configure(self, timings: Timings) -> None:
         """New timings, from the replicated settings; in force at once."""
         if timings != self._engine.timings:
-            clocksource.use(self._use_clock)
+            library.use(self._use_clock)
             self._engine.configure(timings)
 
     def snapshot_file(self) -> bytes | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgpack
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +108,22 @@ async def test_messages_both_ways_in_order_arrays_as_tuples(stations) -> None:
     assert [m["n"] for _, m in b.messages] == list(range(100))
     assert b.messages[0] == ("a", {"kind": "raft", "n": 0, "list": (1, (b"x",))})
     assert a.messages == [("b", {"kind": "gossip"})]
+
+
+def test_the_same_on_uvloop() -> None:
+    async def exchange() -> None:
+        peers = addresses("a", "b")
+        a, b = Station("a", peers), Station("b", peers)
+        for station in (a, b):
+            await station.network.start()
+        await a.until(lambda: a.network.connected("b"))
+        a.network.send("b", {"kind": "raft"})
+        await b.until(lambda: bool(b.messages))
+        for station in (a, b):
+            await station.network.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(exchange())
 
 
 async def test_without_a_connection_send_says_so(stations) -> None:

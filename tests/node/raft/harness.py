@@ -77,6 +77,8 @@ class Wire:
         self.cluster, self.node = cluster, node
 
     def send(self, peer: str, message: dict[str, Any]) -> bool:
+        # S5, at every message of every test: nothing leaves before the disk has it.
+        assert message["kind"] != "raft" or not self.cluster.journals[self.node].dirty
         return self.cluster.post(self.node, peer, message)
 
     def connected(self, peer: str) -> bool:
@@ -122,6 +124,7 @@ class Cluster:
     def start(self, name: str, **changes: Any) -> Raft:
         machine, data = Machine(), self.path / name
         journal = Journal(data, cluster="c", node=name, durability=self.durability)
+        self.journals[name] = journal
         store = SnapshotStore(data, cluster="c", encode_state=machine.snapshot)
         raft = Raft(
             node_id=name,
@@ -134,7 +137,7 @@ class Cluster:
             timings=changes.get("timings", self.timings),
             draw=self.random.random,
         )
-        self.rafts[name], self.machines[name], self.journals[name] = raft, machine, journal
+        self.rafts[name], self.machines[name] = raft, machine
         for peer in self.rafts:
             if peer != name and self.linked(name, peer):
                 raft.connected(peer)
@@ -200,6 +203,10 @@ class Cluster:
         """Puts a message into a member's inbox by hand."""
         self.rafts[peer].receive(sender, {"kind": "raft", **message})
         self.rafts[peer].turn()
+
+    def sent(self, sender: str, type_: str) -> list[dict[str, Any]]:
+        """Raft messages of a type that a member has sent so far."""
+        return [m for s, _, m in self.seen if s == sender and m.get("type") == type_]
 
     # -- time
 
