@@ -83,39 +83,54 @@ class ProcessRunner:
 
 
 async def run(command: str, env: Mapping[str, str], timeout: float) -> HookResult:  # noqa: ASYNC109
-    """Runs one command with `env` on top of the process's environment."""
+    """Runs one command with `env` on top of the process's environment.
+
+    The pipe is our own, not asyncio's: with that, waiting for a process means waiting for
+    everyone who holds the other end, a service left behind included. Such a service should
+    redirect its output, since nobody reads it once the command has ended.
+    """
+    reader, output = asyncio.StreamReader(), bytearray()
+    ours, theirs = os.pipe()
+    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
+    )
     try:
         process = await asyncio.create_subprocess_exec(
             "/bin/sh", "-c", command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdout=theirs,
+            stderr=theirs,
             env={**os.environ, **env},
             start_new_session=True,
         )  # fmt: skip
     except OSError as error:
+        pipe.close()
         return HookResult(False, f"cannot be started: {error.strerror}")
-    assert process.stdout is not None
-    output = bytearray()
-    reading = asyncio.create_task(_read(process.stdout, output))
+    finally:
+        os.close(theirs)
+    reading = asyncio.create_task(_read(reader, output))
+    try:
+        detail = await _wait(process, timeout)
+        await asyncio.wait({reading}, timeout=DRAIN)
+    finally:
+        reading.cancel()
+        pipe.close()
+    return HookResult(not detail, detail, output.decode(errors="replace"))
+
+
+async def _wait(process: asyncio.subprocess.Process, timeout: float) -> str:  # noqa: ASYNC109
+    """Waits for the end and makes it come in time; what went wrong, or ""."""
     try:
         status = await asyncio.wait_for(process.wait(), timeout)
-        await asyncio.wait({reading}, timeout=DRAIN)
-        detail = "" if status == 0 else _describe(status)
     except TimeoutError:
         _kill_group(process.pid)
         await process.wait()
-        status, detail = -signal.SIGKILL, f"timed out after {timeout:g} s"
+        return f"timed out after {timeout:g} s"
     except asyncio.CancelledError:
         _kill_group(process.pid)
         await process.wait()
         raise
-    finally:
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
-        _close_pipe(process)
-    return HookResult(status == 0, detail, output.decode(errors="replace"))
+    return "" if status == 0 else _describe(status)
 
 
 async def _read(stream: asyncio.StreamReader, into: bytearray) -> None:
@@ -126,13 +141,6 @@ async def _read(stream: asyncio.StreamReader, into: bytearray) -> None:
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def _close_pipe(process: asyncio.subprocess.Process) -> None:
-    """Closes our end: a service that a hook left behind may keep the other for ever."""
-    transport = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
 
 
 def _describe(status: int) -> str:

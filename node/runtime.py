@@ -8,6 +8,7 @@ the process at once, which is always safe: everything acknowledged is in the jou
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -318,8 +319,13 @@ def bind(field: str, address: str) -> socket.socket:
         sock.listen(256)
     except OSError as error:
         sock.close()
-        holder = listener(port)
-        by = f" by {holder}" if holder else ""
-        raise StartError(f"{field}: {address} cannot be used{by}: {error.strerror}") from error
+        raise StartError(f"{field}: {_bind_problem(address, port, error)}") from error
     sock.setblocking(False)
     return sock
+
+
+def _bind_problem(address: str, port: int, error: OSError) -> str:
+    if error.errno != errno.EADDRINUSE:
+        return f"cannot listen on {address}: {error.strerror}"
+    holder = listener(port)
+    return f"{address} is in use" + (f" by {holder}" if holder else "")

@@ -1,0 +1,104 @@
+"""The audit file: every decision once, whatever is restarted, torn or skipped."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cluster import codec
+from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec, Pause
+from cluster.settings import PROFILES
+from node.audit import AuditFile
+from node.replica import Replica
+from tests.node.world import ManualClock
+
+
+def entry(command: AnyCommand, key: str = "") -> bytes:
+    return codec.stamp(0, 0, codec.encode_draft(Draft(command, key, "me", "why")))
+
+
+LOG = [
+    entry(FoundCluster("c", (MemberSpec("a", "a:1", "a:2"),), PROFILES["demo"])),
+    *(entry(Pause(60_000 + n), f"k{n}") for n in range(8)),
+]
+
+
+def replay(replica: Replica, entries: list[bytes], first: int = 1) -> None:
+    for index, content in enumerate(entries, start=first):
+        replica.apply(content, index)
+
+
+def ids(path: Path) -> list[int]:
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def test_every_decision_is_written_with_its_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    AuditFile(path, replica)
+    replay(replica, LOG)
+    assert ids(path) == [d.id for d in replica.state.decisions]
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert last["matter"] == "pause"
+    assert last["sentence"]
+
+
+def test_a_replayed_log_writes_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    for length in (3, 5, len(LOG)):
+        replica = Replica(ManualClock())
+        AuditFile(path, replica)
+        replay(replica, LOG[:length])
+        assert ids(path) == [d.id for d in replica.state.decisions]
+
+
+def test_a_torn_line_is_cut_off_and_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    AuditFile(path, replica)
+    replay(replica, LOG[:4])
+    path.write_bytes(path.read_bytes()[:-7])
+    again = Replica(ManualClock())
+    AuditFile(path, again)
+    replay(again, LOG)
+    assert ids(path) == [d.id for d in again.state.decisions]
+
+
+def test_a_snapshot_that_skips_entries_leaves_no_hole(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    donor = Replica(ManualClock())
+    replay(donor, LOG)
+    replica = Replica(ManualClock())
+    AuditFile(path, replica)
+    replay(replica, LOG[:3])
+    replica.restore(donor.snapshot())
+    replica.apply(entry(Pause(1_000), "last"), len(LOG) + 1)
+    assert ids(path) == [d.id for d in replica.state.decisions]
+
+
+def test_a_state_loaded_before_listening_is_caught_up(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    replay(replica, LOG)
+    AuditFile(path, replica).catch_up()
+    assert ids(path) == [d.id for d in replica.state.decisions]
+
+
+def test_a_disk_that_refuses_is_reported_and_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    audit = AuditFile(path, replica)
+    replay(replica, LOG[:3])
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "open", _refuse)
+        replay(replica, LOG[3:6], first=4)
+    assert "No space left" in audit.broken
+    replay(replica, LOG[6:], first=7)
+    assert audit.broken == ""
+    assert ids(path) == [d.id for d in replica.state.decisions]
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")

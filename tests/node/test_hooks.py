@@ -1,0 +1,60 @@
+"""Commands as real processes: results, timeouts that leave nothing behind, bounded output."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import psutil
+
+from node.hooks import MAX_OUTPUT, HookResult, ProcessRunner, run
+
+
+async def test_the_exit_status_decides() -> None:
+    assert (await run("exit 0", {}, 5)).ok
+    failed = await run("exit 3", {}, 5)
+    assert (failed.ok, failed.detail) == (False, "exit status 3")
+    killed = await run("kill -9 $$", {}, 5)
+    assert killed.detail == "killed by SIGKILL"
+
+
+async def test_the_environment_and_both_outputs() -> None:
+    result = await run("echo $STATIONKEEP_ROLE; echo oops >&2", {"STATIONKEEP_ROLE": "BACKUP"}, 5)
+    assert result.output == "BACKUP\noops\n"
+
+
+async def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    result = await run(f"sleep 60 & echo $! $$ > {pids}; sleep 60", {}, 0.3)
+    assert (result.ok, result.detail) == (False, "timed out after 0.3 s")
+    for pid in map(int, pids.read_text().split()):
+        try:
+            assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            continue
+
+
+async def test_a_service_left_behind_does_not_hold_the_hook(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    result = await run(f"sleep 60 & echo $! > {pid_file}; exit 0", {}, 10)
+    assert result.ok
+    pid = int(pid_file.read_text())
+    assert psutil.pid_exists(pid)
+    os.kill(pid, 9)
+
+
+async def test_output_is_bounded() -> None:
+    result = await run("head -c 1000000 /dev/zero | tr '\\0' x", {}, 10)
+    assert result.ok
+    assert len(result.output) == MAX_OUTPUT
+
+
+async def test_a_runner_calls_back_once_and_can_be_closed() -> None:
+    results: list[HookResult] = []
+    finished = asyncio.Event()
+    runner = ProcessRunner(finished.set)
+    runner.start("exit 0", {}, 5, results.append)
+    await finished.wait()
+    assert [r.ok for r in results] == [True]
+    runner.start("sleep 60", {}, 60, results.append)
+    await runner.close()
+    assert len(results) == 1

@@ -1,0 +1,194 @@
+"""One whole node in a process: start, answer, refuse, stop."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from cluster.settings import PROFILES
+from node.runtime import StartError, bind, timings
+from node.storage import SmallFile
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Solo:
+    """A cluster of one node, with its file and its process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.raft, self.http = free_port(), free_port()
+        self.file = directory / "node.yaml"
+        self.process: subprocess.Popen[str] | None = None
+        addresses = {"raft": f"127.0.0.1:{self.raft}", "http": f"127.0.0.1:{self.http}"}
+        self.content = {
+            "node": "sat-001", "cluster": "solo", "data_dir": str(directory / "data"),
+            "members": {"sat-001": addresses}, "profile": "demo", "sensors": {"cpu": "off"},
+            "hooks": {"primary": f"echo $STATIONKEEP_EPOCH >> {directory}/hooked"},
+            "log": {"format": "json"},
+        }  # fmt: skip
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        self.file.write_text(yaml.safe_dump(self.content))
+        command = [sys.executable, "-m", "node", "node", "run", "--config", str(self.file)]
+        self.process = subprocess.Popen(
+            [*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self.process
+
+    def get(self, path: str) -> tuple[int, dict]:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            with error:
+                return error.code, {}
+        except (URLError, ConnectionError):
+            return 0, {}
+
+    def wait_until(self, condition: Callable[[], bool], limit: float = 20) -> None:
+        """Polls a real process; the only kind of wait that there is for one."""
+        deadline = time.monotonic() + limit
+        while not condition():
+            assert self.process is not None
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline, "too slow"
+            time.sleep(0.05)
+
+    def end(self) -> tuple[int, str]:
+        assert self.process is not None
+        _, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, errors
+
+
+@pytest.fixture
+def solo(tmp_path: Path) -> Iterator[Solo]:
+    node = Solo(tmp_path)
+    yield node
+    if node.process is not None and node.process.poll() is None:
+        node.process.kill()
+        node.process.communicate()
+
+
+def test_raft_follows_the_settings() -> None:
+    demo = timings(PROFILES["demo"])
+    assert (demo.heartbeat, demo.election_min, demo.election_max) == (0.1, 0.5, 1.0)
+    assert demo.step_down == 1.0
+
+
+def test_a_port_in_use_names_its_holder() -> None:
+    with bind("http", f"127.0.0.1:{free_port()}") as first:
+        port = first.getsockname()[1]
+        with pytest.raises(StartError) as caught:
+            bind("http", f"127.0.0.1:{port}")
+    assert str(caught.value).startswith(f"http: 127.0.0.1:{port} is in use by pid {os.getpid()}: ")
+
+
+def test_a_small_file_is_whole(tmp_path: Path) -> None:
+    file = SmallFile(tmp_path / "small")
+    assert file.load() is None
+    file.save(b"one")
+    file.save(b"two")
+    assert file.load() == b"two"
+    assert [p.name for p in tmp_path.iterdir()] == ["small"]
+
+
+@pytest.mark.processes
+def test_a_node_lives_stops_and_comes_back(solo: Solo) -> None:
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    solo.process.send_signal(signal.SIGTERM)
+    code, errors = solo.end()
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert code == 0, errors
+    assert lines[-1]["event"] == "stopped"
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    status, cluster = solo.get("/v1/cluster")
+    assert (status, cluster["primary"]["epoch"]) == (200, 1)
+    assert (solo.directory / "hooked").read_text().splitlines() == ["1", "1"]
+    solo.process.send_signal(signal.SIGINT)
+    assert solo.end()[0] == 0
+    audit = (solo.directory / "data" / "audit.jsonl").read_text().splitlines()
+    ids = [json.loads(line)["id"] for line in audit]
+    assert ids == sorted(set(ids))
+
+
+@pytest.mark.processes
+def test_a_replayed_health_is_the_nodes_own(solo: Solo) -> None:
+    recording = solo.directory / "ill.csv"
+    recording.write_text("timestamp,risk\n0,0.45\n")
+    solo.start("--health-replay", str(recording), "--replay-speed", "10")
+    solo.wait_until(lambda: (solo.get("/v1/nodes/sat-001")[1].get("risk") or 0) == 0.45)
+    assert solo.get("/v1/nodes/sat-001")[1]["cause"] == "recorded risk 0.45"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("field", ["raft", "http"])
+def test_a_port_in_use_ends_the_start(solo: Solo, field: str) -> None:
+    port = getattr(solo, field)
+    with bind(field, f"127.0.0.1:{port}"):
+        solo.start()
+        code, errors = solo.end()
+    assert code == 1
+    assert f"127.0.0.1:{port} is in use by" in errors
+    assert str(os.getpid()) in errors
+
+
+@pytest.mark.processes
+def test_a_bad_file_and_a_bad_recording_exit_5(solo: Solo) -> None:
+    recording = solo.directory / "bad.csv"
+    recording.write_text("timestamp,risk\n0,7\n")
+    solo.start("--health-replay", str(recording))
+    code, errors = solo.end()
+    assert code == 5
+    assert f"{recording}:2: risk '7' refused" in errors
+    solo.content["settings"] = {"report_interval": "1s"}
+    solo.start()
+    code, errors = solo.end()
+    assert code == 5
+    assert "settings.report_interval" in errors
+    assert "report_interval x 3 <= evaluation_interval" in errors
+
+
+@pytest.mark.processes
+def test_a_corrupt_journal_stops_the_node_with_advice(solo: Solo) -> None:
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    solo.process.kill()
+    solo.end()
+    journal = solo.directory / "data" / "journal.db"
+    journal.with_name("journal.db-wal").unlink()  # it would heal the file beside it
+    journal.write_bytes(b"garbage" * 1_000)
+    solo.start()
+    code, errors = solo.end()
+    assert code == 1
+    assert "journal" in errors
+
+
+async def test_a_fault_in_a_turn_ends_the_driver() -> None:
+    from node.driver import Driver
+    from tests.node.world import World
+
+    loop = World(1).loops["sat-001"]
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(Driver().run(loop, fail), 5)
