@@ -215,6 +215,8 @@ def _command() -> str:
     if shutil.which("stationkeep"):
         return "stationkeep"
     script = Path(sys.argv[0]).absolute()
+    if script.name == "__main__.py":
+        return f"{sys.executable} -m node"
     return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
