@@ -7,8 +7,6 @@ only); risks, scores and compliance are 0..1. Shapes as in `views.py`.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from cluster.commands import Change
 from cluster.decisions import Ballot, Decision, Outcome
 from cluster.roles.transitions import Role, Rule
@@ -24,28 +22,29 @@ from cluster.state import (
     ProposalOutcome,
     RoleChange,
 )
+from node.api.views import View
 
 
-class ChangeView(msgspec.Struct, frozen=True):
+class ChangeView(View, frozen=True):
     node: str
     origin: Role
     target: Role
 
 
-class RejectedView(msgspec.Struct, frozen=True):
+class RejectedView(View, frozen=True):
     """A candidate passed over, and why (`cluster.decisions.Reason`)."""
 
     node: str
     reason: str
 
 
-class ObservationView(msgspec.Struct, frozen=True):
+class ObservationView(View, frozen=True):
     node: str
     reports: int
     risk: float
 
 
-class BallotView(msgspec.Struct, frozen=True):
+class BallotView(View, frozen=True):
     voter: str
     approve: bool
     grounds: str
@@ -54,7 +53,7 @@ class BallotView(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class DecisionView(msgspec.Struct, frozen=True):
+class DecisionView(View, frozen=True):
     """One line of the decision log; `sentence` says the same in English."""
 
     id: int
@@ -77,12 +76,12 @@ class DecisionView(msgspec.Struct, frozen=True):
     sentence: str
 
 
-class DecisionList(msgspec.Struct, frozen=True):
+class DecisionList(View, frozen=True):
     items: list[DecisionView]
     next: str | None
 
 
-class ExplanationView(msgspec.Struct, frozen=True):
+class ExplanationView(View, frozen=True):
     """`GET /v1/nodes/ID/explain`."""
 
     node: str
@@ -92,7 +91,7 @@ class ExplanationView(msgspec.Struct, frozen=True):
     decisions: list[DecisionView]
 
 
-class ProposalView(msgspec.Struct, frozen=True):
+class ProposalView(View, frozen=True):
     id: int
     rule: Rule
     changes: list[ChangeView]
@@ -111,18 +110,18 @@ class ProposalView(msgspec.Struct, frozen=True):
     sentence: str
 
 
-class ProposalList(msgspec.Struct, frozen=True):
+class ProposalList(View, frozen=True):
     items: list[ProposalView]
     next: str | None
 
 
-class AckView(msgspec.Struct, frozen=True):
+class AckView(View, frozen=True):
     success: bool
     detail: str
     at_ms: int
 
 
-class ActionView(msgspec.Struct, frozen=True):
+class ActionView(View, frozen=True):
     """An action; `compliance` is acknowledged successes / targets, 0..1."""
 
     id: str
@@ -141,12 +140,12 @@ class ActionView(msgspec.Struct, frozen=True):
     actor: str
 
 
-class ActionList(msgspec.Struct, frozen=True):
+class ActionList(View, frozen=True):
     items: list[ActionView]
     next: str | None
 
 
-class RoleChangeView(msgspec.Struct, frozen=True):
+class RoleChangeView(View, frozen=True):
     at_ms: int
     wall_ms: int
     index: int
@@ -159,12 +158,12 @@ class RoleChangeView(msgspec.Struct, frozen=True):
     actor: str
 
 
-class RoleChangeList(msgspec.Struct, frozen=True):
+class RoleChangeList(View, frozen=True):
     items: list[RoleChangeView]
     next: str | None
 
 
-class OperationView(msgspec.Struct, frozen=True):
+class OperationView(View, frozen=True):
     """`GET /v1/operations/ID`: what became of a write. `rule` and `detail` when refused."""
 
     operation: str
@@ -179,7 +178,7 @@ class OperationView(msgspec.Struct, frozen=True):
     result: dict[str, Any]
 
 
-class DoneView(msgspec.Struct, frozen=True):
+class DoneView(View, frozen=True):
     """200 of a write: it is in the log at `index` and applied."""
 
     operation: str
@@ -188,7 +187,7 @@ class DoneView(msgspec.Struct, frozen=True):
     result: dict[str, Any]
 
 
-class UnknownView(msgspec.Struct, frozen=True):
+class UnknownView(View, frozen=True):
     """202 of a write: it may or may not be applied; ask `GET /v1/operations/ID`."""
 
     operation: str

@@ -21,7 +21,12 @@ HISTORY_IN_LISTS = 100
 """Samples of a node shown in a list; `GET /v1/nodes/ID` shows all."""
 
 
-class PrimaryView(msgspec.Struct, frozen=True):
+class View(msgspec.Struct, frozen=True, gc=False):
+    """Base of all shapes. They are made by the thousand and hold no cycles: were the garbage
+    collector to follow them, it would walk the whole state with them, in the middle of a list."""
+
+
+class PrimaryView(View, frozen=True):
     """Holder of the seat. While not `active` it waits for its predecessor's lease to end."""
 
     id: str
@@ -30,7 +35,7 @@ class PrimaryView(msgspec.Struct, frozen=True):
     fence_remaining_s: float
 
 
-class QuorumView(msgspec.Struct, frozen=True):
+class QuorumView(View, frozen=True):
     """Members, how many a majority needs, and how many this node has a connection to."""
 
     members: int
@@ -39,19 +44,19 @@ class QuorumView(msgspec.Struct, frozen=True):
     present: bool
 
 
-class PauseView(msgspec.Struct, frozen=True):
+class PauseView(View, frozen=True):
     remaining_s: float
     actor: str
     reason: str
 
 
-class AlarmView(msgspec.Struct, frozen=True):
+class AlarmView(View, frozen=True):
     name: str
     since_ms: int
     detail: str
 
 
-class ClusterView(msgspec.Struct, frozen=True):
+class ClusterView(View, frozen=True):
     """`GET /v1/cluster`."""
 
     cluster_id: str
@@ -75,7 +80,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     digest: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class SampleView(msgspec.Struct, frozen=True):
+class SampleView(View, frozen=True):
     at_ms: int
     risk: float
     missed: bool
@@ -83,7 +88,7 @@ class SampleView(msgspec.Struct, frozen=True):
     cause: str
 
 
-class PolicyView(msgspec.Struct, frozen=True):
+class PolicyView(View, frozen=True):
     name: str
     priority: str
     score: float
@@ -92,16 +97,16 @@ class PolicyView(msgspec.Struct, frozen=True):
     remaining_s: float | None
 
 
-class MaintenanceView(msgspec.Struct, frozen=True):
+class MaintenanceView(View, frozen=True):
     remaining_s: float
 
 
-class AddressView(msgspec.Struct, frozen=True):
+class AddressView(View, frozen=True):
     raft: str
     http: str
 
 
-class NodeView(msgspec.Struct, frozen=True):
+class NodeView(View, frozen=True):
     """`GET /v1/nodes/ID`. `effective_role` is null when the node was not heard lately, `epoch`
     is null unless the node holds the seat."""
 
@@ -128,12 +133,12 @@ class NodeView(msgspec.Struct, frozen=True):
     address: AddressView
 
 
-class NodeList(msgspec.Struct, frozen=True):
+class NodeList(View, frozen=True):
     items: list[NodeView]
     next: str | None
 
 
-class NodeRole(msgspec.Struct, frozen=True):
+class NodeRole(View, frozen=True):
     """One row of `GET /v1/roles`; `since_ms` is null when the role never changed."""
 
     node: str
@@ -142,11 +147,11 @@ class NodeRole(msgspec.Struct, frozen=True):
     since_ms: int | None
 
 
-class NodeRoleList(msgspec.Struct, frozen=True):
+class NodeRoleList(View, frozen=True):
     items: list[NodeRole]
 
 
-class ConfigView(msgspec.Struct, frozen=True):
+class ConfigView(View, frozen=True):
     """`GET /v1/config`; `profile_hint` names the profile these settings equal, if one."""
 
     settings: dict[str, Any]
