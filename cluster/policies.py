@@ -25,7 +25,7 @@ GLOBAL_POLICY: dict[Rule, tuple[str, int]] = {
 """What each automatic rule stands for: its priority and score (ppm)."""
 
 _ROLE = "|".join(Role)
-_PATTERN = re.compile(rf"(?:(?P<node>[A-Za-z0-9_.*-]+):)?(?P<a>\*|{_ROLE})->(?P<b>\*|{_ROLE})")
+_PATTERN = re.compile(rf"(?:(?P<node>\*|[A-Za-z0-9_.-]+):)?(?P<a>\*|{_ROLE})->(?P<b>\*|{_ROLE})")
 PATTERN_RULE = "[NODE:]ORIGIN->TARGET with role names or *, such as *->PRIMARY"
 
 
@@ -75,4 +75,10 @@ def arbitrate(
         and any(forbids(pattern, c) for pattern in policy.forbids for c in proposal.changes)
         and beats(policy, proposal, settings)
     ]
-    return min(winners, key=lambda p: (p.priority != SAFETY, -p.score, p.name), default=None)
+    return min(winners, key=lambda p: _strength(p, settings), default=None)
+
+
+def _strength(policy: Policy, settings: Settings) -> tuple[bool, int, str]:
+    """Sort key, strongest first: by the same measure as `beats`, then by name."""
+    weighted = policy.score * _weight(policy.priority, settings)
+    return (policy.priority != SAFETY, -weighted, policy.name)
