@@ -17,6 +17,7 @@ from node.manifest import MANIFEST, Plan
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 2.0
+_WRITE_SECONDS = 15.0  # longer than a node itself waits for an outcome
 
 
 def free_ports(count: int) -> int:
@@ -42,7 +43,7 @@ class Constellation:
     def __init__(self, data_dir: Path) -> None:
         self.local = LocalCluster(data_dir)
         self.data_dir = data_dir
-        self._http = httpx.Client(timeout=_ANSWER_SECONDS)
+        self._http = httpx.Client()
 
     def up(self, nodes: int = 5, profile: str = "demo", **plan: Any) -> None:
         first = free_ports(2 * nodes)
@@ -59,15 +60,18 @@ class Constellation:
         url = f"http://{self.addresses[node]}{path}"
         verb = method or ("GET" if body is None else "POST")
         try:
-            return self._http.request(verb, url, json=body).json()
+            timeout = _ANSWER_SECONDS if body is None else _WRITE_SECONDS
+            return self._http.request(verb, url, json=body, timeout=timeout).json()
         except (httpx.TransportError, ValueError) as error:
             raise ConnectionError(f"{verb} {url}: {error}") from error
 
     def anyone(self, path: str) -> Any:
-        """The answer of the first running node that gives one."""
+        """The answer of the first node that is in touch with a leader (a node just started
+        answers from its own journal, which may be old)."""
         for node in self.local.running():
             try:
-                return self.ask(node, path)
+                if self.ask(node, "/v1/cluster?consistency=strong").get("leader"):
+                    return self.ask(node, path)
             except OSError:
                 continue
         raise OSError("no node answers")

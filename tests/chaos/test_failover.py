@@ -128,7 +128,7 @@ def test_without_quorum_nobody_acts_and_with_it_all_goes_on(constellation: Const
         "the PRIMARY fences itself", lambda: not constellation.ask(primary, "/primary")["ok"], 10.0
     )
     answer = constellation.ask(primary, "/v1/pause", {"duration": "10m"})
-    assert answer["status"] in (202, 503, "unknown")
+    assert answer["status"] in (503, "unknown")  # refused, or may still happen: never "done"
     for node in others:
         constellation.local.start(node)
     with constellation.watch() as watch:
