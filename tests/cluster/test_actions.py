@@ -1,0 +1,200 @@
+"""Propagation and compliance: roles.md, "Action propagation and compliance (#408)"."""
+
+import pytest
+
+from cluster.actions import pending_for
+from cluster.commands import Acknowledge, AdoptPlan, Change, Motion, RunAction, SetMaintenance
+from cluster.decisions import Outcome, Reason
+from cluster.events import ActionAcknowledged, ActionClosed
+from cluster.roles.transitions import Role, Rule
+from cluster.state import MAX_CLOSED_ACTIONS, ROLE_CHANGE, Action, ActionOutcome
+from tests.cluster.driver import Driver, settled
+
+
+def failed_over(nodes: int = 4) -> Driver:
+    """sat-002 has just got the seat; the role change is to be acknowledged."""
+    driver = settled(nodes)
+    for _ in range(3):
+        driver.evaluate(0.45)
+    driver.approve()
+    return driver
+
+
+def test_a_role_change_goes_to_every_alive_node_with_the_deadline_of_the_settings() -> None:
+    driver = failed_over()
+    action = driver.action()
+    assert action.name == ROLE_CHANGE
+    assert action.targets == driver.ids
+    assert action.epoch == 2
+    assert action.deadline == driver.clock + 30_000
+    assert action.reason == Rule.PRIMARY_FAILED
+    assert {c.node for c in action.changes} == {"sat-001", "sat-002"}
+
+
+def test_compliance_is_acknowledged_successes_by_targets() -> None:
+    driver = failed_over()
+    action = driver.action()
+    for done, node in enumerate(("sat-001", "sat-002", "sat-003"), 1):
+        result = driver.done(Acknowledge(action.id, node, True))
+        assert result == {"compliance": 250_000 * done}
+        assert ActionAcknowledged(action.id, node, True) in driver.events
+    driver.done(Acknowledge(action.id, "sat-004", True))
+    assert ActionClosed(action.id, "compliant", 1_000_000) in driver.events
+    assert driver.state.actions == {}
+    assert driver.state.closed_actions[-1].outcome is ActionOutcome.COMPLIANT
+    assert Action("a", "n", (), 0, 0, 0).compliance == 1_000_000
+
+
+def test_an_action_waits_for_each_target_once_oldest_first() -> None:
+    driver = failed_over()
+    driver.done(RunAction("beacon", ("sat-003",)))
+    assert [a.name for a in pending_for(driver.state, "sat-003")] == [ROLE_CHANGE, "beacon"]
+    assert [a.name for a in pending_for(driver.state, "sat-004")] == [ROLE_CHANGE]
+    driver.acknowledge("sat-004")
+    assert pending_for(driver.state, "sat-003") == []
+
+
+@pytest.mark.parametrize(
+    ("action", "node", "reason"),
+    [
+        ("act-99", "sat-001", Reason.CLOSED),
+        (None, "nobody", Reason.NOT_A_TARGET),
+        (None, "sat-003", Reason.DUPLICATE),
+    ],
+)
+def test_acknowledgements_that_do_not_count(action: str | None, node: str, reason: Reason) -> None:
+    driver = failed_over()
+    open_one = driver.action().id
+    driver.done(Acknowledge(open_one, "sat-003", True))
+    assert driver.refused(Acknowledge(action or open_one, node, True))[0] == reason
+
+
+@pytest.mark.parametrize(("nodes", "missing", "compliant"), [(10, 1, True), (10, 2, False)])
+def test_at_the_deadline_ninety_percent_are_enough(
+    nodes: int, missing: int, compliant: bool
+) -> None:
+    driver = failed_over(nodes)
+    driver.acknowledge(*driver.ids[-missing:])
+    driver.wait(30_000)
+    closed = driver.state.closed_actions[-1]
+    assert closed.outcome is (ActionOutcome.COMPLIANT if compliant else ActionOutcome.NONCOMPLIANT)
+    escalated = [m.id for m in driver.state.members.values() if m.escalated_by]
+    assert escalated == ([] if compliant else list(driver.ids[-missing:]))
+    assert ("compliance" in driver.state.alarms) is not compliant
+
+
+def test_below_the_threshold_the_missing_and_the_failed_are_escalated_and_told() -> None:
+    driver = failed_over()
+    action = driver.action()
+    driver.done(Acknowledge(action.id, "sat-001", True))
+    driver.done(Acknowledge(action.id, "sat-003", False, "hook failed: exit 3"))
+    driver.done(Acknowledge(action.id, "sat-004", True))
+    driver.wait(29_999)
+    assert driver.state.actions
+    driver.wait(1)
+    assert {m.id: m.escalated_by for m in driver.state.members.values() if m.escalated_by} == {
+        "sat-002": action.id, "sat-003": action.id,
+    }  # fmt: skip
+    (escalation,) = driver.decided("escalation")
+    assert escalation.subjects == ("sat-002", "sat-003")
+    assert escalation.facts["compliance"] == 500_000
+    assert escalation.facts["failures"] == {"sat-003": "hook failed: exit 3"}
+
+
+def test_an_escalated_primary_is_demoted_to_standby_by_trigger_2() -> None:
+    driver = failed_over()
+    driver.acknowledge("sat-002")
+    driver.clock += 1
+    assert driver.evaluate(0.1).motions[0].rule is Rule.PRIMARY_NONCOMPLIANT
+    driver.approve()
+    assert driver.role("sat-002") is Role.STANDBY
+    assert driver.state.seat.holder == "sat-003"
+
+
+def test_an_escalated_node_that_is_not_primary_keeps_its_role() -> None:
+    driver = failed_over()
+    driver.acknowledge("sat-003", "sat-004")
+    for _ in range(12):
+        driver.settle()
+    assert driver.state.seat.holder == "sat-002"
+    assert driver.member("sat-004").escalated_by
+
+
+def test_enacting_something_later_ends_the_escalation() -> None:
+    driver = failed_over()
+    driver.acknowledge("sat-003", "sat-004")
+    driver.wait(30_000)
+    assert driver.member("sat-003").escalated_by
+    driver.done(RunAction("beacon", ("sat-003", "sat-004")))
+    driver.done(Acknowledge(driver.action().id, "sat-003", True))
+    driver.done(Acknowledge(driver.action().id, "sat-004", False))
+    assert not driver.member("sat-003").escalated_by
+    assert driver.member("sat-004").escalated_by
+    assert "compliance" in driver.state.alarms
+    driver.done(RunAction("beacon", ("sat-004",)))
+    driver.done(Acknowledge(driver.action().id, "sat-004", True))
+    assert not driver.member("sat-004").escalated_by
+    assert "compliance" not in driver.state.alarms
+
+
+def test_knowing_of_somebody_elses_change_does_not_prove_anything() -> None:
+    driver = failed_over()
+    driver.acknowledge("sat-003", "sat-004")
+    driver.wait(30_000)
+    driver.done(SetMaintenance("sat-001", 60_000))
+    driver.done(Acknowledge(driver.action().id, "sat-003", True))
+    assert driver.member("sat-003").escalated_by
+
+
+def test_a_later_change_of_the_same_nodes_supersedes_an_open_one() -> None:
+    driver = failed_over()
+    first = driver.action()
+    driver.done(SetMaintenance("sat-001", 60_000))
+    assert first.outcome is ActionOutcome.SUPERSEDED
+    assert first.id not in driver.state.actions
+    driver.wait(30_000)
+    assert [d.facts["action"] for d in driver.decided("escalation")] == ["act-4"]
+
+
+def test_a_change_of_other_nodes_does_not() -> None:
+    driver = failed_over(5)
+    first = driver.action()
+    isolate = Motion(Rule.ISOLATE, (Change("sat-005", Role.STANDBY, Role.SAFE_MODE),), 2, {})
+    driver.done(AdoptPlan(driver.state.revision, (isolate,), ()))
+    driver.approve()
+    assert driver.role("sat-005") is Role.SAFE_MODE
+    assert first.outcome is ActionOutcome.OPEN
+
+
+def test_a_detail_is_kept_short() -> None:
+    driver = failed_over()
+    driver.done(Acknowledge(driver.action().id, "sat-003", False, "x" * 9_999))
+    assert len(driver.action().acks["sat-003"].detail) == 500
+
+
+def test_an_operators_action_is_propagated_the_same_way() -> None:
+    driver = settled()
+    result = driver.done(
+        RunAction("beacon", ("sat-004", "sat-003"), {"mode": "fast"}, 7_000),
+        key="k", actor="eve", reason="drill",
+    )  # fmt: skip
+    action = driver.action()
+    assert action.targets == ("sat-003", "sat-004")
+    assert (action.actor, action.reason) == ("eve", "drill")
+    assert action.parameters == {"mode": "fast"}
+    assert result == {
+        "action": action.id,
+        "targets": ["sat-003", "sat-004"],
+        "deadline_ms": driver.clock + 7_000,
+    }
+    assert driver.decided("action", Outcome.DONE)[0].subjects == ("sat-003", "sat-004")
+    driver.done(RunAction("beacon"))
+    assert driver.action().targets == driver.ids
+
+
+def test_the_number_of_remembered_actions_is_limited() -> None:
+    driver = settled(2)
+    for _ in range(MAX_CLOSED_ACTIONS + 3):
+        driver.done(RunAction("beacon", ("sat-002",)))
+        driver.acknowledge()
+    assert len(driver.state.closed_actions) == MAX_CLOSED_ACTIONS
