@@ -73,7 +73,7 @@ class Client:
         self._named = url is not None
         self._data_dir = data_dir
 
-    def get(self, path: str, **params: str | int | None) -> Any:
+    def get(self, path: str, **params: str | int | None) -> dict[str, Any]:
         """The JSON body of a read."""
         given = {name: value for name, value in params.items() if value is not None}
         return _body(self._request("GET", path, params=given))
@@ -84,9 +84,12 @@ class Client:
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = self.get(path, limit=min(limit - len(found), PAGE), cursor=cursor, **params)
-            found.extend(page["items"])
+            items = page.get("items")
+            if not isinstance(items, list):
+                raise CommandError(f"{self.url}{path} has no items: is that a Stationkeep node?")
+            found.extend(items)
             cursor = page.get("next")
-            if cursor is None or len(found) >= limit or not page["items"]:
+            if cursor is None or len(found) >= limit or not items:
                 break
         return found[:limit]
 
@@ -104,7 +107,7 @@ class Client:
         operation = key or f"op-{uuid.uuid4().hex}"
         headers = {"Idempotency-Key": operation, "X-Stationkeep-Actor": actor()}
         response = self._request(method, path, body=body, headers=headers, operation=operation)
-        answer: dict[str, Any] = _body(response)
+        answer = _body(response)
         if answer.get("status") == "unknown":
             why = str(answer.get("detail") or "the cluster did not confirm it in time")
             raise OutcomeUnknownError(str(answer.get("operation") or operation), why)
@@ -169,11 +172,14 @@ def _reason(error: Exception) -> str:
     return "connection refused" if "refused" in text.lower() else text
 
 
-def _body(response: "httpx.Response") -> Any:
+def _body(response: "httpx.Response") -> dict[str, Any]:
     try:
-        return response.json()
+        body = response.json()
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CommandError(f"{response.url} answered something that is not JSON") from error
+    if not isinstance(body, dict):
+        raise CommandError(f"{response.url} answered {type(body).__name__}, not an object")
+    return body
 
 
 def _checked(response: "httpx.Response") -> "httpx.Response":

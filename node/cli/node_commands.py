@@ -30,9 +30,9 @@ def run(
         loaded = configuration.load(config)
     except configuration.ConfigError as error:
         raise _refused([error, *error.others]) from error
-    from node import runtime  # noqa: PLC0415 - all of the server, which no other command needs
+    from node.runtime import run as run_node  # noqa: PLC0415 - the whole server
 
-    raise typer.Exit(runtime.run(loaded, health_replay, replay_speed))
+    raise typer.Exit(run_node(loaded, health_replay, replay_speed))
 
 
 def validate(file: FileArgument) -> None:

@@ -18,7 +18,7 @@ from rich.live import Live
 
 from node.cli import screen
 from node.cli.client import DEFAULT_URL
-from node.cli.failures import UnreachableError
+from node.cli.failures import UnreachableError, UsageError
 from node.cli.screen import Picture
 from node.manifest import http_addresses
 
@@ -62,6 +62,12 @@ class Sources:
 
 def starting_points(url: str | None, data_dir: Path) -> list[str]:
     """Where to begin: the node that was named, else the default one; then the local cluster."""
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise UsageError(f"--url {url}: must begin with http:// or https://")
+    try:
+        httpx.URL(url or DEFAULT_URL)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"--url {url}: {error}") from error
     return [url or DEFAULT_URL, *http_addresses(data_dir).values()]
 
 
@@ -75,8 +81,12 @@ async def take(http: httpx.AsyncClient, url: str) -> Picture:
     )
     async with asyncio.timeout(2 * ANSWER_SECONDS):
         answers = await asyncio.gather(*(_json(http, url + path) for path in paths))
-    cluster, nodes, proposals, decisions = answers
-    return Picture(cluster, nodes["items"], proposals["items"], decisions["items"], url)
+    cluster, *lists = answers
+    try:
+        nodes, proposals, decisions = (page["items"] for page in lists)
+    except (KeyError, TypeError) as error:
+        raise httpx.DecodingError(f"{url} is not a Stationkeep node") from error
+    return Picture(cluster, nodes, proposals, decisions, url)
 
 
 async def _json(http: httpx.AsyncClient, url: str) -> Any:

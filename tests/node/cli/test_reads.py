@@ -85,8 +85,11 @@ def test_a_node_id_cannot_lead_to_another_path(canned: CannedNode, stationkeep: 
     assert canned.requests[-1].url.raw_path == b"/v1/nodes/..%2Fcluster%3Fx%3D1/explain"
 
 
-def test_an_answer_that_is_not_json_is_said_to_be_so(canned: CannedNode, stationkeep: Run) -> None:
-    canned.answer = httpx.Response(200, text="<html>")
-    result = stationkeep("status")
+@pytest.mark.parametrize("text", ["<html>", "[1]", "{}", '{"items": 1}', ""])
+def test_a_stranger_at_that_address_is_no_traceback(
+    canned: CannedNode, stationkeep: Run, text: str
+) -> None:
+    canned.answer = httpx.Response(200, text=text)
+    result = stationkeep("nodes", "list")
     assert result.exit_code == 1
-    assert "not JSON" in result.output
+    assert result.output.startswith("stationkeep: http://127.0.0.1:8701")

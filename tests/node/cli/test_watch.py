@@ -189,3 +189,15 @@ def test_once_prints_a_frame(
     assert "◆ sat-002 BACKUP" in result.output
     members.dead = {8701}
     assert stationkeep("watch", "--once").exit_code == 4
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8701", "http://[::1", "ftp://x"])
+def test_watch_refuses_what_is_no_url(stationkeep: Run, url: str) -> None:
+    assert stationkeep("watch", "--once", "--url", url).exit_code == 2
+
+
+async def test_watch_passes_over_a_stranger() -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, json=[]))
+    ) as http:
+        assert await watch.Watcher(watch.Sources(["http://127.0.0.1:8701"]), http).look() is None
