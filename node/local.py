@@ -266,7 +266,10 @@ class LocalCluster:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise LocalError(f"another command is at work in {self.data_dir}") from error
-            yield
+            try:
+                yield
+            except OSError as error:  # a full disk, no permission: not this program's fault
+                raise LocalError(str(error)) from error
 
 
 def _send(record: NodeRecord, signum: signal.Signals) -> bool:

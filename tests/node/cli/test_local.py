@@ -271,3 +271,10 @@ def test_nodes_do_not_inherit_what_would_make_them_one(
     environment = Path(f"/proc/{pid}/environ").read_bytes()
     assert b"STATIONKEEP_HTTP" not in environment
     assert b"STATIONKEEP_LOG_LEVEL=debug" in environment
+
+
+def test_a_file_that_cannot_be_written_is_said_to_be_so(cluster: LocalCluster, plan: Plan) -> None:
+    (cluster.data_dir / "sat-001.log").mkdir(parents=True)
+    with pytest.raises(LocalError, match=r"Is a directory: .*sat-001\.log"):
+        cluster.up(plan)
+    assert cluster.running() == []
