@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
     0: stopped on request. 1: could not start, or a fault stopped it. 5: unusable recording.
     """
     logs.configure(config.log, config.node)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=_event_loop_factory()) as runner:
         try:
             return runner.run(_serve(config, health_replay, replay_speed))
         except ReplayError as error:
@@ -79,6 +79,16 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
 def _refuse(message: str, code: int) -> int:
     sys.stderr.write(f"stationkeep: {message}\n")
     return code
+
+
+def _event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it exists, else asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 async def _serve(config: NodeConfig, health_replay: Path | None, replay_speed: float) -> int:
