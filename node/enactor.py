@@ -75,8 +75,7 @@ class Enactor:
         self._clock, self._consensus, self._replica = clock, consensus, replica
         self._lease, self._hooks, self._memory = lease, hooks, memory
         self._propose = propose
-        saved = memory.load()
-        self.enacted = Enacted() if saved is None else msgspec.json.decode(saved, type=Enacted)
+        self.enacted = _remembered(memory)
         self.failed: tuple[Order, str] | None = None
         self.running = ""
         """What runs now, for display; empty when nothing does."""
@@ -254,4 +253,22 @@ class Enactor:
         return None
 
     def _save(self) -> None:
-        self._memory.save(msgspec.json.encode(self.enacted))
+        """Keeps what was done. A disk that refuses costs no more than a hook run again after a
+        restart, which hooks allow; stopping the node for it would cost the node."""
+        try:
+            self._memory.save(msgspec.json.encode(self.enacted))
+        except OSError as error:
+            log.error("cannot be remembered across a restart", what="enacted", error=str(error))
+
+
+def _remembered(memory: Memory) -> Enacted:
+    """What was enacted before the restart; nothing where that cannot be read, so that the
+    hook of the current role runs again."""
+    saved = memory.load()
+    if saved is None:
+        return Enacted()
+    try:
+        return msgspec.json.decode(saved, type=Enacted)
+    except msgspec.DecodeError as error:
+        log.error("unreadable, taken for empty", what="enacted", error=str(error))
+        return Enacted()

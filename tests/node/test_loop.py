@@ -1,7 +1,6 @@
 """Whole nodes above a shared log, in virtual time: roles.md as it is lived."""
 
 import pytest
-import structlog
 
 from cluster import codec
 from cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
@@ -15,11 +14,6 @@ from tests.node.world import World
 
 BOUND = (3 + 1) * 1.0 + 2.0
 """Invariant 6 in profile demo: (3 + 1) evaluations and one proposal timeout, s."""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> None:
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 
 
 def settled(world: World) -> World:

@@ -1,0 +1,112 @@
+"""The duties of office: paced, one of a kind under way, nothing on what was not heard."""
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from cluster import codec
+from cluster.commands import FoundCluster, RecordEvaluation, RenewLeases
+from cluster.decisions import Reason
+from tests.node.world import World
+
+
+def entries(world: World, since: int = 0) -> list[tuple[int, Any]]:
+    decoded = [codec.decode_entry(entry) for entry, _ in world.log[since:]]
+    return [(entry.at, entry.draft.command) for entry in decoded]
+
+
+def kinds(world: World, since: int = 0) -> Counter[str]:
+    return Counter(type(command).__name__ for _, command in entries(world, since))
+
+
+def test_the_cluster_is_founded_once_with_the_configured_settings() -> None:
+    world = World(3)
+    world.run(5)
+    founding = [c for _, c in entries(world) if isinstance(c, FoundCluster)]
+    assert [c.settings for c in founding] == [world.settings]
+
+
+def test_evaluations_come_at_the_interval_and_leases_are_renewed_between() -> None:
+    world = World(3)
+    world.run(6)
+    begin = len(world.log)
+    world.run(10)
+    evaluations = [at for at, c in entries(world, begin) if isinstance(c, RecordEvaluation)]
+    gaps = [b - a for a, b in pairwise(evaluations)]
+    assert len(evaluations) in (9, 10)
+    assert all(1_000 <= gap <= 1_050 for gap in gaps)
+    assert 9 <= kinds(world, begin)["RenewLeases"] <= 21
+
+
+def test_a_quiet_cluster_writes_nothing_else() -> None:
+    world = World(5)
+    world.run(20)
+    begin = len(world.log)
+    world.run(20)
+    assert set(kinds(world, begin)) == {"RecordEvaluation", "RenewLeases"}
+
+
+def test_a_new_leader_renews_at_once() -> None:
+    world = World(3)
+    world.run(6.05)
+    begin = len(world.log)
+    world.elect("sat-001")
+    world.run(0.1)
+    assert isinstance(entries(world, begin)[0][1], RenewLeases)
+
+
+def test_a_leader_that_has_just_started_listens_first() -> None:
+    world = World(3)
+    world.run(6)
+    world.kill("sat-001")
+    world.run(0.2)
+    world.start("sat-001")
+    world.run(0.1)
+    begin = len(world.log)
+    world.elect("sat-001")
+    world.run(0.8)
+    assert kinds(world, begin)["RecordEvaluation"] == 0
+    world.run(0.3)
+    assert kinds(world, begin)["RecordEvaluation"] == 1
+
+
+def test_histories_survive_a_change_of_leader() -> None:
+    """A failing PRIMARY is replaced as fast when the leader changes after every sample."""
+    world = World(5)
+    world.run_until(lambda: world.primary is not None, 5)
+    world.run(16)
+    first = world.primary
+    assert first is not None
+    world.health[first].risk = 0.9
+    took = 0.0
+    others = [name for name in world.names if name != first]
+    for turn in range(8):
+        if world.primary not in (None, first):
+            break
+        world.elect(others[turn % len(others)])
+        world.run(1.05)
+        took += 1.05
+    assert world.primary not in (None, first)
+    assert took <= 6.4
+
+
+@pytest.mark.parametrize("slow", [0.05, 0.4])
+def test_never_two_evaluations_of_one_count(slow: float) -> None:
+    world = World(3)
+    world.delay = (0.001, slow)
+    world.run(20)
+    counted = [c.after for _, c in entries(world) if isinstance(c, RecordEvaluation)]
+    assert counted == sorted(set(counted))
+
+
+def test_a_deposed_leaders_late_samples_are_refused() -> None:
+    world = World(3)
+    world.run(6)
+    replica = world.loops["sat-001"].replica
+    draft = codec.encode_draft(codec.Draft(RecordEvaluation(replica.state.evaluations - 1, (), ())))
+    results: list[Any] = []
+    world.loops["sat-001"].consensus.propose(draft, results.append, 5)
+    world.run(1)
+    assert results[0].applied.outcome.reason in (Reason.STALE_REVISION, Reason.DUPLICATE)
