@@ -167,6 +167,8 @@ class Engine(FollowerGuards, LeaderGuards):
             self._on_reply(node, message)
         elif kind == "snapshot_chunk":
             self._on_chunk_wanted(node, message)
+        elif kind == "request_vote" and not self._may_vote(message):
+            return
         elif kind != "response_vote" or self._first_vote(node, message["term"]):
             super()._SyncObj__onMessageReceived(node, message)
 

@@ -48,11 +48,29 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
         self._votes[1].add(node.id)
         return True
 
+    def _may_vote(self, message: Message) -> bool:
+        """S5: a node that lost its disk may have promised what it no longer knows.
+
+        Its new journal is not settled until it holds a committed entry of the present term,
+        and with that everything committed before (leader completeness, Raft paper, section
+        5.4). Until then it votes only for candidates as new as itself: for the first leader of
+        a new cluster, never for one that lacks what the lost log had helped to commit.
+        """
+        return self.journal.settled or message["last_log_term"] == 0
+
+    def settle(self) -> None:
+        """Once per turn: whether our log has caught up with the cluster."""
+        commit: int = self.raftCommitIndex
+        if not self.journal.settled and self._term_at(commit) == self.raftCurrentTerm > 0:
+            self.journal.settle()
+
     def _on_append(self, node: Node, message: Message) -> None:
         if message["term"] < self._SyncObj__raftCurrentTerm:
             return
         self._answering = (message["term"], message["seq"])
         self._verified = math.inf
+        if not self.journal.settled:  # it may have voted in this term before it forgot
+            self._SyncObj__setCurrentTerm(message["term"], node.id)
         if "prevLogIdx" in message:
             self._trim(message)
             super()._SyncObj__onMessageReceived(node, message)
@@ -149,7 +167,7 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
     def _answer(self, node: Node, index: int, *, reset: bool, success: bool) -> None:
         term, seq = self._answering
         self.transport.send(node, {
-            "type": "next_node_idx", "term": term, "seq": seq,
+            "type": "next_node_idx", "term": term, "seq": seq, "birth": self.journal.birth,
             "next_node_idx": index, "reset": reset, "success": success,
         })  # fmt: skip
 
@@ -176,6 +194,6 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
         answering, seq = self._answering
         wanted = self.snapshots.expected(index, term, total)
         self.transport.send(node, {
-            "type": "snapshot_chunk", "term": answering, "seq": seq,
+            "type": "snapshot_chunk", "term": answering, "seq": seq, "birth": self.journal.birth,
             "index": index, "snapshot_term": term, "wanted": wanted,
         })  # fmt: skip

@@ -15,10 +15,12 @@ tried again.
 
 import fcntl
 import os
+import secrets
 import sqlite3
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, overload
 
@@ -78,6 +80,8 @@ class _Meta(msgspec.Struct):
     term: int = 0
     vote: str | None = None
     commit: int = 1
+    birth: int = 0
+    settled: bool = False
 
 
 def checksum(command: bytes, index: int, term: int) -> int:
@@ -89,12 +93,19 @@ class Journal:
     """The log of one node. Not thread-safe; one process at a time (held by a lock file)."""
 
     def __init__(
-        self, data_dir: Path, *, cluster: str, node: str, durability: str = "sync"
+        self,
+        data_dir: Path,
+        *,
+        cluster: str,
+        node: str,
+        durability: str = "sync",
+        birth: Callable[[], int] = lambda: secrets.randbits(52),
     ) -> None:
         """Opens or creates `data_dir`/journal.db and verifies all of it.
 
         `durability`: "sync" (fsync at every commit) or "os" (survives the process, not a power
-        cut). Raises `CorruptJournal`, `WrongDataDir`, `DataDirInUse`, `JournalFailed`.
+        cut). `birth` draws the number that tells this journal from one that the node lost.
+        Raises `CorruptJournal`, `WrongDataDir`, `DataDirInUse`, `JournalFailed`.
         """
         if durability not in {"sync", "os"}:
             raise ValueError(f"durability: {durability!r} refused: sync or os")
@@ -103,7 +114,7 @@ class Journal:
         self._durability = durability
         self._lock, known = _take_lock(data_dir)
         self._database: sqlite3.Connection
-        self._meta = _Meta(FORMAT, cluster, node)
+        self._meta = _Meta(FORMAT, cluster, node, birth=birth())
         self._entries: list[Entry] = []
         self._clean = self._rows_first = self._rows_last = 0
         self._meta_dirty = False
@@ -207,6 +218,21 @@ class Journal:
         self._meta_dirty = True
         self.commit()
         return self._meta.boot
+
+    @property
+    def birth(self) -> int:
+        """Drawn when this journal was created: who lost its disk answers with another one."""
+        return self._meta.birth
+
+    @property
+    def settled(self) -> bool:
+        """Whether this log has ever held everything that was committed (`settle`)."""
+        return self._meta.settled
+
+    def settle(self) -> None:
+        """This log has caught up with the cluster; from now on its node may vote freely."""
+        self._meta.settled = True
+        self._meta_dirty = True
 
     def close(self) -> None:
         """Writes what waits, when it can, and lets go of the directory."""

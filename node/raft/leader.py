@@ -64,10 +64,13 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
         """The follower's progress, when this answers a request of our present leadership."""
         if not self._isLeader() or message["term"] != self._SyncObj__raftCurrentTerm:
             return None
-        if message["seq"] > self._seq:
+        progress = self.progress.get(node)
+        if message["seq"] > self._seq or progress is None:
+            return None
+        if not progress.speaks(message["birth"], message["seq"]):
             return None
         self._SyncObj__lastResponseTime[node] = pysyncobj.syncobj.monotonicTime()
-        return self.progress.get(node)
+        return progress
 
     def _SyncObj__onBecomeLeader(self) -> None:
         """Progress is of one leadership only; the numbers go on, so that no reply to an

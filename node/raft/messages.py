@@ -100,7 +100,7 @@ def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
 
 
 def _reply(message: Mapping[str, Any]) -> Message:
-    checked = _numbers("term", "seq", "next_node_idx")(message)
+    checked = _numbers("term", "seq", "birth", "next_node_idx")(message)
     checked["reset"], checked["success"] = _flag(message, "reset"), _flag(message, "success")
     if checked["next_node_idx"] == 0:
         raise BadMessage("next_node_idx is 0")
@@ -112,7 +112,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "response_vote": _numbers("term"),
     "append_entries": _append,
     "next_node_idx": _reply,
-    "snapshot_chunk": _numbers("term", "seq", "index", "snapshot_term", "wanted"),
+    "snapshot_chunk": _numbers("term", "seq", "birth", "index", "snapshot_term", "wanted"),
     "timeout_now": _numbers("term"),
 }
 

@@ -23,8 +23,24 @@ class Progress(msgspec.Struct):
     flying: deque[tuple[int, int]] = msgspec.field(default_factory=deque)
     """Requests not answered yet: number, bytes."""
     flying_bytes: int = 0
+    birth: int | None = None
+    """Of the journal that answers (`Journal.birth`)."""
+    former: set[int] = msgspec.field(default_factory=set)
+    """Births of journals that it lost in this term."""
     chunk_at: float = 0.0
     """When a snapshot chunk was last sent or confirmed."""
+
+    def speaks(self, birth: int, seq: int) -> bool:
+        """Whether a reply is of the follower's present journal. A new birth means that it lost
+        its disk: nothing is known to match any more, and its old journal is heard no longer."""
+        if birth in self.former:
+            return False
+        if birth != self.birth and self.birth is not None:
+            self.former.add(self.birth)
+            self.match = 0
+            self.forget_flying(seq - 1)
+        self.birth = birth
+        return True
 
     def sent(self, seq: int, size: int) -> None:
         """A request with `size` bytes of entries is on its way."""

@@ -159,6 +159,7 @@ class Raft:
             self._take_messages()
             self._engine.doTick()
             self._engine.replicate()
+            self._engine.settle()
             if self._commit_journal(now):
                 self._transport.flush()
                 self._forward(now)

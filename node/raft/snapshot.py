@@ -142,6 +142,7 @@ def restore_into(data_dir: Path, file: Path, cluster: str, node: str) -> Snapsho
     journal.add(*snapshot.last)
     journal.setCurrentTerm(snapshot.term, None)
     journal.setRaftCommitIndex(snapshot.index)
+    journal.settle()
     journal.commit()
     journal.close()
     return snapshot
