@@ -10,6 +10,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from time import monotonic
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -293,11 +294,10 @@ class Instruments(Collector):
     async def _watch(self) -> None:
         """Measures the event loop's lag until the loop ends; meanwhile takes in what Raft
         measured, which remembers only so much between two scrapes."""
-        loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + LAG_INTERVAL
+            due = monotonic() + LAG_INTERVAL  # the loop's own clock may stand still in a turn
             await asyncio.sleep(LAG_INTERVAL)
-            self.lag.add((max(0.0, loop.time() - due),))
+            self.lag.add((max(0.0, monotonic() - due),))
             self._absorb()
 
     def _absorb(self) -> None:

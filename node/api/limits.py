@@ -2,7 +2,8 @@
 
 Pure ASGI, so that a refused request costs next to nothing. Health probes, metrics and event
 streams are not counted among the requests in flight: the first must be answered under load, the
-last are long-lived by nature and have a limit of their own.
+last are long-lived by nature and have a limit of their own. What waits for the log is counted
+apart from local reads, which go on when there is no quorum and writes pile up.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from node.api.problems import Kind, Problem
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_IN_FLIGHT = 256
+"""Requests being served at once, of each sort: those that wait for the log, and the others."""
 BODY_TIMEOUT = 10.0
 """Seconds for a request's body to arrive."""
 RETRY_AFTER = "1"
@@ -34,20 +36,21 @@ class Limits:
         self._uncounted = frozenset(uncounted)
         self._max = max_in_flight
         self._body_timeout = body_timeout
-        self._in_flight = 0
+        self._in_flight = {False: 0, True: 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in self._uncounted:
             await self._app(scope, receive, send)
             return
-        if self._in_flight >= self._max:
+        waits = _waits(scope)
+        if self._in_flight[waits] >= self._max:
             await _too_many(self._max)(scope, receive, send)
             return
-        self._in_flight += 1
+        self._in_flight[waits] += 1
         try:
             await self._limited(scope, receive, send)
         finally:
-            self._in_flight -= 1
+            self._in_flight[waits] -= 1
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -70,6 +73,11 @@ class Limits:
             raise Problem(
                 Kind.SLOW, f"a body may take {self._body_timeout:g} s to arrive"
             ) from None
+
+
+def _waits(scope: Scope) -> bool:
+    """Whether a request may have to wait for the log: a write, or a strong read."""
+    return scope["method"] not in ("GET", "HEAD") or b"strong" in scope["query_string"]
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -132,7 +132,13 @@ async def test_a_body_that_never_arrives() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": "/v1/pause", "headers": [], "method": "POST"}
+    scope = {
+        "type": "http",
+        "path": "/v1/pause",
+        "headers": [],
+        "method": "POST",
+        "query_string": b"",
+    }
     await Limits(app, body_timeout=0.01)(scope, receive, send)
     assert sent[0]["status"] == 408
 
@@ -147,7 +153,13 @@ async def test_a_client_that_leaves_before_its_body_is_there() -> None:
     async def send(message: Any) -> None:
         raise AssertionError("there is nobody to answer")
 
-    scope = {"type": "http", "path": "/v1/pause", "headers": [], "method": "POST"}
+    scope = {
+        "type": "http",
+        "path": "/v1/pause",
+        "headers": [],
+        "method": "POST",
+        "query_string": b"",
+    }
     await Limits(app)(scope, receive, send)
 
 
@@ -163,7 +175,10 @@ async def test_too_many_requests_in_flight(client: httpx.AsyncClient, node: Fake
     answer = await client.post("/v1/resume")
     _is_problem(answer, Kind.BUSY)
     assert answer.headers["retry-after"] == "1"
-    assert (await client.get("/primary")).status_code == 200
+    strong = await client.get("/v1/nodes", params={"consistency": "strong"})
+    _is_problem(strong, Kind.BUSY)
+    for path in ("/primary", "/v1/nodes"):
+        assert (await client.get(path)).status_code == 200
     node.gate.set()
     assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200] * limit
     assert (await client.post("/v1/resume")).status_code == 200
