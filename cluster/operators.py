@@ -115,7 +115,8 @@ def switchover(step: Step, command: Switchover) -> dict[str, object]:
 
 
 def _passed_over(rejected: tuple[tuple[str, str], ...]) -> str:
-    return "no fit candidate: " + ", ".join(f"{node} {why}" for node, why in rejected)
+    passed = ", ".join(f"{node} {why}" for node, why in rejected)
+    return f"no fit candidate: {passed or 'there is no other node'}"
 
 
 def failover(step: Step, command: Failover) -> dict[str, object]:

@@ -145,7 +145,8 @@ class _Evaluation:
         A run shorter than trigger 3's does not count as failing: one missed sample of the BACKUP
         must not change anybody's role (roles.md, "What must hold", 4).
         """
-        wanted = [c for p in self.state.proposals.values() for c in p.changes]
+        moves = [*self.state.proposals.values(), *self.motions]
+        wanted = [change for move in moves for change in move.changes]
         coming = sum(change.target is Role.BACKUP for change in wanted)
         standing = sum(
             m.role is Role.BACKUP
