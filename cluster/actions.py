@@ -7,7 +7,7 @@ from cluster.commands import Change
 from cluster.decisions import Outcome
 from cluster.events import ActionAcknowledged, ActionClosed, ActionOpened
 from cluster.registry import alive
-from cluster.roles.transitions import Rule
+from cluster.roles.transitions import Role, Rule
 from cluster.state import (
     MAX_CLOSED_ACTIONS,
     ROLE_CHANGE,
@@ -64,8 +64,10 @@ def acknowledge(step: Step, action: Action, node: str, success: bool, detail: st
     """Notes a target's answer; complete success closes the action at once."""
     action.acks[node] = Ack(success, detail, step.now)
     step.emit(ActionAcknowledged(action.id, node, success))
-    if success and (action.name != ROLE_CHANGE or node in {c.node for c in action.changes}):
-        step.state.members[node].escalated_by = ""  # it has proved that it can enact again
+    member = step.state.members[node]
+    enacted = action.name != ROLE_CHANGE or node in {c.node for c in action.changes}
+    if success and (enacted or member.role is not Role.PRIMARY):
+        member.escalated_by = ""  # a PRIMARY must prove that it can enact; others, that they live
     if action.compliance == 1_000_000:
         _close(step, action, ActionOutcome.COMPLIANT)
 

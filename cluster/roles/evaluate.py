@@ -136,6 +136,7 @@ class _Evaluation:
             facts = self.recovery_facts(member)
             if primary.run > 0:
                 self.hold(Rule.RECOVER, member.id, Reason.PRIMARY_UNHEALTHY, facts)
+                missing -= 1  # only those that would have been moved are held back by this
             elif self.move_or_hold(Rule.RECOVER, member, Role.BACKUP, facts):
                 missing -= 1
 
@@ -145,9 +146,9 @@ class _Evaluation:
         A run shorter than trigger 3's does not count as failing: one missed sample of the BACKUP
         must not change anybody's role (roles.md, "What must hold", 4).
         """
-        moves = [*self.state.proposals.values(), *self.motions]
-        wanted = [change for move in moves for change in move.changes]
-        coming = sum(change.target is Role.BACKUP for change in wanted)
+        moves = [p.changes for p in self.state.proposals.values()]
+        moves += [motion.changes for motion in self.motions]
+        coming = sum(change.target is Role.BACKUP for changes in moves for change in changes)
         standing = sum(
             m.role is Role.BACKUP
             and m.run < self.settings.failures_to_safe_mode

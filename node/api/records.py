@@ -65,7 +65,7 @@ class DecisionView(View, frozen=True):
     subjects: list[str]
     changes: list[ChangeView]
     reason: str
-    evidence: dict[str, list[float]]
+    evidence: dict[str, list[float | None]]
     facts: dict[str, Any]
     rejected: list[RejectedView]
     ballots: list[BallotView]
@@ -103,7 +103,7 @@ class ProposalView(View, frozen=True):
     closed_at_ms: int | None
     ballots: list[BallotView]
     epoch: int
-    evidence: dict[str, list[float]]
+    evidence: dict[str, list[float | None]]
     facts: dict[str, Any]
     rejected: list[RejectedView]
     refusal: str
@@ -301,10 +301,10 @@ def _changes(changes: Iterable[Change]) -> list[ChangeView]:
     return [ChangeView(change.node, change.origin, change.target) for change in changes]
 
 
-def _evidence(evidence: Mapping[str, Iterable[int]]) -> dict[str, list[float]]:
-    """A missed sample shows as the risk it counts as; the sentence says that it was missed."""
+def _evidence(evidence: Mapping[str, Iterable[int]]) -> dict[str, list[float | None]]:
+    """Risks between 0 and 1; a missed sample is null."""
     return {
-        node: [1.0 if risk == MISSED else risk / PPM for risk in risks]
+        node: [None if risk == MISSED else risk / PPM for risk in risks]
         for node, risks in sorted(evidence.items())
     }
 

@@ -22,9 +22,9 @@ def level(risk: float) -> str:
     return BARS[min(len(BARS) - 1, max(0, int(risk * len(BARS))))]
 
 
-def sample(risk: float) -> str:
-    """A sample of a decision's evidence, in which a missed one stands as risk 1."""
-    return "missed" if risk >= 1 else f"{risk:.2f}"
+def sample(risk: float | None) -> str:
+    """A sample of a decision's evidence; None stands for a missed one."""
+    return "missed" if risk is None else f"{risk:.2f}"
 
 
 def settled(decisions: list[Json]) -> list[Json]:

@@ -137,13 +137,17 @@ def test_enacting_something_later_ends_the_escalation() -> None:
     assert "compliance" not in driver.state.alarms
 
 
-def test_knowing_of_somebody_elses_change_does_not_prove_anything() -> None:
+def test_knowing_of_somebody_elses_change_clears_others_but_not_the_primary() -> None:
     driver = failed_over()
-    driver.acknowledge("sat-003", "sat-004")
+    primary = driver.state.seat.holder
+    assert primary == "sat-002"
     driver.wait(30_000)
+    assert driver.member(primary).escalated_by
     driver.done(SetMaintenance("sat-001", 60_000))
+    driver.done(Acknowledge(driver.action().id, primary, True))
     driver.done(Acknowledge(driver.action().id, "sat-003", True))
-    assert driver.member("sat-003").escalated_by
+    assert driver.member(primary).escalated_by
+    assert not driver.member("sat-003").escalated_by
 
 
 def test_a_later_change_of_the_same_nodes_supersedes_an_open_one() -> None:

@@ -164,7 +164,7 @@ async def test_decisions_carry_evidence_votes_and_a_sentence(
     decisions = (await _get(client, "/v1/decisions", outcome="approved"))["items"]
     failed = decisions[0]
     assert failed["matter"] == "primary_failed"
-    assert failed["evidence"]["sat-001"][-3:] == [1.0, 1.0, 1.0]
+    assert failed["evidence"]["sat-001"][-3:] == [None, None, None]  # missed
     assert {ballot["voter"] for ballot in failed["ballots"]} <= set(MEMBERS)
     assert {"node": "sat-002", "origin": "STANDBY", "target": "PRIMARY"} in failed["changes"]
     assert "sat-001" in failed["sentence"]
