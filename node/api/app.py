@@ -9,6 +9,7 @@ from node import metrics
 from node.api import events, health, operations, problems, reads, schema, snapshot
 from node.api.door import Door
 from node.api.limits import Limits
+from node.api.origin import Origin
 from node.api.port import Service
 from node.api.version import VERSION
 from node.service import NodeService
@@ -51,5 +52,6 @@ def build(service: Service) -> FastAPI:
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Limits, uncounted=(*health.PROBES, metrics.PATH, events.PATH))
+    app.add_middleware(Origin)
     app.openapi = partial(schema.describe, app)  # type: ignore[method-assign]
     return app

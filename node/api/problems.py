@@ -36,6 +36,7 @@ class Kind(enum.Enum):
     """The problem types: name in the type URI, HTTP status, title."""
 
     INVALID = ("invalid", 400, "The request is not valid")
+    FORBIDDEN = ("forbidden", 403, "This is not allowed")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD = ("method-not-allowed", 405, "This method is not allowed here")
     SLOW = ("request-timeout", 408, "The request took too long to arrive")

@@ -196,3 +196,18 @@ async def test_a_bug_says_nothing_of_its_inside(
         _is_problem(answer, Kind.INTERNAL)
         assert "secret" not in answer.text
         assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://evil.example:8701", "null", "["])
+async def test_a_web_page_of_another_site_may_not_write(
+    client: httpx.AsyncClient, origin: str
+) -> None:
+    body = _is_problem(await client.post("/v1/resume", headers={"Origin": origin}), Kind.FORBIDDEN)
+    assert origin in body["detail"]
+    read = await client.get("/v1/cluster", headers={"Origin": origin})
+    assert read.status_code == 200
+
+
+async def test_our_own_pages_may_write(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/resume", headers={"Origin": "http://127.0.0.1:8701"})
+    assert answer.status_code == 200
