@@ -250,11 +250,6 @@ class World:
         self.leader = name
         self.term += 1
 
-    def is_up_to_date(self, name: str) -> bool:
-        """Whether Raft could elect this node: up, and with a majority within reach. (Its log is
-        the world's; it applies what it has not seen yet before it takes office.)"""
-        return self.reaches_majority(name)
-
     # -- network --------------------------------------------------------------------------------
 
     def is_cut(self, a: str, b: str) -> bool:
