@@ -11,6 +11,7 @@ The README beside this file says which guard is where, and which rule of Raft it
 """
 
 import random
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -47,6 +48,17 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """… or when this long has passed since."""
 
 
+class Member(Node):  # type: ignore[misc]
+    """The library iterates over sets of nodes. With this hash their order is the same in every
+    process, so that a seed replays exactly."""
+
+    def __hash__(self) -> int:
+        return zlib.crc32(self.id.encode())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and self.id == other.id
+
+
 class Engine(FollowerGuards, LeaderGuards):
     """One Raft node, ticked by its owner. No properties here: the base's constructor calls
     `getattr` for every name in `dir(self)`."""
@@ -67,7 +79,8 @@ class Engine(FollowerGuards, LeaderGuards):
         self.journal = journal
         self.snapshots = snapshots
         self.transport = transport
-        self.nodes = {member: Node(member) for member in sorted(members)}
+        transport.settled = lambda: journal.settled
+        self.nodes = {member: Member(member) for member in sorted(members)}
         self._restore_state = restore
         self._draw = draw
         self._begin_following()

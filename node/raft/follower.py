@@ -53,10 +53,10 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
 
         Its new journal is not settled until it holds a committed entry of the present term,
         and with that everything committed before (leader completeness, Raft paper, section
-        5.4). Until then it votes only for candidates as new as itself: for the first leader of
-        a new cluster, never for one that lacks what the lost log had helped to commit.
+        5.4). Until then it votes only for candidates that are not settled either: for the first
+        leader of a new cluster, never for one that lacks what the lost log had helped to commit.
         """
-        return self.journal.settled or message["last_log_term"] == 0
+        return self.journal.settled or not message["settled"]
 
     def settle(self) -> None:
         """Once per turn: whether our log has caught up with the cluster."""

@@ -46,7 +46,9 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
             progress.succeeded(message["next_node_idx"] - 1)
         elif message["reset"]:
             progress.reset(message["seq"], message["next_node_idx"], self._seq)
-        if progress.next > self._SyncObj__raftLog[0][1]:
+        if progress.next > self._SyncObj__raftLog[0][1] or self.snapshots.sends_less_than(
+            node, progress.match
+        ):
             self.snapshots.cancelTransmisstion(node)
         self._SyncObj__raftMatchIndex[node] = progress.match
         self._SyncObj__raftNextIndex[node] = progress.next

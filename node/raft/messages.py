@@ -99,6 +99,12 @@ def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
     return index, term, number, total, data
 
 
+def _request_vote(message: Mapping[str, Any]) -> Message:
+    checked = _numbers("term", "last_log_index", "last_log_term")(message)
+    checked["settled"] = _flag(message, "settled")
+    return checked
+
+
 def _reply(message: Mapping[str, Any]) -> Message:
     checked = _numbers("term", "seq", "birth", "next_node_idx")(message)
     checked["reset"], checked["success"] = _flag(message, "reset"), _flag(message, "success")
@@ -108,7 +114,7 @@ def _reply(message: Mapping[str, Any]) -> Message:
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
-    "request_vote": _numbers("term", "last_log_index", "last_log_term"),
+    "request_vote": _request_vote,
     "response_vote": _numbers("term"),
     "append_entries": _append,
     "next_node_idx": _reply,

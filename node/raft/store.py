@@ -165,6 +165,11 @@ class SnapshotStore:
         out.confirmed = wanted
         out.next = max(out.next, wanted)
 
+    def sends_less_than(self, peer: Any, index: int) -> bool:
+        """Whether what is being sent to a follower covers nothing that it does not have."""
+        out = self._outgoing.get(peer)
+        return out is not None and out.index <= index
+
     def rewind(self, peer: Any) -> None:
         """Nothing was confirmed for a while: sends again from the last confirmed chunk."""
         out = self._outgoing.get(peer)

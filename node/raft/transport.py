@@ -5,6 +5,7 @@ What Raft wants sent is collected during a turn and leaves only after the journa
 """
 # ruff: noqa: N802  (the method names are PySyncObj's)
 
+from collections.abc import Callable
 from typing import Any
 
 from pysyncobj.node import Node
@@ -19,11 +20,15 @@ class OutboxTransport(Transport):  # type: ignore[misc]
     def __init__(self, network: Network) -> None:
         super().__init__(None, None, [])
         self._network = network
+        self.settled: Callable[[], bool] = lambda: True
+        """Whether our log has caught up with the cluster; requests for votes say so."""
         self._outbox: list[tuple[str, dict[str, Any]]] = []
 
     def send(self, node: Node, message: dict[str, Any]) -> bool:
         """Into the outbox; bounded because the engine bounds what it sends per turn."""
         message["kind"] = "raft"
+        if message["type"] == "request_vote":
+            message["settled"] = self.settled()
         self._outbox.append((node.id, message))
         return True
 

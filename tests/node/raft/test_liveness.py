@@ -225,7 +225,7 @@ messages = st.fixed_dictionaries(
         "term": small, "seq": small, "commit_index": small, "prevLogIdx": small,
         "prevLogTerm": small, "last_log_index": small, "last_log_term": small,
         "next_node_idx": small, "index": small, "snapshot_term": small, "wanted": small,
-        "reset": st.booleans(), "success": st.booleans(),
+        "reset": st.booleans(), "success": st.booleans(), "settled": st.booleans() | anything,
         "entries": st.lists(entry, max_size=3) | anything,
         "chunk": st.tuples(small, small, small, small, st.binary(max_size=9)) | anything,
         "serialized": anything, "transmission": anything, "data": anything, "command": anything,
