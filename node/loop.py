@@ -15,7 +15,7 @@ code in virtual time, by `on_message`, `turn` and `next_wakeup`.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from cluster import codec
 from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
@@ -33,21 +33,6 @@ from node.voter import Voter
 VOTE_TIMEOUT = 5.0
 
 
-class KeyedConsensus(Consensus, Protocol):
-    """`Consensus` that is told which drafts it may propose again."""
-
-    def propose(
-        self,
-        draft: bytes,
-        done: Callable[[ProposalResult], None],
-        timeout: float,
-        retry: bool = False,
-    ) -> None:
-        """As `Consensus.propose`. `retry`: the draft carries a key, so that proposing it again
-        when a leader is lost on the way applies it once."""
-        ...
-
-
 class NodeLoop:
     """Composes the parts of a node around its replica and its consensus.
 
@@ -62,7 +47,7 @@ class NodeLoop:
         boot: int,
         clock: Clock,
         network: Network,
-        consensus: KeyedConsensus,
+        consensus: Consensus,
         replica: Replica,
         source: HealthSource,
         hooks: HookRunner,

@@ -120,10 +120,17 @@ class Consensus(Protocol):
         """A majority of members (self included) is connected."""
         ...
 
-    def propose(self, draft: bytes, done: Callable[[ProposalResult], None], timeout: float) -> None:
+    def propose(
+        self,
+        draft: bytes,
+        done: Callable[[ProposalResult], None],
+        timeout: float,
+        retry: bool = False,
+    ) -> None:
         """Proposes from any node; forwards to the leader. Calls `done` exactly once, within
-        `timeout` seconds, and only after the entry was applied here. A keyed draft is proposed
-        again by itself when a leader is lost on the way: the state remembers its key."""
+        `timeout` seconds, from `turn`; with `Committed` only after the entry was applied here.
+        `retry`: the draft carries a key, so that proposing it again when a leader is lost on
+        the way applies it once."""
         ...
 
     def turn(self) -> None:

@@ -159,8 +159,9 @@ class Replica:
         if match is None:
             return self.oldest_cursor - 1
         wanted = (int(match[1]), int(match[2]))
-        if wanted[0] >= self.state.index and not self._events:
-            return self._streamed
+        if not self._events:
+            skipped = self.oldest_cursor > 0 and wanted[0] < self.state.index
+            return self._streamed - skipped
         for position, event in enumerate(self._events):
             if _order(event.id) > wanted:
                 known = position > 0 or self.oldest_cursor == 0

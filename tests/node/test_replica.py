@@ -128,6 +128,8 @@ def test_a_snapshot_replaces_the_state_and_leaves_a_gap() -> None:
     assert told == [2]
     assert replica.state == donor.state
     assert cursor < replica.oldest_cursor
+    assert replica.cursor_after("1.0") < replica.oldest_cursor  # what 2 brought was skipped
+    assert replica.cursor_after("2.9") == replica.oldest_cursor
 
 
 def test_an_unreadable_snapshot_changes_nothing() -> None:
