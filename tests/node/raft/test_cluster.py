@@ -8,6 +8,7 @@ import pytest
 
 from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 from node.raft import Timings
+from node.raft.store import WINDOW
 from tests.node.raft.harness import TIMINGS, Cluster
 
 
@@ -150,6 +151,14 @@ def test_a_large_snapshot_is_sent_in_paced_chunks(cluster) -> None:
     chunks = [m for m in c.sent(leader, "append_entries") if "chunk" in m]
     assert [m["chunk"][2] for m in chunks] == list(range(chunks[0]["chunk"][3])), "L4: each once"
     assert len(chunks) > 20
+    ahead = most = 0
+    for sender, _, message in c.seen:
+        if sender == leader and "chunk" in message:
+            ahead += 1
+        elif sender == late and message.get("type") == "snapshot_chunk":
+            ahead -= 1
+        most = max(most, ahead)
+    assert most <= WINDOW, "L4: no more than the follower has confirmed"
 
 
 def test_a_snapshot_survives_loss_on_the_way(cluster) -> None:

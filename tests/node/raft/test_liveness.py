@@ -105,11 +105,14 @@ def test_l3_a_long_conflict_takes_one_step_per_term(cluster) -> None:
     c.run(0.3)
     assert c.rafts[old]._engine.last_index() > 300
     c.run_until(lambda: c.leader() not in (None, old))
-    c.write(str(c.leader()), *(b"n%d:" % n for n in range(350)))
+    new = str(c.leader())
+    c.write(new, *(b"n%d:" % n for n in range(350)))
+    c.rafts[new].transfer_leadership()  # the next leader begins at the end of its long log
+    c.run_until(lambda: c.leader() not in (None, old, new))
     c.seen.clear()
     c.heal()
     c.converge()
-    assert len([m for m in c.sent(old, "next_node_idx") if m["reset"]]) <= 4
+    assert 1 <= len([m for m in c.sent(old, "next_node_idx") if m["reset"]]) <= 4
 
 
 def test_l5_the_largest_drafts_travel_in_one_message(cluster) -> None:
@@ -150,6 +153,21 @@ def test_l7_a_forwarded_proposal_is_answered_once_whatever_is_lost(cluster, lost
     # Known to stand at an index that another entry took, it is proposed again, keyed or not.
     kind = Committed if retry or lost == "append_entries" else OutcomeUnknown
     assert all(isinstance(r[0], kind) for r in results)
+
+
+def test_l7_another_leader_is_reason_enough_to_ask_again(cluster) -> None:
+    """The connection to the old one lives on, so nothing else tells of the loss."""
+    c = cluster()
+    leader = c.elect()
+    c.converge()
+    c.drop = lambda s, p, m: m["kind"] == "propose"
+    follower = c.followers()[0]
+    result = c.propose(follower, b"x:", timeout=25.0, retry=True)
+    c.run(0.1)
+    c.drop = lambda *_: False
+    c.rafts[leader].transfer_leadership()
+    c.run_until(lambda: bool(result), 2.0)
+    assert isinstance(result[0], Committed)
 
 
 def test_l7_a_replaced_entry_is_proposed_again_by_itself(cluster) -> None:
