@@ -137,7 +137,7 @@ def _say_rule(decision: Decision) -> str:
         case Rule.PRIMARY_NONCOMPLIANT if "action" in facts:
             return f" — {subject} missed the deadline of {facts['action']}"
         case Rule.RECOVER if "good_for_ms" in facts:
-            good, hold = int(facts["good_for_ms"]), int(facts["hold_ms"])
+            good, hold = int(facts["good_for_ms"]) // 100 * 100, int(facts["hold_ms"])
             return (
                 f" — {subject} was well for {format_duration(good)}, {format_duration(hold)} needed"
             )

@@ -32,7 +32,8 @@ def main() -> None:
     console.print(f"[bold]scripts/bench[/] on {machine}, load {os.getloadavg()[0]:.2f}")
     figures: dict[str, Any] = {"machine": machine}
     if "commit" in parts:
-        figures["commit"] = bench_commit.run(console)
+        figures["commit"] = bench_commit.run()
+        bench_commit.show(figures["commit"])
     if "failover" in parts:
         for beside in (False, True):
             name = "failover_with_leader" if beside else "failover"

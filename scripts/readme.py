@@ -1,0 +1,130 @@
+"""Renews what the README shows of a running system: the view of a failover, and the figures.
+
+.venv/bin/python -m scripts.readme picture
+.venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from node.chaos.constellation import Constellation
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+def picture() -> str:
+    """`watch`, one frame at 80 columns, five seconds after a PRIMARY was killed."""
+    with tempfile.TemporaryDirectory(prefix="stationkeep-readme-") as folder:
+        cluster = Constellation(Path(folder))
+        try:
+            cluster.up()
+            primary = cluster.seat_primary(beside_leader=False)
+            with cluster.watch() as watch:
+                epoch = watch.wait(lambda a: a.node == primary, 10.0).epoch
+                cluster.kill(primary)
+                successor = watch.wait(lambda a: a.epoch > epoch, 10.0)
+            address = cluster.addresses[successor.node]
+            shown = subprocess.run(
+                [sys.executable, "-m", "node", "watch", "--once", "--url", f"http://{address}"],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={"COLUMNS": "80", "LINES": "30", "NO_COLOR": "1", "PATH": ""},
+            ).stdout
+        finally:
+            cluster.stop()
+    return (
+        "```text\n" + "\n".join(line.rstrip() for line in shown.strip("\n").split("\n")) + "\n```"
+    )
+
+
+def figures(measured: dict[str, Any]) -> str:
+    """The tables of the README from what scripts/bench measured."""
+    lines = [f"Machine: {measured['machine']}.", ""]
+    lines += ["| figure | median | range | bound or aim |", "| --- | --- | --- | --- |"]
+    names = {
+        "failover": "kill -9 of a PRIMARY → another acts",
+        "failover_with_leader": "the same, PRIMARY also leads Raft",
+        "election": "kill -9 of the Raft leader → next write acknowledged",
+    }
+    for key, name in names.items():
+        if key in measured:
+            lines.append(_failover_row(name, measured[key]))
+    for key, limit in (("idle_orbit", "2 %"), ("idle_demo", "8 %")):
+        if key in measured:
+            f = measured[key]
+            lines.append(
+                f"| idle node, profile {f['profile']}: CPU of a core, memory "
+                f"| {f['cpu_percent_median']:.1f} % | at most {f['cpu_percent_max']:.1f} %, "
+                f"{f['rss_mb_max']:.0f} MB | {limit}, 90 MB |"
+            )
+    if "commit" in measured:
+        lines += ["", *_commit_table(measured["commit"])]
+    return "\n".join(lines)
+
+
+def _failover_row(name: str, f: dict[str, Any]) -> str:
+    bound = f"{f['bound_s']:.0f} s" if "bound_s" in f else f"timeouts {f['election_timeout']}"
+    twice = f", two at once: {f['two_primaries']}" if "two_primaries" in f else ""
+    spread = f"{f['min_s']:.2f} … {f['max_s']:.2f} s, {f['runs']} kills{twice}"
+    return f"| {name} | {f['median_s']:.2f} s | {spread} | {bound} |"
+
+
+def _commit_table(commit: dict[str, Any]) -> list[str]:
+    """Commands per second and latency; the baseline is stock PySyncObj in the same run."""
+    lines = ["| commit on 3 nodes, 100 bytes | in flight | commands/s | p50 ms | p99 ms |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    names = {
+        "ours": "Stationkeep, fsync on",
+        "stock-batch": "PySyncObj 0.3.17, default",
+        "stock-nobatch": "PySyncObj 0.3.17, no batches",
+    }
+    for in_flight in commit["ours"]:
+        for system, name in names.items():
+            f = commit[system][in_flight]
+            per_second = f["per_second"]
+            lines.append(
+                f"| {name} | {in_flight} | {per_second['median']:,.0f} "
+                f"({per_second['low']:,.0f} … {per_second['high']:,.0f}) "
+                f"| {f['p50_ms']['median']:.2f} | {f['p99_ms']['median']:.2f} |"
+            )
+    one, many = commit["ratios"]["1"], commit["ratios"]["256"]
+    lines += [
+        "",
+        f"At 1 in flight the median is {one['p50_stock_default_over_ours']:.0f} times lower than "
+        f"stock's default; at 256 the throughput is {many['throughput_over_better_stock']:.1f} "
+        "times that of stock's better mode. Stock never syncs its journal.",
+    ]
+    return lines
+
+
+def replace(section: str, content: str) -> None:
+    """Puts `content` between the README's markers of `section`."""
+    text = README.read_text()
+    pattern = rf"(<!-- {section}[^>]*-->\n).*?(<!-- /{section} -->)"
+    renewed, count = re.subn(
+        pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, count=1, flags=re.DOTALL
+    )
+    assert count == 1, f"README.md has no section {section}"
+    README.write_text(renewed)
+
+
+def main() -> None:
+    """`picture`, or `figures FILE`."""
+    match sys.argv[1:]:
+        case ["picture"]:
+            replace("watch", picture())
+        case ["figures", path]:
+            replace("figures", figures(json.loads(Path(path).read_text())))
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
