@@ -172,8 +172,9 @@ class Journal:
     def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
         """Term and vote; durable after the next `commit()`."""
         assert term >= self._meta.term, "a term never goes back"
-        self._meta.term, self._meta.vote = term, votedForNodeId
-        self._meta_dirty = True
+        if (term, votedForNodeId) != (self._meta.term, self._meta.vote):
+            self._meta.term, self._meta.vote = term, votedForNodeId
+            self._meta_dirty = True
 
     def getCurrentTerm(self) -> int:
         return self._meta.term

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -155,6 +156,27 @@ def test_a_full_disk_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
     journal.abandon()
     journal = open_journal(tmp_path)
     assert len(journal) == 40
+    journal.close()
+
+
+def test_a_file_that_may_not_grow_is_an_error_too(tmp_path: Path) -> None:
+    """EFBIG from a real write, in the middle of a transaction, and a retry that succeeds."""
+    journal = filled(tmp_path)
+    for index in range(21, 121):
+        journal.add(random.Random(index).randbytes(20_000), index, 3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (tmp_path / (DATABASE + "-wal")).stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100_000, hard))
+    try:
+        for _ in range(2):
+            with pytest.raises(JournalFailed):
+                journal.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    journal.commit()
+    journal.abandon()
+    journal = open_journal(tmp_path)
+    assert len(journal) == 120
     journal.close()
 
 
