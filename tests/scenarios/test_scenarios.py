@@ -1,6 +1,7 @@
 """Plays every transcript beside this file; STATIONKEEP_REWRITE=1 writes the actual output."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
