@@ -18,6 +18,7 @@ from cluster.state import (
     MAX_CLOSED_ACTIONS,
     MAX_CLOSED_PROPOSALS,
     MAX_DECISIONS,
+    MAX_MEMBERS,
     MAX_OPERATIONS,
     MAX_ROLE_CHANGES,
     ClusterState,
@@ -56,11 +57,13 @@ def no_rapid_change(state: ClusterState) -> str | None:
 def only_by_vote_or_order(state: ClusterState) -> str | None:
     """3: a role changes with two thirds of recorded approvals, or by an operator's command."""
     approved = {p.id: p for p in state.closed_proposals if p.outcome is ProposalOutcome.APPROVED}
+    # As many as there are members may be open at once, and be closed after a later one.
+    forgotten = state.proposals_opened - MAX_CLOSED_PROPOSALS + MAX_MEMBERS
     for change in state.role_changes:
         if change.rule in OPERATOR_RULES:
             continue
         proposal = approved.get(change.proposal)
-        if proposal is None and change.proposal > state.proposals_opened - MAX_CLOSED_PROPOSALS:
+        if proposal is None and change.proposal > forgotten:
             return f"{change.node} changed by {change.rule} without an approved proposal"
         if proposal is not None and not _has_quorum(proposal.electorate, proposal.ballots):
             return f"proposal {proposal.id} was approved without its quorum"

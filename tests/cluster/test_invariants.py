@@ -1,0 +1,138 @@
+"""Each invariant finds what it is there to find; none cries about a sound state."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from cluster import invariants
+from cluster.commands import Change
+from cluster.decisions import Ballot
+from cluster.invariants import INVARIANTS, violations
+from cluster.roles.transitions import Role, Rule
+from cluster.settings import Settings
+from cluster.state import MAX_ROLE_CHANGES, ClusterState
+from tests.cluster.driver import Driver, settled
+
+P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE
+
+
+def eventful() -> Driver:
+    """A failover behind it, an isolation open."""
+    driver = settled()
+    for _ in range(3):
+        driver.settle(0.5)
+    driver.settle(of={"sat-004": 0.5})
+    driver.evaluate(of={"sat-004": 0.5})
+    return driver
+
+
+def two_primaries(state: ClusterState) -> None:
+    state.members["sat-003"].role = P
+
+
+def no_holder(state: ClusterState) -> None:
+    state.seat.holder = None
+
+
+def rapid(state: ClusterState) -> None:
+    last = state.role_changes[-1]
+    again = {"at": last.at + 1, "origin": B, "target": X, "rule": Rule.ISOLATE}
+    state.role_changes.append(msgspec.structs.replace(last, **again))
+
+
+def unvoted(state: ClusterState) -> None:
+    state.closed_proposals[-1].ballots.clear()
+
+
+def no_proposal(state: ClusterState) -> None:
+    del state.closed_proposals[-2:]
+
+
+def stranger_voted(state: ClusterState) -> None:
+    proposal = state.closed_proposals[-1]
+    proposal.ballots["nobody"] = Ballot("nobody", True, "", "", (), 0)
+
+
+def illegal(state: ClusterState) -> None:
+    state.role_changes[-1] = msgspec.structs.replace(state.role_changes[-1], origin=X, target=B)
+
+
+def epoch_skipped(state: ClusterState) -> None:
+    position = next(i for i, c in enumerate(state.role_changes) if c.target is P)
+    changed = msgspec.structs.replace(state.role_changes[position], epoch=7)
+    state.role_changes[position] = changed
+
+
+def epoch_forgotten(state: ClusterState) -> None:
+    state.seat.epoch += 1
+
+
+def empty_but_active(state: ClusterState) -> None:
+    state.members["sat-002"].role = B
+    state.seat.holder = None
+
+
+def waits_for_nothing(state: ClusterState) -> None:
+    state.seat.active = False
+    state.seat.fence_until = state.time
+
+
+def node_twice(state: ClusterState) -> None:
+    proposal = msgspec.structs.replace(next(iter(state.proposals.values())), id=99)
+    state.proposals[99] = proposal
+
+
+def seat_twice(state: ClusterState) -> None:
+    for number, node in ((98, "sat-002"), (99, "sat-003")):
+        proposal = msgspec.structs.replace(next(iter(state.proposals.values())), id=number)
+        proposal.changes = (Change(node, S, P),)
+        state.proposals[number] = proposal
+
+
+def too_much(state: ClusterState) -> None:
+    state.role_changes = state.role_changes[-1:] * (MAX_ROLE_CHANGES + 1)
+
+
+def impossible_settings(state: ClusterState) -> None:
+    state.settings = Settings(evaluation_interval=0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (two_primaries, "one_primary"),
+        (no_holder, "one_primary"),
+        (rapid, "no_rapid_change"),
+        (unvoted, "only_by_vote_or_order"),
+        (no_proposal, "only_by_vote_or_order"),
+        (stranger_voted, "only_by_vote_or_order"),
+        (illegal, "legal_history"),
+        (epoch_skipped, "epochs_rise"),
+        (epoch_forgotten, "epochs_rise"),
+        (empty_but_active, "handover_waits"),
+        (waits_for_nothing, "handover_waits"),
+        (node_twice, "one_motion_a_node"),
+        (seat_twice, "one_motion_a_node"),
+        (too_much, "within_limits"),
+        (impossible_settings, "settings_hold"),
+    ],
+)
+def test_each_finds_what_it_is_there_for(spoil: Callable[[ClusterState], None], name: str) -> None:
+    state = eventful().state
+    assert list(violations(state)) == []
+    spoil(state)
+    assert name in {line.split(":")[0] for line in violations(state)}
+
+
+def test_every_invariant_is_tried_above_and_says_what_it_holds() -> None:
+    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 9
+    assert all(check.__doc__ for check in INVARIANTS)
+
+
+def test_a_proposal_that_has_left_the_books_is_not_missed() -> None:
+    """With many nodes, proposals opened before an approved one may be closed after it."""
+    state = eventful().state
+    state.proposals_opened += invariants.MAX_CLOSED_PROPOSALS - 3
+    del state.closed_proposals[:]
+    assert list(violations(state)) == []
