@@ -32,7 +32,7 @@ MAX_WAIT = 60.0
 class Load:
     """Keeps N commands in flight for some seconds, through `propose(data, acknowledged)`."""
 
-    def __init__(self, propose: Callable[[bytes, Callable[[], None]], None]) -> None:
+    def __init__(self, propose: Callable[[bytes, Callable[[bool], None]], None]) -> None:
         self._propose = propose
         self._latencies: list[float] = []
         self._open = 0
@@ -48,11 +48,13 @@ class Load:
     def _next(self) -> None:
         sent = time.perf_counter()
         self._open += 1
-        self._propose(b"x" * COMMAND_BYTES, lambda: self._acknowledged(sent))
+        self._propose(b"x" * COMMAND_BYTES, lambda ok: self._answered(sent, ok))
 
-    def _acknowledged(self, sent: float) -> None:
+    def _answered(self, sent: float, acknowledged: bool) -> None:
         now = time.perf_counter()
         self._open -= 1
+        if not acknowledged:
+            raise RuntimeError("a command was refused: the figures would mean nothing")
         self._latencies.append(now - sent)
         if now < self._end:
             self._next()
@@ -88,6 +90,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     """Our whole stack below the node's loop: links, Raft, journal with fsync."""
     from cluster.apply import Applied, Done
     from node.links import TcpNetwork
+    from node.ports import Committed
     from node.raft import Journal, Raft, SnapshotStore, Timings
 
     class Nothing:
@@ -141,8 +144,8 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     await network.start()
     turning.wake()
 
-    def propose(data: bytes, acknowledged: Callable[[], None]) -> None:
-        raft.propose(data, lambda _result: acknowledged(), 30.0)
+    def propose(data: bytes, answered: Callable[[bool], None]) -> None:
+        raft.propose(data, lambda result: answered(type(result) is Committed), 30.0)
 
     load = Load(propose)
     load.finished = lambda figures: say(figures=figures)
@@ -184,7 +187,7 @@ class Turning:
 
 def stock(name: str, peers: dict[str, str], directory: Path, batch: bool) -> None:
     """PySyncObj as it comes, with its own transport and journal file."""
-    from pysyncobj import SyncObj, SyncObjConf, replicated
+    from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated
 
     class Stock(SyncObj):
         @replicated
@@ -202,8 +205,8 @@ def stock(name: str, peers: dict[str, str], directory: Path, batch: bool) -> Non
     if node._isLeader():
         say(leader=name)
 
-    def propose(data: bytes, acknowledged: Callable[[], None]) -> None:
-        node.put(data, callback=lambda _result, _error: acknowledged())
+    def propose(data: bytes, answered: Callable[[bool], None]) -> None:
+        node.put(data, callback=lambda _, error: answered(error == FAIL_REASON.SUCCESS))
 
     load = Load(propose)
     load.finished = lambda figures: say(figures=figures)

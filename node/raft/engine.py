@@ -52,8 +52,12 @@ class Member(Node):  # type: ignore[misc]
     """The library iterates over sets of nodes. With this hash their order is the same in every
     process, so that a seed replays exactly."""
 
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self._hash = zlib.crc32(id.encode())
+
     def __hash__(self) -> int:
-        return zlib.crc32(self.id.encode())
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Node) and self.id == other.id

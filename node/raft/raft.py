@@ -25,7 +25,8 @@ from node.raft.transport import OutboxTransport
 
 MAX_INBOX = 16_384
 MESSAGES_PER_TURN = 512
-APPENDS_PER_TURN = 1024
+APPENDS_PER_TURN = 128
+"""Small enough that followers write one batch while the leader prepares the next."""
 APPLIES_PER_TURN = 512
 FORWARDS_PER_MESSAGE = 256
 FORWARD_BYTES = 1024 * 1024
