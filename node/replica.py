@@ -74,8 +74,9 @@ class Replica:
     # -- cluster time ---------------------------------------------------------------------------
 
     def took_office(self) -> None:
-        """Cluster time goes on from where the log stands: leaderless time does not count."""
-        self._stamped = max(self._stamped, self.state.time)
+        """Cluster time goes on from where the log stands: leaderless time does not count, and
+        neither do stamps of an earlier office that never came into the log."""
+        self._stamped = self.state.time
         self._anchor = (self.state.time, self._clock.monotonic())
 
     def cluster_time_at(self, moment: float) -> int:

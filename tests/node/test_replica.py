@@ -55,6 +55,17 @@ def test_time_goes_on_from_where_the_log_stands() -> None:
     assert codec.decode_entry(replica.stamp(codec.encode_draft(Draft(Barrier())))).at == 6_250
 
 
+def test_a_stamp_that_never_came_into_the_log_does_not_move_time_in_a_later_office() -> None:
+    replica, clock = founded()
+    replica.took_office()
+    clock.now = 3_600.0  # its whole machine slept; it appends once more before it is deposed
+    replica.stamp(codec.encode_draft(Draft(Barrier())))
+    replica.apply(entry(AdvanceTime(), 2_000), 2)  # the log of its successor
+    replica.took_office()
+    clock.now += 1.0
+    assert codec.decode_entry(replica.stamp(codec.encode_draft(Draft(Barrier())))).at == 3_000
+
+
 def test_stamps_never_go_back_and_never_fall_behind_the_log() -> None:
     replica, clock = founded()
     replica.took_office()
