@@ -372,7 +372,7 @@ def show(result: dict[str, Any]) -> None:
             ]
             table.add_row(str(count), system, *cells)
         table.add_section()
-    console = Console()
+    console = Console(width=120)
     console.print(table)
     for count, ratios in result.get("ratios", {}).items():
         shown = ", ".join(f"{name} {value:.1f}" for name, value in ratios.items())

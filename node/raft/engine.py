@@ -268,7 +268,8 @@ class Engine(FollowerGuards, LeaderGuards):
         """A follower that could take more right away."""
         last = self._SyncObj__raftLog[-1][1]
         return self._isLeader() and any(
-            p.next <= last and self._may_send(p) and n in self._SyncObj__connectedNodes
+            (p.notice or (p.next <= last and self._may_send(p)))
+            and n in self._SyncObj__connectedNodes
             for n, p in self.progress.items()
             if p.next > self._SyncObj__raftLog[0][1]
         )

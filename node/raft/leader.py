@@ -124,8 +124,11 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
             entries, size = self._batch(progress.next)
             self._append(node, progress, entries, size)
             due = False
-        if due or (progress.commit_sent < commit and progress.commit_sent < progress.match):
+        behind = progress.commit_sent < commit and progress.commit_sent < progress.match
+        if due or (behind and progress.notice):
             self._append(node, progress, [], 0)
+        else:
+            progress.notice = behind
 
     def _may_send(self, progress: Progress) -> bool:
         """L8: a slow follower gets no more than it can take."""
@@ -150,6 +153,7 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
         message["entries"] = entries
         progress.next += len(entries)
         progress.commit_sent = self._SyncObj__raftCommitIndex
+        progress.notice = False
 
     def _numbered(self, node: Node, progress: Progress, size: int) -> Message:
         """A numbered append_entries in the outbox, to be filled in."""

@@ -23,6 +23,8 @@ class Progress(msgspec.Struct):
     flying: deque[tuple[int, int]] = msgspec.field(default_factory=deque)
     """Requests not answered yet: number, bytes."""
     flying_bytes: int = 0
+    notice: bool = False
+    """A new commit index waits for the next turn, in which entries may carry it."""
     birth: int | None = None
     """Of the journal that answers (`Journal.birth`)."""
     former: set[int] = msgspec.field(default_factory=set)
