@@ -90,7 +90,10 @@ async def run(command: str, env: Mapping[str, str], timeout: float) -> HookResul
     redirect its output, since nobody reads it once the command has ended.
     """
     reader, output = asyncio.StreamReader(), bytearray()
-    ours, theirs = os.pipe()
+    try:
+        ours, theirs = os.pipe()
+    except OSError as error:  # no descriptors left
+        return HookResult(False, f"cannot be started: {error.strerror}")
     pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
     )
@@ -103,9 +106,9 @@ async def run(command: str, env: Mapping[str, str], timeout: float) -> HookResul
             env={**os.environ, **env},
             start_new_session=True,
         )  # fmt: skip
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: NUL in the environment
         pipe.close()
-        return HookResult(False, f"cannot be started: {error.strerror}")
+        return HookResult(False, f"cannot be started: {getattr(error, 'strerror', error)}")
     finally:
         os.close(theirs)
     reading = asyncio.create_task(_read(reader, output))

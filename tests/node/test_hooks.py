@@ -1,11 +1,13 @@
 """Commands as real processes: results, timeouts that leave nothing behind, bounded output."""
 
 import asyncio
+import errno
 import os
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from node.hooks import MAX_OUTPUT, HookResult, ProcessRunner, run
 
@@ -48,6 +50,15 @@ async def test_a_service_left_behind_does_not_hold_the_hook(tmp_path: Path) -> N
     pid = int(pid_file.read_text())
     assert psutil.pid_exists(pid)
     os.kill(pid, 9)
+
+
+async def test_what_cannot_be_started_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    assert (await run("true", {"A": "a\0b"}, 5)).detail == "cannot be started: embedded null byte"
+    monkeypatch.setattr(os, "pipe", refuse)
+    assert (await run("true", {}, 5)).detail == "cannot be started: Too many open files"
 
 
 async def test_output_is_bounded() -> None:
