@@ -6,20 +6,70 @@ them, so that the message of a refusal is the same everywhere.
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 
-from cluster.settings import PROFILES, Unit, parse_duration, to_user, unit_of
+from cluster.settings import (
+    PROFILES,
+    SettingsError,
+    Unit,
+    parse_duration,
+    to_user,
+    unit_of,
+)
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
+TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
+"""One line of text: what is kept in the history is shown on people's terminals, and must be able
+neither to steer them nor to turn the direction of what follows."""
+NO_NUL = r"^[^\x00]*$"
+PATTERN_RULES = {
+    ID_PATTERN: "characters A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+    PRINTABLE: "printable ASCII without blanks at its ends",
+    TEXT_PATTERN: "one line of text without control characters",
+    NO_NUL: "a text without the character NUL, which no process can be given",
+}
+"""What the patterns say, in words."""
 LONGEST = 86_400
 """Seconds; durations end at a day."""
+
+
+def _duration(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """One fault for a value that is neither of the two forms, in the configuration's words."""
+    try:
+        return handler(value)
+    except ValidationError:
+        try:
+            parse_duration("", value)
+        except SettingsError as error:
+            raise PydanticCustomError("duration", "{rule}", {"rule": error.rule}) from None
+        raise
+
+
+def _flag(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return handler(value)
+    except ValidationError:
+        raise PydanticCustomError("flag", "on or off") from None
+
 
 NodeName = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
 DurationText = Annotated[str, Field(max_length=32, examples=["10m"])]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
-Duration = DurationText | Seconds
-Reason = Annotated[str, Field(max_length=500, description="Why; kept in the history.")]
+Duration = Annotated[DurationText | Seconds, WrapValidator(_duration)]
+Reason = Annotated[
+    str, Field(max_length=500, pattern=TEXT_PATTERN, description="Why; kept in the history.")
+]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Pattern = Annotated[
     str, Field(min_length=1, max_length=128, description="`[NODE:]ORIGIN->TARGET`, `*` for any.")
@@ -76,7 +126,7 @@ class ActionInput(Input):
     name: Label
     targets: Annotated[list[NodeName], Field(max_length=99)] = []
     parameters: Annotated[
-        dict[Label, Annotated[str, Field(max_length=1_000)]], Field(max_length=32)
+        dict[Label, Annotated[str, Field(max_length=1_000, pattern=NO_NUL)]], Field(max_length=32)
     ] = {}
     deadline: Duration | None = None
     reason: Reason = ""
@@ -86,7 +136,7 @@ _TYPES: dict[Unit, Any] = {
     Unit.DURATION: Duration,
     Unit.RATIO: Ratio,
     Unit.COUNT: Annotated[int, Field(ge=0, le=100)],
-    Unit.FLAG: bool | Literal["on", "off", "true", "false"],
+    Unit.FLAG: Annotated[bool | Literal["on", "off", "true", "false"], WrapValidator(_flag)],
 }
 
 

@@ -37,7 +37,6 @@ from node.api.records import DoneView, UnknownView
 from node.api.schema import JSON, outcomes
 from node.ports import Committed, NotProposed, OutcomeUnknown
 
-PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
 NO_REASON = ""
 
 router = APIRouter()
@@ -48,7 +47,7 @@ Key = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=128,
-        pattern=PRINTABLE,
+        pattern=inputs.PRINTABLE,
         description="Makes a repetition harmless; becomes the operation's id.",
     ),
 ]
@@ -58,7 +57,7 @@ Actor = Annotated[
         alias="X-Stationkeep-Actor",
         min_length=1,
         max_length=128,
-        pattern=PRINTABLE,
+        pattern=inputs.PRINTABLE,
         description="Who asks; kept in the history.",
     ),
 ]

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from cluster.settings import SettingsError
+from node.api.inputs import PATTERN_RULES
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 10
@@ -125,7 +126,8 @@ class Problem(Exception):  # noqa: N818 (named as in RFC 9457)
 def invalid(field: str, value: object, rule: str) -> Problem:
     """400: one field, its value, and the rule it breaks."""
     fault = Fault(printable(field), shown(value), rule)
-    return Problem(Kind.INVALID, f"{fault.field}: {fault.value} refused: {rule}", faults=(fault,))
+    detail = f"{fault.field}: {fault.value or 'an empty text'} refused: {rule}"
+    return Problem(Kind.INVALID, detail, faults=(fault,))
 
 
 def shown(value: object) -> str:
@@ -140,7 +142,6 @@ def printable(text: str) -> str:
 
 
 _RULES = {
-    "json_invalid": "malformed JSON",
     "missing": "required",
     "extra_forbidden": "no such field",
     "model_attributes_type": "a JSON object (Content-Type: application/json)",
@@ -150,11 +151,18 @@ _RULES = {
 
 def _fault(error: dict[str, Any]) -> Fault:
     place = [str(part) for part in error["loc"]]
+    if error["type"] == "json_invalid":  # its place is a position, its input nothing
+        return Fault("body", "", f"malformed JSON, at character {place[-1]}")
     return Fault(
         printable(".".join(place[1:]) or place[0]),
         "" if error["type"] == "missing" else shown(error.get("input", "")),
-        _RULES.get(error["type"]) or printable(error["msg"]),
+        _rule(error),
     )
+
+
+def _rule(error: dict[str, Any]) -> str:
+    pattern = error.get("ctx", {}).get("pattern")
+    return PATTERN_RULES.get(pattern) or _RULES.get(error["type"]) or printable(error["msg"])
 
 
 def _from_validation(error: RequestValidationError) -> Problem:
@@ -163,6 +171,8 @@ def _from_validation(error: RequestValidationError) -> Problem:
     return Problem(Kind.INVALID, detail, faults=faults)
 
 
+UNPARSED = "There was an error parsing the body"
+"""FastAPI's words where the JSON parser fails in another way than by JSON's own rules."""
 _BY_STATUS = {kind.status: kind for kind in Kind}
 
 
@@ -170,6 +180,9 @@ def _from_http(error: HTTPException, request: Request) -> Problem:
     kind = _BY_STATUS.get(error.status_code)
     if kind is None:
         kind = Kind.INVALID if error.status_code < 500 else Kind.INTERNAL
+    if error.detail == UNPARSED:
+        rule = "malformed JSON: UTF-8, with neither deep nesting nor numbers of thousands of digits"
+        return Problem(kind, f"body: {rule}", faults=(Fault("body", "", rule),))
     reason = http.HTTPStatus(error.status_code).phrase
     detail = {
         Kind.NOT_FOUND: f"no such path: {printable(request.url.path)}",

@@ -54,8 +54,47 @@ async def test_method_not_allowed(client: httpx.AsyncClient) -> None:
 )
 async def test_malformed_json(client: httpx.AsyncClient, node: FakeNode, body: bytes) -> None:
     before = node.state.index
-    _is_problem(await client.post("/v1/pause", content=body, headers=JSON), Kind.INVALID)
+    answer = await client.post("/v1/pause", content=body, headers=JSON)
+    problem = _is_problem(answer, Kind.INVALID)
+    assert problem["field"] == "body"
+    assert "malformed JSON" in problem["rule"]
     assert node.state.index == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "rule"),
+    [
+        ("/v1/pause", {"duration": True}, "duration", "a duration such as"),
+        ("/v1/pause", {"duration": -1}, "duration", "between 10ms and 24h"),
+        ("/v1/pause", {"duration": 86_401}, "duration", "between 10ms and 24h"),
+        ("/v1/pause", {"duration": "9" * 33}, "duration", "between 10ms and 24h"),
+        (
+            "/v1/config",
+            {"evaluation_interval": None, "primary_lease": []},
+            "primary_lease",
+            "a dur",
+        ),
+        ("/v1/config", {"swarm_mode": "maybe"}, "swarm_mode", "on or off"),
+        ("/v1/resume", {"reason": "\x1b[31mred"}, "reason", "without control characters"),
+        ("/v1/resume", {"reason": "two\nlines"}, "reason", "without control characters"),
+        ("/v1/resume", {"reason": "\u202eturned"}, "reason", "without control characters"),
+        ("/v1/actions", {"name": "a b"}, "name", "beginning with a letter"),
+        (
+            "/v1/actions",
+            {"name": "a", "parameters": {"A": "b\0c"}},
+            "parameters.A",
+            "without the character NUL",
+        ),
+    ],
+)
+async def test_a_fault_is_told_once_and_in_words(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], field: str, rule: str
+) -> None:
+    method = "PATCH" if path == "/v1/config" else "POST"
+    problem = _is_problem(await client.request(method, path, json=body), Kind.INVALID)
+    assert problem["field"] == field
+    assert rule in problem["rule"]
+    assert len(problem["errors"]) == 1
 
 
 @pytest.mark.parametrize(
