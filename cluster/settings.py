@@ -210,11 +210,11 @@ def _check_stored(field: str, value: int | bool) -> None:
     unit = unit_of(field)
     if isinstance(value, bool) is not (unit is Unit.FLAG):
         raise SettingsError(field, value, "on or off" if unit is Unit.FLAG else "a number")
-    if unit is Unit.DURATION:
-        parse_duration(field, f"{value}ms")
-    elif unit is Unit.RATIO and not 0 <= value <= PPM:
+    if unit is Unit.DURATION and not _SHORTEST <= value <= _LONGEST:
+        raise SettingsError(field, value, f"{_SHORTEST} to {_LONGEST} milliseconds")
+    if unit is Unit.RATIO and not 0 <= value <= PPM:
         raise SettingsError(field, value, "parts per million between 0 and 1000000")
-    elif unit is Unit.COUNT:
+    if unit is Unit.COUNT:
         _parse_count(field, value)
 
 

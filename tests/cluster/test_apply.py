@@ -39,7 +39,7 @@ def run(state: ClusterState, log: list[Entry]) -> list[Applied]:
     return applied
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.booleans(), st.lists(entries(), max_size=12), st.integers(0, 12))
 def test_any_entries_in_any_order_are_answered_with_a_value(
     running: bool, log: list[Entry], restore_at: int

@@ -22,24 +22,24 @@ HOUR = 3_600_000
 @pytest.mark.parametrize(
     ("nodes", "profile", "loss", "hours"),
     [
-        (5, "orbit", independent(0.2, 1), 12),
+        (5, "orbit", independent(0.2, 1), 8),
         (3, "orbit", independent(0.2, 2), 12),
         (2, "orbit", independent(0.2, 3), 12),
-        (5, "orbit", bursty(0.2, 10_000, 4), 12),
+        (5, "orbit", bursty(0.2, 10_000, 4), 8),
         (3, "orbit", bursty(0.2, 10_000, 5), 12),
         (2, "orbit", bursty(0.2, 10_000, 6), 12),
-        (7, "orbit", bursty(0.2, 10_000, 7), 4),
-        (5, "demo", independent(0.2, 8), 0.3),
+        (7, "orbit", bursty(0.2, 10_000, 7), 3),
+        (5, "demo", independent(0.2, 8), 0.2),
         # a burst of 10 s is a third of an evaluation in orbit; the same share here
-        (5, "demo", bursty(0.2, 333, 9), 0.3),
-        (3, "demo", bursty(0.2, 333, 10), 0.3),
+        (5, "demo", bursty(0.2, 333, 9), 0.2),
+        (3, "demo", bursty(0.2, 333, 10), 0.2),
     ],
 )
 def test_no_flapping_under_random_loss(nodes: int, profile: str, loss: Loss, hours: float) -> None:
     world = Constellation(nodes, PROFILES[profile], loss)
     world.run(round(hours * HOUR))
     assert world.changes == 0
-    assert world.driver.state.evaluations > 400
+    assert world.driver.state.evaluations > 350
     assert [who for _, who in world.acted] == ["sat-001"], "and it acted all the time"
 
 
@@ -225,7 +225,7 @@ def play(world: Constellation, fault: Fault) -> None:
                 world.commit(Failover(name, fault.kind == "force"))
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(
     st.lists(faults, min_size=1, max_size=25),
     st.lists(st.integers(-24, 12), min_size=5, max_size=5),
@@ -253,7 +253,7 @@ def test_never_two_effective_primarys_and_it_heals(
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.sampled_from(["cut", "slow", "kill"]),
     st.lists(st.tuples(st.integers(0, 900), st.integers(0, 4)), min_size=1, max_size=6),

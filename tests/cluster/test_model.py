@@ -27,7 +27,7 @@ risks = st.none() | st.sampled_from([0.0, 0.1, 0.15, 0.19, 0.2, 0.24, 0.25, 0.3,
 LETTERS = {Role.PRIMARY: "P", Role.BACKUP: "B", Role.STANDBY: "S", Role.SAFE_MODE: "X"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.lists(risks, max_size=25), st.sampled_from(["P", "B", "S"]))
 def test_runs_failure_modes_recovery_and_blocked_flapping(
     series: list[model.Risk], letter: str
@@ -45,7 +45,7 @@ def test_runs_failure_modes_recovery_and_blocked_flapping(
     assert blocked == model.blocked_runs(series, 3 if letter == "P" else 2)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.data(), st.integers(2, 6))
 def test_the_triggers_fire_exactly_when_the_model_says(data: st.DataObject, nodes: int) -> None:
     """Nobody ever votes, so the roles stay; every proposal has timed out before the next."""
@@ -188,7 +188,7 @@ class Story(RuleBasedStateMachine):
             before[change.node] = change.at
 
 
-Story.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+Story.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 TestStory = Story.TestCase
 
 
