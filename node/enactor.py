@@ -31,11 +31,14 @@ log = structlog.get_logger("node.enactor")
 
 
 class Enacted(msgspec.Struct):
-    """What outlives a restart. `finished`: results of operators' actions not yet acknowledged,
+    """What outlives a restart. `role`, `epoch`: enacted last with success. `attempted`: the role
+    whose hook was started since and has not succeeded: whatever the node is now, it is not
+    surely in `role` any more. `finished`: results of operators' actions not yet acknowledged,
     action id → (success, detail)."""
 
     role: Role | None = None
     epoch: int = 0
+    attempted: Role | None = None
     finished: dict[str, tuple[bool, str]] = {}
 
 
@@ -118,7 +121,7 @@ class Enactor:
     def _order(self) -> Order | None:
         """The role to be in, None for "as it is"."""
         seat = self._replica.state.seat
-        was_primary = self.enacted.role is Role.PRIMARY
+        was_primary = Role.PRIMARY in (self.enacted.role, self.enacted.attempted)
         if not self._caught_up():
             return (Role.SAFE_MODE, self.enacted.epoch) if was_primary else None
         if seat.holder == self._node and not seat.active:
@@ -128,6 +131,8 @@ class Enactor:
 
     def _is_enacted(self, order: Order) -> bool:
         role, epoch = order
+        if self.enacted.attempted is not None:
+            return False
         same_epoch = self.enacted.epoch == epoch or role is not Role.PRIMARY
         return self.enacted.role is role and same_epoch
 
@@ -144,6 +149,8 @@ class Enactor:
             self._on_enacted(order, HookResult(True))
             return
         self.running = f"role {role}"
+        self.enacted.attempted = role
+        self._save()
         env = self._environment(role, epoch, self._reason(role), self._role_action())
         self._hooks.start(
             command, env, self._config.timeout, lambda result: self._on_enacted(order, result)
@@ -155,6 +162,7 @@ class Enactor:
         if result.ok:
             log.info("role enacted", role=role, epoch=epoch, previous=self.enacted.role)
             self.enacted.role, self.enacted.epoch = role, epoch
+            self.enacted.attempted = None
             self._save()
         else:
             log.warning("role hook failed", role=role, epoch=epoch, detail=result.detail)

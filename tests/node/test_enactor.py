@@ -2,6 +2,8 @@
 
 import pytest
 
+from cluster import codec
+from cluster.commands import Draft, Failover
 from cluster.roles.transitions import Role
 from node.config import HookConfig
 from node.hooks import HookResult
@@ -111,3 +113,62 @@ def test_a_disk_that_refuses_does_not_stop_the_node(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(world.memories["sat-001"], "save", refuse)
     world.run(5)
     assert world.primary == "sat-001"
+
+
+def fail_over(world: World, target: str) -> None:
+    draft = codec.encode_draft(Draft(Failover(target), f"op-{world.now}", "me", "why"))
+    assert world.leader is not None
+    world.loops[world.leader].consensus.propose(draft, lambda _: None, 5)
+    world.run(1)
+
+
+def holder_and_backup(world: World) -> tuple[str, str]:
+    state = world.loops[world.names[0]].replica.state
+    assert state.seat.holder is not None
+    return state.seat.holder, next(m.id for m in state.members.values() if m.role is Role.BACKUP)
+
+
+def test_a_demotion_is_not_acknowledged_while_the_primary_hook_still_runs() -> None:
+    world = settled()
+    former, latter = holder_and_backup(world)
+    hooks = world.hooks[latter]
+    hooks.hold = True
+    fail_over(world, latter)
+    fail_over(world, former)
+    seat = world.loops[former].replica.state.seat
+    assert seat.holder == former
+    assert not seat.active
+    hooks.hold = False
+    hooks.waiting.pop()(HookResult(True))
+    world.run(0.2)
+    assert commands(world, latter)[-2:] == ["be PRIMARY", "be BACKUP"]
+    assert world.loops[former].replica.state.seat.active
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_primary_hook_that_failed_or_died_halfway_is_undone_by_the_demotion(
+    restart: bool,
+) -> None:
+    world = settled()
+    former, latter = holder_and_backup(world)
+    world.hooks[latter].hold, world.hooks[latter].result = restart, HookResult(False, "exit 1")
+    fail_over(world, latter)
+    world.hooks[latter].hold, world.hooks[latter].result = False, HookResult(True)
+    if restart:
+        world.kill(latter)
+        world.start(latter)
+    fail_over(world, former)
+    world.run(2)
+    assert commands(world, latter)[-1] == "be BACKUP"
+
+
+def test_a_fence_that_failed_once_is_tried_again_at_the_next_lapse() -> None:
+    world = settled()
+    primary, _ = holder_and_backup(world)
+    world.hooks[primary].result = HookResult(False, "exit 1")
+    for _ in range(2):
+        world.elect(None)
+        world.run(3)
+        world.elect(primary)
+        world.run_until(lambda: world.primary == primary, 5)
+    assert commands(world, primary).count("be SAFE_MODE") == 2
