@@ -5,6 +5,7 @@ Nothing outside this package knows the library.
 
 from node.raft.engine import Timings
 from node.raft.follower import LogDiverged
+from node.raft.guards import Guards
 from node.raft.journal import (
     CorruptJournal,
     DataDirInUse,
@@ -30,6 +31,7 @@ __all__ = [
     "CorruptJournal",
     "CorruptSnapshot",
     "DataDirInUse",
+    "Guards",
     "Journal",
     "JournalError",
     "JournalFailed",

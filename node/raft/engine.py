@@ -21,10 +21,11 @@ from pysyncobj import SyncObjConf
 from pysyncobj.node import Node
 
 from node.raft.follower import FollowerGuards, LogDiverged
+from node.raft.guards import STOCK_FALLBACK_SECONDS, Guards
 from node.raft.journal import CorruptJournal, Entry, Journal
 from node.raft.leader import LeaderGuards
 from node.raft.messages import NO_OP, REGULAR, Message
-from node.raft.snapshot import Snapshot
+from node.raft.snapshot import CorruptSnapshot, Snapshot
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
 
@@ -78,8 +79,10 @@ class Engine(FollowerGuards, LeaderGuards):
         timings: Timings,
         restore: Callable[[bytes], None],
         draw: Callable[[], float] = random.random,
+        guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
         """`restore` replaces the state machine's state by a snapshot's; `draw`: [0, 1)."""
+        self.guards = guards
         self.journal = journal
         self.snapshots = snapshots
         self.transport = transport
@@ -110,7 +113,7 @@ class Engine(FollowerGuards, LeaderGuards):
         conf = self._getConf()
         conf.appendEntriesPeriod = timings.heartbeat
         conf.raftMinTimeout, conf.raftMaxTimeout = timings.election_min, timings.election_max
-        conf.leaderFallbackTimeout = timings.step_down
+        conf.leaderFallbackTimeout = timings.step_down if self.guards.l6 else STOCK_FALLBACK_SECONDS
         conf.logCompactionMinEntries = timings.compact_entries
         conf.logCompactionMinTime = timings.compact_seconds
         self.timings = timings
@@ -119,23 +122,31 @@ class Engine(FollowerGuards, LeaderGuards):
 
     def _load(self) -> None:
         """Snapshot and journal together must tell a whole story (S6, S7)."""
-        snapshot = self.snapshots.load()
+        snapshot = self._snapshot_on_disk()
         log = self._SyncObj__raftLog
         if snapshot is None:
-            if log[0][1] != 1:
+            if log[0][1] != 1 and self.guards.s7:
                 raise CorruptJournal(
                     self.journal.path, f"it begins at entry {log[0][1]} and there is no snapshot"
                 )
             return
         if self.journal.created:
             raise CorruptJournal(self.journal.path, "it is new, beside a snapshot that is not")
-        if log[0][1] > snapshot.index:
+        if log[0][1] > snapshot.index and self.guards.s6:
             raise CorruptJournal(
                 self.journal.path,
                 f"it begins at entry {log[0][1]}, the snapshot ends at {snapshot.index}",
             )
         self._restore_state(snapshot.state)
         self._adopt(snapshot)
+
+    def _snapshot_on_disk(self) -> Snapshot | None:
+        if self.guards.s7:
+            return self.snapshots.load()
+        try:
+            return self.snapshots.load()
+        except CorruptSnapshot:
+            return None
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """The log from a snapshot on: kept when it covers the snapshot, else begun anew.
@@ -144,10 +155,10 @@ class Engine(FollowerGuards, LeaderGuards):
         snapshot that it covers is never cleared (S6).
         """
         log = self._SyncObj__raftLog
-        if self._term_at(snapshot.index) == snapshot.term:
+        if self._covers(snapshot):
             self._SyncObj__deleteEntriesTo(snapshot.index - 1)
         else:
-            if self.raftCommitIndex > snapshot.index:
+            if self.raftCommitIndex > snapshot.index and self.guards.s2 and self.guards.s6:
                 raise LogDiverged(f"snapshot {snapshot.index} contradicts the committed log")
             log.clear()
             log.add(*snapshot.previous)
@@ -155,9 +166,15 @@ class Engine(FollowerGuards, LeaderGuards):
             if snapshot.term > self._SyncObj__raftCurrentTerm:
                 self._SyncObj__setCurrentTerm(snapshot.term, None)
         self._SyncObj__raftLastApplied = snapshot.index
-        if self.raftCommitIndex < snapshot.index:
+        if self.raftCommitIndex < snapshot.index or self.raftCommitIndex > log[-1][1]:
             self._SyncObj__raftCommitIndex = snapshot.index
             log.setRaftCommitIndex(snapshot.index)
+
+    def _covers(self, snapshot: Snapshot) -> bool:
+        """Whether our log holds what the snapshot ends with."""
+        if not (self.guards.s6 and self.guards.s2):
+            return bool(self.journal[0:2] == [snapshot.previous, snapshot.last])
+        return self._term_at(snapshot.index) == snapshot.term
 
     def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:
         """A snapshot arrived whole. Errors are not swallowed (S7), the log is not cleared
@@ -169,6 +186,9 @@ class Engine(FollowerGuards, LeaderGuards):
     def _SyncObj__deleteEntriesTo(self, toIDx: int) -> None:
         """Compaction keeps a tail for followers that are a little behind."""
         first = self._SyncObj__raftLog[0][1]
+        if not self.guards.s6:
+            super()._SyncObj__deleteEntriesTo(toIDx)
+            return
         keep_from = toIDx - self.timings.compact_entries // TRAILING_PART
         if keep_from > first:
             self._SyncObj__raftLog.deleteEntriesTo(keep_from - first)
@@ -202,7 +222,7 @@ class Engine(FollowerGuards, LeaderGuards):
         """Committed entries not yet applied, at most `limit`."""
         start = self._SyncObj__raftLastApplied + 1
         count = min(limit, self._SyncObj__raftCommitIndex + 1 - start)
-        if count <= 0:
+        if count <= 0 or start < self._SyncObj__raftLog[0][1]:  # below it: only with S7 off
             return []
         log = self._SyncObj__raftLog
         offset = start - log[0][1]
@@ -239,9 +259,6 @@ class Engine(FollowerGuards, LeaderGuards):
     def in_office(self) -> bool:
         """Leads, and has applied the no-op of its own term (Raft paper, section 8)."""
         return bool(self._isLeader() and self._SyncObj__raftLastApplied >= self._SyncObj__noopIDx)
-
-    def last_index(self) -> int:
-        return int(self._SyncObj__raftLog[-1][1])
 
     def match_of(self, peer: str) -> int:
         """What the leader knows to be in a follower's log; 0 for none."""

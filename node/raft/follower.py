@@ -9,6 +9,7 @@ import math
 from pysyncobj import SyncObj
 from pysyncobj.node import Node
 
+from node.raft.guards import Guards
 from node.raft.journal import Entry, Journal
 from node.raft.messages import Message
 from node.raft.store import SnapshotStore
@@ -22,6 +23,7 @@ class LogDiverged(Exception):
 class FollowerGuards(SyncObj):  # type: ignore[misc]
     """Filters and translates what arrives from leaders and voters."""
 
+    guards: Guards
     journal: Journal
     snapshots: SnapshotStore
     transport: OutboxTransport
@@ -41,6 +43,8 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
 
     def _first_vote(self, node: Node, term: int) -> bool:
         """S8: a vote counts once per voter and term (Raft paper, section 5.2)."""
+        if not self.guards.s8:
+            return True
         if self._votes[0] != term:
             self._votes = (term, set())
         if node.id in self._votes[1]:
@@ -56,7 +60,7 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
         5.4). Until then it votes only for candidates that are not settled either: for the first
         leader of a new cluster, never for one that lacks what the lost log had helped to commit.
         """
-        return self.journal.settled or not message["settled"]
+        return self.journal.settled or not message["settled"] or not self.guards.s5
 
     def settle(self) -> None:
         """Once per turn: whether our log has caught up with the cluster."""
@@ -69,15 +73,18 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
             return
         self._answering = (message["term"], message["seq"])
         self._verified = math.inf
-        if not self.journal.settled:  # it may have voted in this term before it forgot
+        if (
+            self.guards.s5 and not self.journal.settled
+        ):  # it may have voted in this term before it forgot
             self._SyncObj__setCurrentTerm(message["term"], node.id)
         if "prevLogIdx" in message:
-            self._trim(message)
+            if self.guards.s3:
+                self._trim(message)
             super()._SyncObj__onMessageReceived(node, message)
         elif "serialized" in message:
             self._on_snapshot(node, message)
         else:  # a snapshot is due but not there yet: only a sign of life (S1)
-            message["commit_index"] = 0
+            self._commit_nothing(message)
             super()._SyncObj__onMessageReceived(node, message)
             self._answer(node, self._SyncObj__raftCommitIndex + 1, reset=False, success=False)
 
@@ -151,7 +158,7 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
         index of the conflicting term (L3; Raft paper, end of section 5.3)."""
         last = self._SyncObj__raftLog[-1][1]
         index = last + 1 if nextNodeIdx is None else nextNodeIdx
-        if reset and nextNodeIdx is not None:
+        if reset and nextNodeIdx is not None and self.guards.l3:
             index = self._first_of_term(nextNodeIdx)
         if success:
             index = int(min(index, self._verified + 1))
@@ -175,20 +182,25 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
 
     def _on_snapshot(self, node: Node, message: Message) -> None:
         index, term, _, total, _ = message["serialized"]
-        if index <= self._SyncObj__raftCommitIndex or self._term_at(index) == term:
+        known = index <= self._SyncObj__raftCommitIndex or self._term_at(index) == term
+        if known and self.guards.s2:
             # S2: our log covers it. What is committed up to there equals the leader's.
             del message["serialized"]
-            message["commit_index"] = 0
+            self._commit_nothing(message)
             super()._SyncObj__onMessageReceived(node, message)
             self._answer(node, index + 1, reset=False, success=True)
             return
         # S1: commits nothing; installing it sets the commit index to what it covers.
-        message["commit_index"] = 0
+        self._commit_nothing(message)
         before = self._SyncObj__raftLastApplied
         self._verified = index
         super()._SyncObj__onMessageReceived(node, message)
         if self._SyncObj__raftLastApplied == before:
             self._want_chunk(node, index, term, total)
+
+    def _commit_nothing(self, message: Message) -> None:
+        if self.guards.s1:
+            message["commit_index"] = 0
 
     def _want_chunk(self, node: Node, index: int, term: int, total: int) -> None:
         answering, seq = self._answering

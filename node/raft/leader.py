@@ -8,6 +8,7 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObj
 from pysyncobj.node import Node
 
+from node.raft.guards import Guards
 from node.raft.journal import Entry
 from node.raft.messages import Message
 from node.raft.progress import Progress
@@ -23,6 +24,7 @@ FLYING_REQUESTS = 256
 class LeaderGuards(SyncObj):  # type: ignore[misc]
     """Replication, in place of the library's."""
 
+    guards: Guards
     snapshots: SnapshotStore
     transport: OutboxTransport
 
@@ -37,6 +39,9 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
 
     def _on_reply(self, node: Node, message: Message) -> None:
         """The library's handling of next_node_idx, replaced as a whole (S4)."""
+        if not self.guards.s4:
+            self._believe(node, message)
+            return
         progress = self._heard_from(node, message)
         last = self._SyncObj__raftLog[-1][1]
         if progress is None or message["next_node_idx"] > last + 1:
@@ -52,6 +57,27 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
             self.snapshots.cancelTransmisstion(node)
         self._SyncObj__raftMatchIndex[node] = progress.match
         self._SyncObj__raftNextIndex[node] = progress.next
+
+    def _believe(self, node: Node, message: Message) -> None:
+        """S4 off: what the library does with a reply, and no more."""
+        progress = self.progress.get(node)
+        if not self._isLeader() or progress is None:
+            return
+        progress.answered(message["seq"])
+        if message["reset"]:
+            progress.next = max(1, min(message["next_node_idx"], self.last_index() + 1))
+        if message["success"] and progress.match < message["next_node_idx"] - 1:
+            progress.match = message["next_node_idx"] - 1
+            progress.next = min(message["next_node_idx"], self.last_index() + 1)
+        if progress.next > self._SyncObj__raftLog[0][1]:
+            self.snapshots.cancelTransmisstion(node)
+        self._SyncObj__raftMatchIndex[node] = progress.match
+        self._SyncObj__raftNextIndex[node] = progress.next
+        self._SyncObj__lastResponseTime[node] = pysyncobj.syncobj.monotonicTime()
+
+    def last_index(self) -> int:
+        """Of the last entry in our log."""
+        return int(self._SyncObj__raftLog[-1][1])
 
     def _on_chunk_wanted(self, node: Node, message: Message) -> None:
         progress = self._heard_from(node, message)
@@ -69,7 +95,7 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
         progress = self.progress.get(node)
         if message["seq"] > self._seq or progress is None:
             return None
-        if not progress.speaks(message["birth"], message["seq"]):
+        if self.guards.s5 and not progress.speaks(message["birth"], message["seq"]):
             return None
         self._SyncObj__lastResponseTime[node] = pysyncobj.syncobj.monotonicTime()
         return progress
@@ -90,7 +116,7 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
         progress = self.progress.get(node)
         if progress is not None and self._isLeader():
             progress.forget_flying(self._seq)
-            if progress.match:
+            if progress.match and self.guards.s4:
                 progress.next = progress.match + 1
             self._append_due = True
 
@@ -132,6 +158,8 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
 
     def _may_send(self, progress: Progress) -> bool:
         """L8: a slow follower gets no more than it can take."""
+        if not self.guards.l8:
+            return True
         return progress.flying_bytes < FLYING_BYTES and len(progress.flying) < FLYING_REQUESTS
 
     def _batch(self, start: int) -> tuple[list[Entry], int]:

@@ -5,6 +5,7 @@ One turn, in this order and no other: messages in → tick → proposals appende
 this file says why.
 """
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from cluster.codec import MAX_DRAFT_BYTES
 from node.ports import Clock, Network, ProposalResult, StateMachine
 from node.raft import library
 from node.raft.engine import Engine, Timings
+from node.raft.guards import STOCK_FLUSH_SECONDS, Guards
 from node.raft.journal import Journal, JournalFailed
 from node.raft.messages import MAX_INDEX, REGULAR, BadMessage, check
 from node.raft.proposals import Pending, Proposals
@@ -57,12 +59,14 @@ class Raft:
         timings: Timings,
         wake: Callable[[], None] = lambda: None,
         draw: Callable[[], float] = random.random,
+        guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
         """Loads the log and the snapshot; raises `CorruptJournal`, `CorruptSnapshot`, or the
         machine's `CodecError` when they cannot be used.
 
         `members`: ids of all members, `node_id` among them. `wake`: called from `propose`,
         `receive`, `connected`, when there is work for `turn`. `draw`: election timeouts, [0, 1).
+        `guards`: for the simulator alone.
         """
         self._use_clock = clock.monotonic
         library.use(clock.monotonic)
@@ -82,7 +86,11 @@ class Raft:
             timings=timings,
             restore=machine.restore,
             draw=draw,
+            guards=guards,
         )
+        self._guards = guards
+        snapshots.continuity = guards.s2
+        self._flush_at = -math.inf
         self._engine.take_proposals = self._take_proposals
         self._snapshots = snapshots
         self._inbox: deque[tuple[str, Mapping[str, Any]]] = deque()
@@ -155,7 +163,8 @@ class Raft:
         """One turn; see the head of this file. An exception in it must stop the node (L10)."""
         library.use(self._use_clock)
         now = self._clock.monotonic()
-        self._proposals.expire(now)
+        if self._guards.l7:
+            self._proposals.expire(now)
         if self.journal_error is None or self._journal_is_back(now):
             self._take_messages()
             self._engine.doTick()
@@ -172,7 +181,7 @@ class Raft:
         """Monotonic seconds; not later than now when there is work."""
         library.use(self._use_clock)
         now = self._clock.monotonic()
-        deadline = self._proposals.next_deadline()
+        deadline = self._proposals.next_deadline() if self._guards.l7 else None
         if self._proposals.has_answers:
             return now
         if self.journal_error is not None:
@@ -180,6 +189,8 @@ class Raft:
         if self._has_work(now):
             return now
         due = self._engine.next_deadline() + _TICK
+        if self._journal.dirty:
+            due = min(due, self._flush_at)
         if deadline is not None:
             due = min(due, deadline)
         if self._proposals.queue and now < self._hold_until:
@@ -377,10 +388,16 @@ class Raft:
 
     def _commit_journal(self, now: float) -> bool:
         """True when everything that this turn's messages promise is on disk (S5, S11)."""
+        if not self._guards.s5:
+            if now < self._flush_at:
+                return True
+            self._flush_at = now + STOCK_FLUSH_SECONDS
         commits = self._journal.commits
         try:
             self._journal.commit()
         except JournalFailed as error:
+            if not self._guards.s11:
+                raise
             self._journal_failed(str(error), now)
             return False
         if self._journal.commits != commits:
@@ -459,9 +476,9 @@ class Raft:
 
     def _has_work(self, now: float) -> bool:
         engine = self._engine
-        if self._inbox or engine.raftCommitIndex > engine.raftLastApplied:
+        if self._inbox or engine.committed(1):
             return True
-        if self._journal.dirty or engine.more_to_send():
+        if (self._journal.dirty and now >= self._flush_at) or engine.more_to_send():
             return True
         if engine.raftCommitIndex < engine.last_index() and len(engine.nodes) == 1:
             return True

@@ -79,6 +79,8 @@ class SnapshotStore:
         self._retry_at = -math.inf
         self.seconds = 0.0
         self.error: str | None = None
+        self.continuity = True
+        """Whether chunks must follow one another (HAZARDS S2; off only in simulation)."""
         self._latest: tuple[int, int] | None = None
 
     def load(self) -> Snapshot | None:
@@ -193,7 +195,7 @@ class SnapshotStore:
         if data is None:
             return False
         index, term, number, total, content = data
-        if number != self.expected(index, term, total):
+        if number != self.expected(index, term, total) and not self._anything_goes(number):
             return False
         if number == total - 1 and self.writing:
             return False  # our own, older one would replace it; the chunk will be sent again
@@ -204,6 +206,10 @@ class SnapshotStore:
             log.error("snapshot_receive_failed", error=self.error)
             self._drop_incoming()
             return False
+
+    def _anything_goes(self, number: int) -> bool:
+        """S2 off: stock begins with any first chunk and adds any later one to it."""
+        return not self.continuity and (number == 0 or self._incoming is not None)
 
     def expected(self, index: int, term: int, total: int) -> int:
         """The chunk of this snapshot that is wanted next."""
@@ -226,7 +232,7 @@ class SnapshotStore:
         assert incoming is not None, "a later chunk continues one that is there"
         incoming.file.write(content)
         incoming.expected += 1
-        if incoming.expected < key[2]:
+        if incoming.expected < key[2] and (self.continuity or number < key[2] - 1):
             return False
         incoming.file.flush()
         os.fsync(incoming.file.fileno())
