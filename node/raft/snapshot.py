@@ -13,10 +13,12 @@ import hashlib
 import os
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from node.raft.journal import Entry, Journal
+from node.raft.storage import Reader
 
 FORMAT = 1
 FILE = "snapshot"
@@ -97,12 +99,17 @@ def _digest(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=16).digest()
 
 
-def read_snapshot(path: Path) -> Snapshot:
-    """Reads and verifies a file; raises `CorruptSnapshot`, or `OSError` when unreadable."""
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes; raises `CorruptSnapshot` when it is too long, `OSError` when unreadable."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise CorruptSnapshot(path, f"{size} bytes; at most {MAX_BYTES} are read")
-    return decode(path.read_bytes(), path)
+    return path.read_bytes()
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Reads and verifies a file; raises `CorruptSnapshot`, or `OSError` when unreadable."""
+    return decode(read_bytes(path), path)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -123,6 +130,63 @@ def publish(temporary: Path, path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+class _OpenFile:
+    """`Reader` of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, start: int, length: int) -> bytes:
+        return os.pread(self._file.fileno(), length, start)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class DiskFiles:
+    """`Files` of a real node: the snapshot at `path`, an arriving one beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part_path = path.with_name(path.name + ".part")
+        self._part: BinaryIO | None = None
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def load(self) -> bytes:
+        return read_bytes(self.path)
+
+    def write(self, content: bytes) -> None:
+        write_file(self.path, content)
+
+    def reader(self) -> Reader:
+        return _OpenFile(self.path)
+
+    def begin_part(self) -> None:
+        self.close_part()
+        self._part = self._part_path.open("wb")
+
+    def append_part(self, content: bytes) -> None:
+        assert self._part is not None, "begun"
+        self._part.write(content)
+
+    def finish_part(self) -> bytes:
+        assert self._part is not None, "begun"
+        self._part.flush()
+        os.fsync(self._part.fileno())
+        return read_bytes(self._part_path)
+
+    def publish_part(self) -> None:
+        publish(self._part_path, self.path)
+
+    def close_part(self) -> None:
+        if self._part is not None:
+            self._part.close()
+            self._part = None
 
 
 def restore_into(data_dir: Path, file: Path, cluster: str, node: str) -> Snapshot:

@@ -8,11 +8,10 @@ snapshot; anything else changes nothing, and the confirmation says which chunk i
 # ruff: noqa: N802, N803  (the method names are PySyncObj's)
 
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import pysyncobj.syncobj
@@ -20,15 +19,8 @@ import structlog
 from pysyncobj.config import SERIALIZER_STATE
 
 from node.raft.journal import Entry
-from node.raft.snapshot import (
-    FILE,
-    CorruptSnapshot,
-    Snapshot,
-    encode,
-    publish,
-    read_snapshot,
-    write_file,
-)
+from node.raft.snapshot import FILE, CorruptSnapshot, DiskFiles, Snapshot, decode, encode
+from node.raft.storage import Files, Reader
 
 CHUNK_BYTES = 256 * 1024
 WINDOW = 4
@@ -42,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Outgoing(msgspec.Struct):
-    file: Any
+    file: Reader
     index: int
     term: int
     total: int
@@ -52,7 +44,6 @@ class _Outgoing(msgspec.Struct):
 
 class _Incoming(msgspec.Struct):
     key: tuple[int, int, int]
-    file: Any
     expected: int = 0
 
 
@@ -66,9 +57,12 @@ class SnapshotStore:
         cluster: str,
         encode_state: Callable[[], bytes],
         submit: Submit | None = None,
+        files: Files | None = None,
     ) -> None:
-        """`submit` runs a function on a thread (default: at once, on the caller's)."""
-        self.path = data_dir / FILE
+        """`submit` runs a function on a thread (default: at once, on the caller's). `files`:
+        simulated ones."""
+        self._files = files if files is not None else DiskFiles(data_dir / FILE)
+        self.path = self._files.path
         self.cluster = cluster
         self._encode_state = encode_state
         self._submit: Submit = submit or (lambda work: work())
@@ -85,9 +79,9 @@ class SnapshotStore:
 
     def load(self) -> Snapshot | None:
         """The snapshot on disk, verified; raises `CorruptSnapshot`."""
-        if not self.path.exists():
+        if not self._files.exists():
             return None
-        snapshot = read_snapshot(self.path)
+        snapshot = decode(self._files.load(), self.path)
         self._latest = (snapshot.index, snapshot.term)
         return snapshot
 
@@ -110,7 +104,7 @@ class SnapshotStore:
 
         def work() -> None:
             try:
-                write_file(self.path, encode(snapshot))
+                self._files.write(encode(snapshot))
             except OSError as error:
                 self.error = f"{self.path}: cannot write the snapshot: {error}"
                 self._written = False
@@ -137,7 +131,7 @@ class SnapshotStore:
 
     def deserialize(self) -> Snapshot:
         """The snapshot just received; verified again, as anything read from disk."""
-        return read_snapshot(self.path)
+        return decode(self._files.load(), self.path)
 
     # -- PySyncObj: sending --------------------------------------------------------------------
 
@@ -146,7 +140,7 @@ class SnapshotStore:
         out = self._outgoing.get(transmissionID) or self._begin(transmissionID)
         if out is None or out.next >= min(out.total, out.confirmed + WINDOW):
             return None
-        data = os.pread(out.file.fileno(), CHUNK_BYTES, out.next * CHUNK_BYTES)
+        data = out.file.read(out.next * CHUNK_BYTES, CHUNK_BYTES)
         chunk = (out.index, out.term, out.next, out.total, data)
         out.next += 1
         return chunk
@@ -181,10 +175,9 @@ class SnapshotStore:
     def _begin(self, peer: Any) -> _Outgoing | None:
         if self._latest is None:
             return None
-        file: BinaryIO = self.path.open("rb")  # stays readable when a newer one replaces it
-        size = os.fstat(file.fileno()).st_size
+        file = self._files.reader()
         index, term = self._latest
-        out = _Outgoing(file, index, term, -(-size // CHUNK_BYTES))
+        out = _Outgoing(file, index, term, -(-file.size // CHUNK_BYTES))
         self._outgoing[peer] = out
         return out
 
@@ -227,37 +220,35 @@ class SnapshotStore:
         incoming = self._incoming
         if number == 0:
             self._drop_incoming()
-            part = self.path.with_name(FILE + ".part")
-            incoming = self._incoming = _Incoming(key, part.open("wb"))
+            self._files.begin_part()
+            incoming = self._incoming = _Incoming(key)
         assert incoming is not None, "a later chunk continues one that is there"
-        incoming.file.write(content)
+        self._files.append_part(content)
         incoming.expected += 1
-        if incoming.expected < key[2] and (self.continuity or number < key[2] - 1):
+        if incoming.expected < key[2]:
             return False
-        incoming.file.flush()
-        os.fsync(incoming.file.fileno())
+        whole = self._files.finish_part()
         self._drop_incoming()
-        return self._install(key)
+        return self._install(key, whole)
 
-    def _install(self, key: tuple[int, int, int]) -> bool:
-        part = self.path.with_name(FILE + ".part")
-        snapshot = _read_or_none(part)
+    def _install(self, key: tuple[int, int, int], whole: bytes) -> bool:
+        snapshot = _decoded_or_none(whole)
         if snapshot is None or (snapshot.index, snapshot.term) != key[:2]:
             log.warning("snapshot_refused", index=key[0], why="damaged on the way")
             return False
-        publish(part, self.path)
+        self._files.publish_part()
         self._latest = (snapshot.index, snapshot.term)
         return True
 
     def _drop_incoming(self) -> None:
         if self._incoming is not None:
-            self._incoming.file.close()
+            self._files.close_part()
             self._incoming = None
 
 
-def _read_or_none(path: Path) -> Snapshot | None:
+def _decoded_or_none(whole: bytes) -> Snapshot | None:
     """A snapshot that just arrived, or None when it was damaged on the way."""
     try:
-        return read_snapshot(path)
+        return decode(whole)
     except CorruptSnapshot:
         return None

@@ -137,8 +137,8 @@ def test_any_history_and_crash_gives_back_the_last_commit(
 
 def limit_pages(journal: Journal, extra: int) -> None:
     """A real SQLITE_FULL: the database may not grow by more than `extra` pages."""
-    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
-    journal._database.execute(f"PRAGMA max_page_count = {pages + extra}")
+    (pages,) = journal._storage.database.execute("PRAGMA page_count").fetchone()
+    journal._storage.database.execute(f"PRAGMA max_page_count = {pages + extra}")
 
 
 def test_a_full_disk_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_full_disk_is_an_error_that_loses_nothing(tmp_path: Path) -> None:
             journal.commit()
     assert journal.dirty
     assert len(journal) == 40
-    journal._database.execute("PRAGMA max_page_count = 1000000")
+    journal._storage.database.execute("PRAGMA max_page_count = 1000000")
     journal.commit()
     journal.abandon()
     journal = open_journal(tmp_path)
@@ -184,9 +184,9 @@ def test_a_failed_fsync_is_not_tried_again(tmp_path: Path) -> None:
     journal = filled(tmp_path)
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
-    assert isinstance(journal._failure(error), CorruptJournal)
+    assert isinstance(journal._storage._failure(error), CorruptJournal)
     error.sqlite_errorname = "SQLITE_IOERR_WRITE"
-    assert isinstance(journal._failure(error), JournalFailed)
+    assert isinstance(journal._storage._failure(error), JournalFailed)
     journal.close()
 
 
@@ -292,8 +292,8 @@ def test_rot_in_the_middle_of_the_write_ahead_log_is_found(tmp_path: Path) -> No
 def test_synchronous_is_what_durability_says(tmp_path: Path) -> None:
     for durability, level in (("sync", 2), ("os", 0)):
         journal = open_journal(tmp_path / durability, durability)
-        assert journal._database.execute("PRAGMA synchronous").fetchone() == (level,)
-        assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert journal._storage.database.execute("PRAGMA synchronous").fetchone() == (level,)
+        assert journal._storage.database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         journal.close()
     with pytest.raises(ValueError, match="durability: 'fast' refused: sync or os"):
         open_journal(tmp_path / "x", "fast")

@@ -21,7 +21,7 @@ def fill(c: Cluster, name: str) -> None:
 
 
 def free(c: Cluster, name: str) -> None:
-    c.journals[name]._database.execute("PRAGMA max_page_count = 1000000")
+    c.journals[name]._storage.database.execute("PRAGMA max_page_count = 1000000")
 
 
 def big(count: int, prefix: str = "b") -> list[bytes]:
@@ -69,12 +69,11 @@ def test_s11_an_io_error_is_survived_as_well(cluster, monkeypatch) -> None:
     c = cluster()
     leader = c.elect()
     c.converge()
-    journal = c.journals[leader]
 
-    def fail() -> None:
+    def fail(*_) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(journal, "_write", fail)
+    monkeypatch.setattr("node.raft.sqlite._write_meta", fail)
     c.propose(leader, b"x:")
     c.run_until(lambda: c.rafts[leader].journal_error is not None)
     monkeypatch.undo()
