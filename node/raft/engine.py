@@ -20,6 +20,7 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObjConf
 from pysyncobj.node import Node
 
+from node.raft.elections import FOLLOWER
 from node.raft.follower import FollowerGuards, LogDiverged
 from node.raft.guards import STOCK_FALLBACK_SECONDS, Guards
 from node.raft.journal import CorruptJournal, Entry, Journal
@@ -32,8 +33,6 @@ from node.raft.transport import OutboxTransport
 TRAILING_PART = 8
 """One in so many of `compact_entries` is kept before a snapshot's index, so that a follower
 briefly away needs no snapshot."""
-
-FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +86,11 @@ class Engine(FollowerGuards, LeaderGuards):
         self.snapshots = snapshots
         self.transport = transport
         transport.settled = lambda: journal.settled
+        transport.on_request = lambda: self.on_request
         self.nodes = {member: Member(member) for member in sorted(members)}
         self._restore_state = restore
         self._draw = draw
+        self._begin_elections()
         self._begin_following()
         self._begin_leading()
         self.take_proposals: Callable[[], None] = lambda: None
@@ -204,9 +205,12 @@ class Engine(FollowerGuards, LeaderGuards):
             self._on_reply(node, message)
         elif kind == "snapshot_chunk":
             self._on_chunk_wanted(node, message)
-        elif kind == "request_vote" and not self._may_vote(message):
-            return
-        elif kind != "response_vote" or self._first_vote(node, message["term"]):
+        elif kind in {"pre_vote", "pre_vote_answer", "stale_term"}:
+            self._on_election_talk(node, message)
+        elif kind == "request_vote":
+            if self._hears_request(message):
+                super()._SyncObj__onMessageReceived(node, message)
+        elif kind != "response_vote" or self._vote_counts(node, message["term"]):
             super()._SyncObj__onMessageReceived(node, message)
 
     # -- applying: after the commit, S5 --------------------------------------------------------
@@ -260,6 +264,9 @@ class Engine(FollowerGuards, LeaderGuards):
         """Leads, and has applied the no-op of its own term (Raft paper, section 8)."""
         return bool(self._isLeader() and self._SyncObj__raftLastApplied >= self._SyncObj__noopIDx)
 
+    def is_voter(self, node_id: str) -> bool:
+        return node_id in self.nodes
+
     def match_of(self, peer: str) -> int:
         """What the leader knows to be in a follower's log; 0 for none."""
         progress = self.progress.get(self.nodes[peer])
@@ -296,10 +303,6 @@ class Engine(FollowerGuards, LeaderGuards):
         self._SyncObj__setState(FOLLOWER)
         self._SyncObj__raftLeader = None
         self._postpone_election()
-
-    def _postpone_election(self) -> None:
-        now = pysyncobj.syncobj.monotonicTime()
-        self._SyncObj__raftElectionDeadline = now + self._SyncObj__generateRaftTimeout()
 
     def _SyncObj__generateRaftTimeout(self) -> float:
         """From the timings in force and our own draw."""

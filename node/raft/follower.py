@@ -1,32 +1,27 @@
 """The guards of a follower: what of a leader's message may reach PySyncObj, and what is answered.
 
-HAZARDS S1, S2, S3, S8, L3. `Engine` puts these and the leader's guards together.
+HAZARDS S1, S2, S3, L3. `Engine` puts these and the leader's guards together.
 """
 # ruff: noqa: N802, N803, N818  (method names are PySyncObj's; exceptions say what is the case)
 
 import math
 
-from pysyncobj import SyncObj
 from pysyncobj.node import Node
 
-from node.raft.guards import Guards
-from node.raft.journal import Entry, Journal
+from node.raft.elections import ElectionGuards
+from node.raft.journal import Entry
 from node.raft.messages import Message
 from node.raft.store import SnapshotStore
-from node.raft.transport import OutboxTransport
 
 
 class LogDiverged(Exception):
     """A leader contradicts what is committed here. Going on would change history."""
 
 
-class FollowerGuards(SyncObj):  # type: ignore[misc]
-    """Filters and translates what arrives from leaders and voters."""
+class FollowerGuards(ElectionGuards):
+    """Filters and translates what arrives from leaders."""
 
-    guards: Guards
-    journal: Journal
     snapshots: SnapshotStore
-    transport: OutboxTransport
 
     def _begin_following(self) -> None:
         """Before the base's constructor."""
@@ -34,33 +29,11 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
         """Term and number of the request that is being answered."""
         self._verified: float = math.inf
         """How far the leader has verified our log with that request."""
-        self._votes: tuple[int, set[str]] = (0, set())
 
     def _term_at(self, index: int) -> int | None:
         log = self._SyncObj__raftLog
         offset = index - log[0][1]
         return log[offset][2] if 0 <= offset < len(log) else None
-
-    def _first_vote(self, node: Node, term: int) -> bool:
-        """S8: a vote counts once per voter and term (Raft paper, section 5.2)."""
-        if not self.guards.s8:
-            return True
-        if self._votes[0] != term:
-            self._votes = (term, set())
-        if node.id in self._votes[1]:
-            return False
-        self._votes[1].add(node.id)
-        return True
-
-    def _may_vote(self, message: Message) -> bool:
-        """S5: a node that lost its disk may have promised what it no longer knows.
-
-        Its new journal is not settled until it holds a committed entry of the present term,
-        and with that everything committed before (leader completeness, Raft paper, section
-        5.4). Until then it votes only for candidates that are not settled either: for the first
-        leader of a new cluster, never for one that lacks what the lost log had helped to commit.
-        """
-        return self.journal.settled or not message["settled"] or not self.guards.s5
 
     def settle(self) -> None:
         """Once per turn: whether our log has caught up with the cluster."""
@@ -70,7 +43,9 @@ class FollowerGuards(SyncObj):  # type: ignore[misc]
 
     def _on_append(self, node: Node, message: Message) -> None:
         if message["term"] < self._SyncObj__raftCurrentTerm:
+            self._tell_term(node)
             return
+        self._heard_from_leader()
         self._answering = (message["term"], message["seq"])
         self._verified = math.inf
         if (

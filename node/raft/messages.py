@@ -102,6 +102,19 @@ def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
 def _request_vote(message: Mapping[str, Any]) -> Message:
     checked = _numbers("term", "last_log_index", "last_log_term")(message)
     checked["settled"] = _flag(message, "settled")
+    checked["transfer"] = _flag(message, "transfer")
+    return checked
+
+
+def _pre_vote(message: Mapping[str, Any]) -> Message:
+    checked = _numbers("term", "round", "last_log_index", "last_log_term")(message)
+    checked["settled"] = _flag(message, "settled")
+    return checked
+
+
+def _pre_vote_answer(message: Mapping[str, Any]) -> Message:
+    checked = _numbers("term", "round")(message)
+    checked["granted"] = _flag(message, "granted")
     return checked
 
 
@@ -116,6 +129,9 @@ def _reply(message: Mapping[str, Any]) -> Message:
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "request_vote": _request_vote,
     "response_vote": _numbers("term"),
+    "pre_vote": _pre_vote,
+    "pre_vote_answer": _pre_vote_answer,
+    "stale_term": _numbers("term"),
     "append_entries": _append,
     "next_node_idx": _reply,
     "snapshot_chunk": _numbers("term", "seq", "birth", "index", "snapshot_term", "wanted"),

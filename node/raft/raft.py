@@ -101,6 +101,7 @@ class Raft:
         self._retry_at = 0.0
         self._office = False
         self._seen = (self._engine.raftCurrentTerm, self._engine.leader())
+        self._last_led: tuple[int, str | None] = (0, None)
         self._applied = self._engine.raftLastApplied
         self.journal_error: str | None = None
         self.leader_changes = 0
@@ -167,6 +168,7 @@ class Raft:
             self._proposals.expire(now)
         if self.journal_error is None or self._journal_is_back(now):
             self._take_messages()
+            self._engine.stand()
             self._engine.doTick()
             self._engine.replicate()
             self._engine.settle()
@@ -466,9 +468,10 @@ class Raft:
         seen = (self._engine.raftCurrentTerm, self._engine.leader())
         if seen == self._seen:
             return
-        if seen[1] != self._seen[1] and seen[1] is not None:
+        if seen[1] is not None and seen != self._last_led:
             self.leader_changes += 1
             self._transfer_until = 0.0
+            self._last_led = seen
             log.info("raft_leader", leader=seen[1], term=seen[0])
         if seen[0] != self._seen[0] or seen[1] != self._seen[1]:
             self._proposals.leader_lost(seen[0])

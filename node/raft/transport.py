@@ -22,13 +22,17 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         self._network = network
         self.settled: Callable[[], bool] = lambda: True
         """Whether our log has caught up with the cluster; requests for votes say so."""
+        self.on_request: Callable[[], bool] = lambda: False
+        """Whether the leader asked for this election; requests for votes say so."""
         self._outbox: list[tuple[str, dict[str, Any]]] = []
 
     def send(self, node: Node, message: dict[str, Any]) -> bool:
         """Into the outbox; bounded because the engine bounds what it sends per turn."""
         message["kind"] = "raft"
-        if message["type"] == "request_vote":
+        if message["type"] in {"request_vote", "pre_vote"}:
             message["settled"] = self.settled()
+        if message["type"] == "request_vote":
+            message["transfer"] = self.on_request()
         self._outbox.append((node.id, message))
         return True
 

@@ -16,7 +16,7 @@ import msgpack
 from cluster.apply import Applied, Done
 from cluster.codec import CodecError
 from node.ports import ProposalResult
-from node.raft import Journal, Raft, SnapshotStore, Timings
+from node.raft import Guards, Journal, Raft, SnapshotStore, Timings
 
 TIMINGS = Timings(
     heartbeat=0.1, election_min=0.5, election_max=1.0, step_down=1.0, compact_entries=5000
@@ -99,7 +99,9 @@ class Cluster:
         timings: Timings = TIMINGS,
         delay: tuple[float, float] = (0.001, 0.003),
         durability: str = "os",
+        guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
+        self.guards = guards
         self.path, self.timings, self.delay = path, timings, delay
         self.durability = durability
         self.random = random.Random(seed)
@@ -136,6 +138,7 @@ class Cluster:
             snapshots=store,
             timings=changes.get("timings", self.timings),
             draw=self.random.random,
+            guards=self.guards,
         )
         self.rafts[name], self.machines[name] = raft, machine
         for peer in self.rafts:

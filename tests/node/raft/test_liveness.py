@@ -236,6 +236,7 @@ messages = st.fixed_dictionaries(
         "type": st.sampled_from([
             "append_entries", "next_node_idx", "request_vote", "response_vote",
             "snapshot_chunk", "timeout_now", "apply_command", "nonsense",
+            "pre_vote", "pre_vote_answer", "stale_term",
         ]),
     },
     optional={
@@ -243,6 +244,8 @@ messages = st.fixed_dictionaries(
         "prevLogTerm": small, "last_log_index": small, "last_log_term": small,
         "next_node_idx": small, "index": small, "snapshot_term": small, "wanted": small,
         "reset": st.booleans(), "success": st.booleans(), "settled": st.booleans() | anything,
+        "transfer": st.booleans() | anything, "round": small | anything,
+        "granted": st.booleans() | anything,
         "entries": st.lists(entry, max_size=3) | anything,
         "chunk": st.tuples(small, small, small, small, st.binary(max_size=9)) | anything,
         "serialized": anything, "transmission": anything, "data": anything, "command": anything,

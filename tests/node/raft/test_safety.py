@@ -12,6 +12,7 @@ from node.ports import Committed
 from node.raft import (
     CorruptJournal,
     CorruptSnapshot,
+    Guards,
     Journal,
     LogDiverged,
     Snapshot,
@@ -278,7 +279,7 @@ def vote(c: Cluster, candidate: str, term: int) -> int:
     c.seen.clear()
     c.deliver(candidate, "n1", {
         "type": "request_vote", "term": term, "last_log_index": 99, "last_log_term": term - 1,
-        "settled": True,
+        "settled": True, "transfer": True,
     })  # fmt: skip
     return len(c.sent("n1", "response_vote"))
 
@@ -448,8 +449,9 @@ def test_s7_an_empty_data_directory_joins_again(small: Cluster) -> None:
 # -- S8, S10 -------------------------------------------------------------------------------------
 
 
-def test_s8_one_voter_is_one_vote(cluster) -> None:
-    c = cluster(5)
+@pytest.mark.parametrize("guarded", [True, False])
+def test_s8_one_voter_is_one_vote(cluster, guarded: bool) -> None:
+    c = cluster(5, guards=Guards(l2=False, s8=guarded))
     c.drop = lambda *_: True
     raft = c.rafts["n1"]
     while not raft._engine._SyncObj__raftState:
@@ -457,7 +459,7 @@ def test_s8_one_voter_is_one_vote(cluster) -> None:
         raft.turn()
     for _ in range(5):
         c.deliver("n2", "n1", {"type": "response_vote", "term": raft.term})
-    assert not raft._engine._isLeader()
+    assert raft._engine._isLeader() is not guarded
     c.deliver("n3", "n1", {"type": "response_vote", "term": raft.term})
     assert raft._engine._isLeader()
 

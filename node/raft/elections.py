@@ -1,0 +1,180 @@
+"""Elections: who stands, who votes, and who is not to be disturbed.
+
+HAZARDS S5 (votes of the forgetful), S8, L2. `Engine` puts these and the other guards together.
+The library holds elections as it always did; it is only let to them later, and hears less.
+
+Pre-vote (dissertation, 9.6): whose election deadline has passed first asks whether it would be
+elected in the next term. Nobody's term changes by that. Only with a majority's yes does the
+library's election begin. A voter says yes when the asker's log is up to date and no leader was
+heard within the shortest election timeout.
+
+Stickiness (4.2.3): requests for votes are ignored within that time as well, unless the leader
+itself asked for the election (`timeout_now`).
+
+Both need one thing more (5.1): whoever is behind with its term is told so. Else a follower with
+a higher term would stay deaf to the leader, and two nodes could refuse each other for ever.
+"""
+
+import pysyncobj.syncobj
+from pysyncobj import SyncObj
+from pysyncobj.node import Node
+
+from node.raft.guards import Guards
+from node.raft.journal import Journal
+from node.raft.messages import Message
+from node.raft.transport import OutboxTransport
+
+FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
+
+
+class ElectionGuards(SyncObj):  # type: ignore[misc]
+    """What stands in front of the library's elections."""
+
+    guards: Guards
+    journal: Journal
+    transport: OutboxTransport
+
+    def _begin_elections(self) -> None:
+        """Before the base's constructor."""
+        self._votes: tuple[int, set[str]] = (0, set())
+        self._heard_leader = float("-inf")
+        self._round = 0
+        """Number of the newest round of pre-votes; answers to an older one are void."""
+        self._yes: set[str] = set()
+        self._may_stand = False
+        """The round was won: the next election deadline is the library's."""
+        self.on_request = False
+        """Whether the leader asked for the election that is going on."""
+
+    def is_voter(self, node_id: str) -> bool:
+        """Whether its vote counts in the configuration in force."""
+        raise NotImplementedError
+
+    # -- standing ------------------------------------------------------------------------------
+
+    def stand(self) -> None:
+        """Before each tick: turns a passed election deadline into a round of pre-votes."""
+        now = pysyncobj.syncobj.monotonicTime()
+        if self._isLeader() or self._SyncObj__raftElectionDeadline >= now:
+            return
+        self.on_request = bool(self._SyncObj__transferInProgress)
+        if not self.is_voter(self._SyncObj__selfNode.id) and self.guards.s9:
+            self._postpone_election()
+        elif self.guards.l2 and not self._may_stand and not self.on_request:
+            self._ask_around()
+        self._may_stand = False
+
+    def _ask_around(self) -> None:
+        self._postpone_election()
+        self._SyncObj__raftLeader = None
+        self._round += 1
+        self._yes = {self._SyncObj__selfNode.id}
+        if not self._SyncObj__connectedToAnyone():
+            return
+        for node in self._SyncObj__otherNodes:
+            self.transport.send(node, {
+                "type": "pre_vote",
+                "round": self._round,
+                "term": self._SyncObj__raftCurrentTerm + 1,
+                "last_log_index": self._SyncObj__getCurrentLogIndex(),
+                "last_log_term": self._SyncObj__getCurrentLogTerm(),
+            })  # fmt: skip
+        self._count_yes()
+
+    def _count_yes(self) -> None:
+        if 2 * len(self._yes) > len(self._SyncObj__otherNodes) + 1:
+            self._round += 1
+            self._may_stand = True
+            self._SyncObj__raftElectionDeadline = 0.0
+
+    def _on_election_talk(self, node: Node, message: Message) -> None:
+        """What the library does not know of."""
+        if message["type"] == "pre_vote":
+            self._on_pre_vote(node, message)
+        elif message["type"] == "pre_vote_answer":
+            self._on_pre_vote_answer(node, message)
+        else:
+            self._catch_up_with(message["term"])
+
+    def _on_pre_vote_answer(self, node: Node, message: Message) -> None:
+        self._catch_up_with(message["term"])
+        if message["granted"] and message["round"] == self._round and self.is_voter(node.id):
+            self._yes.add(node.id)
+            self._count_yes()
+
+    def _heard_from_leader(self) -> None:
+        """An append of the present leader: whatever was asked around is void."""
+        self._heard_leader = pysyncobj.syncobj.monotonicTime()
+        self._round += 1
+        self._may_stand = False
+
+    # -- voting --------------------------------------------------------------------------------
+
+    def _on_pre_vote(self, node: Node, message: Message) -> None:
+        """Says whether we would vote for it; promises nothing."""
+        term = self._SyncObj__raftCurrentTerm
+        log = (self._SyncObj__getCurrentLogTerm(), self._SyncObj__getCurrentLogIndex())
+        granted = (
+            message["term"] > term
+            and (message["last_log_term"], message["last_log_index"]) >= log
+            and self._may_vote(message)
+            and not self._content()
+        )
+        self.transport.send(node, {
+            "type": "pre_vote_answer", "round": message["round"], "term": term, "granted": granted,
+        })  # fmt: skip
+
+    def _content(self) -> bool:
+        """Whether there is a leader that an election would depose for nothing."""
+        now = pysyncobj.syncobj.monotonicTime()
+        return bool(self._isLeader() or now - self._heard_leader < self._getConf().raftMinTimeout)
+
+    def _hears_request(self, message: Message) -> bool:
+        """Whether a request for our vote is to be looked at."""
+        if self.guards.l2 and not message["transfer"] and self._content():
+            return False
+        return self._may_vote(message)
+
+    def _may_vote(self, message: Message) -> bool:
+        """S5: a node that lost its disk may have promised what it no longer knows.
+
+        Its new journal is not settled until it holds a committed entry of the present term,
+        and with that everything committed before (leader completeness, Raft paper, section
+        5.4). Until then it votes only for candidates that are not settled either: for the first
+        leader of a new cluster, never for one that lacks what the lost log had helped to commit.
+        """
+        return self.journal.settled or not message["settled"] or not self.guards.s5
+
+    def _vote_counts(self, node: Node, term: int) -> bool:
+        """S8: once per voter and term (Raft paper, section 5.2); S9: of voters only."""
+        if not self.is_voter(node.id):
+            return False
+        if not self.guards.s8:
+            return True
+        if self._votes[0] != term:
+            self._votes = (term, set())
+        if node.id in self._votes[1]:
+            return False
+        self._votes[1].add(node.id)
+        return True
+
+    # -- terms ---------------------------------------------------------------------------------
+
+    def _tell_term(self, node: Node) -> None:
+        """To a leader of an older term, which would otherwise never hear of ours."""
+        if self.guards.l2:
+            term = self._SyncObj__raftCurrentTerm
+            self.transport.send(node, {"type": "stale_term", "term": term})
+
+    def _catch_up_with(self, term: int) -> None:
+        """Somebody is in a later term: so are we now, as followers (Raft paper, 5.1)."""
+        ours = self._SyncObj__raftCurrentTerm
+        if term > ours:
+            self._SyncObj__setCurrentTerm(term, None)
+            self._SyncObj__setState(FOLLOWER)
+            self._SyncObj__raftLeader = None
+            self._heard_leader = float("-inf")
+
+    def _postpone_election(self) -> None:
+        now = pysyncobj.syncobj.monotonicTime()
+        self._SyncObj__raftElectionDeadline = now + self._SyncObj__generateRaftTimeout()
