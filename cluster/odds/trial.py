@@ -37,12 +37,13 @@ from cluster.state import ClusterState
 
 Draw = Callable[[], float]
 HEALTHY_PPM = 100_000
-Z_99 = 2.5758293035489004
-"""Half width of a 99 % interval, in standard errors."""
+CONFIDENCE = 0.999
+HALF_WIDTH = 3.290526731491896
+"""Of an interval of that confidence, in standard errors."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean with its 99 % confidence interval, of so many cases; s."""
+    """A mean with its 99.9 % confidence interval, of so many cases; s."""
 
     mean: float
     low: float
@@ -59,7 +60,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     n = len(values)
     mean = sum(values) / n
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-    half = Z_99 * deviation / math.sqrt(n)
+    half = HALF_WIDTH * deviation / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n)
 
 

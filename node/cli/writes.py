@@ -185,7 +185,7 @@ def actions_run(
     url: UrlOption = None,
 ) -> None:
     """Has nodes run their hook of that name and acknowledge it."""
-    parameters = dict(_pair("--parameter", text) for text in parameter or [])
+    parameters = dict(pair("--parameter", text) for text in parameter or [])
     body = _given(
         name=name,
         targets=target,
@@ -205,7 +205,7 @@ def config_set(
     url: UrlOption = None,
 ) -> None:
     """Changes settings on all nodes at once; an impossible set is refused as a whole."""
-    changes = {name: _scalar(value) for name, value in (_pair("", a) for a in assignments)}
+    changes = {name: scalar(value) for name, value in (pair("", a) for a in assignments)}
     if reason is not None:
         changes["reason"] = reason
     _send("PATCH", "/v1/config", changes, key=key, url=url, what="settings changed")
@@ -216,14 +216,15 @@ def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
+def pair(option: str, text: str) -> tuple[str, str]:
+    """`NAME=VALUE` taken apart; a usage error naming the option otherwise."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"{option} {text!r}: must have the form NAME=VALUE".strip())
     return name, value
 
 
-def _scalar(text: str) -> str | int | float | bool:
+def scalar(text: str) -> str | int | float | bool:
     """`0.3` as a number, `true` as a flag, `5s` as text."""
     try:
         value = json.loads(text)
