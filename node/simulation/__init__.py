@@ -1,0 +1,22 @@
+"""A whole cluster in one process and in virtual time: the machine that looks for our mistakes.
+
+What is real: Raft (PySyncObj with our guards), journal and snapshot logic, `NodeLoop` with
+gossip, votes, leases, hooks' bookkeeping, and `cluster.apply`. What is simulated: network, clocks,
+disks, hooks, health, clients. One seed decides everything; the same seed replays exactly.
+
+    scenario.py    what happens when: a seed, a cluster, a script of timed actions
+    actions.py     the verbs of a script
+    faults.py      named fault profiles, each turning a seed into actions
+    world.py       the agenda: deliveries, turns, actions, in the order of virtual time
+    member.py      one simulated node around the real parts
+    network.py     links with the habits of TCP (loss is delay, breaks lose what is in flight)
+    disk.py        what survives a crash, and the named points at which one can happen
+    clock.py       drift, and wall clocks that jump
+    clients.py     keyed commands, retried as clients do, and what they saw
+    checks.py      what must hold after every turn;  linearizability.py  of the clients' histories
+    convergence.py what must come true within a bound once the faults are over
+    transcript.py  a run as a file: readable, versioned, replayable, and shrunk
+    campaign.py    many seeds;  summary.py, picture.py  what an operator wants to know of them
+
+Its users: `tests/simulation`, `scripts/simulate`, `stationkeep simulate`.
+"""

@@ -1,0 +1,239 @@
+"""What must hold after every turn of every node, seen from outside all of them.
+
+Raft's safety properties (Ongaro & Ousterhout, figure 3), stated on what is on disk and what is
+committed; the named invariants of `cluster.invariants`; never two effective PRIMARYs (true time
+against each node's own lease); equal digests at equal index; keyed commands applied once. All of
+it is incremental: a turn in which nothing happened costs next to nothing.
+"""
+
+# ruff: noqa: N818  (exceptions say what is the case)
+
+from collections.abc import Callable
+from typing import Any
+
+from cluster.apply import Applied, Done
+from cluster.codec import digest
+from cluster.commands import Entry
+from cluster.events import LeasesEchoed, SamplesRecorded
+from cluster.invariants import violations
+from node.raft.storage import Transaction
+from node.simulation.member import Member
+
+DIGEST_EVERY = 32
+MEMORY = 4_096
+"""Indices below the newest committed one of which the checks still know everything."""
+_ROUTINE = (LeasesEchoed, SamplesRecorded)
+
+
+class Violation(Exception):
+    """Something that must hold does not. `rule` names it, `detail` says how it was seen."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule, self.detail = rule, detail
+
+
+class Checks:
+    """All checks of one world."""
+
+    def __init__(self, members: dict[str, Member]) -> None:
+        self._members = members
+        self.commit = 0
+        self.committed: dict[int, tuple[int, bytes]] = {}
+        """Index → term and command, of everything that some node has committed."""
+        self._committed_in: dict[int, int] = {}
+        """Index → term of the leader that committed it."""
+        self.leaders: dict[int, str] = {}
+        self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
+        self._votes: dict[tuple[str, int], str] = {}
+        self._digests: dict[int, tuple[str, str]] = {}
+        self._judged = 0
+        self.effects: dict[str, int] = {}
+        """Client operation → index at which it took effect."""
+        self.checked_turns = 0
+
+    # -- hooks ---------------------------------------------------------------------------------
+
+    def born(self, member: Member) -> None:
+        """A process of this member has started."""
+        member.replica.listen(self._listener(member))
+
+    def sends(self, sender: str, peer: str, message: dict[str, Any]) -> None:
+        """A message leaves: a vote is a promise (Raft paper, section 5.2)."""
+        kind = message.get("type")
+        if kind == "response_vote":
+            self._vote(sender, message["term"], peer)
+        elif kind == "request_vote" and not message.get("pre"):
+            self._vote(sender, message["term"], sender)
+
+    def _vote(self, voter: str, term: int, candidate: str) -> None:
+        known = self._votes.setdefault((voter, term), candidate)
+        if known != candidate:
+            raise Violation(
+                "one vote a term", f"{voter} votes in term {term} for {known} and for {candidate}"
+            )
+
+    def stored(self, member: Member, transaction: Transaction) -> None:
+        """Log matching: an entry at an index and term is the same everywhere, and so is the
+        one before it; by induction, everything before it (Raft paper, section 5.3)."""
+        for index, term, _, command in transaction.rows:
+            before = member.disk.term_at(index - 1)
+            known = self._entries.setdefault((index, term), (command, before))
+            if known[0] != command or (before is not None and known[1] not in (None, before)):
+                raise Violation(
+                    "log matching",
+                    f"entry {index} of term {term} on {member.name} follows term {before}, "
+                    f"elsewhere {known[1]}; same command: {known[0] == command}",
+                )
+
+    def after_turn(self, member: Member) -> None:
+        """Everything that a turn of this member can have broken."""
+        self.checked_turns += 1
+        raft = member.raft
+        commit = raft.commit_index
+        if commit != member.seen_commit:
+            self._committed(member, commit)
+        if raft._engine._isLeader():
+            self._leads(member, raft.term)
+        if member.is_primary():
+            self._only_primary(member)
+        if raft.answered_twice:
+            raise Violation("answered once", f"{member.name} answered a proposal twice")
+
+    # -- Raft ----------------------------------------------------------------------------------
+
+    def _committed(self, member: Member, commit: int) -> None:
+        if commit < member.seen_commit:
+            raise Violation(
+                "commit never regresses", f"{member.name}: {member.seen_commit} to {commit}"
+            )
+        for index in range(member.seen_commit + 1, commit + 1):
+            entry = self._entry(member, index)
+            if entry is None:  # a snapshot stands for it
+                continue
+            known = self.committed.get(index)
+            if known is None and index > self.commit:
+                self.committed[index] = entry
+                self._committed_in[index] = member.raft.term
+                self._on_majority(member, index, entry[0])
+            elif known is not None and known != entry:
+                raise Violation(
+                    "state machine safety",
+                    f"entry {index} is of term {entry[0]} on {member.name}, "
+                    f"but of term {known[0]} where it was committed first",
+                )
+        member.seen_commit = commit
+        if commit > self.commit:
+            self.commit = commit
+            self._forget()
+
+    @staticmethod
+    def _entry(member: Member, index: int) -> tuple[int, bytes] | None:
+        journal = member.journal
+        first = journal[0][1] if len(journal) else 0
+        if not first or not first <= index < first + len(journal):
+            return None
+        command, _, term = journal[index - first]
+        return term, command
+
+    def _on_majority(self, member: Member, index: int, term: int) -> None:
+        """What is committed is on the disks of a majority (Raft paper, section 5.4.2)."""
+        disks = [m.disk for m in self._members.values()]
+        holding = sum(
+            disk.term_at(index) == term or (bool(disk.rows) and index < disk.rows[0][0])
+            for disk in disks
+        )
+        if 2 * holding <= len(disks) and index > 1:
+            raise Violation(
+                "committed on a majority",
+                f"{member.name} commits entry {index} of term {term}, on {holding} of "
+                f"{len(disks)} disks",
+            )
+
+    def _leads(self, member: Member, term: int) -> None:
+        known = self.leaders.get(term)
+        if known == member.name:
+            return
+        if known is not None:
+            raise Violation("election safety", f"{known} and {member.name} lead term {term}")
+        self.leaders[term] = member.name
+        self._complete(member, term)
+
+    def _complete(self, member: Member, term: int) -> None:
+        """Leader completeness (Raft paper, section 5.4)."""
+        last = member.raft._engine.last_index()
+        for index, (known, command) in self.committed.items():
+            if self._committed_in[index] >= term:  # votes that came late: it leads nobody
+                continue
+            entry = self._entry(member, index)
+            if (entry is None and index > last) or (
+                entry is not None and entry != (known, command)
+            ):
+                raise Violation(
+                    "leader completeness",
+                    f"{member.name} leads term {term} without entry {index} of term {known}, "
+                    f"which is committed; its log ends at {last}",
+                )
+
+    def _forget(self) -> None:
+        if len(self.committed) > 2 * MEMORY:
+            floor = self.commit - MEMORY
+            self.committed = {i: e for i, e in self.committed.items() if i > floor}
+            self._committed_in = {i: t for i, t in self._committed_in.items() if i > floor}
+            self._entries = {k: e for k, e in self._entries.items() if k[0] > floor}
+            self._digests = {i: d for i, d in self._digests.items() if i > floor}
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def _only_primary(self, member: Member) -> None:
+        others = [m.name for m in self._members.values() if m is not member and m.is_primary()]
+        if others:
+            raise Violation(
+                "never two effective PRIMARYs", f"{member.name} and {', '.join(others)} act"
+            )
+
+    def _listener(self, member: Member) -> Callable[[int, Entry | None, Applied], None]:
+        def applied(index: int, entry: Entry | None, what: Applied) -> None:
+            routine = all(isinstance(event, _ROUTINE) for event in what.events)
+            if index > self._judged:
+                self._judged = index
+                if not routine:
+                    self._invariants(member)
+                if entry is not None and entry.draft.reason.startswith("op-"):
+                    self._effect(member, index, entry, what)
+            if index % DIGEST_EVERY == 0:
+                self._same_digest(member, index)
+
+        return applied
+
+    def _invariants(self, member: Member) -> None:
+        for fault in violations(member.replica.state):
+            raise Violation("invariant", f"{fault} ({member.name})")
+
+    def _effect(self, member: Member, index: int, entry: Entry, what: Applied) -> None:
+        """Exactly once: the effect of one client's operation happens at one index."""
+        draft = entry.draft
+        if not isinstance(what.outcome, Done):
+            return
+        if draft.key and member.replica.state.operations[draft.key].index != index:
+            return  # a retry, answered from memory
+        known = self.effects.setdefault(draft.reason, index)
+        if known != index:
+            raise Violation(
+                "applied once", f"{draft.reason} took effect at {known} and again at {index}"
+            )
+
+    def _same_digest(self, member: Member, index: int) -> None:
+        mine = digest(member.replica.state)
+        name, known = self._digests.setdefault(index, (member.name, mine))
+        if known != mine:
+            raise Violation(
+                "equal digests", f"at index {index}: {name} {known}, {member.name} {mine}"
+            )
+
+    def settled(self) -> None:
+        """Everybody has applied the same: compares whole states."""
+        running = [m for m in self._members.values() if m.up]
+        for member in running:
+            self._same_digest(member, member.replica.state.index)
+            self._invariants(member)

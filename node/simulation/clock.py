@@ -1,0 +1,46 @@
+"""Clocks of simulated nodes, each with its own idea of true time."""
+
+WALL_AT_START = 1_700_000_000_000
+
+
+class Time:
+    """True time of a world, in seconds since it began."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+
+class SimulatedClock:
+    """`node.ports.Clock` with an offset, a rate, and a wall clock that can be set.
+
+    The monotonic clock counts on while its node is paused, as CLOCK_BOOTTIME does.
+    """
+
+    __slots__ = ("_offset", "_rate", "_time", "wall_offset")
+
+    def __init__(self, time: Time, offset: float = 0.0, rate: float = 1.0) -> None:
+        self._time, self._offset, self._rate = time, offset, rate
+        self.wall_offset = 0
+        """Milliseconds by which the wall clock is wrong."""
+
+    @property
+    def rate(self) -> float:
+        """Its seconds per true second."""
+        return self._rate
+
+    def monotonic(self) -> float:
+        return self._offset + self._time.now * self._rate
+
+    def wall(self) -> int:
+        return WALL_AT_START + int(self._time.now * 1_000) + self.wall_offset
+
+    def true(self, moment: float) -> float:
+        """True time at which this clock will show `moment`."""
+        return (moment - self._offset) / self._rate
+
+    def run_at(self, rate: float) -> None:
+        """From now on it runs at another rate; what it shows does not jump."""
+        self._offset = self.monotonic() - self._time.now * rate
+        self._rate = rate

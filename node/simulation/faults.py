@@ -1,0 +1,361 @@
+"""Fault profiles: each turns a seed into timed actions. They compose freely.
+
+A profile knows its own rhythm: `gap` is the mean time between two of its faults, `unit` the
+longest election timeout, so that the same profile suits every timing.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import msgspec
+
+from node.simulation.disk import POINTS
+from node.simulation.scenario import Action, BadScenario, Scenario
+
+DEFAULT_LOAD = 1.0
+"""Client calls per unit."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What a profile may know. `unit`, `gap`, `end` in seconds."""
+
+    names: tuple[str, ...]
+    unit: float
+    gap: float
+    end: float
+
+
+class Profile(Protocol):
+    """`actions` need not be in order."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]: ...
+
+
+def _moments(draw: random.Random, on: Setting, gap: float | None = None) -> Iterator[float]:
+    """A Poisson process from the first unit to the end."""
+    mean = on.gap if gap is None else gap
+    at = on.unit + draw.expovariate(1 / mean)
+    while at < on.end:
+        yield at
+        at += draw.expovariate(1 / mean)
+
+
+def _act(at: float, verb: str, *words: str | float) -> Action:
+    texts = tuple(word if isinstance(word, str) else f"{word:.4g}" for word in words)
+    return Action(round(at, 3), verb, texts)
+
+
+def _anyone(draw: random.Random, on: Setting) -> str:
+    """Somebody; the leader and the PRIMARY more often than others."""
+    roll = draw.random()
+    if roll < 0.25:
+        return "leader"
+    return "primary" if roll < 0.4 else draw.choice(on.names)
+
+
+def _pair(draw: random.Random, on: Setting) -> tuple[str, str]:
+    a, b = draw.sample(on.names, 2)
+    return a, b
+
+
+class Weather(msgspec.Struct, frozen=True):
+    """The links are bad from the beginning: now more, now less."""
+
+    share: tuple[float, float] = (0.0, 0.0)
+    burst: tuple[float, float] = (0.0, 0.0)
+    delay: tuple[float, float] = (0.002, 0.01)
+    jitter: tuple[float, float] = (0.001, 0.01)
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in [0.0, *_moments(draw, on, 10 * on.unit)]:
+            yield _act(
+                at,
+                "weather",
+                draw.uniform(*self.delay) * on.unit,
+                draw.uniform(*self.jitter) * on.unit,
+                draw.uniform(*self.share),
+                draw.uniform(*self.burst) * on.unit,
+            )
+
+
+class Far(msgspec.Struct, frozen=True):
+    """Some ways are longer than others, and not the same there and back."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for _ in range(len(on.names)):
+            a, b = _pair(draw, on)
+            yield _act(0.0, "far", a, b, draw.uniform(0.02, 0.25) * on.unit)
+
+
+class Partition(msgspec.Struct, frozen=True):
+    """Groups that do not reach each other, for a while."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            lasts = draw.uniform(0.5, 6) * on.unit
+            if draw.random() < 0.5:
+                alone = draw.choice([*on.names, "leader"])
+                if alone == "leader":
+                    yield _act(at, "isolate", alone)
+                    for name in on.names:  # whoever it was then
+                        yield _act(at + lasts, "rejoin", name)
+                else:
+                    yield _act(at, "isolate", alone)
+                    yield _act(at + lasts, "rejoin", alone)
+                continue
+            side = draw.sample(on.names, len(on.names) // 2)
+            for a in side:
+                for b in on.names:
+                    if b not in side:
+                        yield _act(at, "cut", a, b)
+                        yield _act(at, "cut", b, a)
+                        yield _act(at + lasts, "mend", a, b)
+                        yield _act(at + lasts, "mend", b, a)
+
+
+class OneWay(msgspec.Struct, frozen=True):
+    """Packets pass one way only."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            a, lasts = draw.choice(on.names), draw.uniform(0.5, 6) * on.unit
+            others = [b for b in on.names if b != a]
+            inbound = draw.random() < 0.5
+            for b in draw.sample(others, draw.randint(1, len(others))):
+                way = (b, a) if inbound else (a, b)
+                yield _act(at, "cut", *way)
+                yield _act(at + lasts, "mend", *way)
+
+
+class Partial(msgspec.Struct, frozen=True):
+    """Two do not reach each other, everybody reaches both."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            (a, b), lasts = _pair(draw, on), draw.uniform(1, 8) * on.unit
+            yield _act(at, "cut", a, b)
+            yield _act(at, "cut", b, a)
+            yield _act(at + lasts, "mend", a, b)
+            yield _act(at + lasts, "mend", b, a)
+
+
+class Resets(msgspec.Struct, frozen=True):
+    """Connections break; what was in flight is lost."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on, on.gap / 4):
+            yield _act(at, "reset", *_pair(draw, on))
+
+
+class Crashes(msgspec.Struct, frozen=True):
+    """Processes die, machines lose power, and come back; also all at once."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            how = draw.choice(("process", "power"))
+            if draw.random() < 0.1:
+                victims = list(on.names)
+            else:
+                victims = [_anyone(draw, on) for _ in range(draw.randint(1, 2))]
+            for who in victims:
+                yield _act(at, "crash", who, how)
+            for name in on.names:  # whoever it was
+                yield _act(at + draw.uniform(0.2, 5) * on.unit, "start", name)
+
+
+class CrashPoints(msgspec.Struct, frozen=True):
+    """Crashes within the code of journal, snapshot and outbox, where it hurts most."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        points = sorted(POINTS)
+        for at in _moments(draw, on, on.gap / 2):
+            yield _act(at, "crash-at", _anyone(draw, on), draw.choice(points))
+        for at in _moments(draw, on, on.gap / 2):
+            for name in on.names:
+                yield _act(at + draw.uniform(0, on.unit), "start", name)
+
+
+class Pauses(msgspec.Struct, frozen=True):
+    """A process is stopped for a while: a full host, a debugger, a snapshot of the machine."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            yield _act(at, "pause", _anyone(draw, on), draw.uniform(0.2, 8) * on.unit)
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """Clocks of different speed, by up to `most` each; leases allow 5 % between two."""
+
+    most: float = 0.02
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for name in on.names:
+            yield Action(0.0, "rate", (name, f"{1 + draw.uniform(-self.most, self.most):.5f}"))
+
+
+class Jumps(msgspec.Struct, frozen=True):
+    """Wall clocks are set, forwards and back."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            yield _act(at, "wall", _anyone(draw, on), draw.choice((-86400.0, -3600.0, -1.0, 1e6)))
+
+
+class SlowDisks(msgspec.Struct, frozen=True):
+    """A synced write takes up to two election timeouts."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            delay = draw.choice((0.01, 0.1, 0.5, 2.0)) * draw.random() * on.unit
+            name = draw.choice(on.names)
+            yield _act(at, "slow", name, delay)
+            yield _act(at + draw.uniform(1, 6) * on.unit, "slow", name, 0.0)
+
+
+class FullDisks(msgspec.Struct, frozen=True):
+    """A disk takes no more, and later does again."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            yield _act(at, "full", _anyone(draw, on), "on")
+            for name in on.names:
+                yield _act(at + draw.uniform(1, 6) * on.unit, "full", name, "off")
+
+
+class Unhealthy(msgspec.Struct, frozen=True):
+    """Nodes report high risk for a while."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            name = _anyone(draw, on)
+            yield _act(at, "risk", name, draw.choice((0.25, 0.5, 0.9)))
+            for each in on.names:
+                yield _act(at + draw.uniform(2, 10) * on.unit, "risk", each, 0.1)
+
+
+class Hooks(msgspec.Struct, frozen=True):
+    """Hooks fail, or hang until their timeout."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            name = draw.choice(on.names)
+            yield _act(at, "hooks", name, draw.choice(("fail", "hang")))
+            yield _act(at + draw.uniform(2, 8) * on.unit, "hooks", name, "work")
+
+
+class Transfers(msgspec.Struct, frozen=True):
+    """Leadership is handed over, by order or because its holder stops."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            if draw.random() < 0.6:
+                yield _act(at, "transfer")
+                continue
+            yield _act(at, "stop", _anyone(draw, on))
+            for name in on.names:
+                yield _act(at + draw.uniform(1, 4) * on.unit, "start", name)
+
+
+class Datagrams(msgspec.Struct, frozen=True):
+    """What a Raft link must not be: reordering, duplicating, losing."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        yield Action(0.0, "datagrams", ("on",))
+        yield _act(0.0, "weather", 0.01 * on.unit, 0.2 * on.unit, 0.05, 0.0)
+
+
+PROFILES: dict[str, Profile] = {
+    "lossy": Weather(share=(0.02, 0.3)),
+    "bursty": Weather(share=(0.02, 0.25), burst=(0.2, 3.0)),
+    "delay": Weather(delay=(0.02, 0.2)),
+    "jitter": Weather(jitter=(0.05, 0.4)),
+    "far": Far(),
+    "partition": Partition(),
+    "oneway": OneWay(),
+    "partial": Partial(),
+    "reset": Resets(),
+    "crash": Crashes(),
+    "crashpoint": CrashPoints(),
+    "pause": Pauses(),
+    "drift": Drift(),
+    "jump": Jumps(),
+    "slowdisk": SlowDisks(),
+    "fulldisk": FullDisks(),
+    "unhealthy": Unhealthy(),
+    "hooks": Hooks(),
+    "transfer": Transfers(),
+}
+"""In default campaigns, alone and together."""
+
+EXTREMES: dict[str, Profile] = {
+    "datagram": Datagrams(),
+    "wilddrift": Drift(most=0.25),
+}
+"""Beyond what is promised; only by name, to see that the checks notice."""
+
+
+def parse(names: str) -> tuple[str, ...]:
+    """`"lossy,crash"` → the names, checked; `"all"` and `"none"` → none in particular.
+
+    Raises `BadScenario` that lists what there is.
+    """
+    if names in ("all", ""):
+        return ()
+    wanted = tuple(name.strip() for name in names.split(",") if name.strip())
+    known = {**PROFILES, **EXTREMES, "none": None}
+    for name in wanted:
+        if name not in known:
+            raise BadScenario(
+                f"faults: {name!r} refused: known are {', '.join(PROFILES)}; beyond what is "
+                f"promised {', '.join(EXTREMES)}; or all, none"
+            )
+    if not wanted:
+        raise BadScenario(f"faults: {names!r} refused: it names none")
+    return wanted
+
+
+def mixture(draw: random.Random) -> tuple[str, ...]:
+    """One to four profiles."""
+    names = list(PROFILES)
+    return tuple(sorted(draw.sample(names, draw.choice((1, 2, 2, 3, 3, 4)))))
+
+
+def calls(draw: random.Random, on: Setting, load: float) -> Iterator[Action]:
+    """What clients do: writes of values never written before, reads, now and then an order."""
+    if not load:
+        return
+    registers = on.names[: 1 + len(on.names) // 3]
+    values = dict.fromkeys(registers, 100)
+    for at in _moments(draw, on, on.unit / load):
+        node, register = draw.choice(on.names), draw.choice(registers)
+        roll = draw.random()
+        if roll < 0.5 and values[register] < 1_000:
+            values[register] += 1
+            yield _act(at, "write", node, register, str(values[register]))
+        elif roll < 0.93:
+            yield _act(at, "read", node, register)
+        else:
+            what = draw.choice(("switchover", "maintenance", "action", "action"))
+            yield _act(at, "order", node, what)
+
+
+def script(
+    names: Iterable[str], scenario: Scenario, *, gap: float | None = None, load: float
+) -> tuple[Action, ...]:
+    """The actions of these profiles, and the clients' calls, in order of time. Each has its own
+    source, so that leaving one profile out leaves the others as they were."""
+    unit = scenario.settings.election_timeout_max / 1_000
+    on = Setting(tuple(scenario.names), unit, gap or 4 * unit, scenario.duration)
+    known = {**PROFILES, **EXTREMES}
+    actions: list[Action] = []
+    for name in names:
+        if name != "none":
+            actions.extend(known[name].actions(_source(scenario, name), on))
+    actions.extend(calls(_source(scenario, "clients"), on, load))
+    within = [action for action in actions if action.at < scenario.duration]
+    return tuple(sorted(within, key=lambda action: action.at))
+
+
+def _source(scenario: Scenario, purpose: str) -> random.Random:
+    return random.Random(f"{scenario.seed} faults {purpose}")  # noqa: S311

@@ -1,0 +1,398 @@
+"""The agenda of a simulated cluster: everything that happens, in the order of virtual time."""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+from cluster.roles.transitions import Role
+from node.raft import JournalError
+from node.simulation.checks import Checks, Violation
+from node.simulation.clients import Clients
+from node.simulation.clock import SimulatedClock, Time
+from node.simulation.convergence import Convergence
+from node.simulation.disk import Crash, SimulatedDisk
+from node.simulation.member import HEALTHY, Member
+from node.simulation.network import Links, Message, Socket, Weather
+from node.simulation.scenario import Action, Scenario
+
+TURN = 0.0005
+"""Seconds between two turns of one node at the least: work takes time."""
+MAX_NOTES = 200_000
+INFINITY = float("inf")
+
+
+class World:
+    """One run. `perform` does an action now, `run` lets time pass."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.time = Time()
+        self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self.names = scenario.names
+        self.guards = scenario.guards
+        self.events = 0
+        self.notes: list[str] = []
+        self.timeline: list[tuple[float, str, str]] = []
+        """When, who, and what it is from then on: a role, "down" or "paused"."""
+        self.undecided = 0
+        self.leader_changes: list[tuple[float, str, int]] = []
+        self.members: dict[str, Member] = {}
+        self.links = Links(self.time, self.at, self._draws("network"), self._parties(), self.names)
+        for name in self.names:
+            self.members[name] = self._member(name)
+        self.checks = Checks(self.members)
+        self.clients = Clients(
+            self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
+        )
+        for name in self.names:
+            self._start(self.members[name])
+
+    def _draws(self, purpose: str) -> random.Random:
+        """A source of its own for each purpose, so that one more draw here changes nothing
+        there."""
+        return random.Random(f"{self.scenario.seed} {purpose}")  # noqa: S311
+
+    def _parties(self) -> dict[str, Any]:
+        return {name: _Party(self, name) for name in self.names}
+
+    def _member(self, name: str) -> Member:
+        draw = self._draws(name)
+        clock = SimulatedClock(self.time, offset=draw.uniform(0, 1e5))
+        disk = SimulatedDisk(name, lambda seconds: self._stall(name, seconds))
+        settings = self.scenario.settings
+        return Member(name, self.names, settings, clock, disk, draw=draw)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def at(self, moment: float, function: Callable[..., None], *arguments: Any) -> None:
+        """Puts a call on the agenda."""
+        heapq.heappush(self._agenda, (moment, next(self._order), function, arguments))
+
+    def run(self, seconds: float) -> None:
+        """Lets time pass; raises `Violation` when something breaks."""
+        self.run_to(self.time.now + seconds)
+
+    def run_to(self, end: float) -> None:
+        agenda, time = self._agenda, self.time
+        while agenda and agenda[0][0] <= end:
+            moment, _, function, arguments = heapq.heappop(agenda)
+            time.now = max(time.now, moment)
+            self.events += 1
+            function(*arguments)
+        time.now = max(time.now, end)
+
+    def play(self) -> None:
+        """The scenario's script, to its end."""
+        for action in self.scenario.script:
+            self.run_to(action.at)
+            self.perform(action)
+        self.run_to(self.scenario.duration)
+
+    def note(self, what: str) -> None:
+        """A line of the transcript."""
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(f"T+{self.time.now:.3f} {what}")
+
+    # -- turns ---------------------------------------------------------------------------------
+
+    def wake(self, member: Member, moment: float) -> None:
+        """Its next turn is at `moment` at the latest."""
+        if moment < member.agenda_at:
+            member.agenda_at = moment
+            self.at(moment, self._turn, member, moment)
+
+    def _turn(self, member: Member, moment: float) -> None:
+        if member.agenda_at != moment:
+            return  # another one took its place
+        member.agenda_at = INFINITY
+        if not member.runs:
+            return
+        now = self.time.now
+        if member.busy_until > now:
+            self.wake(member, member.busy_until)
+            return
+        try:
+            member.turn()
+            self.checks.after_turn(member)
+            wanted = member.clock.true(member.loop.next_wakeup())
+        except Crash as crash:
+            self._crashed(member, crash)
+            return
+        self._look(member)
+        self.wake(member, max(wanted, now + TURN))
+
+    def _crashed(self, member: Member, crash: Crash) -> None:
+        self.note(f"{member.name} crashes at {crash.point}")
+        self._end(member, silently=True)
+
+    def _stall(self, name: str, seconds: float) -> None:
+        member = self.members[name]
+        member.busy_until = max(member.busy_until, self.time.now) + seconds
+
+    def _look(self, member: Member) -> None:
+        """Notes what has changed about a member since its last turn."""
+        raft = member.raft
+        if raft.is_leader and member.seen_leader != (raft.term, member.name):
+            member.seen_leader = (raft.term, member.name)
+            self.leader_changes.append((self.time.now, member.name, raft.term))
+            self.note(f"{member.name} leads term {raft.term}")
+        role = member.acts_as()
+        self._show(member, role.value if role is not None else "down")
+
+    def _show(self, member: Member, what: str) -> None:
+        if what != member.shown:
+            member.shown = what
+            self.timeline.append((self.time.now, member.name, what))
+            self.note(f"{member.name} is {what}")
+
+    # -- life of a process ---------------------------------------------------------------------
+
+    def _start(self, member: Member) -> None:
+        socket = Socket(self.links, member.name, lambda peer, m: self._sends(member, peer, m))
+
+        def wake() -> None:
+            self.wake(member, max(self.time.now, member.busy_until))
+
+        life = member.life + 1
+
+        def later(seconds: float, work: Callable[[], None]) -> None:
+            def due() -> None:
+                if member.life != life or not member.up:
+                    return
+                try:
+                    work()
+                except Crash as crash:
+                    self._crashed(member, crash)
+                    return
+                wake()
+
+            self.at(self.time.now + seconds, due)
+
+        try:
+            member.boot(socket, self.guards, self.scenario.compact_entries, wake, later)
+        except Crash as crash:
+            self._crashed(member, crash)
+            return
+        except JournalError as error:
+            member.refused = str(error)
+            self.note(f"{member.name} does not start: {type(error).__name__}")
+            return
+        self.checks.born(member)
+        self.note(f"{member.name} starts")
+        self.links.join(member.name)
+        wake()
+
+    def _end(self, member: Member, silently: bool) -> None:
+        member.up = member.paused = False
+        member.disk.armed = None
+        member.agenda_at = INFINITY
+        self.links.leave(member.name, silently)
+        self._show(member, "down")
+
+    def _sends(self, member: Member, peer: str, message: Message) -> float:
+        self.checks.sends(member.name, peer, message)
+        if member.disk.armed is not None:
+            member.disk.reach("outbox.between")
+        return max(0.0, member.busy_until - self.time.now)
+
+    # -- actions -------------------------------------------------------------------------------
+
+    def perform(self, action: Action) -> None:
+        """Does an action of a script now; on somebody who is not there it does nothing."""
+        words = [self._who(word) for word in action.words]
+        if None in words:
+            return
+        self.note("> " + " ".join((action.verb, *action.words)))
+        getattr(self, "_do_" + action.verb.replace("-", "_"))(*words)
+
+    def _who(self, word: str) -> str | None:
+        if word == "leader":
+            leading = [m for m in self.members.values() if m.up and m.raft.is_leader]
+            return max(leading, key=lambda m: m.raft.term).name if leading else None
+        if word == "primary":
+            acting = [m.name for m in self.members.values() if m.is_primary()]
+            return acting[0] if acting else None
+        return word
+
+    def _do_crash(self, name: str, how: str) -> None:
+        member = self.members[name]
+        if member.up:
+            self._end(member, silently=how == "power")
+
+    def _do_crash_at(self, name: str, point: str) -> None:
+        self.members[name].disk.armed = point
+
+    def _do_start(self, name: str) -> None:
+        if not self.members[name].up:
+            self._start(self.members[name])
+
+    def _do_stop(self, name: str) -> None:
+        """A graceful stop: leadership handed over, what waits written."""
+        member = self.members[name]
+        if member.runs:
+            member.raft.transfer_leadership()
+            self.at(self.time.now + 0.5, self._stopped, member, member.life)
+
+    def _stopped(self, member: Member, life: int) -> None:
+        if member.up and member.life == life:
+            try:
+                member.raft.close()
+            except Crash as crash:
+                self._crashed(member, crash)
+                return
+            self._end(member, silently=False)
+
+    def _do_cut(self, a: str, b: str) -> None:
+        if a != b:
+            self.links.block(a, b)
+
+    def _do_mend(self, a: str, b: str) -> None:
+        if a != b:
+            self.links.unblock(a, b)
+
+    def _do_isolate(self, name: str) -> None:
+        for other in self.names:
+            self._do_cut(name, other)
+            self._do_cut(other, name)
+
+    def _do_rejoin(self, name: str) -> None:
+        for other in self.names:
+            self._do_mend(name, other)
+            self._do_mend(other, name)
+
+    def _do_reset(self, a: str, b: str) -> None:
+        if a != b:
+            self.links.reset(a, b)
+
+    def _do_pause(self, name: str, seconds: str) -> None:
+        member = self.members[name]
+        if member.runs:
+            member.paused = True
+            self._show(member, "paused")
+            self.at(self.time.now + float(seconds), self._resume, member, member.life)
+
+    def _resume(self, member: Member, life: int) -> None:
+        if member.paused and member.life == life:
+            member.paused = False
+            self.wake(member, self.time.now)
+            for peer in self.names:
+                if peer != member.name:
+                    self.links.dial(member.name, peer)
+
+    def _do_rate(self, name: str, rate: str) -> None:
+        self.members[name].clock.run_at(float(rate))
+
+    def _do_wall(self, name: str, seconds: str) -> None:
+        self.members[name].clock.wall_offset += int(float(seconds) * 1_000)
+
+    def _do_slow(self, name: str, seconds: str) -> None:
+        self.members[name].disk.delay = float(seconds)
+
+    def _do_full(self, name: str, state: str) -> None:
+        self.members[name].disk.full = state == "on"
+
+    def _do_risk(self, name: str, risk: str) -> None:
+        self.members[name].health.risk = float(risk)
+
+    def _do_hooks(self, name: str, mode: str) -> None:
+        if self.members[name].up:
+            self.members[name].hooks.mode = mode
+
+    def _do_weather(self, delay: str, jitter: str, share: str, burst: str) -> None:
+        datagram = self.links.weather.datagram
+        self.links.weather = Weather(
+            float(delay), float(jitter), float(share), float(burst), datagram
+        )
+
+    def _do_far(self, a: str, b: str, seconds: str) -> None:
+        self.links.extra_delay[a, b] = float(seconds)
+
+    def _do_datagrams(self, state: str) -> None:
+        self.links.weather.datagram = state == "on"
+
+    def _do_transfer(self) -> None:
+        leader = self._who("leader")
+        if leader is not None:
+            self.members[leader].raft.transfer_leadership()
+
+    def _do_write(self, node: str, register: str, value: str) -> None:
+        self.clients.write(node, register, int(float(value)))
+
+    def _do_read(self, node: str, register: str) -> None:
+        self.clients.read(node, register)
+
+    def _do_order(self, node: str, what: str) -> None:
+        self.clients.order(node, what)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Every fault is over."""
+        self.note("> heal")
+        self.links.weather = Weather()
+        self.links.extra_delay.clear()
+        for link in sorted(self.links.links):
+            self.links.unblock(*link)
+        for member in self.members.values():
+            member.disk.full, member.disk.delay, member.disk.armed = False, 0.0, None
+            member.health.risk = HEALTHY
+            if member.up:
+                member.hooks.mode = "work"
+                self._resume(member, member.life)
+        for member in self.members.values():
+            if not member.up:
+                self._start(member)
+
+    def converge(self) -> float:
+        """Seconds after `heal` until everything is well again; raises `Violation` when that
+        takes longer than it may. Judges the clients' histories then."""
+        self.heal()
+        took = Convergence(self).wait()
+        self.checks.settled()
+        self.undecided = self.clients.judge()
+        return took
+
+    def leader(self) -> Member | None:
+        """Who leads, of those who think so the newest."""
+        name = self._who("leader")
+        return None if name is None else self.members[name]
+
+    @property
+    def primaries(self) -> list[str]:
+        """Who acts as PRIMARY now."""
+        return [m.name for m in self.members.values() if m.acts_as() is Role.PRIMARY]
+
+
+class _Party:
+    """A member as the network sees it."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world, self._name = world, name
+
+    def accepts(self) -> bool:
+        return self._world.members[self._name].runs
+
+    def deliver(self, sender: str, message: Message) -> None:
+        member = self._world.members[self._name]
+        if not member.up:
+            return
+        if message["kind"] == "gossip":
+            member.loop.on_message(sender, message)
+        else:
+            member.raft.receive(sender, message)
+
+    def on_connected(self, peer: str) -> None:
+        member = self._world.members[self._name]
+        if member.up:
+            member.raft.connected(peer)
+
+    def on_disconnected(self, peer: str) -> None:
+        member = self._world.members[self._name]
+        if member.up:
+            member.raft.disconnected(peer)
+
+
+__all__ = ["Violation", "World"]
