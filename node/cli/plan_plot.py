@@ -122,7 +122,7 @@ def _healing(figures: "Forecast") -> list[str]:
         parts.append(panel.line(_sampled(noticed.by, end), COLOURS[model], dashed))
         parts.append(panel.line(_sampled(healed.by, end), COLOURS[model]))
     entries = [(COLOURS[m], s, f"{w}, {NAMES[m]}") for m in Model for w, s in _STROKES.items()]
-    return parts + _legend(LEFT + 14, 106, entries)
+    return parts + _legend(RIGHT - 190, 296, entries)
 
 
 _STROKES = {"noticed": 'stroke-dasharray="5 4" opacity="0.75"', "replaced": ""}
