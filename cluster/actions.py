@@ -72,6 +72,16 @@ def acknowledge(step: Step, action: Action, node: str, success: bool, detail: st
         _close(step, action, ActionOutcome.COMPLIANT)
 
 
+def release(step: Step, action: Action, node: str) -> None:
+    """A target that has left the cluster is waited for no longer."""
+    if node not in action.targets:
+        return
+    action.targets = tuple(target for target in action.targets if target != node)
+    action.acks.pop(node, None)
+    if action.compliance == 1_000_000:
+        _close(step, action, ActionOutcome.COMPLIANT)
+
+
 def expire(step: Step, action: Action) -> None:
     """The deadline: below the threshold the missing nodes are escalated."""
     state = step.state

@@ -9,12 +9,13 @@ from typing import Any, assert_never
 
 import msgspec
 
-from cluster import operators
+from cluster import membership, operators
 from cluster.actions import acknowledge
 from cluster.clockwork import advance
 from cluster.codec import command_digest
 from cluster.commands import (
     Acknowledge,
+    AddMember,
     AdoptPlan,
     AdvanceTime,
     AnyCommand,
@@ -27,6 +28,8 @@ from cluster.commands import (
     Pause,
     PutPolicy,
     RecordEvaluation,
+    RecordMembers,
+    RemoveMember,
     RemovePolicy,
     RenewLeases,
     Resume,
@@ -173,6 +176,12 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return operators.change_settings(step, command)
         case RunAction():
             return operators.run_action(step, command)
+        case AddMember():
+            return membership.add_member(step, command)
+        case RemoveMember():
+            return membership.remove_member(step, command)
+        case RecordMembers():
+            return membership.record_members(step, command)
     assert_never(command)
 
 

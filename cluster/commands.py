@@ -234,6 +234,25 @@ class RunAction(Command, frozen=True):
     deadline: int = 0  # ms; 0 = the setting
 
 
+class AddMember(Command, frozen=True):
+    """Operator: take a node in, as a learner until it has caught up."""
+
+    member: MemberSpec
+
+
+class RemoveMember(Command, frozen=True):
+    """Operator: a node leaves for good; never the PRIMARY, never the majority."""
+
+    node: str
+
+
+class RecordMembers(Command, frozen=True):
+    """Raft's new configuration, in the log entry that brings it into force."""
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+
+
 AnyCommand = (
     FoundCluster
     | RecordEvaluation
@@ -253,6 +272,9 @@ AnyCommand = (
     | RemovePolicy
     | ChangeSettings
     | RunAction
+    | AddMember
+    | RemoveMember
+    | RecordMembers
 )
 
 

@@ -62,6 +62,7 @@ class Reason(enum.StrEnum):
     NOT_A_TARGET = "not_a_target"
     DUPLICATE = "duplicate"
     LIMIT = "limit"
+    QUORUM = "quorum"  # those who stay would be too few
     # grounds of votes
     OBSERVATIONS_AGREE = "observations_agree"
     HEARD_HEALTHY = "heard_healthy"  # a node said to have failed

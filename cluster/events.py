@@ -91,8 +91,18 @@ class SettingsChanged(Event, frozen=True):
 
 
 class MemberChanged(Event, frozen=True):
-    """Maintenance, priority or policies of a node."""
+    """Maintenance, priority, policies or vote of a node."""
 
+    node: str
+
+
+class MemberJoined(Event, frozen=True):
+    """A node is a member now, without a vote in Raft yet."""
+
+    node: str
+
+
+class MemberLeft(Event, frozen=True):
     node: str
 
 
@@ -120,6 +130,8 @@ AnyEvent = (
     | AlarmCleared
     | SettingsChanged
     | MemberChanged
+    | MemberJoined
+    | MemberLeft
     | PauseChanged
     | Decided
 )

@@ -57,8 +57,10 @@ def _summary(state: ClusterState, member: Member) -> list[str]:
 
 
 def _say_health(state: ClusterState, member: Member) -> str:
-    if member.joining:
+    if member.last_heard is None:
         return "never heard of yet: it is joining"
+    if member.learner:
+        return "joining: it is sent the log and has no vote yet"
     risks = " ".join("missed" if s.missed else say_risk(s.risk) for s in member.history)
     mode = failure_mode(member, state.settings)
     alive = "alive" if is_alive(state, member, state.time) else "not heard lately"

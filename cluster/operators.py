@@ -46,7 +46,8 @@ MAX_TEXT = 1_024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-def _member(step: Step, node: str) -> Member:
+def existing(step: Step, node: str) -> Member:
+    """The member of that name; refused when there is none."""
     member = step.state.members.get(node)
     if member is None:
         raise Refused(Reason.UNKNOWN_NODE, f"node: {node!r} is not a member")
@@ -102,7 +103,7 @@ def switchover(step: Step, command: Switchover) -> dict[str, object]:
             raise Refused(Reason.NO_CANDIDATE, _passed_over(choice.rejected))
         target = state.members[choice.node]
     else:
-        target = _member(step, command.target)
+        target = existing(step, command.target)
         unfit = unfitness(state, target, step.now)
         if unfit is not None:
             raise Refused(unfit, f"target: {target.id} is unfit: {unfit}")
@@ -121,7 +122,7 @@ def _passed_over(rejected: tuple[tuple[str, str], ...]) -> str:
 
 def failover(step: Step, command: Failover) -> dict[str, object]:
     """Change of PRIMARY whatever its state; `force` takes a target that is unfit as well."""
-    target = _member(step, command.target)
+    target = existing(step, command.target)
     unfit = unfitness(step.state, target, step.now)
     if unfit is Reason.IS_PRIMARY:
         raise Refused(unfit, f"target: {target.id} is PRIMARY already")
@@ -156,7 +157,7 @@ def resume(step: Step, _: Resume) -> dict[str, object]:
 
 def set_maintenance(step: Step, command: SetMaintenance) -> dict[str, object]:
     """Drains a node to STANDBY and keeps it there for `duration` ms; 0 ends it."""
-    member = _member(step, command.node)
+    member = existing(step, command.node)
     if command.duration == 0:
         was_in = member.maintenance_until is not None
         end_maintenance(step, member)
@@ -201,7 +202,7 @@ def end_maintenance(step: Step, member: Member) -> None:
 
 def set_priority(step: Step, command: SetPriority) -> dict[str, object]:
     """Candidate order; the seat's holder cannot be told never to be PRIMARY."""
-    member = _member(step, command.node)
+    member = existing(step, command.node)
     _check_range("priority", command.priority, 0, MAX_PRIORITY)
     if command.priority == 0 and member.role is Role.PRIMARY:
         raise Refused(Reason.IS_PRIMARY, f"{member.id} is PRIMARY: switch over first")
@@ -214,7 +215,7 @@ def set_priority(step: Step, command: SetPriority) -> dict[str, object]:
 
 def put_policy(step: Step, command: PutPolicy) -> dict[str, object]:
     """Adds a local policy to a node, or replaces the one of the same name."""
-    member = _member(step, command.node)
+    member = existing(step, command.node)
     check_name("name", command.name)
     if command.priority not in PRIORITIES:
         one_of = ", ".join(PRIORITIES)
@@ -240,7 +241,7 @@ def put_policy(step: Step, command: PutPolicy) -> dict[str, object]:
 
 def remove_policy(step: Step, command: RemovePolicy) -> dict[str, object]:
     """Removes a local policy of a node."""
-    member = _member(step, command.node)
+    member = existing(step, command.node)
     if command.name not in member.policies:
         raise Refused(Reason.INVALID, f"name: {member.id} holds no policy {command.name[:80]!r}")
     del member.policies[command.name]
@@ -273,7 +274,7 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
     if command.name == ROLE_CHANGE:
         raise Refused(Reason.INVALID, f"name: {ROLE_CHANGE} is the cluster's own")
     for node in command.targets:
-        _member(step, node)
+        existing(step, node)
     if len(set(command.targets)) < len(command.targets):
         raise Refused(Reason.INVALID, "targets: a node is named twice")
     targets = tuple(sorted(command.targets)) or alive(state, step.now)

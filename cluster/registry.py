@@ -9,8 +9,8 @@ from cluster.state import ClusterState, Member
 
 
 def is_alive(state: ClusterState, member: Member, now: int) -> bool:
-    """Heard of within `heartbeat_timeout`."""
-    if member.last_heard is None:
+    """Heard of within `heartbeat_timeout`; whoever is joining does not count yet."""
+    if member.last_heard is None or member.learner:
         return False
     return now - member.last_heard <= state.settings.heartbeat_timeout
 

@@ -21,7 +21,8 @@ REASONS: dict[str, str] = {
     Reason.NODE_BUSY: "another proposal touches it",
     Reason.PRIMARY_UNHEALTHY: "the PRIMARY is not healthy",
     Reason.NOT_ALIVE: "it was not heard lately",
-    Reason.JOINING: "it was never heard of",
+    Reason.JOINING: "it is still joining",
+    Reason.QUORUM: "those who stay would be no majority",
     Reason.UNHEALTHY: "it is unhealthy",
     Reason.RISK_ABOVE_CEILING: "its risk is too high",
     Reason.PRIORITY_ZERO: "its priority is 0",
@@ -226,6 +227,17 @@ def _say_founding(decision: Decision) -> str:
     return f"the cluster is founded with {', '.join(decision.subjects)}"
 
 
+def _say_member(decision: Decision) -> str:
+    node = decision.subjects[0]
+    match decision.matter:
+        case "join":
+            return f"{node} joins as a learner (raft {decision.facts['raft']})"
+        case "promotion":
+            return f"{node} has caught up and has a vote now"
+    changes = "".join(f", {say_change(change)}" for change in decision.changes)
+    return f"{node} leaves the cluster{changes}"
+
+
 _TEXTS: dict[str, Callable[[Decision], str]] = {
     Rule.SWITCHOVER: _say_order,
     Rule.FAILOVER: _say_order,
@@ -241,6 +253,9 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "priority": _say_priority,
     "action": _say_action,
     "founding": _say_founding,
+    "join": _say_member,
+    "promotion": _say_member,
+    "leave": _say_member,
 }
 
 

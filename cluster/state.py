@@ -47,7 +47,8 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Member(msgspec.Struct):
-    """A voting member. `last_heard is None` means joining: never heard of yet."""
+    """A member. `last_heard is None` means never heard of yet; a learner has no vote in Raft
+    yet. Both are joining."""
 
     id: str
     raft: str
@@ -69,10 +70,11 @@ class Member(msgspec.Struct):
     priority: int = DEFAULT_PRIORITY
     policies: dict[str, Policy] = {}
     escalated_by: str = ""  # action whose deadline it missed
+    learner: bool = False
 
     @property
     def joining(self) -> bool:
-        return self.last_heard is None
+        return self.last_heard is None or self.learner
 
     @property
     def risk(self) -> int:

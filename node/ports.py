@@ -4,7 +4,7 @@ Everything above them (`loop.py` and what it calls) is synchronous, single-threa
 neither sockets nor clocks, so that the same code runs in a process and in virtual time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -62,6 +62,16 @@ class StateMachine(Protocol):
 
     def apply(self, entry: bytes, index: int) -> Applied:
         """Applies a committed entry. Total: never raises for any bytes."""
+        ...
+
+    def members(self) -> Collection[str] | None:
+        """Ids of those who shall belong to the cluster; None when the state does not say yet.
+        The leader changes Raft's configuration until it is that."""
+        ...
+
+    def configured(self, voters: tuple[str, ...], learners: tuple[str, ...]) -> bytes:
+        """The log entry that tells the state of Raft's new configuration; it is the body of the
+        configuration's own entry, so that the two cannot come apart."""
         ...
 
     def snapshot(self) -> bytes:

@@ -12,9 +12,10 @@ import msgspec
 
 from cluster import codec
 from cluster.apply import Applied, Done, Rejected, apply
-from cluster.commands import Entry
+from cluster.commands import Draft, Entry, RecordMembers
 from cluster.decisions import Reason
 from cluster.events import AnyEvent, LeasesEchoed
+from cluster.membership import wanted
 from cluster.settings import Settings
 from cluster.state import ClusterState
 from node.ports import Clock
@@ -127,6 +128,14 @@ class Replica:
                 at, wall = self.state.time, self.state.wall
                 self._events.append(StreamedEvent(f"{index}.{n}", kind, "", event, at, wall))
                 self._streamed += 1
+
+    def members(self) -> tuple[str, ...] | None:
+        """Who shall belong to the cluster, by what is applied here; None before its founding."""
+        return wanted(self.state)
+
+    def configured(self, voters: tuple[str, ...], learners: tuple[str, ...]) -> bytes:
+        """The log entry that tells the state of Raft's configuration."""
+        return self.stamp(codec.encode_draft(Draft(RecordMembers(voters, learners))))
 
     def snapshot(self) -> bytes:
         return codec.encode_snapshot(self.state)

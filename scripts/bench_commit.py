@@ -107,6 +107,11 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
         def apply(self, entry: bytes, index: int) -> Applied:
             return self._done
 
+        def members(self) -> None: ...
+
+        def configured(self, voters: tuple[str, ...], learners: tuple[str, ...]) -> bytes:
+            return b""
+
         def snapshot(self) -> bytes:
             return b""
 

@@ -140,6 +140,15 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
         c.ChangeSettings,
         st.dictionaries(_settings_fields, st.booleans() | wire_integers | small, max_size=3),
     ),
+    c.AddMember: st.builds(
+        c.AddMember,
+        _specs
+        | st.builds(
+            c.MemberSpec, nodes, st.sampled_from(["h:1", "h:2"]), st.sampled_from(["h:3", "h:4"])
+        ),
+    ),
+    c.RemoveMember: st.builds(c.RemoveMember, nodes),
+    c.RecordMembers: st.builds(c.RecordMembers, tuples_of(nodes), tuples_of(nodes)),
     c.RunAction: st.builds(
         c.RunAction,
         st.sampled_from(["beacon", "role_change"]) | texts,

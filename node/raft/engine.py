@@ -11,8 +11,7 @@ The README beside this file says which guard is where, and which rule of Raft it
 """
 
 import random
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,7 +24,8 @@ from node.raft.follower import FollowerGuards, LogDiverged
 from node.raft.guards import STOCK_FALLBACK_SECONDS, Guards
 from node.raft.journal import CorruptJournal, Entry, Journal
 from node.raft.leader import LeaderGuards
-from node.raft.messages import NO_OP, REGULAR, Message
+from node.raft.membership import Configuration
+from node.raft.messages import MEMBERSHIP, NO_OP, REGULAR, Message
 from node.raft.snapshot import CorruptSnapshot, Snapshot
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
@@ -33,6 +33,10 @@ from node.raft.transport import OutboxTransport
 TRAILING_PART = 8
 """One in so many of `compact_entries` is kept before a snapshot's index, so that a follower
 briefly away needs no snapshot."""
+
+
+PROMOTION_LAG = 256
+"""Entries that a learner may be behind when it becomes a voter."""
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,21 +52,6 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """… or when this long has passed since."""
 
 
-class Member(Node):  # type: ignore[misc]
-    """The library iterates over sets of nodes. With this hash their order is the same in every
-    process, so that a seed replays exactly."""
-
-    def __init__(self, id: str) -> None:
-        super().__init__(id)
-        self._hash = zlib.crc32(id.encode())
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Node) and self.id == other.id
-
-
 class Engine(FollowerGuards, LeaderGuards):
     """One Raft node, ticked by its owner. No properties here: the base's constructor calls
     `getattr` for every name in `dir(self)`."""
@@ -70,7 +59,7 @@ class Engine(FollowerGuards, LeaderGuards):
     def __init__(
         self,
         node_id: str,
-        members: Iterable[str],
+        configuration: Configuration,
         *,
         journal: Journal,
         snapshots: SnapshotStore,
@@ -87,19 +76,21 @@ class Engine(FollowerGuards, LeaderGuards):
         self.transport = transport
         transport.settled = lambda: journal.settled
         transport.on_request = lambda: self.on_request
-        self.nodes = {member: Member(member) for member in sorted(members)}
+        snapshots.configured_by = self.configured_by
         self._restore_state = restore
         self._draw = draw
         self._begin_elections()
+        self._begin_roster(node_id, configuration)
         self._begin_following()
         self._begin_leading()
         self.take_proposals: Callable[[], None] = lambda: None
-        me = self.nodes[node_id]
-        others = [node for node in self.nodes.values() if node != me]
+        voters = [self._node(name) for name in configuration.voters if name != node_id]
         original = pysyncobj.syncobj.createJournal
         pysyncobj.syncobj.createJournal = lambda _file: journal
         try:
-            super().__init__(me, others, conf=_configuration(snapshots), transport=transport)
+            super().__init__(
+                self.nodes[node_id], voters, conf=_configuration(snapshots), transport=transport
+            )
         finally:
             pysyncobj.syncobj.createJournal = original
         self._SyncObj__serializer = snapshots
@@ -130,6 +121,7 @@ class Engine(FollowerGuards, LeaderGuards):
                 raise CorruptJournal(
                     self.journal.path, f"it begins at entry {log[0][1]} and there is no snapshot"
                 )
+            self._read_configurations(None)
             return
         if self.journal.created:
             raise CorruptJournal(self.journal.path, "it is new, beside a snapshot that is not")
@@ -170,6 +162,7 @@ class Engine(FollowerGuards, LeaderGuards):
         if self.raftCommitIndex < snapshot.index or self.raftCommitIndex > log[-1][1]:
             self._SyncObj__raftCommitIndex = snapshot.index
             log.setRaftCommitIndex(snapshot.index)
+        self._read_configurations(snapshot)
 
     def _covers(self, snapshot: Snapshot) -> bool:
         """Whether our log holds what the snapshot ends with."""
@@ -236,6 +229,7 @@ class Engine(FollowerGuards, LeaderGuards):
         """The state machine has applied everything up to `index`."""
         assert index == self._SyncObj__raftLastApplied + 1, "entries are applied in order, once"
         self._SyncObj__raftLastApplied = index
+        self.forget_configurations(index)
 
     # -- proposing, no pickle ------------------------------------------------------------------
 
@@ -244,7 +238,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self.take_proposals()
 
     def _SyncObj__parseChangeClusterRequest(self, command: bytes) -> None:
-        """Membership is fixed by configuration; nothing is unpickled."""
+        """Configurations are entries of ours (`roster.py`); nothing is unpickled."""
 
     def append(self, command: bytes) -> tuple[int, int]:
         """Puts a command into our log as leader; returns its index and term."""
@@ -264,12 +258,9 @@ class Engine(FollowerGuards, LeaderGuards):
         """Leads, and has applied the no-op of its own term (Raft paper, section 8)."""
         return bool(self._isLeader() and self._SyncObj__raftLastApplied >= self._SyncObj__noopIDx)
 
-    def is_voter(self, node_id: str) -> bool:
-        return node_id in self.nodes
-
     def match_of(self, peer: str) -> int:
         """What the leader knows to be in a follower's log; 0 for none."""
-        progress = self.progress.get(self.nodes[peer])
+        progress = self.progress.get(self._node(peer))
         return progress.match if progress is not None and self._isLeader() else 0
 
     def applied_entries(self) -> tuple[Entry, Entry] | None:
@@ -277,6 +268,18 @@ class Engine(FollowerGuards, LeaderGuards):
         log, last = self._SyncObj__raftLog, self._SyncObj__raftLastApplied
         offset = last - log[0][1]
         return (log[offset - 1], log[offset]) if offset >= 1 else None
+
+    def may_reconfigure(self) -> bool:
+        """S9: the last change is applied, and an entry of our own term is committed."""
+        settled = self.configured_at() <= self._SyncObj__raftLastApplied
+        return self.in_office() and (settled or not self.guards.s9)
+
+    def caught_up(self, name: str) -> bool:
+        """Whether a learner's log is so near the end of ours that its vote would not be missed
+        (dissertation, 4.2.1)."""
+        match = self.match_of(name)
+        near = match >= self.configured_at() and match + PROMOTION_LAG >= self.last_index()
+        return near and self._node(name) in self._SyncObj__connectedNodes
 
     def next_deadline(self) -> float:
         """When the next tick is due without any message."""
@@ -338,3 +341,4 @@ def _configuration(snapshots: SnapshotStore) -> SyncObjConf:
 
 assert bytes([pysyncobj.syncobj._COMMAND_TYPE.NO_OP]) == NO_OP
 assert bytes([pysyncobj.syncobj._COMMAND_TYPE.REGULAR]) == REGULAR
+assert bytes([pysyncobj.syncobj._COMMAND_TYPE.MEMBERSHIP]) == MEMBERSHIP

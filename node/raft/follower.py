@@ -8,9 +8,9 @@ import math
 
 from pysyncobj.node import Node
 
-from node.raft.elections import ElectionGuards
 from node.raft.journal import Entry
 from node.raft.messages import Message
+from node.raft.roster import Roster
 from node.raft.store import SnapshotStore
 
 
@@ -18,7 +18,7 @@ class LogDiverged(Exception):
     """A leader contradicts what is committed here. Going on would change history."""
 
 
-class FollowerGuards(ElectionGuards):
+class FollowerGuards(Roster):
     """Filters and translates what arrives from leaders."""
 
     snapshots: SnapshotStore
@@ -29,11 +29,6 @@ class FollowerGuards(ElectionGuards):
         """Term and number of the request that is being answered."""
         self._verified: float = math.inf
         """How far the leader has verified our log with that request."""
-
-    def _term_at(self, index: int) -> int | None:
-        log = self._SyncObj__raftLog
-        offset = index - log[0][1]
-        return log[offset][2] if 0 <= offset < len(log) else None
 
     def settle(self) -> None:
         """Once per turn: whether our log has caught up with the cluster."""
@@ -56,6 +51,7 @@ class FollowerGuards(ElectionGuards):
             if self.guards.s3:
                 self._trim(message)
             super()._SyncObj__onMessageReceived(node, message)
+            self._follow(message["entries"])
         elif "serialized" in message:
             self._on_snapshot(node, message)
         else:  # a snapshot is due but not there yet: only a sign of life (S1)

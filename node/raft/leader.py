@@ -5,15 +5,13 @@ HAZARDS S4, L4, L5, L8. `Engine` puts these and the follower's guards together.
 # ruff: noqa: N802  (method names are PySyncObj's)
 
 import pysyncobj.syncobj
-from pysyncobj import SyncObj
 from pysyncobj.node import Node
 
-from node.raft.guards import Guards
 from node.raft.journal import Entry
 from node.raft.messages import Message
 from node.raft.progress import Progress
+from node.raft.roster import Roster
 from node.raft.store import SnapshotStore
-from node.raft.transport import OutboxTransport
 
 BATCH_BYTES = 256 * 1024
 BATCH_ENTRIES = 1024
@@ -21,12 +19,10 @@ FLYING_BYTES = 4 * 1024 * 1024
 FLYING_REQUESTS = 256
 
 
-class LeaderGuards(SyncObj):  # type: ignore[misc]
+class LeaderGuards(Roster):
     """Replication, in place of the library's."""
 
-    guards: Guards
     snapshots: SnapshotStore
-    transport: OutboxTransport
 
     def _begin_leading(self) -> None:
         """Before the base's constructor."""
@@ -103,11 +99,36 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
     def _SyncObj__onBecomeLeader(self) -> None:
         """Progress is of one leadership only; the numbers go on, so that no reply to an
         earlier one fits."""
-        last = self._SyncObj__raftLog[-1][1]
-        for node in self._SyncObj__otherNodes:
+        for node in list(self.progress):
             self.snapshots.cancelTransmisstion(node)
-            self.progress[node] = Progress(next=last + 1, barrier=self._seq)
+        self.progress.clear()
+        self._departing.clear()
         super()._SyncObj__onBecomeLeader()
+        for node in self.others():
+            self._follow_up(node)
+        for name in self.configuration().removed[-1:]:  # it may not have been told
+            self._departing[self._node(name)] = self.configured_at()
+            self._follow_up(self._node(name))
+
+    def _follow_up(self, node: Node) -> None:
+        super()._follow_up(node)
+        if node not in self.progress:
+            last = self._SyncObj__raftLog[-1][1]
+            self.progress[node] = Progress(next=last + 1, barrier=self._seq)
+
+    def _let_go(self) -> None:
+        """S9: a removed follower is sent the log until it knows that it was removed, or until
+        its connection is gone."""
+        for node, index in list(self._departing.items()):
+            progress = self.progress.get(node)
+            told = progress is None or (
+                min(progress.match, progress.commit_sent) >= index and not progress.flying
+            )
+            applied = index <= self._SyncObj__raftLastApplied
+            if told or (applied and node not in self._SyncObj__connectedNodes):
+                del self._departing[node]
+                self.progress.pop(node, None)
+                self.snapshots.cancelTransmisstion(node)
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
         """S4: what was on its way is lost; go on behind what is known to be there."""
@@ -132,6 +153,7 @@ class LeaderGuards(SyncObj):  # type: ignore[misc]
         """Once per turn: entries, snapshot chunks or a heartbeat for each connected follower."""
         if not self._isLeader():
             return
+        self._let_go()
         due, self._append_due = self._append_due, False
         for node in sorted(self._SyncObj__connectedNodes, key=_node_id):
             progress = self.progress.get(node)

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.codec import MAX_DRAFT_BYTES
+from node.raft import membership
 from node.raft.store import CHUNK_BYTES
 
 REGULAR = b"\x00"
 NO_OP = b"\x01"
+MEMBERSHIP = b"\x02"
 MAX_INDEX = 1 << 53
 MAX_ENTRIES = 4096
 MAX_ENTRY_BYTES = MAX_DRAFT_BYTES + 1024
@@ -78,11 +80,21 @@ def _entries(entries: Any, previous: int, oldest: int, newest: int) -> list[tupl
             raise BadMessage("the term of an entry is out of order")
         if type(command) is not bytes or not 0 < len(command) <= MAX_ENTRY_BYTES:
             raise BadMessage("an entry is not a short string of bytes")
-        if command[:1] != REGULAR and command[:1] != NO_OP:
-            raise BadMessage("an entry of unknown type")
+        _check_command(command)
         oldest = term
         checked.append((command, index, term))
     return checked
+
+
+def _check_command(command: bytes) -> None:
+    kind = command[:1]
+    if kind == MEMBERSHIP:
+        try:
+            membership.decode(command[1:])
+        except ValueError as error:
+            raise BadMessage("an entry that is no configuration") from error
+    elif kind not in {REGULAR, NO_OP}:
+        raise BadMessage("an entry of unknown type")
 
 
 def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:

@@ -15,13 +15,14 @@ import structlog
 
 from cluster.codec import MAX_DRAFT_BYTES
 from node.ports import Clock, Network, ProposalResult, StateMachine
-from node.raft import library
+from node.raft import library, membership
 from node.raft.engine import Engine, Timings
 from node.raft.guards import STOCK_FLUSH_SECONDS, Guards
 from node.raft.journal import Journal, JournalFailed
-from node.raft.messages import MAX_INDEX, REGULAR, BadMessage, check
+from node.raft.membership import Configuration, next_step
+from node.raft.messages import MAX_INDEX, MEMBERSHIP, REGULAR, BadMessage, check
 from node.raft.proposals import Pending, Proposals
-from node.raft.snapshot import Snapshot, encode
+from node.raft.snapshot import encode
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
 
@@ -51,6 +52,7 @@ class Raft:
         *,
         node_id: str,
         members: Iterable[str],
+        joining: bool = False,
         network: Network,
         clock: Clock,
         machine: StateMachine,
@@ -64,8 +66,10 @@ class Raft:
         """Loads the log and the snapshot; raises `CorruptJournal`, `CorruptSnapshot`, or the
         machine's `CodecError` when they cannot be used.
 
-        `members`: ids of all members, `node_id` among them. `wake`: called from `propose`,
-        `receive`, `connected`, when there is work for `turn`. `draw`: election timeouts, [0, 1).
+        `members`: ids of the founding members; what log and snapshot say comes before that.
+        `joining`: this node is no founder and waits until the others take it in. `wake`: called
+        from `propose`, `receive`, `connected`, when there is work for `turn`. `draw`: election
+        timeouts, [0, 1).
         `guards`: for the simulator alone.
         """
         self._use_clock = clock.monotonic
@@ -77,9 +81,10 @@ class Raft:
         self._journal = journal
         self._wake = wake
         self._transport = OutboxTransport(network)
+        voters = tuple(sorted(m for m in members if not (joining and m == node_id)))
         self._engine = Engine(
             node_id,
-            members,
+            Configuration(voters),
             journal=journal,
             snapshots=snapshots,
             transport=self._transport,
@@ -110,8 +115,8 @@ class Raft:
         self._sync_seconds: deque[float] = deque(maxlen=OBSERVATIONS)
         self._closed = False
         journal.commit()
-        for peer in self._engine.nodes:
-            if peer != node_id and network.connected(peer):
+        for peer in sorted(self._engine.links()):
+            if network.connected(peer):
                 self.connected(peer)
 
     # -- node.ports.Consensus ------------------------------------------------------------------
@@ -138,7 +143,28 @@ class Raft:
 
     @property
     def has_quorum(self) -> bool:
-        return bool(self._engine.hasQuorum)
+        return self._engine.has_quorum()
+
+    @property
+    def configuration(self) -> Configuration:
+        """Voters, learners and the last ones to have left, as the log says; the newest entry
+        counts, committed or not."""
+        return self._engine.configuration()
+
+    @property
+    def standing(self) -> str:
+        """Of this node: voter, learner, removed, or stranger (not taken in yet)."""
+        present = self._engine.configuration()
+        if self.node_id in present.voters:
+            return "voter"
+        if self.node_id in present.learners:
+            return "learner"
+        return "removed" if self.node_id in present.removed else "stranger"
+
+    @property
+    def links(self) -> set[str]:
+        """Ids that this node must be able to reach."""
+        return self._engine.links()
 
     def propose(
         self,
@@ -207,7 +233,8 @@ class Raft:
         The follower that has most of the log is told to stand for election at once, as soon as
         it has all of it (dissertation, section 3.10, "leadership transfer extension").
         """
-        peers = [p for p in self._engine.nodes if p != self.node_id and self._network.connected(p)]
+        voters = self._engine.configuration().voters
+        peers = [p for p in voters if p != self.node_id and self._network.connected(p)]
         if not self._engine._isLeader() or not any(map(self._engine.match_of, peers)):
             return False
         now = self._clock.monotonic()
@@ -228,13 +255,13 @@ class Raft:
     def connected(self, peer: str) -> None:
         """There is a connection to send on."""
         library.use(self._use_clock)
-        self._transport.connected(self._engine.nodes[peer])
+        self._transport.connected(self._engine._node(peer))
         self._wake()
 
     def disconnected(self, peer: str) -> None:
         """It is gone; what was forwarded to this peer as leader is lost or will never be told."""
         library.use(self._use_clock)
-        self._transport.disconnected(self._engine.nodes[peer])
+        self._transport.disconnected(self._engine._node(peer))
         if peer == self.leader:
             self._proposals.leader_lost(self.term)
         self._wake()
@@ -250,9 +277,7 @@ class Raft:
         entries = self._engine.applied_entries()
         if entries is None:
             return None
-        members = tuple(sorted(self._engine.nodes))
-        cluster = self._snapshots.cluster
-        return encode(Snapshot(cluster, members, *entries, self._machine.snapshot()))
+        return encode(self._snapshots.describe(*entries, self._machine.snapshot()))
 
     def close(self) -> None:
         """Answers every pending proposal, writes what waits, lets go of journal and files."""
@@ -302,11 +327,9 @@ class Raft:
             self._take(peer, message)
 
     def _take(self, peer: str, message: Mapping[str, Any]) -> None:
-        node = self._engine.nodes.get(peer)
         kind = message.get("kind")
         try:
-            if node is None or peer == self.node_id:
-                raise BadMessage("unknown sender")
+            node = self._engine.sender(peer, str(message.get("type") if kind == "raft" else kind))
             if kind == "raft":
                 before = self._engine.raftLastApplied
                 self._transport.deliver(node, check(message))
@@ -354,6 +377,7 @@ class Raft:
         if not self._may_append():
             self._decline_foreign()
             return
+        self._steer_membership()
         room = min(
             APPENDS_PER_TURN, MAX_UNCOMMITTED + self.commit_index - self._engine.last_index()
         )
@@ -362,6 +386,23 @@ class Raft:
             index, term = self._engine.append(self._machine.stamp(pending.draft))
             self._proposals.placed(pending, index, term)
             room -= 1
+
+    def _steer_membership(self) -> None:
+        """One step from the configuration in force to the members that the state names (S9)."""
+        wanted = self._machine.members()
+        engine = self._engine
+        if wanted is None or not engine.may_reconfigure():
+            return
+        present = engine.configuration()
+        step = next_step(present, wanted, self.node_id, engine.caught_up)
+        if step is None and not engine.configured_at():
+            step = present  # the founders' configuration goes into the log
+        if step is not None:
+            body = self._machine.configured(step.voters, step.learners)
+            engine.append_configuration(step, body)
+            log.info("raft_members", voters=step.voters, learners=step.learners)
+        elif self.node_id not in wanted:
+            self.transfer_leadership()
 
     def _append_foreign(self, room: int) -> int:
         answers: dict[str, list[list[Any]]] = {}
@@ -454,6 +495,8 @@ class Raft:
             applied = None
             if command[:1] == REGULAR:
                 applied = self._machine.apply(command[1:], index)
+            elif command[:1] == MEMBERSHIP:
+                self._machine.apply(membership.decode(command[1:])[1], index)
             self._engine.applied(index)
             for pending in self._proposals.applied(index, term, applied):
                 self._commit_seconds.append(self._clock.monotonic() - pending.proposed_at)
@@ -483,7 +526,8 @@ class Raft:
             return True
         if (self._journal.dirty and now >= self._flush_at) or engine.more_to_send():
             return True
-        if engine.raftCommitIndex < engine.last_index() and len(engine.nodes) == 1:
+        alone = engine.configuration().voters == (self.node_id,)
+        if alone and engine.raftCommitIndex < engine.last_index():
             return True
         if not self._proposals.queue:
             return False

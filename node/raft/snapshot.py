@@ -45,13 +45,20 @@ class NotEmpty(Exception):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """State after `last`, the entry (command, index, term) that it covers as the last one."""
+    """State after `last`, the entry (command, index, term) that it covers as the last one.
+
+    `members` are the voters of the configuration in force at that entry (dissertation, 5.1).
+    """
 
     cluster: str
     members: tuple[str, ...]
     previous: Entry
     last: Entry
     state: bytes
+    learners: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    configured: int = 0
+    """Index of the entry that made them members; 0: they are those of the founding."""
 
     @property
     def index(self) -> int:

@@ -19,6 +19,7 @@ import structlog
 from pysyncobj.config import SERIALIZER_STATE
 
 from node.raft.journal import Entry
+from node.raft.membership import Configuration
 from node.raft.snapshot import FILE, CorruptSnapshot, DiskFiles, Snapshot, decode, encode
 from node.raft.storage import Files, Reader
 
@@ -76,6 +77,8 @@ class SnapshotStore:
         self.continuity = True
         """Whether chunks must follow one another (HAZARDS S2; off only in simulation)."""
         self._latest: tuple[int, int] | None = None
+        self.configured_by: Callable[[int], tuple[Configuration, int]]
+        """Set by the engine: the configuration in force at an index, and where it stands."""
 
     def load(self) -> Snapshot | None:
         """The snapshot on disk, verified; raises `CorruptSnapshot`."""
@@ -97,9 +100,8 @@ class SnapshotStore:
         if self._writing is not None or pysyncobj.syncobj.monotonicTime() < self._retry_at:
             return
         started = time.perf_counter()
-        _, last, previous, members = data
-        names = tuple(sorted(node.id for node in members))
-        snapshot = Snapshot(self.cluster, names, previous, last, self._encode_state())
+        _, last, previous, _ = data
+        snapshot = self.describe(previous, last, self._encode_state())
         self._writing, self._written = id, None
 
         def work() -> None:
@@ -115,6 +117,20 @@ class SnapshotStore:
             self._written = True
 
         self._submit(work)
+
+    def describe(self, previous: Entry, last: Entry, state: bytes) -> Snapshot:
+        """A snapshot of the state after `last`, with the configuration in force there."""
+        members, configured = self.configured_by(last[1])
+        return Snapshot(
+            self.cluster,
+            members.voters,
+            previous,
+            last,
+            state,
+            members.learners,
+            members.removed,
+            configured,
+        )
 
     def checkSerializing(self) -> tuple[int, int | None]:
         """PySyncObj asks each tick; success or failure is told once."""

@@ -154,7 +154,7 @@ class Driver:
         """Every elector approves every open proposal, until its quorum is there."""
         for proposal in list(self.state.proposals.values()):
             for voter in proposal.electorate:
-                if proposal.id in self.state.proposals:
+                if proposal.id in self.state.proposals and voter not in proposal.ballots:
                     self.vote(voter, proposal=proposal.id)
 
     def acknowledge(self, *except_for: str) -> None:

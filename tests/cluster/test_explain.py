@@ -88,7 +88,7 @@ def test_escalation_and_silence_are_told() -> None:
 def test_a_joining_node_and_an_empty_seat() -> None:
     driver = Driver(3)
     assert "never heard of yet: it is joining" in summary(driver, "sat-001")
-    assert why_not(driver, "sat-001") == "it could not be: it was never heard of"
+    assert why_not(driver, "sat-001") == "it could not be: it is still joining"
 
 
 def test_missed_samples_are_shown_as_missed() -> None:

@@ -41,6 +41,8 @@ class Machine:
         self.log: list[tuple[int, bytes]] = []
         self.keys: dict[bytes, int] = {}
         self.offices = 0
+        self.wanted: list[str] | None = None
+        self.configuration: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     def stamp(self, draft: bytes) -> bytes:
         return b"@" + draft
@@ -48,7 +50,21 @@ class Machine:
     def took_office(self) -> None:
         self.offices += 1
 
+    def members(self) -> list[str] | None:
+        return self.wanted
+
+    def configured(self, voters: tuple[str, ...], learners: tuple[str, ...]) -> bytes:
+        return b"=" + msgpack.packb([voters, learners])
+
     def apply(self, entry: bytes, index: int) -> Applied:
+        if entry[:1] == b"=":
+            voters, learners = msgpack.unpackb(entry[1:])
+            self.configuration = (tuple(voters), tuple(learners))
+            return Applied(Done({}))
+        if entry[:6] == b"@want ":
+            self.wanted = entry[6:].decode().split()
+            self.log.append((index, entry[1:]))
+            return Applied(Done({}))
         assert entry[:1] == b"@"
         draft = entry[1:]
         key, colon, _ = draft.partition(b":")
@@ -59,15 +75,17 @@ class Machine:
         return Applied(Done({"index": index}))
 
     def snapshot(self) -> bytes:
-        return msgpack.packb([self.log, self.keys])
+        return msgpack.packb([self.log, self.keys, self.wanted, self.configuration])
 
     def restore(self, snapshot: bytes) -> None:
         try:
-            log, keys = msgpack.unpackb(snapshot, strict_map_key=False)
+            log, keys, *more = msgpack.unpackb(snapshot, strict_map_key=False)
         except ValueError as error:
             raise CodecError(str(error)) from error
         self.log = [(i, d) for i, d in log]
         self.keys = keys
+        self.wanted, configuration = more or (None, None)
+        self.configuration = configuration and (tuple(configuration[0]), tuple(configuration[1]))
 
 
 class Wire:
@@ -107,6 +125,7 @@ class Cluster:
         self.random = random.Random(seed)
         self.clock = FakeClock()
         self.names = [f"n{i}" for i in range(1, size + 1)]
+        self.founders = list(self.names)
         self.rafts: dict[str, Raft] = {}
         self.machines: dict[str, Machine] = {}
         self.journals: dict[str, Journal] = {}
@@ -124,13 +143,16 @@ class Cluster:
     # -- members
 
     def start(self, name: str, **changes: Any) -> Raft:
+        if name not in self.names:
+            self.names.append(name)
         machine, data = Machine(), self.path / name
         journal = Journal(data, cluster="c", node=name, durability=self.durability)
         self.journals[name] = journal
         store = SnapshotStore(data, cluster="c", encode_state=machine.snapshot)
         raft = Raft(
             node_id=name,
-            members=self.names,
+            members=changes.get("members", self.founders),
+            joining=name not in self.founders,
             network=Wire(self, name),
             clock=self.clock,
             machine=machine,

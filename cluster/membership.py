@@ -1,0 +1,115 @@
+"""Who belongs to the cluster: joining, leaving, and who has a vote in Raft.
+
+The state alone decides who may join or leave; Raft's configuration follows it, one server at a
+time (`node.raft.membership`). What Raft has done comes back as `RecordMembers`, in the very log
+entry that did it, so that state and configuration cannot come apart.
+
+A member that joins is a learner first: it is sent the log, and is `joining` in every rule until
+Raft has made it a voter. A member that leaves is gone from the roles at once: it may hold no
+seat then, and what waited for it waits no longer.
+"""
+
+import re
+
+from cluster.actions import release
+from cluster.commands import AddMember, Change, RecordMembers, RemoveMember
+from cluster.decisions import Outcome, Reason
+from cluster.events import MemberChanged, MemberJoined, MemberLeft
+from cluster.operators import check_name, existing
+from cluster.proposals import close
+from cluster.registry import is_alive
+from cluster.roles.seat import change_roles
+from cluster.roles.transitions import Role, Rule
+from cluster.state import MAX_MEMBERS, ClusterState, Member, ProposalOutcome
+from cluster.step import Refused, Step
+
+_ADDRESS = re.compile(r"[^\s:/]{1,253}:[0-9]{1,5}|\[[0-9A-Fa-f:.]{2,45}\]:[0-9]{1,5}")
+
+
+def add_member(step: Step, command: AddMember) -> dict[str, object]:
+    """A new member, without a vote and without a past."""
+    state, spec = step.state, command.member
+    check_name("id", spec.id)
+    for field, address in (("raft", spec.raft), ("http", spec.http)):
+        if _ADDRESS.fullmatch(address) is None or int(address.rpartition(":")[2]) > 65_535:
+            raise Refused(Reason.INVALID, f"{field}: {address[:80]!r} is not HOST:PORT")
+    if spec.id in state.members:
+        raise Refused(Reason.DUPLICATE, f"id: {spec.id} is a member already")
+    for member in state.members.values():
+        if {member.raft, member.http} & {spec.raft, spec.http}:
+            raise Refused(Reason.DUPLICATE, f"{member.id} has that address already")
+    if len(state.members) >= MAX_MEMBERS:
+        raise Refused(Reason.LIMIT, f"a cluster has at most {MAX_MEMBERS} members")
+    newcomer = Member(spec.id, spec.raft, spec.http, learner=True)
+    # Who comes back under its old name is still cooling down from what it was.
+    newcomer.role_changed_at = next(
+        (c.at for c in reversed(state.role_changes) if c.node == spec.id), None
+    )
+    state.members[spec.id] = newcomer
+    state.members = dict(sorted(state.members.items()))
+    step.changed()
+    step.emit(MemberJoined(spec.id))
+    step.decide("join", Outcome.DONE, (spec.id,), facts={"raft": spec.raft, "http": spec.http})
+    return {"node": spec.id, "members": list(state.members)}
+
+
+def remove_member(step: Step, command: RemoveMember) -> dict[str, object]:
+    """Drops a member that holds no seat, when those who stay still have a majority."""
+    member = existing(step, command.node)
+    _check_may_leave(step, member)
+    changes: tuple[Change, ...] = ()
+    if member.role is Role.BACKUP:
+        changes = (Change(member.id, Role.BACKUP, Role.STANDBY),)
+    for proposal in list(step.state.proposals.values()):
+        if member.id in {change.node for change in proposal.changes}:
+            close(step, proposal, ProposalOutcome.OVERTAKEN, Reason.UNKNOWN_NODE)
+        elif member.id not in proposal.ballots:  # who is not there is not waited for
+            proposal.electorate = tuple(e for e in proposal.electorate if e != member.id)
+    step.decide("leave", Outcome.DONE, (member.id,), changes=changes)
+    if changes:
+        change_roles(step, Rule.MAINTENANCE, changes)
+    del step.state.members[member.id]
+    for action in list(step.state.actions.values()):
+        release(step, action, member.id)
+    step.state.holds = {
+        key: why for key, why in step.state.holds.items() if not key.endswith(f"|{member.id}")
+    }
+    step.changed()
+    step.emit(MemberLeft(member.id))
+    return {"node": member.id, "members": list(step.state.members)}
+
+
+def _check_may_leave(step: Step, member: Member) -> None:
+    state = step.state
+    if len(state.members) == 1:
+        raise Refused(Reason.LIMIT, f"{member.id} is the last member")
+    if member.role is Role.PRIMARY:
+        detail = f"{member.id} is PRIMARY: switch over or put it into maintenance first"
+        raise Refused(Reason.IS_PRIMARY, detail)
+    if state.seat.predecessor == member.id:
+        raise Refused(Reason.HANDOVER, f"{member.id} is still handing over the PRIMARY seat")
+    staying = [m for m in state.members.values() if m.id != member.id and not m.learner]
+    alive = sum(is_alive(state, m, step.now) for m in staying)
+    needed = len(staying) // 2 + 1
+    if alive < needed and not member.learner:
+        detail = f"{alive} of the {len(staying)} voters that stay are alive, {needed} are needed"
+        raise Refused(Reason.QUORUM, detail)
+
+
+def record_members(step: Step, command: RecordMembers) -> dict[str, object]:
+    """What Raft's configuration has become: who has a vote."""
+    voters = set(command.voters)
+    for member in step.state.members.values():
+        if member.learner is (member.id not in voters):
+            continue
+        member.learner = not member.learner
+        step.changed()
+        step.emit(MemberChanged(member.id))
+        if not member.learner:
+            step.decide("promotion", Outcome.NOTED, (member.id,))
+    return {"voters": sorted(voters)}
+
+
+def wanted(state: ClusterState) -> tuple[str, ...] | None:
+    """Ids of those that Raft's configuration shall hold; None before the founding."""
+    return tuple(state.members) if state.founded else None

@@ -1,0 +1,111 @@
+"""Who belongs to the cluster, as Raft sees it: configurations and the single steps between them.
+
+A configuration is an entry of the log and is in force as soon as it stands there, committed or
+not (dissertation, 4.1); when the entry is truncated, the one before it is in force again. An
+entry names the whole configuration, never a difference: going back needs no inverse.
+
+The wish comes from the replicated state (`StateMachine.members`), which alone decides who may
+join or leave. The leader brings the configuration nearer to the wish, one server at a time, so
+that any two majorities in force overlap: it adds as a learner, promotes a learner that has
+caught up (4.2.1), and removes. It never removes itself but hands over first (3.10), so a leader
+is always a voter. The next step waits until the last one is applied and the leader has committed
+an entry of its own term (the correction of July 2015 to single-server changes).
+"""
+
+from collections.abc import Callable, Collection
+
+import msgspec
+
+MAX_VOTERS = 99
+MAX_REMOVED = 64
+"""The last ones to have left are remembered, so that they are told and not listened to."""
+
+
+class Configuration(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Ids. Learners receive the log; they neither count nor stand for election."""
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return self.voters + self.learners
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    configuration: Configuration
+    body: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Record)
+
+
+def encode(configuration: Configuration, body: bytes) -> bytes:
+    """The content of an entry; `body` is what the state machine applies with it."""
+    return _encoder.encode(_Record(configuration, body))
+
+
+def decode(content: bytes) -> tuple[Configuration, bytes]:
+    """Configuration and body; raises `ValueError` when they make no sense."""
+    try:
+        record = _decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"not a configuration: {error}") from error
+    found = record.configuration
+    names = (*found.members, *found.removed)
+    if not 1 <= len(found.voters) <= MAX_VOTERS or len(found.learners) > MAX_VOTERS:
+        raise ValueError("a configuration has 1 to 99 voters and no more learners")
+    if len(found.removed) > MAX_REMOVED or len(set(names)) < len(names) or "" in names:
+        raise ValueError("a configuration names each server once")
+    return found, record.body
+
+
+def next_step(
+    present: Configuration,
+    wanted: Collection[str],
+    me: str,
+    caught_up: Callable[[str], bool],
+) -> Configuration | None:
+    """One step nearer to `wanted`, or None when there is none to take now.
+
+    Those who join are promoted before others leave: a replacement never passes through a
+    smaller cluster than it must.
+    """
+    for name in present.learners:
+        if name in wanted and caught_up(name):
+            return _joined(present, name, voters=(*present.voters, name))
+    for name in sorted(set(wanted) - set(present.members)):
+        return _joined(present, name, learners=(*present.learners, name))
+    for name in present.members:
+        if name not in wanted and name != me and _others(present.voters, name):
+            return _left(present, name)
+    return None
+
+
+def _joined(
+    present: Configuration,
+    name: str,
+    voters: tuple[str, ...] | None = None,
+    learners: tuple[str, ...] | None = None,
+) -> Configuration:
+    if voters is not None:
+        learners = _others(present.learners, name)
+    return Configuration(
+        tuple(sorted(voters or present.voters)),
+        tuple(sorted(learners or ())),
+        _others(present.removed, name),
+    )
+
+
+def _left(present: Configuration, name: str) -> Configuration:
+    return Configuration(
+        _others(present.voters, name),
+        _others(present.learners, name),
+        (*present.removed, name)[-MAX_REMOVED:],
+    )
+
+
+def _others(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(other for other in names if other != name)
