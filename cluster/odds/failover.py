@@ -12,6 +12,7 @@ dead is over: primary_lease and its drift margin, from a report sent at the last
 learnt through a relay one slot later.
 """
 
+import itertools
 import math
 
 import msgspec
@@ -91,7 +92,7 @@ class Failover:
 
     def __init__(self, detection: Detection, delays: Delays, lease: float) -> None:
         self.detection, self.delays, self.lease = detection, delays, lease
-        self._waits = [
+        self._waits = [  # in the order of time
             (float(s), float(c))
             for s, c in zip(delays.seconds, delays.chances, strict=True)
             if c > 0
@@ -101,7 +102,8 @@ class Failover:
         """Probability of at most so many seconds."""
         if moment < self.lease:
             return 0.0
-        return sum(chance * self.detection.by(moment - wait) for wait, chance in self._waits)
+        waits = itertools.takewhile(lambda pair: pair[0] < moment, self._waits)
+        return sum(chance * self.detection.by(moment - wait) for wait, chance in waits)
 
     @property
     def mean(self) -> float:

@@ -64,9 +64,9 @@ def _head(result: Json) -> str:
         kind = f"in bursts of {loss['mean_burst_s']:g} s on average"
     return (
         f"{result['nodes']} nodes, {result['source']}; {100 * loss['rate']:.4g} % lost, {kind}\n"
-        f"{result['reports_per_evaluation']} reports per evaluation of "
-        f"{settings['evaluation_interval']}; failed after {settings['failures_to_fail_primary']} "
-        f"missed samples (PRIMARY), {settings['failures_to_safe_mode']} (others)\n"
+        f"{result['reports_per_evaluation']} reports per evaluation "
+        f"({settings['evaluation_interval']}); {settings['failures_to_fail_primary']} missed "
+        f"samples fail a PRIMARY, {settings['failures_to_safe_mode']} the others\n"
     )
 
 
