@@ -5,6 +5,7 @@ them. An impossible set leaves with exit code 5, a loss that makes no sense with
 """
 
 import itertools
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from cluster.settings import PROFILES, Settings, SettingsError, parse, parse_duration
 from node.cli.failures import CommandError, ConfigurationError, UsageError
-from node.cli.options import Format, FormatOption, UrlOption, client
+from node.cli.options import Format, FormatOption, client
 from node.cli.output import note, show
 from node.cli.writes import pair, scalar
 
@@ -70,14 +71,17 @@ def plan(
     cases: Annotated[
         int, typer.Option("--cases", min=30, max=100_000, help="Events that --check counts.")
     ] = 400,
-    url: UrlOption = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Any node of the running cluster; implies --live."),
+    ] = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """How often losses look like failures, and how soon a real failure is healed."""
     from cluster import odds  # noqa: PLC0415 - numpy
     from node.cli import plan_view  # noqa: PLC0415
 
-    source = _source(profile, config, url if live else None, live)
+    source = _source(profile, config, live or url is not None, url)
     settings = _changed(source.settings, changes or [])
     try:
         model = odds.Loss(_share(loss), _seconds(burst))
@@ -100,14 +104,14 @@ def plan(
 # -- what was asked -----------------------------------------------------------------------------
 
 
-def _source(profile: str | None, config: Path | None, url: str | None, live: bool) -> Source:
+def _source(profile: str | None, config: Path | None, live: bool, url: str | None) -> Source:
     given = [n for n, v in (("--profile", profile), ("--config", config), ("--live", live)) if v]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)}: settings come from one place")
     if config is not None:
         return _from_file(config)
     if live:
-        return _from_cluster(url)
+        return _from_cluster(url or os.environ.get("STATIONKEEP_URL"))
     name = profile or DEFAULT_PROFILE
     if name not in PROFILES:
         raise UsageError(f"--profile {name!r}: must be one of {', '.join(PROFILES)}")

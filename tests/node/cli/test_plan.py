@@ -60,9 +60,12 @@ def test_overrides_count(stationkeep: Run) -> None:
     assert answer["models"]["uplink"]["detection_s"]["longest"] == pytest.approx(150.0)
 
 
-def test_the_running_clusters_settings(canned: CannedNode, stationkeep: Run) -> None:
+@pytest.mark.parametrize("asked", [["--live"], ["--url", "http://127.0.0.1:8703"]])
+def test_the_running_clusters_settings(
+    canned: CannedNode, stationkeep: Run, asked: list[str]
+) -> None:
     canned.reads["/v1/config"] = {"settings": to_user(PROFILES["lan"])}
-    answer = json.loads(stationkeep("plan", "--live", "--format", "json").output)
+    answer = json.loads(stationkeep("plan", *asked, "--format", "json").output)
     assert answer["source"] == "cluster stationkeep-local"
     assert answer["nodes"] == 3
     assert answer["settings"] == to_user(PROFILES["lan"])
@@ -136,6 +139,7 @@ def test_a_difference_is_a_failure(stationkeep: Run, monkeypatch: pytest.MonkeyP
         ("--config missing.yaml", 5, "missing.yaml"),
         ("--profile moon", 2, "orbit, lan, demo"),
         ("--profile lan --live", 2, "one place"),
+        ("--profile lan --url http://127.0.0.1:8703", 2, "one place"),
         ("--loss 1", 2, "less than 1"),
         ("--loss -0.1", 2, "at least 0"),
         ("--loss nan", 2, "--loss"),
