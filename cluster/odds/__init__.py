@@ -39,6 +39,10 @@ The start is a healthy cluster: channels as in the long run, the last sample hea
 Votes are left out of the false rates: a false trigger still has to convince two thirds of the
 nodes, so real false failovers are no more frequent than said. A Raft leader that is X itself
 always hears X; the odds are for the other case.
+
+None of this is taken on trust: `trial` counts the same figures over the real state machine, and
+tests/node/test_odds_gossip.py holds `miss` against real nodes' reports. Not modelled: lost
+commits (the survivors' log is taken as working), drifting clocks, and nodes that fail together.
 """
 
 from cluster.odds.failover import Spread

@@ -15,7 +15,7 @@ independent, so a cluster is the count of voters in each state: a Markov chain o
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -24,6 +24,8 @@ from cluster.odds.loss import BAD, GOOD, Loss, LossError, Matrix, Vector
 
 RETRY = 1.0
 """Seconds between two tries of one vote; node/voter.py."""
+MOST_TRIES = 60
+"""Tries of one attempt that are counted; more of them only make an approval likelier."""
 MOST_ATTEMPTS = 1_000
 NEGLIGIBLE = 1e-13
 """Probability left over at which further attempts are not followed."""
@@ -60,7 +62,8 @@ def ballot(
 ) -> Ballot:
     """Terms for a proposal timeout and evaluation interval in s."""
     assert electors >= voters >= quorum
-    tries = tuple(RETRY * i for i in range(math.ceil(timeout / RETRY - 1e-9)))
+    count = min(MOST_TRIES, math.ceil(timeout / RETRY - 1e-9))
+    tries = tuple(RETRY * i for i in range(count))
     period = math.floor(timeout / interval + 1e-9) + 1
     return Ballot(voters, quorum, tries, reports, interval / reports, interval, period)
 
@@ -89,16 +92,14 @@ class _Voter:
         self.after = np.zeros((3, 2, 3))
         self.first = np.zeros(3)
         for channel in (GOOD, BAD):
-            reached = self._follow(channel, votes=False, events=self._hearing(0.0))
-            self.first += loss.stationary[channel] * self._states(reached.sum(axis=1))
+            *_, (_, end) = self._follow(channel, votes=False, events=self._hearing(0.0))
+            self.first += loss.stationary[channel] * self._states(end.sum(axis=1))
         for state in (SEEN, MUTE, DEAF):
-            reached = self._follow(_CHANNEL[state], votes=state != DEAF, events=self._attempt())
-            self.after[state] = [self._states(reached[:, v]) for v in (0, 1)]
-        for state in (SEEN, MUTE):
-            for i in range(len(terms.tries)):
-                tries = [(at, True) for at in terms.tries[: i + 1]]
-                end = self._follow(_CHANNEL[state], votes=True, events=tries)
-                self.by[state, i] = end[:, 1].sum()
+            votes = state != DEAF
+            steps = list(self._follow(_CHANNEL[state], votes=votes, events=self._attempt()))
+            self.by[state] = [chance[:, 1].sum() for is_try, chance in steps if is_try]
+            _, end = steps[-1]
+            self.after[state] = [self._states(end[:, v]) for v in (0, 1)]
 
     def _hearing(self, since: float) -> list[tuple[float, bool]]:
         terms = self.terms
@@ -109,8 +110,11 @@ class _Voter:
         last = (self.terms.period - 1) * self.terms.interval
         return sorted([(at, True) for at in self.terms.tries] + self._hearing(last))
 
-    def _follow(self, channel: int, *, votes: bool, events: list[tuple[float, bool]]) -> Matrix:
-        """Probabilities over (channel, approved, heard the candidate since), axes in this order."""
+    def _follow(
+        self, channel: int, *, votes: bool, events: list[tuple[float, bool]]
+    ) -> Iterator[tuple[bool, Matrix]]:
+        """After each event: whether it was a try, and the probabilities over (channel, approved,
+        heard the candidate since), axes in this order."""
         chance = np.zeros((2, 2, 2))
         chance[channel, 0, 0] = 1.0
         now = 0.0
@@ -123,7 +127,7 @@ class _Voter:
             elif votes:
                 chance[GOOD, 1] += self.answer * chance[GOOD, 0]
                 chance[GOOD, 0] *= 1 - self.answer
-        return chance
+            yield is_try, chance
 
     @staticmethod
     def _states(chance: Matrix) -> Vector:

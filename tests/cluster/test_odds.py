@@ -236,6 +236,15 @@ def test_the_loss_for_counting_is_the_one_asked_for_when_that_is_frequent() -> N
     assert 0.75 < raised.rate < 0.8
 
 
+def test_extreme_settings_are_bounded_work() -> None:
+    """Longest intervals and shortest reports: counted in part, on the safe side."""
+    day = {"evaluation_interval": "8h", "report_interval": "10ms", "hysteresis_window": "24h",
+           "heartbeat_timeout": "24h", "proposal_timeout": "24h"}  # fmt: skip
+    figures = forecast(parse(day, ORBIT), Loss(0.2, 60.0), 6)
+    assert figures.reports == 200
+    assert figures.outlooks["links"].detection.longest == pytest.approx(4 * 8 * 3_600)
+
+
 def test_a_wait_longer_than_the_evaluation_delays_the_next_attempt() -> None:
     slow = parse({"proposal_timeout": 40}, ORBIT)
     assert forecast(slow, Loss(0.5), 5).outlooks["uplink"].failover.p99 > 0

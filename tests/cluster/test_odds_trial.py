@@ -23,6 +23,7 @@ CASES = [
     (DEMO, Loss(0.3, 0.5), 3),
     (parse({"proposal_timeout": 19, "evaluation_interval": 16, "primary_lease": 45,
             "raft_heartbeat": 0.5}, ORBIT), Loss(0.2, 20.0), 4),
+    (parse({"heartbeat_timeout": 120}, ORBIT), Loss(0.3), 4),  # the dead is still an elector
 ]  # fmt: skip
 
 
