@@ -146,8 +146,8 @@ class Standing(msgspec.Struct, frozen=True):
 class Gossip:
     """This node's voice and ears. Synchronous: `receive` and `turn` are called by the loop.
 
-    `standing`: what to say of the own effective role; `sent`: told (seq, monotonic s) just
-    before a report leaves, because leases count from there.
+    `standing`: what to say of the own effective role; `sent`: told (boot, seq, monotonic s)
+    just before a report leaves, because leases count from there.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Gossip:
         replica: Replica,
         source: HealthSource,
         standing: Callable[[], Standing],
-        sent: Callable[[int, float], None],
+        sent: Callable[[int, int, float], None],
     ) -> None:
         self.node, self.boot = node, boot
         self._peers = peers
@@ -212,6 +212,7 @@ class Gossip:
         unhealthy = measured.risk * PPM > self._replica.settings.unhealthy_above
         recurrence = self._recurrence.update(unhealthy, now)
         standing = self._standing()
+        self._outgrow()
         self._seq += 1
         report = Report(
             kind="gossip",
@@ -227,9 +228,16 @@ class Gossip:
             epoch=standing.epoch,
             lease_ms=standing.lease_ms,
         )
-        self._sent(self._seq, now)
+        self._sent(self.boot, self._seq, now)
         self._take(report, now)
         return report
+
+    def _outgrow(self) -> None:
+        """A node that lost its disk counts its starts from 1 again: all that it says would be
+        older than what was heard before. It goes on above what the cluster knows of it."""
+        known = self._replica.state.members.get(self.node)
+        if known is not None and (known.boot, known.seq) > (self.boot, self._seq):
+            self.boot = known.boot + 1
 
     def _heard(self, now: float) -> dict[str, Heard]:
         heard: dict[str, Heard] = {}

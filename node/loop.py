@@ -56,7 +56,7 @@ class NodeLoop:
         self.config, self.boot = config, boot
         self.clock, self.network = clock, network
         self.consensus, self.replica = consensus, replica
-        self.lease = Lease(config.node, boot, clock, replica)
+        self.lease = Lease(config.node, clock, replica)
         self.gossip = Gossip(
             config.node,
             boot,

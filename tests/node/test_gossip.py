@@ -42,7 +42,7 @@ class Ear:
         self.gossip = Gossip(
             "a", 1, peers=("b", "c"), clock=self.clock, network=self.post, replica=self.replica,
             source=self.health, standing=lambda: Standing(Role.STANDBY, 0, 0),
-            sent=lambda seq, at: self.sent.append((seq, at)),
+            sent=lambda _boot, seq, at: self.sent.append((seq, at)),
         )  # fmt: skip
 
     def hear(self, node: str = "b", **changes: Any) -> bool:

@@ -273,3 +273,19 @@ def test_equal_indices_mean_equal_digests() -> None:
         digest = codec.digest(loop.replica.state)
         by_index.setdefault(loop.replica.state.index, set()).add(digest)
     assert all(len(digests) == 1 for digests in by_index.values())
+
+
+def test_a_node_that_lost_its_disk_is_heard_again() -> None:
+    world = settled(World(3))
+    node = next(n for n in world.names if n not in (world.primary, world.leader))
+    world.kill(node)
+    world.start(node)
+    world.run(3)
+    world.kill(node)
+    world._boots[node] = 0  # it will count its starts from 1 again
+    world.memories[node].content = None
+    world.start(node)
+    world.run(4)
+    member = world.loops[world.names[0]].replica.state.members[node]
+    assert member.run == 0
+    assert world.loops[node].lease.remaining() > 0
