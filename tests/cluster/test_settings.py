@@ -86,6 +86,11 @@ RELATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"evaluation_interval": "26s"}, "primary_lease", "primary_lease x 1.05"),
     ({"report_interval": "11s"}, "report_interval", "report_interval x 3"),
     (
+        {"evaluation_interval": "60s", "report_interval": "19s"},
+        "report_interval",
+        "report_interval x 4 <= primary_lease",
+    ),
+    (
         {"election_timeout_min": "19s", "election_timeout_max": "30s"},
         "election_timeout_min",
         "step-down",
