@@ -141,15 +141,13 @@ class Leader:
         if self._busy("evaluation"):
             return
         since = max(self._cut, self._gossip.listening_since)
+        members = self._replica.state.members  # the configuration may name others
+        samples = tuple(s for s in self._gossip.samples(since) if s.node in members)
         self._cutting = now
         self._not_before["renewal"] = now + self._replica.settings.lease_renewal / 1_000
         self._submit(
             "evaluation",
-            RecordEvaluation(
-                self._replica.state.evaluations,
-                self._gossip.samples(since),
-                self._gossip.echoes(),
-            ),
+            RecordEvaluation(self._replica.state.evaluations, samples, self._gossip.echoes()),
         )
 
     def _plan(self) -> None:

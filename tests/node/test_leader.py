@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from cluster import codec
-from cluster.commands import FoundCluster, RecordEvaluation, RenewLeases
+from cluster.commands import Draft, FoundCluster, RecordEvaluation, RenewLeases
 from cluster.decisions import Reason
+from node.gossip import Neighbour
 from tests.node.world import World
 
 
@@ -105,8 +106,21 @@ def test_a_deposed_leaders_late_samples_are_refused() -> None:
     world = World(3)
     world.run(6)
     replica = world.loops["sat-001"].replica
-    draft = codec.encode_draft(codec.Draft(RecordEvaluation(replica.state.evaluations - 1, (), ())))
+    draft = codec.encode_draft(Draft(RecordEvaluation(replica.state.evaluations - 1, (), ())))
     results: list[Any] = []
     world.loops["sat-001"].consensus.propose(draft, results.append, 5)
     world.run(1)
     assert results[0].applied.outcome.reason in (Reason.STALE_REVISION, Reason.DUPLICATE)
+
+
+def test_a_configured_node_that_is_no_member_does_not_stop_evaluations() -> None:
+    world = World(3)
+    world.run(6)
+    node = world.leader
+    assert node is not None
+    gossip = world.loops[node].gossip
+    gossip._neighbours["sat-999"] = Neighbour()
+    begin = len(world.log)
+    world.run(5)
+    assert kinds(world, begin)["RecordEvaluation"] in (4, 5)
+    assert world.loops[node].replica.state.evaluations >= 8
