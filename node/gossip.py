@@ -170,9 +170,8 @@ class Gossip:
         self._neighbours = {name: Neighbour() for name in (node, *peers)}
         self._recurrence = Recurrence()
         self._seq = 0
-        self._due = clock.monotonic()
-        self._last_turn = self._due
-        self.listening_since = self._due
+        self._reported_at: float | None = None
+        self._last_turn = self.listening_since = clock.monotonic()
         self.malformed = 0
         self.outdated = 0
         self.received = 0
@@ -180,17 +179,20 @@ class Gossip:
     # -- speaking -------------------------------------------------------------------------------
 
     def next_wakeup(self) -> float:
-        """Monotonic moment of the next own report."""
-        return self._due
+        """Monotonic moment of the next own report, by the interval in force now: a shorter one
+        must not wait for the end of a longer one."""
+        if self._reported_at is None:
+            return self.listening_since
+        interval = self._replica.settings.report_interval / 1_000
+        return self._reported_at + interval * (1 - JITTER * self._phase())
 
     def turn(self) -> None:
         """Sends the own report when it is due."""
         now = self._clock.monotonic()
         self._notice_pause(now)
-        if now < self._due:
+        if now < self.next_wakeup():
             return
-        interval = self._replica.settings.report_interval / 1_000
-        self._due = now + interval * (1 - JITTER * self._phase())
+        self._reported_at = now
         message = msgspec.to_builtins(self._report(now))
         for peer in self._peers:
             self._network.send(peer, message)

@@ -198,6 +198,20 @@ def test_a_stopped_node_begins_to_listen_anew() -> None:
     assert ear.gossip.listening_since == began + 10.0
 
 
+def test_a_shorter_interval_does_not_wait_for_the_end_of_a_longer_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ear = Ear()
+    monkeypatch.setattr(ear.replica, "_born_with", PROFILES["orbit"])
+    ear.gossip.turn()
+    assert ear.gossip.next_wakeup() > ear.clock.monotonic() + 4
+    monkeypatch.setattr(ear.replica, "_born_with", PROFILES["demo"])
+    assert ear.gossip.next_wakeup() <= ear.clock.monotonic() + 0.2
+    ear.clock.now = 0.21
+    ear.gossip.turn()
+    assert len(ear.sent) == 2
+
+
 def test_recurrence_counts_episodes_and_halves_in_an_hour() -> None:
     recurrence = Recurrence()
     for n in range(3):
