@@ -279,6 +279,11 @@ def broken_relation(s: Settings) -> SettingsError | None:
             "report_interval x 3 <= evaluation_interval",
         ),
         (
+            s.report_interval * 4 <= s.primary_lease,
+            "report_interval",
+            "report_interval x 4 <= primary_lease (a lease is renewed by reports)",
+        ),
+        (
             s.step_down_after < s.primary_lease / 2,
             "election_timeout_min",
             "leader step-down (2 x election_timeout_min) < primary_lease / 2",
