@@ -300,11 +300,14 @@ class _Server(uvicorn.Server):
     """uvicorn without signal handlers of its own: the node decides when to stop."""
 
     def __init__(self, service: NodeService) -> None:
-        from node.api.app import create_app  # noqa: PLC0415 - slow to import, and not for tests
+        # Slow to import, and not for tests.
+        from node.api.app import create_app  # noqa: PLC0415
+        from node.api.connections import Connection  # noqa: PLC0415
 
         super().__init__(
             uvicorn.Config(
                 create_app(service),
+                http=Connection,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
