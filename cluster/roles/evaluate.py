@@ -48,8 +48,8 @@ def touches_seat(changes: tuple[Change, ...]) -> bool:
 
 
 def evidence_of(state: ClusterState, nodes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """The risks (ppm, or `MISSED`) of these nodes' histories, oldest first."""
-    return {n: tuple(sample.figure for sample in state.members[n].history) for n in nodes}
+    """The newest risks (ppm, or `MISSED`) of these nodes, oldest first."""
+    return {node: state.members[node].evidence for node in nodes}
 
 
 def evaluate_roles(state: ClusterState, now: int) -> Plan:

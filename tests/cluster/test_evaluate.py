@@ -576,3 +576,24 @@ def test_demo_does_the_same_faster() -> None:
     assert driver.clock - start == 3_000
     assert driver.state.seat.holder == "sat-002"
     assert msgspec.structs.asdict(ORBIT) != msgspec.structs.asdict(driver.state.settings)
+
+
+def test_the_largest_plan_fits_into_a_command() -> None:
+    """99 members with the longest histories recover at once."""
+    from cluster import codec
+    from cluster.commands import Draft
+    from cluster.settings import PROFILES, merge
+    from cluster.state import Sample
+
+    settings = merge(PROFILES["demo"], {"hysteresis_window": 1_000_000})
+    driver = Driver(99, settings)
+    driver.sample()
+    driver.wait(1_000_000)
+    driver.sample()
+    for member in driver.state.members.values():
+        member.role, member.good_since = X, 0
+        member.history = [Sample(n, 100_000, 6) for n in range(settings.history_length)]
+    plan = driver.plan()
+    assert len(plan.motions) == 99
+    command = AdoptPlan(driver.state.revision, plan.motions, plan.held)
+    assert len(codec.encode_draft(Draft(command))) < codec.MAX_DRAFT_BYTES / 4
