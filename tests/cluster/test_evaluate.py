@@ -597,3 +597,15 @@ def test_the_largest_plan_fits_into_a_command() -> None:
     assert len(plan.motions) == 99
     command = AdoptPlan(driver.state.revision, plan.motions, plan.held)
     assert len(codec.encode_draft(Draft(command))) < codec.MAX_DRAFT_BYTES / 4
+
+
+def test_a_return_in_its_cool_down_is_one_episode_though_the_primary_wavers() -> None:
+    driver = settled(2)
+    driver.done(SetMaintenance("sat-002", 3_600_000))
+    driver.acknowledge()
+    driver.done(SetMaintenance("sat-002", 0))
+    for number in range(9):
+        driver.settle(0.5 if number % 2 else 0.1)
+    assert driver.roles == "PS"
+    assert driver.state.counters.flapping_blocked["cooldown"] == 1
+    assert [d.reason for d in driver.decided("recover", Outcome.HELD)] == ["cooldown"]
