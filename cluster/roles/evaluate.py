@@ -134,7 +134,8 @@ class _Evaluation:
             if missing <= 0 or primary is None:
                 return
             facts = self.recovery_facts(member)
-            if primary.run > 0:
+            resting = cooldown_remaining(self.state, member, self.now) > 0
+            if primary.run > 0 and not resting:  # else the reason would waver with the PRIMARY
                 self.hold(Rule.RECOVER, member.id, Reason.PRIMARY_UNHEALTHY, facts)
                 missing -= 1  # only those that would have been moved are held back by this
             elif self.move_or_hold(Rule.RECOVER, member, Role.BACKUP, facts):
