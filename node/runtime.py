@@ -72,6 +72,8 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
             return _refuse(str(error), 5)
         except (StartError, LinkError, JournalError, CorruptSnapshot, CodecError) as error:
             return _refuse(str(error), 1)
+        except FileExistsError:
+            return _refuse(f"data_dir: {config.data_dir} is no directory; name another", 1)
         except OSError as error:
             return _refuse(f"{error.filename or config.data_dir}: {error.strerror or error}", 1)
 
