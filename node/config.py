@@ -19,6 +19,7 @@ import yaml
 
 from cluster import settings as replicated
 from cluster.commands import MemberSpec, Policy
+from cluster.policies import PATTERN_RULE, is_pattern
 from cluster.settings import Settings, SettingsError
 from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
@@ -110,7 +111,6 @@ _SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _NAME_RULE = "1 to 63 of the characters A-Z a-z 0-9 . _ -, beginning with a letter or digit"
-_PATTERN = re.compile(r"(?:[^:>\s]+:)?(\*|[A-Z_]+)->(\*|[A-Z_]+)")
 _ROLE_HOOKS = {
     "primary": "PRIMARY",
     "backup": "BACKUP",
@@ -394,8 +394,8 @@ def _policy(value: Value) -> Policy:
     forbids = value.required("forbids", 'patterns such as ["*->PRIMARY"]')
     patterns = forbids.items() if forbids else ()
     for pattern in patterns:
-        if not isinstance(pattern.raw, str) or not _PATTERN.fullmatch(pattern.raw):
-            pattern.refuse("a pattern [NODE:]ORIGIN->TARGET, * for any part")
+        if not isinstance(pattern.raw, str) or not is_pattern(pattern.raw):
+            pattern.refuse(f"a pattern {PATTERN_RULE}")
     return Policy(
         name=_name(value.required("name", "how denials name it")),
         priority=priority.choice(("safety", "performance", "availability")) if priority else "",

@@ -84,6 +84,7 @@ def test_listening_addresses_default_to_the_advertised_ones(write) -> None:
         ("timeout: 3s", "timeout: never", 17, "hooks.timeout", "a duration"),
         ("score: 0.5", "score: 5", 20, "policies[0].score", "between 0 and 1"),
         ("*->PRIMARY", "PRIMARY", 20, "policies[0].forbids[0]", "pattern"),
+        ("*->PRIMARY", "*->PRIMRY", 20, "policies[0].forbids[0]", "with role names or *"),
         ("raft: 127.0.0.1:7701\n", "raft: 127.0.0.1\n", 4, "raft", "host:port"),
         ("raft: 127.0.0.1:7701\n", "raft: 127.0.0.1:²\n", 4, "raft", "host:port"),
         ("raft: 127.0.0.1:7701\n", "raft: 0.0.0.0:7701\n", 4, "raft", "loopback only"),
