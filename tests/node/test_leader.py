@@ -124,3 +124,27 @@ def test_a_configured_node_that_is_no_member_does_not_stop_evaluations() -> None
     world.run(5)
     assert kinds(world, begin)["RecordEvaluation"] in (4, 5)
     assert world.loops[node].replica.state.evaluations >= 8
+
+
+def test_a_leader_that_came_by_its_state_as_a_snapshot_evaluates_what_it_heard_since() -> None:
+    world = World(3)
+    world.run(10)
+    former = world.primary
+    assert former is not None
+    heir = next(name for name in world.names if name not in (former, world.leader))
+    helper = next(name for name in world.names if name not in (former, heir))
+    world.elect(helper)
+    world.run(2)
+    log: Any = world.loops[heir].consensus
+    learn, log.learn = log.learn, lambda _: None  # deaf to the log, not to reports
+    world.kill(former)
+    world.run(2.5)
+    log.learn = learn
+    world.loops[heir].replica.restore(world.loops[helper].replica.snapshot())
+    log.applied_index = log.commit_index = len(world.log)
+    missed = world.loops[heir].replica.state.members[former].run
+    world.elect(heir)
+    world.run(2.5)
+    members = world.loops[heir].replica.state.members
+    assert members[former].run > missed >= 1
+    assert members[heir].run == members[helper].run == 0
