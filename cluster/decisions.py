@@ -36,9 +36,7 @@ class Reason(enum.StrEnum):
     NO_CANDIDATE = "no_candidate"
     SEAT_BUSY = "seat_busy"  # a proposal already touches the PRIMARY seat
     NODE_BUSY = "node_busy"  # a proposal already touches this node
-    HANDOVER = "handover"  # the seat waits for its former holder
     PRIMARY_UNHEALTHY = "primary_unhealthy"
-    ENOUGH_BACKUPS = "enough_backups"
     NOT_ALIVE = "not_alive"
     JOINING = "joining"
     UNHEALTHY = "unhealthy"
@@ -48,7 +46,6 @@ class Reason(enum.StrEnum):
     IS_PRIMARY = "is_primary"
     NO_PRIMARY = "no_primary"
     UNKNOWN_NODE = "unknown_node"
-    UNKNOWN_ACTION = "unknown_action"
     STALE_REVISION = "stale_revision"
     STALE_ROLE = "stale_role"
     STALE_EPOCH = "stale_epoch"

@@ -96,7 +96,7 @@ def _wish(decision: Decision) -> str:
         Rule.PRIMARY_FAILED: "its replacement",
         Rule.PRIMARY_NONCOMPLIANT: "its replacement",
         Rule.ISOLATE: "its isolation",
-        Rule.RECOVER: "its return",
+        Rule.RECOVER: "its recovery",
     }.get(Rule(decision.matter), "a change")
 
 

@@ -22,7 +22,7 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.decisions import Outcome
+from cluster.decisions import Outcome, Reason
 from cluster.invariants import violations
 from cluster.settings import Settings
 from cluster.state import OPERATION_RETENTION, ClusterState, OperationStatus
@@ -230,3 +230,17 @@ def test_the_role_history_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> N
         ("sat-003", 4),
         ("sat-004", 4),
     ]
+
+
+def test_an_order_that_came_before_the_founding_may_come_again_under_its_key() -> None:
+    state = ClusterState()
+
+    def order(index: int) -> Done | Rejected:
+        return apply(state, Entry(0, 0, Draft(Pause(60_000), "k")), index).outcome
+
+    early = order(1)
+    assert isinstance(early, Rejected)
+    assert early.reason == Reason.NOT_FOUNDED
+    members = (MemberSpec("sat-001", "127.0.0.1:1", "127.0.0.1:2"),)
+    apply(state, Entry(0, 0, Draft(FoundCluster("c", members, Settings()))), 2)
+    assert isinstance(order(3), Done)
