@@ -335,6 +335,16 @@ def broken_relation(s: Settings) -> SettingsError | None:
             "heartbeat_timeout > evaluation_interval",
         ),
         (
+            s.raft_heartbeat * 4 <= s.proposal_timeout,
+            "proposal_timeout",
+            "raft_heartbeat x 4 <= proposal_timeout (votes must have time to arrive)",
+        ),
+        (
+            s.raft_heartbeat * 4 <= s.action_deadline,
+            "action_deadline",
+            "raft_heartbeat x 4 <= action_deadline (answers must have time to arrive)",
+        ),
+        (
             s.proposal_timeout <= 10 * s.evaluation_interval,
             "proposal_timeout",
             "proposal_timeout <= 10 x evaluation_interval",

@@ -122,6 +122,8 @@ RELATIONS: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"promotion_hold": "301s"}, "promotion_hold", "promotion_hold <= hysteresis_window"),
     ({"heartbeat_timeout": "30s"}, "heartbeat_timeout", "heartbeat_timeout > evaluation"),
+    ({"proposal_timeout": "1.9s"}, "proposal_timeout", "raft_heartbeat x 4 <= proposal"),
+    ({"action_deadline": "10ms"}, "action_deadline", "raft_heartbeat x 4 <= action"),
     ({"proposal_timeout": "301s"}, "proposal_timeout", "proposal_timeout <= 10 x"),
     ({"safety_weight": 0.6}, "safety_weight", "sum to 1"),
 ]
