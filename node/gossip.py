@@ -136,11 +136,13 @@ class Recurrence:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a node says of its own office in a report."""
+    """What a node says of its own office in a report. `cut_off`: it holds the seat and may not
+    act, because the log goes on without it."""
 
     role: Role
     epoch: int
     lease_ms: int
+    cut_off: bool = False
 
 
 class Gossip:
@@ -210,10 +212,11 @@ class Gossip:
         self._last_turn = now
 
     def _report(self, now: float) -> Report:
-        measured = self._source.measure()
+        measured, standing = self._source.measure(), self._standing()
+        if standing.cut_off:  # must be replaced, however well its host is
+            measured = Measurement(1.0, "no lease: cut off from the log", measured.metrics)
         unhealthy = measured.risk * PPM > self._replica.settings.unhealthy_above
         recurrence = self._recurrence.update(unhealthy, now)
-        standing = self._standing()
         self._outgrow()
         self._seq += 1
         report = Report(

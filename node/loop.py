@@ -171,7 +171,14 @@ class NodeLoop:
             self.lease.effective_role(),
             self.replica.state.seat.epoch,
             int(self.lease.remaining() * 1_000),
+            self.lease.is_fenced and self._others_are_renewed(),
         )
+
+    def _others_are_renewed(self) -> bool:
+        """Whether commits still reach a peer. Without a leader all leases lapse within a report
+        interval, which is at most a quarter of one: that must cost nobody a role."""
+        fresh = self.replica.settings.primary_lease / 1_000 / 2
+        return any((self.lease_remaining_of(peer) or 0) > fresh for peer in self.config.peers)
 
     # -- proposing ------------------------------------------------------------------------------
 
