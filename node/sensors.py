@@ -140,7 +140,7 @@ class HostSensors:
         readers: dict[str, Reader] = {
             "cpu": _CpuReader(clock),
             "memory": Cached(lambda: psutil.virtual_memory().percent, clock, 1.0),
-            "disk": Cached(lambda: psutil.disk_usage(str(data_dir)).percent, clock, SLOW),
+            "disk": Cached(lambda: _disk(data_dir), clock, SLOW),
             "battery": Cached(_battery, clock, SLOW),
             "temperature": Cached(_temperature, clock, SLOW),
             **lags,
@@ -187,6 +187,13 @@ class _CpuReader:
             self._value = self._average.update(psutil.cpu_percent(interval=None), now)
             self._due = now + 1.0
         return self._value
+
+
+def _disk(path: Path) -> float | None:
+    """Percent of the file system in use; a disk that fails is the journal's to judge."""
+    with suppress(OSError):
+        return float(psutil.disk_usage(str(path)).percent)
+    return None
 
 
 def _battery() -> float | None:

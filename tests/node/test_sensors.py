@@ -68,6 +68,12 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     assert (measured.risk, measured.metrics) == (0.0, {})
 
 
+def test_a_disk_that_cannot_be_read_does_not_stop_the_node(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(NOTHING, disk=Marks(90, 100))
+    sensors = HostSensors(config, clock=ManualClock(), data_dir=tmp_path / "gone", lags={})
+    assert sensors.measure().metrics == {}
+
+
 def test_this_machine_can_be_measured(tmp_path: Path) -> None:
     sensors = HostSensors(SENSORS, clock=ManualClock(), data_dir=tmp_path, lags={})
     measured = sensors.measure()
