@@ -269,6 +269,7 @@ class Node:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
+            self._hooks.kill()
             os._exit(1)
         log.info("stopping", signal=signal.Signals(number).name)
         self._service.draining = True
