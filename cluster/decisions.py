@@ -42,6 +42,7 @@ class Reason(enum.StrEnum):
     UNHEALTHY = "unhealthy"
     RISK_ABOVE_CEILING = "risk_above_ceiling"
     PRIORITY_ZERO = "priority_zero"
+    ESCALATED = "escalated"  # it failed at the same action
     NOT_A_CANDIDATE_ROLE = "not_a_candidate_role"
     IS_PRIMARY = "is_primary"
     NO_PRIMARY = "no_primary"

@@ -25,6 +25,7 @@ REASONS: dict[str, str] = {
     Reason.UNHEALTHY: "it is unhealthy",
     Reason.RISK_ABOVE_CEILING: "its risk is too high",
     Reason.PRIORITY_ZERO: "its priority is 0",
+    Reason.ESCALATED: "it failed at the same action",
     Reason.NOT_A_CANDIDATE_ROLE: "it is isolated in SAFE_MODE",
     Reason.IS_PRIMARY: "it is PRIMARY already",
     Reason.NO_PRIMARY: "there is no PRIMARY",

@@ -98,8 +98,18 @@ class _Evaluation:
     def fill_seat(
         self, rule: Rule, failed: Member | None, fate: Role | None, facts: dict[str, int | str]
     ) -> None:
-        """Promotes the best candidate and, in the same motion, demotes the failed PRIMARY."""
-        choice = best_candidate(self.state, self.now, exclude=self.busy)
+        """Promotes the best candidate and, in the same motion, demotes the failed PRIMARY.
+
+        A PRIMARY that only fails to enact still acts: its seat is not "otherwise unfillable", so
+        nobody in its cool-down gets it, and nobody who failed at the same action. A hook that
+        fails everywhere would else send the seat round at every evaluation.
+        """
+        exclude = dict.fromkeys(self.busy, Reason.NODE_BUSY)
+        noncompliant = rule is Rule.PRIMARY_NONCOMPLIANT
+        if noncompliant:
+            alike = (m for m in self.state.members.values() if m.escalated_by == facts["action"])
+            exclude |= {member.id: Reason.ESCALATED for member in alike}
+        choice = best_candidate(self.state, self.now, exclude, rested_only=noncompliant)
         if choice.node is None:
             node = failed.id if failed is not None else ""
             held = Held(rule, node, Reason.NO_CANDIDATE, facts, choice.rejected)

@@ -300,6 +300,7 @@ def test_a_node_in_maintenance_is_neither_isolated_nor_brought_back() -> None:
     assert held(plan) == [(Rule.RECOVER, "sat-003", Reason.MAINTENANCE)]
     assert moved(plan) == [(Rule.RECOVER, "sat-004", S, B)]
     driver.approve()
+    driver.acknowledge()
     driver.evaluate(of={"sat-003": 0.5})
     plan = driver.evaluate(of={"sat-003": 0.5})
     assert held(plan) == [(Rule.ISOLATE, "sat-003", Reason.MAINTENANCE)]
