@@ -136,13 +136,13 @@ class Recurrence:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a node says of its own office in a report. `cut_off`: it holds the seat and may not
-    act, because the log goes on without it."""
+    """What a node says of its own office in a report. `fault`: why it cannot do its part in the
+    cluster, however well its host is; empty when it can."""
 
     role: Role
     epoch: int
     lease_ms: int
-    cut_off: bool = False
+    fault: str = ""
 
 
 class Gossip:
@@ -213,8 +213,8 @@ class Gossip:
 
     def _report(self, now: float) -> Report:
         measured, standing = self._source.measure(), self._standing()
-        if standing.cut_off:  # must be replaced, however well its host is
-            measured = Measurement(1.0, "no lease: cut off from the log", measured.metrics)
+        if standing.fault:
+            measured = Measurement(1.0, standing.fault, measured.metrics)
         unhealthy = measured.risk * PPM > self._replica.settings.unhealthy_above
         recurrence = self._recurrence.update(unhealthy, now)
         self._outgrow()

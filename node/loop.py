@@ -7,7 +7,8 @@ Order of effects within a turn, and why:
 2. Gossip: the own report goes out. Its time is noted before it leaves: leases count from there.
 3. Leader: evaluates, plans, renews leases, moves time; only proposes.
 4. Voter: ballots for proposals that step 1 brought; only proposes.
-5. Enactor: compares what should be with what is; starts hooks, proposes acknowledgements.
+5. Enactor: compares what should be with what is; starts and kills hooks, proposes
+   acknowledgements.
 
 What 3 to 5 propose enters the log in the next turn, which consensus then wants at once.
 Nothing here is asynchronous, sleeps or reads a clock of its own: a simulator drives the same
@@ -21,7 +22,8 @@ from cluster import codec
 from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
 from cluster.roles.transitions import Role
 from node.config import NodeConfig
-from node.enactor import Enactor, Memory
+from node.enacted import Memory
+from node.enactor import Enactor
 from node.gossip import Gossip, HealthSource, Report, Standing
 from node.hooks import HookRunner
 from node.leader import Leader
@@ -171,8 +173,16 @@ class NodeLoop:
             self.lease.effective_role(),
             self.replica.state.seat.epoch,
             int(self.lease.remaining() * 1_000),
-            self.lease.is_fenced and self._others_are_renewed(),
+            self._fault(),
         )
+
+    def _fault(self) -> str:
+        """Why this node must be replaced although its host is well; empty when it need not."""
+        if self.consensus.journal_error is not None:
+            return "the disk refuses the journal"
+        if self.lease.is_fenced and self._others_are_renewed():
+            return "no lease: cut off from the log"
+        return ""
 
     def _others_are_renewed(self) -> bool:
         """Whether commits still reach a peer. Without a leader all leases lapse within a report

@@ -305,6 +305,16 @@ def test_a_primary_that_hears_nothing_of_the_log_but_reports_well_is_replaced() 
     world.run_until(lambda: world.primary not in (None, former), lease + BOUND)
 
 
+def test_a_node_that_cannot_write_its_log_is_isolated_and_says_why() -> None:
+    world = settled(World(5))
+    sick = next(name for name in world.names if name != world.primary)
+    consensus: Any = world.loops[sick].consensus
+    consensus.journal_error = "disk full"
+    viewer = world.loops[next(name for name in world.names if name != sick)].replica
+    world.run_until(lambda: viewer.state.members[sick].role is Role.SAFE_MODE, 30)
+    assert viewer.state.members[sick].history[-1].cause == "the disk refuses the journal"
+
+
 def test_leaders_that_come_and_go_cost_nobody_a_role() -> None:
     world = settled(World(5))
     viewer = world.loops[world.names[0]].replica
