@@ -83,13 +83,18 @@ def release(step: Step, action: Action, node: str) -> None:
 
 
 def expire(step: Step, action: Action) -> None:
-    """The deadline: below the threshold the missing nodes are escalated."""
+    """The deadline: below the threshold the missing nodes are escalated.
+
+    A change of role also needs those whose role it changes: in a large cluster the word of all
+    others would else outweigh a new PRIMARY that could not take over.
+    """
     state = step.state
-    if action.compliance >= state.settings.compliance_threshold:
-        _close(step, action, ActionOutcome.COMPLIANT)
-        return
     done = {node for node, ack in action.acks.items() if ack.success}
     missing = tuple(node for node in action.targets if node not in done)
+    enacted = not {change.node for change in action.changes} & set(missing)
+    if enacted and action.compliance >= state.settings.compliance_threshold:
+        _close(step, action, ActionOutcome.COMPLIANT)
+        return
     for node in missing:
         state.members[node].escalated_by = action.id
     failures = {n: action.acks[n].detail for n in missing if n in action.acks}

@@ -107,7 +107,8 @@ def _once(step: Step, entry: Entry) -> Done | Rejected:
     if len(operations) >= MAX_OPERATIONS:
         return Rejected(Reason.LIMIT, f"{MAX_OPERATIONS} operations are remembered; retry later")
     outcome = _attempt(step, command)
-    operations[key] = _remember(step, entry, digest, outcome)
+    if step.state.founded:  # "not founded yet" is no outcome: the same order may come again
+        operations[key] = _remember(step, entry, digest, outcome)
     return outcome
 
 

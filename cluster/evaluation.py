@@ -157,4 +157,4 @@ def _record_holds(step: Step, held: tuple[Held, ...]) -> None:
 def _risks(member: Member | None) -> dict[str, tuple[int, ...]]:
     if member is None:
         return {}
-    return {member.id: tuple(sample.figure for sample in member.history)}
+    return {member.id: member.evidence}

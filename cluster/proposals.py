@@ -154,7 +154,7 @@ def _exempt(state: ClusterState, rule: Rule, change: Change, now: int) -> bool:
     promotion into a PRIMARY seat that nobody outside its cool-down could fill."""
     if change.origin is Role.PRIMARY:
         return rule in _FAILED_PRIMARY
-    if change.target is not Role.PRIMARY:
+    if change.target is not Role.PRIMARY or rule is Rule.PRIMARY_NONCOMPLIANT:
         return False
     other = best_candidate(state, now).node
     return other is None or cooldown_remaining(state, state.members[other], now) > 0

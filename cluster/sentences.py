@@ -26,6 +26,7 @@ REASONS: dict[str, str] = {
     Reason.UNHEALTHY: "it is unhealthy",
     Reason.RISK_ABOVE_CEILING: "its risk is too high",
     Reason.PRIORITY_ZERO: "its priority is 0",
+    Reason.ESCALATED: "it failed at the same action",
     Reason.NOT_A_CANDIDATE_ROLE: "it is isolated in SAFE_MODE",
     Reason.IS_PRIMARY: "it is PRIMARY already",
     Reason.NO_PRIMARY: "there is no PRIMARY",
@@ -97,7 +98,7 @@ def _wish(decision: Decision) -> str:
         Rule.PRIMARY_FAILED: "its replacement",
         Rule.PRIMARY_NONCOMPLIANT: "its replacement",
         Rule.ISOLATE: "its isolation",
-        Rule.RECOVER: "its return",
+        Rule.RECOVER: "its recovery",
     }.get(Rule(decision.matter), "a change")
 
 
@@ -263,9 +264,11 @@ def say_role(state: ClusterState, node: str) -> str:
     """How a node came to its role, in one sentence."""
     member = state.members[node]
     last = next((c for c in reversed(state.role_changes) if c.node == node), None)
-    if last is None:
+    if member.role_changed_at is None:
         return f"{node} is {member.role}, as it was when it joined"
-    ago = format_duration(max(0, state.time - last.at) // 1_000 * 1_000)
+    ago = format_duration(max(0, state.time - member.role_changed_at) // 1_000 * 1_000)
+    if last is None:  # of the changes only the newest are remembered
+        return f"{node} is {member.role} since {ago} ago ({member.role_rule.replace('_', ' ')})"
     by = f" by {last.actor}" if last.actor else ""
     vote = f", proposal {last.proposal}" if last.proposal else ""
     seat = f" at epoch {last.epoch}" if Role.PRIMARY in (last.origin, last.target) else ""

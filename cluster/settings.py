@@ -279,6 +279,11 @@ def broken_relation(s: Settings) -> SettingsError | None:
             "report_interval x 3 <= evaluation_interval",
         ),
         (
+            s.report_interval * 4 <= s.primary_lease,
+            "report_interval",
+            "report_interval x 4 <= primary_lease (a lease is renewed by reports)",
+        ),
+        (
             s.step_down_after < s.primary_lease / 2,
             "election_timeout_min",
             "leader step-down (2 x election_timeout_min) < primary_lease / 2",
@@ -328,6 +333,16 @@ def broken_relation(s: Settings) -> SettingsError | None:
             s.heartbeat_timeout > s.evaluation_interval,
             "heartbeat_timeout",
             "heartbeat_timeout > evaluation_interval",
+        ),
+        (
+            s.raft_heartbeat * 4 <= s.proposal_timeout,
+            "proposal_timeout",
+            "raft_heartbeat x 4 <= proposal_timeout (votes must have time to arrive)",
+        ),
+        (
+            s.raft_heartbeat * 4 <= s.action_deadline,
+            "action_deadline",
+            "raft_heartbeat x 4 <= action_deadline (answers must have time to arrive)",
         ),
         (
             s.proposal_timeout <= 10 * s.evaluation_interval,

@@ -23,6 +23,8 @@ MAX_OPEN_ACTIONS = 100
 MAX_OPERATIONS = 50_000
 OPERATION_RETENTION = 15 * 60_000
 MAX_POLICIES_PER_NODE = 32
+MAX_EVIDENCE = 60
+"""Newest samples of a node that a proposal or a decision quotes; a history may hold 1,000."""
 DEFAULT_PRIORITY = 100
 MISSED = -1
 """Stands in evidence for a sample without reports (which counts as risk 1.0)."""
@@ -80,6 +82,11 @@ class Member(msgspec.Struct):
     def risk(self) -> int:
         """Newest sample's risk; 1.0 when there is none."""
         return self.history[-1].risk if self.history else 1_000_000
+
+    @property
+    def evidence(self) -> tuple[int, ...]:
+        """The newest samples as decisions quote them: ppm, or `MISSED`; newest last."""
+        return tuple(sample.figure for sample in self.history[-MAX_EVIDENCE:])
 
 
 class Seat(msgspec.Struct):

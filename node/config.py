@@ -19,9 +19,10 @@ import yaml
 
 from cluster import settings as replicated
 from cluster.commands import MemberSpec, Policy
+from cluster.policies import PATTERN_RULE, is_pattern
 from cluster.settings import Settings, SettingsError
 from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
-from node.document import ConfigError, Document, Value, parse
+from node.document import MAX_BYTES, ConfigError, Document, Value, parse
 
 __all__ = ["ConfigError", "NodeConfig", "load", "split_address", "validate"]
 
@@ -108,8 +109,8 @@ _OVERRIDES = {
 }
 _SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_PORT = re.compile(r"[0-9]{1,5}")
 _NAME_RULE = "1 to 63 of the characters A-Z a-z 0-9 . _ -, beginning with a letter or digit"
-_PATTERN = re.compile(r"(?:[^:>\s]+:)?(\*|[A-Z_]+)->(\*|[A-Z_]+)")
 _ROLE_HOOKS = {
     "primary": "PRIMARY",
     "backup": "BACKUP",
@@ -144,22 +145,32 @@ def split_address(address: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`; raises ValueError with the rule."""
     host, colon, port = address.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not colon or not bare or not _PORT.fullmatch(port) or not 0 < int(port) < 65_536:
         raise ValueError("an address host:port with a port between 1 and 65535")
     return bare, int(port)
 
 
 def _open(path: str | Path, env: Mapping[str, str]) -> Document:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            content = file.read(4 * MAX_BYTES + 1)  # enough to be too long in any case
     except OSError as error:
         raise ConfigError(str(path), None, "", str(path), f"readable: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), None, "", error.reason, "UTF-8 text") from error
-    document = parse(str(path), text)
+    document = parse(str(path), _decoded(str(path), content))
     if not document.errors:
         _override(document, env)
     return document
+
+
+def _decoded(path: str, content: bytes) -> str:
+    if len(content) > 4 * MAX_BYTES:  # its last character may be cut in two
+        return content.decode(errors="replace")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        shown = f"byte 0x{content[error.start]:02x}"
+        raise ConfigError(path, line, "", shown, f"UTF-8 text: {error.reason}") from error
 
 
 def _override(document: Document, env: Mapping[str, str]) -> None:
@@ -237,7 +248,7 @@ def _members(root: Value) -> tuple[MemberSpec, ...]:
     if table is None:
         return ()
     entries = table.mapping()
-    if not 1 <= len(entries) <= MAX_MEMBERS:
+    if isinstance(table.raw, dict) and not 1 <= len(entries) <= MAX_MEMBERS:
         table.refuse(f"between 1 and {MAX_MEMBERS} members", len(entries))
     members, used = [], dict[str, str]()
     for name, value in sorted(entries.items()):
@@ -292,7 +303,12 @@ def _settings(value: Value | None, profile: str) -> Settings:
     try:
         return replicated.merge(base, changes)
     except SettingsError as error:
-        (value.child(error.field) or value).refuse(error.rule, error.value)
+        given = value.child(error.field)
+        if given is not None:
+            given.refuse(error.rule, error.value)
+        else:
+            rule = f"{error.rule} (profile {profile} says {error.value}; set both together)"
+            value.refuse(rule, error.value, error.field)
         return base
 
 
@@ -378,8 +394,8 @@ def _policy(value: Value) -> Policy:
     forbids = value.required("forbids", 'patterns such as ["*->PRIMARY"]')
     patterns = forbids.items() if forbids else ()
     for pattern in patterns:
-        if not isinstance(pattern.raw, str) or not _PATTERN.fullmatch(pattern.raw):
-            pattern.refuse("a pattern [NODE:]ORIGIN->TARGET, * for any part")
+        if not isinstance(pattern.raw, str) or not is_pattern(pattern.raw):
+            pattern.refuse(f"a pattern {PATTERN_RULE}")
     return Policy(
         name=_name(value.required("name", "how denials name it")),
         priority=priority.choice(("safety", "performance", "availability")) if priority else "",

@@ -28,7 +28,8 @@ class ConfigError(ValueError):
         self.file, self.line, self.field, self.value, self.rule = file, line, field, value, rule
         self.others: tuple[ConfigError, ...] = ()
         place = file if line is None else f"{file}:{line}"
-        what = f"{field}: " if field else ""
+        shown = field if field.isprintable() else ascii(field)
+        what = f"{shown}: " if field else ""
         super().__init__(f"{place}: {what}{value!r} refused: {rule}")
 
 
@@ -44,10 +45,14 @@ class Value:
         self.line = line
         self.file = file or document.file
 
-    def refuse(self, rule: str, value: object = None) -> None:
-        """Notes that this value breaks `rule`."""
+    def refuse(self, rule: str, value: object = None, member: str = "") -> None:
+        """Notes that this value breaks `rule`, or that its `member` does, which is not given."""
         shown = self.shown if value is None else value
-        self._document.errors.append(ConfigError(self.file, self.line, self.path, shown, rule))
+        path = self.child_path(member) if member else self.path
+        error = ConfigError(self.file, self.line, path, shown, rule)
+        errors = self._document.errors
+        if not errors or str(errors[-1]) != str(error):  # read twice, refused once
+            errors.append(error)
 
     @property
     def shown(self) -> object:
@@ -213,7 +218,8 @@ def _compose(document: Document, text: str) -> None:
         if isinstance(node, yaml.MappingNode):
             document.root = _convert(document, loader, node, "")
         else:
-            document.root.refuse("a mapping at the top level (node: …)", "" if node is None else 0)
+            shown = "" if node is None else _line_of(text, _line(node.start_mark))
+            document.root.refuse("a mapping at the top level (node: …)", shown)
     finally:
         loader.dispose()
 

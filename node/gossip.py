@@ -136,18 +136,20 @@ class Recurrence:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a node says of its own office in a report."""
+    """What a node says of its own office in a report. `fault`: why it cannot do its part in the
+    cluster, however well its host is; empty when it can."""
 
     role: Role
     epoch: int
     lease_ms: int
+    fault: str = ""
 
 
 class Gossip:
     """This node's voice and ears. Synchronous: `receive` and `turn` are called by the loop.
 
-    `standing`: what to say of the own effective role; `sent`: told (seq, monotonic s) just
-    before a report leaves, because leases count from there.
+    `standing`: what to say of the own effective role; `sent`: told (boot, seq, monotonic s)
+    just before a report leaves, because leases count from there.
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class Gossip:
         replica: Replica,
         source: HealthSource,
         standing: Callable[[], Standing],
-        sent: Callable[[int, float], None],
+        sent: Callable[[int, int, float], None],
     ) -> None:
         self.node, self.boot = node, boot
         self._peers = peers
@@ -170,9 +172,8 @@ class Gossip:
         self._neighbours = {name: Neighbour() for name in (node, *peers)}
         self._recurrence = Recurrence()
         self._seq = 0
-        self._due = clock.monotonic()
-        self._last_turn = self._due
-        self.listening_since = self._due
+        self._reported_at: float | None = None
+        self._last_turn = self.listening_since = clock.monotonic()
         self.malformed = 0
         self.outdated = 0
         self.received = 0
@@ -180,17 +181,20 @@ class Gossip:
     # -- speaking -------------------------------------------------------------------------------
 
     def next_wakeup(self) -> float:
-        """Monotonic moment of the next own report."""
-        return self._due
+        """Monotonic moment of the next own report, by the interval in force now: a shorter one
+        must not wait for the end of a longer one."""
+        if self._reported_at is None:
+            return self.listening_since
+        interval = self._replica.settings.report_interval / 1_000
+        return self._reported_at + interval * (1 - JITTER * self._phase())
 
     def turn(self) -> None:
         """Sends the own report when it is due."""
         now = self._clock.monotonic()
         self._notice_pause(now)
-        if now < self._due:
+        if now < self.next_wakeup():
             return
-        interval = self._replica.settings.report_interval / 1_000
-        self._due = now + interval * (1 - JITTER * self._phase())
+        self._reported_at = now
         message = msgspec.to_builtins(self._report(now))
         for peer in self._peers:
             self._network.send(peer, message)
@@ -208,10 +212,12 @@ class Gossip:
         self._last_turn = now
 
     def _report(self, now: float) -> Report:
-        measured = self._source.measure()
+        measured, standing = self._source.measure(), self._standing()
+        if standing.fault:
+            measured = Measurement(1.0, standing.fault, measured.metrics)
         unhealthy = measured.risk * PPM > self._replica.settings.unhealthy_above
         recurrence = self._recurrence.update(unhealthy, now)
-        standing = self._standing()
+        self._outgrow()
         self._seq += 1
         report = Report(
             kind="gossip",
@@ -227,9 +233,16 @@ class Gossip:
             epoch=standing.epoch,
             lease_ms=standing.lease_ms,
         )
-        self._sent(self._seq, now)
+        self._sent(self.boot, self._seq, now)
         self._take(report, now)
         return report
+
+    def _outgrow(self) -> None:
+        """A node that lost its disk counts its starts from 1 again: all that it says would be
+        older than what was heard before. It goes on above what the cluster knows of it."""
+        known = self._replica.state.members.get(self.node)
+        if known is not None and (known.boot, known.seq) > (self.boot, self._seq):
+            self.boot = known.boot + 1
 
     def _heard(self, now: float) -> dict[str, Heard]:
         heard: dict[str, Heard] = {}

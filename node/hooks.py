@@ -50,6 +50,7 @@ class ProcessRunner:
     def __init__(self, finished: Callable[[], None] = lambda: None) -> None:
         self._finished = finished
         self._tasks: set[asyncio.Task[None]] = set()
+        self._groups: set[int] = set()
 
     def start(
         self,
@@ -69,11 +70,16 @@ class ProcessRunner:
         timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
         done: Callable[[HookResult], None],
     ) -> None:
-        result = await run(command, env, timeout)
+        result = await run(command, env, timeout, self._groups)
         log.info("command ended", command=command, ok=result.ok, detail=result.detail,
                  output=result.output[:500])  # fmt: skip
         done(result)
         self._finished()
+
+    def kill(self) -> None:
+        """Ends what still runs without waiting for anything: for a process that ends itself."""
+        for group in self._groups:
+            _kill_group(group)
 
     async def close(self) -> None:
         """Ends what still runs; their `done` is not called."""
@@ -82,8 +88,14 @@ class ProcessRunner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def run(command: str, env: Mapping[str, str], timeout: float) -> HookResult:  # noqa: ASYNC109
-    """Runs one command with `env` on top of the process's environment.
+async def run(
+    command: str,
+    env: Mapping[str, str],
+    timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
+    groups: set[int] | None = None,
+) -> HookResult:
+    """Runs one command with `env` on top of the process's environment; while it runs, its
+    process group is in `groups`.
 
     The pipe is our own, not asyncio's: with that, waiting for a process means waiting for
     everyone who holds the other end, a service left behind included. Such a service should
@@ -111,11 +123,15 @@ async def run(command: str, env: Mapping[str, str], timeout: float) -> HookResul
         return HookResult(False, f"cannot be started: {getattr(error, 'strerror', error)}")
     finally:
         os.close(theirs)
+    groups = set() if groups is None else groups
+    groups.add(process.pid)
     reading = asyncio.create_task(_read(reader, output))
     try:
         detail = await _wait(process, timeout)
+        groups.discard(process.pid)  # no longer ours to signal
         await asyncio.wait({reading}, timeout=DRAIN)
     finally:
+        groups.discard(process.pid)
         reading.cancel()
         pipe.close()
     return HookResult(not detail, detail, output.decode(errors="replace"))

@@ -66,6 +66,7 @@ class Leader:
         self._cut = float("-inf")  # reports up to this moment are in some evaluation already
         self._cutting: float | None = None  # the moment of the evaluation under way
         replica.listen(self._on_applied)
+        replica.on_restored(self._on_restored)
 
     def turn(self) -> None:
         """Proposes what is due."""
@@ -129,10 +130,11 @@ class Leader:
         self._submit("found", FoundCluster(config.cluster, config.members, config.settings))
 
     def _evaluation_due(self) -> float:
-        """Not before this node has itself been listening for a whole evaluation interval."""
+        """Not before this node has itself been listening for a whole evaluation interval to what
+        no evaluation has counted yet."""
         state = self._replica.state
         interval = self._replica.settings.evaluation_interval
-        heard_enough = self._gossip.listening_since + interval / 1_000
+        heard_enough = max(self._gossip.listening_since, self._cut) + interval / 1_000
         if state.evaluated_at is None:
             return heard_enough
         return max(heard_enough, self._replica.moment_of(state.evaluated_at + interval))
@@ -141,15 +143,13 @@ class Leader:
         if self._busy("evaluation"):
             return
         since = max(self._cut, self._gossip.listening_since)
+        members = self._replica.state.members  # the configuration may name others
+        samples = tuple(s for s in self._gossip.samples(since) if s.node in members)
         self._cutting = now
         self._not_before["renewal"] = now + self._replica.settings.lease_renewal / 1_000
         self._submit(
             "evaluation",
-            RecordEvaluation(
-                self._replica.state.evaluations,
-                self._gossip.samples(since),
-                self._gossip.echoes(),
-            ),
+            RecordEvaluation(self._replica.state.evaluations, samples, self._gossip.echoes()),
         )
 
     def _plan(self) -> None:
@@ -210,3 +210,8 @@ class Leader:
             self._cut = self._clock.monotonic() if self._cutting is None else self._cutting
             self._cutting = None
             self._replans = 0
+
+    def _on_restored(self) -> None:
+        """A snapshot skips evaluations: which reports they counted is unknown, so none of those
+        heard until now may count again."""
+        self._cut = self._clock.monotonic()

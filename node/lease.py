@@ -24,16 +24,16 @@ class Lease:
     """This node's lease and the role it may act in. Nothing is cached: every question is
     answered for the instant at which it is asked."""
 
-    def __init__(self, node: str, boot: int, clock: Clock, replica: Replica) -> None:
-        self._node, self._boot = node, boot
+    def __init__(self, node: str, clock: Clock, replica: Replica) -> None:
+        self._node = node
         self._clock, self._replica = clock, replica
-        self._sent: OrderedDict[int, float] = OrderedDict()
+        self._sent: OrderedDict[tuple[int, int], float] = OrderedDict()
         self._until = float("-inf")
         replica.listen(self._on_applied)
 
-    def sent(self, seq: int, moment: float) -> None:
-        """Notes that report `seq` is about to leave at `moment` (monotonic s)."""
-        self._sent[seq] = moment
+    def sent(self, boot: int, seq: int, moment: float) -> None:
+        """Notes that a report of this process is about to leave at `moment` (monotonic s)."""
+        self._sent[boot, seq] = moment
         if len(self._sent) > MAX_SENT:
             self._sent.popitem(last=False)
 
@@ -41,11 +41,11 @@ class Lease:
         for event in applied.events:
             if isinstance(event, LeasesEchoed):
                 for node, boot, seq in event.echoes:
-                    if node == self._node and boot == self._boot:
-                        self._grant(seq)
+                    if node == self._node:
+                        self._grant(boot, seq)
 
-    def _grant(self, seq: int) -> None:
-        moment = self._sent.get(seq)
+    def _grant(self, boot: int, seq: int) -> None:
+        moment = self._sent.get((boot, seq))
         if moment is not None:
             length = self._replica.settings.primary_lease / 1_000
             self._until = max(self._until, moment + length)

@@ -259,6 +259,8 @@ class LocalCluster:
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             lock = (self.data_dir / "cluster.lock").open("w")
+        except FileExistsError as error:
+            raise LocalError(f"{self.data_dir} is no directory; name another --data-dir") from error
         except OSError as error:
             raise LocalError(f"{self.data_dir}: {error.strerror}") from error
         with lock:

@@ -7,7 +7,8 @@ Order of effects within a turn, and why:
 2. Gossip: the own report goes out. Its time is noted before it leaves: leases count from there.
 3. Leader: evaluates, plans, renews leases, moves time; only proposes.
 4. Voter: ballots for proposals that step 1 brought; only proposes.
-5. Enactor: compares what should be with what is; starts hooks, proposes acknowledgements.
+5. Enactor: compares what should be with what is; starts and kills hooks, proposes
+   acknowledgements.
 
 What 3 to 5 propose enters the log in the next turn, which consensus then wants at once.
 Nothing here is asynchronous, sleeps or reads a clock of its own: a simulator drives the same
@@ -21,7 +22,8 @@ from cluster import codec
 from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
 from cluster.roles.transitions import Role
 from node.config import NodeConfig
-from node.enactor import Enactor, Memory
+from node.enacted import Memory
+from node.enactor import Enactor
 from node.gossip import Gossip, HealthSource, Report, Standing
 from node.hooks import HookRunner
 from node.leader import Leader
@@ -56,7 +58,7 @@ class NodeLoop:
         self.config, self.boot = config, boot
         self.clock, self.network = clock, network
         self.consensus, self.replica = consensus, replica
-        self.lease = Lease(config.node, boot, clock, replica)
+        self.lease = Lease(config.node, clock, replica)
         self.gossip = Gossip(
             config.node,
             boot,
@@ -171,7 +173,22 @@ class NodeLoop:
             self.lease.effective_role(),
             self.replica.state.seat.epoch,
             int(self.lease.remaining() * 1_000),
+            self._fault(),
         )
+
+    def _fault(self) -> str:
+        """Why this node must be replaced although its host is well; empty when it need not."""
+        if self.consensus.journal_error is not None:
+            return "the disk refuses the journal"
+        if self.lease.is_fenced and self._others_are_renewed():
+            return "no lease: cut off from the log"
+        return ""
+
+    def _others_are_renewed(self) -> bool:
+        """Whether commits still reach a peer. Without a leader all leases lapse within a report
+        interval, which is at most a quarter of one: that must cost nobody a role."""
+        fresh = self.replica.settings.primary_lease / 1_000 / 2
+        return any((self.lease_remaining_of(peer) or 0) > fresh for peer in self.config.peers)
 
     # -- proposing ------------------------------------------------------------------------------
 

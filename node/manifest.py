@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from cluster.settings import PROFILES
 from node.process import birth
 
 DEFAULT_DATA_DIR = Path(".stationkeep")
@@ -67,13 +68,17 @@ def read_manifest(data_dir: Path) -> Manifest | None:
     """The local cluster of a data directory; None when there is none; `LocalError` if damaged."""
     path = data_dir / MANIFEST
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
         return None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LocalError(f"{path} is damaged ({error}); remove {data_dir} to start anew") from error
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
+    if not manifest.nodes or manifest.profile not in PROFILES:
+        what = f"profile {manifest.profile!r}" if manifest.nodes else "no nodes"
+        raise LocalError(f"{path} is damaged ({what}); remove {data_dir} to start anew")
+    return manifest
 
 
 def http_addresses(data_dir: Path) -> dict[str, str]:

@@ -126,6 +126,11 @@ class Consensus(Protocol):
     def applied_index(self) -> int: ...
 
     @property
+    def journal_error(self) -> str | None:
+        """Why this node cannot write its log (it then takes no part in Raft); None when it can."""
+        ...
+
+    @property
     def has_quorum(self) -> bool:
         """A majority of members (self included) is connected."""
         ...

@@ -72,6 +72,8 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
             return _refuse(str(error), 5)
         except (StartError, LinkError, JournalError, CorruptSnapshot, CodecError) as error:
             return _refuse(str(error), 1)
+        except FileExistsError:
+            return _refuse(f"data_dir: {config.data_dir} is no directory; name another", 1)
         except OSError as error:
             return _refuse(f"{error.filename or config.data_dir}: {error.strerror or error}", 1)
 
@@ -267,6 +269,7 @@ class Node:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
+            self._hooks.kill()
             os._exit(1)
         log.info("stopping", signal=signal.Signals(number).name)
         self._service.draining = True
@@ -300,11 +303,14 @@ class _Server(uvicorn.Server):
     """uvicorn without signal handlers of its own: the node decides when to stop."""
 
     def __init__(self, service: NodeService) -> None:
-        from node.api.app import create_app  # noqa: PLC0415 - slow to import, and not for tests
+        # Slow to import, and not for tests.
+        from node.api.app import create_app  # noqa: PLC0415
+        from node.api.connections import Connection  # noqa: PLC0415
 
         super().__init__(
             uvicorn.Config(
                 create_app(service),
+                http=Connection,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -8,7 +8,7 @@ recorded series can be replayed. Source: roles.md, "Health (#397)".
 import csv
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,7 +140,7 @@ class HostSensors:
         readers: dict[str, Reader] = {
             "cpu": _CpuReader(clock),
             "memory": Cached(lambda: psutil.virtual_memory().percent, clock, 1.0),
-            "disk": Cached(lambda: psutil.disk_usage(str(data_dir)).percent, clock, SLOW),
+            "disk": Cached(lambda: _disk(data_dir), clock, SLOW),
             "battery": Cached(_battery, clock, SLOW),
             "temperature": Cached(_temperature, clock, SLOW),
             **lags,
@@ -189,6 +189,13 @@ class _CpuReader:
         return self._value
 
 
+def _disk(path: Path) -> float | None:
+    """Percent of the file system in use; a disk that fails is the journal's to judge."""
+    with suppress(OSError):
+        return float(psutil.disk_usage(str(path)).percent)
+    return None
+
+
 def _battery() -> float | None:
     """Percent left, unless there is no battery or it is being charged."""
     read: Callable[[], Any] | None = getattr(psutil, "sensors_battery", None)
@@ -233,7 +240,7 @@ def read_recording(path: Path) -> Recording:
     """Reads a CSV file with the columns `timestamp` and either `value` (CPU percent) or `risk`
     (0 to 1). Timestamps are ISO dates or seconds, rising. Raises `ReplayError`."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return _parse_recording(path, csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReplayError(f"{path}: {error}") from error
@@ -250,7 +257,9 @@ def _parse_recording(path: Path, rows: "Iterator[list[str]]") -> Recording:
     offsets: list[float] = []
     values: list[float] = []
     first = 0.0
-    for line, row in enumerate(_data_rows(rows), start=2):
+    for line, row in enumerate(rows, start=2):
+        if line > MAX_ROWS + 1:
+            raise ReplayError(f"{path}:{line}: refused: a recording has at most {MAX_ROWS} rows")
         if not row:
             continue
         place = f"{path}:{line}"
@@ -268,23 +277,23 @@ def _parse_recording(path: Path, rows: "Iterator[list[str]]") -> Recording:
     return Recording(tuple(offsets), tuple(values), offsets[-1] + spacing, column == "risk")
 
 
-def _data_rows(rows: Iterable[list[str]]) -> Iterator[list[str]]:
-    for count, row in enumerate(rows):
-        if count >= MAX_ROWS:
-            raise ReplayError(f"a recording has at most {MAX_ROWS} rows")
-        yield row
-
-
 def _moment(place: str, text: str) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        pass
+        seconds = _date(text)
+    if not math.isfinite(seconds):
+        rule = "a date such as 2014-02-14 14:30:00, or seconds"
+        raise ReplayError(f"{place}: timestamp {text!r} refused: {rule}")
+    return seconds
+
+
+def _date(text: str) -> float:
+    """Unix time of an ISO date, taken for UTC unless it says otherwise; NaN when it is none."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        rule = "a date such as 2014-02-14 14:30:00, or seconds"
-        raise ReplayError(f"{place}: timestamp {text!r} refused: {rule}") from None
+        return math.nan
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 

@@ -50,9 +50,6 @@ def failover(kills: int, *, beside_leader: bool) -> dict[str, Any]:
                 successor = watch.wait(lambda a, e=reign.epoch: a.epoch > e, 60.0)
                 taken.append(successor.received - killed)
                 cluster.local.start(primary)
-                cluster.until(
-                    "it is back", lambda p=primary: cluster.nodes()[p]["effective_role"] is not None
-                )
             violations += watch.violations()
     return {
         **spread(taken),
@@ -74,9 +71,7 @@ def election(kills: int) -> dict[str, Any]:
             _write_until_acknowledged(cluster, survivor, number)
             taken.append(time.monotonic() - killed)
             cluster.local.start(leader)
-            cluster.until(
-                "it is back", lambda n=leader: cluster.nodes()[n]["effective_role"] is not None
-            )
+            cluster.acting()
             cluster.until("all follow", lambda: len(set(_leaders(cluster))) == 1)
     timeouts = f"{DEMO.election_timeout_min}-{DEMO.election_timeout_max} ms"
     return {**spread(taken), "election_timeout": timeouts}

@@ -3,7 +3,8 @@
 Source: roles.md, "What the leader does at each evaluation", "Best candidate".
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -12,6 +13,8 @@ from cluster.health import mean_risk
 from cluster.registry import cooldown_remaining, in_maintenance, is_alive
 from cluster.roles.transitions import Role
 from cluster.state import ClusterState, Member
+
+_NOBODY: Mapping[str, Reason] = MappingProxyType({})
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -49,21 +52,31 @@ def preference(member: Member, now: int) -> tuple[int, bool, int, int, str]:
     return (-member.priority, backup_last, mean_risk(member), -healthy_for, member.id)
 
 
-def best_candidate(state: ClusterState, now: int, exclude: Collection[str] = ()) -> Choice:
-    """The fittest member outside its cool-down, or within it when there is no other."""
+def best_candidate(
+    state: ClusterState,
+    now: int,
+    exclude: Mapping[str, Reason] = _NOBODY,
+    *,
+    rested_only: bool = False,
+) -> Choice:
+    """The fittest member outside its cool-down, or within it when there is no other.
+
+    `exclude`: members that are no candidates this time, and why. `rested_only`: rather nobody
+    than one in its cool-down.
+    """
     rejected: list[tuple[str, str]] = []
     fit: list[Member] = []
     for _, member in sorted(state.members.items()):
-        reason = Reason.NODE_BUSY if member.id in exclude else unfitness(state, member, now)
+        reason = exclude.get(member.id) or unfitness(state, member, now)
         if reason is None:
             fit.append(member)
         elif reason is not Reason.IS_PRIMARY:
             rejected.append((member.id, reason))
     rested = [m for m in fit if cooldown_remaining(state, m, now) == 0]
-    if rested:
+    if rested or rested_only:
         resting = sorted({m.id for m in fit} - {m.id for m in rested})
         rejected.extend((node, Reason.COOLDOWN) for node in resting)
-    pool = rested or fit
-    if not pool:
+        fit = rested
+    if not fit:
         return Choice(None, tuple(rejected))
-    return Choice(min(pool, key=lambda m: preference(m, now)).id, tuple(rejected))
+    return Choice(min(fit, key=lambda m: preference(m, now)).id, tuple(rejected))

@@ -48,8 +48,8 @@ def touches_seat(changes: tuple[Change, ...]) -> bool:
 
 
 def evidence_of(state: ClusterState, nodes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """The risks (ppm, or `MISSED`) of these nodes' histories, oldest first."""
-    return {n: tuple(sample.figure for sample in state.members[n].history) for n in nodes}
+    """The newest risks (ppm, or `MISSED`) of these nodes, oldest first."""
+    return {node: state.members[node].evidence for node in nodes}
 
 
 def evaluate_roles(state: ClusterState, now: int) -> Plan:
@@ -98,8 +98,18 @@ class _Evaluation:
     def fill_seat(
         self, rule: Rule, failed: Member | None, fate: Role | None, facts: dict[str, int | str]
     ) -> None:
-        """Promotes the best candidate and, in the same motion, demotes the failed PRIMARY."""
-        choice = best_candidate(self.state, self.now, exclude=self.busy)
+        """Promotes the best candidate and, in the same motion, demotes the failed PRIMARY.
+
+        A PRIMARY that only fails to enact still acts: its seat is not "otherwise unfillable", so
+        nobody in its cool-down gets it, and nobody who failed at the same action. A hook that
+        fails everywhere would else send the seat round at every evaluation.
+        """
+        exclude = dict.fromkeys(self.busy, Reason.NODE_BUSY)
+        noncompliant = rule is Rule.PRIMARY_NONCOMPLIANT
+        if noncompliant:
+            alike = (m for m in self.state.members.values() if m.escalated_by == facts["action"])
+            exclude |= {member.id: Reason.ESCALATED for member in alike}
+        choice = best_candidate(self.state, self.now, exclude, rested_only=noncompliant)
         if choice.node is None:
             node = failed.id if failed is not None else ""
             held = Held(rule, node, Reason.NO_CANDIDATE, facts, choice.rejected)
@@ -134,7 +144,8 @@ class _Evaluation:
             if missing <= 0 or primary is None:
                 return
             facts = self.recovery_facts(member)
-            if primary.run > 0:
+            resting = cooldown_remaining(self.state, member, self.now) > 0
+            if primary.run > 0 and not resting:  # else the reason would waver with the PRIMARY
                 self.hold(Rule.RECOVER, member.id, Reason.PRIMARY_UNHEALTHY, facts)
                 missing -= 1  # only those that would have been moved are held back by this
             elif self.move_or_hold(Rule.RECOVER, member, Role.BACKUP, facts):

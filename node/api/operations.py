@@ -120,7 +120,6 @@ def _not_proposed(why: str) -> Problem:
 
 _KINDS = {
     Reason.UNKNOWN_NODE: Kind.NOT_FOUND,
-    Reason.UNKNOWN_ACTION: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
 }

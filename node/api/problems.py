@@ -126,13 +126,17 @@ class Problem(Exception):  # noqa: N818 (named as in RFC 9457)
 def invalid(field: str, value: object, rule: str) -> Problem:
     """400: one field, its value, and the rule it breaks."""
     fault = Fault(printable(field), shown(value), rule)
-    detail = f"{fault.field}: {fault.value or 'an empty text'} refused: {rule}"
-    return Problem(Kind.INVALID, detail, faults=(fault,))
+    return Problem(Kind.INVALID, _refusal(fault), faults=(fault,))
+
+
+def _refusal(fault: Fault) -> str:
+    return f"{fault.field}: {fault.value or 'an empty text'} refused: {fault.rule}"
 
 
 def shown(value: object) -> str:
     """A refused value as text: bounded, and printable whatever it was."""
-    text = printable(value if isinstance(value, str) else repr(value))
+    plain = isinstance(value, str) and value.isprintable()
+    text = printable(str(value) if plain else repr(value))
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 
@@ -165,9 +169,16 @@ def _rule(error: dict[str, Any]) -> str:
     return PATTERN_RULES.get(pattern) or _RULES.get(error["type"]) or printable(error["msg"])
 
 
-def _from_validation(error: RequestValidationError) -> Problem:
-    faults = [_fault(fault) for fault in error.errors()[:MAX_ERRORS]]
-    detail = "; ".join(f"{fault.field}: {fault.rule}" for fault in faults)
+_VALUELESS = frozenset({"missing", "json_invalid"})
+
+
+def _from_validation(invalid_request: RequestValidationError) -> Problem:
+    errors = invalid_request.errors()[:MAX_ERRORS]
+    faults = [_fault(fault) for fault in errors]
+    detail = "; ".join(
+        f"{fault.field}: {fault.rule}" if kind in _VALUELESS else _refusal(fault)
+        for kind, fault in zip((error["type"] for error in errors), faults, strict=True)
+    )
     return Problem(Kind.INVALID, detail, faults=faults)
 
 

@@ -116,12 +116,22 @@ class Constellation:
 
         return str(self.until("every role is filled and effective", shape))
 
+    def acting(self) -> str:
+        """Waits until somebody acts as PRIMARY and every node is heard; returns the PRIMARY."""
+
+        def primary() -> str | None:
+            heard = all(node["effective_role"] for node in self.nodes().values())
+            acting = self.roles().get("PRIMARY")
+            return acting[0] if acting and heard else None
+
+        return str(self.until("a PRIMARY acts and all are heard", primary))
+
     def leader(self) -> str:
         return str(self.until("a Raft leader", lambda: self.anyone("/v1/cluster")["leader"]))
 
     def seat_primary(self, *, beside_leader: bool) -> str:
-        """Settles, then makes PRIMARY and Raft leader one node, or two; returns the PRIMARY."""
-        primary = self.settled()
+        """Makes PRIMARY and Raft leader one node, or two; returns the PRIMARY."""
+        primary = self.acting()
         leader = self.leader()
         if (primary == leader) is beside_leader:
             return primary

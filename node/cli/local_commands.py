@@ -82,6 +82,8 @@ def up(
     """
     if devices:
         note("devices: the fleet comes in a later release; --devices has no effect yet")
+    if replay_speed is not None and not health_replay:
+        raise UsageError("--replay-speed says how fast --health-replay goes, which is not given")
     plan = Plan(
         nodes=nodes,
         profile=None if profile is None else profile.value,

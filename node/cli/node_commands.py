@@ -8,6 +8,9 @@ import typer
 
 from node.cli.failures import ConfigurationError, UsageError
 
+MOST_FAULTS = 20
+"""Faults of one file that are printed."""
+
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A node's YAML file.")]
 
 
@@ -18,12 +21,15 @@ def run(
         typer.Option("--health-replay", help="CSV of recorded health instead of the sensors."),
     ] = None,
     replay_speed: Annotated[
-        float, typer.Option("--replay-speed", min=0.001, help="Recorded seconds per second.")
-    ] = 1.0,
+        float | None,
+        typer.Option("--replay-speed", min=0.001, help="Recorded seconds per second. Default: 1."),
+    ] = None,
 ) -> None:
     """Runs one node until it is told to stop (SIGTERM; a second one stops it at once)."""
     if health_replay is not None and not health_replay.is_file():
         raise UsageError(f"--health-replay {health_replay}: no such file")
+    if replay_speed is not None and health_replay is None:
+        raise UsageError("--replay-speed says how fast --health-replay goes, which is not given")
     from node import config as configuration  # noqa: PLC0415
 
     try:
@@ -32,7 +38,7 @@ def run(
         raise _refused([error, *error.others]) from error
     from node.runtime import run as run_node  # noqa: PLC0415 - the whole server
 
-    raise typer.Exit(run_node(loaded, health_replay, replay_speed))
+    raise typer.Exit(run_node(loaded, health_replay, replay_speed or 1.0))
 
 
 def validate(file: FileArgument) -> None:
@@ -46,4 +52,7 @@ def validate(file: FileArgument) -> None:
 
 
 def _refused(errors: Sequence[Exception]) -> ConfigurationError:
-    return ConfigurationError("invalid configuration\n" + "\n".join(f"  {e}" for e in errors))
+    lines = [f"  {error}" for error in errors[:MOST_FAULTS]]
+    if len(errors) > MOST_FAULTS:
+        lines.append(f"  … and {len(errors) - MOST_FAULTS} more")
+    return ConfigurationError("\n".join(["invalid configuration", *lines]))

@@ -45,7 +45,8 @@ class _Column(NamedTuple):
 def frame(picture: Picture, width: int, height: int) -> Text:
     """At most `height` lines of at most `width` columns."""
     lines = _header(picture)
-    lines += [Text(), *_node_rows(picture, width, max(3, height - len(lines) - 9))]
+    rest = min(9, height // 3)  # of the lines, for proposals and decisions
+    lines += [Text(), *_node_rows(picture, width, max(3, height - len(lines) - rest))]
     proposals = _proposals(picture, width)
     if proposals and height - len(lines) > len(proposals) + 6:
         lines += [Text(), Text("PROPOSALS", style="bold"), *proposals]
@@ -114,13 +115,19 @@ def _node_rows(picture: Picture, width: int, room: int) -> list[Text]:
     lines = [Text("".join(c.title.ljust(c.width) for c in columns).rstrip(), style="dim")]
     shown = picture.nodes
     if len(shown) > room - 1:
-        # The window is too small for all: those that are out of the ordinary come first.
-        shown = sorted(shown, key=lambda n: (n["role"] == "STANDBY" and bool(n["alive"]), n["id"]))
+        # Too small for all: the PRIMARY comes first, then those that are out of the ordinary.
+        shown = sorted(shown, key=lambda n: (_ordinariness(n), n["id"]))
         shown = shown[: room - 2]
     lines += [_node_row(node, columns) for node in shown]
     if len(shown) < len(picture.nodes):
         lines.append(Text(f"  … and {len(picture.nodes) - len(shown)} more", style="dim"))
     return lines
+
+
+def _ordinariness(node: Json) -> int:
+    if node["role"] == "PRIMARY":
+        return 0
+    return 2 if node["role"] == "STANDBY" and node["alive"] else 1
 
 
 def _node_row(node: Json, columns: list[_Column]) -> Text:

@@ -151,7 +151,7 @@ class Driver:
             self.done(CastVote(chosen, voter, approve, "observations_agree"))
 
     def approve(self) -> None:
-        """Every elector approves every open proposal, until its quorum is there."""
+        """Who has not voted approves, for every open proposal, until it is settled."""
         for proposal in list(self.state.proposals.values()):
             for voter in proposal.electorate:
                 if proposal.id in self.state.proposals and voter not in proposal.ballots:

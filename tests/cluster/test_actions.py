@@ -1,5 +1,7 @@
 """Propagation and compliance: roles.md, "Action propagation and compliance (#408)"."""
 
+from itertools import pairwise
+
 import pytest
 
 from cluster.actions import pending_for
@@ -109,6 +111,50 @@ def test_an_escalated_primary_is_demoted_to_standby_by_trigger_2() -> None:
     driver.approve()
     assert driver.role("sat-002") is Role.STANDBY
     assert driver.state.seat.holder == "sat-003"
+
+
+def test_an_action_that_nobody_can_do_costs_nobody_the_seat() -> None:
+    """Such as one whose name is mistyped: every node answers that it has no hook for it."""
+    driver = settled()
+    driver.done(RunAction("becon"))
+    action = driver.action().id
+    for node in driver.ids:
+        driver.done(Acknowledge(action, node, False, "no hook for becon"))
+    driver.wait(30_000)
+    driver.clock += 1
+    plan = driver.evaluate(0.1)
+    assert plan.motions == ()
+    assert [(h.rule, h.reason) for h in plan.held] == [
+        (Rule.PRIMARY_NONCOMPLIANT, Reason.NO_CANDIDATE)
+    ]
+    assert {why for _, why in plan.held[0].rejected} == {Reason.ESCALATED}
+    assert "no_candidate" in driver.state.alarms
+
+
+def test_a_hook_that_fails_everywhere_does_not_send_the_seat_round() -> None:
+    """Each rested node may try once in its cool-down, and no node in its cool-down."""
+    driver = settled()
+    for _ in range(40):
+        driver.evaluate(0.1)
+        driver.approve()
+        primary = driver.state.seat.holder
+        assert primary is not None
+        driver.acknowledge(primary)
+    changes = [c for c in driver.state.role_changes if c.rule is Rule.PRIMARY_NONCOMPLIANT]
+    taken = [c for c in changes if c.target is Role.PRIMARY]
+    window = driver.state.settings.hysteresis_window
+    for node in driver.ids:
+        times = [c.at for c in taken if c.node == node]
+        assert all(later - earlier >= window for earlier, later in pairwise(times))
+
+
+def test_a_large_clusters_word_does_not_outweigh_a_primary_that_could_not_take_over() -> None:
+    driver = failed_over(12)
+    assert driver.state.seat.holder == "sat-002"
+    driver.acknowledge("sat-002")
+    driver.wait(30_000)
+    assert driver.state.closed_actions[-1].outcome is ActionOutcome.NONCOMPLIANT
+    assert driver.member("sat-002").escalated_by
 
 
 def test_an_escalated_node_that_is_not_primary_keeps_its_role() -> None:

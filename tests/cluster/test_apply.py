@@ -13,6 +13,7 @@ from cluster.commands import (
     ChangeSettings,
     Draft,
     Entry,
+    Failover,
     FoundCluster,
     MemberSpec,
     Pause,
@@ -21,7 +22,7 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.decisions import Outcome
+from cluster.decisions import Outcome, Reason
 from cluster.invariants import violations
 from cluster.settings import Settings
 from cluster.state import OPERATION_RETENTION, ClusterState, OperationStatus
@@ -203,3 +204,43 @@ def test_internal_commands_that_are_refused_leave_nothing_behind() -> None:
     driver = settled()
     assert driver.refused(AdoptPlan(driver.state.revision + 1, (), ()))[0] == "stale_revision"
     assert driver.refused(ChangeSettings({}))[0] == "invalid"
+
+
+# Limits
+
+
+def test_the_decision_log_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.step.MAX_DECISIONS", 10)
+    driver = settled()
+    for priority in range(1, 21):
+        driver.done(SetPriority("sat-003", priority))
+    state = driver.state
+    assert [d.facts["to"] for d in state.decisions] == list(range(11, 21))
+    assert state.decisions[-1].id == state.decisions_made
+
+
+def test_the_role_history_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.roles.seat.MAX_ROLE_CHANGES", 4)
+    driver = settled()
+    for target in ("sat-002", "sat-003", "sat-004"):
+        driver.done(Failover(target))
+    assert [(c.node, c.epoch) for c in driver.state.role_changes] == [
+        ("sat-002", 3),
+        ("sat-003", 3),
+        ("sat-003", 4),
+        ("sat-004", 4),
+    ]
+
+
+def test_an_order_that_came_before_the_founding_may_come_again_under_its_key() -> None:
+    state = ClusterState()
+
+    def order(index: int) -> Done | Rejected:
+        return apply(state, Entry(0, 0, Draft(Pause(60_000), "k")), index).outcome
+
+    early = order(1)
+    assert isinstance(early, Rejected)
+    assert early.reason == Reason.NOT_FOUNDED
+    members = (MemberSpec("sat-001", "127.0.0.1:1", "127.0.0.1:2"),)
+    apply(state, Entry(0, 0, Draft(FoundCluster("c", members, Settings()))), 2)
+    assert isinstance(order(3), Done)

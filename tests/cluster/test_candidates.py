@@ -64,9 +64,10 @@ def test_the_primary_is_no_candidate_and_not_listed_as_rejected() -> None:
     assert best_candidate(driver.state, driver.clock).rejected == ()
 
 
-def test_an_excluded_node_is_busy() -> None:
+def test_an_excluded_node_is_passed_over_for_the_reason_given() -> None:
     driver = settled()
-    choice = best_candidate(driver.state, driver.clock, exclude={"sat-002"})
+    exclude = {"sat-002": Reason.NODE_BUSY}
+    choice = best_candidate(driver.state, driver.clock, exclude)
     assert choice.node == "sat-003"
     assert choice.rejected == (("sat-002", Reason.NODE_BUSY),)
 

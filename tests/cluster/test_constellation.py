@@ -141,9 +141,7 @@ def test_a_primary_that_stays_failed_is_replaced_in_time(
     else:
         world.nodes["sat-001"].risk = 0.45
     failed = world.now
-    # An illness is seen by the median once half of an interval's reports tell of it.
-    blind = rules.evaluation_interval // 2 if how == "ill" else 0
-    bound = 4 * rules.evaluation_interval + rules.proposal_timeout + blind
+    bound = 4 * rules.evaluation_interval + rules.proposal_timeout
     world.run(bound)
     assert world.holder == "sat-002"
     assert world.acted[-1][1] == "sat-002", "and acts"

@@ -300,6 +300,7 @@ def test_a_node_in_maintenance_is_neither_isolated_nor_brought_back() -> None:
     assert held(plan) == [(Rule.RECOVER, "sat-003", Reason.MAINTENANCE)]
     assert moved(plan) == [(Rule.RECOVER, "sat-004", S, B)]
     driver.approve()
+    driver.acknowledge()
     driver.evaluate(of={"sat-003": 0.5})
     plan = driver.evaluate(of={"sat-003": 0.5})
     assert held(plan) == [(Rule.ISOLATE, "sat-003", Reason.MAINTENANCE)]
@@ -576,3 +577,36 @@ def test_demo_does_the_same_faster() -> None:
     assert driver.clock - start == 3_000
     assert driver.state.seat.holder == "sat-002"
     assert msgspec.structs.asdict(ORBIT) != msgspec.structs.asdict(driver.state.settings)
+
+
+def test_the_largest_plan_fits_into_a_command() -> None:
+    """99 members with the longest histories recover at once."""
+    from cluster import codec
+    from cluster.commands import Draft
+    from cluster.settings import PROFILES, merge
+    from cluster.state import Sample
+
+    settings = merge(PROFILES["demo"], {"hysteresis_window": 1_000_000})
+    driver = Driver(99, settings)
+    driver.sample()
+    driver.wait(1_000_000)
+    driver.sample()
+    for member in driver.state.members.values():
+        member.role, member.good_since = X, 0
+        member.history = [Sample(n, 100_000, 6) for n in range(settings.history_length)]
+    plan = driver.plan()
+    assert len(plan.motions) == 99
+    command = AdoptPlan(driver.state.revision, plan.motions, plan.held)
+    assert len(codec.encode_draft(Draft(command))) < codec.MAX_DRAFT_BYTES / 4
+
+
+def test_a_return_in_its_cool_down_is_one_episode_though_the_primary_wavers() -> None:
+    driver = settled(2)
+    driver.done(SetMaintenance("sat-002", 3_600_000))
+    driver.acknowledge()
+    driver.done(SetMaintenance("sat-002", 0))
+    for number in range(9):
+        driver.settle(0.5 if number % 2 else 0.1)
+    assert driver.roles == "PS"
+    assert driver.state.counters.flapping_blocked["cooldown"] == 1
+    assert [d.reason for d in driver.decided("recover", Outcome.HELD)] == ["cooldown"]

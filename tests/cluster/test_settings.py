@@ -86,6 +86,11 @@ RELATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"evaluation_interval": "26s"}, "primary_lease", "primary_lease x 1.05"),
     ({"report_interval": "11s"}, "report_interval", "report_interval x 3"),
     (
+        {"evaluation_interval": "60s", "report_interval": "19s"},
+        "report_interval",
+        "report_interval x 4 <= primary_lease",
+    ),
+    (
         {"election_timeout_min": "19s", "election_timeout_max": "30s"},
         "election_timeout_min",
         "step-down",
@@ -117,6 +122,8 @@ RELATIONS: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"promotion_hold": "301s"}, "promotion_hold", "promotion_hold <= hysteresis_window"),
     ({"heartbeat_timeout": "30s"}, "heartbeat_timeout", "heartbeat_timeout > evaluation"),
+    ({"proposal_timeout": "1.9s"}, "proposal_timeout", "raft_heartbeat x 4 <= proposal"),
+    ({"action_deadline": "10ms"}, "action_deadline", "raft_heartbeat x 4 <= action"),
     ({"proposal_timeout": "301s"}, "proposal_timeout", "proposal_timeout <= 10 x"),
     ({"safety_weight": 0.6}, "safety_weight", "sum to 1"),
 ]

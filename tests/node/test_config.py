@@ -76,12 +76,17 @@ def test_listening_addresses_default_to_the_advertised_ones(write) -> None:
          "a duration"),
         ("{action_deadline: 4s}", "{primary_lease: 3s}", 10, "settings.primary_lease",
          "primary_lease x 1.05 < failures_to_fail_primary x evaluation_interval"),
+        ("{action_deadline: 4s}", "{evaluation_interval: 700ms}", 10, "settings.primary_lease",
+         "profile demo says"),
+        ("settings: {action_deadline: 4s}", "settings: [4s]", 10, "settings", "a mapping"),
         ("critical: 90", "critical: 70", 13, "sensors.memory.critical", "differs from ok"),
         ("cpu: off", "cpu: 70", 12, "sensors.cpu", "or off"),
         ("timeout: 3s", "timeout: never", 17, "hooks.timeout", "a duration"),
         ("score: 0.5", "score: 5", 20, "policies[0].score", "between 0 and 1"),
         ("*->PRIMARY", "PRIMARY", 20, "policies[0].forbids[0]", "pattern"),
+        ("*->PRIMARY", "*->PRIMRY", 20, "policies[0].forbids[0]", "with role names or *"),
         ("raft: 127.0.0.1:7701\n", "raft: 127.0.0.1\n", 4, "raft", "host:port"),
+        ("raft: 127.0.0.1:7701\n", "raft: 127.0.0.1:²\n", 4, "raft", "host:port"),
         ("raft: 127.0.0.1:7701\n", "raft: 0.0.0.0:7701\n", 4, "raft", "loopback only"),
         ("http: 127.0.0.1:8701\n", "http: 192.168.0.7:8701\n", 5, "http", "loopback only"),
         ("127.0.0.1:7702", "127.0.0.1:7701", 8, "members.sat-002.raft", "every address once"),
@@ -101,6 +106,7 @@ def test_a_fault_names_line_field_and_rule(
     error = caught.value
     assert (error.line, error.field) == (line, field)
     assert rule in error.rule
+    assert len({str(e) for e in (error, *error.others)}) == 1 + len(error.others)
     assert str(error).startswith(f"{path}:{line}: {field}: ")
 
 
@@ -130,8 +136,15 @@ def test_what_is_no_configuration_at_all(write, text: str, line: int | None, rul
 
 def test_an_unreadable_file(tmp_path: Path) -> None:
     assert "No such file" in str(validate(tmp_path / "none.yaml")[0])
-    (tmp_path / "latin.yaml").write_bytes(b"node: \xff")
-    assert "UTF-8" in validate(tmp_path / "latin.yaml")[0].rule
+    (tmp_path / "latin.yaml").write_bytes(b"# one\nnode: \xff")
+    latin = validate(tmp_path / "latin.yaml")[0]
+    assert (latin.line, latin.value) == (2, "byte 0xff")
+    assert "UTF-8" in latin.rule
+
+
+def test_a_file_without_end_and_a_key_that_steers_terminals(write) -> None:
+    assert "at most" in validate("/dev/zero")[0].rule
+    assert "\x1b" not in str(validate(write('"\\e[31mred": 1'))[0])
 
 
 def test_the_environment_overrides_the_file(write) -> None:
@@ -168,7 +181,10 @@ def test_addresses(text: str, expected: tuple[str, int]) -> None:
     assert split_address(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", ":1", "host", "host:", "host:0", "host:65536", "host:x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", ":1", "host", "host:", "host:0", "host:65536", "host:x", "host:٣", "host:" + "1" * 5_000],
+)
 def test_bad_addresses(text: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         split_address(text)

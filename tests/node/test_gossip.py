@@ -42,7 +42,7 @@ class Ear:
         self.gossip = Gossip(
             "a", 1, peers=("b", "c"), clock=self.clock, network=self.post, replica=self.replica,
             source=self.health, standing=lambda: Standing(Role.STANDBY, 0, 0),
-            sent=lambda seq, at: self.sent.append((seq, at)),
+            sent=lambda _boot, seq, at: self.sent.append((seq, at)),
         )  # fmt: skip
 
     def hear(self, node: str = "b", **changes: Any) -> bool:
@@ -196,6 +196,20 @@ def test_a_stopped_node_begins_to_listen_anew() -> None:
     ear.clock.now = 10.0
     ear.gossip.turn()
     assert ear.gossip.listening_since == began + 10.0
+
+
+def test_a_shorter_interval_does_not_wait_for_the_end_of_a_longer_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ear = Ear()
+    monkeypatch.setattr(ear.replica, "_born_with", PROFILES["orbit"])
+    ear.gossip.turn()
+    assert ear.gossip.next_wakeup() > ear.clock.monotonic() + 4
+    monkeypatch.setattr(ear.replica, "_born_with", PROFILES["demo"])
+    assert ear.gossip.next_wakeup() <= ear.clock.monotonic() + 0.2
+    ear.clock.now = 0.21
+    ear.gossip.turn()
+    assert len(ear.sent) == 2
 
 
 def test_recurrence_counts_episodes_and_halves_in_an_hour() -> None:

@@ -35,6 +35,22 @@ async def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
         await asyncio.sleep(0.01)
 
 
+async def test_a_process_that_ends_itself_takes_its_commands_along(tmp_path: Path) -> None:
+    pids, results = tmp_path / "pids", list[HookResult]()
+    runner = ProcessRunner()
+    runner.start(f"sleep 60 & echo $! > {pids}; wait", {}, 60, results.append)
+    deadline = time.monotonic() + 5
+    while not (pids.exists() and pids.read_text()):
+        assert time.monotonic() < deadline, "not started"
+        await asyncio.sleep(0.01)
+    runner.kill()
+    while not results or _runs(int(pids.read_text())):
+        assert time.monotonic() < deadline, "still running"
+        await asyncio.sleep(0.01)
+    assert results[0].detail == "killed by SIGKILL"
+    runner.kill()  # nothing runs: nothing is signalled
+
+
 def _runs(pid: int) -> bool:
     """Neither gone nor a zombie. A signalled process takes a moment to die."""
     try:

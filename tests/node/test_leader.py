@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from cluster import codec
-from cluster.commands import FoundCluster, RecordEvaluation, RenewLeases
+from cluster.commands import Draft, FoundCluster, RecordEvaluation, RenewLeases
 from cluster.decisions import Reason
+from node.gossip import Neighbour
 from tests.node.world import World
 
 
@@ -105,8 +106,45 @@ def test_a_deposed_leaders_late_samples_are_refused() -> None:
     world = World(3)
     world.run(6)
     replica = world.loops["sat-001"].replica
-    draft = codec.encode_draft(codec.Draft(RecordEvaluation(replica.state.evaluations - 1, (), ())))
+    draft = codec.encode_draft(Draft(RecordEvaluation(replica.state.evaluations - 1, (), ())))
     results: list[Any] = []
     world.loops["sat-001"].consensus.propose(draft, results.append, 5)
     world.run(1)
     assert results[0].applied.outcome.reason in (Reason.STALE_REVISION, Reason.DUPLICATE)
+
+
+def test_a_configured_node_that_is_no_member_does_not_stop_evaluations() -> None:
+    world = World(3)
+    world.run(6)
+    node = world.leader
+    assert node is not None
+    gossip = world.loops[node].gossip
+    gossip._neighbours["sat-999"] = Neighbour()
+    begin = len(world.log)
+    world.run(5)
+    assert kinds(world, begin)["RecordEvaluation"] in (4, 5)
+    assert world.loops[node].replica.state.evaluations >= 8
+
+
+def test_a_leader_that_came_by_its_state_as_a_snapshot_evaluates_what_it_heard_since() -> None:
+    world = World(3)
+    world.run(10)
+    former = world.primary
+    assert former is not None
+    heir = next(name for name in world.names if name not in (former, world.leader))
+    helper = next(name for name in world.names if name not in (former, heir))
+    world.elect(helper)
+    world.run(2)
+    log: Any = world.loops[heir].consensus
+    learn, log.learn = log.learn, lambda _: None  # deaf to the log, not to reports
+    world.kill(former)
+    world.run(2.5)
+    log.learn = learn
+    world.loops[heir].replica.restore(world.loops[helper].replica.snapshot())
+    log.applied_index = log.commit_index = len(world.log)
+    missed = world.loops[heir].replica.state.members[former].run
+    world.elect(heir)
+    world.run(2.5)
+    members = world.loops[heir].replica.state.members
+    assert members[former].run > missed >= 1
+    assert members[heir].run == members[helper].run == 0

@@ -32,7 +32,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.replica = Replica(self.clock)
-        self.lease = Lease("a", 1, self.clock, self.replica)
+        self.lease = Lease("a", self.clock, self.replica)
         self._index = 0
         members = (MemberSpec("a", "a:1", "a:2"), MemberSpec("b", "b:1", "b:2"))
         self.apply(FoundCluster("c", members, PROFILES["demo"]))
@@ -50,7 +50,7 @@ class Bench:
             member.role = Role.PRIMARY if member.id == holder else Role.STANDBY
 
     def send(self, seq: int) -> None:
-        self.lease.sent(seq, self.clock.monotonic())
+        self.lease.sent(1, seq, self.clock.monotonic())
 
     def echo(self, seq: int, boot: int = 1, node: str = "a") -> None:
         self.apply(RenewLeases((Echo(node, boot, seq, self.replica.cluster_time()),)))
@@ -117,7 +117,7 @@ def test_a_waiting_holder_acts_as_backup_and_others_as_the_table_says() -> None:
 
 def test_before_founding_a_node_is_standby() -> None:
     clock = ManualClock()
-    assert Lease("a", 1, clock, Replica(clock)).effective_role() is Role.STANDBY
+    assert Lease("a", clock, Replica(clock)).effective_role() is Role.STANDBY
 
 
 FAULTS = st.lists(
@@ -213,9 +213,9 @@ def test_a_seat_taken_by_force_waits_for_the_fence() -> None:
     endure([("usurp", 0, 3, 6.0), ("heal", 0, 0, 3.0)], 0, 0.0, 0.01)
 
 
-def from_the_echo(lease: Lease, seq: int) -> None:
+def from_the_echo(lease: Lease, boot: int, seq: int) -> None:
     """A wrong lease: it begins when the echo is applied."""
-    if seq in lease._sent:
+    if (boot, seq) in lease._sent:
         lease._until = lease._clock.monotonic() + lease._replica.settings.primary_lease / 1_000
 
 

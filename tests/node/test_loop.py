@@ -1,5 +1,7 @@
 """Whole nodes above a shared log, in virtual time: roles.md as it is lived."""
 
+from typing import Any
+
 import pytest
 
 from cluster import codec
@@ -273,3 +275,53 @@ def test_equal_indices_mean_equal_digests() -> None:
         digest = codec.digest(loop.replica.state)
         by_index.setdefault(loop.replica.state.index, set()).add(digest)
     assert all(len(digests) == 1 for digests in by_index.values())
+
+
+def test_a_node_that_lost_its_disk_is_heard_again() -> None:
+    world = settled(World(3))
+    node = next(n for n in world.names if n not in (world.primary, world.leader))
+    world.kill(node)
+    world.start(node)
+    world.run(3)
+    world.kill(node)
+    world._boots[node] = 0  # it will count its starts from 1 again
+    world.memories[node].content = None
+    world.start(node)
+    world.run(4)
+    member = world.loops[world.names[0]].replica.state.members[node]
+    assert member.run == 0
+    assert world.loops[node].lease.remaining() > 0
+
+
+def test_a_primary_that_hears_nothing_of_the_log_but_reports_well_is_replaced() -> None:
+    """Such as one whose disk refuses the journal: deaf to Raft, its gossip goes on."""
+    world = settled(World(5))
+    former = world.primary
+    assert former is not None
+    world.elect(next(name for name in world.names if name != former))
+    log: Any = world.loops[former].consensus
+    log.learn = lambda _: None
+    lease = world.settings.primary_lease / 1_000
+    world.run_until(lambda: world.primary not in (None, former), lease + BOUND)
+
+
+def test_a_node_that_cannot_write_its_log_is_isolated_and_says_why() -> None:
+    world = settled(World(5))
+    sick = next(name for name in world.names if name != world.primary)
+    consensus: Any = world.loops[sick].consensus
+    consensus.journal_error = "disk full"
+    viewer = world.loops[next(name for name in world.names if name != sick)].replica
+    world.run_until(lambda: viewer.state.members[sick].role is Role.SAFE_MODE, 30)
+    assert viewer.state.members[sick].history[-1].cause == "the disk refuses the journal"
+
+
+def test_leaders_that_come_and_go_cost_nobody_a_role() -> None:
+    world = settled(World(5))
+    viewer = world.loops[world.names[0]].replica
+    before = len(viewer.state.role_changes)
+    for number in range(6):
+        world.elect(None)
+        world.run(8)  # longer than a lease
+        world.elect(world.names[number % 5])
+        world.run(1.2)
+    assert len(viewer.state.role_changes) == before

@@ -68,6 +68,12 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     assert (measured.risk, measured.metrics) == (0.0, {})
 
 
+def test_a_disk_that_cannot_be_read_does_not_stop_the_node(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(NOTHING, disk=Marks(90, 100))
+    sensors = HostSensors(config, clock=ManualClock(), data_dir=tmp_path / "gone", lags={})
+    assert sensors.measure().metrics == {}
+
+
 def test_this_machine_can_be_measured(tmp_path: Path) -> None:
     sensors = HostSensors(SENSORS, clock=ManualClock(), data_dir=tmp_path, lags={})
     measured = sensors.measure()
@@ -182,6 +188,8 @@ def test_cpu_passes_through_the_marks(csv) -> None:
         ("timestamp,value\n0\n", 2, "a value in every row"),
         ("timestamp,value\n0,1\n0,1\n", 3, "timestamps rise"),
         ("timestamp,value\n0,1\nsoon,1\n", 3, "a date such as"),
+        ("timestamp,value\n0,1\nnan,1\n", 3, "a date such as"),
+        ("timestamp,value\n0,1\n1e400,1\n", 3, "a date such as"),
         ("timestamp,value\n0,101\n", 2, "a number between 0 and 100"),
         ("timestamp,value\n0,nan\n", 2, "a number between 0 and 100"),
         ("timestamp,risk\n0,0.1\n1,x\n", 3, "a number between 0 and 1"),
@@ -194,6 +202,10 @@ def test_a_bad_recording_names_its_line(csv, text: str, line: int, rule: str) ->
         read_recording(path)
     assert f"{path}:{line}: " in str(caught.value)
     assert rule in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(csv) -> None:
+    assert read_recording(csv("\ufefftimestamp,value\n0,50\n")).values == (50.0,)
 
 
 def test_recordings_that_are_none(csv, tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ class SharedLog:
         self._world, self._node, self._replica = world, node, replica
         self.applied_index = 0
         self.commit_index = 0
+        self.journal_error: str | None = None
         self._pending: dict[int, tuple[Callable[[Any], None], float]] = {}
         self._office = 0
 

@@ -44,6 +44,7 @@ class FakeConsensus:
         self.leader: str | None = "sat-001"
         self.term = 3
         self.has_quorum = True
+        self.journal_error: str | None = None
 
     @property
     def commit_index(self) -> int:

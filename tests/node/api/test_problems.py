@@ -95,6 +95,9 @@ async def test_a_fault_is_told_once_and_in_words(
     assert problem["field"] == field
     assert rule in problem["rule"]
     assert len(problem["errors"]) == 1
+    refused = f"{field}: {problem['value']} refused: {problem['rule']}"
+    assert problem["detail"] == refused
+    assert problem["detail"].isprintable()
 
 
 @pytest.mark.parametrize(

@@ -243,10 +243,21 @@ def test_birth_knows_the_living_the_dead_and_zombies() -> None:
 def test_a_damaged_manifest_is_said_to_be_so(cluster: LocalCluster) -> None:
     cluster.data_dir.mkdir()
     path = cluster.data_dir / "cluster.json"
-    path.write_text("{")
-    with pytest.raises(LocalError, match=r"cluster\.json is damaged"):
-        cluster.up(Plan())
+    empty = '{"cluster":"a","profile":"demo","base_port":1,"http_port":2,"nodes":{}}'
+    node = '{"raft":"a:1","http":"a:2","config":"c","data_dir":"d","log":"l"}'
+    strange = empty.replace("demo", "moon").replace("{}", f'{{"a":{node}}}')
+    for text in ("{", empty, strange):
+        path.write_text(text)
+        with pytest.raises(LocalError, match=r"cluster\.json is damaged"):
+            cluster.up(Plan())
     path.unlink()
+
+
+def test_a_file_is_no_data_directory(cluster: LocalCluster) -> None:
+    cluster.data_dir.write_text("")
+    with pytest.raises(LocalError, match="is no directory"):
+        cluster.up(Plan())
+    cluster.data_dir.unlink()
 
 
 def test_without_a_cluster_down_says_so(cluster: LocalCluster) -> None:

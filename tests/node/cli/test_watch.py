@@ -57,6 +57,15 @@ def test_a_frame_of_80_by_24() -> None:
     assert plain(picture()) == FRAME_80
 
 
+def test_a_small_window_shows_the_nodes_and_first_of_all_the_primary() -> None:
+    nodes = [copy.deepcopy(NODES[1]) | {"id": f"sat-{n:03d}"} for n in range(1, 5)]
+    nodes.append(copy.deepcopy(NODES[0]) | {"id": "sat-005"})
+    small = plain(picture(nodes=nodes), 60, 15)
+    assert all(one["id"] in small for one in nodes)
+    tiny = plain(picture(nodes=nodes), 60, 10).split("\n")
+    assert "sat-005 PRIMARY" in tiny[4]
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 10), (140, 40), (40, 6)])
 def test_a_frame_fits_its_window_whatever_there_is_to_say(width: int, height: int) -> None:
     crowd = [node(n, "STANDBY", 0.1) for n in range(2, 60)] + [node(1, "PRIMARY", 0.1)]

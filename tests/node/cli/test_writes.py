@@ -75,6 +75,8 @@ USAGE = [
     "kill sat-001 --signal HUP",
     "up --health-replay sat-001",
     "up --health-replay sat-001=missing.csv",
+    "up --replay-speed 60",
+    "node run --config x.yaml --replay-speed 60",
     "node run --config x.yaml --health-replay missing.csv",
     "no-such-command",
 ]

@@ -1,0 +1,102 @@
+"""Limits of a connection, before there is a request: how many, how slow, how long.
+
+uvicorn bounds none of these. A client that connects and says nothing, or begins a request and
+never ends its head, would hold a descriptor for ever, and descriptors are what the links to the
+other members, the journal and the hooks live on.
+"""
+
+import asyncio
+import resource
+from functools import cache
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from node.api.limits import RETRY_AFTER
+from node.api.problems import Kind, Problem
+
+MAX_CONNECTIONS = 1_200
+"""More than the followers of events and the requests in flight together."""
+RESERVED = 200
+"""Descriptors kept for everything that is not HTTP."""
+HEAD_SECONDS = 10.0
+"""For the head of a request to arrive, and for a new connection to begin one."""
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Of one request on the wire: its head, and a body that may come in very small chunks."""
+
+
+@cache
+def most_connections() -> int:
+    """How many connections this process serves at once."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, descriptors - RESERVED))
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection with limits; what it refuses, it refuses as a problem document."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _under_way = False
+    _taken = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > most_connections():
+            detail = f"{most_connections()} connections are open already"
+            headers = {"Retry-After": RETRY_AFTER}
+            self._turn_away(Problem(Kind.BUSY, detail, headers=headers))
+        else:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._under_way:
+            self._taken += len(data)
+            if self._taken > MAX_MESSAGE_BYTES and not self.transport.is_closing():
+                detail = f"a request may take {MAX_MESSAGE_BYTES} bytes"
+                self._turn_away(Problem(Kind.TOO_LARGE, detail))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._under_way, self._taken = True, 0
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._under_way = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser refuses."""
+        self._turn_away(Problem(Kind.INVALID, msg))
+
+    def _expect_head(self) -> None:
+        self._stop_waiting()
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._turn_away(Problem(Kind.SLOW, f"a request's head may take {HEAD_SECONDS:g} s"))
+
+    def _turn_away(self, problem: Problem) -> None:
+        self._stop_waiting()
+        response = problem.response()
+        response.headers["Connection"] = "close"
+        status = HTTPStatus(response.status_code)
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+        lines += [name + b": " + value for name, value in response.raw_headers]
+        self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
+        self.transport.close()

@@ -1,0 +1,104 @@
+"""Limits of connections: on real sockets, since it is the server's protocol that sets them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from node.api import connections
+from node.api.connections import MAX_MESSAGE_BYTES, Connection
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+async def _app(_scope: Scope, receive: Receive, send: Send) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    config, state = uvicorn.Config(_app, log_config=None, lifespan="off"), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(config, state, {}), "127.0.0.1", 0
+    )
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def connected(
+    port: int,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    head = await reader.readuntil(b"\r\n\r\n")
+    return int(head.split()[1])
+
+
+async def _problem(reader: asyncio.StreamReader) -> Any:
+    """The problem document after which the connection ends."""
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    problem = json.loads(body)
+    assert int(head.split()[1]) == problem["status"]
+    return problem
+
+
+async def test_more_connections_than_there_are_places(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "most_connections", lambda: 1)
+    async with connected(port) as (reader, writer):
+        writer.write(GET + b"\r\n")
+        assert await _status(reader) == 204
+        async with connected(port) as (late, _):
+            assert (await _problem(late))["status"] == 429
+        writer.write(GET + b"\r\n")
+        assert await _status(reader) == 204
+
+
+@pytest.mark.parametrize("begun", [b"", GET])
+async def test_a_head_that_does_not_end(
+    port: int, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
+    async with connected(port) as (reader, writer):
+        writer.write(begun)
+        assert (await _problem(reader))["status"] == 408
+
+
+async def test_a_head_without_measure(port: int) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(GET + b"X: " + b"a" * (MAX_MESSAGE_BYTES + 300_000))
+        assert await _status(reader) == 413
+
+
+async def test_requests_on_one_connection_are_measured_one_by_one(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_MESSAGE_BYTES", 200)
+    async with connected(port) as (reader, writer):
+        for _ in range(5):
+            writer.write(GET + b"X: " + b"a" * 100 + b"\r\n\r\n")
+            assert await _status(reader) == 204
+
+
+async def test_what_is_no_http(port: int) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(b"\x16\x03\x01\x02\x00\r\n\r\n")
+        assert (await _problem(reader))["status"] == 400
