@@ -36,6 +36,7 @@ class Reason(enum.StrEnum):
     NO_CANDIDATE = "no_candidate"
     SEAT_BUSY = "seat_busy"  # a proposal already touches the PRIMARY seat
     NODE_BUSY = "node_busy"  # a proposal already touches this node
+    HANDOVER = "handover"  # the seat waits for its former holder
     PRIMARY_UNHEALTHY = "primary_unhealthy"
     NOT_ALIVE = "not_alive"
     JOINING = "joining"
