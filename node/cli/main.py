@@ -6,7 +6,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from node.cli import local_commands, node_commands, plan_commands, reads, snapshots, writes
+from node.cli import (
+    local_commands,
+    node_commands,
+    plan_commands,
+    reads,
+    simulate_commands,
+    snapshots,
+    writes,
+)
 from node.cli.failures import CommandError
 from node.manifest import LocalError
 
@@ -52,7 +60,7 @@ def _build() -> typer.Typer:
             reads.proposals,
             reads.operation,
         ),
-        "Foresee": (plan_commands.plan,),
+        "Foresee": (plan_commands.plan, simulate_commands.simulate),
         "Steer": (writes.switchover, writes.failover, writes.pause, writes.resume),
     }
     for panel, commands in panels.items():

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
@@ -28,6 +28,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     duration: float = DURATION
     gap: float | None = None
     load: float = 2.0
+    orders: bool = True
+    """Whether clients also give operators' orders."""
+    compact: tuple[int, ...] = (16, 64, 1_000)
+    """Sizes of the log at which it is compacted; one is drawn."""
     guards_off: tuple[str, ...] = ()
 
     def scenario(self, seed: int) -> Scenario:
@@ -41,10 +45,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             faults=self.faults or drawn,
             duration=self.duration,
             guards_off=self.guards_off,
-            compact_entries=draw.choice((16, 64, 1_000)),
+            compact_entries=draw.choice(self.compact),
         )
         check_scenario(bare)
-        script = faults.script(bare.faults, bare, gap=self.gap, load=self.load)
+        script = faults.script(bare.faults, bare, gap=self.gap, load=self.load, orders=self.orders)
         return msgspec.structs.replace(bare, script=script)
 
 
@@ -87,14 +91,16 @@ def quiet() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def attempt(scenario: Scenario) -> tuple[World | None, Outcome]:
+def attempt(
+    scenario: Scenario, told: Callable[[float], None] = lambda _: None
+) -> tuple[World | None, Outcome]:
     """Runs a scenario to its end; a violation is an outcome. A bug of ours anywhere in a turn
-    is one as well: it would have stopped a node."""
+    is one as well: it would have stopped a node. `told` hears the simulated time."""
     world: World | None = None
     took, rule, detail = 0.0, "", ""
     try:
         world = World(scenario)
-        world.play()
+        world.play(told)
         took = world.converge()
     except Violation as violation:
         rule, detail = violation.rule, violation.detail

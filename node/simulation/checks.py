@@ -17,6 +17,7 @@ from cluster.commands import Entry
 from cluster.events import LeasesEchoed, SamplesRecorded
 from cluster.invariants import violations
 from node.raft.storage import Transaction
+from node.simulation.clock import Time
 from node.simulation.member import Member
 
 DIGEST_EVERY = 32
@@ -36,8 +37,11 @@ class Violation(Exception):
 class Checks:
     """All checks of one world."""
 
-    def __init__(self, members: dict[str, Member]) -> None:
-        self._members = members
+    def __init__(self, members: dict[str, Member], time: Time, durable: bool) -> None:
+        """`durable`: what is committed must be on disks; off, when S5 is, to see what follows."""
+        self._members, self._time, self._durable = members, time, durable
+        self.moments: dict[int, float] = {}
+        """Index → true time at which it was applied first; of entries that are no routine."""
         self.commit = 0
         self.committed: dict[int, tuple[int, bytes]] = {}
         """Index → term and command, of everything that some node has committed."""
@@ -115,7 +119,8 @@ class Checks:
             if known is None and index > self.commit:
                 self.committed[index] = entry
                 self._committed_in[index] = member.raft.term
-                self._on_majority(member, index, entry[0])
+                if self._durable:
+                    self._on_majority(member, index, entry[0])
             elif known is not None and known != entry:
                 raise Violation(
                     "state machine safety",
@@ -198,6 +203,7 @@ class Checks:
             if index > self._judged:
                 self._judged = index
                 if not routine:
+                    self.moments[index] = self._time.now
                     self._invariants(member)
                 if entry is not None and entry.draft.reason.startswith("op-"):
                     self._effect(member, index, entry, what)

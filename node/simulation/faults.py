@@ -1,7 +1,8 @@
 """Fault profiles: each turns a seed into timed actions. They compose freely.
 
 A profile knows its own rhythm: `gap` is the mean time between two of its faults, `unit` the
-longest election timeout, so that the same profile suits every timing.
+longest election timeout, `span` the evaluation interval, so that the same profile suits every
+timing: what disturbs Raft is measured in units, what disturbs roles in spans.
 """
 
 import random
@@ -18,10 +19,11 @@ DEFAULT_LOAD = 1.0
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What a profile may know. `unit`, `gap`, `end` in seconds."""
+    """What a profile may know. `unit`, `span`, `gap`, `end` in seconds."""
 
     names: tuple[str, ...]
     unit: float
+    span: float
     gap: float
     end: float
 
@@ -93,7 +95,7 @@ class Partition(msgspec.Struct, frozen=True):
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for at in _moments(draw, on):
-            lasts = draw.uniform(0.5, 6) * on.unit
+            lasts = draw.uniform(0.5, 6) * on.span
             if draw.random() < 0.5:
                 alone = draw.choice([*on.names, "leader"])
                 if alone == "leader":
@@ -119,7 +121,7 @@ class OneWay(msgspec.Struct, frozen=True):
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for at in _moments(draw, on):
-            a, lasts = draw.choice(on.names), draw.uniform(0.5, 6) * on.unit
+            a, lasts = draw.choice(on.names), draw.uniform(0.5, 6) * on.span
             others = [b for b in on.names if b != a]
             inbound = draw.random() < 0.5
             for b in draw.sample(others, draw.randint(1, len(others))):
@@ -133,7 +135,7 @@ class Partial(msgspec.Struct, frozen=True):
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for at in _moments(draw, on):
-            (a, b), lasts = _pair(draw, on), draw.uniform(1, 8) * on.unit
+            (a, b), lasts = _pair(draw, on), draw.uniform(1, 8) * on.span
             yield _act(at, "cut", a, b)
             yield _act(at, "cut", b, a)
             yield _act(at + lasts, "mend", a, b)
@@ -161,7 +163,7 @@ class Crashes(msgspec.Struct, frozen=True):
             for who in victims:
                 yield _act(at, "crash", who, how)
             for name in on.names:  # whoever it was
-                yield _act(at + draw.uniform(0.2, 5) * on.unit, "start", name)
+                yield _act(at + draw.uniform(0.2, 5) * on.span, "start", name)
 
 
 class CrashPoints(msgspec.Struct, frozen=True):
@@ -173,7 +175,7 @@ class CrashPoints(msgspec.Struct, frozen=True):
             yield _act(at, "crash-at", _anyone(draw, on), draw.choice(points))
         for at in _moments(draw, on, on.gap / 2):
             for name in on.names:
-                yield _act(at + draw.uniform(0, on.unit), "start", name)
+                yield _act(at + draw.uniform(0, on.span), "start", name)
 
 
 class Pauses(msgspec.Struct, frozen=True):
@@ -181,7 +183,12 @@ class Pauses(msgspec.Struct, frozen=True):
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for at in _moments(draw, on):
-            yield _act(at, "pause", _anyone(draw, on), draw.uniform(0.2, 8) * on.unit)
+            yield _act(
+                at,
+                "pause",
+                _anyone(draw, on),
+                draw.uniform(0.2, 8) * draw.choice((on.unit, on.span)),
+            )
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -210,7 +217,7 @@ class SlowDisks(msgspec.Struct, frozen=True):
             delay = draw.choice((0.01, 0.1, 0.5, 2.0)) * draw.random() * on.unit
             name = draw.choice(on.names)
             yield _act(at, "slow", name, delay)
-            yield _act(at + draw.uniform(1, 6) * on.unit, "slow", name, 0.0)
+            yield _act(at + draw.uniform(1, 6) * on.span, "slow", name, 0.0)
 
 
 class FullDisks(msgspec.Struct, frozen=True):
@@ -220,7 +227,7 @@ class FullDisks(msgspec.Struct, frozen=True):
         for at in _moments(draw, on):
             yield _act(at, "full", _anyone(draw, on), "on")
             for name in on.names:
-                yield _act(at + draw.uniform(1, 6) * on.unit, "full", name, "off")
+                yield _act(at + draw.uniform(1, 6) * on.span, "full", name, "off")
 
 
 class Unhealthy(msgspec.Struct, frozen=True):
@@ -231,7 +238,7 @@ class Unhealthy(msgspec.Struct, frozen=True):
             name = _anyone(draw, on)
             yield _act(at, "risk", name, draw.choice((0.25, 0.5, 0.9)))
             for each in on.names:
-                yield _act(at + draw.uniform(2, 10) * on.unit, "risk", each, 0.1)
+                yield _act(at + draw.uniform(2, 10) * on.span, "risk", each, 0.1)
 
 
 class Hooks(msgspec.Struct, frozen=True):
@@ -241,7 +248,7 @@ class Hooks(msgspec.Struct, frozen=True):
         for at in _moments(draw, on):
             name = draw.choice(on.names)
             yield _act(at, "hooks", name, draw.choice(("fail", "hang")))
-            yield _act(at + draw.uniform(2, 8) * on.unit, "hooks", name, "work")
+            yield _act(at + draw.uniform(2, 8) * on.span, "hooks", name, "work")
 
 
 class Transfers(msgspec.Struct, frozen=True):
@@ -254,7 +261,7 @@ class Transfers(msgspec.Struct, frozen=True):
                 continue
             yield _act(at, "stop", _anyone(draw, on))
             for name in on.names:
-                yield _act(at + draw.uniform(1, 4) * on.unit, "start", name)
+                yield _act(at + draw.uniform(1, 4) * on.span, "start", name)
 
 
 class Datagrams(msgspec.Struct, frozen=True):
@@ -321,7 +328,7 @@ def mixture(draw: random.Random) -> tuple[str, ...]:
     return tuple(sorted(draw.sample(names, draw.choice((1, 2, 2, 3, 3, 4)))))
 
 
-def calls(draw: random.Random, on: Setting, load: float) -> Iterator[Action]:
+def calls(draw: random.Random, on: Setting, load: float, orders: bool) -> Iterator[Action]:
     """What clients do: writes of values never written before, reads, now and then an order."""
     if not load:
         return
@@ -335,24 +342,30 @@ def calls(draw: random.Random, on: Setting, load: float) -> Iterator[Action]:
             yield _act(at, "write", node, register, str(values[register]))
         elif roll < 0.93:
             yield _act(at, "read", node, register)
-        else:
+        elif orders:
             what = draw.choice(("switchover", "maintenance", "action", "action"))
             yield _act(at, "order", node, what)
 
 
 def script(
-    names: Iterable[str], scenario: Scenario, *, gap: float | None = None, load: float
+    names: Iterable[str],
+    scenario: Scenario,
+    *,
+    gap: float | None = None,
+    load: float,
+    orders: bool = True,
 ) -> tuple[Action, ...]:
     """The actions of these profiles, and the clients' calls, in order of time. Each has its own
     source, so that leaving one profile out leaves the others as they were."""
     unit = scenario.settings.election_timeout_max / 1_000
-    on = Setting(tuple(scenario.names), unit, gap or 4 * unit, scenario.duration)
+    span = max(unit, scenario.settings.evaluation_interval / 1_000)
+    on = Setting(tuple(scenario.names), unit, span, gap or 4 * span, scenario.duration)
     known = {**PROFILES, **EXTREMES}
     actions: list[Action] = []
     for name in names:
         if name != "none":
             actions.extend(known[name].actions(_source(scenario, name), on))
-    actions.extend(calls(_source(scenario, "clients"), on, load))
+    actions.extend(calls(_source(scenario, "clients"), on, load, orders))
     within = [action for action in actions if action.at < scenario.duration]
     return tuple(sorted(within, key=lambda action: action.at))
 

@@ -16,11 +16,13 @@ from node.simulation.disk import Crash, SimulatedDisk
 from node.simulation.member import HEALTHY, Member
 from node.simulation.network import Links, Message, Socket, Weather
 from node.simulation.scenario import Action, Scenario
+from node.simulation.trouble import Trouble
 
 TURN = 0.0005
 """Seconds between two turns of one node at the least: work takes time."""
 MAX_NOTES = 200_000
 INFINITY = float("inf")
+_CALLS = frozenset({"write", "read", "order"})
 
 
 class World:
@@ -39,11 +41,13 @@ class World:
         """When, who, and what it is from then on: a role, "down" or "paused"."""
         self.undecided = 0
         self.leader_changes: list[tuple[float, str, int]] = []
+        self.unneeded_elections = 0
+        self.trouble = Trouble(self.time)
         self.members: dict[str, Member] = {}
         self.links = Links(self.time, self.at, self._draws("network"), self._parties(), self.names)
         for name in self.names:
             self.members[name] = self._member(name)
-        self.checks = Checks(self.members)
+        self.checks = Checks(self.members, self.time, durable=self.guards.s5)
         self.clients = Clients(
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
@@ -84,12 +88,18 @@ class World:
             function(*arguments)
         time.now = max(time.now, end)
 
-    def play(self) -> None:
-        """The scenario's script, to its end."""
+    def play(self, told: Callable[[float], None] = lambda _: None) -> None:
+        """The scenario's script, to its end; `told` hears the time now and then."""
         for action in self.scenario.script:
-            self.run_to(action.at)
+            self._run_slowly_to(action.at, told)
             self.perform(action)
-        self.run_to(self.scenario.duration)
+        self._run_slowly_to(self.scenario.duration, told)
+
+    def _run_slowly_to(self, end: float, told: Callable[[float], None]) -> None:
+        slice_ = self.scenario.duration / 100
+        while self.time.now < end:
+            self.run_to(min(end, self.time.now + slice_))
+            told(self.time.now)
 
     def note(self, what: str) -> None:
         """A line of the transcript."""
@@ -137,12 +147,37 @@ class World:
         raft = member.raft
         if raft.is_leader and member.seen_leader != (raft.term, member.name):
             member.seen_leader = (raft.term, member.name)
-            self.leader_changes.append((self.time.now, member.name, raft.term))
+            self._count_election(member)
             self.note(f"{member.name} leads term {raft.term}")
         role = member.acts_as()
         self._show(member, role.value if role is not None else "down")
 
+    def _count_election(self, member: Member) -> None:
+        """A leader that was deposed although nothing was wrong with it was deposed needlessly."""
+        now, before = self.time.now, self.leader_changes
+        lately = now - 3 * self.scenario.settings.election_timeout_max / 1_000
+        if before and before[-1][1] != member.name:
+            needed = self.trouble.was(before[-1][1], lately, now)
+            self.unneeded_elections += not needed
+        before.append((now, member.name, member.raft.term))
+
+    def _troubles(self) -> None:
+        """Notes who is in trouble from now on: not running, unhealthy, cut off, out of disk."""
+        limit = self.scenario.settings.unhealthy_above / 1_000_000
+        for name, member in self.members.items():
+            reached = 1 + sum(self.links.is_open(name, n) for n in self.names if n != name)
+            self.trouble.note(
+                name,
+                not member.runs
+                or member.health.risk > limit
+                or 2 * reached <= len(self.names)
+                or member.disk.full
+                or member.disk.delay > 0,
+            )
+
     def _show(self, member: Member, what: str) -> None:
+        if what in ("down", "paused"):
+            self._troubles()
         if what != member.shown:
             member.shown = what
             self.timeline.append((self.time.now, member.name, what))
@@ -181,6 +216,7 @@ class World:
             self.note(f"{member.name} does not start: {type(error).__name__}")
             return
         self.checks.born(member)
+        self._troubles()
         self.note(f"{member.name} starts")
         self.links.join(member.name)
         wake()
@@ -207,6 +243,8 @@ class World:
             return
         self.note("> " + " ".join((action.verb, *action.words)))
         getattr(self, "_do_" + action.verb.replace("-", "_"))(*words)
+        if action.verb not in _CALLS:
+            self._troubles()
 
     def _who(self, word: str) -> str | None:
         if word == "leader":
@@ -233,6 +271,7 @@ class World:
         """A graceful stop: leadership handed over, what waits written."""
         member = self.members[name]
         if member.runs:
+            self.trouble.moment(name)
             member.raft.transfer_leadership()
             self.at(self.time.now + 0.5, self._stopped, member, member.life)
 
@@ -277,6 +316,7 @@ class World:
     def _resume(self, member: Member, life: int) -> None:
         if member.paused and member.life == life:
             member.paused = False
+            self._troubles()
             self.wake(member, self.time.now)
             for peer in self.names:
                 if peer != member.name:
@@ -316,6 +356,7 @@ class World:
     def _do_transfer(self) -> None:
         leader = self._who("leader")
         if leader is not None:
+            self.trouble.moment(leader)
             self.members[leader].raft.transfer_leadership()
 
     def _do_write(self, node: str, register: str, value: str) -> None:
@@ -345,6 +386,7 @@ class World:
         for member in self.members.values():
             if not member.up:
                 self._start(member)
+        self._troubles()
 
     def converge(self) -> float:
         """Seconds after `heal` until everything is well again; raises `Violation` when that

@@ -1,0 +1,33 @@
+"""Who was in trouble, and when: what tells a needed failover or election from a false one."""
+
+from node.simulation.clock import Time
+
+
+class Trouble:
+    """Intervals, per node, in which it could not be expected to serve."""
+
+    def __init__(self, time: Time) -> None:
+        self._time = time
+        self._since: dict[str, float] = {}
+        self._past: dict[str, list[tuple[float, float]]] = {}
+
+    def note(self, node: str, troubled: bool) -> None:
+        """From now on it is, or is not."""
+        since = self._since.get(node)
+        if troubled and since is None:
+            self._since[node] = self._time.now
+        elif not troubled and since is not None:
+            del self._since[node]
+            self._past.setdefault(node, []).append((since, self._time.now))
+
+    def moment(self, node: str) -> None:
+        """It was, for this moment."""
+        self._past.setdefault(node, []).append((self._time.now, self._time.now))
+
+    def was(self, node: str, start: float, end: float) -> bool:
+        """Whether it was in trouble at any time from `start` to `end`."""
+        since = self._since.get(node)
+        if since is not None and since <= end:
+            return True
+        past = self._past.get(node, [])
+        return any(began <= end and over >= start for began, over in reversed(past[-64:]))
