@@ -78,6 +78,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     raft: str
     http: str
     members: tuple[MemberSpec, ...]
+    join: bool = False
+    """Not one of the founders: the node waits until the members take it in."""
     profile: str = "orbit"
     settings: Settings = Settings()
     durability: Literal["sync", "os"] = "sync"
@@ -94,8 +96,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _FIELDS = (
-    "node", "cluster", "data_dir", "raft", "http", "members", "profile", "settings", "durability",
-    "sensors", "hooks", "policies", "log",
+    "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
+    "durability", "sensors", "hooks", "policies", "log",
 )  # fmt: skip
 _OVERRIDES = {
     "CLUSTER": ("cluster",),
@@ -212,6 +214,7 @@ def _read(document: Document) -> NodeConfig:
         raft=_listen(root, "raft", own.raft if own else ""),
         http=_listen(root, "http", own.http if own else ""),
         members=members,
+        join=_join(root.child("join"), members),
         profile=profile,
         settings=_settings(root.child("settings"), profile),
         durability=cast(
@@ -264,6 +267,16 @@ def _members(root: Value) -> tuple[MemberSpec, ...]:
             used[address] = f"{name}.{field}"
         members.append(MemberSpec(name, raft, http))
     return tuple(members)
+
+
+def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value.raw, bool):
+        value.refuse("true or false")
+    elif value.raw and len(members) == 1:
+        value.refuse("a node that joins lists those whom it joins among its members")
+    return value.raw is True
 
 
 def _listen(root: Value, field: str, advertised: str) -> str:

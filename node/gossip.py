@@ -178,6 +178,12 @@ class Gossip:
         self.outdated = 0
         self.received = 0
 
+    def follow(self, peers: tuple[str, ...]) -> None:
+        """From now on these are the others; what was heard of who left is forgotten."""
+        self._peers = peers
+        kept = {name: self._neighbours.get(name) or Neighbour() for name in (self.node, *peers)}
+        self._neighbours = kept
+
     # -- speaking -------------------------------------------------------------------------------
 
     def next_wakeup(self) -> float:

@@ -16,26 +16,25 @@ import asyncio
 import errno
 import ipaddress
 import random
-import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import psutil
 import structlog
 
-from node.frames import MAX_FRAME, BadFrame, FrameReader, pack
+from node.connections import HELLO_SECONDS, Inbound, Outbound
+from node.frames import pack
 
 PROTOCOL = 1
 MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""
-HELLO_SECONDS = 3.0
 SEND_BUFFER = 32 * 1024 * 1024
 """Bytes that may wait for one peer; beyond it the connection is reset."""
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
-USER_TIMEOUT_MS = 10_000
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
+MAX_PEERS = 256
 
 log = structlog.get_logger(__name__)
 
@@ -53,131 +52,6 @@ class PortInUse(LinkError):
 
 class NotLoopback(LinkError):
     """Without certificates the Raft port may only be on loopback."""
-
-
-class _Inbound(asyncio.Protocol):
-    """An accepted connection: a hello, then messages from that peer."""
-
-    def __init__(self, network: "TcpNetwork") -> None:
-        self._network = network
-        self._reader = FrameReader()
-        self._timeout: asyncio.TimerHandle | None = None
-        self.transport: asyncio.Transport
-        self.address = "?"
-        self.peer: str | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self.address = _address(self.transport)
-        if not self._network._admit(self):
-            return
-        _tune(self.transport)
-        self._timeout = self._network._loop.call_later(
-            HELLO_SECONDS, self._network._reject, self, "hello_timeout"
-        )
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for message in self._reader.feed(data):
-                if self.transport.is_closing():
-                    return
-                if self.peer is None:
-                    self._hello(message)
-                else:
-                    self._network._on_message(self.peer, message)
-        except BadFrame as error:
-            self._network._reject(self, error.reason)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.settle()
-        self._network._inbound_lost(self)
-
-    def settle(self) -> None:
-        """No hello is awaited any more."""
-        if self._timeout is not None:
-            self._timeout.cancel()
-            self._timeout = None
-
-    def _hello(self, hello: dict[str, Any]) -> None:
-        reason = self._network._wrong_with(hello)
-        if reason is not None:
-            self._network._reject(self, reason)
-            return
-        self.peer = hello["node"]
-        self.settle()
-        self._reader.limit = MAX_FRAME
-        self.transport.write(self._network._hello_frame())
-        self._network._welcome(self)
-
-
-class _Outbound(asyncio.Protocol):
-    """A dialled connection: hello both ways, then ours to send on."""
-
-    def __init__(self, network: "TcpNetwork", peer: str) -> None:
-        self._network = network
-        self.peer = peer
-        self.address = peer
-        self._reader = FrameReader()
-        self.ready = False
-        self.lost: asyncio.Future[None] = network._loop.create_future()
-        self.greeted: asyncio.Future[None] = network._loop.create_future()
-        self.transport: asyncio.Transport
-        self._frames: list[bytes] = []
-        self._bytes = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        _tune(self.transport)
-        self.transport.write(self._network._hello_frame())
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for message in self._reader.feed(data):
-                if self.ready:
-                    raise BadFrame("unexpected_message")
-                reason = self._network._wrong_with(message, self.peer)
-                if reason is not None:
-                    raise BadFrame(reason)
-                self.ready = True
-                self._settle(self.greeted)
-        except BadFrame as error:
-            self._network._reject(self, error.reason)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.ready = False
-        self._frames.clear()
-        self._settle(self.greeted)
-        self._settle(self.lost)
-
-    def push(self, frame: bytes) -> bool:
-        """Queues a frame until the end of this loop turn; False when there is no room."""
-        if not self._frames:
-            self._network._loop.call_soon(self._flush)
-            self._bytes = self.transport.get_write_buffer_size()
-        self._bytes += len(frame)
-        if self._bytes > self._network.send_buffer:
-            self._network._count("send_buffer_full")
-            log.warning("link_reset", peer=self.peer, reason="send_buffer_full")
-            self.ready = False
-            self._frames.clear()
-            self.transport.abort()
-            return False
-        self._frames.append(frame)
-        return True
-
-    def _flush(self) -> None:
-        if self._frames and not self.transport.is_closing():
-            self.transport.write(b"".join(self._frames))
-        self._frames.clear()
-
-    def flush(self) -> None:
-        """Hands over what waits, before a graceful close."""
-        self._flush()
-
-    @staticmethod
-    def _settle(future: "asyncio.Future[None]") -> None:
-        if not future.done():
-            future.set_result(None)
 
 
 class TcpNetwork:
@@ -201,14 +75,15 @@ class TcpNetwork:
         self._cluster = cluster
         self._host, self._port = split_address(listen)
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
-        self._outbound: dict[str, _Outbound] = {}
-        self._inbound: dict[str, _Inbound] = {}
-        self._strangers: set[_Inbound] = set()
-        self._dialling: list[asyncio.Task[None]] = []
+        self._outbound: dict[str, Outbound] = {}
+        self._inbound: dict[str, Inbound] = {}
+        self._strangers: set[Inbound] = set()
+        self._dialling: dict[str, asyncio.Task[None]] = {}
+        self._version = -1
         self._server: asyncio.Server | None = None
         self._warned: dict[str, float] = {}
         self._closing = False
-        self._loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop
         self._on_message: OnMessage = lambda *_: None
         self._on_connected: OnPeer = lambda _: None
         self._on_disconnected: OnPeer = lambda _: None
@@ -243,19 +118,15 @@ class TcpNetwork:
                 f"raft: {self._host}:{self._port} refused: without certificates a node listens "
                 "on loopback only (127.0.0.1, ::1, localhost)"
             )
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         try:
-            self._server = await self._loop.create_server(
-                lambda: _Inbound(self), self._host, self._port, backlog=64
+            self._server = await self.loop.create_server(
+                lambda: Inbound(self), self._host, self._port, backlog=64
             )
         except OSError as error:
             raise _bind_error(self._host, self._port, error) from error
-        self._dialling = [
-            self._loop.create_task(self._keep_dialling(peer), name=f"link-{peer}")
-            for peer in sorted(self._peers)
-        ]
-        for task in self._dialling:
-            task.add_done_callback(self._dialler_ended)
+        for peer in sorted(self._peers):
+            self._begin_dialling(peer)
 
     @property
     def port(self) -> int:
@@ -266,7 +137,8 @@ class TcpNetwork:
     async def close(self) -> None:
         """Sends what waits, as far as the peers take it at once, and closes everything."""
         self._closing = True
-        for task in self._dialling:
+        dialling = [*self._dialling.values()]
+        for task in dialling:
             task.cancel()
         for link in list(self._outbound.values()):
             link.flush()
@@ -276,10 +148,74 @@ class TcpNetwork:
             inbound.transport.close()
         if self._server is not None:
             self._server.close()
-        await asyncio.gather(*self._dialling, return_exceptions=True)
+        await asyncio.gather(*dialling, return_exceptions=True)
         await asyncio.sleep(0)  # lets the transports close their sockets
         for link in self._outbound.values():
             link.transport.abort()
+
+    # -- who the peers are ---------------------------------------------------------------------
+
+    @property
+    def peers(self) -> dict[str, str]:
+        """Id → address of every peer that this node dials and listens to."""
+        return {peer: _joined(address) for peer, address in self._peers.items()}
+
+    def set_peers(self, peers: Mapping[str, str], version: int) -> None:
+        """From now on these; `node_id` is left out. Links to others are closed, new ones dialled.
+
+        `version` (the applied index) is told to the peers with the table: who was away when
+        somebody joined must be able to hear that one, or a leader that it never heard of could
+        not reach it.
+        """
+        self._version = max(self._version, version)
+        wanted = {p: split_address(a) for p, a in peers.items() if p != self.node_id}
+        for peer in [p for p, address in self._peers.items() if wanted.get(p) != address]:
+            self._drop(peer)
+        for peer in sorted(set(wanted) - set(self._peers)):
+            self._peers[peer] = wanted[peer]
+            self._begin_dialling(peer)
+        for peer in self._peers:
+            self._tell_peers(peer)
+
+    def _drop(self, peer: str) -> None:
+        del self._peers[peer]
+        task = self._dialling.pop(peer, None)
+        if task is not None:
+            task.cancel()
+        outbound = self._outbound.pop(peer, None)
+        if outbound is not None:
+            was_ready, outbound.ready = outbound.ready, False
+            outbound.flush()
+            outbound.transport.close()
+            if was_ready:
+                self._on_disconnected(peer)
+        inbound = self._inbound.pop(peer, None)
+        if inbound is not None:
+            inbound.transport.abort()
+
+    def _tell_peers(self, peer: str) -> None:
+        if self._version >= 0:
+            table = {**self.peers, self.node_id: _joined((self._host, self._port))}
+            self.send(peer, {"kind": "peers", "version": self._version, "peers": table})
+
+    def deliver(self, peer: str, message: dict[str, Any]) -> None:
+        """A message of a peer; what it says of other peers concerns nobody but this class."""
+        if message.get("kind") != "peers":
+            self._on_message(peer, message)
+            return
+        table = _checked_table(message)
+        if table is None:
+            self.count("bad_peers")
+        elif message["version"] > self._version:
+            for name in sorted(set(table) - set(self._peers) - {self.node_id})[:MAX_PEERS]:
+                if len(self._peers) < MAX_PEERS:
+                    self._peers[name] = split_address(table[name])
+                    self._begin_dialling(name)
+
+    def _begin_dialling(self, peer: str) -> None:
+        task = self.loop.create_task(self._keep_dialling(peer), name=f"link-{peer}")
+        task.add_done_callback(self._dialler_ended)
+        self._dialling[peer] = task
 
     # -- dialling ------------------------------------------------------------------------------
 
@@ -295,15 +231,15 @@ class TcpNetwork:
     def _dialler_ended(self, task: "asyncio.Task[None]") -> None:
         """A callback raised: that is the owner's to hear, not to be lost with the task."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_exception_handler({"message": str(error), "exception": error})
+            self.loop.call_exception_handler({"message": str(error), "exception": error})
 
     async def _dial(self, peer: str) -> bool:
         """Connects, greets, and stays until the connection is lost; whether it ever was up."""
         host, port = self._peers[peer]
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                _, link = await self._loop.create_connection(
-                    lambda: _Outbound(self, peer), host, port
+                _, link = await self.loop.create_connection(
+                    lambda: Outbound(self, peer), host, port
                 )
         except OSError:  # TimeoutError is one
             return False
@@ -312,8 +248,9 @@ class TcpNetwork:
             async with asyncio.timeout(HELLO_SECONDS):
                 await link.greeted
         except TimeoutError:
-            self._reject(link, "hello_timeout")
+            self.reject(link, "hello_timeout")
         if link.ready:
+            self._tell_peers(peer)
             self._on_connected(peer)
             await link.lost
             self._on_disconnected(peer)
@@ -323,14 +260,14 @@ class TcpNetwork:
 
     # -- accepting -----------------------------------------------------------------------------
 
-    def _admit(self, inbound: _Inbound) -> bool:
+    def admit(self, inbound: Inbound) -> bool:
         if self._closing or len(self._strangers) >= MAX_STRANGERS:
-            self._reject(inbound, "too_many_strangers")
+            self.reject(inbound, "too_many_strangers")
             return False
         self._strangers.add(inbound)
         return True
 
-    def _welcome(self, inbound: _Inbound) -> None:
+    def welcome(self, inbound: Inbound) -> None:
         """A restarted peer's new connection replaces its old one."""
         assert inbound.peer is not None, "it has said hello"
         self._strangers.discard(inbound)
@@ -339,17 +276,17 @@ class TcpNetwork:
             older.transport.abort()
         self._inbound[inbound.peer] = inbound
 
-    def _inbound_lost(self, inbound: _Inbound) -> None:
+    def inbound_lost(self, inbound: Inbound) -> None:
         self._strangers.discard(inbound)
         if inbound.peer is not None and self._inbound.get(inbound.peer) is inbound:
             del self._inbound[inbound.peer]
 
-    def _hello_frame(self) -> bytes:
+    def hello_frame(self) -> bytes:
         return pack({
             "kind": "hello", "version": PROTOCOL, "cluster": self._cluster, "node": self.node_id,
         })  # fmt: skip
 
-    def _wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
+    def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why this hello is refused, as a word for the counter; None when it is right."""
         if hello.get("kind") != "hello" or set(hello) != {"kind", "version", "cluster", "node"}:
             return "no_hello"
@@ -364,8 +301,8 @@ class TcpNetwork:
             return "other_member"
         return None
 
-    def _reject(self, link: _Inbound | _Outbound, reason: str) -> None:
-        self._count(reason)
+    def reject(self, link: Inbound | Outbound, reason: str) -> None:
+        self.count(reason)
         link.transport.abort()
         host = link.address.rpartition(":")[0] or link.address
         now = time.monotonic()
@@ -376,8 +313,30 @@ class TcpNetwork:
         self._warned[host] = now
         log.warning("connection_refused", remote=link.address, reason=reason)
 
-    def _count(self, reason: str) -> None:
+    def count(self, reason: str) -> None:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+
+def _joined(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
+    """Ids and addresses of a message of kind "peers"; None when they make no sense."""
+    version, table = message.get("version"), message.get("peers")
+    if type(version) is not int or not isinstance(table, dict) or len(table) > MAX_PEERS:
+        return None
+    for name, address in table.items():
+        if not isinstance(name, str) or not 0 < len(name) <= 64 or not isinstance(address, str):
+            return None
+        try:
+            host, _ = split_address(address)
+        except ValueError:
+            return None
+        if not is_loopback(host):  # as everything, until there are certificates
+            return None
+    return table
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -418,26 +377,3 @@ def holder_of(port: int) -> str:
     except (psutil.Error, OSError):
         pass
     return ""
-
-
-def _address(transport: asyncio.Transport) -> str:
-    name = transport.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if name else "?"
-
-
-def _tune(transport: asyncio.Transport) -> None:
-    """No delay, and a dead peer noticed within seconds instead of hours (L9)."""
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return
-    options = [
-        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
-    ]
-    for level, name, value in options:
-        if hasattr(socket, name):
-            sock.setsockopt(level, getattr(socket, name), value)

@@ -22,8 +22,7 @@ from cluster import codec
 from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
 from cluster.roles.transitions import Role
 from node.config import NodeConfig
-from node.enacted import Memory
-from node.enactor import Enactor
+from node.enactor import Enactor, Memory
 from node.gossip import Gossip, HealthSource, Report, Standing
 from node.hooks import HookRunner
 from node.leader import Leader
@@ -98,6 +97,8 @@ class NodeLoop:
             propose=self._propose,
         )
         self._current_at = clock.monotonic()
+        self.peers = config.peers
+        self._follow_members()
 
     def on_message(self, peer: str, message: dict[str, Any]) -> None:
         """Takes in a message of gossip; needs no turn, since nothing waits for a report."""
@@ -106,6 +107,7 @@ class NodeLoop:
     def turn(self) -> None:
         """Does everything that is due; see the order above."""
         self.consensus.turn()
+        self._follow_members()
         self.gossip.turn()
         self.leader.turn()
         self.voter.turn()
@@ -145,7 +147,7 @@ class NodeLoop:
 
     def connected(self) -> int:
         """Members with a connection now, this node included."""
-        return 1 + sum(self.network.connected(peer) for peer in self.config.peers)
+        return 1 + sum(self.network.connected(peer) for peer in self.peers)
 
     def staleness_ms(self) -> int:
         """Milliseconds since this node last had applied all that it knew to be committed while
@@ -159,6 +161,13 @@ class NodeLoop:
         if found is None or found[1] * 1_000 > self.replica.settings.heartbeat_timeout:
             return None
         return found
+
+    def _follow_members(self) -> None:
+        """The others, by the state; before the founding, by the configuration."""
+        state = self.replica.state
+        if state.founded and state.members.keys() != {*self.peers, self.config.node}:
+            self.peers = tuple(name for name in state.members if name != self.config.node)
+            self.gossip.follow(self.peers)
 
     def _note_freshness(self) -> None:
         leader = self.consensus.leader
@@ -188,7 +197,7 @@ class NodeLoop:
         """Whether commits still reach a peer. Without a leader all leases lapse within a report
         interval, which is at most a quarter of one: that must cost nobody a role."""
         fresh = self.replica.settings.primary_lease / 1_000 / 2
-        return any((self.lease_remaining_of(peer) or 0) > fresh for peer in self.config.peers)
+        return any((self.lease_remaining_of(peer) or 0) > fresh for peer in self.peers)
 
     # -- proposing ------------------------------------------------------------------------------
 

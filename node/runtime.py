@@ -123,7 +123,9 @@ class Node:
         self._closers = contextlib.AsyncExitStack()
         self._driver = Driver()
         self._hooks = ProcessRunner(self._driver.wake)
+        self._network: TcpNetwork
         self._raft: Raft
+        self._links: dict[str, str] = {}
         self._loop: NodeLoop
         self._service: NodeService
         self._server: _Server
@@ -143,6 +145,7 @@ class Node:
             peers={member.id: member.raft for member in config.members},
         )
         network.subscribe(self._on_message, self._on_connected, self._on_disconnected)
+        self._network = network
         # From here to the end nothing yields to the event loop: no message can come too early.
         await network.start()
         self._closers.push_async_callback(network.close)
@@ -187,6 +190,7 @@ class Node:
             self._raft = Raft(
                 node_id=config.node,
                 members=[member.id for member in config.members],
+                joining=config.join,
                 network=network,
                 clock=self._clock,
                 machine=self._replica,
@@ -231,8 +235,25 @@ class Node:
     def _on_disconnected(self, peer: str) -> None:
         self._raft.disconnected(peer)
 
-    def _follow_settings(self) -> None:
+    def _after_turn(self) -> None:
+        """What is replicated and concerns sockets and timers."""
         self._raft.configure(timings(self._replica.settings))
+        self._follow_members()
+
+    def _follow_members(self) -> None:
+        """Links to the members that the state names, and to whom Raft still has to tell
+        something; none any more once this node was removed."""
+        state = self._replica.state
+        if not state.founded:
+            return
+        known = self._network.peers
+        wanted = {name: known[name] for name in self._raft.links if name in known}
+        wanted |= {member.id: member.raft for member in state.members.values()}
+        if self._raft.standing == "removed" and self._config.node not in state.members:
+            wanted = {}
+        if wanted != self._links:
+            self._links = wanted
+            self._network.set_peers(wanted, self._raft.applied_index)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -241,9 +262,7 @@ class Node:
         event_loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             event_loop.add_signal_handler(number, self._on_signal, number)
-        turning = asyncio.create_task(
-            self._driver.run(self._loop, self._follow_settings), name="turns"
-        )
+        turning = asyncio.create_task(self._driver.run(self._loop, self._after_turn), name="turns")
         serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         gc.collect()

@@ -37,12 +37,14 @@ def _acts_as(role: Role) -> Probe:
 
 
 def _ready(service: Service) -> bool:
-    return service.state.founded and service.consensus.leader is not None
+    state = service.state
+    belongs = service.node in state.members
+    return state.founded and belongs and service.consensus.leader is not None
 
 
 PROBES: dict[str, tuple[Probe, str]] = {
     "/livez": (lambda _: True, "The process serves requests."),
-    "/readyz": (_ready, "The node knows the cluster and its leader."),
+    "/readyz": (_ready, "The node belongs to the cluster and knows its leader."),
     "/leader": (lambda service: service.consensus.is_leader, "The node leads Raft."),
     "/primary": (_acts_as(Role.PRIMARY), "The node acts as PRIMARY: it holds seat and lease."),
     "/backup": (_acts_as(Role.BACKUP), "The node acts as BACKUP."),

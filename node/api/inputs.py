@@ -108,6 +108,13 @@ class MaintenanceInput(Input):
     reason: Reason = ""
 
 
+class JoinInput(Input):
+    id: NodeName
+    raft: Annotated[str, Field(max_length=300, examples=["127.0.0.1:7706"])]
+    http: Annotated[str, Field(max_length=300, examples=["127.0.0.1:8706"])]
+    reason: Reason = ""
+
+
 class PriorityInput(Input):
     priority: Annotated[int, Field(ge=0, le=1_000)]
     reason: Reason = ""

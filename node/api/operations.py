@@ -14,11 +14,14 @@ from starlette.responses import Response
 
 from cluster.apply import Applied, Rejected
 from cluster.commands import (
+    AddMember,
     AnyCommand,
     ChangeSettings,
     Failover,
+    MemberSpec,
     Pause,
     PutPolicy,
+    RemoveMember,
     RemovePolicy,
     Resume,
     RunAction,
@@ -157,6 +160,18 @@ async def pause(submit: Submit, body: inputs.PauseInput) -> Response:
 async def resume(submit: Submit, body: inputs.ResumeInput | None = None) -> Response:
     """Ends a pause."""
     return await submit(Resume(), body.reason if body else NO_REASON)
+
+
+@router.post("/v1/nodes", responses=outcomes())
+async def join(submit: Submit, body: inputs.JoinInput) -> Response:
+    """Takes a node in: it is sent the log, and has a vote as soon as it has caught up."""
+    return await submit(AddMember(MemberSpec(body.id, body.raft, body.http)), body.reason)
+
+
+@router.delete("/v1/nodes/{node}", responses=outcomes())
+async def leave(submit: Submit, node: NodeId) -> Response:
+    """Removes a node for good; never the PRIMARY, never so many that no majority is alive."""
+    return await submit(RemoveMember(node), NO_REASON)
 
 
 @router.post("/v1/nodes/{node}/maintenance", responses=outcomes())

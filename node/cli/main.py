@@ -71,8 +71,10 @@ def _build() -> typer.Typer:
 
 
 def _add_groups(root: typer.Typer) -> None:
-    nodes = _group("Nodes: list, drain, order of candidates, local policies.")
+    nodes = _group("Nodes: list, join, leave, drain, order of candidates, local policies.")
     nodes.command("list")(reads.nodes_list)
+    nodes.command("join")(writes.nodes_join)
+    nodes.command("leave")(writes.nodes_leave)
     nodes.command("maintenance")(writes.nodes_maintenance)
     nodes.command("priority")(writes.nodes_priority)
     nodes.command("policy")(writes.nodes_policy)

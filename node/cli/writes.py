@@ -98,6 +98,29 @@ def nodes_maintenance(
     )
 
 
+def nodes_join(
+    node: NodeArgument,
+    *,
+    raft: Annotated[str, typer.Option("--raft", help="host:port for the other members.")],
+    http: Annotated[str, typer.Option("--http", help="host:port for clients.")],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Takes a node in: a learner first, with a vote once it has caught up.
+
+    Its own file lists the members and itself, and says `join: true`.
+    """
+    body = _given(id=node, raft=raft, http=http, reason=reason)
+    _send("POST", "/v1/nodes", body, key=key, url=url, what=f"{node} joins")
+
+
+def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:
+    """Removes a node for good. The PRIMARY hands over first (switchover, or maintenance)."""
+    path = f"/v1/nodes/{quote(node, safe='')}"
+    _send("DELETE", path, None, key=key, url=url, what=f"{node} leaves")
+
+
 def nodes_priority(
     node: NodeArgument,
     priority: Annotated[int, typer.Argument(min=0, max=1_000, help="0 = never PRIMARY.")],

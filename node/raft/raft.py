@@ -496,13 +496,25 @@ class Raft:
             if command[:1] == REGULAR:
                 applied = self._machine.apply(command[1:], index)
             elif command[:1] == MEMBERSHIP:
-                self._machine.apply(membership.decode(command[1:])[1], index)
+                self._apply_membership(*membership.decode(command[1:]), index)
             self._engine.applied(index)
             for pending in self._proposals.applied(index, term, applied):
                 self._commit_seconds.append(self._clock.monotonic() - pending.proposed_at)
         if not self._office and self._engine.in_office():
             self._office = True
             self._machine.took_office()
+
+    def _apply_membership(self, members: Configuration, body: bytes, index: int) -> None:
+        """A configuration is committed: the state is told, and this node says what it became."""
+        self._machine.apply(body, index)
+        if self.node_id in members.removed:
+            log.warning(
+                "removed_from_cluster",
+                action="this node does not vote, lead or campaign any more; stop it",
+                members=members.voters,
+            )
+        else:
+            log.info("members", voters=members.voters, learners=members.learners)
 
     def _engine_changed(self) -> None:
         """Notices another term or leader."""
