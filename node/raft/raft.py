@@ -153,13 +153,16 @@ class Raft:
 
     @property
     def standing(self) -> str:
-        """Of this node: voter, learner, removed, or stranger (not taken in yet)."""
+        """Of this node: voter, learner, leaving (its removal stands in its log, and may yet be
+        truncated), removed, or stranger (not taken in yet)."""
         present = self._engine.configuration()
         if self.node_id in present.voters:
             return "voter"
         if self.node_id in present.learners:
             return "learner"
-        return "removed" if self.node_id in present.removed else "stranger"
+        if self.node_id not in present.removed:
+            return "stranger"
+        return "removed" if self._engine.configured_at() <= self.applied_index else "leaving"
 
     @property
     def links(self) -> set[str]:
