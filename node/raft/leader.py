@@ -131,9 +131,10 @@ class LeaderGuards(Roster):
                 self.snapshots.cancelTransmisstion(node)
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
-        """S4: what was on its way is lost; go on behind what is known to be there."""
+        """S4: what was on its way is lost; go on behind what is known to be there. A snapshot
+        goes on behind the last chunk that was confirmed (S2)."""
         super()._SyncObj__onNodeConnected(node)
-        self.snapshots.cancelTransmisstion(node)
+        self.snapshots.rewind(node)
         progress = self.progress.get(node)
         if progress is not None and self._isLeader():
             progress.forget_flying(self._seq)
