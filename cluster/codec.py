@@ -7,6 +7,8 @@ later release can read what an earlier one wrote, and refuses what it cannot.
 
 import hashlib
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -77,6 +79,56 @@ def encode_snapshot(state: ClusterState) -> bytes:
     it, so sorting here would make a restored replica differ from one that was never restarted.
     """
     return _FORMAT.pack(SNAPSHOT_FORMAT) + _encoder.encode(state)
+
+
+class FrozenState:
+    """A state as it was, to be encoded later and elsewhere while the state goes on.
+
+    The two tables that grow into the tens of thousands hold records that never change: of those
+    it keeps references. Everything else is encoded at once. Whoever calls `encode` on a thread
+    lets others work in between: no step of it takes longer than a few hundred records do.
+    """
+
+    def __init__(self, state: ClusterState) -> None:
+        self._parts: list[bytes | tuple[Any, ...]] = [_FORMAT.pack(SNAPSHOT_FORMAT)]
+        self._parts.append(_map_header(len(state.__struct_fields__)))
+        for field in state.__struct_fields__:
+            value = getattr(state, field)
+            self._parts.append(_encoder.encode(field))
+            if field == "decisions":
+                self._parts += [_array_header(len(value)), tuple(value)]
+            elif field == "operations":
+                # Two tuples, not one of pairs: fifty thousand pairs would wake the collector.
+                self._parts += [_map_header(len(value)), (tuple(value), tuple(value.values()))]
+            else:
+                self._parts.append(_encoder.encode(value))
+
+    def encode(self) -> bytes:
+        """The very bytes that `encode_snapshot` would have given."""
+        return b"".join(self._encoded())
+
+    def _encoded(self) -> Iterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+                continue
+            if len(part) == 2 and isinstance(part[0], tuple):
+                for key, record in zip(*part, strict=True):
+                    yield _encoder.encode(key) + _encoder.encode(record)
+            else:
+                yield from map(_encoder.encode, part)
+
+
+def _array_header(length: int) -> bytes:
+    if length < 16:
+        return bytes([0x90 | length])
+    return b"\xdc" + length.to_bytes(2) if length < 1 << 16 else b"\xdd" + length.to_bytes(4)
+
+
+def _map_header(length: int) -> bytes:
+    if length < 16:
+        return bytes([0x80 | length])
+    return b"\xde" + length.to_bytes(2) if length < 1 << 16 else b"\xdf" + length.to_bytes(4)
 
 
 def decode_snapshot(encoded: bytes) -> ClusterState:

@@ -140,6 +140,10 @@ class Replica:
     def snapshot(self) -> bytes:
         return codec.encode_snapshot(self.state)
 
+    def frozen(self) -> Callable[[], bytes]:
+        """The whole state as it is now, encoded by the function returned, on any thread."""
+        return codec.FrozenState(self.state).encode
+
     def restore(self, snapshot: bytes) -> None:
         """Replaces the state. Events the snapshot skips are unknown here: followers see a gap."""
         self.state = codec.decode_snapshot(snapshot)

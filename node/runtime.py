@@ -183,7 +183,7 @@ class Node:
             snapshots = SnapshotStore(
                 config.data_dir,
                 cluster=config.cluster,
-                encode_state=self._replica.snapshot,
+                encode_state=self._replica.frozen,
                 submit=threads.submit,
             )
             audit = AuditFile(config.data_dir / "audit.jsonl", self._replica)

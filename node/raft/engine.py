@@ -35,6 +35,7 @@ TRAILING_PART = 8
 briefly away needs no snapshot."""
 
 
+COMPACTED_PER_TURN = 1024
 PROMOTION_LAG = 256
 """Entries that a learner may be behind when it becomes a voter."""
 
@@ -79,6 +80,8 @@ class Engine(FollowerGuards, LeaderGuards):
         snapshots.configured_by = self.configured_by
         self._restore_state = restore
         self._draw = draw
+        self._compact_to = 0
+        """Index of the first entry that compaction keeps; what is before goes slice by slice."""
         self._begin_elections()
         self._begin_roster(node_id, configuration)
         self._begin_following()
@@ -183,9 +186,18 @@ class Engine(FollowerGuards, LeaderGuards):
         if not self.guards.s6:
             super()._SyncObj__deleteEntriesTo(toIDx)
             return
-        keep_from = toIDx - self.timings.compact_entries // TRAILING_PART
-        if keep_from > first:
-            self._SyncObj__raftLog.deleteEntriesTo(keep_from - first)
+        self._compact_to = max(first, toIDx - self.timings.compact_entries // TRAILING_PART)
+
+    def compact(self) -> None:
+        """Once per turn: a slice of what compaction lets go. All of it in one transaction would
+        hold up the loop."""
+        going = min(self._compact_to - self._SyncObj__raftLog[0][1], COMPACTED_PER_TURN)
+        if going > 0:
+            self._SyncObj__raftLog.deleteEntriesTo(going)
+
+    def compacting(self) -> bool:
+        """Whether the next turn has a slice to let go."""
+        return self._compact_to > int(self._SyncObj__raftLog[0][1])
 
     # -- what the library may see --------------------------------------------------------------
 

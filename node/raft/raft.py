@@ -199,6 +199,7 @@ class Raft:
             self._take_messages()
             self._engine.stand()
             self._engine.doTick()
+            self._engine.compact()
             self._engine.replicate()
             self._engine.settle()
             if self._commit_journal(now):
@@ -539,7 +540,11 @@ class Raft:
         engine = self._engine
         if self._inbox or engine.committed(1):
             return True
-        if (self._journal.dirty and now >= self._flush_at) or engine.more_to_send():
+        if (
+            (self._journal.dirty and now >= self._flush_at)
+            or engine.more_to_send()
+            or engine.compacting()
+        ):
             return True
         alone = engine.configuration().voters == (self.node_id,)
         if alone and engine.raftCommitIndex < engine.last_index():

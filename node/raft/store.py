@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pysyncobj.syncobj
 import structlog
+from msgspec.structs import replace
 from pysyncobj.config import SERIALIZER_STATE
 
 from node.raft.journal import Entry
@@ -56,12 +57,13 @@ class SnapshotStore:
         data_dir: Path,
         *,
         cluster: str,
-        encode_state: Callable[[], bytes],
+        encode_state: Callable[[], bytes | Callable[[], bytes]],
         submit: Submit | None = None,
         files: Files | None = None,
     ) -> None:
-        """`submit` runs a function on a thread (default: at once, on the caller's). `files`:
-        simulated ones."""
+        """`encode_state` takes the state as it is: as bytes, or as a function that makes them
+        where the snapshot is written. `submit` runs a function on a thread (default: at once,
+        on the caller's). `files`: simulated ones."""
         self._files = files if files is not None else DiskFiles(data_dir / FILE)
         self.path = self._files.path
         self.cluster = cluster
@@ -101,12 +103,14 @@ class SnapshotStore:
             return
         started = time.perf_counter()
         _, last, previous, _ = data
-        snapshot = self.describe(previous, last, self._encode_state())
+        state = self._encode_state()
+        snapshot = self.describe(previous, last, state if isinstance(state, bytes) else b"")
         self._writing, self._written = id, None
 
         def work() -> None:
             try:
-                self._files.write(encode(snapshot))
+                whole = snapshot if isinstance(state, bytes) else replace(snapshot, state=state())
+                self._files.write(encode(whole))
             except OSError as error:
                 self.error = f"{self.path}: cannot write the snapshot: {error}"
                 self._written = False

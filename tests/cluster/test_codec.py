@@ -133,3 +133,17 @@ def test_a_command_digest_depends_on_content_and_not_on_the_order_of_a_table() -
     one, other = {"backup_count": 1, "swarm_mode": True}, {"swarm_mode": True, "backup_count": 1}
     assert codec.command_digest(ChangeSettings(one)) == codec.command_digest(ChangeSettings(other))
     assert codec.command_digest(ChangeSettings(one)) != codec.command_digest(RenewLeases(()))
+
+
+@pytest.mark.parametrize("more", [0, 1, 15, 16, 300])
+def test_a_frozen_state_gives_the_same_bytes_though_the_state_goes_on(more: int) -> None:
+    from cluster.commands import SetPriority
+
+    driver = settled()
+    for n in range(more):
+        driver.done(SetPriority("sat-002", n + 1), key=f"k{n}", actor="ann")
+    frozen, before = codec.FrozenState(driver.state), codec.encode_snapshot(driver.state)
+    driver.done(SetPriority("sat-003", 7), key="after", actor="ann")
+    driver.sample(0.9, 0.9, 0.9, 0.9)
+    assert frozen.encode() == before
+    assert codec.encode_snapshot(driver.state) != before

@@ -1,10 +1,11 @@
 """Sending snapshots through bad connections, and writing them without holding up the loop."""
 
+import itertools
 from typing import Any
 
 import pytest
 
-from node.raft import store
+from node.raft import engine, store
 from tests.node.raft.harness import TIMINGS, Cluster
 
 
@@ -69,3 +70,19 @@ def test_s2_another_leader_sends_a_snapshot_of_its_own(cluster, monkeypatch) -> 
     c.converge()
     c.start(leader)
     c.converge()
+
+
+def test_compaction_lets_go_slice_by_slice(cluster, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "COMPACTED_PER_TURN", 10)
+    fields = {f: getattr(TIMINGS, f) for f in TIMINGS.__struct_fields__}
+    c = cluster(1, timings=type(TIMINGS)(**{**fields, "compact_entries": 150}))
+    c.elect()
+    c.write("n1", *(b"k%d:" % n for n in range(200)))
+    journal, firsts = c.journals["n1"], []
+    while not firsts or firsts[-1] < 100:
+        c.step()
+        firsts.append(journal[0][1])
+    steps = {b - a for a, b in itertools.pairwise(firsts)}
+    assert max(steps) <= 10
+    c.crash("n1")
+    assert c.start("n1").applied_index >= 150, "a half compacted journal covers its snapshot"
