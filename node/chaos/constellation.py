@@ -20,10 +20,11 @@ _ANSWER_SECONDS = 2.0
 _WRITE_SECONDS = 15.0  # longer than a node itself waits for an outcome
 
 
-def free_ports(count: int) -> int:
+def free_ports(count: int, lowest: int | None = None) -> int:
     """First port of `count` neighbours that nobody listens on; each test process its own range."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    for first in range(21_000 + worker * 2_000, 23_000 + worker * 2_000, count):
+    if lowest is None:
+        lowest = 21_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    for first in range(lowest, lowest + 2_000 - count, count):
         sockets = [socket.socket() for _ in range(count)]
         try:
             for offset, probe in enumerate(sockets):
@@ -45,8 +46,10 @@ class Constellation:
         self.data_dir = data_dir
         self._http = httpx.Client()
 
-    def up(self, nodes: int = 5, profile: str = "demo", **plan: Any) -> None:
-        first = free_ports(2 * nodes)
+    def up(
+        self, nodes: int = 5, profile: str = "demo", lowest_port: int | None = None, **plan: Any
+    ) -> None:
+        first = free_ports(2 * nodes, lowest_port)
         self.local.up(
             Plan(nodes=nodes, profile=profile, base_port=first, http_port=first + nodes, **plan)
         )

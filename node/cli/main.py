@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from node.cli import (
+    chaos_commands,
     local_commands,
     node_commands,
     plan_commands,
@@ -60,7 +61,7 @@ def _build() -> typer.Typer:
             reads.proposals,
             reads.operation,
         ),
-        "Foresee": (plan_commands.plan, simulate_commands.simulate),
+        "Foresee": (plan_commands.plan, simulate_commands.simulate, chaos_commands.chaos),
         "Steer": (writes.switchover, writes.failover, writes.pause, writes.resume),
     }
     for panel, commands in panels.items():

@@ -1,0 +1,172 @@
+"""Clients of a cluster in a storm: keyed writes and strong reads, retried until they are answered.
+
+Each is a thread with a connection pool of its own. An outcome that is not known is retried under
+the same key at another node, which must not apply it twice.
+"""
+
+import random
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from node.chaos.ledger import PPM, Ledger, Order, Register
+from node.simulation.linearizability import Operation
+
+TRY_SECONDS = 4.0
+"""Of one try; a stopped node never answers."""
+PAUSE = 0.15
+"""Seconds between two tries."""
+THINK = 0.15
+"""Mean seconds between two operations."""
+READS, SWITCHOVERS = 0.4, 0.01
+"""Shares of all operations; the rest are writes."""
+NEVER = ("nobody:SAFE_MODE->PRIMARY",)
+"""What a register forbids: there is no such node."""
+_LATER = frozenset({408, 429, 503})
+_REFUSALS = frozenset({400, 404, 409})
+
+
+class Client(threading.Thread):
+    """Works until `closing` is set, then finishes what it has begun, until `abandon` is set."""
+
+    def __init__(
+        self,
+        name: str,
+        addresses: Mapping[str, str],
+        ledger: Ledger,
+        seed: str,
+        *,
+        closing: threading.Event,
+        abandon: threading.Event,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._addresses, self._ledger = dict(addresses), ledger
+        self._draw = random.Random(f"{seed}/{name}")  # noqa: S311 (a load, not a secret)
+        self._closing, self._abandon = closing, abandon
+        self._orders = 0
+        self._http = httpx.Client(timeout=TRY_SECONDS, headers={"X-Stationkeep-Actor": name})
+
+    def run(self) -> None:
+        try:
+            with self._http:
+                while not self._closing.is_set():
+                    if self._ledger.wait_open(0.2):
+                        self._one()
+                        self._closing.wait(self._draw.expovariate(1 / THINK))
+        except Exception as error:
+            self._ledger.violate("the harness works", f"{self.name}: {error!r}")
+            raise
+
+    def _one(self) -> None:
+        if self._ledger.chores:
+            self._chore()
+            return
+        registers = self._ledger.in_use()
+        dice = self._draw.random()
+        if not registers or dice < SWITCHOVERS:
+            self._settle(self._ordered("POST", "/v1/switchover", {}))
+        elif dice < SWITCHOVERS + READS:
+            self._read(self._draw.choice(registers))
+        else:
+            self._write(self._draw.choice(registers))
+
+    def _chore(self) -> None:
+        try:
+            order = self._ledger.chores.pop(0)
+        except IndexError:
+            return  # another client was faster
+        self._ledger.orders[order.key] = order
+        self._settle(order)
+
+    def _ordered(self, method: str, path: str, body: dict[str, Any]) -> Order:
+        self._orders += 1
+        return self._ledger.order(method, path, body, f"{self.name}-{self._orders}")
+
+    def _write(self, register: Register) -> None:
+        operation = self._ledger.begin(register, write=True)
+        assert operation.value is not None
+        body = {
+            "name": register.name,
+            "priority": "performance",
+            "score": operation.value / PPM,
+            "forbids": list(NEVER),
+        }
+        order = self._ordered("POST", register.path, body)
+        known = self._settle(order)
+        if known and order.refused:
+            self._ledger.drop(register, operation)
+        else:
+            self._ledger.end(register, operation, known=known)
+
+    def _read(self, register: Register) -> None:
+        operation = self._ledger.begin(register, write=False)
+        while not self._abandon.is_set():
+            self._ledger.begin_again(operation)
+            answer = self._ask("GET", f"/v1/nodes/{register.node}?consistency=strong")
+            if answer is not None and answer.status_code == 200:
+                self._found(operation, register, answer.json())
+                self._ledger.end(register, operation, known=True)
+                self._ledger.count("reads")
+                return
+            if answer is not None and answer.status_code not in _LATER:
+                self._unexpected("GET", answer)
+            self._ledger.count("read_retries")
+            self._abandon.wait(PAUSE)
+        self._ledger.end(register, operation, known=False)
+
+    @staticmethod
+    def _found(operation: Operation, register: Register, node: dict[str, Any]) -> None:
+        scores = [p["score"] for p in node["policies"] if p["name"] == register.name]
+        operation.value = round(scores[0] * PPM) if scores else None
+
+    def _settle(self, order: Order) -> bool:
+        """Tries until the outcome is known; False when the storm was given up before."""
+        while not self._abandon.is_set():
+            order.tries += 1
+            if order.tries > 1:
+                self._ledger.count("retried")
+            answer = self._ask(order.method, order.path, order.body, order.key)
+            if answer is not None and self._outcome(order, answer):
+                self._ledger.note("order", key=order.key, index=order.index, tries=order.tries)
+                return True
+            self._abandon.wait(PAUSE)
+        return False
+
+    def _outcome(self, order: Order, answer: httpx.Response) -> bool:
+        """Whether the answer ends the order."""
+        status = answer.status_code
+        if status == 200:
+            order.index = int(answer.json()["index"])
+            self._ledger.count("acknowledged")
+        elif status in _REFUSALS and "rule" in answer.json():
+            order.refused = str(answer.json()["rule"])
+            self._ledger.count("refused")
+        elif status == 202:
+            self._ledger.count("unknown")
+            return False
+        elif status in _LATER:
+            self._ledger.count("turned_away")
+            return False
+        else:
+            self._unexpected(order.method, answer)
+        return status != 202
+
+    def _unexpected(self, method: str, answer: httpx.Response) -> None:
+        detail = f"{method} {answer.url.path}: {answer.status_code} {answer.text[:300]}"
+        self._ledger.violate("every answer makes sense", detail)
+
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
+    ) -> httpx.Response | None:
+        """One try at any node; None: no answer (and a write may have been done)."""
+        url = f"http://{self._draw.choice(list(self._addresses.values()))}{path}"
+        headers = {"Idempotency-Key": key} if key else {}
+        try:
+            return self._http.request(method, url, json=body, headers=headers)
+        except httpx.ConnectError:
+            self._ledger.count("unreached")
+        except httpx.TransportError:
+            self._ledger.count("unknown" if key else "unanswered_reads")
+        return None

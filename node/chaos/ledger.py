@@ -1,0 +1,181 @@
+"""What the clients of a storm asked for and were told: the evidence that is judged.
+
+The registers are local policies of members: a write puts the policy with a score that no other
+write has, a read looks it up behind a barrier. Each lives for one stretch between two checks, so
+that its history is short enough to be decided, and is removed after that. The policies forbid
+what cannot happen, and so have no effect.
+"""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from node.simulation.linearizability import Operation
+
+PPM = 1_000_000
+"""Values of a register: a score between 0 and 1, kept in parts per million."""
+
+
+class Register(msgspec.Struct):
+    """One policy of one node, and all that clients did to it. `open`: takes new operations."""
+
+    name: str
+    node: str
+    history: list[Operation] = []
+    pending: int = 0
+    open: bool = True
+
+    @property
+    def path(self) -> str:
+        return f"/v1/nodes/{self.node}/policies"
+
+
+class Order(msgspec.Struct):
+    """A keyed write. `index`: the log index its client was told; `refused`: the rule."""
+
+    key: str
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    index: int | None = None
+    refused: str | None = None
+    tries: int = 0
+
+
+class Ledger:
+    """Shared by all threads. `file`: where each line of evidence goes as it comes."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.RLock()
+        self._file = file.open("w", encoding="utf-8", buffering=1)
+        self._clock, self._began = clock, clock()
+        self._numbers = 0
+        self._open = threading.Event()
+        self._open.set()
+        self.counts: Counter[str] = Counter()
+        self.registers: list[Register] = []
+        self.chores: list[Order] = []
+        self.orders: dict[str, Order] = {}
+        self.violations: list[str] = []
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+    def note(self, what: str, **facts: Any) -> None:
+        """One line of the history file."""
+        with self._lock:
+            if not self._file.closed:
+                line = {"at": round(self._clock() - self._began, 4), "what": what, **facts}
+                self._file.write(json.dumps(line) + "\n")
+
+    def count(self, what: str) -> None:
+        with self._lock:
+            self.counts[what] += 1
+
+    def violate(self, rule: str, detail: str) -> None:
+        """Something that must never be; each only once."""
+        with self._lock:
+            text = f"{rule}: {detail}"
+            if text not in self.violations:
+                self.violations.append(text)
+                self.note("violation", rule=rule, detail=detail)
+
+    # -- the clients' gate -----------------------------------------------------------------------
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No client begins anything within."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    def wait_open(self, seconds: float) -> bool:
+        return self._open.wait(seconds)
+
+    # -- registers -------------------------------------------------------------------------------
+
+    def open_registers(self, nodes: list[str]) -> None:
+        """Closes those in use and opens one at each of `nodes`."""
+        with self._lock:
+            for register in self.registers:
+                register.open = False
+            for node in nodes:
+                self._numbers += 1
+                self.registers.append(Register(f"storm-{self._numbers}", node))
+
+    def in_use(self) -> list[Register]:
+        with self._lock:
+            return [register for register in self.registers if register.open]
+
+    def take_finished(self) -> list[Register]:
+        """Closed registers on which nothing is under way; the caller judges them."""
+        with self._lock:
+            done = [r for r in self.registers if not r.open and r.pending == 0]
+            self.registers = [r for r in self.registers if r not in done]
+            return done
+
+    def begin(self, register: Register, *, write: bool) -> Operation:
+        """An operation on a register, from now on until `end`."""
+        with self._lock:
+            self._numbers += 1
+            value = self._numbers % PPM + 1 if write else None
+            operation = Operation(self._numbers, register.name, write, value, self._clock())
+            register.history.append(operation)
+            register.pending += 1
+            return operation
+
+    def begin_again(self, operation: Operation) -> None:
+        """A read without answer has seen nothing: it begins when it is tried again."""
+        operation.invoked = self._clock()
+
+    def end(self, register: Register, operation: Operation, *, known: bool) -> None:
+        """The operation returned, or (not `known`) its outcome will never be learnt."""
+        with self._lock:
+            register.pending -= 1
+            if known:
+                operation.returned = self._clock()
+            self.note(
+                "operation",
+                number=operation.number,
+                register=operation.register,
+                write=operation.write,
+                value=operation.value,
+                invoked=round(operation.invoked - self._began, 4),
+                known=known,
+            )
+
+    def drop(self, register: Register, operation: Operation) -> None:
+        """The operation was refused: it had no effect and says nothing."""
+        with self._lock:
+            register.pending -= 1
+            register.history.remove(operation)
+
+    # -- orders ----------------------------------------------------------------------------------
+
+    def order(self, method: str, path: str, body: dict[str, Any] | None, key: str) -> Order:
+        """A keyed write about to be sent."""
+        with self._lock:
+            order = Order(key, method, path, body)
+            self.orders[key] = order
+            return order
+
+    def acknowledged(self) -> list[Order]:
+        """Orders whose clients were told an outcome, so far."""
+        with self._lock:
+            return [o for o in self.orders.values() if o.index is not None]
+
+    def forget(self, orders: list[Order]) -> None:
+        """They were found in the log: no need to look again."""
+        with self._lock:
+            for order in orders:
+                self.orders.pop(order.key, None)

@@ -1,0 +1,249 @@
+"""A storm: a real cluster under load whose nodes are killed, stopped and started, and judged.
+
+Spells of bad weather are divided by calms. A check happens every `CHECK_EVERY` seconds of a
+spell; in a calm everything is healed, and must be well again within `bound`.
+"""
+
+import math
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cluster.settings import PROFILES, Settings
+from node.chaos.clients import Client
+from node.chaos.constellation import Constellation
+from node.chaos.forecast import FAULTS, SPELL, Strike, forecast
+from node.chaos.inspection import Inspector
+from node.chaos.ledger import Ledger
+from node.chaos.seatwatch import Answer, SeatWatch
+from node.chaos.striker import Striker
+from node.simulation import convergence
+
+PROFILE = "demo"
+CHECK_EVERY = 20.0
+WATCH_PERIOD = 0.05
+REGISTERS = 3
+CLIENTS = 6
+HISTORY = "history.jsonl"
+START_SECONDS = 10.0
+"""What a process may need, on a busy machine, from its start to its first message."""
+PORTS = 31_000
+"""First of the ports of storms; those of tests lie below, ephemeral ones above."""
+EQUAL_SECONDS = 15.0
+FINISH_SECONDS = 20.0
+_TICK = 0.1
+
+
+def bound(settings: Settings) -> float:
+    """Seconds within which a healed cluster must be well: that of the simulator, and a start."""
+    return convergence.bound(settings) + START_SECONDS
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for; checked by the caller."""
+
+    seconds: float
+    nodes: int = 5
+    seed: int = 1
+    faults: tuple[str, ...] = tuple(FAULTS)
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What came of it. Times in seconds; `counts`: see the ledger's users."""
+
+    plan: Plan
+    seconds: float
+    counts: dict[str, int]
+    seat_changes: int
+    terms: int
+    longest_gap: float
+    recoveries: list[float]
+    checks: int
+    registers: int
+    undecided: int
+    decisions: int
+    compared: int
+    violations: list[str]
+
+
+Told = Callable[[float, dict[str, int]], None]
+"""Called a few times a second with the seconds of storm so far and the counters."""
+
+
+def longest_gap(answers: list[Answer], began: float, ended: float) -> float:
+    """Seconds: the longest time between two answers of a PRIMARY."""
+    moments = sorted(a.received for a in answers if began <= a.received <= ended)
+    return max(b - a for a, b in pairwise([began, *moments, ended]))
+
+
+def storm(plan: Plan, folder: Path, told: Told) -> Report:
+    """Lives through one storm and stops every process of it; violations are in the report.
+
+    `folder` keeps the cluster's data and the history. Raises TimeoutError or LocalError when
+    the cluster does not even come up.
+    """
+    cluster = Constellation(folder / "cluster")
+    ledger = Ledger(folder / HISTORY)
+    try:
+        cluster.up(plan.nodes, PROFILE, lowest_port=PORTS)
+        cluster.acting()
+        return _Course(plan, cluster, ledger, told).run()
+    finally:
+        cluster.stop()
+        ledger.close()
+
+
+class _Course:
+    """The course of one storm over a cluster that is well."""
+
+    def __init__(self, plan: Plan, cluster: Constellation, ledger: Ledger, told: Told) -> None:
+        self._plan, self._cluster, self._ledger, self._told = plan, cluster, ledger, told
+        self._stop, self._closing, self._abandon = (threading.Event() for _ in range(3))
+        names = cluster.addresses
+        self._watch = SeatWatch(names, WATCH_PERIOD)
+        self._striker = Striker(cluster, ledger, plan.seed, self._seated)
+        self._inspector = Inspector(cluster, ledger, self._watch, self._striker.up)
+        self._draw = random.Random(plan.seed)  # noqa: S311 (a load, not a secret)
+        self._bound = bound(PROFILES[PROFILE])
+        self._recoveries: list[float] = []
+        self._began = time.monotonic()
+        self._clients = [
+            Client(
+                f"client-{n}",
+                names,
+                ledger,
+                str(plan.seed),
+                closing=self._closing,
+                abandon=self._abandon,
+            )
+            for n in range(CLIENTS)
+        ]
+
+    def run(self) -> Report:
+        before = self._cluster.anyone("/v1/cluster")
+        self._turn_registers()
+        self._began = time.monotonic()
+        with self._watch:
+            try:
+                for client in self._clients:
+                    client.start()
+                self._spells()
+            finally:
+                for event in (self._stop, self._closing, self._abandon):
+                    event.set()
+                for client in self._clients:
+                    client.join()
+        return self._report(before)
+
+    def _spells(self) -> None:
+        spells = math.ceil(self._plan.seconds / SPELL)
+        for number in range(spells):
+            self._spell(number, min(SPELL, self._plan.seconds - number * SPELL))
+            if not self._ledger.violations:
+                self._calm(last=number == spells - 1)
+            if self._ledger.violations:
+                return
+
+    def _spell(self, number: int, seconds: float) -> None:
+        strikes = forecast(self._plan.seed, number, seconds, self._plan.faults)
+        thread = threading.Thread(target=self._hurt, args=(strikes, seconds), name="striker")
+        thread.start()
+        try:
+            due = time.monotonic() + CHECK_EVERY
+            while thread.is_alive():
+                thread.join(_TICK)
+                self._tell()
+                if time.monotonic() >= due:
+                    self._turn_registers()
+                    self._inspector.check()
+                    due = time.monotonic() + CHECK_EVERY
+                if self._ledger.violations:
+                    self._stop.set()
+        finally:
+            if sys.exc_info()[0] is not None:
+                self._stop.set()
+            thread.join()
+
+    def _hurt(self, strikes: list[Strike], seconds: float) -> None:
+        try:
+            self._striker.spell(strikes, seconds, self._stop)
+        except Exception as error:
+            self._ledger.violate("the harness works", f"striker: {error!r}")
+            raise
+
+    def _calm(self, *, last: bool) -> None:
+        """Everything was healed; all must become well, and then be equal."""
+        began = time.monotonic()
+        try:
+            self._cluster.until("well again", self._well, self._bound)
+        except TimeoutError as error:
+            self._ledger.violate(f"well {self._bound:.0f} s after the last fault", str(error))
+            return
+        self._recoveries.append(time.monotonic() - began)
+        self._ledger.note("well", after=round(self._recoveries[-1], 3))
+        self._turn_registers()
+        if last:
+            self._finish_clients()
+        self._inspector.check()
+        with self._ledger.held():
+            nodes = len(self._cluster.addresses)
+            seen = self._inspector.digests(nodes, EQUAL_SECONDS)
+        if seen < nodes:
+            detail = f"only {seen} of {nodes} were seen at one index in {EQUAL_SECONDS:.0f} s"
+            self._ledger.violate("replicas catch up", detail)
+
+    def _well(self) -> bool:
+        """A PRIMARY acts and everybody is alive, in the eyes of a node in touch with a leader."""
+        self._tell()
+        nodes = self._cluster.nodes().values()
+        acting = [n for n in nodes if n["role"] == n["effective_role"] == "PRIMARY"]
+        return len(acting) == 1 and all(n["alive"] and n["effective_role"] for n in nodes)
+
+    def _finish_clients(self) -> None:
+        self._closing.set()
+        deadline = time.monotonic() + FINISH_SECONDS
+        for client in self._clients:
+            client.join(max(0.0, deadline - time.monotonic()))
+            if client.is_alive():
+                detail = f"{client.name} waits for one still, {FINISH_SECONDS:.0f} s into the calm"
+                self._ledger.violate("every call gets an answer", detail)
+
+    def _turn_registers(self) -> None:
+        self._ledger.open_registers(self._draw.sample(sorted(self._cluster.addresses), REGISTERS))
+
+    def _seated(self) -> str | None:
+        answers = self._watch.answers
+        return answers[-1].node if answers else None
+
+    def _tell(self) -> None:
+        self._told(time.monotonic() - self._began, dict(self._ledger.counts))
+
+    def _report(self, before: dict[str, Any]) -> Report:
+        ended = time.monotonic()
+        try:
+            after = self._cluster.anyone("/v1/cluster")
+        except OSError:
+            after = before
+        seats = [view["primary"]["epoch"] for view in (before, after) if view["primary"]]
+        return Report(
+            plan=self._plan,
+            seconds=ended - self._began,
+            counts=dict(self._ledger.counts),
+            seat_changes=max(seats, default=0) - min(seats, default=0),
+            terms=after["term"] - before["term"],
+            longest_gap=longest_gap(self._watch.answers, self._began, ended),
+            recoveries=self._recoveries,
+            checks=self._inspector.checks,
+            registers=self._inspector.judged,
+            undecided=self._inspector.undecided,
+            decisions=self._inspector.newest,
+            compared=self._inspector.compared,
+            violations=list(self._ledger.violations),
+        )
