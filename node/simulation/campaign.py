@@ -66,6 +66,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     turns: int = 0
     calls: int = 0
     elections: int = 0
+    unneeded_elections: int = 0
     undecided: int = 0
 
     @property
@@ -127,6 +128,7 @@ def _outcome(
         turns=world.checks.checked_turns,
         calls=world.clients.calls,
         elections=len(world.leader_changes),
+        unneeded_elections=world.unneeded_elections,
         undecided=world.undecided,
     )
 

@@ -16,11 +16,14 @@ from cluster.codec import digest
 from cluster.commands import Entry
 from cluster.events import LeasesEchoed, SamplesRecorded
 from cluster.invariants import violations
-from node.raft.storage import Transaction
+from node.raft.storage import Row, Transaction
 from node.simulation.clock import Time
 from node.simulation.member import Member
+from node.simulation.trouble import Trouble
 
 DIGEST_EVERY = 32
+STEP_DOWN_SLACK = 1.5
+"""Seconds: messages that were on their way, and the turn that notices."""
 MEMORY = 4_096
 """Indices below the newest committed one of which the checks still know everything."""
 _ROUTINE = (LeasesEchoed, SamplesRecorded)
@@ -37,9 +40,12 @@ class Violation(Exception):
 class Checks:
     """All checks of one world."""
 
-    def __init__(self, members: dict[str, Member], time: Time, durable: bool) -> None:
+    def __init__(
+        self, members: dict[str, Member], time: Time, trouble: Trouble, durable: bool
+    ) -> None:
         """`durable`: what is committed must be on disks; off, when S5 is, to see what follows."""
-        self._members, self._time, self._durable = members, time, durable
+        self._members, self._time = members, time
+        self._trouble, self._durable = trouble, durable
         self.moments: dict[int, float] = {}
         """Index → true time at which it was applied first; of entries that are no routine."""
         self.commit = 0
@@ -77,7 +83,7 @@ class Checks:
                 "one vote a term", f"{voter} votes in term {term} for {known} and for {candidate}"
             )
 
-    def stored(self, member: Member, transaction: Transaction) -> None:
+    def stored(self, member: Member, transaction: Transaction, removed: list[Row]) -> None:
         """Log matching: an entry at an index and term is the same everywhere, and so is the
         one before it; by induction, everything before it (Raft paper, section 5.3)."""
         for index, term, _, command in transaction.rows:
@@ -90,6 +96,22 @@ class Checks:
                     f"elsewhere {known[1]}; same command: {known[0] == command}",
                 )
 
+        self._nothing_erased(member, removed)
+
+    def _nothing_erased(self, member: Member, removed: list[Row]) -> None:
+        """What is committed stays on a disk that had it (Raft paper, AppendEntries 3)."""
+        disk = member.disk
+        for index, term, _, _ in removed:
+            known = self.committed.get(index)
+            covered = disk.rows and index < disk.rows[0][0]
+            if known is None or known[0] != term or covered:
+                continue
+            if disk.term_at(index) != term:
+                raise Violation(
+                    "nothing committed is erased",
+                    f"{member.name} no longer has entry {index} of term {term}",
+                )
+
     def after_turn(self, member: Member) -> None:
         """Everything that a turn of this member can have broken."""
         self.checked_turns += 1
@@ -99,6 +121,7 @@ class Checks:
             self._committed(member, commit)
         if raft._engine._isLeader():
             self._leads(member, raft.term)
+            self._still_may(member)
         if member.is_primary():
             self._only_primary(member)
         if raft.answered_twice:
@@ -163,6 +186,18 @@ class Checks:
             raise Violation("election safety", f"{known} and {member.name} lead term {term}")
         self.leaders[term] = member.name
         self._complete(member, term)
+
+    def _still_may(self, member: Member) -> None:
+        """A leader that has lost its majority steps down (dissertation, section 6.2)."""
+        cut_off = self._trouble.cut_off_since(member.name)
+        if cut_off is None:
+            return
+        patience = member.replica.settings.step_down_after / 1_000 + STEP_DOWN_SLACK
+        if self._time.now - cut_off > patience:
+            raise Violation(
+                "a leader without a majority steps down",
+                f"{member.name} has led for {self._time.now - cut_off:.1f} s without one",
+            )
 
     def _complete(self, member: Member, term: int) -> None:
         """Leader completeness (Raft paper, section 5.4)."""

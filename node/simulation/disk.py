@@ -53,6 +53,8 @@ class SimulatedDisk:
         """Seconds that each synced write takes."""
         self.armed: str | None = None
         self.transactions = 0
+        self.written: Callable[[Transaction, list[Row]], None] = lambda *_: None
+        """Told of each transaction, and of the rows from its end that it replaced."""
 
     def reach(self, point: str) -> None:
         """The code is at a named point."""
@@ -71,6 +73,14 @@ class SimulatedDisk:
         """A new, empty disk."""
         self.rows, self._record, self._claimed = [], None, False
         self.snapshot = self.memory = None
+
+    def rot(self, what: str) -> None:
+        """Flips a byte in the journal's last row, or in the snapshot."""
+        if what == "journal" and self.rows:
+            index, term, crc, command = self.rows[-1]
+            self.rows[-1] = (index, term, crc, command[:-1] + bytes([command[-1] ^ 1]))
+        elif what == "snapshot" and self.snapshot is not None:
+            self.snapshot = self.snapshot[:-1] + bytes([self.snapshot[-1] ^ 1])
 
     # -- node.raft.storage.Storage -------------------------------------------------------------
 
@@ -92,9 +102,10 @@ class SimulatedDisk:
         if self.delay:
             self._stall(self.delay)
         self.reach("journal.torn")
-        self._change_rows(transaction)
+        removed = self._change_rows(transaction)
         self._record = (transaction.body, transaction.crc)
         self.transactions += 1
+        self.written(transaction, removed)
         self.reach("journal.synced")
 
     def close(self) -> None:
@@ -104,13 +115,17 @@ class SimulatedDisk:
         if self.full:
             raise JournalFailed(f"{self.path}: cannot write: the simulated disk is full")
 
-    def _change_rows(self, transaction: Transaction) -> None:
+    def _change_rows(self, transaction: Transaction) -> list[Row]:
         rows = self.rows
+        removed: list[Row] = []
         if rows and transaction.keep_to is not None:
-            del rows[max(0, transaction.keep_to + 1 - rows[0][0]) :]
+            end = max(0, transaction.keep_to + 1 - rows[0][0])
+            removed = rows[end:]
+            del rows[end:]
         if rows and transaction.keep_from is not None:
             del rows[: max(0, transaction.keep_from - rows[0][0])]
         rows.extend(transaction.rows)
+        return removed
 
 
 class SimulatedFiles:

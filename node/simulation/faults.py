@@ -230,6 +230,21 @@ class FullDisks(msgspec.Struct, frozen=True):
                 yield _act(at + draw.uniform(1, 6) * on.span, "full", name, "off")
 
 
+class Rot(msgspec.Struct, frozen=True):
+    """One disk is damaged while its node is down: the node must not start from it, and comes
+    back with an empty one."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        name = draw.choice(on.names)
+        at = draw.uniform(0.2, 0.7) * on.end
+        yield _act(at, "crash", name, "process")
+        yield _act(at + 0.1 * on.span, "rot", name, draw.choice(("journal", "snapshot")))
+        yield _act(at + 0.5 * on.span, "start", name)
+        if draw.random() < 0.7:
+            yield _act(at + 1.5 * on.span, "erase", name)
+            yield _act(at + 2 * on.span, "start", name)
+
+
 class Unhealthy(msgspec.Struct, frozen=True):
     """Nodes report high risk for a while."""
 
@@ -289,6 +304,7 @@ PROFILES: dict[str, Profile] = {
     "jump": Jumps(),
     "slowdisk": SlowDisks(),
     "fulldisk": FullDisks(),
+    "rot": Rot(),
     "unhealthy": Unhealthy(),
     "hooks": Hooks(),
     "transfer": Transfers(),

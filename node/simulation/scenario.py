@@ -93,6 +93,8 @@ VERBS: dict[str, tuple[Callable[[str, Scenario], str | None], ...]] = {
     "wall": (_node, _number),
     "slow": (_node, _number),
     "full": (_node, _one_of("on", "off")),
+    "rot": (_node, _one_of("journal", "snapshot")),
+    "erase": (_node,),
     "risk": (_node, _number),
     "hooks": (_node, _one_of("work", "fail", "hang")),
     "weather": (_number, _number, _number, _number),

@@ -10,6 +10,18 @@ class Trouble:
         self._time = time
         self._since: dict[str, float] = {}
         self._past: dict[str, list[tuple[float, float]]] = {}
+        self._cut_off: dict[str, float] = {}
+
+    def connected(self, node: str, with_majority: bool) -> None:
+        """From now on it is in touch with a majority, or is not."""
+        if with_majority:
+            self._cut_off.pop(node, None)
+        else:
+            self._cut_off.setdefault(node, self._time.now)
+
+    def cut_off_since(self, node: str) -> float | None:
+        """When it lost its majority; None when it has one."""
+        return self._cut_off.get(node)
 
     def note(self, node: str, troubled: bool) -> None:
         """From now on it is, or is not."""

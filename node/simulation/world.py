@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.roles.transitions import Role
-from node.raft import JournalError
+from node.raft import CorruptSnapshot, JournalError
 from node.simulation.checks import Checks, Violation
 from node.simulation.clients import Clients
 from node.simulation.clock import SimulatedClock, Time
@@ -47,7 +47,7 @@ class World:
         self.links = Links(self.time, self.at, self._draws("network"), self._parties(), self.names)
         for name in self.names:
             self.members[name] = self._member(name)
-        self.checks = Checks(self.members, self.time, durable=self.guards.s5)
+        self.checks = Checks(self.members, self.time, self.trouble, durable=self.guards.s5)
         self.clients = Clients(
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
@@ -67,7 +67,9 @@ class World:
         clock = SimulatedClock(self.time, offset=draw.uniform(0, 1e5))
         disk = SimulatedDisk(name, lambda seconds: self._stall(name, seconds))
         settings = self.scenario.settings
-        return Member(name, self.names, settings, clock, disk, draw=draw)
+        member = Member(name, self.names, settings, clock, disk, draw=draw)
+        disk.written = lambda what, removed: self.checks.stored(member, what, removed)
+        return member
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -166,6 +168,7 @@ class World:
         limit = self.scenario.settings.unhealthy_above / 1_000_000
         for name, member in self.members.items():
             reached = 1 + sum(self.links.is_open(name, n) for n in self.names if n != name)
+            self.trouble.connected(name, 2 * reached > len(self.names))
             self.trouble.note(
                 name,
                 not member.runs
@@ -211,7 +214,7 @@ class World:
         except Crash as crash:
             self._crashed(member, crash)
             return
-        except JournalError as error:
+        except (JournalError, CorruptSnapshot) as error:
             member.refused = str(error)
             self.note(f"{member.name} does not start: {type(error).__name__}")
             return
@@ -334,6 +337,15 @@ class World:
     def _do_full(self, name: str, state: str) -> None:
         self.members[name].disk.full = state == "on"
 
+    def _do_rot(self, name: str, what: str) -> None:
+        """A byte on the disk of a node flips; it is found when the node starts."""
+        self.members[name].disk.rot(what)
+
+    def _do_erase(self, name: str) -> None:
+        """An operator gives a node that is down an empty disk."""
+        if not self.members[name].up:
+            self.members[name].disk.erase()
+
     def _do_risk(self, name: str, risk: str) -> None:
         self.members[name].health.risk = float(risk)
 
@@ -385,6 +397,9 @@ class World:
                 self._resume(member, member.life)
         for member in self.members.values():
             if not member.up:
+                self._start(member)
+            if member.refused:  # its disk is damaged: it comes back with an empty one
+                member.disk.erase()
                 self._start(member)
         self._troubles()
 
