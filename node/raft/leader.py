@@ -30,6 +30,7 @@ class LeaderGuards(Roster):
         self._append_due = False
         self._seq = 0
         """Number of the newest request; never reused in the life of a process."""
+        self.batch_entries = BATCH_ENTRIES
 
     # -- leader: replies, S4 -------------------------------------------------------------------
 
@@ -189,7 +190,7 @@ class LeaderGuards(Roster):
         """Entries from `start`, at least one, up to the limits of a message; and their bytes."""
         log = self._SyncObj__raftLog
         offset = start - log[0][1]
-        entries = log[offset : offset + BATCH_ENTRIES]
+        entries = log[offset : offset + self.batch_entries]
         size = 0
         for count, entry in enumerate(entries):
             size += len(entry[0])

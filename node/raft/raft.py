@@ -276,6 +276,10 @@ class Raft:
             library.use(self._use_clock)
             self._engine.configure(timings)
 
+    def limit_batches(self, entries: int) -> None:
+        """Fewer entries in a message than usual; for the simulator."""
+        self._engine.batch_entries = entries
+
     def snapshot_file(self) -> bytes | None:
         """The applied state as a snapshot file; None before the first entry is applied."""
         entries = self._engine.applied_entries()

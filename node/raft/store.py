@@ -60,12 +60,14 @@ class SnapshotStore:
         encode_state: Callable[[], bytes | Callable[[], bytes]],
         submit: Submit | None = None,
         files: Files | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """`encode_state` takes the state as it is: as bytes, or as a function that makes them
         where the snapshot is written. `submit` runs a function on a thread (default: at once,
         on the caller's). `files`: simulated ones."""
         self._files = files if files is not None else DiskFiles(data_dir / FILE)
         self.path = self._files.path
+        self._chunk_bytes = min(chunk_bytes, CHUNK_BYTES)
         self.cluster = cluster
         self._encode_state = encode_state
         self._submit: Submit = submit or (lambda work: work())
@@ -160,7 +162,7 @@ class SnapshotStore:
         out = self._outgoing.get(transmissionID) or self._begin(transmissionID)
         if out is None or out.next >= min(out.total, out.confirmed + WINDOW):
             return None
-        data = out.file.read(out.next * CHUNK_BYTES, CHUNK_BYTES)
+        data = out.file.read(out.next * self._chunk_bytes, self._chunk_bytes)
         chunk = (out.index, out.term, out.next, out.total, data)
         out.next += 1
         return chunk
@@ -197,7 +199,7 @@ class SnapshotStore:
             return None
         file = self._files.reader()
         index, term = self._latest
-        out = _Outgoing(file, index, term, -(-file.size // CHUNK_BYTES))
+        out = _Outgoing(file, index, term, -(-file.size // self._chunk_bytes))
         self._outgoing[peer] = out
         return out
 
