@@ -46,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             duration=self.duration,
             guards_off=self.guards_off,
             compact_entries=draw.choice(self.compact),
+            batch_entries=draw.choice((1, 4, 1_024)),
         )
         check_scenario(bare)
         script = faults.script(bare.faults, bare, gap=self.gap, load=self.load, orders=self.orders)

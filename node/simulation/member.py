@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from cluster.commands import MemberSpec
 from cluster.roles.transitions import Role
@@ -14,11 +13,11 @@ from node.hooks import HookResult
 from node.loop import NodeLoop
 from node.ports import ProposalResult
 from node.raft import Journal, Raft, SnapshotStore, Timings
-from node.raft.guards import Guards
 from node.replica import Replica
 from node.simulation.clock import SimulatedClock
 from node.simulation.disk import SimulatedDisk, SimulatedFiles, SimulatedMemory
 from node.simulation.network import Socket
+from node.simulation.scenario import Scenario
 
 HEALTHY = 0.1
 HOOKS = HookConfig(
@@ -137,8 +136,7 @@ class Member:
     def boot(
         self,
         socket: Socket,
-        guards: Guards,
-        compact_entries: int,
+        scenario: Scenario,
         wake: Callable[[], None],
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
@@ -146,7 +144,7 @@ class Member:
         self.life += 1
         self.hooks = SimulatedHooks(later, self.draw)
         self.replica = Replica(self.clock, self.config.settings)
-        self._compact = compact_entries
+        self._compact = scenario.compact_entries
         self.journal = Journal(
             Path(self.name),
             cluster="simulated",
@@ -167,12 +165,15 @@ class Member:
                 cluster="simulated",
                 encode_state=self.replica.snapshot,
                 files=SimulatedFiles(self.disk),
+                submit=lambda work: later(0.2 * self.draw.random(), work),
+                chunk_bytes=scenario.chunk_bytes,
             ),
             timings=self._timings(),
             wake=wake,
             draw=self.draw.random,
-            **_switches(guards),
+            guards=scenario.guards,
         )
+        self.raft.limit_batches(scenario.batch_entries)
         self.raft.watch()
         self.loop = NodeLoop(
             self.config,
@@ -222,7 +223,3 @@ class Member:
             and self.replica.state.seat.holder == self.name
             and self.loop.lease.effective_role() is Role.PRIMARY
         )
-
-
-def _switches(guards: Guards) -> dict[str, Any]:
-    return {} if guards == Guards() else {"guards": guards}

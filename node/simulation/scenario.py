@@ -47,6 +47,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     script: tuple[Action, ...] = ()
     guards_off: tuple[str, ...] = ()
     compact_entries: int = 64
+    chunk_bytes: int = 2_048
+    """Of a snapshot on its way: small, so that one takes many messages."""
+    batch_entries: int = 1_024
+    """Entries in one message at the most."""
 
     @property
     def names(self) -> list[str]:

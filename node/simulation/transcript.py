@@ -30,7 +30,17 @@ VERSION = 1
 MAGIC = "stationkeep-transcript"
 MAX_BYTES = 64 * 1024 * 1024
 NOTHING = "everything held"
-_FIELDS = ("seed", "nodes", "profile", "duration", "compact", "faults", "guards-off")
+_FIELDS = (
+    "seed",
+    "nodes",
+    "profile",
+    "duration",
+    "compact",
+    "chunk",
+    "batch",
+    "faults",
+    "guards-off",
+)
 
 
 class BadTranscript(ValueError):
@@ -54,6 +64,8 @@ class Transcript(msgspec.Struct, frozen=True):
             f"profile {scenario.profile}",
             f"duration {scenario.duration:g}",
             f"compact {scenario.compact_entries}",
+            f"chunk {scenario.chunk_bytes}",
+            f"batch {scenario.batch_entries}",
             f"faults {','.join(scenario.faults) or '-'}",
             f"guards-off {','.join(scenario.guards_off) or '-'}",
             "",
@@ -167,6 +179,8 @@ def _scenario(head: dict[str, str], script: list[Action], source: str) -> Scenar
             profile=head["profile"],
             duration=float(head["duration"]),
             compact_entries=int(head["compact"]),
+            chunk_bytes=int(head["chunk"]),
+            batch_entries=int(head["batch"]),
             faults=_names(head["faults"]),
             guards_off=_names(head["guards-off"]),
             script=tuple(sorted(script, key=lambda action: action.at)),

@@ -40,6 +40,7 @@ class World:
         self.timeline: list[tuple[float, str, str]] = []
         """When, who, and what it is from then on: a role, "down" or "paused"."""
         self.undecided = 0
+        self._healed = False
         self.leader_changes: list[tuple[float, str, int]] = []
         self.unneeded_elections = 0
         self.trouble = Trouble(self.time)
@@ -210,7 +211,7 @@ class World:
             self.at(self.time.now + seconds, due)
 
         try:
-            member.boot(socket, self.guards, self.scenario.compact_entries, wake, later)
+            member.boot(socket, self.scenario, wake, later)
         except Crash as crash:
             self._crashed(member, crash)
             return
@@ -279,7 +280,7 @@ class World:
             self.at(self.time.now + 0.5, self._stopped, member, member.life)
 
     def _stopped(self, member: Member, life: int) -> None:
-        if member.up and member.life == life:
+        if member.up and member.life == life and not self._healed:
             try:
                 member.raft.close()
             except Crash as crash:
@@ -385,6 +386,7 @@ class World:
     def heal(self) -> None:
         """Every fault is over."""
         self.note("> heal")
+        self._healed = True
         self.links.weather = Weather()
         self.links.extra_delay.clear()
         for link in sorted(self.links.links):
