@@ -95,7 +95,7 @@ class Inspector:
 
     def _enter(self, fresh: list[dict[str, Any]]) -> None:
         violate = self._ledger.violate
-        if self.newest and not (fresh and fresh[-1]["id"] <= self.newest):
+        if self.newest and not (fresh and fresh[-1]["id"] <= self.newest <= fresh[0]["id"]):
             violate("nothing decided is lost", f"decision {self.newest} is no longer to be seen")
         for decision in reversed(fresh):
             number, index, key = decision["id"], decision["index"], decision["operation"]
