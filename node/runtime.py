@@ -169,6 +169,11 @@ class Node:
     def _open_raft(self, network: TcpNetwork) -> int:
         """Journal, snapshot, engine; the number of this start."""
         config = self._config
+        if config.durability == "os":
+            log.warning(
+                "durability os: nothing is synced; a power cut loses what was acknowledged, and "
+                "this node must then rejoin (stationkeep node rejoin)"
+            )
         journal = Journal(
             config.data_dir,
             cluster=config.cluster,
@@ -177,7 +182,8 @@ class Node:
         )
         with contextlib.ExitStack() as undo:
             undo.callback(journal.close)
-            boot = journal.next_boot()
+            new = journal.created or journal.lost
+            boot = journal.next_boot(self._clock.wall() // 1_000 if new else 0)
             threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
             self._closers.callback(threads.shutdown)
             snapshots = SnapshotStore(

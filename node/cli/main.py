@@ -91,6 +91,7 @@ def _add_groups(root: typer.Typer) -> None:
     config.command("validate")(node_commands.validate)
     node = _group("One node process.")
     node.command("run")(node_commands.run)
+    node.command("rejoin")(node_commands.rejoin)
     snapshot = _group("Copies of the replicated state.")
     snapshot.command("save")(snapshots.save)
     snapshot.command("verify")(snapshots.verify)

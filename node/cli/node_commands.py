@@ -1,17 +1,26 @@
 """`node run` and `config validate`: what concerns one node's file and process."""
 
+import enum
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
-from node.cli.failures import ConfigurationError, UsageError
+from node.cli.failures import CommandError, ConfigurationError, UsageError
 
 MOST_FAULTS = 20
 """Faults of one file that are printed."""
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A node's YAML file.")]
+
+
+class Durability(enum.StrEnum):
+    """Whether the journal is synced at every commit."""
+
+    SYNC = "sync"
+    OS = "os"
 
 
 def run(
@@ -23,6 +32,10 @@ def run(
     replay_speed: Annotated[
         float | None,
         typer.Option("--replay-speed", min=0.001, help="Recorded seconds per second. Default: 1."),
+    ] = None,
+    durability: Annotated[
+        Durability | None,
+        typer.Option("--durability", help="os: no sync; a power cut loses acknowledged writes."),
     ] = None,
 ) -> None:
     """Runs one node until it is told to stop (SIGTERM; a second one stops it at once)."""
@@ -38,7 +51,40 @@ def run(
         raise _refused([error, *error.others]) from error
     from node.runtime import run as run_node  # noqa: PLC0415 - the whole server
 
+    if durability is not None:
+        loaded = replace(loaded, durability=durability.value)
     raise typer.Exit(run_node(loaded, health_replay, replay_speed or 1.0))
+
+
+def rejoin(
+    config: Annotated[Path, typer.Option("--config", help="The node's YAML file.")],
+) -> None:
+    """Lets a stopped node come back that lost its disk, or whose journal is damaged.
+
+    Its data directory is moved aside and an empty one takes its place, under a new incarnation:
+    it votes for nobody until the other members have sent it everything. One node at a time.
+    """
+    from node import config as configuration  # noqa: PLC0415
+    from node.raft import JournalError, rejoin_empty  # noqa: PLC0415
+
+    try:
+        loaded = configuration.load(config)
+    except configuration.ConfigError as error:
+        raise _refused([error, *error.others]) from error
+    if len(loaded.members) == 1:
+        raise CommandError(
+            f"{loaded.node} is the only member: nobody could send it the state. Restore it from a "
+            "snapshot (stationkeep snapshot restore)"
+        )
+    try:
+        aside = rejoin_empty(loaded.data_dir, cluster=loaded.cluster, node=loaded.node)
+    except JournalError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{loaded.data_dir}: {error.strerror}: {error.filename}") from error
+    if aside is not None:
+        typer.echo(f"moved aside: {aside}")
+    typer.echo(f"{loaded.node} may be started; it votes again once it has caught up")
 
 
 def validate(file: FileArgument) -> None:

@@ -15,6 +15,7 @@ from node.raft.journal import (
     WrongDataDir,
 )
 from node.raft.raft import Raft
+from node.raft.rejoin import rejoin_empty
 from node.raft.snapshot import (
     CorruptSnapshot,
     NotEmpty,
@@ -45,6 +46,7 @@ __all__ = [
     "decode",
     "encode",
     "read_snapshot",
+    "rejoin_empty",
     "restore_into",
     "write_file",
 ]

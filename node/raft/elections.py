@@ -58,7 +58,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         if self._isLeader() or self._SyncObj__raftElectionDeadline >= now:
             return
         self.on_request = bool(self._SyncObj__transferInProgress)
-        if not self.is_voter(self._SyncObj__selfNode.id) and self.guards.s9:
+        bystander = not self.is_voter(self._SyncObj__selfNode.id) and self.guards.s9
+        if bystander or (self.journal.lost and self.guards.s5):
             self._postpone_election()
         elif self.guards.l2 and not self._may_stand and not self.on_request:
             self._ask_around()
@@ -142,8 +143,13 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         and with that everything committed before (leader completeness, Raft paper, section
         5.4). Until then it votes only for candidates that are not settled either: for the first
         leader of a new cluster, never for one that lacks what the lost log had helped to commit.
+        While a cluster is being founded that is not enough: those who hold nothing are not
+        settled either. A journal that is known to replace a lost one (`node rejoin`) votes for
+        nobody, and its node does not stand for election, before it has caught up.
         """
-        return self.journal.settled or not message["settled"] or not self.guards.s5
+        if not self.guards.s5:
+            return True
+        return self.journal.settled or not (message["settled"] or self.journal.lost)
 
     def _vote_counts(self, node: Node, term: int) -> bool:
         """S8: once per voter and term (Raft paper, section 5.2); S9: of voters only."""

@@ -67,6 +67,7 @@ class _Meta(msgspec.Struct):
     commit: int = 1
     birth: int = 0
     settled: bool = False
+    lost: bool = False
 
 
 def checksum(command: bytes, index: int, term: int) -> int:
@@ -195,9 +196,10 @@ class Journal:
             self.sync_seconds = time.perf_counter() - started
             self.commits += 1
 
-    def next_boot(self) -> int:
-        """Counts this start of the node, durably: 1, 2, 3 …"""
-        self._meta.boot += 1
+    def next_boot(self, floor: int = 0) -> int:
+        """Counts this start of the node, durably: 1, 2, 3 …, and not below `floor`: who lost
+        its disk must not begin again with numbers that its peers have heard."""
+        self._meta.boot = max(self._meta.boot + 1, floor)
         self._meta_dirty = True
         self.commit()
         return self._meta.boot
@@ -214,7 +216,18 @@ class Journal:
 
     def settle(self) -> None:
         """This log has caught up with the cluster; from now on its node may vote freely."""
-        self._meta.settled = True
+        self._meta.settled, self._meta.lost = True, False
+        self._meta_dirty = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether this journal replaces one that was lost, and has not caught up yet: its node
+        neither votes nor stands for election, whoever asks."""
+        return self._meta.lost
+
+    def replaces_a_lost_one(self) -> None:
+        """See `lost`; durable after the next `commit()`."""
+        self._meta.lost = True
         self._meta_dirty = True
 
     def close(self) -> None:

@@ -35,8 +35,9 @@ class CorruptSnapshot(Exception):
         super().__init__(
             f"{source}: not a usable snapshot: {what}. A node must not start from it. If it is "
             "the snapshot of a node, move that node's data directory away and let it join again "
-            "with an empty one (the others will send it the state); or, if no quorum is left, "
-            "restore every node from a good file (stationkeep snapshot verify, snapshot restore)."
+            "with an empty one: `stationkeep node rejoin --config FILE` does that (the others will "
+            "send it the state); or, if no quorum is left, restore every node from a good file "
+            "(stationkeep snapshot verify, snapshot restore)."
         )
 
 
@@ -132,7 +133,12 @@ def write_file(path: Path, data: bytes) -> None:
 def publish(temporary: Path, path: Path) -> None:
     """Renames a synced file into place and syncs the directory."""
     temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes renames within a directory durable."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:

@@ -4,10 +4,11 @@ Since a transaction is all or nothing, truncation and compaction cannot be caugh
 (HAZARDS S6), and a full disk is an exception instead of a SIGBUS (S11).
 """
 
+import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from node.raft.storage import (
@@ -140,6 +141,20 @@ class SqliteStorage:
         # an older crash that look like transactions.
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return database
+
+
+@contextlib.contextmanager
+def hold(data_dir: Path) -> Iterator[None]:
+    """No node runs on this directory meanwhile; raises `DataDirInUse`. One that does not exist
+    is nobody's."""
+    if not data_dir.is_dir():
+        yield
+        return
+    handle, _ = _take_lock(data_dir)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write_meta(database: sqlite3.Connection, body: bytes, crc: int) -> None:

@@ -31,8 +31,9 @@ class CorruptJournal(JournalError):
         super().__init__(
             f"{file}: the Raft journal is damaged: {what}. This node must not vote on it. "
             f"Stop it, move {file.parent} away and let the node join again with an empty data "
-            "directory (the others will send it the state); or, if no quorum is left, restore "
-            "every node from a snapshot (stationkeep snapshot restore)."
+            "directory: `stationkeep node rejoin --config FILE` does that (the others will send it "
+            "the state); or, if no quorum is left, restore every node from a snapshot "
+            "(stationkeep snapshot restore)."
         )
 
 
