@@ -1,61 +1,37 @@
 """Makes this node do what its role and its open actions say: runs hooks, acknowledges.
 
-Level-triggered and idempotent: what should be (effective role, epoch) is compared with what was
-last enacted, which outlives a restart. Nothing is fired by an event, so a replayed log fires
-nothing twice and a missed event loses nothing. One hook runs at a time.
+The rules:
+
+- Level-triggered and idempotent: what should be (effective role, epoch) is compared with what
+  was last enacted, which outlives a restart. Nothing is fired by an event, so a replayed log
+  fires nothing twice and a missed event loses nothing.
+- Two lanes, one hook at a time in each: an operator's action never holds up a role.
+- Role hooks are retried and fences cut in: `node/rolelane.py` has those rules.
+- Operators' actions run once each, oldest first; a failed one is not tried again.
+- What is acknowledged of a role is the newest attempt, success or failure, while none is under
+  way; what the log has already is not taken back.
+
 Source: roles.md, "Action propagation and compliance (#408)".
 """
 
 import re
 from collections.abc import Callable
-from typing import Protocol
-
-import msgspec
-import structlog
 
 from cluster.actions import pending_for
 from cluster.commands import Acknowledge
 from cluster.roles.transitions import Role
 from cluster.state import ROLE_CHANGE, Action
 from node.config import HookConfig
+from node.enacted import Memory, recall, remember
 from node.hooks import HookResult, HookRunner
 from node.lease import Lease
 from node.ports import Clock, Consensus
 from node.replica import Replica
+from node.rolelane import Order, RoleLane
 
 RETRY = 1.0
 """Seconds until an acknowledgement that is not in the log yet is proposed again."""
 MAX_DETAIL = 200
-
-log = structlog.get_logger("node.enactor")
-
-
-class Enacted(msgspec.Struct):
-    """What outlives a restart. `role`, `epoch`: enacted last with success. `attempted`: the role
-    whose hook was started since and has not succeeded: whatever the node is now, it is not
-    surely in `role` any more. `finished`: results of operators' actions not yet acknowledged,
-    action id → (success, detail)."""
-
-    role: Role | None = None
-    epoch: int = 0
-    attempted: Role | None = None
-    finished: dict[str, tuple[bool, str]] = {}
-
-
-class Memory(Protocol):
-    """Where `Enacted` is kept: a small file, or a simulated one."""
-
-    def load(self) -> bytes | None:
-        """What was saved last; None where nothing was."""
-        ...
-
-    def save(self, content: bytes) -> None:
-        """Durable and atomic."""
-        ...
-
-
-Order = tuple[Role, int]
-"""A role to be enacted, and the seat's epoch."""
 
 
 class Enactor:
@@ -78,31 +54,40 @@ class Enactor:
         self._clock, self._consensus, self._replica = clock, consensus, replica
         self._lease, self._hooks, self._memory = lease, hooks, memory
         self._propose = propose
-        self.enacted = _remembered(memory)
-        self.failed: tuple[Order, str] | None = None
-        self.running = ""
-        """What runs now, for display; empty when nothing does."""
+        self.enacted = recall(memory)
+        self._roles = RoleLane(
+            config,
+            clock=clock,
+            hooks=hooks,
+            enacted=self.enacted,
+            save=self._save,
+            environment=self._role_environment,
+        )
+        self._action = ""
+        """Id of the operator's action whose hook runs."""
         self._in_step = False
         self._retry_at: dict[str, float] = {}
 
+    @property
+    def running(self) -> str:
+        """What runs now, for display; empty when nothing does."""
+        role = f"role {self._roles.running}" if self._roles.running else ""
+        action = f"action {self._action}" if self._action else ""
+        return ", ".join(filter(None, (role, action)))
+
     def turn(self) -> None:
         """Starts what is due and acknowledges what is done."""
-        if not self.running:
-            order = self._order()
-            if order is not None and not self._is_enacted(order) and not self._has_failed(order):
-                self._enact(order)
+        self._roles.pursue(self._order())
         if self._caught_up():
-            if not self.running:
+            if not self._action:
                 self._run_next_action()
             self._acknowledge()
 
     def next_wakeup(self) -> float:
         """Monotonic moment of the next retry, or of the lease's end; else infinite."""
         now = self._clock.monotonic()
-        moments = [at for at in self._retry_at.values() if at > now]
-        if self._lease.until > now:
-            moments.append(self._lease.until)
-        return min(moments, default=float("inf"))
+        moments = (self._lease.until, *self._retry_at.values())
+        return min(self._roles.next_wakeup(), *(at for at in moments if at > now), float("inf"))
 
     # -- what should be -------------------------------------------------------------------------
 
@@ -121,52 +106,16 @@ class Enactor:
     def _order(self) -> Order | None:
         """The role to be in, None for "as it is"."""
         seat = self._replica.state.seat
-        was_primary = Role.PRIMARY in (self.enacted.role, self.enacted.attempted)
         if not self._caught_up():
-            return (Role.SAFE_MODE, self.enacted.epoch) if was_primary else None
+            return (Role.SAFE_MODE, self.enacted.epoch) if self.enacted.may_be_primary else None
         if seat.holder == self._node and not seat.active:
             # Elected, but the predecessor may still act: stay, unless still enacted as PRIMARY.
-            return (Role.BACKUP, seat.epoch) if was_primary else None
+            return (Role.BACKUP, seat.epoch) if self.enacted.may_be_primary else None
         return self._lease.effective_role(), seat.epoch
 
-    def _is_enacted(self, order: Order) -> bool:
+    def _role_environment(self, order: Order) -> dict[str, str]:
         role, epoch = order
-        if self.enacted.attempted is not None:
-            return False
-        same_epoch = self.enacted.epoch == epoch or role is not Role.PRIMARY
-        return self.enacted.role is role and same_epoch
-
-    def _has_failed(self, order: Order) -> bool:
-        return self.failed is not None and self.failed[0] == order
-
-    # -- roles ----------------------------------------------------------------------------------
-
-    def _enact(self, order: Order) -> None:
-        role, epoch = order
-        self.failed = None
-        command = self._config.roles.get(role)
-        if command is None:
-            self._on_enacted(order, HookResult(True))
-            return
-        self.running = f"role {role}"
-        self.enacted.attempted = role
-        self._save()
-        env = self._environment(role, epoch, self._reason(role), self._role_action())
-        self._hooks.start(
-            command, env, self._config.timeout, lambda result: self._on_enacted(order, result)
-        )
-
-    def _on_enacted(self, order: Order, result: HookResult) -> None:
-        self.running = ""
-        role, epoch = order
-        if result.ok:
-            log.info("role enacted", role=role, epoch=epoch, previous=self.enacted.role)
-            self.enacted.role, self.enacted.epoch = role, epoch
-            self.enacted.attempted = None
-            self._save()
-        else:
-            log.warning("role hook failed", role=role, epoch=epoch, detail=result.detail)
-            self.failed = (order, f"{role} hook: {result.detail}")
+        return self._environment(role, epoch, self._reason(role), self._role_action())
 
     def _reason(self, role: Role) -> str:
         member = self._replica.state.members.get(self._node)
@@ -196,7 +145,7 @@ class Enactor:
         if command is None:
             self._on_action(action.id, HookResult(False, f"no hook for {action.name}"))
             return
-        self.running = f"action {action.id}"
+        self._action = action.id
         role, epoch = self._lease.effective_role(), self._replica.state.seat.epoch
         env = self._environment(role, epoch, action.reason, action.id)
         env["STATIONKEEP_ACTION"] = action.name
@@ -207,7 +156,7 @@ class Enactor:
         )
 
     def _on_action(self, action: str, result: HookResult) -> None:
-        self.running = ""
+        self._action = ""
         self.enacted.finished[action] = (result.ok, result.detail[:MAX_DETAIL])
         self._save()
 
@@ -249,34 +198,17 @@ class Enactor:
         target = next((c.target for c in action.changes if c.node == self._node), None)
         if target is None:
             return True, ""
-        if self._is_enacted((target, action.epoch)):
+        if self._roles.is_enacted((target, action.epoch)):
             return True, ""
-        if self.failed is not None and self.failed[0][0] is target:
-            return False, self.failed[1][:MAX_DETAIL]
+        failure = self._roles.failure
+        if failure is not None and failure.order[0] is target:
+            return False, failure.detail[:MAX_DETAIL]
         order = self._order()
         member = self._replica.state.members[self._node]
         overtaken = member.role is not target or self._replica.state.seat.epoch > action.epoch
-        if overtaken and order is not None and self._is_enacted(order):
+        if overtaken and order is not None and self._roles.is_enacted(order):
             return True, "overtaken by a later change"
         return None
 
     def _save(self) -> None:
-        """Keeps what was done. A disk that refuses costs no more than a hook run again after a
-        restart, which hooks allow; stopping the node for it would cost the node."""
-        try:
-            self._memory.save(msgspec.json.encode(self.enacted))
-        except OSError as error:
-            log.error("cannot be remembered across a restart", what="enacted", error=str(error))
-
-
-def _remembered(memory: Memory) -> Enacted:
-    """What was enacted before the restart; nothing where that cannot be read, so that the
-    hook of the current role runs again."""
-    saved = memory.load()
-    if saved is None:
-        return Enacted()
-    try:
-        return msgspec.json.decode(saved, type=Enacted)
-    except msgspec.DecodeError as error:
-        log.error("unreadable, taken for empty", what="enacted", error=str(error))
-        return Enacted()
+        remember(self._memory, self.enacted)

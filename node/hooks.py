@@ -2,6 +2,7 @@
 
 A command runs in a session of its own, so that at its timeout everything it started ends with
 it. A command that ends in time may leave services running: starting one is what hooks are for.
+Nothing here reaches a process that leaves the session (`setsid`) or that is another user's.
 """
 
 import asyncio
@@ -12,12 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
+import psutil
 import structlog
 
 MAX_OUTPUT = 16 * 1024
 """Bytes of output kept; the rest is read and thrown away, so that the command is not stuck."""
 DRAIN = 0.2
 """Seconds for the rest of the output, which a service left behind may hold open for ever."""
+
+BURIAL = 0.02
+"""Seconds between two looks at whether a killed group is gone."""
 
 log = structlog.get_logger("node.hooks")
 
@@ -30,6 +35,21 @@ class HookResult(msgspec.Struct, frozen=True):
     output: str = ""
 
 
+class Hook(Protocol):
+    """A command that was started."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it runs any more. What a command that ended by itself left behind
+        is not counted."""
+        ...
+
+    def cancel(self) -> None:
+        """Kills it with all that it started, at once, unless it has ended. `done` is not called
+        any more, but the loop is woken when `is_gone` comes true."""
+        ...
+
+
 class HookRunner(Protocol):
     """Starts commands; the simulator has its own."""
 
@@ -39,18 +59,53 @@ class HookRunner(Protocol):
         env: Mapping[str, str],
         timeout: float,
         done: Callable[[HookResult], None],
-    ) -> None:
-        """Runs `command` and calls `done` once, from the loop, at the latest after `timeout` s."""
+    ) -> Hook:
+        """Runs `command`, for at most `timeout` s, and calls `done` once, from the loop, when
+        it is gone."""
         ...
 
 
+class ProcessHook:
+    """`Hook` of a process. Killing is done where `cancel` is called, not when the event loop
+    gets to it: what is started next shall not run beside it."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self.is_cancelled = False
+        self._process: asyncio.subprocess.Process | None = None
+        self._killed = False
+
+    def started(self, process: asyncio.subprocess.Process) -> None:
+        """Notes the process, which may have been cancelled while it was being started."""
+        self._process = process
+        if self.is_cancelled:
+            self.kill()
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self.kill()
+
+    def kill(self) -> None:
+        """Kills its group, unless it has ended and the number is no longer ours to signal."""
+        if self._process is not None and self._process.returncode is None:
+            self._killed = True
+            _kill_group(self._process.pid)
+
+    async def bury(self) -> None:
+        """Called after the end: waits until all that was killed is gone."""
+        if self._process is not None and self._killed:
+            await _gone(self._process.pid)
+        self.is_gone = True
+
+
 class ProcessRunner:
-    """Commands as processes of /bin/sh. `finished` is called after every `done`."""
+    """Commands as processes of /bin/sh. `finished` is called after every `done`, and when a
+    cancelled command is gone."""
 
     def __init__(self, finished: Callable[[], None] = lambda: None) -> None:
         self._finished = finished
         self._tasks: set[asyncio.Task[None]] = set()
-        self._groups: set[int] = set()
+        self._hooks: set[ProcessHook] = set()
 
     def start(
         self,
@@ -58,28 +113,35 @@ class ProcessRunner:
         env: Mapping[str, str],
         timeout: float,
         done: Callable[[HookResult], None],
-    ) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(command, env, timeout, done))
+    ) -> Hook:
+        hook = ProcessHook()
+        self._hooks.add(hook)
+        task = asyncio.get_running_loop().create_task(self._run(hook, command, env, timeout, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._hooks.discard(hook))
+        return hook
 
     async def _run(
         self,
+        hook: ProcessHook,
         command: str,
         env: Mapping[str, str],
         timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
         done: Callable[[HookResult], None],
     ) -> None:
-        result = await run(command, env, timeout, self._groups)
+        result = await run(command, env, timeout, hook.started)
+        await hook.bury()
         log.info("command ended", command=command, ok=result.ok, detail=result.detail,
-                 output=result.output[:500])  # fmt: skip
-        done(result)
+                 cancelled=hook.is_cancelled, output=result.output[:500])  # fmt: skip
+        if not hook.is_cancelled:
+            done(result)
         self._finished()
 
     def kill(self) -> None:
         """Ends what still runs without waiting for anything: for a process that ends itself."""
-        for group in self._groups:
-            _kill_group(group)
+        for hook in self._hooks:
+            hook.kill()
 
     async def close(self) -> None:
         """Ends what still runs; their `done` is not called."""
@@ -92,10 +154,10 @@ async def run(
     command: str,
     env: Mapping[str, str],
     timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
-    groups: set[int] | None = None,
+    started: Callable[[asyncio.subprocess.Process], None] = lambda _: None,
 ) -> HookResult:
-    """Runs one command with `env` on top of the process's environment; while it runs, its
-    process group is in `groups`.
+    """Runs one command with `env` on top of the process's environment; `started`
+    is told of the process as soon as there is one.
 
     The pipe is our own, not asyncio's: with that, waiting for a process means waiting for
     everyone who holds the other end, a service left behind included. Such a service should
@@ -123,15 +185,12 @@ async def run(
         return HookResult(False, f"cannot be started: {getattr(error, 'strerror', error)}")
     finally:
         os.close(theirs)
-    groups = set() if groups is None else groups
-    groups.add(process.pid)
     reading = asyncio.create_task(_read(reader, output))
     try:
+        started(process)
         detail = await _wait(process, timeout)
-        groups.discard(process.pid)  # no longer ours to signal
         await asyncio.wait({reading}, timeout=DRAIN)
     finally:
-        groups.discard(process.pid)
         reading.cancel()
         pipe.close()
     return HookResult(not detail, detail, output.decode(errors="replace"))
@@ -144,6 +203,7 @@ async def _wait(process: asyncio.subprocess.Process, timeout: float) -> str:  # 
     except TimeoutError:
         _kill_group(process.pid)
         await process.wait()
+        await _gone(process.pid)
         return f"timed out after {timeout:g} s"
     except asyncio.CancelledError:
         _kill_group(process.pid)
@@ -158,8 +218,35 @@ async def _read(stream: asyncio.StreamReader, into: bytearray) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    # Not permitted: the command became another user's; all that is left is to wait for its end.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+async def _gone(group: int) -> None:
+    """Waits for the end of what was killed: a process in the middle of a system call takes its
+    time. Nobody tells of the end of those that are not our children."""
+    while lives(group):  # noqa: ASYNC110
+        await asyncio.sleep(BURIAL)
+
+
+def lives(group: int) -> bool:
+    """Whether a process of the group runs. A zombie does not, though the system counts it as
+    long as nobody reaps it, which in a container may be for ever."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return any(_runs_in(group, pid) for pid in psutil.pids())
+
+
+def _runs_in(group: int, pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
 
 
 def _describe(status: int) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class SmallFile:
-    """`node.enactor.Memory` on disk."""
+    """`node.enacted.Memory` on disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

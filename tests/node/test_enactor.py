@@ -1,10 +1,11 @@
-"""Effects: level-triggered, one at a time, once per order, remembered across restarts."""
+"""Effects: level-triggered, in two lanes, retried, once per order, remembered across restarts."""
 
 import pytest
 
 from cluster import codec
-from cluster.commands import Draft, Failover
+from cluster.commands import Draft, Failover, RunAction
 from cluster.roles.transitions import Role
+from cluster.state import Ack
 from node.config import HookConfig
 from node.hooks import HookResult
 from tests.node.world import World
@@ -33,7 +34,7 @@ def test_a_role_without_a_hook_is_enacted_at_once() -> None:
     ]
 
 
-def test_hooks_run_one_at_a_time() -> None:
+def test_role_hooks_run_one_at_a_time() -> None:
     world = World(1, hooks=HOOKS)
     hooks = world.hooks["sat-001"]
     hooks.hold = True
@@ -78,7 +79,7 @@ def test_a_primary_that_comes_back_to_no_leader_fences_itself() -> None:
     assert commands(world, primary)[-1] == "be SAFE_MODE"
 
 
-def test_a_failed_hook_is_tried_again_after_a_restart() -> None:
+def test_a_failed_hook_is_tried_again_at_once_after_a_restart() -> None:
     world = World(1, hooks=HOOKS)
     hooks = world.hooks["sat-001"]
     hooks.result = HookResult(False, "exit status 1")
@@ -128,21 +129,120 @@ def holder_and_backup(world: World) -> tuple[str, str]:
     return state.seat.holder, next(m.id for m in state.members.values() if m.role is Role.BACKUP)
 
 
-def test_a_demotion_is_not_acknowledged_while_the_primary_hook_still_runs() -> None:
+def test_a_demotion_is_not_acknowledged_before_its_hook_has_run_and_the_primary_hook_is_gone() -> (
+    None
+):
     world = settled()
     former, latter = holder_and_backup(world)
     hooks = world.hooks[latter]
-    hooks.hold = True
+    hooks.hold = hooks.linger = True
     fail_over(world, latter)
     fail_over(world, former)
     seat = world.loops[former].replica.state.seat
-    assert seat.holder == former
-    assert not seat.active
-    hooks.hold = False
+    assert commands(world, latter)[-2:] == ["be PRIMARY", "be BACKUP"]
+    assert hooks.cancelled == ["be PRIMARY"]
+    assert (seat.holder, seat.active) == (former, False)
     hooks.waiting.pop()(HookResult(True))
     world.run(0.2)
-    assert commands(world, latter)[-2:] == ["be PRIMARY", "be BACKUP"]
+    assert not world.loops[former].replica.state.seat.active
+    hooks.linger = False
+    world.run(0.6)
     assert world.loops[former].replica.state.seat.active
+
+
+def test_a_fence_cuts_in_on_the_primary_hook() -> None:
+    world = settled()
+    _, latter = holder_and_backup(world)
+    hooks = world.hooks[latter]
+    hooks.hold = True
+    fail_over(world, latter)
+    world.partition(latter)
+    world.run(2.6)
+    assert commands(world, latter)[-2:] == ["be PRIMARY", "be SAFE_MODE"]
+    assert hooks.cancelled == ["be PRIMARY"]
+
+
+def test_a_promotion_waits_for_the_demotion_before_it() -> None:
+    world = settled()
+    former, latter = holder_and_backup(world)
+    hooks = world.hooks[former]
+    hooks.hold = True
+    fail_over(world, latter)
+    fail_over(world, former)
+    world.run_until(lambda: world.primary == former, 5)
+    assert commands(world, former)[-1] == "be BACKUP"
+    assert hooks.cancelled == []
+    hooks.hold = False
+    hooks.waiting.pop()(HookResult(True))
+    world.run(0.6)
+    assert commands(world, former)[-1] == "be PRIMARY"
+
+
+def propose(world: World, command: RunAction) -> None:
+    assert world.leader is not None
+    draft = codec.encode_draft(Draft(command, f"op-{world.now}", "me", "why"))
+    world.loops[world.leader].consensus.propose(draft, lambda _: None, 5)
+    world.run(0.2)
+
+
+def test_a_fence_does_not_wait_for_an_operators_action() -> None:
+    hooks = HookConfig(roles=HOOKS.roles, actions={"backup": "take", "reboot": "do"})
+    world = settled(hooks=hooks)
+    primary, _ = holder_and_backup(world)
+    world.hooks[primary].hold = True
+    propose(world, RunAction("backup", targets=(primary,)))
+    propose(world, RunAction("reboot", targets=(primary,)))
+    assert commands(world, primary)[-1] == "take"
+    world.partition(primary)
+    world.run(2.6)
+    assert commands(world, primary)[-2:] == ["take", "be SAFE_MODE"]
+    assert world.loops[primary].enactor.running.startswith("role SAFE_MODE, action act-")
+    assert world.hooks[primary].cancelled == []
+    take = world.hooks[primary].waiting[0]
+    take(HookResult(True))
+    world.run(0.6)
+    assert commands(world, primary)[-1] == "do"
+
+
+def ack_of(world: World, node: str, role: Role) -> Ack:
+    """The answer to the newest change of `node` to `role`."""
+    state = world.loops[world.names[0]].replica.state
+    actions = [*state.closed_actions, *state.actions.values()]
+    return next(
+        action.acks[node]
+        for action in reversed(actions)
+        if any(c.node == node and c.target is role for c in action.changes)
+    )
+
+
+def test_a_former_primary_whose_demotion_failed_is_demoted_later_and_the_ack_stays() -> None:
+    world = settled()
+    former, latter = holder_and_backup(world)
+    world.hooks[former].results["be BACKUP"] = HookResult(False, "exit 1")
+    fail_over(world, latter)
+    assert world.loops[former].enactor.enacted.role is Role.PRIMARY
+    world.hooks[former].results.clear()
+    world.run(1.5)
+    assert commands(world, former)[-2:] == ["be BACKUP", "be BACKUP"]
+    assert world.loops[former].enactor.enacted.role is Role.BACKUP
+    world.run(3)
+    assert ack_of(world, former, Role.BACKUP).detail == "BACKUP hook: exit 1"
+
+
+def test_a_retry_that_succeeds_before_the_failure_is_in_the_log_is_a_success() -> None:
+    world = settled()
+    former, latter = holder_and_backup(world)
+    hooks = world.hooks[former]
+    hooks.hold = True
+    fail_over(world, latter)
+    world.elect(None)
+    hooks.hold = False
+    hooks.waiting.pop()(HookResult(False, "exit 1"))
+    world.run(2.6)
+    assert commands(world, former)[-2:] == ["be BACKUP", "be BACKUP"]
+    world.elect(world.names[-1])
+    world.run(1.5)
+    assert ack_of(world, former, Role.BACKUP).success
 
 
 @pytest.mark.parametrize("restart", [False, True])

@@ -63,21 +63,43 @@ class Ram:
         self.content = content
 
 
+class HeldHook:
+    """`Hook` of the simulated hooks: gone as soon as it is cancelled, unless they linger."""
+
+    def __init__(self, hooks: "Hooks", command: str) -> None:
+        self._hooks, self._command = hooks, command
+        self._cancelled = False
+
+    @property
+    def is_gone(self) -> bool:
+        return self._cancelled and not self._hooks.linger
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._hooks.cancelled.append(self._command)
+
+
 class Hooks:
-    """Hooks that end at once unless `hold` is set; every start is noted."""
+    """Hooks that end at once unless `hold` is set; every start is noted. While `linger` is set
+    what was cancelled is killed but not gone. `waiting` keeps the `done` of cancelled ones."""
 
     def __init__(self) -> None:
         self.started: list[tuple[str, dict[str, str]]] = []
+        self.cancelled: list[str] = []
         self.result = HookResult(True)
+        self.results: dict[str, HookResult] = {}
+        """Where a command's result differs from `result`."""
         self.hold = False
+        self.linger = False
         self.waiting: list[Callable[[HookResult], None]] = []
 
-    def start(self, command: str, env: Any, timeout: float, done: Any) -> None:
+    def start(self, command: str, env: Any, timeout: float, done: Any) -> HeldHook:
         self.started.append((command, dict(env)))
         if self.hold:
             self.waiting.append(done)
         else:
-            done(self.result)
+            done(self.results.get(command, self.result))
+        return HeldHook(self, command)
 
 
 class Wire:
