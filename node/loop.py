@@ -22,7 +22,8 @@ from cluster import codec
 from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
 from cluster.roles.transitions import Role
 from node.config import NodeConfig
-from node.enactor import Enactor, Memory
+from node.enacted import Memory
+from node.enactor import Enactor
 from node.gossip import Gossip, HealthSource, Report, Standing
 from node.hooks import HookRunner
 from node.leader import Leader

@@ -50,13 +50,31 @@ class SimulatedHooks:
         env: Mapping[str, str],
         timeout: float,
         done: Callable[[HookResult], None],
-    ) -> None:
+    ) -> "SimulatedHook":
+        hook = SimulatedHook()
         result, after = HookResult(True), 0.01 + 0.2 * self._draw.random()
         if self.mode == "fail":
             result = HookResult(False, "exit status 1")
         elif self.mode == "hang":
             result, after = HookResult(False, f"timed out after {timeout:g} s"), timeout
-        self._later(after, lambda: done(result))
+        self._later(after, lambda: hook.end(lambda: done(result)))
+        return hook
+
+
+class SimulatedHook:
+    """`Hook`: gone as soon as it ended or was cancelled."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+
+    def cancel(self) -> None:
+        self.is_gone = True
+
+    def end(self, tell: Callable[[], None]) -> None:
+        """Its time is over; `tell` unless it was cancelled before."""
+        if not self.is_gone:
+            self.is_gone = True
+            tell()
 
 
 class WatchedRaft(Raft):
