@@ -200,11 +200,16 @@ class _Course:
             self._ledger.violate("replicas catch up", detail)
 
     def _well(self) -> bool:
-        """A PRIMARY acts and everybody is alive, in the eyes of a node in touch with a leader."""
+        """Everybody answers, knows a leader and is heard, and one PRIMARY acts; raises OSError
+        when somebody does not answer. (A node that died a moment ago passes for alive.)"""
         self._tell()
+        ready = [self._cluster.ask(node, "/readyz")["ok"] for node in self._cluster.addresses]
         nodes = self._cluster.nodes().values()
-        acting = [n for n in nodes if n["role"] == n["effective_role"] == "PRIMARY"]
-        return len(acting) == 1 and all(n["alive"] and n["effective_role"] for n in nodes)
+        acting = [n["id"] for n in nodes if n["role"] == n["effective_role"] == "PRIMARY"]
+        heard = all(n["alive"] and n["effective_role"] for n in nodes)
+        if not (all(ready) and heard and len(acting) == 1):
+            return False
+        return bool(self._cluster.ask(acting[0], "/primary")["ok"])
 
     def _finish_clients(self) -> None:
         self._closing.set()

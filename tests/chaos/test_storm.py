@@ -5,7 +5,10 @@ The judges are shown forged evidence: a harness that cannot find anything proves
 
 import json
 import math
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,14 +16,24 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from typer.testing import CliRunner
 
+from cluster.settings import PROFILES
 from node.chaos.forecast import AIMS, FAULTS, BadForecast, forecast, parse_faults
 from node.chaos.inspection import Inspector
 from node.chaos.ledger import Ledger, Register
 from node.chaos.seatwatch import Answer, SeatWatch
-from node.chaos.storm import longest_gap
+from node.chaos.storm import bound, longest_gap
 from node.cli.main import app
+from node.local import LocalCluster
 
 ALL = tuple(FAULTS)
+
+
+def poll(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits for what another process does."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
 
 
 @pytest.mark.processes
@@ -33,6 +46,7 @@ def test_thirty_seconds_of_everything_break_no_promise(tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert report["violations"] == []
     assert report["calms"] == 1
+    assert 0.1 < report["longest_recovery_s"] < bound(PROFILES["demo"])
     # It was a storm, and there was something to judge.
     assert report["kills"] > 0
     assert report["stops"] + report["terms"] > 0
@@ -44,6 +58,24 @@ def test_thirty_seconds_of_everything_break_no_promise(tmp_path: Path) -> None:
     assert report["decisions"] > report["writes_acknowledged"]
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert {"strike", "heal", "order", "operation", "well"} <= {line["what"] for line in lines}
+
+
+@pytest.mark.processes
+def test_a_storm_that_is_told_to_end_leaves_no_process_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    command = [sys.executable, "-m", "node", "chaos", "--minutes", "5", "--keep", str(folder)]
+    history = folder / "history.jsonl"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as storm:
+        local = LocalCluster(folder / "cluster")
+        poll(lambda: history.exists() and '"strike"' in history.read_text())
+        nodes = [record.pid for record in local.manifest().nodes.values()]
+        assert len(nodes) == 5
+        storm.terminate()
+        _, said = storm.communicate(timeout=60)
+    assert storm.returncode == 1
+    assert f"interrupted; what there is lies in {folder}" in said
+    assert local.running() == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in nodes)
 
 
 # -- what was typed -------------------------------------------------------------------------------
