@@ -17,22 +17,22 @@ from cluster.codec import MAX_DRAFT_BYTES
 from node.ports import Clock, Network, ProposalResult, StateMachine
 from node.raft import library, membership
 from node.raft.engine import Engine, Timings
+from node.raft.forwarding import Forwarding
 from node.raft.guards import STOCK_FLUSH_SECONDS, Guards
 from node.raft.journal import Journal, JournalFailed
 from node.raft.membership import Configuration, next_step
-from node.raft.messages import MAX_INDEX, MEMBERSHIP, REGULAR, BadMessage, check
-from node.raft.proposals import Pending, Proposals
+from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, check
+from node.raft.proposals import Proposals
 from node.raft.snapshot import encode
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
+from node.raft.view import RaftView
 
 MAX_INBOX = 16_384
 MESSAGES_PER_TURN = 512
 APPENDS_PER_TURN = 128
 """Small enough that followers write one batch while the leader prepares the next."""
 APPLIES_PER_TURN = 512
-FORWARDS_PER_MESSAGE = 256
-FORWARD_BYTES = 1024 * 1024
 MAX_UNCOMMITTED = 16_384
 JOURNAL_RETRY_SECONDS = 1.0
 OBSERVATIONS = 8192
@@ -43,7 +43,7 @@ _TICK = 0.001
 log = structlog.get_logger(__name__)
 
 
-class Raft:
+class Raft(RaftView):
     """One member. Synchronous, single-threaded; the owner calls `turn` when `wake` is called,
     and at `next_wakeup()` at the latest."""
 
@@ -100,8 +100,14 @@ class Raft:
         self._snapshots = snapshots
         self._inbox: deque[tuple[str, Mapping[str, Any]]] = deque()
         self._proposals = Proposals()
-        self._foreign: deque[tuple[str, int, bytes]] = deque()
-        self._hold_until = 0.0
+        self._forwarding = Forwarding(
+            engine=self._engine,
+            transport=self._transport,
+            network=network,
+            proposals=self._proposals,
+            stamp=machine.stamp,
+            monotonic=clock.monotonic,
+        )
         self._transfer_until = 0.0
         self._retry_at = 0.0
         self._office = False
@@ -120,54 +126,6 @@ class Raft:
                 self.connected(peer)
 
     # -- node.ports.Consensus ------------------------------------------------------------------
-
-    @property
-    def is_leader(self) -> bool:
-        return self._office
-
-    @property
-    def leader(self) -> str | None:
-        return self._engine.leader()
-
-    @property
-    def term(self) -> int:
-        return int(self._engine.raftCurrentTerm)
-
-    @property
-    def commit_index(self) -> int:
-        return int(self._engine.raftCommitIndex)
-
-    @property
-    def applied_index(self) -> int:
-        return int(self._engine.raftLastApplied)
-
-    @property
-    def has_quorum(self) -> bool:
-        return self._engine.has_quorum()
-
-    @property
-    def configuration(self) -> Configuration:
-        """Voters, learners and the last ones to have left, as the log says; the newest entry
-        counts, committed or not."""
-        return self._engine.configuration()
-
-    @property
-    def standing(self) -> str:
-        """Of this node: voter, learner, leaving (its removal stands in its log, and may yet be
-        truncated), removed, or stranger (not taken in yet)."""
-        present = self._engine.configuration()
-        if self.node_id in present.voters:
-            return "voter"
-        if self.node_id in present.learners:
-            return "learner"
-        if self.node_id not in present.removed:
-            return "stranger"
-        return "removed" if self._engine.configured_at() <= self.applied_index else "leaving"
-
-    @property
-    def links(self) -> set[str]:
-        """Ids that this node must be able to reach."""
-        return self._engine.links()
 
     def propose(
         self,
@@ -204,7 +162,7 @@ class Raft:
             self._engine.settle()
             if self._commit_journal(now):
                 self._transport.flush()
-                self._forward(now)
+                self._forwarding.forward(now)
                 self._apply()
                 self._engine_changed()
         self._proposals.deliver()
@@ -225,8 +183,8 @@ class Raft:
             due = min(due, self._flush_at)
         if deadline is not None:
             due = min(due, deadline)
-        if self._proposals.queue and now < self._hold_until:
-            due = min(due, self._hold_until)
+        if self._proposals.queue and now < self._forwarding.hold_until:
+            due = min(due, self._forwarding.hold_until)
         if self._snapshots.writing:
             due = min(due, now + 0.05)
         return due
@@ -297,36 +255,6 @@ class Raft:
         self._snapshots.close()
         self._journal.close()
 
-    # -- for metrics ---------------------------------------------------------------------------
-
-    @property
-    def log_entries(self) -> int:
-        """Entries in the log, not compacted yet."""
-        return len(self._journal)
-
-    @property
-    def pending_proposals(self) -> int:
-        """Proposals made here and not answered yet; bounded by `proposals.MAX_PENDING`."""
-        return len(self._proposals)
-
-    @property
-    def snapshot_seconds(self) -> float:
-        """How long the last snapshot took, 0 when there was none."""
-        return self._snapshots.seconds
-
-    @property
-    def snapshot_error(self) -> str | None:
-        """Why the last snapshot failed, None when it did not."""
-        return self._snapshots.error
-
-    def drain_commit_seconds(self) -> list[float]:
-        """Seconds from proposal to application, of own proposals, since the last call."""
-        return _drain(self._commit_seconds)
-
-    def drain_sync_seconds(self) -> list[float]:
-        """Seconds of each journal commit since the last call."""
-        return _drain(self._sync_seconds)
-
     # -- the parts of a turn -------------------------------------------------------------------
 
     def _take_messages(self) -> None:
@@ -345,35 +273,13 @@ class Raft:
                     self._applied = self._engine.raftLastApplied
                     self._proposals.skipped_to(self._applied)
             elif kind == "propose":
-                self._take_foreign(peer, message)
+                self._forwarding.take_drafts(peer, message, leads=self._may_append())
             elif kind == "proposed":
-                self._take_answers(message)
+                self._forwarding.take_answers(message)
             else:
                 raise BadMessage("unknown kind")
         except BadMessage as error:
             self._count(str(error))
-
-    def _take_foreign(self, peer: str, message: Mapping[str, Any]) -> None:
-        """Drafts forwarded by a follower: [number, draft] each."""
-        drafts = [_checked_draft(item) for item in _items(message)]
-        leads, room = self._may_append(), MAX_UNCOMMITTED - len(self._foreign)
-        declined = []
-        for position, (number, draft) in enumerate(drafts):
-            if leads and position < room:
-                self._foreign.append((peer, number, draft))
-            else:
-                declined.append([number, 0, 0, "queue_full" if leads else "not_leader"])
-        if declined:
-            self._transport.send_first(peer, {"kind": "proposed", "items": declined})
-
-    def _take_answers(self, message: Mapping[str, Any]) -> None:
-        """A leader's answers: [number, index, term, why], index 0 when it was not appended."""
-        for number, index, term, why in [_checked_answer(item) for item in _items(message)]:
-            if index:
-                self._proposals.replied(number, index, term, self._engine.raftLastApplied)
-            else:
-                self._hold_until = self._clock.monotonic() + self._engine.timings.heartbeat
-                self._proposals.declined(number, why)
 
     def _may_append(self) -> bool:
         return self._office and self._engine._isLeader() and not self._transferring()
@@ -383,13 +289,13 @@ class Raft:
         if self._transferring():
             self._offer_leadership()
         if not self._may_append():
-            self._decline_foreign()
+            self._forwarding.decline()
             return
         self._steer_membership()
         room = min(
             APPENDS_PER_TURN, MAX_UNCOMMITTED + self.commit_index - self._engine.last_index()
         )
-        room = self._append_foreign(room)
+        room = self._forwarding.append(room)
         while room > 0 and (pending := self._proposals.take()) is not None:
             index, term = self._engine.append(self._machine.stamp(pending.draft))
             self._proposals.placed(pending, index, term)
@@ -411,24 +317,6 @@ class Raft:
             log.info("raft_members", voters=step.voters, learners=step.learners)
         elif self.node_id not in wanted:
             self.transfer_leadership()
-
-    def _append_foreign(self, room: int) -> int:
-        answers: dict[str, list[list[Any]]] = {}
-        while self._foreign and room > 0:
-            peer, number, draft = self._foreign.popleft()
-            index, term = self._engine.append(self._machine.stamp(draft))
-            answers.setdefault(peer, []).append([number, index, term, ""])
-            room -= 1
-        for peer, items in answers.items():
-            self._transport.send_first(peer, {"kind": "proposed", "items": items})
-        return room
-
-    def _decline_foreign(self) -> None:
-        """No longer the one to append them; they have not entered any log."""
-        while self._foreign:
-            peer, number, _ = self._foreign.popleft()
-            items = [[number, 0, 0, "not_leader"]]
-            self._transport.send_first(peer, {"kind": "proposed", "items": items})
 
     def _transferring(self) -> bool:
         return self._clock.monotonic() < self._transfer_until
@@ -462,7 +350,7 @@ class Raft:
         self.journal_error, self._retry_at = why, now + JOURNAL_RETRY_SECONDS
         self._transport.discard()
         self._engine.step_down()
-        self._foreign.clear()
+        self._forwarding.forget()
         self._engine_changed()
 
     def _journal_is_back(self, now: float) -> bool:
@@ -474,28 +362,6 @@ class Raft:
         self.journal_error = None
         self._engine.step_down()
         return True
-
-    def _forward(self, now: float) -> None:
-        """Queued drafts to the leader, in few messages."""
-        leader = self._engine.leader()
-        if leader is None or leader == self.node_id or now < self._hold_until:
-            return
-        while self._proposals.queue and self._network.connected(leader):
-            batch: list[Pending] = []
-            size = 0
-            while len(batch) < FORWARDS_PER_MESSAGE and size < FORWARD_BYTES:
-                pending = self._proposals.take()
-                if pending is None:
-                    break
-                batch.append(pending)
-                size += len(pending.draft)
-            items = [[pending.number, pending.draft] for pending in batch]
-            if not self._network.send(leader, {"kind": "propose", "items": items}):
-                self._proposals.queue.extendleft(reversed(batch))
-                self._hold_until = now + self._engine.timings.heartbeat
-                return
-            for pending in batch:
-                self._proposals.forwarded(pending)
 
     def _apply(self) -> None:
         """Committed entries, in order; a bounded number per turn, the rest in the next."""
@@ -560,43 +426,8 @@ class Raft:
             return room and not self._transferring()
         leader = engine.leader()
         return leader not in (None, self.node_id) and (
-            now >= self._hold_until and self._network.connected(str(leader))
+            now >= self._forwarding.hold_until and self._network.connected(str(leader))
         )
 
     def _count(self, why: str) -> None:
         self.rejected[why] = self.rejected.get(why, 0) + 1
-
-
-def _drain(observations: deque[float]) -> list[float]:
-    drained = list(observations)
-    observations.clear()
-    return drained
-
-
-def _items(message: Mapping[str, Any]) -> list[Any] | tuple[Any, ...]:
-    items = message.get("items")
-    if not isinstance(items, list | tuple) or len(items) > FORWARDS_PER_MESSAGE:
-        raise BadMessage("items is not a short list")
-    return items
-
-
-def _checked_draft(item: Any) -> tuple[int, bytes]:
-    if not isinstance(item, list | tuple) or len(item) != 2:
-        raise BadMessage("a forwarded draft is a pair")
-    number, draft = item
-    if type(number) is not int or not 0 < number <= MAX_INDEX:
-        raise BadMessage("a forwarded draft is not numbered")
-    if type(draft) is not bytes or len(draft) > MAX_DRAFT_BYTES:
-        raise BadMessage("a forwarded draft is not a short string of bytes")
-    return number, draft
-
-
-def _checked_answer(item: Any) -> tuple[int, int, int, str]:
-    if not isinstance(item, list | tuple) or len(item) != 4:
-        raise BadMessage("an answer has four parts")
-    number, index, term, why = item
-    if any(type(n) is not int or not 0 <= n <= MAX_INDEX for n in (number, index, term)):
-        raise BadMessage("an answer is not numbered")
-    if why not in ("", "not_leader", "queue_full"):
-        raise BadMessage("an answer gives an unknown reason")
-    return number, index, term, why
