@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node import links
+from node import connections, links
 from node.frames import MAX_FRAME, MAX_HELLO, BadFrame, FrameReader, pack
 from node.links import NotLoopback, PortInUse, TcpNetwork
 
@@ -363,3 +364,80 @@ def test_dangerous_msgpack_is_garbage(body: bytes) -> None:
     reader.limit = MAX_FRAME
     with pytest.raises(BadFrame, match="garbage"):
         list(reader.feed(struct.pack(">I", len(body)) + body))
+
+
+# -- peers that come and go ----------------------------------------------------------------------
+
+
+async def test_peers_are_added_and_dropped_while_running(stations) -> None:
+    table = addresses("a", "b", "c")
+    two = {name: table[name] for name in ("a", "b")}
+    a, b = await stations("a", two), await stations("b", two)
+    await a.until(lambda: a.network.connected("b"))
+    c = await stations("c", table)
+    a.network.set_peers(table, 5)
+    await a.until(lambda: a.network.connected("c"))
+    await c.until(lambda: c.network.connected("a"))
+    a.network.send("b", {"kind": "raft", "last": "words"})
+    a.network.set_peers({"c": table["c"]}, 9)
+    assert not a.network.connected("b")
+    assert ("down", "b") in a.links
+    await b.until(lambda: b.messages == [("a", {"kind": "raft", "last": "words"})])
+    await b.until(lambda: ("down", "a") in b.links)
+    assert a.network.peers == {"c": table["c"]}
+
+
+async def test_who_was_away_hears_from_its_peers_who_joined_meanwhile(stations) -> None:
+    table = addresses("a", "b", "c")
+    two = {name: table[name] for name in ("a", "b")}
+    a, c = await stations("a", table), await stations("c", table)
+    a.network.set_peers(table, 7)
+    b = await stations("b", two)  # its file and its state know of two
+    await c.until(lambda: c.network.connected("b"))
+    await b.until(lambda: b.network.connected("c"))
+    assert b.messages == [], "such talk is the network's own"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"version": "9", "peers": {}},
+        {"version": 9, "peers": []},
+        {"version": 9, "peers": {"": "127.0.0.1:1"}},
+        {"version": 9, "peers": {"x" * 65: "127.0.0.1:1"}},
+        {"version": 9, "peers": {"c": "nowhere"}},
+        {"version": 9, "peers": {"c": 7}},
+        {"version": 9, "peers": {"c": "192.0.2.1:7"}},  # not loopback, and no certificates yet
+        {"version": 9, "peers": {f"n{i}": "127.0.0.1:1" for i in range(links.MAX_PEERS + 1)}},
+    ],
+)
+async def test_a_table_of_peers_that_makes_no_sense_is_counted(stations, message) -> None:
+    peers = addresses("a", "b")
+    a = await stations("a", peers)
+    a.network.deliver("b", {"kind": "peers", **message})
+    assert a.network.rejected == {"bad_peers": 1}
+    assert set(a.network.peers) == {"b"}
+
+
+async def test_an_older_table_of_peers_changes_nothing(stations) -> None:
+    a = await stations("a", addresses("a", "b"))
+    a.network.set_peers(a.network.peers, 10)
+    a.network.deliver("b", {"kind": "peers", "version": 9, "peers": {"c": "127.0.0.1:1"}})
+    assert set(a.network.peers) == {"b"}
+
+
+def test_l9_sockets_are_tuned_for_few_small_messages() -> None:
+    class Connection(asyncio.Transport):
+        def __init__(self, sock: socket.socket) -> None:
+            super().__init__({"socket": sock})
+
+    with socket.socket() as sock:
+        connections.tune(Connection(sock))
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            waits = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert waits == connections.USER_TIMEOUT_MS
+        if sys.platform == "linux":
+            linear, _ = connections.THIN_STREAM
+            assert sock.getsockopt(socket.IPPROTO_TCP, linear)

@@ -20,6 +20,8 @@ WRITES: tuple[tuple[str, str, Any, str], ...] = (
     ("POST", "/v1/nodes/sat-002/maintenance", {"on": False}, "SetMaintenance"),
     ("POST", "/v1/nodes/sat-002/priority", {"priority": 0}, "SetPriority"),
     ("POST", "/v1/nodes/sat-002/policies", POLICY, "PutPolicy"),
+    ("POST", "/v1/nodes", {"id": "sat-009", "raft": "[::1]:7709", "http": "h:1"}, "AddMember"),
+    ("DELETE", "/v1/nodes/sat-003", None, "RemoveMember"),
     ("PATCH", "/v1/config", {"backup_count": 2, "swarm_mode": False}, "ChangeSettings"),
     ("PATCH", "/v1/config", {"swarm_mode": "off"}, "ChangeSettings"),
     ("POST", "/v1/actions", {"name": "beacon", "parameters": {"to": "x"}}, "RunAction"),

@@ -18,6 +18,8 @@ WRITES = [
     ("nodes maintenance sat-003 on --for 1h", "POST /v1/nodes/sat-003/maintenance",
      {"on": True, "duration": "1h"}),
     ("nodes maintenance sat-003 off", "POST /v1/nodes/sat-003/maintenance", {"on": False}),
+    ("nodes join sat-009 --raft 127.0.0.1:7709 --http 127.0.0.1:8709", "POST /v1/nodes",
+     {"id": "sat-009", "raft": "127.0.0.1:7709", "http": "127.0.0.1:8709"}),
     ("nodes priority sat-003 0", "POST /v1/nodes/sat-003/priority", {"priority": 0}),
     ("nodes policy sat-003 calm --forbid *->PRIMARY --score 0.9 --for 5m",
      "POST /v1/nodes/sat-003/policies",
@@ -52,6 +54,14 @@ def test_a_policy_is_removed_by_name(canned: CannedNode, stationkeep: Run) -> No
     assert stationkeep("nodes", "policy", "sat-003", "calm", "--remove").exit_code == 0
     request = canned.requests[0]
     assert f"{request.method} {request.url.path}" == "DELETE /v1/nodes/sat-003/policies/calm"
+
+
+def test_a_node_leaves_by_name(canned: CannedNode, stationkeep: Run) -> None:
+    result = stationkeep("nodes", "leave", "sat-003")
+    assert result.exit_code == 0, result.output
+    request = canned.requests[0]
+    assert f"{request.method} {request.url.path}" == "DELETE /v1/nodes/sat-003"
+    assert "done: sat-003 leaves" in result.output
 
 
 def test_each_write_without_a_key_gets_its_own(canned: CannedNode, stationkeep: Run) -> None:
