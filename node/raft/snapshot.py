@@ -18,7 +18,7 @@ from typing import BinaryIO
 import msgspec
 
 from node.raft.journal import Entry, Journal
-from node.raft.storage import Reader
+from node.raft.storage import Reader, WrongDataDir
 
 FORMAT = 1
 FILE = "snapshot"
@@ -207,9 +207,13 @@ def restore_into(data_dir: Path, file: Path, cluster: str, node: str) -> Snapsho
 
     Every member must be restored from the same file before any is started: a cluster of which
     only some members were restored is not the cluster that acknowledged the rest.
+    Its members are those of the snapshot: who has a vote stands in it, not in their files.
     Raises `NotEmpty`, `CorruptSnapshot`, `OSError`, `JournalError`.
     """
     snapshot = read_snapshot(file)
+    members = (*snapshot.members, *snapshot.learners)
+    if node not in members:
+        raise WrongDataDir(f"{file}: {node} is none of its members ({', '.join(members)})")
     if data_dir.exists() and any(data_dir.iterdir()):
         raise NotEmpty(f"{data_dir}: is not empty; a snapshot is restored into an empty directory")
     data_dir.mkdir(parents=True, exist_ok=True)

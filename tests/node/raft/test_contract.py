@@ -144,3 +144,18 @@ def test_no_pickle_in_our_sources() -> None:
     for file in SOURCES.glob("*.py"):
         code = re.sub(r'""".*?"""|#.*', "", file.read_text(), flags=re.S)
         assert "pickle" not in code, file
+
+
+def test_majorities_are_of_the_other_nodes_and_of_ourselves() -> None:
+    """What `roster.py` relies on: votes, commit rule and step-down count `__otherNodes` + 1."""
+    source = inspect.getsource(SyncObj)
+    assert source.count("self.__votesCount > (len(self.__otherNodes) + 1) / 2") == 2
+    assert source.count("count <= (len(self.__otherNodes) + 1) / 2") == 2
+
+
+def test_an_election_begins_when_its_deadline_is_made_to_pass() -> None:
+    """What `elections.py` relies on: the only way into candidacy, and how it is forced."""
+    source = inspect.getsource(SyncObj)
+    assert source.count("self.__setState(_RAFT_STATE.CANDIDATE)") == 1
+    assert "self.__raftElectionDeadline = 0\n" in source, "timeout_now"
+    assert source.count("self.__transferInProgress = True") == 1

@@ -16,6 +16,7 @@ from node.raft import (
     Journal,
     LogDiverged,
     Snapshot,
+    WrongDataDir,
     encode,
     read_snapshot,
     restore_into,
@@ -501,6 +502,8 @@ def test_a_snapshot_restores_a_cluster(small: Cluster, cluster, tmp_path: Path) 
     restored.close()
     with pytest.raises(Exception, match="is not empty"):
         restore_into(tmp_path / "0new" / "n1", file, "c", "n1")
+    with pytest.raises(WrongDataDir, match="n9 is none of its members"):
+        restore_into(tmp_path / "0new" / "n9", file, "c", "n9")
 
 
 def test_a_newborn_has_no_snapshot(cluster) -> None:
