@@ -68,6 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 0
     elections: int = 0
     unneeded_elections: int = 0
+    longest_walk: int = 0
     undecided: int = 0
 
     @property
@@ -130,6 +131,7 @@ def _outcome(
         calls=world.clients.calls,
         elections=len(world.leader_changes),
         unneeded_elections=world.unneeded_elections,
+        longest_walk=world.checks.longest_walk,
         undecided=world.undecided,
     )
 

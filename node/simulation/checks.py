@@ -60,6 +60,9 @@ class Checks:
         self._judged = 0
         self.effects: dict[str, int] = {}
         """Client operation → index at which it took effect."""
+        self._walks: dict[str, tuple[int, int]] = {}
+        """Follower → where it last sent its leader back to, and how often in a row."""
+        self.longest_walk = 0
         self.checked_turns = 0
 
     # -- hooks ---------------------------------------------------------------------------------
@@ -71,10 +74,23 @@ class Checks:
     def sends(self, sender: str, peer: str, message: dict[str, Any]) -> None:
         """A message leaves: a vote is a promise (Raft paper, section 5.2)."""
         kind = message.get("type")
-        if kind == "response_vote":
+        if kind == "next_node_idx":
+            self._walk(sender, message)
+        elif kind == "response_vote":
             self._vote(sender, message["term"], peer)
         elif kind == "request_vote" and not message.get("pre"):
             self._vote(sender, message["term"], sender)
+
+    def _walk(self, follower: str, message: dict[str, Any]) -> None:
+        """Counts how often in a row a follower sends its leader further back (L3)."""
+        if not message["reset"]:
+            self._walks.pop(follower, None)
+            return
+        index, steps = self._walks.get(follower, (message["next_node_idx"], 0))
+        if message["next_node_idx"] < index:
+            index, steps = message["next_node_idx"], steps + 1
+        self._walks[follower] = (index, steps)
+        self.longest_walk = max(self.longest_walk, steps)
 
     def _vote(self, voter: str, term: int, candidate: str) -> None:
         known = self._votes.setdefault((voter, term), candidate)

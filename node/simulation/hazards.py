@@ -17,10 +17,11 @@ class Sign(StrEnum):
 
     VIOLATION = "violation"
     ELECTION = "unneeded election"
-    SLOW = "slow to converge"
+    WALK = "long walk back"
 
 
-SLOW_SECONDS = 8.0
+LONGEST_WALK = 4
+"""Steps back of one follower in a row, without success between them."""
 
 
 class Hazard(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ class Hazard(msgspec.Struct, frozen=True, kw_only=True):
             return True
         if self.sign is Sign.ELECTION:
             return outcome.unneeded_elections > 0
-        return self.sign is Sign.SLOW and outcome.converged_after > SLOW_SECONDS
+        return self.sign is Sign.WALK and outcome.longest_walk > LONGEST_WALK
 
     def without(self) -> Plan:
         """The plan with the guard off."""
@@ -51,7 +52,7 @@ HAZARDS: tuple[Hazard, ...] = (
         guard="s1",
         what="snapshot chunks raise the commit index over an unverified log",
         remedy="chunks and signs of life commit nothing",
-        plan=Plan(faults=("partition", "crash", "delay"), compact=(8,), load=12.0, nodes=3),
+        plan=Plan(faults=("crash", "delay", "partition"), compact=(8,), load=4.0, nodes=3),
     ),
     Hazard(
         guard="s2",
@@ -63,13 +64,13 @@ HAZARDS: tuple[Hazard, ...] = (
         guard="s3",
         what="a repeated batch truncates entries that were acknowledged",
         remedy="only what conflicts is deleted",
-        plan=Plan(faults=("delay", "reset", "jitter"), load=12.0, compact=(1_000,)),
+        plan=Plan(faults=("datagram",), load=4.0, compact=(1_000,)),
     ),
     Hazard(
         guard="s4",
         what="late replies move matchIndex and nextIndex",
         remedy="replies belong to one term and one request",
-        plan=Plan(faults=("delay", "reset", "slowdisk", "crash"), load=12.0, compact=(1_000,)),
+        plan=Plan(faults=("jitter", "slowdisk")),
     ),
     Hazard(
         guard="s5",
@@ -88,12 +89,6 @@ HAZARDS: tuple[Hazard, ...] = (
         what="a damaged snapshot is an empty state beside a live log",
         remedy="checksummed, verified before the engine exists; the node does not start",
         plan=Plan(faults=("rot", "crash"), compact=(16,)),
-    ),
-    Hazard(
-        guard="s8",
-        what="a vote that arrives twice counts twice",
-        remedy="one vote per voter and term",
-        plan=Plan(faults=("datagram", "crash"), nodes=5),
     ),
     Hazard(
         guard="s10",
@@ -118,8 +113,8 @@ HAZARDS: tuple[Hazard, ...] = (
         guard="l3",
         what="a conflict is walked back one entry per round trip",
         remedy="the reply names the first index of the conflicting term",
-        plan=Plan(faults=("partition", "far"), load=60.0, compact=(1_000,), nodes=3),
-        sign=Sign.SLOW,
+        plan=Plan(faults=("far", "partition"), load=8.0, compact=(1_000,), nodes=3),
+        sign=Sign.WALK,
     ),
     Hazard(
         guard="l6",
@@ -131,7 +126,7 @@ HAZARDS: tuple[Hazard, ...] = (
         guard="l7",
         what="proposals whose leader was lost are never answered",
         remedy="every proposal has a deadline",
-        plan=Plan(faults=("partition", "crash")),
+        plan=Plan(faults=("reset",), load=6.0),
     ),
 )
 

@@ -1,0 +1,60 @@
+"""A bounded slice of `scripts/simulate`: every profile alone, and mixtures of them."""
+
+import pytest
+
+from node.simulation import faults
+from node.simulation.campaign import Plan, attempt, quiet, run
+
+MIXED = 100
+ALONE = 2
+
+
+def describe(outcome) -> str:
+    return (
+        f"seed {outcome.seed}, {outcome.nodes} nodes, {','.join(outcome.faults)}: "
+        f"{outcome.rule} at {outcome.at:.3f} s: {outcome.detail}; "
+        f"scripts/simulate --seeds 1 --from {outcome.seed} --faults {','.join(outcome.faults)}"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(faults.PROFILES))
+def test_each_profile_alone_breaks_nothing(name: str) -> None:
+    for seed in range(ALONE):
+        outcome = run(Plan(faults=(name,)), seed)
+        assert outcome.ok, describe(outcome)
+
+
+@pytest.mark.parametrize("batch", range(0, MIXED, 10))
+def test_mixtures_break_nothing(batch: int) -> None:
+    for seed in range(batch, batch + 10):
+        outcome = run(Plan(), seed)
+        assert outcome.ok, describe(outcome)
+        assert outcome.undecided == 0, "the histories of clients are decided"
+
+
+def test_the_orbit_profile_in_an_hour_of_everything() -> None:
+    plan = Plan(faults=("crash", "lossy", "partition"), profile="orbit", duration=3_600, gap=300)
+    outcome = run(plan, 5)
+    assert outcome.ok, describe(outcome)
+    assert outcome.elections > 1, "it was not an idle hour"
+
+
+def test_messages_that_reorder_and_double_do_no_harm_with_keys() -> None:
+    for seed in range(4):
+        outcome = run(Plan(faults=("datagram",)), seed)
+        assert outcome.ok, describe(outcome)
+
+
+def test_clocks_beyond_the_margin_of_leases_are_noticed() -> None:
+    """5 % between two clocks is what leases allow; up to 50 % must show two PRIMARYs in time."""
+    plan = Plan(faults=("wilddrift", "pause", "partition", "unhealthy"), nodes=3)
+    rules = {run(plan, seed).rule for seed in range(20)}
+    assert "never two effective PRIMARYs" in rules
+
+
+def test_one_seed_is_one_run() -> None:
+    scenario = Plan(faults=("crash", "lossy", "partition")).scenario(11)
+    with quiet():
+        worlds = [attempt(scenario)[0] for _ in range(2)]
+    assert worlds[0].notes == worlds[1].notes
+    assert worlds[0].events == worlds[1].events
