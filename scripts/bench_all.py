@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scripts import bench_cluster, bench_commit
+from scripts import bench_cluster, bench_commit, bench_simulation
 
-PARTS = ("commit", "failover", "election", "idle")
+PARTS = ("commit", "failover", "election", "idle", "simulation")
 
 
 def main() -> None:
@@ -46,6 +46,14 @@ def main() -> None:
         for profile in ("orbit", "demo"):
             figures[f"idle_{profile}"] = bench_cluster.idle(profile, options.seconds)
             show(console, f"idle_{profile}", figures[f"idle_{profile}"])
+    if "simulation" in parts:
+        for name, measure in (
+            ("simulation", bench_simulation.speed),
+            ("simulation_seeds", bench_simulation.campaign),
+            ("simulation_elections", bench_simulation.elections),
+        ):
+            figures[name] = measure()
+            show(console, name, figures[name])
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 

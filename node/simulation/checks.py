@@ -140,8 +140,17 @@ class Checks:
             self._still_may(member)
         if member.is_primary():
             self._only_primary(member)
+        if raft.unanswered:
+            self._answered_in_time(member)
         if raft.answered_twice:
             raise Violation("answered once", f"{member.name} answered a proposal twice")
+
+    @staticmethod
+    def _answered_in_time(member: Member) -> None:
+        """The oldest proposal is not past its deadline: this turn would have answered it."""
+        number, deadline = next(iter(member.raft.unanswered.items()))
+        if member.clock.monotonic() > deadline + 0.001:
+            raise Violation("answered in time", f"proposal {number} of {member.name} was not")
 
     # -- Raft ----------------------------------------------------------------------------------
 

@@ -116,6 +116,18 @@ class Partition(msgspec.Struct, frozen=True):
                         yield _act(at + lasts, "mend", b, a)
 
 
+class Straggler(msgspec.Struct, frozen=True):
+    """One node at a time is cut off for longer than an election takes, and comes back."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        at = 2 * on.unit
+        while at < on.end:
+            name = draw.choice(on.names)
+            yield _act(at, "isolate", name)
+            yield _act(at + draw.uniform(2, 5) * on.unit, "rejoin", name)
+            at += draw.uniform(8, 12) * on.unit
+
+
 class OneWay(msgspec.Struct, frozen=True):
     """Packets pass one way only."""
 
@@ -294,6 +306,7 @@ PROFILES: dict[str, Profile] = {
     "jitter": Weather(jitter=(0.05, 0.4)),
     "far": Far(),
     "partition": Partition(),
+    "straggler": Straggler(),
     "oneway": OneWay(),
     "partial": Partial(),
     "reset": Resets(),

@@ -20,7 +20,7 @@ class Sign(StrEnum):
     WALK = "long walk back"
 
 
-LONGEST_WALK = 4
+LONGEST_WALK = 2
 """Steps back of one follower in a row, without success between them."""
 
 
@@ -106,7 +106,7 @@ HAZARDS: tuple[Hazard, ...] = (
         guard="l2",
         what="whoever comes back with a higher term deposes a healthy leader",
         remedy="pre-vote, and votes are refused while a leader is heard",
-        plan=Plan(faults=("partial", "oneway")),
+        plan=Plan(faults=("straggler",), nodes=5),
         sign=Sign.ELECTION,
     ),
     Hazard(
@@ -126,7 +126,7 @@ HAZARDS: tuple[Hazard, ...] = (
         guard="l7",
         what="proposals whose leader was lost are never answered",
         remedy="every proposal has a deadline",
-        plan=Plan(faults=("reset",), load=6.0),
+        plan=Plan(faults=("partition",)),
     ),
 )
 

@@ -159,7 +159,7 @@ class World:
         """A leader that was deposed although nothing was wrong with it was deposed needlessly."""
         now, before = self.time.now, self.leader_changes
         lately = now - 3 * self.scenario.settings.election_timeout_max / 1_000
-        if before and before[-1][1] != member.name:
+        if before:
             needed = self.trouble.was(before[-1][1], lately, now)
             self.unneeded_elections += not needed
         before.append((now, member.name, member.raft.term))

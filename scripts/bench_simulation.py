@@ -1,0 +1,52 @@
+"""How fast the simulator is, and how often a leader is elected at 20 % loss."""
+
+import time
+
+from node.simulation.campaign import Plan, attempt, quiet, run
+from node.simulation.scenario import Action, Scenario
+from node.simulation.summary import summarise
+
+LOSS = Action(0.0, "weather", ("0.02", "0.03", "0.2", "0"))
+"""20 ms to 50 ms a way, every fifth packet lost; TCP sends it again."""
+
+
+def speed(seconds: float = 3_600.0) -> dict[str, float]:
+    """Five nodes, profile orbit, a client call every 2 s, everything checked at every turn."""
+    plan = Plan(faults=("none",), nodes=5, profile="orbit", duration=seconds, load=3.0)
+    scenario = plan.scenario(1)
+    with quiet():
+        began = time.perf_counter()
+        world, outcome = attempt(scenario)
+        took = time.perf_counter() - began
+    assert world is not None
+    assert outcome.ok
+    return {
+        "simulated_seconds_per_second": seconds / took,
+        "turns_per_second": outcome.turns / took,
+    }
+
+
+def campaign(seeds: int = 40) -> dict[str, float]:
+    """Seeds a minute on one process, as CI runs them."""
+    began = time.perf_counter()
+    failed = sum(not run(Plan(), seed).ok for seed in range(seeds))
+    return {"seeds_per_minute": seeds * 60 / (time.perf_counter() - began), "violations": failed}
+
+
+def elections(hours: float = 2.0, runs: int = 3) -> dict[str, float]:
+    """Elections beyond the first, per simulated hour at 20 % loss with orbit's timeouts."""
+    figures: dict[str, float] = {"hours": hours * runs}
+    for name, off in (("per_hour", ()), ("per_hour_without_prevote", ("l2",))):
+        changes = 0
+        for seed in range(runs):
+            scenario = Scenario(
+                seed=seed, nodes=5, profile="orbit", duration=hours * 3_600, script=(LOSS,),
+                guards_off=off, compact_entries=8_192,
+            )  # fmt: skip
+            with quiet():
+                world, outcome = attempt(scenario)
+            assert world is not None
+            assert outcome.ok, outcome.detail
+            changes += summarise(world).elections
+        figures[name] = changes / (hours * runs)
+    return figures
