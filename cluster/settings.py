@@ -8,8 +8,8 @@ Source: roles.md, "Settings and defaults".
 
 import enum
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -258,100 +258,122 @@ def check(settings: Settings) -> SettingsError | None:
     return broken_relation(settings)
 
 
-def broken_relation(s: Settings) -> SettingsError | None:
-    """The first relation that this set breaks, or None; every value must be within its range.
+class Relation(NamedTuple):
+    """Something that must hold between settings; `field` is the one that a refusal names."""
 
-    Each relation names the property that depends on it: without the first a failed PRIMARY
-    could still hold its lease when its successor takes over, and so on.
-    """
-    lease_with_drift = s.primary_lease * (PPM + LEASE_DRIFT_PPM) // PPM
+    field: str
+    rule: str
+    holds: Callable[[Settings], bool]
+
+
+def _lease_ends_first(s: Settings) -> bool:
+    """Else a failed PRIMARY could still hold its lease when its successor takes over."""
+    with_drift = s.primary_lease * (PPM + LEASE_DRIFT_PPM) // PPM
+    return with_drift < s.failures_to_fail_primary * s.evaluation_interval
+
+
+def _ceilings_rise(s: Settings) -> bool:
+    return s.primary_ceiling <= s.backup_ceiling <= s.standby_ceiling <= s.safe_mode_ceiling
+
+
+def _history_covers_failures(s: Settings) -> bool:
     failing = s.failures_to_fail_primary * s.evaluation_interval
-    weights = s.safety_weight + s.performance_weight + s.availability_weight
-    relations: tuple[tuple[bool, str, str], ...] = (
-        (
-            lease_with_drift < failing,
-            "primary_lease",
-            "primary_lease x 1.05 < failures_to_fail_primary x evaluation_interval",
-        ),
-        (
-            s.report_interval * 3 <= s.evaluation_interval,
-            "report_interval",
-            "report_interval x 3 <= evaluation_interval",
-        ),
-        (
-            s.report_interval * 4 <= s.primary_lease,
-            "report_interval",
-            "report_interval x 4 <= primary_lease (a lease is renewed by reports)",
-        ),
-        (
-            s.step_down_after < s.primary_lease / 2,
-            "election_timeout_min",
-            "leader step-down (2 x election_timeout_min) < primary_lease / 2",
-        ),
-        (
-            s.raft_heartbeat * 3 < s.election_timeout_min,
-            "raft_heartbeat",
-            "raft_heartbeat x 3 < election_timeout_min",
-        ),
-        (
-            s.election_timeout_min < s.election_timeout_max,
-            "election_timeout_max",
-            "election_timeout_min < election_timeout_max",
-        ),
-        (
-            s.promotable_below <= s.unhealthy_above,
-            "promotable_below",
-            "promotable_below <= unhealthy_above",
-        ),
-        (
-            s.primary_ceiling <= s.backup_ceiling <= s.standby_ceiling <= s.safe_mode_ceiling,
-            "backup_ceiling",
-            "primary_ceiling <= backup_ceiling <= standby_ceiling <= safe_mode_ceiling",
-        ),
-        (
-            s.backup_ceiling <= s.unhealthy_above,
-            "backup_ceiling",
-            "backup_ceiling <= unhealthy_above (a candidate must not be unhealthy)",
-        ),
-        (
-            s.hysteresis_window >= s.failures_to_fail_primary * s.evaluation_interval
-            and s.history_length <= 1_000,
-            "hysteresis_window",
-            "failures_to_fail_primary <= hysteresis_window / evaluation_interval <= 1000",
-        ),
-        (
-            s.history_length >= s.failures_to_safe_mode,
-            "failures_to_safe_mode",
-            "failures_to_safe_mode <= hysteresis_window / evaluation_interval",
-        ),
-        (
-            s.promotion_hold <= s.hysteresis_window,
-            "promotion_hold",
-            "promotion_hold <= hysteresis_window (the history must cover it)",
-        ),
-        (
-            s.heartbeat_timeout > s.evaluation_interval,
-            "heartbeat_timeout",
-            "heartbeat_timeout > evaluation_interval",
-        ),
-        (
-            s.raft_heartbeat * 4 <= s.proposal_timeout,
-            "proposal_timeout",
-            "raft_heartbeat x 4 <= proposal_timeout (votes must have time to arrive)",
-        ),
-        (
-            s.raft_heartbeat * 4 <= s.action_deadline,
-            "action_deadline",
-            "raft_heartbeat x 4 <= action_deadline (answers must have time to arrive)",
-        ),
-        (
-            s.proposal_timeout <= 10 * s.evaluation_interval,
-            "proposal_timeout",
-            "proposal_timeout <= 10 x evaluation_interval",
-        ),
-        (weights == PPM, "safety_weight", "the three policy weights sum to 1"),
-    )
-    for holds, field, rule in relations:
-        if not holds:
-            return SettingsError(field, to_user(s)[field], rule)
+    return s.hysteresis_window >= failing and s.history_length <= 1_000
+
+
+def _weights_sum_to_one(s: Settings) -> bool:
+    return s.safety_weight + s.performance_weight + s.availability_weight == PPM
+
+
+RELATIONS = (
+    Relation(
+        "primary_lease",
+        "primary_lease x 1.05 < failures_to_fail_primary x evaluation_interval",
+        _lease_ends_first,
+    ),
+    Relation(
+        "report_interval",
+        "report_interval x 3 <= evaluation_interval",
+        lambda s: s.report_interval * 3 <= s.evaluation_interval,
+    ),
+    Relation(
+        "report_interval",
+        "report_interval x 4 <= primary_lease (a lease is renewed by reports)",
+        lambda s: s.report_interval * 4 <= s.primary_lease,
+    ),
+    Relation(
+        "election_timeout_min",
+        "leader step-down (2 x election_timeout_min) < primary_lease / 2",
+        lambda s: s.step_down_after < s.primary_lease / 2,
+    ),
+    Relation(
+        "raft_heartbeat",
+        "raft_heartbeat x 3 < election_timeout_min",
+        lambda s: s.raft_heartbeat * 3 < s.election_timeout_min,
+    ),
+    Relation(
+        "election_timeout_max",
+        "election_timeout_min < election_timeout_max",
+        lambda s: s.election_timeout_min < s.election_timeout_max,
+    ),
+    Relation(
+        "promotable_below",
+        "promotable_below <= unhealthy_above",
+        lambda s: s.promotable_below <= s.unhealthy_above,
+    ),
+    Relation(
+        "backup_ceiling",
+        "primary_ceiling <= backup_ceiling <= standby_ceiling <= safe_mode_ceiling",
+        _ceilings_rise,
+    ),
+    Relation(
+        "backup_ceiling",
+        "backup_ceiling <= unhealthy_above (a candidate must not be unhealthy)",
+        lambda s: s.backup_ceiling <= s.unhealthy_above,
+    ),
+    Relation(
+        "hysteresis_window",
+        "failures_to_fail_primary <= hysteresis_window / evaluation_interval <= 1000",
+        _history_covers_failures,
+    ),
+    Relation(
+        "failures_to_safe_mode",
+        "failures_to_safe_mode <= hysteresis_window / evaluation_interval",
+        lambda s: s.history_length >= s.failures_to_safe_mode,
+    ),
+    Relation(
+        "promotion_hold",
+        "promotion_hold <= hysteresis_window (the history must cover it)",
+        lambda s: s.promotion_hold <= s.hysteresis_window,
+    ),
+    Relation(
+        "heartbeat_timeout",
+        "heartbeat_timeout > evaluation_interval",
+        lambda s: s.heartbeat_timeout > s.evaluation_interval,
+    ),
+    Relation(
+        "proposal_timeout",
+        "raft_heartbeat x 4 <= proposal_timeout (votes must have time to arrive)",
+        lambda s: s.raft_heartbeat * 4 <= s.proposal_timeout,
+    ),
+    Relation(
+        "action_deadline",
+        "raft_heartbeat x 4 <= action_deadline (answers must have time to arrive)",
+        lambda s: s.raft_heartbeat * 4 <= s.action_deadline,
+    ),
+    Relation(
+        "proposal_timeout",
+        "proposal_timeout <= 10 x evaluation_interval",
+        lambda s: s.proposal_timeout <= 10 * s.evaluation_interval,
+    ),
+    Relation("safety_weight", "the three policy weights sum to 1", _weights_sum_to_one),
+)
+
+
+def broken_relation(settings: Settings) -> SettingsError | None:
+    """The first relation that this set breaks, or None; every value must be within its range."""
+    for relation in RELATIONS:
+        if not relation.holds(settings):
+            shown = to_user(settings)[relation.field]
+            return SettingsError(relation.field, shown, relation.rule)
     return None
