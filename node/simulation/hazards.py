@@ -47,6 +47,15 @@ class Hazard(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self.plan, guards_off=(self.guard,))
 
 
+NOT_SEARCHED = {
+    "s4": "the other guards leave late replies nothing to break in so short runs",
+    "s8": "needs a doubled vote in a split election",
+    "s9": "membership changes are not in the scripts' vocabulary yet",
+    "l8": "a bound on memory, not on behaviour",
+}
+"""Guards whose hazard no plan here finds; each has its test in `tests/node/raft/test_guards.py`
+or `test_liveness.py`."""
+
 HAZARDS: tuple[Hazard, ...] = (
     Hazard(
         guard="s1",
@@ -65,12 +74,6 @@ HAZARDS: tuple[Hazard, ...] = (
         what="a repeated batch truncates entries that were acknowledged",
         remedy="only what conflicts is deleted",
         plan=Plan(faults=("datagram",), load=4.0, compact=(1_000,)),
-    ),
-    Hazard(
-        guard="s4",
-        what="late replies move matchIndex and nextIndex",
-        remedy="replies belong to one term and one request",
-        plan=Plan(faults=("jitter", "slowdisk")),
     ),
     Hazard(
         guard="s5",
