@@ -43,7 +43,6 @@ class LeaderGuards(Roster):
         last = self._SyncObj__raftLog[-1][1]
         if progress is None or message["next_node_idx"] > last + 1:
             return
-        progress.answered(message["seq"])
         if message["success"]:
             progress.succeeded(message["next_node_idx"] - 1)
         elif message["reset"]:
@@ -60,7 +59,6 @@ class LeaderGuards(Roster):
         progress = self.progress.get(node)
         if not self._isLeader() or progress is None:
             return
-        progress.answered(message["seq"])
         if message["reset"]:
             progress.next = max(1, min(message["next_node_idx"], self.last_index() + 1))
         if message["success"] and progress.match < message["next_node_idx"] - 1:
@@ -79,7 +77,6 @@ class LeaderGuards(Roster):
     def _on_chunk_wanted(self, node: Node, message: Message) -> None:
         progress = self._heard_from(node, message)
         if progress is not None:
-            progress.answered(message["seq"])
             progress.chunk_at = pysyncobj.syncobj.monotonicTime()
             self.snapshots.confirmed(
                 node, message["index"], message["snapshot_term"], message["wanted"]
@@ -94,8 +91,17 @@ class LeaderGuards(Roster):
             return None
         if self.guards.s5 and not progress.speaks(message["birth"], message["seq"]):
             return None
-        self._SyncObj__lastResponseTime[node] = pysyncobj.syncobj.monotonicTime()
+        self._count_response(node, progress.answered(message["seq"]))
         return progress
+
+    def _count_response(self, node: Node, asked_at: float | None) -> None:
+        """L6: a reply says that the follower followed when it was *asked*. One that lay in a
+        queue while this node or the network stood still says nothing about now."""
+        times = self._SyncObj__lastResponseTime
+        if not self.guards.l6:
+            times[node] = pysyncobj.syncobj.monotonicTime()
+        elif asked_at is not None:
+            times[node] = max(times[node], asked_at)
 
     def _SyncObj__onBecomeLeader(self) -> None:
         """Progress is of one leadership only; the numbers go on, so that no reply to an
@@ -210,7 +216,7 @@ class LeaderGuards(Roster):
     def _numbered(self, node: Node, progress: Progress, size: int) -> Message:
         """A numbered append_entries in the outbox, to be filled in."""
         self._seq += 1
-        progress.sent(self._seq, size)
+        progress.sent(self._seq, size, pysyncobj.syncobj.monotonicTime())
         if len(progress.flying) > 2 * FLYING_REQUESTS:  # heartbeats to one who never answers
             progress.forget_flying(progress.barrier)
         message = {

@@ -20,8 +20,8 @@ class Progress(msgspec.Struct):
     commit_sent: int = 0
     barrier: int = 0
     """Resets of requests up to this number are out of date."""
-    flying: deque[tuple[int, int]] = msgspec.field(default_factory=deque)
-    """Requests not answered yet: number, bytes."""
+    flying: deque[tuple[int, int, float]] = msgspec.field(default_factory=deque)
+    """Requests not answered yet: number, bytes, moment of sending."""
     flying_bytes: int = 0
     notice: bool = False
     """A new commit index waits for the next turn, in which entries may carry it."""
@@ -44,15 +44,19 @@ class Progress(msgspec.Struct):
         self.birth = birth
         return True
 
-    def sent(self, seq: int, size: int) -> None:
+    def sent(self, seq: int, size: int, now: float) -> None:
         """A request with `size` bytes of entries is on its way."""
-        self.flying.append((seq, size))
+        self.flying.append((seq, size, now))
         self.flying_bytes += size
 
-    def answered(self, seq: int) -> None:
-        """Requests up to `seq` are answered (connections keep order)."""
+    def answered(self, seq: int) -> float | None:
+        """Requests up to `seq` are answered (connections keep order). Returns when the newest of
+        them was sent: that late the follower followed. None: all were answered before."""
+        moment = None
         while self.flying and self.flying[0][0] <= seq:
-            self.flying_bytes -= self.flying.popleft()[1]
+            _, size, moment = self.flying.popleft()
+            self.flying_bytes -= size
+        return moment
 
     def succeeded(self, upto: int) -> None:
         """The follower's log equals ours up to `upto`. Nothing moves backwards."""
