@@ -182,8 +182,7 @@ class Node:
         )
         with contextlib.ExitStack() as undo:
             undo.callback(journal.close)
-            new = journal.created or journal.lost
-            boot = journal.next_boot(self._clock.wall() // 1_000 if new else 0)
+            boot = journal.next_boot(self._clock.wall() // 1_000)
             threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
             self._closers.callback(threads.shutdown)
             snapshots = SnapshotStore(

@@ -53,6 +53,7 @@ Entry = tuple[bytes, int, int]
 """As PySyncObj keeps them: command, index, term."""
 
 FORMAT = 1
+_BIRTH_BITS = 20
 
 _POSITION = struct.Struct(">QQ")
 
@@ -196,10 +197,16 @@ class Journal:
             self.sync_seconds = time.perf_counter() - started
             self.commits += 1
 
-    def next_boot(self, floor: int = 0) -> int:
-        """Counts this start of the node, durably: 1, 2, 3 …, and not below `floor`: who lost
-        its disk must not begin again with numbers that its peers have heard."""
-        self._meta.boot = max(self._meta.boot + 1, floor)
+    def next_boot(self, wall_seconds: int) -> int:
+        """Counts this start of the node, durably.
+
+        A new journal begins at the wall clock, and at its own birth below that: who lost its disk
+        must not begin again with numbers that its peers have heard, nor, were its clock to repeat
+        a second, take an old report's echo in the log for one of its own and its lease for valid.
+        """
+        new = self.created or self.lost
+        floor = (wall_seconds << _BIRTH_BITS) | (self.birth & ((1 << _BIRTH_BITS) - 1))
+        self._meta.boot = max(self._meta.boot + 1, floor if new else 0)
         self._meta_dirty = True
         self.commit()
         return self._meta.boot

@@ -170,7 +170,7 @@ class Member:
             birth=lambda: self.draw.randrange(1, 2**52),
             storage=self.disk,
         )
-        boot = self.journal.next_boot()
+        boot = self.journal.next_boot(self.clock.wall() // 1_000)
         self.raft = WatchedRaft(
             node_id=self.name,
             members=[member.id for member in self.config.members],

@@ -70,11 +70,23 @@ def test_a_commit_index_alone_is_no_reason_to_write(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_boots_are_counted(tmp_path: Path) -> None:
-    for boot in (1, 2, 3):
+def test_boots_are_counted_from_the_clock_on_and_whatever_it_says_later(tmp_path: Path) -> None:
+    boots = []
+    for wall in (1_000, 5, 9_999):
         journal = open_journal(tmp_path)
-        assert journal.next_boot() == boot
+        boots.append(journal.next_boot(wall))
         journal.abandon()
+    assert boots[0] >> 20 == 1_000
+    assert boots == [boots[0], boots[0] + 1, boots[0] + 2]
+
+
+def test_two_journals_of_one_second_begin_at_different_boots(tmp_path: Path) -> None:
+    boots = set()
+    for birth in (1, 2):
+        journal = Journal(tmp_path / str(birth), cluster="c", node="n1", birth=lambda n=birth: n)
+        boots.add(journal.next_boot(1_000))
+        journal.close()
+    assert len(boots) == 2
 
 
 operations = st.lists(

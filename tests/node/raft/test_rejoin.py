@@ -116,13 +116,3 @@ def test_interrupted_it_is_run_again(tmp_path: Path) -> None:
     (tmp_path / "n1.rejoin" / "half").write_text("")
     rejoin_empty(data, cluster="c", node="n1")
     assert not (data / "half").exists()
-
-
-def test_a_new_journal_counts_its_starts_from_a_floor(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, cluster="c", node="n1")
-    assert [journal.next_boot(1000), journal.next_boot(), journal.next_boot(5)] == [
-        1000,
-        1001,
-        1002,
-    ]
-    journal.close()
