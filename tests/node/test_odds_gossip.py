@@ -52,7 +52,7 @@ class Nodes:
             self.gossips[name] = Gossip(
                 name, 1, peers=tuple(n for n in names if n != name), clock=self.clock,
                 network=Post(self, name), replica=Replica(self.clock, DEMO), source=Health(),
-                standing=lambda: Standing(Role.STANDBY, 0, 0), sent=lambda _boot, _seq, _moment: None,
+                standing=lambda: Standing(Role.STANDBY, 0, 0), sent=lambda *_: None,
             )  # fmt: skip
 
     def run_to(self, moment: float) -> None:
