@@ -54,6 +54,7 @@ class Checks:
         self._committed_in: dict[int, int] = {}
         """Index → term of the leader that committed it."""
         self.leaders: dict[int, str] = {}
+        self._elected_at: dict[str, float] = {}
         self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
         self._votes: dict[tuple[str, int], str] = {}
         self._digests: dict[int, tuple[str, str]] = {}
@@ -210,13 +211,16 @@ class Checks:
         if known is not None:
             raise Violation("election safety", f"{known} and {member.name} lead term {term}")
         self.leaders[term] = member.name
+        self._elected_at[member.name] = self._time.now
         self._complete(member, term)
 
     def _still_may(self, member: Member) -> None:
-        """A leader that has lost its majority steps down (dissertation, section 6.2)."""
+        """A leader that has lost its majority steps down (dissertation, section 6.2). One that was
+        elected while cut off, by votes still on their way, has as long from then."""
         cut_off = self._trouble.cut_off_since(member.name)
         if cut_off is None:
             return
+        cut_off = max(cut_off, self._elected_at.get(member.name, cut_off))
         patience = member.replica.settings.step_down_after / 1_000 + STEP_DOWN_SLACK
         if self._time.now - cut_off > patience:
             raise Violation(
