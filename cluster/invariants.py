@@ -39,15 +39,17 @@ def one_primary(state: ClusterState) -> str | None:
 def no_rapid_change(state: ClusterState) -> str | None:
     """2: no automatic change within the cool-down of an earlier one, the exemptions aside.
 
-    Exempt are the demotion of a failed PRIMARY and the promotion into the seat.
+    Exempt are the demotion of a failed PRIMARY and the promotion into the seat, unless its
+    former holder only failed to enact: then the seat could be kept.
     """
     latest: dict[str, RoleChange] = {}
     for change in state.role_changes:
         before = latest.get(change.node)
         latest[change.node] = change
-        into_seat = change.target is Role.PRIMARY
-        out_of_seat = change.rule in (Rule.PRIMARY_FAILED, Rule.PRIMARY_NONCOMPLIANT)
-        if before is None or change.rule in OPERATOR_RULES or into_seat or out_of_seat:
+        failed = change.rule in (Rule.PRIMARY_FAILED, Rule.PRIMARY_NONCOMPLIANT)
+        demoted = failed and change.origin is Role.PRIMARY
+        unfillable = change.rule is not Rule.PRIMARY_NONCOMPLIANT and change.target is Role.PRIMARY
+        if before is None or change.rule in OPERATOR_RULES or demoted or unfillable:
             continue
         if change.at - before.at < change.window:
             return f"{change.node} changed at {before.at} and {change.at}"
