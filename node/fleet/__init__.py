@@ -1,0 +1,28 @@
+"""What one node does for the fleet: the desk where devices report, and the leader's rebalancing.
+
+    answers.py     what a device is told, and the seam to whatever carries it (`Listener`)
+    heard.py       what this node heard since the log last took it, one column each, by row
+    arrivals.py    registrations on their way into the log
+    flush.py       reports on their way into the log: one flush a second, the same again until
+                   it is known to be there
+    desk.py        `DeviceDesk`: the devices that talk to this node
+    rebalancer.py  the leader's duties: who is offline, who moves
+
+Synchronous and without a clock of its own, as everything in `node.loop`: the simulator drives
+the same code. What is promised, and what it hangs on:
+
+- **An acknowledged registration is in the log.** A device hears `registered` only after the entry
+  was applied here; every node knows its row and ring from then on.
+- **A status counts once.** Session and sequence order the words of a device; apply drops what
+  is not newer. A flush whose outcome is unknown is proposed again with the very same content:
+  merged with newer statuses it could be counted twice.
+- **Everybody hears of the newest assignment.** Not by following events: after entries were
+  applied, and after a snapshot replaced the state, what the connected devices were told is
+  compared with the table, in a few passes over columns. A missed event loses nothing.
+- **The newest word wins.** A connection is a device's as long as the log knows no newer
+  (session, sequence) than was heard on it; else the device has moved on to another node, or
+  another agent of it has started, and the connection is told so.
+- **Without a leader nothing grows.** Of each device the newest status is kept (and how the last
+  eight were judged); registrations wait in a bounded queue, with a deadline, and are refused
+  beyond it.
+"""
