@@ -1,0 +1,179 @@
+"""One WebSocket to a node, cheap enough that a process can hold thousands of them.
+
+The protocol itself is `websockets`' sans-I/O half; here it meets an asyncio transport, without a
+task, a queue or a buffer of its own per connection.
+"""
+
+import asyncio
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
+
+PATH = "/v1/agents"
+MAX_MESSAGE = 64 * 1024
+"""Bytes of a message from a node; beyond it the connection is closed."""
+MAX_UNSENT = 64 * 1024
+"""Bytes that may wait for a node which does not read: some hundred statuses."""
+CLOSE_SECONDS = 1.0
+"""For the node to answer a close; then the connection is cut."""
+
+Data = bytes | bytearray | memoryview
+"""A message; a view is good only until the listener returns."""
+
+
+class Listener(Protocol):
+    """Who owns a connection. `lost` comes once, after everything else."""
+
+    def opened(self) -> None:
+        """The node has accepted the WebSocket."""
+        ...
+
+    def received(self, message: Data) -> None: ...
+
+    def lost(self, why: str) -> None: ...
+
+
+def websocket_address(url: str) -> WebSocketURI:
+    """Where the node at `url` takes devices in; raises ValueError with the rule broken."""
+    rule = f"{url!r} refused: an address such as http://127.0.0.1:8701"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(rule) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(rule)
+    secure = parts.scheme == "https"
+    usual = 443 if secure else 80
+    return WebSocketURI(secure, parts.hostname, port or usual, parts.path.rstrip("/") + PATH, "")
+
+
+async def connect(url: str, subprotocol: str, listener: Listener) -> "Connection":
+    """A connection to the node at an http(s) address. Raises OSError when nobody is there."""
+    address = websocket_address(url)
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(address, subprotocol, listener),
+        address.host,
+        address.port,
+        ssl=address.secure or None,
+    )
+    return connection
+
+
+class Connection(asyncio.Protocol):
+    """What `connect` makes. Everything happens on the event loop."""
+
+    __slots__ = ("_listener", "_loop", "_socket", "_transport", "_why", "heard_at")
+
+    def __init__(self, address: WebSocketURI, subprotocol: str, listener: Listener) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = ClientProtocol(
+            address, subprotocols=[Subprotocol(subprotocol)], max_size=MAX_MESSAGE
+        )
+        self._listener = listener
+        self._transport: asyncio.Transport | None = None
+        self._why = ""
+        self.heard_at = self._loop.time()
+        """When the node last gave a sign of life, in the event loop's time."""
+
+    def send(self, message: bytes) -> None:
+        """Sends a binary message. A node that takes nothing any more costs the connection."""
+        if self._socket.state is not State.OPEN or self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() > MAX_UNSENT:
+            self.cut("the node does not read what it is sent")
+            return
+        self._socket.send_binary(message)
+        self._flush()
+
+    def ping(self) -> None:
+        """Asks for a sign of life: see `heard_at`."""
+        if self._socket.state is State.OPEN:
+            self._socket.send_ping(b"")
+            self._flush()
+
+    def close(self, why: str = "closed") -> None:
+        """Ends the connection in good order, within `CLOSE_SECONDS`."""
+        if self._socket.state is not State.OPEN:
+            self.cut(why)
+            return
+        self._why = self._why or why
+        self._socket.send_close(1000)
+        self._flush()
+        self._loop.call_later(CLOSE_SECONDS, self.cut, why)
+
+    def cut(self, why: str) -> None:
+        """Ends the connection at once."""
+        self._why = self._why or why
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.Protocol -----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._socket.send_request(self._socket.connect())
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self._loop.time()
+        self._socket.receive_data(data)
+        for event in self._socket.events_received():
+            if isinstance(event, Response):
+                self._answered(event)
+            elif isinstance(event, Frame):
+                self._framed(event)
+        self._flush()
+
+    def eof_received(self) -> None:
+        """The node ended its half; asyncio then closes ours."""
+        self._socket.receive_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._listener.lost(self._reason(exc))
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _answered(self, response: Response) -> None:
+        """The node's answer to the handshake."""
+        if self._socket.state is State.OPEN:
+            self._listener.opened()
+        else:
+            fault = self._socket.handshake_exc
+            self.cut(f"the node answered {response.status_code}: {fault}")
+
+    def _framed(self, frame: Frame) -> None:
+        if frame.opcode not in {Opcode.TEXT, Opcode.BINARY, Opcode.CONT}:
+            return  # the protocol has answered pings and closes itself
+        if frame.fin and frame.opcode is not Opcode.CONT:
+            self._listener.received(frame.data)
+        else:
+            self.close("the node sent a message in fragments")  # ours are whole, always
+
+    def _flush(self) -> None:
+        """Hands over what the protocol wants sent; nothing, an empty piece, ends our half."""
+        transport = self._transport
+        for piece in self._socket.data_to_send():
+            if transport is None or transport.is_closing():
+                return
+            if piece:
+                transport.write(piece)
+            elif transport.can_write_eof():
+                transport.write_eof()
+
+    def _reason(self, error: Exception | None) -> str:
+        if self._why:
+            return self._why
+        closed = self._socket.close_rcvd
+        if closed is not None:
+            return f"the node closed it: {closed.code} {closed.reason}".rstrip()
+        fault = self._socket.parser_exc or self._socket.handshake_exc or error
+        return f"the connection broke: {fault}" if fault else "the node ended the connection"
