@@ -9,7 +9,7 @@ import socket
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.cli.failures import (
     CommandError,
@@ -60,6 +60,13 @@ def problem_line(status: int, body: object) -> str:
     return f"{text} (rule: {rule})" if rule and str(rule) not in text else text
 
 
+class Page(NamedTuple):
+    """Items of a list, and whether it goes on after them."""
+
+    items: list[dict[str, Any]]
+    more: bool
+
+
 class Client:
     """Talks to the node at `url`.
 
@@ -80,6 +87,14 @@ class Client:
 
     def items(self, path: str, limit: int, **params: str | None) -> list[dict[str, Any]]:
         """Up to `limit` items of a paged list, as many requests as that takes."""
+        return self.page(path, limit, **params).items
+
+    def page(self, path: str, limit: int, **params: str | None) -> Page:
+        """Up to `limit` items of a paged list, and whether there are more.
+
+        A page may be short, even empty, and still name a next one: a filter that hardly anything
+        passes is looked through in parts.
+        """
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
@@ -89,9 +104,9 @@ class Client:
                 raise CommandError(f"{self.url}{path} has no items: is that a Stationkeep node?")
             found.extend(items)
             cursor = page.get("next")
-            if cursor is None or len(found) >= limit or not items:
+            if cursor is None or len(found) >= limit:
                 break
-        return found[:limit]
+        return Page(found[:limit], cursor is not None or len(found) > limit)
 
     def download(self, path: str) -> bytes:
         """The raw body of a read."""

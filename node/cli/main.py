@@ -8,6 +8,8 @@ from typer.core import TyperGroup
 
 from node.cli import (
     chaos_commands,
+    fleet_reads,
+    fleet_writes,
     local_commands,
     node_commands,
     plan_commands,
@@ -82,6 +84,14 @@ def _add_groups(root: typer.Typer) -> None:
     roles = _group("Roles: who has which, and since when.")
     roles.command("list")(reads.roles_list)
     roles.command("history")(reads.roles_history)
+    devices = _group("Devices: list, show, pin to a ring, and why each is where it is.")
+    devices.command("list")(fleet_reads.devices_list)
+    devices.command("show")(fleet_reads.devices_show)
+    devices.command("assign")(fleet_writes.devices_assign)
+    devices.command("release")(fleet_writes.devices_release)
+    devices.command("remove")(fleet_writes.devices_remove)
+    devices.command("history")(fleet_reads.devices_history)
+    devices.command("explain")(fleet_reads.devices_explain)
     actions = _group("Actions: hooks that nodes run and acknowledge.")
     actions.command("list")(reads.actions_list)
     actions.command("run")(writes.actions_run)
@@ -96,9 +106,25 @@ def _add_groups(root: typer.Typer) -> None:
     snapshot.command("save")(snapshots.save)
     snapshot.command("verify")(snapshots.verify)
     snapshot.command("restore")(snapshots.restore)
-    parts = {"nodes": nodes, "roles": roles, "actions": actions, "config": config}
-    for name, group in (parts | {"node": node, "snapshot": snapshot}).items():
+    parts = {"nodes": nodes, "roles": roles, "devices": devices, "rings": _rings()}
+    parts |= {"actions": actions, "config": config, "node": node, "snapshot": snapshot}
+    for name, group in parts.items():
         root.add_typer(group, name=name, rich_help_panel="Parts")
+
+
+def _rings() -> typer.Typer:
+    rings = _group("Rings: shares, policies, what healthy means, rebalancing and its brake.")
+    rings.command("list")(fleet_reads.rings_list)
+    rings.command("rebalance")(fleet_writes.rings_rebalance)
+    rings.command("shares")(fleet_writes.rings_shares)
+    rings.command("health")(fleet_writes.rings_health)
+    rings.command("release-brake")(fleet_writes.rings_release_brake)
+    policy = _group("Ring policies: which rings the devices of a selector may be in.")
+    policy.command("list")(fleet_reads.policies_list)
+    policy.command("set")(fleet_writes.policies_set)
+    policy.command("remove")(fleet_writes.policies_remove)
+    rings.add_typer(policy, name="policy")
+    return rings
 
 
 app = _build()

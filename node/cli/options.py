@@ -20,6 +20,15 @@ class Format(enum.StrEnum):
     YAML = "yaml"
 
 
+class Ring(enum.StrEnum):
+    """Deployment rings, in the order in which software reaches them."""
+
+    CANARY = "canary"
+    DEV = "dev"
+    STAGE = "stage"
+    PROD = "prod"
+
+
 UrlOption = Annotated[
     str | None,
     typer.Option(
@@ -44,17 +53,20 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", help="Where the local cluster keeps its data.")
 ]
+DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id.")]
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Node id, such as sat-001.")]
 
 __all__ = [
     "DEFAULT_DATA_DIR",
     "DataDirOption",
+    "DeviceArgument",
     "Format",
     "FormatOption",
     "KeyOption",
     "LimitOption",
     "NodeArgument",
     "ReasonOption",
+    "Ring",
     "UrlOption",
     "client",
     "duration",

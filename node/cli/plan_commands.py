@@ -17,7 +17,8 @@ from cluster.settings import PROFILES, Settings, SettingsError, parse, parse_dur
 from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.options import Format, FormatOption, client
 from node.cli.output import note, show
-from node.cli.writes import pair, scalar
+from node.cli.sending import pair
+from node.cli.writes import scalar
 
 if TYPE_CHECKING:
     from cluster.odds import Forecast

@@ -2,7 +2,7 @@
 
 Pure, so that frames can be compared in tests. Every role and verdict is a word; colour only
 repeats it. From top to bottom, in the order in which it gives way last: what is wrong, the
-nodes, proposals and their votes, the newest decisions.
+nodes, the fleet, proposals and their votes, the newest decisions.
 """
 
 import textwrap
@@ -15,6 +15,8 @@ from node.cli.tables import ROLE_STYLES, ballots
 
 Json = dict[str, Any]
 
+LOW = 16
+"""Lines below which the fleet gives way to the nodes."""
 WIDE = 118
 """Columns from which the failure mode and the cause of a risk are shown too."""
 RECENT_MS = 15_000
@@ -46,7 +48,9 @@ def frame(picture: Picture, width: int, height: int) -> Text:
     """At most `height` lines of at most `width` columns."""
     lines = _header(picture)
     rest = min(9, height // 3)  # of the lines, for proposals and decisions
-    lines += [Text(), *_node_rows(picture, width, max(3, height - len(lines) - rest))]
+    fleet = _fleet(picture.cluster.get("fleet"), height)
+    room = max(3, height - len(lines) - len(fleet) - rest)
+    lines += [Text(), *_node_rows(picture, width, room), *fleet]
     proposals = _proposals(picture, width)
     if proposals and height - len(lines) > len(proposals) + 6:
         lines += [Text(), Text("PROPOSALS", style="bold"), *proposals]
@@ -156,6 +160,16 @@ def _node_row(node: Json, columns: list[_Column]) -> Text:
     row.rstrip()
     row.highlight_words([wording.MISSED], "bold red")
     return row
+
+
+def _fleet(fleet: Json | None, height: int) -> list[Text]:
+    """Devices by health and by ring; nothing while there is no fleet, or no room for it."""
+    if not fleet or not fleet["total_slaves"] or height < LOW:
+        return []
+    head = Text.assemble(("FLEET ", "bold"), wording.fleet_line(fleet))
+    if fleet["unhealthy_devices"]:
+        head.highlight_words([f"{fleet['unhealthy_devices']:,} unhealthy"], "bold red")
+    return [Text(), head, Text(f"      {wording.ring_line(fleet)}")]
 
 
 def _proposals(picture: Picture, width: int) -> list[Text]:

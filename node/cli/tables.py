@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +11,8 @@ from node.cli import wording
 
 Json = dict[str, Any]
 
+UNBOUNDED = 10_000
+"""Columns of a terminal on which every table fits."""
 ROLE_STYLES = {
     "PRIMARY": "bold green",
     "BACKUP": "cyan",
@@ -25,7 +27,7 @@ def role_text(role: str) -> Text:
     return Text(role, style=ROLE_STYLES.get(role, ""))
 
 
-def _grid(*headers: str, wrapped: tuple[str, ...] = ()) -> Table:
+def grid(*headers: str, wrapped: tuple[str, ...] = ()) -> Table:
     """A table whose cells stay on one line, but for those of the last, `wrapped` columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for header in headers:
@@ -35,10 +37,41 @@ def _grid(*headers: str, wrapped: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def nodes(items: list[Json]) -> Table:
+class Fitted:
+    """A table that leaves out columns, those in `spare` one by one, until it fits its terminal."""
+
+    def __init__(self, headers: str, *, spare: str, right: str = "") -> None:
+        """Headers with `|` between; `right`: those of columns of figures."""
+        self._headers, self._spare = headers.split("|"), spare.split("|")
+        self._right = frozenset(right.split("|"))
+        self._rows: list[tuple[RenderableType, ...]] = []
+
+    def add_row(self, *cells: RenderableType) -> None:
+        self._rows.append(cells)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(width=UNBOUNDED)
+        for count in range(len(self._spare) + 1):
+            table = self._without(self._spare[:count])
+            if console.measure(table, options=unbounded).maximum <= options.max_width:
+                break
+        yield table
+
+    def _without(self, left_out: list[str]) -> Table:
+        kept = [n for n, header in enumerate(self._headers) if header not in left_out]
+        table = grid(*(self._headers[n] for n in kept))
+        for column in table.columns:
+            column.justify = "right" if column.header in self._right else "left"
+        for row in self._rows:
+            table.add_row(*(row[n] for n in kept))
+        return table
+
+
+def nodes(items: list[Json]) -> Fitted:
     """Nodes with roles, health and what is special about them."""
-    table = _grid(
-        "NODE", "ROLE", "ACTS AS", "EPOCH", "RISK", "SAMPLES", "LEASE", "COOL-DOWN", "HTTP", "FLAGS"
+    table = Fitted(
+        "NODE|ROLE|ACTS AS|EPOCH|RISK|SAMPLES|LEASE|COOL|HTTP|FLAGS",
+        spare="HTTP|SAMPLES|COOL|EPOCH",
     )
     for node in items:
         marks = (["Raft leader"] if node.get("raft_leader") else []) + wording.flags(node)
@@ -66,6 +99,11 @@ def status(cluster: Json, items: list[Json]) -> RenderableType:
     leader = cluster.get("leader") or "NONE"
     head.append(f"Raft      leader {leader}, term {cluster['term']}, ")
     head.append(f"log {cluster['applied_index']}, {wording.quorum_line(cluster)}\n")
+    fleet = cluster.get("fleet")
+    if fleet:
+        head.append(f"fleet     {wording.fleet_line(fleet)}\n")
+    if fleet and fleet["total_slaves"]:
+        head.append(f"rings     {wording.ring_line(fleet)}\n")
     for line in wording.conditions(cluster):
         head.append(f"{line}\n", style="bold red")
     return Group(head, nodes(items))
@@ -73,7 +111,7 @@ def status(cluster: Json, items: list[Json]) -> RenderableType:
 
 def decisions(items: Iterable[Json]) -> Table:
     """The decision log, one sentence a line."""
-    table = _grid("ID", "TIME", "CLUSTER", "OUTCOME", wrapped=("DECISION",))
+    table = grid("ID", "TIME", "CLUSTER", "OUTCOME", wrapped=("DECISION",))
     for item in items:
         table.add_row(
             str(item["id"]),
@@ -163,7 +201,7 @@ def ballots(item: Json) -> list[Json]:
 
 def roles(items: list[Json]) -> Table:
     """Table role and effective role of every node."""
-    table = _grid("NODE", "ROLE", "ACTS AS", "SINCE")
+    table = grid("NODE", "ROLE", "ACTS AS", "SINCE")
     for item in items:
         since = item.get("since_ms")
         table.add_row(
@@ -177,7 +215,7 @@ def roles(items: list[Json]) -> Table:
 
 def role_history(items: list[Json]) -> Table:
     """Changes of role, newest first."""
-    table = _grid("TIME", "CLUSTER", "NODE", "FROM", "TO", "RULE", "EPOCH", "PROPOSAL", "BY")
+    table = grid("TIME", "CLUSTER", "NODE", "FROM", "TO", "RULE", "EPOCH", "PROPOSAL", "BY")
     for item in items:
         table.add_row(
             wording.clock(item.get("wall_ms")),
@@ -195,7 +233,7 @@ def role_history(items: list[Json]) -> Table:
 
 def actions(items: list[Json]) -> Table:
     """Actions with their compliance and who still owes an answer."""
-    table = _grid("ID", "NAME", "OUTCOME", "DONE", wrapped=("FAILED", "NO ANSWER"))
+    table = grid("ID", "NAME", "OUTCOME", "DONE", wrapped=("FAILED", "NO ANSWER"))
     for item in items:
         acks: Json = item.get("acks", {})
         failed = [f"{n} ({a['detail']})" for n, a in acks.items() if not a["success"]]

@@ -126,3 +126,43 @@ def conditions(cluster: Json) -> list[str]:
     if cluster.get("swarm_mode") is False:
         found.append("swarm_mode is off: no automatic changes")
     return found
+
+
+def device_health(item: Json) -> str:
+    """A device's health in a word; nobody knows how one is that is offline."""
+    if not item["online"]:
+        return "offline"
+    return "healthy" if item["healthy"] else "unhealthy"
+
+
+def ago(seconds: float) -> str:
+    """How long since something was seen: `0.4s`, `3m`, `2d`."""
+    return span(seconds) if seconds < 172_800 else f"{seconds / 86_400:.0f}d"
+
+
+def pin(item: Json) -> str:
+    """`by ann@ground for another 90s: drill`."""
+    left = item["remaining_s"]
+    how_long = "until released" if left is None else f"for another {span(left)}"
+    why = f": {item['reason']}" if item["reason"] else ""
+    return f"by {item['actor'] or 'nobody named'} {how_long}{why}"
+
+
+def brake(item: Json) -> str:
+    """That automatic moves stand still, and what lets them go on."""
+    since = cluster_time(item["since_ms"])
+    return f"STORM BRAKE since {since}: {item['detail']} (rings release-brake ends it)"
+
+
+def fleet_line(fleet: Json) -> str:
+    """`12 devices: 11 healthy, 1 unhealthy, 0 offline`."""
+    parts = [f"{fleet[f'{word}_devices']:,} {word}" for word in ("healthy", "unhealthy", "offline")]
+    if fleet["pinned_devices"]:
+        parts.append(f"{fleet['pinned_devices']:,} pinned")
+    total = fleet["total_slaves"]
+    return f"{total:,} device{'s' * (total != 1)}: {', '.join(parts)}"
+
+
+def ring_line(fleet: Json) -> str:
+    """`canary 3   dev 3   stage 3   prod 3`."""
+    return "   ".join(f"{ring} {count:,}" for ring, count in fleet["ring_distribution"].items())

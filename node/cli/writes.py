@@ -2,21 +2,20 @@
 
 import enum
 import json
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from node.cli.failures import CommandError, UsageError
+from node.cli.failures import UsageError
 from node.cli.options import (
     KeyOption,
     NodeArgument,
     ReasonOption,
     UrlOption,
-    client,
     duration,
 )
-from node.cli.wording import cluster_time
+from node.cli.sending import given, pair, send
 
 
 def switchover(
@@ -28,8 +27,8 @@ def switchover(
     url: UrlOption = None,
 ) -> None:
     """Moves the PRIMARY seat in good order to a healthy node."""
-    body = _given(target=to, reason=reason)
-    _send(
+    body = given(target=to, reason=reason)
+    send(
         "POST",
         "/v1/switchover",
         body,
@@ -49,8 +48,8 @@ def failover(
     url: UrlOption = None,
 ) -> None:
     """Moves the PRIMARY seat even though the present PRIMARY is unhealthy."""
-    body = _given(target=to, force=force, reason=reason)
-    _send("POST", "/v1/failover", body, key=key, url=url, what=f"failover to {to}")
+    body = given(target=to, force=force, reason=reason)
+    send("POST", "/v1/failover", body, key=key, url=url, what=f"failover to {to}")
 
 
 def pause(
@@ -60,13 +59,13 @@ def pause(
     url: UrlOption = None,
 ) -> None:
     """Suspends automatic changes of role for a while."""
-    body = _given(duration=duration("--for", for_), reason=reason)
-    _send("POST", "/v1/pause", body, key=key, url=url, what=f"pause for {for_}")
+    body = given(duration=duration("--for", for_), reason=reason)
+    send("POST", "/v1/pause", body, key=key, url=url, what=f"pause for {for_}")
 
 
 def resume(reason: ReasonOption = None, key: KeyOption = None, url: UrlOption = None) -> None:
     """Ends a pause."""
-    _send("POST", "/v1/resume", _given(reason=reason), key=key, url=url, what="resume")
+    send("POST", "/v1/resume", given(reason=reason), key=key, url=url, what="resume")
 
 
 class Switch(enum.StrEnum):
@@ -91,11 +90,9 @@ def nodes_maintenance(
     if switch is Switch.OFF and for_ is not None:
         raise UsageError("--for goes with `on` only")
     span = None if for_ is None else duration("--for", for_)
-    body = _given(on=switch is Switch.ON, duration=span, reason=reason)
+    body = given(on=switch is Switch.ON, duration=span, reason=reason)
     what = f"maintenance of {node} {switch.value}"
-    _send(
-        "POST", f"/v1/nodes/{quote(node, safe='')}/maintenance", body, key=key, url=url, what=what
-    )
+    send("POST", f"/v1/nodes/{quote(node, safe='')}/maintenance", body, key=key, url=url, what=what)
 
 
 def nodes_join(
@@ -111,14 +108,14 @@ def nodes_join(
 
     Its own file lists the members and itself, and says `join: true`.
     """
-    body = _given(id=node, raft=raft, http=http, reason=reason)
-    _send("POST", "/v1/nodes", body, key=key, url=url, what=f"{node} joins")
+    body = given(id=node, raft=raft, http=http, reason=reason)
+    send("POST", "/v1/nodes", body, key=key, url=url, what=f"{node} joins")
 
 
 def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:
     """Removes a node for good. The PRIMARY hands over first (switchover, or maintenance)."""
     path = f"/v1/nodes/{quote(node, safe='')}"
-    _send("DELETE", path, None, key=key, url=url, what=f"{node} leaves")
+    send("DELETE", path, None, key=key, url=url, what=f"{node} leaves")
 
 
 def nodes_priority(
@@ -129,8 +126,8 @@ def nodes_priority(
     url: UrlOption = None,
 ) -> None:
     """Sets the order in which candidates for PRIMARY are taken; higher first, 0 never."""
-    body = _given(priority=priority, reason=reason)
-    _send(
+    body = given(priority=priority, reason=reason)
+    send(
         "POST",
         f"/v1/nodes/{quote(node, safe='')}/priority",
         body,
@@ -169,7 +166,7 @@ def nodes_policy(
         raise UsageError("give --forbid PATTERN to set the policy, or --remove to take it away")
     path = f"/v1/nodes/{quote(node, safe='')}/policies"
     if remove:
-        _send(
+        send(
             "DELETE",
             f"{path}/{quote(name, safe='')}",
             None,
@@ -179,7 +176,7 @@ def nodes_policy(
         )
         return
     lifetime = None if for_ is None else duration("--for", for_)
-    body = _given(
+    body = given(
         name=name,
         priority=priority.value,
         score=score,
@@ -187,7 +184,7 @@ def nodes_policy(
         lifetime=lifetime,
         reason=reason,
     )
-    _send("POST", path, body, key=key, url=url, what=f"policy {name} of {node}")
+    send("POST", path, body, key=key, url=url, what=f"policy {name} of {node}")
 
 
 def actions_run(
@@ -209,14 +206,14 @@ def actions_run(
 ) -> None:
     """Has nodes run their hook of that name and acknowledge it."""
     parameters = dict(pair("--parameter", text) for text in parameter or [])
-    body = _given(
+    body = given(
         name=name,
         targets=target,
         parameters=parameters or None,
         deadline=None if deadline is None else duration("--deadline", deadline),
         reason=reason,
     )
-    _send("POST", "/v1/actions", body, key=key, url=url, what=f"action {name}")
+    send("POST", "/v1/actions", body, key=key, url=url, what=f"action {name}")
 
 
 def config_set(
@@ -231,20 +228,7 @@ def config_set(
     changes = {name: scalar(value) for name, value in (pair("", a) for a in assignments)}
     if reason is not None:
         changes["reason"] = reason
-    _send("PATCH", "/v1/config", changes, key=key, url=url, what="settings changed")
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    """The fields that were given."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def pair(option: str, text: str) -> tuple[str, str]:
-    """`NAME=VALUE` taken apart; a usage error naming the option otherwise."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"{option} {text!r}: must have the form NAME=VALUE".strip())
-    return name, value
+    send("PATCH", "/v1/config", changes, key=key, url=url, what="settings changed")
 
 
 def scalar(text: str) -> str | int | float | bool:
@@ -254,28 +238,3 @@ def scalar(text: str) -> str | int | float | bool:
     except json.JSONDecodeError:
         return text
     return value if isinstance(value, int | float) else text
-
-
-def _send(
-    method: str,
-    path: str,
-    body: dict[str, Any] | None,
-    *,
-    key: str | None,
-    url: str | None,
-    what: str,
-) -> None:
-    """Sends the command and says in one line what came of it."""
-    answer = client(url).write(method, path, body, key)
-    if answer.get("status") not in {"done", None}:
-        raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
-    at = f" at log index {answer['index']}" if answer.get("index") else ""
-    typer.echo(f"done: {what}{at} (operation {answer.get('operation', '-')})")
-    for name, value in (answer.get("result") or {}).items():
-        typer.echo(f"  {_result_line(name, value)}")
-
-
-def _result_line(name: str, value: Any) -> str:
-    if name.endswith("_ms") and isinstance(value, int):
-        return f"{name.removesuffix('_ms')}: {cluster_time(value)}"
-    return f"{name}: {value if isinstance(value, str) else json.dumps(value)}"

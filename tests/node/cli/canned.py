@@ -30,6 +30,15 @@ CLUSTER: Json = {
     "braked": False,
     "swarm_mode": True,
     "alarms": [],
+    "fleet": {
+        "total_slaves": 8,
+        "healthy_devices": 6,
+        "unhealthy_devices": 1,
+        "offline_devices": 1,
+        "pinned_devices": 1,
+        "ring_distribution": {"canary": 2, "dev": 2, "stage": 2, "prod": 2},
+        "braked": False,
+    },
 }
 
 
@@ -138,6 +147,89 @@ ACTION: Json = {
 }  # fmt: skip
 
 
+def device(number: int, ring: str, **changes: Any) -> Json:
+    """A device's view."""
+    base: Json = {
+        "id": f"slave-{number:03d}",
+        "name": "Pixel 8 Pro",
+        "os_version": "Android 14",
+        "app_version": "1.0.0",
+        "capabilities": {"deployment": "true"},
+        "labels": {"site": "lab"},
+        "ring": ring,
+        "ring_since_ms": 12_000,
+        "ring_reason": "registered",
+        "ring_sentence": "registered",
+        "pin": None,
+        "policy": None,
+        "healthy": True,
+        "online": True,
+        "status": {
+            "battery_level": 85,
+            "battery_charging": True,
+            "cpu_usage": 45.2,
+            "memory_usage": 62.5,
+            "disk_usage": 55.0,
+            "metrics": {"temperature": 41.5},
+        },
+        "seen_s": 2.4,
+        "session": 1,
+        "sequence": 17,
+        "served_by": "sat-002",
+        "revision": 3,
+    }
+    return base | changes
+
+
+PIN: Json = {"actor": "ann@ground", "reason": "the demo", "remaining_s": 90.0}
+DEVICES = [
+    device(1, "prod", pin=PIN, policy="pixels"),
+    device(2, "canary", healthy=False),
+    device(3, "dev", online=False, status=None, name="", seen_s=300_000.0),
+]
+MOVE: Json = {
+    "at_ms": 12_000,
+    "origin": "stage",
+    "target": "canary",
+    "reason": "unhealthy",
+    "assigned_by": "rebalancer",
+    "sentence": "it had turned unhealthy",
+}
+POLICY: Json = {
+    "name": "pixels",
+    "selector": "model in (Pixel 8, Pixel 9)",
+    "rings": ["canary", "dev", "prod"],
+    "weights": {"canary": 1, "dev": 3, "prod": 6},
+    "devices": 4,
+}
+OTHER: Json = POLICY | {"name": "old", "selector": "os=Android 9", "weights": None}
+RING: Json = {
+    "ring": "canary", "devices": 2, "healthy": 1, "unhealthy": 1, "offline": 0, "pinned": 0,
+    "quota": 3, "weight": 1, "share": 0.25, "cap": 100,
+}  # fmt: skip
+RINGS: Json = {
+    "items": [
+        RING,
+        *(RING | {"ring": ring, "cap": None, "quota": 1_250} for ring in ("dev", "stage", "prod")),
+    ],
+    "health_rule": "battery > 20 and cpu < 80",
+    "charging_excuses_battery": True,
+    "policies": [POLICY, OTHER],
+    "brake": {"since_ms": 60_000, "detail": "7 of 12 devices turned unhealthy at once"},
+    "checks": 31,
+    "checked_at_ms": 61_000,
+}
+PLAN: Json = {
+    "total": 8,
+    "devices": 2,
+    "braked": False,
+    "moves": [
+        {"devices": 2, "origin": "prod", "target": "dev", "reason": "unhealthy",
+         "sentence": "it had turned unhealthy"},
+    ],
+}  # fmt: skip
+
+
 def listed(*items: Json) -> Json:
     return {"items": list(items), "next": None}
 
@@ -162,6 +254,17 @@ READS: dict[str, Json] = {
     "/v1/roles/history": listed(ROLE_CHANGE),
     "/v1/actions": listed(ACTION),
     "/v1/config": {"settings": {"evaluation_interval": "1s"}, "profile_hint": "demo"},
+    "/v1/devices": listed(*DEVICES),
+    "/v1/devices/slave-001": DEVICES[0],
+    "/v1/devices/slave-001/history": listed(MOVE),
+    "/v1/devices/slave-001/explain": {
+        "device": "slave-001",
+        "ring": "prod",
+        "summary": ["pinned by ann@ground for another 90 s: the demo"],
+        "history": [MOVE],
+    },
+    "/v1/rings": RINGS,
+    "/v1/rings/plan": PLAN,
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }
 

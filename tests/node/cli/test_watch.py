@@ -31,6 +31,9 @@ PRIMARY sat-001, epoch 1   Raft leader sat-002, term 4   3/3 connected
 ◆ sat-002 BACKUP    BACKUP    -     0.60        ▁▃▅ -     -    2 unhealthy
   sat-003 STANDBY   ?         -     miss        ▁×× -     7.2s dead
 
+FLEET 8 devices: 6 healthy, 1 unhealthy, 1 offline, 1 pinned
+      canary 2   dev 2   stage 2   prod 2
+
 PROPOSALS
 #99 primary failed: sat-001 PRIMARY→BACKUP
    OPEN 0.6s left, needs 2 of 3; yes: sat-001; no: sat-002 (heard healthy); no
@@ -39,9 +42,6 @@ PROPOSALS
 DECISIONS, newest first
 --:--:-- sat-001 was to become BACKUP after 3 unhealthy samples; sat-002 denied
          it.
-
-
-
 
 
 
@@ -55,6 +55,12 @@ def plain(view: Picture, width: int = 80, height: int = 24) -> str:
 
 def test_a_frame_of_80_by_24() -> None:
     assert plain(picture()) == FRAME_80
+
+
+def test_without_devices_there_is_no_fleet_to_show() -> None:
+    view = picture()
+    view.cluster["fleet"]["total_slaves"] = 0
+    assert "FLEET" not in plain(view)
 
 
 def test_a_small_window_shows_the_nodes_and_first_of_all_the_primary() -> None:

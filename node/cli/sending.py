@@ -1,0 +1,48 @@
+"""How every command that changes something is sent, and how its outcome is told."""
+
+import json
+from typing import Any
+
+import typer
+
+from node.cli.failures import CommandError, UsageError
+from node.cli.options import client
+from node.cli.wording import cluster_time
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that were given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def pair(option: str, text: str) -> tuple[str, str]:
+    """`NAME=VALUE` taken apart; a usage error naming the option otherwise."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{option} {text!r}: must have the form NAME=VALUE".strip())
+    return name, value
+
+
+def send(
+    method: str,
+    path: str,
+    body: dict[str, Any] | None,
+    *,
+    key: str | None,
+    url: str | None,
+    what: str,
+) -> None:
+    """Sends the command and says in one line what came of it."""
+    answer = client(url).write(method, path, body, key)
+    if answer.get("status") not in {"done", None}:
+        raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
+    at = f" at log index {answer['index']}" if answer.get("index") else ""
+    typer.echo(f"done: {what}{at} (operation {answer.get('operation', '-')})")
+    for name, value in (answer.get("result") or {}).items():
+        typer.echo(f"  {_result_line(name, value)}")
+
+
+def _result_line(name: str, value: Any) -> str:
+    if name.endswith("_ms") and isinstance(value, int):
+        return f"{name.removesuffix('_ms')}: {cluster_time(value)}"
+    return f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
