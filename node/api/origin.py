@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from node.api.problems import Kind, Problem, printable
+from node.api.faults import printable
+from node.api.problems import Kind, Problem
 
 _OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})

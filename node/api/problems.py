@@ -19,14 +19,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from cluster.settings import SettingsError
+from node.api.faults import Fault, printable, shown
 from node.api.inputs import PATTERN_RULES
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 10
 """Faults of one request that its problem document lists."""
-MAX_SHOWN = 200
-"""Characters of a refused value that are shown back."""
-
 MAX_TRACE = 8_000
 """Characters of a trace that go to the log."""
 
@@ -58,14 +56,6 @@ class Kind(enum.Enum):
     @property
     def title(self) -> str:
         return self.value[2]
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One thing wrong with a request: where, what was there, and the rule it breaks."""
-
-    field: str
-    value: str
-    rule: str
 
 
 class ProblemView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,23 +116,7 @@ class Problem(Exception):  # noqa: N818 (named as in RFC 9457)
 def invalid(field: str, value: object, rule: str) -> Problem:
     """400: one field, its value, and the rule it breaks."""
     fault = Fault(printable(field), shown(value), rule)
-    return Problem(Kind.INVALID, _refusal(fault), faults=(fault,))
-
-
-def _refusal(fault: Fault) -> str:
-    return f"{fault.field}: {fault.value or 'an empty text'} refused: {fault.rule}"
-
-
-def shown(value: object) -> str:
-    """A refused value as text: bounded, and printable whatever it was."""
-    plain = isinstance(value, str) and value.isprintable()
-    text = printable(str(value) if plain else repr(value))
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """Without lone surrogates, which JSON can carry in and UTF-8 cannot carry out."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return Problem(Kind.INVALID, str(fault), faults=(fault,))
 
 
 _RULES = {
@@ -176,7 +150,7 @@ def _from_validation(invalid_request: RequestValidationError) -> Problem:
     errors = invalid_request.errors()[:MAX_ERRORS]
     faults = [_fault(fault) for fault in errors]
     detail = "; ".join(
-        f"{fault.field}: {fault.rule}" if kind in _VALUELESS else _refusal(fault)
+        f"{fault.field}: {fault.rule}" if kind in _VALUELESS else str(fault)
         for kind, fault in zip((error["type"] for error in errors), faults, strict=True)
     )
     return Problem(Kind.INVALID, detail, faults=faults)

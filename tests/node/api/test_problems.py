@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from node.api.faults import MAX_SHOWN
 from node.api.limits import MAX_BODY_BYTES, Limits
-from node.api.problems import MAX_SHOWN, Kind
+from node.api.problems import Kind
 from tests.node.api.fake import FakeNode
 
 JSON = {"Content-Type": "application/json"}
