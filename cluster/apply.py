@@ -19,23 +19,35 @@ from cluster.commands import (
     AdoptPlan,
     AdvanceTime,
     AnyCommand,
+    AssignRing,
     Barrier,
     CastVote,
     ChangeSettings,
     Entry,
     Failover,
     FoundCluster,
+    MarkOffline,
     Pause,
     PutPolicy,
     RecordEvaluation,
     RecordMembers,
+    RecordRebalance,
+    RegisterDevices,
+    ReleaseBrake,
+    ReleaseRing,
+    RemoveDevice,
     RemoveMember,
     RemovePolicy,
     RenewLeases,
+    ReportDevices,
+    RequestRebalance,
     Resume,
     RunAction,
+    SetHealthRule,
     SetMaintenance,
     SetPriority,
+    SetRingPolicies,
+    SetRingShares,
     Switchover,
 )
 from cluster.decisions import Outcome, Reason
@@ -183,6 +195,21 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return membership.remove_member(step, command)
         case RecordMembers():
             return membership.record_members(step, command)
+        case (
+            RegisterDevices()
+            | ReportDevices()
+            | MarkOffline()
+            | RecordRebalance()
+            | AssignRing()
+            | ReleaseRing()
+            | RemoveDevice()
+            | SetRingShares()
+            | SetHealthRule()
+            | SetRingPolicies()
+            | ReleaseBrake()
+            | RequestRebalance()
+        ):
+            raise Refused(Reason.INVALID, "the fleet is not built yet")
     assert_never(command)
 
 

@@ -22,10 +22,10 @@ MAX_TIME = 1 << 53
 
 _STAMP = struct.Struct(">QQ")
 _FORMAT = struct.Struct(">H")
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(enc_hook=lambda _: None)
 _sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _draft_decoder = msgspec.msgpack.Decoder(Draft)
-_state_decoder = msgspec.msgpack.Decoder(ClusterState)
+_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=lambda kind, _: kind())
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""

@@ -8,8 +8,15 @@ Commands are encoded as arrays: fields may be appended (with defaults), never mo
 
 import msgspec
 
+from cluster.fleet.policies import RingPolicy
+from cluster.fleet.rings import Four, Ring
+from cluster.fleet.status import Condition, Reading
 from cluster.roles.transitions import Role, Rule
-from cluster.settings import Settings
+from cluster.settings import Settings, Stored
+
+MAX_BATCH = 8_192
+"""Rows of one command about devices: a batch of them stays below `codec.MAX_DRAFT_BYTES`."""
+MAX_REGISTRATIONS = 256
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
@@ -222,7 +229,7 @@ class RemovePolicy(Command, frozen=True):
 class ChangeSettings(Command, frozen=True):
     """Operator: parsed changes (ms, ppm); refused as a whole when a relation would break."""
 
-    changes: dict[str, int | bool]
+    changes: dict[str, Stored]
 
 
 class RunAction(Command, frozen=True):
@@ -253,6 +260,142 @@ class RecordMembers(Command, frozen=True):
     learners: tuple[str, ...]
 
 
+class Registration(msgspec.Struct, frozen=True, array_like=True):
+    """One device as its agent presents it. `session` is the agent's and rises at each of its
+    starts, `sequence` rises by message within it (both u32). `healthy`: the node's judgement of
+    `reading` by the rule in force; a device without a reading counts as healthy."""
+
+    id: str
+    name: str = ""
+    os_version: str = ""
+    app_version: str = ""
+    capabilities: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    session: int = 0
+    sequence: int = 0
+    reading: Reading | None = None
+    healthy: bool = True
+
+
+class RegisterDevices(Command, frozen=True):
+    """A node: devices that registered with it, at most `MAX_REGISTRATIONS`.
+
+    Result, by position: `rows` (-1: refused), `births`, `rings` ("": refused); `refused`:
+    position as text → why. A known id keeps its row, ring and pin; an older session of it is
+    refused, a repeated (session, sequence) is answered and changes nothing.
+    """
+
+    node: str
+    devices: tuple[Registration, ...]
+
+
+class MetricColumn(msgspec.Struct, frozen=True, array_like=True):
+    """One custom metric of some rows of a batch: `positions` u32 into the batch, strictly
+    ascending, `values` i32 in thousandths."""
+
+    name: str
+    positions: bytes
+    values: bytes
+
+
+class ReportDevices(Command, frozen=True):
+    """A node: the statuses of its devices since its last flush, as little-endian columns.
+
+    At most `MAX_BATCH` rows, strictly ascending. A row counts when its birth and session are
+    those of the table and its sequence is newer; others are left out one by one. `bits`: how the
+    statuses of this batch were judged, the newest in the lowest bit, 1 healthy; `counts`: how
+    many there were, 0..8 (0: a heartbeat, which tells of presence alone).
+    """
+
+    node: str
+    rows: bytes  # u32
+    births: bytes  # u32
+    sessions: bytes  # u32
+    sequences: bytes  # u32
+    battery: bytes  # u8, percent
+    charging: bytes  # u8, 0 or 1
+    cpu: bytes  # u16, hundredths of a percent, as the next two
+    memory: bytes
+    disk: bytes
+    bits: bytes  # u8
+    counts: bytes  # u8
+    metrics: tuple[MetricColumn, ...] = ()
+
+
+class MarkOffline(Command, frozen=True):
+    """The leader: rows (u32, strictly ascending) not heard of for `device_offline_after`; each
+    is checked again against when it was last seen."""
+
+    rows: bytes
+    births: bytes  # u32
+
+
+class RecordRebalance(Command, frozen=True):
+    """The leader: one part of a check of the rings, as an explicit list of moves.
+
+    `after`: the count of checks it was planned on; while `more` is true the check goes on in
+    further parts under the same number. Rows u32 strictly ascending within a part, at most
+    `MAX_BATCH`; revisions u32; rings u8; reasons u8 (`moves.MoveReason` codes). A move whose
+    device changed since is left out.
+    """
+
+    after: int
+    more: bool
+    rows: bytes
+    revisions: bytes
+    rings: bytes
+    reasons: bytes
+
+
+class AssignRing(Command, frozen=True):
+    """Operator: pin a device to a ring; `lifetime` ms, 0 = until released."""
+
+    device: str
+    ring: Ring
+    lifetime: int = 0
+
+
+class ReleaseRing(Command, frozen=True):
+    """Operator: end a device's pin; it stays where it is until something moves it."""
+
+    device: str
+
+
+class RemoveDevice(Command, frozen=True):
+    """Operator: forget a device; its row is given to another."""
+
+    device: str
+
+
+class SetRingShares(Command, frozen=True):
+    """Operator: how the fleet is shared among CANARY, DEV, STAGE and PROD. `caps`: the most
+    devices that a ring takes, 0 = no cap."""
+
+    weights: Four
+    caps: Four = (0, 0, 0, 0)
+
+
+class SetHealthRule(Command, frozen=True):
+    """Operator: when a status is healthy; statuses judged before keep their judgement."""
+
+    conditions: tuple[Condition, ...]
+    charging_excuses_battery: bool = False
+
+
+class SetRingPolicies(Command, frozen=True):
+    """Operator: the ordered ring policies, replacing those there were."""
+
+    policies: tuple[RingPolicy, ...]
+
+
+class ReleaseBrake(Command, frozen=True):
+    """Operator: automatic moves go on although many devices turned unhealthy at once."""
+
+
+class RequestRebalance(Command, frozen=True):
+    """Operator: the leader checks the rings at once."""
+
+
 AnyCommand = (
     FoundCluster
     | RecordEvaluation
@@ -275,6 +418,18 @@ AnyCommand = (
     | AddMember
     | RemoveMember
     | RecordMembers
+    | RegisterDevices
+    | ReportDevices
+    | MarkOffline
+    | RecordRebalance
+    | AssignRing
+    | ReleaseRing
+    | RemoveDevice
+    | SetRingShares
+    | SetHealthRule
+    | SetRingPolicies
+    | ReleaseBrake
+    | RequestRebalance
 )
 
 

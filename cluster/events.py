@@ -114,6 +114,61 @@ class Decided(Event, frozen=True):
     decision: Decision
 
 
+class DevicesRegistered(Event, frozen=True):
+    """Devices are known now, or came back with a new session. Columns as in the commands."""
+
+    rows: bytes  # u32
+
+
+class DevicesMoved(Event, frozen=True):
+    """The assignment of these devices has a new revision: ring, pin or both."""
+
+    rows: bytes  # u32
+    births: bytes  # u32: whose row it was
+    origins: bytes  # u8; `UNSET` for a registration
+    rings: bytes  # u8
+    reasons: bytes  # u8, `MoveReason` codes
+
+
+class DevicesTurned(Event, frozen=True):
+    """The verdict on these devices changed; `healthy` u8 says to what."""
+
+    rows: bytes  # u32
+    healthy: bytes  # u8
+    turned_healthy: int
+    turned_unhealthy: int
+
+
+class DevicesWentOffline(Event, frozen=True):
+    rows: bytes  # u32
+
+
+class DevicesWentOnline(Event, frozen=True):
+    rows: bytes  # u32
+
+
+class DeviceRemoved(Event, frozen=True):
+    id: str
+    row: int
+
+
+class FleetRulesChanged(Event, frozen=True):
+    """What a check of the rings goes by; `what`: "shares", "policies", "health_rule"."""
+
+    what: str
+
+
+class RebalanceRequested(Event, frozen=True):
+    """The leader is to check the rings at once."""
+
+
+class RingsChecked(Event, frozen=True):
+    """A check of the rings is complete; it moved so many devices."""
+
+    check: int
+    moved: int
+
+
 AnyEvent = (
     Founded
     | SamplesRecorded
@@ -134,4 +189,13 @@ AnyEvent = (
     | MemberLeft
     | PauseChanged
     | Decided
+    | DevicesRegistered
+    | DevicesMoved
+    | DevicesTurned
+    | DevicesWentOffline
+    | DevicesWentOnline
+    | DeviceRemoved
+    | FleetRulesChanged
+    | RebalanceRequested
+    | RingsChecked
 )

@@ -3,7 +3,7 @@
 Inside the cluster every duration is an integer of milliseconds and every ratio or risk an
 integer of parts per million, so that all replicas compute with the same numbers. People write
 `5s`, `200ms`, `0.3`: `parse` and `to_user` translate.
-Source: roles.md, "Settings and defaults".
+Source: roles.md, "Settings and defaults"; rings.md for the fleet's.
 """
 
 import enum
@@ -35,6 +35,20 @@ class Unit(enum.Enum):
     RATIO = "ratio"  # stored: ppm
     COUNT = "count"
     FLAG = "flag"
+    CHOICE = "choice"  # one word of a few
+
+
+class Redistribution(enum.StrEnum):
+    """What a rebalance check may move inside the band (rings.md, "Rebalancing", 3)."""
+
+    BUDGET = "budget"
+    ROTATE = "rotate"
+    RANDOM = "random"
+    OFF = "off"
+
+
+Stored = int | bool | str
+"""A settings value as the cluster stores it: ms, ppm, a count, a flag or a word."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +79,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     raft_heartbeat: int = 500
     election_timeout_min: int = 3_000
     election_timeout_max: int = 6_000
+    device_status_interval: int = 10_000
+    device_offline_after: int = 60_000
+    unhealthy_statuses: int = 2
+    healthy_statuses: int = 3
+    rebalance_interval: int = 30_000
+    ring_band: int = 20_000
+    ring_dwell: int = 300_000
+    recovery_hold: int = 300_000
+    redistribution: str = Redistribution.BUDGET.value
+    redistribution_fraction: int = 100_000
+    storm_brake: int = 550_000
 
     @property
     def history_length(self) -> int:
@@ -85,13 +110,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 _RATIOS = frozenset({
     "unhealthy_above", "promotable_below", "primary_ceiling", "backup_ceiling", "standby_ceiling",
     "safe_mode_ceiling", "compliance_threshold", "safety_weight", "performance_weight",
-    "availability_weight",
+    "availability_weight", "ring_band", "redistribution_fraction", "storm_brake",
 })  # fmt: skip
 _COUNTS = {
     "failures_to_fail_primary": (1, 100),
     "failures_to_safe_mode": (1, 100),
     "backup_count": (0, 100),
+    "unhealthy_statuses": (1, 8),
+    "healthy_statuses": (1, 8),
 }
+_CHOICES: dict[str, tuple[str, ...]] = {"redistribution": tuple(Redistribution)}
 _SHORTEST, _LONGEST = 10, 24 * 3_600_000
 
 
@@ -101,7 +129,14 @@ def unit_of(field: str) -> Unit:
         return Unit.FLAG
     if field in _COUNTS:
         return Unit.COUNT
+    if field in _CHOICES:
+        return Unit.CHOICE
     return Unit.RATIO if field in _RATIOS else Unit.DURATION
+
+
+def choices_of(field: str) -> tuple[str, ...]:
+    """The words that a field of unit CHOICE may be."""
+    return _CHOICES[field]
 
 
 PROFILES: dict[str, Settings] = {
@@ -118,6 +153,11 @@ PROFILES: dict[str, Settings] = {
         raft_heartbeat=150,
         election_timeout_min=1_000,
         election_timeout_max=2_000,
+        device_status_interval=2_000,
+        device_offline_after=12_000,
+        rebalance_interval=5_000,
+        ring_dwell=60_000,
+        recovery_hold=60_000,
     ),
     "demo": Settings(
         report_interval=200,
@@ -131,6 +171,11 @@ PROFILES: dict[str, Settings] = {
         raft_heartbeat=100,
         election_timeout_min=500,
         election_timeout_max=1_000,
+        device_status_interval=500,
+        device_offline_after=3_000,
+        rebalance_interval=1_000,
+        ring_dwell=10_000,
+        recovery_hold=10_000,
     ),
 }
 
@@ -185,17 +230,25 @@ def _parse_flag(field: str, value: object) -> bool:
     raise SettingsError(field, value, "on or off")
 
 
-_PARSERS = {
+def _parse_choice(field: str, value: object) -> str:
+    """A word must be one that the field knows, as written in the settings table."""
+    if isinstance(value, str) and value in _CHOICES[field]:
+        return str(value)
+    raise SettingsError(field, value, f"one of {', '.join(_CHOICES[field])}")
+
+
+_PARSERS: dict[Unit, Callable[[str, object], Stored]] = {
     Unit.DURATION: parse_duration,
     Unit.RATIO: _parse_ratio,
     Unit.COUNT: _parse_count,
     Unit.FLAG: _parse_flag,
+    Unit.CHOICE: _parse_choice,
 }
 
 
-def parse_changes(changes: Mapping[str, Any]) -> dict[str, int | bool]:
+def parse_changes(changes: Mapping[str, Any]) -> dict[str, Stored]:
     """Translates what a person wrote, field by field; raises `SettingsError` at a fault."""
-    parsed: dict[str, int | bool] = {}
+    parsed: dict[str, Stored] = {}
     for field, value in changes.items():
         if field not in Settings.__struct_fields__:
             raise SettingsError(field, value, "no such setting")
@@ -203,12 +256,15 @@ def parse_changes(changes: Mapping[str, Any]) -> dict[str, int | bool]:
     return parsed
 
 
-def _check_stored(field: str, value: int | bool) -> None:
+def _check_stored(field: str, value: Stored) -> None:
     """What `parse_changes` guarantees, checked again for values that came over the wire."""
     if field not in Settings.__struct_fields__:
         raise SettingsError(field, value, "no such setting")
     unit = unit_of(field)
-    if isinstance(value, bool) is not (unit is Unit.FLAG):
+    if unit is Unit.CHOICE:
+        _parse_choice(field, value)
+        return
+    if isinstance(value, str) or isinstance(value, bool) is not (unit is Unit.FLAG):
         raise SettingsError(field, value, "on or off" if unit is Unit.FLAG else "a number")
     if unit is Unit.DURATION and not _SHORTEST <= value <= _LONGEST:
         raise SettingsError(field, value, f"{_SHORTEST} to {_LONGEST} milliseconds")
@@ -218,7 +274,7 @@ def _check_stored(field: str, value: int | bool) -> None:
         _parse_count(field, value)
 
 
-def merge(base: Settings, changes: Mapping[str, int | bool]) -> Settings:
+def merge(base: Settings, changes: Mapping[str, Stored]) -> Settings:
     """`base` with already parsed `changes` (ms, ppm); raises `SettingsError` when a value is out
     of its range or the resulting set breaks a relation."""
     for field, value in changes.items():
@@ -365,6 +421,16 @@ RELATIONS = (
         "proposal_timeout",
         "proposal_timeout <= 10 x evaluation_interval",
         lambda s: s.proposal_timeout <= 10 * s.evaluation_interval,
+    ),
+    Relation(
+        "device_offline_after",
+        "device_status_interval x 3 <= device_offline_after (two statuses may be lost)",
+        lambda s: s.device_status_interval * 3 <= s.device_offline_after,
+    ),
+    Relation(
+        "ring_dwell",
+        "rebalance_interval <= ring_dwell (else each check could move a device again)",
+        lambda s: s.rebalance_interval <= s.ring_dwell,
     ),
     Relation("safety_weight", "the three policy weights sum to 1", _weights_sum_to_one),
 )

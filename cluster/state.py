@@ -11,6 +11,7 @@ import msgspec
 
 from cluster.commands import Change, Policy
 from cluster.decisions import Ballot, Decision
+from cluster.fleet.fleet import Fleet
 from cluster.roles.transitions import Role, Rule
 from cluster.settings import Settings
 
@@ -245,6 +246,7 @@ class Counters(msgspec.Struct):
     failovers: int = 0
     failover_ms_total: int = 0
     failover_buckets: dict[str, int] = {}  # cumulative, upper bound in seconds as text
+    ring_moves: dict[str, int] = {}  # "from>to>reason", "" as from: a registration
 
 
 FAILOVER_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60, 120, 180, 240, 300, 600)
@@ -279,6 +281,7 @@ class ClusterState(msgspec.Struct):
     pause: PauseWindow | None = None
     braked: bool = False
     counters: Counters = msgspec.field(default_factory=Counters)
+    fleet: Fleet = msgspec.field(default_factory=Fleet)
 
     @property
     def founded(self) -> bool:

@@ -308,10 +308,10 @@ def _settings(value: Value | None, profile: str) -> Settings:
     if value is None:
         return base
     value.known(Settings.__struct_fields__)
-    changes: dict[str, int | bool] = {}
+    changes: dict[str, replicated.Stored] = {}
     for field, item in value.mapping().items():
         if field in Settings.__struct_fields__:
-            nothing: dict[str, int | bool] = {}
+            nothing: dict[str, replicated.Stored] = {}
             changes |= item.through(partial(_one_setting, field), nothing)
     try:
         return replicated.merge(base, changes)
@@ -325,7 +325,7 @@ def _settings(value: Value | None, profile: str) -> Settings:
         return base
 
 
-def _one_setting(field: str, raw: object) -> dict[str, int | bool]:
+def _one_setting(field: str, raw: object) -> dict[str, replicated.Stored]:
     return replicated.parse_changes({field: raw})
 
 

@@ -3,11 +3,15 @@
 from typing import Any
 
 import msgspec
+import numpy as np
 from hypothesis import strategies as st
 
 from cluster import commands as c
+from cluster.fleet.policies import RingPolicy
+from cluster.fleet.rings import Ring
+from cluster.fleet.status import Condition, Reading
 from cluster.roles.transitions import Role, Rule
-from cluster.settings import PPM, PROFILES, Settings, merge
+from cluster.settings import PPM, PROFILES, Settings, Stored, choices_of, merge
 from cluster.settings import SettingsError as _SettingsError
 
 NODES = ("sat-001", "sat-002", "sat-003", "sat-004", "sat-005")
@@ -38,7 +42,9 @@ def valid_settings(draw: st.DrawFn) -> Settings:
         field = draw(st.sampled_from(Settings.__struct_fields__))
         old = getattr(settings, field)
         if isinstance(old, bool):
-            new: int = draw(st.booleans())
+            new: Stored = draw(st.booleans())
+        elif isinstance(old, str):
+            new = draw(st.sampled_from(choices_of(field)))
         else:
             new = draw(st.integers(old // 2, 2 * old + 1) | st.integers(0, PPM))
         try:
@@ -50,11 +56,15 @@ def valid_settings(draw: st.DrawFn) -> Settings:
 
 def wild_settings() -> st.SearchStrategy[Settings]:
     """Any integers at all in a settings record, as a hostile or broken proposer might send."""
-    fields = {
-        name: st.booleans() if name == "swarm_mode" else wire_integers | st.just(default)
-        for name, default in msgspec.structs.asdict(Settings()).items()
-    }
+    fields = {name: _wild(default) for name, default in msgspec.structs.asdict(Settings()).items()}
     return st.builds(Settings, **fields)
+
+
+def _wild(default: Stored) -> st.SearchStrategy[Stored]:
+    if isinstance(default, bool):
+        return st.booleans()
+    anything = texts if isinstance(default, str) else wire_integers
+    return anything | st.just(default)
 
 
 def changes() -> st.SearchStrategy[c.Change]:
@@ -94,6 +104,82 @@ _held = st.builds(c.Held, st.sampled_from(Rule), nodes, texts, facts, rejected)
 _specs = st.builds(c.MemberSpec, nodes, texts, texts)
 _observations = st.builds(c.Observation, nodes, wire_integers, risks)
 _settings_fields = st.sampled_from(Settings.__struct_fields__) | texts
+
+# The fleet: a few ids and rows, so that commands meet the same devices again and again.
+
+devices = st.sampled_from([f"device-{n}" for n in range(6)]) | texts
+_metrics = st.dictionaries(
+    st.sampled_from(["temperature", "network"]) | texts, small | wire_integers, max_size=2
+)
+_figures = st.integers(0, 100) | wire_integers
+readings = st.builds(
+    Reading, _figures, st.booleans(), st.integers(0, 10_000) | wire_integers,
+    st.integers(0, 10_000), st.integers(0, 10_000), _metrics,
+)  # fmt: skip
+_labels = st.dictionaries(
+    st.sampled_from(["model", "site"]) | texts, st.sampled_from(["a", "b"]) | texts, max_size=2
+)
+registrations = st.builds(
+    c.Registration, devices, texts, st.sampled_from(["Android 14", "iOS 17"]) | texts, texts,
+    _labels, _labels, small | wire_integers, small | wire_integers, st.none() | readings,
+    st.booleans(),
+)  # fmt: skip
+conditions = st.builds(
+    Condition,
+    st.sampled_from(["battery", "cpu", "memory", "disk", "temperature"]) | texts,
+    st.sampled_from(["<", ">"]) | texts,
+    _figures,
+)
+_four = st.tuples(*[small | wire_integers] * 4) | st.just((5, 10, 25, 60))
+ring_policies = st.builds(
+    RingPolicy,
+    texts,
+    st.sampled_from(["model=a", "model in (a, b), os=Android 14", "site!=b"]) | texts,
+    tuples_of(st.sampled_from(Ring), 4),
+    st.none() | _four,
+)
+
+
+def column(dtype: str, values: st.SearchStrategy[int], rows: int) -> st.SearchStrategy[bytes]:
+    """A column of `rows` values as the commands carry it."""
+    drawn = st.lists(values, min_size=rows, max_size=rows)
+    return drawn.map(lambda items: np.array(items, dtype).tobytes())
+
+
+@st.composite
+def columns_of(draw: st.DrawFn, *columns: tuple[str, st.SearchStrategy[int]]) -> list[bytes]:
+    """Columns about a few distinct rows, the rows first; now and then one of them is damaged."""
+    rows = sorted(draw(st.sets(st.integers(0, 6) | st.just(2**32 - 1), max_size=6)))
+    drawn = [np.array(rows, "<u4").tobytes()]
+    drawn += [draw(column(dtype, values, len(rows))) for dtype, values in columns]
+    if draw(st.integers(0, 9)) == 0:
+        drawn[draw(st.integers(0, len(drawn) - 1))] = draw(st.binary(max_size=24))
+    return drawn
+
+
+_u32 = st.integers(0, 6) | st.just(2**32 - 1)
+_u8 = st.integers(0, 8) | st.just(255)
+_report_columns = columns_of(
+    ("<u4", _u32), ("<u4", st.integers(0, 6)), ("<u4", st.integers(0, 20)),
+    ("u1", st.integers(0, 100)), ("u1", st.integers(0, 1)), ("<u2", st.integers(0, 10_000)),
+    ("<u2", st.integers(0, 10_000)), ("<u2", st.integers(0, 10_000)), ("u1", st.integers(0, 255)),
+    ("u1", st.integers(0, 8)),
+)  # fmt: skip
+_metric_columns = st.builds(
+    c.MetricColumn,
+    st.sampled_from(["temperature", "network"]) | texts,
+    st.sets(st.integers(0, 6), max_size=2).map(lambda s: np.array(sorted(s), "<u4").tobytes()),
+    st.lists(st.integers(-(2**31), 2**31 - 1), max_size=2).map(
+        lambda values: np.array(values, "<i4").tobytes()
+    ),
+)
+
+
+@st.composite
+def _reports(draw: st.DrawFn) -> c.ReportDevices:
+    metrics = draw(tuples_of(_metric_columns, 2))
+    return c.ReportDevices(draw(nodes), *draw(_report_columns), metrics)
+
 
 _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     c.FoundCluster: st.builds(
@@ -138,7 +224,9 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     c.RemovePolicy: st.builds(c.RemovePolicy, nodes, st.sampled_from(["a", "b"]) | texts),
     c.ChangeSettings: st.builds(
         c.ChangeSettings,
-        st.dictionaries(_settings_fields, st.booleans() | wire_integers | small, max_size=3),
+        st.dictionaries(
+            _settings_fields, st.booleans() | wire_integers | small | texts, max_size=3
+        ),
     ),
     c.AddMember: st.builds(
         c.AddMember,
@@ -149,6 +237,25 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     ),
     c.RemoveMember: st.builds(c.RemoveMember, nodes),
     c.RecordMembers: st.builds(c.RecordMembers, tuples_of(nodes), tuples_of(nodes)),
+    c.RegisterDevices: st.builds(c.RegisterDevices, nodes, tuples_of(registrations, 4)),
+    c.ReportDevices: _reports(),
+    c.MarkOffline: columns_of(("<u4", _u32)).map(lambda drawn: c.MarkOffline(*drawn)),
+    c.RecordRebalance: st.builds(
+        lambda after, more, drawn: c.RecordRebalance(after, more, *drawn),
+        small | wire_integers,
+        st.booleans(),
+        columns_of(("<u4", _u32), ("u1", _u8), ("u1", _u8)),
+    ),
+    c.AssignRing: st.builds(
+        c.AssignRing, devices, st.sampled_from(Ring), st.integers(0, 10**6) | wire_integers
+    ),
+    c.ReleaseRing: st.builds(c.ReleaseRing, devices),
+    c.RemoveDevice: st.builds(c.RemoveDevice, devices),
+    c.SetRingShares: st.builds(c.SetRingShares, _four, _four),
+    c.SetHealthRule: st.builds(c.SetHealthRule, tuples_of(conditions, 3), st.booleans()),
+    c.SetRingPolicies: st.builds(c.SetRingPolicies, tuples_of(ring_policies, 3)),
+    c.ReleaseBrake: st.builds(c.ReleaseBrake),
+    c.RequestRebalance: st.builds(c.RequestRebalance),
     c.RunAction: st.builds(
         c.RunAction,
         st.sampled_from(["beacon", "role_change"]) | texts,

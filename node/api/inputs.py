@@ -21,6 +21,7 @@ from cluster.settings import (
     PROFILES,
     SettingsError,
     Unit,
+    choices_of,
     parse_duration,
     to_user,
     unit_of,
@@ -148,7 +149,9 @@ _TYPES: dict[Unit, Any] = {
 
 
 def _field(name: str, default: object) -> tuple[Any, Any]:
-    return (_TYPES[unit_of(name)] | None, Field(None, description=f"orbit: {default}"))
+    unit = unit_of(name)
+    kind = Literal[choices_of(name)] if unit is Unit.CHOICE else _TYPES[unit]
+    return (kind | None, Field(None, description=f"orbit: {default}"))
 
 
 class SettingsBase(Input):

@@ -51,6 +51,17 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("raft_heartbeat", "500ms", "100ms"),
     ("election_timeout_min", "3s", "500ms"),
     ("election_timeout_max", "6s", "1s"),
+    ("device_status_interval", "10s", "500ms"),
+    ("device_offline_after", "60s", "3s"),
+    ("unhealthy_statuses", 2, 2),
+    ("healthy_statuses", 3, 3),
+    ("rebalance_interval", "30s", "1s"),
+    ("ring_band", 0.02, 0.02),
+    ("ring_dwell", "300s", "10s"),
+    ("recovery_hold", "300s", "10s"),
+    ("redistribution", "budget", "budget"),
+    ("redistribution_fraction", 0.1, 0.1),
+    ("storm_brake", 0.55, 0.55),
 ]
 
 
@@ -125,6 +136,8 @@ RELATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"proposal_timeout": "1.9s"}, "proposal_timeout", "raft_heartbeat x 4 <= proposal"),
     ({"action_deadline": "10ms"}, "action_deadline", "raft_heartbeat x 4 <= action"),
     ({"proposal_timeout": "301s"}, "proposal_timeout", "proposal_timeout <= 10 x"),
+    ({"device_offline_after": "29s"}, "device_offline_after", "device_status_interval x 3"),
+    ({"rebalance_interval": "301s"}, "ring_dwell", "rebalance_interval <= ring_dwell"),
     ({"safety_weight": 0.6}, "safety_weight", "sum to 1"),
 ]
 
@@ -181,6 +194,8 @@ def test_what_is_no_duration_is_refused(written: object) -> None:
         ("failures_to_fail_primary", 0, "between 1 and 100"),
         ("swarm_mode", "maybe", "on or off"),
         ("swarm_mode", 1, "on or off"),
+        ("redistribution", "often", "one of budget, rotate, random, off"),
+        ("redistribution", True, "one of budget, rotate, random, off"),
         ("no_such", 1, "no such setting"),
     ],
 )
@@ -204,10 +219,11 @@ def test_flags_as_people_write_them(written: object, flag: bool) -> None:
         ("report_interval", True), ("report_interval", 9), ("report_interval", -1),
         ("report_interval", 2**63), ("swarm_mode", 1), ("unhealthy_above", PPM + 1),
         ("unhealthy_above", -1), ("backup_count", 101), ("no_such", 1),
+        ("unhealthy_above", "0.3"), ("redistribution", "often"), ("redistribution", 1),
     ],
 )  # fmt: skip
 def test_stored_values_are_checked_again_when_they_come_over_the_wire(
-    field: str, value: int
+    field: str, value: int | str
 ) -> None:
     with pytest.raises(SettingsError) as refused:
         merge(PROFILES["orbit"], {field: value})
