@@ -1,6 +1,15 @@
 """Devices' side of the fleet: what runs on a phone, in a car, or a thousand times in one process.
 
-    connection   one WebSocket to a node
-    addresses    which nodes there are, and which to turn to next
-    host         what a real machine says of itself; `readings` is the form of it
+client        `DeviceAgent`, to be embedded; `ring_command` makes `stationkeep agent` of it
+link          a device's tie to the cluster over any number of connections: all the rules
+connection    one WebSocket to a node
+addresses     which nodes there are, and which to turn to next
+host          what a real machine says of itself; `readings` is the form of it
+behaviour     what simulated devices say instead
 """
+
+from node.agent.client import AgentEndedError, DeviceAgent
+from node.agent.link import Ringed
+from node.agent.readings import Readings
+
+__all__ = ["AgentEndedError", "DeviceAgent", "Readings", "Ringed"]

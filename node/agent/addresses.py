@@ -9,7 +9,7 @@ from node.agent.connection import websocket_address
 MAX_ADDRESSES = 128
 AVOIDED = 5.0
 """Seconds for which a node that failed is asked only when no other is left."""
-FIRST_PAUSE = 0.5
+FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds: bounds of the pause before another try."""
 
@@ -40,10 +40,13 @@ class Addresses:
         """All, those given first."""
         return [*self._given, *(url for url in self._learnt if url not in self._given)]
 
-    def learn(self, urls: Iterable[str]) -> None:
-        """The cluster's members as a node names them; they replace those learnt before. What is
-        no address is left out: a node's word shall not stop the device."""
-        self._learnt = [url.rstrip("/") for url in urls if _is_address(url)][:MAX_ADDRESSES]
+    def learn(self, nodes: Iterable[str], teller: str) -> None:
+        """The cluster's members (host:port) as the node at the address `teller` names them; they
+        replace those learnt before, and are spoken to as it is, in TLS or not. What is no address
+        is left out: a node's word shall not stop the device."""
+        scheme = teller.partition("://")[0]
+        urls = [f"{scheme}://{node.rpartition('://')[2].rstrip('/')}" for node in nodes]
+        self._learnt = [url for url in urls if _is_address(url)][:MAX_ADDRESSES]
         known = self.known
         self._failed = {url: at for url, at in self._failed.items() if url in known}
 

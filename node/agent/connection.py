@@ -54,33 +54,27 @@ def websocket_address(url: str) -> WebSocketURI:
     return WebSocketURI(secure, parts.hostname, port or usual, parts.path.rstrip("/") + PATH, "")
 
 
-async def connect(url: str, subprotocol: str, listener: Listener) -> "Connection":
-    """A connection to the node at an http(s) address. Raises OSError when nobody is there."""
-    address = websocket_address(url)
-    _, connection = await asyncio.get_running_loop().create_connection(
-        lambda: Connection(address, subprotocol, listener),
-        address.host,
-        address.port,
-        ssl=address.secure or None,
-    )
-    return connection
-
-
 class Connection(asyncio.Protocol):
-    """What `connect` makes. Everything happens on the event loop."""
+    """To the node at an http(s) address; `open` makes it. Everything is on the event loop."""
 
-    __slots__ = ("_listener", "_loop", "_socket", "_transport", "_why", "heard_at")
+    __slots__ = ("_address", "_listener", "_loop", "_socket", "_transport", "heard_at")
 
-    def __init__(self, address: WebSocketURI, subprotocol: str, listener: Listener) -> None:
+    def __init__(self, url: str, subprotocol: str, listener: Listener) -> None:
         self._loop = asyncio.get_running_loop()
+        self._address = websocket_address(url)
         self._socket = ClientProtocol(
-            address, subprotocols=[Subprotocol(subprotocol)], max_size=MAX_MESSAGE
+            self._address, subprotocols=[Subprotocol(subprotocol)], max_size=MAX_MESSAGE
         )
-        self._listener = listener
+        self._listener: Listener | None = listener
         self._transport: asyncio.Transport | None = None
-        self._why = ""
         self.heard_at = self._loop.time()
         """When the node last gave a sign of life, in the event loop's time."""
+
+    async def open(self) -> None:
+        """Connects; `opened` or `lost` follows. Raises OSError when nobody is there."""
+        address = self._address
+        tls = address.secure or None
+        await self._loop.create_connection(lambda: self, address.host, address.port, ssl=tls)
 
     def send(self, message: bytes) -> None:
         """Sends a binary message. A node that takes nothing any more costs the connection."""
@@ -92,32 +86,30 @@ class Connection(asyncio.Protocol):
         self._socket.send_binary(message)
         self._flush()
 
-    def ping(self) -> None:
-        """Asks for a sign of life: see `heard_at`."""
-        if self._socket.state is State.OPEN:
-            self._socket.send_ping(b"")
-            self._flush()
-
-    def close(self, why: str = "closed") -> None:
-        """Ends the connection in good order, within `CLOSE_SECONDS`."""
+    def close(self) -> None:
+        """Ends the connection in good order; nothing more is told of it."""
+        self._listener = None
         if self._socket.state is not State.OPEN:
-            self.cut(why)
+            self.cut("")
             return
-        self._why = self._why or why
         self._socket.send_close(1000)
         self._flush()
-        self._loop.call_later(CLOSE_SECONDS, self.cut, why)
+        self._loop.call_later(CLOSE_SECONDS, self.cut, "")
 
     def cut(self, why: str) -> None:
-        """Ends the connection at once."""
-        self._why = self._why or why
+        """Ends the connection at once; it is lost before this returns."""
         if self._transport is not None:
             self._transport.abort()
+            self._transport = None
+        self._lose(why)
 
     # -- asyncio.Protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if self._listener is None:  # given up while it was being made
+            transport.abort()
+            return
         self._transport = transport
         self._socket.send_request(self._socket.connect())
         self._flush()
@@ -138,25 +130,29 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._listener.lost(self._reason(exc))
+        self._lose(self._reason(exc))
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _lose(self, why: str) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.lost(why)
+
     def _answered(self, response: Response) -> None:
         """The node's answer to the handshake."""
-        if self._socket.state is State.OPEN:
+        if self._socket.state is State.OPEN and self._listener is not None:
             self._listener.opened()
         else:
-            fault = self._socket.handshake_exc
-            self.cut(f"the node answered {response.status_code}: {fault}")
+            self.cut(f"the node answered {response.status_code} {response.reason_phrase}")
 
     def _framed(self, frame: Frame) -> None:
         if frame.opcode not in {Opcode.TEXT, Opcode.BINARY, Opcode.CONT}:
             return  # the protocol has answered pings and closes itself
-        if frame.fin and frame.opcode is not Opcode.CONT:
+        if not frame.fin or frame.opcode is Opcode.CONT:
+            self.cut("the node sent a message in fragments")  # ours are whole, always
+        elif self._listener is not None:
             self._listener.received(frame.data)
-        else:
-            self.close("the node sent a message in fragments")  # ours are whole, always
 
     def _flush(self) -> None:
         """Hands over what the protocol wants sent; nothing, an empty piece, ends our half."""
@@ -170,8 +166,6 @@ class Connection(asyncio.Protocol):
                 transport.write_eof()
 
     def _reason(self, error: Exception | None) -> str:
-        if self._why:
-            return self._why
         closed = self._socket.close_rcvd
         if closed is not None:
             return f"the node closed it: {closed.code} {closed.reason}".rstrip()

@@ -1,0 +1,161 @@
+"""A device's agent, to be embedded: `DeviceAgent`."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from node.agent.addresses import Addresses
+from node.agent.host import HostReadings
+from node.agent.link import Identity, Link, Ringed, Tally
+from node.agent.readings import Readings
+
+OnRing = Callable[[Ringed], Awaitable[object] | None]
+Value = str | bool | int | float
+
+
+class AgentEndedError(Exception):
+    """The cluster will not have this agent any more; says why. Trying again would not help."""
+
+
+class DeviceAgent:
+    """One device: tells any node of the cluster how it is, and hears which ring it is in.
+
+        agent = DeviceAgent("slave-001", "http://127.0.0.1:8701", device_name="Pixel 8 Pro")
+        await agent.start()
+        print(agent.ring, agent.status)
+
+    `urls`: any nodes; it learns of the others from them, and moves when one dies. `read_status`
+    says how the device is whenever that is due (default: this machine, through psutil); it must
+    not block. `on_ring` is told of each new ring, plainly or as a coroutine: one call at a time,
+    and of several rings that came meanwhile only the newest.
+    """
+
+    def __init__(
+        self,
+        device_id: str,
+        urls: str | Iterable[str],
+        *,
+        device_name: str = "",
+        os_version: str = "",
+        app_version: str = "",
+        capabilities: Mapping[str, Value] | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_ring: OnRing | None = None,
+        read_status: Callable[[], Readings] | None = None,
+    ) -> None:
+        self.identity = Identity(
+            device_id=device_id,
+            device_name=device_name,
+            os_version=os_version,
+            app_version=app_version,
+            capabilities=dict(capabilities or {}),
+            labels=dict(labels or {}),
+        )
+        self._addresses = Addresses([urls] if isinstance(urls, str) else urls)
+        self._on_ring = on_ring
+        self._read_status = read_status or HostReadings()
+        self._link: Link | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._over = asyncio.Event()
+        self._why = ""
+        self.tally = Tally()
+        self.assignment: Ringed | None = None
+        """The ring with its reason; None until one is known."""
+        self.status: Readings | None = None
+        """What was last read."""
+
+    @property
+    def ring(self) -> str | None:
+        """`canary`, `dev`, `stage` or `prod`; kept while no node is in reach."""
+        return None if self.assignment is None else self.assignment.ring
+
+    @property
+    def node(self) -> str | None:
+        """Address of the node that serves the device now; None while it looks for one."""
+        return None if self._link is None else self._link.url
+
+    async def start(self) -> Self:
+        """Connects, and returns when the ring is known; waits for as long as no node answers.
+        Raises `AgentEndedError` when the registration is refused for good."""
+        assert self._link is None, "an agent starts once"
+        ready = asyncio.create_task(self._changed.wait())
+        over = asyncio.create_task(self._over.wait())
+        self._link = Link(self.identity, self._addresses, self, self.tally)
+        self._link.start()
+        try:
+            await asyncio.wait({ready, over}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        finally:
+            ready.cancel()
+            over.cancel()
+        if self.assignment is None:
+            raise AgentEndedError(self._why)
+        if self._on_ring is not None:
+            self._follower = asyncio.create_task(self._follow(self._on_ring))
+        return self
+
+    async def wait(self) -> None:
+        """Returns once the agent was stopped; raises `AgentEndedError` when it ended by itself."""
+        await self._over.wait()
+        if self._why:
+            raise AgentEndedError(self._why)
+
+    async def stop(self) -> None:
+        """Leaves in good order; an `on_ring` that still runs is cancelled."""
+        if self._link is not None:
+            self._link.stop()
+        if self._follower is not None:
+            self._follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._follower
+        self._over.set()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    # -- what the link asks and tells -----------------------------------------------------------
+
+    def read(self) -> Readings:
+        self.status = self._read_status()
+        return self.status
+
+    def ringed(self, news: Ringed) -> None:
+        self.assignment = news
+        self._changed.set()
+
+    def ended(self, why: str) -> None:
+        self._why = why
+        self._over.set()
+
+    async def _follow(self, on_ring: OnRing) -> None:
+        """Calls `on_ring` until what it was last called with is what there is."""
+        done: str | None = None
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            news = self.assignment
+            if news is None or news.ring == done:
+                continue
+            news = Ringed(news.ring, done, news.reason, news.timestamp)
+            done = news.ring
+            try:
+                answer = on_ring(news)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception as error:  # not ours: told to whoever embeds us
+                context = {"message": "on_ring raised", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
