@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -151,18 +151,19 @@ class ProcessRunner:
 
 
 async def run(
-    command: str,
+    command: str | Sequence[str],
     env: Mapping[str, str],
     timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
     started: Callable[[asyncio.subprocess.Process], None] = lambda _: None,
 ) -> HookResult:
-    """Runs one command with `env` on top of the process's environment; `started`
-    is told of the process as soon as there is one.
+    """Runs one command, a line for /bin/sh or a program with its arguments, with `env` on top of
+    the process's environment; `started` is told of the process as soon as there is one.
 
     The pipe is our own, not asyncio's: with that, waiting for a process means waiting for
     everyone who holds the other end, a service left behind included. Such a service should
     redirect its output, since nobody reads it once the command has ended.
     """
+    argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
     reader, output = asyncio.StreamReader(), bytearray()
     try:
         ours, theirs = os.pipe()
@@ -173,7 +174,7 @@ async def run(
     )
     try:
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", command,
+            *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=theirs,
             stderr=theirs,

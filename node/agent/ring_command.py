@@ -1,0 +1,47 @@
+"""A program that is run whenever the device's ring changes."""
+
+import shlex
+import shutil
+
+import structlog
+
+from node.agent.link import Ringed
+from node.hooks import run
+
+TIMEOUT = 300.0
+"""Seconds that the program may take; then it is killed with all it started."""
+
+log = structlog.get_logger("node.agent")
+
+
+class RingCommand:
+    """An `on_ring` that runs a program: `STATIONKEEP_RING` and its kin say what is new.
+
+    The line is split as a shell would, but no shell runs it: what a ring or a reason contains is
+    never code. Raises ValueError when it names no program that there is.
+    """
+
+    def __init__(self, line: str, device_id: str, timeout: float = TIMEOUT) -> None:
+        try:
+            self._argv = shlex.split(line)
+        except ValueError as error:
+            raise ValueError(f"{line!r} refused: {error}") from error
+        if not self._argv or shutil.which(self._argv[0]) is None:
+            raise ValueError(f"{line!r} refused: its first word must be a program")
+        self._device_id = device_id
+        self._timeout = timeout
+
+    async def __call__(self, news: Ringed) -> None:
+        """Runs it to its end; what it says is logged."""
+        result = await run(self._argv, self._environment(news), self._timeout)
+        log.info("ring command ended", ring=news.ring, ok=result.ok, detail=result.detail,
+                 output=result.output[:500])  # fmt: skip
+
+    def _environment(self, news: Ringed) -> dict[str, str]:
+        return {
+            "STATIONKEEP_DEVICE": self._device_id,
+            "STATIONKEEP_RING": news.ring,
+            "STATIONKEEP_PREVIOUS_RING": news.previous or "",
+            "STATIONKEEP_RING_REASON": news.reason,
+            "STATIONKEEP_RING_SINCE": news.timestamp,
+        }
