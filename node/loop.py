@@ -9,8 +9,10 @@ Order of effects within a turn, and why:
 4. Voter: ballots for proposals that step 1 brought; only proposes.
 5. Enactor: compares what should be with what is; starts and kills hooks, proposes
    acknowledgements.
+6. Rebalancer (the leader's) and desk: which devices are silent, which move; what devices said
+   since the last flush is proposed, and they are told what step 1 brought.
 
-What 3 to 5 propose enters the log in the next turn, which consensus then wants at once.
+What 3 to 6 propose enters the log in the next turn, which consensus then wants at once.
 Nothing here is asynchronous, sleeps or reads a clock of its own: a simulator drives the same
 code in virtual time, by `on_message`, `turn` and `next_wakeup`.
 """
@@ -24,6 +26,8 @@ from cluster.roles.transitions import Role
 from node.config import NodeConfig
 from node.enacted import Memory
 from node.enactor import Enactor
+from node.fleet.desk import DeviceDesk
+from node.fleet.rebalancer import Rebalancer, Submit
 from node.gossip import Gossip, HealthSource, Report, Standing
 from node.hooks import HookRunner
 from node.leader import Leader
@@ -39,7 +43,8 @@ class NodeLoop:
     """Composes the parts of a node around its replica and its consensus.
 
     `boot`: incarnation of this node, higher at each start. The caller routes messages: those of
-    kind "gossip" to `on_message`, the others to consensus.
+    kind "gossip" to `on_message`, the others to consensus. `wake`: told when a word of a device
+    makes a turn due before `next_wakeup`. `submit` runs the planning of a rebalance elsewhere.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class NodeLoop:
         source: HealthSource,
         hooks: HookRunner,
         memory: Memory,
+        wake: Callable[[], None] = lambda: None,
+        submit: Submit | None = None,
     ) -> None:
         self.config, self.boot = config, boot
         self.clock, self.network = clock, network
@@ -97,6 +104,21 @@ class NodeLoop:
             gossip=self.gossip,
             propose=self._propose,
         )
+        self.rebalancer = Rebalancer(
+            clock=clock,
+            consensus=consensus,
+            replica=replica,
+            propose=self._propose,
+            submit=submit,
+        )
+        self.desk = DeviceDesk(
+            config.node,
+            clock=clock,
+            consensus=consensus,
+            replica=replica,
+            propose=self._propose,
+            wake=wake,
+        )
         self._current_at = clock.monotonic()
         self.peers = config.peers
         self._follow_members()
@@ -113,6 +135,8 @@ class NodeLoop:
         self.leader.turn()
         self.voter.turn()
         self.enactor.turn()
+        self.rebalancer.turn()
+        self.desk.turn()
         self._note_freshness()
 
     def next_wakeup(self) -> float:
@@ -123,6 +147,8 @@ class NodeLoop:
             self.leader.next_wakeup(),
             self.voter.next_wakeup(),
             self.enactor.next_wakeup(),
+            self.rebalancer.next_wakeup(),
+            self.desk.next_wakeup(),
         )
 
     # -- what this node knows, for its doors ----------------------------------------------------

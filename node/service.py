@@ -12,6 +12,7 @@ from cluster import codec
 from cluster.commands import AnyCommand, Barrier, Draft
 from cluster.roles.transitions import Role
 from node.config import NodeConfig
+from node.fleet.desk import DeviceDesk
 from node.loop import NodeLoop
 from node.ports import NotProposed, OutcomeUnknown, ProposalResult
 from node.replica import StreamedEvent
@@ -42,6 +43,12 @@ class NodeService:
     @property
     def config(self) -> NodeConfig:
         return self.loop.config
+
+    @property
+    def desk(self) -> DeviceDesk:
+        """Where devices report. Synchronous: what comes of a registration is heard by its
+        `Listener`, in a later turn of this very event loop."""
+        return self.loop.desk
 
     async def submit(
         self,

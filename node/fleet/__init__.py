@@ -5,6 +5,7 @@
     arrivals.py    registrations on their way into the log
     flush.py       reports on their way into the log: one flush a second, the same again until
                    it is known to be there
+    audience.py    the connected devices, and what each was told
     desk.py        `DeviceDesk`: the devices that talk to this node
     rebalancer.py  the leader's duties: who is offline, who moves
 

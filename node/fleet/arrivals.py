@@ -1,0 +1,199 @@
+"""Registrations on their way into the log, many in one command, each answered exactly once.
+
+A registration is idempotent by (id, session): one whose outcome is unknown is proposed again, in
+whatever company. The queue is bounded and every registration has a deadline: without a leader a
+device is told when to come back instead of being kept waiting.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import msgspec
+import structlog
+
+from cluster.apply import Rejected
+from cluster.codec import MAX_DRAFT_BYTES
+from cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
+from cluster.decisions import Reason
+from node.fleet.answers import DeskRefusal, Fault, Listener
+from node.ports import Clock, Committed, ProposalResult
+
+MAX_WAITING = 8_192
+"""Registrations that wait at one node: about two seconds' worth of commits."""
+PATIENCE = 10.0
+"""Seconds for which a registration waits at the most."""
+BATCH_BYTES = MAX_DRAFT_BYTES - 4_096
+IN_FLIGHT = 4
+TIMEOUT = 5.0
+RETRY = 0.25
+COME_BACK = 2.0
+"""Seconds after which a device that was refused for want of a leader should try again."""
+
+Propose = Callable[[RegisterDevices, float, Callable[[ProposalResult], None]], None]
+
+log = structlog.get_logger("node.fleet")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Arrival(msgspec.Struct, eq=False):
+    """One registration that waits. `size`: bytes in a command. `alone`: a command that held it
+    and others was refused, so that it gets one of its own."""
+
+    registration: Registration
+    listener: Listener
+    deadline: float
+    size: int
+    alone: bool = False
+
+
+class Arrivals:
+    """The registrations that wait at this node; of one device only the newest.
+
+    `landed(arrival, row, birth)`: it is in the log and applied.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        clock: Clock,
+        propose: Propose,
+        landed: Callable[[Arrival, int, int], None],
+    ) -> None:
+        self._node, self._clock = node, clock
+        self._propose, self._landed = propose, landed
+        self._waiting: dict[str, Arrival] = {}  # by deadline, since all are equally patient
+        self._queued: dict[str, Arrival] = {}  # of these, the ones in no command under way
+        self._in_flight = 0
+        self._not_before = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, registration: Registration, listener: Listener) -> DeskRefusal | None:
+        """Lets a registration wait, in place of an older one of the same device."""
+        id_ = registration.id
+        former = self._waiting.get(id_)
+        if former is not None and _order(former.registration) > _order(registration):
+            return outdated(registration.session)
+        if former is None and len(self._waiting) >= MAX_WAITING:
+            return busy(f"{MAX_WAITING} registrations wait at this node already")
+        size = len(_encode(registration))
+        if size > BATCH_BYTES:
+            rule = f"a registration takes at most {BATCH_BYTES} bytes"
+            return DeskRefusal(Fault.INVALID, "registration", f"{size} bytes", rule)
+        if former is not None:
+            self._drop(id_)
+            if former.listener is not listener:
+                former.listener.superseded()
+        arrival = Arrival(registration, listener, self._clock.monotonic() + PATIENCE, size)
+        self._waiting[id_] = self._queued[id_] = arrival
+        return None
+
+    def leave(self, id_: str, listener: Listener) -> None:
+        """The connection is gone; its registration may come into the log all the same."""
+        arrival = self._waiting.get(id_)
+        if arrival is not None and arrival.listener is listener:
+            self._drop(id_)
+
+    def turn(self) -> None:
+        """Proposes what waits; refuses what has waited too long."""
+        now = self._clock.monotonic()
+        while self._waiting and (first := next(iter(self._waiting.values()))).deadline <= now:
+            self._refuse(first, busy("no leader took it in time"))
+        while self._queued and self._in_flight < IN_FLIGHT and now >= self._not_before:
+            self._send(self._batch())
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment of the next proposal or deadline; infinite when nothing waits."""
+        if not self._waiting:
+            return float("inf")
+        moment = next(iter(self._waiting.values())).deadline
+        if self._queued and self._in_flight < IN_FLIGHT:
+            moment = min(moment, max(self._clock.monotonic(), self._not_before))
+        return moment
+
+    # -- proposing ------------------------------------------------------------------------------
+
+    def _batch(self) -> list[Arrival]:
+        """The next command's, out of the queue."""
+        batch: list[Arrival] = []
+        size = 0
+        for arrival in islice(self._queued.values(), MAX_REGISTRATIONS):
+            size += arrival.size
+            if batch and (size > BATCH_BYTES or arrival.alone or batch[0].alone):
+                break
+            batch.append(arrival)
+        for arrival in batch:
+            del self._queued[arrival.registration.id]
+        return batch
+
+    def _send(self, batch: list[Arrival]) -> None:
+        self._in_flight += 1
+        command = RegisterDevices(self._node, tuple(arrival.registration for arrival in batch))
+        self._propose(command, TIMEOUT, lambda result: self._on_done(batch, result))
+
+    def _on_done(self, batch: list[Arrival], result: ProposalResult) -> None:
+        self._in_flight -= 1
+        if not isinstance(result, Committed):
+            self._again(batch)
+        elif isinstance(result.applied.outcome, Rejected):
+            self._refused(batch, result.applied.outcome)
+        else:
+            self._answer(batch, result.applied.outcome.result)
+
+    def _awaits(self, arrival: Arrival) -> bool:
+        """Whether nobody has answered it yet, and no newer one took its place."""
+        return self._waiting.get(arrival.registration.id) is arrival
+
+    def _again(self, batch: list[Arrival]) -> None:
+        self._not_before = self._clock.monotonic() + RETRY
+        for arrival in filter(self._awaits, batch):
+            self._queued[arrival.registration.id] = arrival
+
+    def _refused(self, batch: list[Arrival], refusal: Rejected) -> None:
+        """One bad registration spoils a command: each of it is tried alone, the bad one told."""
+        if refusal.reason == Reason.NOT_FOUNDED:
+            self._again(batch)
+            return
+        log.warning("registrations_refused", reason=refusal.reason, detail=refusal.detail)
+        for arrival in filter(self._awaits, batch):
+            if len(batch) == 1:
+                rule = refusal.detail or refusal.reason
+                self._refuse(arrival, DeskRefusal(Fault.INVALID, "registration", "", rule))
+            else:
+                arrival.alone = True
+                self._queued[arrival.registration.id] = arrival
+
+    def _answer(self, batch: list[Arrival], result: dict[str, Any]) -> None:
+        for arrival, row, birth in zip(batch, result["rows"], result["births"], strict=True):
+            if not self._awaits(arrival):
+                continue
+            if row < 0:
+                self._refuse(arrival, outdated(arrival.registration.session))
+            else:
+                self._drop(arrival.registration.id)
+                self._landed(arrival, row, birth)
+
+    def _refuse(self, arrival: Arrival, refusal: DeskRefusal) -> None:
+        self._drop(arrival.registration.id)
+        arrival.listener.refused(refusal)
+
+    def _drop(self, id_: str) -> None:
+        del self._waiting[id_]
+        self._queued.pop(id_, None)
+
+
+def outdated(session: int) -> DeskRefusal:
+    """Another agent of the device is newer."""
+    rule = "a newer session of this device, or a newer word of it, is known"
+    return DeskRefusal(Fault.OUTDATED, "session", str(session), rule)
+
+
+def busy(rule: str) -> DeskRefusal:
+    """Not now."""
+    return DeskRefusal(Fault.BUSY, "registration", "", rule, COME_BACK)
+
+
+def _order(registration: Registration) -> tuple[int, int]:
+    return registration.session, registration.sequence

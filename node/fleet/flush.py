@@ -1,0 +1,74 @@
+"""Reports on their way into the log: each command again, unchanged, until it is known to be there.
+
+The log drops what is not newer by (session, sequence), so that proposing a command again after
+its outcome got lost does nothing twice. That holds only for the very same content: were its
+statuses merged with newer ones, the newer sequence would let the older ones be counted again.
+What is heard meanwhile therefore waits until everything here is known to be in the log.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from cluster.apply import Rejected
+from cluster.commands import ReportDevices
+from node.ports import Clock, Committed, ProposalResult
+
+IN_FLIGHT = 4
+"""Commands proposed at a time: 0.9 MB, so that a flush of many does not hold up the log."""
+TIMEOUT = 5.0
+RETRY = 0.25
+"""Seconds until a command whose outcome is unknown, or that found no leader, is proposed again."""
+
+Propose = Callable[[ReportDevices, float, Callable[[ProposalResult], None]], None]
+
+log = structlog.get_logger("node.fleet")
+
+
+class Outbox:
+    """The commands of one flush. `propose(command, timeout in s, done)`."""
+
+    def __init__(self, clock: Clock, propose: Propose) -> None:
+        self._clock, self._propose = clock, propose
+        self._waiting: deque[ReportDevices] = deque()
+        self._in_flight = 0
+        self._not_before = float("-inf")
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything is known to be in the log."""
+        return not self._waiting and not self._in_flight
+
+    def put(self, commands: Iterable[ReportDevices]) -> None:
+        """The next flush; only into an empty box."""
+        assert self.empty
+        self._waiting.extend(commands)
+
+    def turn(self) -> None:
+        """Proposes what may be proposed now."""
+        while (
+            self._waiting
+            and self._in_flight < IN_FLIGHT
+            and self._clock.monotonic() >= self._not_before
+        ):
+            self._send(self._waiting.popleft())
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment of the next try; infinite when nothing waits for one."""
+        if not self._waiting or self._in_flight >= IN_FLIGHT:
+            return float("inf")
+        return max(self._clock.monotonic(), self._not_before)
+
+    def _send(self, command: ReportDevices) -> None:
+        self._in_flight += 1
+        self._propose(command, TIMEOUT, lambda result: self._on_done(command, result))
+
+    def _on_done(self, command: ReportDevices, result: ProposalResult) -> None:
+        self._in_flight -= 1
+        if not isinstance(result, Committed):
+            self._waiting.appendleft(command)
+            self._not_before = self._clock.monotonic() + RETRY
+        elif isinstance(result.applied.outcome, Rejected):
+            refused = result.applied.outcome
+            log.warning("reports_refused", reason=refused.reason, detail=refused.detail)
