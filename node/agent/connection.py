@@ -5,7 +5,7 @@ task, a queue or a buffer of its own per connection.
 """
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
@@ -106,11 +106,10 @@ class Connection(asyncio.Protocol):
     # -- asyncio.Protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         if self._listener is None:  # given up while it was being made
-            transport.abort()
+            self.cut("")
             return
-        self._transport = transport
         self._socket.send_request(self._socket.connect())
         self._flush()
 

@@ -1,0 +1,184 @@
+"""A fleet of simulated devices in one process, for demonstrations, tests and load.
+
+Each is a real client (`link`) with made-up readings (`behaviour`): what nodes see is what they
+would see of so many phones.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from node.agent.addresses import Addresses
+from node.agent.behaviour import Behaviour
+from node.agent.link import Identity, Link, Ringed, Tally
+from node.agent.readings import Readings
+
+MAX_DEVICES = 60_000
+"""Of one process: about the ports that one address has for connections to another."""
+STARTS_PER_SECOND = 1_000
+"""Connections opened at the start; a node takes in some thousand a second."""
+
+MODELS = (
+    ("Pixel 8 Pro", "Android 14"),
+    ("Galaxy S24", "Android 14"),
+    ("iPhone 15", "iOS 17"),
+    ("Pixel 9", "Android 15"),
+    ("Xperia 1 V", "Android 13"),
+    ("iPhone 13", "iOS 16"),
+    ("Galaxy Tab S9", "Android 14"),
+    ("OnePlus 12", "Android 14"),
+)
+APPS = ("1.0.0", "1.0.0", "0.9.4")
+REGIONS = ("eu", "us", "apac")
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """What to simulate. `speed`: how much faster than life the devices' readings go by; when
+    they speak is the nodes' to say. Ids are `prefix` and a number from 1."""
+
+    count: int
+    behaviour: Behaviour
+    speed: float = 1.0
+    prefix: str = "device"
+
+    def identity(self, index: int) -> Identity:
+        """The same for the same number, always; selectors find something to select."""
+        name, system = MODELS[index % len(MODELS)]
+        width = max(3, len(str(self.count)))
+        return Identity(
+            device_id=f"{self.prefix}-{index + 1:0{width}d}",
+            device_name=name,
+            os_version=system,
+            app_version=APPS[index % len(APPS)],
+            capabilities={"deployment": True, "model": name},
+            labels={"region": REGIONS[index % len(REGIONS)]},
+        )
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet at one moment. Rates are per second since the moment before; `rings`: devices by
+    the ring that they last heard of."""
+
+    seconds: float
+    devices: int
+    connected: int
+    ended: int
+    statuses: int
+    statuses_per_second: float
+    heartbeats: int
+    registrations: int
+    reconnects: int
+    ring_changes: int
+    unreachable: int
+    lost: dict[str, int]
+    refused: dict[str, int]
+    ended_because: dict[str, int]
+    rings: dict[str, int]
+
+
+class _Device:
+    """`link.Owner` of one device."""
+
+    __slots__ = ("_count", "_index", "_simulator", "link")
+
+    def __init__(self, simulator: "Simulator", index: int, link_: Callable[["_Device"], Link]):
+        self._simulator, self._index, self._count = simulator, index, 0
+        self.link = link_(self)
+
+    def read(self) -> Readings:
+        self._count += 1
+        return self._simulator.readings(self._index, self._count)
+
+    def ringed(self, news: Ringed) -> None:
+        self._simulator.moved(news)
+
+    def ended(self, why: str) -> None:
+        self._simulator.ended(why)
+
+
+class Simulator:
+    """Runs a fleet on the current event loop."""
+
+    def __init__(self, fleet: Fleet, urls: Sequence[str]) -> None:
+        self._fleet = fleet
+        self._addresses = Addresses(urls)
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._tally = Tally()
+        self._rings: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter()
+        self._over = asyncio.Event()
+        self._before = (0.0, 0)
+        self._devices = [self._device(index) for index in range(fleet.count)]
+
+    def _device(self, index: int) -> _Device:
+        identity = self._fleet.identity(index)
+        return _Device(self, index, lambda it: Link(identity, self._addresses, it, self._tally))
+
+    async def run(
+        self, seconds: float, told: Callable[[Moment], None], every: float = 1.0
+    ) -> Moment:
+        """Runs for so long, or until `stop`, or until no device is left; `told` hears how it
+        goes. Returns how it stood at the end, before anything was closed."""
+        for index, device in enumerate(self._devices):
+            device.link.start(index / STARTS_PER_SECOND)
+        try:
+            await self._watch(seconds, told, every)
+            return self.moment()
+        finally:
+            for device in self._devices:
+                device.link.stop()
+
+    def stop(self) -> None:
+        """Ends `run`."""
+        self._over.set()
+
+    async def _watch(self, seconds: float, told: Callable[[Moment], None], every: float) -> None:
+        ends = self._loop.time() + seconds
+        while not self._over.is_set() and self._loop.time() < ends:
+            try:
+                async with asyncio.timeout_at(min(ends, self._loop.time() + every)):
+                    await self._over.wait()
+            except TimeoutError:
+                told(self.moment())
+
+    def moment(self) -> Moment:
+        """How it stands now."""
+        tally, now = self._tally, self._loop.time() - self._began
+        since, (then, sent) = now, self._before
+        self._before = (now, tally.statuses)
+        return Moment(
+            seconds=now,
+            devices=self._fleet.count,
+            connected=tally.connected,
+            ended=self._ended.total(),
+            statuses=tally.statuses,
+            statuses_per_second=(tally.statuses - sent) / max(since - then, 1e-3),
+            heartbeats=tally.heartbeats,
+            registrations=tally.registrations,
+            reconnects=tally.reconnects,
+            ring_changes=tally.rings,
+            unreachable=tally.unreachable,
+            lost=dict(tally.lost),
+            refused=dict(tally.errors),
+            ended_because=dict(self._ended),
+            rings={ring: count for ring, count in sorted(self._rings.items()) if count},
+        )
+
+    # -- what devices ask and tell --------------------------------------------------------------
+
+    def readings(self, index: int, count: int) -> Readings:
+        at = (self._loop.time() - self._began) * self._fleet.speed
+        return self._fleet.behaviour(index, at, count)
+
+    def moved(self, news: Ringed) -> None:
+        self._rings[news.ring] += 1
+        if news.previous is not None:
+            self._rings[news.previous] -= 1
+
+    def ended(self, why: str) -> None:
+        self._ended[why] += 1
+        if self._ended.total() == self._fleet.count:
+            self._over.set()
