@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.fleet.rings import Ring
 from cluster.settings import SettingsError, parse_duration
 from node.cli.client import Client
 from node.cli.failures import UsageError
@@ -18,15 +19,6 @@ class Format(enum.StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
-
-
-class Ring(enum.StrEnum):
-    """Deployment rings, in the order in which software reaches them."""
-
-    CANARY = "canary"
-    DEV = "dev"
-    STAGE = "stage"
-    PROD = "prod"
 
 
 UrlOption = Annotated[

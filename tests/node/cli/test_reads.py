@@ -1,9 +1,12 @@
+import io
 import json
 
 import httpx
 import pytest
 import yaml
+from rich.console import Console
 
+from node.cli import tables
 from tests.node.cli.canned import CLUSTER, NODES, CannedNode, Run
 
 READ_COMMANDS = [
@@ -45,6 +48,18 @@ def test_status_as_json_is_what_the_rest_interface_gives(
         "cluster": CLUSTER,
         "nodes": NODES,
     }
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_status_fits_the_terminal(width: int) -> None:
+    console = Console(width=width, file=io.StringIO())
+    console.print(tables.status(CLUSTER, NODES))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(len(line.rstrip()) for line in text.split("\n")) <= width
+    assert "…" not in text
+    for words in ("8 devices: 6 healthy, 1 unhealthy, 1 offline, 1 pinned", "canary 2   dev 2"):
+        assert words in text
 
 
 def test_status_says_what_is_wrong_before_all_else(canned: CannedNode, stationkeep: Run) -> None:
