@@ -110,6 +110,7 @@ class DeviceAgent:
         """Leaves in good order; an `on_ring` that still runs is cancelled."""
         if self._link is not None:
             self._link.stop()
+            await self._link.closed()
         if self._follower is not None:
             self._follower.cancel()
             with suppress(asyncio.CancelledError):

@@ -57,7 +57,7 @@ def websocket_address(url: str) -> WebSocketURI:
 class Connection(asyncio.Protocol):
     """To the node at an http(s) address; `open` makes it. Everything is on the event loop."""
 
-    __slots__ = ("_address", "_listener", "_loop", "_socket", "_transport", "heard_at")
+    __slots__ = ("_address", "_gone", "_listener", "_loop", "_socket", "_transport", "heard_at")
 
     def __init__(self, url: str, subprotocol: str, listener: Listener) -> None:
         self._loop = asyncio.get_running_loop()
@@ -67,6 +67,8 @@ class Connection(asyncio.Protocol):
         )
         self._listener: Listener | None = listener
         self._transport: asyncio.Transport | None = None
+        """From the moment it is made until everything is over."""
+        self._gone: asyncio.Future[None] | None = None
         self.heard_at = self._loop.time()
         """When the node last gave a sign of life, in the event loop's time."""
 
@@ -100,8 +102,15 @@ class Connection(asyncio.Protocol):
         """Ends the connection at once; it is lost before this returns."""
         if self._transport is not None:
             self._transport.abort()
-            self._transport = None
-        self._lose(why)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.lost(why)
+
+    async def closed(self) -> None:
+        """Returns when nothing of it is left, after `close` or `cut`."""
+        if self._transport is not None:
+            self._gone = self._loop.create_future()
+            await self._gone
 
     # -- asyncio.Protocol -----------------------------------------------------------------------
 
@@ -129,14 +138,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._lose(self._reason(exc))
+        if self._gone is not None:
+            self._gone.set_result(None)
+        self.cut(self._reason(exc))
 
     # -- inside ---------------------------------------------------------------------------------
-
-    def _lose(self, why: str) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.lost(why)
 
     def _answered(self, response: Response) -> None:
         """The node's answer to the handshake."""

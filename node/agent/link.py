@@ -140,7 +140,13 @@ class Link:
             self._attempt.cancel()
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+
+    async def closed(self) -> None:
+        """Returns when nothing of it is left on the event loop, after `stop`."""
+        if self._attempt is not None:
+            await asyncio.wait({self._attempt})
+        if self._connection is not None:
+            await self._connection.closed()
 
     # -- connecting -----------------------------------------------------------------------------
 

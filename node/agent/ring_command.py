@@ -3,15 +3,11 @@
 import shlex
 import shutil
 
-import structlog
-
 from node.agent.link import Ringed
-from node.hooks import run
+from node.hooks import HookResult, run
 
 TIMEOUT = 300.0
 """Seconds that the program may take; then it is killed with all it started."""
-
-log = structlog.get_logger("node.agent")
 
 
 class RingCommand:
@@ -31,11 +27,9 @@ class RingCommand:
         self._device_id = device_id
         self._timeout = timeout
 
-    async def __call__(self, news: Ringed) -> None:
-        """Runs it to its end; what it says is logged."""
-        result = await run(self._argv, self._environment(news), self._timeout)
-        log.info("ring command ended", ring=news.ring, ok=result.ok, detail=result.detail,
-                 output=result.output[:500])  # fmt: skip
+    async def __call__(self, news: Ringed) -> HookResult:
+        """Runs it to its end."""
+        return await run(self._argv, self._environment(news), self._timeout)
 
     def _environment(self, news: Ringed) -> dict[str, str]:
         return {

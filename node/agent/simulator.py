@@ -130,6 +130,7 @@ class Simulator:
         finally:
             for device in self._devices:
                 device.link.stop()
+            await asyncio.gather(*(device.link.closed() for device in self._devices))
 
     def stop(self) -> None:
         """Ends `run`."""

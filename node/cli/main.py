@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from node.cli import (
+    agent_commands,
     chaos_commands,
     fleet_reads,
     fleet_writes,
@@ -15,6 +16,7 @@ from node.cli import (
     plan_commands,
     reads,
     simulate_commands,
+    simulated_devices,
     snapshots,
     writes,
 )
@@ -54,6 +56,7 @@ def _build() -> typer.Typer:
             local_commands.down,
             local_commands.kill,
             local_commands.start,
+            agent_commands.agent,
         ),
         "Look": (
             reads.status,
@@ -92,6 +95,7 @@ def _add_groups(root: typer.Typer) -> None:
     devices.command("remove")(fleet_writes.devices_remove)
     devices.command("history")(fleet_reads.devices_history)
     devices.command("explain")(fleet_reads.devices_explain)
+    devices.command("simulate")(simulated_devices.simulate)
     actions = _group("Actions: hooks that nodes run and acknowledge.")
     actions.command("list")(reads.actions_list)
     actions.command("run")(writes.actions_run)

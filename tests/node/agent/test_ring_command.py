@@ -55,9 +55,11 @@ async def test_no_shell_reads_what_a_cluster_says(program: Path, tmp_path: Path)
 
 
 async def test_a_program_that_fails_or_hangs_ends_and_the_agent_goes_on() -> None:
-    await RingCommand("false", "phone-1")(news())
+    failed = await RingCommand("false", "phone-1")(news())
+    assert (failed.ok, failed.detail) == (False, "exit status 1")
     async with asyncio.timeout(5):
-        await RingCommand("sleep 60", "phone-1", timeout=0.1)(news())
+        late = await RingCommand("sleep 60", "phone-1", timeout=0.1)(news())
+    assert late.detail == "timed out after 0.1 s"
 
 
 @pytest.mark.parametrize("line", ["", "no-such-program --x", "sh -c 'unclosed"])

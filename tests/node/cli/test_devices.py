@@ -1,0 +1,189 @@
+"""`agent` and `devices simulate` against a node's door that the test plays in a thread."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from node.api import wire
+from node.api.wire import Code
+from tests.node.agent.door import Door, assignment, error
+from tests.node.cli.canned import Run
+
+
+class Threaded:
+    """A `Door` on an event loop of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.door = self.do(self._opened())
+
+    async def _opened(self) -> Door:
+        door = Door()
+        await door.open()
+        return door
+
+    def do(self, coroutine):  # type: ignore[no-untyped-def]
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    def heard(self, enough: Callable[[list[wire.Said]], bool]) -> None:
+        self.do(self.door.heard(enough))
+
+    def end(self) -> None:
+        self.do(self.door.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threaded]:
+    monkeypatch.delenv("STATIONKEEP_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    made = Threaded()
+    yield made
+    made.end()
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "node", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_simulated_fleet_ends_with_a_table(node: Threaded, stationkeep: Run) -> None:
+    result = stationkeep(
+        "devices", "simulate", "--count", "5", "--duration", "500ms", "--url", node.door.url
+    )
+    assert result.exit_code == 0, result.output
+    assert "5, connected at the end 5" in result.stdout
+    assert "prod 5" in result.stdout
+    assert {said.sender_id for said in node.door.of(wire.Registration)} == {
+        f"device-00{number}" for number in range(1, 6)
+    }
+
+
+def test_the_same_for_programs(node: Threaded, stationkeep: Run, tmp_path: Path) -> None:
+    recording = tmp_path / "cpu.csv"
+    recording.write_text("timestamp,value\n0,97\n300,98\n")
+    node.do(node.door.tell(error("", Code.TOO_FAST)))
+    result = stationkeep(
+        "devices", "simulate", "--count", "2", "--duration", "300ms", "--format", "json",
+        "--profile", "replay", "--data", str(recording), "--prefix", "server", "--url",
+        node.door.url,
+    )  # fmt: skip
+    answer = json.loads(result.stdout)
+    assert (answer["connected"], answer["registrations"], answer["rings"]) == (2, 2, {"prod": 2})
+    statuses = [said.payload.device_status for said in node.door.of(wire.Registration)]
+    assert sorted(s.slave_id for s in statuses) == ["server-001", "server-002"]
+    assert all(s.cpu_usage >= 97 for s in statuses)
+
+
+def test_ctrl_c_ends_a_fleet_with_its_table(node: Threaded) -> None:
+    with started("devices", "simulate", "--count", "3", "--url", node.door.url) as process:
+        assert process.stderr is not None
+        assert "of 3 connected" in process.stderr.readline()
+        node.heard(lambda _: len(node.door.of(wire.StatusUpdate)) > 3)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "3, connected at the end 3" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--count", "0"], "--count 0 refused: from 1 to 60000"),
+        (["--speed", "0"], "--speed 0 refused: more than 0"),
+        (["--speed", "nan"], "--speed nan refused"),
+        (["--duration", "soon"], "--duration: 'soon' refused: a duration"),
+        (["--prefix", "a b"], "--prefix 'a b' refused: 1 to 48 of"),
+        (["--url", "localhost"], "--url 'localhost' refused: an address such as"),
+        (["--profile", "replay"], "--profile replay needs --data FILE.csv"),
+        (["--data", "x.csv"], "--data is for --profile replay, not for mixed"),
+        (["--profile", "replay", "--data", "x.csv"], "x.csv: [Errno 2] No such file"),
+    ],
+)
+def test_a_fleet_that_cannot_be_is_refused(
+    node: Threaded, stationkeep: Run, options: list[str], rule: str
+) -> None:
+    result = stationkeep("devices", "simulate", *options)
+    assert result.exit_code == 2
+    assert rule in result.stderr
+
+
+def test_more_devices_than_open_files_are_refused(
+    node: Threaded, stationkeep: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1_024, 4_096))
+    result = stationkeep("devices", "simulate", "--count", "4000")
+    assert result.exit_code == 2
+    assert "--count 4000 refused: at most 3996: this system allows 4096 open" in result.stderr
+
+
+def test_an_agent_is_a_device_until_ctrl_c(node: Threaded, tmp_path: Path) -> None:
+    tell = tmp_path / "tell.py"
+    tell.write_text("import os; open('ring', 'a').write(os.environ['STATIONKEEP_RING'] + ' ')")
+    with started(
+        "agent", "--url", node.door.url, "--id", "server-1", "--name", "Rack 7", "--label",
+        "region=eu", "--capability", "gpu=yes", "--pretend", "cpu=95", "--pretend", "battery=12",
+        "--pretend", "noise=3", "--on-ring", f"{sys.executable} {tell}",
+    ) as process:  # fmt: skip
+        node.heard(lambda _: len(node.door.of(wire.StatusUpdate)) > 1)
+        node.do(node.door.tell(assignment("server-1", "canary", "unhealthy")))
+        assert process.stderr is not None
+        said = [next(line for line in process.stderr if "ring canary" in line)]
+        while (tmp_path / "ring").read_text() != "prod canary ":
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said == ["server-1: ring canary (unhealthy, was prod)\n"]
+    assert "server-1: ended" in errors
+    payload = node.door.of(wire.Registration)[0].payload
+    assert (payload.labels, payload.capabilities) == ({"region": "eu"}, {"gpu": "yes"})
+    status = payload.device_status
+    assert (status.device_name, status.cpu_usage, status.battery_level) == ("Rack 7", 95, 12)
+    assert (status.battery_charging, status.metrics["noise"]) == (False, 3)
+    assert 0 < status.memory_usage < 100
+    assert status.os_version
+
+
+def test_an_agent_that_a_newer_one_replaces_says_so(node: Threaded) -> None:
+    with started("agent", "--url", node.door.url, "--id", "server-1") as process:
+        node.heard(lambda _: len(node.door.of(wire.Heartbeat)) > 1)
+        node.do(node.door.tell(error("server-1", Code.SUPERSEDED, closing=True)))
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "stationkeep: server-1: another agent speaks for this device now" in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--on-ring", "no-such-program"], "--on-ring 'no-such-program' refused: its first word"),
+        (["--pretend", "cpu=hot"], "--pretend cpu=hot refused: a number"),
+        (["--pretend", "cpu=150"], "--pretend cpu_usage: 150.0 refused: a percentage"),
+        (["--pretend", "cpu"], "--pretend cpu: must have the form KEY=VALUE"),
+        (["--label", "=x"], "--label =x: must have the form KEY=VALUE"),
+        (["--disk", "/no/such"], "--disk /no/such: No such file or directory"),
+        (["--url", "ftp://a"], "--url 'ftp://a' refused: an address such as"),
+    ],
+)
+def test_an_agent_that_cannot_be_is_refused(
+    node: Threaded, stationkeep: Run, options: list[str], rule: str
+) -> None:
+    result = stationkeep("agent", *options)
+    assert result.exit_code == 2
+    assert rule in result.stderr
