@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -151,6 +151,8 @@ class Node:
         self._closers.push_async_callback(network.close)
         boot = self._open_raft(network)
         self._closers.push_async_callback(self._hooks.close)
+        planning = ThreadPoolExecutor(1, thread_name_prefix="rebalance")
+        self._closers.callback(planning.shutdown, cancel_futures=True)
         self._loop = NodeLoop(
             config,
             boot=boot,
@@ -161,6 +163,8 @@ class Node:
             source=source or self._sensors(),
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
+            wake=self._driver.wake,
+            submit=planning.submit,
         )
         self._service = NodeService(self._loop, self._driver.wake)
         self._server = _Server(self._service)
@@ -275,6 +279,7 @@ class Node:
         await asyncio.wait({turning, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         failed = _fault(turning) or _fault(serving)
         if failed is None and self._stop.is_set():
+            await self._server.agents.drain()
             await self._hand_over(turning)
             failed = _fault(turning)
         self._service.close()
@@ -297,13 +302,18 @@ class Node:
             os._exit(1)
         log.info("stopping", signal=signal.Signals(number).name)
         self._service.draining = True
+        self._loop.desk.stop()
         self._stop.set()
 
     async def _hand_over(self, turning: "asyncio.Task[None]") -> None:
-        """Another leads before this node goes, when there is another; roles are not touched."""
+        """What devices said is in the log, and another leads, before this node goes; roles are
+        not touched. Neither is waited for for long."""
         event_loop = asyncio.get_running_loop()
         patience = self._replica.settings.election_timeout_max / 1_000 + HANDOVER
         deadline = event_loop.time() + patience
+        # Polled, since nobody is told when the last word of a device is in the log.
+        while not self._loop.desk.idle and not turning.done() and event_loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         if not self._raft.is_leader or not self._raft.transfer_leadership():
             return
         # Polled, since Raft tells nobody of a change of office.
@@ -328,13 +338,17 @@ class _Server(uvicorn.Server):
 
     def __init__(self, service: NodeService) -> None:
         # Slow to import, and not for tests.
+        from node.api.agents import Agents  # noqa: PLC0415
         from node.api.app import create_app  # noqa: PLC0415
-        from node.api.connections import Connection  # noqa: PLC0415
+        from node.api.connections import Connection, raise_descriptors  # noqa: PLC0415
 
+        raise_descriptors()
+        self.agents = Agents(service.config.node, service.desk, service.loop.replica)
         super().__init__(
             uvicorn.Config(
                 create_app(service),
                 http=Connection,
+                ws=cast("type[asyncio.Protocol]", self.agents.socket),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -342,6 +356,11 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=HTTP_GRACE,
             )
         )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets go of the devices first, of whom uvicorn does not know."""
+        self.agents.close()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

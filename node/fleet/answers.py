@@ -59,7 +59,8 @@ class Listener(Protocol):
         ...
 
     def refused(self, refusal: DeskRefusal) -> None:
-        """The registration is not taken; the connection is the device's no longer."""
+        """The registration is not taken, or this node can no longer serve it (it has lost touch
+        with the cluster); the connection is the device's no longer."""
         ...
 
     def assigned(self, assignment: Assignment) -> None:

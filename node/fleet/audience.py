@@ -5,13 +5,14 @@ a few passes, and does not ask what happened. Devices that are connected elsewhe
 """
 
 from collections import deque
+from itertools import islice
 
 import numpy as np
 
 from cluster.fleet.fleet import Fleet
 from cluster.fleet.moves import REASONS
 from cluster.fleet.rings import RINGS
-from node.fleet.answers import Assignment, Listener
+from node.fleet.answers import Assignment, DeskRefusal, Listener
 from node.fleet.heard import Heard, births_in, orders
 from node.replica import Replica
 
@@ -80,6 +81,11 @@ class Audience:
             if heard.told[row] != revision:
                 heard.told[row] = revision
                 listener.assigned(self.assignment(row))
+
+    def send_away(self, refusal: DeskRefusal) -> None:
+        """Dismisses a bounded number, who are told why; the others in the next turns."""
+        for row in list(islice(self._listeners, TELLS_PER_TURN)):
+            self._dismiss(row).refused(refusal)
 
     def assignment(self, row: int) -> Assignment:
         """The assignment of a row in use, as the log says it here."""

@@ -29,7 +29,7 @@ from cluster.fleet.fleet import Fleet
 from cluster.fleet.registration import registration_fault
 from cluster.fleet.status import Reading, judge_one, reading_fault
 from node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
-from node.fleet.arrivals import Arrival, Arrivals, outdated
+from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, outdated
 from node.fleet.audience import Audience
 from node.fleet.flush import Outbox
 from node.fleet.heard import Heard, Rows, StatusColumns, births_in, order_of, orders
@@ -75,8 +75,8 @@ class DeviceDesk:
         self._outbox = Outbox(clock, propose)
         self._flushed_at = float("-inf")
         self._dirty = self._changed = False
-        self.stopping = False
-        """Set while the node stops: registrations are refused, what was heard is flushed."""
+        self._dirty_since = float("-inf")
+        self._stopping = False
         self.results = {"taken": 0, "outdated": 0, "unknown": 0, "refused": 0}
         """Reports by what became of them, since the start."""
         replica.listen(self._on_applied)
@@ -174,16 +174,28 @@ class DeviceDesk:
         self._arrivals.turn()
         self._settle_accounts()
         self._audience.tell()
+        if self._clock.monotonic() >= self._stranded_at():
+            self._audience.send_away(busy("this node has lost touch with the cluster"))
         if self._dirty and self._clock.monotonic() >= self._flush_due():
             self._flush()
         self._outbox.turn()
+
+    def stop(self) -> None:
+        """The node stops: from now on registrations are refused; what was heard is flushed at
+        once (see `idle`)."""
+        self._stopping = True
+        self._wake()
 
     def next_wakeup(self) -> float:
         """Monotonic moment at which `turn` has something to do; infinite when nothing waits."""
         if self._audience.waits or self._changed:
             return self._clock.monotonic()
-        flush = self._flush_due() if self._dirty else float("inf")
-        return min(flush, self._outbox.next_wakeup(), self._arrivals.next_wakeup())
+        return min(
+            self._flush_due() if self._dirty else float("inf"),
+            self._stranded_at(),
+            self._outbox.next_wakeup(),
+            self._arrivals.next_wakeup(),
+        )
 
     # -- what was heard -------------------------------------------------------------------------
 
@@ -266,7 +278,7 @@ class DeviceDesk:
     def _awake(self) -> None:
         """There is something to flush; the driver may be sleeping until much later."""
         if not self._dirty:
-            self._dirty = True
+            self._dirty, self._dirty_since = True, self._clock.monotonic()
             self._wake()
 
     # -- flushing -------------------------------------------------------------------------------
@@ -278,7 +290,15 @@ class DeviceDesk:
             return float("inf")
         if self._consensus.leader is None:
             return self._clock.monotonic() + WAIT_FOR_LEADER
-        return float("-inf") if self.stopping else self._flushed_at + FLUSH
+        return float("-inf") if self._stopping else self._flushed_at + FLUSH
+
+    def _stranded_at(self) -> float:
+        """When the connected devices are sent away, because nothing that they say has come into
+        the log for long: they would be offline for the others, and never hear of a new ring."""
+        if not len(self._audience) or (self._outbox.empty and not self._dirty):
+            return float("inf")
+        patience = max(PATIENCE, self._replica.settings.device_offline_after / 2_000)
+        return max(self._dirty_since, self._outbox.landed_at) + patience
 
     def _flush(self) -> None:
         heard, now = self._heard, self._clock.monotonic()
@@ -299,7 +319,7 @@ class DeviceDesk:
     # -- registrations --------------------------------------------------------------------------
 
     def _registration_refusal(self, registration: Registration) -> DeskRefusal | None:
-        if self.stopping:
+        if self._stopping:
             rule = "this node stops; another one takes registrations"
             return DeskRefusal(Fault.STOPPING, "registration", registration.id[:80], rule, 0.0)
         fault = registration_fault(registration)

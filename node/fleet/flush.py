@@ -34,6 +34,8 @@ class Outbox:
         self._waiting: deque[ReportDevices] = deque()
         self._in_flight = 0
         self._not_before = float("-inf")
+        self.landed_at = float("-inf")
+        """Monotonic s of the last time a command was known to be in the log."""
 
     @property
     def empty(self) -> bool:
@@ -66,9 +68,12 @@ class Outbox:
 
     def _on_done(self, command: ReportDevices, result: ProposalResult) -> None:
         self._in_flight -= 1
+        now = self._clock.monotonic()
         if not isinstance(result, Committed):
             self._waiting.appendleft(command)
-            self._not_before = self._clock.monotonic() + RETRY
-        elif isinstance(result.applied.outcome, Rejected):
+            self._not_before = now + RETRY
+            return
+        self.landed_at = now
+        if isinstance(result.applied.outcome, Rejected):
             refused = result.applied.outcome
             log.warning("reports_refused", reason=refused.reason, detail=refused.detail)
