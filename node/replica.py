@@ -22,6 +22,8 @@ from node.ports import Clock
 
 MAX_EVENTS = 8_192
 """Events remembered for followers that resume; about an hour of a busy cluster."""
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+"""Of the columns in them: one event may name 8,192 devices."""
 
 
 class StreamedEvent(msgspec.Struct, frozen=True):
@@ -54,7 +56,8 @@ class Replica:
         self._clock = clock
         self._anchor: tuple[int, float] | None = None  # cluster ms ↔ monotonic s, while leading
         self._stamped = 0
-        self._events: deque[StreamedEvent] = deque(maxlen=MAX_EVENTS)
+        self._events: deque[StreamedEvent] = deque()
+        self._event_bytes = 0
         self._streamed = 0
         self._listeners: list[Listener] = []
         self._restored: list[Callable[[], None]] = []
@@ -127,7 +130,10 @@ class Replica:
                 kind = snake_case(type(event).__name__)
                 at, wall = self.state.time, self.state.wall
                 self._events.append(StreamedEvent(f"{index}.{n}", kind, "", event, at, wall))
+                self._event_bytes += _columns_size(event)
                 self._streamed += 1
+        while len(self._events) > MAX_EVENTS or self._event_bytes > MAX_EVENT_BYTES:
+            self._event_bytes -= _columns_size(self._events.popleft().event)
 
     def members(self) -> tuple[str, ...] | None:
         """Who shall belong to the cluster, by what is applied here; None before its founding."""
@@ -149,6 +155,7 @@ class Replica:
         self.state = codec.decode_snapshot(snapshot)
         self._streamed += len(self._events) + 1
         self._events.clear()
+        self._event_bytes = 0
         for listener in self._restored:
             listener()
 
@@ -194,6 +201,12 @@ _EVENT_ID = re.compile(r"([0-9]{1,18})\.([0-9]{1,6})")
 def _order(event_id: str) -> tuple[int, int]:
     index, _, n = event_id.partition(".")
     return int(index), int(n)
+
+
+def _columns_size(event: AnyEvent | None) -> int:
+    """Bytes of an event's columns."""
+    fields = () if event is None else event.__struct_fields__
+    return sum(len(v) for v in (getattr(event, field) for field in fields) if type(v) is bytes)
 
 
 def snake_case(name: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster import codec
-from cluster.apply import Done, Rejected
+from cluster.apply import Applied, Done, Rejected
 from cluster.commands import (
     AdvanceTime,
     AnyCommand,
@@ -17,6 +17,7 @@ from cluster.commands import (
     MemberSpec,
     Pause,
 )
+from cluster.events import DevicesWentOffline
 from cluster.settings import PROFILES
 from node import replica as module
 from node.replica import Replica, snake_case
@@ -153,3 +154,16 @@ def test_an_unreadable_snapshot_changes_nothing() -> None:
 
 def test_kinds_are_in_snake_case() -> None:
     assert snake_case("ActionAcknowledged") == "action_acknowledged"
+
+
+def test_events_that_name_thousands_of_devices_are_remembered_by_their_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_EVENT_BYTES", 10_000)
+    replica, _ = founded()
+    event = DevicesWentOffline(b"\0" * 4_000)
+    for index in range(2, 7):
+        replica._remember(index, Applied(Done(), (event,)))
+    kept = replica.events_from(replica.oldest_cursor, 100)
+    assert [streamed.id for streamed in kept] == ["5.0", "6.0"]
+    assert replica.cursor_after("2.0") < replica.oldest_cursor, "whoever resumes there sees a gap"
