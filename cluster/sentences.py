@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from cluster.commands import Change
 from cluster.decisions import Ballot, Decision, Outcome, Reason
+from cluster.fleet import sentences as fleet
 from cluster.roles.transitions import Role, Rule
 from cluster.settings import PPM, format_duration
 from cluster.state import MISSED, ClusterState, Proposal, ProposalOutcome
@@ -257,6 +258,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "join": _say_member,
     "promotion": _say_member,
     "leave": _say_member,
+    **fleet.TEXTS,
 }
 
 

@@ -162,3 +162,38 @@ def test_how_a_node_came_to_its_role() -> None:
     )
     driver.state.role_changes.clear()  # as a thousand changes of others would
     assert say_role(driver.state, "sat-001") == "sat-001 is PRIMARY since 390s ago (seat empty)"
+
+
+FLEET: tuple[tuple[str, dict[str, object], str], ...] = (
+    ("rebalance", {"check": 7, "moves": {"prod>dev>unhealthy": 2, "stage>prod>surplus": 1_200}},
+     "check 7 of the rings moved 1,202 devices: 1,200 stage → prod (surplus), 2 prod → dev "
+     "(unhealthy)"),
+    ("rebalance", {"check": 7, "moves": {f"prod>dev>{r}": 1 for r in "abcdefgh"}},
+     "check 7 of the rings moved 8 devices: 1 prod → dev (a), 1 prod → dev (b), 1 prod → dev (c), "
+     "1 prod → dev (d), 1 prod → dev (e), 1 prod → dev (f), 2 on other ways"),
+    ("assign_ring", {"from": "dev", "to": "prod", "lifetime_ms": 7_200_000},
+     "sat-001 pinned to prod for 7200s, before that in dev"),
+    ("assign_ring", {"from": "dev", "to": "prod", "lifetime_ms": 0},
+     "sat-001 pinned to prod, before that in dev"),
+    ("release_ring", {"ring": "prod"},
+     "sat-001 released from its pin in prod; a check may move it again"),
+    ("release_ring", {"ring": "prod", "expired": True},
+     "sat-001 lost its pin, which ran out, in prod; a check may move it again"),
+    ("remove_device", {"ring": "dev"}, "sat-001 removed; it was in dev"),
+    ("shares", {"weights": [5, 10, 25, 60], "caps": [0, 4, 0, 0]},
+     "shares of the rings: canary 5, dev 10, stage 25, prod 60; at most dev 4"),
+    ("health_rule", {"rule": "cpu < 80"}, "a status is healthy with cpu < 80"),
+    ("policies", {"policies": ["a", "b"]}, "ring policies, in this order: a, b"),
+    ("policies", {"policies": []}, "no ring policies"),
+    ("rebalance_request", {}, "a check of the rings is wanted at once"),
+    ("storm", {"on": True, "turned": 7, "online": 12},
+     "storm brake on: 7 of 12 devices online turned unhealthy within one check; automatic moves "
+     "wait"),
+    ("storm", {"on": False, "unhealthy": 1, "online": 12},
+     "storm brake off: 1 of 12 devices online are unhealthy"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("matter", "facts", "said"), FLEET)
+def test_every_decision_about_the_fleet(matter: str, facts: dict[str, object], said: str) -> None:
+    assert sentence(decision(matter, Outcome.DONE, facts=facts)) == said
