@@ -1,10 +1,10 @@
 """A cluster of node processes on this machine: what `up`, `down`, `kill` and `start` stand on.
 
 The data directory holds `cluster.json` (who there is, on which ports, as which process), one
-configuration file, one log and one directory per node. A process is known by its pid *and* the
-moment it was started, so that a pid which the system has given to somebody else is never
-signalled. Processes are started in sessions of their own: the terminal's Ctrl-C reaches only
-`up`, which then stops them in order.
+configuration file, one log and one directory per node, and the log of the simulated devices. A
+process is known by its pid *and* the moment it was started, so that a pid which the system has
+given to somebody else is never signalled. Processes are started in sessions of their own: the
+terminal's Ctrl-C reaches only `up`, which then stops them in order.
 """
 
 import contextlib
@@ -22,11 +22,14 @@ from pathlib import Path
 import msgspec
 
 from node.manifest import (
+    DEVICES,
     MANIFEST,
+    DevicesRecord,
     LocalError,
     Manifest,
     NodeRecord,
     Plan,
+    Started,
     config_text,
     read_manifest,
 )
@@ -35,6 +38,9 @@ from node.process import birth, listener, send
 HOST = "127.0.0.1"
 MAX_NODES = 99
 NODE_COMMAND = (sys.executable, "-m", "node")
+DEVICE_SPEEDS = {"demo": 4.0}
+"""By profile: how fast simulated devices fall ill and get well. In `demo` verdicts take a second
+and recovery ten, so that illnesses of half a minute show everything."""
 TERM_SECONDS = 10.0
 KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -83,9 +89,11 @@ class LocalCluster:
             self._write_configs(manifest, plan)
             try:
                 for record in manifest.nodes.values():
-                    self._spawn(record)
+                    self._spawn_node(record)
+                if manifest.devices is not None:
+                    self._spawn_devices(manifest, manifest.devices)
             except OSError as error:
-                self._stop(manifest.nodes, TERM_SECONDS)
+                self._stop(manifest.processes, TERM_SECONDS)
                 raise LocalError(f"cannot start a node: {error}") from error
             finally:
                 self._write(manifest)
@@ -105,7 +113,7 @@ class LocalCluster:
             complaints = _taken_ports({node: record})
             if complaints:
                 raise LocalError("ports are taken:\n  " + "\n  ".join(complaints))
-            self._spawn(record)
+            self._spawn_node(record)
             self._write(manifest)
         return record
 
@@ -119,20 +127,22 @@ class LocalCluster:
         return self._await_gone([record], seconds)
 
     def down(self, seconds: float = TERM_SECONDS) -> dict[str, str]:
-        """Stops every node: SIGTERM, and SIGKILL for those that live `seconds` later.
+        """Stops the devices and every node: SIGTERM, and SIGKILL for what lives `seconds` later.
 
-        Returns node → how it ended: `stopped`, `killed`, or `was not running`.
+        Returns node, or `devices` → how it ended: `stopped`, `killed`, or `was not running`.
         """
         self.manifest()  # or there is nothing to stop, and no directory to make
         with self._locked():
             manifest = self.manifest()
-            ends = self._stop(manifest.nodes, seconds)
+            ends = self._stop(manifest.processes, seconds)
             self._write(manifest)
         return ends
 
     def log_tail(self, node: str) -> str:
-        """The last lines of a node's log, indented."""
-        path = Path(_record(self.manifest(), node).log)
+        """The last lines of the log of a node, or of the devices; indented."""
+        manifest = self.manifest()
+        fleet = manifest.devices if node == DEVICES else None
+        path = Path((fleet or _record(manifest, node)).log)
         try:
             lines = path.read_bytes()[-8_192:].decode(errors="replace").splitlines()
         except OSError as error:
@@ -155,11 +165,13 @@ class LocalCluster:
                 )
             if not fresh:
                 _same_shape(old, plan, self.data_dir)
-                _set_arguments(old, plan)
-                return old
-            self._remove(old)
-        manifest = self._new_manifest(plan)
+            self._stop(old.processes, TERM_SECONDS)  # devices may have outlived their nodes
+            if fresh:
+                self._remove(old)
+        manifest = self._new_manifest(plan) if old is None or fresh else old
         _set_arguments(manifest, plan)
+        log = str(self.data_dir / "devices.log")
+        manifest.devices = DevicesRecord(plan.devices, log) if plan.devices else None
         return manifest
 
     def _new_manifest(self, plan: Plan) -> Manifest:
@@ -193,6 +205,8 @@ class LocalCluster:
             shutil.rmtree(record.data_dir, ignore_errors=True)
             for path in (record.config, record.log):
                 Path(path).unlink(missing_ok=True)
+        if old.devices is not None:
+            Path(old.devices.log).unlink(missing_ok=True)
         (self.data_dir / MANIFEST).unlink(missing_ok=True)
 
     def _write_configs(self, manifest: Manifest, plan: Plan) -> None:
@@ -202,8 +216,18 @@ class LocalCluster:
             if not path.exists():
                 path.write_text(config_text(manifest, node, host_sensors=plan.host_sensors))
 
-    def _spawn(self, record: NodeRecord) -> None:
-        argv = [*self._command, "node", "run", "--config", record.config, *record.arguments]
+    def _spawn_node(self, record: NodeRecord) -> None:
+        self._spawn(record, ["node", "run", "--config", record.config, *record.arguments])
+
+    def _spawn_devices(self, manifest: Manifest, record: DevicesRecord) -> None:
+        argv = ["devices", "simulate", "--count", str(record.count)]
+        argv += ["--speed", str(DEVICE_SPEEDS.get(manifest.profile, 1.0))]
+        for node in manifest.nodes.values():
+            argv += ["--url", node.url]
+        self._spawn(record, argv)
+
+    def _spawn(self, record: Started, arguments: list[str]) -> None:
+        argv = [*self._command, *arguments]
         env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         with Path(record.log).open("ab") as log:
             child = subprocess.Popen(
@@ -217,25 +241,25 @@ class LocalCluster:
         _children.append(child)
         record.pid, record.birth = child.pid, birth(child.pid) or ""
 
-    def _stop(self, nodes: Mapping[str, NodeRecord], seconds: float) -> dict[str, str]:
-        ends = dict.fromkeys(nodes, "was not running")
-        for node, record in nodes.items():
+    def _stop(self, processes: Mapping[str, Started], seconds: float) -> dict[str, str]:
+        ends = dict.fromkeys(processes, "was not running")
+        for name, record in processes.items():
             if _send(record, signal.SIGTERM):
                 _send(record, signal.SIGCONT)  # a stopped process would never see the TERM
-                ends[node] = "stopped"
-        if not self._await_gone(nodes.values(), seconds):
-            for node, record in nodes.items():
+                ends[name] = "stopped"
+        if not self._await_gone(processes.values(), seconds):
+            for name, record in processes.items():
                 if _send(record, signal.SIGKILL):
-                    ends[node] = "killed"
-            self._await_gone(nodes.values(), KILL_SECONDS)
-        for node, record in nodes.items():
+                    ends[name] = "killed"
+            self._await_gone(processes.values(), KILL_SECONDS)
+        for name, record in processes.items():
             if record.running:
-                ends[node] = f"STILL RUNS as pid {record.pid}"
+                ends[name] = f"STILL RUNS as pid {record.pid}"
             else:
                 record.pid, record.birth = 0, ""
         return ends
 
-    def _await_gone(self, records: Iterable[NodeRecord], seconds: float) -> bool:
+    def _await_gone(self, records: Iterable[Started], seconds: float) -> bool:
         """Waits until none of them runs; False when `seconds` were not enough."""
         waiting = list(records)
         deadline = time.monotonic() + seconds
@@ -274,7 +298,7 @@ class LocalCluster:
                 raise LocalError(str(error)) from error
 
 
-def _send(record: NodeRecord, signum: signal.Signals) -> bool:
+def _send(record: Started, signum: signal.Signals) -> bool:
     return record.pid > 0 and send(record.pid, record.birth, signum)
 
 

@@ -10,6 +10,8 @@ from node.process import birth
 
 DEFAULT_DATA_DIR = Path(".stationkeep")
 MANIFEST = "cluster.json"
+DEVICES = "devices"
+"""What the simulated fleet is called where nodes are called by their ids."""
 
 
 class LocalError(Exception):
@@ -26,6 +28,7 @@ class Plan(msgspec.Struct, frozen=True):
     host_sensors: bool = False
     replays: Mapping[str, Path] = {}
     replay_speed: float | None = None
+    devices: int = 0
 
 
 class NodeRecord(msgspec.Struct):
@@ -51,7 +54,27 @@ class NodeRecord(msgspec.Struct):
     @property
     def running(self) -> bool:
         """Whether the process that was started lives (a stopped one does, a zombie does not)."""
-        return self.pid > 0 and self.birth != "" and birth(self.pid) == self.birth
+        return _runs(self.pid, self.birth)
+
+
+class DevicesRecord(msgspec.Struct):
+    """The process that simulates the fleet beside the nodes; fields as in `NodeRecord`."""
+
+    count: int
+    log: str
+    pid: int = 0
+    birth: str = ""
+
+    @property
+    def running(self) -> bool:
+        return _runs(self.pid, self.birth)
+
+
+def _runs(pid: int, born: str) -> bool:
+    return pid > 0 and born != "" and birth(pid) == born
+
+
+Started = NodeRecord | DevicesRecord
 
 
 class Manifest(msgspec.Struct):
@@ -62,6 +85,13 @@ class Manifest(msgspec.Struct):
     base_port: int
     http_port: int
     nodes: dict[str, NodeRecord]
+    devices: DevicesRecord | None = None
+
+    @property
+    def processes(self) -> dict[str, Started]:
+        """All that belongs to the cluster, in the order in which it is stopped."""
+        fleet: dict[str, Started] = {} if self.devices is None else {DEVICES: self.devices}
+        return fleet | self.nodes
 
 
 def read_manifest(data_dir: Path) -> Manifest | None:

@@ -18,7 +18,7 @@ from cluster.settings import PROFILES, Settings
 from node.cli.failures import CommandError, UsageError
 from node.cli.options import DEFAULT_DATA_DIR, DataDirOption, UrlOption
 from node.cli.output import note
-from node.cli.readiness import await_node, await_primary, await_roles
+from node.cli.readiness import await_devices, await_node, await_primary, await_roles
 from node.local import LocalCluster
 from node.manifest import Manifest, Plan
 
@@ -47,8 +47,8 @@ def up(
     *,
     nodes: Annotated[int | None, typer.Option("--nodes", help="Default: 5.")] = None,
     devices: Annotated[
-        int, typer.Option("--devices", min=0, help="Simulated devices; not in this release.")
-    ] = 0,
+        int, typer.Option("--devices", min=0, max=5_000, help="Simulated devices; 0: none.")
+    ] = 12,
     profile: Annotated[Profile | None, typer.Option("--profile", help="Default: demo.")] = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     base_port: Annotated[
@@ -80,8 +80,6 @@ def up(
 
     Ctrl-C stops everything it started. Data of an earlier run is taken up again.
     """
-    if devices:
-        note("devices: the fleet comes in a later release; --devices has no effect yet")
     if replay_speed is not None and not health_replay:
         raise UsageError("--replay-speed says how fast --health-replay goes, which is not given")
     plan = Plan(
@@ -92,17 +90,19 @@ def up(
         host_sensors=host_sensors,
         replays=_replays(health_replay or []),
         replay_speed=replay_speed,
+        devices=devices,
     )
     cluster = LocalCluster(data_dir)
     with _stopping_on_signals():
         manifest = cluster.up(plan, fresh=fresh)
         try:
             note(
-                f"started {len(manifest.nodes)} nodes, profile {manifest.profile}, "
-                f"data in {cluster.data_dir}"
+                f"started {len(manifest.nodes)} nodes and {devices} simulated devices, "
+                f"profile {manifest.profile}, data in {cluster.data_dir}"
             )
             settings = PROFILES[manifest.profile]
             await_primary(cluster, manifest, _patience(settings))
+            await_devices(cluster, manifest)
             if detach:
                 await_roles(cluster, manifest, settings)
                 _farewell(manifest, data_dir)
@@ -115,12 +115,12 @@ def up(
 
 
 def down(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Stops every node of the local cluster; the data stays."""
+    """Stops every node of the local cluster, and its devices; the data stays."""
     ends = LocalCluster(data_dir).down()
     for node, end in ends.items():
         typer.echo(f"{node}: {end}")
     if any(end.startswith("STILL") for end in ends.values()):
-        raise CommandError("not every node could be stopped")
+        raise CommandError("not everything could be stopped")
 
 
 def kill(
@@ -226,7 +226,7 @@ def _take_down(cluster: LocalCluster) -> None:
     """Stops all nodes; further signals wait until that is done, for it is bounded."""
     previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        note("stopping all nodes …")
+        note("stopping all nodes and devices …")
         ends = cluster.down()
     finally:
         for signum, handler in previous.items():

@@ -8,10 +8,11 @@ from cluster.settings import Settings
 from node.cli.failures import CommandError
 from node.cli.output import note
 from node.local import LocalCluster
-from node.manifest import Manifest, NodeRecord
+from node.manifest import DEVICES, Manifest, NodeRecord
 
 START_SECONDS = 20.0
 MOST_SETTLING_SECONDS = 30.0
+DEVICE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 2.0
 
@@ -43,6 +44,27 @@ def await_primary(cluster: LocalCluster, manifest: Manifest, seconds: float) -> 
             said = stage
     what = f"no answer from {', '.join(silent)}" if silent else "no PRIMARY"
     raise CommandError(f"{what} after {seconds:.0f} s; the logs are in {cluster.data_dir}")
+
+
+def await_devices(cluster: LocalCluster, manifest: Manifest) -> None:
+    """Waits until all simulated devices are registered, `DEVICE_SECONDS` at most.
+
+    `CommandError` with their log when their process ended; that it takes longer is no failure.
+    """
+    fleet = manifest.devices
+    if fleet is None:
+        return
+    first = next(iter(manifest.nodes.values()))
+    for _ in _until(DEVICE_SECONDS):
+        cluster.reap()
+        if not fleet.running:
+            said = f"{fleet.log} says\n{cluster.log_tail(DEVICES)}"
+            raise CommandError(f"the simulated devices ended at their start; {said}")
+        answer = _ask(first.url, "/v1/cluster")
+        known = answer[1].get("fleet", {}).get("total_slaves", 0) if answer else 0
+        if known >= fleet.count:
+            note(f"{known} devices are in their rings")
+            return
 
 
 def await_roles(cluster: LocalCluster, manifest: Manifest, settings: Settings) -> None:

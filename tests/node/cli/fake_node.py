@@ -2,17 +2,23 @@
 
 usage: fake_node.py ANSWERS.json node run --config FILE.yaml
 `ANSWERS.json`: path → body; "primary": the node whose /primary is 200; "ends": a node that
-complains and ends at once.
+complains and ends at once. As `devices simulate` it only waits for its end.
 """
 
 import json
 import re
+import signal
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 ANSWERS = json.loads(Path(sys.argv[1]).read_text())
+if "simulate" in sys.argv:
+    if ANSWERS.get("ends") == "devices":
+        sys.exit("no such profile")
+    signal.sigwait([signal.SIGTERM])
+    sys.exit()
 CONFIG = Path(sys.argv[sys.argv.index("--config") + 1]).read_text()
 NODE = re.search(r"^node: (\S+)", CONFIG, re.MULTILINE)[1]
 HOST, PORT = re.search(r"^http: (\S+):(\d+)", CONFIG, re.MULTILINE).groups()

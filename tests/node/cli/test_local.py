@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from node import config
 from node.local import LocalCluster
@@ -66,13 +67,16 @@ def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
 
 def said(cluster: LocalCluster, node: str) -> str:
     """What a node printed at its start; waits for the line, which proves that it got so far."""
-    path = Path(cluster.manifest().nodes[node].log)
+    return said_in(Path(cluster.manifest().nodes[node].log))
+
+
+def said_in(path: Path) -> str:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if (text := path.read_text()).endswith("\n"):
             return text
         time.sleep(0.01)
-    raise AssertionError(f"{node} said nothing")
+    raise AssertionError(f"nothing said in {path}")
 
 
 def test_up_starts_every_node_with_its_own_file(cluster: LocalCluster, plan: Plan) -> None:
@@ -114,6 +118,32 @@ def test_a_replay_is_handed_to_its_node_only(
     assert manifest.nodes["sat-002"].arguments == arguments
     assert manifest.nodes["sat-001"].arguments == []
     assert " ".join(arguments) in said(cluster, "sat-002")
+
+
+def test_devices_run_beside_the_nodes_and_end_with_them(cluster: LocalCluster, plan: Plan) -> None:
+    first = replace(plan, devices=7)
+    fleet = cluster.up(first).devices
+    assert fleet is not None
+    assert fleet.running
+    urls = [f"--url http://127.0.0.1:{plan.http_port + n}" for n in range(3)]  # type: ignore[operator]
+    told = f"devices simulate --count 7 --speed 4.0 {' '.join(urls)}"
+    assert told in said_in(Path(fleet.log))
+    assert cluster.running() == ["sat-001", "sat-002", "sat-003"]
+    assert cluster.down(seconds=5)["devices"] == "stopped"
+    assert not fleet.running
+    assert cluster.up(plan).devices is None
+
+
+def test_devices_that_outlived_their_nodes_are_stopped_before_the_next(
+    cluster: LocalCluster, plan: Plan
+) -> None:
+    before = cluster.up(replace(plan, devices=7)).devices
+    for node in ("sat-001", "sat-002", "sat-003"):
+        cluster.kill(node, signal.SIGKILL)
+    after = cluster.up(Plan(devices=8), fresh=False).devices
+    assert before is not None
+    assert after is not None
+    assert (before.running, after.running, after.count) == (False, True, 8)
 
 
 def test_up_refuses_a_replay_for_a_stranger(cluster: LocalCluster, plan: Plan) -> None:

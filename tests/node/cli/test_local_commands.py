@@ -30,7 +30,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Prepare]:
     monkeypatch.chdir(tmp_path)
 
     def prepare(**changes: Any) -> list[str]:
-        answers.write_text(json.dumps(READS | {"primary": "sat-002"} | changes))
+        answers.write_text(json.dumps(READS | fleet_of(12) | {"primary": "sat-002"} | changes))
         first = free_ports(6)
         ports = ["--base-port", str(first), "--http-port", str(first + 3)]
         return ["--nodes", "3", "--data-dir", str(data), *ports]
@@ -46,14 +46,21 @@ def acting(effective: str | None) -> dict[str, Any]:
     return {"items": [*nodes[:2], nodes[2] | {"effective_role": effective}], "next": None}
 
 
+def fleet_of(devices: int) -> dict[str, Any]:
+    """The cluster's answer with so many devices registered."""
+    cluster = READS["/v1/cluster"]
+    return {"/v1/cluster": cluster | {"fleet": cluster["fleet"] | {"total_slaves": devices}}}
+
+
 def test_up_detached_waits_for_a_primary_and_says_what_to_try(
     fakes: Prepare, stationkeep: Run, tmp_path: Path
 ) -> None:
     options = fakes(**{"/v1/nodes": acting("STANDBY")})
-    result = stationkeep("up", "--detach", "--devices", "12", *options)
+    result = stationkeep("up", "--detach", *options)
     assert result.exit_code == 0, result.output
+    assert "3 nodes and 12 simulated devices" in result.stderr
     assert "sat-002 is PRIMARY" in result.stderr
-    assert "--devices has no effect yet" in result.stderr
+    assert "12 devices are in their rings" in result.stderr
     assert "Raft leader" in result.stdout
     assert "kill NODE" in result.stdout
     assert len(LocalCluster(tmp_path / "data").running()) == 3
@@ -65,7 +72,18 @@ def test_up_detached_waits_for_a_primary_and_says_what_to_try(
     assert stationkeep("kill", "sat-003", *data).exit_code == 1
     assert "sat-003: runs (pid" in stationkeep("start", "sat-003", *data).output
     down = stationkeep("down", *data)
-    assert (down.exit_code, down.output.count("stopped")) == (0, 3)
+    assert (down.exit_code, down.output.count("stopped")) == (0, 4)
+    assert "devices: stopped" in down.output
+
+
+def test_up_shows_the_log_of_devices_that_will_not_start(
+    fakes: Prepare, stationkeep: Run, tmp_path: Path
+) -> None:
+    result = stationkeep("up", "--detach", *fakes(ends="devices"))
+    assert result.exit_code == 1
+    assert "the simulated devices ended at their start" in result.stderr
+    assert "    no such profile" in result.stderr
+    assert LocalCluster(tmp_path / "data").running() == []
 
 
 def test_up_shows_the_log_of_a_node_that_will_not_start(
@@ -76,6 +94,16 @@ def test_up_shows_the_log_of_a_node_that_will_not_start(
     assert "sat-003 ended at its start" in result.stderr
     assert "    the journal is corrupt: move it away" in result.stderr
     assert LocalCluster(tmp_path / "data").running() == []
+
+
+def test_up_returns_although_devices_take_long(
+    fakes: Prepare, stationkeep: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "DEVICE_SECONDS", 0.3)
+    options = fakes(**{"/v1/nodes": acting("STANDBY")}, **fleet_of(11))
+    result = stationkeep("up", "--detach", *options)
+    assert result.exit_code == 0
+    assert "in their rings" not in result.stderr
 
 
 def test_up_gives_up_without_a_primary(
