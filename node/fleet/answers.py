@@ -36,8 +36,8 @@ class Fault(enum.StrEnum):
 class DeskRefusal(msgspec.Struct, frozen=True):
     """A word of a device that was not taken; nothing of it is kept.
 
-    `field`, `value`, `rule`: what is wrong, as every refusal here says it. `retry_after`:
-    seconds, when the same may be taken later.
+    `field` and `rule` say what is wrong; `value` is what was said, where the rule does not quote
+    it. `retry_after`: seconds, when the same may be taken later.
     """
 
     fault: Fault
@@ -47,7 +47,7 @@ class DeskRefusal(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.value} refused: {self.rule}"
+        return f"{self.field}: {self.rule}"
 
 
 class Listener(Protocol):

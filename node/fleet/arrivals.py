@@ -159,21 +159,25 @@ class Arrivals:
         log.warning("registrations_refused", reason=refusal.reason, detail=refusal.detail)
         for arrival in filter(self._awaits, batch):
             if len(batch) == 1:
-                rule = refusal.detail or refusal.reason
-                self._refuse(arrival, DeskRefusal(Fault.INVALID, "registration", "", rule))
+                self._refuse(arrival, faulty(refusal.detail or refusal.reason))
             else:
                 arrival.alone = True
                 self._queued[arrival.registration.id] = arrival
 
     def _answer(self, batch: list[Arrival], result: dict[str, Any]) -> None:
-        for arrival, row, birth in zip(batch, result["rows"], result["births"], strict=True):
+        rows, births, refused = result["rows"], result["births"], result["refused"]
+        for position, arrival in enumerate(batch):
             if not self._awaits(arrival):
                 continue
-            if row < 0:
-                self._refuse(arrival, outdated(arrival.registration.session))
+            if rows[position] < 0:
+                refusal = faulty(refused[str(position)])
+                is_old = refusal.field == "session"  # its range was checked before
+                self._refuse(
+                    arrival, outdated(arrival.registration.session) if is_old else refusal
+                )
             else:
                 self._drop(arrival.registration.id)
-                self._landed(arrival, row, birth)
+                self._landed(arrival, rows[position], births[position])
 
     def _refuse(self, arrival: Arrival, refusal: DeskRefusal) -> None:
         self._drop(arrival.registration.id)
@@ -182,6 +186,12 @@ class Arrivals:
     def _drop(self, id_: str) -> None:
         del self._waiting[id_]
         self._queued.pop(id_, None)
+
+
+def faulty(fault: str) -> DeskRefusal:
+    """A refusal of what `cluster.fleet` finds wrong, worded `field: value and rule`."""
+    field, _, rule = fault.partition(": ")
+    return DeskRefusal(Fault.INVALID, field, "", rule)
 
 
 def outdated(session: int) -> DeskRefusal:

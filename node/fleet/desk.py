@@ -29,7 +29,7 @@ from cluster.fleet.fleet import Fleet
 from cluster.fleet.registration import registration_fault
 from cluster.fleet.status import Reading, judge_one, reading_fault
 from node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
-from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, outdated
+from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, faulty, outdated
 from node.fleet.audience import Audience
 from node.fleet.flush import Outbox
 from node.fleet.heard import Heard, Rows, StatusColumns, births_in, order_of, orders
@@ -114,7 +114,7 @@ class DeviceDesk:
         fault = reading_fault(reading)
         if fault is not None:
             self.results["refused"] += 1
-            return _invalid(fault)
+            return faulty(fault)
         row = self._newer(device, session, sequence)
         if isinstance(row, DeskRefusal):
             return row
@@ -209,12 +209,11 @@ class DeviceDesk:
         if row is None:
             self.results["unknown"] += 1
             return _unknown(device)
-        self._settle(row)
         known = self._newest(row)
         session, sequence = _number(known, session, sequence)
         if not 0 <= session <= MAX_NUMBER or not 0 <= sequence <= MAX_NUMBER:
             self.results["refused"] += 1
-            return _invalid(f"sequence: {session}, {sequence} are not both below 2^32")
+            return faulty(f"sequence: {session}, {sequence} are not both below 2^32")
         if session > known >> 32:
             self.results["unknown"] += 1
             return DeskRefusal(Fault.UNKNOWN, "session", str(session), "a new session registers")
@@ -227,11 +226,9 @@ class DeviceDesk:
     def _newest(self, row: int) -> int:
         """The order of the newest word of a device that is known here, by ear or by the log."""
         table = self._fleet.table
+        self._heard.settle(row, int(table.birth[row]))
         logged = order_of(int(table.session[row]), int(table.sequence[row]))
         return max(logged, int(self._heard.order[row]))
-
-    def _settle(self, row: int) -> None:
-        self._heard.settle(row, int(self._fleet.table.birth[row]))
 
     def _take(
         self,
@@ -324,11 +321,10 @@ class DeviceDesk:
             return DeskRefusal(Fault.STOPPING, "registration", registration.id[:80], rule, 0.0)
         fault = registration_fault(registration)
         if fault is not None:
-            return _invalid(fault)
+            return faulty(fault)
         row = self._fleet.row(registration.id)
         if row is None or not registration.session:
             return None
-        self._settle(row)
         is_old = registration.session < self._newest(row) >> 32
         return outdated(registration.session) if is_old else None
 
@@ -352,9 +348,7 @@ class DeviceDesk:
         if births_in(self._fleet.table, row) != birth:
             listener.removed()
             return
-        heard = self._heard
-        heard.settle(row, birth)
-        newest = self._newest(row)
+        heard, newest = self._heard, self._newest(row)
         if newest >> 32 > registration.session:
             listener.superseded()
             return
@@ -391,9 +385,3 @@ def _number(known: int, session: int, sequence: int) -> tuple[int, int]:
 
 def _unknown(device: str) -> DeskRefusal:
     return DeskRefusal(Fault.UNKNOWN, "device", device[:80], "it is registered first")
-
-
-def _invalid(fault: str) -> DeskRefusal:
-    """From a fault as `cluster.fleet` words it: `field: value and rule`."""
-    field, _, rule = fault.partition(": ")
-    return DeskRefusal(Fault.INVALID, field, "", rule)
