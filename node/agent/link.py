@@ -35,7 +35,7 @@ CONNECT_SECONDS = 5.0
 REGISTER_SECONDS = 15.0
 """A node gives a registration 10 s to get through the log, and then says so."""
 MOST_SILENCE = 5.0
-"""Seconds, or three heartbeats if that is more: then the node counts as dead, though the
+"""Seconds, or four heartbeat intervals if that is more: then the node counts as dead, though the
 connection stands. A frozen process keeps its sockets open."""
 HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
 
@@ -241,7 +241,7 @@ class Link:
         self._known, self._failures = True, 0
         self._addresses.learn(ack.nodes, self._url)
         self._status = self._loop.call_later(ack.status_interval, self._report)
-        self._heartbeat = self._loop.call_later(ack.heartbeat_interval, self._beat)
+        self._beat_later()
 
     def _ringed(self, ring: str, reason: str, timestamp: str) -> None:
         previous, self.ring = self.ring, ring
@@ -274,16 +274,23 @@ class Link:
 
     def _report(self) -> None:
         self._status = self._loop.call_later(self._intervals.status_interval, self._report)
+        self._beat_later()
         payload = wire.StatusPayload(self._device_status(), self._session, self._next())
         self._tally.statuses += 1
         self._send(wire.StatusUpdate(self._identity.device_id, payload))
 
+    def _beat_later(self) -> None:
+        """A heartbeat is due when nothing was said for so long: one between two statuses."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._heartbeat = self._loop.call_later(self._intervals.heartbeat_interval, self._beat)
+
     def _beat(self) -> None:
-        interval = self._intervals.heartbeat_interval
-        self._heartbeat = self._loop.call_later(interval, self._beat)
+        self._beat_later()
         connection = self._connection
         assert connection is not None
-        if self._loop.time() - connection.heard_at > max(MOST_SILENCE, 3 * interval):
+        silence = self._loop.time() - connection.heard_at
+        if silence > max(MOST_SILENCE, 4 * self._intervals.heartbeat_interval):
             connection.cut("the node is silent")
             return
         self._tally.heartbeats += 1

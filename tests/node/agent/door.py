@@ -16,7 +16,7 @@ Answer = Callable[["Door", wire.Said], wire.Told | None]
 
 def ack(device: str, ring: str = "prod", nodes: tuple[str, ...] = ()) -> wire.Ack:
     said = wire.AckPayload(
-        of="registration", status_interval=0.05, heartbeat_interval=0.08, ring=ring,
+        of="registration", status_interval=0.08, heartbeat_interval=0.05, ring=ring,
         reason="registered", timestamp="2026-01-01T00:00:00Z", revision=1, nodes=nodes,
     )  # fmt: skip
     return wire.Ack("sat-001", device, said)
@@ -38,7 +38,7 @@ def welcoming(door: "Door", said: wire.Said) -> wire.Told | None:
         case wire.Registration():
             return ack(said.sender_id, door.ring, door.nodes)
         case wire.Heartbeat():
-            beat = wire.AckPayload(of="heartbeat", status_interval=0.05, heartbeat_interval=0.08)
+            beat = wire.AckPayload(of="heartbeat", status_interval=0.08, heartbeat_interval=0.05)
             return wire.Ack("sat-001", said.sender_id, beat)
         case _:
             return None

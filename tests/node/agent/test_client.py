@@ -62,6 +62,8 @@ async def test_it_reports_and_beats_as_often_as_it_is_told(door: Door) -> None:
     device = await agent(door).start()
     await door.heard(lambda _: len(door.of(wire.StatusUpdate)) >= 3)
     await door.heard(lambda _: len(door.of(wire.Heartbeat)) >= 3)
+    words = "".join(type(said).__name__[0] for said in door.said)
+    assert words.startswith("RHSHSHS")  # a heartbeat between two statuses, never two
     assert door.of(wire.StatusUpdate)[-1].payload.device_status.assigned_ring == "prod"
     assert device.tally.statuses >= 3
     await device.stop()
