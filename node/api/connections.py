@@ -1,5 +1,8 @@
 """Limits of a connection, before there is a request: how many, how slow, how long.
 
+Devices are counted apart: ten thousand of them must not keep a person from asking what is wrong,
+nor a crowd of clients the devices from reporting.
+
 uvicorn bounds none of these. A client that connects and says nothing, or begins a request and
 never ends its head, would hold a descriptor for ever, and descriptors are what the links to the
 other members, the journal and the hooks live on.
@@ -17,21 +20,48 @@ from node.api.problems import Kind, Problem
 
 MAX_CONNECTIONS = 1_200
 """More than the followers of events and the requests in flight together."""
+MAX_DEVICES = 10_000
+"""WebSockets of devices."""
 RESERVED = 200
-"""Descriptors kept for everything that is not HTTP."""
+"""Descriptors kept for everything else."""
 HEAD_SECONDS = 10.0
 """For the head of a request to arrive, and for a new connection to begin one."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 """Of one request on the wire: its head, and a body that may come in very small chunks."""
 
 
+HTTP_PART = 4
+"""Where descriptors are short, one in so many serves HTTP and the others devices."""
+
+
+def raise_descriptors() -> None:
+    """Lets this process open as many descriptors as its limits of connections promise, as far as
+    the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + MAX_DEVICES + RESERVED
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _descriptors() -> int:
+    """How many this process may have open for connections."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_CONNECTIONS + MAX_DEVICES
+    return most if soft == resource.RLIM_INFINITY else min(most, max(2, soft - RESERVED))
+
+
 @cache
 def most_connections() -> int:
-    """How many connections this process serves at once."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if descriptors == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, descriptors - RESERVED))
+    """How many connections of HTTP clients this process serves at once."""
+    return max(1, min(MAX_CONNECTIONS, _descriptors() // HTTP_PART))
+
+
+@cache
+def most_devices() -> int:
+    """How many connections of devices this process serves at once."""
+    return min(MAX_DEVICES, _descriptors() - most_connections())
 
 
 class Connection(HttpToolsProtocol):

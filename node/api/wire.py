@@ -5,8 +5,7 @@ Shapes and field names are those of seeds/ring-assignment.md: an envelope of `me
 fields: `session` and `sequence` order the words of a device, `labels` and `metrics` are further
 facts about it. A batch over HTTP is a list of the same payloads.
 
-Every decoded message is within its limits; what the schema cannot say (`Status` in fixed point,
-one line of text, metrics that fit) is in the functions below it. `explain` turns a decoder's
+Every decoded message is within its limits, which are part of its type. `explain` turns a decoder's
 complaint into a `Fault` that names field, value and rule. Nothing here knows sockets or HTTP:
 agents use the module too.
 """
@@ -23,29 +22,37 @@ from msgspec import Meta
 from node.api.faults import Fault, shown
 
 MAX_MESSAGE_BYTES = 32 * 1024
-"""Of one message; the largest registration takes about half."""
+"""Of one message; the largest registration of plain letters takes 22 KiB."""
 MAX_FRAME_BYTES = 64 * 1024
 """Of one WebSocket message; beyond it nothing is read and the connection ends (code 1009)."""
 MAX_STATUSES = 4_096
 MAX_REGISTRATIONS = 256
-MAX_TEXT = 128
+MAX_TEXT = 256
 """Characters of a name, a version, the value of a label or capability."""
 MAX_ENTRIES = 32
 """Labels, and capabilities, of one device."""
+MAX_LISTED = 16
+"""Items of a refused list or mapping that are shown back; a longer one is only counted."""
 MAX_METRICS = 16
 MAX_METRIC = 2_147_483
 """Custom metrics are kept in thousandths, 32 bits."""
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
-ID_RULE = "1 to 64 of the characters A-Z a-z 0-9 . _ -, beginning with a letter or digit"
-_LINE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*")
-LINE_RULE = "one line of text without control characters"
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]*\Z"
+KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_./-]*\Z"
+METRIC_PATTERN = r"^(?!(?:battery|cpu|memory|disk)\Z)[a-z][a-z0-9_]*\Z"
+_PATTERN_RULES = {
+    ID_PATTERN: "letters, digits and . _ : @ + - beginning with a letter or digit",
+    KEY_PATTERN: "letters, digits and _ . / - beginning with a letter or digit",
+    METRIC_PATTERN: "a-z 0-9 _ beginning with a letter, and none of the built-in names",
+}
 
-Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=ID_PATTERN)]
-Sender = Annotated[str, Meta(max_length=64)]
+MAX_ID = 128
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID, pattern=ID_PATTERN)]
+Sender = Annotated[str, Meta(max_length=MAX_ID)]
 """Compared with the id that a connection registered, which was an `Id`."""
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=ID_PATTERN)]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=KEY_PATTERN)]
+MetricName = Annotated[str, Meta(max_length=32, pattern=METRIC_PATTERN)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Ordinal = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """A session or sequence number; 0: the device does not number its words."""
@@ -118,7 +125,7 @@ class DeviceStatus(Closed, gc=False):
     os_version: Text = ""
     app_version: Text = ""
     last_updated: datetime | None = None
-    metrics: Annotated[dict[Name, Metric], Meta(max_length=MAX_METRICS)] = {}
+    metrics: Annotated[dict[MetricName, Metric], Meta(max_length=MAX_METRICS)] = {}
 
 
 class RegistrationPayload(Closed, gc=False):
@@ -310,8 +317,11 @@ def _joined(where: str, last: str = "") -> str:
 
 def _rule(field: str, what: str) -> str:
     known = _RULES.get(field.rpartition(".")[2])
-    if known or ID_PATTERN in what:
-        return known or ID_RULE
+    if known is not None:
+        return known
+    for pattern, rule in _PATTERN_RULES.items():
+        if pattern in what:
+            return rule
     plain = what.replace("`", "")
     return plain[:1].lower() + plain[1:]
 
@@ -329,12 +339,5 @@ def _value(data: bytes, where: str, codec: Codec) -> str:
             value = value[int(index)] if index else value[key]
         except (LookupError, TypeError):
             return ""
-    return shown(value)
-
-
-def check_lines(texts: dict[str, str]) -> Fault | None:
-    """The first of these (field → text) that could steer a terminal it is shown on."""
-    for field, text in texts.items():
-        if not _LINE.fullmatch(text):
-            return Fault(field, shown(text), LINE_RULE)
-    return None
+    large = isinstance(value, list | dict) and len(value) > MAX_LISTED
+    return f"{len(value)} items" if large else shown(value)
