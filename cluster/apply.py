@@ -53,6 +53,7 @@ from cluster.commands import (
 from cluster.decisions import Outcome, Reason
 from cluster.evaluation import adopt_plan, echo_leases, record_evaluation
 from cluster.events import AnyEvent, Founded
+from cluster.fleet import checks, orders, registration, reports, storm
 from cluster.proposals import cast
 from cluster.roles.seat import acknowledge_demotion
 from cluster.settings import check
@@ -195,21 +196,30 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return membership.remove_member(step, command)
         case RecordMembers():
             return membership.record_members(step, command)
-        case (
-            RegisterDevices()
-            | ReportDevices()
-            | MarkOffline()
-            | RecordRebalance()
-            | AssignRing()
-            | ReleaseRing()
-            | RemoveDevice()
-            | SetRingShares()
-            | SetHealthRule()
-            | SetRingPolicies()
-            | ReleaseBrake()
-            | RequestRebalance()
-        ):
-            raise Refused(Reason.INVALID, "the fleet is not built yet")
+        case RegisterDevices():
+            return registration.register_devices(step, command)
+        case ReportDevices():
+            return reports.report_devices(step, command)
+        case MarkOffline():
+            return reports.mark_offline(step, command)
+        case RecordRebalance():
+            return checks.record_rebalance(step, command)
+        case RequestRebalance():
+            return checks.request_rebalance(step, command)
+        case AssignRing():
+            return orders.assign_ring(step, command)
+        case ReleaseRing():
+            return orders.release_ring(step, command)
+        case RemoveDevice():
+            return orders.remove_device(step, command)
+        case SetRingShares():
+            return orders.set_ring_shares(step, command)
+        case SetHealthRule():
+            return orders.set_health_rule(step, command)
+        case SetRingPolicies():
+            return orders.set_ring_policies(step, command)
+        case ReleaseBrake():
+            return storm.release_brake(step, command)
     assert_never(command)
 
 

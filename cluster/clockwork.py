@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from cluster.actions import expire
 from cluster.decisions import Outcome
 from cluster.events import MemberChanged, PauseChanged
+from cluster.fleet.orders import expire_pins
 from cluster.operators import end_maintenance
 from cluster.proposals import close
 from cluster.roles.seat import activate, may_activate
@@ -32,6 +33,8 @@ def _due_times(state: ClusterState) -> Iterator[int]:
         if member.maintenance_until is not None:
             yield member.maintenance_until
         yield from (p.expires_at for p in member.policies.values() if p.expires_at is not None)
+    if state.fleet.pin_due is not None:
+        yield state.fleet.pin_due
 
 
 def advance(step: Step) -> None:
@@ -46,6 +49,7 @@ def advance(step: Step) -> None:
         if may_activate(state, now):
             activate(step)
         _expire_operators_orders(step)
+        expire_pins(step)
     _forget_operations(state, now)
 
 

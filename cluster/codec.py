@@ -6,6 +6,7 @@ later release can read what an earlier one wrote, and refuses what it cannot.
 """
 
 import hashlib
+import io
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -13,19 +14,30 @@ from typing import Any
 import msgspec
 
 from cluster.commands import Command, Draft, Entry
+from cluster.fleet.fleet import Fleet
+from cluster.fleet.image import FrozenFleet, array_header, map_header, thaw
 from cluster.state import ClusterState
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+OLDEST_FORMAT = 1
+"""Format 1 knew of no fleet: a state read from it has an empty one."""
 MAX_DRAFT_BYTES = 256 * 1024
 MAX_TIME = 1 << 53
 """Milliseconds; leaves room for adding deadlines within 64 bits."""
 
 _STAMP = struct.Struct(">QQ")
 _FORMAT = struct.Struct(">H")
-_encoder = msgspec.msgpack.Encoder(enc_hook=lambda _: None)
+_encoder = msgspec.msgpack.Encoder()
 _sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _draft_decoder = msgspec.msgpack.Decoder(Draft)
-_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=lambda kind, _: kind())
+
+
+def _thaw(kind: type, decoded: Any) -> Fleet:
+    assert kind is Fleet, "the only part of the state that msgspec does not know"
+    return thaw(decoded)
+
+
+_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_thaw)
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
@@ -78,57 +90,54 @@ def encode_snapshot(state: ClusterState) -> bytes:
     Tables keep their order of insertion, also through a restore: pruning and iteration depend on
     it, so sorting here would make a restored replica differ from one that was never restarted.
     """
-    return _FORMAT.pack(SNAPSHOT_FORMAT) + _encoder.encode(state)
+    return FrozenState(state).encode()
 
 
 class FrozenState:
     """A state as it was, to be encoded later and elsewhere while the state goes on.
 
     The two tables that grow into the tens of thousands hold records that never change: of those
-    it keeps references. Everything else is encoded at once. Whoever calls `encode` on a thread
-    lets others work in between: no step of it takes longer than a few hundred records do.
+    it keeps references; of the fleet it copies the columns. Everything else is encoded at once.
+    Whoever calls `encode` on a thread lets others work in between: no step of it takes longer
+    than a few hundred records do.
     """
 
     def __init__(self, state: ClusterState) -> None:
-        self._parts: list[bytes | tuple[Any, ...]] = [_FORMAT.pack(SNAPSHOT_FORMAT)]
-        self._parts.append(_map_header(len(state.__struct_fields__)))
+        self._parts: list[bytes | tuple[Any, ...] | FrozenFleet] = []
+        self._parts.append(_FORMAT.pack(SNAPSHOT_FORMAT))
+        self._parts.append(map_header(len(state.__struct_fields__)))
         for field in state.__struct_fields__:
             value = getattr(state, field)
             self._parts.append(_encoder.encode(field))
-            if field == "decisions":
-                self._parts += [_array_header(len(value)), tuple(value)]
+            if field == "fleet":
+                self._parts.append(FrozenFleet(value))
+            elif field == "decisions":
+                self._parts += [array_header(len(value)), tuple(value)]
             elif field == "operations":
                 # Two tuples, not one of pairs: fifty thousand pairs would wake the collector.
-                self._parts += [_map_header(len(value)), (tuple(value), tuple(value.values()))]
+                self._parts += [map_header(len(value)), (tuple(value), tuple(value.values()))]
             else:
                 self._parts.append(_encoder.encode(value))
 
     def encode(self) -> bytes:
         """The very bytes that `encode_snapshot` would have given."""
-        return b"".join(self._encoded())
+        # Not a join: that would copy a hundred megabytes in one step.
+        whole = io.BytesIO()
+        for part in self._encoded():
+            whole.write(part)
+        return whole.getvalue()
 
-    def _encoded(self) -> Iterator[bytes]:
+    def _encoded(self) -> Iterator[bytes | memoryview]:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
-                continue
-            if len(part) == 2 and isinstance(part[0], tuple):
+            elif isinstance(part, FrozenFleet):
+                yield from part.parts()
+            elif len(part) == 2 and isinstance(part[0], tuple):
                 for key, record in zip(*part, strict=True):
                     yield _encoder.encode(key) + _encoder.encode(record)
             else:
                 yield from map(_encoder.encode, part)
-
-
-def _array_header(length: int) -> bytes:
-    if length < 16:
-        return bytes([0x90 | length])
-    return b"\xdc" + length.to_bytes(2) if length < 1 << 16 else b"\xdd" + length.to_bytes(4)
-
-
-def _map_header(length: int) -> bytes:
-    if length < 16:
-        return bytes([0x80 | length])
-    return b"\xde" + length.to_bytes(2) if length < 1 << 16 else b"\xdf" + length.to_bytes(4)
 
 
 def decode_snapshot(encoded: bytes) -> ClusterState:
@@ -136,8 +145,9 @@ def decode_snapshot(encoded: bytes) -> ClusterState:
     if len(encoded) < _FORMAT.size:
         raise CodecError("a snapshot begins with its format number, this one is empty")
     (found,) = _FORMAT.unpack_from(encoded)
-    if found != SNAPSHOT_FORMAT:
-        raise CodecError(f"snapshot format {found}; this release reads format {SNAPSHOT_FORMAT}")
+    if not OLDEST_FORMAT <= found <= SNAPSHOT_FORMAT:
+        known = f"formats {OLDEST_FORMAT} to {SNAPSHOT_FORMAT}"
+        raise CodecError(f"snapshot format {found}; this release reads {known}")
     try:
         return _state_decoder.decode(encoded[_FORMAT.size :])
     except _UNREADABLE as error:

@@ -48,6 +48,7 @@ class Reason(enum.StrEnum):
     IS_PRIMARY = "is_primary"
     NO_PRIMARY = "no_primary"
     UNKNOWN_NODE = "unknown_node"
+    UNKNOWN_DEVICE = "unknown_device"
     STALE_REVISION = "stale_revision"
     STALE_ROLE = "stale_role"
     STALE_EPOCH = "stale_epoch"

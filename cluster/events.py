@@ -118,13 +118,14 @@ class DevicesRegistered(Event, frozen=True):
     """Devices are known now, or came back with a new session. Columns as in the commands."""
 
     rows: bytes  # u32
+    births: bytes  # u32: a row may have another tenant when this is read
 
 
 class DevicesMoved(Event, frozen=True):
     """The assignment of these devices has a new revision: ring, pin or both."""
 
     rows: bytes  # u32
-    births: bytes  # u32: whose row it was
+    births: bytes  # u32
     origins: bytes  # u8; `UNSET` for a registration
     rings: bytes  # u8
     reasons: bytes  # u8, `MoveReason` codes
@@ -134,6 +135,7 @@ class DevicesTurned(Event, frozen=True):
     """The verdict on these devices changed; `healthy` u8 says to what."""
 
     rows: bytes  # u32
+    births: bytes  # u32
     healthy: bytes  # u8
     turned_healthy: int
     turned_unhealthy: int
@@ -141,10 +143,12 @@ class DevicesTurned(Event, frozen=True):
 
 class DevicesWentOffline(Event, frozen=True):
     rows: bytes  # u32
+    births: bytes  # u32
 
 
 class DevicesWentOnline(Event, frozen=True):
     rows: bytes  # u32
+    births: bytes  # u32
 
 
 class DeviceRemoved(Event, frozen=True):

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from cluster.decisions import Ballot
+from cluster.fleet import invariants as fleet_invariants
 from cluster.proposals import quorum
 from cluster.roles.evaluate import touches_seat
 from cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
@@ -144,9 +145,18 @@ INVARIANTS: tuple[Check, ...] = (
 )
 
 
+def _of_fleet(state: ClusterState) -> Iterator[tuple[str, str]]:
+    for invariant in fleet_invariants.INVARIANTS:
+        fault = invariant(state.fleet)
+        if fault is not None:
+            yield invariant.__name__, fault
+
+
 def violations(state: ClusterState) -> Iterator[str]:
     """One line, name and fault, for each invariant that does not hold."""
     for invariant in INVARIANTS:
         fault = invariant(state)
         if fault is not None:
             yield f"{invariant.__name__}: {fault}"
+    for name, fault in _of_fleet(state):
+        yield f"fleet.{name}: {fault}"

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from cluster.fleet.moves import MoveLog, MoveReason
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.rings import EVEN, NO_CAPS, Four, Ring
-from cluster.fleet.selector import Term
-from cluster.fleet.status import HealthRule
-from cluster.fleet.table import Spec, Table
+from cluster.fleet.moves import REASONS, MoveLog, MoveReason, origin_of
+from cluster.fleet.policies import NO_POLICY, RingPolicy
+from cluster.fleet.rings import RINGS, Four, Ring
+from cluster.fleet.selector import LIVE_KEYS, Term, matches, parse
+from cluster.fleet.shares import Counts, Shares
+from cluster.fleet.status import MISSING, HealthRule
+from cluster.fleet.table import NEVER, Column, Kind, Spec, Table
+
+SCAN = 65_536
+"""Rows looked at for one page at most; with terms, which are tried one by one, a quarter."""
 
 
 class Pin(msgspec.Struct, frozen=True, array_like=True):
@@ -52,13 +57,14 @@ class Device(msgspec.Struct, frozen=True):
     sequence: int
     seen_at: int
     updated_at: int | None
-    healthy_since: int | None  # None while unhealthy; its registration if it always was healthy
+    healthy_since: int | None  # None: unhealthy now, or healthy ever since it registered
     policy: str  # "" where the fleet's shares rule
     served_by: str
 
 
 class RingCounts(msgspec.Struct, frozen=True):
-    """One ring's figures. `healthy` and `unhealthy` count online devices only."""
+    """One ring's figures. `healthy` and `unhealthy` count online devices only; `quota` is how
+    many unpinned devices it should hold."""
 
     total: int
     healthy: int
@@ -79,42 +85,74 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Rows found, and from which row to go on (None: that was all)."""
+    """Rows found, and after which row to go on (None: that was all)."""
 
     rows: list[int]
     next_row: int | None
 
 
 class FleetView(msgspec.Struct, frozen=True):
-    """The columns that a plan looks at, as they were."""
+    """What a plan looks at, as it was; columns of the rows ever used."""
+
+    shares: Shares
+    checks: int
+    braked: bool
+    tally: Column
+    ring: Column
+    policy: Column
+    home: Column
+    healthy: Column
+    movable: Column  # online and not pinned
+    ring_since: Column
+    turned_at: Column
+    revision: Column
+    lot: Column
 
 
 class Fleet:
-    """Table, rules, pins, brake, counters and the log of moves."""
+    """Table, rules, pins, brake and the log of moves."""
 
     def __init__(self) -> None:
         self.table = Table()
         self.moves = MoveLog()
-        self.weights: Four = EVEN
-        self.caps: Four = NO_CAPS
+        self.shares = Shares()
         self.rule = HealthRule()
-        self.policies: tuple[RingPolicy, ...] = ()
-        self.metrics: list[str] = []
         self.pins: dict[int, Pin] = {}
+        self.pin_due: int | None = None
+        """When the next pin runs out."""
         self.nodes: list[str] = []
+        """Nodes that ever served a device, in the order of their first."""
         self.checks = 0
+        """Checks of the rings so far; `checked_at`: when the newest was complete."""
         self.checked_at: int | None = None
         self.requested = False
+        """An operator wants a check at once."""
+        self.moving: dict[str, int] = {}
+        """Moves of the check whose further parts are still to come: "from>to>reason"."""
         self.braked = False
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fleet)
-
-    __hash__ = None  # type: ignore[assignment]
+        self.turned = 0
+        """Devices that turned unhealthy since the newest check, and still are."""
 
     def __len__(self) -> int:
         """Devices known."""
         return len(self.table)
+
+    @property
+    def weights(self) -> Four:
+        return self.shares.weights
+
+    @property
+    def caps(self) -> Four:
+        return self.shares.caps
+
+    @property
+    def policies(self) -> tuple[RingPolicy, ...]:
+        return self.shares.policies
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the custom metrics known."""
+        return tuple(self.table.metrics)
 
     def row(self, device: str) -> int | None:
         """The row of a device, or None."""
@@ -126,15 +164,105 @@ class Fleet:
 
     def spec(self, row: int) -> Spec:
         """What the device in a row said of itself."""
-        raise NotImplementedError
+        table = self.table
+        kind = table.kinds[int(table.kind[row])]
+        return Spec(
+            id=table.ids[row],
+            name=table.names[row],
+            os_version=kind.os_version,
+            app_version=kind.app_version,
+            capabilities=dict(kind.capabilities),
+            labels=dict(kind.labels),
+        )
+
+    def policy_of(self, kind: Kind) -> int:
+        """The group of devices of this kind: the number of the first policy that matches."""
+        for number, terms in enumerate(self._selectors()):
+            if matches(terms, kind.value_of):
+                return number
+        return NO_POLICY
+
+    def regroup(self) -> None:
+        """Finds every device's group again, by its kind."""
+        table = self.table
+        groups = [NO_POLICY if kind is None else self.policy_of(kind) for kind in table.kinds.all]
+        living = np.flatnonzero(table.birth[: table.used])
+        with table.counted(living):
+            table.policy[living] = np.array(groups or [0], np.uint8)[table.kind[living]]
+
+    def _selectors(self) -> list[tuple[Term, ...]]:
+        return [parse(policy.selector) for policy in self.policies]
+
+    def quotas(self) -> Counts:
+        """How many unpinned devices each group should have in each ring."""
+        pinned = self.table.by_class[..., 1].sum(axis=(0, 2, 3))
+        return self.shares.quotas_by_group(self.table.standing(), pinned)
 
     def device(self, row: int) -> Device:
         """Everything of one device; the row must be in use."""
-        raise NotImplementedError
+        table, spec = self.table, self.spec(row)
+        updated, turned = int(table.updated_at[row]), int(table.turned_at[row])
+        healthy, policy = bool(table.healthy[row]), int(table.policy[row])
+        return Device(
+            row=row,
+            birth=int(table.birth[row]),
+            revision=int(table.revision[row]),
+            id=spec.id,
+            name=spec.name,
+            os_version=spec.os_version,
+            app_version=spec.app_version,
+            capabilities=spec.capabilities,
+            labels=spec.labels,
+            ring=RINGS[table.ring[row]],
+            ring_since=int(table.ring_since[row]),
+            ring_reason=REASONS[table.reason[row]],
+            pinned=self.pins.get(row),
+            healthy=healthy,
+            online=bool(table.online[row]),
+            reported=updated != NEVER,
+            battery=int(table.battery[row]),
+            charging=bool(table.charging[row]),
+            cpu=int(table.cpu[row]) / 100,
+            memory=int(table.memory[row]) / 100,
+            disk=int(table.disk[row]) / 100,
+            metrics=self._metrics_of(row),
+            session=int(table.session[row]),
+            sequence=int(table.sequence[row]),
+            seen_at=int(table.seen_at[row]),
+            updated_at=None if updated == NEVER else updated,
+            healthy_since=turned if healthy and turned != NEVER else None,
+            policy=self.policies[policy].name if policy != NO_POLICY else "",
+            served_by=self.nodes[table.served_by[row]],
+        )
+
+    def _metrics_of(self, row: int) -> dict[str, float]:
+        values = {name: int(column[row]) for name, column in self.table.metrics.items()}
+        return {name: value / 1_000 for name, value in values.items() if value != MISSING}
 
     def counts(self) -> dict[Ring, RingCounts]:
         """Figures by ring; costs nothing that grows with the fleet."""
-        raise NotImplementedError
+        by_class = self.table.by_class.sum(axis=0)  # ring, healthy, online, pinned
+        quota = self.quotas().sum(axis=0)
+        return {
+            ring: RingCounts(
+                total=int(by_class[ring.code].sum()),
+                healthy=int(by_class[ring.code, 1, 1].sum()),
+                unhealthy=int(by_class[ring.code, 0, 1].sum()),
+                offline=int(by_class[ring.code, :, 0].sum()),
+                pinned=int(by_class[ring.code, :, :, 1].sum()),
+                quota=int(quota[ring.code]),
+            )
+            for ring in RINGS
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The seed's words for the whole: `total_slaves, healthy_devices, ring_distribution`."""
+        counts = self.counts()
+        return {
+            "total_slaves": len(self),
+            "healthy_devices": sum(c.healthy for c in counts.values()),
+            "ring_distribution": {ring.value: c.total for ring, c in counts.items()},
+        }
 
     def select(
         self,
@@ -148,21 +276,68 @@ class Fleet:
     ) -> Page:
         """Rows after `after` that match, in row order; bounded work, so a page may be short
         or empty although `next_row` says that more may follow."""
-        raise NotImplementedError
+        table, start = self.table, max(0, after + 1)
+        stop = min(table.used, start + (SCAN // 4 if terms else SCAN))
+        wanted = table.birth[start:stop] > 0
+        if ring is not None:
+            wanted &= table.ring[start:stop] == ring.code
+        if healthy is not None:
+            wanted &= table.healthy[start:stop] == healthy
+        if online is not None:
+            wanted &= table.online[start:stop] == online
+        found: list[int] = []
+        for row in (np.flatnonzero(wanted) + start).tolist():
+            if terms and not self._has(row, terms):
+                continue
+            if len(found) == limit:
+                return Page(found, found[-1] if found else after)
+            found.append(row)
+        return Page(found, stop - 1 if stop < table.used else None)
+
+    def _has(self, row: int, terms: Sequence[Term]) -> bool:
+        return matches(terms, lambda key: self._value_of(row, key))
+
+    def _value_of(self, row: int, key: str) -> str | None:
+        table = self.table
+        if key not in LIVE_KEYS:
+            return table.kinds[int(table.kind[row])].value_of(key)
+        match key:
+            case "id":
+                return table.ids[row]
+            case "name":
+                return table.names[row]
+            case "ring":
+                return str(RINGS[int(table.ring[row])])
+        if not table.online[row]:
+            return "offline"
+        return "healthy" if table.healthy[row] else "unhealthy"
 
     def history(self, row: int, limit: int = 100) -> list[Move]:
         """The remembered moves of the device in a row, newest first."""
-        raise NotImplementedError
+        moves = self.moves.of(row, int(self.table.birth[row]), limit)
+        found = []
+        for move in moves.tolist():
+            _, _, at, origin, target, reason, actor = move
+            code = origin_of(origin)
+            came = None if code is None else RINGS[code]
+            found.append(Move(at, came, RINGS[target], REASONS[reason], self.moves.actors[actor]))
+        return found
 
-    def view(self) -> "FleetView":
+    def view(self) -> FleetView:
         """What a plan looks at, copied: it may be planned on elsewhere while this goes on."""
-        raise NotImplementedError
-
-    def summary(self) -> dict[str, Any]:
-        """The seed's words for the whole: `total_slaves, healthy_devices, ring_distribution`."""
-        counts = self.counts()
-        return {
-            "total_slaves": len(self),
-            "healthy_devices": sum(c.healthy for c in counts.values()),
-            "ring_distribution": {ring.value: c.total for ring, c in counts.items()},
-        }
+        table, used = self.table, slice(0, self.table.used)
+        return FleetView(
+            shares=self.shares,
+            checks=self.checks,
+            braked=self.braked,
+            tally=table.by_class.copy(),
+            ring=table.ring[used].copy(),
+            policy=table.policy[used].copy(),
+            home=table.home[used].copy(),
+            healthy=table.healthy[used].copy(),
+            movable=table.online[used] & ~table.pinned[used],
+            ring_since=table.ring_since[used].copy(),
+            turned_at=table.turned_at[used].copy(),
+            revision=table.revision[used].copy(),
+            lot=table.lot[used].copy(),
+        )

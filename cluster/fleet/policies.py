@@ -12,7 +12,7 @@ from cluster.fleet.rings import EVEN, MAX_WEIGHT, RINGS, Four, Ring, mask_of
 from cluster.fleet.selector import LIVE_KEYS, SelectorError, parse
 
 MAX_RING_POLICIES = 32
-NO_POLICY = 255
+NO_POLICY = MAX_RING_POLICIES
 """Stands in the policy column for a device that no rule matches."""
 
 

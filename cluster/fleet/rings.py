@@ -32,6 +32,7 @@ LOW_RINGS = 0b0011
 Four = tuple[int, int, int, int]
 EVEN: Four = (1, 1, 1, 1)
 NO_CAPS: Four = (0, 0, 0, 0)
+UNLIMITED = (None, None, None, None)
 MAX_WEIGHT = 1_000_000
 
 
@@ -45,30 +46,30 @@ def rings_of(mask: int) -> list[int]:
     return [code for code in range(4) if mask >> code & 1]
 
 
-def quotas(total: int, weights: Sequence[int], caps: Sequence[int] = NO_CAPS) -> Four:
+def quotas(total: int, weights: Sequence[int], room: Sequence[int | None] = UNLIMITED) -> Four:
     """How many of `total` devices belong into each ring, by largest remainder.
 
-    A ring of weight 0 gets none. A `cap` is the most a ring takes, 0 meaning that it has none;
-    what a capped ring cannot take is spread over the others by weight. Where every ring with
-    weight is full the caps yield: a device must stand somewhere.
+    A ring of weight 0 gets none. `room` is the most a ring takes, None: any number; what a full
+    ring cannot take is spread over the others by weight. Where all the room is not enough every
+    ring takes more than it should, by weight: a device must stand somewhere.
     """
     share = [0, 0, 0, 0]
     open_rings = [ring for ring in range(4) if weights[ring] > 0]
+    rooms = [room[ring] for ring in open_rings]
     left = total
-    while left and open_rings:
+    if None not in rooms and sum(filter(None, rooms)) < total:
+        for ring in open_rings:
+            share[ring] = room[ring] or 0
+        left = total - sum(share)
+        room = UNLIMITED
+    while left:
         portions = _largest_remainder(left, [weights[ring] for ring in open_rings])
-        full = [
-            ring
-            for ring, portion in zip(open_rings, portions, strict=True)
-            if caps[ring] and portion >= caps[ring]
-        ]
-        if not full or len(full) == len(open_rings):
-            for ring, portion in zip(open_rings, portions, strict=True):
-                share[ring] += portion
-            break
-        for ring in full:
-            share[ring] = caps[ring]
-            left -= caps[ring]
+        given = dict(zip(open_rings, portions, strict=True))
+        full = {ring: most for ring in open_rings if (most := room[ring]) is not None}
+        full = {ring: most for ring, most in full.items() if given[ring] > most}
+        for ring, count in (full or given).items():
+            share[ring] += count
+            left -= count
         open_rings = [ring for ring in open_rings if ring not in full]
     return share[0], share[1], share[2], share[3]
 

@@ -5,8 +5,9 @@
 a label going before a capability of the same name. Source: rings.md, "Ring assignment".
 """
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -35,6 +36,7 @@ _OPERATOR = re.compile(r"(!=|=|not\s+in\s*\(|in\s*\()\s*")
 _VALUE = re.compile(r"[^,()=]{1,256}")
 
 
+@functools.lru_cache(maxsize=256)
 def parse(text: str) -> tuple[Term, ...]:
     """The terms of a selector; no text selects everything. Raises `SelectorError`."""
     if len(text) > MAX_SELECTOR:
@@ -90,3 +92,8 @@ def _expect(pattern: re.Pattern[str], text: str, at: int, what: str) -> re.Match
     if match is None:
         raise SelectorError(f"character {at + 1}: {what} is expected")
     return match
+
+
+def matches(terms: Iterable[Term], value_of: Callable[[str], str | None]) -> bool:
+    """Whether every term holds of a device; a key that it does not have equals nothing."""
+    return all((value_of(term.key) in term.values) is not term.negated for term in terms)

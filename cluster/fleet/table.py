@@ -6,14 +6,23 @@ writes the same; they grow by doubling. A row that is given up is given to a lat
 common (versions, capabilities, labels) is kept once for all of a kind.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from cluster.fleet.policies import MAX_RING_POLICIES
+from cluster.fleet.status import MAX_METRICS, MISSING
+
 MAX_DEVICES = 1_048_576
 _FIRST_CAPACITY = 64
+GROUPS = MAX_RING_POLICIES + 1
+"""Groups that are balanced each for itself: the policies, and last what none of them rules."""
+TALLY = (GROUPS, 4, 2, 2, 2)
+"""Axes of the tally: group, ring, healthy, online, pinned."""
 NEVER = -(1 << 62)
 """Stands for the time of something that has not happened."""
 
@@ -54,6 +63,17 @@ class Kind(msgspec.Struct, frozen=True, array_like=True):
     app_version: str
     capabilities: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
+
+    def value_of(self, key: str) -> str | None:
+        """What a selector's key stands for; a label goes before a capability of its name."""
+        if key == "os":
+            return self.os_version
+        if key == "app":
+            return self.app_version
+        for name, value in (*self.labels, *self.capabilities):
+            if name == key:
+                return value
+        return None
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -101,11 +121,181 @@ class Table:
         """Rows below this one have been given out at some time; the others never."""
         self.free: list[int] = []
         """Rows given up, the last one is given out next."""
+        self.births = 0
+        """Registrations of new devices so far."""
         self.rows: dict[str, int] = {}
-        self.ids: list[str] = []
+        self.ids: list[str] = []  # "" where the row is free, as in the next one
         self.names: list[str] = []
+        self.kinds = Kinds()
+        self.metrics: dict[str, Column] = {}
+        """Custom metrics (i32 thousandths), in the order in which they came to be known."""
+        self.tally = np.zeros(np.prod(TALLY), np.int64)
+        """How many devices there are of each combination of `TALLY`; flat."""
         for name, dtype in COLUMNS.items():
             setattr(self, name, np.zeros(_FIRST_CAPACITY, dtype))
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def capacity(self) -> int:
+        return len(self.birth)
+
+    def add(self, device: str, name: str, kind: Kind) -> int:
+        """A row for a new device, every column at zero but its birth, its kind and the revision,
+        which goes on where that of the former tenant ended. Not yet in the tally: see `count`."""
+        row = self.free.pop() if self.free else self._unused_row()
+        self.births += 1
+        self.birth[row] = self.births
+        self.kind[row] = self.kinds.take(kind)
+        self.ids[row], self.names[row] = device, name
+        self.rows[device] = row
+        return row
+
+    def _unused_row(self) -> int:
+        if self.used == self.capacity:
+            self.grow(self.used + 1)
+        self.ids.append("")
+        self.names.append("")
+        self.used += 1
+        return self.used - 1
+
+    def grow(self, rows: int) -> None:
+        """Makes room for at least so many rows."""
+        capacity = self.capacity
+        while capacity < rows:
+            capacity *= 2
+        for name, dtype in COLUMNS.items():
+            column = np.zeros(capacity, dtype)
+            column[: self.used] = getattr(self, name)[: self.used]
+            setattr(self, name, column)
+        for name, old in self.metrics.items():
+            self.metrics[name] = _missing(capacity)
+            self.metrics[name][: self.used] = old[: self.used]
+
+    def remove(self, row: int) -> None:
+        """Gives up a row that the tally no longer counts; only its revision stays."""
+        self.kinds.give_back(int(self.kind[row]))
+        for name in COLUMNS:
+            if name != "revision":
+                getattr(self, name)[row] = 0
+        for column in self.metrics.values():
+            column[row] = MISSING
+        del self.rows[self.ids[row]]
+        self.ids[row] = self.names[row] = ""
+        self.free.append(row)
+
+    def describe(self, row: int, name: str, kind: Kind) -> None:
+        """What a device says of itself when it registers again."""
+        former = int(self.kind[row])
+        self.names[row] = name
+        self.kind[row] = self.kinds.take(kind)
+        self.kinds.give_back(former)
+
+    def knows_metric(self, name: str) -> bool:
+        """Whether a metric has a column or may have one."""
+        return name in self.metrics or len(self.metrics) < MAX_METRICS
+
+    def metric(self, name: str) -> Column:
+        """The column of a custom metric, made when it is new."""
+        if name not in self.metrics:
+            self.metrics[name] = _missing(self.capacity)
+        return self.metrics[name]
+
+    # -- the tally ------------------------------------------------------------------------------
+
+    def codes(self, rows: Column) -> Column:
+        """The place of each row's device in the flat tally."""
+        code = self.policy[rows].astype(np.intp)
+        for column, width in (
+            (self.ring, 4),
+            (self.healthy, 2),
+            (self.online, 2),
+            (self.pinned, 2),
+        ):
+            code *= width
+            code += column[rows]
+        return code
+
+    def count(self, rows: Column, sign: int) -> None:
+        """Adds (1) these rows to the tally, or takes them out (-1)."""
+        self.tally += sign * np.bincount(self.codes(rows), minlength=self.tally.size)
+
+    @contextmanager
+    def counted(self, rows: Column) -> Iterator[None]:
+        """While the block changes rings, verdicts, presence, pins or policies of these rows."""
+        self.count(rows, -1)
+        yield
+        self.count(rows, 1)
+
+    @property
+    def by_class(self) -> Column:
+        """The tally by `TALLY`."""
+        return self.tally.reshape(TALLY)
+
+    def standing(self) -> Column:
+        """Unpinned devices by group and ring."""
+        counts: Column = self.by_class[..., 0].sum(axis=(2, 3))
+        return counts
+
+
+def _missing(capacity: int) -> Column:
+    return np.full(capacity, MISSING, "<i4")
+
+
+class Kinds:
+    """The kinds of devices there are, each kept once; forgotten with its last device."""
+
+    def __init__(self) -> None:
+        self.all: list[Kind | None] = []
+        self.free: list[int] = []
+        self._numbers: dict[Kind, int] = {}
+        self._devices: list[int] = []
+
+    def __getitem__(self, number: int) -> Kind:
+        kind = self.all[number]
+        assert kind is not None, "a row refers to a kind that is in use"
+        return kind
+
+    def take(self, kind: Kind) -> int:
+        """The number of this kind, which has one device more now."""
+        number = self._numbers.get(kind)
+        if number is None:
+            number = self._place(kind)
+        self._devices[number] += 1
+        return number
+
+    def _place(self, kind: Kind) -> int:
+        if self.free:
+            number = self.free.pop()
+            self.all[number] = kind
+        else:
+            number = len(self.all)
+            self.all.append(kind)
+            self._devices.append(0)
+        self._numbers[kind] = number
+        return number
+
+    def give_back(self, number: int) -> None:
+        """This kind has one device less now."""
+        self._devices[number] -= 1
+        if self._devices[number] == 0:
+            del self._numbers[self[number]]
+            self.all[number] = None
+            self.free.append(number)
+
+    @classmethod
+    def of_image(cls, kinds: list[Kind | None], free: list[int], numbers: Column) -> "Kinds":
+        """The kinds as a snapshot lists them; `numbers`: those of every device. Raises
+        `ValueError` when they do not fit together."""
+        made = cls()
+        made.all, made.free = kinds, free
+        made._devices = np.bincount(numbers, minlength=len(kinds)).tolist()
+        made._numbers = {kind: n for n, kind in enumerate(kinds) if kind is not None}
+        unused = {n for n, devices in enumerate(made._devices) if devices == 0}
+        gone = [n for n, kind in enumerate(kinds) if kind is None]
+        if unused != set(gone) or sorted(free) != gone or len(made._devices) > len(kinds):
+            raise ValueError("devices and kinds do not fit together")
+        if len(made._numbers) + len(gone) != len(kinds):
+            raise ValueError("a kind is listed twice")
+        return made

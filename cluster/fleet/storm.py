@@ -1,0 +1,80 @@
+"""The storm brake, and the alarms of the fleet.
+
+When more than `storm_brake` of the devices online turn unhealthy within one check, what is wrong
+is hardly the devices: moving them all would only spread it. Automatic moves stop until an
+operator releases them, or until no more than that share is unhealthy. Source: rings.md,
+"Rebalancing" and "Ring assignment".
+"""
+
+import numpy as np
+
+from cluster.commands import ReleaseBrake
+from cluster.decisions import Outcome
+from cluster.fleet.fleet import Fleet
+from cluster.fleet.rings import Ring
+from cluster.fleet.table import NEVER, Column
+from cluster.settings import PPM
+from cluster.step import Step
+
+STORM = "device_storm"
+PINNED_UNHEALTHY = "pinned_unhealthy"
+
+
+def turned(step: Step, rows: Column, healthy: Column) -> None:
+    """Notes new verdicts, already in the table: how many turned since the newest check."""
+    fleet = step.state.fleet
+    table, since = fleet.table, fleet.checked_at
+    recently = table.turned_at[rows] > (NEVER if since is None else since)
+    recovered_in_time = int((healthy & recently).sum())
+    fleet.turned = max(0, fleet.turned - recovered_in_time) + int((~healthy).sum())
+    table.turned_at[rows] = step.now
+
+
+def figures(fleet: Fleet) -> tuple[int, int]:
+    """(devices online, unhealthy ones among them)."""
+    by_health = fleet.table.by_class[:, :, :, 1].sum(axis=(0, 1, 3))
+    return int(by_health.sum()), int(by_health[0])
+
+
+def watch(step: Step) -> None:
+    """Puts the brake on or takes it off, and keeps the alarms true."""
+    fleet, limit = step.state.fleet, step.state.settings.storm_brake
+    online, sick = figures(fleet)
+    if not fleet.braked and fleet.turned * PPM > limit * online:
+        _brake(step, True, {"turned": fleet.turned, "online": online})
+        share = f"{fleet.turned} of {online} devices online turned unhealthy within one check"
+        step.raise_alarm(STORM, share)
+    elif fleet.braked and sick * PPM <= limit * online:
+        release(step, {"unhealthy": sick, "online": online})
+    _watch_pinned(step)
+
+
+def _brake(step: Step, on: bool, facts: dict[str, int]) -> None:
+    step.state.fleet.braked = on
+    step.decide("storm", Outcome.NOTED, (), facts={"on": on, **facts})
+
+
+def release(step: Step, facts: dict[str, int]) -> None:
+    """Takes the brake off; the same storm does not put it on again."""
+    step.state.fleet.turned = 0
+    _brake(step, False, facts)
+    step.clear_alarm(STORM)
+
+
+def release_brake(step: Step, _: ReleaseBrake) -> dict[str, object]:
+    """The operator's word that moving goes on; without a brake there is nothing to do."""
+    was_braked = step.state.fleet.braked
+    if was_braked:
+        online, sick = figures(step.state.fleet)
+        release(step, {"unhealthy": sick, "online": online})
+    return {"was_braked": was_braked}
+
+
+def _watch_pinned(step: Step) -> None:
+    """A device pinned to PROD stays there when it is unhealthy, and somebody should know."""
+    table = step.state.fleet.table
+    count = int(np.sum(table.by_class[:, Ring.PROD.code, 0, 1, 1]))
+    if count:
+        step.raise_alarm(PINNED_UNHEALTHY, "unhealthy devices are pinned to PROD")
+    else:
+        step.clear_alarm(PINNED_UNHEALTHY)
