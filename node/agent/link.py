@@ -18,6 +18,7 @@ started last whatever the clock says, and takes the session after the one that i
 """
 
 import asyncio
+import os
 import time
 from collections import Counter
 from typing import Protocol, cast
@@ -77,8 +78,8 @@ class Owner(Protocol):
 class Tally:
     """What happened on one link, or on all that share it."""
 
-    __slots__ = ("connected", "errors", "heartbeats", "lost", "reconnects", "registrations",
-                 "rings", "statuses", "unreachable")  # fmt: skip
+    __slots__ = ("connected", "errors", "failed", "heartbeats", "lost", "reconnects",
+                 "registrations", "rings", "statuses")  # fmt: skip
 
     def __init__(self) -> None:
         self.connected = 0
@@ -90,12 +91,17 @@ class Tally:
         """Registrations after the first of a link."""
         self.rings = 0
         """Changes of ring heard, first ones included."""
-        self.unreachable = 0
-        """Tries that found nobody."""
+        self.failed: Counter[str] = Counter()
+        """Tries that led to no registration, by why."""
         self.lost: Counter[str] = Counter()
-        """Ends of registered connections, by what was said of them."""
+        """Ends of what was registered, by why."""
         self.errors: Counter[str] = Counter()
         """What nodes refused, by code."""
+
+
+def error_text(error: OSError) -> str:
+    """In few words, without the address: reasons are counted."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 class Link:
@@ -162,8 +168,7 @@ class Link:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.open()
         except OSError as error:  # TimeoutError is one
-            self._tally.unreachable += 1
-            connection.cut(f"nobody there: {error}")
+            connection.cut(f"nobody there: {error_text(error)}")
         finally:
             self._attempt = None
 
@@ -216,8 +221,8 @@ class Link:
     def lost(self, why: str) -> None:
         self._connection = None
         self._addresses.failed(self._url)
-        if self.registered:
-            self._tally.lost[why] += 1
+        ends = self._tally.lost if self.registered else self._tally.failed
+        ends[why] += 1
         self._rest()
         if not self._stopped:
             self._again()
@@ -260,7 +265,7 @@ class Link:
             self._end(said)
         elif error.closing or error.code in {Code.UNKNOWN, Code.UNREGISTERED}:
             self._floor = error.retry_after or 0.0
-            self._cut(said)
+            self._cut(error.code)
 
     def _overtaken(self, session: int | None, said: str) -> None:
         """The cluster knows a newer session than ours: see the top."""
@@ -268,7 +273,7 @@ class Link:
             self._end(said)
             return
         self._session, self._sequence = session + 1, 0
-        self._cut(said)
+        self._cut(Code.OUTDATED)
 
     # -- what the device says -------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     registrations: int
     reconnects: int
     ring_changes: int
-    unreachable: int
+    failed: dict[str, int]
     lost: dict[str, int]
     refused: dict[str, int]
     ended_because: dict[str, int]
@@ -161,7 +161,7 @@ class Simulator:
             registrations=tally.registrations,
             reconnects=tally.reconnects,
             ring_changes=tally.rings,
-            unreachable=tally.unreachable,
+            failed=dict(tally.failed),
             lost=dict(tally.lost),
             refused=dict(tally.errors),
             ended_because=dict(self._ended),

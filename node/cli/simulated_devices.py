@@ -148,10 +148,13 @@ def _progress() -> Iterator[Callable[["Moment"], None]]:
 
 
 def _news(moment: "Moment") -> str:
+    missing = moment.connected + moment.ended < moment.devices
+    most = max(moment.failed.items(), key=lambda item: item[1], default=("", 0))
+    why = f"; {most[1]:,} tries failed: {most[0]}" if missing and most[1] else ""
     return (
         f"{moment.seconds:.0f} s: {moment.connected:,} of {moment.devices:,} connected, "
         f"{moment.statuses_per_second:,.0f} statuses/s, {moment.ring_changes:,} rings heard, "
-        f"{moment.reconnects:,} reconnects, {sum(moment.refused.values()):,} refused"
+        f"{moment.reconnects:,} reconnects, {sum(moment.refused.values()):,} refused{why}"
     )
 
 
@@ -173,7 +176,7 @@ def _table(moment: "Moment") -> Table:
         "heartbeats": f"{moment.heartbeats:,}",
         "registrations": f"{moment.registrations:,}, of which again {moment.reconnects:,}",
         "connections lost": _reasons(moment.lost),
-        "nobody there": f"{moment.unreachable:,} times",
+        "tries that failed": _reasons(moment.failed),
         "refused": _reasons(moment.refused),
         "ended for good": _reasons(moment.ended_because),
         "changes of ring": f"{moment.ring_changes:,}, first ones included",
@@ -185,9 +188,8 @@ def _table(moment: "Moment") -> Table:
 
 
 def _reasons(counts: dict[str, int]) -> str:
-    """`12: why, 3: another why`, the most frequent first."""
+    """`12: why`, a line each, the most frequent first."""
     most = sorted(counts.items(), key=lambda item: -item[1])
-    shown = [f"{count:,}: {why}" for why, count in most[:MOST_REASONS]]
-    if len(most) > MOST_REASONS:
-        shown.append(f"{sum(count for _, count in most[MOST_REASONS:]):,} for other reasons")
-    return "\n".join(shown) or "0"
+    lines = [f"{count:,}: {why}" for why, count in most[:MOST_REASONS]]
+    rest = sum(count for _, count in most[MOST_REASONS:])
+    return "\n".join([*lines, f"{rest:,} for other reasons"] if rest else lines) or "0"
