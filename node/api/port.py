@@ -14,6 +14,7 @@ from cluster.commands import AnyCommand
 from cluster.roles.transitions import Role
 from cluster.settings import Settings
 from cluster.state import ClusterState
+from node.fleet.desk import DeviceDesk
 from node.ports import Consensus, ProposalResult
 
 
@@ -30,6 +31,7 @@ class Vitals(msgspec.Struct, frozen=True):
     """Figures of storage and links, for metrics; None where this node does not know.
 
     `rejected`: what was refused, by (link, reason): ("gossip", "malformed") and so on.
+    `device_reports`: what became of the words of devices, by result.
     """
 
     log_entries: int | None = None
@@ -38,13 +40,16 @@ class Vitals(msgspec.Struct, frozen=True):
     pending_proposals: int | None = None
     journal_failing: bool = False
     rejected: dict[tuple[str, str], int] = {}
+    device_reports: dict[str, int] = {}
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """Seconds that each commit of an own proposal and each journal sync took."""
+    """Seconds that each commit of an own proposal, each journal sync, and the planning of each
+    rebalance took."""
 
     commits: list[float] = []
     syncs: list[float] = []
+    rebalances: list[float] = []
 
 
 class TooManyFollowers(Exception):  # noqa: N818 (a refusal, not a fault)
@@ -71,6 +76,11 @@ class Service(Protocol):
 
     @property
     def consensus(self) -> Consensus: ...
+
+    @property
+    def desk(self) -> DeviceDesk:
+        """Where devices report to this node."""
+        ...
 
     def cluster_time(self) -> int:
         """Cluster milliseconds now: that of the state, or the leader's own estimate."""

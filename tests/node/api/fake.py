@@ -5,7 +5,7 @@ be. Time stands still unless a test moves `now`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -25,12 +25,15 @@ from cluster.commands import (
     MemberSpec,
     RecordEvaluation,
 )
+from cluster.events import Event
 from cluster.roles.evaluate import evaluate_roles
 from cluster.roles.transitions import Role
 from cluster.settings import PROFILES, Settings
 from cluster.state import ClusterState
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
+from node.fleet.desk import DeviceDesk
 from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+from node.replica import Listener
 
 MEMBERS = ("sat-001", "sat-002", "sat-003")
 
@@ -70,9 +73,43 @@ class FakeNode:
         self.followers = 0
         self.timings = Timings()
         self.streamed: list[Streamed] = []
+        self.happened: list[Event] = []
         self.gate: asyncio.Event | None = None  # holds writes back while it is not set
         self.entered: asyncio.Queue[str] = asyncio.Queue()
         self._more = asyncio.Event()
+        self._applied: list[Listener] = []
+        replica: Any = self
+        self.desk = DeviceDesk(
+            self.node,
+            clock=replica,
+            consensus=self.consensus,
+            replica=replica,
+            propose=self._propose_for_desk,
+            wake=self._turn_desk_soon,
+        )
+
+    # -- what the devices' desk needs: a clock, a replica, a way to the log --------------------
+
+    def monotonic(self) -> float:
+        return self.now / 1_000
+
+    def wall(self) -> int:
+        return 1_000 + self.now
+
+    def listen(self, listener: Listener) -> None:
+        self._applied.append(listener)
+
+    def on_restored(self, listener: Any) -> None:
+        """Nothing is ever restored here."""
+
+    def _turn_desk_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self.desk.turn)
+
+    def _propose_for_desk(
+        self, command: AnyCommand, _timeout: float, done: Callable[[ProposalResult], None]
+    ) -> None:
+        committed = self._commit(Draft(command))
+        asyncio.get_running_loop().call_soon(done, committed)
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -86,9 +123,12 @@ class FakeNode:
         index = self.state.index + 1
         applied = apply(self.state, entry, index)
         self._stream(index, applied)
+        for listener in self._applied:
+            listener(index, entry, applied)
         return Committed(index, applied)
 
     def _stream(self, index: int, applied: Applied) -> None:
+        self.happened += applied.events
         for n, event in enumerate(applied.events):
             data = {"index": index, **msgspec.to_builtins(event)}
             self.streamed.append(Streamed(f"{index}.{n}", data.pop("type").lower(), data))
@@ -156,7 +196,8 @@ class FakeNode:
         return codec.encode_snapshot(self.state)
 
     def vitals(self) -> Vitals:
-        return Vitals(12, 0.1, 4, 1, False, {("gossip", "malformed"): 2})
+        reports = {"taken": 30, "outdated": 1}
+        return Vitals(12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports)
 
     def take_timings(self) -> Timings:
         taken, self.timings = self.timings, Timings()
