@@ -26,18 +26,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cluster.decisions import Outcome
+from cluster.fleet.storm import PINNED_UNHEALTHY, STORM
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
 from cluster.state import FAILOVER_BUCKETS, ClusterState
-from node.api.port import Service
+from node.api.port import Service, Vitals
 
 PATH = "/metrics"
 PREFIX = "stationkeep_"
 LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop's lag."""
 COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+PLAN_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-ALARMS = ("no_candidate", "no_primary")
+ALARMS = ("no_candidate", "no_primary", STORM, PINNED_UNHEALTHY)
 """Alarms exported as 0 while they are silent, so that an alert rule always has a series."""
 _CLOSED = (Outcome.APPROVED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN)
 
@@ -84,6 +86,7 @@ class ClusterCollector(Collector):
             yield from _roles(state)
             yield from _votes(state)
             yield from _failovers(state)
+            yield from _fleet(state)
 
 
 def _roles(state: ClusterState) -> Iterator[Metric]:
@@ -159,6 +162,26 @@ def _failovers(state: ClusterState) -> Iterator[Metric]:
         )
 
 
+def _fleet(state: ClusterState) -> Iterator[Metric]:
+    devices = GaugeMetricFamily(
+        PREFIX + "devices",
+        "Devices in each ring by health; of those that are offline nobody knows it.",
+        labels=["ring", "health"],
+    )
+    for ring, counts in state.fleet.counts().items():
+        for health in ("healthy", "unhealthy", "offline"):
+            devices.add_metric([ring.value, health], getattr(counts, health))
+    yield devices
+    moves = CounterMetricFamily(
+        PREFIX + "ring_moves",
+        "Devices moved from one ring to another since the cluster was born; from none: registered.",
+        labels=["from", "to", "reason"],
+    )
+    for key, number in sorted(state.counters.ring_moves.items()):
+        moves.add_metric(key.split(">"), number)
+    yield moves
+
+
 class NodeCollector(Collector):
     """What a node knows of itself."""
 
@@ -173,7 +196,14 @@ class NodeCollector(Collector):
         """The families of one scrape."""
         yield from self._seat()
         yield from self._raft()
-        yield from self._storage()
+        vitals = self._service.vitals()
+        yield from self._storage(vitals)
+        yield _counters(
+            "device_reports",
+            "Words of devices to this node (statuses, heartbeats), by what became of them.",
+            "result",
+            vitals.device_reports,
+        )
 
     def _seat(self) -> Iterator[Metric]:
         service = self._service
@@ -207,8 +237,7 @@ class NodeCollector(Collector):
             self._service.connected(),
         )
 
-    def _storage(self) -> Iterator[Metric]:
-        vitals = self._service.vitals()
+    def _storage(self, vitals: Vitals) -> Iterator[Metric]:
         figures = (
             ("raft_log_entries", "Entries in the journal.", vitals.log_entries),
             ("snapshot_seconds", "Duration of the newest snapshot.", vitals.snapshot_seconds),
@@ -273,6 +302,9 @@ class Instruments(Collector):
         self.syncs = Tally(
             "journal_sync_seconds", "Duration of a journal transaction, synced.", COMMIT_BUCKETS
         )
+        self.rebalances = Tally(
+            "rebalance_seconds", "Planning of one check of the rings, on the leader.", PLAN_BUCKETS
+        )
         self.lag = Tally(
             "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LAG_BUCKETS
         )
@@ -289,7 +321,8 @@ class Instruments(Collector):
     def collect(self) -> Iterator[Metric]:
         """The histograms."""
         self._absorb()
-        return iter([self.commits.family(), self.syncs.family(), self.lag.family()])
+        tallies = (self.commits, self.syncs, self.rebalances, self.lag)
+        return iter([tally.family() for tally in tallies])
 
     async def _watch(self) -> None:
         """Measures the event loop's lag until the loop ends; meanwhile takes in what Raft
@@ -304,6 +337,7 @@ class Instruments(Collector):
         taken = self._service.take_timings()
         self.commits.add(taken.commits)
         self.syncs.add(taken.syncs)
+        self.rebalances.add(taken.rebalances)
 
     def route(self) -> Route:
         """`GET /metrics` in Prometheus' text format."""

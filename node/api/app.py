@@ -1,12 +1,25 @@
 """The HTTP API of one node: assembled here, told apart by concern in the modules beside."""
 
+import asyncio
 from functools import partial
 
 from fastapi import APIRouter, FastAPI
 from starlette.responses import RedirectResponse, Response
 
 from node import metrics
-from node.api import events, health, operations, problems, reads, schema, snapshot
+from node.api import (
+    events,
+    fleet_operations,
+    fleet_reads,
+    health,
+    operations,
+    problems,
+    reads,
+    reports,
+    schema,
+    snapshot,
+)
+from node.api.batches import MAX_BATCH_BYTES
 from node.api.door import Door
 from node.api.limits import Limits
 from node.api.origin import Origin
@@ -46,12 +59,18 @@ def build(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.snapshots = snapshot.Slots()
+    app.state.planning = asyncio.Lock()
     app.router.routes[:0] = health.routes(service)
     app.router.routes.append(metrics.Instruments(service).route())
-    for router in (reads.router, operations.router, events.router, snapshot.router, pages):
-        app.include_router(router)
+    for part in (reads, operations, fleet_reads, fleet_operations, reports, events, snapshot):
+        app.include_router(part.router)
+    app.include_router(pages)
     problems.install(app)
-    app.add_middleware(Limits, uncounted=(*health.PROBES, metrics.PATH, events.PATH))
+    app.add_middleware(
+        Limits,
+        uncounted=(*health.PROBES, metrics.PATH, events.PATH),
+        bodies=dict.fromkeys((reports.REPORT, reports.REGISTER), MAX_BATCH_BYTES),
+    )
     app.add_middleware(Origin)
     app.openapi = partial(schema.describe, app)  # type: ignore[method-assign]
     return app

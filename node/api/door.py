@@ -7,12 +7,15 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from cluster.commands import AnyCommand
-from cluster.events import Decided, LeasesEchoed
+from cluster.events import AnyEvent, Decided, LeasesEchoed
+from cluster.fleet.fleet import Fleet
 from cluster.roles.transitions import Role
 from cluster.settings import Settings
 from cluster.state import ClusterState
+from node.api import fleet_events
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.api.records import decision_view
+from node.fleet.desk import DeviceDesk
 from node.ports import Consensus, ProposalResult
 from node.replica import StreamedEvent
 from node.service import NodeService, TooManySubscribersError
@@ -78,6 +81,10 @@ class Door:
     def consensus(self) -> Consensus:
         return self._loop.consensus
 
+    @property
+    def desk(self) -> DeviceDesk:
+        return self._loop.desk
+
     def cluster_time(self) -> int:
         replica = self._loop.replica
         return replica.cluster_time() if self.consensus.is_leader else replica.state.time
@@ -119,7 +126,7 @@ class Door:
                 async for event in events:
                     # Echoes come several times a second and concern only the lease's holder.
                     if not isinstance(event.event, LeasesEchoed):
-                        yield streamed(event)
+                        yield streamed(event, self.state.fleet)
         except TooManySubscribersError as error:
             raise TooManyFollowers from error
 
@@ -161,15 +168,17 @@ def _bounded(link: str, reasons: Mapping[str, int]) -> dict[tuple[str, str], int
     return counted
 
 
-def streamed(event: StreamedEvent) -> Streamed:
+def streamed(event: StreamedEvent, fleet: Fleet) -> Streamed:
     """An event as clients see it: its log index and times beside what happened."""
     if event.event is None:
         return Streamed(event.id, event.kind, {"detail": event.detail})
-    what: dict[str, Any] = (
-        msgspec.to_builtins(decision_view(event.event.decision))
-        if isinstance(event.event, Decided)
-        else msgspec.structs.asdict(event.event)
-    )
     index = int(event.id.partition(".")[0])
     when = {"index": index, "at_ms": event.at, "wall_ms": event.wall}
-    return Streamed(event.id, event.kind, {**when, **what})
+    return Streamed(event.id, event.kind, {**when, **_told(event.event, fleet)})
+
+
+def _told(event: AnyEvent, fleet: Fleet) -> dict[str, Any]:
+    if isinstance(event, Decided):
+        decided: dict[str, Any] = msgspec.to_builtins(decision_view(event.decision))
+        return decided
+    return fleet_events.told(event, fleet) or msgspec.structs.asdict(event)

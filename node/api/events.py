@@ -49,7 +49,7 @@ async def follow_events(
         ),
     ] = None,
 ) -> Response:
-    """Role changes, decisions, votes, actions, alarms: from now on, or after an event."""
+    """Role changes, decisions, votes, ring moves, alarms: from now on, or after an event."""
     follow = Follow(service.events(last_event_id))
     await asyncio.sleep(0)  # lets the source say at once that it has followers enough
     if follow.turned_away():

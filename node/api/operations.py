@@ -123,6 +123,7 @@ def _not_proposed(why: str) -> Problem:
 
 _KINDS = {
     Reason.UNKNOWN_NODE: Kind.NOT_FOUND,
+    Reason.UNKNOWN_DEVICE: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
 }

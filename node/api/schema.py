@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from node.api import health, problems, records, views
+from node.api import batches, fleet_views, health, problems, records, views
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -31,6 +31,16 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     records.OperationView,
     records.DoneView,
     records.UnknownView,
+    fleet_views.DeviceView,
+    fleet_views.DeviceList,
+    fleet_views.MoveList,
+    fleet_views.DeviceExplanationView,
+    fleet_views.RingsView,
+    fleet_views.RebalancePlanView,
+    batches.BatchView,
+    batches.AssignedView,
+    batches.StatusBatch,
+    batches.RegistrationBatch,
     health.HealthView,
     problems.ProblemView,
 )

@@ -11,6 +11,8 @@ import msgspec
 
 from cluster import health, registry
 from cluster.codec import digest as digest_of
+from cluster.fleet.fleet import Fleet
+from cluster.fleet.rings import RINGS, Ring
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
 from cluster.state import ClusterState, Member
@@ -56,6 +58,22 @@ class AlarmView(View, frozen=True):
     detail: str
 
 
+class FleetView(View, frozen=True):
+    """`fleet` of `GET /v1/cluster`: totals over all rings, and the devices in each of them.
+
+    The names are those of the system this one replaces. Of the devices that are offline nobody
+    knows the health: total = healthy + unhealthy + offline.
+    """
+
+    total_slaves: int
+    healthy_devices: int
+    unhealthy_devices: int
+    offline_devices: int
+    pinned_devices: int
+    ring_distribution: dict[Ring, int]
+    braked: bool
+
+
 class ClusterView(View, frozen=True):
     """`GET /v1/cluster`."""
 
@@ -77,6 +95,7 @@ class ClusterView(View, frozen=True):
     braked: bool
     swarm_mode: bool
     alarms: list[AlarmView]
+    fleet: FleetView
     digest: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -184,7 +203,22 @@ def cluster_view(service: Service, with_digest: bool) -> ClusterView:
             AlarmView(a.name, a.since, a.detail)
             for a in sorted(state.alarms.values(), key=lambda alarm: alarm.name)
         ],
+        fleet=fleet_view(state.fleet),
         digest=digest_of(state) if with_digest else msgspec.UNSET,
+    )
+
+
+def fleet_view(fleet: Fleet) -> FleetView:
+    """The whole fleet in a few figures."""
+    counts = fleet.counts()
+    return FleetView(
+        total_slaves=len(fleet),
+        healthy_devices=sum(ring.healthy for ring in counts.values()),
+        unhealthy_devices=sum(ring.unhealthy for ring in counts.values()),
+        offline_devices=sum(ring.offline for ring in counts.values()),
+        pinned_devices=sum(ring.pinned for ring in counts.values()),
+        ring_distribution={ring: counts[ring].total for ring in RINGS},
+        braked=fleet.braked,
     )
 
 

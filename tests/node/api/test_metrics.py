@@ -8,6 +8,7 @@ from cluster.roles.transitions import Role
 from node.api.port import Timings
 from node.metrics import percentile
 from tests.node.api.fake import FakeNode
+from tests.node.api.fleet_story import check, go_silent, register, report
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 CLUSTER_WIDE = {
@@ -21,6 +22,8 @@ CLUSTER_WIDE = {
     "votes",
     "action_compliance_ratio",
     "alarm",
+    "devices",
+    "ring_moves",
 }
 EVERY_NODE = {
     "primary_lease_remaining_seconds",
@@ -36,6 +39,8 @@ EVERY_NODE = {
     "snapshot_seconds",
     "event_loop_lag_seconds",
     "messages_rejected",
+    "device_reports",
+    "rebalance_seconds",
 }
 
 
@@ -124,6 +129,57 @@ async def test_commits_and_syncs_are_counted_once(
     assert samples["raft_commit_seconds_bucket", (("le", "+Inf"),)] == 3
     assert samples["journal_sync_seconds_count", ()] == 1
     assert samples["messages_rejected_total", (("link", "gossip"), ("reason", "malformed"))] == 2
+
+
+async def test_devices_are_counted_by_ring_and_health(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    register(node, *(f"device-{n}" for n in range(8)))
+    report(node, "device-3", ill=True)
+    go_silent(node, "device-4", "device-5")
+    _, samples = await _scrape(client)
+    figures = {labels: value for (name, labels), value in samples.items() if name == "devices"}
+    assert len(figures) == 12
+    by_health: dict[str, float] = {}
+    for labels, value in figures.items():
+        health = dict(labels)["health"]
+        by_health[health] = by_health.get(health, 0) + value
+    assert by_health == {"healthy": 5, "unhealthy": 1, "offline": 2}
+    moved = (("from", ""), ("reason", "registered"), ("to", "prod"))
+    assert samples["ring_moves_total", moved] == 2
+
+
+async def test_moves_are_counted_by_way_and_reason(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    register(node, *(f"device-{n}" for n in range(8)))
+    in_prod = [i for i, row in node.state.fleet.table.rows.items() if _ring(node, row) == "prod"]
+    report(node, *in_prod, ill=True)
+    check(node)
+    _, samples = await _scrape(client)
+    ways = {
+        dict(labels)["to"]: value
+        for (name, labels), value in samples.items()
+        if name == "ring_moves_total"
+        and dict(labels)["from"] == "prod"
+        and dict(labels)["reason"] == "unhealthy"
+    }
+    assert set(ways) <= {"canary", "dev"}
+    assert sum(ways.values()) == len(in_prod)
+
+
+def _ring(node: FakeNode, row: int) -> str:
+    return node.state.fleet.device(row).ring
+
+
+async def test_what_became_of_reports_and_how_long_plans_took(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.timings = Timings(rebalances=[0.004, 0.2])
+    _, samples = await _scrape(client)
+    assert samples["device_reports_total", (("result", "outdated"),)] == 1
+    assert samples["rebalance_seconds_count", ()] == 2
+    assert samples["rebalance_seconds_bucket", (("le", "0.005"),)] == 1
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ from schemathesis.specs.openapi.checks import (
 
 from node.api.app import build
 from tests.node.api.fake import FakeNode
+from tests.node.api.fleet_story import register
 
 ENDLESS = "/v1/events"
 
-app = build(FakeNode().with_primary())
+node = FakeNode().with_primary()
+register(node, "device-001", "device-002", labels={"site": "lab"})
+app = build(node)
 schema = schemathesis.openapi.from_asgi("/openapi.json", app).exclude(path=ENDLESS)
 
 
@@ -37,6 +40,9 @@ def test_whatever_the_document_allows_is_answered_as_it_says(case: schemathesis.
 def test_the_document_names_every_path_and_no_422() -> None:
     document = build(FakeNode()).openapi()
     assert {"/v1/cluster", "/v1/events", "/v1/snapshot", "/primary", "/v1/switchover"} <= set(
+        document["paths"]
+    )
+    assert {"/v1/devices", "/v1/devices/{device}/ring", "/v1/rings", "/v1/rings/plan"} <= set(
         document["paths"]
     )
     operations = [operation for path in document["paths"].values() for operation in path.values()]

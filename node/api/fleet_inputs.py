@@ -1,0 +1,139 @@
+"""Bodies of writes about the fleet; strict like the others (`inputs`)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cluster.fleet.policies import MAX_RING_POLICIES, RingPolicy, policy_fault, weights_fault
+from cluster.fleet.rings import MAX_WEIGHT, RINGS, Four, Ring
+from cluster.fleet.selector import MAX_SELECTOR
+from cluster.fleet.status import HealthRule, RuleError, parse_rule
+from cluster.fleet.table import MAX_DEVICES
+from node.api.inputs import TEXT_PATTERN, Duration, Input, Label, Reason
+from node.api.problems import invalid
+
+RingName = Literal["canary", "dev", "stage", "prod"]
+Weight = Annotated[int, Field(ge=0, le=MAX_WEIGHT)]
+Cap = Annotated[int, Field(ge=0, le=MAX_DEVICES)]
+Selector = Annotated[
+    str,
+    Field(
+        max_length=MAX_SELECTOR,
+        pattern=TEXT_PATTERN,
+        examples=["os=Android 14, model in (Pixel 8, Pixel 9)"],
+    ),
+]
+
+
+class ReasonInput(Input):
+    reason: Reason = ""
+
+
+class AssignInput(Input):
+    ring: RingName
+    lifetime: Annotated[Duration | None, Field(description="The pin ends then; null: never.")] = (
+        None
+    )
+    reason: Reason = ""
+
+
+class Weights(Input):
+    """Target shares of the four rings, in any unit."""
+
+    canary: Weight
+    dev: Weight
+    stage: Weight
+    prod: Weight
+
+    def four(self) -> Four:
+        return self.canary, self.dev, self.stage, self.prod
+
+
+class SomeWeights(Input):
+    """Weights of a policy's rings; a ring that is left out gets none."""
+
+    canary: Weight = 0
+    dev: Weight = 0
+    stage: Weight = 0
+    prod: Weight = 0
+
+    def four(self) -> Four:
+        return self.canary, self.dev, self.stage, self.prod
+
+
+class Caps(Input):
+    """The most devices that a ring takes; 0, or left out: as many as come."""
+
+    canary: Cap = 0
+    dev: Cap = 0
+    stage: Cap = 0
+    prod: Cap = 0
+
+    def four(self) -> Four:
+        return self.canary, self.dev, self.stage, self.prod
+
+
+class SharesInput(Input):
+    weights: Weights
+    caps: Caps = Caps()
+    reason: Reason = ""
+
+    def parsed(self) -> tuple[Four, Four]:
+        """Weights and caps; 400 when every ring has weight 0."""
+        weights = self.weights.four()
+        fault = weights_fault(weights)
+        if fault is not None:
+            raise invalid("weights", list(weights), fault)
+        return weights, self.caps.four()
+
+
+class HealthRuleInput(Input):
+    rule: Annotated[
+        str,
+        Field(
+            max_length=MAX_SELECTOR,
+            pattern=TEXT_PATTERN,
+            examples=["battery > 20 and cpu < 80 and memory < 85 and temperature < 70"],
+        ),
+    ]
+    charging_excuses_battery: bool = False
+    reason: Reason = ""
+
+    def parsed(self) -> HealthRule:
+        """The rule; 400 naming the clause at fault."""
+        try:
+            return parse_rule(self.rule, charging_excuses_battery=self.charging_excuses_battery)
+        except RuleError as error:
+            raise invalid("rule", self.rule, str(error)) from error
+
+
+class RingPolicyInput(Input):
+    name: Label
+    selector: Selector
+    rings: list[RingName] = Field(default_factory=list, max_length=len(RINGS))
+    weights: SomeWeights | None = None
+
+    def policy(self) -> RingPolicy:
+        weights = None if self.weights is None else self.weights.four()
+        return RingPolicy(self.name, self.selector, tuple(map(Ring, self.rings)), weights)
+
+
+class PoliciesInput(Input):
+    """All ring policies, in the order in which they are tried."""
+
+    policies: Annotated[list[RingPolicyInput], Field(max_length=MAX_RING_POLICIES)]
+    reason: Reason = ""
+
+    def parsed(self) -> tuple[RingPolicy, ...]:
+        """The policies; 400 naming the first at fault and its field."""
+        policies = tuple(given.policy() for given in self.policies)
+        names = [policy.name for policy in policies]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise invalid(f"policies.{place}.name", name, "each name once")
+        for place, policy in enumerate(policies):
+            fault = policy_fault(policy)
+            if fault is not None:
+                field, _, rule = fault.partition(": ")
+                raise invalid(f"policies.{place}.{field}", getattr(policy, field), rule)
+        return policies

@@ -1,0 +1,80 @@
+"""PUT, POST, DELETE about devices and rings: keyed commands like the other writes."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from cluster.commands import (
+    AssignRing,
+    ReleaseBrake,
+    ReleaseRing,
+    RemoveDevice,
+    RequestRebalance,
+    SetHealthRule,
+    SetRingPolicies,
+    SetRingShares,
+)
+from cluster.fleet.rings import Ring
+from node.api.fleet_inputs import (
+    AssignInput,
+    HealthRuleInput,
+    PoliciesInput,
+    ReasonInput,
+    SharesInput,
+)
+from node.api.fleet_reads import DeviceId
+from node.api.inputs import milliseconds
+from node.api.operations import NO_REASON, Submit
+from node.api.schema import outcomes
+
+router = APIRouter()
+
+
+@router.put("/v1/devices/{device}/ring", responses=outcomes())
+async def assign_ring(submit: Submit, device: DeviceId, body: AssignInput) -> Response:
+    """Pins a device to a ring, whatever its health, until it is released or the pin ends."""
+    lifetime = milliseconds("lifetime", body.lifetime)
+    return await submit(AssignRing(device, Ring(body.ring), lifetime), body.reason)
+
+
+@router.delete("/v1/devices/{device}/ring", responses=outcomes())
+async def release_ring(submit: Submit, device: DeviceId) -> Response:
+    """Ends a device's pin; the next check moves it where health, policies and quotas say."""
+    return await submit(ReleaseRing(device), NO_REASON)
+
+
+@router.delete("/v1/devices/{device}", responses=outcomes())
+async def remove_device(submit: Submit, device: DeviceId) -> Response:
+    """Forgets a device; should its agent speak again, it registers as new."""
+    return await submit(RemoveDevice(device), NO_REASON)
+
+
+@router.post("/v1/rings/rebalance", responses=outcomes())
+async def rebalance(submit: Submit, body: ReasonInput | None = None) -> Response:
+    """Asks the leader to check the rings at once; `GET /v1/rings/plan` is the dry run."""
+    return await submit(RequestRebalance(), body.reason if body else NO_REASON)
+
+
+@router.put("/v1/rings/shares", responses=outcomes())
+async def set_shares(submit: Submit, body: SharesInput) -> Response:
+    """Sets the target shares and the caps of all rings."""
+    return await submit(SetRingShares(*body.parsed()), body.reason)
+
+
+@router.put("/v1/rings/policies", responses=outcomes())
+async def set_policies(submit: Submit, body: PoliciesInput) -> Response:
+    """Replaces all ring policies: the first whose selector matches a device rules it."""
+    return await submit(SetRingPolicies(body.parsed()), body.reason)
+
+
+@router.put("/v1/rings/health-rule", responses=outcomes())
+async def set_health_rule(submit: Submit, body: HealthRuleInput) -> Response:
+    """Sets when a status is healthy; statuses that come from now on are judged by it."""
+    rule = body.parsed()
+    command = SetHealthRule(rule.conditions, rule.charging_excuses_battery)
+    return await submit(command, body.reason)
+
+
+@router.post("/v1/rings/release-brake", responses=outcomes())
+async def release_brake(submit: Submit, body: ReasonInput | None = None) -> Response:
+    """Lets automatic moves go on after the storm brake stopped them."""
+    return await submit(ReleaseBrake(), body.reason if body else NO_REASON)

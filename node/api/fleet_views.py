@@ -1,0 +1,312 @@
+"""State → what clients see of devices and rings. Shapes as in `views.py`.
+
+Percentages are 0..100 as devices report them. A device's health is two facts: `online`, and the
+verdict `healthy`, which means nothing while it is not online.
+"""
+
+import numpy as np
+
+from cluster.fleet.explain import explain_device, say_move
+from cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
+from cluster.fleet.moves import AUTOMATIC, REASONS, MoveReason
+from cluster.fleet.policies import allowed
+from cluster.fleet.rebalance import RebalancePlan
+from cluster.fleet.rings import RINGS, Four, Ring, rings_of
+from cluster.fleet.storm import STORM
+from cluster.state import ClusterState
+from node.api.views import View
+
+
+class PinView(View, frozen=True):
+    """Who put a device where it is; `remaining_s` is null for a pin without end."""
+
+    actor: str
+    reason: str
+    remaining_s: float | None
+
+
+class StatusView(View, frozen=True):
+    """The newest readings that are replicated; at most a second older than those received."""
+
+    battery_level: int
+    battery_charging: bool
+    cpu_usage: float
+    memory_usage: float
+    disk_usage: float
+    metrics: dict[str, float]
+
+
+class DeviceView(View, frozen=True):
+    """`GET /v1/devices/ID`. `policy`: name of the ring policy that rules it, null for none."""
+
+    id: str
+    name: str
+    os_version: str
+    app_version: str
+    capabilities: dict[str, str]
+    labels: dict[str, str]
+    ring: Ring
+    ring_since_ms: int
+    ring_reason: str
+    ring_sentence: str
+    pin: PinView | None
+    policy: str | None
+    healthy: bool
+    online: bool
+    status: StatusView | None
+    seen_s: float
+    session: int
+    sequence: int
+    served_by: str
+    revision: int
+
+
+class DeviceList(View, frozen=True):
+    """A page may hold fewer than `limit` devices, even none, and still name a `next`: of a large
+    fleet only so many rows are looked at for one request."""
+
+    items: list[DeviceView]
+    next: str | None
+
+
+class MoveView(View, frozen=True):
+    """One line of a device's ring history; `origin` is null where it registered."""
+
+    at_ms: int
+    ago_s: float
+    origin: Ring | None
+    target: Ring
+    reason: str
+    assigned_by: str
+    sentence: str
+
+
+class MoveList(View, frozen=True):
+    """The newest moves of a device, newest first, as far as they are remembered."""
+
+    items: list[MoveView]
+
+
+class DeviceExplanationView(View, frozen=True):
+    """`GET /v1/devices/ID/explain`: why a device is in its ring, as sentences."""
+
+    device: str
+    ring: Ring
+    summary: list[str]
+    history: list[MoveView]
+
+
+class RingView(View, frozen=True):
+    """One ring. `quota`: devices it should hold now beside its pinned ones; `share`: its part of
+    all weights, 0..1."""
+
+    ring: Ring
+    devices: int
+    healthy: int
+    unhealthy: int
+    offline: int
+    pinned: int
+    quota: int
+    weight: int
+    share: float
+    cap: int | None
+
+
+class RingPolicyView(View, frozen=True):
+    """`rings` that the devices it rules may be in; `weights` among them, null: the fleet's."""
+
+    name: str
+    selector: str
+    rings: list[Ring]
+    weights: dict[Ring, int] | None
+    devices: int
+
+
+class BrakeView(View, frozen=True):
+    since_ms: int
+    detail: str
+
+
+class RingsView(View, frozen=True):
+    """`GET /v1/rings`."""
+
+    items: list[RingView]
+    health_rule: str
+    charging_excuses_battery: bool
+    policies: list[RingPolicyView]
+    brake: BrakeView | None
+    checks: int
+    checked_at_ms: int | None
+
+
+class PlannedMovesView(View, frozen=True):
+    devices: int
+    origin: Ring
+    target: Ring
+    reason: str
+    sentence: str
+
+
+class RebalancePlanView(View, frozen=True):
+    """`GET /v1/rings/plan`: what a check would move now; `braked`: it would move nothing."""
+
+    total: int
+    devices: int
+    braked: bool
+    moves: list[PlannedMovesView]
+
+
+def device_view(device: Device, now: int) -> DeviceView:
+    """One device at cluster time `now`."""
+    return DeviceView(
+        id=device.id,
+        name=device.name,
+        os_version=device.os_version,
+        app_version=device.app_version,
+        capabilities=device.capabilities,
+        labels=device.labels,
+        ring=device.ring,
+        ring_since_ms=device.ring_since,
+        ring_reason=device.ring_reason,
+        ring_sentence=say_move(device.ring_reason),
+        pin=None if device.pinned is None else _pin_view(device.pinned, now),
+        policy=device.policy or None,
+        healthy=device.healthy,
+        online=device.online,
+        status=_status_view(device) if device.reported else None,
+        seen_s=_since(device.seen_at, now),
+        session=device.session,
+        sequence=device.sequence,
+        served_by=device.served_by,
+        revision=device.revision,
+    )
+
+
+def _status_view(device: Device) -> StatusView:
+    return StatusView(
+        battery_level=device.battery,
+        battery_charging=device.charging,
+        cpu_usage=device.cpu,
+        memory_usage=device.memory,
+        disk_usage=device.disk,
+        metrics=device.metrics,
+    )
+
+
+def _pin_view(pin: Pin, now: int) -> PinView:
+    left = None if pin.until is None else max(0, pin.until - now) / 1_000
+    return PinView(pin.actor, pin.reason, left)
+
+
+def move_view(move: Move, now: int) -> MoveView:
+    """One line of a device's ring history."""
+    return MoveView(
+        at_ms=move.at,
+        ago_s=_since(move.at, now),
+        origin=move.origin,
+        target=move.ring,
+        reason=move.reason,
+        assigned_by=_assigned_by(move),
+        sentence=say_move(move.reason),
+    )
+
+
+def _assigned_by(move: Move) -> str:
+    if move.reason is MoveReason.REGISTERED:
+        return "registration"
+    if move.reason in AUTOMATIC or not move.actor:
+        return "rebalancer"
+    return move.actor
+
+
+def device_explanation(state: ClusterState, row: int, now: int) -> DeviceExplanationView:
+    """Why the device in a row is in its ring, and how it came there."""
+    told = explain_device(state, row)
+    return DeviceExplanationView(
+        device=told.device,
+        ring=state.fleet.device(row).ring,
+        summary=told.summary,
+        history=[move_view(move, now) for move in told.moves],
+    )
+
+
+def rings_view(state: ClusterState) -> RingsView:
+    """The rings beside their quotas, and the rules they are filled by."""
+    fleet = state.fleet
+    return RingsView(
+        items=_ring_views(fleet),
+        health_rule=" and ".join(map(str, fleet.rule.conditions)),
+        charging_excuses_battery=fleet.rule.charging_excuses_battery,
+        policies=_policy_views(fleet),
+        brake=_brake_view(state),
+        checks=fleet.checks,
+        checked_at_ms=fleet.checked_at if fleet.checks else None,
+    )
+
+
+def _ring_views(fleet: Fleet) -> list[RingView]:
+    counts, whole = fleet.counts(), sum(fleet.weights)
+    return [
+        RingView(
+            ring=ring,
+            devices=counts[ring].total,
+            healthy=counts[ring].healthy,
+            unhealthy=counts[ring].unhealthy,
+            offline=counts[ring].offline,
+            pinned=counts[ring].pinned,
+            quota=counts[ring].quota,
+            weight=weight,
+            share=weight / whole,
+            cap=cap or None,
+        )
+        for ring, weight, cap in zip(RINGS, fleet.weights, fleet.caps, strict=True)
+    ]
+
+
+def _policy_views(fleet: Fleet) -> list[RingPolicyView]:
+    ruled = fleet.table.by_class.sum(axis=(1, 2, 3, 4))  # by group: policies, then none
+    return [
+        RingPolicyView(
+            name=policy.name,
+            selector=policy.selector,
+            rings=[RINGS[code] for code in rings_of(allowed(policy))],
+            weights=None if policy.weights is None else _by_ring(policy.weights),
+            devices=int(ruled[place]),
+        )
+        for place, policy in enumerate(fleet.policies)
+    ]
+
+
+def _by_ring(four: Four) -> dict[Ring, int]:
+    return {ring: weight for ring, weight in zip(RINGS, four, strict=True) if weight}
+
+
+def _brake_view(state: ClusterState) -> BrakeView | None:
+    alarm = state.alarms.get(STORM)
+    return None if alarm is None else BrakeView(alarm.since, alarm.detail)
+
+
+def plan_view(view: FleetView, plan: RebalancePlan) -> RebalancePlanView:
+    """A plan, counted by way and reason; `view`: the columns it was made on."""
+    moves = np.stack((view.ring[plan.rows], plan.rings, plan.reasons), axis=1)
+    kinds, counts = np.unique(moves, axis=0, return_counts=True)
+    ways = zip(kinds.tolist(), counts.tolist(), strict=True)
+    return RebalancePlanView(
+        total=int(view.tally.sum()),
+        devices=len(plan.rows),
+        braked=view.braked,
+        moves=[
+            PlannedMovesView(
+                devices=count,
+                origin=RINGS[origin],
+                target=RINGS[target],
+                reason=REASONS[reason],
+                sentence=say_move(REASONS[reason]),
+            )
+            for (origin, target, reason), count in ways
+        ],
+    )
+
+
+def _since(moment: int, now: int) -> float:
+    return max(0, now - moment) / 1_000
