@@ -1,13 +1,19 @@
 """The README says what the code does: its diagram is the table, its commands exist."""
 
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from cluster.roles.transitions import mermaid
+from node.api.app import build
+from tests.node.api.fake import FakeNode
+from tests.node.api.fleet_story import register, report
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -37,3 +43,36 @@ def test_every_command_named_exists(command: str) -> None:
     )
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout
+
+
+def test_the_query_example_prints_what_it_asks_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = FakeNode().with_primary()
+    register(node, *(f"slave-{n:03d}" for n in range(1, 9)), name="Pixel 8 Pro")
+    report(node, "slave-001", ill=True)
+    app = build(node)
+
+    def get(url: str, **query: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+                return await client.get(url, **query)
+
+        return asyncio.run(ask())
+
+    monkeypatch.setattr(httpx, "get", get)
+    exec(section("query").removeprefix("```python\n").removesuffix("```\n"), {})
+    assert capsys.readouterr().out == QUERY_OUTPUT
+
+
+QUERY_OUTPUT = """\
+Total Slaves: 8
+Healthy Devices: 7
+Ring Distribution: {'canary': 2, 'dev': 2, 'stage': 2, 'prod': 2}
+Pixel 8 Pro: prod, healthy: True
+  Battery: 85%
+  CPU: 45.2%
+Pixel 8 Pro: prod, healthy: True
+  Battery: 85%
+  CPU: 45.2%
+"""

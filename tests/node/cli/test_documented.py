@@ -1,0 +1,39 @@
+"""Every command about the fleet that the README names can be given as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.node.cli.canned import DEVICES, READS, CannedNode, Run
+
+README = (Path(__file__).parents[3] / "README.md").read_text()
+FLEET = README[README.index("## The fleet") : README.index("## Break it")]
+GROUPS = ("devices", "rings", "config", "status")
+ELSEWHERE = ("devices simulate",)
+
+
+def documented() -> list[str]:
+    """Command lines of the section, without `stationkeep` and without comments."""
+    lines = re.findall(r"^stationkeep (.+?)(?:  +#.*)?$", FLEET, re.MULTILINE)
+    lines += re.findall(r"`stationkeep (.+?)`", FLEET)
+    ours = (line for line in lines if line.split()[0] in GROUPS)
+    return sorted({line for line in ours if not line.startswith(ELSEWHERE)})
+
+
+@pytest.mark.parametrize("line", documented())
+def test_a_documented_command_is_understood(
+    canned: CannedNode, stationkeep: Run, line: str
+) -> None:
+    for device in ("device-003", "ID"):
+        canned.reads[f"/v1/devices/{device}"] = DEVICES[0]
+        for what in ("history", "explain"):
+            answer = READS[f"/v1/devices/slave-001/{what}"]
+            canned.reads[f"/v1/devices/{device}/{what}"] = answer
+    result = stationkeep(*shlex.split(line))
+    assert result.exit_code == 0, result.output
+
+
+def test_the_section_is_found() -> None:
+    assert len(documented()) > 15
