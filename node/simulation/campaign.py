@@ -17,6 +17,8 @@ from node.simulation.world import World
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
+DEVICES_IN = 0.25
+"""Share of mixed runs with devices; drawn beside everything else, which it leaves as it is."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +40,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The run of one seed; raises `BadScenario`."""
         draw = random.Random(f"{seed} campaign")  # noqa: S311
         drawn, nodes = faults.mixture(draw), draw.choice((3, 3, 5))
+        if random.Random(f"{seed} population").random() < DEVICES_IN:  # noqa: S311
+            drawn += tuple(faults.POPULATIONS)
         bare = Scenario(
             seed=seed,
             nodes=nodes if self.nodes is None else self.nodes,

@@ -299,6 +299,24 @@ class Datagrams(msgspec.Struct, frozen=True):
         yield _act(0.0, "weather", 0.01 * on.unit, 0.2 * on.unit, 0.05, 0.0)
 
 
+class Fleet(msgspec.Struct, frozen=True):
+    """Devices, whom it is an own trouble to be: they fall ill, wander between nodes, restart."""
+
+    count: tuple[int, int] = (4, 24)
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        yield _act(0.0, "devices", str(draw.randint(*self.count)))
+        for at in _moments(draw, on, on.gap / 2):
+            what = draw.choice(("ill", "roam", "renew", "pin"))
+            if what == "pin":
+                ring = draw.choice(("canary", "dev", "stage", "prod"))
+                yield _act(at, "pin", draw.choice(on.names), ring)
+            elif what == "ill":
+                yield _act(at, "ill", draw.uniform(0.1, 0.5), draw.uniform(0.5, 6) * on.span)
+            else:
+                yield _act(at, what, draw.uniform(0.1, 1))
+
+
 PROFILES: dict[str, Profile] = {
     "lossy": Weather(share=(0.02, 0.3)),
     "bursty": Weather(share=(0.02, 0.25), burst=(0.2, 3.0)),
@@ -324,6 +342,9 @@ PROFILES: dict[str, Profile] = {
 }
 """In default campaigns, alone and together."""
 
+POPULATIONS: dict[str, Profile] = {"devices": Fleet()}
+"""Who else is there: beside the faults of any run."""
+
 EXTREMES: dict[str, Profile] = {
     "datagram": Datagrams(),
     "wilddrift": Drift(most=0.45),
@@ -339,11 +360,12 @@ def parse(names: str) -> tuple[str, ...]:
     if names in ("all", ""):
         return ()
     wanted = tuple(name.strip() for name in names.split(",") if name.strip())
-    known = {**PROFILES, **EXTREMES, "none": None}
+    known = {**PROFILES, **POPULATIONS, **EXTREMES, "none": None}
     for name in wanted:
         if name not in known:
             raise BadScenario(
-                f"faults: {name!r} refused: known are {', '.join(PROFILES)}; beyond what is "
+                f"faults: {name!r} refused: known are {', '.join(PROFILES)}, and "
+                f"{', '.join(POPULATIONS)}; beyond what is "
                 f"promised {', '.join(EXTREMES)}; or all, none"
             )
     if not wanted:
@@ -389,7 +411,7 @@ def script(
     unit = scenario.settings.election_timeout_max / 1_000
     span = max(unit, scenario.settings.evaluation_interval / 1_000)
     on = Setting(tuple(scenario.names), unit, span, gap or 4 * span, scenario.duration)
-    known = {**PROFILES, **EXTREMES}
+    known = {**PROFILES, **POPULATIONS, **EXTREMES}
     actions: list[Action] = []
     for name in names:
         if name != "none":

@@ -203,6 +203,8 @@ class Member:
             source=self.health,
             hooks=self.hooks,
             memory=SimulatedMemory(self.disk),
+            wake=wake,
+            submit=lambda work: later(0.2 * self.draw.random(), work),
         )
         self.up, self.paused, self.refused = True, False, ""
         self.seen_commit = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from cluster.fleet.rings import Ring
 from cluster.settings import PROFILES, Settings
 from node.raft.guards import Guards
 from node.simulation.disk import POINTS
@@ -104,6 +105,11 @@ VERBS: dict[str, tuple[Callable[[str, Scenario], str | None], ...]] = {
     "weather": (_number, _number, _number, _number),
     "far": (_node, _node, _number),
     "datagrams": (_one_of("on", "off"),),
+    "devices": (_number,),
+    "ill": (_number, _number),
+    "roam": (_number,),
+    "renew": (_number,),
+    "pin": (_node, _one_of(*Ring)),
     "transfer": (),
     "write": (_node, _node, _number),
     "read": (_node, _node),

@@ -12,6 +12,8 @@ from node.simulation.checks import Checks, Violation
 from node.simulation.clients import Clients
 from node.simulation.clock import SimulatedClock, Time
 from node.simulation.convergence import Convergence
+from node.simulation.devices import VERBS as DEVICE_VERBS
+from node.simulation.devices import Devices
 from node.simulation.disk import Crash, SimulatedDisk
 from node.simulation.member import HEALTHY, Member
 from node.simulation.network import Links, Message, Socket, Weather
@@ -52,6 +54,7 @@ class World:
         self.clients = Clients(
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
+        self.devices = Devices(self, self._draws("devices"))
         for name in self.names:
             self._start(self.members[name])
 
@@ -246,6 +249,9 @@ class World:
         if None in words:
             return
         self.note("> " + " ".join((action.verb, *action.words)))
+        if action.verb in DEVICE_VERBS:
+            self.devices.perform(action.verb, *words)
+            return
         getattr(self, "_do_" + action.verb.replace("-", "_"))(*words)
         if action.verb not in _CALLS:
             self._troubles()
@@ -409,7 +415,9 @@ class World:
         """Seconds after `heal` until everything is well again; raises `Violation` when that
         takes longer than it may. Judges the clients' histories then."""
         self.heal()
+        self.devices.heal()
         took = Convergence(self).wait()
+        self.devices.judge()
         self.checks.settled()
         self.undecided = self.clients.judge()
         return took
