@@ -49,7 +49,7 @@ def test_those_who_came_between_two_turns_share_a_command(desk: Desk) -> None:
         desk.arrive(f"d{number}")
     desk.queue.turn()
     assert [len(batch) for batch in desk.proposed()] == [256, 44]
-    desk.log.commit(rows=list(range(256)), births=[9] * 256, rings=["dev"] * 256)
+    desk.log.commit(rows=list(range(256)), births=[9] * 256, refused={})
     assert desk.landed[0] == ("d0", 0, 9)
     assert len(desk.queue) == 44
 
@@ -72,7 +72,7 @@ def test_whose_outcome_is_unknown_is_proposed_again(desk: Desk, failure: str) ->
     getattr(desk.log, failure)()
     desk.later(module.RETRY)
     assert desk.proposed() == [["d"]]
-    desk.log.commit(rows=[3], births=[4], rings=["dev"])
+    desk.log.commit(rows=[3], births=[4], refused={})
     assert desk.landed == [("d", 3, 4)]
     assert ears.heard == []
 
@@ -85,7 +85,7 @@ def test_whoever_waits_too_long_is_told_when_to_come_back(desk: Desk) -> None:
     assert ears.heard == ["refused"]
     assert ears.refusals[0].fault is Fault.BUSY
     assert ears.refusals[0].retry_after == module.COME_BACK
-    desk.log.commit(rows=[3], births=[4], rings=["dev"])
+    desk.log.commit(rows=[3], births=[4], refused={})
     assert desk.landed == [], "it was answered already"
 
 
@@ -105,7 +105,7 @@ def test_the_newer_agent_takes_the_place_of_the_older_one(desk: Desk) -> None:
     desk.queue.turn()
     newer = desk.arrive("d", session=2)
     assert older.heard == ["superseded"]
-    desk.log.commit(rows=[0], births=[1], rings=["dev"])
+    desk.log.commit(rows=[0], births=[1], refused={})
     assert desk.landed == [], "that was the older one's registration"
     desk.queue.turn()
     assert [c.devices[0].session for c in desk.log.commands] == [2]
@@ -121,10 +121,20 @@ def test_one_bad_registration_does_not_spoil_the_others(desk: Desk) -> None:
     desk.queue.turn()
     assert desk.proposed() == [["bad"], ["good"]]
     desk.log.reject(Reason.INVALID, "devices: whatever it was")
-    desk.log.commit(rows=[0], births=[1], rings=["dev"])
+    desk.log.commit(rows=[0], births=[1], refused={})
     assert bad.refusals[0].fault is Fault.INVALID
     assert desk.landed == [("good", 0, 1)]
     assert good.heard == []
+
+
+def test_each_is_told_what_apply_found_wrong_with_it(desk: Desk) -> None:
+    old, full = desk.arrive("old"), desk.arrive("full")
+    desk.queue.turn()
+    refused = {"0": "session: 1 is older than 2, which is known", "1": "id: the fleet is full"}
+    desk.log.commit(rows=[-1, -1], births=[0, 0], refused=refused)
+    assert [ears.refusals[0].fault for ears in (old, full)] == [Fault.OUTDATED, Fault.INVALID]
+    assert str(full.refusals[0]) == "id: the fleet is full"
+    assert len(desk.queue) == 0
 
 
 def test_before_the_founding_registrations_wait(desk: Desk) -> None:
@@ -142,6 +152,6 @@ def test_who_left_is_not_answered(desk: Desk) -> None:
     desk.queue.leave("d", Ears())
     assert len(desk.queue) == 1, "another connection's leaving is none of ours"
     desk.queue.leave("d", ears)
-    desk.log.commit(rows=[0], births=[1], rings=["dev"])
+    desk.log.commit(rows=[0], births=[1], refused={})
     assert desk.landed == []
     assert desk.queue.next_wakeup() == float("inf")
