@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scripts import bench_cluster, bench_commit, bench_simulation
+from scripts import bench_cluster, bench_commit, bench_fleet, bench_simulation
 
-PARTS = ("commit", "failover", "election", "idle", "simulation")
+PARTS = ("commit", "failover", "election", "idle", "simulation", "fleet")
 
 
 def main() -> None:
@@ -54,6 +54,10 @@ def main() -> None:
         ):
             figures[name] = measure()
             show(console, name, figures[name])
+    if "fleet" in parts:
+        for name, figure in bench_fleet.run().items():
+            figures[name] = figure
+            show(console, name, figure)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 

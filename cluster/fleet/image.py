@@ -1,7 +1,7 @@
 """The fleet as bytes, and back.
 
 Columns are copied at once and written as they lie in memory; ids and names, which are text, are
-encoded a few thousand at a time. So taking the image stops the loop for a copy of the columns
+encoded a chunk at a time. So taking the image stops the loop for a copy of the columns
 only, and whoever writes it on a thread lets others work in between.
 """
 
@@ -17,10 +17,7 @@ from cluster.fleet.policies import MAX_RING_POLICIES, NO_POLICY, policy_fault, w
 from cluster.fleet.rings import UNSET
 from cluster.fleet.shares import Shares
 from cluster.fleet.status import MAX_METRICS, HealthRule, is_metric, rule_fault
-from cluster.fleet.table import COLUMNS, MAX_DEVICES, Column, Kind, Kinds, Table
-
-CHUNK = 8_192
-"""Texts encoded in one go: some milliseconds."""
+from cluster.fleet.table import COLUMNS, MAX_DEVICES, Column, Kind, Kinds, Table, Texts
 
 _encoder = msgspec.msgpack.Encoder()
 _texts = msgspec.msgpack.Decoder(list[str])
@@ -67,11 +64,17 @@ class FrozenFleet:
     def __init__(self, fleet: Fleet) -> None:
         table, used = fleet.table, fleet.table.used
         self._head = _encoder.encode(_head(fleet))
-        self._columns = {name: getattr(table, name)[:used].copy() for name in COLUMNS}
-        self._metrics = {name: column[:used].copy() for name, column in table.metrics.items()}
+        self._columns, self._metrics = _copied(
+            {name: getattr(table, name)[:used] for name in COLUMNS},
+            {name: column[:used] for name, column in table.metrics.items()},
+        )
         self._moves = fleet.moves.in_order()
-        self._ids, self._names = list(table.ids), list(table.names)
-        self._kinds = list(table.kinds.all)
+        kinds = table.kinds.all
+        self._texts: dict[str, list[list[Any]]] = {
+            "ids": table.ids.chunks(),
+            "names": table.names.chunks(),
+            "kinds": [kinds[n : n + Texts.CHUNK] for n in range(0, len(kinds), Texts.CHUNK)],
+        }
 
     def parts(self) -> Iterator[bytes | memoryview]:
         """The bytes of an `Image`, piece by piece."""
@@ -83,11 +86,25 @@ class FrozenFleet:
         yield from _columns(self._metrics)
         yield _encoder.encode("moves")
         yield from _binary(self._moves.view(np.uint8).data)
-        for name, texts in (("ids", self._ids), ("names", self._names), ("kinds", self._kinds)):
-            yield _encoder.encode(name)
-            yield array_header(-(-len(texts) // CHUNK))
-            for start in range(0, len(texts), CHUNK):
-                yield from _binary(_encoder.encode(texts[start : start + CHUNK]))
+        for name, chunks in self._texts.items():
+            yield _encoder.encode(name) + array_header(len(chunks))
+            for chunk in chunks:
+                yield from _binary(_encoder.encode(chunk))
+
+
+def _copied(*groups: dict[str, Column]) -> Iterator[dict[str, memoryview]]:
+    """The bytes of columns, copied into one block: memory that the system gives in large pages,
+    where a block for each column would come in page by page and take three times as long."""
+    columns = [column for group in groups for column in group.values()]
+    block = np.empty(sum(column.nbytes for column in columns), np.uint8)
+    end = 0
+    for group in groups:
+        copies = {}
+        for name, column in group.items():
+            start, end = end, end + column.nbytes
+            block[start:end] = column.view(np.uint8)
+            copies[name] = block[start:end].data
+        yield copies
 
 
 def _head(fleet: Fleet) -> Head:
@@ -113,11 +130,11 @@ def _head(fleet: Fleet) -> Head:
     )
 
 
-def _columns(columns: dict[str, Column]) -> Iterator[bytes | memoryview]:
+def _columns(columns: dict[str, memoryview]) -> Iterator[bytes | memoryview]:
     yield map_header(len(columns))
-    for name, column in columns.items():
+    for name, content in columns.items():
         yield _encoder.encode(name)
-        yield from _binary(column.view(np.uint8).data)
+        yield from _binary(content)
 
 
 def _binary(content: bytes | memoryview) -> Iterator[bytes | memoryview]:
@@ -189,14 +206,15 @@ def _table(image: Image) -> Table:
     for name, content in image.metrics.items():
         _demand(is_metric(name), "metrics have names that are none")
         table.metric(name)[: head.used] = _values(content, "<i4", head.used)
-    table.ids = [text for chunk in image.ids for text in _texts.decode(chunk)]
-    table.names = [text for chunk in image.names for text in _texts.decode(chunk)]
-    _demand(len(table.ids) == len(table.names) == head.used, "ids and names are not one a row")
-    table.rows = {text: row for row, text in enumerate(table.ids) if text}
+    ids = [text for chunk in image.ids for text in _texts.decode(chunk)]
+    table.ids = Texts(ids)
+    table.names = Texts(text for chunk in image.names for text in _texts.decode(chunk))
+    _demand(len(ids) == len(table.names) == head.used, "ids and names are not one a row")
+    table.rows = {text: row for row, text in enumerate(ids) if text}
     living = table.birth[: head.used] > 0
     free = np.flatnonzero(~living).tolist()
     _demand(sorted(table.free) == free, "free rows are not those without a birth")
-    _demand(all(table.ids[row] == "" for row in free), "free rows have ids")
+    _demand(all(ids[row] == "" for row in free), "free rows have ids")
     _demand(len(table.rows) == head.used - len(free), "ids are missing or come twice")
     kinds = [kind for chunk in image.kinds for kind in _kinds.decode(chunk)]
     _demand(int(table.kind[: head.used].max(initial=0)) <= len(kinds), "kinds are missing")

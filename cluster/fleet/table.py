@@ -6,7 +6,7 @@ writes the same; they grow by doubling. A row that is given up is given to a lat
 common (versions, capabilities, labels) is kept once for all of a kind.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -124,8 +124,8 @@ class Table:
         self.births = 0
         """Registrations of new devices so far."""
         self.rows: dict[str, int] = {}
-        self.ids: list[str] = []  # "" where the row is free, as in the next one
-        self.names: list[str] = []
+        self.ids = Texts()  # "" where the row is free, as in the next one
+        self.names = Texts()
         self.kinds = Kinds()
         self.metrics: dict[str, Column] = {}
         """Custom metrics (i32 thousandths), in the order in which they came to be known."""
@@ -237,6 +237,43 @@ class Table:
         """Unpinned devices by group and ring."""
         counts: Column = self.by_class[..., 0].sum(axis=(2, 3))
         return counts
+
+
+class Texts:
+    """One text for each row, in chunks: a copy of all shares them until one is written to."""
+
+    CHUNK = 8_192
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        whole = list(texts)
+        self._chunks = [whole[n : n + self.CHUNK] for n in range(0, len(whole), self.CHUNK)]
+        self._shared = [False] * len(self._chunks)
+
+    def __len__(self) -> int:
+        return (len(self._chunks) - 1) * self.CHUNK + len(self._chunks[-1]) if self._chunks else 0
+
+    def __getitem__(self, row: int) -> str:
+        return self._chunks[row // self.CHUNK][row % self.CHUNK]
+
+    def __setitem__(self, row: int, text: str) -> None:
+        self._own(row // self.CHUNK)[row % self.CHUNK] = text
+
+    def append(self, text: str) -> None:
+        if not self._chunks or len(self._chunks[-1]) == self.CHUNK:
+            self._chunks.append([])
+            self._shared.append(False)
+        self._own(len(self._chunks) - 1).append(text)
+
+    def _own(self, number: int) -> list[str]:
+        if self._shared[number]:
+            self._chunks[number] = list(self._chunks[number])
+            self._shared[number] = False
+        return self._chunks[number]
+
+    def chunks(self) -> list[list[str]]:
+        """The texts as they are now, `CHUNK` at a time, however they change later."""
+        self._shared = [True] * len(self._chunks)
+        return list(self._chunks)
 
 
 def _missing(capacity: int) -> Column:
