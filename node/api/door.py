@@ -16,6 +16,7 @@ from node.api import fleet_events
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.api.records import decision_view
 from node.fleet.desk import DeviceDesk
+from node.fleet.desk import DeviceDesk
 from node.ports import Consensus, ProposalResult
 from node.replica import StreamedEvent
 from node.service import NodeService, TooManySubscribersError
@@ -140,9 +141,10 @@ class Door:
         }
         if self._guarded is not None:
             rejected |= _bounded("connection", self._guarded.rejected)
+        reports = dict(self.desk.results)
         stored = self._stored
         if stored is None:
-            return Vitals(rejected=rejected)
+            return Vitals(rejected=rejected, device_reports=reports)
         return Vitals(
             log_entries=stored.log_entries,
             snapshot_seconds=stored.snapshot_seconds,
@@ -150,13 +152,15 @@ class Door:
             pending_proposals=stored.pending_proposals,
             journal_failing=stored.journal_error is not None,
             rejected=rejected | _bounded("raft", stored.rejected),
+            device_reports=reports,
         )
 
     def take_timings(self) -> Timings:
+        plans = self._loop.rebalancer.drain_seconds()
         stored = self._stored
         if stored is None:
-            return Timings()
-        return Timings(stored.drain_commit_seconds(), stored.drain_sync_seconds())
+            return Timings(rebalances=plans)
+        return Timings(stored.drain_commit_seconds(), stored.drain_sync_seconds(), plans)
 
 
 def _bounded(link: str, reasons: Mapping[str, int]) -> dict[tuple[str, str], int]:

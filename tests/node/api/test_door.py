@@ -1,6 +1,7 @@
 """The API of whole nodes in virtual time: what a running node says of itself and of the others."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import structlog
 
 from cluster import codec
+from cluster.commands import Registration
 from cluster.settings import PROFILES
 from node.api.app import create_app
 from node.api.door import MAX_REASONS, Door, Stored, _bounded
@@ -18,6 +20,8 @@ from node.raft import Journal, Raft, SnapshotStore
 from node.replica import Replica
 from node.runtime import timings
 from node.service import NodeService
+from tests.node.api.fleet_story import ILL, WELL
+from tests.node.fleet.proposing import Ears
 from tests.node.world import ManualClock, World
 
 ROLE_PROBES = ("/primary", "/backup", "/standby", "/safe-mode")
@@ -136,6 +140,64 @@ async def test_events_have_the_same_ids_everywhere(constellation: Constellation)
     decided = next(event for event in streams[0] if event.kind == "decided")
     assert decided.data["sentence"]
     assert decided.data["index"] == int(decided.id.partition(".")[0])
+
+
+async def test_a_device_of_one_node_is_seen_from_every_node(constellation: Constellation) -> None:
+    world, node = constellation.world, next(iter(constellation.clients))
+    desk, device = world.loops[node].desk, Ears()
+    desk.register(Registration("device-001", session=1, sequence=1, reading=WELL), device)
+    world.run(2)
+    assert device.heard == ["registered"]
+    assert desk.report("device-001", 1, 2, ILL) is None
+    assert desk.report("device-001", 1, 3, ILL) is None
+    assert desk.report("device-001", 1, 3, ILL) is not None  # said before
+    world.run(1.5)
+    told = [
+        await constellation.get(name, "/v1/devices/device-001") for name in constellation.clients
+    ]
+    assert {view["healthy"] for view in told} == {False}
+    assert {view["served_by"] for view in told} == {node}
+    fleets = [
+        (await constellation.get(name, "/v1/cluster"))["fleet"] for name in constellation.clients
+    ]
+    assert fleets[0] == fleets[1] == fleets[2]
+    assert (fleets[0]["total_slaves"], fleets[0]["unhealthy_devices"]) == (1, 1)
+
+
+async def test_what_a_node_and_the_leader_measure_of_devices(constellation: Constellation) -> None:
+    world = constellation.world
+    leader = str(world.leader)
+    other = next(node for node in constellation.clients if node != leader)
+    desk = world.loops[other].desk
+    desk.register(Registration("device-001", session=1, sequence=1, reading=WELL), Ears())
+    world.run(2)
+    desk.report("device-001", 1, 2, WELL)
+    desk.report("nobody", 1, 2, WELL)
+    world.run(3)
+    told = (await constellation.ask(other, "GET", "/metrics")).text
+    assert 'stationkeep_device_reports_total{result="taken"} 1.0' in told
+    assert 'stationkeep_device_reports_total{result="unknown"} 1.0' in told
+    assert "stationkeep_devices{" not in told
+    assert "stationkeep_rebalance_seconds_count 0.0" in told
+    led = (await constellation.ask(leader, "GET", "/metrics")).text
+    assert re.search(r'stationkeep_devices\{health="healthy",ring="\w+"\} 1\.0', led)
+    assert re.search(r"stationkeep_rebalance_seconds_count [1-9]", led)
+
+
+async def test_moves_are_streamed_with_names_under_the_same_ids(
+    constellation: Constellation,
+) -> None:
+    world = constellation.world
+    desk = next(iter(world.loops.values())).desk
+    desk.register(Registration("device-001", session=1, sequence=1, reading=WELL), Ears())
+    world.run(2)
+    streams = []
+    for loop in world.loops.values():
+        door = Door(NodeService(loop, lambda: None))
+        async with aclosing(door.events("0.0")) as events:
+            streams.append(await anext(e async for e in events if e.kind == "devices_moved"))
+    assert streams[0] == streams[1] == streams[2]
+    assert [move["device"] for move in streams[0].data["moves"]] == ["device-001"]
 
 
 async def test_an_event_that_is_forgotten_is_told_as_a_gap(constellation: Constellation) -> None:
