@@ -16,7 +16,6 @@ from node.api import fleet_events
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.api.records import decision_view
 from node.fleet.desk import DeviceDesk
-from node.fleet.desk import DeviceDesk
 from node.ports import Consensus, ProposalResult
 from node.replica import StreamedEvent
 from node.service import NodeService, TooManySubscribersError

@@ -49,7 +49,8 @@ def _moved(event: DevicesMoved, fleet: Fleet) -> dict[str, Any]:
     columns = [np.frombuffer(c, np.uint8) for c in (event.origins, event.rings, event.reasons)]
     moves = np.stack(columns, axis=1)
     kinds, counts = np.unique(moves, axis=0, return_counts=True)
-    shown = zip(rows[:MAX_NAMED], births[:MAX_NAMED], moves[:MAX_NAMED], strict=True)
+    first = slice(MAX_NAMED)
+    shown = zip(rows[first].tolist(), births[first].tolist(), moves[first], strict=True)
     return {
         "count": len(rows),
         "ways": [
@@ -73,12 +74,12 @@ def _way(move: Column) -> dict[str, Any]:
 
 
 def _named(event: Any, fleet: Fleet) -> dict[str, Any]:
-    rows, births = _u32(event.rows)[:MAX_NAMED], _u32(event.births)[:MAX_NAMED]
+    rows, births = (_u32(c)[:MAX_NAMED].tolist() for c in (event.rows, event.births))
     names = [_name(fleet, row, birth) for row, birth in zip(rows, births, strict=True)]
     return {"devices": [name for name in names if name is not None]}
 
 
-def _name(fleet: Fleet, row: np.uint32, birth: np.uint32) -> str | None:
+def _name(fleet: Fleet, row: int, birth: int) -> str | None:
     table = fleet.table
     return table.ids[row] if row < table.used and table.birth[row] == birth else None
 
