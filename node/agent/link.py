@@ -104,6 +104,23 @@ def error_text(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
+def device_status(identity: Identity, ring: str | None, readings: Readings) -> wire.DeviceStatus:
+    """The seed's message about a device in this ring, as a node named it."""
+    return wire.DeviceStatus(
+        slave_id=identity.device_id,
+        battery_level=round(readings.battery_level),
+        battery_charging=readings.battery_charging,
+        cpu_usage=readings.cpu_usage,
+        memory_usage=readings.memory_usage,
+        disk_usage=readings.disk_usage,
+        assigned_ring=cast("wire.Ring | None", ring),
+        device_name=identity.device_name,
+        os_version=identity.os_version,
+        app_version=identity.app_version,
+        metrics=readings.metrics,
+    )
+
+
 class Link:
     """See above. `failures` since the last registration decide the pause before the next try."""
 
@@ -303,20 +320,7 @@ class Link:
         self._send(wire.Heartbeat(self._identity.device_id, payload))
 
     def _device_status(self) -> wire.DeviceStatus:
-        readings, identity = self._owner.read(), self._identity
-        return wire.DeviceStatus(
-            slave_id=identity.device_id,
-            battery_level=round(readings.battery_level),
-            battery_charging=readings.battery_charging,
-            cpu_usage=readings.cpu_usage,
-            memory_usage=readings.memory_usage,
-            disk_usage=readings.disk_usage,
-            assigned_ring=cast("wire.Ring | None", self.ring),  # as a node named it
-            device_name=identity.device_name,
-            os_version=identity.os_version,
-            app_version=identity.app_version,
-            metrics=readings.metrics,
-        )
+        return device_status(self._identity, self.ring, self._owner.read())
 
     def _next(self) -> int:
         self._sequence += 1

@@ -5,12 +5,14 @@ would see of so many phones.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
 from node.agent.addresses import Addresses
+from node.agent.batches import MAX_BATCH, Batch, Member
 from node.agent.behaviour import Behaviour
 from node.agent.link import Identity, Link, Ringed, Tally
 from node.agent.readings import Readings
@@ -81,11 +83,10 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 class _Device:
     """`link.Owner` of one device."""
 
-    __slots__ = ("_count", "_index", "_simulator", "link")
+    __slots__ = ("_count", "_index", "_simulator")
 
-    def __init__(self, simulator: "Simulator", index: int, link_: Callable[["_Device"], Link]):
+    def __init__(self, simulator: "Simulator", index: int) -> None:
         self._simulator, self._index, self._count = simulator, index, 0
-        self.link = link_(self)
 
     def read(self) -> Readings:
         self._count += 1
@@ -99,9 +100,9 @@ class _Device:
 
 
 class Simulator:
-    """Runs a fleet on the current event loop."""
+    """Runs a fleet on the current event loop; `in_batches`: over HTTP, without connections."""
 
-    def __init__(self, fleet: Fleet, urls: Sequence[str]) -> None:
+    def __init__(self, fleet: Fleet, urls: Sequence[str], *, in_batches: bool = False) -> None:
         self._fleet = fleet
         self._addresses = Addresses(urls)
         self._loop = asyncio.get_running_loop()
@@ -111,26 +112,48 @@ class Simulator:
         self._ended: Counter[str] = Counter()
         self._over = asyncio.Event()
         self._before = (0.0, 0)
-        self._devices = [self._device(index) for index in range(fleet.count)]
-
-    def _device(self, index: int) -> _Device:
-        identity = self._fleet.identity(index)
-        return _Device(self, index, lambda it: Link(identity, self._addresses, it, self._tally))
+        self._speaking = self._in_batches if in_batches else self._on_connections
 
     async def run(
         self, seconds: float, told: Callable[[Moment], None], every: float = 1.0
     ) -> Moment:
         """Runs for so long, or until `stop`, or until no device is left; `told` hears how it
         goes. Returns how it stood at the end, before anything was closed."""
-        for index, device in enumerate(self._devices):
-            device.link.start(index / STARTS_PER_SECOND)
-        try:
+        async with self._speaking():
             await self._watch(seconds, told, every)
             return self.moment()
+
+    @contextlib.asynccontextmanager
+    async def _on_connections(self) -> AsyncIterator[None]:
+        fleet, addresses, tally = self._fleet, self._addresses, self._tally
+        links = [
+            Link(fleet.identity(index), addresses, _Device(self, index), tally)
+            for index in range(fleet.count)
+        ]
+        for index, link in enumerate(links):
+            link.start(index / STARTS_PER_SECOND)
+        try:
+            yield
         finally:
-            for device in self._devices:
-                device.link.stop()
-            await asyncio.gather(*(device.link.closed() for device in self._devices))
+            for link in links:
+                link.stop()
+            await asyncio.gather(*(link.closed() for link in links))
+
+    @contextlib.asynccontextmanager
+    async def _in_batches(self) -> AsyncIterator[None]:
+        fleet = self._fleet
+        members = [
+            Member(fleet.identity(index), _Device(self, index)) for index in range(fleet.count)
+        ]
+        batches = [
+            Batch(members[first : first + MAX_BATCH], self._addresses, self._tally)
+            for first in range(0, fleet.count, MAX_BATCH)
+        ]
+        async with asyncio.TaskGroup() as group:
+            speaking = [group.create_task(batch.run()) for batch in batches]
+            yield
+            for task in speaking:
+                task.cancel()
 
     def stop(self) -> None:
         """Ends `run`."""

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import math
 import platform
 import re
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from cluster.settings import SettingsError, parse_duration
 from node.cli.client import DEFAULT_URL
 from node.cli.failures import CommandError, UsageError
 from node.cli.output import note
@@ -71,6 +74,10 @@ def agent(
             "battery, cpu, memory, disk in percent, or a metric of your own. Repeatable.",
         ),
     ] = None,
+    pretend_for: Annotated[
+        str | None,
+        typer.Option("--pretend-for", help="Such as 30s; then it is well again. Default: always."),
+    ] = None,
 ) -> None:
     """Makes this machine a device: tells the cluster how it is, and hears which ring it is in.
 
@@ -86,7 +93,7 @@ def agent(
         labels=pairs("--label", label),
         capabilities=pairs("--capability", capability),
         on_ring=on_ring,
-        read_status=_readings(disk, pairs("--pretend", pretend)),
+        read_status=_readings(disk, pairs("--pretend", pretend), pretend_for),
     )
     run(_follow(device))
 
@@ -119,7 +126,9 @@ def _host_id() -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).lstrip("._-")[:64] or "device"
 
 
-def _readings(disk: Path, pretended: dict[str, str]) -> "Callable[[], Readings]":
+def _readings(
+    disk: Path, pretended: dict[str, str], duration: str | None
+) -> "Callable[[], Readings]":
     from msgspec.structs import replace  # noqa: PLC0415
 
     from node.agent.host import HostReadings  # noqa: PLC0415
@@ -140,8 +149,12 @@ def _readings(disk: Path, pretended: dict[str, str]) -> "Callable[[], Readings]"
     except ValueError as error:
         raise UsageError(f"--pretend {error}") from error
 
+    until = math.inf if duration is None else time.monotonic() + seconds("--pretend-for", duration)
+
     def read() -> Readings:
         found = host()
+        if time.monotonic() >= until:
+            return found
         return replace(found, **known, metrics=found.metrics | metrics)
 
     return read
@@ -182,6 +195,14 @@ async def _live(device: "DeviceAgent") -> None:
 
 def urls(given: list[str] | None) -> list[str]:
     return given or list(http_addresses(DEFAULT_DATA_DIR).values()) or [DEFAULT_URL]
+
+
+def seconds(option: str, text: str) -> float:
+    """A duration that was typed."""
+    try:
+        return parse_duration(option, text) / 1_000
+    except SettingsError as error:
+        raise UsageError(str(error)) from error
 
 
 def pairs(option: str, texts: list[str] | None) -> dict[str, str]:

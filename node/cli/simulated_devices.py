@@ -15,8 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.settings import SettingsError, parse_duration
-from node.cli.agent_commands import UrlsOption, run, stopping, urls
+from node.cli.agent_commands import UrlsOption, run, seconds, stopping, urls
 from node.cli.failures import UsageError
 from node.cli.options import Format, FormatOption
 from node.cli.output import note, show
@@ -60,10 +59,13 @@ def simulate(
         str | None, typer.Option("--duration", help="Such as 90s or 5m. Default: until Ctrl-C.")
     ] = None,
     prefix: Annotated[str, typer.Option("--prefix", help="Ids are this and a number.")] = "device",
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Report over HTTP in batches, without connections.")
+    ] = False,
     url: UrlsOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Simulates a fleet: thousands of devices, each with a connection of its own.
+    """Simulates a fleet: thousands of devices, each a real client.
 
     Profiles: healthy; mixed (one in eight is ill for a while, then others); flapping (every status
     well or ill at random); storm (now and then most are ill at once); replay (recorded CPU
@@ -72,9 +74,10 @@ def simulate(
     fleet = _fleet(
         count=count, profile=profile, data=data or [], seed=seed, speed=speed, prefix=prefix
     )
-    seconds = math.inf if duration is None else _seconds(duration)
-    _raise_file_limit(count)
-    moment = run(_simulate(fleet, urls(url), seconds))
+    length = math.inf if duration is None else seconds("--duration", duration)
+    if not batch:
+        _raise_file_limit(count)
+    moment = run(_simulate(fleet, urls(url), length, batch=batch))
     show(_as_dict(moment), format_, lambda: _table(moment))
 
 
@@ -98,13 +101,6 @@ def _fleet(
     return Fleet(count=count, behaviour=feel, speed=speed, prefix=prefix)
 
 
-def _seconds(duration: str) -> float:
-    try:
-        return parse_duration("--duration", duration) / 1_000
-    except SettingsError as error:
-        raise UsageError(str(error)) from error
-
-
 def _raise_file_limit(count: int) -> None:
     """A socket is an open file, of which a process has 1,024 unless it asks for more."""
     wanted = count + SPARE_FILES
@@ -117,16 +113,18 @@ def _raise_file_limit(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def _simulate(fleet: "Fleet", addresses: list[str], seconds: float) -> "Moment":
+async def _simulate(
+    fleet: "Fleet", addresses: list[str], length: float, *, batch: bool
+) -> "Moment":
     from node.agent.simulator import Simulator  # noqa: PLC0415
 
     try:
-        simulator = Simulator(fleet, addresses)
+        simulator = Simulator(fleet, addresses, in_batches=batch)
     except ValueError as error:
         raise UsageError(f"--url {error}") from error
     gc.freeze()  # the devices live as long as the process: nothing to look through for garbage
     with stopping(simulator.stop), _progress() as told:
-        return await simulator.run(seconds, told)
+        return await simulator.run(length, told)
 
 
 @contextlib.contextmanager

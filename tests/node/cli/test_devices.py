@@ -160,6 +160,21 @@ def test_an_agent_is_a_device_until_ctrl_c(node: Threaded, tmp_path: Path) -> No
     assert status.os_version
 
 
+def test_an_agent_pretends_for_a_while(node: Threaded) -> None:
+    options = ["--pretend", "cpu=99.5", "--pretend-for", "200ms"]
+    with started("agent", "--url", node.door.url, "--id", "server-1", *options) as process:
+        node.heard(lambda said: any(_cpu(word) == 99.5 for word in said))
+        node.heard(lambda said: _cpu(said[-1]) not in (None, 99.5))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def _cpu(said: wire.Said) -> float | None:
+    status = None if isinstance(said, wire.Heartbeat) else said.payload.device_status
+    return None if status is None else status.cpu_usage
+
+
 def test_an_agent_that_a_newer_one_replaces_says_so(node: Threaded) -> None:
     with started("agent", "--url", node.door.url, "--id", "server-1") as process:
         node.heard(lambda _: len(node.door.of(wire.Heartbeat)) > 1)
@@ -175,6 +190,7 @@ def test_an_agent_that_a_newer_one_replaces_says_so(node: Threaded) -> None:
         (["--on-ring", "no-such-program"], "--on-ring 'no-such-program' refused: its first word"),
         (["--pretend", "cpu=hot"], "--pretend cpu=hot refused: a number"),
         (["--pretend", "cpu=150"], "--pretend cpu_usage: 150.0 refused: a percentage"),
+        (["--pretend", "cpu=95", "--pretend-for", "x"], "--pretend-for: 'x' refused: a duration"),
         (["--pretend", "cpu"], "--pretend cpu: must have the form KEY=VALUE"),
         (["--label", "=x"], "--label =x: must have the form KEY=VALUE"),
         (["--disk", "/no/such"], "--disk /no/such: No such file or directory"),

@@ -1,0 +1,180 @@
+"""Devices without a connection of their own: registered and reported in batches over HTTP.
+
+As a gateway would that collects the readings of many small devices. It hears of a ring in the
+answer to the next batch.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+import msgspec
+
+from node.agent.addresses import Addresses
+from node.agent.link import CODEC, Identity, Owner, Ringed, Tally, device_status
+from node.api import wire
+from node.api.wire import Code
+
+MAX_BATCH = 1_024
+"""Devices that share a batch: well below what a node takes (4,096 statuses, 1 MiB)."""
+ANSWER_SECONDS = 15.0
+"""A node gives a registration 10 s to get through the log, and then says so."""
+REGISTER, REPORT = "/v1/devices:register", "/v1/devices:report"
+HEADERS = {"Content-Type": CODEC.media_type, "Accept": CODEC.media_type}
+
+
+def open_http() -> httpx.AsyncClient:
+    """Connections of one batch; tests put their own here."""
+    return httpx.AsyncClient(headers=HEADERS, timeout=ANSWER_SECONDS)
+
+
+class Assigned(msgspec.Struct, frozen=True):
+    """A device's ring, as the answer to a batch says it."""
+
+    slave_id: str
+    ring: str
+    reason: str
+    timestamp: str
+    status_interval: float
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    index: int
+    code: Code
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a batch; fields that are not needed here are left out."""
+
+    accepted: int
+    refused: int
+    errors: Sequence[Refusal]
+    assignments: Sequence[Assigned]
+
+
+class Member:
+    """One device of a batch. `known`: whether the cluster knows it, as far as this side does."""
+
+    __slots__ = ("identity", "known", "owner", "ring")
+
+    def __init__(self, identity: Identity, owner: Owner) -> None:
+        self.identity, self.owner = identity, owner
+        self.ring: str | None = None
+        self.known = False
+
+    def status(self) -> wire.DeviceStatus:
+        return device_status(self.identity, self.ring, self.owner.read())
+
+    def told(self, news: Assigned) -> bool:
+        """Whether the ring is another than was known."""
+        previous, self.ring = self.ring, news.ring
+        if news.ring == previous:
+            return False
+        self.owner.ringed(Ringed(news.ring, previous, news.reason, news.timestamp))
+        return True
+
+
+class Batch:
+    """So many devices that speak together; `run` goes on until it is cancelled."""
+
+    def __init__(self, members: Sequence[Member], addresses: Addresses, tally: Tally) -> None:
+        assert len(members) <= MAX_BATCH
+        self._members = {member.identity.device_id: member for member in members}
+        self._addresses, self._tally = addresses, tally
+        self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
+        self._sequence = fraction // 1_000
+        self._interval = 1.0
+        self._connected = 0
+
+    async def run(self) -> None:
+        """Speaks to one node for as long as that goes well, then to another."""
+        failures = 0
+        async with open_http() as http:
+            while True:
+                url = self._addresses.pick()
+                try:
+                    await self._register(http, url)
+                    failures = 0
+                    while True:
+                        await self._report(http, url)
+                        await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))  # noqa: S311
+                        await self._register(http, url)
+                except (httpx.HTTPError, msgspec.MsgspecError) as error:
+                    self._failed(url, error)
+                await asyncio.sleep(self._addresses.pause(failures))
+                failures += 1
+
+    async def _register(self, http: httpx.AsyncClient, url: str) -> None:
+        """Whoever is not known."""
+        for strangers in _parts([m for m in self._members.values() if not m.known]):
+            word = self._word()
+            registrations = [
+                wire.BatchedRegistration(
+                    m.status(), m.identity.capabilities, m.identity.labels, self._session, word
+                )
+                for m in strangers
+            ]
+            answer = await self._post(http, f"{url}{REGISTER}", {"registrations": registrations})
+            self._tally.registrations += answer.accepted
+            refused = {refusal.index for refusal in answer.errors}
+            for index, member in enumerate(strangers):
+                member.known = index not in refused
+        self._count()
+
+    async def _report(self, http: httpx.AsyncClient, url: str) -> None:
+        """Whoever is known."""
+        word = self._word()
+        reported = [member for member in self._members.values() if member.known]
+        if not reported:
+            return
+        statuses = [wire.StatusPayload(m.status(), self._session, word) for m in reported]
+        answer = await self._post(http, f"{url}{REPORT}", {"statuses": statuses})
+        self._tally.statuses += answer.accepted
+        for refusal in answer.errors:
+            if refusal.code is Code.UNKNOWN:
+                reported[refusal.index].known = False
+        self._count()
+
+    async def _post(self, http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> Answer:
+        response = await http.post(url, content=CODEC.encode(body))
+        response.raise_for_status()
+        answer = msgspec.msgpack.decode(response.content, type=Answer)
+        for refusal in answer.errors:
+            self._tally.errors[refusal.code] += 1
+        for assigned in answer.assignments:
+            self._interval = assigned.status_interval
+            member = self._members.get(assigned.slave_id)
+            if member is not None:
+                self._tally.rings += member.told(assigned)
+        return answer
+
+    def _failed(self, url: str, error: Exception) -> None:
+        self._addresses.failed(url)
+        ends = self._tally.lost if self._connected else self._tally.failed
+        ends[_text(error)] += self._connected or len(self._members)
+        self._tally.connected -= self._connected
+        self._connected = 0
+
+    def _count(self) -> None:
+        known = sum(member.known for member in self._members.values())
+        self._tally.connected += known - self._connected
+        self._connected = known
+
+    def _word(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+
+def _parts(members: list[Member]) -> Iterator[list[Member]]:
+    """As many as one registration takes at a time."""
+    for first in range(0, len(members), wire.MAX_REGISTRATIONS):
+        yield members[first : first + wire.MAX_REGISTRATIONS]
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"the node answered {error.response.status_code}"
+    return f"nobody there: {type(error).__name__}"
