@@ -1,0 +1,172 @@
+"""Devices without connections against nodes' batch resources that the test plays."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from node.agent import addresses, batches
+from node.agent.behaviour import behaviour
+from node.agent.simulator import Fleet, Moment, Simulator
+from node.api import wire
+from node.api.batches import AssignedView, BatchView, PayloadFault, RegistrationBatch, StatusBatch
+from node.api.wire import Code
+
+ONE, TWO = "http://127.0.0.1:8701", "http://127.0.0.1:8702"
+RINGS = ("canary", "dev", "stage", "prod")
+
+
+class Nodes:
+    """Answers as nodes do, with their own types: `down` and `forgotten` may be changed."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+        self.down: set[int] = set()
+        self.status: int | None = None
+        self.words: list[tuple[str, int, int]] = []
+        self.ports: list[int] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.port in self.down:
+            raise httpx.ConnectError("refused", request=request)
+        if self.status is not None:
+            return httpx.Response(self.status)
+        self.ports.append(request.url.port or 0)
+        assert request.headers["content-type"] == "application/msgpack"
+        register = request.url.path == "/v1/devices:register"
+        view = self._register(request) if register else self._report(request)
+        return httpx.Response(200, content=msgspec.msgpack.encode(view))
+
+    def _register(self, request: httpx.Request) -> BatchView:
+        batch = msgspec.msgpack.decode(request.content, type=RegistrationBatch)
+        for item in batch.registrations:
+            self._heard(item.device_status, item)
+            ring = RINGS[len(self.known) % 4]
+            self.known.setdefault(item.device_status.slave_id, ring)
+        ids = [item.device_status.slave_id for item in batch.registrations]
+        return BatchView(len(ids), 0, [], self._assigned(ids))
+
+    def _report(self, request: httpx.Request) -> BatchView:
+        batch = msgspec.msgpack.decode(request.content, type=StatusBatch)
+        for item in batch.statuses:
+            self._heard(item.device_status, item)
+        statuses = [item.device_status for item in batch.statuses]
+        faults = [
+            PayloadFault(index, Code.UNKNOWN, "slave_id", status.slave_id, "registers first")
+            for index, status in enumerate(statuses)
+            if status.slave_id not in self.known
+        ]
+        moved = [
+            status.slave_id
+            for status in statuses
+            if self.known.get(status.slave_id, status.assigned_ring) != status.assigned_ring
+        ]
+        return BatchView(len(statuses) - len(faults), len(faults), faults, self._assigned(moved))
+
+    def _assigned(self, ids: Sequence[str]) -> list[AssignedView]:
+        return [AssignedView(i, self.known[i], "why", "when", 1, 0.02) for i in ids]
+
+    def _heard(self, status: wire.DeviceStatus, word: Any) -> None:
+        self.words.append((status.slave_id, word.session, word.sequence))
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    made = Nodes()
+    monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(
+        batches,
+        "open_http",
+        lambda: httpx.AsyncClient(
+            transport=httpx.MockTransport(made), headers=batches.HEADERS
+        ),
+    )  # fmt: skip
+    return made
+
+
+async def run(
+    nodes: Nodes, until: Callable[[Moment], bool], *further: Callable[[Moment], bool], count: int
+) -> Moment:
+    """Simulates until the conditions came true, one after the other."""
+    fleet = Fleet(count=count, behaviour=behaviour("mixed", 1))
+    simulator = Simulator(fleet, [ONE, TWO], in_batches=True)
+    waiting = [until, *further]
+
+    def told(moment: Moment) -> None:
+        if waiting[0](moment):
+            waiting.pop(0)
+        if not waiting:
+            simulator.stop()
+
+    end = await simulator.run(10, told, every=0.01)
+    assert not waiting, end
+    return end
+
+
+async def test_devices_register_in_parts_and_report_together(nodes: Nodes) -> None:
+    end = await run(nodes, lambda m: m.connected == 600 and m.statuses > 2_000, count=600)
+    assert end.registrations == 600
+    assert end.rings == dict.fromkeys(sorted(RINGS), 150)
+    assert set(nodes.known) == {f"device-{number:03d}" for number in range(1, 601)}
+
+
+async def test_every_word_of_a_device_is_newer(nodes: Nodes) -> None:
+    await run(nodes, lambda m: m.statuses > 30, count=3)
+    for device in nodes.known:
+        words = [word[1:] for word in nodes.words if word[0] == device]
+        assert words == sorted(set(words))
+
+
+async def test_rings_are_heard_of_with_the_next_batch(nodes: Nodes) -> None:
+    def move(moment: Moment) -> bool:
+        if moment.connected == 8:
+            nodes.known.update(dict.fromkeys(nodes.known, "stage"))
+        return moment.connected == 8
+
+    end = await run(nodes, move, lambda m: m.rings == {"stage": 8}, count=8)
+    assert end.ring_changes == 8 + 6
+
+
+async def test_a_device_that_is_not_known_any_more_registers_again(nodes: Nodes) -> None:
+    def forget(moment: Moment) -> bool:
+        if moment.connected == 8:
+            del nodes.known["device-003"]
+        return moment.connected == 8
+
+    end = await run(nodes, forget, lambda m: m.registrations == 9, count=8)
+    assert end.refused == {"unknown": 1}
+
+
+async def test_a_dead_node_is_left_for_another(nodes: Nodes) -> None:
+    def kill(moment: Moment) -> bool:
+        if moment.connected == 8:
+            nodes.down = {nodes.ports[-1]}
+            nodes.ports.clear()
+        return moment.connected == 8
+
+    end = await run(nodes, kill, lambda m: m.connected == 8 and len(nodes.ports) > 3, count=8)
+    assert set(nodes.ports).isdisjoint(nodes.down)
+    assert end.lost == {"nobody there: ConnectError": 8}
+
+
+async def test_a_node_that_refuses_a_batch_is_asked_again(nodes: Nodes) -> None:
+    nodes.status = 503
+
+    def relent(moment: Moment) -> bool:
+        if moment.failed:
+            nodes.status = None
+        return bool(moment.failed)
+
+    end = await run(nodes, relent, lambda m: m.connected == 8, count=8)
+    assert "the node answered 503" in end.failed
+
+
+async def test_a_fault_of_ours_is_not_hidden(nodes: Nodes) -> None:
+    nodes._register = lambda _: 1 / 0  # type: ignore[assignment, return-value]
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.timeout(5):
+            await run(nodes, lambda _: False, count=2)
+    assert raised.group_contains(ZeroDivisionError)
