@@ -23,6 +23,7 @@ import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from cluster.settings import Settings
 from node.api import wire
 from node.api.connections import most_devices
 from node.api.faults import Fault, shown
@@ -42,7 +43,7 @@ REGISTRATION_SECONDS = 10.0
 """For a device to register, and from a refused registration to the next."""
 SWEEP_SECONDS = 0.5
 JITTER = 0.1
-"""Part by which intervals differ, so that devices that came together do not speak together."""
+"""Part by which intervals differ from device to device."""
 DRAINED_AT_ONCE = 256
 """Connections closed in one go when the node stops; others get their turn in between."""
 ENDS = (
@@ -50,6 +51,14 @@ ENDS = (
     "superseded", "removed", "stopping",
 )  # fmt: skip
 """Why connections end."""
+
+
+def intervals(settings: Settings) -> tuple[float, float]:
+    """Seconds from status to status, and to a heartbeat between; drawn anew for each device, so
+    that devices that came together do not speak together."""
+    drawn = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it guards nothing
+    status = settings.device_status_interval / 1_000 * drawn
+    return round(status, 3), round(status / 2, 3)
 
 
 class Agents:
@@ -155,10 +164,8 @@ class Agents:
     # -- what every conversation needs ----------------------------------------------------------
 
     def intervals(self) -> tuple[float, float]:
-        """Seconds from status to status, and to a heartbeat between: drawn anew for each device."""
-        drawn = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it guards nothing
-        status = self._replica.settings.device_status_interval / 1_000 * drawn
-        return round(status, 3), round(status / 2, 3)
+        """As `intervals`, by the settings in force."""
+        return intervals(self._replica.settings)
 
     def addresses(self) -> tuple[str, ...]:
         """Where else a device may go."""

@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from node.api.batches import MAX_BATCH_BYTES
 from node.api.limits import RETRY_AFTER
 from node.api.problems import Kind, Problem
 
@@ -26,7 +27,7 @@ RESERVED = 200
 """Descriptors kept for everything else."""
 HEAD_SECONDS = 10.0
 """For the head of a request to arrive, and for a new connection to begin one."""
-MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + 256 * 1024
 """Of one request on the wire: its head, and a body that may come in very small chunks."""
 
 

@@ -7,7 +7,7 @@ apart from local reads, which go on when there is no quorum and writes pile up.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,17 +23,20 @@ RETRY_AFTER = "1"
 
 
 class Limits:
-    """ASGI middleware; `uncounted` paths are exempt from the limit of requests in flight."""
+    """ASGI middleware; `uncounted` paths are exempt from the limit of requests in flight, and
+    `bodies` says of how many bytes a body may be on paths that take more than others."""
 
     def __init__(
         self,
         app: ASGIApp,
         uncounted: Iterable[str] = (),
+        bodies: Mapping[str, int] | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
         body_timeout: float = BODY_TIMEOUT,
     ) -> None:
         self._app = app
         self._uncounted = frozenset(uncounted)
+        self._bodies = dict(bodies or {})
         self._max = max_in_flight
         self._body_timeout = body_timeout
         self._in_flight = {False: 0, True: 0}
@@ -63,12 +66,13 @@ class Limits:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body, or None when the client left; raises `Problem` beyond a limit."""
+        most = self._bodies.get(scope["path"], MAX_BODY_BYTES)
         announced = dict(scope["headers"]).get(b"content-length", b"")
-        if announced.isdigit() and (len(announced) > 15 or int(announced) > MAX_BODY_BYTES):
-            raise _too_large()
+        if announced.isdigit() and (len(announced) > 15 or int(announced) > most):
+            raise _too_large(most)
         try:
             async with asyncio.timeout(self._body_timeout):
-                return await _read(receive)
+                return await _read(receive, most)
         except TimeoutError:
             raise Problem(
                 Kind.SLOW, f"a body may take {self._body_timeout:g} s to arrive"
@@ -80,15 +84,15 @@ def _waits(scope: Scope) -> bool:
     return scope["method"] not in ("GET", "HEAD") or b"strong" in scope["query_string"]
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, most: int) -> bytes | None:
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
+        if len(body) > most:
+            raise _too_large(most)
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -103,10 +107,8 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def _too_large() -> Problem:
-    return Problem(
-        Kind.TOO_LARGE, f"a body may take {MAX_BODY_BYTES} bytes", headers={"Connection": "close"}
-    )
+def _too_large(most: int) -> Problem:
+    return Problem(Kind.TOO_LARGE, f"a body may take {most} bytes", headers={"Connection": "close"})
 
 
 def _too_many(limit: int) -> ASGIApp:
