@@ -16,7 +16,7 @@ import logging
 import socket as sockets
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from starlette.responses import Response as Answer
@@ -136,9 +136,8 @@ class AgentSocket(asyncio.Protocol):
     # -- asyncio.Protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(MAX_UNSENT)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport.set_write_buffer_limits(MAX_UNSENT)
         raw = transport.get_extra_info("socket")
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SYSTEM_BUFFER)
 

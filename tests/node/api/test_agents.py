@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -129,6 +130,24 @@ async def test_both_encodings(doorstep: Doorstep, port: int, name: str) -> None:
         told = codec.decode_told(answer if isinstance(answer, bytes) else answer.encode())
         assert isinstance(told, wire.Ack)
         assert told.payload.ring == doorstep.fleet.device(0).ring
+
+
+async def _whole_life() -> None:
+    doorstep = Doorstep()
+    async with doorstep.serving() as port:
+        await _raw(port, _frame(_registration()), BYE)
+        async with device(port) as pixel:
+            await pixel.register()
+            await pixel.report(battery_level=12)
+            await pixel.ask("heartbeat", {})
+        await _until(lambda: doorstep.desk.connections == 0)
+        doorstep.settle()
+        assert doorstep.fleet.device(0).battery == 12
+
+
+def test_the_event_loop_of_a_real_node() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_whole_life())
 
 
 # -- who speaks for whom ------------------------------------------------------------------------
