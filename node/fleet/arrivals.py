@@ -23,8 +23,11 @@ MAX_WAITING = 8_192
 """Registrations that wait at one node: about two seconds' worth of commits."""
 PATIENCE = 10.0
 """Seconds for which a registration waits at the most."""
+BATCH = MAX_REGISTRATIONS // 2
 BATCH_BYTES = MAX_DRAFT_BYTES - 4_096
-IN_FLIGHT = 4
+IN_FLIGHT = 2
+"""Registrations in a command and commands under way, so small because a follower may apply those
+of all nodes in one turn: 128 take 5 ms, and no turn may take long."""
 TIMEOUT = 5.0
 RETRY = 0.25
 COME_BACK = 2.0
@@ -119,7 +122,7 @@ class Arrivals:
         """The next command's, out of the queue."""
         batch: list[Arrival] = []
         size = 0
-        for arrival in islice(self._queued.values(), MAX_REGISTRATIONS):
+        for arrival in islice(self._queued.values(), BATCH):
             size += arrival.size
             if batch and (size > BATCH_BYTES or arrival.alone or batch[0].alone):
                 break
@@ -172,9 +175,7 @@ class Arrivals:
             if rows[position] < 0:
                 refusal = faulty(refused[str(position)])
                 is_old = refusal.field == "session"  # its range was checked before
-                self._refuse(
-                    arrival, outdated(arrival.registration.session) if is_old else refusal
-                )
+                self._refuse(arrival, outdated(arrival.registration.session) if is_old else refusal)
             else:
                 self._drop(arrival.registration.id)
                 self._landed(arrival, rows[position], births[position])

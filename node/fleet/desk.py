@@ -306,7 +306,7 @@ class DeviceDesk:
         rows = rows[current]
         rich = np.isin(rows, list(heard.metrics)) if heard.metrics else np.zeros(len(rows), bool)
         self._outbox.put([
-            ReportDevices(self._node, **heard.columns(part))
+            ReportDevices(self._node, **heard.columns(part, self._fleet.metrics))
             for some, size in ((rows[~rich], MAX_BATCH), (rows[rich], BATCH_WITH_METRICS))
             for part in np.split(some, range(size, len(some), size))
             if len(part)

@@ -13,7 +13,7 @@ import structlog
 
 from cluster.apply import Rejected
 from cluster.commands import ReportDevices
-from node.ports import Clock, Committed, ProposalResult
+from node.ports import Clock, Committed, NotProposed, ProposalResult
 
 IN_FLIGHT = 4
 """Commands proposed at a time: 0.9 MB, so that a flush of many does not hold up the log."""
@@ -69,6 +69,7 @@ class Outbox:
     def _on_done(self, command: ReportDevices, result: ProposalResult) -> None:
         self._in_flight -= 1
         now = self._clock.monotonic()
+        assert result != NotProposed("too_large"), "a batch is made to fit"
         if not isinstance(result, Committed):
             self._waiting.appendleft(command)
             self._not_before = now + RETRY

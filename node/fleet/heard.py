@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.commands import MetricColumn
-from cluster.fleet.status import BUILT_IN, FULL, FULL_BATTERY, HealthRule, Reading
+from cluster.fleet.status import (
+    BUILT_IN,
+    FULL,
+    FULL_BATTERY,
+    MAX_METRICS,
+    HealthRule,
+    Reading,
+)
 from cluster.fleet.table import Table
 
 Rows = NDArray[np.intp]
@@ -170,7 +177,7 @@ class Heard:
         self.bits[row] = (int(self.bits[row]) << 1 | healthy) & 0xFF
         self.count[row] = min(int(self.count[row]) + 1, MAX_COUNT)
         if reading.metrics:
-            self.metrics[row] = {**self.metrics.get(row, {}), **reading.metrics}
+            self._add_metrics(row, reading.metrics)
 
     def know(self, row: int, reading: Reading, healthy: bool, now: float) -> None:
         """The log has this status, by another way than a flush, since monotonic s `now`."""
@@ -196,7 +203,14 @@ class Heard:
             for position, value in zip(positions.tolist(), values.tolist(), strict=True):
                 row = row_at.get(position)
                 if row is not None:
-                    self.metrics.setdefault(row, {})[name] = value
+                    self._add_metrics(row, {name: value})
+
+    def _add_metrics(self, row: int, metrics: dict[str, int]) -> None:
+        """The newest of each; of names without end, whatever comes first."""
+        known = self.metrics.setdefault(row, {})
+        for name, value in metrics.items():
+            if name in known or len(known) < MAX_METRICS:
+                known[name] = value
 
     def says_nothing_new(self, row: int, reading: Reading, healthy: bool, verdict: bool) -> bool:
         """Whether a status repeats what the log has: the same readings, judged as the one before
@@ -211,8 +225,9 @@ class Heard:
 
     # -- handing over --------------------------------------------------------------------------
 
-    def columns(self, rows: Rows) -> dict[str, Any]:
-        """The fields of a `ReportDevices` for these rows, as they are now."""
+    def columns(self, rows: Rows, metrics: Sequence[str]) -> dict[str, Any]:
+        """The fields of a `ReportDevices` for these rows, as they are now. `metrics`: the names
+        that the fleet knows; of others as many as it may still learn."""
         little = {
             name: np.ascontiguousarray(getattr(self, name)[rows]).tobytes()
             for name in ("battery", "charging", "bits")
@@ -228,15 +243,16 @@ class Heard:
             "sessions": (order >> _SHIFT).astype("<u4").tobytes(),
             "sequences": (order & _LOW).astype("<u4").tobytes(),
             "counts": self.count[rows].tobytes(),
-            "metrics": self._metric_columns(rows),
+            "metrics": self._metric_columns(rows, metrics),
         }
 
-    def _metric_columns(self, rows: Rows) -> tuple[MetricColumn, ...]:
-        found: dict[str, list[tuple[int, int]]] = {}
+    def _metric_columns(self, rows: Rows, known: Sequence[str]) -> tuple[MetricColumn, ...]:
+        found: dict[str, list[tuple[int, int]]] = {name: [] for name in known}
         if self.metrics:
             for position, row in enumerate(rows.tolist()):
                 for name, value in self.metrics.get(row, {}).items():
-                    found.setdefault(name, []).append((position, value))
+                    if name in found or len(found) < MAX_METRICS:
+                        found.setdefault(name, []).append((position, value))
         return tuple(
             MetricColumn(
                 name,
@@ -244,6 +260,7 @@ class Heard:
                 np.array([value for _, value in pairs], "<i4").tobytes(),
             )
             for name, pairs in sorted(found.items())
+            if pairs
         )
 
     def handed_over(self, rows: Rows, now: float) -> None:

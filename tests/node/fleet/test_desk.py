@@ -500,6 +500,22 @@ def test_a_batch_is_the_same_as_one_by_one(fleet: Fleet) -> None:
     assert many.judge(rule).tolist() == [False, False, False, False, True, False, True, False]
 
 
+def test_custom_metrics_without_end_stay_within_a_command(fleet: Fleet) -> None:
+    """Each status names sixteen new ones; the fleet learns sixteen, and nothing gets stuck."""
+    fleet.register("pixel")
+    for sequence in range(2, 30):
+        metrics = {f"m{sequence}_{n}": n for n in range(16)}
+        assert fleet.report("pixel", sequence, Reading(80, False, sequence, 0, 0, metrics)) is None
+    fleet.report("pixel", 30, Reading(80, False, 30, 0, 0, {"m2_0": 7_000}))
+    fleet.run(1.5)
+    fleet.report("pixel", 31, Reading(80, False, 31, 0, 0, {"late": 1}))
+    fleet.run(1.5)
+    assert fleet.device("pixel").cpu == 0.31
+    assert fleet.device("pixel").metrics["m2_0"] == 7.0
+    assert len(fleet.device("pixel").metrics) == 16
+    assert max(len(command.metrics) for _, command in fleet.flushes) == 16
+
+
 def test_thousands_of_statuses_are_a_few_commands(fleet: Fleet) -> None:
     count = 3_000
     for start in range(0, count, 100):
