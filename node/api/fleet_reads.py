@@ -25,7 +25,7 @@ SLICE = 100
 router = APIRouter()
 
 
-def planning_of(request: Request) -> asyncio.Lock:
+async def planning_of(request: Request) -> asyncio.Lock:
     """Held while this node makes a plan for somebody: one at a time, of a million rows each."""
     lock: asyncio.Lock = request.app.state.planning
     return lock

@@ -144,6 +144,8 @@ async def test_events_have_the_same_ids_everywhere(constellation: Constellation)
 
 async def test_a_device_of_one_node_is_seen_from_every_node(constellation: Constellation) -> None:
     world, node = constellation.world, next(iter(constellation.clients))
+    patient = {"device_offline_after": "10m"}  # virtual time runs while requests are answered
+    await constellation.ask(node, "PATCH", "/v1/config", json=patient)
     desk, device = world.loops[node].desk, Ears()
     desk.register(Registration("device-001", session=1, sequence=1, reading=WELL), device)
     world.run(2)
@@ -168,6 +170,7 @@ async def test_what_a_node_and_the_leader_measure_of_devices(constellation: Cons
     world = constellation.world
     leader = str(world.leader)
     other = next(node for node in constellation.clients if node != leader)
+    await constellation.ask(other, "PATCH", "/v1/config", json={"device_offline_after": "10m"})
     desk = world.loops[other].desk
     desk.register(Registration("device-001", session=1, sequence=1, reading=WELL), Ears())
     world.run(2)
