@@ -145,7 +145,8 @@ class Rebalancer:
     def _rebalance(self) -> None:
         if self._job is not None:
             self._collect(self._job)
-        if self._clock.monotonic() < self._free_at(RecordRebalance, self._check_due()):
+        due = self._free_at(RecordRebalance, self._check_due())
+        if self._clock.monotonic() < due:  # asked after `due`, which may be this very moment
             return
         if self._parts:
             self._hand_in(self._parts[0], self._on_part)

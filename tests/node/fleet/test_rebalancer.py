@@ -147,6 +147,24 @@ def test_a_check_every_interval_by_whoever_leads(fleet: Watched) -> None:
     assert fleet.loops[C].rebalancer.drain_seconds() == []
 
 
+def test_what_is_due_at_once_is_done_where_time_passes_within_a_turn(fleet: Watched) -> None:
+    """Unlike that of a simulation, a real clock has moved on at every look."""
+
+    class Real:
+        def __init__(self, clock: Any) -> None:
+            self._clock, self._looks = clock, 0
+
+        def monotonic(self) -> float:
+            self._looks += 1
+            return float(self._clock.monotonic() + self._looks / 1e9)
+
+    for loop in fleet.loops.values():
+        loop.rebalancer._clock = Real(loop.clock)
+    fleet.population(1)
+    fleet.run(3.0)
+    assert fleet.checks() >= 2
+
+
 def test_an_ill_device_leaves_prod_and_hears_of_it(fleet: Watched) -> None:
     everybody = fleet.population(8)
     sick = next(f"d{n}" for n, ears in enumerate(everybody) if ears.assignments[0].ring == "prod")
