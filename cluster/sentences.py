@@ -9,7 +9,7 @@ from cluster.commands import Change
 from cluster.decisions import Ballot, Decision, Outcome, Reason
 from cluster.fleet import sentences as fleet
 from cluster.roles.transitions import Role, Rule
-from cluster.settings import PPM, format_duration
+from cluster.settings import PPM, as_written, format_duration
 from cluster.state import MISSED, ClusterState, Proposal, ProposalOutcome
 
 REASONS: dict[str, str] = {
@@ -201,7 +201,10 @@ def _say_brake(decision: Decision) -> str:
 
 
 def _say_settings(decision: Decision) -> str:
-    changed = decision.facts["changed"]
+    changed = {
+        field: [as_written(field, value) for value in values]
+        for field, values in decision.facts["changed"].items()
+    }
     return "settings: " + ", ".join(f"{f} {old} → {new}" for f, (old, new) in changed.items())
 
 

@@ -293,15 +293,21 @@ def parse(changes: Mapping[str, Any], base: Settings | None = None) -> Settings:
 
 def to_user(settings: Settings) -> dict[str, str | float | int | bool]:
     """The set as people write it; `parse(to_user(s)) == s`."""
-    shown: dict[str, str | float | int | bool] = {}
-    for field in Settings.__struct_fields__:
-        value = getattr(settings, field)
-        unit = unit_of(field)
-        if unit is Unit.DURATION:
-            shown[field] = format_duration(value)
-        else:
-            shown[field] = value / PPM if unit is Unit.RATIO else value
-    return shown
+    return {
+        name: as_written(name, value) for name, value in msgspec.structs.asdict(settings).items()
+    }
+
+
+def as_written(field: str, stored: Any) -> str | float | int | bool:
+    """One stored value as people write it: `5s` for 5000 ms, 0.3 for 300000 ppm."""
+    match unit_of(field):
+        case Unit.DURATION:
+            return format_duration(stored)
+        case Unit.RATIO:
+            return float(stored / PPM)
+        case _:
+            value: str | float | int | bool = stored
+            return value
 
 
 def check(settings: Settings) -> SettingsError | None:

@@ -96,9 +96,9 @@ def _say_health(state: ClusterState, device: Device) -> Iterator[str]:
     broken = failing(state.fleet.rule, _reading(device)) if device.reported else []
     now = "; ".join(_say_broken(condition, device) for condition in broken)
     if not device.healthy:
-        rest = "only canary and dev take it"
+        rest = "" if device.pinned else ", so only canary and dev take it"
         needed = f"{state.settings.healthy_statuses} healthy statuses in a row make it healthy"
-        yield f"unhealthy, so {rest}; " + (f"at its last status {now}" if now else needed)
+        yield f"unhealthy{rest}; " + (f"at its last status {now}" if now else needed)
     elif now:
         limit = state.settings.unhealthy_statuses
         yield f"still healthy, though {now}: {limit} such statuses in a row make it unhealthy"

@@ -100,7 +100,7 @@ def test_who_ordered_it_and_why_is_said() -> None:
         ("maintenance", {"on": True, "duration_ms": 60_000}, "maintenance for 60s, sat-001"),
         ("brake", {"on": True}, "brake on: sat-001 unhealthy at once"),
         ("brake", {"on": False}, "brake off"),
-        ("settings", {"changed": {"swarm": [True, False]}}, "swarm True → False"),
+        ("settings", {"changed": {"swarm_mode": [True, False]}}, "swarm_mode True → False"),
         ("policy", {"name": "p", "priority": "safety"}, "policy p set (safety)"),
         ("policy", {"name": "p", "removed": True}, "policy p removed"),
         ("operation", {"command": "Pause", "detail": "too long"}, "Pause refused: too long"),
@@ -197,3 +197,9 @@ FLEET: tuple[tuple[str, dict[str, object], str], ...] = (
 @pytest.mark.parametrize(("matter", "facts", "said"), FLEET)
 def test_every_decision_about_the_fleet(matter: str, facts: dict[str, object], said: str) -> None:
     assert sentence(decision(matter, Outcome.DONE, facts=facts)) == said
+
+
+def test_settings_are_said_as_people_write_them() -> None:
+    changed = {"ring_band": [20_000, 50_000], "ring_dwell": [300_000, 2_500]}
+    said = sentence(decision("settings", Outcome.DONE, facts={"changed": changed}))
+    assert said == "settings: ring_band 0.02 → 0.05, ring_dwell 300s → 2.5s"

@@ -126,6 +126,7 @@ def test_a_pin_says_whose_and_for_how_long(node: FakeNode) -> None:
     assert said[0] == "in prod for 0s, because an operator pinned it there"
     assert said[1] == "pinned by ann@ground for another 90s (promoted): no check moves it"
     assert said[2] == "unhealthy and pinned to prod: an alarm says so"
+    assert said[4] == "unhealthy; at its last status cpu was 95, not < 80"
     assert not any("next check" in line or "ring_dwell" in line for line in said)
     node.commit(AssignRing(IDS[0], Ring.PROD), "l")
     assert story(node, IDS[0])[1] == "pinned by somebody unnamed until released: no check moves it"
