@@ -113,7 +113,7 @@ async def list_moves(read: Reading, device: DeviceId, limit: Limit = DEFAULT_LIM
     """The rings that a device was in, newest first: since when, assigned by whom, and why."""
     moves = read.state.fleet.history(row_of(read, device), limit)
     now = read.service.cluster_time()
-    return read.answer(views.MoveList([views.move_view(move, now) for move in moves]))
+    return read.answer(views.MoveList(views.move_views(read.state, device, moves, now)))
 
 
 @router.get("/v1/devices/{device}/explain", responses=answers(views.DeviceExplanationView, 404))

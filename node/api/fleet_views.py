@@ -70,7 +70,8 @@ class DeviceList(View, frozen=True):
 
 
 class MoveView(View, frozen=True):
-    """One line of a device's ring history; `origin` is null where it registered."""
+    """One line of a device's ring history; `origin` is null where it registered. `comment`: what
+    the operator gave as reason, as long as the decision log remembers it."""
 
     at_ms: int
     ago_s: float
@@ -78,6 +79,7 @@ class MoveView(View, frozen=True):
     target: Ring
     reason: str
     assigned_by: str
+    comment: str
     sentence: str
 
 
@@ -198,8 +200,20 @@ def _pin_view(pin: Pin, now: int) -> PinView:
     return PinView(pin.actor, pin.reason, left)
 
 
-def move_view(move: Move, now: int) -> MoveView:
-    """One line of a device's ring history."""
+def move_views(state: ClusterState, device: str, moves: list[Move], now: int) -> list[MoveView]:
+    """Moves of one device, as `history` gives them."""
+    comments = _comments(state, device) if any(move.actor for move in moves) else {}
+    return [
+        _move_view(move, comments.get(move.at, "") if move.actor else "", now) for move in moves
+    ]
+
+
+def _comments(state: ClusterState, device: str) -> dict[int, str]:
+    """What operators gave as reason of their orders about a device, by the time of the order."""
+    return {d.at: d.comment for d in state.decisions if d.actor and device in d.subjects}
+
+
+def _move_view(move: Move, comment: str, now: int) -> MoveView:
     return MoveView(
         at_ms=move.at,
         ago_s=_since(move.at, now),
@@ -207,6 +221,7 @@ def move_view(move: Move, now: int) -> MoveView:
         target=move.ring,
         reason=move.reason,
         assigned_by=_assigned_by(move),
+        comment=comment,
         sentence=say_move(move.reason),
     )
 
@@ -226,7 +241,7 @@ def device_explanation(state: ClusterState, row: int, now: int) -> DeviceExplana
         device=told.device,
         ring=state.fleet.device(row).ring,
         summary=told.summary,
-        history=[move_view(move, now) for move in told.moves],
+        history=move_views(state, told.device, told.moves, now),
     )
 
 

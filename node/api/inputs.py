@@ -150,7 +150,8 @@ _TYPES: dict[Unit, Any] = {
 
 def _field(name: str, default: object) -> tuple[Any, Any]:
     unit = unit_of(name)
-    kind = Literal[choices_of(name)] if unit is Unit.CHOICE else _TYPES[unit]
+    words = tuple(str(word) for word in choices_of(name)) if unit is Unit.CHOICE else ()
+    kind = Literal[words] if words else _TYPES[unit]
     return (kind | None, Field(None, description=f"orbit: {default}"))
 
 

@@ -94,7 +94,7 @@ def ring_history(items: list[Json]) -> RenderableType:
             item["origin"] or "-",
             item["target"],
             item["assigned_by"],
-            item["sentence"],
+            item["sentence"] + (f": {item['comment']}" if item["comment"] else ""),
         )
     return table
 

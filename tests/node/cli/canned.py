@@ -193,7 +193,14 @@ MOVE: Json = {
     "target": "canary",
     "reason": "unhealthy",
     "assigned_by": "rebalancer",
+    "comment": "",
     "sentence": "it had turned unhealthy",
+}
+PINNED: Json = MOVE | {
+    "reason": "pinned",
+    "assigned_by": "ann@ground",
+    "comment": "the demo",
+    "sentence": "an operator pinned it there",
 }
 POLICY: Json = {
     "name": "pixels",
@@ -256,7 +263,7 @@ READS: dict[str, Json] = {
     "/v1/config": {"settings": {"evaluation_interval": "1s"}, "profile_hint": "demo"},
     "/v1/devices": listed(*DEVICES),
     "/v1/devices/slave-001": DEVICES[0],
-    "/v1/devices/slave-001/history": listed(MOVE),
+    "/v1/devices/slave-001/history": listed(PINNED, MOVE),
     "/v1/devices/slave-001/explain": {
         "device": "slave-001",
         "ring": "prod",
