@@ -1,11 +1,9 @@
 """`agent` and `devices simulate` against a node's door that the test plays in a thread."""
 
-import asyncio
 import json
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,34 +12,24 @@ import pytest
 from node.api import wire
 from node.api.wire import Code
 from tests.node.agent.door import Door, assignment, error
+from tests.node.agent.threads import LoopThread
 from tests.node.cli.canned import Run
 
 
-class Threaded:
+class Threaded(LoopThread):
     """A `Door` on an event loop of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.door = self.do(self._opened())
-
-    async def _opened(self) -> Door:
-        door = Door()
-        await door.open()
-        return door
-
-    def do(self, coroutine):  # type: ignore[no-untyped-def]
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        super().__init__()
+        self.door = Door()
+        self.do(self.door.open())
 
     def heard(self, enough: Callable[[list[wire.Said]], bool]) -> None:
         self.do(self.door.heard(enough))
 
     def end(self) -> None:
         self.do(self.door.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        super().end()
 
 
 @pytest.fixture
