@@ -5,19 +5,23 @@ Each is what an agent is: one connection at a time, to whichever node answers; n
 kinds when they end: the node learns of it, or keeps a dead one until it hears better.
 
 What is checked all the time: who was acknowledged keeps its row and birth on every node; an
-assignment (device and revision) is one ring, whoever says it; and no device is told an older one
-than before. What is checked after the heal, within `HEARING` seconds: every device is connected,
-to one node and no other, knows the newest assignment, is online and is counted where it stands.
+assignment (device and revision) is one ring, whoever says it; no device is told an older one than
+before; and the log counts no status twice. What is checked after the heal, within `HEARING`
+seconds: every device is connected, to one node and no other, knows the newest assignment, is
+online and is counted where it stands.
 """
 
 import random
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from cluster import codec
-from cluster.commands import AssignRing, Draft, Registration
+from cluster.apply import Applied, Done
+from cluster.commands import AssignRing, Draft, Entry, Registration, ReportDevices
 from cluster.fleet.rings import RINGS, Ring
 from cluster.fleet.status import Reading
 from node.fleet.answers import Assignment, DeskRefusal
@@ -83,12 +87,14 @@ class Device:
     """One device and its agent. `numbers`: whether the agent numbers its words."""
 
     def __init__(self, id_: str, fleet: "Devices", draw: random.Random, numbers: bool) -> None:
-        self.id, self._fleet, self._draw, self._numbers = id_, fleet, draw, numbers
+        self.id, self._fleet, self._draw, self.numbers = id_, fleet, draw, numbers
         self.session, self.sequence = 1, 0
         self.ill = False
         self.line: Line | None = None
         self.newest: Assignment | None = None
         self.acknowledged: Acknowledged | None = None
+        self.statuses: dict[int, list[int]] = {}
+        """Session → sequences of the statuses that a node took in it; of agents that number."""
         self._silent_since: float | None = None
         self._next = draw.randrange(64)
 
@@ -137,11 +143,13 @@ class Device:
             refusal = desk.heartbeat(self.id, session, sequence)
         else:
             refusal = desk.report(self.id, session, sequence, self._reading())
+            if refusal is None:
+                self.statuses.setdefault(session, []).append(sequence)
         if refusal is not None:
             self.lost(line)
 
     def _number(self) -> tuple[int, int]:
-        if not self._numbers:
+        if not self.numbers:
             return 0, 0
         self.sequence += 1
         return self.session, self.sequence
@@ -198,6 +206,10 @@ class Devices:
         self.all: list[Device] = []
         self._rings: dict[tuple[str, int], str] = {}
         self._orders = 0
+        self._by_id: dict[str, Device] = {}
+        self._judged = 0
+        self._counted: dict[tuple[str, int], tuple[int, int]] = {}
+        """Device and session → newest sequence that the log counted, and how many statuses."""
 
     # -- what devices need to know of their world ----------------------------------------------
 
@@ -217,6 +229,12 @@ class Devices:
         else:
             self._world.at(self.now + STEP, self.when_running, line, do)
 
+    def _members(self) -> list[Member]:
+        """The nodes that belong to the cluster, by the newest state that anyone has."""
+        members = self._world.members
+        newest = max((m.replica.state for m in members.values()), key=lambda s: s.index)
+        return [member for name, member in members.items() if name in newest.members]
+
     # -- verbs of a script ---------------------------------------------------------------------
 
     def perform(self, verb: str, *words: str | None) -> None:
@@ -229,6 +247,7 @@ class Devices:
             draw = random.Random(f"{self._world.scenario.seed} device {number}")  # noqa: S311
             device = Device(f"device-{number:03}", self, draw, numbers=number % 4 != 3)
             self.all.append(device)
+            self._by_id[device.id] = device
             self._world.at(self.now + draw.random(), self._tick, device)
         self._world.at(self.now + 1.0, self._look)
 
@@ -304,6 +323,40 @@ class Devices:
                 f"{member.name} says {assignment.ring}",
             )
 
+    def born(self, member: Member) -> None:
+        """A process of this member has started."""
+
+        def applied(index: int, entry: Entry | None, what: Applied) -> None:
+            if index > self._judged and entry is not None and self.all:
+                self._judged = index
+                command = entry.draft.command
+                if isinstance(command, ReportDevices) and isinstance(what.outcome, Done):
+                    self._count_once(member, command)
+
+        member.replica.listen(applied)
+
+    def _count_once(self, member: Member, command: ReportDevices) -> None:
+        """A command may not count more statuses of a session than there were, up to the sequence
+        that it names, beyond those that the log has counted already."""
+        fleet = member.replica.state.fleet
+        columns = (command.rows, command.births, command.sessions, command.sequences)
+        rows = zip(*(np.frombuffer(c, "<u4").tolist() for c in columns), strict=True)
+        for (row, birth, session, sequence), count in zip(rows, command.counts, strict=True):
+            if fleet.table.birth[row] != birth:
+                continue
+            device = self._by_id[fleet.id(row)]
+            newest, counted = self._counted.get((device.id, session), (0, 0))
+            if not device.numbers or sequence <= newest or not count:
+                continue
+            self._counted[device.id, session] = sequence, counted + count
+            there = bisect_right(device.statuses.get(session, []), sequence)
+            if counted + count > there:
+                raise Violation(
+                    "a status counts once",
+                    f"{counted + count} statuses of {device.id} are counted up to {session}, "
+                    f"{sequence}; it sent {there}",
+                )
+
     def _look(self) -> None:
         """No acknowledged registration is lost on any node that has applied it."""
         for member in self._world.members.values():
@@ -338,7 +391,7 @@ class Devices:
             if self.now - began > HEARING:
                 raise Violation("every device hears", f"{missing}, {HEARING:g} s after the heal")
             self._world.run(STEP)
-        for member in self._world.members.values():
+        for member in self._members():
             self._all_kept(member)
             self._counts(member)
         return self.now - began
@@ -371,7 +424,7 @@ class Devices:
 
     def _sessions(self) -> str:
         """Nobody keeps a session that is not the device's own."""
-        kept = sum(member.loop.desk.connections for member in self._world.members.values())
+        kept = sum(member.loop.desk.connections for member in self._members())
         return f"{kept} sessions of {len(self.all)} devices" * (kept != len(self.all))
 
     def _counts(self, member: Member) -> None:

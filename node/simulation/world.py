@@ -223,6 +223,7 @@ class World:
             self.note(f"{member.name} does not start: {type(error).__name__}")
             return
         self.checks.born(member)
+        self.devices.born(member)
         self._troubles()
         self.note(f"{member.name} starts")
         self.links.join(member.name)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from cluster.commands import ReportDevices
 from node.fleet.answers import Assignment
 from node.fleet.arrivals import PATIENCE, TIMEOUT, Arrivals
 from node.fleet.audience import Audience
 from node.fleet.desk import FLUSH
+from node.fleet.flush import Outbox
 from node.ports import Committed
 from node.simulation.campaign import Plan, attempt, quiet, run
 from node.simulation.devices import HEARING
@@ -32,7 +34,7 @@ TROUBLES = (
 
 @pytest.mark.parametrize("faults", TROUBLES, ids=",".join)
 def test_devices_live_through_the_troubles_of_their_nodes(faults: tuple[str, ...]) -> None:
-    for seed in range(4):
+    for seed in range(2):
         outcome = run(Plan(faults=("devices", *faults)), seed)
         assert outcome.ok, f"seed {seed}: {outcome.rule} at {outcome.at:.3f}: {outcome.detail}"
 
@@ -172,6 +174,25 @@ def test_assignments_that_differ_between_nodes_are_found(monkeypatch: pytest.Mon
         return replace(said, ring="prod") if self._replica.state.index % 2 else said
 
     assert broken(monkeypatch, Audience, "assignment", confused) == "one revision, one ring"
+
+
+def test_a_flush_that_is_merged_instead_of_repeated_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What this module's exactly-once hangs on (`node.fleet.flush`)."""
+
+    def merging(self: Outbox, command: ReportDevices, result: Any) -> None:
+        self._in_flight -= 1
+        if isinstance(result, Committed):
+            return
+        desk = self._propose.__self__.desk
+        rows = np.frombuffer(command.rows, "<u4")
+        counts = np.frombuffer(command.counts, np.uint8)
+        desk._heard.count[rows] = np.minimum(desk._heard.count[rows] + counts, 8)
+        desk._heard.dirty[rows] = True
+        desk._awake()
+
+    assert broken(monkeypatch, Outbox, "_on_done", merging) == "a status counts once"
 
 
 def test_the_bound_is_more_than_a_registration_takes() -> None:
