@@ -123,6 +123,8 @@ def conditions(cluster: Json) -> list[str]:
         found.append(f"PAUSED for {span(paused['remaining_s'])} by {paused['actor']}{why}")
     if cluster.get("braked"):
         found.append("BRAKE: more than half of the nodes turned unhealthy at once")
+    if (cluster.get("fleet") or {}).get("braked"):
+        found.append("STORM BRAKE: no automatic moves of devices (rings release-brake)")
     if cluster.get("swarm_mode") is False:
         found.append("swarm_mode is off: no automatic changes")
     return found

@@ -103,8 +103,10 @@ def test_what_is_wrong_stands_on_top() -> None:
         alarms=[{"name": "no_primary", "since_ms": 1, "detail": "for 4 s"}],
         primary={"id": "sat-002", "epoch": 2, "active": False, "fence_remaining_s": 1.2},
     )
+    view.cluster["fleet"]["braked"] = True
     text = plain(view)
     for words in (
+        "STORM BRAKE",
         "not yet effective (waits up to 1.2s)",
         "NO QUORUM: 1 of 3 connected, 2 needed",
         "ALARM no_primary: for 4 s",
