@@ -180,10 +180,10 @@ class Heard:
             self._add_metrics(row, reading.metrics)
 
     def know(self, row: int, reading: Reading, healthy: bool, now: float) -> None:
-        """The log has this status, by another way than a flush, since monotonic s `now`."""
-        pending = self.count[row]
+        """The log has counted this status, by another way than a flush, at monotonic s `now`.
+        Older ones that it has not been told are left out: they would seem to be newer."""
         self.note(row, reading, healthy)
-        self.count[row], self.flushed[row] = pending, now
+        self.count[row], self.flushed[row] = 0, now
         self.metrics.pop(row, None)
 
     def note_many(

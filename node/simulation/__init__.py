@@ -13,7 +13,7 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     disk.py        what survives a crash, and the named points at which one can happen
     clock.py       drift, and wall clocks that jump
     clients.py     keyed commands, retried as clients do, and what they saw
-    devices.py     devices: what they do, and what they must be told
+    devices.py     devices and what they do;  promises.py  what they are told must stay true
     checks.py      what must hold after every turn;  linearizability.py  of the clients' histories
     convergence.py what must come true within a bound once the faults are over
     transcript.py  a run as a file: readable, versioned, replayable, and shrunk

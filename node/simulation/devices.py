@@ -4,29 +4,23 @@ Each is what an agent is: one connection at a time, to whichever node answers; n
 (some agents do not number theirs); another node when this one is silent. Connections are of two
 kinds when they end: the node learns of it, or keeps a dead one until it hears better.
 
-What is checked all the time: who was acknowledged keeps its row and birth on every node; an
-assignment (device and revision) is one ring, whoever says it; no device is told an older one than
-before; and the log counts no status twice. What is checked after the heal, within `HEARING`
-seconds: every device is connected, to one node and no other, knows the newest assignment, is
-online and is counted where it stands.
+What they were promised is checked all the time (`promises`), and that no assignment is taken
+back. What is checked after the heal, within `HEARING` seconds: every device is connected, to one
+node and no other, knows the newest assignment, is online and is counted where it stands.
 """
 
 import random
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-import numpy as np
-
 from cluster import codec
-from cluster.apply import Applied, Done
-from cluster.commands import AssignRing, Draft, Entry, Registration, ReportDevices
-from cluster.fleet.rings import RINGS, Ring
+from cluster.commands import AssignRing, Draft, Registration
+from cluster.fleet.rings import Ring
 from cluster.fleet.status import Reading
 from node.fleet.answers import Assignment, DeskRefusal
 from node.simulation.checks import Violation
 from node.simulation.member import Member
+from node.simulation.promises import Acknowledged, Promises
 
 if TYPE_CHECKING:
     from node.simulation.world import World
@@ -43,14 +37,6 @@ own patience with a node that was not, twice the desk's with the log, and a flus
 STEP = 0.1
 VERBS = frozenset({"devices", "ill", "roam", "renew", "pin"})
 """What a script may say of devices."""
-
-
-class Acknowledged(msgspec.Struct, frozen=True):
-    """What a device was promised: its row, and the log index by which every node knows it."""
-
-    row: int
-    birth: int
-    index: int
 
 
 class Line:
@@ -204,12 +190,8 @@ class Devices:
         self._world, self._draw = world, draw
         self._names = world.names
         self.all: list[Device] = []
-        self._rings: dict[tuple[str, int], str] = {}
         self._orders = 0
-        self._by_id: dict[str, Device] = {}
-        self._judged = 0
-        self._counted: dict[tuple[str, int], tuple[int, int]] = {}
-        """Device and session → newest sequence that the log counted, and how many statuses."""
+        self._promises = Promises()
 
     # -- what devices need to know of their world ----------------------------------------------
 
@@ -247,7 +229,7 @@ class Devices:
             draw = random.Random(f"{self._world.scenario.seed} device {number}")  # noqa: S311
             device = Device(f"device-{number:03}", self, draw, numbers=number % 4 != 3)
             self.all.append(device)
-            self._by_id[device.id] = device
+            self._promises.devices[device.id] = device
             self._world.at(self.now + draw.random(), self._tick, device)
         self._world.at(self.now + 1.0, self._look)
 
@@ -297,86 +279,24 @@ class Devices:
         """Every fault is over, theirs as well."""
         self._recover(self.all)
 
-    # -- what must hold all the time -----------------------------------------------------------
+    def born(self, member: Member) -> None:
+        """A process of this member has started."""
+        self._promises.watch(member)
 
     def promised(self, device: Device, member: Member) -> None:
         """A registration is acknowledged by a node."""
-        state = member.replica.state
-        row = state.fleet.row(device.id)
-        if row is None:
-            raise Violation("acknowledged is applied", f"{member.name} has no {device.id}")
-        birth = int(state.fleet.table.birth[row])
-        known = device.acknowledged
-        if known is None:
-            device.acknowledged = Acknowledged(row, birth, state.index)
-        elif (known.row, known.birth) != (row, birth):
-            raise Violation("a registration is kept", f"{device.id} has another row or birth")
+        self._promises.registered(device, member)
 
     def said(self, member: Member, assignment: Assignment) -> None:
-        """A node tells an assignment; its revision is the same ring everywhere and for ever."""
-        key = (assignment.device, assignment.revision)
-        known = self._rings.setdefault(key, assignment.ring)
-        if known != assignment.ring:
-            raise Violation(
-                "one revision, one ring",
-                f"revision {assignment.revision} of {assignment.device} was {known}, "
-                f"{member.name} says {assignment.ring}",
-            )
-
-    def born(self, member: Member) -> None:
-        """A process of this member has started."""
-
-        def applied(index: int, entry: Entry | None, what: Applied) -> None:
-            if index > self._judged and entry is not None and self.all:
-                self._judged = index
-                command = entry.draft.command
-                if isinstance(command, ReportDevices) and isinstance(what.outcome, Done):
-                    self._count_once(member, command)
-
-        member.replica.listen(applied)
-
-    def _count_once(self, member: Member, command: ReportDevices) -> None:
-        """A command may not count more statuses of a session than there were, up to the sequence
-        that it names, beyond those that the log has counted already."""
-        fleet = member.replica.state.fleet
-        columns = (command.rows, command.births, command.sessions, command.sequences)
-        rows = zip(*(np.frombuffer(c, "<u4").tolist() for c in columns), strict=True)
-        for (row, birth, session, sequence), count in zip(rows, command.counts, strict=True):
-            if fleet.table.birth[row] != birth:
-                continue
-            device = self._by_id[fleet.id(row)]
-            newest, counted = self._counted.get((device.id, session), (0, 0))
-            if not device.numbers or sequence <= newest or not count:
-                continue
-            self._counted[device.id, session] = sequence, counted + count
-            there = bisect_right(device.statuses.get(session, []), sequence)
-            if counted + count > there:
-                raise Violation(
-                    "a status counts once",
-                    f"{counted + count} statuses of {device.id} are counted up to {session}, "
-                    f"{sequence}; it sent {there}",
-                )
+        """A node tells an assignment."""
+        self._promises.said(member, assignment)
 
     def _look(self) -> None:
         """No acknowledged registration is lost on any node that has applied it."""
         for member in self._world.members.values():
             if member.up:
-                self._all_kept(member)
+                self._promises.all_kept(member)
         self._world.at(self.now + 1.0, self._look)
-
-    def _all_kept(self, member: Member) -> None:
-        state = member.replica.state
-        for device in self.all:
-            known = device.acknowledged
-            if known is None or known.index > state.index:
-                continue
-            row = state.fleet.row(device.id)
-            if row != known.row or state.fleet.table.birth[row] != known.birth:
-                raise Violation(
-                    "no registration is lost",
-                    f"{device.id} had row {known.row} at index {known.index}; {member.name} has "
-                    f"row {row} at index {state.index}",
-                )
 
     # -- what must come true -------------------------------------------------------------------
 
@@ -392,8 +312,8 @@ class Devices:
                 raise Violation("every device hears", f"{missing}, {HEARING:g} s after the heal")
             self._world.run(STEP)
         for member in self._members():
-            self._all_kept(member)
-            self._counts(member)
+            self._promises.all_kept(member)
+            self._promises.counts(member)
         return self.now - began
 
     def _revisions(self) -> dict[str, int]:
@@ -426,26 +346,3 @@ class Devices:
         """Nobody keeps a session that is not the device's own."""
         kept = sum(member.loop.desk.connections for member in self._members())
         return f"{kept} sessions of {len(self.all)} devices" * (kept != len(self.all))
-
-    def _counts(self, member: Member) -> None:
-        """What a replica counts is what its devices are, one by one."""
-        fleet = member.replica.state.fleet
-        found = {ring: [0, 0, 0, 0, 0] for ring in RINGS}
-        for row in fleet.table.rows.values():
-            device = fleet.device(row)
-            figures = (
-                1,
-                device.online and device.healthy,
-                device.online and not device.healthy,
-                not device.online,
-                device.pinned is not None,
-            )
-            mine = found[device.ring]
-            found[device.ring] = [a + b for a, b in zip(mine, figures, strict=True)]
-        for ring, counts in fleet.counts().items():
-            said = [counts.total, counts.healthy, counts.unhealthy, counts.offline, counts.pinned]
-            if said != found[ring]:
-                raise Violation(
-                    "counts agree",
-                    f"{member.name} counts {said} in {ring}, there are {found[ring]}",
-                )

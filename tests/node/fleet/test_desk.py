@@ -378,6 +378,21 @@ def test_a_flush_of_unknown_outcome_counts_once(fleet: Fleet) -> None:
     assert device.cpu == 95.0
 
 
+def test_the_status_of_a_registration_counts_once_whatever_waited_before_it(
+    fleet: Fleet,
+) -> None:
+    fleet.register("pixel", reading=WELL)
+    fleet.run(1.0)
+    fleet.report("pixel", 2, WELL)
+    fleet.run(0.1)  # flushed; the next ones wait
+    fleet.report("pixel", 3, Reading(81, False, 0, 0, 0))
+    fleet.register("pixel", session=2, reading=ILL)
+    fleet.loops[A].desk.heartbeat("pixel", 2, 2)
+    fleet.run(2.0)
+    assert fleet.device("pixel").healthy, "one unhealthy status; two make it unhealthy"
+    assert fleet.device("pixel").cpu == 95.0
+
+
 def test_without_a_leader_the_newest_status_of_each_is_kept(fleet: Fleet) -> None:
     fleet.register("pixel", A, reading=WELL)
     fleet.elect(None)
