@@ -151,7 +151,7 @@ def _news(moment: "Moment") -> str:
     why = f"; {most[1]:,} tries failed: {most[0]}" if missing and most[1] else ""
     return (
         f"{moment.seconds:.0f} s: {moment.connected:,} of {moment.devices:,} connected, "
-        f"{moment.statuses_per_second:,.0f} statuses/s, {moment.ring_changes:,} rings heard, "
+        f"{moment.statuses_per_second:,.0f} statuses/s, {moment.ring_changes:,} rings, "
         f"{moment.reconnects:,} reconnects, {sum(moment.refused.values()):,} refused{why}"
     )
 
