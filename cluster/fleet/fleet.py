@@ -1,5 +1,6 @@
 """The fleet as one replica knows it, and what may be asked of it. Only apply writes it."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from cluster.fleet.status import MISSING, HealthRule
 from cluster.fleet.table import NEVER, Column, Kind, Spec, Table
 
 SCAN = 65_536
-"""Rows looked at for one page at most; with terms, which are tried one by one, a quarter."""
+"""Rows looked at for one page at most; a quarter with terms that are tried device by device."""
 
 
 class Pin(msgspec.Struct, frozen=True, array_like=True):
@@ -277,7 +278,9 @@ class Fleet:
         """Rows after `after` that match, in row order; bounded work, so a page may be short
         or empty although `next_row` says that more may follow."""
         table, start = self.table, max(0, after + 1)
-        stop = min(table.used, start + (SCAN // 4 if terms else SCAN))
+        live = [term for term in terms if term.key in LIVE_KEYS]
+        shared = [term for term in terms if term.key not in LIVE_KEYS]
+        stop = min(table.used, start + (SCAN // 4 if live else SCAN))
         wanted = table.birth[start:stop] > 0
         if ring is not None:
             wanted &= table.ring[start:stop] == ring.code
@@ -285,22 +288,27 @@ class Fleet:
             wanted &= table.healthy[start:stop] == healthy
         if online is not None:
             wanted &= table.online[start:stop] == online
+        rows = np.flatnonzero(wanted) + start
+        if shared:
+            rows = rows[self._of_kinds(table.kind[rows], shared)]
         found: list[int] = []
-        for row in (np.flatnonzero(wanted) + start).tolist():
-            if terms and not self._has(row, terms):
+        for row in rows.tolist():
+            if live and not matches(live, functools.partial(self._value_of, row)):
                 continue
             if len(found) == limit:
                 return Page(found, found[-1] if found else after)
             found.append(row)
         return Page(found, stop - 1 if stop < table.used else None)
 
-    def _has(self, row: int, terms: Sequence[Term]) -> bool:
-        return matches(terms, lambda key: self._value_of(row, key))
+    def _of_kinds(self, numbers: Column, terms: Sequence[Term]) -> Column:
+        """Which of these kind numbers match; each kind is tried once."""
+        kinds, places = np.unique(numbers, return_inverse=True)
+        fits = [matches(terms, self.table.kinds[kind].value_of) for kind in kinds.tolist()]
+        return np.array(fits, bool)[places]
 
     def _value_of(self, row: int, key: str) -> str | None:
+        """What one of the `LIVE_KEYS` stands for."""
         table = self.table
-        if key not in LIVE_KEYS:
-            return table.kinds[int(table.kind[row])].value_of(key)
         match key:
             case "id":
                 return table.ids[row]

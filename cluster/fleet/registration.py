@@ -196,7 +196,6 @@ def place(fleet: Fleet, row: int) -> int:
     """The ring of a new device: of those it may stand in, the one furthest below its quota."""
     table, shares = fleet.table, fleet.shares
     group = int(table.policy[row])
-    standing = table.standing()
-    quota = shares.quota_for_one_more(group, standing, table.by_class[..., 1].sum(axis=(0, 2, 3)))
+    lacking = shares.lacking(group, table.standing(), table.by_class[..., 1].sum(axis=(0, 2, 3)))
     mask = shares.eligible(group, bool(table.healthy[row]))
-    return furthest_below(standing[group].tolist(), quota, mask, int(table.lot[row]))
+    return furthest_below(lacking, mask, int(table.lot[row]))

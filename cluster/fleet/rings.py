@@ -84,11 +84,11 @@ def _largest_remainder(total: int, weights: Sequence[int]) -> list[int]:
     return portions
 
 
-def furthest_below(counts: Sequence[int], quota: Sequence[int], mask: int, lot: int) -> int:
+def furthest_below(lacking: Sequence[int], mask: int, lot: int) -> int:
     """The ring of the mask that lacks most devices; `lot`, a hash, chooses among equals."""
     eligible = rings_of(mask)
-    most = max(quota[ring] - counts[ring] for ring in eligible)
-    equals = [ring for ring in eligible if quota[ring] - counts[ring] == most]
+    most = max(lacking[ring] for ring in eligible)
+    equals = [ring for ring in eligible if lacking[ring] == most]
     return equals[lot % len(equals)]
 
 

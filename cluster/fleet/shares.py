@@ -66,14 +66,19 @@ class Shares(msgspec.Struct, frozen=True):
                 taken = [t + q for t, q in zip(taken, quota, strict=True)]
         return found
 
-    def quota_for_one_more(self, group: int, standing: Counts, pinned: Counts) -> Four:
-        """The quota of a group when one more device joins it."""
+    def lacking(self, group: int, standing: Counts, pinned: Counts) -> list[int]:
+        """How far each ring is below its share when one more device joins the group: in exact
+        proportion, to no common unit, so that equals are equal; in devices where there are caps,
+        since only whole devices fit below a cap."""
+        counts = standing[group].tolist()
         if not any(self.caps):
-            return quotas(int(standing[group].sum()) + 1, self.weights_of(group))
+            weights, total = self.weights_of(group), sum(counts) + 1
+            whole = sum(weights)
+            return [total * w - whole * c for w, c in zip(weights, counts, strict=True)]
         with_it = standing.copy()
         with_it[group, 0] += 1
-        found = self.quotas_by_group(with_it, pinned)[group].tolist()
-        return found[0], found[1], found[2], found[3]
+        quota = self.quotas_by_group(with_it, pinned)[group].tolist()
+        return [q - c for q, c in zip(quota, counts, strict=True)]
 
     def _room(self, taken: list[int]) -> list[int | None]:
         """What is left below each cap."""
