@@ -7,10 +7,12 @@ import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
+from cluster.fleet.fleet import FleetView
 from cluster.fleet.rebalance import plan_rebalance
 from cluster.fleet.rings import Ring
 from cluster.fleet.selector import MAX_SELECTOR, SelectorError, Term, parse
 from cluster.fleet.table import MAX_DEVICES
+from cluster.settings import Settings
 from node.api import fleet_views as views
 from node.api.consistency import Read, Reading
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
@@ -139,8 +141,11 @@ async def plan_check(read: Reading, planning: Planning) -> Response:
     if planning.locked():
         raise Problem(Kind.BUSY, "a plan is being made already", headers={"Retry-After": "1"})
     async with planning:
-        fleet, settings = read.state.fleet, read.service.settings
-        view, now = fleet.view(), read.service.cluster_time()
-        draw = np.random.default_rng()
-        plan = await asyncio.to_thread(plan_rebalance, view, settings, now, draw)
-    return read.answer(views.plan_view(view, plan))
+        view, settings = read.state.fleet.view(), read.service.settings
+        now = read.service.cluster_time()
+        return read.answer(await asyncio.to_thread(_planned, view, settings, now))
+
+
+def _planned(view: FleetView, settings: Settings, now: int) -> views.RebalancePlanView:
+    plan = plan_rebalance(view, settings, now, np.random.default_rng())
+    return views.plan_view(view, plan)

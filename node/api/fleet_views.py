@@ -4,16 +4,15 @@ Percentages are 0..100 as devices report them. A device's health is two facts: `
 verdict `healthy`, which means nothing while it is not online.
 """
 
-import numpy as np
-
 from cluster.fleet.explain import explain_device, say_move
 from cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
-from cluster.fleet.moves import AUTOMATIC, REASONS, MoveReason
+from cluster.fleet.moves import AUTOMATIC, MoveReason
 from cluster.fleet.policies import allowed
 from cluster.fleet.rebalance import RebalancePlan
 from cluster.fleet.rings import RINGS, Four, Ring, rings_of
 from cluster.fleet.storm import STORM
 from cluster.state import ClusterState
+from node.api.fleet_events import count_ways
 from node.api.views import View
 
 
@@ -303,9 +302,7 @@ def _brake_view(state: ClusterState) -> BrakeView | None:
 
 def plan_view(view: FleetView, plan: RebalancePlan) -> RebalancePlanView:
     """A plan, counted by way and reason; `view`: the columns it was made on."""
-    moves = np.stack((view.ring[plan.rows], plan.rings, plan.reasons), axis=1)
-    kinds, counts = np.unique(moves, axis=0, return_counts=True)
-    ways = zip(kinds.tolist(), counts.tolist(), strict=True)
+    ways = count_ways(view.ring[plan.rows], plan.rings, plan.reasons)
     return RebalancePlanView(
         total=int(view.tally.sum()),
         devices=len(plan.rows),
@@ -313,12 +310,13 @@ def plan_view(view: FleetView, plan: RebalancePlan) -> RebalancePlanView:
         moves=[
             PlannedMovesView(
                 devices=count,
-                origin=RINGS[origin],
-                target=RINGS[target],
-                reason=REASONS[reason],
-                sentence=say_move(REASONS[reason]),
+                origin=origin,
+                target=target,
+                reason=reason,
+                sentence=say_move(reason),
             )
-            for (origin, target, reason), count in ways
+            for (origin, target, reason), count in ways.items()
+            if origin is not None
         ],
     )
 
