@@ -145,8 +145,8 @@ class Connection(asyncio.Protocol):
     # -- inside ---------------------------------------------------------------------------------
 
     def _answered(self, response: Response) -> None:
-        """The node's answer to the handshake."""
-        if self._socket.state is State.OPEN and self._listener is not None:
+        """The node's answer to the handshake; it may have closed what it accepted already."""
+        if self._socket.handshake_exc is None and self._listener is not None:
             self._listener.opened()
         else:
             self.cut(f"the node answered {response.status_code} {response.reason_phrase}")

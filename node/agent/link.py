@@ -190,8 +190,8 @@ class Link:
             self._attempt = None
 
     def _again(self) -> None:
-        """The connection is gone: another try, later."""
-        pause = max(self._addresses.pause(self._failures), self._floor)
+        """The connection is gone: another try, later; not all at once when a node said when."""
+        pause = self._floor + self._addresses.pause(self._failures)
         self._failures, self._floor = self._failures + 1, 0.0
         self.start(pause)
 

@@ -1,0 +1,190 @@
+"""One WebSocket, and what nodes may do to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from node.agent import connection as module
+from node.agent.connection import MAX_MESSAGE, MAX_UNSENT, Connection, Data
+
+PROTOCOL = "stationkeep.msgpack"
+
+
+class Ears:
+    """Notes what a connection tells its owner."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self._news = asyncio.Event()
+
+    def opened(self) -> None:
+        self._note("opened")
+
+    def received(self, message: Data) -> None:
+        self._note(bytes(message))
+
+    def lost(self, why: str) -> None:
+        self._note(f"lost: {why}")
+
+    def _note(self, what: object) -> None:
+        self.told.append(what)
+        self._news.set()
+
+    async def hear(self, count: int) -> list[object]:
+        """What was told, once it is so much."""
+        async with asyncio.timeout(10):
+            while len(self.told) < count:
+                self._news.clear()
+                await self._news.wait()
+        return self.told
+
+
+@asynccontextmanager
+async def node(behave: Callable[[ServerConnection], Awaitable[object]]) -> AsyncIterator[str]:
+    async def quietly(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            await behave(connection)
+
+    async with serve(quietly, "127.0.0.1", 0, subprotocols=[PROTOCOL], close_timeout=1) as server:  # type: ignore[list-item]
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def plain(
+    behave: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]],
+) -> AsyncIterator[str]:
+    """A server that speaks no WebSocket."""
+    server = await asyncio.start_server(behave, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def opened(url: str) -> tuple[Connection, Ears]:
+    ears = Ears()
+    made = Connection(url, PROTOCOL, ears)
+    await made.open()
+    return made, ears
+
+
+async def test_messages_go_both_ways() -> None:
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async with node(echo) as url:
+        made, ears = await opened(url)
+        await ears.hear(1)
+        made.send(b"one")
+        made.send(b"two")
+        assert await ears.hear(3) == ["opened", b"one", b"two"]
+        made.close()
+        await made.closed()
+        assert len(ears.told) == 3  # who closes is not told of it
+
+
+async def test_what_is_said_before_it_stands_is_not_kept() -> None:
+    async def first(connection: ServerConnection) -> None:
+        await connection.send(await connection.recv())
+
+    async with node(first) as url:
+        made, ears = await opened(url)
+        made.send(b"too early")
+        await ears.hear(1)
+        made.send(b"now")
+        assert (await ears.hear(2))[1] == b"now"
+        made.cut("")
+
+
+async def test_a_node_says_why_it_closes() -> None:
+    async with node(lambda connection: connection.close(4001, "superseded")) as url:
+        _, ears = await opened(url)
+        assert await ears.hear(2) == ["opened", "lost: the node closed it: 4001 superseded"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+         "the node answered 503 Service Unavailable"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "the node answered 200 OK"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "the connection broke: did not receive a valid HTTP"),
+        (b"", "the connection broke: did not receive a valid HTTP"),
+    ],
+)  # fmt: skip
+async def test_whoever_is_no_door_is_left(answer: bytes, why: str) -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with plain(behave) as url:
+        _, ears = await opened(url)
+        (told,) = await ears.hear(1)
+        assert str(told).startswith(f"lost: {why}")
+
+
+async def test_a_message_beyond_the_limit_costs_the_connection() -> None:
+    async with node(lambda connection: connection.send(b"x" * (MAX_MESSAGE + 1))) as url:
+        _, ears = await opened(url)
+        told = await ears.hear(2)
+        assert not any(isinstance(one, bytes) for one in told)
+        assert str(told[-1]).startswith("lost: ")
+
+
+async def test_a_message_in_fragments_costs_the_connection() -> None:
+    async with node(lambda connection: connection.send([b"a", b"b"])) as url:
+        _, ears = await opened(url)
+        assert (await ears.hear(2))[1] == "lost: the node sent a message in fragments"
+
+
+async def test_a_node_that_does_not_read_costs_the_connection() -> None:
+    """Nothing is kept for it without end."""
+    done = asyncio.Event()
+
+    async def deaf(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await done.wait()
+
+    async with node(deaf) as url:
+        made, ears = await opened(url)
+        await ears.hear(1)
+        sent = 0
+        while len(ears.told) == 1:
+            made.send(b"x" * 65_000)
+            sent += 1
+            assert sent < 1_000
+            await asyncio.sleep(0)
+        assert ears.told[1] == "lost: the node does not read what it is sent"
+        assert sent * 65_000 > MAX_UNSENT
+        await made.closed()
+        done.set()
+
+
+async def test_closing_takes_no_longer_than_a_node_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.05)
+    done = asyncio.Event()
+
+    async def frozen(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await done.wait()
+
+    async with node(frozen) as url:
+        made, ears = await opened(url)
+        await ears.hear(1)
+        made.close()
+        async with asyncio.timeout(1):
+            await made.closed()
+        done.set()
+
+
+async def test_nobody_there_is_said_at_once() -> None:
+    async with plain(lambda _reader, _writer: asyncio.sleep(0)) as url:
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        await opened(url)
