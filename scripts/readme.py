@@ -1,7 +1,10 @@
-"""Renews what the README shows of a running system: the view of a failover, and the figures.
+"""Renews what the README shows of a running system: the view of a failover, the eight devices,
+and the figures.
 
 .venv/bin/python -m scripts.readme picture
+.venv/bin/python -m scripts.readme eight
 .venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
+.venv/bin/python -m scripts.readme fleet FIGURES.json     (from scripts/bench fleet queries --json)
 """
 
 import json
@@ -23,7 +26,8 @@ def picture() -> str:
     with tempfile.TemporaryDirectory(prefix="stationkeep-readme-") as folder:
         cluster = Constellation(Path(folder))
         try:
-            cluster.up()
+            cluster.up(devices=12)
+            cluster.until("twelve devices", lambda: _devices(cluster) == 12)
             primary = cluster.seat_primary(beside_leader=False)
             with cluster.watch() as watch:
                 epoch = watch.wait(lambda a: a.node == primary, 10.0).epoch
@@ -35,13 +39,43 @@ def picture() -> str:
                 capture_output=True,
                 text=True,
                 check=True,
-                env={"COLUMNS": "80", "LINES": "30", "NO_COLOR": "1", "PATH": ""},
+                env={"COLUMNS": "80", "LINES": "34", "NO_COLOR": "1", "PATH": ""},
             ).stdout
         finally:
             cluster.stop()
-    return (
-        "```text\n" + "\n".join(line.rstrip() for line in shown.strip("\n").split("\n")) + "\n```"
-    )
+    return _block(shown)
+
+
+def _devices(cluster: Constellation) -> int:
+    return int(cluster.anyone("/v1/cluster")["fleet"]["total_slaves"])
+
+
+def _block(shown: str) -> str:
+    lines = (line.rstrip() for line in shown.strip("\n").split("\n"))
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+def eight() -> str:
+    """What scripts/eight_devices.py prints: of the devices the first two, then the status."""
+    with tempfile.TemporaryDirectory(prefix="stationkeep-readme-") as folder:
+        cluster = Constellation(Path(folder))
+        try:
+            cluster.up()
+            cluster.settled()
+            address = next(iter(cluster.addresses.values()))
+            shown = subprocess.run(
+                [sys.executable, "scripts/eight_devices.py", f"http://{address}"],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=ROOT,
+                env={"PYTHONPATH": str(ROOT), "PATH": ""},
+            ).stdout
+        finally:
+            cluster.stop()
+    head, ruler, tail = shown.partition(next(line for line in shown.split("\n") if "====" in line))
+    told = head.strip("\n").split("\n")
+    return _block("\n".join([*told[:8], "…", ruler + tail]))
 
 
 def figures(measured: dict[str, Any]) -> str:
@@ -67,6 +101,34 @@ def figures(measured: dict[str, Any]) -> str:
     if "commit" in measured:
         lines += ["", *_commit_table(measured["commit"])]
     return "\n".join(lines)
+
+
+def fleet_figures(measured: dict[str, Any]) -> str:
+    """The table of the fleet's figures, each beside what it should be."""
+    rows = []
+    for count, aim in ((10**4, "-"), (10**5, "15 ms"), (10**6, "150 ms")):
+        if f := measured.get(f"fleet_plan_{count}"):
+            worst = max(f[f"{mode}_ms"] for mode in ("budget", "rotate", "random"))
+            each = f"{worst:.1f} ms, {f['ns_a_device']:.0f} ns a device"
+            rows.append((f"plan of a check, {count:,} devices, 5 % unhealthy", each, aim))
+    if f := measured.get("fleet_apply"):
+        took = max(f["healthy_ms"], f["mixed_ms"])
+        rows.append((f"apply {f['statuses']:,.0f} statuses", f"{took:.1f} ms", "3 ms"))
+    if f := measured.get("fleet_snapshot"):
+        what = f"snapshot of {f['devices']:,.0f} devices"
+        rows.append((what, f"{f['cpu_s']:.2f} s", "1.5 s"))
+        rows.append((f"{what}: longest stall of the loop", f"{f['stall_ms']:.0f} ms", "50 ms"))
+        size = f"{f['bytes_a_device_without_names']:.0f} bytes"
+        rows.append((f"{what}: a device on disk, without its name", size, "100 bytes"))
+    if f := measured.get("fleet_memory"):
+        size = f"{f['bytes_a_device']:.0f} bytes"
+        rows.append(("a device in memory, beside its id and metadata", size, "250 bytes"))
+    for name, f in measured.get("queries", {}).items():
+        took = f"{f['hold_ms']:.0f} ms, answered in {f['answer_ms']:.0f} ms"
+        rows.append((f"`GET {name}`, 1,000,000 devices: longest stall", took, "50 ms"))
+    lines = [f"Machine: {measured['machine']}.", ""]
+    lines += ["| figure | measured | aim |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
 
 
 def _failover_row(name: str, f: dict[str, Any]) -> str:
@@ -116,12 +178,16 @@ def replace(section: str, content: str) -> None:
 
 
 def main() -> None:
-    """`picture`, or `figures FILE`."""
+    """`picture`, `eight`, `figures FILE` or `fleet FILE`."""
     match sys.argv[1:]:
         case ["picture"]:
             replace("watch", picture())
+        case ["eight"]:
+            replace("eight", eight())
         case ["figures", path]:
             replace("figures", figures(json.loads(Path(path).read_text())))
+        case ["fleet", path]:
+            replace("fleet-figures", fleet_figures(json.loads(Path(path).read_text())))
         case _:
             sys.exit(__doc__)
 
