@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -60,6 +60,15 @@ class Solo:
                 return error.code, {}
         except (URLError, ConnectionError):
             return 0, {}
+
+    def post(self, path: str, body: object) -> dict:
+        request = Request(
+            f"http://127.0.0.1:{self.http}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=15) as answer:
+            return json.load(answer)
 
     def wait_until(self, condition: Callable[[], bool], limit: float = 20) -> None:
         """Polls a real process; the only kind of wait that there is for one."""
@@ -127,6 +136,33 @@ def test_a_node_lives_stops_and_comes_back(solo: Solo) -> None:
     audit = (solo.directory / "data" / "audit.jsonl").read_text().splitlines()
     ids = [json.loads(line)["id"] for line in audit]
     assert ids == sorted(set(ids))
+
+
+def status(device: str, cpu: float) -> dict[str, object]:
+    return {
+        "slave_id": device, "battery_level": 80, "battery_charging": False, "cpu_usage": cpu,
+        "memory_usage": 40.0, "disk_usage": 50.0, "assigned_ring": None, "device_name": "",
+        "os_version": "", "app_version": "", "last_updated": "2026-01-01T00:00:00",
+    }  # fmt: skip
+
+
+@pytest.mark.processes
+def test_what_devices_said_before_a_stop_is_there_after_it(solo: Solo) -> None:
+    """The second status comes within the second after the first one's flush: it still waits when
+    the node is told to stop."""
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    first = {"device_status": status("pixel", 10.0), "session": 1, "sequence": 1}
+    solo.post("/v1/devices:register", {"registrations": [first]})
+    for sequence in (2, 3, 4):
+        said = {"device_status": status("pixel", 10.0 + sequence), "session": 1}
+        answer = solo.post("/v1/devices:report", {"statuses": [{**said, "sequence": sequence}]})
+        assert answer["accepted"] == 1, answer
+    solo.process.send_signal(signal.SIGTERM)
+    assert solo.end()[0] == 0
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    assert solo.get("/v1/devices/pixel")[1]["status"]["cpu_usage"] == 14.0
 
 
 @pytest.mark.processes
