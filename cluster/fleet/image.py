@@ -253,9 +253,9 @@ def _check_rows(fleet: Fleet) -> None:
     _check_codes("rings", table.ring[used], 4)
     _check_codes("homes", np.where(table.home[used] == UNSET, 0, table.home[used]), 4)
     _check_codes("reasons", table.reason[used], len(REASONS))
-    policy = table.policy[used]
-    groups = np.where(policy == NO_POLICY, 0, policy)
-    _check_codes("policies", groups, max(1, len(fleet.policies)))
+    policy = table.policy[living]
+    ruled = (policy == NO_POLICY) | (policy < len(fleet.policies))
+    _demand(bool(ruled.all()), "policies have codes that mean nothing")
     _check_codes("judgements", table.known[used], 9)
     if len(living):
         _check_codes("nodes", table.served_by[living], len(fleet.nodes))
