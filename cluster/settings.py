@@ -231,9 +231,10 @@ def _parse_flag(field: str, value: object) -> bool:
 
 
 def _parse_choice(field: str, value: object) -> str:
-    """A word must be one that the field knows, as written in the settings table."""
-    if isinstance(value, str) and value in _CHOICES[field]:
-        return str(value)
+    """A word must be one that the field knows. YAML reads a bare `off` as false."""
+    word = "off" if value is False else value
+    if isinstance(word, str) and word in _CHOICES[field]:
+        return str(word)
     raise SettingsError(field, value, f"one of {', '.join(_CHOICES[field])}")
 
 
@@ -262,7 +263,8 @@ def _check_stored(field: str, value: Stored) -> None:
         raise SettingsError(field, value, "no such setting")
     unit = unit_of(field)
     if unit is Unit.CHOICE:
-        _parse_choice(field, value)
+        if value not in _CHOICES[field]:
+            raise SettingsError(field, value, f"one of {', '.join(_CHOICES[field])}")
         return
     if isinstance(value, str) or isinstance(value, bool) is not (unit is Unit.FLAG):
         raise SettingsError(field, value, "on or off" if unit is Unit.FLAG else "a number")

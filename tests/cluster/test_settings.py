@@ -213,6 +213,11 @@ def test_flags_as_people_write_them(written: object, flag: bool) -> None:
     assert parse_changes({"swarm_mode": written}) == {"swarm_mode": flag}
 
 
+def test_a_bare_off_of_yaml_is_the_word() -> None:
+    assert parse({"redistribution": False}).redistribution == "off"
+    assert parse({"redistribution": "off"}).redistribution == "off"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -220,6 +225,7 @@ def test_flags_as_people_write_them(written: object, flag: bool) -> None:
         ("report_interval", 2**63), ("swarm_mode", 1), ("unhealthy_above", PPM + 1),
         ("unhealthy_above", -1), ("backup_count", 101), ("no_such", 1),
         ("unhealthy_above", "0.3"), ("redistribution", "often"), ("redistribution", 1),
+        ("redistribution", False),
     ],
 )  # fmt: skip
 def test_stored_values_are_checked_again_when_they_come_over_the_wire(
