@@ -105,7 +105,9 @@ def _matching(
 @router.get("/v1/decisions", responses=answers(records.DecisionList))
 async def list_decisions(
     read: Reading,
-    subject: Annotated[str | None, Query(max_length=64, description="A node's id.")] = None,
+    subject: Annotated[
+        str | None, Query(max_length=128, description="A node's id, or a device's.")
+    ] = None,
     outcome: Annotated[Outcome | None, Query(description="What became of it.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,

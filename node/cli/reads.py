@@ -42,7 +42,7 @@ def explain(
 
 def decisions(
     subject: Annotated[
-        str | None, typer.Option("--subject", help="Only decisions about this node.")
+        str | None, typer.Option("--subject", help="Only about this node, or device.")
     ] = None,
     outcome: Annotated[
         str | None,
