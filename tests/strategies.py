@@ -266,6 +266,19 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
 }
 
 
+_OF_THE_FLEET = (
+    c.RegisterDevices, c.ReportDevices, c.MarkOffline, c.RecordRebalance, c.AssignRing,
+    c.ReleaseRing, c.RemoveDevice, c.SetRingShares, c.SetHealthRule, c.SetRingPolicies,
+    c.ReleaseBrake, c.RequestRebalance,
+)  # fmt: skip
+
+
+def fleet_commands() -> st.SearchStrategy[Any]:
+    """Any command about devices, and settings and time beside them."""
+    kinds = (*_OF_THE_FLEET, c.ChangeSettings, c.AdvanceTime)
+    return st.one_of(*[_COMMANDS[kind] for kind in kinds])
+
+
 def commands() -> st.SearchStrategy[Any]:
     """Any command of the union, well-formed as bytes, not necessarily sensible."""
     return st.one_of(*_COMMANDS.values())
