@@ -33,6 +33,7 @@ from node.api.wire import Code
 
 CODEC = wire.MSGPACK
 CONNECT_SECONDS = 5.0
+"""For a node to be reached and to accept the WebSocket."""
 REGISTER_SECONDS = 15.0
 """A node gives a registration 10 s to get through the log, and then says so."""
 MOST_SILENCE = 5.0
@@ -101,7 +102,7 @@ class Tally:
 
 def error_text(error: OSError) -> str:
     """In few words, without the address: reasons are counted."""
-    return os.strerror(error.errno) if error.errno else type(error).__name__
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def device_status(identity: Identity, ring: str | None, readings: Readings) -> wire.DeviceStatus:
@@ -174,20 +175,21 @@ class Link:
     # -- connecting -----------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        late = "the registration was not answered in time"
-        self._status = self._loop.call_later(REGISTER_SECONDS, self._cut, late)
-        self._attempt = self._loop.create_task(self._open())
-
-    async def _open(self) -> None:
         self._url = self._addresses.pick()
-        connection = self._connection = Connection(self._url, CODEC.name, self)
+        self._connection = Connection(self._url, CODEC.name, self)
+        self._within(CONNECT_SECONDS, "nobody there: no answer")
+        self._attempt = self._loop.create_task(self._open(self._connection))
+
+    async def _open(self, connection: Connection) -> None:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.open()
-        except OSError as error:  # TimeoutError is one
+            await connection.open()
+        except OSError as error:
             connection.cut(f"nobody there: {error_text(error)}")
-        finally:
-            self._attempt = None
+
+    def _within(self, seconds: float, otherwise: str) -> None:
+        """The next step has to come in this time, or the connection is given up."""
+        self._rest()
+        self._status = self._loop.call_later(seconds, self._cut, otherwise)
 
     def _again(self) -> None:
         """The connection is gone: another try, later; not all at once when a node said when."""
@@ -210,6 +212,7 @@ class Link:
     # -- what the connection says ---------------------------------------------------------------
 
     def opened(self) -> None:
+        self._within(REGISTER_SECONDS, "the registration was not answered in time")
         identity = self._identity
         payload = wire.RegistrationPayload(
             capabilities=identity.capabilities,
@@ -237,6 +240,8 @@ class Link:
 
     def lost(self, why: str) -> None:
         self._connection = None
+        if self._attempt is not None:
+            self._attempt.cancel()
         self._addresses.failed(self._url)
         ends = self._tally.lost if self.registered else self._tally.failed
         ends[why] += 1

@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from node.agent import AgentEndedError, DeviceAgent, Readings, Ringed, addresses, link
+from node.agent.addresses import Addresses
 from node.api import wire
 from node.api.wire import Code
 from tests.node.agent.door import Door, assignment, error, welcoming
@@ -126,6 +128,23 @@ async def test_a_node_that_never_answers_a_registration_is_left(
     await door.heard(lambda said: len(said) >= 2)
     door.answer = welcoming
     await (await starting).stop()
+
+
+async def test_a_node_that_accepts_nobody_is_left(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is frozen: its system takes the connection, nobody the WebSocket."""
+    monkeypatch.setattr(link, "CONNECT_SECONDS", 0.1)
+    frozen = socket.create_server(("127.0.0.1", 0))
+    device = agent(door)
+    device._addresses = Addresses([f"http://127.0.0.1:{frozen.getsockname()[1]}"])
+    starting = asyncio.create_task(device.start())
+    await until(lambda: device.tally.failed["nobody there: no answer"] >= 2)
+    device._addresses.learn([door.url], door.url)
+    await starting
+    assert device.node == door.url
+    await device.stop()
+    frozen.close()
 
 
 async def test_a_new_ring_calls_back_plainly(door: Door) -> None:
