@@ -37,7 +37,16 @@ class AssignInput(Input):
     reason: Reason = ""
 
 
-class Weights(Input):
+class ByRing(Input):
+    """A figure for each ring."""
+
+    def four(self) -> Four:
+        """The figures in the order of the rings."""
+        canary, dev, stage, prod = (int(getattr(self, ring.value)) for ring in RINGS)
+        return canary, dev, stage, prod
+
+
+class Weights(ByRing):
     """Target shares of the four rings, in any unit."""
 
     canary: Weight
@@ -45,11 +54,8 @@ class Weights(Input):
     stage: Weight
     prod: Weight
 
-    def four(self) -> Four:
-        return self.canary, self.dev, self.stage, self.prod
 
-
-class SomeWeights(Input):
+class SomeWeights(ByRing):
     """Weights of a policy's rings; a ring that is left out gets none."""
 
     canary: Weight = 0
@@ -57,20 +63,14 @@ class SomeWeights(Input):
     stage: Weight = 0
     prod: Weight = 0
 
-    def four(self) -> Four:
-        return self.canary, self.dev, self.stage, self.prod
 
-
-class Caps(Input):
+class Caps(ByRing):
     """The most devices that a ring takes; 0, or left out: as many as come."""
 
     canary: Cap = 0
     dev: Cap = 0
     stage: Cap = 0
     prod: Cap = 0
-
-    def four(self) -> Four:
-        return self.canary, self.dev, self.stage, self.prod
 
 
 class SharesInput(Input):
@@ -91,7 +91,7 @@ class HealthRuleInput(Input):
     rule: Annotated[
         str,
         Field(
-            max_length=MAX_SELECTOR,
+            max_length=1_024,
             pattern=TEXT_PATTERN,
             examples=["battery > 20 and cpu < 80 and memory < 85 and temperature < 70"],
         ),
