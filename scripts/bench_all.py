@@ -10,9 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scripts import bench_cluster, bench_commit, bench_fleet, bench_queries, bench_simulation
+from scripts import (
+    bench_cluster,
+    bench_commit,
+    bench_devices,
+    bench_fleet,
+    bench_queries,
+    bench_simulation,
+)
 
-PARTS = ("commit", "failover", "election", "idle", "simulation", "fleet", "queries")
+PARTS = ("commit", "failover", "election", "idle", "simulation", "fleet", "queries", "devices")
 
 
 def main() -> None:
@@ -62,6 +69,10 @@ def main() -> None:
         figures["queries"] = bench_queries.run()
         for path, figure in figures["queries"].items():
             show(console, f"GET {path}, 1,000,000 devices", figure)
+    if "devices" in parts:
+        for name, figure in bench_devices.run().items():
+            figures[name] = figure
+            show(console, name, figure)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
