@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -102,3 +103,30 @@ async def test_what_is_no_http(port: int) -> None:
     async with connected(port) as (reader, writer):
         writer.write(b"\x16\x03\x01\x02\x00\r\n\r\n")
         assert (await _problem(reader))["status"] == 400
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "clients", "devices"),
+    [(65_536, 1_200, 10_000), (11_400, 1_200, 10_000), (4_296, 1_024, 3_072), (240, 10, 30)],
+)
+def test_devices_have_places_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, descriptors: int, clients: int, devices: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert connections.most_connections.__wrapped__() == clients
+    monkeypatch.setattr(connections, "most_connections", lambda: clients)
+    assert connections.most_devices.__wrapped__() == devices
+    assert clients + devices + connections.RESERVED <= descriptors
+
+
+@pytest.mark.parametrize(("hard", "raised"), [(20_000, 11_400), (3_000, 3_000)])
+def test_a_node_takes_the_descriptors_that_it_may_have(
+    monkeypatch: pytest.MonkeyPatch, hard: int, raised: int
+) -> None:
+    limits = [(1_024, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    connections.raise_descriptors()
+    assert limits[-1] == (raised, hard)
+    connections.raise_descriptors()
+    assert len(limits) == 2  # enough: nothing to raise
