@@ -30,6 +30,7 @@ IN_FLIGHT = 2
 of all nodes in one turn: 128 take 5 ms, and no turn may take long."""
 TIMEOUT = 5.0
 RETRY = 0.25
+REFUSALS_PER_TURN = 256
 COME_BACK = 2.0
 """Seconds after which a device that was refused for want of a leader should try again."""
 
@@ -102,8 +103,9 @@ class Arrivals:
     def turn(self) -> None:
         """Proposes what waits; refuses what has waited too long."""
         now = self._clock.monotonic()
-        while self._waiting and (first := next(iter(self._waiting.values()))).deadline <= now:
-            self._refuse(first, busy("no leader took it in time"))
+        for arrival in list(islice(self._waiting.values(), REFUSALS_PER_TURN)):
+            if arrival.deadline <= now:
+                self._refuse(arrival, busy("no leader took it in time"))
         while self._queued and self._in_flight < IN_FLIGHT and now >= self._not_before:
             self._send(self._batch())
 

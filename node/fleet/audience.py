@@ -1,7 +1,8 @@
 """The devices connected to this node, and what each was told.
 
 Level-triggered: `compare` sets what they were told against what the log says, for all of them in
-a few passes, and does not ask what happened. Devices that are connected elsewhere cost nothing.
+a few passes, and does not ask what happened; `tell` says it, to so many a turn. Devices that are
+connected elsewhere cost nothing.
 """
 
 from collections import deque
@@ -13,7 +14,7 @@ from cluster.fleet.fleet import Fleet
 from cluster.fleet.moves import REASONS
 from cluster.fleet.rings import RINGS
 from node.fleet.answers import Assignment, DeskRefusal, Listener
-from node.fleet.heard import Heard, births_in, orders
+from node.fleet.heard import Heard, Rows, births_in, order_of, orders
 from node.replica import Replica
 
 TELLS_PER_TURN = 256
@@ -52,35 +53,40 @@ class Audience:
             self._dismiss(row)
 
     def compare(self) -> None:
-        """Dismisses devices that were removed or talk elsewhere now; queues the others whose
-        assignment is a newer one than they were told."""
+        """Queues whoever is to be told something: removed, talking elsewhere now, or assigned
+        anew since it was told."""
         heard, table = self._heard, self._fleet.table
-        rows = np.flatnonzero(heard.connected)
-        kept = births_in(table, rows) == heard.birth[rows]
-        for row in rows[~kept].tolist():
-            self._dismiss(row).removed()
-        rows = rows[kept]
-        beaten = orders(table.session[rows], table.sequence[rows]) > heard.order[rows]
-        for row in rows[beaten].tolist():
-            self._dismiss(row).superseded()
-        rows = rows[~beaten]
-        rows = rows[(heard.told[rows] != table.revision[rows]) & ~heard.queued[rows]]
-        heard.queued[rows] = True
-        self._untold.extend(rows.tolist())
+        rows = np.flatnonzero(heard.connected & ~heard.queued)
+        there = births_in(table, rows) == heard.birth[rows]
+        here = rows[there]
+        beaten = orders(table.session[here], table.sequence[here]) > heard.order[here]
+        there[there] = ~beaten & (heard.told[here] == table.revision[here])
+        waiting = rows[~there]
+        heard.queued[waiting] = True
+        self._untold.extend(waiting.tolist())
 
     def tell(self) -> None:
-        """Tells a bounded number what `compare` has queued; the others in the next turns."""
-        heard = self._heard
+        """Tells a bounded number what is so by now; the others in the next turns."""
         for _ in range(min(len(self._untold), TELLS_PER_TURN)):
             row = self._untold.popleft()
-            heard.queued[row] = False
-            listener = self._listeners.get(row)
-            if listener is None or births_in(self._fleet.table, row) != heard.birth[row]:
-                continue  # gone; or removed, which the next comparison says
-            revision = self._fleet.table.revision[row]
-            if heard.told[row] != revision:
-                heard.told[row] = revision
-                listener.assigned(self.assignment(row))
+            self._heard.queued[row] = False
+            if row in self._listeners:
+                self._tell(row)
+
+    def _tell(self, row: int) -> None:
+        heard, table = self._heard, self._fleet.table
+        if births_in(table, row) != heard.birth[row]:
+            self._dismiss(row).removed()
+        elif order_of(int(table.session[row]), int(table.sequence[row])) > heard.order[row]:
+            self._dismiss(row).superseded()
+        elif heard.told[row] != table.revision[row]:
+            heard.told[row] = table.revision[row]
+            self._listeners[row].assigned(self.assignment(row))
+
+    def evict(self, rows: Rows) -> None:
+        """These rows have other tenants now; whoever was connected there was removed."""
+        for row in rows[self._heard.connected[rows]].tolist():
+            self._dismiss(row).removed()
 
     def send_away(self, refusal: DeskRefusal) -> None:
         """Dismisses a bounded number, who are told why; the others in the next turns."""

@@ -172,7 +172,9 @@ class DeviceDesk:
     def turn(self) -> None:
         """Proposes what is due, and tells devices what has changed."""
         self._arrivals.turn()
-        self._settle_accounts()
+        if self._changed:
+            self._changed = False
+            self._audience.compare()
         self._audience.tell()
         if self._clock.monotonic() >= self._stranded_at():
             self._audience.send_away(busy("this node has lost touch with the cluster"))
@@ -226,7 +228,8 @@ class DeviceDesk:
     def _newest(self, row: int) -> int:
         """The order of the newest word of a device that is known here, by ear or by the log."""
         table = self._fleet.table
-        self._heard.settle(row, int(table.birth[row]))
+        if row >= self._heard.capacity or self._heard.birth[row] != table.birth[row]:
+            self._settle(np.array([row]))
         logged = order_of(int(table.session[row]), int(table.sequence[row]))
         return max(logged, int(self._heard.order[row]))
 
@@ -240,7 +243,7 @@ class DeviceDesk:
     ) -> None:
         """The statuses at positions `chosen`, one for each of `rows`; fills in their results."""
         heard, table = self._heard, self._fleet.table
-        self._settle_many(rows)
+        self._settle(rows)
         known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
         order = batch.orders_after(known, chosen)
         registered = order >> np.uint64(32) <= known >> np.uint64(32)
@@ -254,12 +257,15 @@ class DeviceDesk:
         if len(rows):
             self._awake()
 
-    def _settle_many(self, rows: Rows) -> None:
-        births = self._fleet.table.birth[rows]
-        self._heard.reach(int(rows.max()) + 1)
-        strange = self._heard.birth[rows] != births
-        self._heard.forget(rows[strange])
-        self._heard.birth[rows[strange]] = births[strange]
+    def _settle(self, rows: Rows) -> None:
+        """What was heard of a row's former tenant is not the present one's."""
+        heard, births = self._heard, self._fleet.table.birth[rows]
+        heard.reach(int(rows.max()) + 1)
+        strange = rows[heard.birth[rows] != births]
+        if len(strange):
+            self._audience.evict(strange)
+            heard.forget(strange)
+            heard.birth[strange] = self._fleet.table.birth[strange]
 
     def _note_presence(self, row: int) -> None:
         """Present devices are reported now and then, so that they are not taken for offline."""
@@ -343,7 +349,6 @@ class DeviceDesk:
 
     def _on_landed(self, arrival: Arrival, row: int, birth: int) -> None:
         """A registration is in the log and applied here, with whatever came after it."""
-        self._settle_accounts()
         registration, listener = arrival.registration, arrival.listener
         if births_in(self._fleet.table, row) != birth:
             listener.removed()
@@ -370,12 +375,6 @@ class DeviceDesk:
     def _on_restored(self) -> None:
         """Anything may have happened meanwhile."""
         self._changed = True
-
-    def _settle_accounts(self) -> None:
-        """Before anything is noted of a row that may have got another tenant."""
-        if self._changed:
-            self._changed = False
-            self._audience.compare()
 
 
 def _number(known: int, session: int, sequence: int) -> tuple[int, int]:

@@ -148,13 +148,6 @@ class Heard:
         self.capacity += more
         self.flushed[-more:] = NEVER
 
-    def settle(self, row: int, birth: int) -> None:
-        """The row is that of the device born so; what was heard of a former tenant is gone."""
-        self.reach(row + 1)
-        if self.birth[row] != birth:
-            self.forget(np.array([row]))
-            self.birth[row] = birth
-
     def forget(self, rows: Rows) -> None:
         """Nothing was heard of these, and nothing said to them."""
         for name in _COLUMNS:

@@ -97,6 +97,15 @@ def test_whoever_waits_too_long_is_told_when_to_come_back(desk: Desk) -> None:
     assert desk.landed == [], "it was answered already"
 
 
+def test_many_are_refused_in_portions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFUSALS_PER_TURN", 2)
+    everyone = [desk.arrive(f"d{number}") for number in range(5)]
+    desk.later(module.PATIENCE)
+    for refused in (2, 4, 5):
+        assert sum(ears.heard == ["refused"] for ears in everyone) == refused
+        desk.later(0.0)
+
+
 def test_a_full_queue_refuses_with_a_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 2)
     desk.arrive("a")

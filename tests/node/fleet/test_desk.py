@@ -267,6 +267,40 @@ def test_what_a_snapshot_skipped_is_told_all_the_same(fleet: Fleet) -> None:
     assert stays.heard == ["registered"]
 
 
+def test_whoever_left_while_the_node_was_away_is_dismissed_in_portions_too(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audience, "TELLS_PER_TURN", 2)
+    everyone = [fleet.register(f"d{number}", A) for number in range(5)]
+    fleet.cuts |= {(A, B), (B, A), (A, C), (C, A)}
+    for number in range(5):
+        fleet.register(f"d{number}", B, sequence=2)
+    loop = fleet.loops[A]
+    loop.replica.restore(fleet.loops[C].replica.snapshot())
+    for gone in (2, 4, 5):
+        assert loop.desk.next_wakeup() <= loop.clock.monotonic()
+        loop.desk.turn()
+        assert sum(ears.heard[-1] == "superseded" for ears in everyone) == gone
+    assert loop.desk.connections == 0
+
+
+def test_a_removed_device_hears_of_it_before_its_row_speaks_for_another(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn to be told has not come when a report for the row's new tenant does."""
+    old = fleet.register("old", A)
+    monkeypatch.setattr(audience, "TELLS_PER_TURN", 0)
+    fleet.order(RemoveDevice("old"))
+    fleet.register("new", B)
+    assert fleet.device("new").row == 0
+    assert old.heard == ["registered"]
+    assert fleet.report("new", 2, ILL, node=A) is None
+    assert old.heard == ["registered", "removed"]
+    monkeypatch.setattr(audience, "TELLS_PER_TURN", 256)
+    fleet.order(AssignRing("new", Ring.STAGE))
+    assert old.heard == ["registered", "removed"]
+
+
 # -- reporting -----------------------------------------------------------------------------------
 
 
