@@ -19,7 +19,7 @@ from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_
 from node.api.problems import Kind, Problem, invalid
 from node.api.schema import answers
 
-MAX_SCANS = 32
+MAX_SCANS = 64
 """Parts of the table that one request looks at, the event loop having its turn in between."""
 SLICE = 100
 """Devices rendered in one turn of the event loop."""

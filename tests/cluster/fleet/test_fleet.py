@@ -67,6 +67,7 @@ def test_pages_follow_one_another_without_gap_or_repetition() -> None:
 
 def test_a_page_looks_at_a_limited_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.fleet.fleet.SCAN", 4)
+    monkeypatch.setattr("cluster.fleet.fleet.SCAN_EACH", 1)
     fleet = mixed().fleet
     assert fleet.select(online=False) == Page([], 3)
     assert fleet.select(online=False, after=3) == Page([5], None)

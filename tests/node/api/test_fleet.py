@@ -381,7 +381,7 @@ async def test_a_large_fleet_is_never_looked_at_in_one_go(
             turns.append(1)
             await asyncio.sleep(0)
 
-    monkeypatch.setattr("cluster.fleet.fleet.SCAN", 16)
+    monkeypatch.setattr("cluster.fleet.fleet.SCAN", 8)
     others_ = asyncio.create_task(others())
     answer = await _get(client, "/v1/devices", ring="prod", selector="site=nowhere", limit=5)
     others_.cancel()
