@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from cluster.commands import Command, Draft, Entry
-from cluster.state import ClusterState
+from cluster.decisions import Decision
+from cluster.state import ClusterState, Operation
 
 SNAPSHOT_FORMAT = 1
 MAX_DRAFT_BYTES = 256 * 1024
@@ -26,6 +27,10 @@ _encoder = msgspec.msgpack.Encoder()
 _sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _draft_decoder = msgspec.msgpack.Decoder(Draft)
 _state_decoder = msgspec.msgpack.Decoder(ClusterState)
+_outline_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_decision_decoder = msgspec.msgpack.Decoder(Decision)
+_operation_decoder = msgspec.msgpack.Decoder(Operation)
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
@@ -132,16 +137,31 @@ def _map_header(length: int) -> bytes:
 
 
 def decode_snapshot(encoded: bytes) -> ClusterState:
-    """The state of `encode_snapshot`; raises `CodecError` for another format or damage."""
+    """The state of `encode_snapshot`; raises `CodecError` for another format or damage.
+
+    The two long tables are read record by record: on a thread, this lets others work in between,
+    as `FrozenState.encode` does.
+    """
     if len(encoded) < _FORMAT.size:
         raise CodecError("a snapshot begins with its format number, this one is empty")
     (found,) = _FORMAT.unpack_from(encoded)
     if found != SNAPSHOT_FORMAT:
         raise CodecError(f"snapshot format {found}; this release reads format {SNAPSHOT_FORMAT}")
     try:
-        return _state_decoder.decode(encoded[_FORMAT.size :])
+        return _decode_state(memoryview(encoded)[_FORMAT.size :])
     except _UNREADABLE as error:
         raise CodecError(f"not a snapshot: {error}") from error
+
+
+def _decode_state(encoded: memoryview) -> ClusterState:
+    fields = _outline_decoder.decode(encoded)
+    decisions = fields.pop("decisions", msgspec.Raw(_array_header(0)))
+    operations = fields.pop("operations", msgspec.Raw(_map_header(0)))
+    state = _state_decoder.decode(_encoder.encode(fields))
+    state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
+    table = _outline_decoder.decode(operations)
+    state.operations = {key: _operation_decoder.decode(one) for key, one in table.items()}
+    return state
 
 
 def digest(state: ClusterState) -> str:

@@ -144,9 +144,14 @@ class Replica:
         """The whole state as it is now, encoded by the function returned, on any thread."""
         return codec.FrozenState(self.state).encode
 
-    def restore(self, snapshot: bytes) -> None:
-        """Replaces the state. Events the snapshot skips are unknown here: followers see a gap."""
-        self.state = codec.decode_snapshot(snapshot)
+    def prepare(self, snapshot: bytes) -> Callable[[], None]:
+        """Reads a state, on any thread; the function returned replaces the present one by it."""
+        state = codec.decode_snapshot(snapshot)
+        return lambda: self._replace(state)
+
+    def _replace(self, state: ClusterState) -> None:
+        """Events the snapshot skips are unknown here: followers see a gap."""
+        self.state = state
         self._streamed += len(self._events) + 1
         self._events.clear()
         for listener in self._restored:

@@ -89,7 +89,7 @@ class Raft(RaftView):
             snapshots=snapshots,
             transport=self._transport,
             timings=timings,
-            restore=machine.restore,
+            prepare=machine.prepare,
             draw=draw,
             guards=guards,
         )
@@ -100,6 +100,7 @@ class Raft(RaftView):
         self._snapshots = snapshots
         self._inbox: deque[tuple[str, Mapping[str, Any]]] = deque()
         self._proposals = Proposals()
+        self._engine.installed = self._proposals.skipped_to
         self._forwarding = Forwarding(
             engine=self._engine,
             transport=self._transport,
@@ -113,7 +114,6 @@ class Raft(RaftView):
         self._office = False
         self._seen = (self._engine.raftCurrentTerm, self._engine.leader())
         self._last_led: tuple[int, str | None] = (0, None)
-        self._applied = self._engine.raftLastApplied
         self.journal_error: str | None = None
         self.leader_changes = 0
         self.rejected: dict[str, int] = {}
@@ -155,6 +155,7 @@ class Raft(RaftView):
             self._proposals.expire(now)
         if self.journal_error is None or self._journal_is_back(now):
             self._take_messages()
+            self._engine.install()
             self._engine.stand()
             self._engine.doTick()
             self._engine.compact()
@@ -185,7 +186,7 @@ class Raft(RaftView):
             due = min(due, deadline)
         if self._proposals.queue and now < self._forwarding.hold_until:
             due = min(due, self._forwarding.hold_until)
-        if self._snapshots.writing:
+        if self._snapshots.busy:
             due = min(due, now + 0.05)
         return due
 
@@ -267,11 +268,7 @@ class Raft(RaftView):
         try:
             node = self._engine.sender(peer, str(message.get("type") if kind == "raft" else kind))
             if kind == "raft":
-                before = self._engine.raftLastApplied
                 self._transport.deliver(node, check(message))
-                if self._engine.raftLastApplied != before:  # a snapshot was installed
-                    self._applied = self._engine.raftLastApplied
-                    self._proposals.skipped_to(self._applied)
             elif kind == "propose":
                 self._forwarding.take_drafts(peer, message, leads=self._may_append())
             elif kind == "proposed":

@@ -71,7 +71,7 @@ def test_a_snapshot_that_skips_entries_leaves_no_hole(tmp_path: Path) -> None:
     replica = Replica(ManualClock())
     AuditFile(path, replica)
     replay(replica, LOG[:3])
-    replica.restore(donor.snapshot())
+    replica.prepare(donor.snapshot())()
     replica.apply(entry(Pause(1_000), "last"), len(LOG) + 1)
     assert ids(path) == [d.id for d in replica.state.decisions]
 

@@ -135,7 +135,7 @@ def test_a_snapshot_replaces_the_state_and_leaves_a_gap() -> None:
     cursor = replica.cursor_after(None)
     told: list[int] = []
     replica.on_restored(lambda: told.append(replica.state.index))
-    replica.restore(donor.snapshot())
+    replica.prepare(donor.snapshot())()
     assert told == [2]
     assert replica.state == donor.state
     assert cursor < replica.oldest_cursor
@@ -147,7 +147,7 @@ def test_an_unreadable_snapshot_changes_nothing() -> None:
     replica, _ = founded()
     before: Any = replica.state
     with pytest.raises(codec.CodecError):
-        replica.restore(b"\x00\x01garbage")
+        replica.prepare(b"\x00\x01garbage")()
     assert replica.state is before
 
 
