@@ -74,10 +74,6 @@ class StateMachine(Protocol):
         configuration's own entry, so that the two cannot come apart."""
         ...
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
-        ...
-
     def prepare(self, snapshot: bytes) -> Callable[[], None]:
         """Reads a state, on any thread, and changes nothing; the function returned puts it in
         place of the present one. Raises `CodecError` when it cannot be read."""

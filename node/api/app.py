@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from node import metrics
 from node.api import events, health, operations, problems, reads, schema, snapshot
 from node.api.door import Door
+from node.api.elsewhere import Elsewhere
 from node.api.limits import Limits
 from node.api.origin import Origin
 from node.api.port import Service
@@ -46,6 +47,7 @@ def build(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.snapshots = snapshot.Slots()
+    app.state.elsewhere = Elsewhere()
     app.router.routes[:0] = health.routes(service)
     app.router.routes.append(metrics.Instruments(service).route())
     for router in (reads.router, operations.router, events.router, snapshot.router, pages):

@@ -1,6 +1,6 @@
 """A running node as its doors see it: `node.api.port.Service` over `NodeService`."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol, runtime_checkable
 
@@ -38,7 +38,7 @@ class Stored(Protocol):
     @property
     def snapshot_seconds(self) -> float: ...
 
-    def snapshot_file(self) -> bytes | None: ...
+    def snapshot_file(self) -> Callable[[], bytes] | None: ...
 
     def drain_commit_seconds(self) -> list[float]: ...
 
@@ -123,7 +123,7 @@ class Door:
         except TooManySubscribersError as error:
             raise TooManyFollowers from error
 
-    def snapshot(self) -> bytes | None:
+    def snapshot(self) -> Callable[[], bytes] | None:
         return self._stored.snapshot_file() if self._stored else None
 
     def vitals(self) -> Vitals:

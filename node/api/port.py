@@ -5,7 +5,7 @@
 memory.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -113,8 +113,9 @@ class Service(Protocol):
         """Events after `last_id`, or from now on; raises `TooManyFollowers` when iterated."""
         ...
 
-    def snapshot(self) -> bytes | None:
-        """The state in the snapshot file format, at the applied index; None before there is one."""
+    def snapshot(self) -> Callable[[], bytes] | None:
+        """Takes the state at the applied index; the function returned gives it in the snapshot
+        file format, on any thread. None before there is one."""
         ...
 
     def vitals(self) -> Vitals:

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from cluster import health, registry
-from cluster.codec import digest as digest_of
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
 from cluster.state import ClusterState, Member
@@ -158,7 +157,7 @@ class ConfigView(View, frozen=True):
     profile_hint: str | None
 
 
-def cluster_view(service: Service, with_digest: bool) -> ClusterView:
+def cluster_view(service: Service) -> ClusterView:
     """The cluster as this node knows it."""
     state, consensus, now = service.state, service.consensus, service.cluster_time()
     pause = state.pause
@@ -184,7 +183,6 @@ def cluster_view(service: Service, with_digest: bool) -> ClusterView:
             AlarmView(a.name, a.since, a.detail)
             for a in sorted(state.alarms.values(), key=lambda alarm: alarm.name)
         ],
-        digest=digest_of(state) if with_digest else msgspec.UNSET,
     )
 
 

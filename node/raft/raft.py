@@ -23,7 +23,6 @@ from node.raft.journal import Journal, JournalFailed
 from node.raft.membership import Configuration, next_step
 from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, check
 from node.raft.proposals import Proposals
-from node.raft.snapshot import encode
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
 from node.raft.view import RaftView
@@ -239,12 +238,11 @@ class Raft(RaftView):
         """Fewer entries in a message than usual; for the simulator."""
         self._engine.batch_entries = entries
 
-    def snapshot_file(self) -> bytes | None:
-        """The applied state as a snapshot file; None before the first entry is applied."""
+    def snapshot_file(self) -> Callable[[], bytes] | None:
+        """Takes the applied state; the function returned makes a snapshot file of it, on any
+        thread. None before the first entry is applied."""
         entries = self._engine.applied_entries()
-        if entries is None:
-            return None
-        return encode(self._snapshots.describe(*entries, self._machine.snapshot()))
+        return None if entries is None else self._snapshots.frozen(*entries)
 
     def close(self) -> None:
         """Answers every pending proposal, writes what waits, lets go of journal and files."""

@@ -21,7 +21,6 @@ from typing import Any
 import msgspec
 import pysyncobj.syncobj
 import structlog
-from msgspec.structs import replace
 from pysyncobj.config import SERIALIZER_STATE
 
 from node.raft.journal import Entry
@@ -127,37 +126,39 @@ class SnapshotStore:
             return
         started = time.perf_counter()
         _, last, previous, _ = data
-        state = self._encode_state()
-        snapshot = self.describe(previous, last, state if isinstance(state, bytes) else b"")
+        make = self.frozen(previous, last)
         self._writing, self._written = id, None
 
         def work() -> None:
             try:
-                whole = snapshot if isinstance(state, bytes) else replace(snapshot, state=state())
-                self._files.write(encode(whole))
+                self._files.write(make())
             except OSError as error:
                 self.error = f"{self.path}: cannot write the snapshot: {error}"
                 self._written = False
                 return
             self.error = None
             self.seconds = time.perf_counter() - started
-            self._latest = (snapshot.index, snapshot.term)
+            self._latest = last[1:]
             self._written = True
 
         self._submit(work)
 
-    def describe(self, previous: Entry, last: Entry, state: bytes) -> Snapshot:
-        """A snapshot of the state after `last`, with the configuration in force there."""
+    def frozen(self, previous: Entry, last: Entry) -> Callable[[], bytes]:
+        """Takes the state as it is after `last`, and the configuration in force there; the
+        function returned makes a snapshot file of them, on any thread."""
+        state = self._encode_state()
         members, configured = self.configured_by(last[1])
-        return Snapshot(
-            self.cluster,
-            members.voters,
-            previous,
-            last,
-            state,
-            members.learners,
-            members.removed,
-            configured,
+        return lambda: encode(
+            Snapshot(
+                self.cluster,
+                members.voters,
+                previous,
+                last,
+                state if isinstance(state, bytes) else state(),
+                members.learners,
+                members.removed,
+                configured,
+            )
         )
 
     def checkSerializing(self) -> tuple[int, int | None]:

@@ -5,7 +5,7 @@ be. Time stands still unless a test moves `now`.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -152,8 +152,8 @@ class FakeNode:
         finally:
             self.followers -= 1
 
-    def snapshot(self) -> bytes:
-        return codec.encode_snapshot(self.state)
+    def snapshot(self) -> Callable[[], bytes]:
+        return codec.FrozenState(self.state).encode
 
     def vitals(self) -> Vitals:
         return Vitals(12, 0.1, 4, 1, False, {("gossip", "malformed"): 2})
