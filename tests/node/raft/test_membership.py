@@ -243,6 +243,49 @@ def test_s9_a_node_that_was_away_follows_a_leader_that_it_never_heard_of(cluster
     assert "n4" in raft.configuration.voters
 
 
+def test_s9_a_node_that_was_away_hears_one_that_left_and_came_back(cluster) -> None:
+    """By its log that one is removed; it leads all the same (dissertation, 4.1)."""
+    c = founded(cluster)
+    c.start("n4")
+    reach(c, *c.names)
+    reach(c, *c.founders)
+    c.elect()
+    away = c.followers()[0]
+    c.run_until(lambda: c.rafts[away].configuration.removed == ("n4",))
+    c.crash(away)
+    others = [n for n in c.founders if n != away]
+    want(c, *c.names)
+    c.run_until(lambda: settled(c, *c.names, by=[*others, "n4"]))
+    while c.leader() != "n4":
+        c.rafts[c.elect()].transfer_leadership()
+        c.run(0.3)
+    raft = c.start(away)
+    assert raft.configuration.removed == ("n4",)
+    c.run_until(lambda: settled(c, *c.names))
+    assert c.leader() == "n4"
+
+
+def test_s9_one_that_left_and_came_back_gets_votes_of_who_missed_it(cluster) -> None:
+    c = founded(cluster)
+    c.start("n4")
+    reach(c, *c.names)
+    reach(c, *c.founders)
+    away, *others = c.founders
+    c.run_until(lambda: c.rafts[away].configuration.removed == ("n4",))
+    c.crash(away)
+    reach_by = [*others, "n4"]
+    want(c, *c.names)
+    c.run_until(lambda: settled(c, *c.names, by=reach_by))
+    c.write(c.elect(), b"what n2 lacks:")
+    for name in reach_by:
+        c.crash(name)
+    c.start(away)
+    c.start("n4")
+    c.start(others[0])
+    c.drop = lambda s, p, m: s == others[0] and m.get("type") in {"request_vote", "pre_vote"}
+    c.run_until(lambda: c.leader() == "n4")
+
+
 def test_s9_a_stranger_cannot_answer_or_propose(cluster) -> None:
     c = founded(cluster)
     leader = c.elect()
