@@ -22,6 +22,8 @@ from node.ports import Clock
 
 MAX_EVENTS = 8_192
 """Events remembered for followers that resume; about an hour of a busy cluster."""
+FREED = 256
+"""Records of a replaced state that are let go with each entry."""
 
 
 class StreamedEvent(msgspec.Struct, frozen=True):
@@ -56,6 +58,9 @@ class Replica:
         self._stamped = 0
         self._events: deque[StreamedEvent] = deque(maxlen=MAX_EVENTS)
         self._streamed = 0
+        self._former: list[object] = []
+        """Records of a replaced state, let go a few with each entry: all of sixty thousand at
+        once would hold up the loop."""
         self._listeners: list[Listener] = []
         self._restored: list[Callable[[], None]] = []
 
@@ -106,6 +111,7 @@ class Replica:
 
     def apply(self, entry: bytes, index: int) -> Applied:
         """Applies a committed entry; bytes that are no command are refused like any command."""
+        del self._former[-FREED:]
         try:
             decoded = codec.decode_entry(entry)
         except codec.CodecError as error:
@@ -151,7 +157,8 @@ class Replica:
 
     def _replace(self, state: ClusterState) -> None:
         """Events the snapshot skips are unknown here: followers see a gap."""
-        self.state = state
+        former, self.state = self.state, state
+        self._former = [*former.decisions, *former.operations.values()]
         self._streamed += len(self._events) + 1
         self._events.clear()
         for listener in self._restored:

@@ -125,6 +125,7 @@ class Node:
         self._hooks = ProcessRunner(self._driver.wake)
         self._network: TcpNetwork
         self._raft: Raft
+        self._audit: AuditFile
         self._links: dict[str, str] = {}
         self._loop: NodeLoop
         self._service: NodeService
@@ -191,7 +192,7 @@ class Node:
                 encode_state=self._replica.frozen,
                 submit=threads.submit,
             )
-            audit = AuditFile(config.data_dir / "audit.jsonl", self._replica)
+            self._audit = AuditFile(config.data_dir / "audit.jsonl", self._replica)
             self._raft = Raft(
                 node_id=config.node,
                 members=[member.id for member in config.members],
@@ -204,7 +205,7 @@ class Node:
                 timings=timings(self._replica.settings),
                 wake=self._driver.wake,
             )
-            audit.catch_up()
+            self._audit.catch_up()
             undo.pop_all()
         self._closers.callback(self._raft.close)
         return boot
@@ -241,9 +242,12 @@ class Node:
         self._raft.disconnected(peer)
 
     def _after_turn(self) -> None:
-        """What is replicated and concerns sockets and timers."""
+        """What is replicated and concerns sockets, timers and files."""
         self._raft.configure(timings(self._replica.settings))
         self._follow_members()
+        self._audit.turn()
+        if self._audit.behind:
+            self._driver.wake()
 
     def _follow_members(self) -> None:
         """Links to the members that the state names, and to whom Raft still has to tell
