@@ -251,15 +251,13 @@ class Node:
 
     def _follow_members(self) -> None:
         """Links to the members that the state names, and to whom Raft still has to tell
-        something; none any more once this node was removed."""
+        something. Also once this node was removed: it may be taken in again."""
         state = self._replica.state
         if not state.founded:
             return
         known = self._network.peers
         wanted = {name: known[name] for name in self._raft.links if name in known}
         wanted |= {member.id: member.raft for member in state.members.values()}
-        if self._raft.standing == "removed" and self._config.node not in state.members:
-            wanted = {}
         if wanted != self._links:
             self._links = wanted
             self._network.set_peers(wanted, self._raft.applied_index)

@@ -115,6 +115,20 @@ def test_a_node_joins_one_leaves_and_the_leader_leaves(constellation: Constellat
         assert re.search(r"Traceback|CRITICAL", log_of(cluster, node)) is None
 
 
+def test_one_that_left_is_taken_in_again_while_it_runs(constellation: Constellation) -> None:
+    cluster = constellation
+    cluster.up(nodes=3)
+    record = member_of(cluster, "sat-004")
+    cluster.local.start("sat-004")
+    body = {"id": "sat-004", "raft": record.raft, "http": record.http, "reason": "more eyes"}
+    for _ in range(2):
+        ordered(cluster, "/v1/nodes", body)
+        members_everywhere(cluster, {"sat-001", "sat-002", "sat-003", "sat-004"})
+        cluster.until("it is heard and has a vote", lambda: cluster.nodes()["sat-004"]["alive"])
+        ordered(cluster, "/v1/nodes/sat-004", method="DELETE")
+        cluster.until("it was told", lambda: not cluster.ask("sat-004", "/readyz")["ok"])
+
+
 def _one_digest(cluster: Constellation, nodes: set[str]) -> bool:
     views = [v for n, v in cluster.digests().items() if n in nodes]
     return len(views) == len(nodes) and len(set(views)) == 1
