@@ -13,7 +13,9 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     disk.py        what survives a crash, and the named points at which one can happen
     clock.py       drift, and wall clocks that jump
     clients.py     keyed commands, retried as clients do, and what they saw
+    operators.py   who is taken into the cluster, and who is sent away
     checks.py      what must hold after every turn;  linearizability.py  of the clients' histories
+    quorums.py     majorities of a configuration that changes
     convergence.py what must come true within a bound once the faults are over
     transcript.py  a run as a file: readable, versioned, replayable, and shrunk
     campaign.py    many seeds;  summary.py, picture.py  what an operator wants to know of them

@@ -22,6 +22,7 @@ class Setting(msgspec.Struct, frozen=True):
     """What a profile may know. `unit`, `span`, `gap`, `end` in seconds."""
 
     names: tuple[str, ...]
+    spares: tuple[str, ...]
     unit: float
     span: float
     gap: float
@@ -291,6 +292,41 @@ class Transfers(msgspec.Struct, frozen=True):
                 yield _act(at + draw.uniform(1, 4) * on.span, "start", name)
 
 
+class Memberships(msgspec.Struct, frozen=True):
+    """Operators take machines in and send members away, also the leader; replace one by another,
+    and one by itself with an empty disk."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        for at in _moments(draw, on):
+            what = draw.choice((self._join, self._join, self._leave, self._swap, self._replace))
+            yield from what(draw, on, at)
+
+    @staticmethod
+    def _join(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        yield _act(at, "join", draw.choice(on.spares), _anyone(draw, on))
+
+    @staticmethod
+    def _leave(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        who = draw.choice(on.spares) if draw.random() < 0.2 else _anyone(draw, on)
+        yield _act(at, "leave", who, _anyone(draw, on))
+
+    @staticmethod
+    def _swap(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        """Both at nearly the same time, in either order."""
+        yield _act(at + draw.random() * on.unit, "join", draw.choice(on.spares), _anyone(draw, on))
+        yield _act(at + draw.random() * on.unit, "leave", _anyone(draw, on), _anyone(draw, on))
+
+    @staticmethod
+    def _replace(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        """A member leaves, its machine loses power, and comes back as a newcomer."""
+        name = draw.choice(on.names + on.spares)
+        yield _act(at, "leave", name, _anyone(draw, on))
+        at += draw.uniform(0.2, 2) * on.span
+        yield _act(at, "crash", name, "power")
+        at += draw.uniform(0.2, 2) * on.span
+        yield _act(at, "join", name, _anyone(draw, on))
+
+
 class Datagrams(msgspec.Struct, frozen=True):
     """What a Raft link must not be: reordering, duplicating, losing."""
 
@@ -321,6 +357,7 @@ PROFILES: dict[str, Profile] = {
     "unhealthy": Unhealthy(),
     "hooks": Hooks(),
     "transfer": Transfers(),
+    "membership": Memberships(),
 }
 """In default campaigns, alone and together."""
 
@@ -388,7 +425,14 @@ def script(
     source, so that leaving one profile out leaves the others as they were."""
     unit = scenario.settings.election_timeout_max / 1_000
     span = max(unit, scenario.settings.evaluation_interval / 1_000)
-    on = Setting(tuple(scenario.names), unit, span, gap or 4 * span, scenario.duration)
+    on = Setting(
+        tuple(scenario.names),
+        tuple(scenario.spares),
+        unit,
+        span,
+        gap or 4 * span,
+        scenario.duration,
+    )
     known = {**PROFILES, **EXTREMES}
     actions: list[Action] = []
     for name in names:

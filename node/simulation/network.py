@@ -89,6 +89,8 @@ class Links:
         self.weather = Weather()
         self.extra_delay: dict[tuple[str, str], float] = {}
         self.links = {(a, b): Link() for a in names for b in names if a != b}
+        self._unwanted: set[tuple[str, str]] = set()
+        """Who does not dial whom, since it is no member that it knows of."""
         self._blocks = 0
         self.sent = self.resets = self.retransmissions = 0
 
@@ -262,10 +264,27 @@ class Links:
                 self.dial(node, peer)
                 self.dial(peer, node)
 
+    def add(self, node: str) -> None:
+        """One more machine; nobody dials it yet. Whoever dials is let in."""
+        for peer in self._names:
+            self.links[node, peer], self.links[peer, node] = Link(), Link()
+            self._unwanted.add((peer, node))
+        self._names.append(node)
+
+    def follow(self, node: str, peers: set[str]) -> None:
+        """From now on a node keeps connections to these, and to nobody else."""
+        for peer in self._names:
+            if peer in peers and (node, peer) in self._unwanted:
+                self._unwanted.remove((node, peer))
+                self.dial(node, peer)
+            elif peer not in peers and peer != node:
+                self._unwanted.add((node, peer))
+                self.reset(node, peer)
+
     def dial(self, sender: str, peer: str) -> None:
-        """Begins to dial, unless it is under way or there is a connection."""
+        """Begins to dial, unless it is under way, there is a connection, or none is wanted."""
         link = self.links[sender, peer]
-        if not link.up and not link.dialling:
+        if not link.up and not link.dialling and (sender, peer) not in self._unwanted:
             link.dialling = True
             wait = link.backoff * (0.5 + 0.5 * self._draw.random())
             link.backoff = min(2 * link.backoff, BACKOFF_LAST)
@@ -274,7 +293,8 @@ class Links:
     def _try(self, sender: str, peer: str) -> None:
         link = self.links[sender, peer]
         link.dialling = False
-        if link.up or not self._parties[sender].accepts():
+        wanted = (sender, peer) not in self._unwanted
+        if link.up or not wanted or not self._parties[sender].accepts():
             return
         delay = 2 * self._latency(sender, peer)
         if self.weather.share:
@@ -288,7 +308,7 @@ class Links:
     def _connected(self, sender: str, peer: str) -> None:
         link = self.links[sender, peer]
         link.dialling = False
-        if not self._parties[sender].accepts():
+        if (sender, peer) in self._unwanted or not self._parties[sender].accepts():
             return
         if not self._reachable(sender, peer):
             self.dial(sender, peer)
