@@ -25,7 +25,7 @@ from node.config import NodeConfig
 from node.enacted import Memory
 from node.enactor import Enactor
 from node.gossip import Gossip, HealthSource, Report, Standing
-from node.hooks import HookRunner
+from node.hooks import Hook, HookRunner
 from node.leader import Leader
 from node.lease import Lease
 from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult
@@ -54,6 +54,7 @@ class NodeLoop:
         source: HealthSource,
         hooks: HookRunner,
         memory: Memory,
+        orphan: Hook | None = None,
     ) -> None:
         self.config, self.boot = config, boot
         self.clock, self.network = clock, network
@@ -88,6 +89,7 @@ class NodeLoop:
             hooks=hooks,
             memory=memory,
             propose=self._propose_quietly,
+            orphan=orphan,
         )
         self.leader = Leader(
             config,

@@ -33,6 +33,7 @@ from node.gossip import HealthSource
 from node.hooks import ProcessRunner
 from node.links import LinkError, TcpNetwork
 from node.loop import NodeLoop
+from node.orphans import Register
 from node.process import listener
 from node.raft import (
     CorruptSnapshot,
@@ -122,7 +123,10 @@ class Node:
         self._stop = asyncio.Event()
         self._closers = contextlib.AsyncExitStack()
         self._driver = Driver()
-        self._hooks = ProcessRunner(self._driver.wake)
+        self._hooks = ProcessRunner(
+            self._driver.wake, Register(SmallFile(config.data_dir / "running.json"))
+        )
+        self._probes = ProcessRunner(self._driver.wake)
         self._network: TcpNetwork
         self._raft: Raft
         self._audit: AuditFile
@@ -152,6 +156,7 @@ class Node:
         self._closers.push_async_callback(network.close)
         boot = self._open_raft(network)
         self._closers.push_async_callback(self._hooks.close)
+        self._closers.push_async_callback(self._probes.close)
         self._loop = NodeLoop(
             config,
             boot=boot,
@@ -162,6 +167,7 @@ class Node:
             source=source or self._sensors(),
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
+            orphan=self._hooks.end_orphans(),
         )
         self._service = NodeService(self._loop, self._driver.wake)
         self._server = _Server(self._service)
@@ -220,7 +226,7 @@ class Node:
         config = self._config.sensors
         command = None
         if config.command:
-            command = CommandSensor(config, self._clock, self._hooks, self._config.node)
+            command = CommandSensor(config, self._clock, self._probes, self._config.node)
         lags = {
             "loop_lag": self._driver.take_worst_lag,
             "replication_lag": lambda: float(self._raft.commit_index - self._raft.applied_index),
@@ -296,6 +302,7 @@ class Node:
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
             self._hooks.kill()
+            self._probes.kill()
             os._exit(1)
         log.info("stopping", signal=signal.Signals(number).name)
         self._service.draining = True
