@@ -147,6 +147,7 @@ class Roster(ElectionGuards):
             standings = [_Standing(base.configured, base.term, configuration)]
         self._standings = standings
         self._follow(self.journal[0:])
+        self._enact()  # also when the log adds nothing: the library knows the founders only
 
     def _follow(self, entries: Iterable[Entry]) -> None:
         """The log has changed: entries were truncated, and these may stand in it now (S9)."""

@@ -221,6 +221,27 @@ def test_s9_the_configuration_survives_compaction_and_travels_in_snapshots(clust
     c.converge()
 
 
+def test_s9_a_majority_is_of_the_configuration_in_the_snapshot_after_a_restart(cluster) -> None:
+    """Two of four elect nobody, though the configuration file names three."""
+    fields = {f: getattr(TIMINGS, f) for f in TIMINGS.__struct_fields__}
+    c = founded(cluster, timings=type(TIMINGS)(**{**fields, "compact_entries": 40}))
+    c.start("n4")
+    reach(c, *c.names)
+    c.write(c.elect(), *(b"k%d:" % n for n in range(200)))
+    c.converge()
+    c.run(1.0)
+    assert all(c.journals[n][0][1] > 100 for n in c.names), "its entry is compacted everywhere"
+    for name in c.names:
+        c.crash(name)
+    c.start("n1")
+    c.start("n2")
+    c.run(10.0)
+    assert c.leader() is None
+    assert not any(c.rafts[n].has_quorum for n in ("n1", "n2"))
+    c.start("n4")
+    c.run_until(lambda: c.leader() is not None)
+
+
 def test_s9_a_node_that_was_away_follows_a_leader_that_it_never_heard_of(cluster) -> None:
     """Dissertation, 4.1: requests are answered whatever the own configuration says."""
     c = founded(cluster)
