@@ -77,7 +77,8 @@ class TcpNetwork:
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._outbound: dict[str, Outbound] = {}
         self._inbound: dict[str, Inbound] = {}
-        self._strangers: set[Inbound] = set()
+        self._strangers: dict[Inbound, None] = {}
+        """Who has not said hello yet, in order of arrival."""
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._version = -1
         self._server: asyncio.Server | None = None
@@ -261,23 +262,30 @@ class TcpNetwork:
     # -- accepting -----------------------------------------------------------------------------
 
     def admit(self, inbound: Inbound) -> bool:
-        if self._closing or len(self._strangers) >= MAX_STRANGERS:
-            self.reject(inbound, "too_many_strangers")
+        """Whether a new connection may say hello. When all places are taken the one that has
+        been silent longest loses its own: a member says hello at once, and so gets in however
+        many strangers hold their places."""
+        if self._closing:
+            self.reject(inbound, "closing")
             return False
-        self._strangers.add(inbound)
+        if len(self._strangers) >= MAX_STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            self.reject(oldest, "too_many_strangers")
+        self._strangers[inbound] = None
         return True
 
     def welcome(self, inbound: Inbound) -> None:
         """A restarted peer's new connection replaces its old one."""
         assert inbound.peer is not None, "it has said hello"
-        self._strangers.discard(inbound)
+        self._strangers.pop(inbound, None)
         older = self._inbound.pop(inbound.peer, None)
         if older is not None:
             older.transport.abort()
         self._inbound[inbound.peer] = inbound
 
     def inbound_lost(self, inbound: Inbound) -> None:
-        self._strangers.discard(inbound)
+        self._strangers.pop(inbound, None)
         if inbound.peer is not None and self._inbound.get(inbound.peer) is inbound:
             del self._inbound[inbound.peer]
 

@@ -191,12 +191,18 @@ async def test_silence_instead_of_a_hello(stations, monkeypatch) -> None:
     assert a.network.rejected == {"hello_timeout": 1}
 
 
-async def test_strangers_are_few(stations, monkeypatch) -> None:
+async def test_strangers_are_few_and_keep_no_member_out(stations, monkeypatch) -> None:
     monkeypatch.setattr(links, "MAX_STRANGERS", 2)
-    a = await stations("a", addresses("a", "b"))
+    monkeypatch.setattr(connections, "HELLO_SECONDS", 3600.0)
+    peers = addresses("a", "b")
+    a = await stations("a", peers)
     silent = [await asyncio.open_connection("127.0.0.1", a.network.port) for _ in range(2)]
-    assert await closed_by_peer(b"", a.network.port) == b""
+    b = await stations("b", peers)
+    await b.until(lambda: b.network.connected("a"))
+    async with asyncio.timeout(10):
+        assert await silent[0][0].read() == b"", "the one that was silent longest"
     assert a.network.rejected == {"too_many_strangers": 1}
+    assert not silent[1][0].at_eof()
     await hang_up(*(writer for _, writer in silent))
 
 
