@@ -201,6 +201,7 @@ class Roster(ElectionGuards):
         self._SyncObj__otherNodes = set(voters)
         if self._isLeader():
             for node in self.others():
+                self._departing.pop(node, None)  # it is back before it was let go
                 self._follow_up(node)
 
     def _follow_up(self, node: Node) -> None:

@@ -221,6 +221,23 @@ def test_s9_the_configuration_survives_compaction_and_travels_in_snapshots(clust
     c.converge()
 
 
+def test_s9_one_that_left_unreachable_and_returns_at_once_is_sent_the_log(cluster) -> None:
+    c = founded(cluster)
+    c.start("n4")
+    reach(c, *c.names)
+    c.crash("n4")
+    leader = c.elect()
+    machine = c.machines[leader]
+    machine.wanted = list(c.founders)
+    c.run_until(lambda: c.rafts[leader].configuration.removed == ("n4",))
+    for name in c.rafts:
+        c.machines[name].wanted = list(c.names)
+    c.run_until(lambda: c.rafts[leader].configuration.learners == ("n4",))
+    c.run(1.0)
+    c.start("n4")
+    c.run_until(lambda: settled(c, *c.names))
+
+
 def test_s9_a_majority_is_of_the_configuration_in_the_snapshot_after_a_restart(cluster) -> None:
     """Two of four elect nobody, though the configuration file names three."""
     fields = {f: getattr(TIMINGS, f) for f in TIMINGS.__struct_fields__}
