@@ -29,7 +29,7 @@ class StandardOutput(io.FileIO):
             io.BufferedWriter(self), sys.stdout.encoding, sys.stdout.errors, line_buffering=True
         )
 
-    def write(self, content: "ReadableBuffer", /) -> int | None:
+    def write(self, content: "ReadableBuffer", /) -> int:
         try:
             return super().write(content)
         except OSError as error:
