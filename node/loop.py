@@ -101,6 +101,7 @@ class NodeLoop:
         )
         self._current_at = clock.monotonic()
         self.peers = config.peers
+        self._known = {config.node, *config.peers}
         self._follow_members()
 
     def on_message(self, peer: str, message: dict[str, Any]) -> None:
@@ -168,8 +169,9 @@ class NodeLoop:
     def _follow_members(self) -> None:
         """The others, by the state; before the founding, by the configuration."""
         state = self.replica.state
-        if state.founded and state.members.keys() != {*self.peers, self.config.node}:
+        if state.founded and state.members.keys() != self._known:
             self.peers = tuple(name for name in state.members if name != self.config.node)
+            self._known = {self.config.node, *self.peers}
             self.gossip.follow(self.peers)
 
     def _note_freshness(self) -> None:

@@ -32,6 +32,8 @@ class Member(Node):  # type: ignore[misc]
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
+        self.name = id
+        """The id, without a property's detour."""
         self._hash = zlib.crc32(id.encode())
 
     def __hash__(self) -> int:
