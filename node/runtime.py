@@ -9,7 +9,6 @@ the process at once, which is always safe: everything acknowledged is in the jou
 import asyncio
 import contextlib
 import errno
-import gc
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ import uvicorn
 
 from cluster.codec import CodecError
 from cluster.settings import Settings
-from node import logs
+from node import logs, memory
 from node.audit import AuditFile
 from node.clock import SystemClock
 from node.config import NodeConfig, split_address
@@ -278,8 +277,7 @@ class Node:
         turning = asyncio.create_task(self._driver.run(self._loop, self._after_turn), name="turns")
         serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
-        gc.collect()
-        gc.freeze()  # what lives since the start lives to the end: not to be looked at again
+        memory.settle()
         await asyncio.wait({turning, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         failed = _fault(turning) or _fault(serving)
         if failed is None and self._stop.is_set():
