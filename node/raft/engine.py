@@ -258,7 +258,8 @@ class Engine(FollowerGuards, LeaderGuards):
         """The state machine has applied everything up to `index`."""
         assert index == self._SyncObj__raftLastApplied + 1, "entries are applied in order, once"
         self._SyncObj__raftLastApplied = index
-        self.forget_configurations(index)
+        if len(self._standings) > 1:
+            self.forget_configurations(index)
 
     # -- proposing, no pickle ------------------------------------------------------------------
 
@@ -324,10 +325,9 @@ class Engine(FollowerGuards, LeaderGuards):
         """A follower that could take more right away."""
         last = self._SyncObj__raftLog[-1][1]
         return self._isLeader() and any(
-            (p.notice or (p.next <= last and self._may_send(p)))
-            and n in self._SyncObj__connectedNodes
+            n in self._SyncObj__connectedNodes and p.next > self._SyncObj__raftLog[0][1]
             for n, p in self.progress.items()
-            if p.next > self._SyncObj__raftLog[0][1]
+            if p.notice or (p.next <= last and self._may_send(p))
         )
 
     def step_down(self) -> None:

@@ -156,6 +156,7 @@ class Raft(RaftView):
             self._take_messages()
             self._engine.install()
             self._engine.stand()
+            self._engine.commit_majority()
             self._engine.doTick()
             self._engine.compact()
             self._engine.replicate()
