@@ -62,6 +62,7 @@ class LeaderGuards(Roster):
         progress = self.progress.get(node)
         if not self._isLeader() or progress is None:
             return
+        progress.answered(message["seq"])  # L8 counts what is on its way, whatever it believes
         if message["reset"]:
             progress.next = max(1, min(message["next_node_idx"], self.last_index() + 1))
         if message["success"] and progress.match < message["next_node_idx"] - 1:
