@@ -79,10 +79,11 @@ class Clients:
         operation = Operation(self.calls, "", True, None, self._time.now)
         self._try(operation, command, node, self._time.now + PATIENCE)
 
-    def leave(self, node: str, name: str) -> None:
+    def leave(self, node: str, name: str) -> Operation:
         """Has a member sent away, through a node; its register is what it was at first."""
         operation = self._begin(name, DEFAULT_PRIORITY, write=True)
         self._try(operation, RemoveMember(name), node, self._time.now + PATIENCE)
+        return operation
 
     def _begin(self, register: str, value: int | None, write: bool) -> Operation:
         self.calls += 1

@@ -69,6 +69,8 @@ class Link(msgspec.Struct, eq=False):
     """Numbers each time the way was blocked; 0 while it is open."""
     waiting: deque[Message] = msgspec.field(default_factory=deque)
     """Messages of a blocked way, sent again when it opens."""
+    requests: int = 0
+    """Of these, appends with entries: what a leader sends without waiting for answers."""
     stalled_at: float = 0.0
     backoff: float = BACKOFF_FIRST
     dialling: bool = False
@@ -93,6 +95,8 @@ class Links:
         """Who does not dial whom, since it is no member that it knows of."""
         self._blocks = 0
         self.sent = self.resets = self.retransmissions = 0
+        self.longest_queue = 0
+        """Most appends with entries that ever waited for one peer that did not read."""
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -165,6 +169,9 @@ class Links:
         if not link.waiting:
             link.stalled_at = self._time.now
         link.waiting.append(message)
+        if message.get("entries"):
+            link.requests += 1
+            self.longest_queue = max(self.longest_queue, link.requests)
         if len(link.waiting) > MAX_WAITING:
             self.reset(sender, peer)
 
@@ -209,6 +216,7 @@ class Links:
         arrival = max(link.last, self._time.now + self._latency(sender, peer))
         link.last = arrival
         waiting, link.waiting = link.waiting, deque()
+        link.requests = 0
         for message in waiting:
             self._at(arrival, self._arrive, sender, peer, generation, message)
 
@@ -240,6 +248,7 @@ class Links:
         link.up = False
         link.generation += 1
         link.waiting.clear()
+        link.requests = 0
         link.backoff = BACKOFF_FIRST
 
     def leave(self, node: str, silently: bool) -> None:

@@ -7,6 +7,8 @@ through a client's call like any other, so that it is refused, lost and repeated
 
 from typing import TYPE_CHECKING
 
+from cluster.state import ClusterState
+from node.simulation.linearizability import Operation
 from node.simulation.member import Member
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Operators:
         """Whether anybody was asked to join or leave yet; before that nothing here costs time."""
         self.leaving: set[str] = set()
         """Who was asked to leave last."""
+        self._leaves: list[Operation] = []
 
     def join(self, name: str, through: str) -> None:
         """Boots a machine as a newcomer, unless it runs, and asks a node to take it in."""
@@ -33,24 +36,33 @@ class Operators:
         self.leaving.discard(name)
         if not member.up and self._is_free(name):
             member.disk.erase()
-            member.joining = True
+            member.joining = True  # a founder that left is none any more
             self._world.start(member)
         self._world.clients.join(through, name)
 
     def leave(self, name: str, through: str) -> None:
         """Asks a node to let one go; its process runs on, as an operator may forget it."""
-        if len(self.members()) > FEWEST:
+        under_way = sum(order.returned > self._world.time.now for order in self._leaves)
+        if self._voters() - under_way > FEWEST:
             self.moving = True
             self.leaving.add(name)
-            self._world.clients.leave(through, name)
+            self._leaves.append(self._world.clients.leave(through, name))
 
     def members(self) -> set[str]:
         """Who belongs to the cluster, by the newest state that any process has."""
+        newest = self._newest()
+        return set(self._world.scenario.names if newest is None else newest.members)
+
+    def _voters(self) -> int:
+        newest = self._newest()
+        if newest is None:
+            return len(self._world.scenario.names)
+        return sum(not member.learner for member in newest.members.values())
+
+    def _newest(self) -> ClusterState | None:
         states = [m.replica.state for m in self._world.members.values() if m.up]
-        newest = max(states, key=lambda state: state.index, default=None)
-        if newest is None or not newest.founded:
-            return set(self._world.scenario.names)
-        return set(newest.members)
+        founded = [state for state in states if state.founded]
+        return max(founded, key=lambda state: state.index, default=None)
 
     def look(self, member: Member) -> None:
         """After a turn: whom it counts as a majority, and whom it keeps connections with."""

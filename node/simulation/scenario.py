@@ -109,6 +109,7 @@ VERBS: dict[str, tuple[Callable[[str, Scenario], str | None], ...]] = {
     "rate": (_node, _number),
     "wall": (_node, _number),
     "slow": (_node, _number),
+    "durability": (_node, _one_of("sync", "os")),
     "full": (_node, _one_of("on", "off")),
     "rot": (_node, _one_of("journal", "snapshot")),
     "erase": (_node,),

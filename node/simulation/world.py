@@ -69,7 +69,7 @@ class World:
         known = self.scenario.names
         draw = self._draws(name)
         clock = SimulatedClock(self.time, offset=draw.uniform(0, 1e5))
-        disk = SimulatedDisk(name, lambda seconds: self._stall(name, seconds))
+        disk = SimulatedDisk(name, lambda seconds: self._stall(name, seconds), self.time)
         settings = self.scenario.settings
         if name not in known:
             known.append(name)
@@ -83,6 +83,7 @@ class World:
             self._parties[name] = _Party(self, name)
             self.links.add(name)
             self.members[name] = self._member(name)
+            self.members[name].joining = True
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -282,6 +283,8 @@ class World:
     def _do_crash(self, name: str, how: str) -> None:
         member = self.members[name]
         if member.up:
+            if how == "power":
+                member.disk.lose_power(member.draw)
             self._end(member, silently=how == "power")
 
     def _do_crash_at(self, name: str, point: str) -> None:
@@ -351,6 +354,9 @@ class World:
 
     def _do_wall(self, name: str, seconds: str) -> None:
         self.members[name].clock.wall_offset += int(float(seconds) * 1_000)
+
+    def _do_durability(self, name: str, mode: str) -> None:
+        self.members[name].disk.synced = mode == "sync"
 
     def _do_slow(self, name: str, seconds: str) -> None:
         self.members[name].disk.delay = float(seconds)
