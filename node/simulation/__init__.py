@@ -6,7 +6,8 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
 
     scenario.py    what happens when: a seed, a cluster, a script of timed actions
     actions.py     the verbs of a script
-    faults.py      named fault profiles, each turning a seed into actions
+    faults.py      named fault profiles, each turning a seed into actions, in one rhythm.py
+    extremes.py    profiles beyond what is promised
     world.py       the agenda: deliveries, turns, actions, in the order of virtual time
     member.py      one simulated node around the real parts
     network.py     links with the habits of TCP (loss is delay, breaks lose what is in flight)
