@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.simulation import quorums
-from node.simulation.campaign import quiet
+from node.simulation.campaign import attempt, quiet
 from node.simulation.scenario import Action, Scenario
 from node.simulation.world import Violation, World
 
@@ -67,6 +67,23 @@ def test_who_has_no_vote_and_stands_is_noticed() -> None:
         world.perform(Action(0.0, "join", ("sat-004", "sat-001")))
         with pytest.raises(Violation, match="only voters stand"):
             world.checks.sends("sat-004", "sat-001", {"type": "request_vote", "term": 9})
+
+
+@pytest.mark.parametrize("guards_off", [("s9",), ()])
+def test_two_leave_at_once_on_slow_links(guards_off: tuple[str, ...]) -> None:
+    """One after the other; with the guard off at once, and a minority may then commit."""
+    script = (
+        Action(0.0, "weather", ("0.1", "0.02", "0", "0")),
+        Action(6.0, "leave", ("sat-004", "leader")),
+        Action(6.0, "leave", ("sat-005", "leader")),
+    )
+    rules = set()
+    for seed in range(4):
+        scenario = Scenario(seed=seed, nodes=5, script=script, duration=10.0, guards_off=guards_off)
+        with quiet():
+            rules.add(attempt(scenario)[1].rule)
+    assert ("majorities meet" in rules) is bool(guards_off), rules
+    assert rules == {""} or guards_off
 
 
 @given(VOTERS, VOTERS)
