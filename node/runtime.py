@@ -213,6 +213,7 @@ class Node:
             self._audit.catch_up()
             undo.pop_all()
         self._closers.callback(self._raft.close)
+        network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
         return boot
 
     def _replay(self, health_replay: Path | None, speed: float) -> HealthSource | None:

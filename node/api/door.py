@@ -38,6 +38,9 @@ class Stored(Protocol):
     @property
     def snapshot_seconds(self) -> float: ...
 
+    @property
+    def standing(self) -> str: ...
+
     def snapshot_file(self) -> Callable[[], bytes] | None: ...
 
     def drain_commit_seconds(self) -> list[float]: ...
@@ -87,6 +90,9 @@ class Door:
 
     def connected(self) -> int:
         return self._loop.connected()
+
+    def removed(self) -> bool:
+        return self._stored is not None and self._stored.standing == "removed"
 
     def effective_role(self, node: str) -> Role | None:
         role = self._loop.effective_role_of(node)

@@ -84,6 +84,10 @@ class Service(Protocol):
         """Members with a connection now, this node included."""
         ...
 
+    def removed(self) -> bool:
+        """Whether this node knows that it is no member any more: what it shows is old."""
+        ...
+
     def effective_role(self, node: str) -> Role | None:
         """What a node acts as: for this node at this very instant (the lease decides, not the
         table alone), for another by what it last said; None when it was not heard lately."""

@@ -76,6 +76,7 @@ class ClusterView(View, frozen=True):
     braked: bool
     swarm_mode: bool
     alarms: list[AlarmView]
+    removed: bool
     digest: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -183,6 +184,7 @@ def cluster_view(service: Service) -> ClusterView:
             AlarmView(a.name, a.since, a.detail)
             for a in sorted(state.alarms.values(), key=lambda alarm: alarm.name)
         ],
+        removed=service.removed(),
     )
 
 

@@ -83,6 +83,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self._draw = draw
         self._compact_to = 0
         """Index of the first entry that compaction keeps; what is before goes slice by slice."""
+        self._dismissed_at = 0
         self._begin_elections()
         self._begin_roster(node_id, configuration)
         self._begin_following()
@@ -276,6 +277,16 @@ class Engine(FollowerGuards, LeaderGuards):
         index, term = self._SyncObj__raftLog[-1][1] + 1, self._SyncObj__raftCurrentTerm
         self._SyncObj__raftLog.add(REGULAR + command, index, term)
         return index, term
+
+    # -- removed while away --------------------------------------------------------------------
+
+    def dismiss(self, index: int) -> None:
+        """By the committed configuration at `index` this node was removed. A newer one in our own
+        log takes that back: who is taken in again is sent it before it has a vote."""
+        self._dismissed_at = max(self._dismissed_at, index)
+
+    def is_dismissed(self) -> bool:
+        return self._dismissed_at > self.configured_at()
 
     # -- being asked ---------------------------------------------------------------------------
 

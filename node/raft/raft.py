@@ -35,6 +35,7 @@ APPLIES_PER_TURN = 512
 MAX_UNCOMMITTED = 16_384
 JOURNAL_RETRY_SECONDS = 1.0
 OBSERVATIONS = 8192
+REMOVED = "this node does not vote, lead or campaign any more; stop it"
 
 _TICK = 0.001
 """Deadlines are compared with `<`: a turn due at t runs a little later than t."""
@@ -229,6 +230,15 @@ class Raft(RaftView):
             self._proposals.leader_lost(self.term)
         self._wake()
 
+    def told_removed(self, by: str, index: int) -> None:
+        """A peer says that by the configuration at `index` this node was removed: it was away
+        then, and nobody sends it the entry. What its own log knows better stands."""
+        if by not in self._engine.configuration().members or self.standing == "removed":
+            return
+        self._engine.dismiss(index)
+        if self._engine.is_dismissed():
+            log.warning("removed_from_cluster", by=by, index=index, action=REMOVED)
+
     def configure(self, timings: Timings) -> None:
         """New timings, from the replicated settings; in force at once."""
         if timings != self._engine.timings:
@@ -380,7 +390,7 @@ class Raft(RaftView):
         if self.node_id in members.removed:
             log.warning(
                 "removed_from_cluster",
-                action="this node does not vote, lead or campaign any more; stop it",
+                action=REMOVED,
                 members=members.voters,
             )
         else:

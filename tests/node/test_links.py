@@ -206,6 +206,53 @@ async def test_strangers_are_few_and_keep_no_member_out(stations, monkeypatch) -
     await hang_up(*(writer for _, writer in silent))
 
 
+async def test_who_was_removed_is_told_rests_and_is_found_when_it_is_back(
+    stations, monkeypatch
+) -> None:
+    monkeypatch.setattr(links, "BACKOFF_REMOVED", 3600.0)
+    peers = addresses("a", "b")
+    a = await stations("a", {"a": peers["a"]})
+    a.network.removed = {"b": 7}.get
+    told: list[Any] = []
+    b = Station("b", peers)
+    b.network.on_removed = lambda *what: b._note(told, what)
+    await b.network.start()
+    await b.until(lambda: told == [("a", 7)])
+    assert not b.links
+    a.network.set_peers(peers, 8)
+    await a.until(lambda: a.network.connected("b"))
+    await b.until(lambda: b.network.connected("a"))
+    assert a.network.rejected == {"removed_member": 1}, "it did not ask again in between"
+    await b.network.close()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"index": "7"}, {"index": 0}, {"cluster": "other"}, {"node": "c"}, {"more": 1}]
+)
+async def test_a_strange_word_of_removal_is_refused(
+    stations, monkeypatch, changes: dict[str, Any]
+) -> None:
+    refusals: list[str] = []
+    peers = addresses("a", "b")
+    word = {"kind": "removed", "version": 1, "cluster": "c", "node": "a", "index": 7, **changes}
+    held: list[asyncio.StreamWriter] = []
+
+    def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(pack(word))
+        held.append(writer)
+
+    host, port = links.split_address(peers["a"])
+    server = await asyncio.start_server(impostor, host, port)
+    b = Station("b", peers)
+    monkeypatch.setattr(links.log, "warning", lambda _, reason, remote: b._note(refusals, reason))
+    b.network.on_removed = lambda *_: pytest.fail("it was believed")
+    await b.network.start()
+    await b.until(lambda: refusals == ["bad_removed"])
+    await b.network.close()
+    server.close()
+    await hang_up(*held)
+
+
 async def test_warnings_do_not_flood(stations, monkeypatch) -> None:
     lines: list[dict[str, Any]] = []
     monkeypatch.setattr(links.log, "warning", lambda event, **fields: lines.append(fields))

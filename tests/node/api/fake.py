@@ -69,6 +69,7 @@ class FakeNode:
         self.max_followers = 2
         self.followers = 0
         self.timings = Timings()
+        self.dismissed = False
         self.streamed: list[Streamed] = []
         self.gate: asyncio.Event | None = None  # holds writes back while it is not set
         self.entered: asyncio.Queue[str] = asyncio.Queue()
@@ -108,6 +109,9 @@ class FakeNode:
 
     def connected(self) -> int:
         return len(self.state.members)
+
+    def removed(self) -> bool:
+        return self.dismissed
 
     def effective_role(self, node: str) -> Role | None:
         member = self.state.members.get(node)

@@ -52,6 +52,7 @@ async def test_cluster_at_a_glance(client: httpx.AsyncClient, node: FakeNode) ->
     assert seen["primary"]["epoch"] == 1
     assert seen["paused"] is None
     assert seen["alarms"] == []
+    assert seen["removed"] is False
     assert seen["commit_index"] == seen["applied_index"] == node.state.index
     assert "digest" not in seen
 

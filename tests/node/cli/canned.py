@@ -30,6 +30,7 @@ CLUSTER: Json = {
     "braked": False,
     "swarm_mode": True,
     "alarms": [],
+    "removed": False,
 }
 
 

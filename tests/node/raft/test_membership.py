@@ -153,6 +153,37 @@ def test_s9_a_removed_node_is_ignored_and_counted(cluster) -> None:
         assert c.rafts[name].rejected["the sender was removed"] > 3
 
 
+def test_s9_who_was_removed_while_away_stands_no_more_once_it_is_told(cluster) -> None:
+    c = founded(cluster)
+    leader = c.elect()
+    gone, other = c.followers()
+    c.partition(gone)
+    want(c, leader, other)
+    c.run_until(lambda: settled(c, leader, other))
+    c.run(1.0)
+    index = c.rafts[leader].removed_at(gone)
+    assert index is not None
+    assert c.rafts[leader].removed_at(other) is None
+    c.rafts[gone].told_removed("anybody", index)
+    assert c.rafts[gone].standing == "voter", "not a member's word"
+    c.rafts[gone].told_removed(leader, c.rafts[gone]._engine.configured_at())
+    assert c.rafts[gone].standing == "voter", "its own log says otherwise"
+    c.rafts[gone].told_removed(leader, index)
+    assert c.rafts[gone].standing == "removed"
+    c.heal()
+    c.seen.clear()
+    c.run(10.0)
+    assert not c.sent(gone, "pre_vote")
+    assert not c.sent(gone, "request_vote")
+    want(c, *c.names)
+    c.run_until(lambda: settled(c, *c.names))
+    assert c.rafts[gone].standing == "voter", "it was taken in again"
+    c.crash(leader)
+    c.crash(other)
+    c.start(other)
+    c.run_until(lambda: c.leader() is not None)
+
+
 def test_s9_one_change_at_a_time_and_only_in_office(cluster) -> None:
     c = founded(cluster)
     for name in ("n4", "n5"):
