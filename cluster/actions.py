@@ -125,6 +125,8 @@ def _close(step: Step, action: Action, outcome: ActionOutcome) -> None:
 
 def pending_for(state: ClusterState, node: str) -> list[Action]:
     """Open actions that still wait for this node's answer, oldest first."""
+    if not state.actions:  # nearly always, and asked in every turn
+        return []
     return [
         action
         for action in state.actions.values()

@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from cluster.commands import Command, Draft, Entry
+from cluster.decisions import Decision
 from cluster.fleet.fleet import Fleet
 from cluster.fleet.image import FrozenFleet, array_header, map_header, thaw
-from cluster.state import ClusterState
+from cluster.state import ClusterState, Operation
 
 SNAPSHOT_FORMAT = 2
 OLDEST_FORMAT = 1
@@ -25,11 +26,16 @@ MAX_DRAFT_BYTES = 256 * 1024
 MAX_TIME = 1 << 53
 """Milliseconds; leaves room for adding deadlines within 64 bits."""
 
+_DIGEST_BYTES = 16
 _STAMP = struct.Struct(">QQ")
 _FORMAT = struct.Struct(">H")
 _encoder = msgspec.msgpack.Encoder()
 _sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _draft_decoder = msgspec.msgpack.Decoder(Draft)
+_outline_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_decision_decoder = msgspec.msgpack.Decoder(Decision)
+_operation_decoder = msgspec.msgpack.Decoder(Operation)
 
 
 def _thaw(kind: type, decoded: Any) -> Fleet:
@@ -127,6 +133,13 @@ class FrozenState:
             whole.write(part)
         return whole.getvalue()
 
+    def digest(self) -> str:
+        """What `digest` would have given."""
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        for part in self._encoded():
+            digest.update(part)
+        return digest.hexdigest()
+
     def _encoded(self) -> Iterator[bytes | memoryview]:
         for part in self._parts:
             if isinstance(part, bytes):
@@ -141,7 +154,11 @@ class FrozenState:
 
 
 def decode_snapshot(encoded: bytes) -> ClusterState:
-    """The state of `encode_snapshot`; raises `CodecError` for another format or damage."""
+    """The state of `encode_snapshot`; raises `CodecError` for another format or damage.
+
+    The two long tables are read record by record: on a thread, this lets others work in between,
+    as `FrozenState.encode` does.
+    """
     if len(encoded) < _FORMAT.size:
         raise CodecError("a snapshot begins with its format number, this one is empty")
     (found,) = _FORMAT.unpack_from(encoded)
@@ -149,14 +166,25 @@ def decode_snapshot(encoded: bytes) -> ClusterState:
         known = f"formats {OLDEST_FORMAT} to {SNAPSHOT_FORMAT}"
         raise CodecError(f"snapshot format {found}; this release reads {known}")
     try:
-        return _state_decoder.decode(encoded[_FORMAT.size :])
+        return _decode_state(memoryview(encoded)[_FORMAT.size :])
     except _UNREADABLE as error:
         raise CodecError(f"not a snapshot: {error}") from error
 
 
+def _decode_state(encoded: memoryview) -> ClusterState:
+    fields = _outline_decoder.decode(encoded)
+    decisions = fields.pop("decisions", msgspec.Raw(array_header(0)))
+    operations = fields.pop("operations", msgspec.Raw(map_header(0)))
+    state = _state_decoder.decode(_encoder.encode(fields))
+    state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
+    table = _outline_decoder.decode(operations)
+    state.operations = {key: _operation_decoder.decode(one) for key, one in table.items()}
+    return state
+
+
 def digest(state: ClusterState) -> str:
     """32 hex digits that equal states share (invariant 7)."""
-    return hashlib.blake2b(encode_snapshot(state), digest_size=16).hexdigest()
+    return hashlib.blake2b(encode_snapshot(state), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def command_digest(command: Command) -> str:

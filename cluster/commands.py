@@ -80,7 +80,7 @@ class RenewLeases(Command, frozen=True):
     echoes: tuple[Echo, ...]
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True):
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One node's change of role."""
 
     node: str
@@ -121,7 +121,7 @@ class AdoptPlan(Command, frozen=True):
     held: tuple[Held, ...]
 
 
-class Observation(msgspec.Struct, frozen=True, array_like=True):
+class Observation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A voter's own view of one node: median risk (ppm) of the reports that it heard itself."""
 
     node: str

@@ -70,7 +70,7 @@ class Reason(enum.StrEnum):
     POLICY = "policy"
 
 
-class Ballot(msgspec.Struct, frozen=True, array_like=True):
+class Ballot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A vote as remembered by its proposal and shown in decisions."""
 
     voter: str
@@ -81,7 +81,7 @@ class Ballot(msgspec.Struct, frozen=True, array_like=True):
     at: int
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """One line of the decision log.
 
     `matter`: a `Rule`, or the name of an operator's command or of book-keeping ("pause",

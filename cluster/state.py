@@ -2,6 +2,8 @@
 
 Times are cluster milliseconds, risks parts per million. Every list and table has a limit, named
 beside it. Mutable structs are owned by the state; frozen ones are records that never change.
+Records kept by the ten thousand are of no concern to the garbage collector (`gc=False`): they
+can be in no cycle, and looking at all of them at every full collection would hold up the loop.
 """
 
 import enum
@@ -182,7 +184,7 @@ class Action(msgspec.Struct):
         return 1_000_000 * done // len(self.targets) if self.targets else 1_000_000
 
 
-class RoleChange(msgspec.Struct, frozen=True, array_like=True):
+class RoleChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of the role history."""
 
     at: int
@@ -203,7 +205,7 @@ class OperationStatus(enum.StrEnum):
     REFUSED = "refused"
 
 
-class Operation(msgspec.Struct, frozen=True):
+class Operation(msgspec.Struct, frozen=True, gc=False):
     """The remembered outcome of a keyed command; what makes a retry harmless."""
 
     key: str

@@ -1,11 +1,13 @@
 """Every decision as one JSON line in the data directory; outlives what the state forgets.
 
 Level-triggered: after a restart, or a snapshot that skipped log entries, it goes on behind the
-last decision it holds, with whatever the state still has, and never writes one twice.
+last decision it holds, with whatever the state still has, and never writes one twice. What a
+snapshot brings may be ten thousand decisions: they are written a slice a turn.
 Source: roles.md, "Decision log".
 """
 
 import os
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from cluster.events import Decided
 from cluster.sentences import sentence
 from node.replica import Replica
 
+SLICE = 256
+"""Decisions written at once while the node runs."""
 TAIL = 1024 * 1024
 """Bytes read back at start to find the last complete line; one line is far shorter."""
 
@@ -36,9 +40,11 @@ class AuditFile:
     def __init__(self, path: Path, replica: Replica) -> None:
         self._path, self._replica = path, replica
         self.broken = ""
+        self.behind = False
+        """Whether the state has decisions for the next `turn` to write."""
         self._last = self._recover()
         replica.listen(self._on_applied)
-        replica.on_restored(self.catch_up)
+        replica.on_restored(self._on_restored)
 
     def _recover(self) -> int:
         """The id of the last complete line; a torn one, left by a crash, is cut off."""
@@ -55,15 +61,29 @@ class AuditFile:
         return msgspec.json.decode(lines[-1], type=_Line).id if lines else 0
 
     def catch_up(self) -> None:
-        """Appends what the state has and the file has not."""
-        self._append([d for d in self._replica.state.decisions if d.id > self._last])
+        """Appends what the state has and the file has not, all at once: at a node's start."""
+        self._append(self._missing())
+
+    def turn(self) -> None:
+        """Appends a slice of what is missing, when something is."""
+        if self.behind:
+            missing = self._missing()
+            self._append(missing[:SLICE])
+            self.behind = len(missing) > SLICE and not self.broken
+
+    def _missing(self) -> list[Decision]:
+        decisions = self._replica.state.decisions
+        return decisions[bisect_right(decisions, self._last, key=lambda d: d.id) :]
+
+    def _on_restored(self) -> None:
+        self.behind = True
 
     def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
         decided = [e.decision for e in applied.events if isinstance(e, Decided)]
         if not decided:
             return
-        if self.broken or decided[0].id > self._last + 1:
-            self.catch_up()
+        if self.broken or self.behind or decided[0].id > self._last + 1:
+            self.behind = True
         else:
             self._append([d for d in decided if d.id > self._last])
 

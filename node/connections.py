@@ -69,10 +69,16 @@ class Inbound(asyncio.Protocol):
             self._timeout.cancel()
             self._timeout = None
 
+    def dismiss(self, frame: bytes) -> None:
+        """Turned away with a word of explanation."""
+        self.settle()
+        self.transport.write(frame)
+        self.transport.close()
+
     def _hello(self, hello: dict[str, Any]) -> None:
         reason = self._network.wrong_with(hello)
         if reason is not None:
-            self._network.reject(self, reason)
+            self._network.refuse(self, hello, reason)
             return
         self.peer = hello["node"]
         self.settle()
@@ -106,6 +112,9 @@ class Outbound(asyncio.Protocol):
             for message in self._reader.feed(data):
                 if self.ready:
                     raise BadFrame("unexpected_message")
+                if message.get("kind") == "removed":
+                    self._network.dismissed(self, message)
+                    return
                 reason = self._network.wrong_with(message, self.peer)
                 if reason is not None:
                     raise BadFrame(reason)

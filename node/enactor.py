@@ -23,7 +23,7 @@ from cluster.roles.transitions import Role
 from cluster.state import ROLE_CHANGE, Action
 from node.config import HookConfig
 from node.enacted import Memory, recall, remember
-from node.hooks import HookResult, HookRunner
+from node.hooks import Hook, HookResult, HookRunner
 from node.lease import Lease
 from node.ports import Clock, Consensus
 from node.replica import Replica
@@ -35,7 +35,8 @@ MAX_DETAIL = 200
 
 
 class Enactor:
-    """`propose` hands an acknowledgement to consensus."""
+    """`propose` hands an acknowledgement to consensus. `orphan`: hooks that an earlier life left
+    running and that were killed; this node is no PRIMARY before they are gone."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Enactor:
         hooks: HookRunner,
         memory: Memory,
         propose: Callable[[Acknowledge], None],
+        orphan: Hook | None = None,
     ) -> None:
         self._node, self._config = node, config
         self._clock, self._consensus, self._replica = clock, consensus, replica
@@ -62,6 +64,7 @@ class Enactor:
             enacted=self.enacted,
             save=self._save,
             environment=self._role_environment,
+            orphan=orphan,
         )
         self._action = ""
         """Id of the operator's action whose hook runs."""

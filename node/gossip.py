@@ -172,6 +172,7 @@ class Gossip:
         self._neighbours = {name: Neighbour() for name in (node, *peers)}
         self._recurrence = Recurrence()
         self._seq = 0
+        self._offset = sum(node.encode()) * 0.382
         self._reported_at: float | None = None
         self._last_turn = self.listening_since = clock.monotonic()
         self.malformed = 0
@@ -208,7 +209,7 @@ class Gossip:
     def _phase(self) -> float:
         """A number in [0, 1) that wanders with every report and differs between nodes; no
         random source, so that a simulated run replays exactly."""
-        return (self._seq * 0.618 + sum(self.node.encode()) * 0.382) % 1
+        return (self._seq * 0.618 + self._offset) % 1
 
     def _notice_pause(self, now: float) -> None:
         """A node that was stopped heard nothing meanwhile and must not judge others by that."""

@@ -2,6 +2,7 @@
 
 A command runs in a session of its own, so that at its timeout everything it started ends with
 it. A command that ends in time may leave services running: starting one is what hooks are for.
+What outlives its node is ended by the node's next life (`orphans.py`).
 Nothing here reaches a process that leaves the session (`setsid`) or that is another user's.
 """
 
@@ -9,20 +10,29 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from asyncio.subprocess import Process
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 import psutil
 import structlog
 
+from node.orphans import Register
+
 MAX_OUTPUT = 16 * 1024
 """Bytes of output kept; the rest is read and thrown away, so that the command is not stuck."""
 DRAIN = 0.2
 """Seconds for the rest of the output, which a service left behind may hold open for ever."""
 
-BURIAL = 0.02
-"""Seconds between two looks at whether a killed group is gone."""
+BURIAL, LAST_BURIAL = 0.02, 1.0
+"""Seconds between two looks at whether a killed group is gone: at first, and at most."""
+PATIENCE = 5.0
+"""Seconds until an orphan that was killed and is still there is somebody else's to end."""
+
+GATED = 'read -r go && exec "$@" </dev/null'
+"""What a command's process does first; the end of the file fails the read."""
 
 log = structlog.get_logger("node.hooks")
 
@@ -72,10 +82,15 @@ class ProcessHook:
     def __init__(self) -> None:
         self.is_gone = False
         self.is_cancelled = False
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._killed = False
 
-    def started(self, process: asyncio.subprocess.Process) -> None:
+    @property
+    def pid(self) -> int | None:
+        """Of its process, when there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def started(self, process: Process) -> None:
         """Notes the process, which may have been cancelled while it was being started."""
         self._process = process
         if self.is_cancelled:
@@ -100,10 +115,13 @@ class ProcessHook:
 
 class ProcessRunner:
     """Commands as processes of /bin/sh. `finished` is called after every `done`, and when a
-    cancelled command is gone."""
+    cancelled command is gone. `register`: where they are written down while they run."""
 
-    def __init__(self, finished: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, finished: Callable[[], None] = lambda: None, register: Register | None = None
+    ) -> None:
         self._finished = finished
+        self._register = register
         self._tasks: set[asyncio.Task[None]] = set()
         self._hooks: set[ProcessHook] = set()
 
@@ -116,11 +134,50 @@ class ProcessRunner:
     ) -> Hook:
         hook = ProcessHook()
         self._hooks.add(hook)
-        task = asyncio.get_running_loop().create_task(self._run(hook, command, env, timeout, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._spawn(self._run(hook, command, env, timeout, done))
         task.add_done_callback(lambda _: self._hooks.discard(hook))
         return hook
+
+    def end_orphans(self) -> Hook | None:
+        """Kills at once what an earlier life left running; None when it left nothing. What is
+        returned says when all of it is gone: until then it may still act."""
+        orphans = self._register.orphans() if self._register is not None else {}
+        if not orphans:
+            return None
+        for group, command in orphans.items():
+            log.warning("hook of an earlier life killed", pid=group, command=command)
+            _kill_group(group)
+        hook = ProcessHook()
+        self._spawn(self._bury_orphans(hook, orphans))
+        return hook
+
+    async def _bury_orphans(self, hook: ProcessHook, orphans: Mapping[int, str]) -> None:
+        for group, command in orphans.items():
+            try:
+                await asyncio.wait_for(_gone(group), PATIENCE)
+            except TimeoutError:
+                log.error("hook of an earlier life cannot be ended", pid=group, command=command,
+                          action="end it by hand: until then this node will not be PRIMARY",
+                )  # fmt: skip
+                await _gone(group)
+            self._crossed_out(group)
+        hook.is_gone = True
+        self._finished()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _written_down(self, hook: ProcessHook, command: str, process: Process) -> None:
+        if self._register is not None:
+            self._register.add(process.pid, command)
+        hook.started(process)
+
+    def _crossed_out(self, pid: int | None) -> None:
+        if self._register is not None and pid is not None:
+            self._register.remove(pid)
 
     async def _run(
         self,
@@ -130,8 +187,11 @@ class ProcessRunner:
         timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
         done: Callable[[HookResult], None],
     ) -> None:
-        result = await run(command, env, timeout, hook.started)
-        await hook.bury()
+        try:
+            result = await run(command, env, timeout, partial(self._written_down, hook, command))
+            await hook.bury()
+        finally:
+            self._crossed_out(hook.pid)
         log.info("command ended", command=command, ok=result.ok, detail=result.detail,
                  cancelled=hook.is_cancelled, output=result.output[:500])  # fmt: skip
         if not hook.is_cancelled:
@@ -154,19 +214,20 @@ async def run(
     command: str | Sequence[str],
     env: Mapping[str, str],
     timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
-    started: Callable[[asyncio.subprocess.Process], None] = lambda _: None,
+    started: Callable[[Process], None] = lambda _: None,
 ) -> HookResult:
     """Runs one command, a line for /bin/sh or a program with its arguments, with `env` on top of
-    the process's environment; `started` is told of the process as soon as there is one.
+    the process's environment; `started` is told of the process as soon as there is one, and
+    before it does anything: it waits at a gate, which a node that dies meanwhile never opens.
 
-    The pipe is our own, not asyncio's: with that, waiting for a process means waiting for
-    everyone who holds the other end, a service left behind included. Such a service should
-    redirect its output, since nobody reads it once the command has ended.
+    The pipe for its output is our own, not asyncio's: with that, waiting for a process means
+    waiting for everyone who holds the other end, a service left behind included. Such a service
+    should redirect its output, since nobody reads it once the command has ended.
     """
     argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
     reader, output = asyncio.StreamReader(), bytearray()
     try:
-        ours, theirs = os.pipe()
+        (ours, theirs), (gate, opener) = _pipes()
     except OSError as error:  # no descriptors left
         return HookResult(False, f"cannot be started: {error.strerror}")
     pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -174,8 +235,8 @@ async def run(
     )
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
+            "/bin/sh", "-c", GATED, "sh", *argv,
+            stdin=gate,
             stdout=theirs,
             stderr=theirs,
             env={**os.environ, **env},
@@ -183,12 +244,16 @@ async def run(
         )  # fmt: skip
     except (OSError, ValueError) as error:  # ValueError: NUL in the environment
         pipe.close()
+        os.close(opener)
         return HookResult(False, f"cannot be started: {getattr(error, 'strerror', error)}")
     finally:
         os.close(theirs)
+        os.close(gate)
     reading = asyncio.create_task(_read(reader, output))
     try:
-        started(process)
+        with os.fdopen(opener, "wb", buffering=0) as out, contextlib.suppress(BrokenPipeError):
+            started(process)
+            out.write(b"\n")
         detail = await _wait(process, timeout)
         await asyncio.wait({reading}, timeout=DRAIN)
     finally:
@@ -197,7 +262,18 @@ async def run(
     return HookResult(not detail, detail, output.decode(errors="replace"))
 
 
-async def _wait(process: asyncio.subprocess.Process, timeout: float) -> str:  # noqa: ASYNC109
+def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two pipes, or none."""
+    first = os.pipe()
+    try:
+        return first, os.pipe()
+    except OSError:
+        for end in first:
+            os.close(end)
+        raise
+
+
+async def _wait(process: Process, timeout: float) -> str:  # noqa: ASYNC109
     """Waits for the end and makes it come in time; what went wrong, or ""."""
     try:
         status = await asyncio.wait_for(process.wait(), timeout)
@@ -227,8 +303,10 @@ def _kill_group(pid: int) -> None:
 async def _gone(group: int) -> None:
     """Waits for the end of what was killed: a process in the middle of a system call takes its
     time. Nobody tells of the end of those that are not our children."""
-    while lives(group):  # noqa: ASYNC110
-        await asyncio.sleep(BURIAL)
+    pause = BURIAL
+    while lives(group):
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LAST_BURIAL)
 
 
 def lives(group: int) -> bool:

@@ -65,6 +65,8 @@ class Leader:
         self._replans = 0
         self._cut = float("-inf")  # reports up to this moment are in some evaluation already
         self._cutting: float | None = None  # the moment of the evaluation under way
+        self._next_due = next_due(replica.state)
+        """Cluster ms at which something falls due; changes with what is applied, and then only."""
         replica.listen(self._on_applied)
         replica.on_restored(self._on_restored)
 
@@ -168,7 +170,7 @@ class Leader:
         self._submit("renewal", RenewLeases(self._gossip.echoes()))
 
     def _advance_due(self) -> float:
-        due = next_due(self._replica.state)
+        due = self._next_due
         return float("inf") if due is None else self._replica.moment_of(due)
 
     # -- proposing ------------------------------------------------------------------------------
@@ -206,6 +208,7 @@ class Leader:
                 self._planned -= 1
 
     def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
+        self._next_due = next_due(self._replica.state)
         if any(isinstance(event, SamplesRecorded) for event in applied.events):
             self._cut = self._clock.monotonic() if self._cutting is None else self._cutting
             self._cutting = None
@@ -214,4 +217,5 @@ class Leader:
     def _on_restored(self) -> None:
         """A snapshot skips evaluations: which reports they counted is unknown, so none of those
         heard until now may count again."""
+        self._next_due = next_due(self._replica.state)
         self._cut = self._clock.monotonic()

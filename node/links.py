@@ -32,6 +32,9 @@ MAX_STRANGERS = 32
 SEND_BUFFER = 32 * 1024 * 1024
 """Bytes that may wait for one peer; beyond it the connection is reset."""
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
+BACKOFF_REMOVED = 60.0
+"""Seconds until a peer is dialled again that said that we were removed. Long, since it dials us
+when that has changed."""
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
 MAX_PEERS = 256
@@ -77,7 +80,8 @@ class TcpNetwork:
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._outbound: dict[str, Outbound] = {}
         self._inbound: dict[str, Inbound] = {}
-        self._strangers: set[Inbound] = set()
+        self._strangers: dict[Inbound, None] = {}
+        """Who has not said hello yet, in order of arrival."""
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._version = -1
         self._server: asyncio.Server | None = None
@@ -87,6 +91,14 @@ class TcpNetwork:
         self._on_message: OnMessage = lambda *_: None
         self._on_connected: OnPeer = lambda _: None
         self._on_disconnected: OnPeer = lambda _: None
+        self._resting: dict[str, asyncio.Event] = {}
+        self._dismissed: set[str] = set()
+        """Who said that we were removed, when we dialled last."""
+        self.removed: Callable[[str], int | None] = lambda _: None
+        """The log index at which a name is known to be removed; None when it is not. Set by the
+        owner."""
+        self.on_removed: Callable[[str, int], None] = lambda *_: None
+        """Told who says that we were removed, and at which log index that is so."""
 
     # -- node.ports.Network --------------------------------------------------------------------
 
@@ -223,10 +235,25 @@ class TcpNetwork:
         """One connection to a peer after another, with bounded back-off and jitter."""
         pause = BACKOFF_FIRST
         while not self._closing:
+            self._dismissed.discard(peer)
             if await self._dial(peer):
                 pause = BACKOFF_FIRST
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            removed = peer in self._dismissed and peer not in self._inbound
+            rest = BACKOFF_REMOVED if removed else pause
+            await self._rest(peer, rest * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(2 * pause, BACKOFF_LAST)
+
+    async def _rest(self, peer: str, seconds: float) -> None:
+        """Waits, but no longer than until the peer reaches us: then we reach it as well, and if
+        we had been removed we are not any more."""
+        reached = self._resting[peer] = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await reached.wait()
+        except TimeoutError:
+            pass
+        finally:
+            del self._resting[peer]
 
     def _dialler_ended(self, task: "asyncio.Task[None]") -> None:
         """A callback raised: that is the owner's to hear, not to be lost with the task."""
@@ -258,26 +285,47 @@ class TcpNetwork:
         await link.lost
         return False
 
+    def dismissed(self, link: Outbound, message: dict[str, Any]) -> None:
+        """A peer turns us away and says why: we were removed from the cluster."""
+        index = message.get("index")
+        hello = {name: value for name, value in message.items() if name != "index"}
+        wrong = self.wrong_with({**hello, "kind": "hello"}, link.peer)
+        if wrong is not None or type(index) is not int or not 0 < index < 1 << 63:
+            self.reject(link, "bad_removed")
+            return
+        self._dismissed.add(link.peer)
+        link.transport.close()
+        self.on_removed(link.peer, index)
+
     # -- accepting -----------------------------------------------------------------------------
 
     def admit(self, inbound: Inbound) -> bool:
-        if self._closing or len(self._strangers) >= MAX_STRANGERS:
-            self.reject(inbound, "too_many_strangers")
+        """Whether a new connection may say hello. When all places are taken the one that has
+        been silent longest loses its own: a member says hello at once, and so gets in however
+        many strangers hold their places."""
+        if self._closing:
+            self.reject(inbound, "closing")
             return False
-        self._strangers.add(inbound)
+        if len(self._strangers) >= MAX_STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            self.reject(oldest, "too_many_strangers")
+        self._strangers[inbound] = None
         return True
 
     def welcome(self, inbound: Inbound) -> None:
         """A restarted peer's new connection replaces its old one."""
         assert inbound.peer is not None, "it has said hello"
-        self._strangers.discard(inbound)
+        self._strangers.pop(inbound, None)
         older = self._inbound.pop(inbound.peer, None)
         if older is not None:
             older.transport.abort()
         self._inbound[inbound.peer] = inbound
+        if inbound.peer in self._resting:
+            self._resting[inbound.peer].set()
 
     def inbound_lost(self, inbound: Inbound) -> None:
-        self._strangers.discard(inbound)
+        self._strangers.pop(inbound, None)
         if inbound.peer is not None and self._inbound.get(inbound.peer) is inbound:
             del self._inbound[inbound.peer]
 
@@ -301,9 +349,24 @@ class TcpNetwork:
             return "other_member"
         return None
 
+    def refuse(self, inbound: Inbound, hello: dict[str, Any], reason: str) -> None:
+        """Turns away who said hello; who was removed while it was away is told so."""
+        index = self.removed(hello["node"]) if reason == "unknown_member" else None
+        if index is None:
+            self.reject(inbound, reason)
+            return
+        self._note_refusal(inbound, "removed_member")
+        inbound.dismiss(pack({
+            "kind": "removed", "version": PROTOCOL, "cluster": self._cluster,
+            "node": self.node_id, "index": index,
+        }))  # fmt: skip
+
     def reject(self, link: Inbound | Outbound, reason: str) -> None:
-        self.count(reason)
         link.transport.abort()
+        self._note_refusal(link, reason)
+
+    def _note_refusal(self, link: Inbound | Outbound, reason: str) -> None:
+        self.count(reason)
         host = link.address.rpartition(":")[0] or link.address
         now = time.monotonic()
         if now - self._warned.get(host, -WARN_EVERY_SECONDS) < WARN_EVERY_SECONDS:

@@ -29,7 +29,7 @@ from node.enactor import Enactor
 from node.fleet.desk import DeviceDesk
 from node.fleet.rebalancer import Rebalancer, Submit
 from node.gossip import Gossip, HealthSource, Report, Standing
-from node.hooks import HookRunner
+from node.hooks import Hook, HookRunner
 from node.leader import Leader
 from node.lease import Lease
 from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult
@@ -61,6 +61,7 @@ class NodeLoop:
         memory: Memory,
         wake: Callable[[], None] = lambda: None,
         submit: Submit | None = None,
+        orphan: Hook | None = None,
     ) -> None:
         self.config, self.boot = config, boot
         self.clock, self.network = clock, network
@@ -95,6 +96,7 @@ class NodeLoop:
             hooks=hooks,
             memory=memory,
             propose=self._propose_quietly,
+            orphan=orphan,
         )
         self.leader = Leader(
             config,
@@ -121,6 +123,7 @@ class NodeLoop:
         )
         self._current_at = clock.monotonic()
         self.peers = config.peers
+        self._known = {config.node, *config.peers}
         self._follow_members()
 
     def on_message(self, peer: str, message: dict[str, Any]) -> None:
@@ -192,8 +195,9 @@ class NodeLoop:
     def _follow_members(self) -> None:
         """The others, by the state; before the founding, by the configuration."""
         state = self.replica.state
-        if state.founded and state.members.keys() != {*self.peers, self.config.node}:
+        if state.founded and state.members.keys() != self._known:
             self.peers = tuple(name for name in state.members if name != self.config.node)
+            self._known = {self.config.node, *self.peers}
             self.gossip.follow(self.peers)
 
     def _note_freshness(self) -> None:

@@ -74,12 +74,9 @@ class StateMachine(Protocol):
         configuration's own entry, so that the two cannot come apart."""
         ...
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
-        ...
-
-    def restore(self, snapshot: bytes) -> None:
-        """Replaces the state; raises `CodecError` and changes nothing when it cannot be read."""
+    def prepare(self, snapshot: bytes) -> Callable[[], None]:
+        """Reads a state, on any thread, and changes nothing; the function returned puts it in
+        place of the present one. Raises `CodecError` when it cannot be read."""
         ...
 
 

@@ -24,6 +24,8 @@ MAX_EVENTS = 8_192
 """Events remembered for followers that resume; about an hour of a busy cluster."""
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """Of the columns in them: one event may name 8,192 devices."""
+FREED = 256
+"""Records of a replaced state that are let go with each entry."""
 
 
 class StreamedEvent(msgspec.Struct, frozen=True):
@@ -59,6 +61,9 @@ class Replica:
         self._events: deque[StreamedEvent] = deque()
         self._event_bytes = 0
         self._streamed = 0
+        self._former: list[object] = []
+        """Records of a replaced state, let go a few with each entry: all of sixty thousand at
+        once would hold up the loop."""
         self._listeners: list[Listener] = []
         self._restored: list[Callable[[], None]] = []
 
@@ -109,6 +114,7 @@ class Replica:
 
     def apply(self, entry: bytes, index: int) -> Applied:
         """Applies a committed entry; bytes that are no command are refused like any command."""
+        del self._former[-FREED:]
         try:
             decoded = codec.decode_entry(entry)
         except codec.CodecError as error:
@@ -150,9 +156,15 @@ class Replica:
         """The whole state as it is now, encoded by the function returned, on any thread."""
         return codec.FrozenState(self.state).encode
 
-    def restore(self, snapshot: bytes) -> None:
-        """Replaces the state. Events the snapshot skips are unknown here: followers see a gap."""
-        self.state = codec.decode_snapshot(snapshot)
+    def prepare(self, snapshot: bytes) -> Callable[[], None]:
+        """Reads a state, on any thread; the function returned replaces the present one by it."""
+        state = codec.decode_snapshot(snapshot)
+        return lambda: self._replace(state)
+
+    def _replace(self, state: ClusterState) -> None:
+        """Events the snapshot skips are unknown here: followers see a gap."""
+        former, self.state = self.state, state
+        self._former = [*former.decisions, *former.operations.values()]
         self._streamed += len(self._events) + 1
         self._events.clear()
         self._event_bytes = 0

@@ -54,13 +54,14 @@ class RoleLane:
         enacted: Enacted,
         save: Callable[[], None],
         environment: Callable[[Order], Mapping[str, str]],
+        orphan: Hook | None = None,
     ) -> None:
         self._config, self._clock, self._hooks = config, clock, hooks
         self._enacted, self._save, self._environment = enacted, save, environment
         self.failure: Failure | None = None
         self._current: _Attempt | None = None
-        self._dying: Hook | None = None
-        """A PRIMARY hook that was killed and may not be gone yet."""
+        self._dying = orphan
+        """A PRIMARY hook that was killed and may not be gone yet; or hooks of an earlier life."""
         self._tried: Order | None = None
         self._delay = FIRST_RETRY
 

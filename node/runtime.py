@@ -9,7 +9,6 @@ the process at once, which is always safe: everything acknowledged is in the jou
 import asyncio
 import contextlib
 import errno
-import gc
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ import uvicorn
 
 from cluster.codec import CodecError
 from cluster.settings import Settings
-from node import logs
+from node import logs, memory
 from node.audit import AuditFile
 from node.clock import SystemClock
 from node.config import NodeConfig, split_address
@@ -33,6 +32,7 @@ from node.gossip import HealthSource
 from node.hooks import ProcessRunner
 from node.links import LinkError, TcpNetwork
 from node.loop import NodeLoop
+from node.orphans import Register
 from node.process import listener
 from node.raft import (
     CorruptSnapshot,
@@ -122,9 +122,13 @@ class Node:
         self._stop = asyncio.Event()
         self._closers = contextlib.AsyncExitStack()
         self._driver = Driver()
-        self._hooks = ProcessRunner(self._driver.wake)
+        self._hooks = ProcessRunner(
+            self._driver.wake, Register(SmallFile(config.data_dir / "running.json"))
+        )
+        self._probes = ProcessRunner(self._driver.wake)
         self._network: TcpNetwork
         self._raft: Raft
+        self._audit: AuditFile
         self._links: dict[str, str] = {}
         self._loop: NodeLoop
         self._service: NodeService
@@ -153,6 +157,7 @@ class Node:
         self._closers.push_async_callback(self._hooks.close)
         planning = ThreadPoolExecutor(1, thread_name_prefix="rebalance")
         self._closers.callback(planning.shutdown, cancel_futures=True)
+        self._closers.push_async_callback(self._probes.close)
         self._loop = NodeLoop(
             config,
             boot=boot,
@@ -165,6 +170,7 @@ class Node:
             memory=SmallFile(config.data_dir / "enacted.json"),
             wake=self._driver.wake,
             submit=planning.submit,
+            orphan=self._hooks.end_orphans(),
         )
         self._service = NodeService(self._loop, self._driver.wake)
         self._server = _Server(self._service)
@@ -195,7 +201,7 @@ class Node:
                 encode_state=self._replica.frozen,
                 submit=threads.submit,
             )
-            audit = AuditFile(config.data_dir / "audit.jsonl", self._replica)
+            self._audit = AuditFile(config.data_dir / "audit.jsonl", self._replica)
             self._raft = Raft(
                 node_id=config.node,
                 members=[member.id for member in config.members],
@@ -208,9 +214,10 @@ class Node:
                 timings=timings(self._replica.settings),
                 wake=self._driver.wake,
             )
-            audit.catch_up()
+            self._audit.catch_up()
             undo.pop_all()
         self._closers.callback(self._raft.close)
+        network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
         return boot
 
     def _replay(self, health_replay: Path | None, speed: float) -> HealthSource | None:
@@ -223,7 +230,7 @@ class Node:
         config = self._config.sensors
         command = None
         if config.command:
-            command = CommandSensor(config, self._clock, self._hooks, self._config.node)
+            command = CommandSensor(config, self._clock, self._probes, self._config.node)
         lags = {
             "loop_lag": self._driver.take_worst_lag,
             "replication_lag": lambda: float(self._raft.commit_index - self._raft.applied_index),
@@ -245,21 +252,22 @@ class Node:
         self._raft.disconnected(peer)
 
     def _after_turn(self) -> None:
-        """What is replicated and concerns sockets and timers."""
+        """What is replicated and concerns sockets, timers and files."""
         self._raft.configure(timings(self._replica.settings))
         self._follow_members()
+        self._audit.turn()
+        if self._audit.behind:
+            self._driver.wake()
 
     def _follow_members(self) -> None:
         """Links to the members that the state names, and to whom Raft still has to tell
-        something; none any more once this node was removed."""
+        something. Also once this node was removed: it may be taken in again."""
         state = self._replica.state
         if not state.founded:
             return
         known = self._network.peers
         wanted = {name: known[name] for name in self._raft.links if name in known}
         wanted |= {member.id: member.raft for member in state.members.values()}
-        if self._raft.standing == "removed" and self._config.node not in state.members:
-            wanted = {}
         if wanted != self._links:
             self._links = wanted
             self._network.set_peers(wanted, self._raft.applied_index)
@@ -274,8 +282,7 @@ class Node:
         turning = asyncio.create_task(self._driver.run(self._loop, self._after_turn), name="turns")
         serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
-        gc.collect()
-        gc.freeze()  # what lives since the start lives to the end: not to be looked at again
+        memory.settle()
         await asyncio.wait({turning, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         failed = _fault(turning) or _fault(serving)
         if failed is None and self._stop.is_set():
@@ -299,6 +306,7 @@ class Node:
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
             self._hooks.kill()
+            self._probes.kill()
             os._exit(1)
         log.info("stopping", signal=signal.Signals(number).name)
         self._service.draining = True

@@ -50,15 +50,18 @@ class Voter:
 
     def next_wakeup(self) -> float:
         """Monotonic moment of the next vote or retry; infinite when nothing is owed."""
-        return max(
-            min((self._retry_at.get(id_, 0.0) for id_ in self._owed()), default=float("inf")),
-            self._may_judge_from(),
-        )
+        owed = self._owed()
+        if not owed:
+            return float("inf")
+        return max(min(self._retry_at.get(id_, 0.0) for id_ in owed), self._may_judge_from())
 
     def _owed(self) -> dict[int, Proposal]:
+        proposals = self._replica.state.proposals
+        if not proposals:  # nearly always, and asked twice in every turn
+            return {}
         return {
             id_: proposal
-            for id_, proposal in sorted(self._replica.state.proposals.items())
+            for id_, proposal in sorted(proposals.items())
             if self._node in proposal.electorate and self._node not in proposal.ballots
         }
 

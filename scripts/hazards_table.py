@@ -38,7 +38,7 @@ def _put(lines: list[str], runs: int) -> None:
     _, _, after = rest.partition(END)
     note = (
         f"Runs with the sign among 1,000, counted over {runs} seeds each way by "
-        f"`scripts/simulate --hazards {runs}`; 30 simulated seconds of faults a run."
+        f"`scripts/simulate --hazards {runs}`; 30 simulated seconds of faults a run, 13 of L8's."
     )
     README.write_text("\n".join([before + BEGIN, note, "", *lines, END]) + after, encoding="utf-8")
 

@@ -21,6 +21,7 @@ from node.api import (
 )
 from node.api.batches import MAX_BATCH_BYTES
 from node.api.door import Door
+from node.api.elsewhere import Elsewhere
 from node.api.limits import Limits
 from node.api.origin import Origin
 from node.api.port import Service
@@ -60,6 +61,7 @@ def build(service: Service) -> FastAPI:
     app.state.service = service
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
+    app.state.elsewhere = Elsewhere()
     app.router.routes[:0] = health.routes(service)
     app.router.routes.append(metrics.Instruments(service).route())
     for part in (reads, operations, fleet_reads, fleet_operations, reports, events, snapshot):

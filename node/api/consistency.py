@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from cluster.settings import Settings
 from cluster.state import ClusterState, Member
+from node.api.elsewhere import Elsewhere
 from node.api.port import Service
 from node.api.problems import Kind, Problem
 from node.api.schema import JSON
@@ -56,9 +57,11 @@ class Read:
             raise Problem(Kind.NOT_FOUND, f"no such node: {node}")
         return member
 
-    def answer(self, view: msgspec.Struct) -> Response:
-        """200 with `view` as JSON."""
-        return Response(msgspec.json.encode(view), headers=self.headers(), media_type=JSON)
+    def answer(self, view: msgspec.Struct, headers: dict[str, str] | None = None) -> Response:
+        """200 with `view` as JSON; `headers`: of the moment at which the state was seen, when
+        that is not this one."""
+        headers = self.headers() if headers is None else headers
+        return Response(msgspec.json.encode(view), headers=headers, media_type=JSON)
 
     def headers(self) -> dict[str, str]:
         """What every read says of the state that it saw."""
@@ -73,6 +76,12 @@ def service_of(request: Request) -> Service:
     """The node that this application speaks for."""
     service: Service = request.app.state.service
     return service
+
+
+def elsewhere_of(request: Request) -> Elsewhere:
+    """Where this application does what takes long."""
+    elsewhere: Elsewhere = request.app.state.elsewhere
+    return elsewhere
 
 
 async def read(
@@ -97,4 +106,5 @@ async def render(records: Iterable[T], view: Callable[[T], Any]) -> list[Any]:
 
 
 Reading = Annotated[Read, Depends(read)]
+Threaded = Annotated[Elsewhere, Depends(elsewhere_of)]
 Serving = Annotated[Service, Depends(service_of)]

@@ -1,6 +1,6 @@
 """A running node as its doors see it: `node.api.port.Service` over `NodeService`."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,7 +41,10 @@ class Stored(Protocol):
     @property
     def snapshot_seconds(self) -> float: ...
 
-    def snapshot_file(self) -> bytes | None: ...
+    @property
+    def standing(self) -> str: ...
+
+    def snapshot_file(self) -> Callable[[], bytes] | None: ...
 
     def drain_commit_seconds(self) -> list[float]: ...
 
@@ -95,6 +98,9 @@ class Door:
     def connected(self) -> int:
         return self._loop.connected()
 
+    def removed(self) -> bool:
+        return self._stored is not None and self._stored.standing == "removed"
+
     def effective_role(self, node: str) -> Role | None:
         role = self._loop.effective_role_of(node)
         # The last word of a node that has lost the seat meanwhile says nothing about now.
@@ -130,7 +136,7 @@ class Door:
         except TooManySubscribersError as error:
             raise TooManyFollowers from error
 
-    def snapshot(self) -> bytes | None:
+    def snapshot(self) -> Callable[[], bytes] | None:
         return self._stored.snapshot_file() if self._stored else None
 
     def vitals(self) -> Vitals:

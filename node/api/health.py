@@ -16,7 +16,8 @@ from node.api.port import Service
 
 
 class HealthView(msgspec.Struct, frozen=True):
-    """Body of every probe. `role` is null while the node is not (yet) in the cluster's state."""
+    """Body of every probe. `role` is null while the node is not (yet) in the cluster's state;
+    `removed`: it knows that it is no member any more."""
 
     ok: bool
     node: str
@@ -27,6 +28,7 @@ class HealthView(msgspec.Struct, frozen=True):
     leader: str | None
     term: int
     applied_index: int
+    removed: bool
 
 
 Probe = Callable[[Service], bool]
@@ -39,7 +41,8 @@ def _acts_as(role: Role) -> Probe:
 def _ready(service: Service) -> bool:
     state = service.state
     belongs = service.node in state.members
-    return state.founded and belongs and service.consensus.leader is not None
+    leader = service.consensus.leader
+    return state.founded and belongs and leader is not None and not service.removed()
 
 
 PROBES: dict[str, tuple[Probe, str]] = {
@@ -69,6 +72,7 @@ def health_view(service: Service, ok: bool) -> HealthView:
         leader=consensus.leader,
         term=consensus.term,
         applied_index=consensus.applied_index,
+        removed=service.removed(),
     )
 
 

@@ -5,7 +5,7 @@
 memory.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -94,6 +94,10 @@ class Service(Protocol):
         """Members with a connection now, this node included."""
         ...
 
+    def removed(self) -> bool:
+        """Whether this node knows that it is no member any more: what it shows is old."""
+        ...
+
     def effective_role(self, node: str) -> Role | None:
         """What a node acts as: for this node at this very instant (the lease decides, not the
         table alone), for another by what it last said; None when it was not heard lately."""
@@ -123,8 +127,9 @@ class Service(Protocol):
         """Events after `last_id`, or from now on; raises `TooManyFollowers` when iterated."""
         ...
 
-    def snapshot(self) -> bytes | None:
-        """The state in the snapshot file format, at the applied index; None before there is one."""
+    def snapshot(self) -> Callable[[], bytes] | None:
+        """Takes the state at the applied index; the function returned gives it in the snapshot
+        file format, on any thread. None before there is one."""
         ...
 
     def vitals(self) -> Vitals:

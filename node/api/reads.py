@@ -4,14 +4,16 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from msgspec.structs import replace
 from starlette.responses import Response
 
+from cluster.codec import FrozenState
 from cluster.decisions import Decision, Outcome
 from cluster.explain import explain
 from cluster.settings import PROFILES, to_user
 from cluster.state import Action, Proposal, RoleChange
 from node.api import records, views
-from node.api.consistency import Reading, render
+from node.api.consistency import Reading, Threaded, render
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from node.api.problems import Kind, Problem
 from node.api.schema import answers
@@ -27,10 +29,15 @@ NodeId = Annotated[str, Path(min_length=1, max_length=64, description="Id of a n
 @router.get("/v1/cluster", responses=answers(views.ClusterView))
 async def get_cluster(
     read: Reading,
+    elsewhere: Threaded,
     digest: Annotated[bool, Query(description="Also the digest of the state.")] = False,
 ) -> Response:
     """The cluster at a glance: time, leader, quorum, PRIMARY, pause, alarms."""
-    return read.answer(views.cluster_view(read.service, digest))
+    if not digest:
+        return read.answer(views.cluster_view(read.service))
+    state, view, headers = FrozenState(read.state), views.cluster_view(read.service), read.headers()
+    view = replace(view, digest=await elsewhere.run(state.digest))
+    return read.answer(view, headers)
 
 
 @router.get("/v1/nodes", responses=answers(views.NodeList))

@@ -6,14 +6,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from node.api.consistency import Reading
+from node.api.consistency import Reading, Threaded
 from node.api.problems import Kind, Problem
 from node.api.schema import BINARY, answers
 
 CHUNK = 64 * 1024
 """Bytes sent at a time."""
 MAX_AT_ONCE = 2
-"""Snapshots being sent; each is held in memory until its client has it."""
+"""Snapshots being made and sent; each is held in memory until its client has it."""
 
 router = APIRouter()
 
@@ -31,7 +31,6 @@ class _Sending(StreamingResponse):
     def __init__(self, snapshot: bytes, slots: Slots, headers: dict[str, str]) -> None:
         super().__init__(_chunks(snapshot), headers=headers, media_type=BINARY)
         self._slots = slots
-        slots.free -= 1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -46,17 +45,22 @@ async def _chunks(snapshot: bytes) -> AsyncIterator[bytes]:
 
 
 @router.get("/v1/snapshot", responses=answers(bytes))
-async def get_snapshot(request: Request, read: Reading) -> Response:
+async def get_snapshot(request: Request, read: Reading, elsewhere: Threaded) -> Response:
     """The whole state, in the format of the node's snapshot file."""
     slots: Slots = request.app.state.snapshots
     if slots.free <= 0:
         detail = f"{MAX_AT_ONCE} snapshots are already being sent"
         raise Problem(Kind.BUSY, detail, headers={"Retry-After": "5"})
-    snapshot = read.service.snapshot()
-    if snapshot is None:
+    make, headers = read.service.snapshot(), read.headers()
+    if make is None:
         raise Problem(Kind.NO_QUORUM, "nothing has been agreed on yet")
-    headers = {
-        **read.headers(),
+    slots.free -= 1
+    try:
+        snapshot = await elsewhere.run(make)
+    except BaseException:
+        slots.free += 1
+        raise
+    headers |= {
         "Content-Length": str(len(snapshot)),
         "Content-Disposition": 'attachment; filename="stationkeep.snapshot"',
     }

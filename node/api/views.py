@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from cluster import health, registry
-from cluster.codec import digest as digest_of
 from cluster.fleet.fleet import Fleet
 from cluster.fleet.rings import RINGS, Ring
 from cluster.roles.transitions import Role
@@ -95,6 +94,7 @@ class ClusterView(View, frozen=True):
     braked: bool
     swarm_mode: bool
     alarms: list[AlarmView]
+    removed: bool
     fleet: FleetView
     digest: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -177,7 +177,7 @@ class ConfigView(View, frozen=True):
     profile_hint: str | None
 
 
-def cluster_view(service: Service, with_digest: bool) -> ClusterView:
+def cluster_view(service: Service) -> ClusterView:
     """The cluster as this node knows it."""
     state, consensus, now = service.state, service.consensus, service.cluster_time()
     pause = state.pause
@@ -203,8 +203,8 @@ def cluster_view(service: Service, with_digest: bool) -> ClusterView:
             AlarmView(a.name, a.since, a.detail)
             for a in sorted(state.alarms.values(), key=lambda alarm: alarm.name)
         ],
+        removed=service.removed(),
         fleet=fleet_view(state.fleet),
-        digest=digest_of(state) if with_digest else msgspec.UNSET,
     )
 
 

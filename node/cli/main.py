@@ -1,5 +1,8 @@
 """The `stationkeep` command: which commands there are, and how failures leave the process."""
 
+import contextlib
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +24,7 @@ from node.cli import (
     writes,
 )
 from node.cli.failures import CommandError
+from node.cli.output import StandardOutput
 from node.manifest import LocalError
 
 
@@ -136,4 +140,23 @@ app = _build()
 
 def main() -> None:
     """Entry point of the `stationkeep` script and of `python -m node`."""
-    app(prog_name="stationkeep")
+    output = StandardOutput()
+    with contextlib.redirect_stdout(output.text):
+        try:
+            try:
+                app(prog_name="stationkeep")
+            finally:
+                output.text.flush()
+        except OSError as error:
+            if error is not output.failure:
+                raise
+            sys.exit(_give_up(error))
+
+
+def _give_up(error: OSError) -> int:
+    """The exit code, after a line on what is wrong; silently when nobody reads any more."""
+    # What is left in the buffer is flushed once more at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        typer.echo(f"stationkeep: standard output cannot be written: {error.strerror}", err=True)
+    return CommandError.exit_code

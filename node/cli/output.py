@@ -1,6 +1,8 @@
 """Printing: the same answer as a table for people, or as JSON or YAML for programs."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +11,30 @@ import typer
 from node.cli.options import Format
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from rich.console import Console, RenderableType
 
 PIPE_WIDTH = 160
 """Columns assumed when stdout is not a terminal, so that no cell is cut in a pipe."""
+
+
+class StandardOutput(io.FileIO):
+    """Standard output that knows its own failure: a full disk, or nobody who reads. So it is
+    told from an error of anything else."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout.fileno(), "w", closefd=False)
+        self.failure: OSError | None = None
+        self.text = io.TextIOWrapper(
+            io.BufferedWriter(self), sys.stdout.encoding, sys.stdout.errors, line_buffering=True
+        )
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 def console() -> "Console":

@@ -115,8 +115,10 @@ def quorum_line(cluster: Json) -> str:
 
 
 def conditions(cluster: Json) -> list[str]:
-    """Pause, brake, swarm mode and alarms: what a person should know before all else."""
+    """Removal, pause, brake, swarm mode and alarms: what a person should know before all else."""
     found = [f"ALARM {alarm['name']}: {alarm['detail']}" for alarm in cluster.get("alarms", [])]
+    if cluster.get("removed"):
+        found.insert(0, f"REMOVED: {cluster['node']} is no member any more; what it shows is old")
     paused = cluster.get("paused")
     if paused:
         why = f": {paused['reason']}" if paused.get("reason") else ""

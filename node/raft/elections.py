@@ -50,6 +50,10 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         """Whether its vote counts in the configuration in force."""
         raise NotImplementedError
 
+    def is_dismissed(self) -> bool:
+        """Whether a member said that we were removed, and our log does not know better."""
+        raise NotImplementedError
+
     # -- standing ------------------------------------------------------------------------------
 
     def stand(self) -> None:
@@ -58,7 +62,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         if self._isLeader() or self._SyncObj__raftElectionDeadline >= now:
             return
         self.on_request = bool(self._SyncObj__transferInProgress)
-        bystander = not self.is_voter(self._SyncObj__selfNode.id) and self.guards.s9
+        has_no_say = not self.is_voter(self._SyncObj__selfNode.id) or self.is_dismissed()
+        bystander = has_no_say and self.guards.s9
         if bystander or (self.journal.lost and self.guards.s5):
             self._postpone_election()
         elif self.guards.l2 and not self._may_stand and not self.on_request:

@@ -66,11 +66,12 @@ class Engine(FollowerGuards, LeaderGuards):
         snapshots: SnapshotStore,
         transport: OutboxTransport,
         timings: Timings,
-        restore: Callable[[bytes], None],
+        prepare: Callable[[bytes], Callable[[], None]],
         draw: Callable[[], float] = random.random,
         guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
-        """`restore` replaces the state machine's state by a snapshot's; `draw`: [0, 1)."""
+        """`prepare` reads a snapshot's state; what it returns puts that in place of the state
+        machine's. `draw`: [0, 1)."""
         self.guards = guards
         self.journal = journal
         self.snapshots = snapshots
@@ -78,15 +79,18 @@ class Engine(FollowerGuards, LeaderGuards):
         transport.settled = lambda: journal.settled
         transport.on_request = lambda: self.on_request
         snapshots.configured_by = self.configured_by
-        self._restore_state = restore
+        snapshots.prepare = prepare
         self._draw = draw
         self._compact_to = 0
         """Index of the first entry that compaction keeps; what is before goes slice by slice."""
+        self._dismissed_at = 0
         self._begin_elections()
         self._begin_roster(node_id, configuration)
         self._begin_following()
         self._begin_leading()
         self.take_proposals: Callable[[], None] = lambda: None
+        self.installed: Callable[[int], None] = lambda index: None
+        """Told of the index of a snapshot that took the place of what was applied."""
         voters = [self._node(name) for name in configuration.voters if name != node_id]
         original = pysyncobj.syncobj.createJournal
         pysyncobj.syncobj.createJournal = lambda _file: journal
@@ -133,7 +137,7 @@ class Engine(FollowerGuards, LeaderGuards):
                 self.journal.path,
                 f"it begins at entry {log[0][1]}, the snapshot ends at {snapshot.index}",
             )
-        self._restore_state(snapshot.state)
+        self.snapshots.prepare(snapshot.state)()
         self._adopt(snapshot)
 
     def _snapshot_on_disk(self) -> Snapshot | None:
@@ -173,12 +177,25 @@ class Engine(FollowerGuards, LeaderGuards):
             return bool(self.journal[0:2] == [snapshot.previous, snapshot.last])
         return self._term_at(snapshot.index) == snapshot.term
 
-    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:
-        """A snapshot arrived whole. Errors are not swallowed (S7), the log is not cleared
-        blindly (S6)."""
-        snapshot = self.snapshots.deserialize()
-        self._restore_state(snapshot.state)
+    def install(self) -> bool:
+        """A snapshot that arrived, and was read since, takes the place of state and log; whether
+        one did. In every turn, since reading takes a while; one that our log covers by now
+        changes nothing (S2), whoever sent it. Errors are not swallowed (S7), the log is not
+        cleared blindly (S6)."""
+        arrived = self.snapshots.arrived()
+        if arrived is None:
+            return False
+        snapshot, replace_state = arrived
+        if self._is_known(snapshot.index, snapshot.term) or not self.snapshots.publish(snapshot):
+            return False
+        replace_state()
         self._adopt(snapshot)
+        self.installed(snapshot.index)
+        self._tell_installed(snapshot.index)
+        return True
+
+    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:
+        raise AssertionError("snapshots are taken by `install`")
 
     def _SyncObj__deleteEntriesTo(self, toIDx: int) -> None:
         """Compaction keeps a tail for followers that are a little behind."""
@@ -203,6 +220,7 @@ class Engine(FollowerGuards, LeaderGuards):
 
     def _SyncObj__onMessageReceived(self, node: Node, message: Message) -> None:
         """Filters and translates a checked message, then lets the library act on it."""
+        self._hear_out(node, message)
         kind = message["type"]
         if kind == "append_entries":
             self._on_append(node, message)
@@ -241,7 +259,8 @@ class Engine(FollowerGuards, LeaderGuards):
         """The state machine has applied everything up to `index`."""
         assert index == self._SyncObj__raftLastApplied + 1, "entries are applied in order, once"
         self._SyncObj__raftLastApplied = index
-        self.forget_configurations(index)
+        if len(self._standings) > 1:
+            self.forget_configurations(index)
 
     # -- proposing, no pickle ------------------------------------------------------------------
 
@@ -258,6 +277,16 @@ class Engine(FollowerGuards, LeaderGuards):
         index, term = self._SyncObj__raftLog[-1][1] + 1, self._SyncObj__raftCurrentTerm
         self._SyncObj__raftLog.add(REGULAR + command, index, term)
         return index, term
+
+    # -- removed while away --------------------------------------------------------------------
+
+    def dismiss(self, index: int) -> None:
+        """By the committed configuration at `index` this node was removed. A newer one in our own
+        log takes that back: who is taken in again is sent it before it has a vote."""
+        self._dismissed_at = max(self._dismissed_at, index)
+
+    def is_dismissed(self) -> bool:
+        return self._dismissed_at > self.configured_at()
 
     # -- being asked ---------------------------------------------------------------------------
 
@@ -307,10 +336,9 @@ class Engine(FollowerGuards, LeaderGuards):
         """A follower that could take more right away."""
         last = self._SyncObj__raftLog[-1][1]
         return self._isLeader() and any(
-            (p.notice or (p.next <= last and self._may_send(p)))
-            and n in self._SyncObj__connectedNodes
+            n in self._SyncObj__connectedNodes and p.next > self._SyncObj__raftLog[0][1]
             for n, p in self.progress.items()
-            if p.next > self._SyncObj__raftLog[0][1]
+            if p.notice or (p.next <= last and self._may_send(p))
         )
 
     def step_down(self) -> None:

@@ -153,9 +153,7 @@ class FollowerGuards(Roster):
 
     def _on_snapshot(self, node: Node, message: Message) -> None:
         index, term, _, total, _ = message["serialized"]
-        known = index <= self._SyncObj__raftCommitIndex or self._term_at(index) == term
-        if known and self.guards.s2:
-            # S2: our log covers it. What is committed up to there equals the leader's.
+        if self._is_known(index, term):  # what is committed up to there equals the leader's
             del message["serialized"]
             self._commit_nothing(message)
             super()._SyncObj__onMessageReceived(node, message)
@@ -163,11 +161,25 @@ class FollowerGuards(Roster):
             return
         # S1: commits nothing; installing it sets the commit index to what it covers.
         self._commit_nothing(message)
-        before = self._SyncObj__raftLastApplied
-        self._verified = index
         super()._SyncObj__onMessageReceived(node, message)
-        if self._SyncObj__raftLastApplied == before:
+        if not self.install():
             self._want_chunk(node, index, term, total)
+
+    def install(self) -> bool:
+        """Takes a snapshot that has arrived and was read; whether there was one."""
+        raise NotImplementedError
+
+    def _is_known(self, index: int, term: int) -> bool:
+        """S2: whether our log covers a snapshot that ends so."""
+        known = index <= self._SyncObj__raftCommitIndex or self._term_at(index) == term
+        return known and self.guards.s2
+
+    def _tell_installed(self, index: int) -> None:
+        """To the present leader, whoever sent the snapshot: what a snapshot covers is committed,
+        and so in the log of every later leader. Untold, it would ask with the last chunk."""
+        leader = self._getLeader()
+        if leader is not None and self._answering[0] == self._SyncObj__raftCurrentTerm:
+            self._answer(leader, index + 1, reset=False, success=True)
 
     def _commit_nothing(self, message: Message) -> None:
         if self.guards.s1:

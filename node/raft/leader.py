@@ -4,6 +4,8 @@ HAZARDS S4, L4, L5, L8. `Engine` puts these and the follower's guards together.
 """
 # ruff: noqa: N802  (method names are PySyncObj's)
 
+import operator
+
 import pysyncobj.syncobj
 from pysyncobj.node import Node
 
@@ -23,6 +25,7 @@ class LeaderGuards(Roster):
     """Replication, in place of the library's."""
 
     snapshots: SnapshotStore
+    _SyncObj__raftCommitIndex: int
 
     def _begin_leading(self) -> None:
         """Before the base's constructor."""
@@ -59,6 +62,7 @@ class LeaderGuards(Roster):
         progress = self.progress.get(node)
         if not self._isLeader() or progress is None:
             return
+        progress.answered(message["seq"])  # L8 counts what is on its way, whatever it believes
         if message["reset"]:
             progress.next = max(1, min(message["next_node_idx"], self.last_index() + 1))
         if message["success"] and progress.match < message["next_node_idx"] - 1:
@@ -149,6 +153,25 @@ class LeaderGuards(Roster):
                 progress.next = progress.match + 1
             self._append_due = True
 
+    # -- leader: what is committed ---------------------------------------------------------------
+
+    def commit_majority(self) -> None:
+        """Before each tick: commits what a majority of voters has, if its entry is of our own
+        term (Raft paper, figure 2, "rules for leaders"; 5.4.2). The library would come to the
+        same index step by step, asking after every voter at every entry."""
+        last = self.last_index()
+        if last == self._SyncObj__raftCommitIndex or not self._isLeader():
+            return
+        matches = [self._SyncObj__raftMatchIndex[node] for node in self._SyncObj__otherNodes]
+        matches.append(last)
+        matches.sort()
+        index = matches[(len(matches) - 1) // 2]
+        if index > self._SyncObj__raftCommitIndex and (
+            self._term_at(index) == self._SyncObj__raftCurrentTerm
+        ):
+            self._SyncObj__raftCommitIndex = index
+            self.journal.setRaftCommitIndex(index)
+
     # -- leader: replication, L4, L5, L8 -------------------------------------------------------
 
     def _SyncObj__sendAppendEntries(self) -> None:
@@ -163,19 +186,20 @@ class LeaderGuards(Roster):
             return
         self._let_go()
         due, self._append_due = self._append_due, False
+        first, last = self._SyncObj__raftLog[0][1], self._SyncObj__raftLog[-1][1]
         for node in sorted(self._SyncObj__connectedNodes, key=_node_id):
             progress = self.progress.get(node)
             if progress is None:
                 continue
-            if progress.next <= self._SyncObj__raftLog[0][1]:
+            if progress.next <= first:
                 self._send_snapshot(node, progress, due)
             else:
-                self._send_entries(node, progress, due)
+                self._send_entries(node, progress, due, last)
             self._SyncObj__raftNextIndex[node] = progress.next
 
-    def _send_entries(self, node: Node, progress: Progress, due: bool) -> None:
+    def _send_entries(self, node: Node, progress: Progress, due: bool, last: int) -> None:
+        """What the follower lacks up to `last`, or a heartbeat."""
         commit = self._SyncObj__raftCommitIndex
-        last = self._SyncObj__raftLog[-1][1]
         while progress.next <= last and self._may_send(progress):
             entries, size = self._batch(progress.next)
             self._append(node, progress, entries, size)
@@ -243,5 +267,4 @@ class LeaderGuards(Roster):
             self._numbered(node, progress, 0)
 
 
-def _node_id(node: Node) -> str:
-    return str(node.id)
+_node_id = operator.attrgetter("name")

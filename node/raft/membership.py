@@ -73,6 +73,8 @@ def next_step(
     Those who join are promoted before others leave: a replacement never passes through a
     smaller cluster than it must.
     """
+    if wanted == present.voters and not present.learners:  # asked in every turn of a leader
+        return None
     for name in present.learners:
         if name in wanted and caught_up(name):
             return _joined(present, name, voters=(*present.voters, name))

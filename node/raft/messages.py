@@ -17,6 +17,7 @@ from node.raft.store import CHUNK_BYTES
 REGULAR = b"\x00"
 NO_OP = b"\x01"
 MEMBERSHIP = b"\x02"
+_NO_OP = NO_OP[0]
 MAX_INDEX = 1 << 53
 MAX_ENTRIES = 4096
 MAX_ENTRY_BYTES = MAX_DRAFT_BYTES + 1024
@@ -29,13 +30,6 @@ class BadMessage(ValueError):
     """What is wrong with a message; short, for a counter and a log line."""
 
 
-def _number(message: Mapping[str, Any], field: str) -> int:
-    value = message.get(field)
-    if type(value) is not int or not 0 <= value <= MAX_INDEX:
-        raise BadMessage(f"{field} is not an index")
-    return value
-
-
 def _flag(message: Mapping[str, Any], field: str) -> bool:
     value = message.get(field)
     if type(value) is not bool:
@@ -45,19 +39,32 @@ def _flag(message: Mapping[str, Any], field: str) -> bool:
 
 def _numbers(*fields: str) -> Callable[[Mapping[str, Any]], Message]:
     def check(message: Mapping[str, Any]) -> Message:
-        return {field: _number(message, field) for field in fields}
+        checked: Message = {}
+        for field in fields:
+            value = message.get(field)
+            if type(value) is not int or not 0 <= value <= MAX_INDEX:
+                raise BadMessage(f"{field} is not an index")
+            checked[field] = value
+        return checked
 
     return check
 
 
+_append_numbers = _numbers("term", "seq", "commit_index")
+_previous_numbers = _numbers("prevLogIdx", "prevLogTerm")
+_vote_numbers = _numbers("term", "last_log_index", "last_log_term")
+_round_numbers = _numbers("term", "round")
+_reply_numbers = _numbers("term", "seq", "birth", "next_node_idx")
+
+
 def _append(message: Mapping[str, Any]) -> Message:
-    checked = _numbers("term", "seq", "commit_index")(message)
+    checked = _append_numbers(message)
     if "chunk" in message:
         return {**checked, "serialized": _chunk(message["chunk"])}
     if "prevLogIdx" not in message:
         return checked
-    checked["prevLogIdx"] = previous = _number(message, "prevLogIdx")
-    checked["prevLogTerm"] = term = _number(message, "prevLogTerm")
+    checked.update(_previous_numbers(message))
+    previous, term = checked["prevLogIdx"], checked["prevLogTerm"]
     if term > checked["term"]:
         raise BadMessage("prevLogTerm is newer than term")
     checked["entries"] = _entries(message.get("entries"), previous, term, checked["term"])
@@ -80,21 +87,20 @@ def _entries(entries: Any, previous: int, oldest: int, newest: int) -> list[tupl
             raise BadMessage("the term of an entry is out of order")
         if type(command) is not bytes or not 0 < len(command) <= MAX_ENTRY_BYTES:
             raise BadMessage("an entry is not a short string of bytes")
-        _check_command(command)
+        if command[0] > _NO_OP:  # what is neither a command nor a no-op
+            _check_configuration(command)
         oldest = term
         checked.append((command, index, term))
     return checked
 
 
-def _check_command(command: bytes) -> None:
-    kind = command[:1]
-    if kind == MEMBERSHIP:
-        try:
-            membership.decode(command[1:])
-        except ValueError as error:
-            raise BadMessage("an entry that is no configuration") from error
-    elif kind not in {REGULAR, NO_OP}:
+def _check_configuration(command: bytes) -> None:
+    if command[:1] != MEMBERSHIP:
         raise BadMessage("an entry of unknown type")
+    try:
+        membership.decode(command[1:])
+    except ValueError as error:
+        raise BadMessage("an entry that is no configuration") from error
 
 
 def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
@@ -112,26 +118,26 @@ def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
 
 
 def _request_vote(message: Mapping[str, Any]) -> Message:
-    checked = _numbers("term", "last_log_index", "last_log_term")(message)
+    checked = _vote_numbers(message)
     checked["settled"] = _flag(message, "settled")
     checked["transfer"] = _flag(message, "transfer")
     return checked
 
 
 def _pre_vote(message: Mapping[str, Any]) -> Message:
-    checked = _numbers("term", "round", "last_log_index", "last_log_term")(message)
+    checked = {**_vote_numbers(message), **_round_numbers(message)}
     checked["settled"] = _flag(message, "settled")
     return checked
 
 
 def _pre_vote_answer(message: Mapping[str, Any]) -> Message:
-    checked = _numbers("term", "round")(message)
+    checked = _round_numbers(message)
     checked["granted"] = _flag(message, "granted")
     return checked
 
 
 def _reply(message: Mapping[str, Any]) -> Message:
-    checked = _numbers("term", "seq", "birth", "next_node_idx")(message)
+    checked = _reply_numbers(message)
     checked["reset"], checked["success"] = _flag(message, "reset"), _flag(message, "success")
     if checked["next_node_idx"] == 0:
         raise BadMessage("next_node_idx is 0")

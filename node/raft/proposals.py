@@ -11,7 +11,7 @@ state remembers its key (S10).
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -24,8 +24,8 @@ MAX_PENDING_BYTES = 64 * 1024 * 1024
 Done = Callable[[ProposalResult], None]
 
 
-class Pending(msgspec.Struct, eq=False):
-    """One proposal not answered yet."""
+class Pending(msgspec.Struct, eq=False, gc=False):
+    """One proposal not answered yet. In no cycle: whoever waits for `done` does not know it."""
 
     draft: bytes
     done: Done
@@ -40,6 +40,51 @@ class Pending(msgspec.Struct, eq=False):
     answered: bool = False
 
 
+class Deadlines:
+    """Pending proposals by deadline. Nearly all have the same timeout and so come in order:
+    these wait in a queue, which costs less than a heap, and the others in a heap."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Pending] = deque()
+        self._heap: list[tuple[float, int, Pending]] = []
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._heap)
+
+    def __iter__(self) -> Iterator[Pending]:
+        yield from self._queue
+        yield from (pending for *_, pending in self._heap)
+
+    def add(self, pending: Pending) -> None:
+        """Watches one more."""
+        queue = self._queue
+        while queue and queue[-1].answered:
+            queue.pop()
+        if not queue or queue[-1].deadline <= pending.deadline:
+            queue.append(pending)
+        else:
+            heapq.heappush(self._heap, (pending.deadline, pending.number, pending))
+
+    def first(self) -> Pending | None:
+        """The one not answered that is due first; of several, the oldest."""
+        queue, heap = self._queue, self._heap
+        while queue and queue[0].answered:
+            queue.popleft()
+        while heap and heap[0][2].answered:
+            heapq.heappop(heap)
+        if not heap:
+            return queue[0] if queue else None
+        if queue and (queue[0].deadline, queue[0].number) < heap[0][:2]:
+            return queue[0]
+        return heap[0][2]
+
+    def forget_answered(self) -> None:
+        """Lets go of those that no longer wait."""
+        self._queue = deque(p for p in self._queue if not p.answered)
+        self._heap = [item for item in self._heap if not item[2].answered]
+        heapq.heapify(self._heap)
+
+
 class Proposals:
     """All pending proposals of one node. Answers are collected, and given by `deliver`."""
 
@@ -47,7 +92,7 @@ class Proposals:
         self.queue: deque[Pending] = deque()
         self._forwarded: dict[int, Pending] = {}
         self._placed: dict[int, list[Pending]] = {}
-        self._deadlines: list[tuple[float, int, Pending]] = []
+        self._deadlines = Deadlines()
         self._answers: list[tuple[Pending, ProposalResult]] = []
         self._numbers = itertools.count(1)
         self._pending = 0
@@ -69,7 +114,7 @@ class Proposals:
         if self._pending > MAX_PENDING or self._bytes > MAX_PENDING_BYTES:
             self.refuse(pending, "queue_full")
             return
-        heapq.heappush(self._deadlines, (pending.deadline, number, pending))
+        self._deadlines.add(pending)
         self.queue.append(pending)
 
     def refuse_at_once(self, draft: bytes, done: Done, why: str) -> None:
@@ -126,11 +171,11 @@ class Proposals:
             for pending in stale:
                 self._lost(pending, "leader_lost")
 
-    def applied(self, index: int, term: int, applied: Applied | None) -> list[Pending]:
+    def applied(self, index: int, term: int, applied: Applied | None) -> Sequence[Pending]:
         """The entry at `index` was applied; returns the proposals that it answers."""
         found = self._placed.pop(index, None)
         if found is None:
-            return []
+            return ()
         ours = []
         for pending in found:
             if pending.answered:
@@ -150,10 +195,7 @@ class Proposals:
 
     def expire(self, now: float) -> None:
         """Answers whatever is past its deadline."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            pending = heapq.heappop(self._deadlines)[2]
-            if pending.answered:
-                continue
+        while (pending := self._deadlines.first()) is not None and pending.deadline <= now:
             if pending.term == 0 and pending.number not in self._forwarded:
                 self.refuse(pending, "no_leader")
             else:
@@ -163,9 +205,8 @@ class Proposals:
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
-        while self._deadlines and self._deadlines[0][2].answered:
-            heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
+        first = self._deadlines.first()
+        return None if first is None else first.deadline
 
     def take(self) -> Pending | None:
         """The next queued proposal that still waits for an answer."""
@@ -178,7 +219,7 @@ class Proposals:
 
     def close(self) -> None:
         """The node stops: everything pending is answered."""
-        for *_, pending in sorted(self._deadlines, key=lambda d: d[1]):
+        for pending in sorted(self._deadlines, key=lambda p: p.number):
             if not pending.answered:
                 pending.maybe = pending.maybe or pending.term > 0
                 pending.maybe = pending.maybe or pending.number in self._forwarded
@@ -216,5 +257,4 @@ class Proposals:
             for index in [i for i, ps in self._placed.items() if all(p.answered for p in ps)]:
                 del self._placed[index]
         if len(self._deadlines) > 2 * self._pending + 1024:
-            self._deadlines = [d for d in self._deadlines if not d[2].answered]
-            heapq.heapify(self._deadlines)
+            self._deadlines.forget_answered()

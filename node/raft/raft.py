@@ -23,7 +23,6 @@ from node.raft.journal import Journal, JournalFailed
 from node.raft.membership import Configuration, next_step
 from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, check
 from node.raft.proposals import Proposals
-from node.raft.snapshot import encode
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
 from node.raft.view import RaftView
@@ -36,6 +35,7 @@ APPLIES_PER_TURN = 512
 MAX_UNCOMMITTED = 16_384
 JOURNAL_RETRY_SECONDS = 1.0
 OBSERVATIONS = 8192
+REMOVED = "this node does not vote, lead or campaign any more; stop it"
 
 _TICK = 0.001
 """Deadlines are compared with `<`: a turn due at t runs a little later than t."""
@@ -89,7 +89,7 @@ class Raft(RaftView):
             snapshots=snapshots,
             transport=self._transport,
             timings=timings,
-            restore=machine.restore,
+            prepare=machine.prepare,
             draw=draw,
             guards=guards,
         )
@@ -100,6 +100,7 @@ class Raft(RaftView):
         self._snapshots = snapshots
         self._inbox: deque[tuple[str, Mapping[str, Any]]] = deque()
         self._proposals = Proposals()
+        self._engine.installed = self._proposals.skipped_to
         self._forwarding = Forwarding(
             engine=self._engine,
             transport=self._transport,
@@ -113,7 +114,6 @@ class Raft(RaftView):
         self._office = False
         self._seen = (self._engine.raftCurrentTerm, self._engine.leader())
         self._last_led: tuple[int, str | None] = (0, None)
-        self._applied = self._engine.raftLastApplied
         self.journal_error: str | None = None
         self.leader_changes = 0
         self.rejected: dict[str, int] = {}
@@ -155,7 +155,9 @@ class Raft(RaftView):
             self._proposals.expire(now)
         if self.journal_error is None or self._journal_is_back(now):
             self._take_messages()
+            self._engine.install()
             self._engine.stand()
+            self._engine.commit_majority()
             self._engine.doTick()
             self._engine.compact()
             self._engine.replicate()
@@ -185,7 +187,7 @@ class Raft(RaftView):
             due = min(due, deadline)
         if self._proposals.queue and now < self._forwarding.hold_until:
             due = min(due, self._forwarding.hold_until)
-        if self._snapshots.writing:
+        if self._snapshots.busy:
             due = min(due, now + 0.05)
         return due
 
@@ -228,6 +230,15 @@ class Raft(RaftView):
             self._proposals.leader_lost(self.term)
         self._wake()
 
+    def told_removed(self, by: str, index: int) -> None:
+        """A peer says that by the configuration at `index` this node was removed: it was away
+        then, and nobody sends it the entry. What its own log knows better stands."""
+        if by not in self._engine.configuration().members or self.standing == "removed":
+            return
+        self._engine.dismiss(index)
+        if self._engine.is_dismissed():
+            log.warning("removed_from_cluster", by=by, index=index, action=REMOVED)
+
     def configure(self, timings: Timings) -> None:
         """New timings, from the replicated settings; in force at once."""
         if timings != self._engine.timings:
@@ -238,12 +249,11 @@ class Raft(RaftView):
         """Fewer entries in a message than usual; for the simulator."""
         self._engine.batch_entries = entries
 
-    def snapshot_file(self) -> bytes | None:
-        """The applied state as a snapshot file; None before the first entry is applied."""
+    def snapshot_file(self) -> Callable[[], bytes] | None:
+        """Takes the applied state; the function returned makes a snapshot file of it, on any
+        thread. None before the first entry is applied."""
         entries = self._engine.applied_entries()
-        if entries is None:
-            return None
-        return encode(self._snapshots.describe(*entries, self._machine.snapshot()))
+        return None if entries is None else self._snapshots.frozen(*entries)
 
     def close(self) -> None:
         """Answers every pending proposal, writes what waits, lets go of journal and files."""
@@ -267,11 +277,7 @@ class Raft(RaftView):
         try:
             node = self._engine.sender(peer, str(message.get("type") if kind == "raft" else kind))
             if kind == "raft":
-                before = self._engine.raftLastApplied
                 self._transport.deliver(node, check(message))
-                if self._engine.raftLastApplied != before:  # a snapshot was installed
-                    self._applied = self._engine.raftLastApplied
-                    self._proposals.skipped_to(self._applied)
             elif kind == "propose":
                 self._forwarding.take_drafts(peer, message, leads=self._may_append())
             elif kind == "proposed":
@@ -384,7 +390,7 @@ class Raft(RaftView):
         if self.node_id in members.removed:
             log.warning(
                 "removed_from_cluster",
-                action="this node does not vote, lead or campaign any more; stop it",
+                action=REMOVED,
                 members=members.voters,
             )
         else:

@@ -15,7 +15,7 @@ from node.raft import membership
 from node.raft.elections import ElectionGuards
 from node.raft.journal import Entry
 from node.raft.membership import Configuration
-from node.raft.messages import MEMBERSHIP, BadMessage
+from node.raft.messages import MEMBERSHIP, BadMessage, Message
 from node.raft.snapshot import Snapshot
 
 MAX_NODES = 512
@@ -32,6 +32,8 @@ class Member(Node):  # type: ignore[misc]
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
+        self.name = id
+        """The id, without a property's detour."""
         self._hash = zlib.crc32(id.encode())
 
     def __hash__(self) -> int:
@@ -100,7 +102,8 @@ class Roster(ElectionGuards):
     def sender(self, peer: str, kind: str) -> Node:
         """Who sends this type of message; raises `BadMessage` when it is not to be listened to.
 
-        The removed are told (`_departing`) and otherwise ignored. A learner's vote is none.
+        The removed are told (`_departing`) and otherwise ignored, unless they must have come
+        back (`_hear_out`). A learner's vote is none.
         """
         present = self.configuration()
         if peer == self.node_id:
@@ -110,12 +113,26 @@ class Roster(ElectionGuards):
                 raise BadMessage("a vote of no voter")
             return self._node(peer)
         if peer in present.removed:
-            if kind in REPLIES and self._node(peer) in self._departing:
+            if kind in FROM_ANYONE or (kind in REPLIES and self._node(peer) in self._departing):
                 return self._node(peer)
             raise BadMessage("the sender was removed")
         if kind in FROM_ANYONE and (peer in self.nodes or len(self.nodes) < MAX_NODES):
             return self._node(peer)
         raise BadMessage("unknown sender")
+
+    def _hear_out(self, node: Node, message: Message) -> None:
+        """A request of one that our log removed: raises `BadMessage` unless it can have come back
+        since, without our knowing (dissertation, 4.1). It has when it leads our term or a later
+        one, and may have when it stands with a log that is not behind ours: one that knows
+        of its removal does not stand, one that does not lacks the entry that we have."""
+        if node.id not in self.configuration().removed or not self.guards.s9:
+            return
+        if message["type"] not in FROM_ANYONE:
+            return
+        ours = (self._SyncObj__getCurrentLogTerm(), self._SyncObj__getCurrentLogIndex())
+        log = (message.get("last_log_term", ours[0]), message.get("last_log_index", ours[1]))
+        if message["term"] < self._SyncObj__raftCurrentTerm or log < ours:
+            raise BadMessage("the sender was removed")
 
     def _node(self, name: str) -> Member:
         if name not in self.nodes:
@@ -132,6 +149,7 @@ class Roster(ElectionGuards):
             standings = [_Standing(base.configured, base.term, configuration)]
         self._standings = standings
         self._follow(self.journal[0:])
+        self._enact()  # also when the log adds nothing: the library knows the founders only
 
     def _follow(self, entries: Iterable[Entry]) -> None:
         """The log has changed: entries were truncated, and these may stand in it now (S9)."""
@@ -185,6 +203,7 @@ class Roster(ElectionGuards):
         self._SyncObj__otherNodes = set(voters)
         if self._isLeader():
             for node in self.others():
+                self._departing.pop(node, None)  # it is back before it was let go
                 self._follow_up(node)
 
     def _follow_up(self, node: Node) -> None:

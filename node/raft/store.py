@@ -1,5 +1,8 @@
 """Where the engine keeps, sends and receives snapshots, in place of PySyncObj's Serializer.
 
+Writing one and reading one that arrived take too long for the event loop: both are done by
+`submit`, on a thread, one after the other. The loop takes a result in a later turn.
+
 Sending: the file itself, in numbered chunks that name the snapshot (index, term, total), at most
 `WINDOW` chunks ahead of what the follower confirmed. Receiving: chunk after chunk of one
 snapshot; anything else changes nothing, and the confirmation says which chunk is wanted next
@@ -10,13 +13,14 @@ snapshot; anything else changes nothing, and the confirmation says which chunk i
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pysyncobj.syncobj
 import structlog
-from msgspec.structs import replace
 from pysyncobj.config import SERIALIZER_STATE
 
 from node.raft.journal import Entry
@@ -30,6 +34,9 @@ RETRY_SECONDS = 5.0
 
 Chunk = tuple[int, int, int, int, bytes]
 """Index and term of the snapshot, number of the chunk, how many there are, bytes."""
+
+Prepared = tuple[Snapshot, Callable[[], None]]
+"""A snapshot that arrived, and what puts its state in place."""
 
 Submit = Callable[[Callable[[], None]], Any]
 log = structlog.get_logger(__name__)
@@ -47,6 +54,12 @@ class _Outgoing(msgspec.Struct):
 class _Incoming(msgspec.Struct):
     key: tuple[int, int, int]
     expected: int = 0
+
+
+class _Arrival(msgspec.Struct):
+    key: tuple[int, int, int]
+    outcome: Future[Prepared | str] = msgspec.field(default_factory=Future)
+    """What was read, or why it is refused."""
 
 
 class SnapshotStore:
@@ -73,6 +86,7 @@ class SnapshotStore:
         self._submit: Submit = submit or (lambda work: work())
         self._outgoing: dict[Any, _Outgoing] = {}
         self._incoming: _Incoming | None = None
+        self._arrival: _Arrival | None = None
         self._writing: int | None = None
         self._written: bool | None = None
         self._retry_at = -math.inf
@@ -83,6 +97,8 @@ class SnapshotStore:
         self._latest: tuple[int, int] | None = None
         self.configured_by: Callable[[int], tuple[Configuration, int]]
         """Set by the engine: the configuration in force at an index, and where it stands."""
+        self.prepare: Callable[[bytes], Callable[[], None]]
+        """Set by the engine: reads a state, on the thread; see `node.ports.StateMachine`."""
 
     def load(self) -> Snapshot | None:
         """The snapshot on disk, verified; raises `CorruptSnapshot`."""
@@ -97,45 +113,52 @@ class SnapshotStore:
         """Whether a snapshot is being written on a thread."""
         return self._writing is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is at work whose result a turn must look at."""
+        return self.writing or self._arrival is not None
+
     # -- PySyncObj: writing --------------------------------------------------------------------
 
     def serialize(self, data: tuple[Any, Entry, Entry, Any], id: int) -> None:
         """Takes the state now, writes it elsewhere. `data`: unused, last, previous, members."""
-        if self._writing is not None or pysyncobj.syncobj.monotonicTime() < self._retry_at:
+        if self.busy or pysyncobj.syncobj.monotonicTime() < self._retry_at:
             return
         started = time.perf_counter()
         _, last, previous, _ = data
-        state = self._encode_state()
-        snapshot = self.describe(previous, last, state if isinstance(state, bytes) else b"")
+        make = self.frozen(previous, last)
         self._writing, self._written = id, None
 
         def work() -> None:
             try:
-                whole = snapshot if isinstance(state, bytes) else replace(snapshot, state=state())
-                self._files.write(encode(whole))
+                self._files.write(make())
             except OSError as error:
                 self.error = f"{self.path}: cannot write the snapshot: {error}"
                 self._written = False
                 return
             self.error = None
             self.seconds = time.perf_counter() - started
-            self._latest = (snapshot.index, snapshot.term)
+            self._latest = last[1:]
             self._written = True
 
         self._submit(work)
 
-    def describe(self, previous: Entry, last: Entry, state: bytes) -> Snapshot:
-        """A snapshot of the state after `last`, with the configuration in force there."""
+    def frozen(self, previous: Entry, last: Entry) -> Callable[[], bytes]:
+        """Takes the state as it is after `last`, and the configuration in force there; the
+        function returned makes a snapshot file of them, on any thread."""
+        state = self._encode_state()
         members, configured = self.configured_by(last[1])
-        return Snapshot(
-            self.cluster,
-            members.voters,
-            previous,
-            last,
-            state,
-            members.learners,
-            members.removed,
-            configured,
+        return lambda: encode(
+            Snapshot(
+                self.cluster,
+                members.voters,
+                previous,
+                last,
+                state if isinstance(state, bytes) else state(),
+                members.learners,
+                members.removed,
+                configured,
+            )
         )
 
     def checkSerializing(self) -> tuple[int, int | None]:
@@ -152,8 +175,7 @@ class SnapshotStore:
         return SERIALIZER_STATE.FAILED, done
 
     def deserialize(self) -> Snapshot:
-        """The snapshot just received; verified again, as anything read from disk."""
-        return decode(self._files.load(), self.path)
+        raise AssertionError("snapshots are taken by `Engine.install`")
 
     # -- PySyncObj: sending --------------------------------------------------------------------
 
@@ -206,39 +228,63 @@ class SnapshotStore:
     # -- PySyncObj: receiving ------------------------------------------------------------------
 
     def setTransmissionData(self, data: Chunk | None) -> bool:
-        """Takes a chunk; True when it completed a snapshot that is now in place, verified."""
-        if data is None:
-            return False
+        """Takes a chunk, the last one to a thread; see `arrived`. Always False: the library has
+        nothing to load."""
+        if data is None or self._arrival is not None:
+            return False  # one that is being read is installed or dropped before another begins
         index, term, number, total, content = data
         if number != self.expected(index, term, total) and not self._anything_goes(number):
             return False
         if number == total - 1 and self.writing:
             return False  # our own, older one would replace it; the chunk will be sent again
         try:
-            return self._take((index, term, total), number, content)
-        except (OSError, ValueError) as error:
-            self.error = f"{self.path}: cannot receive a snapshot: {error}"
-            log.error("snapshot_receive_failed", error=self.error)
+            self._take((index, term, total), number, content)
+        except OSError as error:
+            self._receive_failed(error)
             self._drop_incoming()
-            return False
+        return False
 
     def _anything_goes(self, number: int) -> bool:
         """S2 off: stock begins with any first chunk and adds any later one to it."""
         return not self.continuity and (number == 0 or self._incoming is not None)
 
     def expected(self, index: int, term: int, total: int) -> int:
-        """The chunk of this snapshot that is wanted next."""
+        """The chunk of this snapshot that is wanted next. While it is read that is the last one
+        still: a leader that is not told of the end sends it again."""
+        if self._arrival is not None and self._arrival.key == (index, term, total):
+            return total - 1
         if self._incoming is None or self._incoming.key != (index, term, total):
             return 0
         return self._incoming.expected
 
+    def arrived(self) -> Prepared | None:
+        """A snapshot that arrived whole and was read; once. It is `publish`ed or forgotten."""
+        if self._arrival is None or not self._arrival.outcome.done():
+            return None
+        (index, *_), outcome = self._arrival.key, self._arrival.outcome.result()
+        self._arrival = None
+        if isinstance(outcome, str):
+            log.warning("snapshot_refused", index=index, why=outcome)
+            return None
+        return outcome
+
+    def publish(self, snapshot: Snapshot) -> bool:
+        """The one that arrived becomes the node's; False when the disk refuses."""
+        try:
+            self._files.publish_part()
+        except OSError as error:
+            self._receive_failed(error)
+            return False
+        self._latest = (snapshot.index, snapshot.term)
+        return True
+
     def close(self) -> None:
-        """Closes what is open."""
+        """Closes what is open; what a thread is reading it closes itself."""
         self._drop_incoming()
         for peer in list(self._outgoing):
             self.cancelTransmisstion(peer)
 
-    def _take(self, key: tuple[int, int, int], number: int, content: bytes) -> bool:
+    def _take(self, key: tuple[int, int, int], number: int, content: bytes) -> None:
         incoming = self._incoming
         if number == 0:
             self._drop_incoming()
@@ -247,30 +293,36 @@ class SnapshotStore:
         assert incoming is not None, "a later chunk continues one that is there"
         self._files.append_part(content)
         incoming.expected += 1
-        if incoming.expected < key[2]:
-            return False
-        whole = self._files.finish_part()
-        self._drop_incoming()
-        return self._install(key, whole)
+        if incoming.expected >= key[2]:
+            self._incoming, self._arrival = None, _Arrival(key)
+            self._submit(partial(self._read, self._arrival))
 
-    def _install(self, key: tuple[int, int, int], whole: bytes) -> bool:
-        snapshot = _decoded_or_none(whole)
-        if snapshot is None or (snapshot.index, snapshot.term) != key[:2]:
-            log.warning("snapshot_refused", index=key[0], why="damaged on the way")
-            return False
-        self._files.publish_part()
-        self._latest = (snapshot.index, snapshot.term)
-        return True
+    def _read(self, arrival: _Arrival) -> None:
+        """On the thread. What nobody foresaw is raised where the result is asked for."""
+        try:
+            arrival.outcome.set_result(self._read_part(arrival.key))
+        except BaseException as error:
+            arrival.outcome.set_exception(error)
+            raise
+
+    def _read_part(self, key: tuple[int, int, int]) -> Prepared | str:
+        try:
+            snapshot = decode(self._files.finish_part())
+        except OSError as error:
+            return f"cannot be read back: {error}"
+        except CorruptSnapshot:
+            return "damaged on the way"
+        finally:
+            self._files.close_part()
+        if (snapshot.index, snapshot.term) != key[:2]:
+            return "damaged on the way"
+        return snapshot, self.prepare(snapshot.state)
+
+    def _receive_failed(self, error: OSError) -> None:
+        self.error = f"{self.path}: cannot receive a snapshot: {error}"
+        log.error("snapshot_receive_failed", error=self.error)
 
     def _drop_incoming(self) -> None:
         if self._incoming is not None:
             self._files.close_part()
             self._incoming = None
-
-
-def _decoded_or_none(whole: bytes) -> Snapshot | None:
-    """A snapshot that just arrived, or None when it was damaged on the way."""
-    try:
-        return decode(whole)
-    except CorruptSnapshot:
-        return None

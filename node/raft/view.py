@@ -54,8 +54,11 @@ class RaftView:
     @property
     def standing(self) -> str:
         """Of this node: voter, learner, leaving (its removal stands in its log, and may yet be
-        truncated), removed, or stranger (not taken in yet)."""
+        truncated), removed (by its log, or by what a member says), or stranger (not taken in
+        yet)."""
         present = self._engine.configuration()
+        if self._engine.is_dismissed():
+            return "removed"
         if self.node_id in present.voters:
             return "voter"
         if self.node_id in present.learners:
@@ -68,6 +71,13 @@ class RaftView:
     def links(self) -> set[str]:
         """Ids that this node must be able to reach."""
         return self._engine.links()
+
+    def removed_at(self, name: str) -> int | None:
+        """Index of a committed configuration by which `name` was removed; None when the present
+        one does not say so."""
+        index = self._engine.configured_at()
+        known = name in self._engine.configuration().removed and index <= self.applied_index
+        return index if known else None
 
     # -- for metrics ---------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
 
     scenario.py    what happens when: a seed, a cluster, a script of timed actions
     actions.py     the verbs of a script
-    faults.py      named fault profiles, each turning a seed into actions
+    faults.py      named fault profiles, each turning a seed into actions, in one rhythm.py
+    extremes.py    profiles beyond what is promised
     world.py       the agenda: deliveries, turns, actions, in the order of virtual time
     member.py      one simulated node around the real parts
     network.py     links with the habits of TCP (loss is delay, breaks lose what is in flight)
@@ -14,7 +15,9 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     clock.py       drift, and wall clocks that jump
     clients.py     keyed commands, retried as clients do, and what they saw
     devices.py     devices and what they do;  promises.py  what they are told must stay true
+    operators.py   who is taken into the cluster, and who is sent away
     checks.py      what must hold after every turn;  linearizability.py  of the clients' histories
+    quorums.py     majorities of a configuration that changes
     convergence.py what must come true within a bound once the faults are over
     transcript.py  a run as a file: readable, versioned, replayable, and shrunk
     campaign.py    many seeds;  summary.py, picture.py  what an operator wants to know of them

@@ -34,6 +34,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Whether clients also give operators' orders."""
     compact: tuple[int, ...] = (16, 64, 1_000)
     """Sizes of the log at which it is compacted; one is drawn."""
+    batch: tuple[int, ...] = (1, 4, 1_024)
+    """Most entries in one message; one is drawn."""
     guards_off: tuple[str, ...] = ()
 
     def scenario(self, seed: int) -> Scenario:
@@ -50,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             duration=self.duration,
             guards_off=self.guards_off,
             compact_entries=draw.choice(self.compact),
-            batch_entries=draw.choice((1, 4, 1_024)),
+            batch_entries=draw.choice(self.batch),
         )
         check_scenario(bare)
         script = faults.script(bare.faults, bare, gap=self.gap, load=self.load, orders=self.orders)
@@ -73,6 +75,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     elections: int = 0
     unneeded_elections: int = 0
     longest_walk: int = 0
+    longest_queue: int = 0
     undecided: int = 0
 
     @property
@@ -136,6 +139,7 @@ def _outcome(
         elections=len(world.leader_changes),
         unneeded_elections=world.unneeded_elections,
         longest_walk=world.checks.longest_walk,
+        longest_queue=world.links.longest_queue,
         undecided=world.undecided,
     )
 

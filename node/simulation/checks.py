@@ -17,6 +17,7 @@ from cluster.commands import Entry
 from cluster.events import LeasesEchoed, SamplesRecorded
 from cluster.invariants import violations
 from node.raft.storage import Row, Transaction
+from node.simulation import quorums
 from node.simulation.clock import Time
 from node.simulation.member import Member
 from node.simulation.trouble import Trouble
@@ -79,8 +80,10 @@ class Checks:
             self._walk(sender, message)
         elif kind == "response_vote":
             self._vote(sender, message["term"], peer)
-        elif kind == "request_vote" and not message.get("pre"):
-            self._vote(sender, message["term"], sender)
+        elif kind in {"pre_vote", "request_vote"}:
+            self._may_stand(sender)
+            if kind == "request_vote":
+                self._vote(sender, message["term"], sender)
 
     def _walk(self, follower: str, message: dict[str, Any]) -> None:
         """Counts how often in a row a follower sends its leader further back (L3)."""
@@ -92,6 +95,12 @@ class Checks:
             index, steps = message["next_node_idx"], steps + 1
         self._walks[follower] = (index, steps)
         self.longest_walk = max(self.longest_walk, steps)
+
+    def _may_stand(self, candidate: str) -> None:
+        """Who does not vote does not campaign: the removed, learners, strangers (dissertation,
+        section 4.2.3; ours is stricter, as a leader hands over before it is removed)."""
+        if candidate not in self._members[candidate].raft.configuration.voters:
+            raise Violation("only voters stand", f"{candidate} campaigns and has no vote itself")
 
     def _vote(self, voter: str, term: int, candidate: str) -> None:
         known = self._votes.setdefault((voter, term), candidate)
@@ -139,6 +148,7 @@ class Checks:
         if raft._engine._isLeader():
             self._leads(member, raft.term)
             self._still_may(member)
+            self._reconfigures(member)
         if member.is_primary():
             self._only_primary(member)
         if raft.unanswered:
@@ -191,17 +201,36 @@ class Checks:
         return term, command
 
     def _on_majority(self, member: Member, index: int, term: int) -> None:
-        """What is committed is on the disks of a majority (Raft paper, section 5.4.2)."""
-        disks = [m.disk for m in self._members.values()]
-        holding = sum(
-            disk.term_at(index) == term or (bool(disk.rows) and index < disk.rows[0][0])
-            for disk in disks
-        )
-        if 2 * holding <= len(disks) and index > 1:
+        """What is committed is on the disks of a majority (Raft paper, section 5.4.2): of the
+        voters that its leader counted in this turn, in which it may have changed them."""
+        leader = self._members[self.leaders.get(member.raft.term, member.name)]
+        before, now = leader.configuration.voters, leader.raft.configuration.voters
+        for voters in (now, before):
+            disks = [self._members[name].disk for name in voters]
+            if quorums.holding(index, term, disks) >= quorums.majority(voters):
+                return
+        if index > 1:
             raise Violation(
                 "committed on a majority",
-                f"{member.name} commits entry {index} of term {term}, on {holding} of "
-                f"{len(disks)} disks",
+                f"{member.name} commits entry {index} of term {term}, on "
+                f"{quorums.holding(index, term, disks)} of {len(disks)} disks",
+            )
+
+    def _reconfigures(self, leader: Member) -> None:
+        """A change of members keeps majorities overlapping, and comes in office (`quorums`)."""
+        base, *pending = leader.raft._engine._standings
+        if not pending or pending[-1].term != leader.raft.term:
+            return
+        for standing in pending:
+            if not quorums.meet(base.configuration.voters, standing.configuration.voters):
+                raise Violation(
+                    "majorities meet",
+                    f"{leader.name} goes from {base.configuration.voters}, the last applied, to "
+                    f"{standing.configuration.voters}: two majorities need not meet",
+                )
+        if leader.raft._engine._term_at(leader.raft.commit_index) != leader.raft.term:
+            raise Violation(
+                "members change in office", f"{leader.name} has committed nothing of its term"
             )
 
     def _leads(self, member: Member, term: int) -> None:
@@ -210,9 +239,20 @@ class Checks:
             return
         if known is not None:
             raise Violation("election safety", f"{known} and {member.name} lead term {term}")
+        self._elected(member, term)
         self.leaders[term] = member.name
         self._elected_at[member.name] = self._time.now
         self._complete(member, term)
+
+    def _elected(self, member: Member, term: int) -> None:
+        """Elected by a majority of servers, each counted once (Raft paper, section 5.2)."""
+        voters = member.raft.configuration.voters
+        by = quorums.elected_by(member.name, term, voters, self._votes)
+        if len(by) < quorums.majority(voters):
+            raise Violation(
+                "elected by a majority",
+                f"{member.name} leads term {term}, elected by {', '.join(by)} of {len(voters)}",
+            )
 
     def _still_may(self, member: Member) -> None:
         """A leader that has lost its majority steps down (dissertation, section 6.2). One that was

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from cluster import codec
 from cluster.apply import Done
 from cluster.commands import (
+    AddMember,
     AnyCommand,
     Barrier,
     Draft,
+    MemberSpec,
+    RemoveMember,
     RunAction,
     SetMaintenance,
     SetPriority,
@@ -41,7 +44,6 @@ class Clients:
         """`keyed`: S10 is on; off, a retry is a new command."""
         self._time, self._at = time, at
         self._members, self._checks, self._keyed = members, checks, keyed
-        self._names = sorted(members)
         self.history: list[Operation] = []
         self.orders: dict[int, str] = {}
         self.acknowledged: dict[str, int] = {}
@@ -70,6 +72,19 @@ class Clients:
         operation = Operation(self.calls, "", True, None, self._time.now)
         self._try(operation, command, node, self._time.now + PATIENCE)
 
+    def join(self, node: str, name: str) -> None:
+        """Has a machine taken in, through a node."""
+        self.calls += 1
+        command = AddMember(MemberSpec(name, f"{name}:7701", f"{name}:8701"))
+        operation = Operation(self.calls, "", True, None, self._time.now)
+        self._try(operation, command, node, self._time.now + PATIENCE)
+
+    def leave(self, node: str, name: str) -> Operation:
+        """Has a member sent away, through a node; its register is what it was at first."""
+        operation = self._begin(name, DEFAULT_PRIORITY, write=True)
+        self._try(operation, RemoveMember(name), node, self._time.now + PATIENCE)
+        return operation
+
     def _begin(self, register: str, value: int | None, write: bool) -> Operation:
         self.calls += 1
         operation = Operation(self.calls, register, write, value, self._time.now)
@@ -83,7 +98,8 @@ class Clients:
             self.given_up += 1
             return
         member = self._members[node]
-        after = self._names[(self._names.index(node) + 1) % len(self._names)]
+        names = sorted(self._members)
+        after = names[(names.index(node) + 1) % len(names)]
         if not member.runs:
             self._at(now + PAUSE, self._try, operation, command, after, until)
             return
@@ -131,7 +147,7 @@ class Clients:
             if name not in self._checks.effects:
                 raise Violation("nothing acknowledged is lost", f"{name} has left no trace")
         undecided = 0
-        for register in self._names:
+        for register in sorted(self._members):
             operations = [op for op in self.history if op.register == register]
             try:
                 if not is_linearizable(operations, DEFAULT_PRIORITY):

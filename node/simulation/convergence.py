@@ -65,7 +65,10 @@ class Convergence:
         if leader is None:
             return "nobody leads"
         last = leader.raft._engine.last_index()
-        for member in world.members.values():
+        wanted, present = leader.replica.state.members, leader.raft.configuration
+        if {*present.voters} != wanted.keys() or present.learners:
+            return f"voters: {present.voters}, learners: {present.learners}, not {[*wanted]}"
+        for member in (world.members[name] for name in wanted):
             raft = member.raft
             if raft.leader != leader.name or raft.term != leader.raft.term:
                 return f"{member.name} follows {raft.leader} in term {raft.term}"

@@ -2,13 +2,24 @@
 
 It implements the seams below the journal, the snapshots and the enactor's memory, so that
 everything which decides or verifies is the real code. A crash can be armed at each of `POINTS`.
+
+Torn writes: a transaction or a file of which only a part was written. SQLite rolls the one back
+(its log has checksums), the other lies under a temporary name that nobody reads; so after
+`journal.torn` and `snapshot.torn` the disk is as it was before. What a tear leaves within a file
+that is read is `rot`, which checksums find.
+
+Unsynced (`--durability os`): a journal's transactions lie in the system's cache and are flushed
+every `FLUSH_SECONDS`. The process may die; a power cut loses the last of them, from any one on,
+the one that was being written with them. Snapshots and the memory are synced in every mode.
 """
 
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 from node.raft.storage import JournalFailed, Row, Saved, Transaction
+from node.simulation.clock import Time
 
 POINTS = {
     "journal.begin": "before a transaction",
@@ -29,6 +40,11 @@ POINTS = {
 """Where a node can be made to crash, and what that means."""
 
 
+FLUSH_SECONDS = 1.0
+"""Far sooner than a system does, so that short runs see both sides of it."""
+_Image = tuple[list[Row], tuple[bytes, int] | None]
+
+
 class Crash(BaseException):
     """The node's process ends here. No `Exception`, so that nothing on the way catches it."""
 
@@ -40,8 +56,13 @@ class Crash(BaseException):
 class SimulatedDisk:
     """One node's data directory. `stall` is told the seconds that a slow disk takes."""
 
-    def __init__(self, node: str, stall: Callable[[float], None]) -> None:
+    def __init__(self, node: str, stall: Callable[[float], None], time: Time) -> None:
         self.path = Path(node) / "journal.db"
+        self._time = time
+        self.synced = True
+        """Whether a transaction is on the disk before anybody is told."""
+        self._cached: list[tuple[float, _Image]] = []
+        """When each transaction was written that may not be on the disk, and what was before."""
         self._stall = stall
         self.rows: list[Row] = []
         self._record: tuple[bytes, int] | None = None
@@ -69,8 +90,17 @@ class SimulatedDisk:
         offset = index - self.rows[0][0]
         return self.rows[offset][1] if 0 <= offset < len(self.rows) else None
 
+    def lose_power(self, draw: Random) -> None:
+        """What was flushed stays; of what was written since, some transactions do, in order."""
+        flushed = self._time.now - FLUSH_SECONDS
+        at_risk = [image for moment, image in self._cached if moment > flushed]
+        self._cached.clear()
+        if at_risk and (kept := draw.randint(0, len(at_risk))) < len(at_risk):
+            self.rows, self._record = at_risk[kept]
+
     def erase(self) -> None:
         """A new, empty disk."""
+        self._cached.clear()
         self.rows, self._record, self._claimed = [], None, False
         self.snapshot = self.memory = None
 
@@ -102,6 +132,8 @@ class SimulatedDisk:
         if self.delay:
             self._stall(self.delay)
         self.reach("journal.torn")
+        if not self.synced:
+            self._remember()
         removed = self._change_rows(transaction)
         self._record = (transaction.body, transaction.crc)
         self.transactions += 1
@@ -110,6 +142,12 @@ class SimulatedDisk:
 
     def close(self) -> None:
         """What is durable stays."""
+
+    def _remember(self) -> None:
+        now = self._time.now
+        if self._cached and self._cached[0][0] <= now - FLUSH_SECONDS:
+            self._cached = [one for one in self._cached if one[0] > now - FLUSH_SECONDS]
+        self._cached.append((now, (list(self.rows), self._record)))
 
     def _may_write(self) -> None:
         if self.full:

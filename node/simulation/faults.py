@@ -1,64 +1,14 @@
-"""Fault profiles: each turns a seed into timed actions. They compose freely.
-
-A profile knows its own rhythm: `gap` is the mean time between two of its faults, `unit` the
-longest election timeout, `span` the evaluation interval, so that the same profile suits every
-timing: what disturbs Raft is measured in units, what disturbs roles in spans.
-"""
+"""Fault profiles: each turns a seed into timed actions. They compose freely (see `rhythm`)."""
 
 import random
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import msgspec
 
+from node.simulation import extremes
 from node.simulation.disk import POINTS
+from node.simulation.rhythm import Profile, Setting, act, anyone, moments, pair
 from node.simulation.scenario import Action, BadScenario, Scenario
-
-DEFAULT_LOAD = 1.0
-"""Client calls per unit."""
-
-
-class Setting(msgspec.Struct, frozen=True):
-    """What a profile may know. `unit`, `span`, `gap`, `end` in seconds."""
-
-    names: tuple[str, ...]
-    unit: float
-    span: float
-    gap: float
-    end: float
-
-
-class Profile(Protocol):
-    """`actions` need not be in order."""
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]: ...
-
-
-def _moments(draw: random.Random, on: Setting, gap: float | None = None) -> Iterator[float]:
-    """A Poisson process from the first unit to the end."""
-    mean = on.gap if gap is None else gap
-    at = on.unit + draw.expovariate(1 / mean)
-    while at < on.end:
-        yield at
-        at += draw.expovariate(1 / mean)
-
-
-def _act(at: float, verb: str, *words: str | float) -> Action:
-    texts = tuple(word if isinstance(word, str) else f"{word:.4g}" for word in words)
-    return Action(round(at, 3), verb, texts)
-
-
-def _anyone(draw: random.Random, on: Setting) -> str:
-    """Somebody; the leader and the PRIMARY more often than others."""
-    roll = draw.random()
-    if roll < 0.25:
-        return "leader"
-    return "primary" if roll < 0.4 else draw.choice(on.names)
-
-
-def _pair(draw: random.Random, on: Setting) -> tuple[str, str]:
-    a, b = draw.sample(on.names, 2)
-    return a, b
 
 
 class Weather(msgspec.Struct, frozen=True):
@@ -70,8 +20,8 @@ class Weather(msgspec.Struct, frozen=True):
     jitter: tuple[float, float] = (0.001, 0.01)
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in [0.0, *_moments(draw, on, 10 * on.unit)]:
-            yield _act(
+        for at in [0.0, *moments(draw, on, 10 * on.unit)]:
+            yield act(
                 at,
                 "weather",
                 draw.uniform(*self.delay) * on.unit,
@@ -86,34 +36,34 @@ class Far(msgspec.Struct, frozen=True):
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for _ in range(len(on.names)):
-            a, b = _pair(draw, on)
-            yield _act(0.0, "far", a, b, draw.uniform(0.02, 0.25) * on.unit)
+            a, b = pair(draw, on)
+            yield act(0.0, "far", a, b, draw.uniform(0.02, 0.25) * on.unit)
 
 
 class Partition(msgspec.Struct, frozen=True):
     """Groups that do not reach each other, for a while."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
+        for at in moments(draw, on):
             lasts = draw.uniform(0.5, 6) * on.span
             if draw.random() < 0.5:
                 alone = draw.choice([*on.names, "leader"])
                 if alone == "leader":
-                    yield _act(at, "isolate", alone)
+                    yield act(at, "isolate", alone)
                     for name in on.names:  # whoever it was then
-                        yield _act(at + lasts, "rejoin", name)
+                        yield act(at + lasts, "rejoin", name)
                 else:
-                    yield _act(at, "isolate", alone)
-                    yield _act(at + lasts, "rejoin", alone)
+                    yield act(at, "isolate", alone)
+                    yield act(at + lasts, "rejoin", alone)
                 continue
             side = draw.sample(on.names, len(on.names) // 2)
             for a in side:
                 for b in on.names:
                     if b not in side:
-                        yield _act(at, "cut", a, b)
-                        yield _act(at, "cut", b, a)
-                        yield _act(at + lasts, "mend", a, b)
-                        yield _act(at + lasts, "mend", b, a)
+                        yield act(at, "cut", a, b)
+                        yield act(at, "cut", b, a)
+                        yield act(at + lasts, "mend", a, b)
+                        yield act(at + lasts, "mend", b, a)
 
 
 class Straggler(msgspec.Struct, frozen=True):
@@ -123,8 +73,8 @@ class Straggler(msgspec.Struct, frozen=True):
         at = 2 * on.unit
         while at < on.end:
             name = draw.choice(on.names)
-            yield _act(at, "isolate", name)
-            yield _act(at + draw.uniform(2, 5) * on.unit, "rejoin", name)
+            yield act(at, "isolate", name)
+            yield act(at + draw.uniform(2, 5) * on.unit, "rejoin", name)
             at += draw.uniform(8, 12) * on.unit
 
 
@@ -132,50 +82,50 @@ class OneWay(msgspec.Struct, frozen=True):
     """Packets pass one way only."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
+        for at in moments(draw, on):
             a, lasts = draw.choice(on.names), draw.uniform(0.5, 6) * on.span
             others = [b for b in on.names if b != a]
             inbound = draw.random() < 0.5
             for b in draw.sample(others, draw.randint(1, len(others))):
                 way = (b, a) if inbound else (a, b)
-                yield _act(at, "cut", *way)
-                yield _act(at + lasts, "mend", *way)
+                yield act(at, "cut", *way)
+                yield act(at + lasts, "mend", *way)
 
 
 class Partial(msgspec.Struct, frozen=True):
     """Two do not reach each other, everybody reaches both."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
-            (a, b), lasts = _pair(draw, on), draw.uniform(1, 8) * on.span
-            yield _act(at, "cut", a, b)
-            yield _act(at, "cut", b, a)
-            yield _act(at + lasts, "mend", a, b)
-            yield _act(at + lasts, "mend", b, a)
+        for at in moments(draw, on):
+            (a, b), lasts = pair(draw, on), draw.uniform(1, 8) * on.span
+            yield act(at, "cut", a, b)
+            yield act(at, "cut", b, a)
+            yield act(at + lasts, "mend", a, b)
+            yield act(at + lasts, "mend", b, a)
 
 
 class Resets(msgspec.Struct, frozen=True):
     """Connections break; what was in flight is lost."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on, on.gap / 4):
-            yield _act(at, "reset", *_pair(draw, on))
+        for at in moments(draw, on, on.gap / 4):
+            yield act(at, "reset", *pair(draw, on))
 
 
 class Crashes(msgspec.Struct, frozen=True):
     """Processes die, machines lose power, and come back; also all at once."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
+        for at in moments(draw, on):
             how = draw.choice(("process", "power"))
             if draw.random() < 0.1:
                 victims = list(on.names)
             else:
-                victims = [_anyone(draw, on) for _ in range(draw.randint(1, 2))]
+                victims = [anyone(draw, on) for _ in range(draw.randint(1, 2))]
             for who in victims:
-                yield _act(at, "crash", who, how)
+                yield act(at, "crash", who, how)
             for name in on.names:  # whoever it was
-                yield _act(at + draw.uniform(0.2, 5) * on.span, "start", name)
+                yield act(at + draw.uniform(0.2, 5) * on.span, "start", name)
 
 
 class CrashPoints(msgspec.Struct, frozen=True):
@@ -183,22 +133,22 @@ class CrashPoints(msgspec.Struct, frozen=True):
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         points = sorted(POINTS)
-        for at in _moments(draw, on, on.gap / 2):
-            yield _act(at, "crash-at", _anyone(draw, on), draw.choice(points))
-        for at in _moments(draw, on, on.gap / 2):
+        for at in moments(draw, on, on.gap / 2):
+            yield act(at, "crash-at", anyone(draw, on), draw.choice(points))
+        for at in moments(draw, on, on.gap / 2):
             for name in on.names:
-                yield _act(at + draw.uniform(0, on.span), "start", name)
+                yield act(at + draw.uniform(0, on.span), "start", name)
 
 
 class Pauses(msgspec.Struct, frozen=True):
     """A process is stopped for a while: a full host, a debugger, a snapshot of the machine."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
-            yield _act(
+        for at in moments(draw, on):
+            yield act(
                 at,
                 "pause",
-                _anyone(draw, on),
+                anyone(draw, on),
                 draw.uniform(0.2, 8) * draw.choice((on.unit, on.span)),
             )
 
@@ -217,29 +167,29 @@ class Jumps(msgspec.Struct, frozen=True):
     """Wall clocks are set, forwards and back."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
-            yield _act(at, "wall", _anyone(draw, on), draw.choice((-86400.0, -3600.0, -1.0, 1e6)))
+        for at in moments(draw, on):
+            yield act(at, "wall", anyone(draw, on), draw.choice((-86400.0, -3600.0, -1.0, 1e6)))
 
 
 class SlowDisks(msgspec.Struct, frozen=True):
     """A synced write takes up to two election timeouts."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
+        for at in moments(draw, on):
             delay = draw.choice((0.01, 0.1, 0.5, 2.0)) * draw.random() * on.unit
             name = draw.choice(on.names)
-            yield _act(at, "slow", name, delay)
-            yield _act(at + draw.uniform(1, 6) * on.span, "slow", name, 0.0)
+            yield act(at, "slow", name, delay)
+            yield act(at + draw.uniform(1, 6) * on.span, "slow", name, 0.0)
 
 
 class FullDisks(msgspec.Struct, frozen=True):
     """A disk takes no more, and later does again."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
-            yield _act(at, "full", _anyone(draw, on), "on")
+        for at in moments(draw, on):
+            yield act(at, "full", anyone(draw, on), "on")
             for name in on.names:
-                yield _act(at + draw.uniform(1, 6) * on.span, "full", name, "off")
+                yield act(at + draw.uniform(1, 6) * on.span, "full", name, "off")
 
 
 class Rot(msgspec.Struct, frozen=True):
@@ -249,54 +199,81 @@ class Rot(msgspec.Struct, frozen=True):
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         name = draw.choice(on.names)
         at = draw.uniform(0.2, 0.7) * on.end
-        yield _act(at, "crash", name, "process")
-        yield _act(at + 0.1 * on.span, "rot", name, draw.choice(("journal", "snapshot")))
-        yield _act(at + 0.5 * on.span, "start", name)
+        yield act(at, "crash", name, "process")
+        yield act(at + 0.1 * on.span, "rot", name, draw.choice(("journal", "snapshot")))
+        yield act(at + 0.5 * on.span, "start", name)
         if draw.random() < 0.7:
-            yield _act(at + 1.5 * on.span, "erase", name)
-            yield _act(at + 2 * on.span, "start", name)
+            yield act(at + 1.5 * on.span, "erase", name)
+            yield act(at + 2 * on.span, "start", name)
 
 
 class Unhealthy(msgspec.Struct, frozen=True):
     """Nodes report high risk for a while."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
-            name = _anyone(draw, on)
-            yield _act(at, "risk", name, draw.choice((0.25, 0.5, 0.9)))
+        for at in moments(draw, on):
+            name = anyone(draw, on)
+            yield act(at, "risk", name, draw.choice((0.25, 0.5, 0.9)))
             for each in on.names:
-                yield _act(at + draw.uniform(2, 10) * on.span, "risk", each, 0.1)
+                yield act(at + draw.uniform(2, 10) * on.span, "risk", each, 0.1)
 
 
 class Hooks(msgspec.Struct, frozen=True):
     """Hooks fail, or hang until their timeout."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
+        for at in moments(draw, on):
             name = draw.choice(on.names)
-            yield _act(at, "hooks", name, draw.choice(("fail", "hang")))
-            yield _act(at + draw.uniform(2, 8) * on.span, "hooks", name, "work")
+            yield act(at, "hooks", name, draw.choice(("fail", "hang")))
+            yield act(at + draw.uniform(2, 8) * on.span, "hooks", name, "work")
 
 
 class Transfers(msgspec.Struct, frozen=True):
     """Leadership is handed over, by order or because its holder stops."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in _moments(draw, on):
+        for at in moments(draw, on):
             if draw.random() < 0.6:
-                yield _act(at, "transfer")
+                yield act(at, "transfer")
                 continue
-            yield _act(at, "stop", _anyone(draw, on))
+            yield act(at, "stop", anyone(draw, on))
             for name in on.names:
-                yield _act(at + draw.uniform(1, 4) * on.span, "start", name)
+                yield act(at + draw.uniform(1, 4) * on.span, "start", name)
 
 
-class Datagrams(msgspec.Struct, frozen=True):
-    """What a Raft link must not be: reordering, duplicating, losing."""
+class Memberships(msgspec.Struct, frozen=True):
+    """Operators take machines in and send members away, also the leader; replace one by another,
+    and one by itself with an empty disk."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        yield Action(0.0, "datagrams", ("on",))
-        yield _act(0.0, "weather", 0.01 * on.unit, 0.2 * on.unit, 0.05, 0.0)
+        for at in moments(draw, on):
+            what = draw.choice((self._join, self._join, self._leave, self._swap, self._replace))
+            yield from what(draw, on, at)
+
+    @staticmethod
+    def _join(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        yield act(at, "join", draw.choice(on.spares), anyone(draw, on))
+
+    @staticmethod
+    def _leave(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        who = draw.choice(on.spares) if draw.random() < 0.2 else anyone(draw, on)
+        yield act(at, "leave", who, anyone(draw, on))
+
+    @staticmethod
+    def _swap(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        """Both at nearly the same time, in either order."""
+        yield act(at + draw.random() * on.unit, "join", draw.choice(on.spares), anyone(draw, on))
+        yield act(at + draw.random() * on.unit, "leave", anyone(draw, on), anyone(draw, on))
+
+    @staticmethod
+    def _replace(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        """A member leaves, its machine loses power, and comes back as a newcomer."""
+        name = draw.choice(on.names + on.spares)
+        yield act(at, "leave", name, anyone(draw, on))
+        at += draw.uniform(0.2, 2) * on.span
+        yield act(at, "crash", name, "power")
+        at += draw.uniform(0.2, 2) * on.span
+        yield act(at, "join", name, anyone(draw, on))
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -305,16 +282,16 @@ class Fleet(msgspec.Struct, frozen=True):
     count: tuple[int, int] = (4, 24)
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        yield _act(0.0, "devices", str(draw.randint(*self.count)))
-        for at in _moments(draw, on, on.gap / 2):
+        yield act(0.0, "devices", str(draw.randint(*self.count)))
+        for at in moments(draw, on, on.gap / 2):
             what = draw.choice(("ill", "roam", "renew", "pin"))
             if what == "pin":
                 ring = draw.choice(("canary", "dev", "stage", "prod"))
-                yield _act(at, "pin", draw.choice(on.names), ring)
+                yield act(at, "pin", draw.choice(on.names), ring)
             elif what == "ill":
-                yield _act(at, "ill", draw.uniform(0.1, 0.5), draw.uniform(0.5, 6) * on.span)
+                yield act(at, "ill", draw.uniform(0.1, 0.5), draw.uniform(0.5, 6) * on.span)
             else:
-                yield _act(at, what, draw.uniform(0.1, 1))
+                yield act(at, what, draw.uniform(0.1, 1))
 
 
 PROFILES: dict[str, Profile] = {
@@ -339,6 +316,7 @@ PROFILES: dict[str, Profile] = {
     "unhealthy": Unhealthy(),
     "hooks": Hooks(),
     "transfer": Transfers(),
+    "membership": Memberships(),
 }
 """In default campaigns, alone and together."""
 
@@ -346,7 +324,10 @@ POPULATIONS: dict[str, Profile] = {"devices": Fleet()}
 """Who else is there: beside the faults of any run."""
 
 EXTREMES: dict[str, Profile] = {
-    "datagram": Datagrams(),
+    "datagram": extremes.Datagrams(),
+    "echo": extremes.Echoes(),
+    "deaf": extremes.Deaf(),
+    "unsynced": extremes.Unsynced(),
     "wilddrift": Drift(most=0.45),
 }
 """Beyond what is promised; only by name, to see that the checks notice."""
@@ -385,17 +366,17 @@ def calls(draw: random.Random, on: Setting, load: float, orders: bool) -> Iterat
         return
     registers = on.names[: 1 + len(on.names) // 3]
     values = dict.fromkeys(registers, 100)
-    for at in _moments(draw, on, on.unit / load):
+    for at in moments(draw, on, on.unit / load):
         node, register = draw.choice(on.names), draw.choice(registers)
         roll = draw.random()
         if roll < 0.5 and values[register] < 1_000:
             values[register] += 1
-            yield _act(at, "write", node, register, str(values[register]))
+            yield act(at, "write", node, register, str(values[register]))
         elif roll < 0.93:
-            yield _act(at, "read", node, register)
+            yield act(at, "read", node, register)
         elif orders:
             what = draw.choice(("switchover", "maintenance", "action", "action"))
-            yield _act(at, "order", node, what)
+            yield act(at, "order", node, what)
 
 
 def script(
@@ -410,7 +391,14 @@ def script(
     source, so that leaving one profile out leaves the others as they were."""
     unit = scenario.settings.election_timeout_max / 1_000
     span = max(unit, scenario.settings.evaluation_interval / 1_000)
-    on = Setting(tuple(scenario.names), unit, span, gap or 4 * span, scenario.duration)
+    on = Setting(
+        tuple(scenario.names),
+        tuple(scenario.spares),
+        unit,
+        span,
+        gap or 4 * span,
+        scenario.duration,
+    )
     known = {**PROFILES, **POPULATIONS, **EXTREMES}
     actions: list[Action] = []
     for name in names:

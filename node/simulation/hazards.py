@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from node.raft.leader import FLYING_REQUESTS
 from node.simulation.campaign import Outcome, Plan, run, run_all
 
 
@@ -18,10 +19,14 @@ class Sign(StrEnum):
     VIOLATION = "violation"
     ELECTION = "unneeded election"
     WALK = "long walk back"
+    QUEUE = "long queue"
 
 
 LONGEST_WALK = 2
 """Steps back of one follower in a row, without success between them."""
+LONGEST_QUEUE = FLYING_REQUESTS
+"""Appends with entries that wait for one follower that reads nothing. (Entries of a simulation
+are small; `FLYING_BYTES` bounds the bytes in the same place.)"""
 
 
 class Hazard(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,21 +45,14 @@ class Hazard(msgspec.Struct, frozen=True, kw_only=True):
             return True
         if self.sign is Sign.ELECTION:
             return outcome.unneeded_elections > 0
-        return self.sign is Sign.WALK and outcome.longest_walk > LONGEST_WALK
+        if self.sign is Sign.WALK:
+            return outcome.longest_walk > LONGEST_WALK
+        return self.sign is Sign.QUEUE and outcome.longest_queue > LONGEST_QUEUE
 
     def without(self) -> Plan:
         """The plan with the guard off."""
         return msgspec.structs.replace(self.plan, guards_off=(self.guard,))
 
-
-NOT_SEARCHED = {
-    "s4": "the other guards leave late replies nothing to break in so short runs",
-    "s8": "needs a doubled vote in a split election",
-    "s9": "membership changes are not in the scripts' vocabulary yet",
-    "l8": "a bound on memory, not on behaviour",
-}
-"""Guards whose hazard no plan here finds; each has its test in `tests/node/raft/test_guards.py`
-or `test_liveness.py`."""
 
 HAZARDS: tuple[Hazard, ...] = (
     Hazard(
@@ -76,6 +74,13 @@ HAZARDS: tuple[Hazard, ...] = (
         plan=Plan(faults=("datagram",), load=4.0, compact=(1_000,)),
     ),
     Hazard(
+        guard="s4",
+        what="an answer from an earlier term counts for entries that its sender never had",
+        remedy="replies carry term and request; other terms are dropped",
+        plan=Plan(faults=("echo",), nodes=5, compact=(1_000,), load=0.5),
+        seed=1,
+    ),
+    Hazard(
         guard="s5",
         what="term, vote and log are lost in a crash after they were promised",
         remedy="one synced transaction before anything is sent",
@@ -92,6 +97,19 @@ HAZARDS: tuple[Hazard, ...] = (
         what="a damaged snapshot is an empty state beside a live log",
         remedy="checksummed, verified before the engine exists; the node does not start",
         plan=Plan(faults=("rot", "crash"), compact=(16,)),
+    ),
+    Hazard(
+        guard="s8",
+        what="a vote that arrives twice counts twice",
+        remedy="one vote for each voter and term",
+        plan=Plan(faults=("datagram", "pause", "transfer"), nodes=5, load=0.5),
+        seed=0,
+    ),
+    Hazard(
+        guard="s9",
+        what="changes of members overlap, and who was removed goes on campaigning",
+        remedy="one applied change after another; who has no vote does not stand",
+        plan=Plan(faults=("membership",)),
     ),
     Hazard(
         guard="s10",
@@ -130,6 +148,13 @@ HAZARDS: tuple[Hazard, ...] = (
         what="proposals whose leader was lost are never answered",
         remedy="every proposal has a deadline",
         plan=Plan(faults=("partition",)),
+    ),
+    Hazard(
+        guard="l8",
+        what="what is sent to a follower that reads nothing has no limit",
+        remedy="so many requests and bytes in flight to each, and no more",
+        plan=Plan(faults=("deaf",), nodes=3, load=40.0, batch=(1,), duration=13.0),
+        sign=Sign.QUEUE,
     ),
 )
 

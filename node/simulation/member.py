@@ -13,6 +13,7 @@ from node.hooks import HookResult
 from node.loop import NodeLoop
 from node.ports import ProposalResult
 from node.raft import Journal, Raft, SnapshotStore, Timings
+from node.raft.membership import Configuration
 from node.replica import Replica
 from node.simulation.clock import SimulatedClock
 from node.simulation.disk import SimulatedDisk, SimulatedFiles, SimulatedMemory
@@ -124,6 +125,10 @@ class Member:
         self.up = self.paused = False
         self.refused = ""
         """Why the process would not start, when it would not."""
+        self.joining = False
+        """Whether it is no founder: its configuration file says `join`."""
+        self.links: set[str] | None = None
+        """Whom it keeps connections with; None: whom its configuration file names."""
         self.life = 0
         self.busy_until = 0.0
         """True time until which its disk keeps it from doing anything else."""
@@ -132,6 +137,8 @@ class Member:
         self.seen_commit = 0
         self.seen_leader: tuple[int, str | None] = (0, None)
         self.shown = ""
+        self.configuration = Configuration(tuple(names))
+        """As it stood in its log after its last turn."""
         self.raft: WatchedRaft
         self.loop: NodeLoop
         self.replica: Replica
@@ -174,6 +181,7 @@ class Member:
         self.raft = WatchedRaft(
             node_id=self.name,
             members=[member.id for member in self.config.members],
+            joining=self.joining,
             network=socket,
             clock=self.clock,
             machine=self.replica,
@@ -208,6 +216,8 @@ class Member:
         )
         self.up, self.paused, self.refused = True, False, ""
         self.seen_commit = 0
+        self.configuration = self.raft.configuration
+        self.links = None
         self._settings = None
 
     def turn(self) -> None:
@@ -226,6 +236,13 @@ class Member:
             step_down=settings.step_down_after / 1_000,
             compact_entries=self._compact,
         )
+
+    def wants_links(self) -> set[str]:
+        """Whom it keeps connections with, as `node.runtime` decides it."""
+        state = self.replica.state
+        if not state.founded:
+            return set(self.config.peers)
+        return (self.raft.links | state.members.keys()) - {self.name}
 
     @property
     def runs(self) -> bool:

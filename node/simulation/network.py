@@ -69,6 +69,8 @@ class Link(msgspec.Struct, eq=False):
     """Numbers each time the way was blocked; 0 while it is open."""
     waiting: deque[Message] = msgspec.field(default_factory=deque)
     """Messages of a blocked way, sent again when it opens."""
+    requests: int = 0
+    """Of these, appends with entries: what a leader sends without waiting for answers."""
     stalled_at: float = 0.0
     backoff: float = BACKOFF_FIRST
     dialling: bool = False
@@ -89,8 +91,12 @@ class Links:
         self.weather = Weather()
         self.extra_delay: dict[tuple[str, str], float] = {}
         self.links = {(a, b): Link() for a in names for b in names if a != b}
+        self._unwanted: set[tuple[str, str]] = set()
+        """Who does not dial whom, since it is no member that it knows of."""
         self._blocks = 0
         self.sent = self.resets = self.retransmissions = 0
+        self.longest_queue = 0
+        """Most appends with entries that ever waited for one peer that did not read."""
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -163,6 +169,9 @@ class Links:
         if not link.waiting:
             link.stalled_at = self._time.now
         link.waiting.append(message)
+        if message.get("entries"):
+            link.requests += 1
+            self.longest_queue = max(self.longest_queue, link.requests)
         if len(link.waiting) > MAX_WAITING:
             self.reset(sender, peer)
 
@@ -207,6 +216,7 @@ class Links:
         arrival = max(link.last, self._time.now + self._latency(sender, peer))
         link.last = arrival
         waiting, link.waiting = link.waiting, deque()
+        link.requests = 0
         for message in waiting:
             self._at(arrival, self._arrive, sender, peer, generation, message)
 
@@ -238,6 +248,7 @@ class Links:
         link.up = False
         link.generation += 1
         link.waiting.clear()
+        link.requests = 0
         link.backoff = BACKOFF_FIRST
 
     def leave(self, node: str, silently: bool) -> None:
@@ -262,10 +273,27 @@ class Links:
                 self.dial(node, peer)
                 self.dial(peer, node)
 
+    def add(self, node: str) -> None:
+        """One more machine; nobody dials it yet. Whoever dials is let in."""
+        for peer in self._names:
+            self.links[node, peer], self.links[peer, node] = Link(), Link()
+            self._unwanted.add((peer, node))
+        self._names.append(node)
+
+    def follow(self, node: str, peers: set[str]) -> None:
+        """From now on a node keeps connections to these, and to nobody else."""
+        for peer in self._names:
+            if peer in peers and (node, peer) in self._unwanted:
+                self._unwanted.remove((node, peer))
+                self.dial(node, peer)
+            elif peer not in peers and peer != node:
+                self._unwanted.add((node, peer))
+                self.reset(node, peer)
+
     def dial(self, sender: str, peer: str) -> None:
-        """Begins to dial, unless it is under way or there is a connection."""
+        """Begins to dial, unless it is under way, there is a connection, or none is wanted."""
         link = self.links[sender, peer]
-        if not link.up and not link.dialling:
+        if not link.up and not link.dialling and (sender, peer) not in self._unwanted:
             link.dialling = True
             wait = link.backoff * (0.5 + 0.5 * self._draw.random())
             link.backoff = min(2 * link.backoff, BACKOFF_LAST)
@@ -274,7 +302,8 @@ class Links:
     def _try(self, sender: str, peer: str) -> None:
         link = self.links[sender, peer]
         link.dialling = False
-        if link.up or not self._parties[sender].accepts():
+        wanted = (sender, peer) not in self._unwanted
+        if link.up or not wanted or not self._parties[sender].accepts():
             return
         delay = 2 * self._latency(sender, peer)
         if self.weather.share:
@@ -288,7 +317,7 @@ class Links:
     def _connected(self, sender: str, peer: str) -> None:
         link = self.links[sender, peer]
         link.dialling = False
-        if not self._parties[sender].accepts():
+        if (sender, peer) in self._unwanted or not self._parties[sender].accepts():
             return
         if not self._reachable(sender, peer):
             self.dial(sender, peer)

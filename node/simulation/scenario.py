@@ -16,6 +16,8 @@ from node.raft.guards import Guards
 from node.simulation.disk import POINTS
 
 MAX_NODES = 9
+SPARES = 2
+"""Machines beside the founders' that operators may take into the cluster."""
 MAX_HOURS = 10_000
 WHO = ("leader", "primary")
 """Names that mean whoever it is at that moment."""
@@ -55,7 +57,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> list[str]:
+        """The founders."""
         return [f"sat-{number:03}" for number in range(1, self.nodes + 1)]
+
+    @property
+    def spares(self) -> list[str]:
+        """Machines that do nothing before they join."""
+        return [f"sat-{self.nodes + number:03}" for number in range(1, SPARES + 1)]
 
     @property
     def settings(self) -> Settings:
@@ -75,8 +83,13 @@ def _number(word: str, _: Scenario) -> str | None:
 
 
 def _node(word: str, scenario: Scenario) -> str | None:
-    fits = word in WHO or word in scenario.names
-    return None if fits else f"a node ({scenario.names[0]} … {scenario.names[-1]}), leader, primary"
+    return None if word in WHO else _machine(word, scenario, ", leader, primary")
+
+
+def _machine(word: str, scenario: Scenario, or_else: str = "") -> str | None:
+    first, last = scenario.names[0], scenario.spares[-1]
+    fits = word in scenario.names or word in scenario.spares
+    return None if fits else f"a node ({first} … {last}){or_else}"
 
 
 def _one_of(*choices: str) -> Callable[[str, Scenario], str | None]:
@@ -97,6 +110,7 @@ VERBS: dict[str, tuple[Callable[[str, Scenario], str | None], ...]] = {
     "rate": (_node, _number),
     "wall": (_node, _number),
     "slow": (_node, _number),
+    "durability": (_node, _one_of("sync", "os")),
     "full": (_node, _one_of("on", "off")),
     "rot": (_node, _one_of("journal", "snapshot")),
     "erase": (_node,),
@@ -114,8 +128,11 @@ VERBS: dict[str, tuple[Callable[[str, Scenario], str | None], ...]] = {
     "write": (_node, _node, _number),
     "read": (_node, _node),
     "order": (_node, _one_of("switchover", "maintenance", "action")),
+    "join": (_machine, _node),
+    "leave": (_node, _node),
 }
-"""What each verb wants behind it. `weather`: delay s, jitter s, share lost, mean burst s."""
+"""What each verb wants behind it. `weather`: delay s, jitter s, share lost, mean burst s.
+`join`, `leave`: who, and the node that the operator asks."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:

@@ -17,6 +17,7 @@ from node.simulation.devices import Devices
 from node.simulation.disk import Crash, SimulatedDisk
 from node.simulation.member import HEALTHY, Member
 from node.simulation.network import Links, Message, Socket, Weather
+from node.simulation.operators import Operators
 from node.simulation.scenario import Action, Scenario
 from node.simulation.trouble import Trouble
 
@@ -36,6 +37,8 @@ class World:
         self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self.names = scenario.names
+        """Machines in operation: the founders, and spare ones once they were asked to join."""
+        self._spares = scenario.spares
         self.guards = scenario.guards
         self.events = 0
         self.notes: list[str] = []
@@ -47,7 +50,8 @@ class World:
         self.unneeded_elections = 0
         self.trouble = Trouble(self.time)
         self.members: dict[str, Member] = {}
-        self.links = Links(self.time, self.at, self._draws("network"), self._parties(), self.names)
+        self._parties: dict[str, Any] = {name: _Party(self, name) for name in self.names}
+        self.links = Links(self.time, self.at, self._draws("network"), self._parties, self.names)
         for name in self.names:
             self.members[name] = self._member(name)
         self.checks = Checks(self.members, self.time, self.trouble, durable=self.guards.s5)
@@ -55,25 +59,34 @@ class World:
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
         self.devices = Devices(self, self._draws("devices"))
+        self.operators = Operators(self)
         for name in self.names:
-            self._start(self.members[name])
+            self.start(self.members[name])
 
     def _draws(self, purpose: str) -> random.Random:
         """A source of its own for each purpose, so that one more draw here changes nothing
         there."""
         return random.Random(f"{self.scenario.seed} {purpose}")  # noqa: S311
 
-    def _parties(self) -> dict[str, Any]:
-        return {name: _Party(self, name) for name in self.names}
-
     def _member(self, name: str) -> Member:
+        known = self.scenario.names
         draw = self._draws(name)
         clock = SimulatedClock(self.time, offset=draw.uniform(0, 1e5))
-        disk = SimulatedDisk(name, lambda seconds: self._stall(name, seconds))
+        disk = SimulatedDisk(name, lambda seconds: self._stall(name, seconds), self.time)
         settings = self.scenario.settings
-        member = Member(name, self.names, settings, clock, disk, draw=draw)
+        if name not in known:
+            known.append(name)
+        member = Member(name, known, settings, clock, disk, draw=draw)
         disk.written = lambda what, removed: self.checks.stored(member, what, removed)
         return member
+
+    def _provide(self, name: str) -> None:
+        """A spare machine is in operation from now on."""
+        if name not in self.members:
+            self._parties[name] = _Party(self, name)
+            self.links.add(name)
+            self.members[name] = self._member(name)
+            self.members[name].joining = True
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -151,6 +164,8 @@ class World:
     def _look(self, member: Member) -> None:
         """Notes what has changed about a member since its last turn."""
         raft = member.raft
+        if self.operators.moving:
+            self.operators.look(member)
         if raft.is_leader and member.seen_leader != (raft.term, member.name):
             member.seen_leader = (raft.term, member.name)
             self._count_election(member)
@@ -167,24 +182,27 @@ class World:
             self.unneeded_elections += not needed
         before.append((now, member.name, member.raft.term))
 
-    def _troubles(self) -> None:
-        """Notes who is in trouble from now on: not running, unhealthy, cut off, out of disk."""
+    def note_troubles(self) -> None:
+        """Notes who is in trouble from now on: not running, unhealthy, leaving, cut off from a
+        majority of those who vote in its configuration, out of disk."""
         limit = self.scenario.settings.unhealthy_above / 1_000_000
         for name, member in self.members.items():
-            reached = 1 + sum(self.links.is_open(name, n) for n in self.names if n != name)
-            self.trouble.connected(name, 2 * reached > len(self.names))
+            voters = member.configuration.voters
+            reached = sum(name == n or self.links.is_open(name, n) for n in voters)
+            self.trouble.connected(name, 2 * reached > len(voters))
             self.trouble.note(
                 name,
                 not member.runs
                 or member.health.risk > limit
-                or 2 * reached <= len(self.names)
+                or name in self.operators.leaving
+                or 2 * reached <= len(voters)
                 or member.disk.full
                 or member.disk.delay > 0,
             )
 
     def _show(self, member: Member, what: str) -> None:
         if what in ("down", "paused"):
-            self._troubles()
+            self.note_troubles()
         if what != member.shown:
             member.shown = what
             self.timeline.append((self.time.now, member.name, what))
@@ -192,7 +210,8 @@ class World:
 
     # -- life of a process ---------------------------------------------------------------------
 
-    def _start(self, member: Member) -> None:
+    def start(self, member: Member) -> None:
+        """Starts its process."""
         socket = Socket(self.links, member.name, lambda peer, m: self._sends(member, peer, m))
 
         def wake() -> None:
@@ -224,7 +243,7 @@ class World:
             return
         self.checks.born(member)
         self.devices.born(member)
-        self._troubles()
+        self.note_troubles()
         self.note(f"{member.name} starts")
         self.links.join(member.name)
         wake()
@@ -246,6 +265,8 @@ class World:
 
     def perform(self, action: Action) -> None:
         """Does an action of a script now; on somebody who is not there it does nothing."""
+        if action.verb == "join":
+            self._provide(action.words[0])
         words = [self._who(word) for word in action.words]
         if None in words:
             return
@@ -255,7 +276,7 @@ class World:
             return
         getattr(self, "_do_" + action.verb.replace("-", "_"))(*words)
         if action.verb not in _CALLS:
-            self._troubles()
+            self.note_troubles()
 
     def _who(self, word: str) -> str | None:
         if word == "leader":
@@ -264,11 +285,13 @@ class World:
         if word == "primary":
             acting = [m.name for m in self.members.values() if m.is_primary()]
             return acting[0] if acting else None
-        return word
+        return None if word in self._spares and word not in self.members else word
 
     def _do_crash(self, name: str, how: str) -> None:
         member = self.members[name]
         if member.up:
+            if how == "power":
+                member.disk.lose_power(member.draw)
             self._end(member, silently=how == "power")
 
     def _do_crash_at(self, name: str, point: str) -> None:
@@ -276,7 +299,7 @@ class World:
 
     def _do_start(self, name: str) -> None:
         if not self.members[name].up:
-            self._start(self.members[name])
+            self.start(self.members[name])
 
     def _do_stop(self, name: str) -> None:
         """A graceful stop: leadership handed over, what waits written."""
@@ -327,7 +350,7 @@ class World:
     def _resume(self, member: Member, life: int) -> None:
         if member.paused and member.life == life:
             member.paused = False
-            self._troubles()
+            self.note_troubles()
             self.wake(member, self.time.now)
             for peer in self.names:
                 if peer != member.name:
@@ -338,6 +361,9 @@ class World:
 
     def _do_wall(self, name: str, seconds: str) -> None:
         self.members[name].clock.wall_offset += int(float(seconds) * 1_000)
+
+    def _do_durability(self, name: str, mode: str) -> None:
+        self.members[name].disk.synced = mode == "sync"
 
     def _do_slow(self, name: str, seconds: str) -> None:
         self.members[name].disk.delay = float(seconds)
@@ -388,6 +414,12 @@ class World:
     def _do_order(self, node: str, what: str) -> None:
         self.clients.order(node, what)
 
+    def _do_join(self, name: str, through: str) -> None:
+        self.operators.join(name, through)
+
+    def _do_leave(self, name: str, through: str) -> None:
+        self.operators.leave(name, through)
+
     # -- the end -------------------------------------------------------------------------------
 
     def heal(self) -> None:
@@ -406,11 +438,11 @@ class World:
                 self._resume(member, member.life)
         for member in self.members.values():
             if not member.up:
-                self._start(member)
+                self.start(member)
             if member.refused:  # its disk is damaged: it comes back with an empty one
                 member.disk.erase()
-                self._start(member)
-        self._troubles()
+                self.start(member)
+        self.note_troubles()
 
     def converge(self) -> float:
         """Seconds after `heal` until everything is well again; raises `Violation` when that

@@ -115,6 +115,46 @@ def test_a_node_joins_one_leaves_and_the_leader_leaves(constellation: Constellat
         assert re.search(r"Traceback|CRITICAL", log_of(cluster, node)) is None
 
 
+def test_one_that_left_is_taken_in_again_while_it_runs(constellation: Constellation) -> None:
+    cluster = constellation
+    cluster.up(nodes=3)
+    record = member_of(cluster, "sat-004")
+    cluster.local.start("sat-004")
+    body = {"id": "sat-004", "raft": record.raft, "http": record.http, "reason": "more eyes"}
+    for _ in range(2):
+        ordered(cluster, "/v1/nodes", body)
+        members_everywhere(cluster, {"sat-001", "sat-002", "sat-003", "sat-004"})
+        cluster.until("it is heard and has a vote", lambda: cluster.nodes()["sat-004"]["alive"])
+        ordered(cluster, "/v1/nodes/sat-004", method="DELETE")
+        cluster.until("it was told", lambda: not cluster.ask("sat-004", "/readyz")["ok"])
+
+
 def _one_digest(cluster: Constellation, nodes: set[str]) -> bool:
     views = [v for n, v in cluster.digests().items() if n in nodes]
     return len(views) == len(nodes) and len(set(views)) == 1
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["away", "there"])
+def test_who_was_removed_knows_it_and_can_come_back(
+    constellation: Constellation, away: bool
+) -> None:
+    cluster = constellation
+    cluster.up(nodes=4)
+    primary = cluster.acting()
+    gone = next(n for n in cluster.nodes() if n not in (primary, cluster.leader()))
+    if away:
+        cluster.local.kill(gone, signal.SIGKILL)
+    ordered(cluster, f"/v1/nodes/{gone}", method="DELETE")
+    members_everywhere(cluster, set(cluster.local.running()) - {gone})
+    term = cluster.ask(primary, "/v1/cluster")["term"]
+    if away:
+        cluster.local.start(gone)
+    cluster.until("it was told", lambda: cluster.ask(gone, "/readyz").get("removed"))
+    assert log_of(cluster, gone).count("removed_from_cluster") == 1
+    assert cluster.ask(primary, "/v1/cluster")["term"] == term
+
+    record = cluster.local.manifest().nodes[gone]
+    ordered(cluster, "/v1/nodes", {"id": gone, "raft": record.raft, "http": record.http})
+    cluster.until("it is back", lambda: cluster.ask(gone, "/readyz")["ok"])
+    cluster.until("it is heard and has a vote", lambda: cluster.nodes()[gone]["alive"])
+    assert not cluster.ask(gone, "/v1/cluster")["removed"]

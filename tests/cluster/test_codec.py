@@ -146,4 +146,5 @@ def test_a_frozen_state_gives_the_same_bytes_though_the_state_goes_on(more: int)
     driver.done(SetPriority("sat-003", 7), key="after", actor="ann")
     driver.sample(0.9, 0.9, 0.9, 0.9)
     assert frozen.encode() == before
+    assert frozen.digest() == codec.digest(codec.decode_snapshot(before))
     assert codec.encode_snapshot(driver.state) != before

@@ -64,15 +64,27 @@ def test_a_torn_line_is_cut_off_and_written_again(tmp_path: Path) -> None:
     assert ids(path) == [d.id for d in again.state.decisions]
 
 
-def test_a_snapshot_that_skips_entries_leaves_no_hole(tmp_path: Path) -> None:
+def test_a_snapshot_that_skips_entries_leaves_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.audit.SLICE", 2)
     path = tmp_path / "audit.jsonl"
     donor = Replica(ManualClock())
     replay(donor, LOG)
     replica = Replica(ManualClock())
-    AuditFile(path, replica)
+    audit = AuditFile(path, replica)
     replay(replica, LOG[:3])
-    replica.restore(donor.snapshot())
+    had = len(ids(path))
+    replica.prepare(donor.snapshot())()
     replica.apply(entry(Pause(1_000), "last"), len(LOG) + 1)
+    assert len(ids(path)) == had, "the turn that took it writes none of them"
+    for more in range(1, len(LOG)):
+        audit.turn()
+        assert len(ids(path)) <= had + 2 * more, "a slice a turn"
+        if not audit.behind:
+            break
+    assert ids(path) == [d.id for d in replica.state.decisions]
+    replica.apply(entry(Pause(1_001), "after"), len(LOG) + 2)
     assert ids(path) == [d.id for d in replica.state.decisions]
 
 
@@ -94,8 +106,11 @@ def test_a_disk_that_refuses_is_reported_and_made_up_for(
     with monkeypatch.context() as broken:
         broken.setattr(Path, "open", _refuse)
         replay(replica, LOG[3:6], first=4)
-    assert "No space left" in audit.broken
+        audit.turn()
+        assert "No space left" in audit.broken
+        assert not audit.behind, "not tried again before there is more to write"
     replay(replica, LOG[6:], first=7)
+    audit.turn()
     assert audit.broken == ""
     assert ids(path) == [d.id for d in replica.state.decisions]
 

@@ -140,7 +140,7 @@ def test_a_leader_that_came_by_its_state_as_a_snapshot_evaluates_what_it_heard_s
     world.kill(former)
     world.run(2.5)
     log.learn = learn
-    world.loops[heir].replica.restore(world.loops[helper].replica.snapshot())
+    world.loops[heir].replica.prepare(world.loops[helper].replica.snapshot())()
     log.applied_index = log.commit_index = len(world.log)
     missed = world.loops[heir].replica.state.members[former].run
     world.elect(heir)

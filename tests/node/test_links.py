@@ -191,13 +191,66 @@ async def test_silence_instead_of_a_hello(stations, monkeypatch) -> None:
     assert a.network.rejected == {"hello_timeout": 1}
 
 
-async def test_strangers_are_few(stations, monkeypatch) -> None:
+async def test_strangers_are_few_and_keep_no_member_out(stations, monkeypatch) -> None:
     monkeypatch.setattr(links, "MAX_STRANGERS", 2)
-    a = await stations("a", addresses("a", "b"))
+    monkeypatch.setattr(connections, "HELLO_SECONDS", 3600.0)
+    peers = addresses("a", "b")
+    a = await stations("a", peers)
     silent = [await asyncio.open_connection("127.0.0.1", a.network.port) for _ in range(2)]
-    assert await closed_by_peer(b"", a.network.port) == b""
+    b = await stations("b", peers)
+    await b.until(lambda: b.network.connected("a"))
+    async with asyncio.timeout(10):
+        assert await silent[0][0].read() == b"", "the one that was silent longest"
     assert a.network.rejected == {"too_many_strangers": 1}
+    assert not silent[1][0].at_eof()
     await hang_up(*(writer for _, writer in silent))
+
+
+async def test_who_was_removed_is_told_rests_and_is_found_when_it_is_back(
+    stations, monkeypatch
+) -> None:
+    monkeypatch.setattr(links, "BACKOFF_REMOVED", 3600.0)
+    peers = addresses("a", "b")
+    a = await stations("a", {"a": peers["a"]})
+    a.network.removed = {"b": 7}.get
+    told: list[Any] = []
+    b = Station("b", peers)
+    b.network.on_removed = lambda *what: b._note(told, what)
+    await b.network.start()
+    await b.until(lambda: told == [("a", 7)])
+    assert not b.links
+    a.network.set_peers(peers, 8)
+    await a.until(lambda: a.network.connected("b"))
+    await b.until(lambda: b.network.connected("a"))
+    assert a.network.rejected == {"removed_member": 1}, "it did not ask again in between"
+    await b.network.close()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"index": "7"}, {"index": 0}, {"cluster": "other"}, {"node": "c"}, {"more": 1}]
+)
+async def test_a_strange_word_of_removal_is_refused(
+    stations, monkeypatch, changes: dict[str, Any]
+) -> None:
+    refusals: list[str] = []
+    peers = addresses("a", "b")
+    word = {"kind": "removed", "version": 1, "cluster": "c", "node": "a", "index": 7, **changes}
+    held: list[asyncio.StreamWriter] = []
+
+    def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(pack(word))
+        held.append(writer)
+
+    host, port = links.split_address(peers["a"])
+    server = await asyncio.start_server(impostor, host, port)
+    b = Station("b", peers)
+    monkeypatch.setattr(links.log, "warning", lambda _, reason, remote: b._note(refusals, reason))
+    b.network.on_removed = lambda *_: pytest.fail("it was believed")
+    await b.network.start()
+    await b.until(lambda: refusals == ["bad_removed"])
+    await b.network.close()
+    server.close()
+    await hang_up(*held)
 
 
 async def test_warnings_do_not_flood(stations, monkeypatch) -> None:

@@ -19,6 +19,7 @@ import yaml
 from cluster.settings import PROFILES
 from node.runtime import StartError, bind, timings
 from node.storage import SmallFile
+from tests.node.test_hooks import runs
 
 
 def free_port() -> int:
@@ -163,6 +164,32 @@ def test_what_devices_said_before_a_stop_is_there_after_it(solo: Solo) -> None:
     solo.start()
     solo.wait_until(lambda: solo.get("/primary")[0] == 200)
     assert solo.get("/v1/devices/pixel")[1]["status"]["cpu_usage"] == 14.0
+
+
+@pytest.mark.processes
+def test_a_primary_hook_that_outlived_its_node_is_ended_by_the_next_life(solo: Solo) -> None:
+    """kill -9 while it runs; the hook of the next life finds nothing of it beside itself."""
+    pids, seen = solo.directory / "pids", solo.directory / "seen"
+    solo.content["hooks"] = {
+        "primary": f"cat {pids} 2>/dev/null | xargs -r ps -o stat= -p >> {seen}; "
+        f"sleep 600 & echo $! $$ >> {pids}; wait",
+        "timeout": "20s",
+    }
+    solo.start()
+    solo.wait_until(pids.exists)
+    first = [int(pid) for pid in pids.read_text().split()]
+    assert solo.process is not None
+    solo.process.kill()
+    solo.end()
+    assert all(map(runs, first)), "otherwise there is nothing to end"
+    solo.start()
+    solo.wait_until(lambda: len(pids.read_text().split()) == 4)
+    assert not any(map(runs, first))
+    assert all(line.startswith("Z") for line in seen.read_text().split()), "none ran beside it"
+    solo.process.send_signal(signal.SIGTERM)
+    _, errors = solo.end()
+    assert "hook of an earlier life killed" in errors
+    assert json.loads((solo.directory / "data" / "running.json").read_text()) == {}
 
 
 @pytest.mark.processes

@@ -17,7 +17,7 @@ from cluster.roles.transitions import Role
 from cluster.settings import PROFILES, Settings
 from node.config import HookConfig, NodeConfig
 from node.gossip import Measurement
-from node.hooks import HookResult
+from node.hooks import Hook, HookResult
 from node.loop import NodeLoop
 from node.ports import Committed, NotProposed, OutcomeUnknown
 from node.replica import Replica
@@ -235,7 +235,7 @@ class World:
 
     # -- nodes ----------------------------------------------------------------------------------
 
-    def start(self, name: str) -> NodeLoop:
+    def start(self, name: str, orphan: Hook | None = None) -> NodeLoop:
         """Starts a node with an empty replica, as after kill -9; the log replays into it."""
         self._boots[name] += 1
         self.down.discard(name)
@@ -253,6 +253,7 @@ class World:
             source=self.health[name],
             hooks=self.hooks[name],
             memory=self.memories[name],
+            orphan=orphan,
         )
         self.loops[name] = loop
         self._wakeups[name] = self.now

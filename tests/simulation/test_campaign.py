@@ -1,9 +1,11 @@
 """A bounded slice of `scripts/simulate`: every profile alone, and mixtures of them."""
 
 import pytest
+from msgspec.structs import replace
 
 from node.simulation import faults
 from node.simulation.campaign import Plan, attempt, quiet, run
+from node.simulation.scenario import Action
 
 MIXED = 100
 KNOWN = 53
@@ -60,3 +62,17 @@ def test_one_seed_is_one_run() -> None:
         worlds = [attempt(scenario)[0] for _ in range(2)]
     assert worlds[0].notes == worlds[1].notes
     assert worlds[0].events == worlds[1].events
+
+
+def test_a_power_cut_with_durability_os_loses_what_was_acknowledged() -> None:
+    """What the warning at the start of such a node says; a process that dies loses nothing."""
+    plan = Plan(faults=("unsynced",))
+    assert any("committed" in run(plan, seed).detail for seed in range(4))
+    script = Plan(faults=("crash",), duration=15.0).scenario(2)
+    os_mode = tuple(Action(0.0, "durability", (name, "os")) for name in script.names)
+    died = tuple(
+        replace(action, words=(action.words[0], "process")) if action.verb == "crash" else action
+        for action in script.script
+    )
+    with quiet():
+        assert attempt(replace(script, script=os_mode + died))[1].ok

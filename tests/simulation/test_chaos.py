@@ -21,6 +21,7 @@ from node.simulation.scenario import Action, Scenario
 from node.simulation.world import World
 
 NAMES = Scenario(seed=0, nodes=3).names
+SPARES = Scenario(seed=0, nodes=3).spares
 NODES = st.sampled_from([*NAMES, "leader", "primary"])
 KEEP = Path(os.environ.get("STATIONKEEP_TRANSCRIPTS", ".stationkeep/simulation"))
 
@@ -138,6 +139,14 @@ class Chaos(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NAMES), what=st.sampled_from(("switchover", "maintenance")))
     def order(self, node: str, what: str) -> None:
         self.do("order", node, what)
+
+    @rule(machine=st.sampled_from([*SPARES, *NAMES]), node=NODES)
+    def join(self, machine: str, node: str) -> None:
+        self.do("join", machine, node)
+
+    @rule(who=st.sampled_from([*SPARES, *NAMES, "leader"]), node=NODES)
+    def leave(self, who: str, node: str) -> None:
+        self.do("leave", who, node)
 
     def teardown(self) -> None:
         try:

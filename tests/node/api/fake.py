@@ -72,6 +72,7 @@ class FakeNode:
         self.max_followers = 2
         self.followers = 0
         self.timings = Timings()
+        self.dismissed = False
         self.streamed: list[Streamed] = []
         self.happened: list[Event] = []
         self.gate: asyncio.Event | None = None  # holds writes back while it is not set
@@ -149,6 +150,9 @@ class FakeNode:
     def connected(self) -> int:
         return len(self.state.members)
 
+    def removed(self) -> bool:
+        return self.dismissed
+
     def effective_role(self, node: str) -> Role | None:
         member = self.state.members.get(node)
         return self.acting.get(node, member.role if member else Role.STANDBY)
@@ -192,8 +196,8 @@ class FakeNode:
         finally:
             self.followers -= 1
 
-    def snapshot(self) -> bytes:
-        return codec.encode_snapshot(self.state)
+    def snapshot(self) -> Callable[[], bytes]:
+        return codec.FrozenState(self.state).encode
 
     def vitals(self) -> Vitals:
         reports = {"taken": 30, "outdated": 1}

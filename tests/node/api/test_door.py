@@ -205,7 +205,7 @@ async def test_moves_are_streamed_with_names_under_the_same_ids(
 
 async def test_an_event_that_is_forgotten_is_told_as_a_gap(constellation: Constellation) -> None:
     loop = constellation.world.loops["sat-001"]
-    loop.replica.restore(codec.encode_snapshot(loop.replica.state))
+    loop.replica.prepare(codec.encode_snapshot(loop.replica.state))()
     constellation.world.run(2)
     async with aclosing(Door(NodeService(loop, lambda: None)).events("3.0")) as events:
         first = await asyncio.wait_for(anext(events), 5)

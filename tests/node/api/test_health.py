@@ -49,7 +49,18 @@ async def test_body_of_a_probe(client: httpx.AsyncClient, node: FakeNode) -> Non
         "leader": "sat-001",
         "term": 3,
         "applied_index": node.state.index,
+        "removed": False,
     }
+
+
+async def test_who_was_removed_is_not_ready_and_says_why(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    assert (await client.get("/readyz")).status_code == 200
+    node.dismissed = True
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["removed"]) == (503, True)
+    assert (await client.get("/v1/cluster")).json()["removed"] is True
 
 
 async def test_head_answers_without_a_body(client: httpx.AsyncClient, node: FakeNode) -> None:

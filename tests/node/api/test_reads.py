@@ -1,11 +1,15 @@
 """Every read: its shape, its paging, its headers, its age."""
 
+import asyncio
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from cluster.codec import decode_snapshot, digest
+from cluster.codec import FrozenState, decode_snapshot, digest, encode_snapshot
+from cluster.commands import SetPriority
 from cluster.roles.transitions import Role
 from node.api import views
 from node.ports import NotProposed
@@ -51,6 +55,7 @@ async def test_cluster_at_a_glance(client: httpx.AsyncClient, node: FakeNode) ->
     assert seen["primary"]["epoch"] == 1
     assert seen["paused"] is None
     assert seen["alarms"] == []
+    assert seen["removed"] is False
     assert seen["commit_index"] == seen["applied_index"] == node.state.index
     assert "digest" not in seen
 
@@ -295,6 +300,43 @@ async def test_snapshot_is_the_state_at_its_index(
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["content-length"] == str(len(answer.content))
     assert digest(decode_snapshot(answer.content)) == digest(node.state)
+
+
+@pytest.mark.parametrize("path", ["/v1/snapshot", "/v1/cluster?digest=true"])
+async def test_the_whole_state_is_encoded_beside_the_event_loop(
+    client: httpx.AsyncClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    begun, go_on, parts = threading.Event(), threading.Event(), FrozenState._encoded
+
+    def held_up(state: FrozenState) -> Iterator[bytes]:
+        begun.set()
+        assert go_on.wait(30.0)
+        return parts(state)
+
+    before, index = encode_snapshot(node.state), node.state.index
+    monkeypatch.setattr(FrozenState, "_encoded", held_up)
+    asked = asyncio.create_task(client.get(path))
+    await asyncio.to_thread(begun.wait, 30.0)
+    node.commit(SetPriority("sat-002", 7))
+    assert (await _get(client, "/v1/cluster"))["applied_index"] == index + 1
+    go_on.set()
+    answer = await asked
+    assert answer.headers["X-Stationkeep-Applied-Index"] == str(index)
+    if "digest" in path:
+        assert answer.json()["digest"] == digest(decode_snapshot(before))
+        assert answer.json()["applied_index"] == index
+    else:
+        assert answer.content == before
+
+
+async def test_a_snapshot_that_cannot_be_made_gives_its_place_back(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(FrozenState, "encode", lambda _: 1 / 0)
+        for _ in range(3):
+            assert (await client.get("/v1/snapshot")).status_code == 500
+    assert (await client.get("/v1/snapshot")).status_code == 200
 
 
 async def test_the_root_leads_somewhere(client: httpx.AsyncClient) -> None:

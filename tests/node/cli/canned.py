@@ -39,6 +39,7 @@ CLUSTER: Json = {
         "ring_distribution": {"canary": 2, "dev": 2, "stage": 2, "prod": 2},
         "braked": False,
     },
+    "removed": False,
 }
 
 

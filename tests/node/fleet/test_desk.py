@@ -259,7 +259,7 @@ def test_what_a_snapshot_skipped_is_told_all_the_same(fleet: Fleet) -> None:
     fleet.order(RemoveDevice("gone"))
     fleet.register("elsewhere", B, sequence=2)
     loop = fleet.loops[A]
-    loop.replica.restore(fleet.loops[C].replica.snapshot())
+    loop.replica.prepare(fleet.loops[C].replica.snapshot())()
     loop.desk.turn()
     assert moved.assignments[-1].ring == Ring.PROD
     assert gone.heard == ["registered", "removed"]
@@ -276,7 +276,7 @@ def test_whoever_left_while_the_node_was_away_is_dismissed_in_portions_too(
     for number in range(5):
         fleet.register(f"d{number}", B, sequence=2)
     loop = fleet.loops[A]
-    loop.replica.restore(fleet.loops[C].replica.snapshot())
+    loop.replica.prepare(fleet.loops[C].replica.snapshot())()
     for gone in (2, 4, 5):
         assert loop.desk.next_wakeup() <= loop.clock.monotonic()
         loop.desk.turn()

@@ -17,6 +17,7 @@ from cluster.apply import Applied, Done
 from cluster.codec import CodecError
 from node.ports import ProposalResult
 from node.raft import Guards, Journal, Raft, SnapshotStore, Timings
+from node.raft.store import Submit
 
 TIMINGS = Timings(
     heartbeat=0.1, election_min=0.5, election_max=1.0, step_down=1.0, compact_entries=5000
@@ -77,11 +78,14 @@ class Machine:
     def snapshot(self) -> bytes:
         return msgpack.packb([self.log, self.keys, self.wanted, self.configuration])
 
-    def restore(self, snapshot: bytes) -> None:
+    def prepare(self, snapshot: bytes) -> Callable[[], None]:
         try:
             log, keys, *more = msgpack.unpackb(snapshot, strict_map_key=False)
         except ValueError as error:
             raise CodecError(str(error)) from error
+        return lambda: self._restore(log, keys, more)
+
+    def _restore(self, log: list[Any], keys: dict[bytes, int], more: list[Any]) -> None:
         self.log = [(i, d) for i, d in log]
         self.keys = keys
         self.wanted, configuration = more or (None, None)
@@ -118,8 +122,11 @@ class Cluster:
         delay: tuple[float, float] = (0.001, 0.003),
         durability: str = "os",
         guards: Guards = Guards(),  # noqa: B008 - frozen
+        submit: Submit | None = None,
     ) -> None:
+        """`submit`: the thread on which members write and read snapshots; None: at once."""
         self.guards = guards
+        self.submit = submit
         self.path, self.timings, self.delay = path, timings, delay
         self.durability = durability
         self.random = random.Random(seed)
@@ -148,7 +155,7 @@ class Cluster:
         machine, data = Machine(), self.path / name
         journal = Journal(data, cluster="c", node=name, durability=self.durability)
         self.journals[name] = journal
-        store = SnapshotStore(data, cluster="c", encode_state=machine.snapshot)
+        store = SnapshotStore(data, cluster="c", encode_state=machine.snapshot, submit=self.submit)
         raft = Raft(
             node_id=name,
             members=changes.get("members", self.founders),

@@ -153,6 +153,37 @@ def test_s9_a_removed_node_is_ignored_and_counted(cluster) -> None:
         assert c.rafts[name].rejected["the sender was removed"] > 3
 
 
+def test_s9_who_was_removed_while_away_stands_no_more_once_it_is_told(cluster) -> None:
+    c = founded(cluster)
+    leader = c.elect()
+    gone, other = c.followers()
+    c.partition(gone)
+    want(c, leader, other)
+    c.run_until(lambda: settled(c, leader, other))
+    c.run(1.0)
+    index = c.rafts[leader].removed_at(gone)
+    assert index is not None
+    assert c.rafts[leader].removed_at(other) is None
+    c.rafts[gone].told_removed("anybody", index)
+    assert c.rafts[gone].standing == "voter", "not a member's word"
+    c.rafts[gone].told_removed(leader, c.rafts[gone]._engine.configured_at())
+    assert c.rafts[gone].standing == "voter", "its own log says otherwise"
+    c.rafts[gone].told_removed(leader, index)
+    assert c.rafts[gone].standing == "removed"
+    c.heal()
+    c.seen.clear()
+    c.run(10.0)
+    assert not c.sent(gone, "pre_vote")
+    assert not c.sent(gone, "request_vote")
+    want(c, *c.names)
+    c.run_until(lambda: settled(c, *c.names))
+    assert c.rafts[gone].standing == "voter", "it was taken in again"
+    c.crash(leader)
+    c.crash(other)
+    c.start(other)
+    c.run_until(lambda: c.leader() is not None)
+
+
 def test_s9_one_change_at_a_time_and_only_in_office(cluster) -> None:
     c = founded(cluster)
     for name in ("n4", "n5"):
@@ -221,6 +252,44 @@ def test_s9_the_configuration_survives_compaction_and_travels_in_snapshots(clust
     c.converge()
 
 
+def test_s9_one_that_left_unreachable_and_returns_at_once_is_sent_the_log(cluster) -> None:
+    c = founded(cluster)
+    c.start("n4")
+    reach(c, *c.names)
+    c.crash("n4")
+    leader = c.elect()
+    machine = c.machines[leader]
+    machine.wanted = list(c.founders)
+    c.run_until(lambda: c.rafts[leader].configuration.removed == ("n4",))
+    for name in c.rafts:
+        c.machines[name].wanted = list(c.names)
+    c.run_until(lambda: c.rafts[leader].configuration.learners == ("n4",))
+    c.run(1.0)
+    c.start("n4")
+    c.run_until(lambda: settled(c, *c.names))
+
+
+def test_s9_a_majority_is_of_the_configuration_in_the_snapshot_after_a_restart(cluster) -> None:
+    """Two of four elect nobody, though the configuration file names three."""
+    fields = {f: getattr(TIMINGS, f) for f in TIMINGS.__struct_fields__}
+    c = founded(cluster, timings=type(TIMINGS)(**{**fields, "compact_entries": 40}))
+    c.start("n4")
+    reach(c, *c.names)
+    c.write(c.elect(), *(b"k%d:" % n for n in range(200)))
+    c.converge()
+    c.run(1.0)
+    assert all(c.journals[n][0][1] > 100 for n in c.names), "its entry is compacted everywhere"
+    for name in c.names:
+        c.crash(name)
+    c.start("n1")
+    c.start("n2")
+    c.run(10.0)
+    assert c.leader() is None
+    assert not any(c.rafts[n].has_quorum for n in ("n1", "n2"))
+    c.start("n4")
+    c.run_until(lambda: c.leader() is not None)
+
+
 def test_s9_a_node_that_was_away_follows_a_leader_that_it_never_heard_of(cluster) -> None:
     """Dissertation, 4.1: requests are answered whatever the own configuration says."""
     c = founded(cluster)
@@ -241,6 +310,49 @@ def test_s9_a_node_that_was_away_follows_a_leader_that_it_never_heard_of(cluster
     c.converge()
     assert raft.standing == "voter"
     assert "n4" in raft.configuration.voters
+
+
+def test_s9_a_node_that_was_away_hears_one_that_left_and_came_back(cluster) -> None:
+    """By its log that one is removed; it leads all the same (dissertation, 4.1)."""
+    c = founded(cluster)
+    c.start("n4")
+    reach(c, *c.names)
+    reach(c, *c.founders)
+    c.elect()
+    away = c.followers()[0]
+    c.run_until(lambda: c.rafts[away].configuration.removed == ("n4",))
+    c.crash(away)
+    others = [n for n in c.founders if n != away]
+    want(c, *c.names)
+    c.run_until(lambda: settled(c, *c.names, by=[*others, "n4"]))
+    while c.leader() != "n4":
+        c.rafts[c.elect()].transfer_leadership()
+        c.run(0.3)
+    raft = c.start(away)
+    assert raft.configuration.removed == ("n4",)
+    c.run_until(lambda: settled(c, *c.names))
+    assert c.leader() == "n4"
+
+
+def test_s9_one_that_left_and_came_back_gets_votes_of_who_missed_it(cluster) -> None:
+    c = founded(cluster)
+    c.start("n4")
+    reach(c, *c.names)
+    reach(c, *c.founders)
+    away, *others = c.founders
+    c.run_until(lambda: c.rafts[away].configuration.removed == ("n4",))
+    c.crash(away)
+    reach_by = [*others, "n4"]
+    want(c, *c.names)
+    c.run_until(lambda: settled(c, *c.names, by=reach_by))
+    c.write(c.elect(), b"what n2 lacks:")
+    for name in reach_by:
+        c.crash(name)
+    c.start(away)
+    c.start("n4")
+    c.start(others[0])
+    c.drop = lambda s, p, m: s == others[0] and m.get("type") in {"request_vote", "pre_vote"}
+    c.run_until(lambda: c.leader() == "n4")
 
 
 def test_s9_a_stranger_cannot_answer_or_propose(cluster) -> None:

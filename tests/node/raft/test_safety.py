@@ -487,7 +487,9 @@ def test_s10_a_keyed_retry_is_applied_once(cluster) -> None:
 def test_a_snapshot_restores_a_cluster(small: Cluster, cluster, tmp_path: Path) -> None:
     leader = small.elect()
     small.write(leader, *(b"k%d:" % n for n in range(30)))
-    data = small.rafts[leader].snapshot_file()
+    make = small.rafts[leader].snapshot_file()
+    assert make is not None
+    data = make()
     assert data is not None
     file = tmp_path / "saved"
     write_file(file, data)

@@ -1,19 +1,53 @@
 """Sending snapshots through bad connections, and writing them without holding up the loop."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from cluster.codec import CodecError
 from node.raft import engine, store
 from tests.node.raft.harness import TIMINGS, Cluster
+from tests.node.raft.test_safety import Alone, entries, snapshot
+from tests.node.raft.test_safety import chunks as cut
 
 
-def behind(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Cluster, str, str]:
+class Thread:
+    """Does what it was given when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def submit(self, work: Callable[[], None]) -> None:
+        self.waiting.append(work)
+
+    def work(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for one in waiting:
+            one()
+
+
+@pytest.fixture
+def thread() -> Thread:
+    return Thread()
+
+
+@pytest.fixture
+def alone(cluster: Any, thread: Thread) -> Alone:
+    """Member n1, which snapshots reach; the test speaks for the others and does the reading."""
+    return Alone(cluster(3, submit=thread.submit))
+
+
+def applied(alone: Alone) -> int:
+    return alone.c.rafts["n1"].applied_index
+
+
+def behind(cluster: Any, monkeypatch: pytest.MonkeyPatch, **more: Any) -> tuple[Cluster, str, str]:
     """A leader whose log was compacted beyond what a follower, cut off, has. Many chunks."""
     monkeypatch.setattr(store, "CHUNK_BYTES", 2_000)
     fields = {f: getattr(TIMINGS, f) for f in TIMINGS.__struct_fields__}
-    c = cluster(timings=type(TIMINGS)(**{**fields, "compact_entries": 40}))
+    c = cluster(timings=type(TIMINGS)(**{**fields, "compact_entries": 40}), **more)
     leader = c.elect()
     c.converge()
     away = c.followers()[0]
@@ -86,3 +120,137 @@ def test_compaction_lets_go_slice_by_slice(cluster, monkeypatch) -> None:
     assert max(steps) <= 10
     c.crash("n1")
     assert c.start("n1").applied_index >= 150, "a half compacted journal covers its snapshot"
+
+
+# -- an arriving snapshot is read on a thread ----------------------------------------------------
+
+
+def test_s2_an_arrived_snapshot_is_read_elsewhere_and_taken_in_a_later_turn(alone, thread) -> None:
+    first, last = cut(20, 1, snapshot(20), 2)
+    alone.chunk(1, first, commit=0)
+    assert alone.chunk(1, last, commit=0)["wanted"] == 1, "not confirmed before it is in place"
+    raft = alone.c.rafts["n1"]
+    raft.turn()
+    assert applied(alone) == 1
+    assert raft.next_wakeup() <= alone.c.clock.now + 0.05, "it looks after what is being read"
+    assert alone.chunk(1, last, commit=0)["wanted"] == 1
+    thread.work()
+    assert applied(alone) == 1, "a thread changes nothing"
+    alone.c.seen.clear()
+    raft.turn()
+    assert applied(alone) == alone.commit == 20
+    [(_, peer, answer)] = alone.c.seen
+    assert (peer, answer["next_node_idx"], answer["success"]) == ("n2", 21, True)
+    assert alone.chunk(1, last, commit=20)["next_node_idx"] == 21, "as to whoever missed that"
+
+
+def test_s2_what_the_log_covers_by_the_time_it_is_read_is_not_taken(alone, thread) -> None:
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    alone.append(1, (1, 0), entries(1, 2, 30), commit=25)
+    before = list(alone.log)
+    thread.work()
+    alone.c.rafts["n1"].turn()
+    assert alone.log == before
+    assert applied(alone) == 25
+    assert not (alone.c.path / "n1" / "snapshot").exists()
+
+
+def test_s2_a_snapshot_of_a_deposed_leader_is_taken_and_its_successor_told(alone, thread) -> None:
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    alone._ask("n3", {"type": "append_entries", "term": 2, "commit_index": 0})
+    thread.work()
+    alone.c.seen.clear()
+    alone.c.rafts["n1"].turn()
+    assert applied(alone) == 20, "what it covers is committed, whoever leads"
+    [(_, peer, answer)] = alone.c.seen
+    assert (peer, answer["term"], answer["next_node_idx"]) == ("n3", 2, 21)
+
+
+def test_s2_without_a_leader_a_snapshot_is_taken_and_nobody_told(alone, thread) -> None:
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    alone.c.deliver("n3", "n1", {"type": "stale_term", "term": 7})
+    thread.work()
+    alone.c.seen.clear()
+    alone.c.rafts["n1"].turn()
+    assert applied(alone) == 20
+    assert not [m for _, _, m in alone.c.seen if m.get("type") == "next_node_idx"]
+
+
+def test_s2_another_snapshot_waits_until_the_first_was_read(alone, thread) -> None:
+    [older], newer = cut(20, 1, snapshot(20), 1), cut(40, 1, snapshot(40), 2)
+    alone.chunk(1, older, commit=0)
+    assert alone.chunk(1, newer[0], commit=0)["wanted"] == 0
+    thread.work()
+    assert alone.chunk(1, newer[0], commit=0)["next_node_idx"] == 21
+    assert alone.chunk(1, newer[0], commit=0)["wanted"] == 1
+    alone.chunk(1, newer[1], commit=0)
+    thread.work()
+    alone.c.rafts["n1"].turn()
+    assert applied(alone) == 40
+
+
+def test_s2_damage_found_by_the_thread_makes_it_begin_anew(alone, thread) -> None:
+    good = snapshot(20)
+    [bad] = cut(20, 1, good[:-1] + bytes([good[-1] ^ 1]), 1)
+    alone.chunk(1, bad, commit=0)
+    thread.work()
+    assert alone.chunk(1, cut(20, 1, good, 2)[1], commit=0)["wanted"] == 0
+    assert applied(alone) == 1
+
+
+def test_s7_a_state_that_cannot_be_read_stops_the_node(alone, thread) -> None:
+    """Its checksum is right: another release wrote it. Going on would be guessing."""
+    raft = alone.c.rafts["n1"]
+
+    def unreadable(_: bytes) -> Callable[[], None]:
+        raise CodecError("format 99")
+
+    raft._snapshots.prepare = unreadable
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    with pytest.raises(CodecError):
+        thread.work()
+    with pytest.raises(CodecError, match="format 99"):
+        raft.turn()
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_node_that_stops_while_a_snapshot_is_read_starts_without_it(alone, thread, read) -> None:
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    if read:
+        thread.work()
+    alone.c.crash("n1")
+    thread.work()
+    assert alone.c.start("n1").applied_index == 1
+
+
+def test_nothing_is_written_while_a_snapshot_is_read(alone, thread) -> None:
+    raft = alone.c.rafts["n1"]
+    alone.append(1, (1, 0), entries(1, 2, 9), commit=9)
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    raft._engine.forceLogCompaction()
+    raft.turn()
+    assert len(thread.waiting) == 1
+    thread.work()
+    raft.turn()
+    assert applied(alone) == 20
+    assert alone.c.journals["n1"][0][1] == 19
+
+
+def test_s2_it_converges_though_reading_takes_its_time_and_messages_are_lost(
+    cluster, monkeypatch, thread
+) -> None:
+    c, leader, away = behind(cluster, monkeypatch, submit=thread.submit)
+    thread.work()
+    c.run(1.0)
+    c.drop = lambda s, p, m: away in (s, p) and c.random.random() < 0.2
+    c.heal()
+    steps = itertools.count()
+
+    def taken() -> bool:
+        if next(steps) % 50 == 0:
+            thread.work()
+        return c.rafts[away].applied_index > 200
+
+    c.run_until(taken, 60.0)
+    c.converge(60.0)
+    assert chunks(c, leader, away)

@@ -1,0 +1,24 @@
+"""Work on the whole state, which would hold up the event loop: on a thread, one after the other.
+
+The state itself is taken on the loop, before (`cluster.codec.FrozenState`): what a thread sees
+never changes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Elsewhere:
+    """One at a time: several would take the interpreter from the loop in turns. Who waits is a
+    request, so that there are no more of them than `limits.py` lets in."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Lock()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns."""
+        async with self._free:
+            return await asyncio.to_thread(work)

@@ -1,0 +1,98 @@
+"""Members come and go in virtual time: what becomes of them, and that the checks would notice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.simulation import quorums
+from node.simulation.campaign import attempt, quiet
+from node.simulation.scenario import Action, Scenario
+from node.simulation.world import Violation, World
+
+NAMES = [f"n{i}" for i in range(6)]
+VOTERS = st.sets(st.sampled_from(NAMES), min_size=1)
+
+
+def lived(*script: tuple[float, str]) -> World:
+    """A world of three founders after this script and its heal."""
+    actions = tuple(Action(at, *_split(line)) for at, line in script)
+    with quiet():
+        world = World(Scenario(seed=4, nodes=3, script=actions, duration=20.0))
+        world.play()
+        world.converge()
+    return world
+
+
+def _split(line: str) -> tuple[str, tuple[str, ...]]:
+    verb, *words = line.split()
+    return verb, tuple(words)
+
+
+def voters(world: World) -> set[str]:
+    leader = world.leader()
+    assert leader is not None
+    return set(leader.raft.configuration.voters)
+
+
+def test_a_machine_joins_and_the_leader_leaves() -> None:
+    world = lived((3.0, "join sat-004 sat-001"), (8.0, "leave leader sat-004"))
+    assert "sat-004" in voters(world)
+    assert len(voters(world)) == 3
+    (gone,) = {"sat-001", "sat-002", "sat-003"} - voters(world)
+    assert world.members[gone].raft.standing == "removed"
+
+
+def test_nobody_lets_a_cluster_shrink_below_three() -> None:
+    assert len(voters(lived((3.0, "leave leader sat-001")))) == 3
+
+
+@pytest.mark.parametrize("erased", [True, False])
+def test_one_that_left_comes_back(erased: bool) -> None:
+    """With an empty disk when its process had ended, else with the log that removed it."""
+    end = [(9.0, "crash sat-005 power")] if erased else []
+    world = lived(
+        (3.0, "join sat-004 sat-001"),
+        (3.1, "join sat-005 sat-001"),
+        (6.0, "leave sat-005 leader"),
+        *end,
+        (10.0, "join sat-005 leader"),
+    )
+    assert voters(world) == {"sat-001", "sat-002", "sat-003", "sat-004", "sat-005"}
+    assert world.members["sat-005"].life == (2 if erased else 1)
+
+
+def test_who_has_no_vote_and_stands_is_noticed() -> None:
+    with quiet():
+        world = World(Scenario(seed=4, nodes=3))
+        world.perform(Action(0.0, "join", ("sat-004", "sat-001")))
+        with pytest.raises(Violation, match="only voters stand"):
+            world.checks.sends("sat-004", "sat-001", {"type": "request_vote", "term": 9})
+
+
+@pytest.mark.parametrize("guards_off", [("s9",), ()])
+def test_two_leave_at_once_on_slow_links(guards_off: tuple[str, ...]) -> None:
+    """One after the other; with the guard off at once, and a minority may then commit."""
+    script = (
+        Action(0.0, "weather", ("0.1", "0.02", "0", "0")),
+        Action(6.0, "leave", ("sat-004", "leader")),
+        Action(6.0, "leave", ("sat-005", "leader")),
+    )
+    rules = set()
+    for seed in range(4):
+        scenario = Scenario(seed=seed, nodes=5, script=script, duration=10.0, guards_off=guards_off)
+        with quiet():
+            rules.add(attempt(scenario)[1].rule)
+    assert ("majorities meet" in rules) is bool(guards_off), rules
+    assert rules == {""} or guards_off
+
+
+@given(VOTERS, VOTERS)
+def test_majorities_meet_when_no_two_of_them_are_apart(one: set[str], other: set[str]) -> None:
+    """Against every split of the servers in two."""
+    everybody = sorted(one | other)
+    apart = any(
+        2 * len(one & side) > len(one) and 2 * len(other - side) > len(other)
+        for bits in range(2 ** len(everybody))
+        for side in [{n for i, n in enumerate(everybody) if bits >> i & 1}]
+    )
+    assert quorums.meet(one, other) is not apart
