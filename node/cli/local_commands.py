@@ -207,8 +207,19 @@ def _farewell(manifest: Manifest, data_dir: Path) -> None:
         f"  {me} kill NODE{where}        kill -9: take the PRIMARY and watch the failover\n"
         f"  {me} explain NODE     why it is what it is\n"
         f"  {me} start NODE{where}       and how it comes back\n"
+        f"{_fleet_hints(manifest, me)}"
         f"  {me} down{where}             stop all nodes\n"
         f"REST: {first.url}/docs"
+    )
+
+
+def _fleet_hints(manifest: Manifest, me: str) -> str:
+    if manifest.devices is None:
+        return ""
+    return (
+        f"  {me} devices list     the simulated devices and their rings\n"
+        f"  {me} agent --id device-001 --pretend cpu=95 --pretend-for 20s\n"
+        f"  {me} devices history device-001    one of them fell ill: where it went, and why\n"
     )
 
 

@@ -63,6 +63,7 @@ def test_up_detached_waits_for_a_primary_and_says_what_to_try(
     assert "12 devices are in their rings" in result.stderr
     assert "Raft leader" in result.stdout
     assert "kill NODE" in result.stdout
+    assert "agent --id device-001 --pretend cpu=95" in result.stdout
     assert len(LocalCluster(tmp_path / "data").running()) == 3
 
     data = ["--data-dir", str(tmp_path / "data")]
