@@ -75,8 +75,8 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Statuses taken a second by all nodes; p99 of commits and loop lag, of the worst node;
         processor time that a status costs, µs: all nodes together, and the load generator."""
-        after, seconds = self._scrape(), time.monotonic() - self._began
-        own = time.process_time() - self._own
+        seconds, own = time.monotonic() - self._began, time.process_time() - self._own
+        after = self._scrape()
         taken = self._rise(after, ("device_reports_total", 'result="taken"'))
         return {
             "per_second": taken / seconds,
@@ -220,8 +220,9 @@ class Sockets:
         for at in range(0, len(devices), at_once):
             part = devices[at : at + at_once]
             opened = [_connected(addresses[n % len(addresses)]) for n in range(len(part))]
-            for connection, device in zip(opened, part, strict=True):
+            for connection in opened:
                 _upgraded(connection)
+            for connection, device in zip(opened, part, strict=True):
                 connection.sendall(said("registration", device, device_status=status(device, 0)))
                 connection.setblocking(False)
                 self._selector.register(connection, selectors.EVENT_READ)
