@@ -138,7 +138,7 @@ def test_a_snapshot_replaces_the_state_and_leaves_a_gap() -> None:
     replica.on_restored(lambda: told.append(replica.state.index))
     replica.restore(donor.snapshot())
     assert told == [2]
-    assert replica.state == donor.state
+    assert codec.digest(replica.state) == codec.digest(donor.state)
     assert cursor < replica.oldest_cursor
     assert replica.cursor_after("1.0") < replica.oldest_cursor  # what 2 brought was skipped
     assert replica.cursor_after("2.9") == replica.oldest_cursor
@@ -161,7 +161,7 @@ def test_events_that_name_thousands_of_devices_are_remembered_by_their_size(
 ) -> None:
     monkeypatch.setattr(module, "MAX_EVENT_BYTES", 10_000)
     replica, _ = founded()
-    event = DevicesWentOffline(b"\0" * 4_000)
+    event = DevicesWentOffline(rows=bytes(2_000), births=bytes(2_000))
     for index in range(2, 7):
         replica._remember(index, Applied(Done(), (event,)))
     kept = replica.events_from(replica.oldest_cursor, 100)
