@@ -216,10 +216,11 @@ def _farewell(manifest: Manifest, data_dir: Path) -> None:
 def _fleet_hints(manifest: Manifest, me: str) -> str:
     if manifest.devices is None:
         return ""
+    first = f"device-{1:0{max(3, len(str(manifest.devices.count)))}d}"
     return (
         f"  {me} devices list     the simulated devices and their rings\n"
-        f"  {me} agent --id device-001 --pretend cpu=95 --pretend-for 20s\n"
-        f"  {me} devices history device-001    one of them fell ill: where it went, and why\n"
+        f"  {me} agent --id {first} --pretend cpu=95 --pretend-for 20s\n"
+        f"  {me} devices history {first}    one of them fell ill: where it went, and why\n"
     )
 
 
