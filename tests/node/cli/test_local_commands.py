@@ -159,8 +159,12 @@ def test_a_signal_to_up_stops_everything_it_started(
             if "stops all nodes" in line:
                 break
         assert len(LocalCluster(tmp_path / "data").running()) == 3
+        fleet = LocalCluster(tmp_path / "data").manifest().devices
+        assert fleet is not None
+        assert fleet.running
         process.send_signal(signum)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "stopped" in errors
     assert LocalCluster(tmp_path / "data").running() == []
+    assert not fleet.running
