@@ -246,6 +246,18 @@ async def test_a_removed_device_is_told(doorstep: Doorstep, port: int) -> None:
         assert (await pixel.ended())[0] == wire.Close.REMOVED
 
 
+async def test_a_device_may_register_again_with_other_metadata(
+    doorstep: Doorstep, port: int
+) -> None:
+    async with device(port) as pixel:
+        ring = (await pixel.register(session=1, sequence=1))["ring"]
+        newer = STATUS | {"app_version": "2.0.0"}
+        answer = await pixel.register(session=1, sequence=2, device_status=newer)
+        assert answer["ring"] == ring
+        assert doorstep.fleet.device(0).app_version == "2.0.0"
+        assert (await pixel.ask("heartbeat", {}))["message_type"] == "ack"
+
+
 # -- how it ends --------------------------------------------------------------------------------
 
 
