@@ -29,8 +29,8 @@ _HANDSHAKE = (
 ).encode()
 
 
-def status(device: str, variant: int) -> dict[str, Any]:
-    """The seed's status of a healthy device."""
+def status(device: str, variant: int, ring: str | None = None) -> dict[str, Any]:
+    """The seed's status of a healthy device, which knows its ring or none."""
     return {
         "slave_id": device,
         "battery_level": 85,
@@ -38,7 +38,7 @@ def status(device: str, variant: int) -> dict[str, Any]:
         "cpu_usage": 40.0 + variant,
         "memory_usage": 62.5,
         "disk_usage": 55.0,
-        "assigned_ring": None,
+        "assigned_ring": ring,
         "device_name": "Pixel 8 Pro",
         "os_version": "Android 14",
         "app_version": "1.0.0",
@@ -150,9 +150,9 @@ class Caller:
         return view
 
 
-def register_all(addresses: Sequence[str], devices: Sequence[str]) -> float:
-    """Registers devices in batches of 256, spread over the nodes; seconds it took."""
-    began = time.monotonic()
+def register_all(addresses: Sequence[str], devices: Sequence[str]) -> dict[str, str]:
+    """Registers devices in batches of 256, spread over the nodes; the ring of each."""
+    rings: dict[str, str] = {}
     callers = [Caller(address) for address in addresses]
     parts = [devices[at : at + 256] for at in range(0, len(devices), 256)]
     for at in range(0, len(parts), len(callers)):
@@ -164,9 +164,10 @@ def register_all(addresses: Sequence[str], devices: Sequence[str]) -> float:
             answer = caller.answer()
             if answer["accepted"] != len(part):
                 raise RuntimeError(answer["errors"][:3])
+            rings |= {one["slave_id"]: one["ring"] for one in answer["assignments"]}
     for caller in callers:
         caller.socket.close()
-    return time.monotonic() - began
+    return rings
 
 
 # -- WebSockets ---------------------------------------------------------------------------------
