@@ -31,6 +31,20 @@ which a committed command echoed. `registry.hear` notes for each member a cluste
 any such lease is over, drift included. A successor becomes active when its predecessor has
 acknowledged its demotion at the new epoch, or at that time (`roles.seat`).
 
+**The fleet.** Devices are rows of numpy columns (`fleet.table`). Nodes commit what their devices
+said as columns, once a second at most (`fleet.reports`): a verdict needs several statuses in a
+row. From time to time the leader copies the columns and plans which devices belong into another
+ring (`fleet.rebalance`, pure, with the randomness it is given); the plan is recorded as an
+explicit list of moves, and each is made only if its reason still holds (`fleet.checks`).
+
+- *A device moves when it must*: unhealthy in STAGE or PROD, or against its policy; *when it goes
+  home* after its health sent it away; *when a ring is off its quota by more than the band*, from
+  surplus to deficit; or *by redistribution*, as much of it as the settings allow. Whoever is
+  pinned, offline or (unless it must) has not dwelt, stays.
+- *Health goes before policy, a pin before both.* Quotas are kept for each policy by itself.
+- Every change of an assignment raises its revision and stands in the log of moves with its reason
+  and actor (`fleet.journeys`): what a device is told is read off the table, never remembered.
+
 **The caller's duties** (kept by `node`):
 
 - Feed `apply` every committed entry once, in order; nothing else may touch the state.

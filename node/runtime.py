@@ -354,7 +354,7 @@ class _Server(uvicorn.Server):
         self.agents = Agents(service.config.node, service.desk, service.loop.replica)
         super().__init__(
             uvicorn.Config(
-                create_app(service),
+                create_app(service, self.agents),
                 http=Connection,
                 ws=cast("type[asyncio.Protocol]", self.agents.socket),
                 log_config=None,

@@ -29,8 +29,8 @@ _HANDSHAKE = (
 ).encode()
 
 
-def status(device: str, variant: int) -> dict[str, Any]:
-    """The seed's status of a healthy device."""
+def status(device: str, variant: int, ring: str | None = None) -> dict[str, Any]:
+    """The seed's status of a healthy device, which knows its ring or none."""
     return {
         "slave_id": device,
         "battery_level": 85,
@@ -38,7 +38,7 @@ def status(device: str, variant: int) -> dict[str, Any]:
         "cpu_usage": 40.0 + variant,
         "memory_usage": 62.5,
         "disk_usage": 55.0,
-        "assigned_ring": None,
+        "assigned_ring": ring,
         "device_name": "Pixel 8 Pro",
         "os_version": "Android 14",
         "app_version": "1.0.0",
@@ -75,8 +75,8 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Statuses taken a second by all nodes; p99 of commits and loop lag, of the worst node;
         processor time that a status costs, µs: all nodes together, and the load generator."""
-        after, seconds = self._scrape(), time.monotonic() - self._began
-        own = time.process_time() - self._own
+        seconds, own = time.monotonic() - self._began, time.process_time() - self._own
+        after = self._scrape()
         taken = self._rise(after, ("device_reports_total", 'result="taken"'))
         return {
             "per_second": taken / seconds,
@@ -150,9 +150,9 @@ class Caller:
         return view
 
 
-def register_all(addresses: Sequence[str], devices: Sequence[str]) -> float:
-    """Registers devices in batches of 256, spread over the nodes; seconds it took."""
-    began = time.monotonic()
+def register_all(addresses: Sequence[str], devices: Sequence[str]) -> dict[str, str]:
+    """Registers devices in batches of 256, spread over the nodes; the ring of each."""
+    rings: dict[str, str] = {}
     callers = [Caller(address) for address in addresses]
     parts = [devices[at : at + 256] for at in range(0, len(devices), 256)]
     for at in range(0, len(parts), len(callers)):
@@ -164,9 +164,10 @@ def register_all(addresses: Sequence[str], devices: Sequence[str]) -> float:
             answer = caller.answer()
             if answer["accepted"] != len(part):
                 raise RuntimeError(answer["errors"][:3])
+            rings |= {one["slave_id"]: one["ring"] for one in answer["assignments"]}
     for caller in callers:
         caller.socket.close()
-    return time.monotonic() - began
+    return rings
 
 
 # -- WebSockets ---------------------------------------------------------------------------------
@@ -220,8 +221,9 @@ class Sockets:
         for at in range(0, len(devices), at_once):
             part = devices[at : at + at_once]
             opened = [_connected(addresses[n % len(addresses)]) for n in range(len(part))]
-            for connection, device in zip(opened, part, strict=True):
+            for connection in opened:
                 _upgraded(connection)
+            for connection, device in zip(opened, part, strict=True):
                 connection.sendall(said("registration", device, device_status=status(device, 0)))
                 connection.setblocking(False)
                 self._selector.register(connection, selectors.EVENT_READ)

@@ -37,9 +37,12 @@ def _say_assignment(decision: Decision) -> str:
 
 
 def _say_release(decision: Decision) -> str:
-    facts = decision.facts
-    how = "lost its pin, which ran out," if facts.get("expired") else "released from its pin"
-    return f"{decision.subjects[0]} {how} in {facts['ring']}; a check may move it again"
+    facts, named = decision.facts, ", ".join(decision.subjects)
+    if facts.get("expired"):
+        more = facts["devices"] - len(decision.subjects)
+        others = f" and {more} more" if more else ""
+        return f"{named}{others}: pinned no longer, the time of it ran out; a check may move them"
+    return f"{named} released from its pin in {facts['ring']}; a check may move it again"
 
 
 def _say_removal(decision: Decision) -> str:

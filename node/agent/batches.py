@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from node.agent.addresses import Addresses
-from node.agent.link import CODEC, Identity, Owner, Ringed, Tally, device_status
+from node.agent.link import CODEC, Identity, Owner, Ringed, Tally, device_status, sensible
 from node.api import wire
 from node.api.wire import Code
 
@@ -145,7 +145,7 @@ class Batch:
         for refusal in answer.errors:
             self._tally.errors[refusal.code] += 1
         for assigned in answer.assignments:
-            self._interval = assigned.status_interval
+            self._interval = sensible(assigned.status_interval)
             member = self._members.get(assigned.slave_id)
             if member is not None:
                 self._tally.rings += member.told(assigned)
@@ -153,8 +153,8 @@ class Batch:
 
     def _failed(self, url: str, error: Exception) -> None:
         self._addresses.failed(url)
-        ends = self._tally.lost if self._connected else self._tally.failed
-        ends[_text(error)] += self._connected or len(self._members)
+        count = self._connected or len(self._members)
+        self._tally.ended(_text(error), count, registered=self._connected > 0)
         self._tally.connected -= self._connected
         self._connected = 0
 

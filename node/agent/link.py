@@ -39,6 +39,9 @@ REGISTER_SECONDS = 15.0
 MOST_SILENCE = 5.0
 """Seconds, or four heartbeat intervals if that is more: then the node counts as dead, though the
 connection stands. A frozen process keeps its sockets open."""
+MAX_REASONS = 64
+SHORTEST, LONGEST = 0.01, 3_600.0
+"""Seconds: what a node may ask for as an interval; none can make a device spin, or fall silent."""
 HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
 
 
@@ -99,10 +102,22 @@ class Tally:
         self.errors: Counter[str] = Counter()
         """What nodes refused, by code."""
 
+    def ended(self, why: str, count: int, *, registered: bool) -> None:
+        """Counts ends of what was registered, or of tries. Nodes word some of the reasons: of so
+        many that nobody could read them the rest are one."""
+        ends = self.lost if registered else self.failed
+        known = why in ends or len(ends) < MAX_REASONS
+        ends[why if known else "other reasons"] += count
+
 
 def error_text(error: OSError) -> str:
     """In few words, without the address: reasons are counted."""
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def sensible(seconds: float) -> float:
+    """An interval as a node named it, within bounds; the shortest for what is no number."""
+    return min(LONGEST, max(SHORTEST, seconds))
 
 
 def device_status(identity: Identity, ring: str | None, readings: Readings) -> wire.DeviceStatus:
@@ -243,8 +258,7 @@ class Link:
         if self._attempt is not None:
             self._attempt.cancel()
         self._addresses.failed(self._url)
-        ends = self._tally.lost if self.registered else self._tally.failed
-        ends[why] += 1
+        self._tally.ended(why, 1, registered=self.registered)
         self._rest()
         if not self._stopped:
             self._again()
@@ -252,7 +266,9 @@ class Link:
     # -- what the node says ---------------------------------------------------------------------
 
     def _acknowledged(self, ack: wire.AckPayload) -> None:
-        self._intervals = wire.Intervals(ack.status_interval, ack.heartbeat_interval)
+        self._intervals = wire.Intervals(
+            sensible(ack.status_interval), sensible(ack.heartbeat_interval)
+        )
         if ack.ring is None:
             return
         if not self.registered:
@@ -267,7 +283,7 @@ class Link:
         self._tally.reconnects += self._known
         self._known, self._failures = True, 0
         self._addresses.learn(ack.nodes, self._url)
-        self._status = self._loop.call_later(ack.status_interval, self._report)
+        self._status = self._loop.call_later(self._intervals.status_interval, self._report)
         self._beat_later()
 
     def _ringed(self, ring: str, reason: str, timestamp: str) -> None:
@@ -286,7 +302,7 @@ class Link:
         elif error.code in HOPELESS and not self.registered:
             self._end(said)
         elif error.closing or error.code in {Code.UNKNOWN, Code.UNREGISTERED}:
-            self._floor = error.retry_after or 0.0
+            self._floor = sensible(error.retry_after or 0.0)
             self._cut(error.code)
 
     def _overtaken(self, session: int | None, said: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 from fastapi import APIRouter, FastAPI
+from prometheus_client.registry import Collector
 from starlette.responses import RedirectResponse, Response
 
 from node import metrics
@@ -19,6 +20,8 @@ from node.api import (
     schema,
     snapshot,
 )
+from node.api.agent_metrics import AgentsCollector
+from node.api.agents import Agents
 from node.api.batches import MAX_BATCH_BYTES
 from node.api.door import Door
 from node.api.elsewhere import Elsewhere
@@ -44,13 +47,13 @@ async def index() -> Response:
     return RedirectResponse("/docs", 307)
 
 
-def create_app(service: NodeService) -> FastAPI:
-    """The application of a running node."""
-    return build(Door(service))
+def create_app(service: NodeService, agents: Agents) -> FastAPI:
+    """The application of a running node; `agents`: its WebSockets, which are beside it."""
+    return build(Door(service), AgentsCollector(agents))
 
 
-def build(service: Service) -> FastAPI:
-    """The application that speaks for `service`."""
+def build(service: Service, *collectors: Collector) -> FastAPI:
+    """The application that speaks for `service`; `collectors`: what else it exports."""
     app = FastAPI(
         title="Stationkeep",
         version=VERSION,
@@ -63,7 +66,10 @@ def build(service: Service) -> FastAPI:
     app.state.planning = asyncio.Lock()
     app.state.elsewhere = Elsewhere()
     app.router.routes[:0] = health.routes(service)
-    app.router.routes.append(metrics.Instruments(service).route())
+    instruments = metrics.Instruments(service)
+    for collector in collectors:
+        instruments.registry.register(collector)
+    app.router.routes.append(instruments.route())
     for part in (reads, operations, fleet_reads, fleet_operations, reports, events, snapshot):
         app.include_router(part.router)
     app.include_router(pages)

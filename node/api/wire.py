@@ -273,7 +273,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def timestamp(unix_ms: int) -> str:
     """ISO 8601, UTC, whole seconds."""
-    return datetime.fromtimestamp(unix_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(unix_ms // 1_000, UTC).isoformat().replace("+00:00", "Z")
 
 
 # -- what is wrong with it ----------------------------------------------------------------------

@@ -207,8 +207,20 @@ def _farewell(manifest: Manifest, data_dir: Path) -> None:
         f"  {me} kill NODE{where}        kill -9: take the PRIMARY and watch the failover\n"
         f"  {me} explain NODE     why it is what it is\n"
         f"  {me} start NODE{where}       and how it comes back\n"
+        f"{_fleet_hints(manifest, me)}"
         f"  {me} down{where}             stop all nodes\n"
         f"REST: {first.url}/docs"
+    )
+
+
+def _fleet_hints(manifest: Manifest, me: str) -> str:
+    if manifest.devices is None:
+        return ""
+    first = f"device-{1:0{max(3, len(str(manifest.devices.count)))}d}"
+    return (
+        f"  {me} devices list     the simulated devices and their rings\n"
+        f"  {me} agent --id {first} --pretend cpu=95 --pretend-for 20s\n"
+        f"  {me} devices history {first}    one of them fell ill: where it went, and why\n"
     )
 
 

@@ -42,6 +42,7 @@ from cluster.sentences import proposal_sentence, say_ballot, say_risk, sentence
 from cluster.settings import PPM, PROFILES, format_duration, parse, parse_changes, parse_duration
 from cluster.state import Member
 from tests.cluster.driver import Driver, Risk, settled
+from tests.scenarios import devices
 
 RULER = "----"
 
@@ -86,6 +87,7 @@ class Player:
 
     def __init__(self) -> None:
         self.driver = Driver(1)
+        self.devices = devices.Devices(self.driver, self.tell)
         self.origin = 0
         self.verbs: dict[str, Callable[[list[str]], Iterator[str]]] = {
             "begin": self.begin,
@@ -107,7 +109,8 @@ class Player:
         words = line.split()
         if words[0].startswith("T+"):
             self.driver.clock = self.origin + round(float(words.pop(0)[2:]) * 1_000)
-        yield from self.verbs[words[0]](words[1:])
+        verbs = self.verbs | self.devices.verbs
+        yield from verbs[words[0]](words[1:])
 
     def do(self, command: commands.Command, actor: str = "", reason: str = "") -> Iterator[str]:
         key = f"op-{len(self.driver.log)}" if actor else ""
@@ -128,6 +131,7 @@ class Player:
         settings = parse({f: _value(v) for f, v in changes.items()}, PROFILES[profile])
         make = settled if "settled" in rest else Driver
         self.driver = make(int(nodes), settings)
+        self.devices = devices.Devices(self.driver, self.tell)
         self.origin = self.driver.clock
         yield from self.table([])
 
@@ -288,6 +292,8 @@ class Player:
                 yield "not paused" if until is None else f"paused until {self.clock(until)}"
             case SettingsChanged(fields):
                 yield f"settings changed: {', '.join(fields)}"
+            case _:
+                yield from devices.say(self.driver.state.fleet, event)
 
     @property
     def now(self) -> str:
@@ -313,6 +319,9 @@ def _value(text: str) -> object:
 
 def _order(verb: str, words: list[str]) -> commands.Command:
     """An operator's command as a line says it."""
+    about_devices = devices.order(verb, words)
+    if about_devices is not None:
+        return about_devices
     match verb, words:
         case "switchover", targets:
             return commands.Switchover(targets[0] if targets else None)

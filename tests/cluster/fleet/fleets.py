@@ -47,6 +47,14 @@ class FleetDriver(Driver):
         self.sequence = 0
         super().__init__(nodes, settings)
 
+    @classmethod
+    def adopting(cls, driver: Driver) -> "FleetDriver":
+        """The same cluster, with devices: what one does the other sees."""
+        made = cls.__new__(cls)
+        made.__dict__ = driver.__dict__
+        made.sequence = 0
+        return made
+
     @property
     def fleet(self) -> Fleet:
         return self.state.fleet

@@ -271,6 +271,30 @@ async def test_what_it_cannot_read_is_left_alone(door: Door) -> None:
     await device.stop()
 
 
+@pytest.mark.parametrize(
+    ("named", "taken"),
+    [(0.0, 0.01), (-5.0, 0.01), (float("nan"), 0.01), (2.5, 2.5), (float("inf"), 3_600.0)],
+)
+def test_no_node_makes_a_device_spin_or_fall_silent(named: float, taken: float) -> None:
+    assert link.sensible(named) == taken
+
+
+async def test_reasons_are_counted_within_a_limit(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "MAX_REASONS", 3)
+    device = await agent(door).start()
+    for number in range(6):
+        for connection in list(door.connections):
+            await connection.close(4000, f"reason {number}")
+        await until(lambda number=number: device.tally.registrations == number + 2)
+    assert device.tally.lost == {
+        **{f"the node closed it: 4000 reason {number}": 1 for number in range(3)},
+        "other reasons": 3,
+    }
+    await device.stop()
+
+
 async def test_start_can_be_given_up_while_nobody_answers(door: Door) -> None:
     await door.close()
     device = agent(door)

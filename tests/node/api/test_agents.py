@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
+from prometheus_client import CollectorRegistry, generate_latest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from cluster.commands import AssignRing, RemoveDevice
 from cluster.fleet.rings import Ring
 from node.api import agents, sockets, wire
+from node.api.agent_metrics import AgentsCollector
 from node.api.agents import PATH
 from tests.node.api.doorstep import STATUS, Device, Doorstep, device
 
@@ -242,6 +244,18 @@ async def test_a_removed_device_is_told(doorstep: Doorstep, port: int) -> None:
         error = await pixel.error()
         assert (error["code"], error["closing"]) == ("removed", True)
         assert (await pixel.ended())[0] == wire.Close.REMOVED
+
+
+async def test_a_device_may_register_again_with_other_metadata(
+    doorstep: Doorstep, port: int
+) -> None:
+    async with device(port) as pixel:
+        ring = (await pixel.register(session=1, sequence=1))["ring"]
+        newer = STATUS | {"app_version": "2.0.0"}
+        answer = await pixel.register(session=1, sequence=2, device_status=newer)
+        assert answer["ring"] == ring
+        assert doorstep.fleet.device(0).app_version == "2.0.0"
+        assert (await pixel.ask("heartbeat", {}))["message_type"] == "ack"
 
 
 # -- how it ends --------------------------------------------------------------------------------
@@ -497,3 +511,21 @@ async def test_what_is_no_message(
         assert error["field"]
         assert (await pixel.ask("heartbeat", {}))["message_type"] == "ack"
         assert doorstep.agents.faults[wire.Code(code)] == 1
+
+
+# -- what can be seen of it ---------------------------------------------------------------------
+
+
+async def test_the_door_is_exported(doorstep: Doorstep, port: int) -> None:
+    async with device(port) as older, device(port) as newer:
+        await older.register()
+        await newer.register()
+        await older.ended()
+        await _until(lambda: len(doorstep.agents) == 1)
+        registry = CollectorRegistry()
+        registry.register(AgentsCollector(doorstep.agents))
+        text = generate_latest(registry).decode()
+    assert "stationkeep_device_connections 1.0" in text
+    assert 'stationkeep_device_connections_ended_total{reason="superseded"} 1.0' in text
+    assert 'stationkeep_device_connections_ended_total{reason="too_slow"} 0.0' in text
+    assert 'stationkeep_device_errors_total{code="superseded"} 1.0' in text

@@ -14,6 +14,7 @@ import structlog
 from cluster import codec
 from cluster.commands import Registration
 from cluster.settings import PROFILES
+from node.api.agents import Agents
 from node.api.app import create_app
 from node.api.door import MAX_REASONS, Door, Stored, _bounded
 from node.raft import Journal, Raft, SnapshotStore
@@ -54,7 +55,8 @@ async def constellation() -> AsyncIterator[Constellation]:
     async with AsyncExitStack() as stack:
         clients = {}
         for name, loop in world.loops.items():
-            app = create_app(NodeService(loop, lambda: None))
+            agents = Agents(name, loop.desk, loop.replica)
+            app = create_app(NodeService(loop, lambda: None), agents)
             transport = httpx.ASGITransport(app=app)
             client = httpx.AsyncClient(transport=transport, base_url=f"http://{name}")
             clients[name] = await stack.enter_async_context(client)

@@ -63,6 +63,7 @@ def test_up_detached_waits_for_a_primary_and_says_what_to_try(
     assert "12 devices are in their rings" in result.stderr
     assert "Raft leader" in result.stdout
     assert "kill NODE" in result.stdout
+    assert "agent --id device-001 --pretend cpu=95" in result.stdout
     assert len(LocalCluster(tmp_path / "data").running()) == 3
 
     data = ["--data-dir", str(tmp_path / "data")]
@@ -158,8 +159,12 @@ def test_a_signal_to_up_stops_everything_it_started(
             if "stops all nodes" in line:
                 break
         assert len(LocalCluster(tmp_path / "data").running()) == 3
+        fleet = LocalCluster(tmp_path / "data").manifest().devices
+        assert fleet is not None
+        assert fleet.running
         process.send_signal(signum)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "stopped" in errors
     assert LocalCluster(tmp_path / "data").running() == []
+    assert not fleet.running
