@@ -54,6 +54,10 @@ def main() -> None:
         ):
             figures[name] = measure()
             show(console, name, figures[name])
+        console.print("[italic]s to a false alarm: plan / counted in simulated clusters")
+        figures["simulation_promises"] = bench_simulation.promises()
+        for name, found in figures["simulation_promises"].items():
+            console.print(f"{name}: {found}")
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
