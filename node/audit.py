@@ -2,7 +2,8 @@
 
 Level-triggered: after a restart, or a snapshot that skipped log entries, it goes on behind the
 last decision it holds, with whatever the state still has, and never writes one twice. What a
-snapshot brings may be ten thousand decisions: they are written a slice a turn.
+snapshot brings may be ten thousand decisions: they are written a slice a turn, and kept here
+until then, since entries applied meanwhile make the state forget the oldest.
 Source: roles.md, "Decision log".
 """
 
@@ -19,6 +20,7 @@ from cluster.commands import Entry
 from cluster.decisions import Decision
 from cluster.events import Decided
 from cluster.sentences import sentence
+from cluster.state import MAX_DECISIONS
 from node.replica import Replica
 
 SLICE = 256
@@ -41,8 +43,10 @@ class AuditFile:
         self._path, self._replica = path, replica
         self.broken = ""
         self.behind = False
-        """Whether the state has decisions for the next `turn` to write."""
+        """Whether there is something for the next `turn` to write."""
         self._last = self._recover()
+        self._owed: list[Decision] = []
+        """What the file lacks, oldest first."""
         replica.listen(self._on_applied)
         replica.on_restored(self._on_restored)
 
@@ -62,30 +66,41 @@ class AuditFile:
 
     def catch_up(self) -> None:
         """Appends what the state has and the file has not, all at once: at a node's start."""
-        self._append(self._missing())
+        self._owe()
+        self._write(len(self._owed))
 
     def turn(self) -> None:
-        """Appends a slice of what is missing, when something is."""
+        """Appends a slice of what is missing, when something is; more where the state fills
+        faster than that."""
         if self.behind:
-            missing = self._missing()
-            self._append(missing[:SLICE])
-            self.behind = len(missing) > SLICE and not self.broken
-
-    def _missing(self) -> list[Decision]:
-        decisions = self._replica.state.decisions
-        return decisions[bisect_right(decisions, self._last, key=lambda d: d.id) :]
+            self._write(max(SLICE, len(self._owed) - MAX_DECISIONS))
 
     def _on_restored(self) -> None:
+        self._owe()
         self.behind = True
 
     def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
-        decided = [e.decision for e in applied.events if isinstance(e, Decided)]
+        decided = sum(isinstance(event, Decided) for event in applied.events)
         if not decided:
             return
-        if self.broken or self.behind or decided[0].id > self._last + 1:
+        self._owe()
+        if self.broken or len(self._owed) > decided:
             self.behind = True
         else:
-            self._append([d for d in decided if d.id > self._last])
+            self._write(decided)
+
+    def _owe(self) -> None:
+        """Takes in what the state has beyond. A disk that refuses for long leaves a hole: no more
+        is kept for it than the state keeps."""
+        newest = self._owed[-1].id if self._owed else self._last
+        self._owed += _after(newest, self._replica.state.decisions)
+        if self.broken:
+            del self._owed[:-MAX_DECISIONS]
+
+    def _write(self, count: int) -> None:
+        self._append(self._owed[:count])
+        self._owed = _after(self._last, self._owed)
+        self.behind = bool(self._owed) and not self.broken
 
     def _append(self, decisions: list[Decision]) -> None:
         if not decisions:
@@ -109,6 +124,10 @@ class AuditFile:
             return max(self._last, self._recover())
         except OSError:
             return self._last
+
+
+def _after(id_: int, decisions: list[Decision]) -> list[Decision]:
+    return decisions[bisect_right(decisions, id_, key=lambda d: d.id) :]
 
 
 def _record(decision: Decision) -> dict[str, Any]:

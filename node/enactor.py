@@ -7,7 +7,8 @@ The rules:
   fires nothing twice and a missed event loses nothing.
 - Two lanes, one hook at a time in each: an operator's action never holds up a role.
 - Role hooks are retried and fences cut in: `node/rolelane.py` has those rules.
-- Operators' actions run once each, oldest first; a failed one is not tried again.
+- Operators' actions run once each, oldest first; a failed one is not tried again. One that ended
+  with its node begins anew, when nothing of it runs any more.
 - What is acknowledged of a role is the newest attempt, success or failure, while none is under
   way; what the log has already is not taken back.
 
@@ -66,6 +67,7 @@ class Enactor:
             environment=self._role_environment,
             orphan=orphan,
         )
+        self._orphan = orphan
         self._action = ""
         """Id of the operator's action whose hook runs."""
         self._in_step = False
@@ -138,6 +140,8 @@ class Enactor:
     # -- operators' actions ---------------------------------------------------------------------
 
     def _run_next_action(self) -> None:
+        if self._orphan is not None and not self._orphan.is_gone:
+            return
         for action in pending_for(self._replica.state, self._node):
             if action.name != ROLE_CHANGE and action.id not in self.enacted.finished:
                 self._start_action(action)

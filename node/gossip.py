@@ -330,6 +330,13 @@ class Gossip:
             view[name] = Observation(name, len(risks), median(risks) if risks else PPM)
         return view
 
+    def heard_of_us(self) -> Iterator[tuple[int, int]]:
+        """(boot, seq) of the report of ours that each of the others says to have heard last."""
+        for name, neighbour in self._neighbours.items():
+            heard = neighbour.report.heard.get(self.node) if neighbour.report else None
+            if heard is not None and name != self.node:
+                yield heard.boot, heard.seq
+
     def last_report(self, node: str) -> tuple[Report, float] | None:
         """The newest report heard from `node` itself (also this node), and its age in s."""
         neighbour = self._neighbours.get(node)

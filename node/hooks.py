@@ -157,7 +157,7 @@ class ProcessRunner:
                 await asyncio.wait_for(_gone(group), PATIENCE)
             except TimeoutError:
                 log.error("hook of an earlier life cannot be ended", pid=group, command=command,
-                          action="end it by hand: until then this node will not be PRIMARY",
+                          action="end it by hand; until then no action runs here, and no PRIMARY",
                 )  # fmt: skip
                 await _gone(group)
             self._crossed_out(group)

@@ -209,6 +209,7 @@ class NodeLoop:
             self._current_at = self.clock.monotonic()
 
     def _standing(self) -> Standing:
+        self.lease.heard(self.gossip.heard_of_us())
         return Standing(
             self.lease.effective_role(),
             self.replica.state.seat.epoch,
@@ -217,10 +218,14 @@ class NodeLoop:
         )
 
     def _fault(self) -> str:
-        """Why this node must be replaced although its host is well; empty when it need not."""
+        """Why this node must be replaced although its host is well; empty when it need not.
+
+        A lease that lapsed because nobody heard this node is given again as soon as somebody
+        does: it must not speak itself out of its role in the meantime.
+        """
         if self.consensus.journal_error is not None:
             return "the disk refuses the journal"
-        if self.lease.is_fenced and self._others_are_renewed():
+        if self.lease.is_fenced and self.lease.is_withheld and self._others_are_renewed():
             return "no lease: cut off from the log"
         return ""
 

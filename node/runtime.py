@@ -194,7 +194,6 @@ class Node:
             undo.callback(journal.close)
             boot = journal.next_boot(self._clock.wall() // 1_000)
             threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
-            self._closers.callback(threads.shutdown)
             snapshots = SnapshotStore(
                 config.data_dir,
                 cluster=config.cluster,
@@ -217,6 +216,8 @@ class Node:
             self._audit.catch_up()
             undo.pop_all()
         self._closers.callback(self._raft.close)
+        # First, since with the journal the directory is let go, which a thread may be writing to.
+        self._closers.callback(threads.shutdown)
         network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
         return boot
 

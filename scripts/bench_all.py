@@ -61,6 +61,10 @@ def main() -> None:
         ):
             figures[name] = measure()
             show(console, name, figures[name])
+        console.print("[italic]s to a false alarm: plan / counted in simulated clusters")
+        figures["simulation_agreement"] = bench_simulation.agreement()
+        for name, found in figures["simulation_agreement"].items():
+            console.print(f"{name}: {found}")
     if "fleet" in parts:
         for name, figure in bench_fleet.run().items():
             figures[name] = figure

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,13 @@ class StandardOutput(io.FileIO):
     told from an error of anything else."""
 
     def __init__(self) -> None:
-        super().__init__(sys.stdout.fileno(), "w", closefd=False)
+        super().__init__(_descriptor(), "w", closefd=False)
         self.failure: OSError | None = None
         self.text = io.TextIOWrapper(
-            io.BufferedWriter(self), sys.stdout.encoding, sys.stdout.errors, line_buffering=True
+            io.BufferedWriter(self),
+            getattr(sys.stdout, "encoding", "utf-8"),
+            getattr(sys.stdout, "errors", None),
+            line_buffering=True,
         )
 
     def write(self, content: "ReadableBuffer", /) -> int:
@@ -35,6 +39,12 @@ class StandardOutput(io.FileIO):
         except OSError as error:
             self.failure = error
             raise
+
+
+def _descriptor() -> int:
+    """That of standard output. Python has none when it was closed before the start (`>&-`): then
+    nobody reads, as with /dev/null, which takes the place that a socket would be given."""
+    return sys.stdout.fileno() if sys.stdout is not None else os.open(os.devnull, os.O_WRONLY)
 
 
 def console() -> "Console":

@@ -9,6 +9,7 @@ damaged later. Raft paper, section 7.
 
 # ruff: noqa: N818  (exceptions say what is the case)
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -197,9 +198,11 @@ class DiskFiles:
         publish(self._part_path, self.path)
 
     def close_part(self) -> None:
-        if self._part is not None:
-            self._part.close()
-            self._part = None
+        part, self._part = self._part, None
+        if part is not None:
+            # A full disk refuses once more what it refused when it was written or finished.
+            with contextlib.suppress(OSError):
+                part.close()
 
 
 def restore_into(data_dir: Path, file: Path, cluster: str, node: str) -> Snapshot:

@@ -14,9 +14,8 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pysyncobj.syncobj
@@ -39,6 +38,7 @@ Prepared = tuple[Snapshot, Callable[[], None]]
 """A snapshot that arrived, and what puts its state in place."""
 
 Submit = Callable[[Callable[[], None]], Any]
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -56,10 +56,16 @@ class _Incoming(msgspec.Struct):
     expected: int = 0
 
 
+class _Writing(msgspec.Struct):
+    id: int
+    why_not: Future[str | None]
+    """Why it could not be written; None when it was."""
+
+
 class _Arrival(msgspec.Struct):
     key: tuple[int, int, int]
-    outcome: Future[Prepared | str] = msgspec.field(default_factory=Future)
-    """What was read, or why it is refused."""
+    outcome: Future[Prepared | OSError | None]
+    """What was read; why it could not be; None when it was damaged on the way."""
 
 
 class SnapshotStore:
@@ -87,8 +93,7 @@ class SnapshotStore:
         self._outgoing: dict[Any, _Outgoing] = {}
         self._incoming: _Incoming | None = None
         self._arrival: _Arrival | None = None
-        self._writing: int | None = None
-        self._written: bool | None = None
+        self._writing: _Writing | None = None
         self._retry_at = -math.inf
         self.seconds = 0.0
         self.error: str | None = None
@@ -127,21 +132,32 @@ class SnapshotStore:
         started = time.perf_counter()
         _, last, previous, _ = data
         make = self.frozen(previous, last)
-        self._writing, self._written = id, None
+        self._writing = _Writing(id, self._elsewhere(lambda: self._write(make, last, started)))
 
-        def work() -> None:
+    def _write(self, make: Callable[[], bytes], last: Entry, started: float) -> str | None:
+        """On the thread."""
+        try:
+            self._files.write(make())
+        except OSError as error:
+            return f"{self.path}: cannot write the snapshot: {error}"
+        self.seconds = time.perf_counter() - started
+        self._latest = last[1:]  # before anyone is told, who may begin to send it
+        return None
+
+    def _elsewhere(self, work: Callable[[], T]) -> Future[T]:
+        """Hands work to the thread. What nobody foresaw is raised where the result is asked for:
+        in a turn, which stops the node. On the thread nobody would hear of it."""
+        outcome = Future[T]()
+
+        def run() -> None:
             try:
-                self._files.write(make())
-            except OSError as error:
-                self.error = f"{self.path}: cannot write the snapshot: {error}"
-                self._written = False
-                return
-            self.error = None
-            self.seconds = time.perf_counter() - started
-            self._latest = last[1:]
-            self._written = True
+                outcome.set_result(work())
+            except BaseException as error:
+                outcome.set_exception(error)
+                raise
 
-        self._submit(work)
+        self._submit(run)
+        return outcome
 
     def frozen(self, previous: Entry, last: Entry) -> Callable[[], bytes]:
         """Takes the state as it is after `last`, and the configuration in force there; the
@@ -165,14 +181,15 @@ class SnapshotStore:
         """PySyncObj asks each tick; success or failure is told once."""
         if self._writing is None:
             return SERIALIZER_STATE.NOT_SERIALIZING, None
-        if self._written is None:
-            return SERIALIZER_STATE.SERIALIZING, self._writing
+        if not self._writing.why_not.done():
+            return SERIALIZER_STATE.SERIALIZING, self._writing.id
         done, self._writing = self._writing, None
-        if self._written:
-            return SERIALIZER_STATE.SUCCESS, done
+        self.error = done.why_not.result()
+        if self.error is None:
+            return SERIALIZER_STATE.SUCCESS, done.id
         self._retry_at = pysyncobj.syncobj.monotonicTime() + RETRY_SECONDS
         log.error("snapshot_failed", error=self.error)
-        return SERIALIZER_STATE.FAILED, done
+        return SERIALIZER_STATE.FAILED, done.id
 
     def deserialize(self) -> Snapshot:
         raise AssertionError("snapshots are taken by `Engine.install`")
@@ -217,8 +234,8 @@ class SnapshotStore:
             out.next = out.confirmed
 
     def _begin(self, peer: Any) -> _Outgoing | None:
-        if self._latest is None:
-            return None
+        if self._latest is None or (self._writing and not self._writing.why_not.done()):
+            return None  # a file that is being replaced may be the new one under the old's name
         file = self._files.reader()
         index, term = self._latest
         out = _Outgoing(file, index, term, -(-file.size // self._chunk_bytes))
@@ -263,8 +280,10 @@ class SnapshotStore:
             return None
         (index, *_), outcome = self._arrival.key, self._arrival.outcome.result()
         self._arrival = None
-        if isinstance(outcome, str):
-            log.warning("snapshot_refused", index=index, why=outcome)
+        if outcome is None:
+            log.warning("snapshot_refused", index=index, why="damaged on the way")
+        elif isinstance(outcome, OSError):
+            self._receive_failed(outcome)
             return None
         return outcome
 
@@ -275,7 +294,7 @@ class SnapshotStore:
         except OSError as error:
             self._receive_failed(error)
             return False
-        self._latest = (snapshot.index, snapshot.term)
+        self._latest, self.error = (snapshot.index, snapshot.term), None
         return True
 
     def close(self) -> None:
@@ -294,28 +313,21 @@ class SnapshotStore:
         self._files.append_part(content)
         incoming.expected += 1
         if incoming.expected >= key[2]:
-            self._incoming, self._arrival = None, _Arrival(key)
-            self._submit(partial(self._read, self._arrival))
+            self._incoming = None
+            self._arrival = _Arrival(key, self._elsewhere(lambda: self._read(key)))
 
-    def _read(self, arrival: _Arrival) -> None:
-        """On the thread. What nobody foresaw is raised where the result is asked for."""
-        try:
-            arrival.outcome.set_result(self._read_part(arrival.key))
-        except BaseException as error:
-            arrival.outcome.set_exception(error)
-            raise
-
-    def _read_part(self, key: tuple[int, int, int]) -> Prepared | str:
+    def _read(self, key: tuple[int, int, int]) -> Prepared | OSError | None:
+        """On the thread."""
         try:
             snapshot = decode(self._files.finish_part())
         except OSError as error:
-            return f"cannot be read back: {error}"
+            return error
         except CorruptSnapshot:
-            return "damaged on the way"
+            return None
         finally:
             self._files.close_part()
         if (snapshot.index, snapshot.term) != key[:2]:
-            return "damaged on the way"
+            return None
         return snapshot, self.prepare(snapshot.state)
 
     def _receive_failed(self, error: OSError) -> None:

@@ -19,6 +19,7 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     checks.py      what must hold after every turn;  linearizability.py  of the clients' histories
     quorums.py     majorities of a configuration that changes
     convergence.py what must come true within a bound once the faults are over
+    agreement.py   what `plan` computes, counted in whole simulated clusters
     transcript.py  a run as a file: readable, versioned, replayable, and shrunk
     campaign.py    many seeds;  summary.py, picture.py  what an operator wants to know of them
 

@@ -88,6 +88,29 @@ def test_a_snapshot_that_skips_entries_leaves_no_hole(
     assert ids(path) == [d.id for d in replica.state.decisions]
 
 
+def test_what_the_state_forgets_before_it_is_written_leaves_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot with a full state, and behind it a log with more than a slice a turn."""
+    monkeypatch.setattr("cluster.step.MAX_DECISIONS", 6)
+    monkeypatch.setattr("node.audit.MAX_DECISIONS", 6)
+    monkeypatch.setattr("node.audit.SLICE", 1)
+    path = tmp_path / "audit.jsonl"
+    donor, replica = Replica(ManualClock()), Replica(ManualClock())
+    replay(donor, LOG)
+    first, last = donor.state.decisions[0].id, donor.state.decisions[-1].id
+    audit = AuditFile(path, replica)
+    replica.prepare(donor.snapshot())()
+    for n in range(12):
+        replica.apply(entry(Pause(1_000 + n), f"m{n}"), len(LOG) + 1 + n)
+        if n % 4 == 3:
+            audit.turn()
+            assert len(ids(path)) >= n - 1, "no more is owed than the state holds"
+    while audit.behind:
+        audit.turn()
+    assert ids(path) == list(range(first, last + 13))
+
+
 def test_a_state_loaded_before_listening_is_caught_up(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())

@@ -237,3 +237,23 @@ def test_the_search_finds_a_lease_that_is_wrong(
         except AssertionError as error:
             caught += "act as PRIMARY" in str(error)
     assert caught > 0
+
+
+def test_a_lease_is_withheld_when_what_others_heard_is_not_echoed_for_two_renewals() -> None:
+    bench = Bench()
+    renewal = PROFILES["demo"].lease_renewal / 1_000
+    bench.send(1)
+    bench.echo(1)
+    bench.lease.heard([(1, 1)])
+    bench.clock.now += LEASE + 1
+    assert bench.lease.is_fenced
+    assert not bench.lease.is_withheld, "nobody heard anything newer"
+    bench.send(2)
+    bench.lease.heard([(1, 2), (7, 7)])
+    bench.clock.now += 2 * renewal - 0.01
+    bench.lease.heard([(1, 2)])
+    assert not bench.lease.is_withheld, "it may still come"
+    bench.clock.now += 0.02
+    assert bench.lease.is_withheld
+    bench.echo(2)
+    assert not bench.lease.is_withheld

@@ -310,6 +310,23 @@ def test_a_primary_that_hears_nothing_of_the_log_but_reports_well_is_replaced() 
     world.run_until(lambda: world.primary not in (None, former), lease + BOUND)
 
 
+def test_a_primary_unheard_for_longer_than_its_lease_but_not_for_three_samples_stays() -> None:
+    """Heard again, it is still fenced: it says so by its role, and no sample calls it unhealthy."""
+    world = settled(World(5))
+    former = world.primary
+    assert former is not None
+    world.elect(next(name for name in world.names if name != former))
+    world.run(2.0)
+    for delay in (0.0, 0.2, 0.4, 0.6, 0.8):
+        others = {(former, name) for name in world.names if name != former}
+        world.cuts |= others
+        world.run(world.settings.primary_lease / 1_000 + 0.1)
+        assert world.loops[former].lease.is_fenced
+        world.cuts -= others
+        world.run(8.0 + delay)
+        assert world.primary == former
+
+
 def test_a_node_that_cannot_write_its_log_is_isolated_and_says_why() -> None:
     world = settled(World(5))
     sick = next(name for name in world.names if name != world.primary)

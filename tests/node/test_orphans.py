@@ -1,4 +1,5 @@
-"""Hooks that outlive a killed node: found again, ended, and waited for before it is PRIMARY.
+"""Hooks that outlive a killed node: found again, ended, and waited for before it is PRIMARY
+or begins an action.
 
 With a whole node: `test_runtime.py`.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from cluster.codec import encode_draft
+from cluster.commands import Draft, RunAction
 from cluster.roles.transitions import Role
 from node import hooks
 from node.config import HookConfig
@@ -141,3 +144,21 @@ def test_no_primary_beside_an_orphan_but_every_other_role() -> None:
     orphan.is_gone = True
     world.run(2)
     assert [command for command, _ in world.hooks["sat-001"].started][-1] == "be PRIMARY"
+
+
+def test_an_action_cut_short_with_its_node_begins_anew_when_nothing_of_it_runs() -> None:
+    world = World(1, hooks=HookConfig(actions={"backup": "take"}))
+    world.run(5)
+    hooks = world.hooks["sat-001"]
+    hooks.hold = True
+    action = encode_draft(Draft(RunAction("backup", targets=("sat-001",))))
+    world.loops["sat-001"].consensus.propose(action, lambda _: None, 5.0)
+    world.run(0.2)
+    world.kill("sat-001")
+    orphan = Lingering()
+    world.start("sat-001", orphan=orphan)
+    world.run(1)
+    assert [command for command, _ in hooks.started] == ["take"]
+    orphan.is_gone = True
+    world.run(1)
+    assert [command for command, _ in hooks.started] == ["take", "take"]

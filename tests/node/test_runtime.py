@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ import pytest
 import yaml
 
 from cluster.settings import PROFILES
-from node.runtime import StartError, bind, timings
+from node.config import load
+from node.raft import Journal
+from node.runtime import Node, StartError, bind, timings
 from node.storage import SmallFile
 from tests.node.test_hooks import runs
 
@@ -242,6 +245,31 @@ def test_a_corrupt_journal_stops_the_node_with_advice(solo: Solo) -> None:
     code, errors = solo.end()
     assert code == 1
     assert "journal" in errors
+
+
+async def test_the_directory_is_not_let_go_while_a_snapshot_is_written(
+    solo: Solo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process would start with it, and find its snapshot replaced."""
+    solo.file.write_text(yaml.safe_dump(solo.content))
+    node = Node(load(solo.file))
+    await node.start(None, 1.0)
+    order: list[str] = []
+    let_go, close = threading.Event(), Journal.close
+
+    def closed(journal: Journal) -> None:
+        order.append("let go")
+        let_go.set()
+        close(journal)
+
+    def write() -> None:
+        let_go.wait(0.5)
+        order.append("written")
+
+    monkeypatch.setattr(Journal, "close", closed)
+    node._raft._snapshots._submit(write)
+    await node.close()
+    assert order == ["written", "let go"]
 
 
 async def test_a_fault_in_a_turn_ends_the_driver() -> None:

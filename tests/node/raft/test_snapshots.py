@@ -213,6 +213,23 @@ def test_s7_a_state_that_cannot_be_read_stops_the_node(alone, thread) -> None:
         raft.turn()
 
 
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_s11_a_disk_that_is_full_for_an_arriving_snapshot_is_reported(alone, chunks) -> None:
+    """`/dev/full` takes what fits in the buffer and refuses the rest, also when it is closed."""
+    part = alone.c.path / "n1" / "snapshot.part"
+    part.symlink_to("/dev/full")
+    raft = alone.c.rafts["n1"]
+    raft._snapshots._submit = lambda work: work()
+    for chunk in cut(20, 1, snapshot(20, size=20_000 * (chunks - 1)), chunks):
+        alone.chunk(1, chunk, commit=0)
+    raft.turn()
+    assert "No space left on device" in raft.snapshot_error
+    part.unlink()
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    raft.turn()
+    assert applied(alone) == 20
+
+
 @pytest.mark.parametrize("read", [False, True])
 def test_a_node_that_stops_while_a_snapshot_is_read_starts_without_it(alone, thread, read) -> None:
     alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
@@ -221,6 +238,53 @@ def test_a_node_that_stops_while_a_snapshot_is_read_starts_without_it(alone, thr
     alone.c.crash("n1")
     thread.work()
     assert alone.c.start("n1").applied_index == 1
+
+
+def compacting(alone: Alone) -> Any:
+    """A member that is to write a snapshot of nine entries."""
+    alone.append(1, (1, 0), entries(1, 2, 9), commit=9)
+    raft = alone.c.rafts["n1"]
+    raft._engine.forceLogCompaction()
+    raft.turn()
+    return raft
+
+
+def test_what_nobody_foresaw_while_a_snapshot_is_written_stops_the_node(alone, thread) -> None:
+    """Else the log would grow for ever, and nobody would know why."""
+
+    def unforeseen() -> bytes:
+        raise ZeroDivisionError
+
+    alone.c.rafts["n1"]._snapshots._encode_state = lambda: unforeseen
+    raft = compacting(alone)
+    with pytest.raises(ZeroDivisionError):
+        thread.work()
+    with pytest.raises(ZeroDivisionError):
+        raft.turn()
+
+
+def test_s2_no_snapshot_is_begun_to_be_sent_while_its_successor_takes_its_place(
+    alone, thread
+) -> None:
+    """The thread has renamed the file, and says so a moment later: it would be sent under the
+    name of the older one, and refused by the follower as often as it came."""
+    raft = compacting(alone)
+    thread.work()
+    raft.turn()
+    alone.append(1, (9, 1), entries(1, 10, 15), commit=15)
+    store, between = raft._snapshots, []
+    write = store._files.write
+
+    def renamed(content: bytes) -> None:
+        write(content)
+        between.append(store.getTransmissionData("n2"))
+
+    store._files.write = renamed
+    raft._engine.forceLogCompaction()
+    raft.turn()
+    thread.work()
+    assert between == [None]
+    assert store.getTransmissionData("n2")[:2] == (15, 1)
 
 
 def test_nothing_is_written_while_a_snapshot_is_read(alone, thread) -> None:
