@@ -6,7 +6,6 @@ they are changed through it (roles.md, "Settings and defaults").
 Names and shape: interfaces.md, "Configuration".
 """
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -22,9 +21,10 @@ from cluster.commands import MemberSpec, Policy
 from cluster.policies import PATTERN_RULE, is_pattern
 from cluster.settings import Settings, SettingsError
 from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
+from node.addresses import is_loopback, split_address
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
 
-__all__ = ["ConfigError", "NodeConfig", "load", "split_address", "validate"]
+__all__ = ["ConfigError", "NodeConfig", "load", "validate"]
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -111,7 +111,6 @@ _OVERRIDES = {
 }
 _SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_PORT = re.compile(r"[0-9]{1,5}")
 _NAME_RULE = "1 to 63 of the characters A-Z a-z 0-9 . _ -, beginning with a letter or digit"
 _ROLE_HOOKS = {
     "primary": "PRIMARY",
@@ -141,15 +140,6 @@ def validate(path: str | Path, env: Mapping[str, str] | None = None) -> list[Con
     except ConfigError as error:
         return [error, *error.others]
     return []
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[v6]:port`; raises ValueError with the rule."""
-    host, colon, port = address.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or not _PORT.fullmatch(port) or not 0 < int(port) < 65_536:
-        raise ValueError("an address host:port with a port between 1 and 65535")
-    return bare, int(port)
 
 
 def _open(path: str | Path, env: Mapping[str, str]) -> Document:
@@ -290,17 +280,10 @@ def _listen(root: Value, field: str, advertised: str) -> str:
         host, _ = split_address(address)
     except ValueError:
         return address
-    if host != "localhost" and not _is_loopback(host):
+    if not is_loopback(host):
         rule = "without certificates a node listens on loopback only (127.0.0.0/8, ::1, localhost)"
         place.refuse(rule, address)
     return address
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _settings(value: Value | None, profile: str) -> Settings:

@@ -83,7 +83,7 @@ class Inbound(asyncio.Protocol):
         self.peer = hello["node"]
         self.settle()
         self._reader.limit = MAX_FRAME
-        self.transport.write(self._network.hello_frame())
+        self.transport.write(self._network.hello.frame())
         self._network.welcome(self)
 
 
@@ -105,7 +105,7 @@ class Outbound(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         tune(self.transport)
-        self.transport.write(self._network.hello_frame())
+        self.transport.write(self._network.hello.frame())
 
     def data_received(self, data: bytes) -> None:
         try:

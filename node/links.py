@@ -2,9 +2,8 @@
 
 Every node dials every peer. A dialled connection only sends, an accepted one only receives, so
 there is no tie to break when two nodes dial each other. A frame is a 4-byte big-endian length
-and a msgpack body; never pickle. The first frame each way is a hello (protocol version, cluster,
-node), verified by both. Whoever is not a member, or does not speak like one, is disconnected,
-counted in `rejected` and logged once in a while; nothing else happens.
+and a msgpack body; never pickle (`frames.py`). The first frame each way is a hello, verified by
+both (`hello.py`).
 
 Everything is bounded: frames, nesting, unauthenticated connections, the time for a hello, the
 bytes that wait for a slow peer (HAZARDS L8, Security). A full buffer resets the connection, and
@@ -14,19 +13,15 @@ Raft goes on from what the peer is known to have.
 
 import asyncio
 import errno
-import ipaddress
 import random
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import psutil
-import structlog
-
+from node.addresses import bind_problem, is_loopback, join_address, split_address
 from node.connections import HELLO_SECONDS, Inbound, Outbound
 from node.frames import pack
+from node.hello import Hello, Refusals
 
-PROTOCOL = 1
 MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""
 SEND_BUFFER = 32 * 1024 * 1024
@@ -35,11 +30,7 @@ BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 BACKOFF_REMOVED = 60.0
 """Seconds until a peer is dialled again that said that we were removed. Long, since it dials us
 when that has changed."""
-WARN_EVERY_SECONDS = 10.0
-MAX_WARNED = 256
 MAX_PEERS = 256
-
-log = structlog.get_logger(__name__)
 
 OnMessage = Callable[[str, dict[str, Any]], None]
 OnPeer = Callable[[str], None]
@@ -73,10 +64,12 @@ class TcpNetwork:
         among them and is left out."""
         self.node_id = node_id
         self.send_buffer = send_buffer
-        self.rejected: dict[str, int] = {}
+        self.hello = Hello(cluster, node_id)
+        self._refusals = Refusals()
+        self.rejected = self._refusals.counted
         """Refused connections and reset links, by reason."""
-        self._cluster = cluster
-        self._host, self._port = split_address(listen)
+        self._host, self._port = split_address(listen, lowest_port=0)
+        self._listening = join_address(self._host, self._port)
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._outbound: dict[str, Outbound] = {}
         self._inbound: dict[str, Inbound] = {}
@@ -85,7 +78,6 @@ class TcpNetwork:
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._version = -1
         self._server: asyncio.Server | None = None
-        self._warned: dict[str, float] = {}
         self._closing = False
         self.loop: asyncio.AbstractEventLoop
         self._on_message: OnMessage = lambda *_: None
@@ -127,7 +119,7 @@ class TcpNetwork:
         """Listens, then begins to dial. Raises `PortInUse`, `NotLoopback`, `LinkError`."""
         if not is_loopback(self._host):
             raise NotLoopback(
-                f"raft: {self._host}:{self._port} refused: without certificates a node listens "
+                f"raft: {self._listening} refused: without certificates a node listens "
                 "on loopback only (127.0.0.1, ::1, localhost)"
             )
         self.loop = asyncio.get_running_loop()
@@ -136,7 +128,8 @@ class TcpNetwork:
                 lambda: Inbound(self), self._host, self._port, backlog=64
             )
         except OSError as error:
-            raise _bind_error(self._host, self._port, error) from error
+            kind = PortInUse if error.errno == errno.EADDRINUSE else LinkError
+            raise kind(bind_problem(self._listening, self._port, error)) from error
         for peer in sorted(self._peers):
             self._begin_dialling(peer)
 
@@ -170,7 +163,7 @@ class TcpNetwork:
     @property
     def peers(self) -> dict[str, str]:
         """Id → address of every peer that this node dials and listens to."""
-        return {peer: _joined(address) for peer, address in self._peers.items()}
+        return {peer: join_address(*address) for peer, address in self._peers.items()}
 
     def set_peers(self, peers: Mapping[str, str], version: int) -> None:
         """From now on these; `node_id` is left out. Links to others are closed, new ones dialled.
@@ -207,7 +200,7 @@ class TcpNetwork:
 
     def _tell_peers(self, peer: str) -> None:
         if self._version >= 0:
-            table = {**self.peers, self.node_id: _joined((self._host, self._port))}
+            table = {**self.peers, self.node_id: self._listening}
             self.send(peer, {"kind": "peers", "version": self._version, "peers": table})
 
     def deliver(self, peer: str, message: dict[str, Any]) -> None:
@@ -285,12 +278,10 @@ class TcpNetwork:
         await link.lost
         return False
 
-    def dismissed(self, link: Outbound, message: dict[str, Any]) -> None:
+    def dismissed(self, link: Outbound, farewell: dict[str, Any]) -> None:
         """A peer turns us away and says why: we were removed from the cluster."""
-        index = message.get("index")
-        hello = {name: value for name, value in message.items() if name != "index"}
-        wrong = self.wrong_with({**hello, "kind": "hello"}, link.peer)
-        if wrong is not None or type(index) is not int or not 0 < index < 1 << 63:
+        index = self.hello.removed_at(farewell, link.peer)
+        if index is None:
             self.reject(link, "bad_removed")
             return
         self._dismissed.add(link.peer)
@@ -329,25 +320,9 @@ class TcpNetwork:
         if inbound.peer is not None and self._inbound.get(inbound.peer) is inbound:
             del self._inbound[inbound.peer]
 
-    def hello_frame(self) -> bytes:
-        return pack({
-            "kind": "hello", "version": PROTOCOL, "cluster": self._cluster, "node": self.node_id,
-        })  # fmt: skip
-
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why this hello is refused, as a word for the counter; None when it is right."""
-        if hello.get("kind") != "hello" or set(hello) != {"kind", "version", "cluster", "node"}:
-            return "no_hello"
-        if hello["version"] != PROTOCOL or type(hello["version"]) is not int:
-            return "wrong_version"
-        if hello["cluster"] != self._cluster:
-            return "other_cluster"
-        node = hello["node"]
-        if not isinstance(node, str) or node not in self._peers:
-            return "unknown_member"
-        if expected is not None and node != expected:
-            return "other_member"
-        return None
+        return self.hello.wrong_with(hello, self._peers, expected)
 
     def refuse(self, inbound: Inbound, hello: dict[str, Any], reason: str) -> None:
         """Turns away who said hello; who was removed while it was away is told so."""
@@ -355,34 +330,15 @@ class TcpNetwork:
         if index is None:
             self.reject(inbound, reason)
             return
-        self._note_refusal(inbound, "removed_member")
-        inbound.dismiss(pack({
-            "kind": "removed", "version": PROTOCOL, "cluster": self._cluster,
-            "node": self.node_id, "index": index,
-        }))  # fmt: skip
+        self._refusals.note(inbound.address, "removed_member")
+        inbound.dismiss(self.hello.farewell(index))
 
     def reject(self, link: Inbound | Outbound, reason: str) -> None:
         link.transport.abort()
-        self._note_refusal(link, reason)
-
-    def _note_refusal(self, link: Inbound | Outbound, reason: str) -> None:
-        self.count(reason)
-        host = link.address.rpartition(":")[0] or link.address
-        now = time.monotonic()
-        if now - self._warned.get(host, -WARN_EVERY_SECONDS) < WARN_EVERY_SECONDS:
-            return
-        if len(self._warned) >= MAX_WARNED:
-            self._warned.clear()
-        self._warned[host] = now
-        log.warning("connection_refused", remote=link.address, reason=reason)
+        self._refusals.note(link.address, reason)
 
     def count(self, reason: str) -> None:
-        self.rejected[reason] = self.rejected.get(reason, 0) + 1
-
-
-def _joined(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._refusals.count(reason)
 
 
 def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
@@ -400,43 +356,3 @@ def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
         if not is_loopback(host):  # as everything, until there are certificates
             return None
     return table
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """`"127.0.0.1:7701"` → `("127.0.0.1", 7701)`; brackets around IPv6 are taken off."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{address!r} refused: an address is host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address stays on this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _bind_error(host: str, port: int, error: OSError) -> LinkError:
-    if error.errno != errno.EADDRINUSE:
-        return LinkError(f"cannot listen on {host}:{port}: {error.strerror or error}")
-    return PortInUse(f"{host}:{port} is in use{holder_of(port)}")
-
-
-def holder_of(port: int) -> str:
-    """ " by process 4711 (command line)", or "" when that cannot be known."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            address = connection.laddr
-            if connection.status != psutil.CONN_LISTEN or not address or address.port != port:
-                continue
-            if connection.pid is None:
-                break
-            command = " ".join(psutil.Process(connection.pid).cmdline())
-            return f" by process {connection.pid} ({command[:200]})"
-    except (psutil.Error, OSError):
-        pass
-    return ""

@@ -8,7 +8,6 @@ the process at once, which is always safe: everything acknowledged is in the jou
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -24,16 +23,16 @@ import uvicorn
 from cluster.codec import CodecError
 from cluster.settings import Settings
 from node import logs, memory
+from node.addresses import bind_problem, split_address
 from node.audit import AuditFile
 from node.clock import SystemClock
-from node.config import NodeConfig, split_address
+from node.config import NodeConfig
 from node.driver import Driver
 from node.gossip import HealthSource
 from node.hooks import ProcessRunner
 from node.links import LinkError, TcpNetwork
 from node.loop import NodeLoop
 from node.orphans import Register
-from node.process import listener
 from node.raft import (
     CorruptSnapshot,
     Journal,
@@ -388,13 +387,6 @@ def bind(field: str, address: str) -> socket.socket:
         sock.listen(256)
     except OSError as error:
         sock.close()
-        raise StartError(f"{field}: {_bind_problem(address, port, error)}") from error
+        raise StartError(f"{field}: {bind_problem(address, port, error)}") from error
     sock.setblocking(False)
     return sock
-
-
-def _bind_problem(address: str, port: int, error: OSError) -> str:
-    if error.errno != errno.EADDRINUSE:
-        return f"cannot listen on {address}: {error.strerror}"
-    holder = listener(port)
-    return f"{address} is in use" + (f" by {holder}" if holder else "")

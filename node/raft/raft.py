@@ -15,14 +15,15 @@ import structlog
 
 from cluster.codec import MAX_DRAFT_BYTES
 from node.ports import Clock, Network, ProposalResult, StateMachine
-from node.raft import library, membership
+from node.raft import library
 from node.raft.engine import Engine, Timings
 from node.raft.forwarding import Forwarding
 from node.raft.guards import STOCK_FLUSH_SECONDS, Guards
 from node.raft.journal import Journal, JournalFailed
-from node.raft.membership import Configuration, next_step
+from node.raft.membership import Configuration
 from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, check
 from node.raft.proposals import Proposals
+from node.raft.steering import Steering
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
 from node.raft.view import RaftView
@@ -35,7 +36,6 @@ APPLIES_PER_TURN = 512
 MAX_UNCOMMITTED = 16_384
 JOURNAL_RETRY_SECONDS = 1.0
 OBSERVATIONS = 8192
-REMOVED = "this node does not vote, lead or campaign any more; stop it"
 
 _TICK = 0.001
 """Deadlines are compared with `<`: a turn due at t runs a little later than t."""
@@ -109,7 +109,13 @@ class Raft(RaftView):
             stamp=machine.stamp,
             monotonic=clock.monotonic,
         )
-        self._transfer_until = 0.0
+        self._steering = Steering(
+            engine=self._engine,
+            network=network,
+            machine=machine,
+            monotonic=clock.monotonic,
+            wake=wake,
+        )
         self._retry_at = 0.0
         self._office = False
         self._seen = (self._engine.raftCurrentTerm, self._engine.leader())
@@ -197,14 +203,7 @@ class Raft(RaftView):
         The follower that has most of the log is told to stand for election at once, as soon as
         it has all of it (dissertation, section 3.10, "leadership transfer extension").
         """
-        voters = self._engine.configuration().voters
-        peers = [p for p in voters if p != self.node_id and self._network.connected(p)]
-        if not self._engine._isLeader() or not any(map(self._engine.match_of, peers)):
-            return False
-        now = self._clock.monotonic()
-        self._transfer_until = now + self._engine.timings.election_max
-        self._wake()
-        return True
+        return self._steering.transfer()
 
     # -- the node's own calls ------------------------------------------------------------------
 
@@ -233,11 +232,8 @@ class Raft(RaftView):
     def told_removed(self, by: str, index: int) -> None:
         """A peer says that by the configuration at `index` this node was removed: it was away
         then, and nobody sends it the entry. What its own log knows better stands."""
-        if by not in self._engine.configuration().members or self.standing == "removed":
-            return
-        self._engine.dismiss(index)
-        if self._engine.is_dismissed():
-            log.warning("removed_from_cluster", by=by, index=index, action=REMOVED)
+        if by in self._engine.configuration().members and self.standing != "removed":
+            self._steering.told_removed(by, index)
 
     def configure(self, timings: Timings) -> None:
         """New timings, from the replicated settings; in force at once."""
@@ -288,16 +284,15 @@ class Raft(RaftView):
             self._count(str(error))
 
     def _may_append(self) -> bool:
-        return self._office and self._engine._isLeader() and not self._transferring()
+        return self._office and self._engine._isLeader() and not self._steering.transferring
 
     def _take_proposals(self) -> None:
         """Called within the tick: drafts into our log, as leader in office."""
-        if self._transferring():
-            self._offer_leadership()
+        self._steering.offer()
         if not self._may_append():
             self._forwarding.decline()
             return
-        self._steer_membership()
+        self._steering.step()
         room = min(
             APPENDS_PER_TURN, MAX_UNCOMMITTED + self.commit_index - self._engine.last_index()
         )
@@ -306,30 +301,6 @@ class Raft(RaftView):
             index, term = self._engine.append(self._machine.stamp(pending.draft))
             self._proposals.placed(pending, index, term)
             room -= 1
-
-    def _steer_membership(self) -> None:
-        """One step from the configuration in force to the members that the state names (S9)."""
-        wanted = self._machine.members()
-        engine = self._engine
-        if wanted is None or not engine.may_reconfigure():
-            return
-        present = engine.configuration()
-        step = next_step(present, wanted, self.node_id, engine.caught_up)
-        if step is None and not engine.configured_at():
-            step = present  # the founders' configuration goes into the log
-        if step is not None:
-            body = self._machine.configured(step.voters, step.learners)
-            engine.append_configuration(step, body)
-            log.info("raft_members", voters=step.voters, learners=step.learners)
-        elif self.node_id not in wanted:
-            self.transfer_leadership()
-
-    def _transferring(self) -> bool:
-        return self._clock.monotonic() < self._transfer_until
-
-    def _offer_leadership(self) -> None:
-        """The library refuses until the best follower has the whole log; asked every turn."""
-        self._engine.transferLeadership()
 
     def _commit_journal(self, now: float) -> bool:
         """True when everything that this turn's messages promise is on disk (S5, S11)."""
@@ -376,25 +347,13 @@ class Raft(RaftView):
             if command[:1] == REGULAR:
                 applied = self._machine.apply(command[1:], index)
             elif command[:1] == MEMBERSHIP:
-                self._apply_membership(*membership.decode(command[1:]), index)
+                self._steering.apply(command[1:], index)
             self._engine.applied(index)
             for pending in self._proposals.applied(index, term, applied):
                 self._commit_seconds.append(self._clock.monotonic() - pending.proposed_at)
         if not self._office and self._engine.in_office():
             self._office = True
             self._machine.took_office()
-
-    def _apply_membership(self, members: Configuration, body: bytes, index: int) -> None:
-        """A configuration is committed: the state is told, and this node says what it became."""
-        self._machine.apply(body, index)
-        if self.node_id in members.removed:
-            log.warning(
-                "removed_from_cluster",
-                action=REMOVED,
-                members=members.voters,
-            )
-        else:
-            log.info("members", voters=members.voters, learners=members.learners)
 
     def _engine_changed(self) -> None:
         """Notices another term or leader."""
@@ -405,7 +364,7 @@ class Raft(RaftView):
             return
         if seen[1] is not None and seen != self._last_led:
             self.leader_changes += 1
-            self._transfer_until = 0.0
+            self._steering.led_anew()
             self._last_led = seen
             log.info("raft_leader", leader=seen[1], term=seen[0])
         if seen[0] != self._seen[0] or seen[1] != self._seen[1]:
@@ -429,7 +388,7 @@ class Raft(RaftView):
             return False
         if self._office:
             room = engine.last_index() - engine.raftCommitIndex < MAX_UNCOMMITTED
-            return room and not self._transferring()
+            return room and not self._steering.transferring
         leader = engine.leader()
         return leader not in (None, self.node_id) and (
             now >= self._forwarding.hold_until and self._network.connected(str(leader))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster.settings import PROFILES
-from node.config import ConfigError, Marks, load, split_address, validate
+from node.config import ConfigError, Marks, load, validate
 
 GOOD = """\
 node: sat-001
@@ -167,24 +167,3 @@ def test_a_fault_of_the_environment_names_the_variable(write) -> None:
     assert errors[0].file == "environment variable STATIONKEEP_SETTINGS__REPORT_INTERVAL"
     assert errors[0].line is None
     assert "report_interval x 3 <= evaluation_interval" in errors[0].rule
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("127.0.0.1:1", ("127.0.0.1", 1)),
-        ("[::1]:80", ("::1", 80)),
-        ("localhost:9", ("localhost", 9)),
-    ],
-)
-def test_addresses(text: str, expected: tuple[str, int]) -> None:
-    assert split_address(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", ":1", "host", "host:", "host:0", "host:65536", "host:x", "host:٣", "host:" + "1" * 5_000],
-)
-def test_bad_addresses(text: str) -> None:
-    with pytest.raises(ValueError, match="host:port"):
-        split_address(text)
