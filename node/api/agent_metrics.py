@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from node.api.agents import Agents
-from node.metrics import PREFIX
+from node.families import PREFIX
 
 
 class AgentsCollector(Collector):

@@ -4,9 +4,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.roles.transitions import Role
+from cluster.fleet.moves import MoveReason
+from cluster.roles.transitions import TRANSITIONS, Role
+from node.api.app import build
 from node.api.port import Timings
-from node.metrics import percentile
+from node.cluster_metrics import percentile
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import check, go_silent, register, report
 
@@ -15,6 +17,8 @@ CLUSTER_WIDE = {
     "role_changes",
     "failover_time_seconds",
     "failover_time_seconds_p95",
+    "failover_pending_seconds",
+    "automatic_changes_paused",
     "flapping_events_blocked",
     "role_distribution",
     "node_risk_score",
@@ -26,6 +30,7 @@ CLUSTER_WIDE = {
     "ring_moves",
 }
 EVERY_NODE = {
+    "build_info",
     "primary_lease_remaining_seconds",
     "effective_primary",
     "raft_term",
@@ -105,6 +110,65 @@ async def test_failovers_are_a_histogram(client: httpx.AsyncClient, failed_over:
     ]
     assert cumulative == sorted(cumulative)
     assert cumulative[-1] == 1
+
+
+async def test_a_failover_is_pending_from_the_first_unhealthy_sample_to_the_handover(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    pending = []
+    for risk in (0.1, None, None, None):
+        node.evaluate(sat_001=risk)
+        _, samples = await _scrape(client)
+        pending.append(samples["failover_pending_seconds", ()])
+    assert pending == [0, 0, 1, 0]  # the third miss in a row replaced it
+
+
+async def test_an_empty_seat_is_pending_too(client: httpx.AsyncClient) -> None:
+    unfilled = FakeNode().found()
+    for _ in range(3):
+        unfilled.evaluate(sat_001=None, sat_002=None, sat_003=None)
+    app = build(unfilled)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://sat-001"
+    ) as doorway:
+        _, samples = await _scrape(doorway)
+    assert samples["failover_pending_seconds", ()] == 2
+    assert samples["alarm", (("name", "no_primary"),)] == 1
+
+
+async def test_every_change_of_role_that_exists_has_a_series_before_it_happens(
+    client: httpx.AsyncClient,
+) -> None:
+    """Else the first one would be no increase to Prometheus, and no alert would see it."""
+    _, samples = await _scrape(client)
+    exported = {
+        tuple(value for _, value in labels): value
+        for (name, labels), value in samples.items()
+        if name == "role_changes_total"
+    }
+    assert set(exported) == {
+        (change.origin.value, change.rule.value, change.target.value) for change in TRANSITIONS
+    }
+    assert sum(exported.values()) == 1
+
+
+async def test_a_pause_shows(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await client.post("/v1/pause", json={"duration": "10m"})
+    _, samples = await _scrape(client)
+    assert samples["automatic_changes_paused", ()] == 1
+
+
+async def test_more_devices_make_no_more_series(client: httpx.AsyncClient, node: FakeNode) -> None:
+    register(node, "device-0")
+    _, few = await _scrape(client)
+    register(node, *(f"more-{n}" for n in range(500)))
+    report(node, *(f"more-{n}" for n in range(0, 500, 2)), ill=True)
+    go_silent(node, *(f"more-{n}" for n in range(0, 500, 5)))
+    check(node)
+    _, many = await _scrape(client)
+    new = many.keys() - few.keys()
+    assert {name for name, _ in new} <= {"ring_moves_total"}
+    assert len(new) <= 5 * 4 * len(MoveReason)  # out of a ring or none, into one
 
 
 async def test_lease_and_effective_primary(client: httpx.AsyncClient, node: FakeNode) -> None:
