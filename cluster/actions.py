@@ -3,6 +3,7 @@
 Source: roles.md, "Action propagation and compliance (#408)".
 """
 
+from cluster.alarms import COMPLIANCE
 from cluster.commands import Change
 from cluster.decisions import Outcome
 from cluster.events import ActionAcknowledged, ActionClosed, ActionOpened
@@ -17,8 +18,6 @@ from cluster.state import (
     ClusterState,
 )
 from cluster.step import Step
-
-COMPLIANCE_ALARM = "compliance"
 
 
 def open_action(
@@ -106,7 +105,7 @@ def expire(step: Step, action: Action) -> None:
         "failures": failures,
     }
     step.decide("escalation", Outcome.NOTED, missing, facts=facts)
-    step.raise_alarm(COMPLIANCE_ALARM, f"{action.id} {action.name}")
+    step.raise_alarm(COMPLIANCE, f"{action.id} {action.name}")
     _close(step, action, ActionOutcome.NONCOMPLIANT)
     step.changed()
 
@@ -119,7 +118,7 @@ def _close(step: Step, action: Action, outcome: ActionOutcome) -> None:
     state.closed_actions.append(action)
     del state.closed_actions[:-MAX_CLOSED_ACTIONS]
     if outcome is ActionOutcome.COMPLIANT:
-        step.clear_alarm(COMPLIANCE_ALARM)
+        step.clear_alarm(COMPLIANCE)
     step.emit(ActionClosed(action.id, outcome, action.compliance))
 
 

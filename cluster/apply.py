@@ -9,12 +9,13 @@ from typing import Any, assert_never
 
 import msgspec
 
-from cluster import membership, operators
+from cluster import alarms, deliveries, membership, operators
 from cluster.actions import acknowledge
 from cluster.clockwork import advance
 from cluster.codec import command_digest
 from cluster.commands import (
     Acknowledge,
+    AcknowledgeAlarm,
     AddMember,
     AdoptPlan,
     AdvanceTime,
@@ -29,6 +30,7 @@ from cluster.commands import (
     MarkOffline,
     Pause,
     PutPolicy,
+    RecordDelivery,
     RecordEvaluation,
     RecordMembers,
     RecordRebalance,
@@ -67,7 +69,7 @@ from cluster.state import (
 )
 from cluster.step import Refused, Step
 
-_LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT}
+_LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT, "origin": 256}
 _BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)
 
 
@@ -220,6 +222,10 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return orders.set_ring_policies(step, command)
         case ReleaseBrake():
             return storm.release_brake(step, command)
+        case AcknowledgeAlarm():
+            return alarms.acknowledge_alarm(step, command)
+        case RecordDelivery():
+            return deliveries.record_delivery(step, command)
     assert_never(command)
 
 

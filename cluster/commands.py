@@ -31,10 +31,19 @@ class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
     http: str
 
 
+class Complaint(msgspec.Struct, frozen=True, array_like=True):
+    """Something that is wrong with a member and no risk yet: an alarm's name, and the figures."""
+
+    name: str
+    detail: str
+
+
 class Measured(msgspec.Struct, frozen=True, array_like=True):
     """One node's sample at one evaluation: the median of the reports heard, or missed.
 
     `risk` is ppm; when `reports` is 0 the sample is missed and counts as risk 1.0.
+    `complaints`: what the node's newest report says is wrong with it (`alarms.SELF_REPORTED`);
+    None when the leader heard none from the node itself, and so knows nothing of that.
     """
 
     node: str
@@ -42,6 +51,7 @@ class Measured(msgspec.Struct, frozen=True, array_like=True):
     risk: int
     cause: str = ""
     recurrence: int = 0  # thousandths, 0..10_000
+    complaints: tuple[Complaint, ...] | None = None
 
 
 class Echo(msgspec.Struct, frozen=True, array_like=True):
@@ -396,6 +406,19 @@ class RequestRebalance(Command, frozen=True):
     """Operator: the leader checks the rings at once."""
 
 
+class AcknowledgeAlarm(Command, frozen=True):
+    """Operator: an alarm was seen. `alarm`: its id, or a name for all raised ones of it."""
+
+    alarm: str
+
+
+class RecordDelivery(Command, frozen=True):
+    """The leader: a webhook has been told of every decision up to the number `upto`."""
+
+    webhook: str
+    upto: int
+
+
 AnyCommand = (
     FoundCluster
     | RecordEvaluation
@@ -430,6 +453,8 @@ AnyCommand = (
     | SetRingPolicies
     | ReleaseBrake
     | RequestRebalance
+    | AcknowledgeAlarm
+    | RecordDelivery
 )
 
 
@@ -437,13 +462,15 @@ class Draft(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """A command on its way to the leader.
 
     `key`: idempotency key and operation id, "" for internal commands (which are idempotent by
-    their own preconditions). `actor` and `reason`: who asked, and why, for operators' commands.
+    their own preconditions). `actor` and `reason`: who asked, and why, for operators' commands;
+    `origin`: from where, as the node saw it that took the order.
     """
 
     command: AnyCommand
     key: str = ""
     actor: str = ""
     reason: str = ""
+    origin: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class Reason(enum.StrEnum):
     NO_PRIMARY = "no_primary"
     UNKNOWN_NODE = "unknown_node"
     UNKNOWN_DEVICE = "unknown_device"
+    UNKNOWN_ALARM = "unknown_alarm"
     STALE_REVISION = "stale_revision"
     STALE_ROLE = "stale_role"
     STALE_EPOCH = "stale_epoch"
@@ -86,7 +87,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     `matter`: a `Rule`, or the name of an operator's command or of book-keeping ("pause",
     "escalation", "handover", "fencing", "alarm"). `evidence`: node → risks in ppm, newest
-    last (-1: missed). `rejected`: (node, Reason) pairs passed over. Times in ms.
+    last (-1: missed). `rejected`: (node, Reason) pairs passed over. Times in ms. `actor`,
+    `origin`: whose order it was, and from where.
     """
 
     id: int
@@ -106,3 +108,4 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     actor: str = ""
     comment: str = ""
     key: str = ""
+    origin: str = ""

@@ -4,6 +4,7 @@
 into the state before that, and the resulting plan after it.
 """
 
+from cluster.alarms import BRAKE, NO_CANDIDATE, NO_PRIMARY, PRIMARY_DEGRADED, watch_members
 from cluster.commands import AdoptPlan, Echo, Held, Measured, Motion, RecordEvaluation
 from cluster.decisions import Outcome, Reason
 from cluster.events import LeasesEchoed, SamplesRecorded
@@ -14,11 +15,6 @@ from cluster.roles.evaluate import hold_key, touched_nodes, touches_seat
 from cluster.roles.transitions import OPERATOR_RULES, Role
 from cluster.state import ClusterState, Member
 from cluster.step import Refused, Step, count
-
-NO_PRIMARY = "no_primary"
-NO_CANDIDATE = "no_candidate"
-PRIMARY_DEGRADED = "primary_degraded"
-BRAKE = "brake"
 
 
 def record_evaluation(step: Step, command: RecordEvaluation) -> dict[str, object]:
@@ -36,6 +32,7 @@ def record_evaluation(step: Step, command: RecordEvaluation) -> dict[str, object
     state.evaluated_at = step.now
     _brake(step, turned)
     _watch_seat(step)
+    watch_members(step, command.samples)
     step.changed()
     step.emit(SamplesRecorded(state.evaluations))
     return {"evaluation": state.evaluations}

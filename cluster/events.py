@@ -78,12 +78,23 @@ class ActionClosed(Event, frozen=True):
 
 
 class AlarmRaised(Event, frozen=True):
+    """`subject`: the node that it is about; empty when it is about the cluster."""
+
     name: str
     detail: str
+    subject: str = ""
 
 
 class AlarmCleared(Event, frozen=True):
     name: str
+    subject: str = ""
+
+
+class AlarmAcknowledged(Event, frozen=True):
+    name: str
+    subject: str
+    actor: str
+    comment: str
 
 
 class SettingsChanged(Event, frozen=True):
@@ -187,6 +198,7 @@ AnyEvent = (
     | ActionClosed
     | AlarmRaised
     | AlarmCleared
+    | AlarmAcknowledged
     | SettingsChanged
     | MemberChanged
     | MemberJoined

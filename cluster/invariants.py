@@ -9,6 +9,7 @@ Source: roles.md, "What must hold"; the numbers are its numbers.
 import itertools
 from collections.abc import Callable, Iterator
 
+from cluster.alarms import ALARMS
 from cluster.decisions import Ballot
 from cluster.fleet import invariants as fleet_invariants
 from cluster.proposals import quorum
@@ -22,6 +23,7 @@ from cluster.state import (
     MAX_MEMBERS,
     MAX_OPERATIONS,
     MAX_ROLE_CHANGES,
+    MAX_WEBHOOKS,
     ClusterState,
     ProposalOutcome,
     RoleChange,
@@ -121,9 +123,26 @@ def within_limits(state: ClusterState) -> str | None:
         "closed_proposals": (len(state.closed_proposals), MAX_CLOSED_PROPOSALS),
         "closed_actions": (len(state.closed_actions), MAX_CLOSED_ACTIONS),
         "operations": (len(state.operations), MAX_OPERATIONS),
+        "deliveries": (len(state.deliveries), MAX_WEBHOOKS),
     }
     over = [f"{name} {size} > {limit}" for name, (size, limit) in sizes.items() if size > limit]
     return ", ".join(over) or None
+
+
+def alarms_are_known(state: ClusterState) -> str | None:
+    """Every alarm is of a known kind and about the cluster or a member: so there are few."""
+    for key, alarm in state.alarms.items():
+        if key != alarm.id or alarm.name not in ALARMS:
+            return f"{key} holds {alarm.name}"
+        if alarm.subject and alarm.subject not in state.members:
+            return f"{key} is about no member"
+    return None
+
+
+def deliveries_follow(state: ClusterState) -> str | None:
+    """No webhook has been told of a decision that was not made."""
+    ahead = [n for n, d in state.deliveries.items() if not 0 <= d.upto <= state.decisions_made]
+    return f"{ahead} beyond {state.decisions_made}" if ahead else None
 
 
 def settings_hold(state: ClusterState) -> str | None:
@@ -141,6 +160,8 @@ INVARIANTS: tuple[Check, ...] = (
     handover_waits,
     one_motion_a_node,
     within_limits,
+    alarms_are_known,
+    deliveries_follow,
     settings_hold,
 )
 

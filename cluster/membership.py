@@ -12,6 +12,7 @@ seat then, and what waited for it waits no longer.
 import re
 
 from cluster.actions import release
+from cluster.alarms import forget_member
 from cluster.commands import AddMember, Change, RecordMembers, RemoveMember
 from cluster.decisions import Outcome, Reason
 from cluster.events import MemberChanged, MemberJoined, MemberLeft
@@ -74,6 +75,7 @@ def remove_member(step: Step, command: RemoveMember) -> dict[str, object]:
     step.state.holds = {
         key: why for key, why in step.state.holds.items() if not key.endswith(f"|{member.id}")
     }
+    forget_member(step, member.id)
     step.changed()
     step.emit(MemberLeft(member.id))
     return {"node": member.id, "members": list(step.state.members)}

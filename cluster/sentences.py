@@ -10,7 +10,7 @@ from cluster.decisions import Ballot, Decision, Outcome, Reason
 from cluster.fleet import sentences as fleet
 from cluster.roles.transitions import Role, Rule
 from cluster.settings import PPM, as_written, format_duration
-from cluster.state import MISSED, ClusterState, Proposal, ProposalOutcome
+from cluster.state import MISSED, ClusterState, Proposal, ProposalOutcome, alarm_id
 
 REASONS: dict[str, str] = {
     Reason.COOLDOWN: "its role changed too recently",
@@ -193,6 +193,17 @@ def _say_handover(decision: Decision) -> str:
     return f"{holder} {how}{tail}"
 
 
+def _say_alarm(decision: Decision) -> str:
+    facts = decision.facts
+    named = alarm_id(facts["name"], *decision.subjects)
+    match facts["change"]:
+        case "raised":
+            return f"alarm {named}: {facts['detail']}"
+        case "acknowledged":
+            return f"alarm {named} acknowledged"
+    return f"alarm {named} is over"
+
+
 def _say_brake(decision: Decision) -> str:
     if decision.facts["on"]:
         who = ", ".join(decision.subjects)
@@ -251,6 +262,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "resume": _say_pause,
     "escalation": _say_escalation,
     "handover": _say_handover,
+    "alarm": _say_alarm,
     "brake": _say_brake,
     "settings": _say_settings,
     "policy": _say_policy,

@@ -28,6 +28,7 @@ OPERATION_RETENTION = 15 * 60_000
 MAX_POLICIES_PER_NODE = 32
 MAX_EVIDENCE = 60
 """Newest samples of a node that a proposal or a decision quotes; a history may hold 1,000."""
+MAX_WEBHOOKS = 32
 DEFAULT_PRIORITY = 100
 MISSED = -1
 """Stands in evidence for a sample without reports (which counts as risk 1.0)."""
@@ -76,6 +77,7 @@ class Member(msgspec.Struct):
     policies: dict[str, Policy] = {}
     escalated_by: str = ""  # action whose deadline it missed
     learner: bool = False
+    doubts: dict[str, int] = {}  # alarm → evaluations in a row that speak against what it is
 
     @property
     def joining(self) -> bool:
@@ -221,12 +223,40 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
     result: dict[str, Any] = {}
 
 
+class Acknowledgement(msgspec.Struct, frozen=True, array_like=True):
+    """Who has seen an alarm, and what they said of it."""
+
+    actor: str
+    at: int
+    comment: str
+
+
+def alarm_id(name: str, subject: str = "") -> str:
+    """`name`, or `name@node` of an alarm about a node."""
+    return f"{name}@{subject}" if subject else name
+
+
 class Alarm(msgspec.Struct, frozen=True):
-    """Something an operator should look at; raised once, cleared once."""
+    """Something an operator should look at; raised once, cleared once. `subject`: the node that
+    it is about, empty when it is about the cluster. `wall`: Unix ms of its raising, for display."""
 
     name: str
     since: int
     detail: str
+    subject: str = ""
+    wall: int = 0
+    acknowledged: Acknowledgement | None = None
+
+    @property
+    def id(self) -> str:
+        return alarm_id(self.name, self.subject)
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True):
+    """How far a webhook has been told: the number of a decision, and when that was."""
+
+    upto: int
+    at: int
 
 
 class PauseWindow(msgspec.Struct, frozen=True):
@@ -278,12 +308,13 @@ class ClusterState(msgspec.Struct):
     decisions_made: int = 0
     role_changes: list[RoleChange] = []
     operations: dict[str, Operation] = {}  # oldest first
-    alarms: dict[str, Alarm] = {}
+    alarms: dict[str, Alarm] = {}  # by id, in the order of their raising
     holds: dict[str, str] = {}  # "rule|node" → reason, of the episodes going on
     pause: PauseWindow | None = None
     braked: bool = False
     counters: Counters = msgspec.field(default_factory=Counters)
     fleet: Fleet = msgspec.field(default_factory=Fleet)
+    deliveries: dict[str, Delivery] = {}  # webhook → how far it has been told
 
     @property
     def founded(self) -> bool:

@@ -6,10 +6,19 @@ same time, index and actor and none can forget to say what it did.
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from cluster.commands import Change, Entry
 from cluster.decisions import Ballot, Decision, Outcome
-from cluster.events import AlarmCleared, AlarmRaised, AnyEvent, Decided, Event
-from cluster.state import MAX_DECISIONS, Alarm, ClusterState
+from cluster.events import (
+    AlarmAcknowledged,
+    AlarmCleared,
+    AlarmRaised,
+    AnyEvent,
+    Decided,
+    Event,
+)
+from cluster.state import MAX_DECISIONS, Acknowledgement, Alarm, ClusterState, alarm_id
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
@@ -32,6 +41,7 @@ class Step:
         self.key = entry.draft.key
         self.actor = entry.draft.actor
         self.comment = entry.draft.reason
+        self.origin = entry.draft.origin
         self.events: list[AnyEvent] = []
 
     def emit(self, event: AnyEvent) -> None:
@@ -77,22 +87,37 @@ class Step:
             actor=self.actor,
             comment=self.comment,
             key=self.key,
+            origin=self.origin,
         )
         state.decisions.append(decision)
         if len(state.decisions) > MAX_DECISIONS:
             del state.decisions[0]
         self.emit(Decided(decision))
 
-    def raise_alarm(self, name: str, detail: str) -> None:
-        """Raises an alarm that is not raised yet."""
-        if name not in self.state.alarms:
-            self.state.alarms[name] = Alarm(name, self.now, detail)
-            self.emit(AlarmRaised(name, detail))
+    def raise_alarm(self, name: str, detail: str, subject: str = "") -> None:
+        """Raises an alarm that is not raised yet; `subject`: the node that it is about."""
+        alarm = Alarm(name, self.now, detail, subject, self.wall)
+        if self.state.alarms.setdefault(alarm.id, alarm) is alarm:
+            self._note_alarm(alarm, "raised", Outcome.NOTED)
+            self.emit(AlarmRaised(name, detail, subject))
 
-    def clear_alarm(self, name: str) -> None:
+    def clear_alarm(self, name: str, subject: str = "") -> None:
         """Clears an alarm that is raised."""
-        if self.state.alarms.pop(name, None) is not None:
-            self.emit(AlarmCleared(name))
+        alarm = self.state.alarms.pop(alarm_id(name, subject), None)
+        if alarm is not None:
+            self._note_alarm(alarm, "cleared", Outcome.NOTED)
+            self.emit(AlarmCleared(name, subject))
+
+    def acknowledge_alarm(self, alarm: Alarm) -> None:
+        """The actor of this entry has seen a raised alarm."""
+        seen = Acknowledgement(self.actor, self.now, self.comment)
+        self.state.alarms[alarm.id] = replace(alarm, acknowledged=seen)
+        self._note_alarm(alarm, "acknowledged", Outcome.DONE)
+        self.emit(AlarmAcknowledged(alarm.name, alarm.subject, self.actor, self.comment))
+
+    def _note_alarm(self, alarm: Alarm, change: str, outcome: Outcome) -> None:
+        facts = {"name": alarm.name, "change": change, "detail": alarm.detail}
+        self.decide("alarm", outcome, (alarm.subject,) if alarm.subject else (), facts=facts)
 
 
 def count(table: dict[str, int], key: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from cluster import commands as c
+from cluster.alarms import ALARMS
 from cluster.fleet.policies import RingPolicy
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Condition, Reading
@@ -96,7 +97,11 @@ def _motions() -> st.SearchStrategy[c.Motion]:
     )
 
 
-_samples = st.builds(c.Measured, nodes, small | wire_integers, risks, texts, wire_integers)
+_complaints = st.builds(c.Complaint, st.sampled_from(sorted(ALARMS)) | texts, texts)
+_samples = st.builds(
+    c.Measured, nodes, small | wire_integers, risks, texts, wire_integers,
+    st.none() | tuples_of(_complaints, 3),
+)  # fmt: skip
 _echoes = st.builds(
     c.Echo, nodes, small | wire_integers, small | wire_integers, small | wire_integers
 )
@@ -256,6 +261,12 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     c.SetRingPolicies: st.builds(c.SetRingPolicies, tuples_of(ring_policies, 3)),
     c.ReleaseBrake: st.builds(c.ReleaseBrake),
     c.RequestRebalance: st.builds(c.RequestRebalance),
+    c.AcknowledgeAlarm: st.builds(
+        c.AcknowledgeAlarm, st.sampled_from([*ALARMS, "disk_low@sat-002"]) | texts
+    ),
+    c.RecordDelivery: st.builds(
+        c.RecordDelivery, st.sampled_from(["pager", "chat"]) | texts, small | wire_integers
+    ),
     c.RunAction: st.builds(
         c.RunAction,
         st.sampled_from(["beacon", "role_change"]) | texts,
@@ -292,7 +303,7 @@ def covered_commands() -> set[type[c.Command]]:
 def drafts() -> st.SearchStrategy[c.Draft]:
     """Drafts with and without keys, from few enough keys that some repeat."""
     keys = st.sampled_from(["", "", "k1", "k2"]) | texts
-    return st.builds(c.Draft, commands(), keys, texts, texts)
+    return st.builds(c.Draft, commands(), keys, texts, texts, texts)
 
 
 def entries() -> st.SearchStrategy[c.Entry]:

@@ -8,6 +8,7 @@ operator releases them, or until no more than that share is unhealthy. Source: r
 
 import numpy as np
 
+from cluster.alarms import DEVICE_STORM, PINNED_UNHEALTHY
 from cluster.commands import ReleaseBrake
 from cluster.decisions import Outcome
 from cluster.fleet.fleet import Fleet
@@ -15,9 +16,6 @@ from cluster.fleet.rings import Ring
 from cluster.fleet.table import NEVER, Column
 from cluster.settings import PPM
 from cluster.step import Step
-
-STORM = "device_storm"
-PINNED_UNHEALTHY = "pinned_unhealthy"
 
 
 def turned(step: Step, rows: Column, healthy: Column) -> None:
@@ -43,7 +41,7 @@ def watch(step: Step) -> None:
     if not fleet.braked and fleet.turned * PPM > limit * online:
         _brake(step, True, {"turned": fleet.turned, "online": online})
         share = f"{fleet.turned} of {online} devices online turned unhealthy within one check"
-        step.raise_alarm(STORM, share)
+        step.raise_alarm(DEVICE_STORM, share)
     elif fleet.braked and sick * PPM <= limit * online:
         release(step, {"unhealthy": sick, "online": online})
     _watch_pinned(step)
@@ -58,7 +56,7 @@ def release(step: Step, facts: dict[str, int]) -> None:
     """Takes the brake off; the same storm does not put it on again."""
     step.state.fleet.turned = 0
     _brake(step, False, facts)
-    step.clear_alarm(STORM)
+    step.clear_alarm(DEVICE_STORM)
 
 
 def release_brake(step: Step, _: ReleaseBrake) -> dict[str, object]:

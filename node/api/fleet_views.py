@@ -4,13 +4,13 @@ Percentages are 0..100 as devices report them. A device's health is two facts: `
 verdict `healthy`, which means nothing while it is not online.
 """
 
+from cluster.alarms import DEVICE_STORM
 from cluster.fleet.explain import explain_device, say_move
 from cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
 from cluster.fleet.moves import AUTOMATIC, MoveReason
 from cluster.fleet.policies import allowed
 from cluster.fleet.rebalance import RebalancePlan
 from cluster.fleet.rings import RINGS, Four, Ring, rings_of
-from cluster.fleet.storm import STORM
 from cluster.state import ClusterState
 from node.api.fleet_events import count_ways
 from node.api.views import View
@@ -296,7 +296,7 @@ def _by_ring(four: Four) -> dict[Ring, int]:
 
 
 def _brake_view(state: ClusterState) -> BrakeView | None:
-    alarm = state.alarms.get(STORM)
+    alarm = state.alarms.get(DEVICE_STORM)
     return None if alarm is None else BrakeView(alarm.since, alarm.detail)
 
 

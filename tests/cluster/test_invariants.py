@@ -11,7 +11,7 @@ from cluster.decisions import Ballot
 from cluster.invariants import INVARIANTS, violations
 from cluster.roles.transitions import Role, Rule
 from cluster.settings import Settings
-from cluster.state import MAX_ROLE_CHANGES, ClusterState
+from cluster.state import MAX_ROLE_CHANGES, Alarm, ClusterState, Delivery
 from tests.cluster.driver import Driver, settled
 
 P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE
@@ -94,6 +94,18 @@ def too_much(state: ClusterState) -> None:
     state.role_changes = state.role_changes[-1:] * (MAX_ROLE_CHANGES + 1)
 
 
+def unheard_of_alarm(state: ClusterState) -> None:
+    state.alarms["sunspots"] = Alarm("sunspots", 0, "")
+
+
+def alarm_of_a_stranger(state: ClusterState) -> None:
+    state.alarms["disk_low@nobody"] = Alarm("disk_low", 0, "", "nobody")
+
+
+def told_of_the_future(state: ClusterState) -> None:
+    state.deliveries["pager"] = Delivery(state.decisions_made + 1, 0)
+
+
 def impossible_settings(state: ClusterState) -> None:
     state.settings = Settings(evaluation_interval=0)
 
@@ -115,6 +127,9 @@ def impossible_settings(state: ClusterState) -> None:
         (node_twice, "one_motion_a_node"),
         (seat_twice, "one_motion_a_node"),
         (too_much, "within_limits"),
+        (unheard_of_alarm, "alarms_are_known"),
+        (alarm_of_a_stranger, "alarms_are_known"),
+        (told_of_the_future, "deliveries_follow"),
         (impossible_settings, "settings_hold"),
     ],
 )
@@ -126,7 +141,7 @@ def test_each_finds_what_it_is_there_for(spoil: Callable[[ClusterState], None], 
 
 
 def test_every_invariant_is_tried_above_and_says_what_it_holds() -> None:
-    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 9
+    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 11
     assert all(check.__doc__ for check in INVARIANTS)
 
 

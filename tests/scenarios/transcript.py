@@ -220,7 +220,7 @@ class Player:
             waits = "active" if seat.active else f"waits for {seat.predecessor}"
             yield f"seat: {seat.holder}, epoch {seat.epoch}, {waits}"
         yield from (f"open: {proposal_sentence(p)}" for p in state.proposals.values())
-        yield from (f"alarm: {alarm.name}: {alarm.detail}" for alarm in state.alarms.values())
+        yield from (f"alarm: {alarm.id}: {alarm.detail}" for alarm in state.alarms.values())
 
     def health(self, member: Member) -> str:
         if member.joining:
@@ -284,10 +284,8 @@ class Player:
                 yield f"{number}: {node} {'done' if success else 'failed'}"
             case ActionClosed(number, outcome, compliance):
                 yield f"{number}: {outcome}, compliance {100 * compliance // PPM} %"
-            case AlarmRaised(name, detail):
-                yield f"alarm {name}: {detail}"
-            case AlarmCleared(name):
-                yield f"alarm {name} is over"
+            case AlarmRaised() | AlarmCleared():
+                return  # the decision beside it says so
             case PauseChanged(until):
                 yield "not paused" if until is None else f"paused until {self.clock(until)}"
             case SettingsChanged(fields):

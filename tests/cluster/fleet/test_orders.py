@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluster.alarms import PINNED_UNHEALTHY
 from cluster.clockwork import next_due
 from cluster.commands import (
     AssignRing,
@@ -16,7 +17,6 @@ from cluster.fleet.moves import MoveReason
 from cluster.fleet.policies import RingPolicy
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Condition
-from cluster.fleet.storm import PINNED_UNHEALTHY
 from tests.cluster.fleet.fleets import BAD, FleetDriver
 
 

@@ -1,8 +1,8 @@
 """The storm brake: rings.md, "Rebalancing"."""
 
+from cluster.alarms import DEVICE_STORM
 from cluster.commands import AssignRing, ReleaseBrake
 from cluster.fleet.rings import Ring
-from cluster.fleet.storm import STORM
 from tests.cluster.fleet.fleets import BAD, FleetDriver, recorded
 
 
@@ -25,7 +25,7 @@ def test_fifty_five_percent_at_once_are_no_storm_yet() -> None:
 def test_more_than_that_within_one_check_stops_automatic_moves_with_an_alarm() -> None:
     driver, _ = stormy(12)
     assert driver.fleet.braked
-    assert "12 of 20 devices online turned unhealthy" in driver.state.alarms[STORM].detail
+    assert "12 of 20 devices online turned unhealthy" in driver.state.alarms[DEVICE_STORM].detail
     assert driver.check() == {"moved": 0, "left_out": 0, "braked": True}
     assert driver.distribution == (5, 5, 5, 5)
     assert driver.decided("storm")[-1].facts == {"on": True, "turned": 12, "online": 20}
@@ -64,7 +64,7 @@ def test_the_storm_passes_when_no_more_than_that_share_is_unhealthy() -> None:
     assert driver.fleet.braked
     driver.heal(rows[2])
     assert not driver.fleet.braked
-    assert STORM not in driver.state.alarms
+    assert DEVICE_STORM not in driver.state.alarms
     assert driver.check()["moved"] > 0
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cluster.alarms import DEVICE_STORM
 from cluster.commands import (
     MarkOffline,
     Pause,
@@ -15,7 +16,6 @@ from cluster.commands import (
     SetRingShares,
 )
 from cluster.fleet.rings import RINGS, Ring
-from cluster.fleet.storm import STORM
 from node.fleet import rebalancer as module
 from node.fleet.rebalancer import Rebalancer
 from tests.node.fleet.proposing import Ears
@@ -292,7 +292,7 @@ def test_a_storm_stops_moves_until_an_operator_lets_them_go_on(fleet: Watched) -
     fleet.live(3.0, reading=ILL)
     state = fleet.loops[C].replica.state
     assert state.fleet.braked
-    assert STORM in state.alarms
+    assert DEVICE_STORM in state.alarms
     assert [ears.assignments[-1].ring for ears in everybody] == before
     assert {ring.value for ring in RINGS} == set(before)
     fleet.order(ReleaseBrake())

@@ -1,0 +1,139 @@
+"""Alarms: what an operator should look at, raised once, cleared once, acknowledged between.
+
+Some follow from the replicated state alone and are raised where it changes (the seat, the brake,
+the storm brake, compliance). Others only a member knows: its disk, its clock, its certificate, how
+far behind it is. It says so in its health reports (`SELF_REPORTED`); the leader's samples carry
+that into the log, and here it must last before it counts: one complaint raises nothing, one quiet
+evaluation clears nothing. Of a member that is not heard nothing is concluded but its silence.
+
+Every raising, clearing and acknowledgement is a decision too: that is the timeline, the audit
+file and the outbox of the webhooks at once.
+"""
+
+from typing import NamedTuple
+
+from cluster.commands import AcknowledgeAlarm, Measured
+from cluster.decisions import Reason
+from cluster.registry import is_alive
+from cluster.settings import format_duration
+from cluster.state import ClusterState, Member, alarm_id
+from cluster.step import Refused, Step
+
+
+class Kind(NamedTuple):
+    """One alarm that exists. `confirm`, `calm`: evaluations in a row that must complain before
+    it is raised, and be quiet before it is cleared; of no concern to alarms that the state
+    raises by itself."""
+
+    severity: str  # "critical": the cluster cannot do its work; "warning": it soon may not
+    meaning: str
+    confirm: int = 1
+    calm: int = 1
+
+
+NO_PRIMARY = "no_primary"
+NO_CANDIDATE = "no_candidate"
+PRIMARY_DEGRADED = "primary_degraded"
+COMPLIANCE = "compliance"
+BRAKE = "brake"
+DEVICE_STORM = "device_storm"
+PINNED_UNHEALTHY = "pinned_unhealthy"
+MEMBER_UNREACHABLE = "member_unreachable"
+MEMBER_LAGGING = "member_lagging"
+DISK_LOW = "disk_low"
+CERTIFICATE_EXPIRING = "certificate_expiring"
+CLOCK_JUMP = "clock_jump"
+
+ALARMS: dict[str, Kind] = {
+    NO_PRIMARY: Kind("critical", "The PRIMARY seat is empty for longer than one evaluation."),
+    NO_CANDIDATE: Kind("critical", "A PRIMARY is wanted and no node is fit to be it."),
+    PRIMARY_DEGRADED: Kind("critical", "The PRIMARY has failed and still holds the seat."),
+    COMPLIANCE: Kind("warning", "Nodes missed the deadline of an action."),
+    BRAKE: Kind("warning", "More than half of the members turned unhealthy at once."),
+    DEVICE_STORM: Kind("warning", "Too many devices turned unhealthy within one check."),
+    PINNED_UNHEALTHY: Kind("warning", "Unhealthy devices are pinned to PROD."),
+    MEMBER_UNREACHABLE: Kind("warning", "A member was not heard for heartbeat_timeout.", calm=2),
+    MEMBER_LAGGING: Kind("warning", "A member applies the log too slowly.", confirm=3, calm=2),
+    DISK_LOW: Kind("warning", "The disk of a member is nearly full.", confirm=2, calm=2),
+    CERTIFICATE_EXPIRING: Kind("warning", "A member's certificate ends soon.", confirm=2, calm=2),
+    CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
+}
+"""Every alarm by name: a closed set, so that a metric of each can be 0."""
+SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CERTIFICATE_EXPIRING, CLOCK_JUMP)
+"""Those that members report, or the leader of them; the others follow from the state."""
+MAX_DETAIL = 200
+
+
+def raised_by_name(state: ClusterState) -> dict[str, int]:
+    """How many alarms of each name are raised; 0 of those that are silent."""
+    counted = dict.fromkeys(ALARMS, 0)
+    for alarm in state.alarms.values():
+        counted[alarm.name] += 1
+    return counted
+
+
+def unacknowledged_by_name(state: ClusterState) -> dict[str, int]:
+    """Of those raised, how many nobody has acknowledged yet."""
+    counted = dict.fromkeys(ALARMS, 0)
+    for alarm in state.alarms.values():
+        counted[alarm.name] += alarm.acknowledged is None
+    return counted
+
+
+def watch_members(step: Step, samples: tuple[Measured, ...]) -> None:
+    """What an evaluation's samples say of each member, besides its risk."""
+    for measured in samples:
+        member = step.state.members[measured.node]
+        if member.joining:
+            continue
+        _weigh(step, member, MEMBER_UNREACHABLE, _silence(step, member))
+        if measured.complaints is not None:
+            said = {c.name: c.detail[:MAX_DETAIL] for c in measured.complaints}
+            for name in SELF_REPORTED:
+                _weigh(step, member, name, said.get(name))
+
+
+def _silence(step: Step, member: Member) -> str | None:
+    if is_alive(step.state, member, step.now):
+        return None
+    assert member.last_heard is not None  # else it were joining
+    return f"not heard for {format_duration((step.now - member.last_heard) // 1_000 * 1_000)}"
+
+
+def _weigh(step: Step, member: Member, name: str, complaint: str | None) -> None:
+    """Raises or clears a member's alarm once the evaluations that say so were enough."""
+    raised = alarm_id(name, member.id) in step.state.alarms
+    if raised is (complaint is not None):
+        member.doubts.pop(name, None)
+        return
+    doubts = member.doubts.get(name, 0) + 1
+    if doubts < (ALARMS[name].calm if raised else ALARMS[name].confirm):
+        member.doubts[name] = doubts
+        return
+    member.doubts.pop(name, None)
+    if complaint is None:
+        step.clear_alarm(name, member.id)
+    else:
+        step.raise_alarm(name, complaint, member.id)
+
+
+def forget_member(step: Step, node: str) -> None:
+    """A node that has left concerns nobody any more."""
+    for alarm in list(step.state.alarms.values()):
+        if alarm.subject == node:
+            step.clear_alarm(alarm.name, node)
+
+
+def acknowledge_alarm(step: Step, command: AcknowledgeAlarm) -> dict[str, object]:
+    """Somebody has seen it: one alarm by its id, or by a bare name all of that name."""
+    wanted = command.alarm
+    meant = [a for a in step.state.alarms.values() if wanted in (a.id, a.name)]
+    if not meant:
+        raise Refused(Reason.UNKNOWN_ALARM, f"alarm: {wanted[:80]!r} is not raised")
+    fresh = [alarm for alarm in meant if alarm.acknowledged is None]
+    if not fresh:
+        by = ", ".join(sorted({a.acknowledged.actor for a in meant if a.acknowledged}))
+        raise Refused(Reason.DUPLICATE, f"alarm: {wanted} was acknowledged already, by {by}")
+    for alarm in fresh:
+        step.acknowledge_alarm(alarm)
+    return {"acknowledged": [alarm.id for alarm in fresh]}

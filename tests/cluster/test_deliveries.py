@@ -1,0 +1,39 @@
+"""Cursors of the webhooks: forward only, and no more than a few."""
+
+import pytest
+
+from cluster.commands import RecordDelivery
+from cluster.decisions import Reason
+from cluster.state import MAX_WEBHOOKS
+from tests.cluster.driver import settled
+
+
+def test_a_cursor_moves_forward_only() -> None:
+    driver = settled()
+    driver.done(RecordDelivery("pager", 2))
+    driver.done(RecordDelivery("pager", 3))
+    assert driver.refused(RecordDelivery("pager", 2))[0] == Reason.STALE_REVISION
+    assert driver.state.deliveries["pager"].upto == 3
+
+
+@pytest.mark.parametrize("upto", [-1, 10**6, 2**64 - 1])
+def test_nobody_is_told_of_what_was_not_decided(upto: int) -> None:
+    reason, detail = settled().refused(RecordDelivery("pager", upto))
+    assert reason == Reason.INVALID
+    assert detail.startswith(f"upto: {upto} is not between 0 and")
+
+
+def test_a_webhook_has_a_name() -> None:
+    assert settled().refused(RecordDelivery("no name", 1))[0] == Reason.INVALID
+
+
+def test_one_too_many_takes_the_place_of_the_longest_unused() -> None:
+    driver = settled()
+    for number in range(MAX_WEBHOOKS):
+        driver.clock += 1
+        driver.done(RecordDelivery(f"hook-{number}", 1))
+    driver.done(RecordDelivery("hook-0", 2))
+    driver.done(RecordDelivery("new", 1))
+    assert len(driver.state.deliveries) == MAX_WEBHOOKS
+    assert "hook-1" not in driver.state.deliveries
+    assert {"hook-0", "hook-2", "new"} <= driver.state.deliveries.keys()
