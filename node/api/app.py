@@ -3,9 +3,8 @@
 import asyncio
 from functools import partial
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from prometheus_client.registry import Collector
-from starlette.responses import RedirectResponse, Response
 
 from node import metrics
 from node.api import (
@@ -13,7 +12,9 @@ from node.api import (
     fleet_operations,
     fleet_reads,
     health,
+    me,
     operations,
+    pages,
     problems,
     reads,
     reports,
@@ -37,14 +38,6 @@ Every node answers every request. Reads are local and say how old they are
 read barrier first. Writes go through the replicated log; with an `Idempotency-Key` a repetition
 returns the first outcome. Errors are RFC 9457 problem documents.
 """
-
-pages = APIRouter(include_in_schema=False)
-
-
-@pages.get("/")
-async def index() -> Response:
-    """The way in; until there is a dashboard, the documentation."""
-    return RedirectResponse("/docs", 307)
 
 
 def create_app(service: NodeService, agents: Agents) -> FastAPI:
@@ -70,15 +63,17 @@ def build(service: Service, *collectors: Collector) -> FastAPI:
     for collector in collectors:
         instruments.registry.register(collector)
     app.router.routes.append(instruments.route())
-    for part in (reads, operations, fleet_reads, fleet_operations, reports, events, snapshot):
+    for part in (reads, operations, fleet_reads, fleet_operations, reports, events, snapshot, me):
         app.include_router(part.router)
-    app.include_router(pages)
+    app.include_router(pages.routes(pages.load()))
     problems.install(app)
     app.add_middleware(
         Limits,
         uncounted=(*health.PROBES, metrics.PATH, events.PATH),
         bodies=dict.fromkeys((reports.REPORT, reports.REGISTER), MAX_BATCH_BYTES),
     )
-    app.add_middleware(Origin)
+    app.add_middleware(
+        Origin, members=lambda: [member.http for member in service.state.members.values()]
+    )
     app.openapi = partial(schema.describe, app)  # type: ignore[method-assign]
     return app

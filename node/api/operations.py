@@ -66,15 +66,21 @@ Actor = Annotated[
 ]
 
 
+def actor_of(request: Request, actor: Actor = None) -> str:
+    """Whom a write of this caller is put down to."""
+    return actor or f"anonymous@{request.client.host if request.client else 'unknown'}"
+
+
+Who = Annotated[str, Depends(actor_of)]
+
+
 class Submission:
     """One write: who asks, under which key, and how its result is told."""
 
-    def __init__(
-        self, request: Request, service: Serving, key: Key = None, actor: Actor = None
-    ) -> None:
+    def __init__(self, service: Serving, actor: Who, key: Key = None) -> None:
         self._service: Service = service
         self._key = key or f"op-{uuid4().hex}"
-        self._actor = actor or f"anonymous@{request.client.host if request.client else 'unknown'}"
+        self._actor = actor
 
     async def __call__(self, command: AnyCommand, reason: str) -> Response:
         """Proposes `command`, waits, and answers; raises `Problem` unless it was done."""

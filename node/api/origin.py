@@ -1,47 +1,116 @@
-"""No web page may steer the cluster: a write that a browser sends for another site is refused.
+"""Which web pages may speak with the cluster: the dashboards that its own nodes serve.
 
 Until there are tokens, whoever reaches the port may write, and a browser reaches loopback for
 any page it shows, with WebSockets as well. Browsers name the page's origin with every write;
-people's tools name none. The origin must be one of this machine's own names, so that a foreign
-name that resolves to this address (DNS rebinding) is refused as well.
+people's tools name none. The origin must be one of this machine's own names, or the HTTP address
+of a member: a foreign name that resolves to this address (DNS rebinding) is neither.
+
+A member's page may also read what other nodes answer (CORS), so that a dashboard whose node died
+goes on with the next. Nobody else's may: a page on another port of this machine may write, but
+does not see what came of it.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.api.faults import printable
 from node.api.problems import Kind, Problem
 
-_OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+EXPOSED = "Retry-After, Location, X-Stationkeep-Applied-Index, X-Stationkeep-Staleness-Ms"
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Stationkeep-Actor"
+    ),
+    "Access-Control-Max-Age": "600",
+}
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Members = Callable[[], Iterable[str]]
+"""HTTP addresses of the members now, as `host:port`."""
 
 
 class Origin:
     """ASGI middleware; reads pass. WebSockets do not come by here: they ask `refusal_of`."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, members: Members = tuple) -> None:
+        self._app, self._members = app, members
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _READS:
-            origin = dict(scope["headers"]).get(b"origin")
-            refusal = refusal_of(None if origin is None else origin.decode("latin-1"))
-            if refusal is not None:
-                await refusal.response()(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        origin = _header(scope, b"origin") if scope["type"] == "http" else None
+        if origin is None:
+            await self._app(scope, receive, send)
+            return
+        ours = is_member(origin, self._members())
+        if ours and _is_preflight(scope):
+            answer: ASGIApp = Response(status_code=204, headers=PREFLIGHT)
+        elif scope["method"] not in _READS and not ours and (refusal := refusal_of(origin)):
+            answer = refusal.response()
+        else:
+            answer = self._app
+        await answer(scope, receive, _readable(send, origin) if ours else send)
 
 
-def refusal_of(origin: str | None) -> Problem | None:
+def refusal_of(origin: str | None, members: Iterable[str] = ()) -> Problem | None:
     """Why a page of this origin may not write or connect here; None when it may."""
-    if origin is None or _is_own(origin):
+    if origin is None or _host(origin) in OWN_HOSTS or is_member(origin, members):
         return None
     return Problem(Kind.FORBIDDEN, f"Origin: {printable(origin)[:200]!r} may not write here")
 
 
-def _is_own(origin: str) -> bool:
+def is_member(origin: str, members: Iterable[str]) -> bool:
+    """Whether a page was served by a member; the names of this machine count as one."""
+    return (page := _site(origin)) is not None and page in _sites(members)
+
+
+def _sites(members: Iterable[str]) -> Iterator[tuple[str, int] | None]:
+    return (_site(f"//{address}") for address in members)
+
+
+def _site(url: str) -> tuple[str, int] | None:
+    """Host and port; None for what is no origin ("null" is what browsers call some pages)."""
     try:
-        return urlsplit(origin).hostname in _OWN_HOSTS
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:
-        return False
+        return None
+    if not host:
+        return None
+    default = 443 if parts.scheme == "https" else 80
+    return "localhost" if host in OWN_HOSTS else host, default if port is None else port
+
+
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    value: bytes | None = dict(scope["headers"]).get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _is_preflight(scope: Scope) -> bool:
+    asked = _header(scope, b"access-control-request-method")
+    return scope["method"] == "OPTIONS" and asked is not None
+
+
+def _readable(send: Send, origin: str) -> Send:
+    """A `send` whose answer the browser shows to the page of `origin`."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = EXPOSED
+            headers.add_vary_header("Origin")
+        await send(message)
+
+    return marked

@@ -5,7 +5,7 @@ document (`schema.py`), so that text and behaviour are one. Seconds are floats n
 cluster milliseconds integers named `_ms`; risks are 0..1.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -175,6 +175,14 @@ class ConfigView(View, frozen=True):
 
     settings: dict[str, Any]
     profile_hint: str | None
+
+
+class MeView(View, frozen=True):
+    """`GET /v1/me`. `role`: with `viewer` every write is refused; `because` says why."""
+
+    actor: str
+    role: Literal["viewer", "admin"]
+    because: str
 
 
 def cluster_view(service: Service) -> ClusterView:

@@ -337,9 +337,3 @@ async def test_a_snapshot_that_cannot_be_made_gives_its_place_back(
         for _ in range(3):
             assert (await client.get("/v1/snapshot")).status_code == 500
     assert (await client.get("/v1/snapshot")).status_code == 200
-
-
-async def test_the_root_leads_somewhere(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/")
-    assert answer.status_code == 307
-    assert (await client.get(answer.headers["location"])).status_code == 200

@@ -1,0 +1,134 @@
+// What an operator may order. Nothing is ordered without a confirmation that says what will happen,
+// and an order is repeated only under its first key: it happens once.
+
+import { h, render } from "./dom.js";
+import { RINGS } from "./words.js";
+
+const DURATIONS = [["10m", "10 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"]];
+
+export class Actions {
+  constructor(picture, link, dialog, notice) {
+    Object.assign(this, { picture, link, dialog, notice });
+    dialog.addEventListener("close", () => render(dialog));
+  }
+
+  // -- orders ---------------------------------------------------------------------------------
+
+  switchover(target) {
+    const others = this.picture.nodes.filter((node) => node.role !== "PRIMARY").map((node) => [node.id, `${node.id} (${node.role})`]);
+    this.confirm({
+      title: "Switch the PRIMARY over",
+      says: "The PRIMARY steps down in an orderly way, and the node you name takes over with a new epoch. Refused when that node is not fit.",
+      fields: [choice("target", "New PRIMARY", [["", "the best candidate"], ...others], target ?? "")],
+      button: "Switch over",
+      order: ({ target: chosen, reason }) => ["POST", "/v1/switchover", { ...(chosen && { target: chosen }), reason }],
+    });
+  }
+
+  pause() {
+    this.confirm({
+      title: "Pause automatic changes",
+      says: "Until it ends, no role changes by itself: a PRIMARY that fails is NOT replaced. Orders still work.",
+      fields: [choice("duration", "For", DURATIONS)],
+      button: "Pause",
+      order: ({ duration, reason }) => ["POST", "/v1/pause", { duration, reason }],
+    });
+  }
+
+  resume() {
+    this.confirm({
+      title: "Resume automatic changes",
+      says: "The pause ends now.",
+      button: "Resume",
+      order: ({ reason }) => ["POST", "/v1/resume", { reason }],
+    });
+  }
+
+  maintenance(node) {
+    const path = `/v1/nodes/${encodeURIComponent(node.id)}/maintenance`;
+    this.confirm(node.maintenance
+      ? { title: `End the maintenance of ${node.id}`, says: "It may be given a role again.", button: "End maintenance",
+          order: ({ reason }) => ["POST", path, { on: false, reason }] }
+      : { title: `Maintenance of ${node.id}`,
+          says: node.role === "PRIMARY" ? "It is PRIMARY: another node takes over first." : "It is drained, and is not made PRIMARY meanwhile.",
+          fields: [choice("duration", "For", DURATIONS, "1h")], button: "Begin maintenance",
+          order: ({ duration, reason }) => ["POST", path, { on: true, duration, reason }] });
+  }
+
+  assign(device) {
+    const path = `/v1/devices/${encodeURIComponent(device.id)}/ring`;
+    this.confirm({
+      title: `Assign ${device.id} to a ring`,
+      says: "It is moved at once and pinned there, whatever its health, until it is released or the pin ends.",
+      fields: [choice("ring", "Ring", RINGS.map((ring) => [ring, ring]), device.ring),
+        choice("lifetime", "Pinned", [["", "without end"], ...DURATIONS.map(([value, text]) => [value, `for ${text}`])])],
+      button: "Assign",
+      order: ({ ring, lifetime, reason }) => ["PUT", path, { ring, ...(lifetime && { lifetime }), reason }],
+    });
+  }
+
+  release(device) {
+    this.confirm({
+      title: `Release ${device.id}`,
+      says: "Its pin ends: the next check moves it where health, policies and quotas say.",
+      button: "Release", silent: true,
+      order: () => ["DELETE", `/v1/devices/${encodeURIComponent(device.id)}/ring`, undefined],
+    });
+  }
+
+  acknowledge(alarm) {
+    this.confirm({
+      title: `Acknowledge ${alarm.name.replaceAll("_", " ")}`,
+      says: "Others see that you look after it. The alarm stays until its cause is gone.",
+      button: "Acknowledge",
+      order: ({ reason }) => ["POST", `/v1/alarms/${encodeURIComponent(alarm.name)}/ack`, { reason }],
+    });
+  }
+
+  // -- the dialog -----------------------------------------------------------------------------
+
+  confirm(asked) {
+    this.draw(asked, { busy: false, problem: "" });
+    if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  draw(asked, { busy, problem }) {
+    render(this.dialog,
+      h("form", { method: "dialog", onsubmit: (event) => this.submit(event, asked) },
+        h("h2", { id: "order-title" }, asked.title),
+        h("p", null, asked.says),
+        asked.fields,
+        !asked.silent && h("label", null, "Reason, kept in the history",
+          h("input", { name: "reason", maxlength: 500, autocomplete: "off" })),
+        problem && h("p", { class: "problem", role: "alert" }, problem),
+        h("div", { class: "orders" },
+          h("button", { type: "button", onclick: () => this.dialog.close() }, "Cancel"),
+          h("button", { type: "submit", class: "go", disabled: busy }, busy ? "Being agreed …" : asked.button))));
+  }
+
+  async submit(event, asked) {
+    event.preventDefault();
+    const [method, path, body] = asked.order(Object.fromEntries(new FormData(event.target)));
+    this.draw(asked, { busy: true, problem: "" });
+    try {
+      await this.link.send(method, path, body);
+    } catch (error) {
+      this.draw(asked, { busy: false, problem: error.message });
+      return;
+    }
+    this.dialog.close();
+    this.tell(`${asked.title}: done.`);
+    this.picture.askAll();
+  }
+
+  tell(text) {
+    this.notice.textContent = text;
+    clearTimeout(this.forgetting);
+    this.forgetting = setTimeout(() => (this.notice.textContent = ""), 6_000);
+  }
+}
+
+function choice(name, label, options, chosen) {
+  return h("label", { key: name }, label, h("select", { name },
+    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
+}

@@ -1,0 +1,92 @@
+// The state of the cluster in one sentence, and what to do about it.
+
+import { h } from "./dom.js";
+import { ago, healthOf, LEVELS, plural, span } from "./words.js";
+
+/** Level, sentence and further facts, worst matter first. */
+export function verdict(picture, link) {
+  const { cluster } = picture;
+  if (link.lost) return { level: "bad", says: "No node answers", but: "shown is what was known last" };
+  if (!cluster.quorum.present) return withoutQuorum(cluster);
+  if (!cluster.primary) return { level: "bad", says: "There is no PRIMARY", but: "the seat is empty" };
+  if (!cluster.primary.active) return inHandover(cluster.primary);
+  return ofPrimary(cluster.primary, picture.node(cluster.primary.id));
+}
+
+function withoutQuorum({ quorum, node }) {
+  const but = `${node} is in touch with ${quorum.connected} of ${quorum.members}, ${quorum.needed} are needed: nothing can be changed`;
+  return { level: "bad", says: "The cluster has no quorum", but };
+}
+
+function inHandover({ id, fence_remaining_s }) {
+  const but = `it waits for its predecessor to step down, ${span(fence_remaining_s)} at most`;
+  return { level: "warn", says: `${id} takes over as PRIMARY`, but };
+}
+
+function ofPrimary({ id }, node) {
+  if (!node) return { level: "quiet", says: `${id} is PRIMARY`, but: "" };
+  const health = healthOf(node);
+  if (health.level === "good" && node.effective_role !== "PRIMARY") {
+    return { level: "warn", says: `${id} is PRIMARY but does not act yet`, but: "" };
+  }
+  const joint = health.level === "good" ? "and" : "but";
+  return { level: health.level, says: `${id} is PRIMARY ${joint} ${health.word}`, but: node.cause };
+}
+
+export function headline(picture, link, actions) {
+  const { level, says, but } = verdict(picture, link);
+  return [
+    h("span", { class: `seal ${level}`, "aria-hidden": "true" }, LEVELS[level]),
+    h("div", { class: "says" },
+      h("h1", { "data-level": level }, says, but && h("span", { class: "but" }, ` – ${but}`)),
+      h("p", { class: "facts" }, facts(picture.cluster, picture).map((fact) => h("span", null, fact))),
+      lastChange(picture)),
+    h("div", { class: "orders" }, orders(picture, actions)),
+  ];
+}
+
+function facts(cluster, picture) {
+  const { quorum, fleet } = cluster;
+  const away = picture.nodes.filter((node) => !node.alive).map((node) => node.id);
+  return [
+    away.length ? `not heard: ${away.join(", ")}` : `all ${quorum.members} nodes are heard`,
+    cluster.leader ? `${cluster.leader} leads Raft, term ${cluster.term}` : "nobody leads Raft",
+    `${plural(fleet.total_slaves, "device")}, ${fleet.healthy_devices} healthy`,
+    cluster.paused && `automatic changes pause for ${span(cluster.paused.remaining_s)} (${cluster.paused.actor}: ${cluster.paused.reason || "no reason given"})`,
+    cluster.braked && "the brake holds all automatic changes",
+    !cluster.swarm_mode && "automatic changes are switched off",
+  ].filter(Boolean);
+}
+
+/** The newest change of the seat, and why: what a person who was called wants to know first. */
+function lastChange(picture) {
+  const change = picture.decisions.find(isSeatChange);
+  if (!change) return null;
+  return h("p", { class: "last" },
+    h("strong", null, `Last change of PRIMARY, ${ago(picture.now - change.at_ms)}: `), change.sentence);
+}
+
+function isSeatChange(decision) {
+  const done = ["approved", "done"].includes(decision.outcome);
+  return done && decision.changes.some((one) => one.target === "PRIMARY");
+}
+
+function orders(picture, actions) {
+  const barred = picture.mayWrite ? null : true;
+  const button = (text, order) => h("button", { type: "button", disabled: barred, onclick: order }, text);
+  return [
+    button("Switch over …", () => actions.switchover()),
+    picture.cluster.paused
+      ? button("Resume …", () => actions.resume())
+      : button("Pause …", () => actions.pause()),
+    barred && picture.parts.me && h("p", { class: "quiet barred" }, `You may look only. ${picture.parts.me.because}`),
+  ];
+}
+
+export function alarms(cluster, now) {
+  return cluster.alarms.map((alarm) =>
+    h("p", { class: "alarm", key: alarm.name },
+      h("span", { class: "seal small bad", "aria-hidden": "true" }, "!"),
+      h("strong", null, alarm.name.replaceAll("_", " ")), ` ${alarm.detail} `,
+      h("span", { class: "quiet" }, `since ${span(Math.max(0, now - alarm.since_ms) / 1_000)}`)));
+}

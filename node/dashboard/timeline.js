@@ -1,0 +1,84 @@
+// What happened, newest first: the decision log as sentences.
+
+import { h } from "./dom.js";
+import { dateOf, timeOf } from "./words.js";
+
+const SHOWN = 40;
+
+/** Kinds of decisions: how each is marked and called. */
+const KINDS = {
+  roles: { mark: "★", word: "role" },
+  rings: { mark: "◎", word: "ring" },
+  orders: { mark: "▸", word: "order" },
+  alarms: { mark: "!", word: "alarm" },
+  notes: { mark: "·", word: "note" },
+};
+const FILTERS = [["all", "All"], ["roles", "Roles"], ["rings", "Rings"], ["orders", "Orders"], ["alarms", "Alarms"]];
+
+const RINGS = new Set(["rebalance", "storm", "ring_shares", "ring_policies", "assign_ring", "release_ring"]);
+
+function kindOf(decision) {
+  if (decision.matter === "alarm") return "alarms";
+  if (decision.actor) return "orders";
+  if (RINGS.has(decision.matter)) return "rings";
+  return decision.changes.length || ["handover", "fencing"].includes(decision.matter) ? "roles" : "notes";
+}
+
+export class Timeline {
+  constructor(picture, show, redraw) {
+    Object.assign(this, { picture, show, redraw, kind: "all", most: SHOWN });
+  }
+
+  filters() {
+    return h("div", { class: "filters", role: "group", "aria-label": "Show only" }, FILTERS.map(([kind, word]) =>
+      h("button", { type: "button", class: "plain", "aria-pressed": String(this.kind === kind), onclick: () => this.choose(kind) }, word)));
+  }
+
+  choose(kind) {
+    this.kind = kind;
+    this.most = SHOWN;
+    this.redraw();
+  }
+
+  /** What was proposed is told once: by what became of it, as soon as that is known. */
+  list() {
+    const settled = new Set(this.picture.decisions.map((one) => one.outcome !== "proposed" && one.proposal));
+    const wanted = this.picture.decisions.filter((one) =>
+      (this.kind === "all" || kindOf(one) === this.kind) && !(one.outcome === "proposed" && settled.has(one.proposal)));
+    if (!wanted.length) return h("p", { class: "quiet" }, "Nothing of this kind is remembered.");
+    const more = wanted.length > this.most || this.picture.older;
+    return [
+      h("ol", { class: "timeline" }, wanted.slice(0, this.most).map((one) => this.entry(one))),
+      more && h("button", { type: "button", class: "plain", onclick: () => this.more(wanted.length) }, "Show earlier"),
+    ];
+  }
+
+  async more(known) {
+    this.most += SHOWN;
+    if (this.most > known && this.picture.older) await this.picture.lookBack();
+    this.redraw();
+  }
+
+  entry(decision) {
+    const kind = kindOf(decision);
+    return h("li", { key: decision.id, class: `entry of-${kind} ${decision.outcome}`, "data-decision": decision.id },
+      h("time", { datetime: new Date(decision.wall_ms).toISOString(), title: dateOf(decision.wall_ms) }, timeOf(decision.wall_ms)),
+      h("span", { class: "kind" }, h("b", { "aria-hidden": "true" }, KINDS[kind].mark), ` ${KINDS[kind].word}`),
+      h("p", null, this.linked(decision), decision.actor && h("span", { class: "quiet" }, ` by ${decision.actor}`),
+        decision.comment && h("span", { class: "quiet" }, ` “${decision.comment}”`)));
+  }
+
+  /** The sentence, with the first mention of each node as a way to its story. */
+  linked({ sentence, subjects }) {
+    const nodes = subjects.filter((id) => this.picture.node(id) && sentence.includes(id));
+    const places = nodes.map((id) => [sentence.indexOf(id), id]).sort((a, b) => a[0] - b[0]);
+    const parts = [];
+    let from = 0;
+    for (const [at, id] of places) {
+      if (at < from) continue;
+      parts.push(sentence.slice(from, at), h("button", { type: "button", class: "plain inline", onclick: () => this.show(id) }, id));
+      from = at + id.length;
+    }
+    return [...parts, sentence.slice(from)];
+  }
+}

@@ -1,0 +1,72 @@
+// Roles, states, times and figures as people read them. Everything that has a colour has a word
+// and a shape as well.
+
+export const ROLES = {
+  PRIMARY: { mark: "★", kind: "primary", means: "does the work" },
+  BACKUP: { mark: "◆", kind: "backup", means: "takes over next" },
+  STANDBY: { mark: "●", kind: "standby", means: "in reserve" },
+  SAFE_MODE: { mark: "■", kind: "safe", means: "keeps still until it is well" },
+};
+
+export const RINGS = ["canary", "dev", "stage", "prod"];
+
+export const LEVELS = { good: "✓", warn: "!", bad: "✕", quiet: "?" };
+
+/** How a node is: a level, a word, and what is wrong. */
+export function healthOf(node) {
+  if (node.joining) return { level: "warn", word: "joining" };
+  if (!node.alive) return { level: "bad", word: "not heard" };
+  const run = node.consecutive_unhealthy;
+  if (run) return { level: run > 1 ? "bad" : "warn", word: `unhealthy, ${plural(run, "sample")}` };
+  if (node.failure_mode !== "HEALTHY") return { level: "warn", word: node.failure_mode.toLowerCase() };
+  return { level: "good", word: "healthy" };
+}
+
+export function risk(value) {
+  return value === null || value === undefined ? "–" : value.toFixed(2);
+}
+
+export function plural(count, noun) {
+  return `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+const figures = new Intl.NumberFormat("en");
+
+export function number(value) {
+  return figures.format(value);
+}
+
+/** Seconds in the largest unit that fits: 2.1 s, 45 s, 12 min, 3 h, 2 d. */
+export function span(seconds) {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3_600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
+}
+
+/** How long ago, in whole units: what changes with every glance distracts. */
+export function ago(milliseconds) {
+  const seconds = Math.max(0, Math.round(milliseconds / 1_000));
+  return seconds < 1 ? "just now" : `${seconds < 10 ? `${seconds} s` : span(seconds)} ago`;
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+export function timeOf(wall) {
+  return clock.format(wall);
+}
+
+export function dateOf(wall) {
+  return day.format(wall);
+}
+
+export function changesOf(changes) {
+  return changes.map((change) => `${change.node} ${change.origin} → ${change.target}`).join(", ");
+}
+
+/** Codes such as `primary_failed` as words. */
+export function plain(code) {
+  return code.replaceAll("_", " ");
+}

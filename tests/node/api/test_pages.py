@@ -1,0 +1,125 @@
+"""The dashboard's files, and which pages may speak with the cluster."""
+
+import re
+
+import httpx
+import pytest
+
+from cluster.commands import AddMember, MemberSpec
+from node.api import pages
+from tests.node.api.fake import FakeNode
+
+MEMBER = "http://127.0.0.1:8702"
+MAX_WEIGHT = 300_000
+"""Bytes of the whole page, uncompressed."""
+
+
+async def test_the_root_is_the_dashboard_and_all_it_names_is_there(
+    client: httpx.AsyncClient,
+) -> None:
+    page = await client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    named = re.findall(r'(?:href|src)="(/dashboard/[^"]+)"', page.text)
+    assert "/dashboard/app.js" in named
+    for path in named:
+        assert (await client.get(path)).status_code == 200, path
+
+
+def test_the_whole_page_is_light_and_has_no_foreign_part() -> None:
+    files = pages.load()
+    assert sum(len(file.content) for file in files.values()) < MAX_WEIGHT
+    for name, file in files.items():
+        without_namespaces = file.content.decode().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://[a-z]", without_namespaces), name
+
+
+async def test_a_module_imports_only_modules_that_are_served() -> None:
+    files = pages.load()
+    for name, file in files.items():
+        for imported in re.findall(r'from "\./([^"]+)"', file.content.decode()):
+            assert imported in files, f"{name} imports {imported}"
+
+
+async def test_an_unchanged_file_is_not_sent_again(client: httpx.AsyncClient) -> None:
+    first = await client.get("/dashboard/app.js")
+    again = await client.get("/dashboard/app.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "nothing.js", "..%2Fapi%2Fapp.py"])
+async def test_nothing_else_of_the_package_is_served(client: httpx.AsyncClient, name: str) -> None:
+    assert (await client.get(f"/dashboard/{name}")).status_code == 404
+
+
+async def test_the_policy_lets_the_page_speak_with_the_members_only(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.commit(AddMember(MemberSpec("sat-009", "h:1", "*;script-src:2")))
+    policy = (await client.get("/")).headers["content-security-policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == rules["style-src"] == "'self'"
+    assert rules["connect-src"].split() == [
+        "'self'",
+        "http://127.0.0.1:8701",
+        "http://127.0.0.1:8702",
+        "http://127.0.0.1:8703",
+    ]
+
+
+@pytest.mark.parametrize("origin", [MEMBER, "http://localhost:8702", "http://[::1]:8702"])
+async def test_the_page_of_a_member_may_read_and_write_here(
+    client: httpx.AsyncClient, origin: str
+) -> None:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    preflight = await client.options("/v1/resume", headers=asked)
+    assert preflight.status_code == 204
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert "Last-Event-ID" in preflight.headers["access-control-allow-headers"]
+    for answer in (
+        preflight,
+        await client.get("/v1/cluster", headers={"Origin": origin}),
+        await client.get("/v1/nodes/nobody", headers={"Origin": origin}),
+        await client.post("/v1/resume", headers={"Origin": origin}),
+    ):
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert answer.headers["vary"] == "Origin"
+
+
+async def test_a_member_elsewhere_is_known_by_its_address(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    origin = {"Origin": "http://10.0.0.9:80"}
+    assert (await client.post("/v1/resume", headers=origin)).status_code == 403
+    node.commit(AddMember(MemberSpec("sat-009", "10.0.0.9:1", "10.0.0.9:80")))
+    assert (await client.post("/v1/resume", headers=origin)).status_code == 200
+    unsaid = {"Origin": "http://10.0.0.9"}  # browsers leave the usual port out
+    assert (await client.post("/v1/resume", headers=unsaid)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example:8702", "http://127.0.0.1:9999", "null", "["]
+)
+async def test_no_other_page_sees_an_answer(client: httpx.AsyncClient, origin: str) -> None:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    for answer in (
+        await client.options("/v1/resume", headers=asked),
+        await client.get("/v1/cluster", headers={"Origin": origin}),
+    ):
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_page_of_ours_is_told_that_it_may_do_everything(client: httpx.AsyncClient) -> None:
+    me = (await client.get("http://127.0.0.1:8701/v1/me")).json()
+    assert me == {"actor": "anonymous@127.0.0.1", "role": "admin", "because": ""}
+
+
+@pytest.mark.parametrize("headers", [{"Host": "evil.example:8701"}, {"Origin": "null"}])
+async def test_a_foreign_page_is_told_that_it_may_only_look(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    me = (await client.get("/v1/me", headers=headers)).json()
+    assert me["role"] == "viewer"
+    assert "may not write here" in me["because"]
