@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
-from cluster.commands import Echo, Measured, Observation
+from cluster.alarms import MAX_DETAIL, MEMBER_LAGGING
+from cluster.commands import Complaint, Echo, Measured, Observation
 from cluster.health import median
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
@@ -20,6 +22,7 @@ from node.replica import Replica
 
 MAX_HEARD = 128
 MAX_METRICS = 32
+MAX_COMPLAINTS = 8
 MAX_OBSERVATIONS = 256
 """Reports remembered per node: some evaluation windows of any sensible timing."""
 RECURRENCE_HALF_LIFE = 3_600.0
@@ -43,7 +46,8 @@ class Heard(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One node's word on itself. `risk` in [0, 1], `recurrence` in [0, 10]."""
+    """One node's word on itself. `risk` in [0, 1], `recurrence` in [0, 10]. `applied`: the log
+    index that it has applied. `complaints`: alarm → why, of what is wrong and no risk yet."""
 
     kind: str
     node: Identifier
@@ -60,14 +64,21 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: Role
     epoch: Count
     lease_ms: Milliseconds
+    applied: Count = 0
+    complaints: Annotated[
+        dict[Identifier, Annotated[str, msgspec.Meta(max_length=MAX_DETAIL)]],
+        msgspec.Meta(max_length=MAX_COMPLAINTS),
+    ] = {}
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """What a health source says: the worst component's risk in [0, 1], its name, the readings."""
+    """What a health source says: the worst component's risk in [0, 1], its name, the readings;
+    `complaints`: alarm → why."""
 
     risk: float
     cause: str = ""
     metrics: Mapping[str, float] = {}
+    complaints: Mapping[str, str] = {}
 
 
 class HealthSource(Protocol):
@@ -221,7 +232,7 @@ class Gossip:
     def _report(self, now: float) -> Report:
         measured, standing = self._source.measure(), self._standing()
         if standing.fault:
-            measured = Measurement(1.0, standing.fault, measured.metrics)
+            measured = replace(measured, risk=1.0, cause=standing.fault)
         unhealthy = measured.risk * PPM > self._replica.settings.unhealthy_above
         recurrence = self._recurrence.update(unhealthy, now)
         self._outgrow()
@@ -239,6 +250,8 @@ class Gossip:
             role=standing.role,
             epoch=standing.epoch,
             lease_ms=standing.lease_ms,
+            applied=self._replica.state.index,
+            complaints=dict(measured.complaints),
         )
         self._sent(self.boot, self._seq, now)
         self._take(report, now)
@@ -294,21 +307,23 @@ class Gossip:
 
     # -- what follows from it -------------------------------------------------------------------
 
-    def samples(self, since: float) -> tuple[Measured, ...]:
+    def samples(self, since: float, expected: int = 0) -> tuple[Measured, ...]:
         """The leader's samples: of every node, the median of reports heard after `since`
-        (monotonic s) by this node or by a peer that told of it."""
-        return tuple(self._sample(name, since) for name in sorted(self._neighbours))
+        (monotonic s) by this node or by a peer that told of it. Who has applied less of the log
+        than up to `expected`, an index of about that moment, is lagging."""
+        return tuple(self._sample(name, since, expected) for name in sorted(self._neighbours))
 
-    def _sample(self, name: str, since: float) -> Measured:
+    def _sample(self, name: str, since: float, expected: int) -> Measured:
         neighbour = self._neighbours[name]
         risks = [o.risk for o in neighbour.observed.values() if o.at > since]
         report = neighbour.report
         recurrence = round(report.recurrence * 1_000) if report is not None else 0
         if not risks:
             return Measured(name, 0, PPM, "not heard", recurrence)
-        fresh = report is not None and neighbour.heard_at > since
-        cause = report.cause if report is not None and fresh else ""
-        return Measured(name, len(risks), median(risks), cause, recurrence)
+        if report is None or neighbour.heard_at <= since:
+            return Measured(name, len(risks), median(risks), "", recurrence)
+        said = _complaints(report, expected)
+        return Measured(name, len(risks), median(risks), report.cause, recurrence, said)
 
     def echoes(self) -> tuple[Echo, ...]:
         """The newest report known of every node, with the cluster time at which it was learnt."""
@@ -343,6 +358,14 @@ class Gossip:
         if neighbour is None or neighbour.report is None:
             return None
         return neighbour.report, self._clock.monotonic() - neighbour.heard_at
+
+
+def _complaints(report: Report, expected: int) -> tuple[Complaint, ...]:
+    """What the node says is wrong with it, and what it cannot know itself: that it lags."""
+    said = dict(report.complaints)
+    if report.applied < expected:
+        said[MEMBER_LAGGING] = f"at least {expected - report.applied:,} log entries behind"
+    return tuple(Complaint(name, detail) for name, detail in sorted(said.items()))
 
 
 def _ppm(share: float) -> int:

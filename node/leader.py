@@ -65,6 +65,7 @@ class Leader:
         self._replans = 0
         self._cut = float("-inf")  # reports up to this moment are in some evaluation already
         self._cutting: float | None = None  # the moment of the evaluation under way
+        self._evaluated = 0  # log index of the newest evaluation
         self._next_due = next_due(replica.state)
         """Cluster ms at which something falls due; changes with what is applied, and then only."""
         replica.listen(self._on_applied)
@@ -146,7 +147,8 @@ class Leader:
             return
         since = max(self._cut, self._gossip.listening_since)
         members = self._replica.state.members  # the configuration may name others
-        samples = tuple(s for s in self._gossip.samples(since) if s.node in members)
+        heard = self._gossip.samples(since, self._evaluated)
+        samples = tuple(sample for sample in heard if sample.node in members)
         self._cutting = now
         self._not_before["renewal"] = now + self._replica.settings.lease_renewal / 1_000
         self._submit(
@@ -207,11 +209,12 @@ class Leader:
                 self._replans += 1
                 self._planned -= 1
 
-    def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
+    def _on_applied(self, index: int, _entry: Entry | None, applied: Applied) -> None:
         self._next_due = next_due(self._replica.state)
         if any(isinstance(event, SamplesRecorded) for event in applied.events):
             self._cut = self._clock.monotonic() if self._cutting is None else self._cutting
             self._cutting = None
+            self._evaluated = index
             self._replans = 0
 
     def _on_restored(self) -> None:

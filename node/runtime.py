@@ -20,12 +20,14 @@ from typing import Any, cast
 import structlog
 import uvicorn
 
+from cluster.alarms import CLOCK_JUMP, DISK_LOW
 from cluster.codec import CodecError
 from cluster.settings import Settings
 from node import logs, memory
 from node.addresses import bind_problem, split_address
 from node.audit import AuditFile
 from node.clock import SystemClock
+from node.complaints import ClockWatch, Complaining, DiskWatch, Watch
 from node.config import NodeConfig
 from node.driver import Driver
 from node.gossip import HealthSource
@@ -164,7 +166,7 @@ class Node:
             network=network,
             consensus=self._raft,
             replica=self._replica,
-            source=source or self._sensors(),
+            source=self._complaining(source or self._sensors()),
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
             wake=self._driver.wake,
@@ -238,6 +240,14 @@ class Node:
         return HostSensors(
             config, clock=self._clock, data_dir=self._config.data_dir, lags=lags, command=command
         )
+
+    def _complaining(self, source: HealthSource) -> HealthSource:
+        """Also beside a replayed recording: disk and clock are this node's own."""
+        watches: dict[str, Watch] = {
+            DISK_LOW: DiskWatch(self._config.data_dir, self._clock),
+            CLOCK_JUMP: ClockWatch(self._clock),
+        }
+        return Complaining(source, watches)
 
     def _on_message(self, peer: str, message: dict[str, Any]) -> None:
         if message.get("kind") == "gossip":

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.commands import Complaint
 from cluster.roles.transitions import Role
 from cluster.settings import PROFILES
 from node import gossip as module
@@ -93,6 +94,8 @@ def test_a_report_round_trips() -> None:
         {"heard": {"c": [1, 1]}}, {"heard": {"c": [1, 1, 2.0, 0]}},
         {"heard": {"c": [1, 1, 0.1, -1]}},
         {"heard": {str(n): [1, 1, 0.1, 0] for n in range(129)}}, {"lease_ms": float("inf")},
+        {"applied": -1}, {"complaints": {"disk_low": "x" * 201}}, {"complaints": {"": "x"}},
+        {"complaints": {str(n): "x" for n in range(9)}}, {"complaints": ["disk_low"]},
     ],
 )  # fmt: skip
 def test_malformed_reports_are_counted_and_dropped(changes: dict[str, Any]) -> None:
@@ -100,6 +103,22 @@ def test_malformed_reports_are_counted_and_dropped(changes: dict[str, Any]) -> N
     assert not ear.gossip.receive("b", {**report(), **changes})
     assert ear.gossip.malformed == 1
     assert ear.sample("b") == (0, 1_000_000)
+
+
+def test_complaints_and_lag_are_told_of_whom_was_heard_itself() -> None:
+    ear = Ear()
+    ear.clock.now = 1.0
+    ear.hear("b", applied=7, complaints={"disk_low": "full"}, heard={"c": [1, 1, 0.1, 0]})
+    since = ear.clock.offset
+    said = {s.node: s.complaints for s in ear.gossip.samples(since, 10)}
+    assert said["b"] == (
+        Complaint("disk_low", "full"),
+        Complaint("member_lagging", "at least 3 log entries behind"),
+    )
+    assert said["c"] is None, "of whom another heard nothing is known but its risk"
+    assert said["a"] is None, "nor of whom nobody heard"
+    level = {s.node: s.complaints for s in ear.gossip.samples(since, 7)}
+    assert level["b"] == (Complaint("disk_low", "full"),)
 
 
 scalars = (
