@@ -17,25 +17,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from cluster.actions import COMPLIANCE_ALARM
+from cluster.alarms import raised_by_name, unacknowledged_by_name
 from cluster.decisions import Outcome
-from cluster.evaluation import BRAKE, NO_CANDIDATE, NO_PRIMARY, PRIMARY_DEGRADED
-from cluster.fleet.storm import PINNED_UNHEALTHY, STORM
 from cluster.roles.transitions import TRANSITIONS, Role
 from cluster.settings import PPM
 from cluster.state import FAILOVER_BUCKETS, ClusterState
 from node.api.port import Service
 from node.families import PREFIX, counters, gauge, gauges
 
-ALARMS = (
-    NO_PRIMARY,
-    NO_CANDIDATE,
-    PRIMARY_DEGRADED,
-    COMPLIANCE_ALARM,
-    BRAKE,
-    STORM,
-    PINNED_UNHEALTHY,
-)
 _CLOSED = (Outcome.APPROVED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN)
 _TRANSITIONS = {f"{t.origin}>{t.target}>{t.rule}": 0 for t in TRANSITIONS}
 
@@ -89,13 +78,23 @@ def _roles(state: ClusterState) -> Iterator[Metric]:
             risks.add_metric([member.id, member.role.value], member.risk / PPM)
     yield gauges("role_distribution", "Members in each role of the role table.", "role", holding)
     yield risks
-    raised = dict.fromkeys(ALARMS, 0) | {alarm.name: 1 for alarm in state.alarms.values()}
     yield gauge(
         "automatic_changes_paused",
         "1 while an operator's pause of automatic changes of roles lasts.",
         float(state.pause is not None),
     )
-    yield gauges("alarm", "1 while the alarm is raised.", "name", raised)
+    yield gauges(
+        "alarm",
+        "Alarms of this name that are raised; those about members count each member.",
+        "name",
+        raised_by_name(state),
+    )
+    yield gauges(
+        "alarm_unacknowledged",
+        "Of the alarms raised, those that no operator has acknowledged.",
+        "name",
+        unacknowledged_by_name(state),
+    )
 
 
 def _votes(state: ClusterState) -> Iterator[Metric]:

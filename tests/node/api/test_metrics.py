@@ -26,6 +26,7 @@ CLUSTER_WIDE = {
     "votes",
     "action_compliance_ratio",
     "alarm",
+    "alarm_unacknowledged",
     "devices",
     "ring_moves",
 }
