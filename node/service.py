@@ -57,6 +57,7 @@ class NodeService:
         key: str = "",
         actor: str = "",
         reason: str = "",
+        origin: str = "",
         timeout: float = 10.0,  # noqa: ASYNC109 (part of the protocol: the outcome is a value)
     ) -> ProposalResult:
         """Proposes a command and waits until it is applied here, at most `timeout` seconds.
@@ -68,7 +69,7 @@ class NodeService:
         if len(self._waiting) >= MAX_SUBMISSIONS:
             return NotProposed("queue_full")
         try:
-            encoded = codec.encode_draft(Draft(command, key, actor, reason))
+            encoded = codec.encode_draft(Draft(command, key, actor, reason, origin))
         except codec.CodecError:
             return NotProposed("too_large")
         future: asyncio.Future[ProposalResult] = asyncio.get_running_loop().create_future()

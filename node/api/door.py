@@ -117,10 +117,11 @@ class Door:
         key: str,
         actor: str,
         reason: str,
+        origin: str,
         timeout: float,  # noqa: ASYNC109
     ) -> ProposalResult:
         return await self._service.submit(
-            command, key=key, actor=actor, reason=reason, timeout=timeout
+            command, key=key, actor=actor, reason=reason, origin=origin, timeout=timeout
         )
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109

@@ -103,6 +103,10 @@ class ResumeInput(Input):
     reason: Reason = ""
 
 
+class AcknowledgeInput(Input):
+    reason: Reason = ""
+
+
 class MaintenanceInput(Input):
     on: bool
     duration: Duration = "1h"

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from cluster.apply import Applied, Rejected
 from cluster.commands import (
+    AcknowledgeAlarm,
     AddMember,
     AnyCommand,
     ChangeSettings,
@@ -75,10 +76,12 @@ Who = Annotated[str, Depends(actor_of)]
 
 
 class Submission:
-    """One write: who asks, under which key, and how its result is told."""
+    """One write: who asks and from where, under which key, and how its result is told."""
 
-    def __init__(self, service: Serving, actor: Who, key: Key = None) -> None:
+    def __init__(self, request: Request, service: Serving, actor: Who, key: Key = None) -> None:
         self._service: Service = service
+        client = request.client.host if request.client else "unknown"
+        self._origin = f"{client} via {service.node}"
         self._key = key or f"op-{uuid4().hex}"
         self._actor = actor
 
@@ -89,6 +92,7 @@ class Submission:
             key=self._key,
             actor=self._actor,
             reason=reason,
+            origin=self._origin,
             timeout=patience(self._service.settings),
         )
         match outcome:
@@ -130,6 +134,7 @@ def _not_proposed(why: str) -> Problem:
 _KINDS = {
     Reason.UNKNOWN_NODE: Kind.NOT_FOUND,
     Reason.UNKNOWN_DEVICE: Kind.NOT_FOUND,
+    Reason.UNKNOWN_ALARM: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
 }
@@ -214,6 +219,19 @@ async def remove_policy(
 ) -> Response:
     """Removes a policy of a node."""
     return await submit(RemovePolicy(node, name), NO_REASON)
+
+
+@router.post("/v1/alarms/{alarm}/ack", responses=outcomes())
+async def acknowledge_alarm(
+    submit: Submit,
+    alarm: Annotated[
+        str,
+        Path(min_length=1, max_length=128, description="An alarm's id, or a name for all of it."),
+    ],
+    body: inputs.AcknowledgeInput | None = None,
+) -> Response:
+    """Says that an alarm was seen; it stays until what it is about is over."""
+    return await submit(AcknowledgeAlarm(alarm), body.reason if body else NO_REASON)
 
 
 @router.patch("/v1/config", responses=outcomes())

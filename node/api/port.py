@@ -114,9 +114,11 @@ class Service(Protocol):
         key: str,
         actor: str,
         reason: str,
+        origin: str,
         timeout: float,  # noqa: ASYNC109 (the outcome is a value)
     ) -> ProposalResult:
-        """Proposes a keyed command; returns within `timeout` seconds."""
+        """Proposes a keyed command; returns within `timeout` seconds. `origin`: where it came
+        from, and by which node."""
         ...
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109

@@ -156,6 +156,12 @@ async def list_actions(
     return read.answer(records.ActionList(await render(shown, records.action_view), more))
 
 
+@router.get("/v1/alarms", responses=answers(views.AlarmList))
+async def list_alarms(read: Reading) -> Response:
+    """What an operator should look at now; what is over is in the decisions (matter `alarm`)."""
+    return read.answer(views.AlarmList(views.alarm_views(read.state)))
+
+
 @router.get("/v1/config", responses=answers(views.ConfigView))
 async def get_config(read: Reading) -> Response:
     """The replicated settings as people write them."""

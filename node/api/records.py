@@ -71,6 +71,7 @@ class DecisionView(View, frozen=True):
     ballots: list[BallotView]
     proposal: int | None
     actor: str
+    origin: str
     comment: str
     operation: str
     sentence: str
@@ -213,6 +214,7 @@ def decision_view(decision: Decision) -> DecisionView:
         ballots=_ballots(decision.ballots),
         proposal=decision.proposal or None,
         actor=decision.actor,
+        origin=decision.origin,
         comment=decision.comment,
         operation=decision.key,
         sentence=sentence(decision),

@@ -23,6 +23,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     views.NodeList,
     views.NodeRoleList,
     views.ConfigView,
+    views.AlarmList,
     views.MeView,
     records.DecisionList,
     records.ExplanationView,

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import msgspec
 
 from cluster import health, registry
+from cluster.alarms import ALARMS
 from cluster.fleet.fleet import Fleet
 from cluster.fleet.rings import RINGS, Ring
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
-from cluster.state import ClusterState, Member
+from cluster.state import Alarm, ClusterState, Member
 from node.api.port import Service
 from node.api.version import VERSION
 
@@ -51,10 +52,32 @@ class PauseView(View, frozen=True):
     reason: str
 
 
+class AcknowledgementView(View, frozen=True):
+    """Who has seen an alarm, when, and what they said of it."""
+
+    actor: str
+    at_ms: int
+    comment: str
+
+
 class AlarmView(View, frozen=True):
+    """A raised alarm. `id`: its name, and `@` and the subject when it is about one node."""
+
+    id: str
     name: str
+    subject: str | None
+    severity: str
+    meaning: str
     since_ms: int
+    wall_ms: int
     detail: str
+    acknowledged: AcknowledgementView | None
+
+
+class AlarmList(View, frozen=True):
+    """`GET /v1/alarms`: what is raised now, the grave first, then the oldest."""
+
+    items: list[AlarmView]
 
 
 class FleetView(View, frozen=True):
@@ -207,12 +230,30 @@ def cluster_view(service: Service) -> ClusterView:
         paused=PauseView(_left(pause.until, now), pause.actor, pause.reason) if pause else None,
         braked=state.braked,
         swarm_mode=state.settings.swarm_mode,
-        alarms=[
-            AlarmView(a.name, a.since, a.detail)
-            for a in sorted(state.alarms.values(), key=lambda alarm: alarm.name)
-        ],
+        alarms=alarm_views(state),
         removed=service.removed(),
         fleet=fleet_view(state.fleet),
+    )
+
+
+def alarm_views(state: ClusterState) -> list[AlarmView]:
+    """What is raised now, the grave first, then the oldest."""
+    views = [_alarm_view(alarm) for alarm in state.alarms.values()]
+    return sorted(views, key=lambda v: (v.severity != "critical", v.since_ms, v.id))
+
+
+def _alarm_view(alarm: Alarm) -> AlarmView:
+    kind, seen = ALARMS[alarm.name], alarm.acknowledged
+    return AlarmView(
+        id=alarm.id,
+        name=alarm.name,
+        subject=alarm.subject or None,
+        severity=kind.severity,
+        meaning=kind.meaning,
+        since_ms=alarm.since,
+        wall_ms=alarm.wall,
+        detail=alarm.detail,
+        acknowledged=AcknowledgementView(seen.actor, seen.at, seen.comment) if seen else None,
     )
 
 

@@ -103,6 +103,9 @@ def _add_groups(root: typer.Typer) -> None:
     actions = _group("Actions: hooks that nodes run and acknowledge.")
     actions.command("list")(reads.actions_list)
     actions.command("run")(writes.actions_run)
+    alarms = _group("Alarms: what an operator should look at, and has seen.")
+    alarms.command("list")(reads.alarms_list)
+    alarms.command("ack")(writes.alarms_ack)
     config = _group("Settings of the cluster, and files of nodes.")
     config.command("show")(reads.config_show)
     config.command("set")(writes.config_set)
@@ -115,7 +118,8 @@ def _add_groups(root: typer.Typer) -> None:
     snapshot.command("verify")(snapshots.verify)
     snapshot.command("restore")(snapshots.restore)
     parts = {"nodes": nodes, "roles": roles, "devices": devices, "rings": _rings()}
-    parts |= {"actions": actions, "config": config, "node": node, "snapshot": snapshot}
+    parts |= {"actions": actions, "alarms": alarms, "config": config, "node": node}
+    parts |= {"snapshot": snapshot}
     for name, group in parts.items():
         root.add_typer(group, name=name, rich_help_panel="Parts")
 

@@ -97,6 +97,11 @@ def actions_list(
     _show(client(url).items("/v1/actions", limit), format_, "actions")
 
 
+def alarms_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """What is raised now, the grave first. What is over is among the decisions."""
+    _show(client(url).get("/v1/alarms")["items"], format_, "alarms")
+
+
 def config_show(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """The settings that all nodes share."""
     answer = client(url).get("/v1/config")

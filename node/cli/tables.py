@@ -249,6 +249,25 @@ def actions(items: list[Json]) -> Table:
     return table
 
 
+def alarms(items: list[Json]) -> RenderableType:
+    """What is raised, of whom, and who has seen it."""
+    if not items:
+        return Text("no alarms")
+    table = grid("ALARM", "SEVERITY", "SINCE", "CLUSTER", "SEEN BY", wrapped=("DETAIL",))
+    for item in items:
+        seen = item.get("acknowledged")
+        said = f": {seen['comment']}" if seen and seen["comment"] else ""
+        table.add_row(
+            item["id"],
+            Text(item["severity"], style="bold red" if item["severity"] == "critical" else ""),
+            wording.clock(item["wall_ms"]),
+            wording.cluster_time(item["since_ms"]),
+            f"{seen['actor']}{said}" if seen else "-",
+            f"{item['detail']}\n{item['meaning']}",
+        )
+    return table
+
+
 def facts(answer: Json) -> Table:
     """A flat object, one `name value` a line."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

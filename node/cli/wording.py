@@ -114,9 +114,15 @@ def quorum_line(cluster: Json) -> str:
     return line if quorum["present"] else f"NO QUORUM: {line}"
 
 
+def alarm_line(alarm: Json) -> str:
+    """`ALARM disk_low@sat-002: disk 93 % in use (seen by ann)`."""
+    seen = f" (seen by {alarm['acknowledged']['actor']})" if alarm.get("acknowledged") else ""
+    return f"ALARM {alarm['id']}: {alarm['detail']}{seen}"
+
+
 def conditions(cluster: Json) -> list[str]:
     """Removal, pause, brake, swarm mode and alarms: what a person should know before all else."""
-    found = [f"ALARM {alarm['name']}: {alarm['detail']}" for alarm in cluster.get("alarms", [])]
+    found = [alarm_line(alarm) for alarm in cluster.get("alarms", [])]
     if cluster.get("removed"):
         found.insert(0, f"REMOVED: {cluster['node']} is no member any more; what it shows is old")
     paused = cluster.get("paused")

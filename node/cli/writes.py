@@ -216,6 +216,19 @@ def actions_run(
     send("POST", "/v1/actions", body, key=key, url=url, what=f"action {name}")
 
 
+def alarms_ack(
+    alarm: Annotated[
+        str, typer.Argument(metavar="ALARM", help="Its id, or a name for all alarms of it.")
+    ],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Says that an alarm was seen; it stays until what it is about is over."""
+    path = f"/v1/alarms/{quote(alarm, safe='')}/ack"
+    send("POST", path, given(reason=reason), key=key, url=url, what=f"{alarm} acknowledged")
+
+
 def config_set(
     assignments: Annotated[
         list[str], typer.Argument(metavar="NAME=VALUE …", help="Such as evaluation_interval=2s.")

@@ -167,6 +167,7 @@ class FakeNode:
         key: str,
         actor: str,
         reason: str,
+        origin: str,
         timeout: float,  # noqa: ASYNC109
     ) -> ProposalResult:
         if self.gate is not None:
@@ -174,7 +175,7 @@ class FakeNode:
             await self.gate.wait()
         if self.refuse is not None:
             return self.refuse
-        return self._commit(Draft(command, key, actor, reason))
+        return self._commit(Draft(command, key, actor, reason, origin))
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
         self.barriers += 1

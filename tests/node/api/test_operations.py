@@ -66,6 +66,15 @@ async def test_a_policy_comes_and_goes(client: httpx.AsyncClient, node: FakeNode
     assert node.state.members["sat-002"].policies == {}
 
 
+async def test_the_decision_keeps_from_where_and_by_which_node(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    headers = {"X-Stationkeep-Actor": "eve@ground"}
+    await client.post("/v1/pause", json={"duration": "10m"}, headers=headers)
+    told = (await client.get("/v1/decisions")).json()["items"][0]
+    assert (told["actor"], told["origin"]) == ("eve@ground", "127.0.0.1 via sat-001")
+
+
 async def test_an_actor_is_named_even_when_nobody_says_who(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:

@@ -242,7 +242,33 @@ def listed(*items: Json) -> Json:
     return {"items": list(items), "next": None}
 
 
+ALARMS: list[Json] = [
+    {
+        "id": "no_primary",
+        "name": "no_primary",
+        "subject": None,
+        "severity": "critical",
+        "meaning": "The PRIMARY seat is empty for longer than one evaluation.",
+        "since_ms": 58_000,
+        "wall_ms": 0,
+        "detail": "the PRIMARY seat is empty",
+        "acknowledged": None,
+    },
+    {
+        "id": "disk_low@sat-002",
+        "name": "disk_low",
+        "subject": "sat-002",
+        "severity": "warning",
+        "meaning": "The disk of a member is nearly full.",
+        "since_ms": 12_000,
+        "wall_ms": 0,
+        "detail": "disk 93 % in use, 1.2 GB free",
+        "acknowledged": {"actor": "ann@ground", "at_ms": 20_000, "comment": "ordered"},
+    },
+]
+
 READS: dict[str, Json] = {
+    "/v1/alarms": {"items": ALARMS},
     "/v1/cluster": CLUSTER,
     "/v1/nodes": listed(*NODES),
     "/v1/nodes/sat-003/explain": {

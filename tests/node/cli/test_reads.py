@@ -7,7 +7,7 @@ import yaml
 from rich.console import Console
 
 from node.cli import tables
-from tests.node.cli.canned import CLUSTER, NODES, CannedNode, Run
+from tests.node.cli.canned import ALARMS, CLUSTER, NODES, CannedNode, Run
 
 READ_COMMANDS = [
     ("status", ["sat-001", "epoch 1", "leader sat-002", "Raft leader", "dead", "2.1s"]),
@@ -18,6 +18,8 @@ READ_COMMANDS = [
     ("decisions", ["denied", "3 unhealthy samples"]),
     ("proposals", ["#99 OPEN", "sat-001 PRIMARY→BACKUP", "sat-003 has not voted"]),
     ("actions list", ["33%", "no hook for reboot", "sat-003"]),
+    ("alarms list", ["no_primary", "critical", "T+58.0s", "disk_low@sat-002", "93 % in use",
+                     "ann@ground: ordered", "The disk of a member is nearly full."]),
     ("config show", ["evaluation_interval", "1s"]),
     ("operation op-7", ["op-7", "done"]),
 ]  # fmt: skip
@@ -68,12 +70,18 @@ def test_status_says_what_is_wrong_before_all_else(canned: CannedNode, stationke
         "primary": None,
         "quorum": {"members": 3, "needed": 2, "connected": 1, "present": False},
         "paused": {"remaining_s": 90.0, "actor": "ann@ground", "reason": "manoeuvre"},
-        "alarms": [{"name": "no_primary", "since_ms": 1, "detail": "for 4 s"}],
+        "alarms": ALARMS,
     }
     output = stationkeep("status").output
-    for words in ("NO QUORUM: 1 of 3", "no PRIMARY", "leader NONE", "ALARM no_primary: for 4 s"):
+    for words in ("NO QUORUM: 1 of 3", "no PRIMARY", "leader NONE", "ALARM no_primary"):
         assert words in output
+    assert "ALARM disk_low@sat-002: disk 93 % in use, 1.2 GB free (seen by ann@ground)" in output
     assert "PAUSED for 90s by ann@ground: manoeuvre" in output
+
+
+def test_no_alarms_are_said_in_words(canned: CannedNode, stationkeep: Run) -> None:
+    canned.reads["/v1/alarms"] = {"items": []}
+    assert stationkeep("alarms", "list").output == "no alarms\n"
 
 
 def test_decisions_passes_its_filters_on(canned: CannedNode, stationkeep: Run) -> None:

@@ -100,7 +100,7 @@ def test_what_is_wrong_stands_on_top() -> None:
         braked=True,
         swarm_mode=False,
         quorum={"members": 3, "needed": 2, "connected": 1, "present": False},
-        alarms=[{"name": "no_primary", "since_ms": 1, "detail": "for 4 s"}],
+        alarms=[{"id": "no_primary", "detail": "for 4 s"}],
         primary={"id": "sat-002", "epoch": 2, "active": False, "fence_remaining_s": 1.2},
     )
     view.cluster["fleet"]["braked"] = True

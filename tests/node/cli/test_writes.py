@@ -29,6 +29,7 @@ WRITES = [
      "POST /v1/actions",
      {"name": "reboot", "targets": ["sat-002"], "parameters": {"mode": "soft"},
       "deadline": "30s"}),
+    ("alarms ack disk_low@sat-002", "POST /v1/alarms/disk_low@sat-002/ack", {}),
     ("config set evaluation_interval=2s backup_count=2 swarm_mode=false unhealthy_above=0.4",
      "PATCH /v1/config",
      {"evaluation_interval": "2s", "backup_count": 2, "swarm_mode": False,
