@@ -1,0 +1,70 @@
+"""promtool, Prometheus, and the metrics that there are."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from node.api.agent_metrics import AgentsCollector
+from node.api.agents import Agents
+from node.api.app import build
+from tests.node.api.fake import FakeNode
+
+MONITORING = Path(__file__).parents[3] / "node" / "monitoring"
+
+
+def installed(program: str) -> str:
+    """Path of a program of Debian's package prometheus; without it tests are
+    skipped, but never in CI."""
+    path = shutil.which(program)
+    if path is None:
+        why = f"{program} is not installed (apt install prometheus)"
+        (pytest.fail if os.environ.get("STATIONKEEP_SKIP_NOTHING") else pytest.skip)(why)
+    return path
+
+
+@pytest.fixture
+def promtool() -> Callable[..., str]:
+    """Runs promtool, which must find nothing to complain of; what it printed."""
+    program = installed("promtool")
+
+    def run(*arguments: str | Path, **options: Any) -> str:
+        command = [program, *map(str, arguments)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, **options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+async def exposition() -> str:
+    """What a leading node exports after a failover: every metric that there is."""
+    node = FakeNode().with_primary()
+    for _ in range(3):
+        node.evaluate(sat_001=None)
+    replica: Any = node
+    app = build(node, AgentsCollector(Agents(node.node, node.desk, replica)))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sat-001") as client:
+        return (await client.get("/metrics")).text
+
+
+@pytest.fixture
+def exported(exposition: str) -> set[str]:
+    """Names of the series: for a histogram `_bucket`, `_count` and `_sum`, as it is queried."""
+    families = text_string_to_metric_families(exposition)
+    return set(_names(families)) | {"up"}
+
+
+def _names(families: Any) -> Iterator[str]:
+    for family in families:
+        if family.type == "counter":
+            yield f"{family.name}_total"
+        yield from (sample.name for sample in family.samples)
