@@ -41,7 +41,9 @@ function draw() {
   render(place("link"), ...linkLine());
   if (!picture.cluster) return;
   const { cluster } = picture;
-  document.title = `${verdict(picture, link).says} – Stationkeep`;
+  const { says } = verdict(picture, link);
+  document.title = `${says} – Stationkeep`;
+  render(place("spoken"), says);
   render(place("cluster-id"), cluster.cluster_id);
   render(place("headline"), headline(picture, link, actions));
   place("alarms").hidden = !cluster.alarms.length;

@@ -168,7 +168,7 @@ function samples(history, picture) {
 function decisions(list) {
   if (!list.length) return h("p", { class: "quiet" }, "Nothing.");
   return h("ol", { class: "moves" }, list.map((one) => h("li", { key: one.id },
-    h("time", null, timeOf(one.wall_ms)), ` ${one.sentence}`, one.comment && h("span", { class: "quiet" }, ` “${one.comment}”`))));
+    h("time", null, timeOf(one.wall_ms)), ` ${one.sentence}`)));
 }
 
 function readings(status) {

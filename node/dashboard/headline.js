@@ -10,7 +10,7 @@ export function verdict(picture, link) {
   if (!cluster.quorum.present) return withoutQuorum(cluster);
   if (!cluster.primary) return { level: "bad", says: "There is no PRIMARY", but: "the seat is empty" };
   if (!cluster.primary.active) return inHandover(cluster.primary);
-  return ofPrimary(cluster.primary, picture.node(cluster.primary.id));
+  return ofPrimary(cluster.primary, picture.node(cluster.primary.id), picture.parts.config?.settings);
 }
 
 function withoutQuorum({ quorum, node }) {
@@ -23,14 +23,23 @@ function inHandover({ id, fence_remaining_s }) {
   return { level: "warn", says: `${id} takes over as PRIMARY`, but };
 }
 
-function ofPrimary({ id }, node) {
+function ofPrimary({ id }, node, settings) {
   if (!node) return { level: "quiet", says: `${id} is PRIMARY`, but: "" };
   const health = healthOf(node);
-  if (health.level === "good" && node.effective_role !== "PRIMARY") {
-    return { level: "warn", says: `${id} is PRIMARY but does not act yet`, but: "" };
+  if (health.run) return { level: health.level, says: `${id} is PRIMARY but unhealthy`, but: countdown(health.run, node.cause, settings) };
+  if (node.effective_role !== "PRIMARY") {
+    const how = node.effective_role ? `still acts as ${node.effective_role}` : "is not heard";
+    return { level: "warn", says: `${id} is PRIMARY but ${how}`, but: "" };
   }
   const joint = health.level === "good" ? "and" : "but";
   return { level: health.level, says: `${id} is PRIMARY ${joint} ${health.word}`, but: node.cause };
+}
+
+/** How far it is from being replaced. */
+function countdown(run, cause, settings) {
+  const limit = settings?.failures_to_fail_primary;
+  const told = limit ? `${run} of the ${limit} bad samples in a row after which it is replaced` : `${plural(run, "bad sample")} in a row`;
+  return cause ? `${cause}: ${told}` : told;
 }
 
 export function headline(picture, link, actions) {

@@ -1,7 +1,7 @@
 // The nodes in a row: role, what each acts as, health with its last ten samples, lease, Raft.
 
 import { h } from "./dom.js";
-import { healthOf, LEVELS, risk, ROLES, span } from "./words.js";
+import { healthOf, LEVELS, plural, risk, ROLES, span } from "./words.js";
 
 const SAMPLES = 10;
 const BAR = 10; // width of one sample, in the picture's own units
@@ -15,7 +15,7 @@ export function nodeCards(picture, show) {
 function card(node, limits, show) {
   const role = ROLES[node.role];
   const health = healthOf(node);
-  return h("li", { key: node.id, class: `node ${role.kind}`, "data-node": node.id, "data-role": node.role },
+  return h("li", { key: node.id, class: `node ${role.kind}${node.alive ? "" : " away"}`, "data-node": node.id, "data-role": node.role },
     h("h3", null,
       h("button", { type: "button", class: "plain cover", onclick: () => show(node.id), "aria-describedby": `state-${node.id}` }, node.id),
       node.raft_leader && h("span", { class: "chip", title: "leads the replicated log; not the same as PRIMARY" }, "Raft leader")),
@@ -25,7 +25,7 @@ function card(node, limits, show) {
         node.epoch !== null && h("span", { class: "quiet epoch" }, ` epoch ${node.epoch}`)),
       h("p", { class: "acts quiet" }, actsAs(node, role)),
       h("p", { class: "health", "data-level": health.level },
-        h("span", { class: `seal small ${health.level}`, "aria-hidden": "true" }, LEVELS[health.level]), health.word,
+        h("span", { class: `seal small ${health.level}`, "aria-hidden": "true" }, LEVELS[health.level]), health.word, health.run && ` (${plural(health.run, "sample")})`,
         h("span", { class: "risk" }, `risk ${risk(node.risk)}`))),
     sparkline(node.history.slice(-SAMPLES), limits?.unhealthy_above),
     lease(node, limits),
@@ -33,7 +33,7 @@ function card(node, limits, show) {
 }
 
 function actsAs(node, role) {
-  if (node.effective_role === null) return "acts as: nobody knows, it is not heard";
+  if (node.effective_role === null) return "nobody hears what it does";
   if (node.effective_role !== node.role) return `still acts as ${node.effective_role}`;
   return role.means;
 }

@@ -64,8 +64,7 @@ export class Timeline {
     return h("li", { key: decision.id, class: `entry of-${kind} ${decision.outcome}`, "data-decision": decision.id },
       h("time", { datetime: new Date(decision.wall_ms).toISOString(), title: dateOf(decision.wall_ms) }, timeOf(decision.wall_ms)),
       h("span", { class: "kind" }, h("b", { "aria-hidden": "true" }, KINDS[kind].mark), ` ${KINDS[kind].word}`),
-      h("p", null, this.linked(decision), decision.actor && h("span", { class: "quiet" }, ` by ${decision.actor}`),
-        decision.comment && h("span", { class: "quiet" }, ` “${decision.comment}”`)));
+      h("p", null, this.linked(decision)));
   }
 
   /** The sentence, with the first mention of each node as a way to its story. */

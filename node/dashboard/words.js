@@ -3,7 +3,7 @@
 
 export const ROLES = {
   PRIMARY: { mark: "★", kind: "primary", means: "does the work" },
-  BACKUP: { mark: "◆", kind: "backup", means: "takes over next" },
+  BACKUP: { mark: "◆", kind: "backup", means: "ready to take over" },
   STANDBY: { mark: "●", kind: "standby", means: "in reserve" },
   SAFE_MODE: { mark: "■", kind: "safe", means: "keeps still until it is well" },
 };
@@ -17,7 +17,7 @@ export function healthOf(node) {
   if (node.joining) return { level: "warn", word: "joining" };
   if (!node.alive) return { level: "bad", word: "not heard" };
   const run = node.consecutive_unhealthy;
-  if (run) return { level: run > 1 ? "bad" : "warn", word: `unhealthy, ${plural(run, "sample")}` };
+  if (run) return { level: run > 1 ? "bad" : "warn", word: "unhealthy", run };
   if (node.failure_mode !== "HEALTHY") return { level: "warn", word: node.failure_mode.toLowerCase() };
   return { level: "good", word: "healthy" };
 }

@@ -1,0 +1,225 @@
+"""What one sees, and what one may do, on the page of a node."""
+
+import json
+from importlib import resources
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.dashboard.conftest import FOREIGN, Served
+from tests.node.api.fake import FakeNode
+from tests.node.api.fleet_story import register
+
+AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+SERIOUS = ("serious", "critical")
+PHONE = {"width": 390, "height": 844}
+
+
+def _headline(page: Page) -> Any:
+    return expect(page.locator("#headline h1"))
+
+
+def _ill(node: FakeNode) -> None:
+    node.evaluate(sat_001=0.9)
+
+
+def test_it_says_who_is_primary_how_it_is_and_how_the_fleet_is_spread(
+    page: Page, served: Served
+) -> None:
+    served.do(lambda node: register(node, *(f"device-{n}" for n in range(12))))
+    served.do(lambda node: register(node, "device-ill", ill=True))
+    page.goto(served.url)
+    _headline(page).to_have_text("sat-001 is PRIMARY and healthy")
+    assert page.title() == "sat-001 is PRIMARY and healthy – Stationkeep"
+    roles = page.locator("#nodes .node").evaluate_all(
+        "cards => cards.map(card => [card.dataset.node, card.dataset.role])"
+    )
+    assert dict(roles) == {m.id: m.role.value for m in served.node.state.members.values()}
+    expect(page.locator("#fleet .total")).to_contain_text("13 devices")
+    expect(page.locator("#fleet .total")).to_contain_text("1 unhealthy")
+    rings = served.node.state.fleet.counts()
+    for ring, count in rings.items():
+        row = page.locator(f"[data-ring={ring.value}] .count")
+        expect(row).to_have_text(f"{count.total} · quota {count.quota}")
+
+
+def test_what_happens_shows_without_being_asked_for(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    expect(page.locator("#link")).to_contain_text("live from sat-001")
+    served.do(_ill)
+    _headline(page).to_contain_text("sat-001 is PRIMARY but unhealthy")
+    _headline(page).to_contain_text("1 of the 3 bad samples in a row")
+    for _ in range(2):
+        served.do(_ill)
+    successor = served.node.state.seat.holder
+    assert successor != "sat-001"
+    _headline(page).to_contain_text(f"{successor} is PRIMARY")
+    expect(page.locator("#headline .last")).to_contain_text("sat-001 had 3 unhealthy samples")
+    expect(page.locator(f"[data-node={successor}] .role")).to_contain_text("PRIMARY epoch 2")
+    vote = page.locator(".proposal").first
+    vote.locator("summary").click()
+    expect(vote.locator(".vote.yes").first).to_contain_text("approves: observations agree")
+
+
+def test_without_a_stream_it_asks_again_and_again(page: Page, served: Served) -> None:
+    served.node.max_followers = 0
+    page.goto(served.url)
+    expect(page.locator("#link")).to_contain_text("asking sat-001 each second")
+    for _ in range(3):
+        served.do(_ill)
+    expect(page.locator("#timeline")).to_contain_text("sat-001 had 3 unhealthy samples")
+
+
+def test_a_node_tells_its_story(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    page.get_by_role("button", name="sat-002", exact=True).first.click()
+    sheet = page.get_by_role("dialog")
+    expect(sheet).to_contain_text("Why it is not PRIMARY")
+    expect(sheet).to_contain_text("sat-001 holds the seat (epoch 1)")
+    page.keyboard.press("Escape")
+    expect(sheet).to_have_count(0)
+
+
+def test_a_ring_lists_its_devices_and_a_device_says_why_it_is_there(
+    page: Page, served: Served
+) -> None:
+    served.do(lambda node: register(node, *(f"device-{n:03}" for n in range(240))))
+    page.goto(served.url)
+    page.get_by_role("button", name="dev", exact=True).click()
+    devices = page.locator(".devices li")
+    expect(devices).to_have_count(50)
+    page.get_by_role("button", name="More devices").click()
+    expect(devices).to_have_count(60)
+    devices.first.get_by_role("button").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Why it is in this ring")
+    page.keyboard.press("Escape")
+    page.get_by_label("Id of a device").fill("nobody")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("no such device: nobody")
+
+
+def test_an_order_is_confirmed_carried_out_and_remembered(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    page.get_by_role("button", name="Pause …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("a PRIMARY that fails is NOT replaced")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert served.node.state.pause is None
+    page.get_by_role("button", name="Pause …").click()
+    dialog.get_by_label("For").select_option("1 hour")
+    dialog.get_by_label("Reason").fill("new batteries")
+    dialog.get_by_role("button", name="Pause").click()
+    expect(page.locator("#notice")).to_have_text("Pause automatic changes: done.")
+    assert served.node.state.pause is not None
+    assert served.node.state.pause.reason == "new batteries"
+    expect(page.locator("#headline")).to_contain_text("automatic changes pause for 60 min")
+    expect(page.get_by_role("button", name="Resume …")).to_be_visible()
+
+
+def test_a_refusal_says_why_and_changes_nothing(page: Page, served: Served) -> None:
+    served.do(lambda node: node.evaluate(sat_002=0.9))
+    page.goto(served.url)
+    page.get_by_role("button", name="Switch over …").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("New PRIMARY").select_option("sat-002")
+    dialog.get_by_role("button", name="Switch over").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("sat-002")
+    assert served.node.state.seat.holder == "sat-001"
+
+
+def test_a_device_is_assigned_and_released(page: Page, served: Served) -> None:
+    served.do(lambda node: register(node, "device-1"))
+    page.goto(served.url)
+    page.get_by_label("Id of a device").fill("device-1")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_role("button", name="Assign ring …").click()
+    order = page.locator("#order")
+    order.get_by_label("Ring").select_option("prod")
+    order.get_by_role("button", name="Assign").click()
+    expect(page.locator("#detail")).to_contain_text("ring prod")
+    page.get_by_role("button", name="Release …").click()
+    order.get_by_role("button", name="Release").click()
+    expect(page.get_by_role("button", name="Release …")).to_have_count(0)
+    assert served.node.state.fleet.device(0).pinned is None
+
+
+def test_who_may_only_look_is_told_so_and_cannot_order(browser: Browser, served: Served) -> None:
+    page = browser.new_page()
+    page.goto(f"http://{FOREIGN}:{served.port}/")
+    _headline(page).to_have_text("sat-001 is PRIMARY and healthy")
+    for order in ("Switch over …", "Pause …"):
+        expect(page.get_by_role("button", name=order)).to_be_disabled()
+    expect(page.locator("#headline")).to_contain_text("You may look only.")
+    status = page.evaluate("fetch('/v1/pause', {method: 'POST'}).then(answer => answer.status)")
+    assert status == 403
+    page.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("opened", ["", "sat-002", "canary", "Pause …"])
+def test_nothing_seriously_keeps_anybody_out(
+    page: Page, served: Served, theme: Any, opened: str
+) -> None:
+    served.do(lambda node: register(node, "device-ill", *(f"device-{n}" for n in range(12))))
+    served.do(lambda node: node.evaluate(sat_001=0.9, sat_003=None))
+    page.emulate_media(color_scheme=theme)
+    page.goto(served.url)
+    expect(page.locator(".ring")).to_have_count(4)
+    if opened:
+        page.get_by_role("button", name=opened, exact=True).first.click()
+        expect(page.get_by_role("dialog").get_by_role("button").nth(1)).to_be_visible()
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run()")["violations"]
+    serious = [each for each in found if each["impact"] in SERIOUS]
+    assert not serious, json.dumps(
+        [(each["id"], [node["failureSummary"] for node in each["nodes"]]) for each in serious],
+        indent=1,
+    )
+
+
+def test_everything_is_there_on_a_phone(browser: Browser, served: Served) -> None:
+    served.do(lambda node: register(node, *(f"device-{n}" for n in range(12))))
+    page = browser.new_page(viewport=PHONE)  # type: ignore[arg-type]
+    page.goto(served.url)
+    expect(page.locator(".ring")).to_have_count(4)
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide == PHONE["width"]
+    said = page.locator("#headline h1").bounding_box()
+    assert said is not None
+    assert said["y"] + said["height"] < PHONE["height"] / 2
+    page.get_by_role("button", name="sat-002", exact=True).first.click()
+    sheet = page.locator("#detail").bounding_box()
+    assert sheet is not None
+    assert sheet["width"] <= PHONE["width"]
+    page.close()
+
+
+def test_it_can_be_used_without_a_mouse(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    expect(page.locator(".node")).to_have_count(3)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    card = page.get_by_role("button", name="sat-001", exact=True).first
+    expect(card).to_be_focused()
+    served.do(_ill)  # what is drawn anew must not lose the place
+    expect(page.locator("[data-node=sat-001] .health")).to_contain_text("unhealthy")
+    expect(card).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("Why it is what it is")
+    page.keyboard.press("Escape")
+    expect(card).to_be_focused()
+
+
+def test_light_and_dark_are_remembered(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Theme: system").click()
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert page.evaluate(ground) == dark
