@@ -9,7 +9,7 @@ Plain HTML, CSS and JavaScript modules, without a build step:
     picture.js   what is known of the cluster, kept fresh
     dom.js       elements from descriptions, changed only where they differ
     words.js     roles, times and figures as people read them
-    headline.js nodes.js rings.js proposals.js timeline.js   the parts of the screen
+    headline.js alarms.js nodes.js rings.js proposals.js timeline.js   the parts of the screen
     detail.js    one node or device: how it is, its history, why
     actions.js   what an operator may order, each with a confirmation
 """

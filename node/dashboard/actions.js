@@ -2,7 +2,7 @@
 // and an order is repeated only under its first key: it happens once.
 
 import { h, render } from "./dom.js";
-import { RINGS } from "./words.js";
+import { plain, RINGS } from "./words.js";
 
 const DURATIONS = [["10m", "10 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"]];
 
@@ -78,10 +78,10 @@ export class Actions {
 
   acknowledge(alarm) {
     this.confirm({
-      title: `Acknowledge ${alarm.name.replaceAll("_", " ")}`,
+      title: `Acknowledge ${plain(alarm.id)}`,
       says: "Others see that you look after it. The alarm stays until its cause is gone.",
       button: "Acknowledge",
-      order: ({ reason }) => ["POST", `/v1/alarms/${encodeURIComponent(alarm.name)}/ack`, { reason }],
+      order: ({ reason }) => ["POST", `/v1/alarms/${encodeURIComponent(alarm.id)}/ack`, { reason }],
     });
   }
 

@@ -1,9 +1,10 @@
 // Puts the parts together: what changed is drawn at the next frame, however much it was.
 
 import { Actions } from "./actions.js";
+import { alarmList } from "./alarms.js";
 import { Detail } from "./detail.js";
 import { h, render } from "./dom.js";
-import { alarms, headline, verdict } from "./headline.js";
+import { headline, verdict } from "./headline.js";
 import { Link } from "./link.js";
 import { nodeCards } from "./nodes.js";
 import { Picture } from "./picture.js";
@@ -47,7 +48,7 @@ function draw() {
   render(place("cluster-id"), cluster.cluster_id);
   render(place("headline"), headline(picture, link, actions));
   place("alarms").hidden = !cluster.alarms.length;
-  render(place("alarms"), alarms(cluster, picture.now));
+  render(place("alarms"), alarmList(picture, actions));
   render(place("nodes"), nodeCards(picture, (id) => detail.node(id)));
   if (picture.parts.rings) {
     render(place("rings"), ringRows(picture.parts.rings, (ring) => detail.ring(ring)));

@@ -91,11 +91,3 @@ function orders(picture, actions) {
     barred && picture.parts.me && h("p", { class: "quiet barred" }, `You may look only. ${picture.parts.me.because}`),
   ];
 }
-
-export function alarms(cluster, now) {
-  return cluster.alarms.map((alarm) =>
-    h("p", { class: "alarm", key: alarm.name },
-      h("span", { class: "seal small bad", "aria-hidden": "true" }, "!"),
-      h("strong", null, alarm.name.replaceAll("_", " ")), ` ${alarm.detail} `,
-      h("span", { class: "quiet" }, `since ${span(Math.max(0, now - alarm.since_ms) / 1_000)}`)));
-}

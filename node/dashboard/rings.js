@@ -35,7 +35,7 @@ export function fleetLine(picture, find) {
     h("p", { class: "total" }, `${plural(fleet.total_slaves, "device")}: `,
       STATES.map(([state, mark, word]) => h("span", { class: `state ${state}` },
         h("b", { "aria-hidden": "true" }, mark), ` ${number(fleet[`${state}_devices`])} ${word}`))),
-    brake && h("p", { class: "alarm" }, `The storm brake holds all automatic moves: ${brake.detail}`),
+    brake && h("p", { class: "alarm bad" }, `The storm brake holds all automatic moves: ${brake.detail}`),
     h("form", { class: "find", role: "search", onsubmit: find },
       h("input", { name: "device", "aria-label": "Id of a device", placeholder: "device id", maxlength: 128, required: true, autocomplete: "off" }),
       h("button", { type: "submit" }, "Find")),

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from cluster.commands import AssignRing, ReleaseRing
+from cluster.fleet.rings import Ring
 from tests.dashboard.conftest import FOREIGN, Served
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
@@ -115,6 +117,22 @@ def test_an_order_is_confirmed_carried_out_and_remembered(page: Page, served: Se
     assert served.node.state.pause.reason == "new batteries"
     expect(page.locator("#headline")).to_contain_text("automatic changes pause for 60 min")
     expect(page.get_by_role("button", name="Resume …")).to_be_visible()
+
+
+def test_an_alarm_shows_is_acknowledged_and_goes(page: Page, served: Served) -> None:
+    served.do(lambda node: register(node, "device-ill", ill=True))
+    page.goto(served.url)
+    expect(page.locator(".ring")).to_have_count(4)
+    alarm = page.locator("[data-alarm=pinned_unhealthy]")
+    expect(alarm).to_have_count(0)
+    served.do(lambda node: node.commit(AssignRing("device-ill", Ring.PROD)))
+    expect(alarm).to_contain_text("warning: pinned unhealthy")
+    alarm.get_by_role("button", name="Acknowledge …").click()
+    page.get_by_label("Reason").fill("its battery is on its way")
+    page.locator("#order").get_by_role("button", name="Acknowledge").click()
+    expect(alarm).to_contain_text("seen by anonymous@127.0.0.1: its battery is on its way")
+    served.do(lambda node: node.commit(ReleaseRing("device-ill")))
+    expect(alarm).to_have_count(0)
 
 
 def test_a_refusal_says_why_and_changes_nothing(page: Page, served: Served) -> None:

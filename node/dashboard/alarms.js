@@ -1,0 +1,20 @@
+// What an operator should look at now, the grave first.
+
+import { h } from "./dom.js";
+import { ago, plain } from "./words.js";
+
+export function alarmList(picture, actions) {
+  return picture.cluster.alarms.map((alarm) => entry(alarm, picture, actions));
+}
+
+function entry(alarm, picture, actions) {
+  const { severity, acknowledged } = alarm;
+  const level = severity === "critical" ? "bad" : "warn";
+  return h("div", { class: `alarm ${level}`, key: alarm.id, "data-alarm": alarm.id },
+    h("span", { class: `seal small ${level}`, "aria-hidden": "true" }, "!"),
+    h("p", null, h("strong", null, `${severity}: ${plain(alarm.name)}`), alarm.subject && ` of ${alarm.subject}`,
+      ` – ${alarm.detail || alarm.meaning} `, h("span", { class: "quiet" }, ago(picture.now - alarm.since_ms))),
+    acknowledged
+      ? h("p", { class: "quiet" }, `✓ seen by ${acknowledged.actor}${acknowledged.comment && `: ${acknowledged.comment}`}`)
+      : h("button", { type: "button", disabled: picture.mayWrite ? null : true, onclick: () => actions.acknowledge(alarm) }, "Acknowledge …"));
+}
