@@ -4,6 +4,9 @@ Level-triggered: after a restart, or a snapshot that skipped log entries, it goe
 last decision it holds, with whatever the state still has, and never writes one twice. What a
 snapshot brings may be ten thousand decisions: they are written a slice a turn, and kept here
 until then, since entries applied meanwhile make the state forget the oldest.
+
+The lines hold each other (`node.chain`), through files that are full and were put aside too. A
+file that is found damaged is put aside as it is, and a new chain begins: nothing is mended here.
 Source: roles.md, "Decision log".
 """
 
@@ -21,48 +24,64 @@ from cluster.decisions import Decision
 from cluster.events import Decided
 from cluster.sentences import sentence
 from cluster.state import MAX_DECISIONS
+from node import chain
 from node.replica import Replica
 
 SLICE = 256
 """Decisions written at once while the node runs."""
-TAIL = 1024 * 1024
+TAIL = chain.MAX_LINE
 """Bytes read back at start to find the last complete line; one line is far shorter."""
+MAX_FILE_BYTES = 32 * 1024 * 1024
+"""Beyond which a file is full and put aside."""
+MAX_FILES = 16
+"""Full files that are kept."""
 
 log = structlog.get_logger("node.audit")
 
 
 class _Line(msgspec.Struct):
-    id: int
+    """What goes on from a line: of a decision its `id`, of a header `after`."""
+
+    hash: str = ""
+    id: int = 0
+    after: int = 0
 
 
 class AuditFile:
     """The audit file of one node. A disk that refuses is reported once and does not stop the
     node: the state keeps the newest decisions, and writing goes on when the disk allows."""
 
-    def __init__(self, path: Path, replica: Replica) -> None:
-        self._path, self._replica = path, replica
+    def __init__(self, path: Path, replica: Replica, node: str) -> None:
+        self._path, self._replica, self._node = path, replica, node
         self.broken = ""
         self.behind = False
         """Whether there is something for the next `turn` to write."""
-        self._last = self._recover()
+        self._last = 0
+        self._head = chain.START
+        """Hash of the last line, in whichever file it is."""
+        self._recover()
         self._owed: list[Decision] = []
         """What the file lacks, oldest first."""
         replica.listen(self._on_applied)
         replica.on_restored(self._on_restored)
 
-    def _recover(self) -> int:
-        """The id of the last complete line; a torn one, left by a crash, is cut off."""
-        if not self._path.exists():
-            return 0
-        with self._path.open("r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = file.seek(max(0, size - TAIL))
-            tail = file.read()
-            whole = tail.rfind(b"\n") + 1
-            if whole < len(tail):
-                file.truncate(start + whole)
-        lines = tail[:whole].splitlines()
-        return msgspec.json.decode(lines[-1], type=_Line).id if lines else 0
+    def _recover(self) -> None:
+        """Finds the last complete line; a torn one, left by a crash, is cut off."""
+        line = _last_line(self._path) if self._path.exists() else b""
+        full = chain.rotated(self._path.parent)
+        if not line and full:
+            line = _last_line(full[-1])
+        if not line:
+            return
+        try:
+            found = msgspec.json.decode(line, type=_Line)
+        except msgspec.MsgspecError:
+            found = _Line()
+        self._last = max(self._last, found.id, found.after)
+        self._head = chain.claimed(line) or chain.START
+        if chain.claimed(line) is None and self._path.exists():
+            log.error("audit file is damaged: put aside, a new chain begins", path=str(self._path))
+            self._put_aside()
 
     def catch_up(self) -> None:
         """Appends what the state has and the file has not, all at once: at a node's start."""
@@ -105,25 +124,60 @@ class AuditFile:
     def _append(self, decisions: list[Decision]) -> None:
         if not decisions:
             return
-        lines = b"".join(msgspec.json.encode(_record(d)) + b"\n" for d in decisions)
         try:
-            with self._path.open("ab") as file:
-                file.write(lines)
+            if self.broken:  # whatever part of it reached the file counts as written
+                self._recover()
+            self._extend(_after(self._last, decisions))
         except OSError as error:
             if not self.broken:
                 log.error("audit file cannot be written", path=str(self._path), error=str(error))
             self.broken = str(error)
-            self._last = self._recover_quietly()
             return
         self.broken = ""
-        self._last = decisions[-1].id
 
-    def _recover_quietly(self) -> int:
-        """After a failed write: whatever part of it reached the file counts as written."""
-        try:
-            return max(self._last, self._recover())
-        except OSError:
-            return self._last
+    def _extend(self, decisions: list[Decision]) -> None:
+        """Writes the lines that follow, in a new file when the present one is full."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size >= MAX_FILE_BYTES:
+            self._put_aside()
+            size = 0
+        head, lines = self._head, []
+        if not size:
+            line, head = chain.seal(head, self._header())
+            lines.append(line)
+        for decision in decisions:
+            line, head = chain.seal(head, _record(decision))
+            lines.append(line)
+        with self._path.open("ab") as file:
+            file.write(b"".join(lines))
+        self._head = head
+        self._last = decisions[-1].id if decisions else self._last
+
+    def _header(self) -> chain.Header:
+        full = chain.rotated(self._path.parent)
+        number = 1 + (chain.number_of(full[-1]) if full else 0)
+        wall = self._replica.state.wall
+        return chain.Header(self._node, number, self._last, self._head, wall)
+
+    def _put_aside(self) -> None:
+        """The present file becomes the newest of the full ones, and the oldest of them goes."""
+        full = chain.rotated(self._path.parent)
+        number = 1 + (chain.number_of(full[-1]) if full else 0)
+        self._path.rename(self._path.with_name(f"audit-{number:06}.jsonl"))
+        for oldest in full[: max(0, len(full) + 1 - MAX_FILES)]:
+            oldest.unlink()
+
+
+def _last_line(path: Path) -> bytes:
+    """The last complete line, without its end; what stands behind it is cut off."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = file.seek(max(0, size - TAIL))
+        tail = file.read()
+        whole = tail.rfind(b"\n") + 1
+        if whole < len(tail):
+            file.truncate(start + whole)
+    return tail[:whole].rstrip(b"\n").rpartition(b"\n")[2]
 
 
 def _after(id_: int, decisions: list[Decision]) -> list[Decision]:

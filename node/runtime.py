@@ -23,7 +23,7 @@ import uvicorn
 from cluster.alarms import CLOCK_JUMP, DISK_LOW
 from cluster.codec import CodecError
 from cluster.settings import Settings
-from node import logs, memory
+from node import chain, logs, memory
 from node.addresses import bind_problem, split_address
 from node.audit import AuditFile
 from node.clock import SystemClock
@@ -201,7 +201,7 @@ class Node:
                 encode_state=self._replica.frozen,
                 submit=threads.submit,
             )
-            self._audit = AuditFile(config.data_dir / "audit.jsonl", self._replica)
+            self._audit = AuditFile(config.data_dir / chain.NAME, self._replica, config.node)
             self._raft = Raft(
                 node_id=config.node,
                 members=[member.id for member in config.members],

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from node.cli import (
     agent_commands,
+    audit_commands,
     chaos_commands,
     fleet_reads,
     fleet_writes,
@@ -119,7 +120,9 @@ def _add_groups(root: typer.Typer) -> None:
     snapshot.command("restore")(snapshots.restore)
     parts = {"nodes": nodes, "roles": roles, "devices": devices, "rings": _rings()}
     parts |= {"actions": actions, "alarms": alarms, "config": config, "node": node}
-    parts |= {"snapshot": snapshot}
+    audit = _group("What was decided, as each node has written it down.")
+    audit.command("verify")(audit_commands.verify)
+    parts |= {"snapshot": snapshot, "audit": audit}
     for name, group in parts.items():
         root.add_typer(group, name=name, rich_help_panel="Parts")
 

@@ -29,13 +29,14 @@ def replay(replica: Replica, entries: list[bytes], first: int = 1) -> None:
 
 
 def ids(path: Path) -> list[int]:
-    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+    records = map(json.loads, path.read_text().splitlines())
+    return [record["id"] for record in records if "audit" not in record]
 
 
 def test_every_decision_is_written_with_its_sentence(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
-    AuditFile(path, replica)
+    AuditFile(path, replica, "sat-001")
     replay(replica, LOG)
     assert ids(path) == [d.id for d in replica.state.decisions]
     last = json.loads(path.read_text().splitlines()[-1])
@@ -47,7 +48,7 @@ def test_a_replayed_log_writes_nothing_twice(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     for length in (3, 5, len(LOG)):
         replica = Replica(ManualClock())
-        AuditFile(path, replica)
+        AuditFile(path, replica, "sat-001")
         replay(replica, LOG[:length])
         assert ids(path) == [d.id for d in replica.state.decisions]
 
@@ -55,11 +56,11 @@ def test_a_replayed_log_writes_nothing_twice(tmp_path: Path) -> None:
 def test_a_torn_line_is_cut_off_and_written_again(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
-    AuditFile(path, replica)
+    AuditFile(path, replica, "sat-001")
     replay(replica, LOG[:4])
     path.write_bytes(path.read_bytes()[:-7])
     again = Replica(ManualClock())
-    AuditFile(path, again)
+    AuditFile(path, again, "sat-001")
     replay(again, LOG)
     assert ids(path) == [d.id for d in again.state.decisions]
 
@@ -72,7 +73,7 @@ def test_a_snapshot_that_skips_entries_leaves_no_hole(
     donor = Replica(ManualClock())
     replay(donor, LOG)
     replica = Replica(ManualClock())
-    audit = AuditFile(path, replica)
+    audit = AuditFile(path, replica, "sat-001")
     replay(replica, LOG[:3])
     had = len(ids(path))
     replica.prepare(donor.snapshot())()
@@ -99,7 +100,7 @@ def test_what_the_state_forgets_before_it_is_written_leaves_no_hole(
     donor, replica = Replica(ManualClock()), Replica(ManualClock())
     replay(donor, LOG)
     first, last = donor.state.decisions[0].id, donor.state.decisions[-1].id
-    audit = AuditFile(path, replica)
+    audit = AuditFile(path, replica, "sat-001")
     replica.prepare(donor.snapshot())()
     for n in range(12):
         replica.apply(entry(Pause(1_000 + n), f"m{n}"), len(LOG) + 1 + n)
@@ -115,7 +116,7 @@ def test_a_state_loaded_before_listening_is_caught_up(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
     replay(replica, LOG)
-    AuditFile(path, replica).catch_up()
+    AuditFile(path, replica, "sat-001").catch_up()
     assert ids(path) == [d.id for d in replica.state.decisions]
 
 
@@ -124,7 +125,7 @@ def test_a_disk_that_refuses_is_reported_and_made_up_for(
 ) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
-    audit = AuditFile(path, replica)
+    audit = AuditFile(path, replica, "sat-001")
     replay(replica, LOG[:3])
     with monkeypatch.context() as broken:
         broken.setattr(Path, "open", _refuse)

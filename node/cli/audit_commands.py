@@ -1,0 +1,82 @@
+"""`audit verify`: whether a node's history is still what was written, from its files alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from node.cli.failures import CommandError, UsageError
+from node.cli.options import DEFAULT_DATA_DIR, DataDirOption, Format, FormatOption
+from node.cli.output import show
+
+if TYPE_CHECKING:
+    from node.chain import Verdict
+
+
+def verify(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="One audit file, by itself.")
+    ] = None,
+    *,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    head: Annotated[
+        str | None, typer.Option("--head", help="A hash noted earlier, which must be in the chain.")
+    ] = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Follows the hash chain of audit files: of one file, a node's directory, or all local nodes.
+
+    Nodes are compared as well: they hold the same decisions. Note the head now and then.
+    """
+    from node import chain  # noqa: PLC0415
+
+    chains = [[file]] if file is not None else _chains(data_dir)
+    if head is not None and len(chains) > 1:
+        raise UsageError("--head goes with the files of one node: name its FILE or --data-dir")
+    try:
+        verdicts = [chain.verify(paths, head or "") for paths in chains]
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from error
+    faults = [verdict.fault for verdict in verdicts if verdict.fault]
+    faults += chain.contradictions(verdicts)
+    show(_told(verdicts, faults), format_, lambda: _lines(verdicts))
+    if faults:
+        raise CommandError("; ".join(faults))
+
+
+def _chains(directory: Path) -> list[list[Path]]:
+    """The files of each node, oldest first: of one whose directory this is, or of those in it."""
+    from node import chain  # noqa: PLC0415
+
+    nodes = [directory, *sorted(path for path in directory.glob("*") if path.is_dir())]
+    chains = [
+        [*chain.rotated(node), *(path for path in (node / chain.NAME,) if path.exists())]
+        for node in nodes
+    ]
+    found = [paths for paths in chains if paths]
+    if not found:
+        raise CommandError(f"{directory}: no audit file there, nor in the directories in it")
+    return found
+
+
+def _told(verdicts: Sequence["Verdict"], faults: list[str]) -> dict[str, Any]:
+    fields = ("node", "files", "decisions", "first", "last", "head", "fault", "notes")
+    return {
+        "intact": not faults,
+        "faults": faults,
+        "nodes": [{field: getattr(verdict, field) for field in fields} for verdict in verdicts],
+    }
+
+
+def _lines(verdicts: Sequence["Verdict"]) -> Any:
+    from rich.text import Text  # noqa: PLC0415
+
+    lines = []
+    for verdict in verdicts:
+        state = "BROKEN" if verdict.fault else "intact"
+        span = f" ({verdict.first} to {verdict.last})" if verdict.decisions else ""
+        lines.append(f"{verdict.node or '?'}: {state}, {verdict.decisions} decisions{span}")
+        lines.append(f"  head {verdict.head}")
+        lines += [f"  {note}" for note in verdict.notes]
+    return Text("\n".join(lines))

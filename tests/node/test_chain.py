@@ -1,0 +1,225 @@
+"""The chain of the audit files: whatever is altered, left out or put between shows."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.commands import AnyCommand, Pause
+from node import chain
+from node.audit import AuditFile
+from node.chain import Verdict, contradictions, rotated, verify
+from node.replica import Replica
+from tests.node.test_audit import LOG, entry, replay
+from tests.node.world import ManualClock
+
+NODE = "sat-001"
+
+
+def write(directory: Path, node: str = NODE, more: int = 0) -> Replica:
+    """The audit files of a node that has lived a while."""
+    directory.mkdir(exist_ok=True)
+    replica = Replica(ManualClock())
+    AuditFile(directory / chain.NAME, replica, node)
+    pauses: list[AnyCommand] = [Pause(90_000 + n) for n in range(more)]
+    replay(replica, [*LOG, *(entry(pause, f"m{n}") for n, pause in enumerate(pauses))])
+    return replica
+
+
+def files(directory: Path) -> list[Path]:
+    return [*rotated(directory), directory / chain.NAME]
+
+
+def lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are full after a few decisions."""
+    monkeypatch.setattr("node.audit.MAX_FILE_BYTES", 2_000)
+
+
+def test_what_was_written_holds(tmp_path: Path) -> None:
+    replica = write(tmp_path)
+    verdict = verify(files(tmp_path))
+    assert (verdict.fault, verdict.notes) == ("", [])
+    assert (verdict.node, verdict.files) == (NODE, 1)
+    assert verdict.decisions == verdict.last == replica.state.decisions_made
+    assert verdict.head == json.loads(lines(tmp_path / chain.NAME)[-1])["hash"]
+
+
+def test_the_chain_goes_on_after_a_restart_and_through_full_files(
+    tmp_path: Path, small: None
+) -> None:
+    for more in (0, 5, 12):
+        write(tmp_path, more=more)
+    assert len(rotated(tmp_path)) >= 3
+    verdict = verify(files(tmp_path))
+    assert (verdict.fault, verdict.notes, verdict.decisions) == ("", [], len(LOG) + 12)
+
+
+def test_old_files_go_and_that_is_said(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.audit.MAX_FILES", 2)
+    write(tmp_path, more=20)
+    kept = rotated(tmp_path)
+    assert len(kept) == 2
+    verdict = verify(files(tmp_path))
+    assert verdict.fault == ""
+    assert verdict.notes == [
+        f"{kept[0]}:1: older files are gone, up to decision {verdict.first - 1}"
+    ]
+
+
+def alter(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"actor":"me"', b'"actor":"it"', 1))
+
+
+def leave_out(path: Path) -> None:
+    kept = lines(path)
+    path.write_bytes(b"".join(kept[:3] + kept[4:]))
+
+
+def put_between(path: Path) -> None:
+    kept = lines(path)
+    path.write_bytes(b"".join([*kept[:3], kept[2], *kept[3:]]))
+
+
+def swap(path: Path) -> None:
+    kept = lines(path)
+    path.write_bytes(b"".join([*kept[:3], kept[4], kept[3], *kept[5:]]))
+
+
+def forge_hash(path: Path) -> None:
+    kept = lines(path)
+    kept[3] = kept[3][:9] + b"0" * 64 + kept[3][73:]
+    path.write_bytes(b"".join(kept))
+
+
+def strip_hash(path: Path) -> None:
+    kept = lines(path)
+    kept[3] = b"{" + kept[3][75:]
+    path.write_bytes(b"".join(kept))
+
+
+def alter_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"sat-001", b"sat-002", 1))
+
+
+def drop_header(path: Path) -> None:
+    path.write_bytes(b"".join(lines(path)[1:]))
+
+
+def no_json(path: Path) -> None:
+    line, _ = chain.seal(json.loads(lines(path)[-1])["hash"], {"id": 1})
+    path.write_bytes(path.read_bytes() + line[:-2] + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "line"),
+    [
+        (alter, 2),
+        (leave_out, 4),
+        (put_between, 4),
+        (swap, 4),
+        (forge_hash, 4),
+        (strip_hash, 4),
+        (alter_header, 1),
+        (drop_header, 1),
+        (no_json, len(LOG) + 2),
+    ],
+)
+def test_tampering_is_found_at_its_line(
+    tmp_path: Path, tamper: Callable[[Path], None], line: int
+) -> None:
+    write(tmp_path)
+    path = tmp_path / chain.NAME
+    tamper(path)
+    verdict = verify([path])
+    assert verdict.fault.startswith(f"{path}:{line}: "), verdict.fault
+    assert verdict.decisions == max(0, line - 2), "what stands before holds"
+
+
+def test_a_full_file_cannot_be_taken_out_or_replaced(tmp_path: Path, small: None) -> None:
+    write(tmp_path, more=12)
+    kept = files(tmp_path)
+    without = verify([kept[0], *kept[2:]])
+    assert without.fault == f"{kept[2]}:1: does not go on where the file before it ends"
+    assert verify([kept[1], kept[0], *kept[2:]]).fault
+
+
+def test_who_rewrites_everything_is_found_by_a_hash_noted_before(tmp_path: Path) -> None:
+    write(tmp_path / "true")
+    noted = verify(files(tmp_path / "true")).head
+    assert verify(files(tmp_path / "true"), noted).fault == ""
+    replica = Replica(ManualClock())
+    (tmp_path / "forged").mkdir()
+    AuditFile(tmp_path / "forged" / chain.NAME, replica, NODE)
+    replay(replica, LOG[:-1])
+    assert verify(files(tmp_path / "forged")).fault == ""
+    verdict = verify(files(tmp_path / "forged"), noted)
+    assert verdict.fault == f"the hash {noted} is not in the chain: it was cut off or rewritten"
+
+
+def test_nodes_hold_the_same_and_who_tells_otherwise_is_found(tmp_path: Path) -> None:
+    verdicts: list[Verdict] = []
+    for node in ("sat-001", "sat-002"):
+        write(tmp_path / node, node)
+        verdicts.append(verify(files(tmp_path / node)))
+    assert contradictions(verdicts) == []
+    replica = Replica(ManualClock())
+    (tmp_path / "sat-003").mkdir()
+    AuditFile(tmp_path / "sat-003" / chain.NAME, replica, "sat-003")
+    replay(replica, [*LOG[:3], entry(Pause(77_000), "other")])
+    verdicts.append(verify(files(tmp_path / "sat-003")))
+    assert contradictions(verdicts) == ["sat-002 and sat-003: decision 4 is told differently"]
+
+
+def test_a_line_being_written_is_no_fault(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / chain.NAME
+    whole = len(lines(path))
+    path.write_bytes(path.read_bytes()[:-7])
+    verdict = verify([path])
+    assert verdict.fault == ""
+    assert verdict.notes == [f"{path}:{whole}: not complete: being written, or torn"]
+    write(tmp_path)
+    assert verify([path]).decisions == len(LOG), "and is written again at the next start"
+
+
+def test_decisions_that_could_not_be_written_are_named(tmp_path: Path) -> None:
+    path = tmp_path / chain.NAME
+    head, content = chain.START, b""
+    for record in (chain.Header(NODE, 1, 0, chain.START, 0), {"id": 1}, {"id": 5}):
+        line, head = chain.seal(head, record)
+        content += line
+    path.write_bytes(content)
+    verdict = verify([path])
+    assert (verdict.fault, verdict.decisions) == ("", 2)
+    assert verdict.notes == [f"{path}:3: decisions 2 to 4 were not written"]
+
+
+@pytest.mark.parametrize("damage", [b"\x00" * 50 + b"\n", b'{"id": 3}\n', b"[]\n"])
+def test_a_damaged_file_is_put_aside_and_shows(tmp_path: Path, damage: bytes) -> None:
+    write(tmp_path)
+    path = tmp_path / chain.NAME
+    path.write_bytes(path.read_bytes() + damage)
+    write(tmp_path, more=3)
+    aside = rotated(tmp_path)
+    assert len(aside) == 1
+    assert verify(files(tmp_path)).fault.startswith(f"{aside[0]}:{len(LOG) + 2}: ")
+    assert verify([path]).last == len(LOG) + 3, "a new chain goes on"
+
+
+def test_a_file_that_is_only_a_header_is_gone_on_from(tmp_path: Path, small: None) -> None:
+    write(tmp_path, more=12)
+    path = tmp_path / chain.NAME
+    path.write_bytes(lines(path)[0])
+    write(tmp_path, more=13)
+    assert verify(files(tmp_path)).decisions == len(LOG) + 13
+    shutil.copy(path, tmp_path / "audit-backup.jsonl")
+    assert tmp_path / "audit-backup.jsonl" not in rotated(tmp_path)
