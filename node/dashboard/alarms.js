@@ -12,8 +12,8 @@ function entry(alarm, picture, actions) {
   const level = severity === "critical" ? "bad" : "warn";
   return h("div", { class: `alarm ${level}`, key: alarm.id, "data-alarm": alarm.id },
     h("span", { class: `seal small ${level}`, "aria-hidden": "true" }, "!"),
-    h("p", null, h("strong", null, `${severity}: ${plain(alarm.name)}`), alarm.subject && ` of ${alarm.subject}`,
-      ` – ${alarm.detail || alarm.meaning} `, h("span", { class: "quiet" }, ago(picture.now - alarm.since_ms))),
+    h("p", null, h("strong", null, `${severity}: ${plain(alarm.name)}`), alarm.subject && ` ${alarm.subject}`,
+      ` – ${alarm.detail || alarm.meaning}`, h("span", { class: "quiet" }, ` · raised ${ago(picture.now - alarm.since_ms)}`)),
     acknowledged
       ? h("p", { class: "quiet" }, `✓ seen by ${acknowledged.actor}${acknowledged.comment && `: ${acknowledged.comment}`}`)
       : h("button", { type: "button", disabled: picture.mayWrite ? null : true, onclick: () => actions.acknowledge(alarm) }, "Acknowledge …"));

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { ago, healthOf, LEVELS, plural, span } from "./words.js";
 
-/** Level, sentence and further facts, worst matter first. */
+/** Level, sentence, and what stands behind it; the worst matter first. */
 export function verdict(picture, link) {
   const { cluster } = picture;
   if (link.lost) return { level: "bad", says: "No node answers", but: "shown is what was known last" };
@@ -24,15 +24,19 @@ function inHandover({ id, fence_remaining_s }) {
 }
 
 function ofPrimary({ id }, node, settings) {
-  if (!node) return { level: "quiet", says: `${id} is PRIMARY`, but: "" };
+  if (!node) return { level: "quiet", says: `${id} is PRIMARY`, but: "how it is, is not known yet" };
   const health = healthOf(node);
   if (health.run) return { level: health.level, says: `${id} is PRIMARY but unhealthy`, but: countdown(health.run, node.cause, settings) };
   if (node.effective_role !== "PRIMARY") {
     const how = node.effective_role ? `still acts as ${node.effective_role}` : "is not heard";
-    return { level: "warn", says: `${id} is PRIMARY but ${how}`, but: "" };
+    return { level: "warn", says: `${id} is PRIMARY but ${how}`, but: `told with epoch ${node.epoch}` };
   }
   const joint = health.level === "good" ? "and" : "but";
-  return { level: health.level, says: `${id} is PRIMARY ${joint} ${health.word}`, but: node.cause };
+  return { level: health.level, says: `${id} is PRIMARY ${joint} ${health.word}`, but: node.cause || reign(node) };
+}
+
+function reign({ epoch, lease_remaining_s: lease }) {
+  return `it acts with epoch ${epoch}${lease === null ? "" : `, its lease holds for ${span(lease)}`}`;
 }
 
 /** How far it is from being replaced. */
@@ -47,7 +51,8 @@ export function headline(picture, link, actions) {
   return [
     h("span", { class: `seal ${level}`, "aria-hidden": "true" }, LEVELS[level]),
     h("div", { class: "says" },
-      h("h1", { "data-level": level }, says, but && h("span", { class: "but" }, ` – ${but}`)),
+      h("h1", { "data-level": level }, says),
+      h("p", { class: "but" }, but),
       h("p", { class: "facts" }, facts(picture.cluster, picture).map((fact) => h("span", null, fact))),
       lastChange(picture)),
     h("div", { class: "orders" }, orders(picture, actions)),
@@ -56,7 +61,7 @@ export function headline(picture, link, actions) {
 
 function facts(cluster, picture) {
   const { quorum, fleet } = cluster;
-  const away = picture.nodes.filter((node) => !node.alive).map((node) => node.id);
+  const away = picture.nodes.filter((node) => node.effective_role === null).map((node) => node.id);
   return [
     away.length ? `not heard: ${away.join(", ")}` : `all ${quorum.members} nodes are heard`,
     cluster.leader ? `${cluster.leader} leads Raft, term ${cluster.term}` : "nobody leads Raft",

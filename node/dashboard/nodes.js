@@ -1,7 +1,7 @@
 // The nodes in a row: role, what each acts as, health with its last ten samples, lease, Raft.
 
 import { h } from "./dom.js";
-import { healthOf, LEVELS, plural, risk, ROLES, span } from "./words.js";
+import { healthOf, LEVELS, risk, ROLES, span } from "./words.js";
 
 const SAMPLES = 10;
 const BAR = 10; // width of one sample, in the picture's own units
@@ -25,7 +25,7 @@ function card(node, limits, show) {
         node.epoch !== null && h("span", { class: "quiet epoch" }, ` epoch ${node.epoch}`)),
       h("p", { class: "acts quiet" }, actsAs(node, role)),
       h("p", { class: "health", "data-level": health.level },
-        h("span", { class: `seal small ${health.level}`, "aria-hidden": "true" }, LEVELS[health.level]), health.word, health.run && ` (${plural(health.run, "sample")})`,
+        h("span", { class: `seal small ${health.level}`, "aria-hidden": "true" }, LEVELS[health.level]), health.word,
         h("span", { class: "risk" }, `risk ${risk(node.risk)}`))),
     sparkline(node.history.slice(-SAMPLES), limits?.unhealthy_above),
     lease(node, limits),

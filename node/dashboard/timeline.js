@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { dateOf, timeOf } from "./words.js";
 
-const SHOWN = 40;
+const SHOWN = 20;
 
 /** Kinds of decisions: how each is marked and called. */
 const KINDS = {
