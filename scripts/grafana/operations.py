@@ -1,0 +1,219 @@
+"""Panels for whoever looks after the nodes."""
+
+from typing import Any
+
+from scripts.grafana.panels import graph, timeline
+from scripts.grafana.promql import J, grown, quantile, rate
+
+
+def votes() -> list[Any]:
+    """Whether the nodes agree with their leader."""
+    return [
+        graph(
+            "Proposals",
+            "What became of them. Many denied: nodes see each other differently.",
+            "short",
+            (grown("job_outcome:stationkeep_proposals:max", "outcome") + " > 0", "{{outcome}}"),
+            bars=True,
+            stacked=True,
+        ),
+        graph(
+            "Votes",
+            "By verdict, of all observers.",
+            "short",
+            (grown("stationkeep_votes_total", "verdict") + " > 0", "{{verdict}}"),
+            bars=True,
+            stacked=True,
+        ),
+        graph(
+            "Compliance",
+            "Acknowledged successes / targets of the newest action; below 90 % it escalates.",
+            "percentunit",
+            (f"max(stationkeep_action_compliance_ratio{{{J}}})", "newest action"),
+        ),
+        graph(
+            "Lease of the PRIMARY",
+            "Seconds that it may still act without another echo; at 0 it fences itself.",
+            "s",
+            (f"stationkeep_primary_lease_remaining_seconds{{{J}}} > 0", "{{instance}}"),
+        ),
+        graph(
+            "Members connected",
+            "As each node sees it, itself included.",
+            "short",
+            (f"stationkeep_members_connected{{{J}}}", "{{instance}}"),
+        ),
+        graph(
+            "Messages refused",
+            "Of other nodes, by link and reason.",
+            "ops",
+            (rate("stationkeep_messages_rejected_total", "link, reason"), "{{link}} {{reason}}"),
+        ),
+    ]
+
+
+def raft() -> list[Any]:
+    """The log and what carries it."""
+    return [
+        graph(
+            "Commit",
+            "From the proposal at a node to its application there.",
+            "s",
+            (quantile(0.5, "stationkeep_raft_commit_seconds"), "median"),
+            (quantile(0.99, "stationkeep_raft_commit_seconds"), "p99"),
+            limit=1,
+        ),
+        graph(
+            "Journal sync (p99)",
+            "One synced transaction, by node.",
+            "s",
+            (quantile(0.99, "stationkeep_journal_sync_seconds", "instance"), "{{instance}}"),
+            limit=0.5,
+        ),
+        graph(
+            "Event loop lag (p99)",
+            "How late a sleeper is woken, by node; a healthy loop stays below 0.05 s.",
+            "s",
+            (quantile(0.99, "stationkeep_event_loop_lag_seconds", "instance"), "{{instance}}"),
+            limit=0.25,
+        ),
+        graph(
+            "Entries committed",
+            "By the second, as the fastest node sees it.",
+            "ops",
+            (f"max(deriv(stationkeep_raft_commit_index{{{J}}}[$__rate_interval]))", "entries"),
+        ),
+        graph(
+            "Behind the log",
+            "Entries that the furthest node has committed and this one has not applied.",
+            "short",
+            (
+                f"scalar(max(stationkeep_raft_commit_index{{{J}}})) "
+                f"- stationkeep_raft_applied_index{{{J}}}",
+                "{{instance}}",
+            ),
+        ),
+        graph(
+            "Changes of leader",
+            "As each node saw them; 4 in a quarter of an hour are too many.",
+            "short",
+            (grown("stationkeep_raft_leader_changes_total", "instance") + " > 0", "{{instance}}"),
+            bars=True,
+        ),
+        graph(
+            "Term",
+            "A term that rises while the leader stays: elections that failed.",
+            "short",
+            (f"max(stationkeep_raft_term{{{J}}})", "term"),
+        ),
+        graph(
+            "Journal",
+            "Entries since the newest snapshot, by node.",
+            "short",
+            (f"stationkeep_raft_log_entries{{{J}}}", "{{instance}}"),
+        ),
+        graph(
+            "Newest snapshot took",
+            "By node.",
+            "s",
+            (f"stationkeep_snapshot_seconds{{{J}}}", "{{instance}}"),
+        ),
+        graph(
+            "Proposals that wait",
+            "Of each node, for an answer.",
+            "short",
+            (f"stationkeep_pending_proposals{{{J}}}", "{{instance}}"),
+        ),
+        graph(
+            "Quorum",
+            "1 while a majority is connected, as each node sees it.",
+            "short",
+            (f"stationkeep_raft_has_quorum{{{J}}}", "{{instance}}"),
+        ),
+        timeline(
+            "Journal cannot be written",
+            "1: the node neither leads nor votes.",
+            (f"stationkeep_journal_failing{{{J}}}", "{{instance}}"),
+            width=8,
+        ),
+    ]
+
+
+def fleet() -> list[Any]:
+    """Devices and rings."""
+    devices = f"job_ring_health:stationkeep_devices:max{{{J}}}"
+    return [
+        graph(
+            "Devices by ring",
+            "Offline ones keep their ring.",
+            "short",
+            (f"sum by (ring) ({devices})", "{{ring}}"),
+            stacked=True,
+        ),
+        graph(
+            "Devices by health",
+            "Nobody knows the health of those that are offline.",
+            "short",
+            (f"sum by (health) ({devices})", "{{health}}"),
+            stacked=True,
+        ),
+        graph(
+            "Moves",
+            "From ring to ring, by reason.",
+            "short",
+            (grown("stationkeep_ring_moves_total", "reason", ', from!=""') + " > 0", "{{reason}}"),
+            bars=True,
+            stacked=True,
+        ),
+        graph(
+            "Words of devices",
+            "Statuses and heartbeats, by what became of them.",
+            "ops",
+            (rate("stationkeep_device_reports_total", "result"), "{{result}}"),
+            stacked=True,
+        ),
+        graph(
+            "Connections",
+            "WebSockets of devices, by node.",
+            "short",
+            (f"stationkeep_device_connections{{{J}}}", "{{instance}}"),
+            stacked=True,
+        ),
+        graph(
+            "Connections that ended, errors",
+            "Why, and what was said wrong.",
+            "ops",
+            (rate("stationkeep_device_connections_ended_total", "reason"), "ended: {{reason}}"),
+            (rate("stationkeep_device_errors_total", "code"), "error: {{code}}"),
+        ),
+        graph(
+            "Planning of a check (p99)",
+            "Of the rings, on the leader.",
+            "s",
+            (quantile(0.99, "stationkeep_rebalance_seconds"), "p99"),
+        ),
+    ]
+
+
+def processes() -> list[Any]:
+    """What the nodes use of their machines."""
+    return [
+        graph(
+            "CPU",
+            "Cores used, by node.",
+            "short",
+            (rate("process_cpu_seconds_total", "instance"), "{{instance}}"),
+        ),
+        graph(
+            "Memory",
+            "Resident, by node.",
+            "bytes",
+            (f"process_resident_memory_bytes{{{J}}}", "{{instance}}"),
+        ),
+        graph(
+            "Releases",
+            "Nodes that run each.",
+            "short",
+            (f"count by (version) (stationkeep_build_info{{{J}}})", "{{version}}"),
+        ),
+    ]
