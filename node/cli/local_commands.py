@@ -107,6 +107,7 @@ def up(
                 await_roles(cluster, manifest, settings)
                 _farewell(manifest, data_dir)
                 return
+            note(f"dashboard: {next(iter(manifest.nodes.values())).url}/")
             _foreground(cluster, manifest)
         except BaseException:
             _take_down(cluster)
@@ -209,7 +210,7 @@ def _farewell(manifest: Manifest, data_dir: Path) -> None:
         f"  {me} start NODE{where}       and how it comes back\n"
         f"{_fleet_hints(manifest, me)}"
         f"  {me} down{where}             stop all nodes\n"
-        f"REST: {first.url}/docs"
+        f"Dashboard: {first.url}/   REST: {first.url}/docs"
     )
 
 

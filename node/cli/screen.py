@@ -75,14 +75,11 @@ def _header(picture: Picture) -> list[Text]:
     first = Text(cluster["cluster_id"] or "not founded yet", style="bold")
     first.append(f"   {wording.clock(cluster.get('wall_ms'))}", style="not bold")
     first.append(f"   {wording.cluster_time(cluster['time_ms'])}", style="not bold")
-    first.append(
-        f"   {cluster['node']} answers ({picture.url.removeprefix('http://')})",
-        style="not bold dim",
-    )
+    first.append(f"   dashboard {picture.url}/", style="not bold dim")
     seat = Text(f"PRIMARY {wording.primary_line(cluster, picture.nodes)}")
     quorum = cluster["quorum"]
     seat.append(f"   Raft leader {cluster.get('leader') or 'NONE'}, term {cluster['term']}")
-    seat.append(f"   {quorum['connected']}/{quorum['members']} connected")
+    seat.append(f"   {cluster['node']} sees {quorum['connected']}/{quorum['members']}")
     lines = [first, seat]
     if not quorum["present"]:
         lines.append(Text(wording.quorum_line(cluster), style="bold red"))

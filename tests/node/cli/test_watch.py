@@ -23,8 +23,8 @@ def picture(**changes: Any) -> Picture:
 
 
 FRAME_80 = """\
-stationkeep-local   --:--:--   T+62.4s   sat-001 answers (127.0.0.1:8701)
-PRIMARY sat-001, epoch 1   Raft leader sat-002, term 4   3/3 connected
+stationkeep-local   --:--:--   T+62.4s   dashboard http://127.0.0.1:8701/
+PRIMARY sat-001, epoch 1   Raft leader sat-002, term 4   sat-001 sees 3/3
 
   NODE    ROLE      ACTS AS   EPOCH RISK LAST TEN   LEASE COOL FLAGS
   sat-001 PRIMARY   PRIMARY   1     0.05        ▁▁▁ 2.1s  -
