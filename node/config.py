@@ -23,6 +23,7 @@ from cluster.settings import Settings, SettingsError
 from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
 from node.addresses import is_loopback, split_address
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
+from node.webhook_config import WebhookConfig, read_webhooks
 
 __all__ = ["ConfigError", "NodeConfig", "load", "validate"]
 
@@ -86,6 +87,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     sensors: SensorConfig = SensorConfig()
     hooks: HookConfig = HookConfig()
     policies: tuple[Policy, ...] = ()
+    webhooks: tuple[WebhookConfig, ...] = ()
     log: LogConfig = LogConfig()
     file: str = ""
 
@@ -97,7 +99,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 _FIELDS = (
     "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
-    "durability", "sensors", "hooks", "policies", "log",
+    "durability", "sensors", "hooks", "policies", "webhooks", "log",
 )  # fmt: skip
 _OVERRIDES = {
     "CLUSTER": ("cluster",),
@@ -213,6 +215,7 @@ def _read(document: Document) -> NodeConfig:
         sensors=_sensors(root.child("sensors")),
         hooks=_hooks(root.child("hooks")),
         policies=_policies(root.child("policies")),
+        webhooks=read_webhooks(root.child("webhooks")),
         log=_log(root.child("log")),
         file=document.file,
     )

@@ -11,8 +11,9 @@ Order of effects within a turn, and why:
    acknowledgements.
 6. Rebalancer (the leader's) and desk: which devices are silent, which move; what devices said
    since the last flush is proposed, and they are told what step 1 brought.
+7. Webhooks (the leader's): what was decided is sent to those who want to know.
 
-What 3 to 6 propose enters the log in the next turn, which consensus then wants at once.
+What 3 to 7 propose enters the log in the next turn, which consensus then wants at once.
 Nothing here is asynchronous, sleeps or reads a clock of its own: a simulator drives the same
 code in virtual time, by `on_message`, `turn` and `next_wakeup`.
 """
@@ -35,6 +36,7 @@ from node.lease import Lease
 from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult
 from node.replica import Replica
 from node.voter import Voter
+from node.webhooks import Poster, Webhooks
 
 VOTE_TIMEOUT = 5.0
 
@@ -44,7 +46,8 @@ class NodeLoop:
 
     `boot`: incarnation of this node, higher at each start. The caller routes messages: those of
     kind "gossip" to `on_message`, the others to consensus. `wake`: told when a word of a device
-    makes a turn due before `next_wakeup`. `submit` runs the planning of a rebalance elsewhere.
+    makes a turn due before `next_wakeup`. `submit` runs the planning of a rebalance elsewhere;
+    `poster` sends the webhooks, where there are any.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class NodeLoop:
         wake: Callable[[], None] = lambda: None,
         submit: Submit | None = None,
         orphan: Hook | None = None,
+        poster: Poster | None = None,
     ) -> None:
         self.config, self.boot = config, boot
         self.clock, self.network = clock, network
@@ -121,6 +125,15 @@ class NodeLoop:
             propose=self._propose,
             wake=wake,
         )
+        self.webhooks = Webhooks(
+            config.webhooks,
+            config.node,
+            clock=clock,
+            consensus=consensus,
+            replica=replica,
+            propose=self._propose,
+            poster=poster,
+        )
         self._current_at = clock.monotonic()
         self.peers = config.peers
         self._known = {config.node, *config.peers}
@@ -140,6 +153,7 @@ class NodeLoop:
         self.enactor.turn()
         self.rebalancer.turn()
         self.desk.turn()
+        self.webhooks.turn()
         self._note_freshness()
 
     def next_wakeup(self) -> float:
@@ -152,6 +166,7 @@ class NodeLoop:
             self.enactor.next_wakeup(),
             self.rebalancer.next_wakeup(),
             self.desk.next_wakeup(),
+            self.webhooks.next_wakeup(),
         )
 
     # -- what this node knows, for its doors ----------------------------------------------------

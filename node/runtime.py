@@ -47,6 +47,7 @@ from node.replica import Replica
 from node.sensors import CommandSensor, HealthReplay, HostSensors, ReplayError, read_recording
 from node.service import NodeService
 from node.storage import SmallFile
+from node.webhooks import Poster
 
 HANDOVER = 1.0
 """Seconds for handing over Raft leadership, beyond the longest election timeout."""
@@ -172,6 +173,7 @@ class Node:
             wake=self._driver.wake,
             submit=planning.submit,
             orphan=self._hooks.end_orphans(),
+            poster=self._poster(),
         )
         self._service = NodeService(self._loop, self._driver.wake)
         self._server = _Server(self._service)
@@ -240,6 +242,16 @@ class Node:
         return HostSensors(
             config, clock=self._clock, data_dir=self._config.data_dir, lags=lags, command=command
         )
+
+    def _poster(self) -> Poster | None:
+        if not self._config.webhooks:
+            return None
+        # Slow to import, and most nodes tell nobody.
+        from node.posting import HttpPoster  # noqa: PLC0415
+
+        poster = HttpPoster(self._driver.wake)
+        self._closers.push_async_callback(poster.close)
+        return poster
 
     def _complaining(self, source: HealthSource) -> HealthSource:
         """Also beside a replayed recording: disk and clock are this node's own."""

@@ -30,6 +30,7 @@ from node.api.limits import Limits
 from node.api.origin import Origin
 from node.api.port import Service
 from node.api.version import VERSION
+from node.api.webhook_metrics import WebhooksCollector
 from node.service import NodeService
 
 DESCRIPTION = """
@@ -42,7 +43,7 @@ returns the first outcome. Errors are RFC 9457 problem documents.
 
 def create_app(service: NodeService, agents: Agents) -> FastAPI:
     """The application of a running node; `agents`: its WebSockets, which are beside it."""
-    return build(Door(service), AgentsCollector(agents))
+    return build(Door(service), AgentsCollector(agents), WebhooksCollector(service.loop.webhooks))
 
 
 def build(service: Service, *collectors: Collector) -> FastAPI:

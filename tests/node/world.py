@@ -21,6 +21,8 @@ from node.hooks import Hook, HookResult
 from node.loop import NodeLoop
 from node.ports import Committed, NotProposed, OutcomeUnknown
 from node.replica import Replica
+from node.webhook_config import WebhookConfig
+from node.webhooks import Poster
 
 
 class ManualClock:
@@ -203,6 +205,8 @@ class World:
         seed: int = 0,
         hooks: HookConfig | None = None,
         drift: float = 0.0,
+        webhooks: tuple[WebhookConfig, ...] = (),
+        poster: Poster | None = None,
     ) -> None:
         self.names = [f"sat-{n:03}" for n in range(1, nodes + 1)]
         self.settings = settings or PROFILES["demo"]
@@ -219,6 +223,7 @@ class World:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._wakeups: dict[str, float] = {}
         self._hook_config = hooks or HookConfig()
+        self._webhooks, self._poster = webhooks, poster
         self._boots = dict.fromkeys(self.names, 0)
         self.memories = {name: Ram() for name in self.names}
         self.health = {name: Health() for name in self.names}
@@ -254,6 +259,7 @@ class World:
             hooks=self.hooks[name],
             memory=self.memories[name],
             orphan=orphan,
+            poster=self._poster,
         )
         self.loops[name] = loop
         self._wakeups[name] = self.now
@@ -263,7 +269,7 @@ class World:
         members = tuple(MemberSpec(n, f"{n}:1", f"{n}:2") for n in self.names)
         return NodeConfig(
             node=name, cluster="test", data_dir=Path(), raft="", http="", members=members,
-            settings=self.settings, hooks=self._hook_config,
+            settings=self.settings, hooks=self._hook_config, webhooks=self._webhooks,
         )  # fmt: skip
 
     def kill(self, name: str) -> None:

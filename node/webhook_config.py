@@ -1,0 +1,135 @@
+"""`webhooks:` in a node's file: who is told, of what, and the secret that signs it.
+
+Every node that may lead the cluster needs the same section. It stands in the file and not in the
+replicated settings because of the secrets: what is in the log is in every snapshot and backup.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cluster.state import MAX_WEBHOOKS
+from node.addresses import is_loopback
+from node.document import Value
+
+TOPICS = ("roles", "alarms")
+PREFIX = "whsec_"
+SHORTEST, LONGEST = 24, 64
+"""Bytes of a secret (standardwebhooks.com)."""
+HIDDEN = "(hidden)"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_SECRET_RULE = f"{PREFIX} and {SHORTEST} to {LONGEST} bytes in base64"
+
+
+class Secret:
+    """A key that signs, and that nothing prints."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def sign(self, content: bytes) -> str:
+        """HMAC-SHA256 of `content`, in base64."""
+        return base64.b64encode(hmac.new(self._key, content, hashlib.sha256).digest()).decode()
+
+    def __repr__(self) -> str:
+        return f"Secret{HIDDEN}"
+
+
+class WebhookConfig(msgspec.Struct, frozen=True):
+    """One webhook. `name` is what its cursor in the replicated state is called."""
+
+    name: str
+    url: str
+    secret: Secret
+    topics: tuple[str, ...] = TOPICS
+
+
+def read_webhooks(value: Value | None) -> tuple[WebhookConfig, ...]:
+    """The webhooks of a file; faults are noted in its document."""
+    if value is None:
+        return ()
+    items = value.items()
+    if len(items) > MAX_WEBHOOKS:
+        value.refuse(f"at most {MAX_WEBHOOKS} webhooks", len(items))
+    webhooks = [_read(item) for item in items]
+    names = [webhook.name for webhook in webhooks]
+    for position, (item, name) in enumerate(zip(items, names, strict=True)):
+        if name and name in names[:position]:
+            item.refuse("every webhook has its own name", name)
+    return tuple(webhooks)
+
+
+def _read(value: Value) -> WebhookConfig:
+    value.known(("name", "url", "secret", "secret_file", "topics"))
+    name = value.required("name", "what logs, metrics and the cursor call it")
+    url = value.required("url", "where it is sent to")
+    topics = value.child("topics")
+    return WebhookConfig(
+        name=_name(name) if name else "",
+        url=_url(url) if url else "",
+        secret=_secret(value),
+        topics=tuple(topic.choice(TOPICS) for topic in topics.items()) if topics else TOPICS,
+    )
+
+
+def _name(value: Value) -> str:
+    name = value.text("a name", 63)
+    if name and not _NAME.fullmatch(name):
+        value.refuse("characters A-Z a-z 0-9 . _ -, beginning with a letter or digit")
+    return name
+
+
+def _url(value: Value) -> str:
+    """In clear text to this machine alone: a signature keeps nothing secret."""
+    url = value.text("an address https://…", 2_048)
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        value.refuse("an address https://HOST/…, or http:// to loopback")
+    elif parts.scheme == "http" and not is_loopback(host):
+        value.refuse("https; in clear text to loopback only")
+    return url
+
+
+def _secret(value: Value) -> Secret:
+    given, file = value.child("secret"), value.child("secret_file")
+    if (given is None) == (file is None):
+        value.refuse("a webhook has either secret or secret_file")
+        return Secret(b"")
+    place = given or file
+    assert place is not None
+    text = given.raw if given is not None else _read_file(place)
+    key = _key(text)
+    if text is not None and key is None:
+        place.refuse(_SECRET_RULE, HIDDEN)
+    return Secret(key or b"")
+
+
+def _read_file(value: Value) -> str | None:
+    path = value.text("a path", 4_096)
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            return file.read(1_024).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "UTF-8"
+        value.refuse(f"a file that can be read: {why}")
+        return None
+
+
+def _key(text: object) -> bytes | None:
+    if not isinstance(text, str) or not text.startswith(PREFIX):
+        return None
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if SHORTEST <= len(key) <= LONGEST else None

@@ -1,0 +1,273 @@
+"""Webhooks: role changes and alarms, told to whoever is configured, at least once, in order.
+
+The decision log is the outbox: it is numbered, replicated and bounded. The leader sends what
+follows a webhook's cursor (`cluster.deliveries`), one message at a time, and moves the cursor when
+it was accepted. A new leader goes on behind the cursor; what was accepted and not recorded is sent
+again under the same id. A webhook that is new begins with what comes next.
+
+A message follows standardwebhooks.com: the headers `webhook-id`, `webhook-timestamp` (Unix
+seconds of this attempt) and `webhook-signature`, `v1,` and the base64 of HMAC-SHA256 over
+`id.timestamp.body` by the secret. Any answer of 2xx accepts it. After any other, or none, it is
+sent again, ever later. One that fails when it is a day old is given up, and the next one has its
+turn: so each is tried at least once.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from cluster.commands import AnyCommand, RecordDelivery
+from cluster.decisions import Decision, Outcome
+from cluster.state import ClusterState
+from node.api.records import DecisionView, decision_view
+from node.api.version import VERSION
+from node.ports import Clock, Consensus, ProposalResult
+from node.replica import Replica
+from node.webhook_config import WebhookConfig
+
+FIRST_RETRY, LAST_RETRY = 1.0, 300.0
+"""Seconds before a message is sent again; twice as long each time."""
+MAX_AGE = 24 * 3_600_000
+"""Milliseconds of cluster time after which a message that fails is given up."""
+CHECKPOINT = 1_000
+"""Decisions that concern a webhook in nothing, after which its cursor is moved all the same:
+behind the oldest one that is kept, it could not be told from one that missed something."""
+RECORD_TIMEOUT = 5.0
+RECORD_PACE = 0.5
+"""Seconds between two tries to record a cursor."""
+
+log = structlog.get_logger("node.webhooks")
+
+Propose = Callable[[AnyCommand, float, Callable[[ProposalResult], None]], None]
+
+
+class Poster(Protocol):
+    """Sends over HTTP; implemented by `node.posting.HttpPoster`."""
+
+    def post(
+        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[str], None]
+    ) -> None:
+        """Sends in the background; calls `done` once, later, with why it was not accepted, or
+        with an empty text when it was."""
+        ...
+
+
+class Message(msgspec.Struct, frozen=True):
+    """The body. `type`: `role.changed`, `seat.handed_over`, `alarm.raised`, `alarm.cleared` or
+    `alarm.acknowledged`; `timestamp`: when it was decided, RFC 3339; `data.decision` is an
+    element of `GET /v1/decisions`."""
+
+    type: str
+    timestamp: str
+    data: dict[str, Any]
+
+
+def type_of(decision: Decision) -> str | None:
+    """What a decision is told as; None for those that nobody is told of."""
+    if decision.matter == "alarm":
+        return f"alarm.{decision.facts['change']}"
+    if decision.matter == "handover":
+        return "seat.handed_over"
+    done = decision.outcome in (Outcome.APPROVED, Outcome.DONE)
+    return "role.changed" if done and decision.changes else None
+
+
+def concerns(webhook: WebhookConfig, decision: Decision) -> bool:
+    """Whether a webhook is told of a decision."""
+    type_ = type_of(decision)
+    if type_ is None:
+        return False
+    return ("alarms" if type_.startswith("alarm.") else "roles") in webhook.topics
+
+
+def body_of(decision: Decision, cluster: str, node: str) -> bytes:
+    """The message about a decision, as sent by `node`."""
+    moment = datetime.fromtimestamp(decision.wall / 1_000, UTC).isoformat(timespec="milliseconds")
+    view: DecisionView = decision_view(decision)
+    data = {"cluster": cluster, "sent_by": node, "decision": view}
+    return msgspec.json.encode(Message(type_of(decision) or "", moment, data))
+
+
+def headers_of(
+    webhook: WebhookConfig, decision: Decision, cluster: str, body: bytes, seconds: int
+) -> dict[str, str]:
+    """The signed headers. The id is the same at every attempt and of every node; the wall time
+    in it tells clusters apart that are founded anew under an old name."""
+    id_ = f"{cluster}.{decision.id}.{decision.wall}"
+    signature = webhook.secret.sign(f"{id_}.{seconds}.".encode() + body)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": f"stationkeep/{VERSION}",
+        "webhook-id": id_,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": f"v1,{signature}",
+    }
+
+
+class _Route:
+    """One webhook in one term of office."""
+
+    def __init__(self, webhook: WebhookConfig, settled: int) -> None:
+        self.webhook = webhook
+        self.settled = settled  # newest decision that is accepted, given up or of no concern
+        self.waiting: Decision | None = None  # the one whose turn it is
+        self.sending = False
+        self.failures = 0  # in a row
+        self.not_before = float("-inf")  # monotonic s
+        self.wanted = settled  # what the cursor should say
+        self.recording = False
+        self.record_at = float("-inf")
+
+
+class Webhooks:
+    """The leader's duty to tell; silent on a node that does not lead. Synchronous."""
+
+    def __init__(
+        self,
+        webhooks: Sequence[WebhookConfig],
+        node: str,
+        *,
+        clock: Clock,
+        consensus: Consensus,
+        replica: Replica,
+        propose: Propose,
+        poster: Poster | None,
+    ) -> None:
+        """`poster` may be None where there are no webhooks."""
+        assert poster is not None or not webhooks
+        self._webhooks, self._node = webhooks, node
+        self._clock, self._consensus, self._replica = clock, consensus, replica
+        self._propose, self._poster = propose, poster
+        self._term: int | None = None
+        self._routes: list[_Route] = []
+        self.results: Counter[tuple[str, str]] = Counter(
+            {(w.name, o): 0 for w in webhooks for o in ("delivered", "failed", "abandoned")}
+        )
+        """Attempts by (webhook, outcome), on this node since its start."""
+
+    def turn(self) -> None:
+        """Sends what is due and records what was accepted."""
+        if not self._webhooks:
+            return
+        if not self._consensus.is_leader or not self._replica.state.founded:
+            self._term, self._routes = None, []
+            return
+        if self._term != self._consensus.term:
+            self._term = self._consensus.term
+            self._routes = [self._route(webhook) for webhook in self._webhooks]
+        for route in self._routes:
+            self._choose(route)
+            self._send(route)
+            self._record(route)
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment of the next attempt; infinite when there is nothing to tell."""
+        moments = (moment for route in self._routes for moment in self._due(route))
+        return min(moments, default=float("inf"))
+
+    def pending(self) -> dict[str, int]:
+        """Messages that each webhook has not accepted yet; empty on a node that does not lead."""
+        decisions = self._replica.state.decisions
+        return {
+            route.webhook.name: sum(
+                concerns(route.webhook, d) for d in _after(route.settled, decisions)
+            )
+            for route in self._routes
+        }
+
+    def _route(self, webhook: WebhookConfig) -> _Route:
+        state = self._replica.state
+        known = state.deliveries.get(webhook.name)
+        return _Route(webhook, state.decisions_made if known is None else known.upto)
+
+    def _due(self, route: _Route) -> Iterator[float]:
+        if route.waiting is not None and not route.sending:
+            yield route.not_before
+        if self._is_unrecorded(route):
+            yield route.record_at
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def _choose(self, route: _Route) -> None:
+        """The next decision that the webhook is told of."""
+        state = self._replica.state
+        if route.waiting is not None or route.settled == state.decisions_made:
+            return
+        self._notice_gap(route, state)
+        for decision in _after(route.settled, state.decisions):
+            if concerns(route.webhook, decision):
+                route.waiting = decision
+                return
+            route.settled = decision.id
+        if route.settled - route.wanted >= CHECKPOINT:
+            route.wanted = route.settled
+
+    def _notice_gap(self, route: _Route, state: ClusterState) -> None:
+        oldest = state.decisions[0].id
+        if oldest > route.settled + 1:
+            name, first = route.webhook.name, route.settled + 1
+            log.error("webhook was told too late", webhook=name, first=first, last=oldest - 1)
+            self.results[name, "abandoned"] += 1
+            route.settled = oldest - 1
+
+    def _send(self, route: _Route) -> None:
+        decision, webhook = route.waiting, route.webhook
+        if decision is None or route.sending or self._clock.monotonic() < route.not_before:
+            return
+        assert self._poster is not None
+        route.sending = True
+        cluster = self._replica.state.cluster_id
+        body = body_of(decision, cluster, self._node)
+        headers = headers_of(webhook, decision, cluster, body, self._clock.wall() // 1_000)
+        self._poster.post(
+            webhook.url, headers, body, lambda why: self._on_answer(route, decision, why)
+        )
+
+    def _on_answer(self, route: _Route, decision: Decision, why: str) -> None:
+        """`why` is empty when it was accepted."""
+        if route not in self._routes:
+            return  # of a former office: the cursor is the present leader's to move
+        route.sending = False
+        name = route.webhook.name
+        self.results[name, "failed" if why else "delivered"] += 1
+        if why:
+            pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(route.failures, 20))
+            route.failures += 1
+            route.not_before = self._clock.monotonic() + pause
+            log.warning("webhook failed", webhook=name, why=why[:200], retry_in=pause)
+            if self._replica.state.time - decision.at <= MAX_AGE:
+                return
+            log.error("webhook message is given up", webhook=name, decision=decision.id)
+            self.results[name, "abandoned"] += 1
+        else:
+            route.failures = 0
+        route.waiting = None
+        route.settled = route.wanted = decision.id
+
+    # -- the cursor -----------------------------------------------------------------------------
+
+    def _is_unrecorded(self, route: _Route) -> bool:
+        known = self._replica.state.deliveries.get(route.webhook.name)
+        behind = known is None or known.upto < route.wanted
+        return behind and not route.recording
+
+    def _record(self, route: _Route) -> None:
+        now = self._clock.monotonic()
+        if not self._is_unrecorded(route) or now < route.record_at:
+            return
+        route.recording, route.record_at = True, now + RECORD_PACE
+        command = RecordDelivery(route.webhook.name, route.wanted)
+        self._propose(command, RECORD_TIMEOUT, lambda _: self._on_recorded(route))
+
+    def _on_recorded(self, route: _Route) -> None:
+        """Whatever came of it: the next turn looks at the state."""
+        route.recording = False
+
+
+def _after(id_: int, decisions: list[Decision]) -> list[Decision]:
+    return decisions[bisect_right(decisions, id_, key=lambda decision: decision.id) :]

@@ -1,0 +1,248 @@
+"""Webhooks in virtual time: who is told of what, in which order, how often, how it is signed."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from cluster.roles.transitions import Role
+from node import webhooks as module
+from node.webhook_config import Secret, WebhookConfig
+from tests.node.world import World
+
+KEY = b"k" * 32
+PAGER = WebhookConfig("pager", "https://pager.example/in", Secret(KEY))
+ALARMS = WebhookConfig("pager", "https://pager.example/in", Secret(KEY), ("alarms",))
+
+
+class Receiver:
+    """Whoever is told: `answer` says why a message is not accepted, or nothing."""
+
+    def __init__(self) -> None:
+        self.world: World | None = None
+        self.attempts: list[tuple[float, dict[str, str], bytes]] = []
+        self.accepted: list[tuple[str, dict[str, Any]]] = []
+        self.answer: Callable[[dict[str, Any]], str] = lambda _: ""
+
+    def post(
+        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[str], None]
+    ) -> None:
+        world = self.world
+        assert world is not None
+        self.attempts.append((world.now, headers, body))
+
+        def arrive() -> None:
+            message = json.loads(body)
+            why = self.answer(message)
+            if not why:
+                self.accepted.append((headers["webhook-id"], message))
+            done(why)
+
+        world.at(world.now + 0.05, arrive)
+
+    @property
+    def types(self) -> list[str]:
+        return [message["type"] for _, message in self.accepted]
+
+    @property
+    def decisions(self) -> list[int]:
+        return [message["data"]["decision"]["id"] for _, message in self.accepted]
+
+
+def begin(*webhooks: WebhookConfig, nodes: int = 3) -> tuple[World, Receiver]:
+    receiver = Receiver()
+    world = World(nodes, webhooks=webhooks or (PAGER,), poster=receiver)
+    receiver.world = world
+    world.run_until(lambda: world.primary is not None, 20)
+    return world, receiver
+
+
+def other_than(world: World, *names: str | None) -> str:
+    return next(name for name in world.names if name not in (world.leader, *names))
+
+
+def test_the_election_of_the_first_primary_is_told_once() -> None:
+    world, receiver = begin()
+    world.run(5)
+    first = next(m for _, m in receiver.accepted if m["type"] == "role.changed")
+    [change] = first["data"]["decision"]["changes"]
+    assert (change["node"], change["target"]) == (world.primary, Role.PRIMARY)
+    assert first["data"]["cluster"] == "test"
+    assert first["timestamp"].endswith("+00:00")
+    assert len(receiver.decisions) == len(set(receiver.decisions))
+    assert receiver.decisions == sorted(receiver.decisions)
+
+
+def test_a_failover_and_its_alarms_are_told_in_order() -> None:
+    world, receiver = begin()
+    world.run(15)
+    receiver.accepted.clear()
+    primary = world.primary
+    assert primary is not None
+    world.health[primary].risk = 0.9
+    world.run_until(lambda: "seat.handed_over" in receiver.types, 30)
+    world.health[primary].risk = 0.1
+    world.run_until(lambda: "alarm.cleared" in receiver.types, 30)
+    types = receiver.types
+    assert types.index("alarm.raised") < types.index("role.changed") < len(types)
+    assert receiver.decisions == sorted(receiver.decisions)
+
+
+@pytest.mark.parametrize(
+    ("topics", "told"), [(("alarms",), {"alarm"}), (("roles",), {"role", "seat"})]
+)
+def test_a_webhook_is_told_of_its_topics_only(topics: tuple[str, ...], told: set[str]) -> None:
+    world, receiver = begin(WebhookConfig("some", "https://h/", Secret(KEY), topics))
+    world.run(15)
+    primary = world.primary
+    assert primary is not None
+    world.health[primary].risk = 0.9
+    world.run(20)
+    assert {type_.split(".")[0] for type_ in receiver.types} <= told
+    assert receiver.accepted
+
+
+def test_the_signature_is_over_id_timestamp_and_body() -> None:
+    _, receiver = begin()
+    for _, headers, body in receiver.attempts:
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        mac = hmac.new(KEY, signed, hashlib.sha256).digest()
+        assert headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
+    assert receiver.attempts
+
+
+def test_what_is_not_accepted_is_sent_again_ever_later_under_the_same_id() -> None:
+    world, receiver = begin(ALARMS)
+    world.run(5)
+    receiver.attempts.clear()
+    receiver.answer = lambda _: "answered 500"
+    world.kill(other_than(world, world.primary))
+    world.run_until(lambda: len(receiver.attempts) > 8, 600)
+    moments = [at for at, _, _ in receiver.attempts]
+    pauses = [round(b - a) for a, b in pairwise(moments)]
+    assert pauses[:8] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.attempts}) == 1
+    stamps = [int(headers["webhook-timestamp"]) for _, headers, _ in receiver.attempts]
+    assert stamps[-1] > stamps[0], "each attempt is of its own time, so that replays show"
+    receiver.answer = lambda _: ""
+    receiver.accepted.clear()
+    world.run(module.LAST_RETRY)
+    assert receiver.types[0] == "alarm.raised"
+
+
+def test_a_new_leader_goes_on_where_the_last_one_stopped() -> None:
+    world, receiver = begin()
+    world.run(5)
+    told = list(receiver.decisions)
+    world.elect(other_than(world))
+    world.run(15)
+    assert receiver.decisions == told, "nothing again"
+    world.kill(other_than(world, world.primary))
+    world.run_until(lambda: "alarm.raised" in receiver.types[len(told) :], 20)
+    assert receiver.decisions == sorted(set(receiver.decisions))
+
+
+def test_a_leader_lost_before_recording_means_again_and_never_not_at_all() -> None:
+    world, receiver = begin(ALARMS)
+    world.run(15)
+    receiver.answer = lambda _: "answered 503"
+    leader = world.leader
+    victim = other_than(world, world.primary)
+    world.kill(victim)
+    world.run_until(lambda: any(b"alarm.raised" in body for *_, body in receiver.attempts), 20)
+    receiver.answer = lambda _: ""
+    world.run_until(lambda: "alarm.raised" in receiver.types, 20)
+    # Accepted, and cut off before anybody else could learn of it.
+    accepted = receiver.accepted[-1]
+    assert leader is not None
+    recorded = world.loops[leader].replica.state.deliveries["pager"].upto
+    assert recorded < accepted[1]["data"]["decision"]["id"]
+    world.start(victim)
+    world.partition(leader)
+    successor = other_than(world, leader)
+    world.elect(successor)
+    world.run_until(lambda: [i for i, _ in receiver.accepted].count(accepted[0]) == 2, 20)
+
+
+def test_only_the_leader_sends() -> None:
+    world, _ = begin()
+    world.run(5)
+    for name, loop in world.loops.items():
+        sent = sum(loop.webhooks.results.values())
+        assert (sent > 0) is (name == world.leader)
+        assert bool(loop.webhooks.pending()) is (name == world.leader)
+
+
+def test_one_that_is_deaf_holds_up_nobody_else() -> None:
+    deaf = WebhookConfig("deaf", "https://deaf/", Secret(KEY))
+    world, receiver = begin(deaf, PAGER)
+    receiver.answer = lambda _: ""
+    original = receiver.post
+
+    def post(url: str, headers: Any, body: bytes, done: Any) -> None:
+        if url != deaf.url:
+            original(url, headers, body, done)
+
+    receiver.post = post  # type: ignore[method-assign]
+    world.run(5)
+    before = len(receiver.accepted)
+    world.kill(other_than(world, world.primary))
+    world.run_until(lambda: len(receiver.accepted) > before, 20)
+
+
+def test_a_day_old_message_is_given_up_and_the_next_has_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_AGE", 20_000)
+    world, receiver = begin(ALARMS)
+    world.run(5)
+    receiver.answer = lambda message: "no" if message["type"] == "alarm.raised" else ""
+    victim = other_than(world, world.primary)
+    world.kill(victim)
+    world.run(10)
+    world.start(victim)
+    world.run_until(lambda: "alarm.cleared" in receiver.types, 600)
+    assert world.leader is not None
+    results = world.loops[world.leader].webhooks.results
+    decisions = world.loops[world.leader].replica.state.decisions
+    raised = [d.facts for d in decisions if d.facts.get("change") == "raised"]
+    assert results["pager", "abandoned"] == len(raised) > 0, raised
+    assert results["pager", "failed"] >= 5
+
+
+def test_a_webhook_that_is_concerned_with_nothing_keeps_its_cursor_fresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT", 3)
+    world, receiver = begin(WebhookConfig("quiet", "https://h/", Secret(KEY), ()))
+    world.run(20)
+    assert receiver.attempts == []
+    state = world.loops[other_than(world)].replica.state
+    assert state.decisions_made - state.deliveries["quiet"].upto < 3
+
+
+def test_what_the_state_forgot_before_it_was_told_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cluster.step.MAX_DECISIONS", 4)
+    world, receiver = begin()
+    receiver.answer = lambda _: "no"
+    world.run(5)
+    for _ in range(4):
+        victim = other_than(world, world.primary)
+        world.kill(victim)
+        world.run(8)
+        world.start(victim)
+        world.run(8)
+    receiver.answer = lambda _: ""
+    world.elect(other_than(world))
+    world.run(60)
+    assert world.leader is not None
+    loop = world.loops[world.leader]
+    assert loop.webhooks.results["pager", "abandoned"] >= 1
+    assert loop.webhooks.pending() == {"pager": 0}

@@ -1,0 +1,95 @@
+"""A real node tells a real receiver, which checks the signature as any library would."""
+
+import base64
+import hashlib
+import hmac
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from node.chain import verify
+from tests.node.test_runtime import Solo, solo
+
+__all__ = ["solo"]
+
+KEY = b"0123456789abcdef0123456789abcdef"
+pytestmark = pytest.mark.processes
+
+
+class Inbox(ThreadingHTTPServer):
+    """Accepts what is signed with KEY, at the second asking."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+        self.accepted: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/in"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        id_, moment = self.headers["webhook-id"], self.headers["webhook-timestamp"]
+        mac = hmac.new(KEY, f"{id_}.{moment}.".encode() + body, hashlib.sha256).digest()
+        first = id_ not in self.server.asked
+        self.server.asked.append(id_)
+        right = self.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
+        if right and not first:
+            self.server.accepted.append(json.loads(body))
+        self.send_response(503 if first else 204 if right else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    with Inbox() as inbox:
+        thread = threading.Thread(target=inbox.serve_forever, daemon=True)
+        thread.start()
+        yield inbox
+        inbox.shutdown()
+        thread.join()
+
+
+def metric(solo: Solo, line: str) -> float:
+    with urlopen(f"http://127.0.0.1:{solo.http}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(text.split()[-1]) for text in lines if text.startswith(line))
+
+
+def test_a_change_of_role_reaches_the_receiver_over_http(
+    solo: Solo, inbox: Inbox, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + base64.b64encode(KEY).decode())
+    solo.content["webhooks"] = [{"name": "pager", "url": inbox.url, "secret_file": str(secret)}]
+    solo.start()
+    solo.wait_until(lambda: any(m["type"] == "role.changed" for m in inbox.accepted), 40)
+    [change] = inbox.accepted[0]["data"]["decision"]["changes"]
+    assert (change["node"], change["target"]) == ("sat-001", "PRIMARY")
+    pager = 'stationkeep_webhook_deliveries_total{outcome="%s",webhook="pager"}'
+    assert metric(solo, pager % "delivered") >= 1
+    assert metric(solo, pager % "failed") >= 1, "the first asking"
+    assert metric(solo, 'stationkeep_webhook_pending{webhook="pager"}') == 0
+    assert solo.process is not None
+    told = list(inbox.accepted)
+    solo.process.send_signal(signal.SIGTERM)
+    assert solo.end()[0] == 0
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    assert inbox.accepted == told, "the cursor outlives the process"
+    verdict = verify([solo.directory / "data" / "audit.jsonl"])
+    assert (verdict.fault, verdict.node) == ("", "sat-001")
