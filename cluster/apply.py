@@ -100,6 +100,7 @@ def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
     state.wall = entry.wall
     step = Step(state, entry, index)
     advance(step)
+    step.attribute(entry.draft)
     outcome = _once(step, entry) if entry.draft.key else _attempt(step, entry.draft.command)
     return Applied(outcome, tuple(step.events))
 

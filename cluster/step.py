@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cluster.commands import Change, Entry
+from cluster.commands import Change, Draft, Entry
 from cluster.decisions import Ballot, Decision, Outcome
 from cluster.events import (
     AlarmAcknowledged,
@@ -38,11 +38,14 @@ class Step:
         self.index = index
         self.now = state.time
         self.wall = entry.wall
-        self.key = entry.draft.key
-        self.actor = entry.draft.actor
-        self.comment = entry.draft.reason
-        self.origin = entry.draft.origin
+        self.key = self.actor = self.comment = self.origin = ""
         self.events: list[AnyEvent] = []
+
+    def attribute(self, draft: Draft) -> None:
+        """From here on what is done is the doing of whoever wrote the draft. What falls due with
+        the entry's time is nobody's."""
+        self.key, self.actor = draft.key, draft.actor
+        self.comment, self.origin = draft.reason, draft.origin
 
     def emit(self, event: AnyEvent) -> None:
         assert isinstance(event, Event)

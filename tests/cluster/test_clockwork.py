@@ -69,3 +69,13 @@ def test_whatever_entry_comes_lets_pass_what_is_due() -> None:
     driver.clock += 7_000
     driver.renew()
     assert driver.state.pause is None
+
+
+def test_what_falls_due_with_an_operators_order_is_not_put_down_to_the_operator() -> None:
+    driver = settled()
+    driver.done(SetMaintenance("sat-003", 5_000), key="k1", actor="ann", reason="bolts")
+    driver.clock += 6_000
+    driver.done(Pause(60_000), key="k2", actor="eve", reason="drill")
+    expiry, pause = driver.new_decisions()
+    assert (expiry.matter, expiry.actor, expiry.comment, expiry.key) == ("maintenance", "", "", "")
+    assert (pause.matter, pause.actor, pause.comment, pause.key) == ("pause", "eve", "drill", "k2")
