@@ -31,6 +31,10 @@ which a committed command echoed. `registry.hear` notes for each member a cluste
 any such lease is over, drift included. A successor becomes active when its predecessor has
 acknowledged its demotion at the new epoch, or at that time (`roles.seat`).
 
+**Alarms** (`alarms`) are a closed set, raised and cleared where the state changes, or by what a
+member says of itself for long enough. Whatever is to be told of them, and of changes of role, is
+told from the decision log, which is numbered; how far each webhook has been told is in the state.
+
 **The fleet.** Devices are rows of numpy columns (`fleet.table`). Nodes commit what their devices
 said as columns, once a second at most (`fleet.reports`): a verdict needs several statuses in a
 row. From time to time the leader copies the columns and plans which devices belong into another
