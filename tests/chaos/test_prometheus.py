@@ -1,0 +1,171 @@
+"""A real Prometheus scrapes a real cluster, with the rules as they are shipped: the PRIMARY is
+killed, the alerts see it, and see that it is over. What the dashboards ask has an answer."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from node.chaos.constellation import Constellation, free_ports
+from tests.node.monitoring.conftest import MONITORING, installed
+from tests.node.monitoring.test_grafana import PANELS, queries
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
+
+QUICK = "200ms"
+SHORT = "1s"
+"""How long an alert waits here: the cluster's evaluations come every second, not every thirty."""
+MAY_BE_EMPTY = {
+    "stationkeep-failover/Alarms",
+    "stationkeep-failover/Flapping prevention",
+    "stationkeep-failover/Last flapping event blocked",
+    "stationkeep-operations/Moves",
+    "stationkeep-operations/Messages refused",
+    "stationkeep-operations/Newest snapshot took",
+}
+"""Panels that show only what happened, none of which need happen here."""
+
+
+class Prometheus:
+    """One process of it, and the questions that tests ask."""
+
+    def __init__(self, folder: Path, targets: list[str], port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+        self._http = httpx.Client(base_url=self._url, timeout=5.0)
+        self._log = (folder / "prometheus.log").open("w")
+        self._process = subprocess.Popen(
+            [
+                installed("prometheus"),
+                f"--config.file={_configure(folder, targets)}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=warn",
+            ],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def ready(self) -> bool:
+        try:
+            return self._http.get("/-/ready").is_success
+        except httpx.TransportError as error:
+            raise ConnectionError(str(error)) from error
+
+    def ask(self, expression: str) -> list[dict[str, Any]]:
+        """The series of an expression now."""
+        answer = self._http.get("/api/v1/query", params={"query": expression}).json()
+        assert answer["status"] == "success", (expression, answer)
+        result = answer["data"]["result"]
+        return result if answer["data"]["resultType"] == "vector" else [{"value": result}]
+
+    def value(self, expression: str) -> float | None:
+        """The only value of an expression; None while there is none."""
+        series = self.ask(expression)
+        return float(series[0]["value"][1]) if series else None
+
+    def firing(self, alert: str) -> list[dict[str, Any]]:
+        """The alerts of a name that fire, as a person would be shown them."""
+        found = self._http.get("/api/v1/alerts").json()["data"]["alerts"]
+        named = (each for each in found if each["labels"]["alertname"] == alert)
+        return [each for each in named if each["state"] == "firing"]
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        self._http.close()
+        self._log.close()
+
+
+def _configure(folder: Path, targets: list[str]) -> Path:
+    """The example with these targets; of the rules nothing is changed but the patience."""
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": QUICK, "scrape_timeout": QUICK}
+    config["global"]["evaluation_interval"] = QUICK
+    config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
+    alerts = yaml.safe_load((MONITORING / "alerts.yml").read_text())
+    for group in alerts["groups"]:
+        for rule in group["rules"]:
+            rule["for"] = SHORT
+    (folder / "alerts.yml").write_text(yaml.safe_dump(alerts))
+    (folder / "rules.yml").write_text((MONITORING / "rules.yml").read_text())
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def watched(constellation: Constellation, tmp_path: Path) -> Iterator[Prometheus]:
+    """Three nodes with devices, settled, and a Prometheus that has scraped all of them."""
+    installed("prometheus")
+    constellation.up(nodes=3, devices=4)
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    prometheus = Prometheus(folder, list(constellation.addresses.values()), free_ports(1))
+    try:
+        constellation.until("Prometheus is ready", prometheus.ready)
+        constellation.until(
+            "all are scraped", lambda: prometheus.value('sum(up{job="stationkeep"})') == 3
+        )
+        yield prometheus
+    finally:
+        prometheus.close()
+
+
+def test_the_alerts_see_a_killed_primary_and_that_it_is_over(
+    constellation: Constellation, watched: Prometheus
+) -> None:
+    primary = constellation.seat_primary(beside_leader=True)
+    address = constellation.addresses[primary]
+    constellation.until(
+        "Prometheus knows the PRIMARY",
+        lambda: watched.value("job:stationkeep_effective_primary:sum") == 1,
+    )
+    assert not watched.firing("NO_PRIMARY")
+    failed = 'sum(role_changes_total{reason="primary_failed"})'
+    constellation.until("no failover is counted yet", lambda: watched.value(failed) == 0)
+    constellation.kill(primary)
+
+    nobody = constellation.until("NO_PRIMARY fires", lambda: watched.firing("NO_PRIMARY"))
+    assert nobody[0]["annotations"]["summary"] == "No node of stationkeep acts as PRIMARY."
+    constellation.until("it clears", lambda: not watched.firing("NO_PRIMARY"))
+    acts = watched.ask("stationkeep_effective_primary == 1")
+    assert [each["metric"]["instance"] for each in acts] != [address]
+
+    constellation.until(
+        "the names of the first description tell the failover, though the leader died as well",
+        lambda: watched.value(failed) == 2,
+    )
+    constellation.until(
+        "so does its duration", lambda: (watched.value("failover_time_seconds_p95") or 0) > 0
+    )
+    assert watched.value("sum(role_distribution)") == 3
+    assert watched.ask("flapping_events_blocked")
+
+    down = constellation.until("MEMBER_DOWN fires", lambda: watched.firing("MEMBER_DOWN"))
+    assert [each["labels"]["instance"] for each in down] == [address]
+    constellation.local.start(primary)
+    constellation.until("it clears", lambda: not watched.firing("MEMBER_DOWN"))
+
+
+def test_every_panel_shows_something(constellation: Constellation, watched: Prometheus) -> None:
+    primary = constellation.seat_primary(beside_leader=True)
+    with constellation.watch() as watch:
+        epoch = watch.wait(lambda acts: acts.node == primary, 5.0).epoch
+        constellation.kill(primary)
+        watch.wait(lambda acts: acts.epoch > epoch, 10.0)
+    constellation.until(
+        "the failover is scraped", lambda: watched.value("failover_time_seconds_p95")
+    )
+
+    for panel in PANELS:
+        if panel.id not in MAY_BE_EMPTY:
+            constellation.until(
+                f"{panel.id} is not blank",
+                lambda panel=panel: any(watched.ask(each) for each in queries(panel.values[0])),
+            )
+        else:
+            assert all(isinstance(watched.ask(each), list) for each in queries(panel.values[0]))
