@@ -15,11 +15,22 @@ from scripts import (
     bench_commit,
     bench_devices,
     bench_fleet,
+    bench_metrics,
     bench_queries,
     bench_simulation,
 )
 
-PARTS = ("commit", "failover", "election", "idle", "simulation", "fleet", "queries", "devices")
+PARTS = (
+    "commit",
+    "failover",
+    "election",
+    "idle",
+    "simulation",
+    "fleet",
+    "queries",
+    "devices",
+    "metrics",
+)
 
 
 def main() -> None:
@@ -75,6 +86,10 @@ def main() -> None:
             show(console, f"GET {path}, 1,000,000 devices", figure)
     if "devices" in parts:
         for name, figure in bench_devices.run().items():
+            figures[name] = figure
+            show(console, name, figure)
+    if "metrics" in parts:
+        for name, figure in bench_metrics.run().items():
             figures[name] = figure
             show(console, name, figure)
     if options.json is not None:
