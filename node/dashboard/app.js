@@ -20,11 +20,12 @@ const picture = new Picture(link, soon);
 const actions = new Actions(picture, link, place("order"), place("notice"));
 const detail = new Detail(picture, link, actions, place("detail"));
 const timeline = new Timeline(picture, (id) => detail.node(id), soon);
-let moves = 0;
+let followed = false;
 
+/** What happened while nothing was followed is asked for. */
 function moved() {
-  if (link.moves !== moves) picture.askAll();
-  moves = link.moves;
+  if (link.streaming && !followed) picture.askAll();
+  followed = link.streaming;
   soon();
 }
 

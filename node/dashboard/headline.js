@@ -26,7 +26,8 @@ function inHandover({ id, fence_remaining_s }) {
 function ofPrimary({ id }, node, settings) {
   if (!node) return { level: "quiet", says: `${id} is PRIMARY`, but: "how it is, is not known yet" };
   const health = healthOf(node);
-  if (health.run) return { level: health.level, says: `${id} is PRIMARY but unhealthy`, but: countdown(health.run, node.cause, settings) };
+  const run = node.consecutive_unhealthy;
+  if (run) return { level: health.level, says: `${id} is PRIMARY but ${health.word}`, but: countdown(run, node.cause, settings) };
   if (node.effective_role !== "PRIMARY") {
     const how = node.effective_role ? `still acts as ${node.effective_role}` : "is not heard";
     return { level: "warn", says: `${id} is PRIMARY but ${how}`, but: `told with epoch ${node.epoch}` };
@@ -36,7 +37,7 @@ function ofPrimary({ id }, node, settings) {
 }
 
 function reign({ epoch, lease_remaining_s: lease }) {
-  return `it acts with epoch ${epoch}${lease === null ? "" : `, its lease holds for ${span(lease)}`}`;
+  return `it acts with epoch ${epoch}${lease === null ? "" : ", and its lease is renewed in time"}`;
 }
 
 /** How far it is from being replaced. */

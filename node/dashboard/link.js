@@ -5,6 +5,7 @@ const ANSWER_MS = 1_500; // for a read; a node that takes longer hangs
 const WRITE_MS = 20_000; // longer than a node itself waits for an outcome
 const STALE_MS = 3_000; // beyond it, another node may know more
 const AGAIN_MS = 1_000;
+const FULL_MS = 5_000;
 const SILENT_MS = 40_000; // of the stream, which says something every 15 s
 const ATTEMPTS = 4;
 const MAX_FRAME = 4 * 1024 * 1024; // characters of one event
@@ -28,7 +29,6 @@ export class Link {
     this.lost = false; // nobody answers
     this.streaming = false;
     this.staleness = 0;
-    this.moves = 0;
     this.onEvent = onEvent;
     this.onChange = onChange;
     this.others = [];
@@ -128,7 +128,12 @@ export class Link {
   use(origin) {
     if (origin === this.origin) return;
     this.origin = origin;
-    this.moves += 1;
+    this.following?.abort();
+  }
+
+  /** What was followed is not what is there now: the stream begins anew. */
+  restart() {
+    this.lastId = "";
     this.following?.abort();
   }
 
@@ -153,7 +158,7 @@ export class Link {
   async read(origin, control) {
     const headers = this.lastId ? { "Last-Event-ID": this.lastId } : {};
     const answer = await fetch(`${origin}/v1/events`, { headers, signal: control.signal });
-    if (!answer.ok) return; // as many follow as the node serves: the page asks instead
+    if (!answer.ok) return pause(FULL_MS); // as many follow as the node serves: meanwhile the page asks
     this.streaming = true;
     this.onChange();
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -55,10 +55,10 @@ function lease(node, limits) {
   const left = node.lease_remaining_s;
   const whole = seconds(limits?.primary_lease);
   const part = left === null || !whole ? 0 : Math.min(1, left / whole);
-  const says = left === null ? "unknown" : span(left);
+  const says = left === null ? "?" : span(left);
   return h("div", { class: "lease" }, h("span", { class: "quiet" }, "lease"),
     h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", style: { "--part": part } })),
-    h("span", null, says));
+    h("span", { title: left === null ? "nobody knows" : null }, says));
 }
 
 const UNITS = { ms: 0.001, s: 1, m: 60, h: 3_600, d: 86_400 };

@@ -4,6 +4,7 @@
 import { Problem, Unreachable } from "./link.js";
 
 const BEAT_MS = 1_000;
+const BACK_MS = 1_000;
 export const MAX_DECISIONS = 400;
 const PAGE = 100;
 
@@ -87,15 +88,29 @@ export class Picture {
   }
 
   take(name, body) {
+    const before = this.parts[name];
     if (name === "decisions") {
       if (!this.decisions.length) this.older = body.next;
       this.remember(body.items);
     } else {
       this.parts[name] = body;
     }
-    if (name === "cluster") this.heardAt = Date.now();
+    if (name === "cluster") {
+      this.heardAt = Date.now();
+      this.compare(before, body);
+    }
     if (name === "nodes") this.link.knows(body.items.map((node) => node.address.http));
     this.onChange();
+  }
+
+  /** Cluster time never goes back. Where it does, this node is far behind the one before, or another
+   *  cluster lives at these addresses now: either way its history is not the one shown. */
+  compare(before, cluster) {
+    if (!before || cluster.time_ms > before.time_ms - BACK_MS) return;
+    this.decisions = [];
+    this.noted = [];
+    this.link.restart();
+    this.askAll();
   }
 
   /** Thousands may come at once: they wait for the next drawing, and only the newest of them. */

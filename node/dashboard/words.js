@@ -17,7 +17,7 @@ export function healthOf(node) {
   if (node.joining) return { level: "warn", word: "joining" };
   if (!node.alive) return { level: "bad", word: "not heard" };
   const run = node.consecutive_unhealthy;
-  if (run) return { level: run > 1 ? "bad" : "warn", word: "unhealthy", run };
+  if (run) return { level: run > 1 ? "bad" : "warn", word: "unhealthy" };
   if (node.failure_mode !== "HEALTHY") return { level: "warn", word: node.failure_mode.toLowerCase() };
   return { level: "good", word: "healthy" };
 }

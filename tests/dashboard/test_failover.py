@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from node.chaos.constellation import Constellation
+from node.manifest import Plan
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
@@ -82,3 +83,22 @@ def test_it_says_when_there_is_no_quorum_and_when_nobody_answers(
     for node in others:
         constellation.local.start(node)
     expect(headline).to_contain_text("is PRIMARY", timeout=30_000)
+
+
+def test_a_cluster_founded_anew_shows_nothing_of_the_old_one(
+    constellation: Constellation, page: Page
+) -> None:
+    constellation.up(nodes=3)
+    primary = constellation.settled()
+    page.goto(_url(constellation, primary))
+    constellation.ask(primary, "/v1/pause", {"duration": "10m", "reason": "of the old one"})
+    timeline = page.locator("#timeline")
+    expect(timeline).to_contain_text("of the old one")
+    plan = constellation.local.manifest()
+    constellation.local.down(seconds=5.0)
+    constellation.local.up(
+        Plan(nodes=3, profile="demo", base_port=plan.base_port, http_port=plan.http_port),
+        fresh=True,
+    )
+    expect(timeline).not_to_contain_text("of the old one", timeout=30_000)
+    expect(timeline).to_contain_text("PRIMARY: approved", timeout=30_000)
