@@ -86,7 +86,7 @@ def scrape(devices: int) -> dict[str, Any]:
 
 def run() -> dict[str, dict[str, Any]]:
     """By the size of the fleet."""
-    return {f"scrape, 5 nodes, {devices:,} devices": scrape(devices) for devices in FLEETS}
+    return {f"scrape_{devices}": scrape(devices) for devices in FLEETS}
 
 
 if __name__ == "__main__":
