@@ -16,6 +16,7 @@ from scripts import (
     bench_devices,
     bench_fleet,
     bench_metrics,
+    bench_page,
     bench_queries,
     bench_simulation,
 )
@@ -30,6 +31,8 @@ PARTS = (
     "queries",
     "devices",
     "metrics",
+    "page",
+    "events",
 )
 
 
@@ -92,6 +95,12 @@ def main() -> None:
         for name, figure in bench_metrics.run().items():
             figures[name] = figure
             show(console, name, figure)
+    if "page" in parts:
+        figures["page"] = bench_page.page()
+        show(console, "the dashboard", figures["page"])
+    if "events" in parts:
+        figures["events"] = bench_page.events()
+        show(console, "the stream of events", figures["events"])
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
