@@ -4,7 +4,7 @@ and the figures.
 .venv/bin/python -m scripts.readme picture
 .venv/bin/python -m scripts.readme eight
 .venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
-.venv/bin/python -m scripts.readme fleet FIGURES.json     (fleet, queries, devices, metrics)
+.venv/bin/python -m scripts.readme fleet FIGURES.json     (its other parts)
 """
 
 import json
@@ -107,7 +107,7 @@ def figures(measured: dict[str, Any]) -> str:
 def fleet_figures(measured: dict[str, Any]) -> str:
     """The table of the fleet's figures, each beside what it should be."""
     rows = [*_core_rows(measured), *_query_rows(measured), *_door_rows(measured)]
-    rows += _scrape_rows(measured)
+    rows += [*_scrape_rows(measured), *_page_rows(measured)]
     lines = [f"Machine: {measured['machine']}.", ""]
     lines += ["| figure | measured | aim |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
@@ -120,6 +120,16 @@ def _scrape_rows(measured: dict[str, Any]) -> Iterator[Row]:
     if f := measured.get("scrape_100000"):
         took = f"{f['worst_ms']:.1f} ms, {f['kB']:.0f} kB, {f['series']} series"
         yield "a scrape of the leader of 5 nodes and 100,000 devices", took, "20 ms"
+
+
+def _page_rows(measured: dict[str, Any]) -> Iterator[Row]:
+    if f := measured.get("events"):
+        what = f"an event at {f['followers']} followers of one node, from its entry into the log"
+        late = f"event loop p99 ≤ {f['event_loop_lag_p99_below_ms']:.0f} ms late"
+        yield what, f"p99 {f['ms']['p99']:.0f} ms, {late}", "250 ms, 50 ms"
+    if f := measured.get("page"):
+        paint = f"first paint {f['first_paint_ms']['median']:.0f} ms"
+        yield "the dashboard", f"{f['bytes'] / 1_000:.0f} kB, {paint}", "300 kB, 1 s"
 
 
 def _core_rows(measured: dict[str, Any]) -> Iterator[Row]:
