@@ -233,14 +233,7 @@ async def run(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
     )
     try:
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", GATED, "sh", command,
-            stdin=gate,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, **env},
-            start_new_session=True,
-        )  # fmt: skip
+        process = await _at_the_gate(command, env, gate, theirs)
     except (OSError, ValueError) as error:  # ValueError: NUL in the environment
         pipe.close()
         os.close(opener)
@@ -259,6 +252,18 @@ async def run(
         reading.cancel()
         pipe.close()
     return HookResult(not detail, detail, output.decode(errors="replace"))
+
+
+async def _at_the_gate(command: str, env: Mapping[str, str], gate: int, output: int) -> Process:
+    """A process that runs the command as soon as it reads a line from `gate`."""
+    return await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", GATED, "sh", command,
+        stdin=gate,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **env},
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
