@@ -186,7 +186,10 @@ class Engine(FollowerGuards, LeaderGuards):
         if arrived is None:
             return False
         snapshot, replace_state = arrived
-        if self._is_known(snapshot.index, snapshot.term) or not self.snapshots.publish(snapshot):
+        if self._is_known(snapshot.index, snapshot.term):
+            self.snapshots.forget()
+            return False
+        if not self.snapshots.publish(snapshot):
             return False
         replace_state()
         self._adopt(snapshot)

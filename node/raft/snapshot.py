@@ -181,7 +181,7 @@ class DiskFiles:
         return _OpenFile(self.path)
 
     def begin_part(self) -> None:
-        self.close_part()
+        self._let_go()
         self._part = self._part_path.open("wb")
 
     def append_part(self, content: bytes) -> None:
@@ -192,12 +192,18 @@ class DiskFiles:
         assert self._part is not None, "begun"
         self._part.flush()
         os.fsync(self._part.fileno())
+        self._let_go()
         return read_bytes(self._part_path)
 
     def publish_part(self) -> None:
         publish(self._part_path, self.path)
 
     def close_part(self) -> None:
+        self._let_go()
+        with contextlib.suppress(OSError):  # a disk that may only be read
+            self._part_path.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
         part, self._part = self._part, None
         if part is not None:
             # A full disk refuses once more what it refused when it was written or finished.

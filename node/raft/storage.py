@@ -147,5 +147,6 @@ class Files(Protocol):
         ...
 
     def close_part(self) -> None:
-        """No more is added to the part."""
+        """A part that is not in place yet is thrown away; it may take the space that the
+        journal needs."""
         ...

@@ -94,7 +94,8 @@ class SnapshotStore:
         self._incoming: _Incoming | None = None
         self._arrival: _Arrival | None = None
         self._writing: _Writing | None = None
-        self._retry_at = -math.inf
+        self._retry_at = self._receive_at = -math.inf
+        """Not written, and not received again, before: the disk refused."""
         self.seconds = 0.0
         self.error: str | None = None
         self.continuity = True
@@ -106,7 +107,9 @@ class SnapshotStore:
         """Set by the engine: reads a state, on the thread; see `node.ports.StateMachine`."""
 
     def load(self) -> Snapshot | None:
-        """The snapshot on disk, verified; raises `CorruptSnapshot`."""
+        """The snapshot on disk, verified; raises `CorruptSnapshot`. What an earlier life was
+        receiving goes."""
+        self._files.close_part()
         if not self._files.exists():
             return None
         snapshot = decode(self._files.load(), self.path)
@@ -249,6 +252,8 @@ class SnapshotStore:
         nothing to load."""
         if data is None or self._arrival is not None:
             return False  # one that is being read is installed or dropped before another begins
+        if pysyncobj.syncobj.monotonicTime() < self._receive_at:
+            return False
         index, term, number, total, content = data
         if number != self.expected(index, term, total) and not self._anything_goes(number):
             return False
@@ -258,7 +263,6 @@ class SnapshotStore:
             self._take((index, term, total), number, content)
         except OSError as error:
             self._receive_failed(error)
-            self._drop_incoming()
         return False
 
     def _anything_goes(self, number: int) -> bool:
@@ -275,13 +279,14 @@ class SnapshotStore:
         return self._incoming.expected
 
     def arrived(self) -> Prepared | None:
-        """A snapshot that arrived whole and was read; once. It is `publish`ed or forgotten."""
+        """A snapshot that arrived whole and was read; once. `publish` or `forget` it."""
         if self._arrival is None or not self._arrival.outcome.done():
             return None
         (index, *_), outcome = self._arrival.key, self._arrival.outcome.result()
         self._arrival = None
         if outcome is None:
             log.warning("snapshot_refused", index=index, why="damaged on the way")
+            self.forget()
         elif isinstance(outcome, OSError):
             self._receive_failed(outcome)
             return None
@@ -298,15 +303,15 @@ class SnapshotStore:
         return True
 
     def close(self) -> None:
-        """Closes what is open; what a thread is reading it closes itself."""
-        self._drop_incoming()
+        """Closes what is open; what a thread is reading stays."""
+        if self._arrival is None:
+            self.forget()
         for peer in list(self._outgoing):
             self.cancelTransmisstion(peer)
 
     def _take(self, key: tuple[int, int, int], number: int, content: bytes) -> None:
         incoming = self._incoming
         if number == 0:
-            self._drop_incoming()
             self._files.begin_part()
             incoming = self._incoming = _Incoming(key)
         assert incoming is not None, "a later chunk continues one that is there"
@@ -324,17 +329,17 @@ class SnapshotStore:
             return error
         except CorruptSnapshot:
             return None
-        finally:
-            self._files.close_part()
         if (snapshot.index, snapshot.term) != key[:2]:
             return None
         return snapshot, self.prepare(snapshot.state)
 
     def _receive_failed(self, error: OSError) -> None:
         self.error = f"{self.path}: cannot receive a snapshot: {error}"
+        self._receive_at = pysyncobj.syncobj.monotonicTime() + RETRY_SECONDS
         log.error("snapshot_receive_failed", error=self.error)
+        self.forget()
 
-    def _drop_incoming(self) -> None:
-        if self._incoming is not None:
-            self._files.close_part()
-            self._incoming = None
+    def forget(self) -> None:
+        """What arrived, whole or in part, is not wanted."""
+        self._incoming = None
+        self._files.close_part()

@@ -152,7 +152,7 @@ def test_s2_what_the_log_covers_by_the_time_it_is_read_is_not_taken(alone, threa
     alone.c.rafts["n1"].turn()
     assert alone.log == before
     assert applied(alone) == 25
-    assert not (alone.c.path / "n1" / "snapshot").exists()
+    assert [file.name for file in (alone.c.path / "n1").glob("snapshot*")] == []
 
 
 def test_s2_a_snapshot_of_a_deposed_leader_is_taken_and_its_successor_told(alone, thread) -> None:
@@ -224,10 +224,40 @@ def test_s11_a_disk_that_is_full_for_an_arriving_snapshot_is_reported(alone, chu
         alone.chunk(1, chunk, commit=0)
     raft.turn()
     assert "No space left on device" in raft.snapshot_error
-    part.unlink()
+    assert not part.is_symlink(), "what it holds is the journal's"
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    raft.turn()
+    assert applied(alone) == 1, "not at once"
+    alone.c.clock.now += store.RETRY_SECONDS
     alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
     raft.turn()
     assert applied(alone) == 20
+
+
+def test_s11_a_disk_that_refuses_to_put_a_snapshot_in_place_is_reported(
+    alone, thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raft, parts = alone.c.rafts["n1"], cut(20, 1, snapshot(20), 2)
+    for part in parts:
+        alone.chunk(1, part, commit=0)
+    thread.work()
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("node.raft.snapshot.publish", refuse)
+        assert alone.chunk(1, parts[1], commit=0)["wanted"] == 0, "all of it again"
+    assert "No space left on device" in raft.snapshot_error
+    assert applied(alone) == 1
+    assert not (alone.c.path / "n1" / "snapshot.part").exists()
+    alone.c.clock.now += store.RETRY_SECONDS
+    for part in parts:
+        alone.chunk(1, part, commit=0)
+    thread.work()
+    raft.turn()
+    assert applied(alone) == 20
+    assert raft.snapshot_error is None
 
 
 @pytest.mark.parametrize("read", [False, True])
@@ -238,6 +268,7 @@ def test_a_node_that_stops_while_a_snapshot_is_read_starts_without_it(alone, thr
     alone.c.crash("n1")
     thread.work()
     assert alone.c.start("n1").applied_index == 1
+    assert [file.name for file in (alone.c.path / "n1").glob("snapshot*")] == []
 
 
 def compacting(alone: Alone) -> Any:
