@@ -32,7 +32,7 @@ from node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
 from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, faulty, outdated
 from node.fleet.audience import Audience
 from node.fleet.flush import Outbox
-from node.fleet.heard import Heard, Rows, StatusColumns, births_in, order_of, orders
+from node.fleet.heard import MAX_COUNT, Heard, Rows, StatusColumns, births_in, order_of, orders
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
 
@@ -138,18 +138,21 @@ class DeviceDesk:
 
     def report_many(self, batch: StatusColumns) -> NDArray[np.uint8]:
         """Takes many statuses; what became of each: `TAKEN`, `OUTDATED`, `UNKNOWN`, or `REFUSED`
-        for one out of range. A device may be in a batch more than once, oldest first. Names of
-        metrics are checked by the caller."""
+        for one out of range. A device may be in a batch more than once, oldest first; of more
+        than the log can judge at once the older are outdated by the newer. Names of metrics are
+        checked by the caller."""
         known = self._fleet.table.rows
         rows = np.array([known.get(id_, -1) for id_ in batch.ids], np.intp)
         results = np.full(len(rows), UNKNOWN, np.uint8)
         results[~batch.in_range()] = REFUSED
         healthy = batch.judge(self._fleet.rule)
-        left = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
-        while len(left):  # once, unless devices repeat
-            firsts = left[np.unique(rows[left], return_index=True)[1]]
-            self._take(batch, healthy, rows[firsts], firsts, results)
-            left = np.setdiff1d(left, firsts, assume_unique=True)
+        known_ones = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
+        by_row = known_ones[np.argsort(rows[known_ones], kind="stable")]
+        age = _ages(rows[by_row])
+        results[by_row[age >= MAX_COUNT]] = OUTDATED
+        for turn in range(min(int(age.max(initial=-1)), MAX_COUNT - 1), -1, -1):
+            chosen = by_row[age == turn]
+            self._take(batch, healthy, rows[chosen], chosen, results)
         counts = np.bincount(results, minlength=len(self.results))
         for name, count in zip(self.results, counts.tolist(), strict=True):
             self.results[name] += count
@@ -375,6 +378,12 @@ class DeviceDesk:
     def _on_restored(self) -> None:
         """Anything may have happened meanwhile."""
         self._changed = True
+
+
+def _ages(rows: Rows) -> Rows:
+    """For each of these rows, ascending, how many of the same follow it."""
+    ages: Rows = np.searchsorted(rows, rows, side="right") - 1 - np.arange(len(rows))
+    return ages
 
 
 def _number(known: int, session: int, sequence: int) -> tuple[int, int]:

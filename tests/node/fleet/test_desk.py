@@ -549,6 +549,19 @@ def test_a_batch_is_the_same_as_one_by_one(fleet: Fleet) -> None:
     assert many.judge(rule).tolist() == [False, False, False, False, True, False, True, False]
 
 
+def test_a_batch_of_one_device_over_and_over_is_as_its_newest_eight(fleet: Fleet) -> None:
+    """More than eight are not judged anyway; each of them would cost a pass over the batch."""
+    for id_ in ("a", "b"):
+        fleet.register(id_)
+    words = [("a", 1, 2 + n, ILL if n < 99 else WELL) for n in range(100)]
+    results = fleet.loops[A].desk.report_many(batch(("b", 1, 2, WELL), *words, ("b", 1, 3, ILL)))
+    assert results.tolist() == [desk.TAKEN] + [desk.OUTDATED] * 92 + [desk.TAKEN] * 9
+    fleet.run(1.5)
+    assert (fleet.device("a").sequence, fleet.device("a").cpu) == (101, 20.0)
+    assert not fleet.device("a").healthy, "all but the newest were ill"
+    assert (fleet.device("b").sequence, fleet.device("b").healthy) == (3, True)
+
+
 def test_custom_metrics_without_end_stay_within_a_command(fleet: Fleet) -> None:
     """Each status names sixteen new ones; the fleet learns sixteen, and nothing gets stuck."""
     fleet.register("pixel")
