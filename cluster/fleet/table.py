@@ -179,11 +179,18 @@ class Table:
         for name in COLUMNS:
             if name != "revision":
                 getattr(self, name)[row] = 0
-        for column in self.metrics.values():
-            column[row] = MISSING
+        self._forget_metrics(row)
         del self.rows[self.ids[row]]
         self.ids[row] = self.names[row] = ""
         self.free.append(row)
+
+    def _forget_metrics(self, row: int) -> None:
+        """A metric goes with the last device that reported it: another name may take its place."""
+        for name, column in list(self.metrics.items()):
+            if column[row] != MISSING:
+                column[row] = MISSING
+                if bool((column[: self.used] == MISSING).all()):
+                    del self.metrics[name]
 
     def describe(self, row: int, name: str, kind: Kind) -> None:
         """What a device says of itself when it registers again."""
