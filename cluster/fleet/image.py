@@ -19,6 +19,8 @@ from cluster.fleet.shares import Shares
 from cluster.fleet.status import MAX_METRICS, HealthRule, is_metric, rule_fault
 from cluster.fleet.table import COLUMNS, MAX_DEVICES, Column, Kind, Kinds, Table, Texts
 
+MAX_BIRTHS = (1 << 32) - MAX_DEVICES
+"""More registrations than a fleet sees in its life; a number above would not fit its column."""
 _encoder = msgspec.msgpack.Encoder()
 _texts = msgspec.msgpack.Decoder(list[str])
 _kinds = msgspec.msgpack.Decoder(list[Kind | None])
@@ -211,6 +213,7 @@ def _table(image: Image) -> Table:
     table.names = Texts(text for chunk in image.names for text in _texts.decode(chunk))
     _demand(len(ids) == len(table.names) == head.used, "ids and names are not one a row")
     table.rows = {text: row for row, text in enumerate(ids) if text}
+    _demand(int(table.birth.max()) <= head.births <= MAX_BIRTHS, "births are not numbered")
     living = table.birth[: head.used] > 0
     free = np.flatnonzero(~living).tolist()
     _demand(sorted(table.free) == free, "free rows are not those without a birth")

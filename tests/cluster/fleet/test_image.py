@@ -127,6 +127,8 @@ def head(**fields: Any) -> Any:
         (head(used=2**40), "larger than a fleet"),
         (head(used=1), "one length"),
         (head(births=-1), "counters"),
+        (head(births=1), "births are not numbered"),
+        (head(births=2**32), "births are not numbered"),
         (head(actors=[]), "actors"),
         (head(moves=1), "log of moves is not complete"),
         (head(free=[1, 2]), "free rows"),
