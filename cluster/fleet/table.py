@@ -235,6 +235,10 @@ class Table:
         yield
         self.count(rows, 1)
 
+    def contents(self) -> list[list[Any]]:
+        """The objects that it holds by the million, in chunks of a few thousand."""
+        return [*self.ids.chunks(), *self.names.chunks(), *self.kinds.chunks()]
+
     @property
     def by_class(self) -> Column:
         """The tally by `TALLY`."""
@@ -277,6 +281,15 @@ class Texts:
             self._shared[number] = False
         return self._chunks[number]
 
+    @classmethod
+    def of_chunks(cls, chunks: list[list[str]]) -> "Texts":
+        """The texts that `chunks` gave; raises `ValueError` for what it never gives."""
+        made = cls()
+        if any(len(chunk) != cls.CHUNK for chunk in chunks[:-1]) or [] in chunks[-1:]:
+            raise ValueError("texts are not in chunks")
+        made._chunks, made._shared = chunks, [False] * len(chunks)
+        return made
+
     def chunks(self) -> list[list[str]]:
         """The texts as they are now, `CHUNK` at a time, however they change later."""
         self._shared = [True] * len(self._chunks)
@@ -300,6 +313,10 @@ class Kinds:
         kind = self.all[number]
         assert kind is not None, "a row refers to a kind that is in use"
         return kind
+
+    def chunks(self) -> list[list[Kind | None]]:
+        """All as they are now, a thousand at a time."""
+        return [self.all[n : n + 1_024] for n in range(0, len(self.all), 1_024)]
 
     def take(self, kind: Kind) -> int:
         """The number of this kind, which has one device more now."""

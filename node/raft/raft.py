@@ -23,6 +23,7 @@ from node.raft.journal import Journal, JournalFailed
 from node.raft.membership import Configuration
 from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, check
 from node.raft.proposals import Proposals
+from node.raft.snapshot import joined
 from node.raft.steering import Steering
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
@@ -249,7 +250,10 @@ class Raft(RaftView):
         """Takes the applied state; the function returned makes a snapshot file of it, on any
         thread. None before the first entry is applied."""
         entries = self._engine.applied_entries()
-        return None if entries is None else self._snapshots.frozen(*entries)
+        if entries is None:
+            return None
+        make = self._snapshots.frozen(*entries)
+        return lambda: joined(make())
 
     def close(self) -> None:
         """Answers every pending proposal, writes what waits, lets go of journal and files."""
