@@ -34,6 +34,8 @@ MESSAGES_PER_TURN = 512
 APPENDS_PER_TURN = 128
 """Small enough that followers write one batch while the leader prepares the next."""
 APPLIES_PER_TURN = 512
+APPLY_SECONDS = 0.02
+"""The next turn goes on: one entry about thousands of devices may take milliseconds."""
 MAX_UNCOMMITTED = 16_384
 JOURNAL_RETRY_SECONDS = 1.0
 OBSERVATIONS = 8192
@@ -345,7 +347,8 @@ class Raft(RaftView):
         return True
 
     def _apply(self) -> None:
-        """Committed entries, in order; a bounded number per turn, the rest in the next."""
+        """Committed entries, in order; some per turn, bounded in number and time."""
+        until = self._clock.monotonic() + APPLY_SECONDS
         for command, index, term in self._engine.committed(APPLIES_PER_TURN):
             applied = None
             if command[:1] == REGULAR:
@@ -355,6 +358,8 @@ class Raft(RaftView):
             self._engine.applied(index)
             for pending in self._proposals.applied(index, term, applied):
                 self._commit_seconds.append(self._clock.monotonic() - pending.proposed_at)
+            if self._clock.monotonic() >= until:
+                break
         if not self._office and self._engine.in_office():
             self._office = True
             self._machine.took_office()
