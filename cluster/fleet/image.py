@@ -47,6 +47,7 @@ class Head(msgspec.Struct):
     free_kinds: list[int]
     actors: list[str]
     moves: int  # ever made
+    revised: int
 
 
 class Image(msgspec.Struct):
@@ -150,6 +151,7 @@ def _head(fleet: Fleet) -> Head:
         free_kinds=table.kinds.free,
         actors=fleet.moves.actors,
         moves=fleet.moves.total,
+        revised=table.revised,
     )
 
 
@@ -220,13 +222,16 @@ def _check_head(head: Head) -> None:
     _demand(all(0 <= cap <= MAX_DEVICES for cap in shares.caps), "caps are no caps")
     _demand(rule_fault(head.rule) is None, "health rule is none")
     _demand(0 < len(head.actors) <= MAX_ACTORS and head.actors[0] == "", "actors do not fit")
-    _demand(min(head.checks, head.turned, head.births, head.moves) >= 0, "counters are negative")
+    counters = (head.checks, head.turned, head.births, head.moves, head.revised)
+    _demand(min(counters) >= 0, "counters are negative")
+    _demand(head.revised < 1 << 32, "revisions do not fit their column")
 
 
 def _table(image: Image) -> Table:
     head, table = image.head, Table()
     table.grow(head.used)
     table.used, table.births, table.free = head.used, head.births, head.free
+    table.revised = head.revised
     _demand(list(image.columns) == list(COLUMNS), "columns are not those of this release")
     for name, dtype in COLUMNS.items():
         getattr(table, name)[: head.used] = _values(image.columns[name], dtype, head.used)

@@ -123,6 +123,8 @@ class Table:
         """Rows given up, the last one is given out next."""
         self.births = 0
         """Registrations of new devices so far."""
+        self.revised = 0
+        """The highest revision of any device that was removed."""
         self.rows: dict[str, int] = {}
         self.ids = Texts()  # "" where the row is free, as in the next one
         self.names = Texts()
@@ -143,10 +145,12 @@ class Table:
 
     def add(self, device: str, name: str, kind: Kind) -> int:
         """A row for a new device, every column at zero but its birth, its kind and the revision,
-        which goes on where that of the former tenant ended. Not yet in the tally: see `count`."""
+        which goes on where that of any removed device ended: this may be one of them, and has
+        been told that of two assignments the higher is the newer. Not yet in the tally: see
+        `count`."""
         row = self.free.pop() if self.free else self._unused_row()
         self.births += 1
-        self.birth[row] = self.births
+        self.birth[row], self.revision[row] = self.births, self.revised
         self.kind[row] = self.kinds.take(kind)
         self.ids[row], self.names[row] = device, name
         self.rows[device] = row
@@ -174,11 +178,11 @@ class Table:
             self.metrics[name][: self.used] = old[: self.used]
 
     def remove(self, row: int) -> None:
-        """Gives up a row that the tally no longer counts; only its revision stays."""
+        """Gives up a row that the tally no longer counts."""
+        self.revised = max(self.revised, int(self.revision[row]))
         self.kinds.give_back(int(self.kind[row]))
         for name in COLUMNS:
-            if name != "revision":
-                getattr(self, name)[row] = 0
+            getattr(self, name)[row] = 0
         self._forget_metrics(row)
         del self.rows[self.ids[row]]
         self.ids[row] = self.names[row] = ""
