@@ -127,7 +127,9 @@ def _core_rows(measured: dict[str, Any]) -> Iterator[Row]:
     if f := measured.get("fleet_snapshot"):
         what = f"snapshot of {f['devices']:,.0f} devices"
         yield what, f"{f['cpu_s']:.2f} s", "1.5 s"
-        yield f"{what}: longest stall of the loop", f"{f['stall_ms']:.0f} ms", "50 ms"
+        stalls = ("freeze_cpu_ms_worst", "stall_ms", "restore_stall_ms", "replace_cpu_ms_worst")
+        worst = max(f[stall] for stall in stalls)
+        yield f"{what}, or taking one in: longest stall of the loop", f"{worst:.0f} ms", "50 ms"
         size = f"{f['bytes_a_device_without_names']:.0f} bytes"
         yield f"{what}: a device on disk, without its name", size, "100 bytes"
     if f := measured.get("fleet_memory"):

@@ -32,7 +32,16 @@ from node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
 from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, faulty, outdated
 from node.fleet.audience import Audience
 from node.fleet.flush import Outbox
-from node.fleet.heard import Heard, Rows, StatusColumns, births_in, order_of, orders
+from node.fleet.heard import (
+    MAX_COUNT,
+    Heard,
+    Rows,
+    StatusColumns,
+    ages,
+    births_in,
+    order_of,
+    orders,
+)
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
 
@@ -42,6 +51,8 @@ PRESENCE = 4
 """A device that says nothing new is reported as present this often within device_offline_after."""
 BATCH_WITH_METRICS = 1_536
 """Rows of a command; fewer than usual where each may carry 16 custom metrics of 8 bytes."""
+RICH = 4 * BATCH_WITH_METRICS
+"""Rows with custom metrics in one flush: these are gathered one by one, in up to 25 ms."""
 WAIT_FOR_LEADER = 0.25
 MAX_NUMBER = (1 << 32) - 1
 TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
@@ -76,6 +87,7 @@ class DeviceDesk:
         self._flushed_at = float("-inf")
         self._dirty = self._changed = False
         self._dirty_since = float("-inf")
+        self._rich_from = 0
         self._stopping = False
         self.results = {"taken": 0, "outdated": 0, "unknown": 0, "refused": 0}
         """Reports by what became of them, since the start."""
@@ -138,18 +150,21 @@ class DeviceDesk:
 
     def report_many(self, batch: StatusColumns) -> NDArray[np.uint8]:
         """Takes many statuses; what became of each: `TAKEN`, `OUTDATED`, `UNKNOWN`, or `REFUSED`
-        for one out of range. A device may be in a batch more than once, oldest first. Names of
-        metrics are checked by the caller."""
+        for one out of range. A device may be in a batch more than once, oldest first; of more
+        than the log can judge at once the older are outdated by the newer. Names of metrics are
+        checked by the caller."""
         known = self._fleet.table.rows
         rows = np.array([known.get(id_, -1) for id_ in batch.ids], np.intp)
         results = np.full(len(rows), UNKNOWN, np.uint8)
         results[~batch.in_range()] = REFUSED
         healthy = batch.judge(self._fleet.rule)
-        left = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
-        while len(left):  # once, unless devices repeat
-            firsts = left[np.unique(rows[left], return_index=True)[1]]
-            self._take(batch, healthy, rows[firsts], firsts, results)
-            left = np.setdiff1d(left, firsts, assume_unique=True)
+        known_ones = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
+        by_row = known_ones[np.argsort(rows[known_ones], kind="stable")]
+        age = ages(rows[by_row])
+        results[by_row[age >= MAX_COUNT]] = OUTDATED
+        for turn in range(min(int(age.max(initial=-1)), MAX_COUNT - 1), -1, -1):
+            chosen = by_row[age == turn]
+            self._take(batch, healthy, rows[chosen], chosen, results)
         counts = np.bincount(results, minlength=len(self.results))
         for name, count in zip(self.results, counts.tolist(), strict=True):
             self.results[name] += count
@@ -310,14 +325,24 @@ class DeviceDesk:
         current = births_in(self._fleet.table, rows) == heard.birth[rows]
         heard.forget(rows[~current])
         rows = rows[current]
-        rich = np.isin(rows, list(heard.metrics)) if heard.metrics else np.zeros(len(rows), bool)
+        is_rich = heard.rich(rows)
+        plain, rich = rows[~is_rich], self._turn_of(rows[is_rich])
         self._outbox.put([
             ReportDevices(self._node, **heard.columns(part, self._fleet.metrics))
-            for some, size in ((rows[~rich], MAX_BATCH), (rows[rich], BATCH_WITH_METRICS))
+            for some, size in ((plain, MAX_BATCH), (rich, BATCH_WITH_METRICS))
             for part in np.split(some, range(size, len(some), size))
             if len(part)
         ])  # fmt: skip
-        heard.handed_over(rows, now)
+        heard.handed_over(np.concatenate((plain, rich)), now)
+        if len(plain) + len(rich) < len(rows):  # the others as soon as these are in the log
+            self._dirty, self._flushed_at = True, float("-inf")
+
+    def _turn_of(self, rich: Rows) -> Rows:
+        """At most `RICH` of these ascending rows, going on behind those that had their turn."""
+        later = rich[rich >= self._rich_from]
+        chosen = (later if len(later) else rich)[:RICH]
+        self._rich_from = int(chosen[-1]) + 1 if len(chosen) else 0
+        return chosen
 
     # -- registrations --------------------------------------------------------------------------
 

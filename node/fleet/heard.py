@@ -113,6 +113,12 @@ def births_in(table: Table, rows: Rows | int) -> Any:
     return np.where(inside, births[np.where(inside, rows, 0)], 0)
 
 
+def ages(rows: Rows) -> Rows:
+    """For each of these rows, ascending, how many of the same follow it."""
+    ages: Rows = np.searchsorted(rows, rows, side="right") - 1 - np.arange(len(rows))
+    return ages
+
+
 class Heard:
     """The columns; they grow with the table."""
 
@@ -256,11 +262,16 @@ class Heard:
             if pairs
         )
 
+    def rich(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which of these rows have custom metrics to tell."""
+        rich = np.zeros(self.capacity, np.bool_)
+        rich[np.fromiter(self.metrics, np.intp, len(self.metrics))] = True
+        return rich[rows]
+
     def handed_over(self, rows: Rows, now: float) -> None:
         """What was heard of these rows is on its way into the log, at monotonic s `now`."""
         self.dirty[rows] = False
         self.count[rows] = 0
         self.flushed[rows] = now
-        if self.metrics:
-            for row in rows.tolist():
-                self.metrics.pop(row, None)
+        for row in rows[self.rich(rows)].tolist():
+            del self.metrics[row]

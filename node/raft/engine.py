@@ -19,6 +19,7 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObjConf
 from pysyncobj.node import Node
 
+from cluster.codec import Piece
 from node.raft.elections import FOLLOWER
 from node.raft.follower import FollowerGuards, LogDiverged
 from node.raft.guards import STOCK_FALLBACK_SECONDS, Guards
@@ -66,7 +67,7 @@ class Engine(FollowerGuards, LeaderGuards):
         snapshots: SnapshotStore,
         transport: OutboxTransport,
         timings: Timings,
-        prepare: Callable[[bytes], Callable[[], None]],
+        prepare: Callable[[Piece], Callable[[], None]],
         draw: Callable[[], float] = random.random,
         guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:

@@ -17,7 +17,7 @@ from cluster.fleet.policies import RingPolicy
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Condition
 from cluster.fleet.storm import PINNED_UNHEALTHY
-from tests.cluster.fleet.fleets import BAD, FleetDriver
+from tests.cluster.fleet.fleets import BAD, FleetDriver, restored
 
 
 def test_an_assignment_pins_with_actor_reason_and_a_new_revision() -> None:
@@ -105,6 +105,20 @@ def test_a_removed_device_is_gone_with_its_pin() -> None:
     assert driver.fleet.pins == {}
     driver.wait(60_000)
     assert driver.refused(RemoveDevice(name))[0] == "unknown_device"
+
+
+def test_a_removed_device_that_registers_anew_is_told_a_newer_revision_in_whatever_row() -> None:
+    driver = FleetDriver()
+    driver.register("often", "other")
+    for ring in (Ring.DEV, Ring.PROD, Ring.DEV):
+        driver.done(AssignRing("often", ring))
+    told = driver.device(0).revision
+    driver.done(RemoveDevice("often"))
+    driver.done(RemoveDevice("other"))
+    driver.state = restored(driver.state)
+    (row,) = driver.register("often")
+    assert row == 1
+    assert driver.device(row).revision > told
 
 
 @pytest.mark.parametrize("order", [AssignRing("x", Ring.DEV), ReleaseRing("x"), RemoveDevice("x")])

@@ -549,6 +549,19 @@ def test_a_batch_is_the_same_as_one_by_one(fleet: Fleet) -> None:
     assert many.judge(rule).tolist() == [False, False, False, False, True, False, True, False]
 
 
+def test_a_batch_of_one_device_over_and_over_is_as_its_newest_eight(fleet: Fleet) -> None:
+    """More than eight are not judged anyway; each of them would cost a pass over the batch."""
+    for id_ in ("a", "b"):
+        fleet.register(id_)
+    words = [("a", 1, 2 + n, ILL if n < 99 else WELL) for n in range(100)]
+    results = fleet.loops[A].desk.report_many(batch(("b", 1, 2, WELL), *words, ("b", 1, 3, ILL)))
+    assert results.tolist() == [desk.TAKEN] + [desk.OUTDATED] * 92 + [desk.TAKEN] * 9
+    fleet.run(1.5)
+    assert (fleet.device("a").sequence, fleet.device("a").cpu) == (101, 20.0)
+    assert not fleet.device("a").healthy, "all but the newest were ill"
+    assert (fleet.device("b").sequence, fleet.device("b").healthy) == (3, True)
+
+
 def test_custom_metrics_without_end_stay_within_a_command(fleet: Fleet) -> None:
     """Each status names sixteen new ones; the fleet learns sixteen, and nothing gets stuck."""
     fleet.register("pixel")
@@ -579,3 +592,26 @@ def test_thousands_of_statuses_are_a_few_commands(fleet: Fleet) -> None:
     fleet.run(3.0)
     assert sorted(len(command.counts) for _, command in fleet.flushes) == [1_464, 1_536]
     assert fleet.device("d2999", B).metrics["m15"] == 0.015
+
+
+def test_custom_metrics_of_many_are_flushed_some_at_a_time_and_nobody_is_left_behind(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "RICH", 4)
+    ids = [f"d{n}" for n in range(10)]
+    for id_ in ids:
+        fleet.register(id_)
+    fleet.run(2.0)
+    fleet.flushes.clear()
+    for sequence in range(2, 8):  # the first ones are always there again
+        warm = Reading(80, False, 2_000, 4_000, 5_000, {"temperature": sequence * 1_000})
+        fleet.loops[A].desk.report_many(batch(*((id_, 1, sequence, warm) for id_ in ids)))
+        fleet.run(0.12)
+    fleet.run(2.0)
+    assert {len(command.counts) for _, command in fleet.flushes} <= {1, 2, 3, 4}
+    for id_ in ids:
+        assert (fleet.device(id_, B).sequence, fleet.device(id_, B).metrics) == (
+            7,
+            {"temperature": 7.0},
+        )
+    assert fleet.loops[A].desk.idle

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cluster.codec import CodecError
 from node.raft import engine, store
+from node.raft.snapshot import Snapshot, decode, encode, pieces
 from tests.node.raft.harness import TIMINGS, Cluster
 from tests.node.raft.test_safety import Alone, entries, snapshot
 from tests.node.raft.test_safety import chunks as cut
@@ -306,8 +308,8 @@ def test_s2_no_snapshot_is_begun_to_be_sent_while_its_successor_takes_its_place(
     store, between = raft._snapshots, []
     write = store._files.write
 
-    def renamed(content: bytes) -> None:
-        write(content)
+    def renamed(*content: bytes) -> None:
+        write(*content)
         between.append(store.getTransmissionData("n2"))
 
     store._files.write = renamed
@@ -349,3 +351,33 @@ def test_s2_it_converges_though_reading_takes_its_time_and_messages_are_lost(
     c.run_until(taken, 60.0)
     c.converge(60.0)
     assert chunks(c, leader, away)
+
+
+def test_memory_for_the_state_is_made_on_the_thread_before_the_state_is_taken(
+    alone, thread
+) -> None:
+    done: list[str] = []
+    store = alone.c.rafts["n1"]._snapshots
+    take = store._encode_state
+    store._make_room = lambda: done.append("room")
+    store._encode_state = lambda: done.append("state") or take()
+    raft = compacting(alone)
+    assert done == []
+    assert store.busy
+    thread.work()
+    assert done == ["room"]
+    raft._engine.forceLogCompaction()  # as a log that is too long does with each tick
+    raft.turn()
+    assert done == ["room", "state"]
+    thread.work()
+    raft.turn()
+    assert store.load().index == 9
+    assert not store.busy
+
+
+def test_a_file_of_pieces_is_that_of_the_whole() -> None:
+    about = Snapshot("c", ("n1",), (b"", 8, 1), (b"\x00x", 9, 1), memoryview(b"abcdef"), ("n2",))
+    whole = encode(about)
+    parts = [b"ab", memoryview(b"cde"), b"", b"f"]
+    assert b"".join(pieces(replace(about, state=memoryview(b"")), parts)) == whole
+    assert decode(whole) == about
