@@ -25,12 +25,12 @@ from cluster.fleet.status import HealthRule, rule_fault
 from cluster.fleet.storm import watch
 from cluster.fleet.table import MAX_DEVICES, Column
 from cluster.operators import check_name
+from cluster.settings import LONGEST_PIN
 from cluster.step import Refused, Step
 
 MAX_PINS = 65_536
 MAX_NAMED = 20
 """Devices that a decision about many names."""
-MAX_LIFETIME = 366 * 24 * 3_600_000
 
 
 def _existing(step: Step, device: str) -> int:
@@ -43,8 +43,8 @@ def _existing(step: Step, device: str) -> int:
 def assign_ring(step: Step, command: AssignRing) -> dict[str, object]:
     """Pins a device: nothing but another order moves it until it is released."""
     fleet, row = step.state.fleet, _existing(step, command.device)
-    if not 0 <= command.lifetime <= MAX_LIFETIME:
-        rule = f"{command.lifetime} is not between 0 and {MAX_LIFETIME}"
+    if not 0 <= command.lifetime <= LONGEST_PIN:
+        rule = f"{command.lifetime} is not between 0 and {LONGEST_PIN}"
         raise Refused(Reason.INVALID, f"lifetime: {rule}")
     if row not in fleet.pins and len(fleet.pins) >= MAX_PINS:
         raise Refused(Reason.LIMIT, f"{MAX_PINS} devices are pinned")

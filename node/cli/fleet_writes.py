@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import typer
 
+from cluster.settings import LONGEST_PIN
 from node.cli.failures import UsageError
 from node.cli.options import (
     DeviceArgument,
@@ -35,7 +36,7 @@ def devices_assign(
     url: UrlOption = None,
 ) -> None:
     """Puts a device into a ring and pins it there, whatever its health, until released."""
-    lifetime = None if for_ is None else duration("--for", for_)
+    lifetime = None if for_ is None else duration("--for", for_, LONGEST_PIN)
     body = given(ring=ring.value, lifetime=lifetime, reason=reason)
     what = f"{device} is pinned to {ring.value}"
     send("PUT", f"{_path(device)}/ring", body, key=key, url=url, what=what)

@@ -176,6 +176,17 @@ async def test_an_unknown_device_is_404(client: httpx.AsyncClient, path: str) ->
     assert "nobody" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("lifetime", ["90d", 90 * 86_400])
+async def test_a_pin_may_last_for_months(
+    client: httpx.AsyncClient, fleet: FakeNode, lifetime: object
+) -> None:
+    body = {"ring": "prod", "lifetime": lifetime}
+    done = await client.put("/v1/devices/slave-001/ring", json=body)
+    assert done.status_code == 200, done.text
+    seen = await _get(client, "/v1/devices/slave-001")
+    assert seen["pin"]["remaining_s"] == 90 * 86_400
+
+
 async def test_a_pin_is_told_with_who_why_and_until_when(
     client: httpx.AsyncClient, fleet: FakeNode
 ) -> None:
@@ -310,6 +321,9 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "moon"}, "ring"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": "soon"}, "lifetime"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": -1}, "lifetime"),
+    ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": "367d"}, "lifetime"),
+    ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": 366 * 86_400 + 1},
+     "lifetime"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "x": 1}, "x"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "reason": "a\nb"}, "reason"),
     ("PUT", "/v1/rings/shares", {"weights": {"canary": 1}}, "weights.dev"),

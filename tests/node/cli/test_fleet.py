@@ -118,6 +118,8 @@ WRITES = [
      {"ring": "prod", "reason": "drill"}),
     ("devices assign slave-001 dev --for 2h", "PUT /v1/devices/slave-001/ring",
      {"ring": "dev", "lifetime": "2h"}),
+    ("devices assign slave-001 dev --for 90d", "PUT /v1/devices/slave-001/ring",
+     {"ring": "dev", "lifetime": "90d"}),
     ("devices release slave-001", "DELETE /v1/devices/slave-001/ring", None),
     ("devices remove slave-001", "DELETE /v1/devices/slave-001", None),
     ("rings rebalance", "POST /v1/rings/rebalance", {}),
