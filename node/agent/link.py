@@ -307,7 +307,7 @@ class Link:
 
     def _overtaken(self, session: int | None, said: str) -> None:
         """The cluster knows a newer session than ours: see the top."""
-        if self._known or session is None:
+        if self._known or session is None or session >= wire.MAX_ORDINAL:
             self._end(said)
             return
         self._session, self._sequence = session + 1, 0

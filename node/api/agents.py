@@ -171,12 +171,6 @@ class Agents:
         """Where else a device may go."""
         return tuple(f"http://{member.http}" for member in self._replica.state.members.values())
 
-    def known_session(self, device: str) -> int | None:
-        """The session that the log knows of a device."""
-        fleet = self._replica.state.fleet
-        row = fleet.row(device)
-        return None if row is None else int(fleet.table.session[row])
-
     # -- the end --------------------------------------------------------------------------------
 
     async def drain(self) -> None:
@@ -334,7 +328,7 @@ class Conversation:
             Fault(refusal.field, refusal.value, refusal.rule),
             closing=closing,
             retry_after=refusal.retry_after,
-            session=self._agents.known_session(self._device) if outdated else None,
+            session=self._agents.desk.session(self._device) if outdated else None,
         )
 
     def _refuse(

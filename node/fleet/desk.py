@@ -167,6 +167,11 @@ class DeviceDesk:
         row = self._fleet.row(device)
         return _unknown(device) if row is None else self._audience.assignment(row)
 
+    def session(self, device: str) -> int | None:
+        """The newest session that is known of a device here; None for an unknown device."""
+        row = self._fleet.row(device)
+        return None if row is None else self._newest(row) >> 32
+
     # -- the turn -------------------------------------------------------------------------------
 
     def turn(self) -> None:
