@@ -19,7 +19,7 @@ from cluster.events import DeviceRemoved, FleetRulesChanged
 from cluster.fleet.fleet import Pin
 from cluster.fleet.journeys import Journey, travel
 from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import MAX_RING_POLICIES, policy_fault, weights_fault
+from cluster.fleet.policies import MAX_RING_POLICIES, policy_fault, version_of, weights_fault
 from cluster.fleet.rings import RINGS
 from cluster.fleet.status import HealthRule, rule_fault
 from cluster.fleet.storm import watch
@@ -154,6 +154,9 @@ def set_ring_policies(step: Step, command: SetRingPolicies) -> dict[str, object]
     if len(set(names)) < len(names):
         raise Refused(Reason.INVALID, "policies: a name is given twice")
     fleet = step.state.fleet
+    if command.version not in ("", version_of(fleet.policies)):
+        detail = "version: the ring policies have been changed since they were read"
+        raise Refused(Reason.STALE_REVISION, detail)
     fleet.shares = msgspec.structs.replace(fleet.shares, policies=command.policies)
     fleet.regroup()
     _changed(step, "policies", {"policies": names})

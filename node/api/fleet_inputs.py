@@ -10,7 +10,15 @@ from cluster.fleet.selector import MAX_SELECTOR
 from cluster.fleet.status import HealthRule, RuleError, parse_rule
 from cluster.fleet.table import MAX_DEVICES
 from cluster.settings import LONGEST_PIN, parse_duration
-from node.api.inputs import TEXT_PATTERN, DurationText, Input, Label, Reason, in_words
+from node.api.inputs import (
+    TEXT_PATTERN,
+    VERSION_PATTERN,
+    DurationText,
+    Input,
+    Label,
+    Reason,
+    in_words,
+)
 from node.api.problems import invalid
 
 RingName = Literal["canary", "dev", "stage", "prod"]
@@ -133,6 +141,14 @@ class PoliciesInput(Input):
     """All ring policies, in the order in which they are tried."""
 
     policies: Annotated[list[RingPolicyInput], Field(max_length=MAX_RING_POLICIES)]
+    version: Annotated[
+        str,
+        Field(
+            pattern=VERSION_PATTERN,
+            description="The `policies_version` of the list that this one is to replace; refused "
+            "when another stands by then. Left out: whatever stands is replaced.",
+        ),
+    ] = ""
     reason: Reason = ""
 
     def parsed(self) -> tuple[RingPolicy, ...]:

@@ -60,8 +60,9 @@ async def set_shares(submit: Submit, body: SharesInput) -> Response:
 
 @router.put("/v1/rings/policies", responses=outcomes())
 async def set_policies(submit: Submit, body: PoliciesInput) -> Response:
-    """Replaces all ring policies: the first whose selector matches a device rules it."""
-    return await submit(SetRingPolicies(body.parsed()), body.reason)
+    """Replaces all ring policies: the first whose selector matches a device rules it. With
+    `version` only those that `GET /v1/rings` showed."""
+    return await submit(SetRingPolicies(body.parsed(), body.version), body.reason)
 
 
 @router.put("/v1/rings/health-rule", responses=outcomes())

@@ -175,7 +175,8 @@ def test_a_policy_takes_its_place_among_the_others(
     assert result.exit_code == 0, result.output
     assert canned.requests[0].url.params["consistency"] == "strong"
     assert canned.requests[1].method == "PUT"
-    assert canned.body == {"policies": sent, "reason": "drill"}
+    version = "0123456789abcdef"
+    assert canned.body == {"policies": sent, "version": version, "reason": "drill"}
 
 
 USAGE = [
