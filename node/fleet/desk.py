@@ -334,10 +334,14 @@ class DeviceDesk:
         if fault is not None:
             return faulty(fault)
         row = self._fleet.row(registration.id)
-        if row is None or not registration.session:
+        if row is None:
             return None
-        is_old = registration.session < self._newest(row) >> 32
-        return outdated(registration.session) if is_old else None
+        known = self._newest(row) >> 32
+        if 0 < registration.session < known:
+            return outdated(registration.session)
+        wait = self._heard.too_soon(row, self._clock.monotonic())
+        rule = "it registered very often of late; has another agent the same id?"
+        return DeskRefusal(Fault.BUSY, "registration", "", rule, wait) if wait else None
 
     def _numbered(self, registration: Registration) -> Registration:
         """With numbers of its own, where the agent gives none: each connection a new session."""
