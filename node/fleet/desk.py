@@ -182,6 +182,11 @@ class DeviceDesk:
         row = self._fleet.row(device)
         return _unknown(device) if row is None else self._audience.assignment(row)
 
+    def session(self, device: str) -> int | None:
+        """The newest session that is known of a device here; None for an unknown device."""
+        row = self._fleet.row(device)
+        return None if row is None else self._newest(row) >> 32
+
     # -- the turn -------------------------------------------------------------------------------
 
     def turn(self) -> None:
@@ -354,10 +359,14 @@ class DeviceDesk:
         if fault is not None:
             return faulty(fault)
         row = self._fleet.row(registration.id)
-        if row is None or not registration.session:
+        if row is None:
             return None
-        is_old = registration.session < self._newest(row) >> 32
-        return outdated(registration.session) if is_old else None
+        known = self._newest(row) >> 32
+        if 0 < registration.session < known:
+            return outdated(registration.session)
+        wait = self._heard.too_soon(row, self._clock.monotonic())
+        rule = "it registered very often of late; has another agent the same id?"
+        return DeskRefusal(Fault.BUSY, "registration", "", rule, wait) if wait else None
 
     def _numbered(self, registration: Registration) -> Registration:
         """With numbers of its own, where the agent gives none: each connection a new session."""

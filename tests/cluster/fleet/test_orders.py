@@ -13,7 +13,7 @@ from cluster.commands import (
 )
 from cluster.events import DeviceRemoved, FleetRulesChanged
 from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import RingPolicy
+from cluster.fleet.policies import RingPolicy, version_of
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Condition
 from cluster.fleet.storm import PINNED_UNHEALTHY
@@ -165,6 +165,20 @@ def test_policies_group_the_devices_that_are_there() -> None:
     assert [driver.device(row).policy for row in (a, b, c)] == ["gpu", "gpu", ""]
     driver.done(SetRingPolicies(()))
     assert [driver.device(row).policy for row in (a, b, c)] == ["", "", ""]
+
+
+def test_policies_that_were_changed_meanwhile_are_not_overwritten() -> None:
+    driver = FleetDriver()
+    first, second = RingPolicy("a", "x=1"), RingPolicy("b", "x=2")
+    none = version_of(())
+    driver.done(SetRingPolicies((first,), none))
+    reason, detail = driver.refused(SetRingPolicies((second,), none))
+    assert (reason, "changed since" in detail) == ("stale_revision", True)
+    assert driver.fleet.policies == (first,)
+    driver.done(SetRingPolicies((first, second), version_of((first,))))
+    assert version_of((first, second)) != version_of((second, first))
+    driver.done(SetRingPolicies(()))
+    assert driver.fleet.policies == ()
 
 
 def test_a_label_goes_before_a_capability_of_its_name() -> None:

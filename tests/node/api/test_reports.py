@@ -138,6 +138,7 @@ async def test_a_repeated_batch_changes_nothing(client: httpx.AsyncClient, fleet
     numbered = {**_payload(EIGHT[0], battery_level=7), "session": session, "sequence": 40}
     assert (await _post(client, "report", {"statuses": [numbered]}))["accepted"] == 1
     again = await _post(client, "report", {"statuses": [numbered]})
+    assert again["errors"][0]["session"] == session
     assert (again["accepted"], again["refused"]) == (0, 1)
     assert (again["errors"][0]["code"], again["errors"][0]["value"]) == ("outdated", "40")
 
@@ -230,6 +231,7 @@ async def test_registrations_are_refused_one_by_one(
         (2, "invalid"),
         (3, "invalid"),
     ]
+    assert [error.get("session") for error in view["errors"]] == [5, None, None]
     assert view["errors"][2]["field"] == "labels"
     assert fleet.state.fleet.row("x") is None
 

@@ -20,7 +20,7 @@ from cluster.fleet.rings import Ring
 from cluster.fleet.status import Reading
 from node.fleet import audience, desk
 from node.fleet.answers import Assignment, DeskRefusal, Fault
-from node.fleet.heard import StatusColumns
+from node.fleet.heard import REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE, StatusColumns
 from node.ports import Committed
 from tests.node.fleet.proposing import Ears
 from tests.node.world import World
@@ -184,6 +184,21 @@ def test_agents_that_do_not_number_move_between_nodes_too(fleet: Fleet) -> None:
     assert new.heard == ["registered"]
     assert fleet.report("pixel", 0, session=0, node=B) is None
     assert fleet.report("pixel", 0, session=0, node=B) is None
+
+
+def test_agents_that_throw_each_other_out_are_slowed_down(fleet: Fleet) -> None:
+    fleet.register("pixel", session=0, sequence=0)
+    fleet.register("other", session=0, sequence=0)
+    fights = [fleet.register("pixel", session=0, sequence=0) for _ in range(40)]  # 20 s of it
+    taken = sum(ears.heard[0] == "registered" for ears in fights)
+    assert taken == REGISTRATIONS_AT_ONCE + 19.5 // REGISTRATION_EVERY
+    (refusal,) = fights[-1].refusals
+    assert refusal.fault is Fault.BUSY
+    assert "another agent" in refusal.rule
+    assert 0 < (refusal.retry_after or 0) <= REGISTRATION_EVERY
+    assert fleet.register("other", session=0, sequence=0).heard == ["registered"]
+    fleet.run(refusal.retry_after or 0)
+    assert fleet.register("pixel", session=0, sequence=0).heard == ["registered"]
 
 
 def test_a_removed_device_is_told_and_may_come_back(fleet: Fleet) -> None:
