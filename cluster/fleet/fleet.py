@@ -190,8 +190,10 @@ class Fleet:
             NO_POLICY if kind is None else _group_of(kind, selectors) for kind in table.kinds.all
         ]
         living = np.flatnonzero(table.birth[: table.used])
-        with table.counted(living):
-            table.policy[living] = np.array(groups or [0], np.uint8)[table.kind[living]]
+        group = np.array(groups or [0], np.uint8)[table.kind[living]]
+        other = group != table.policy[living]
+        with table.counted(living[other]):
+            table.policy[living[other]] = group[other]
 
     def _selectors(self) -> list[tuple[Term, ...]]:
         return [parse(policy.selector) for policy in self.policies]

@@ -151,8 +151,8 @@ class DeviceDesk:
     def report_many(self, batch: StatusColumns) -> NDArray[np.uint8]:
         """Takes many statuses; what became of each: `TAKEN`, `OUTDATED`, `UNKNOWN`, or `REFUSED`
         for one out of range. A device may be in a batch more than once, oldest first; of more
-        than the log can judge at once the older are outdated by the newer. Names of metrics are
-        checked by the caller."""
+        than are judged at once the newest are stored. Names of metrics are checked by the
+        caller."""
         known = self._fleet.table.rows
         rows = np.array([known.get(id_, -1) for id_ in batch.ids], np.intp)
         results = np.full(len(rows), UNKNOWN, np.uint8)
@@ -161,7 +161,10 @@ class DeviceDesk:
         known_ones = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
         by_row = known_ones[np.argsort(rows[known_ones], kind="stable")]
         age = ages(rows[by_row])
-        results[by_row[age >= MAX_COUNT]] = OUTDATED
+        backlog = by_row[age >= MAX_COUNT]
+        if len(backlog):
+            self._settle(np.unique(rows[backlog]))
+            self._compare(batch, rows[backlog], backlog, results)
         for turn in range(min(int(age.max(initial=-1)), MAX_COUNT - 1), -1, -1):
             chosen = by_row[age == turn]
             self._take(batch, healthy, rows[chosen], chosen, results)
@@ -262,20 +265,29 @@ class DeviceDesk:
         results: NDArray[np.uint8],
     ) -> None:
         """The statuses at positions `chosen`, one for each of `rows`; fills in their results."""
-        heard, table = self._heard, self._fleet.table
+        heard = self._heard
         self._settle(rows)
-        known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
-        order = batch.orders_after(known, chosen)
-        registered = order >> np.uint64(32) <= known >> np.uint64(32)
-        newer = registered & (order > known)
-        results[chosen[registered]] = OUTDATED
-        results[chosen[newer]] = TAKEN
+        order, newer = self._compare(batch, rows, chosen, results)
         rows, chosen = rows[newer], chosen[newer]
         heard.order[rows] = order[newer]
         heard.note_many(rows, chosen, batch, healthy)
         heard.dirty[rows] = True
         if len(rows):
             self._awake()
+
+    def _compare(
+        self, batch: StatusColumns, rows: Rows, chosen: Rows, results: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """Orders of the statuses at `chosen` of these rows, and which are newer than what is
+        known; fills in their results."""
+        heard, table = self._heard, self._fleet.table
+        known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
+        order = batch.orders_after(known, chosen)
+        registered = order >> np.uint64(32) <= known >> np.uint64(32)
+        newer = registered & (order > known)
+        results[chosen[registered]] = OUTDATED
+        results[chosen[newer]] = TAKEN
+        return order, newer
 
     def _settle(self, rows: Rows) -> None:
         """What was heard of a row's former tenant is not the present one's."""
