@@ -234,12 +234,12 @@ class DeviceDesk:
         if row is None:
             self.results["unknown"] += 1
             return _unknown(device)
-        known = self._newest(row)
-        session, sequence = _number(known, session, sequence)
         if not 0 <= session <= MAX_NUMBER or not 0 <= sequence <= MAX_NUMBER:
             self.results["refused"] += 1
             return faulty(f"sequence: {session}, {sequence} are not both below 2^32")
-        if session > known >> 32:
+        known = self._newest(row)
+        session, sequence = _number(known, session, sequence)
+        if session > known >> 32 or sequence > MAX_NUMBER:  # the session has used its numbers up
             self.results["unknown"] += 1
             return DeskRefusal(Fault.UNKNOWN, "session", str(session), "a new session registers")
         if order_of(session, sequence) <= known:

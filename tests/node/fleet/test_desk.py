@@ -201,6 +201,16 @@ def test_agents_that_throw_each_other_out_are_slowed_down(fleet: Fleet) -> None:
     assert fleet.register("pixel", session=0, sequence=0).heard == ["registered"]
 
 
+def test_a_session_that_has_used_its_numbers_up_registers_anew(fleet: Fleet) -> None:
+    fleet.register("pixel")
+    assert fleet.report("pixel", 2**32 - 1) is None
+    refusal = fleet.report("pixel", 0, session=0)
+    assert refusal is not None
+    assert (refusal.fault, refusal.rule) == (Fault.UNKNOWN, "a new session registers")
+    assert fleet.register("pixel", session=0, sequence=0).heard == ["registered"]
+    assert fleet.report("pixel", 0, session=0) is None
+
+
 def test_a_removed_device_is_told_and_may_come_back(fleet: Fleet) -> None:
     ears = fleet.register("pixel")
     fleet.order(RemoveDevice("pixel"))
