@@ -4,6 +4,7 @@ and the figures.
 .venv/bin/python -m scripts.readme picture
 .venv/bin/python -m scripts.readme eight
 .venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
+.venv/bin/python -m scripts.readme simulation FIGURES.json (its part simulation)
 .venv/bin/python -m scripts.readme fleet FIGURES.json     (its parts fleet, queries, devices)
 """
 
@@ -112,6 +113,38 @@ def fleet_figures(measured: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
 
 
+def simulation_figures(measured: dict[str, Any]) -> str:
+    """How fast the simulator is, what it counts at 20 % loss, and what `plan` says of the same."""
+    speed, seeds = measured["simulation"], measured["simulation_seeds"]
+    elections = measured["simulation_elections"]
+    rows: list[Row] = [
+        (
+            "simulated seconds a second on one core, 5 nodes, orbit, ten client calls a minute",
+            f"{speed['simulated_seconds_per_second']:,.0f}",
+            "500",
+        ),
+        (
+            "seeds of a campaign a minute on one core",
+            f"{seeds['seeds_per_minute']:,.0f}",
+            "-",
+        ),
+        (
+            f"elections an hour at 20 % loss, {elections['hours']:g} simulated hours",
+            f"{elections['per_hour']:g}",
+            "0",
+        ),
+        ("the same without pre-vote", f"{elections['per_hour_without_prevote']:g}", "-"),
+    ]
+    lines = [f"Machine: {measured['machine']}.", ""]
+    lines += ["| figure | measured | aim |", "| --- | --- | --- |"]
+    lines += [f"| {what} | {found} | {aim} |" for what, found, aim in rows]
+    lines += ["", "| false alarm, profile demo, losses in bursts |", "| --- | --- |"]
+    lines[-2] += " seconds: `plan` / counted (99.9 % interval, alarms) |"
+    told = measured["simulation_agreement"]
+    lines += [f"| {regime.replace('_', ' ')} | {found} |" for regime, found in told.items()]
+    return "\n".join(lines)
+
+
 Row = tuple[str, str, str]
 
 
@@ -207,7 +240,7 @@ def replace(section: str, content: str) -> None:
 
 
 def main() -> None:
-    """`picture`, `eight`, `figures FILE` or `fleet FILE`."""
+    """`picture`, `eight`, `figures FILE`, `simulation FILE` or `fleet FILE`."""
     match sys.argv[1:]:
         case ["picture"]:
             replace("watch", picture())
@@ -215,6 +248,8 @@ def main() -> None:
             replace("eight", eight())
         case ["figures", path]:
             replace("figures", figures(json.loads(Path(path).read_text())))
+        case ["simulation", path]:
+            replace("simulation-figures", simulation_figures(json.loads(Path(path).read_text())))
         case ["fleet", path]:
             replace("fleet-figures", fleet_figures(json.loads(Path(path).read_text())))
         case _:
