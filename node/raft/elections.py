@@ -149,8 +149,10 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         5.4). Until then it votes only for candidates that are not settled either: for the first
         leader of a new cluster, never for one that lacks what the lost log had helped to commit.
         While a cluster is being founded that is not enough: those who hold nothing are not
-        settled either. A journal that is known to replace a lost one (`node rejoin`) votes for
-        nobody, and its node does not stand for election, before it has caught up.
+        settled either; nor is a founder that never caught up, which whoever lost its disk may
+        therefore elect. A journal that is known to replace a lost one (`node rejoin`) votes for
+        nobody, and its node does not stand for election, before it has caught up: that is the
+        way back, not an empty disk alone.
         """
         if not self.guards.s5:
             return True
