@@ -237,7 +237,7 @@ class Engine(FollowerGuards, LeaderGuards):
         elif kind == "request_vote":
             if self._hears_request(message):
                 super()._SyncObj__onMessageReceived(node, message)
-        elif kind != "response_vote" or self._vote_counts(node, message["term"]):
+        elif kind != "response_vote" or self._vote_counts(node, message):
             super()._SyncObj__onMessageReceived(node, message)
 
     # -- applying: after the commit, S5 --------------------------------------------------------
