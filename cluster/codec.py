@@ -15,8 +15,7 @@ import msgspec
 
 from cluster.commands import Command, Draft, Entry
 from cluster.decisions import Decision
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.image import FrozenFleet, array_header, map_header, thaw
+from cluster.fleet.image import FrozenFleet, Room, array_header, map_header, thaw
 from cluster.state import ClusterState, Operation
 
 SNAPSHOT_FORMAT = 2
@@ -38,15 +37,18 @@ _decision_decoder = msgspec.msgpack.Decoder(Decision)
 _operation_decoder = msgspec.msgpack.Decoder(Operation)
 
 
-def _thaw(kind: type, decoded: Any) -> Fleet:
-    assert kind is Fleet, "the only part of the state that msgspec does not know"
-    return thaw(decoded)
+def _no_fleet(kind: type, decoded: Any) -> None:
+    raise AssertionError("the fleet is read for itself")
 
 
-_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_thaw)
+_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_fleet)
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
+
+
+Piece = bytes | memoryview
+"""A part of something encoded that is never put together in one step."""
 
 
 class CodecError(ValueError):
@@ -108,7 +110,7 @@ class FrozenState:
     than a few hundred records do.
     """
 
-    def __init__(self, state: ClusterState) -> None:
+    def __init__(self, state: ClusterState, room: Room | None = None) -> None:
         self._parts: list[bytes | tuple[Any, ...] | FrozenFleet] = []
         self._parts.append(_FORMAT.pack(SNAPSHOT_FORMAT))
         self._parts.append(map_header(len(state.__struct_fields__)))
@@ -116,7 +118,7 @@ class FrozenState:
             value = getattr(state, field)
             self._parts.append(_encoder.encode(field))
             if field == "fleet":
-                self._parts.append(FrozenFleet(value))
+                self._parts.append(FrozenFleet(value, room))
             elif field == "decisions":
                 self._parts += [array_header(len(value)), tuple(value)]
             elif field == "operations":
@@ -133,6 +135,10 @@ class FrozenState:
             whole.write(part)
         return whole.getvalue()
 
+    def pieces(self) -> list[Piece]:
+        """The same bytes, in pieces: the largest are views of what was frozen, not copies."""
+        return list(self._encoded())
+
     def digest(self) -> str:
         """What `digest` would have given."""
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
@@ -140,7 +146,7 @@ class FrozenState:
             digest.update(part)
         return digest.hexdigest()
 
-    def _encoded(self) -> Iterator[bytes | memoryview]:
+    def _encoded(self) -> Iterator[Piece]:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
@@ -153,11 +159,11 @@ class FrozenState:
                 yield from map(_encoder.encode, part)
 
 
-def decode_snapshot(encoded: bytes) -> ClusterState:
+def decode_snapshot(encoded: Piece) -> ClusterState:
     """The state of `encode_snapshot`; raises `CodecError` for another format or damage.
 
-    The two long tables are read record by record: on a thread, this lets others work in between,
-    as `FrozenState.encode` does.
+    The two long tables are read record by record, and the fleet column by column: on a thread,
+    this lets others work in between, as `FrozenState.encode` does.
     """
     if len(encoded) < _FORMAT.size:
         raise CodecError("a snapshot begins with its format number, this one is empty")
@@ -167,7 +173,7 @@ def decode_snapshot(encoded: bytes) -> ClusterState:
         raise CodecError(f"snapshot format {found}; this release reads {known}")
     try:
         return _decode_state(memoryview(encoded)[_FORMAT.size :])
-    except _UNREADABLE as error:
+    except (ValueError, RecursionError) as error:
         raise CodecError(f"not a snapshot: {error}") from error
 
 
@@ -175,7 +181,10 @@ def _decode_state(encoded: memoryview) -> ClusterState:
     fields = _outline_decoder.decode(encoded)
     decisions = fields.pop("decisions", msgspec.Raw(array_header(0)))
     operations = fields.pop("operations", msgspec.Raw(map_header(0)))
+    fleet = fields.pop("fleet", None)
     state = _state_decoder.decode(_encoder.encode(fields))
+    if fleet is not None:
+        state.fleet = thaw(fleet)
     state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
     table = _outline_decoder.decode(operations)
     state.operations = {key: _operation_decoder.decode(one) for key, one in table.items()}

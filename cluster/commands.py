@@ -393,9 +393,11 @@ class SetHealthRule(Command, frozen=True):
 
 
 class SetRingPolicies(Command, frozen=True):
-    """Operator: the ordered ring policies, replacing those there were."""
+    """Operator: the ordered ring policies, replacing those there were. Refused when those are not
+    the ones of `version` (`cluster.fleet.policies.version_of`); "": replacing whatever stands."""
 
     policies: tuple[RingPolicy, ...]
+    version: str = ""
 
 
 class ReleaseBrake(Command, frozen=True):

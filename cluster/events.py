@@ -178,7 +178,8 @@ class RebalanceRequested(Event, frozen=True):
 
 
 class RingsChecked(Event, frozen=True):
-    """A check of the rings is complete; it moved so many devices."""
+    """A check of the rings is complete; it moved so many devices. None tells of a check that moved
+    nothing, unless an operator asked for it: there is one every few seconds."""
 
     check: int
     moved: int

@@ -120,7 +120,10 @@ _COUNTS = {
     "healthy_statuses": (1, 8),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {"redistribution": tuple(Redistribution)}
-_SHORTEST, _LONGEST = 10, 24 * 3_600_000
+_SHORTEST, LONGEST = 10, 24 * 3_600_000
+"""ms of any duration that is not said to have other bounds."""
+LONGEST_PIN = 366 * LONGEST
+"""ms for which an operator may pin a device to a ring, unless without end."""
 
 
 def unit_of(field: str) -> Unit:
@@ -179,23 +182,27 @@ PROFILES: dict[str, Settings] = {
     ),
 }
 
-_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h)?\s*")
-_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, None: 1_000}
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?\s*")
+_MILLISECONDS = {
+    "ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, None: 1_000,
+}  # fmt: skip
 
 
-def parse_duration(field: str, value: object) -> int:
-    """Milliseconds of `5`, `2.5` (seconds), `"5s"`, `"200ms"`, `"10m"`, `"1h"`."""
+def parse_duration(field: str, value: object, longest: int = LONGEST) -> int:
+    """Milliseconds of `5`, `2.5` (seconds), `"5s"`, `"200ms"`, `"10m"`, `"1h"`, `"1d"`; `longest`
+    in whole hours."""
     rule = "a duration such as 5s, 200ms, 10m or a number of seconds"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise SettingsError(field, value, rule)
-    range_rule = "a duration between 10ms and 24h"
-    if not isinstance(value, str) and not 0 <= value <= _LONGEST:
+    hours = longest // 3_600_000
+    range_rule = f"a duration between 10ms and {f'{hours // 24}d' if hours > 24 else f'{hours}h'}"
+    if not isinstance(value, str) and not 0 <= value <= longest:
         raise SettingsError(field, value, range_rule)  # also NaN, and too long to be written out
     match = _DURATION.fullmatch(value if isinstance(value, str) else repr(value))
     if match is None:
         raise SettingsError(field, value, rule)
     milliseconds = float(match[1]) * _MILLISECONDS[match[2]]  # inf for very many digits
-    if not _SHORTEST <= milliseconds <= _LONGEST:
+    if not _SHORTEST <= milliseconds <= longest:
         raise SettingsError(field, value, range_rule)
     return round(milliseconds)
 
@@ -268,8 +275,8 @@ def _check_stored(field: str, value: Stored) -> None:
         return
     if isinstance(value, str) or isinstance(value, bool) is not (unit is Unit.FLAG):
         raise SettingsError(field, value, "on or off" if unit is Unit.FLAG else "a number")
-    if unit is Unit.DURATION and not _SHORTEST <= value <= _LONGEST:
-        raise SettingsError(field, value, f"{_SHORTEST} to {_LONGEST} milliseconds")
+    if unit is Unit.DURATION and not _SHORTEST <= value <= LONGEST:
+        raise SettingsError(field, value, f"{_SHORTEST} to {LONGEST} milliseconds")
     if unit is Unit.RATIO and not 0 <= value <= PPM:
         raise SettingsError(field, value, "parts per million between 0 and 1000000")
     if unit is Unit.COUNT:

@@ -31,7 +31,7 @@ BURIAL, LAST_BURIAL = 0.02, 1.0
 PATIENCE = 5.0
 """Seconds until an orphan that was killed and is still there is somebody else's to end."""
 
-GATED = 'read -r go && exec "$@" </dev/null'
+GATED = 'read -r _ && exec "$@" </dev/null'
 """What a command's process does first; the end of the file fails the read."""
 
 log = structlog.get_logger("node.hooks")
@@ -234,14 +234,7 @@ async def run(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
     )
     try:
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", GATED, "sh", *argv,
-            stdin=gate,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, **env},
-            start_new_session=True,
-        )  # fmt: skip
+        process = await _at_the_gate(argv, env, gate, theirs)
     except (OSError, ValueError) as error:  # ValueError: NUL in the environment
         pipe.close()
         os.close(opener)
@@ -260,6 +253,20 @@ async def run(
         reading.cancel()
         pipe.close()
     return HookResult(not detail, detail, output.decode(errors="replace"))
+
+
+async def _at_the_gate(
+    argv: Sequence[str], env: Mapping[str, str], gate: int, output: int
+) -> Process:
+    """A process that runs the command as soon as it reads a line from `gate`."""
+    return await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", GATED, "sh", *argv,
+        stdin=gate,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **env},
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from cluster.apply import Applied
+from cluster.codec import Piece
 
 
 class Clock(Protocol):
@@ -74,7 +75,7 @@ class StateMachine(Protocol):
         configuration's own entry, so that the two cannot come apart."""
         ...
 
-    def prepare(self, snapshot: bytes) -> Callable[[], None]:
+    def prepare(self, snapshot: Piece) -> Callable[[], None]:
         """Reads a state, on any thread, and changes nothing; the function returned puts it in
         place of the present one. Raises `CodecError` when it cannot be read."""
         ...

@@ -7,6 +7,7 @@ stamped, and the events of applying are kept for a while for those who follow th
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ from cluster.apply import Applied, Done, Rejected, apply
 from cluster.commands import Draft, Entry, RecordMembers
 from cluster.decisions import Reason
 from cluster.events import AnyEvent, LeasesEchoed
+from cluster.fleet.image import Room
 from cluster.membership import wanted
 from cluster.settings import Settings
 from cluster.state import ClusterState
@@ -25,7 +27,7 @@ MAX_EVENTS = 8_192
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """Of the columns in them: one event may name 8,192 devices."""
 FREED = 256
-"""Records of a replaced state that are let go with each entry."""
+"""Records of a replaced state that are let go with each entry, or a chunk of its device table."""
 
 
 class StreamedEvent(msgspec.Struct, frozen=True):
@@ -61,9 +63,10 @@ class Replica:
         self._events: deque[StreamedEvent] = deque()
         self._event_bytes = 0
         self._streamed = 0
-        self._former: list[object] = []
-        """Records of a replaced state, let go a few with each entry: all of sixty thousand at
-        once would hold up the loop."""
+        self._former: list[list[Any]] = []
+        """What a replaced state held, let go a piece with each entry: sixty thousand records and
+        a million devices at once would hold up the loop."""
+        self._room: Room | None = None
         self._listeners: list[Listener] = []
         self._restored: list[Callable[[], None]] = []
 
@@ -114,7 +117,7 @@ class Replica:
 
     def apply(self, entry: bytes, index: int) -> Applied:
         """Applies a committed entry; bytes that are no command are refused like any command."""
-        del self._former[-FREED:]
+        del self._former[-1:]
         try:
             decoded = codec.decode_entry(entry)
         except codec.CodecError as error:
@@ -152,11 +155,16 @@ class Replica:
     def snapshot(self) -> bytes:
         return codec.encode_snapshot(self.state)
 
-    def frozen(self) -> Callable[[], bytes]:
+    def frozen(self) -> Callable[[], list[codec.Piece]]:
         """The whole state as it is now, encoded by the function returned, on any thread."""
-        return codec.FrozenState(self.state).encode
+        room, self._room = self._room, None
+        return codec.FrozenState(self.state, room).pieces
 
-    def prepare(self, snapshot: bytes) -> Callable[[], None]:
+    def make_room(self) -> None:
+        """Readies memory for the next `frozen`, on any thread."""
+        self._room = Room(self.state.fleet)
+
+    def prepare(self, snapshot: codec.Piece) -> Callable[[], None]:
         """Reads a state, on any thread; the function returned replaces the present one by it."""
         state = codec.decode_snapshot(snapshot)
         return lambda: self._replace(state)
@@ -164,7 +172,9 @@ class Replica:
     def _replace(self, state: ClusterState) -> None:
         """Events the snapshot skips are unknown here: followers see a gap."""
         former, self.state = self.state, state
-        self._former = [*former.decisions, *former.operations.values()]
+        records = [*former.decisions, *former.operations.values()]
+        self._former = [records[n : n + FREED] for n in range(0, len(records), FREED)]
+        self._former += former.fleet.table.contents()
         self._streamed += len(self._events) + 1
         self._events.clear()
         self._event_bytes = 0

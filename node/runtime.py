@@ -201,6 +201,7 @@ class Node:
                 config.data_dir,
                 cluster=config.cluster,
                 encode_state=self._replica.frozen,
+                make_room=self._replica.make_room,
                 submit=threads.submit,
             )
             self._audit = AuditFile(config.data_dir / chain.NAME, self._replica, config.node)

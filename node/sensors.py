@@ -242,7 +242,9 @@ def read_recording(path: Path) -> Recording:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return _parse_recording(path, csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise ReplayError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise ReplayError(f"{path}: {error}") from error
 
 

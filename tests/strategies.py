@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cluster import commands as c
 from cluster.alarms import ALARMS
-from cluster.fleet.policies import RingPolicy
+from cluster.fleet.policies import RingPolicy, version_of
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Condition, Reading
 from cluster.roles.transitions import Role, Rule
@@ -258,7 +258,11 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     c.RemoveDevice: st.builds(c.RemoveDevice, devices),
     c.SetRingShares: st.builds(c.SetRingShares, _four, _four),
     c.SetHealthRule: st.builds(c.SetHealthRule, tuples_of(conditions, 3), st.booleans()),
-    c.SetRingPolicies: st.builds(c.SetRingPolicies, tuples_of(ring_policies, 3)),
+    c.SetRingPolicies: st.builds(
+        c.SetRingPolicies,
+        tuples_of(ring_policies, 3),
+        st.sampled_from(["", version_of(()), "0" * 16]),
+    ),
     c.ReleaseBrake: st.builds(c.ReleaseBrake),
     c.RequestRebalance: st.builds(c.RequestRebalance),
     c.AcknowledgeAlarm: st.builds(

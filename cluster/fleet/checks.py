@@ -52,13 +52,14 @@ def _complete(step: Step) -> None:
     fleet = step.state.fleet
     fleet.checks += 1
     fleet.checked_at = step.now
-    fleet.requested = False
+    wanted, fleet.requested = fleet.requested, False
     fleet.turned = 0
     moves, fleet.moving = fleet.moving, {}
     if moves:
         facts = {"check": fleet.checks, "moves": dict(sorted(moves.items()))}
         step.decide("rebalance", Outcome.DONE, (), facts=facts)
-    step.emit(RingsChecked(fleet.checks, sum(moves.values())))
+    if moves or wanted:
+        step.emit(RingsChecked(fleet.checks, sum(moves.values())))
 
 
 def _stands(step: Step, rows: Column, revisions: Column, rings: Column, reasons: Column) -> Column:

@@ -180,18 +180,20 @@ class Fleet:
 
     def policy_of(self, kind: Kind) -> int:
         """The group of devices of this kind: the number of the first policy that matches."""
-        for number, terms in enumerate(self._selectors()):
-            if matches(terms, kind.value_of):
-                return number
-        return NO_POLICY
+        return _group_of(kind, self._selectors())
 
     def regroup(self) -> None:
         """Finds every device's group again, by its kind."""
         table = self.table
-        groups = [NO_POLICY if kind is None else self.policy_of(kind) for kind in table.kinds.all]
+        selectors = self._selectors()
+        groups = [
+            NO_POLICY if kind is None else _group_of(kind, selectors) for kind in table.kinds.all
+        ]
         living = np.flatnonzero(table.birth[: table.used])
-        with table.counted(living):
-            table.policy[living] = np.array(groups or [0], np.uint8)[table.kind[living]]
+        group = np.array(groups or [0], np.uint8)[table.kind[living]]
+        other = group != table.policy[living]
+        with table.counted(living[other]):
+            table.policy[living[other]] = group[other]
 
     def _selectors(self) -> list[tuple[Term, ...]]:
         return [parse(policy.selector) for policy in self.policies]
@@ -351,3 +353,10 @@ class Fleet:
             revision=table.revision[used].copy(),
             lot=table.lot[used].copy(),
         )
+
+
+def _group_of(kind: Kind, selectors: Sequence[Sequence[Term]]) -> int:
+    for number, terms in enumerate(selectors):
+        if matches(terms, kind.value_of):
+            return number
+    return NO_POLICY

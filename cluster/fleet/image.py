@@ -6,6 +6,7 @@ only, and whoever writes it on a thread lets others work in between.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from cluster.fleet.shares import Shares
 from cluster.fleet.status import MAX_METRICS, HealthRule, is_metric, rule_fault
 from cluster.fleet.table import COLUMNS, MAX_DEVICES, Column, Kind, Kinds, Table, Texts
 
+MAX_BIRTHS = (1 << 32) - MAX_DEVICES
+"""More registrations than a fleet sees in its life; a number above would not fit its column."""
 _encoder = msgspec.msgpack.Encoder()
 _texts = msgspec.msgpack.Decoder(list[str])
 _kinds = msgspec.msgpack.Decoder(list[Kind | None])
@@ -44,36 +47,40 @@ class Head(msgspec.Struct):
     free_kinds: list[int]
     actors: list[str]
     moves: int  # ever made
+    revised: int
 
 
 class Image(msgspec.Struct):
     """A fleet as a snapshot holds it: msgpack around columns of little-endian numbers."""
 
     head: Head
-    columns: dict[str, bytes]
-    metrics: dict[str, bytes]
-    moves: bytes
-    ids: list[bytes]
-    names: list[bytes]
-    kinds: list[bytes]
+    columns: dict[str, memoryview]
+    metrics: dict[str, memoryview]
+    moves: memoryview
+    ids: list[memoryview]
+    names: list[memoryview]
+    kinds: list[memoryview]
+
+
+_images = msgspec.msgpack.Decoder(Image)
 
 
 class FrozenFleet:
     """A fleet as it was, to be written later and elsewhere while the fleet goes on."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, room: "Room | None" = None) -> None:
         table, used = fleet.table, fleet.table.used
         self._head = _encoder.encode(_head(fleet))
         self._columns, self._metrics = _copied(
+            room,
             {name: getattr(table, name)[:used] for name in COLUMNS},
             {name: column[:used] for name, column in table.metrics.items()},
         )
         self._moves = fleet.moves.in_order()
-        kinds = table.kinds.all
         self._texts: dict[str, list[list[Any]]] = {
             "ids": table.ids.chunks(),
             "names": table.names.chunks(),
-            "kinds": [kinds[n : n + Texts.CHUNK] for n in range(0, len(kinds), Texts.CHUNK)],
+            "kinds": table.kinds.chunks(),
         }
 
     def parts(self) -> Iterator[bytes | memoryview]:
@@ -92,11 +99,28 @@ class FrozenFleet:
                 yield from _binary(_encoder.encode(chunk))
 
 
-def _copied(*groups: dict[str, Column]) -> Iterator[dict[str, memoryview]]:
-    """The bytes of columns, copied into one block: memory that the system gives in large pages,
-    where a block for each column would come in page by page and take three times as long."""
-    columns = [column for group in groups for column in group.values()]
-    block = np.empty(sum(column.nbytes for column in columns), np.uint8)
+class Room:
+    """Memory for the copy of a fleet's columns, touched beforehand on any thread: to be given its
+    pages by the system takes three times as long as the copy."""
+
+    SPARE = 16_384
+    """Devices that may register between now and then."""
+    _STEP, _PAGE = 1 << 22, 1 << 12
+
+    def __init__(self, fleet: Fleet) -> None:
+        table = fleet.table
+        width = sum(np.dtype(dtype).itemsize for dtype in COLUMNS.values())
+        width += np.dtype("<i4").itemsize * len(table.metrics)
+        self.block = np.empty(width * (table.used + self.SPARE), np.uint8)
+        for start in range(0, len(self.block), self._STEP):  # others get their turn in between
+            self.block[start : start + self._STEP : self._PAGE] = 0
+
+
+def _copied(room: Room | None, *groups: dict[str, Column]) -> Iterator[dict[str, memoryview]]:
+    """The bytes of columns, copied into one block: in the room, if they fit."""
+    size = sum(column.nbytes for group in groups for column in group.values())
+    fits = room is not None and len(room.block) >= size
+    block = room.block if room is not None and fits else np.empty(size, np.uint8)
     end = 0
     for group in groups:
         copies = {}
@@ -127,6 +151,7 @@ def _head(fleet: Fleet) -> Head:
         free_kinds=table.kinds.free,
         actors=fleet.moves.actors,
         moves=fleet.moves.total,
+        revised=table.revised,
     )
 
 
@@ -138,8 +163,13 @@ def _columns(columns: dict[str, memoryview]) -> Iterator[bytes | memoryview]:
 
 
 def _binary(content: bytes | memoryview) -> Iterator[bytes | memoryview]:
-    yield b"\xc6" + len(content).to_bytes(4)
+    yield binary_header(len(content))
     yield content
+
+
+def binary_header(length: int) -> bytes:
+    """What msgpack may put before bytes, few or many."""
+    return b"\xc6" + length.to_bytes(4)
 
 
 def array_header(length: int) -> bytes:
@@ -159,10 +189,10 @@ def map_header(length: int) -> bytes:
 # Back
 
 
-def thaw(decoded: Any) -> Fleet:
-    """The fleet of an image, as msgpack decoded it. Whatever apply relies on is checked: raises
-    `ValueError` (`msgspec.ValidationError` is one) for an image that no fleet ever gave."""
-    image = msgspec.convert(decoded, Image)
+def thaw(encoded: bytes | memoryview | msgspec.Raw) -> Fleet:
+    """The fleet of an image. Whatever apply relies on is checked: raises
+    `ValueError` (what msgspec raises is one) for an image that no fleet ever gave."""
+    image = _images.decode(encoded)
     head, fleet = image.head, Fleet()
     _check_head(head)
     fleet.table = _table(image)
@@ -192,13 +222,16 @@ def _check_head(head: Head) -> None:
     _demand(all(0 <= cap <= MAX_DEVICES for cap in shares.caps), "caps are no caps")
     _demand(rule_fault(head.rule) is None, "health rule is none")
     _demand(0 < len(head.actors) <= MAX_ACTORS and head.actors[0] == "", "actors do not fit")
-    _demand(min(head.checks, head.turned, head.births, head.moves) >= 0, "counters are negative")
+    counters = (head.checks, head.turned, head.births, head.moves, head.revised)
+    _demand(min(counters) >= 0, "counters are negative")
+    _demand(head.revised < 1 << 32, "revisions do not fit their column")
 
 
 def _table(image: Image) -> Table:
     head, table = image.head, Table()
     table.grow(head.used)
     table.used, table.births, table.free = head.used, head.births, head.free
+    table.revised = head.revised
     _demand(list(image.columns) == list(COLUMNS), "columns are not those of this release")
     for name, dtype in COLUMNS.items():
         getattr(table, name)[: head.used] = _values(image.columns[name], dtype, head.used)
@@ -206,15 +239,16 @@ def _table(image: Image) -> Table:
     for name, content in image.metrics.items():
         _demand(is_metric(name), "metrics have names that are none")
         table.metric(name)[: head.used] = _values(content, "<i4", head.used)
-    ids = [text for chunk in image.ids for text in _texts.decode(chunk)]
-    table.ids = Texts(ids)
-    table.names = Texts(text for chunk in image.names for text in _texts.decode(chunk))
-    _demand(len(ids) == len(table.names) == head.used, "ids and names are not one a row")
-    table.rows = {text: row for row, text in enumerate(ids) if text}
+    ids = [_texts.decode(chunk) for chunk in image.ids]
+    table.ids = Texts.of_chunks(ids)
+    table.names = Texts.of_chunks([_texts.decode(chunk) for chunk in image.names])
+    _demand(len(table.ids) == len(table.names) == head.used, "ids and names are not one a row")
+    table.rows = {text: row for row, text in enumerate(chain.from_iterable(ids)) if text}
+    _demand(int(table.birth.max()) <= head.births <= MAX_BIRTHS, "births are not numbered")
     living = table.birth[: head.used] > 0
     free = np.flatnonzero(~living).tolist()
     _demand(sorted(table.free) == free, "free rows are not those without a birth")
-    _demand(all(ids[row] == "" for row in free), "free rows have ids")
+    _demand(all(table.ids[row] == "" for row in free), "free rows have ids")
     _demand(len(table.rows) == head.used - len(free), "ids are missing or come twice")
     kinds = [kind for chunk in image.kinds for kind in _kinds.decode(chunk)]
     _demand(int(table.kind[: head.used].max(initial=0)) <= len(kinds), "kinds are missing")
@@ -223,7 +257,7 @@ def _table(image: Image) -> Table:
     return table
 
 
-def _values(content: bytes, dtype: str, rows: int) -> Column:
+def _values(content: memoryview, dtype: str, rows: int) -> Column:
     _demand(len(content) == rows * np.dtype(dtype).itemsize, "columns are not of one length")
     if dtype == "?":
         flags = np.frombuffer(content, np.uint8)

@@ -19,18 +19,18 @@ from cluster.events import DeviceRemoved, FleetRulesChanged
 from cluster.fleet.fleet import Pin
 from cluster.fleet.journeys import Journey, travel
 from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import MAX_RING_POLICIES, policy_fault, weights_fault
+from cluster.fleet.policies import MAX_RING_POLICIES, policy_fault, version_of, weights_fault
 from cluster.fleet.rings import RINGS
 from cluster.fleet.status import HealthRule, rule_fault
 from cluster.fleet.storm import watch
 from cluster.fleet.table import MAX_DEVICES, Column
 from cluster.operators import check_name
+from cluster.settings import LONGEST_PIN
 from cluster.step import Refused, Step
 
 MAX_PINS = 65_536
 MAX_NAMED = 20
 """Devices that a decision about many names."""
-MAX_LIFETIME = 366 * 24 * 3_600_000
 
 
 def _existing(step: Step, device: str) -> int:
@@ -43,8 +43,8 @@ def _existing(step: Step, device: str) -> int:
 def assign_ring(step: Step, command: AssignRing) -> dict[str, object]:
     """Pins a device: nothing but another order moves it until it is released."""
     fleet, row = step.state.fleet, _existing(step, command.device)
-    if not 0 <= command.lifetime <= MAX_LIFETIME:
-        rule = f"{command.lifetime} is not between 0 and {MAX_LIFETIME}"
+    if not 0 <= command.lifetime <= LONGEST_PIN:
+        rule = f"{command.lifetime} is not between 0 and {LONGEST_PIN}"
         raise Refused(Reason.INVALID, f"lifetime: {rule}")
     if row not in fleet.pins and len(fleet.pins) >= MAX_PINS:
         raise Refused(Reason.LIMIT, f"{MAX_PINS} devices are pinned")
@@ -154,6 +154,9 @@ def set_ring_policies(step: Step, command: SetRingPolicies) -> dict[str, object]
     if len(set(names)) < len(names):
         raise Refused(Reason.INVALID, "policies: a name is given twice")
     fleet = step.state.fleet
+    if command.version not in ("", version_of(fleet.policies)):
+        detail = "version: the ring policies have been changed since they were read"
+        raise Refused(Reason.STALE_REVISION, detail)
     fleet.shares = msgspec.structs.replace(fleet.shares, policies=command.policies)
     fleet.regroup()
     _changed(step, "policies", {"policies": names})

@@ -6,6 +6,10 @@ restricted to those rings: each policy is balanced for itself, so that a rule fo
 never has to be paid for by the others. Source: rings.md, "Ring assignment".
 """
 
+import json
+from collections.abc import Sequence
+from hashlib import blake2b
+
 import msgspec
 
 from cluster.fleet.rings import EVEN, MAX_WEIGHT, RINGS, Four, Ring, mask_of
@@ -41,6 +45,14 @@ def weights_within(policy: RingPolicy, fleet: Four) -> Four:
         base = EVEN
     within = [base[code] if mask >> code & 1 else 0 for code in range(4)]
     return within[0], within[1], within[2], within[3]
+
+
+def version_of(policies: Sequence[RingPolicy]) -> str:
+    """A short name of these policies in this order, the same on every node and in every release:
+    of two operators who change the list at once the second is refused instead of undoing what
+    the first did."""
+    said = [[p.name, p.selector, [ring.value for ring in p.rings], p.weights] for p in policies]
+    return blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
 
 
 def policy_fault(policy: RingPolicy) -> str | None:

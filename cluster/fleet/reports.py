@@ -129,11 +129,11 @@ def _write_metrics(table: Table, rows: Column, taken: Column, metrics: list[_Met
     out and told: one device that invents metrics must not silence the others of its batch."""
     ignored = []
     for name, positions, values in metrics:
+        mine = taken[positions]
         if not table.knows_metric(name):
             ignored.append(name)
-            continue
-        mine = taken[positions]
-        table.metric(name)[rows[positions[mine]].astype(np.intp)] = values[mine]
+        elif mine.any():
+            table.metric(name)[rows[positions[mine]].astype(np.intp)] = values[mine]
     return ignored
 
 

@@ -103,10 +103,29 @@ def parse_rule(text: str, *, charging_excuses_battery: bool = False) -> HealthRu
         threshold = round(float(match[3]) * scale_of(match[1]))
         conditions.append(Condition(match[1], match[2], threshold))
     rule = HealthRule(tuple(conditions), charging_excuses_battery)
-    fault = rule_fault(rule)
+    fault = rule_fault(rule) or _impossible(rule)
     if fault is not None:
         raise RuleError(fault)
     return rule
+
+
+def _impossible(rule: HealthRule) -> str | None:
+    """The conditions of a rule that no reading can meet, so that every device would be ill."""
+    for metric in dict.fromkeys(condition.metric for condition in rule.conditions):
+        about = [condition for condition in rule.conditions if condition.metric == metric]
+        least, most = _range_of(metric)
+        lowest = max((c.threshold + 1 for c in about if c.operator == ">"), default=least)
+        highest = min((c.threshold - 1 for c in about if c.operator == "<"), default=most)
+        if max(lowest, least) > min(highest, most):
+            return f"no device can ever have {' and '.join(map(str, about))}"
+    return None
+
+
+def _range_of(metric: str) -> tuple[int, int]:
+    """The least and the largest value that a device may report, in fixed point."""
+    if metric == "battery":
+        return 0, FULL_BATTERY
+    return (0, FULL) if metric in BUILT_IN else (MISSING + 1, MAX_METRIC)
 
 
 def rule_fault(rule: HealthRule) -> str | None:

@@ -38,9 +38,10 @@ def watch(step: Step) -> None:
     """Puts the brake on or takes it off, and keeps the alarms true."""
     fleet, limit = step.state.fleet, step.state.settings.storm_brake
     online, sick = figures(fleet)
-    if not fleet.braked and fleet.turned * PPM > limit * online:
-        _brake(step, True, {"turned": fleet.turned, "online": online})
-        share = f"{fleet.turned} of {online} devices online turned unhealthy within one check"
+    turned = min(fleet.turned, sick)  # of those who turned, some may have gone offline since
+    if not fleet.braked and turned * PPM > limit * online:
+        _brake(step, True, {"turned": turned, "online": online})
+        share = f"{turned} of {online} devices online turned unhealthy within one check"
         step.raise_alarm(DEVICE_STORM, share)
     elif fleet.braked and sick * PPM <= limit * online:
         release(step, {"unhealthy": sick, "online": online})

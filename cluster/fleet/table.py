@@ -123,6 +123,8 @@ class Table:
         """Rows given up, the last one is given out next."""
         self.births = 0
         """Registrations of new devices so far."""
+        self.revised = 0
+        """The highest revision of any device that was removed."""
         self.rows: dict[str, int] = {}
         self.ids = Texts()  # "" where the row is free, as in the next one
         self.names = Texts()
@@ -143,10 +145,12 @@ class Table:
 
     def add(self, device: str, name: str, kind: Kind) -> int:
         """A row for a new device, every column at zero but its birth, its kind and the revision,
-        which goes on where that of the former tenant ended. Not yet in the tally: see `count`."""
+        which goes on where that of any removed device ended: this may be one of them, and has
+        been told that of two assignments the higher is the newer. Not yet in the tally: see
+        `count`."""
         row = self.free.pop() if self.free else self._unused_row()
         self.births += 1
-        self.birth[row] = self.births
+        self.birth[row], self.revision[row] = self.births, self.revised
         self.kind[row] = self.kinds.take(kind)
         self.ids[row], self.names[row] = device, name
         self.rows[device] = row
@@ -174,16 +178,23 @@ class Table:
             self.metrics[name][: self.used] = old[: self.used]
 
     def remove(self, row: int) -> None:
-        """Gives up a row that the tally no longer counts; only its revision stays."""
+        """Gives up a row that the tally no longer counts."""
+        self.revised = max(self.revised, int(self.revision[row]))
         self.kinds.give_back(int(self.kind[row]))
         for name in COLUMNS:
-            if name != "revision":
-                getattr(self, name)[row] = 0
-        for column in self.metrics.values():
-            column[row] = MISSING
+            getattr(self, name)[row] = 0
+        self._forget_metrics(row)
         del self.rows[self.ids[row]]
         self.ids[row] = self.names[row] = ""
         self.free.append(row)
+
+    def _forget_metrics(self, row: int) -> None:
+        """A metric goes with the last device that reported it: another name may take its place."""
+        for name, column in list(self.metrics.items()):
+            if column[row] != MISSING:
+                column[row] = MISSING
+                if bool((column[: self.used] == MISSING).all()):
+                    del self.metrics[name]
 
     def describe(self, row: int, name: str, kind: Kind) -> None:
         """What a device says of itself when it registers again."""
@@ -228,6 +239,10 @@ class Table:
         yield
         self.count(rows, 1)
 
+    def contents(self) -> list[list[Any]]:
+        """The objects that it holds by the million, in chunks of a few thousand."""
+        return [*self.ids.chunks(), *self.names.chunks(), *self.kinds.chunks()]
+
     @property
     def by_class(self) -> Column:
         """The tally by `TALLY`."""
@@ -270,6 +285,15 @@ class Texts:
             self._shared[number] = False
         return self._chunks[number]
 
+    @classmethod
+    def of_chunks(cls, chunks: list[list[str]]) -> "Texts":
+        """The texts that `chunks` gave; raises `ValueError` for what it never gives."""
+        made = cls()
+        if any(len(chunk) != cls.CHUNK for chunk in chunks[:-1]) or [] in chunks[-1:]:
+            raise ValueError("texts are not in chunks")
+        made._chunks, made._shared = chunks, [False] * len(chunks)
+        return made
+
     def chunks(self) -> list[list[str]]:
         """The texts as they are now, `CHUNK` at a time, however they change later."""
         self._shared = [True] * len(self._chunks)
@@ -293,6 +317,10 @@ class Kinds:
         kind = self.all[number]
         assert kind is not None, "a row refers to a kind that is in use"
         return kind
+
+    def chunks(self) -> list[list[Kind | None]]:
+        """All as they are now, a thousand at a time."""
+        return [self.all[n : n + 1_024] for n in range(0, len(self.all), 1_024)]
 
     def take(self, kind: Kind) -> int:
         """The number of this kind, which has one device more now."""

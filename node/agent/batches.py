@@ -44,6 +44,7 @@ class Assigned(msgspec.Struct, frozen=True):
 class Refusal(msgspec.Struct, frozen=True):
     index: int
     code: Code
+    session: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -56,14 +57,25 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Member:
-    """One device of a batch. `known`: whether the cluster knows it, as far as this side does."""
+    """One device of a batch. `known`: whether the cluster knows it, as far as this side does;
+    `settled`: whether it ever did."""
 
-    __slots__ = ("identity", "known", "owner", "ring")
+    __slots__ = ("identity", "known", "owner", "ring", "session", "settled")
 
     def __init__(self, identity: Identity, owner: Owner) -> None:
         self.identity, self.owner = identity, owner
         self.ring: str | None = None
-        self.known = False
+        self.known = self.settled = False
+        self.session = time.time_ns() // 1_000_000_000
+
+    def registered(self) -> None:
+        self.known = self.settled = True
+
+    def overtaken(self, session: int | None) -> None:
+        """A newer session is known. On the first registration that is the one before a clock was
+        reset (see `node.agent.link`); later it is another agent, who is left in peace."""
+        if not self.settled and session is not None and session < wire.MAX_ORDINAL:
+            self.session = session + 1
 
     def status(self) -> wire.DeviceStatus:
         return device_status(self.identity, self.ring, self.owner.read())
@@ -84,8 +96,7 @@ class Batch:
         assert len(members) <= MAX_BATCH
         self._members = {member.identity.device_id: member for member in members}
         self._addresses, self._tally = addresses, tally
-        self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
-        self._sequence = fraction // 1_000
+        self._sequence = time.time_ns() % 1_000_000_000 // 1_000
         self._interval = 1.0
         self._connected = 0
 
@@ -113,15 +124,18 @@ class Batch:
             word = self._word()
             registrations = [
                 wire.BatchedRegistration(
-                    m.status(), m.identity.capabilities, m.identity.labels, self._session, word
+                    m.status(), m.identity.capabilities, m.identity.labels, m.session, word
                 )
                 for m in strangers
             ]
             answer = await self._post(http, f"{url}{REGISTER}", {"registrations": registrations})
             self._tally.registrations += answer.accepted
-            refused = {refusal.index for refusal in answer.errors}
-            for index, member in enumerate(strangers):
-                member.known = index not in refused
+            for assigned in answer.assignments:
+                if assigned.slave_id in self._members:
+                    self._members[assigned.slave_id].registered()
+            for refusal in answer.errors:
+                if refusal.code is Code.OUTDATED:
+                    strangers[refusal.index].overtaken(refusal.session)
         self._count()
 
     async def _report(self, http: httpx.AsyncClient, url: str) -> None:
@@ -130,7 +144,7 @@ class Batch:
         reported = [member for member in self._members.values() if member.known]
         if not reported:
             return
-        statuses = [wire.StatusPayload(m.status(), self._session, word) for m in reported]
+        statuses = [wire.StatusPayload(m.status(), m.session, word) for m in reported]
         answer = await self._post(http, f"{url}{REPORT}", {"statuses": statuses})
         self._tally.statuses += answer.accepted
         for refusal in answer.errors:

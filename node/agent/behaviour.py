@@ -140,13 +140,24 @@ def behaviour(profile: str, seed: int, data: Sequence[Path] = ()) -> Behaviour:
     if profile == "replay":
         if not data:
             raise ValueError("--profile replay needs --data FILE.csv, at least one")
-        return Replay(seed, [_cpu_recording(path) for path in data])
+        return Replay(seed, [_cpu_recording(path) for path in _files(data)])
     if data:
         raise ValueError(f"--data is for --profile replay, not for {profile}")
     if profile not in PROFILES:
         known = ", ".join([*PROFILES, "replay"])
         raise ValueError(f"--profile {profile!r} refused: one of {known}")
     return PROFILES[profile](seed)
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """These files, and for a directory the CSVs in it, in the order of their names."""
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+        if not inside:
+            raise ReplayError(f"{path}: no *.csv in this directory")
+        files += inside
+    return files
 
 
 def _cpu_recording(path: Path) -> Recording:

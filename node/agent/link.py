@@ -42,6 +42,8 @@ connection stands. A frozen process keeps its sockets open."""
 MAX_REASONS = 64
 SHORTEST, LONGEST = 0.01, 3_600.0
 """Seconds: what a node may ask for as an interval; none can make a device spin, or fall silent."""
+OVERTAKEN = "another agent speaks for this device now"
+"""Why a link ends whose device has a newer agent."""
 HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
 
 
@@ -296,7 +298,7 @@ class Link:
         self._tally.errors[error.code] += 1
         said = f"{error.code}: {error.field}: {error.value} refused: {error.rule}"
         if error.code is Code.SUPERSEDED:
-            self._end("another agent speaks for this device now")
+            self._end(OVERTAKEN)
         elif error.code is Code.OUTDATED and not self.registered:
             self._overtaken(error.session, said)
         elif error.code in HOPELESS and not self.registered:
@@ -307,7 +309,7 @@ class Link:
 
     def _overtaken(self, session: int | None, said: str) -> None:
         """The cluster knows a newer session than ours: see the top."""
-        if self._known or session is None:
+        if self._known or session is None or session >= wire.MAX_ORDINAL:
             self._end(said)
             return
         self._session, self._sequence = session + 1, 0

@@ -1,32 +1,38 @@
 """A fleet of simulated devices in one process, for demonstrations, tests and load.
 
 Each is a real client (`link`) with made-up readings (`behaviour`): what nodes see is what they
-would see of so many phones.
+would see of so many phones. One difference: a device that another agent spoke for, say one that
+was started by hand to make it ill, comes back when that one is gone.
 """
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import httpx
 import msgspec
 
 from node.agent.addresses import Addresses
-from node.agent.batches import MAX_BATCH, Batch, Member
+from node.agent.batches import MAX_BATCH, Batch, Member, open_http
 from node.agent.behaviour import Behaviour
-from node.agent.link import Identity, Link, Ringed, Tally
+from node.agent.link import OVERTAKEN, Identity, Link, Ringed, Tally
 from node.agent.readings import Readings
 
 MAX_DEVICES = 60_000
 """Of one process: about the ports that one address has for connections to another."""
 STARTS_PER_SECOND = 1_000
 """Connections opened at the start; a node takes in some thousand a second."""
+RETURN_SECONDS = 5.0
+"""Between two looks at devices that another agent speaks for."""
+LOOKS = 64
+"""Devices looked at in one go."""
 
 MODELS = (
     ("Pixel 8 Pro", "Android 14"),
-    ("Galaxy S24", "Android 14"),
+    ("Galaxy S24", "Android 15"),
     ("iPhone 15", "iOS 17"),
-    ("Pixel 9", "Android 15"),
+    ("Pixel 9", "Android 14"),
     ("Xperia 1 V", "Android 13"),
     ("iPhone 13", "iOS 16"),
     ("Galaxy Tab S9", "Android 14"),
@@ -96,7 +102,7 @@ class _Device:
         self._simulator.moved(news)
 
     def ended(self, why: str) -> None:
-        self._simulator.ended(why)
+        self._simulator.ended(self._index, why)
 
 
 class Simulator:
@@ -110,6 +116,7 @@ class Simulator:
         self._tally = Tally()
         self._rings: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
+        self._away: deque[int] = deque()  # of those that ended, who may come back
         self._over = asyncio.Event()
         self._before = (0.0, 0)
         self._speaking = self._in_batches if in_batches else self._on_connections
@@ -125,19 +132,48 @@ class Simulator:
 
     @contextlib.asynccontextmanager
     async def _on_connections(self) -> AsyncIterator[None]:
-        fleet, addresses, tally = self._fleet, self._addresses, self._tally
-        links = [
-            Link(fleet.identity(index), addresses, _Device(self, index), tally)
-            for index in range(fleet.count)
-        ]
+        links = [self._link(index) for index in range(self._fleet.count)]
         for index, link in enumerate(links):
             link.start(index / STARTS_PER_SECOND)
+        returning = asyncio.create_task(self._bring_back(links))
         try:
             yield
         finally:
+            returning.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await returning
             for link in links:
                 link.stop()
             await asyncio.gather(*(link.closed() for link in links))
+
+    def _link(self, index: int) -> Link:
+        owner = _Device(self, index)
+        return Link(self._fleet.identity(index), self._addresses, owner, self._tally)
+
+    async def _bring_back(self, links: list[Link]) -> None:
+        """Starts devices anew whose other agent has gone. As long as it is there it is left in
+        peace: two fleets of the same names would else throw each other out without end."""
+        async with open_http() as http:
+            while True:
+                await asyncio.sleep(RETURN_SECONDS)
+                for _ in range(min(len(self._away), LOOKS)):
+                    index = self._away.popleft()
+                    if not await self._abandoned(http, self._fleet.identity(index).device_id):
+                        self._away.append(index)
+                        continue
+                    former, links[index] = links[index], self._link(index)
+                    links[index].ring = former.ring
+                    links[index].start()
+                    self._ended[OVERTAKEN] -= 1
+
+    async def _abandoned(self, http: httpx.AsyncClient, device: str) -> bool:
+        """Whether nobody speaks for a device, as far as any node can be asked."""
+        try:
+            url = f"{self._addresses.pick()}/v1/devices/{device}"
+            answer = await http.get(url, headers={"Accept": "application/json"})
+            return answer.status_code == 404 or answer.json().get("online") is False
+        except (httpx.HTTPError, ValueError):
+            return False
 
     @contextlib.asynccontextmanager
     async def _in_batches(self) -> AsyncIterator[None]:
@@ -187,7 +223,7 @@ class Simulator:
             failed=dict(tally.failed),
             lost=dict(tally.lost),
             refused=dict(tally.errors),
-            ended_because=dict(self._ended),
+            ended_because=dict(+self._ended),
             rings={ring: count for ring, count in sorted(self._rings.items()) if count},
         )
 
@@ -202,7 +238,9 @@ class Simulator:
         if news.previous is not None:
             self._rings[news.previous] -= 1
 
-    def ended(self, why: str) -> None:
+    def ended(self, index: int, why: str) -> None:
         self._ended[why] += 1
-        if self._ended.total() == self._fleet.count:
+        if why == OVERTAKEN:
+            self._away.append(index)
+        elif self._ended.total() - len(self._away) == self._fleet.count:
             self._over.set()

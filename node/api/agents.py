@@ -7,7 +7,7 @@ value and rule; nothing of that message is kept, and the connection goes on. It 
 
     1008  the device hurries, does not read, registers nothing, or is silent for too long
     1009  a message is larger than any can be (between 32 and 64 KiB it is merely refused)
-    1012  the node stops; another one serves
+    1012  the node stops, or has far more devices than its share; another one serves
     1013  no registration is possible now
     4001  the device talks elsewhere: a newer session of it, or the same on a newer connection
     4002  an operator removed the device
@@ -23,6 +23,7 @@ import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from cluster.registry import alive
 from cluster.settings import Settings
 from node.api import wire
 from node.api.connections import most_devices
@@ -36,6 +37,7 @@ from node.api.wire import Close, Code, Codec
 from node.fleet import answers
 from node.fleet.answers import Assignment, DeskRefusal
 from node.fleet.desk import DeviceDesk
+from node.fleet.spread import to_send_away
 from node.replica import Replica
 
 PATH = "/v1/agents"
@@ -44,11 +46,13 @@ REGISTRATION_SECONDS = 10.0
 SWEEP_SECONDS = 0.5
 JITTER = 0.1
 """Part by which intervals differ from device to device."""
+SPREAD_SECONDS = 60.0
+"""Between two looks at whether this node has more than its share of the devices."""
 DRAINED_AT_ONCE = 256
 """Connections closed in one go when the node stops; others get their turn in between."""
 ENDS = (
     "gone", "too_fast", "too_slow", "silent", "unregistered", "invalid_frames", "refused",
-    "superseded", "removed", "stopping",
+    "superseded", "removed", "stopping", "spread",
 )  # fmt: skip
 """Why connections end."""
 
@@ -68,6 +72,7 @@ class Agents:
         self.node, self.desk, self._replica = node, desk, replica
         self._sockets: set[AgentSocket] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._spread_at = float("-inf")
         self._draining = False
         self.ended = dict.fromkeys(ENDS, 0)
         """Connections that ended, by why."""
@@ -130,6 +135,9 @@ class Agents:
         now = loop.time()
         for socket in [socket for socket in self._sockets if socket.due <= now]:
             self._overdue(socket, now)
+        if now >= self._spread_at:
+            self._spread_at = now + SPREAD_SECONDS
+            self._spread()
         self._sweep_later()
 
     def _overdue(self, socket: AgentSocket, now: float) -> None:
@@ -156,6 +164,16 @@ class Agents:
             socket.ping()
         socket.due = min(now + patience / 3, socket.heard_at + patience)
 
+    def _spread(self) -> None:
+        """Sends a few devices elsewhere when far too many are here."""
+        state = self._replica.state
+        devices = [socket for socket in self._sockets if socket.stage is Stage.DEVICE]
+        rings = state.fleet.counts().values()
+        online = sum(ring.healthy + ring.unhealthy for ring in rings)
+        going = to_send_away(len(devices), online, len(alive(state, state.time)))
+        for socket in random.sample(devices, going):
+            socket.end(Close.RESTART, "spread", "other nodes have fewer devices")
+
     @property
     def patience(self) -> float:
         """Seconds for which a connection may be silent: as long as its device counts as online."""
@@ -170,12 +188,6 @@ class Agents:
     def addresses(self) -> tuple[str, ...]:
         """Where else a device may go."""
         return tuple(f"http://{member.http}" for member in self._replica.state.members.values())
-
-    def known_session(self, device: str) -> int | None:
-        """The session that the log knows of a device."""
-        fleet = self._replica.state.fleet
-        row = fleet.row(device)
-        return None if row is None else int(fleet.table.session[row])
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -334,7 +346,7 @@ class Conversation:
             Fault(refusal.field, refusal.value, refusal.rule),
             closing=closing,
             retry_after=refusal.retry_after,
-            session=self._agents.known_session(self._device) if outdated else None,
+            session=self._agents.desk.session(self._device) if outdated else None,
         )
 
     def _refuse(

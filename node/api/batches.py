@@ -19,14 +19,16 @@ MAX_ERRORS = 100
 P = TypeVar("P")
 
 
-class PayloadFault(msgspec.Struct, frozen=True):
-    """What is wrong with the payload at an index of the batch."""
+class PayloadFault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong with the payload at an index of the batch. `session`, where the payload is
+    outdated: the newest that is known of its device, which a restarted agent has to exceed."""
 
     index: int
     code: Code
     field: str
     value: str
     rule: str
+    session: int | None = None
 
 
 class StatusBatch(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,12 +76,21 @@ class Batch(Generic[P]):
         self.refused = 0
         self._errors: list[PayloadFault] = []
 
-    def refuse(self, index: int, code: Code, fault: Callable[[], Fault]) -> None:
-        """Counts a payload as refused; `fault` is asked only while there is room to say it."""
+    def refuse(
+        self,
+        index: int,
+        code: Code,
+        fault: Callable[[], Fault],
+        session: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """Counts a payload as refused; `fault` and `session` are asked only while there is room
+        to say it."""
         self.refused += 1
         if len(self._errors) < MAX_ERRORS:
             said = fault()
-            self._errors.append(PayloadFault(index, code, said.field, said.value, said.rule))
+            self._errors.append(
+                PayloadFault(index, code, said.field, said.value, said.rule, session())
+            )
 
     @property
     def errors(self) -> list[PayloadFault]:
@@ -110,7 +121,8 @@ class Reader(Generic[P]):
             parts: list[msgspec.Raw] = getattr(self._parts.decode(body), self._field)
         except wire.UNREADABLE as error:
             fault = wire.explain(error, body, self._codec, "body")
-            raise Problem(Kind.INVALID, str(fault), faults=(fault,)) from None
+            said = str(fault) if fault.value else f"{fault.field}: {fault.rule}"
+            raise Problem(Kind.INVALID, said, faults=(fault,)) from None
         batch, good, indices = Batch[P]([]), list[P](), list[int]()
         for index, part in enumerate(parts):
             try:

@@ -1,7 +1,7 @@
 """Work on the whole state, which would hold up the event loop: on a thread, one after the other.
 
-The state itself is taken on the loop, before (`cluster.codec.FrozenState`): what a thread sees
-never changes.
+The state itself is taken on the loop (`cluster.codec.FrozenState`), when the turn has come: what
+a thread sees never changes, and hundreds who wait hold no state each.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class Elsewhere:
     def __init__(self) -> None:
         self._free = asyncio.Lock()
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns."""
+    async def run(self, take: Callable[[], Callable[[], T]]) -> T:
+        """`take` is called here and returns the work; what that returns, on the thread."""
         async with self._free:
-            return await asyncio.to_thread(work)
+            return await asyncio.to_thread(take())

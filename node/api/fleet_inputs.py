@@ -9,7 +9,16 @@ from cluster.fleet.rings import MAX_WEIGHT, RINGS, Four, Ring
 from cluster.fleet.selector import MAX_SELECTOR
 from cluster.fleet.status import HealthRule, RuleError, parse_rule
 from cluster.fleet.table import MAX_DEVICES
-from node.api.inputs import TEXT_PATTERN, Duration, Input, Label, Reason
+from cluster.settings import LONGEST_PIN, parse_duration
+from node.api.inputs import (
+    TEXT_PATTERN,
+    VERSION_PATTERN,
+    DurationText,
+    Input,
+    Label,
+    Reason,
+    in_words,
+)
 from node.api.problems import invalid
 
 RingName = Literal["canary", "dev", "stage", "prod"]
@@ -23,6 +32,10 @@ Selector = Annotated[
         examples=["os=Android 14, model in (Pixel 8, Pixel 9)"],
     ),
 ]
+Lifetime = Annotated[
+    DurationText | Annotated[float, Field(ge=0, le=LONGEST_PIN / 1_000, allow_inf_nan=False)],
+    in_words(LONGEST_PIN),
+]
 
 
 class ReasonInput(Input):
@@ -31,10 +44,16 @@ class ReasonInput(Input):
 
 class AssignInput(Input):
     ring: RingName
-    lifetime: Annotated[Duration | None, Field(description="The pin ends then; null: never.")] = (
+    lifetime: Annotated[Lifetime | None, Field(description="The pin ends then; null: never.")] = (
         None
     )
     reason: Reason = ""
+
+    def milliseconds(self) -> int:
+        """Of the lifetime; 0: the pin has no end."""
+        if self.lifetime is None:
+            return 0
+        return parse_duration("lifetime", self.lifetime, LONGEST_PIN)
 
 
 class ByRing(Input):
@@ -122,6 +141,14 @@ class PoliciesInput(Input):
     """All ring policies, in the order in which they are tried."""
 
     policies: Annotated[list[RingPolicyInput], Field(max_length=MAX_RING_POLICIES)]
+    version: Annotated[
+        str,
+        Field(
+            pattern=VERSION_PATTERN,
+            description="The `policies_version` of the list that this one is to replace; refused "
+            "when another stands by then. Left out: whatever stands is replaced.",
+        ),
+    ] = ""
     reason: Reason = ""
 
     def parsed(self) -> tuple[RingPolicy, ...]:
@@ -135,5 +162,6 @@ class PoliciesInput(Input):
             fault = policy_fault(policy)
             if fault is not None:
                 field, _, rule = fault.partition(": ")
-                raise invalid(f"policies.{place}.{field}", getattr(policy, field), rule)
+                given = getattr(self.policies[place], field)
+                raise invalid(f"policies.{place}.{field}", given, rule)
         return policies

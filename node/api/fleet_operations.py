@@ -22,7 +22,6 @@ from node.api.fleet_inputs import (
     SharesInput,
 )
 from node.api.fleet_reads import DeviceId
-from node.api.inputs import milliseconds
 from node.api.operations import NO_REASON, Submit
 from node.api.schema import outcomes
 
@@ -32,8 +31,7 @@ router = APIRouter()
 @router.put("/v1/devices/{device}/ring", responses=outcomes())
 async def assign_ring(submit: Submit, device: DeviceId, body: AssignInput) -> Response:
     """Pins a device to a ring, whatever its health, until it is released or the pin ends."""
-    lifetime = milliseconds("lifetime", body.lifetime)
-    return await submit(AssignRing(device, Ring(body.ring), lifetime), body.reason)
+    return await submit(AssignRing(device, Ring(body.ring), body.milliseconds()), body.reason)
 
 
 @router.delete("/v1/devices/{device}/ring", responses=outcomes())
@@ -62,8 +60,9 @@ async def set_shares(submit: Submit, body: SharesInput) -> Response:
 
 @router.put("/v1/rings/policies", responses=outcomes())
 async def set_policies(submit: Submit, body: PoliciesInput) -> Response:
-    """Replaces all ring policies: the first whose selector matches a device rules it."""
-    return await submit(SetRingPolicies(body.parsed()), body.reason)
+    """Replaces all ring policies: the first whose selector matches a device rules it. With
+    `version` only those that `GET /v1/rings` showed."""
+    return await submit(SetRingPolicies(body.parsed(), body.version), body.reason)
 
 
 @router.put("/v1/rings/health-rule", responses=outcomes())

@@ -8,7 +8,7 @@ from cluster.alarms import DEVICE_STORM
 from cluster.fleet.explain import explain_device, say_move
 from cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
 from cluster.fleet.moves import AUTOMATIC, MoveReason
-from cluster.fleet.policies import allowed
+from cluster.fleet.policies import allowed, version_of
 from cluster.fleet.rebalance import RebalancePlan
 from cluster.fleet.rings import RINGS, Four, Ring, rings_of
 from cluster.state import ClusterState
@@ -135,6 +135,7 @@ class RingsView(View, frozen=True):
     health_rule: str
     charging_excuses_battery: bool
     policies: list[RingPolicyView]
+    policies_version: str
     brake: BrakeView | None
     checks: int
     checked_at_ms: int | None
@@ -252,6 +253,7 @@ def rings_view(state: ClusterState) -> RingsView:
         health_rule=" and ".join(map(str, fleet.rule.conditions)),
         charging_excuses_battery=fleet.rule.charging_excuses_battery,
         policies=_policy_views(fleet),
+        policies_version=version_of(fleet.policies),
         brake=_brake_view(state),
         checks=fleet.checks,
         checked_at_ms=fleet.checked_at if fleet.checks else None,

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from cluster.settings import (
+    LONGEST,
     PROFILES,
     SettingsError,
     Unit,
@@ -33,27 +34,32 @@ TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
 """One line of text: what is kept in the history is shown on people's terminals, and must be able
 neither to steer them nor to turn the direction of what follows."""
 NO_NUL = r"^[^\x00]*$"
+VERSION_PATTERN = r"^([0-9a-f]{16})?$"
 PATTERN_RULES = {
+    VERSION_PATTERN: "the version of a list as a read showed it",
     ID_PATTERN: "characters A-Z a-z 0-9 . _ -, beginning with a letter or digit",
     PRINTABLE: "printable ASCII without blanks at its ends",
     TEXT_PATTERN: "one line of text without control characters",
     NO_NUL: "a text without the character NUL, which no process can be given",
 }
 """What the patterns say, in words."""
-LONGEST = 86_400
-"""Seconds; durations end at a day."""
 
 
-def _duration(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    """One fault for a value that is neither of the two forms, in the configuration's words."""
-    try:
-        return handler(value)
-    except ValidationError:
+def in_words(longest: int) -> WrapValidator:
+    """One fault for a value that is neither form of a duration of at most `longest` ms, in the
+    configuration's words."""
+
+    def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         try:
-            parse_duration("", value)
-        except SettingsError as error:
-            raise PydanticCustomError("duration", "{rule}", {"rule": error.rule}) from None
-        raise
+            return handler(value)
+        except ValidationError:
+            try:
+                parse_duration("", value, longest)
+            except SettingsError as error:
+                raise PydanticCustomError("duration", "{rule}", {"rule": error.rule}) from None
+            raise
+
+    return WrapValidator(check)
 
 
 def _flag(value: object, handler: ValidatorFunctionWrapHandler) -> object:
@@ -66,8 +72,8 @@ def _flag(value: object, handler: ValidatorFunctionWrapHandler) -> object:
 NodeName = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
 DurationText = Annotated[str, Field(max_length=32, examples=["10m"])]
-Seconds = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
-Duration = Annotated[DurationText | Seconds, WrapValidator(_duration)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST / 1_000, allow_inf_nan=False)]
+Duration = Annotated[DurationText | Seconds, in_words(LONGEST)]
 Reason = Annotated[
     str, Field(max_length=500, pattern=TEXT_PATTERN, description="Why; kept in the history.")
 ]

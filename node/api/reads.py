@@ -1,6 +1,6 @@
 """GET: what the cluster is, was, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -35,9 +35,13 @@ async def get_cluster(
     """The cluster at a glance: time, leader, quorum, PRIMARY, pause, alarms."""
     if not digest:
         return read.answer(views.cluster_view(read.service))
-    state, view, headers = FrozenState(read.state), views.cluster_view(read.service), read.headers()
-    view = replace(view, digest=await elsewhere.run(state.digest))
-    return read.answer(view, headers)
+
+    def take() -> Callable[[], tuple[views.ClusterView, dict[str, str]]]:
+        state, view = FrozenState(read.state), views.cluster_view(read.service)
+        headers = read.headers()
+        return lambda: (replace(view, digest=state.digest()), headers)
+
+    return read.answer(*await elsewhere.run(take))
 
 
 @router.get("/v1/nodes", responses=answers(views.NodeList))

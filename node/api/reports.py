@@ -8,7 +8,7 @@ answered when it is in the log.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -67,17 +67,24 @@ async def report_devices(request: Request, service: Serving) -> Response:
     if batch.payloads:
         results = service.desk.report_many(columns_of(batch.payloads))
         for position in np.flatnonzero(results != TAKEN).tolist():
-            _refuse(batch, position, int(results[position]))
+            _refuse(batch, position, int(results[position]), service)
         taken = [batch.payloads[position] for position in np.flatnonzero(results == TAKEN).tolist()]
     view = BatchView(len(taken), batch.refused, batch.errors, _news(service, taken))
     return _answer(codec, view)
 
 
-def _refuse(batch: Batch[wire.StatusPayload], position: int, result: int) -> None:
+def _refuse(batch: Batch[wire.StatusPayload], position: int, result: int, service: Service) -> None:
     payload = batch.payloads[position]
+    device = payload.device_status.slave_id
     code, field, rule = _RESULTS[result]
-    value = payload.sequence if field == "sequence" else payload.device_status.slave_id
-    batch.refuse(batch.indices[position], code, lambda: Fault(field, str(value), rule))
+    value = payload.sequence if field == "sequence" else device
+    fault = partial(Fault, field, str(value), rule)
+    batch.refuse(batch.indices[position], code, fault, _session(service, code, device))
+
+
+def _session(service: Service, code: Code, device: str) -> Callable[[], int | None]:
+    """What says the newest session of a device to one whose word is outdated."""
+    return partial(service.desk.session, device) if code is Code.OUTDATED else lambda: None
 
 
 _RESULTS = {
@@ -145,9 +152,12 @@ async def register_devices(request: Request, service: Serving) -> Response:
     codec = codec_of(request)
     batch = _REGISTRATIONS[codec.name].read(await request.body())
     assigned: list[AssignedView] = []
-    for index, outcome in zip(batch.indices, await _register(service, batch), strict=True):
+    for position, outcome in enumerate(await _register(service, batch)):
         if isinstance(outcome, Refused):
-            batch.refuse(index, outcome.code, partial(getattr, outcome, "fault"))
+            device = batch.payloads[position].device_status.slave_id
+            session = _session(service, outcome.code, device)
+            fault = partial(getattr, outcome, "fault")
+            batch.refuse(batch.indices[position], outcome.code, fault, session)
         else:
             assigned.append(_view(service, outcome))
     return _answer(codec, BatchView(len(assigned), batch.refused, batch.errors, assigned))

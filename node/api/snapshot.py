@@ -1,6 +1,6 @@
 """GET /v1/snapshot: the whole state at one position of the log, for `stationkeep snapshot save`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
@@ -51,12 +51,16 @@ async def get_snapshot(request: Request, read: Reading, elsewhere: Threaded) -> 
     if slots.free <= 0:
         detail = f"{MAX_AT_ONCE} snapshots are already being sent"
         raise Problem(Kind.BUSY, detail, headers={"Retry-After": "5"})
-    make, headers = read.service.snapshot(), read.headers()
-    if make is None:
-        raise Problem(Kind.NO_QUORUM, "nothing has been agreed on yet")
+
+    def take() -> Callable[[], tuple[bytes, dict[str, str]]]:
+        make, headers = read.service.snapshot(), read.headers()
+        if make is None:
+            raise Problem(Kind.NO_QUORUM, "nothing has been agreed on yet")
+        return lambda: (make(), headers)
+
     slots.free -= 1
     try:
-        snapshot = await elsewhere.run(make)
+        snapshot, headers = await elsewhere.run(take)
     except BaseException:
         slots.free += 1
         raise

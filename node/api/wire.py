@@ -54,7 +54,8 @@ Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=KEY_PATTERN)]
 MetricName = Annotated[str, Meta(max_length=32, pattern=METRIC_PATTERN)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Ordinal = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+MAX_ORDINAL = 2**32 - 1
+Ordinal = Annotated[int, Meta(ge=0, le=MAX_ORDINAL)]
 """A session or sequence number; 0: the device does not number its words."""
 Metric = Annotated[float, Meta(ge=-MAX_METRIC, le=MAX_METRIC)]
 Ring = Literal["canary", "dev", "stage", "prod"]
@@ -320,7 +321,7 @@ def _rule(field: str, what: str) -> str:
     if known is not None:
         return known
     for pattern, rule in _PATTERN_RULES.items():
-        if pattern in what:
+        if repr(pattern) in what:
             return rule
     plain = what.replace("`", "")
     return plain[:1].lower() + plain[1:]

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import typer
 
+from cluster.settings import LONGEST_PIN
 from node.cli.failures import UsageError
 from node.cli.options import (
     DeviceArgument,
@@ -35,7 +36,7 @@ def devices_assign(
     url: UrlOption = None,
 ) -> None:
     """Puts a device into a ring and pins it there, whatever its health, until released."""
-    lifetime = None if for_ is None else duration("--for", for_)
+    lifetime = None if for_ is None else duration("--for", for_, LONGEST_PIN)
     body = given(ring=ring.value, lifetime=lifetime, reason=reason)
     what = f"{device} is pinned to {ring.value}"
     send("PUT", f"{_path(device)}/ring", body, key=key, url=url, what=what)
@@ -162,11 +163,11 @@ def policies_set(
         rings=None if rings is None else [part.strip() for part in rings.split(",")],
         weights=None if weights is None else _weights(weights),
     )
-    standing = _standing(url)
+    standing, version = _standing(url)
     send(
         "PUT",
         "/v1/rings/policies",
-        given(policies=_placed(standing, policy, before), reason=reason),
+        given(policies=_placed(standing, policy, before), version=version, reason=reason),
         key=key,
         url=url,
         what=f"ring policy {name}",
@@ -180,11 +181,11 @@ def policies_remove(
     url: UrlOption = None,
 ) -> None:
     """Removes a ring policy; its devices follow the next that matches, or the default."""
-    standing = _standing(url)
+    standing, version = _standing(url)
     left = [policy for policy in standing if policy["name"] != name]
     if len(left) == len(standing):
         raise UsageError(f"no ring policy {name}; there are: {_names(standing)}")
-    body = given(policies=left, reason=reason)
+    body = given(policies=left, version=version, reason=reason)
     what = f"ring policy {name} removed"
     send("PUT", "/v1/rings/policies", body, key=key, url=url, what=what)
 
@@ -217,11 +218,12 @@ def _weights(text: str) -> dict[str, int]:
     return {name: _whole("--weights", value) for name, value in parts.items()}
 
 
-def _standing(url: str | None) -> list[dict[str, Any]]:
-    """The policies as they stand, every acknowledged change included."""
+def _standing(url: str | None) -> tuple[list[dict[str, Any]], str]:
+    """The policies as they stand, every acknowledged change included, and their version."""
     rings = client(url).get("/v1/rings", consistency="strong")
     fields = ("name", "selector", "rings", "weights")
-    return [given(**{field: policy[field] for field in fields}) for policy in rings["policies"]]
+    policies = [given(**{field: one[field] for field in fields}) for one in rings["policies"]]
+    return policies, rings["policies_version"]
 
 
 def _placed(

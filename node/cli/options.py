@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cluster.fleet.rings import Ring
-from cluster.settings import SettingsError, parse_duration
+from cluster.settings import LONGEST, SettingsError, parse_duration
 from node.cli.client import Client
 from node.cli.failures import UsageError
 from node.manifest import DEFAULT_DATA_DIR
@@ -70,10 +70,11 @@ def client(url: str | None) -> Client:
     return Client(url)
 
 
-def duration(option: str, text: str) -> str:
-    """`text` unchanged when it is a duration; a usage error naming the option otherwise."""
+def duration(option: str, text: str, longest: int = LONGEST) -> str:
+    """`text` unchanged when it is a duration of at most `longest` ms; a usage error naming the
+    option otherwise."""
     try:
-        parse_duration(option, text)
+        parse_duration(option, text, longest)
     except SettingsError as error:
         raise UsageError(str(error)) from error
     return text

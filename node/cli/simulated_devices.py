@@ -49,7 +49,10 @@ def simulate(
     ] = Profile.MIXED,
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", help="CSV (timestamp,value) of CPU percentages. Repeatable."),
+        typer.Option(
+            "--data",
+            help="CSV (timestamp,value) of CPU percentages, or a directory of them. Repeatable.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Decides how each device feels.")] = 1,
     speed: Annotated[

@@ -32,7 +32,16 @@ from node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
 from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, faulty, outdated
 from node.fleet.audience import Audience
 from node.fleet.flush import Outbox
-from node.fleet.heard import Heard, Rows, StatusColumns, births_in, order_of, orders
+from node.fleet.heard import (
+    MAX_COUNT,
+    Heard,
+    Rows,
+    StatusColumns,
+    ages,
+    births_in,
+    order_of,
+    orders,
+)
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
 
@@ -42,6 +51,8 @@ PRESENCE = 4
 """A device that says nothing new is reported as present this often within device_offline_after."""
 BATCH_WITH_METRICS = 1_536
 """Rows of a command; fewer than usual where each may carry 16 custom metrics of 8 bytes."""
+RICH = 4 * BATCH_WITH_METRICS
+"""Rows with custom metrics in one flush: these are gathered one by one, in up to 25 ms."""
 WAIT_FOR_LEADER = 0.25
 MAX_NUMBER = (1 << 32) - 1
 TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
@@ -76,6 +87,7 @@ class DeviceDesk:
         self._flushed_at = float("-inf")
         self._dirty = self._changed = False
         self._dirty_since = float("-inf")
+        self._rich_from = 0
         self._stopping = False
         self.results = {"taken": 0, "outdated": 0, "unknown": 0, "refused": 0}
         """Reports by what became of them, since the start."""
@@ -138,18 +150,24 @@ class DeviceDesk:
 
     def report_many(self, batch: StatusColumns) -> NDArray[np.uint8]:
         """Takes many statuses; what became of each: `TAKEN`, `OUTDATED`, `UNKNOWN`, or `REFUSED`
-        for one out of range. A device may be in a batch more than once, oldest first. Names of
-        metrics are checked by the caller."""
+        for one out of range. A device may be in a batch more than once, oldest first; of more
+        than are judged at once the newest are stored. Names of metrics are checked by the
+        caller."""
         known = self._fleet.table.rows
         rows = np.array([known.get(id_, -1) for id_ in batch.ids], np.intp)
         results = np.full(len(rows), UNKNOWN, np.uint8)
         results[~batch.in_range()] = REFUSED
         healthy = batch.judge(self._fleet.rule)
-        left = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
-        while len(left):  # once, unless devices repeat
-            firsts = left[np.unique(rows[left], return_index=True)[1]]
-            self._take(batch, healthy, rows[firsts], firsts, results)
-            left = np.setdiff1d(left, firsts, assume_unique=True)
+        known_ones = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
+        by_row = known_ones[np.argsort(rows[known_ones], kind="stable")]
+        age = ages(rows[by_row])
+        backlog = by_row[age >= MAX_COUNT]
+        if len(backlog):
+            self._settle(np.unique(rows[backlog]))
+            self._compare(batch, rows[backlog], backlog, results)
+        for turn in range(min(int(age.max(initial=-1)), MAX_COUNT - 1), -1, -1):
+            chosen = by_row[age == turn]
+            self._take(batch, healthy, rows[chosen], chosen, results)
         counts = np.bincount(results, minlength=len(self.results))
         for name, count in zip(self.results, counts.tolist(), strict=True):
             self.results[name] += count
@@ -166,6 +184,11 @@ class DeviceDesk:
         """The ring of a device, as far as this node has applied the log."""
         row = self._fleet.row(device)
         return _unknown(device) if row is None else self._audience.assignment(row)
+
+    def session(self, device: str) -> int | None:
+        """The newest session that is known of a device here; None for an unknown device."""
+        row = self._fleet.row(device)
+        return None if row is None else self._newest(row) >> 32
 
     # -- the turn -------------------------------------------------------------------------------
 
@@ -211,12 +234,12 @@ class DeviceDesk:
         if row is None:
             self.results["unknown"] += 1
             return _unknown(device)
-        known = self._newest(row)
-        session, sequence = _number(known, session, sequence)
         if not 0 <= session <= MAX_NUMBER or not 0 <= sequence <= MAX_NUMBER:
             self.results["refused"] += 1
             return faulty(f"sequence: {session}, {sequence} are not both below 2^32")
-        if session > known >> 32:
+        known = self._newest(row)
+        session, sequence = _number(known, session, sequence)
+        if session > known >> 32 or sequence > MAX_NUMBER:  # the session has used its numbers up
             self.results["unknown"] += 1
             return DeskRefusal(Fault.UNKNOWN, "session", str(session), "a new session registers")
         if order_of(session, sequence) <= known:
@@ -242,20 +265,29 @@ class DeviceDesk:
         results: NDArray[np.uint8],
     ) -> None:
         """The statuses at positions `chosen`, one for each of `rows`; fills in their results."""
-        heard, table = self._heard, self._fleet.table
+        heard = self._heard
         self._settle(rows)
-        known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
-        order = batch.orders_after(known, chosen)
-        registered = order >> np.uint64(32) <= known >> np.uint64(32)
-        newer = registered & (order > known)
-        results[chosen[registered]] = OUTDATED
-        results[chosen[newer]] = TAKEN
+        order, newer = self._compare(batch, rows, chosen, results)
         rows, chosen = rows[newer], chosen[newer]
         heard.order[rows] = order[newer]
         heard.note_many(rows, chosen, batch, healthy)
         heard.dirty[rows] = True
         if len(rows):
             self._awake()
+
+    def _compare(
+        self, batch: StatusColumns, rows: Rows, chosen: Rows, results: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """Orders of the statuses at `chosen` of these rows, and which are newer than what is
+        known; fills in their results."""
+        heard, table = self._heard, self._fleet.table
+        known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
+        order = batch.orders_after(known, chosen)
+        registered = order >> np.uint64(32) <= known >> np.uint64(32)
+        newer = registered & (order > known)
+        results[chosen[registered]] = OUTDATED
+        results[chosen[newer]] = TAKEN
+        return order, newer
 
     def _settle(self, rows: Rows) -> None:
         """What was heard of a row's former tenant is not the present one's."""
@@ -310,14 +342,24 @@ class DeviceDesk:
         current = births_in(self._fleet.table, rows) == heard.birth[rows]
         heard.forget(rows[~current])
         rows = rows[current]
-        rich = np.isin(rows, list(heard.metrics)) if heard.metrics else np.zeros(len(rows), bool)
+        is_rich = heard.rich(rows)
+        plain, rich = rows[~is_rich], self._turn_of(rows[is_rich])
         self._outbox.put([
             ReportDevices(self._node, **heard.columns(part, self._fleet.metrics))
-            for some, size in ((rows[~rich], MAX_BATCH), (rows[rich], BATCH_WITH_METRICS))
+            for some, size in ((plain, MAX_BATCH), (rich, BATCH_WITH_METRICS))
             for part in np.split(some, range(size, len(some), size))
             if len(part)
         ])  # fmt: skip
-        heard.handed_over(rows, now)
+        heard.handed_over(np.concatenate((plain, rich)), now)
+        if len(plain) + len(rich) < len(rows):  # the others as soon as these are in the log
+            self._dirty, self._flushed_at = True, float("-inf")
+
+    def _turn_of(self, rich: Rows) -> Rows:
+        """At most `RICH` of these ascending rows, going on behind those that had their turn."""
+        later = rich[rich >= self._rich_from]
+        chosen = (later if len(later) else rich)[:RICH]
+        self._rich_from = int(chosen[-1]) + 1 if len(chosen) else 0
+        return chosen
 
     # -- registrations --------------------------------------------------------------------------
 
@@ -329,10 +371,14 @@ class DeviceDesk:
         if fault is not None:
             return faulty(fault)
         row = self._fleet.row(registration.id)
-        if row is None or not registration.session:
+        if row is None:
             return None
-        is_old = registration.session < self._newest(row) >> 32
-        return outdated(registration.session) if is_old else None
+        known = self._newest(row) >> 32
+        if 0 < registration.session < known:
+            return outdated(registration.session)
+        wait = self._heard.too_soon(row, self._clock.monotonic())
+        rule = "it registered very often of late; has another agent the same id?"
+        return DeskRefusal(Fault.BUSY, "registration", "", rule, wait) if wait else None
 
     def _numbered(self, registration: Registration) -> Registration:
         """With numbers of its own, where the agent gives none: each connection a new session."""

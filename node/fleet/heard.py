@@ -29,6 +29,9 @@ Rows = NDArray[np.intp]
 MAX_COUNT = 8
 """Statuses of one device in one flush of which the verdicts are kept: as many as bits fit."""
 NEVER = -np.inf
+REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE = 5.0, 8
+"""Seconds from one registration of a device to the next in the long run, and how many at once.
+Two agents of one id that throw each other out would else fill the log as fast as they can."""
 _SHIFT, _LOW = np.uint64(32), np.uint64((1 << 32) - 1)
 
 _COLUMNS = {
@@ -46,6 +49,7 @@ _COLUMNS = {
     "connected": np.bool_,
     "told": np.uint32,  # revision of the assignment that the device was told
     "queued": np.bool_,  # is to be told another one
+    "paced": np.float64,  # monotonic s up to which its registrations here are accounted for
 }
 _READING = ("battery", "charging", "cpu", "memory", "disk")
 
@@ -113,6 +117,12 @@ def births_in(table: Table, rows: Rows | int) -> Any:
     return np.where(inside, births[np.where(inside, rows, 0)], 0)
 
 
+def ages(rows: Rows) -> Rows:
+    """For each of these rows, ascending, how many of the same follow it."""
+    ages: Rows = np.searchsorted(rows, rows, side="right") - 1 - np.arange(len(rows))
+    return ages
+
+
 class Heard:
     """The columns; they grow with the table."""
 
@@ -130,6 +140,7 @@ class Heard:
     connected: NDArray[np.bool_]
     told: NDArray[np.uint32]
     queued: NDArray[np.bool_]
+    paced: NDArray[np.float64]
 
     def __init__(self) -> None:
         self.capacity = 0
@@ -156,6 +167,15 @@ class Heard:
         if self.metrics:
             for row in rows.tolist():
                 self.metrics.pop(row, None)
+
+    def too_soon(self, row: int, now: float) -> float:
+        """Seconds until the device may register here again; 0, and counted, when it may now."""
+        accounted = max(float(self.paced[row]), now)
+        wait = accounted - now - (REGISTRATIONS_AT_ONCE - 1) * REGISTRATION_EVERY
+        if wait > 0:
+            return wait
+        self.paced[row] = accounted + REGISTRATION_EVERY
+        return 0.0
 
     # -- taking in -----------------------------------------------------------------------------
 
@@ -256,11 +276,16 @@ class Heard:
             if pairs
         )
 
+    def rich(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which of these rows have custom metrics to tell."""
+        rich = np.zeros(self.capacity, np.bool_)
+        rich[np.fromiter(self.metrics, np.intp, len(self.metrics))] = True
+        return rich[rows]
+
     def handed_over(self, rows: Rows, now: float) -> None:
         """What was heard of these rows is on its way into the log, at monotonic s `now`."""
         self.dirty[rows] = False
         self.count[rows] = 0
         self.flushed[rows] = now
-        if self.metrics:
-            for row in rows.tolist():
-                self.metrics.pop(row, None)
+        for row in rows[self.rich(rows)].tolist():
+            del self.metrics[row]

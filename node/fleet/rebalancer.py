@@ -124,8 +124,8 @@ class Rebalancer:
             command = MarkOffline(silent.astype("<u4").tobytes(), births.astype("<u4").tobytes())
             self._hand_in(command, lambda _: None)
             return
-        oldest = self._replica.moment_of(int(seen.min()) + after) if len(seen) else now + after
-        self._not_before[MarkOffline] = max(now + LOOK, oldest)
+        next_ = self._replica.moment_of(int(seen.min()) + after) if len(seen) else now
+        self._not_before[MarkOffline] = max(now + LOOK, next_)
 
     # -- rings ----------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ from node.raft.journal import Journal
 from node.raft.messages import Message
 from node.raft.transport import OutboxTransport
 
+FIRST_INDEX = 1
+"""Of the library's entry that every log begins with."""
 FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
 
 
@@ -36,11 +38,13 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
 
     def _begin_elections(self) -> None:
         """Before the base's constructor."""
-        self._votes: tuple[int, set[str]] = (0, set())
+        self._votes: tuple[int, dict[str, bool]] = (0, {})
+        """Term; who gave us its vote in it → whether its journal is settled."""
         self._heard_leader = float("-inf")
         self._round = 0
         """Number of the newest round of pre-votes; answers to an older one are void."""
-        self._yes: set[str] = set()
+        self._yes: dict[str, bool] = {}
+        """Who said yes in it → whether its journal is settled."""
         self._may_stand = False
         """The round was won: the next election deadline is the library's."""
         self.on_request = False
@@ -74,7 +78,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         self._postpone_election()
         self._SyncObj__raftLeader = None
         self._round += 1
-        self._yes = {self._SyncObj__selfNode.id}
+        self._yes = self._own_vote()
         if not self._SyncObj__connectedToAnyone():
             return
         for node in self._SyncObj__otherNodes:
@@ -88,7 +92,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         self._count_yes()
 
     def _count_yes(self) -> None:
-        if 2 * len(self._yes) > len(self._SyncObj__otherNodes) + 1:
+        if self._elects(self._yes):
             self._round += 1
             self._may_stand = True
             self._SyncObj__raftElectionDeadline = 0.0
@@ -105,7 +109,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     def _on_pre_vote_answer(self, node: Node, message: Message) -> None:
         self._catch_up_with(message["term"])
         if message["granted"] and message["round"] == self._round and self.is_voter(node.id):
-            self._yes.add(node.id)
+            self._yes[node.id] = message["settled"]
             self._count_yes()
 
     def _heard_from_leader(self) -> None:
@@ -123,7 +127,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         granted = (
             message["term"] > term
             and (message["last_log_term"], message["last_log_index"]) >= log
-            and self._may_vote(message)
+            and self._may_vote()
             and not self._content()
         )
         self.transport.send(node, {
@@ -139,35 +143,52 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         """Whether a request for our vote is to be looked at."""
         if self.guards.l2 and not message["transfer"] and self._content():
             return False
-        return self._may_vote(message)
+        return self._may_vote()
 
-    def _may_vote(self, message: Message) -> bool:
-        """S5: a node that lost its disk may have promised what it no longer knows.
+    def _may_vote(self) -> bool:
+        """S5: a journal that is known to replace a lost one (`node rejoin`) votes for nobody, and
+        its node does not stand for election, before it has caught up."""
+        return not (self.journal.lost and self.guards.s5)
 
-        Its new journal is not settled until it holds a committed entry of the present term,
-        and with that everything committed before (leader completeness, Raft paper, section
-        5.4). Until then it votes only for candidates that are not settled either: for the first
-        leader of a new cluster, never for one that lacks what the lost log had helped to commit.
-        While a cluster is being founded that is not enough: those who hold nothing are not
-        settled either. A journal that is known to replace a lost one (`node rejoin`) votes for
-        nobody, and its node does not stand for election, before it has caught up.
-        """
-        if not self.guards.s5:
-            return True
-        return self.journal.settled or not (message["settled"] or self.journal.lost)
-
-    def _vote_counts(self, node: Node, term: int) -> bool:
-        """S8: once per voter and term (Raft paper, section 5.2); S9: of voters only."""
-        if not self.is_voter(node.id):
+    def _vote_counts(self, node: Node, message: Message) -> bool:
+        """Whether the library is to hear of this vote. S8: once per voter and term (Raft paper,
+        section 5.2); S9: of voters only; S5: not before the votes elect us."""
+        term = message["term"]
+        if not self.is_voter(node.id) or term != self._SyncObj__raftCurrentTerm:
             return False
         if not self.guards.s8:
             return True
         if self._votes[0] != term:
-            self._votes = (term, set())
-        if node.id in self._votes[1]:
+            self._votes = (term, self._own_vote())
+        votes = self._votes[1]
+        if node.id in votes:
             return False
-        self._votes[1].add(node.id)
+        votes[node.id] = message["settled"]
+        if not self._elects(votes):
+            return False
+        self._SyncObj__votesCount = len(votes) - 1  # the library adds this one, and finds enough
         return True
+
+    def _own_vote(self) -> dict[str, bool]:
+        return {self._SyncObj__selfNode.id: self.journal.settled}
+
+    def _elects(self, votes: dict[str, bool]) -> bool:
+        """S5: whether the votes of these, ourselves among them, make a leader. Value: settled.
+
+        A node that lost its disk may have promised what it no longer knows. Its new journal is
+        not settled until it holds a committed entry of the present term, and with that everything
+        committed before (leader completeness, Raft paper, section 5.4). Until then its vote makes
+        up no majority, but it is good when every voter gives one: what it forgot, another one
+        still holds, and who lacks that has not all the votes.
+
+        Whose log is empty needs a majority only: those who vote for it hold nothing either, which
+        is how a cluster is founded. While that goes on an empty disk alone is therefore not the
+        way back: with founders that never heard anything it may found the cluster again.
+        """
+        voters = len(self._SyncObj__otherNodes) + 1
+        if not self.guards.s5 or self._SyncObj__getCurrentLogIndex() <= FIRST_INDEX:
+            return 2 * len(votes) > voters
+        return 2 * sum(votes.values()) > voters or len(votes) == voters
 
     # -- terms ---------------------------------------------------------------------------------
 

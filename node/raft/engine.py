@@ -19,6 +19,7 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObjConf
 from pysyncobj.node import Node
 
+from cluster.codec import Piece
 from node.raft.elections import FOLLOWER
 from node.raft.follower import FollowerGuards, LogDiverged
 from node.raft.guards import STOCK_FALLBACK_SECONDS, Guards
@@ -66,7 +67,7 @@ class Engine(FollowerGuards, LeaderGuards):
         snapshots: SnapshotStore,
         transport: OutboxTransport,
         timings: Timings,
-        prepare: Callable[[bytes], Callable[[], None]],
+        prepare: Callable[[Piece], Callable[[], None]],
         draw: Callable[[], float] = random.random,
         guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
@@ -186,7 +187,10 @@ class Engine(FollowerGuards, LeaderGuards):
         if arrived is None:
             return False
         snapshot, replace_state = arrived
-        if self._is_known(snapshot.index, snapshot.term) or not self.snapshots.publish(snapshot):
+        if self._is_known(snapshot.index, snapshot.term):
+            self.snapshots.forget()
+            return False
+        if not self.snapshots.publish(snapshot):
             return False
         replace_state()
         self._adopt(snapshot)
@@ -233,7 +237,7 @@ class Engine(FollowerGuards, LeaderGuards):
         elif kind == "request_vote":
             if self._hears_request(message):
                 super()._SyncObj__onMessageReceived(node, message)
-        elif kind != "response_vote" or self._vote_counts(node, message["term"]):
+        elif kind != "response_vote" or self._vote_counts(node, message):
             super()._SyncObj__onMessageReceived(node, message)
 
     # -- applying: after the commit, S5 --------------------------------------------------------

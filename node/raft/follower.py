@@ -29,11 +29,19 @@ class FollowerGuards(Roster):
         """Term and number of the request that is being answered."""
         self._verified: float = math.inf
         """How far the leader has verified our log with that request."""
+        self._announced: float = math.inf
+        """How much is committed, as leaders told since this start."""
 
     def settle(self) -> None:
-        """Once per turn: whether our log has caught up with the cluster."""
+        """Once per turn: whether our log has caught up with the cluster (`_elects`).
+
+        It holds all that the leader said is committed, and the last of it is of the present term.
+        Less will not do: of the same term there may be more that the lost log helped to commit.
+        """
         commit: int = self.raftCommitIndex
-        if not self.journal.settled and self._term_at(commit) == self.raftCurrentTerm > 0:
+        if self.journal.settled or self._term_at(commit) != self.raftCurrentTerm:
+            return
+        if self._isLeader() or commit >= self._announced:
             self.journal.settle()
 
     def _on_append(self, node: Node, message: Message) -> None:
@@ -43,6 +51,7 @@ class FollowerGuards(Roster):
         self._heard_from_leader()
         self._answering = (message["term"], message["seq"])
         self._verified = math.inf
+        self._announce(message["commit_index"])
         if (
             self.guards.s5 and not self.journal.settled
         ):  # it may have voted in this term before it forgot
@@ -58,6 +67,10 @@ class FollowerGuards(Roster):
             self._commit_nothing(message)
             super()._SyncObj__onMessageReceived(node, message)
             self._answer(node, self._SyncObj__raftCommitIndex + 1, reset=False, success=False)
+
+    def _announce(self, commit: int) -> None:
+        known = self._announced if self._announced < math.inf else 0
+        self._announced = max(known, commit)
 
     # -- follower: S3 --------------------------------------------------------------------------
 

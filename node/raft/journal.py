@@ -222,7 +222,7 @@ class Journal:
         return self._meta.settled
 
     def settle(self) -> None:
-        """This log has caught up with the cluster; from now on its node may vote freely."""
+        """This log has caught up with the cluster: its node's vote is as good as any now."""
         self._meta.settled, self._meta.lost = True, False
         self._meta_dirty = True
 

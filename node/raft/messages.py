@@ -52,6 +52,7 @@ def _numbers(*fields: str) -> Callable[[Mapping[str, Any]], Message]:
 
 _append_numbers = _numbers("term", "seq", "commit_index")
 _previous_numbers = _numbers("prevLogIdx", "prevLogTerm")
+_term = _numbers("term")
 _vote_numbers = _numbers("term", "last_log_index", "last_log_term")
 _round_numbers = _numbers("term", "round")
 _reply_numbers = _numbers("term", "seq", "birth", "next_node_idx")
@@ -119,20 +120,19 @@ def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
 
 def _request_vote(message: Mapping[str, Any]) -> Message:
     checked = _vote_numbers(message)
-    checked["settled"] = _flag(message, "settled")
     checked["transfer"] = _flag(message, "transfer")
     return checked
 
 
-def _pre_vote(message: Mapping[str, Any]) -> Message:
-    checked = {**_vote_numbers(message), **_round_numbers(message)}
+def _response_vote(message: Mapping[str, Any]) -> Message:
+    checked = _term(message)
     checked["settled"] = _flag(message, "settled")
     return checked
 
 
 def _pre_vote_answer(message: Mapping[str, Any]) -> Message:
     checked = _round_numbers(message)
-    checked["granted"] = _flag(message, "granted")
+    checked["granted"], checked["settled"] = _flag(message, "granted"), _flag(message, "settled")
     return checked
 
 
@@ -146,14 +146,14 @@ def _reply(message: Mapping[str, Any]) -> Message:
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any]], Message]] = {
     "request_vote": _request_vote,
-    "response_vote": _numbers("term"),
-    "pre_vote": _pre_vote,
+    "response_vote": _response_vote,
+    "pre_vote": _numbers("term", "round", "last_log_index", "last_log_term"),
     "pre_vote_answer": _pre_vote_answer,
-    "stale_term": _numbers("term"),
+    "stale_term": _term,
     "append_entries": _append,
     "next_node_idx": _reply,
     "snapshot_chunk": _numbers("term", "seq", "birth", "index", "snapshot_term", "wanted"),
-    "timeout_now": _numbers("term"),
+    "timeout_now": _term,
 }
 
 

@@ -23,6 +23,7 @@ from node.raft.journal import Journal, JournalFailed
 from node.raft.membership import Configuration
 from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, check
 from node.raft.proposals import Proposals
+from node.raft.snapshot import joined
 from node.raft.steering import Steering
 from node.raft.store import SnapshotStore
 from node.raft.transport import OutboxTransport
@@ -33,6 +34,8 @@ MESSAGES_PER_TURN = 512
 APPENDS_PER_TURN = 128
 """Small enough that followers write one batch while the leader prepares the next."""
 APPLIES_PER_TURN = 512
+APPLY_SECONDS = 0.02
+"""The next turn goes on: one entry about thousands of devices may take milliseconds."""
 MAX_UNCOMMITTED = 16_384
 JOURNAL_RETRY_SECONDS = 1.0
 OBSERVATIONS = 8192
@@ -249,7 +252,10 @@ class Raft(RaftView):
         """Takes the applied state; the function returned makes a snapshot file of it, on any
         thread. None before the first entry is applied."""
         entries = self._engine.applied_entries()
-        return None if entries is None else self._snapshots.frozen(*entries)
+        if entries is None:
+            return None
+        make = self._snapshots.frozen(*entries)
+        return lambda: joined(make())
 
     def close(self) -> None:
         """Answers every pending proposal, writes what waits, lets go of journal and files."""
@@ -341,7 +347,8 @@ class Raft(RaftView):
         return True
 
     def _apply(self) -> None:
-        """Committed entries, in order; a bounded number per turn, the rest in the next."""
+        """Committed entries, in order; some per turn, bounded in number and time."""
+        until = self._clock.monotonic() + APPLY_SECONDS
         for command, index, term in self._engine.committed(APPLIES_PER_TURN):
             applied = None
             if command[:1] == REGULAR:
@@ -351,6 +358,8 @@ class Raft(RaftView):
             self._engine.applied(index)
             for pending in self._proposals.applied(index, term, applied):
                 self._commit_seconds.append(self._clock.monotonic() - pending.proposed_at)
+            if self._clock.monotonic() >= until:
+                break
         if not self._office and self._engine.in_office():
             self._office = True
             self._machine.took_office()

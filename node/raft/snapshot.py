@@ -2,22 +2,27 @@
 
 Layout: magic (8 bytes), format (u16), length of the body (u64), blake2b-128 of the body, body.
 The body is msgpack: see `Snapshot`. It holds the entry before the last one too, because
-PySyncObj keeps both in its log. A file is written beside its place, synced, renamed, and the
-directory synced; so a snapshot that exists is complete, and one that fails its checksum was
-damaged later. Raft paper, section 7.
+PySyncObj keeps both in its log. It may be a hundred megabytes, and is written and read without a
+copy of the whole: that would be one step in which nobody else in the process gets a turn.
+A file is written beside its place, synced, renamed, and the directory synced; so a snapshot that
+exists is complete, and one that fails its checksum was damaged later. Raft paper, section 7.
 """
 
 # ruff: noqa: N818  (exceptions say what is the case)
 
 import contextlib
 import hashlib
+import io
 import os
 import struct
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from cluster.codec import Piece
+from cluster.fleet.image import binary_header, map_header
 from node.raft.journal import Entry, Journal
 from node.raft.storage import Reader, WrongDataDir
 
@@ -27,6 +32,7 @@ MAX_BYTES = 1 << 30
 
 _MAGIC = b"STNKEEP\n"
 _HEAD = struct.Struct(">8sHQ16s")
+_DIGEST_BYTES = 16
 
 
 class CorruptSnapshot(Exception):
@@ -49,6 +55,7 @@ class NotEmpty(Exception):
 class Snapshot(msgspec.Struct, frozen=True):
     """State after `last`, the entry (command, index, term) that it covers as the last one.
 
+    Read from a file, `state` is a view of the file's bytes.
     `members` are the voters of the configuration in force at that entry (dissertation, 5.1).
     """
 
@@ -56,7 +63,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     members: tuple[str, ...]
     previous: Entry
     last: Entry
-    state: bytes
+    state: memoryview
     learners: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     configured: int = 0
@@ -77,8 +84,37 @@ _decoder = msgspec.msgpack.Decoder(Snapshot)
 
 def encode(snapshot: Snapshot) -> bytes:
     """The bytes of a snapshot file."""
-    body = _encoder.encode(snapshot)
-    return _HEAD.pack(_MAGIC, FORMAT, len(body), _digest(body)) + body
+    return joined(pieces(snapshot, [snapshot.state]))
+
+
+def pieces(snapshot: Snapshot, state: Sequence[Piece]) -> Iterator[Piece]:
+    """The bytes of a snapshot file, piece by piece, of a state that is in pieces itself and takes
+    the place of the snapshot's own."""
+    body = list(_body(snapshot, state))
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for piece in body:
+        digest.update(piece)
+    yield _HEAD.pack(_MAGIC, FORMAT, sum(map(len, body)), digest.digest())
+    yield from body
+
+
+def _body(snapshot: Snapshot, state: Sequence[Piece]) -> Iterator[Piece]:
+    yield map_header(len(snapshot.__struct_fields__))
+    for field in snapshot.__struct_fields__:
+        yield _encoder.encode(field)
+        if field == "state":
+            yield binary_header(sum(map(len, state)))
+            yield from state
+        else:
+            yield _encoder.encode(getattr(snapshot, field))
+
+
+def joined(content: Iterable[Piece]) -> bytes:
+    """The pieces as one, with time for others between any two: a join would be one long step."""
+    whole = io.BytesIO()
+    for piece in content:
+        whole.write(piece)
+    return whole.getvalue()
 
 
 def decode(data: bytes, source: object = "snapshot") -> Snapshot:
@@ -90,10 +126,10 @@ def decode(data: bytes, source: object = "snapshot") -> Snapshot:
         raise CorruptSnapshot(source, "it does not begin like a Stationkeep snapshot")
     if version != FORMAT:
         raise CorruptSnapshot(source, f"format {version}; this release reads format {FORMAT}")
-    body = data[_HEAD.size :]
+    body = memoryview(data)[_HEAD.size :]
     if len(body) != length:
         raise CorruptSnapshot(source, f"{length} bytes announced, {len(body)} found")
-    if _digest(body) != digest:
+    if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != digest:
         raise CorruptSnapshot(source, "the checksum does not match")
     try:
         snapshot = _decoder.decode(body)
@@ -102,10 +138,6 @@ def decode(data: bytes, source: object = "snapshot") -> Snapshot:
     if snapshot.previous[1] + 1 != snapshot.last[1] or snapshot.previous[2] > snapshot.last[2]:
         raise CorruptSnapshot(source, "its two entries do not follow one another")
     return snapshot
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=16).digest()
 
 
 def read_bytes(path: Path) -> bytes:
@@ -121,11 +153,11 @@ def read_snapshot(path: Path) -> Snapshot:
     return decode(read_bytes(path), path)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Puts `data` at `path` durably: the old file or the new one, never something between."""
+def write_file(path: Path, *content: Piece) -> None:
+    """Puts `content` at `path` durably: the old file or the new one, never something between."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
-        file.write(data)
+        file.writelines(content)
         file.flush()
         os.fsync(file.fileno())
     publish(temporary, path)
@@ -174,14 +206,14 @@ class DiskFiles:
     def load(self) -> bytes:
         return read_bytes(self.path)
 
-    def write(self, content: bytes) -> None:
-        write_file(self.path, content)
+    def write(self, *content: Piece) -> None:
+        write_file(self.path, *content)
 
     def reader(self) -> Reader:
         return _OpenFile(self.path)
 
     def begin_part(self) -> None:
-        self.close_part()
+        self._let_go()
         self._part = self._part_path.open("wb")
 
     def append_part(self, content: bytes) -> None:
@@ -192,12 +224,18 @@ class DiskFiles:
         assert self._part is not None, "begun"
         self._part.flush()
         os.fsync(self._part.fileno())
+        self._let_go()
         return read_bytes(self._part_path)
 
     def publish_part(self) -> None:
         publish(self._part_path, self.path)
 
     def close_part(self) -> None:
+        self._let_go()
+        with contextlib.suppress(OSError):  # a disk that may only be read
+            self._part_path.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
         part, self._part = self._part, None
         if part is not None:
             # A full disk refuses once more what it refused when it was written or finished.

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import msgspec
 
+from cluster.codec import Piece
+
 Row = tuple[int, int, int, bytes]
 """Index, term, checksum, command of one entry."""
 
@@ -122,8 +124,8 @@ class Files(Protocol):
         """The snapshot's bytes."""
         ...
 
-    def write(self, content: bytes) -> None:
-        """Replaces the snapshot, durably and at once."""
+    def write(self, *content: Piece) -> None:
+        """Replaces the snapshot by these pieces, durably and at once."""
         ...
 
     def reader(self) -> Reader:
@@ -147,5 +149,6 @@ class Files(Protocol):
         ...
 
     def close_part(self) -> None:
-        """No more is added to the part."""
+        """A part that is not in place yet is thrown away; it may take the space that the
+        journal needs."""
         ...

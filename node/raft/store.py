@@ -12,7 +12,7 @@ snapshot; anything else changes nothing, and the confirmation says which chunk i
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +22,10 @@ import pysyncobj.syncobj
 import structlog
 from pysyncobj.config import SERIALIZER_STATE
 
+from cluster.codec import Piece
 from node.raft.journal import Entry
 from node.raft.membership import Configuration
-from node.raft.snapshot import FILE, CorruptSnapshot, DiskFiles, Snapshot, decode, encode
+from node.raft.snapshot import FILE, CorruptSnapshot, DiskFiles, Snapshot, decode, pieces
 from node.raft.storage import Files, Reader
 
 CHUNK_BYTES = 256 * 1024
@@ -36,6 +37,9 @@ Chunk = tuple[int, int, int, int, bytes]
 
 Prepared = tuple[Snapshot, Callable[[], None]]
 """A snapshot that arrived, and what puts its state in place."""
+
+State = bytes | Callable[[], list[Piece]]
+"""A replicated state: its bytes, or a function that makes them, in pieces, on any thread."""
 
 Submit = Callable[[Callable[[], None]], Any]
 T = TypeVar("T")
@@ -76,25 +80,28 @@ class SnapshotStore:
         data_dir: Path,
         *,
         cluster: str,
-        encode_state: Callable[[], bytes | Callable[[], bytes]],
+        encode_state: Callable[[], State],
+        make_room: Callable[[], None] | None = None,
         submit: Submit | None = None,
         files: Files | None = None,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """`encode_state` takes the state as it is: as bytes, or as a function that makes them
-        where the snapshot is written. `submit` runs a function on a thread (default: at once,
-        on the caller's). `files`: simulated ones."""
+        """`encode_state` takes the state as it is, see `State`; `make_room` readies memory for
+        that, on the thread. `submit` runs a function on a thread (default: at once, on the
+        caller's). `files`: simulated ones."""
         self._files = files if files is not None else DiskFiles(data_dir / FILE)
         self.path = self._files.path
         self._chunk_bytes = min(chunk_bytes, CHUNK_BYTES)
         self.cluster = cluster
-        self._encode_state = encode_state
+        self._encode_state, self._make_room = encode_state, make_room
         self._submit: Submit = submit or (lambda work: work())
         self._outgoing: dict[Any, _Outgoing] = {}
         self._incoming: _Incoming | None = None
         self._arrival: _Arrival | None = None
         self._writing: _Writing | None = None
-        self._retry_at = -math.inf
+        self._room: Future[None] | None = None
+        self._retry_at = self._receive_at = -math.inf
+        """Not written, and not received again, before: the disk refused."""
         self.seconds = 0.0
         self.error: str | None = None
         self.continuity = True
@@ -102,11 +109,13 @@ class SnapshotStore:
         self._latest: tuple[int, int] | None = None
         self.configured_by: Callable[[int], tuple[Configuration, int]]
         """Set by the engine: the configuration in force at an index, and where it stands."""
-        self.prepare: Callable[[bytes], Callable[[], None]]
+        self.prepare: Callable[[Piece], Callable[[], None]]
         """Set by the engine: reads a state, on the thread; see `node.ports.StateMachine`."""
 
     def load(self) -> Snapshot | None:
-        """The snapshot on disk, verified; raises `CorruptSnapshot`."""
+        """The snapshot on disk, verified; raises `CorruptSnapshot`. What an earlier life was
+        receiving goes."""
+        self._files.close_part()
         if not self._files.exists():
             return None
         snapshot = decode(self._files.load(), self.path)
@@ -121,23 +130,37 @@ class SnapshotStore:
     @property
     def busy(self) -> bool:
         """Whether a thread is at work whose result a turn must look at."""
-        return self.writing or self._arrival is not None
+        return self.writing or self._arrival is not None or self._room is not None
 
     # -- PySyncObj: writing --------------------------------------------------------------------
 
     def serialize(self, data: tuple[Any, Entry, Entry, Any], id: int) -> None:
         """Takes the state now, writes it elsewhere. `data`: unused, last, previous, members."""
-        if self.busy or pysyncobj.syncobj.monotonicTime() < self._retry_at:
+        if self.writing or self._arrival or pysyncobj.syncobj.monotonicTime() < self._retry_at:
             return
+        if self._make_room is not None and not self._has_room(self._make_room):
+            return  # the library asks again with the next tick
         started = time.perf_counter()
         _, last, previous, _ = data
         make = self.frozen(previous, last)
         self._writing = _Writing(id, self._elsewhere(lambda: self._write(make, last, started)))
 
-    def _write(self, make: Callable[[], bytes], last: Entry, started: float) -> str | None:
+    def _has_room(self, make: Callable[[], None]) -> bool:
+        """Whether memory for the state is ready; has it made, for each snapshot anew."""
+        if self._room is None:
+            self._room = self._elsewhere(make)
+        if not self._room.done():
+            return False
+        room, self._room = self._room, None
+        room.result()
+        return True
+
+    def _write(
+        self, make: Callable[[], Iterator[Piece]], last: Entry, started: float
+    ) -> str | None:
         """On the thread."""
         try:
-            self._files.write(make())
+            self._files.write(*make())
         except OSError as error:
             return f"{self.path}: cannot write the snapshot: {error}"
         self.seconds = time.perf_counter() - started
@@ -159,23 +182,22 @@ class SnapshotStore:
         self._submit(run)
         return outcome
 
-    def frozen(self, previous: Entry, last: Entry) -> Callable[[], bytes]:
+    def frozen(self, previous: Entry, last: Entry) -> Callable[[], Iterator[Piece]]:
         """Takes the state as it is after `last`, and the configuration in force there; the
-        function returned makes a snapshot file of them, on any thread."""
+        function returned makes a snapshot file of them, piece by piece, on any thread."""
         state = self._encode_state()
         members, configured = self.configured_by(last[1])
-        return lambda: encode(
-            Snapshot(
-                self.cluster,
-                members.voters,
-                previous,
-                last,
-                state if isinstance(state, bytes) else state(),
-                members.learners,
-                members.removed,
-                configured,
-            )
+        about = Snapshot(
+            self.cluster,
+            members.voters,
+            previous,
+            last,
+            memoryview(b""),
+            members.learners,
+            members.removed,
+            configured,
         )
+        return lambda: pieces(about, [state] if isinstance(state, bytes) else state())
 
     def checkSerializing(self) -> tuple[int, int | None]:
         """PySyncObj asks each tick; success or failure is told once."""
@@ -249,6 +271,8 @@ class SnapshotStore:
         nothing to load."""
         if data is None or self._arrival is not None:
             return False  # one that is being read is installed or dropped before another begins
+        if pysyncobj.syncobj.monotonicTime() < self._receive_at:
+            return False
         index, term, number, total, content = data
         if number != self.expected(index, term, total) and not self._anything_goes(number):
             return False
@@ -258,7 +282,6 @@ class SnapshotStore:
             self._take((index, term, total), number, content)
         except OSError as error:
             self._receive_failed(error)
-            self._drop_incoming()
         return False
 
     def _anything_goes(self, number: int) -> bool:
@@ -275,13 +298,14 @@ class SnapshotStore:
         return self._incoming.expected
 
     def arrived(self) -> Prepared | None:
-        """A snapshot that arrived whole and was read; once. It is `publish`ed or forgotten."""
+        """A snapshot that arrived whole and was read; once. `publish` or `forget` it."""
         if self._arrival is None or not self._arrival.outcome.done():
             return None
         (index, *_), outcome = self._arrival.key, self._arrival.outcome.result()
         self._arrival = None
         if outcome is None:
             log.warning("snapshot_refused", index=index, why="damaged on the way")
+            self.forget()
         elif isinstance(outcome, OSError):
             self._receive_failed(outcome)
             return None
@@ -298,15 +322,15 @@ class SnapshotStore:
         return True
 
     def close(self) -> None:
-        """Closes what is open; what a thread is reading it closes itself."""
-        self._drop_incoming()
+        """Closes what is open; what a thread is reading stays."""
+        if self._arrival is None:
+            self.forget()
         for peer in list(self._outgoing):
             self.cancelTransmisstion(peer)
 
     def _take(self, key: tuple[int, int, int], number: int, content: bytes) -> None:
         incoming = self._incoming
         if number == 0:
-            self._drop_incoming()
             self._files.begin_part()
             incoming = self._incoming = _Incoming(key)
         assert incoming is not None, "a later chunk continues one that is there"
@@ -324,17 +348,17 @@ class SnapshotStore:
             return error
         except CorruptSnapshot:
             return None
-        finally:
-            self._files.close_part()
         if (snapshot.index, snapshot.term) != key[:2]:
             return None
         return snapshot, self.prepare(snapshot.state)
 
     def _receive_failed(self, error: OSError) -> None:
         self.error = f"{self.path}: cannot receive a snapshot: {error}"
+        self._receive_at = pysyncobj.syncobj.monotonicTime() + RETRY_SECONDS
         log.error("snapshot_receive_failed", error=self.error)
+        self.forget()
 
-    def _drop_incoming(self) -> None:
-        if self._incoming is not None:
-            self._files.close_part()
-            self._incoming = None
+    def forget(self) -> None:
+        """What arrived, whole or in part, is not wanted."""
+        self._incoming = None
+        self._files.close_part()

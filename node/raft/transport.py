@@ -21,7 +21,7 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         super().__init__(None, None, [])
         self._network = network
         self.settled: Callable[[], bool] = lambda: True
-        """Whether our log has caught up with the cluster; requests for votes say so."""
+        """Whether our log has caught up with the cluster; our votes say so."""
         self.on_request: Callable[[], bool] = lambda: False
         """Whether the leader asked for this election; requests for votes say so."""
         self._outbox: list[tuple[str, dict[str, Any]]] = []
@@ -29,7 +29,7 @@ class OutboxTransport(Transport):  # type: ignore[misc]
     def send(self, node: Node, message: dict[str, Any]) -> bool:
         """Into the outbox; bounded because the engine bounds what it sends per turn."""
         message["kind"] = "raft"
-        if message["type"] in {"request_vote", "pre_vote"}:
+        if message["type"] in {"response_vote", "pre_vote_answer"}:
             message["settled"] = self.settled()
         if message["type"] == "request_vote":
             message["transfer"] = self.on_request()

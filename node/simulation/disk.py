@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from cluster.codec import Piece
 from node.raft.storage import JournalFailed, Row, Saved, Transaction
 from node.simulation.clock import Time
 
@@ -181,12 +182,12 @@ class SimulatedFiles:
         assert self._disk.snapshot is not None, "asked for before"
         return self._disk.snapshot
 
-    def write(self, content: bytes) -> None:
+    def write(self, *content: Piece) -> None:
         self._disk.reach("snapshot.begin")
         self._may_write()
         self._disk.reach("snapshot.torn")
         self._disk.reach("snapshot.unnamed")
-        self._disk.snapshot = content
+        self._disk.snapshot = b"".join(content)
         self._disk.reach("snapshot.named")
 
     def reader(self) -> "SimulatedReader":

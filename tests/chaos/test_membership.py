@@ -19,7 +19,8 @@ def member_of(cluster: Constellation, name: str) -> NodeRecord:
     """Writes the file of a node that is to join, and makes it known to the local cluster."""
     manifest = cluster.local.manifest()
     first = next(iter(manifest.nodes.values()))
-    port = free_ports(2)
+    taken = [int(n.http.rpartition(":")[2]) for n in manifest.nodes.values()]
+    port = free_ports(2, max(taken) + 1)  # the others may not listen yet
     record = NodeRecord(
         raft=f"127.0.0.1:{port}",
         http=f"127.0.0.1:{port + 1}",

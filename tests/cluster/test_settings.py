@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.settings import (
+    LONGEST_PIN,
     PPM,
     PROFILES,
     Settings,
@@ -161,11 +162,17 @@ def test_an_impossible_set_is_refused_with_field_value_and_rule(
     [
         (5, 5_000), (2.5, 2_500), ("5", 5_000), ("5s", 5_000), ("200ms", 200), ("10m", 600_000),
         ("10min", 600_000), ("1h", 3_600_000), (" 1.5 s ", 1_500), ("24h", 86_400_000),
-        ("10ms", 10),
+        ("10ms", 10), ("1d", 86_400_000),
     ],
 )  # fmt: skip
 def test_durations_as_people_write_them(written: object, milliseconds: int) -> None:
     assert parse_duration("report_interval", written) == milliseconds
+
+
+def test_a_pin_may_last_a_year() -> None:
+    assert parse_duration("lifetime", "366d", LONGEST_PIN) == LONGEST_PIN
+    with pytest.raises(SettingsError, match="between 10ms and 366d"):
+        parse_duration("lifetime", "366.1d", LONGEST_PIN)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The replica: totality, cluster time, and the bounded memory of events."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from cluster.commands import (
     FoundCluster,
     MemberSpec,
     Pause,
+    RegisterDevices,
+    Registration,
 )
 from cluster.events import DevicesWentOffline
 from cluster.settings import PROFILES
@@ -150,6 +153,22 @@ def test_an_unreadable_snapshot_changes_nothing() -> None:
     with pytest.raises(codec.CodecError):
         replica.prepare(b"\x00\x01garbage")()
     assert replica.state is before
+
+
+def test_a_replaced_fleet_is_let_go_piece_by_piece_and_whole() -> None:
+    replica, _ = founded()
+    ids = [f"device-{n}" for n in range(100)]
+    devices = tuple(Registration(id_) for id_ in ids)
+    replica.apply(entry(RegisterDevices("a", devices)), 2)
+    table = replica.state.fleet.table
+    (kept,) = [id_ for id_ in table.rows if id_ == "device-7"]
+    del table
+    in_use = sys.getrefcount(kept)
+    replica.prepare(founded()[0].snapshot())()
+    assert sys.getrefcount(kept) < in_use, "nobody can find it any more"
+    for index in range(3, 10):
+        replica.apply(entry(AdvanceTime()), index)
+    assert sys.getrefcount(kept) == 2
 
 
 def test_kinds_are_in_snake_case() -> None:

@@ -44,7 +44,16 @@ def test_a_check_that_moves_nobody_is_counted_and_leaves_no_decision() -> None:
     driver = FleetDriver()
     driver.crowd(4)
     driver.check()
-    assert driver.events == [RingsChecked(1, 0)]
+    assert driver.fleet.checks == 1
+    assert driver.events == []
+
+
+def test_a_check_that_was_asked_for_is_told_whatever_it_moved() -> None:
+    driver = FleetDriver()
+    driver.crowd(4)
+    driver.done(RequestRebalance())
+    driver.check()
+    assert driver.events[-1] == RingsChecked(1, 0)
 
 
 def test_a_late_check_is_refused_by_its_number() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cluster import codec
 from cluster.commands import AssignRing, RemoveDevice, SetRingPolicies
 from cluster.fleet.fleet import Fleet
-from cluster.fleet.image import FrozenFleet, array_header, map_header, thaw
+from cluster.fleet.image import FrozenFleet, Room, array_header, map_header, thaw
 from cluster.fleet.policies import RingPolicy
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Reading
@@ -127,6 +127,8 @@ def head(**fields: Any) -> Any:
         (head(used=2**40), "larger than a fleet"),
         (head(used=1), "one length"),
         (head(births=-1), "counters"),
+        (head(births=1), "births are not numbered"),
+        (head(births=2**32), "births are not numbered"),
         (head(actors=[]), "actors"),
         (head(moves=1), "log of moves is not complete"),
         (head(free=[1, 2]), "free rows"),
@@ -157,7 +159,7 @@ def test_what_apply_relies_on_is_checked_when_an_image_is_read(damage: Any, word
     decoded = image()
     damage(decoded)
     with pytest.raises(ValueError, match=words):
-        thaw(decoded)
+        thaw(msgspec.msgpack.encode(decoded))
 
 
 def test_ids_that_come_twice_are_no_fleet() -> None:
@@ -166,12 +168,12 @@ def test_ids_that_come_twice_are_no_fleet() -> None:
     ids[1] = ids[0]
     decoded["ids"] = [msgspec.msgpack.encode(ids)]
     with pytest.raises(ValueError, match="come twice"):
-        thaw(decoded)
+        thaw(msgspec.msgpack.encode(decoded))
 
 
 def test_an_empty_fleet_comes_back_empty() -> None:
     parts = b"".join(bytes(part) for part in FrozenFleet(Fleet()).parts())
-    assert len(thaw(msgspec.msgpack.decode(parts))) == 0
+    assert len(thaw(parts)) == 0
 
 
 @pytest.mark.parametrize("length", [0, 15, 16, 65_535, 65_536])
@@ -202,3 +204,22 @@ def test_texts_in_chunks_are_a_list_that_can_be_copied_for_nothing(
             plain.append(f"more {number}")
     assert [texts[n] for n in range(len(texts))] == plain
     assert all([text for chunk in chunks for text in chunk] == was for chunks, was in copies)
+
+
+def test_room_that_was_made_takes_the_copy_and_room_that_is_too_small_does_no_harm() -> None:
+    driver = lived()
+    before = codec.encode_snapshot(driver.state)
+    room = Room(driver.fleet)
+    frozen = codec.FrozenState(driver.state, room)
+    assert room.block[: len(driver.fleet.table.birth)].any()
+    assert frozen.encode() == before == b"".join(frozen.pieces())
+    room.block = room.block[:10]
+    assert codec.FrozenState(driver.state, room).encode() == before
+
+
+def test_texts_that_are_not_in_chunks_are_no_fleet() -> None:
+    decoded = image()
+    ids = msgspec.msgpack.decode(decoded["ids"][0])
+    decoded["ids"] = [msgspec.msgpack.encode(part) for part in (ids[:1], ids[1:])]
+    with pytest.raises(ValueError, match="not in chunks"):
+        thaw(msgspec.msgpack.encode(decoded))

@@ -14,10 +14,10 @@ from cluster.commands import (
 )
 from cluster.events import DeviceRemoved, FleetRulesChanged
 from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import RingPolicy
+from cluster.fleet.policies import RingPolicy, version_of
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Condition
-from tests.cluster.fleet.fleets import BAD, FleetDriver
+from tests.cluster.fleet.fleets import BAD, FleetDriver, restored
 
 
 def test_an_assignment_pins_with_actor_reason_and_a_new_revision() -> None:
@@ -107,6 +107,20 @@ def test_a_removed_device_is_gone_with_its_pin() -> None:
     assert driver.refused(RemoveDevice(name))[0] == "unknown_device"
 
 
+def test_a_removed_device_that_registers_anew_is_told_a_newer_revision_in_whatever_row() -> None:
+    driver = FleetDriver()
+    driver.register("often", "other")
+    for ring in (Ring.DEV, Ring.PROD, Ring.DEV):
+        driver.done(AssignRing("often", ring))
+    told = driver.device(0).revision
+    driver.done(RemoveDevice("often"))
+    driver.done(RemoveDevice("other"))
+    driver.state = restored(driver.state)
+    (row,) = driver.register("often")
+    assert row == 1
+    assert driver.device(row).revision > told
+
+
 @pytest.mark.parametrize("order", [AssignRing("x", Ring.DEV), ReleaseRing("x"), RemoveDevice("x")])
 def test_a_device_that_nobody_knows_is_named(order: AssignRing) -> None:
     reason, detail = FleetDriver().refused(order)
@@ -151,6 +165,20 @@ def test_policies_group_the_devices_that_are_there() -> None:
     assert [driver.device(row).policy for row in (a, b, c)] == ["gpu", "gpu", ""]
     driver.done(SetRingPolicies(()))
     assert [driver.device(row).policy for row in (a, b, c)] == ["", "", ""]
+
+
+def test_policies_that_were_changed_meanwhile_are_not_overwritten() -> None:
+    driver = FleetDriver()
+    first, second = RingPolicy("a", "x=1"), RingPolicy("b", "x=2")
+    none = version_of(())
+    driver.done(SetRingPolicies((first,), none))
+    reason, detail = driver.refused(SetRingPolicies((second,), none))
+    assert (reason, "changed since" in detail) == ("stale_revision", True)
+    assert driver.fleet.policies == (first,)
+    driver.done(SetRingPolicies((first, second), version_of((first,))))
+    assert version_of((first, second)) != version_of((second, first))
+    driver.done(SetRingPolicies(()))
+    assert driver.fleet.policies == ()
 
 
 def test_a_label_goes_before_a_capability_of_its_name() -> None:

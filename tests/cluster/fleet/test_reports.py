@@ -1,12 +1,14 @@
 """Statuses in batches: what is taken, verdicts with hysteresis, presence. rings.md, "Devices"."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.commands import MetricColumn, ReportDevices
+from cluster.commands import MetricColumn, RemoveDevice, ReportDevices
 from cluster.events import DevicesTurned, DevicesWentOffline, DevicesWentOnline
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Reading
@@ -176,6 +178,32 @@ def test_metrics_beyond_what_a_fleet_may_know_are_left_out_and_told() -> None:
     assert report("m3", "new", "newer")["ignored_metrics"] == ["newer"]
     assert driver.fleet.metrics[-1] == "new"
     assert driver.device(1).metrics["new"] == 0.002
+
+
+def test_a_metric_is_forgotten_with_the_last_device_that_reported_it() -> None:
+    driver = FleetDriver()
+    rows = driver.register("inventive", "sober")
+
+    def report(row: int, *names: str) -> dict[str, Any]:
+        columns = tuple(MetricColumn(name, u32([0]), u32([1])) for name in names)
+        return driver.done(msgspec.structs.replace(driver.batch({row: GOOD}), metrics=columns))
+
+    report(rows[0], *[f"m{n}" for n in range(16)])
+    report(rows[1], "m0")
+    assert report(rows[1], "temperature")["ignored_metrics"] == ["temperature"]
+    driver.done(RemoveDevice("inventive"))
+    assert driver.fleet.metrics == ("m0",)
+    assert "ignored_metrics" not in report(rows[1], "temperature")
+    assert driver.device(rows[1]).metrics == {"m0": 0.001, "temperature": 0.001}
+
+
+def test_a_metric_that_nobody_newly_reports_takes_no_place() -> None:
+    driver = FleetDriver()
+    (row,) = driver.register("d")
+    columns = (MetricColumn("t", u32([0]), u32([1])),)
+    command = msgspec.structs.replace(driver.batch({row: GOOD}), births=u32([7]), metrics=columns)
+    assert driver.done(command)["unknown"] == 1
+    assert driver.fleet.metrics == ()
 
 
 # Presence

@@ -76,11 +76,22 @@ def test_what_fails_is_named() -> None:
         (" and ".join(["cpu < 80"] * 17), "1 to 16 conditions"),
         ("x < 9999999", "out of range"),
         ("x" * 2_000, "1024 characters"),
+        ("battery > 100", "no device can ever have battery > 100"),
+        ("cpu < 80 and memory < 0", "no device can ever have memory < 0"),
+        ("cpu < 80 and disk < 90 and cpu > 80", "no device can ever have cpu < 80 and cpu > 80"),
+        ("t > 70 and t < 70.001", "no device can ever have t > 70 and t < 70.001"),
     ],
 )
 def test_a_rule_that_cannot_be_is_refused_with_its_clause(text: str, words: str) -> None:
     with pytest.raises(RuleError, match=words):
         parse_rule(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["battery > 99", "cpu < 0.01", "t > 70 and t < 70.002", "t < -5", "cpu < 500"]
+)
+def test_a_rule_that_some_reading_meets_is_taken(text: str) -> None:
+    assert parse_rule(text).conditions
 
 
 @pytest.mark.parametrize(

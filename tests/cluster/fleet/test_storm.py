@@ -3,7 +3,7 @@
 from cluster.alarms import DEVICE_STORM
 from cluster.commands import AssignRing, ReleaseBrake
 from cluster.fleet.rings import Ring
-from tests.cluster.fleet.fleets import BAD, FleetDriver, recorded
+from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver, recorded
 
 
 def stormy(sick: int) -> tuple[FleetDriver, list[int]]:
@@ -56,6 +56,18 @@ def test_who_is_well_again_before_the_check_does_not_count() -> None:
     driver.heal(*rows[:8])
     driver.sicken(*rows[8:16])
     assert not driver.fleet.braked
+
+
+def test_the_ill_who_fall_silent_make_no_storm_among_those_who_stay() -> None:
+    driver, rows = stormy(11)
+    driver.clock += 59_000
+    driver.report(dict.fromkeys(rows[11:], GOOD))
+    driver.clock += 1_000
+    assert driver.silence(rows[:11]) == {"offline": 11}
+    driver.clock += 60_000
+    assert driver.silence(rows[11:]) == {"offline": 9}
+    assert not driver.fleet.braked
+    assert not driver.decided("storm")
 
 
 def test_the_storm_passes_when_no_more_than_that_share_is_unhealthy() -> None:

@@ -12,7 +12,14 @@ from node.agent import addresses, batches
 from node.agent.behaviour import behaviour
 from node.agent.simulator import Fleet, Moment, Simulator
 from node.api import wire
-from node.api.batches import AssignedView, BatchView, PayloadFault, RegistrationBatch, StatusBatch
+from node.api.batches import (
+    MAX_ERRORS,
+    AssignedView,
+    BatchView,
+    PayloadFault,
+    RegistrationBatch,
+    StatusBatch,
+)
 from node.api.wire import Code
 
 ONE, TWO = "http://127.0.0.1:8701", "http://127.0.0.1:8702"
@@ -20,10 +27,12 @@ RINGS = ("canary", "dev", "stage", "prod")
 
 
 class Nodes:
-    """Answers as nodes do, with their own types: `down` and `forgotten` may be changed."""
+    """Answers as nodes do, with their own types: what they go by may be changed."""
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
+        self.newest: dict[str, int] = {}
+        self.full = False
         self.down: set[int] = set()
         self.status: int | None = None
         self.words: list[tuple[str, int, int]] = []
@@ -42,12 +51,20 @@ class Nodes:
 
     def _register(self, request: httpx.Request) -> BatchView:
         batch = msgspec.msgpack.decode(request.content, type=RegistrationBatch)
-        for item in batch.registrations:
+        ids, faults = [], []
+        for index, item in enumerate(batch.registrations):
+            id_ = item.device_status.slave_id
             self._heard(item.device_status, item)
-            ring = RINGS[len(self.known) % 4]
-            self.known.setdefault(item.device_status.slave_id, ring)
-        ids = [item.device_status.slave_id for item in batch.registrations]
-        return BatchView(len(ids), 0, [], self._assigned(ids))
+            newest = self.newest.get(id_, 0)
+            if self.full:
+                faults.append(PayloadFault(index, Code.BUSY, "registration", "", "later"))
+            elif newest > item.session:
+                fault = PayloadFault(index, Code.OUTDATED, "session", "", "older", newest)
+                faults.append(fault)
+            else:
+                self.known.setdefault(id_, RINGS[len(self.known) % 4])
+                ids.append(id_)
+        return BatchView(len(ids), len(faults), faults[:MAX_ERRORS], self._assigned(ids))
 
     def _report(self, request: httpx.Request) -> BatchView:
         batch = msgspec.msgpack.decode(request.content, type=StatusBatch)
@@ -138,6 +155,41 @@ async def test_a_device_that_is_not_known_any_more_registers_again(nodes: Nodes)
 
     end = await run(nodes, forget, lambda m: m.registrations == 9, count=8)
     assert end.refused == {"unknown": 1}
+
+
+async def test_a_device_whose_clock_was_reset_takes_the_session_after_the_one_known(
+    nodes: Nodes,
+) -> None:
+    nodes.newest["device-003"] = 2**31
+    end = await run(nodes, lambda _: True, lambda m: m.connected == 8, count=8)
+    assert end.refused == {"outdated": 1}
+    sessions = {device: session for device, session, _ in nodes.words}
+    assert sessions.pop("device-003") == 2**31 + 1
+    assert max(sessions.values()) < 2**31
+
+
+async def test_a_device_that_another_agent_took_over_leaves_it_in_peace(nodes: Nodes) -> None:
+    def take(moment: Moment) -> bool:
+        if moment.connected == 8:
+            nodes.newest["device-003"] = 2**31
+            del nodes.known["device-003"]
+        return moment.connected == 8
+
+    end = await run(nodes, take, lambda m: m.refused.get("outdated", 0) >= 3, count=8)
+    assert end.connected == 7
+    assert max(session for _, session, _ in nodes.words) < 2**31
+
+
+async def test_more_refusals_than_are_explained_leave_nobody_behind(nodes: Nodes) -> None:
+    nodes.full = True
+
+    def relent(moment: Moment) -> bool:
+        assert moment.connected == 0
+        nodes.full = not moment.refused
+        return not nodes.full
+
+    end = await run(nodes, relent, lambda m: m.connected == 130, count=130)
+    assert end.refused["busy"] >= 100
 
 
 async def test_a_dead_node_is_left_for_another(nodes: Nodes) -> None:

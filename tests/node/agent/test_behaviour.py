@@ -121,6 +121,12 @@ def test_a_recording_is_played_in_its_order_and_again(recordings: list[Path]) ->
     assert steps[turn : turn + 10] == list(range(10))
 
 
+def test_a_directory_stands_for_its_recordings(recordings: list[Path], tmp_path: Path) -> None:
+    named, found = behaviour("replay", 1, sorted(recordings)), behaviour("replay", 1, [tmp_path])
+    for index in range(5):
+        assert found(index, 0.0, 1) == named(index, 0.0, 1)
+
+
 def test_what_cannot_be_replayed_is_refused(recordings: list[Path], tmp_path: Path) -> None:
     risks = tmp_path / "risk.csv"
     risks.write_text("timestamp,risk\n0,0.5\n")
@@ -128,6 +134,10 @@ def test_what_cannot_be_replayed_is_refused(recordings: list[Path], tmp_path: Pa
         behaviour("replay", 1, [risks])
     with pytest.raises(ValueError, match="No such file"):
         behaviour("replay", 1, [tmp_path / "none.csv"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match=r"empty: no \*\.csv in this directory"):
+        behaviour("replay", 1, [empty])
     with pytest.raises(ValueError, match=r"replay needs --data FILE\.csv"):
         behaviour("replay", 1)
     with pytest.raises(ValueError, match="--data is for --profile replay, not for mixed"):

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from itertools import cycle
 
+import httpx
 import pytest
 
-from node.agent import addresses, link
+from node.agent import addresses, link, simulator
 from node.agent.behaviour import behaviour
 from node.agent.simulator import Fleet, Moment, Simulator
 from node.api import wire
@@ -106,12 +107,36 @@ async def test_ring_changes_and_refusals_are_counted(door: Door) -> None:
 
 
 async def test_it_is_over_when_no_device_is_left(door: Door) -> None:
-    simulator = Simulator(fleet(3), [door.url])
-    run = Watched(simulator)
-    await run.until(lambda m: m.connected == 3)
+    door.answer = lambda _, said: error(said.sender_id, Code.INVALID)
+    moment = await Watched(Simulator(fleet(3), [door.url])).over()
+    assert (moment.ended, moment.connected) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(404), httpx.Response(200, json={"online": False})]
+)
+async def test_a_device_comes_back_when_its_other_agent_is_gone(
+    door: Door, monkeypatch: pytest.MonkeyPatch, answer: httpx.Response
+) -> None:
+    others = [httpx.Response(503), httpx.Response(200, json={"online": True}), answer]
+    asked: list[str] = []
+
+    def say(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return others[len(asked) - 1]
+
+    monkeypatch.setattr(
+        simulator, "open_http", lambda: httpx.AsyncClient(transport=httpx.MockTransport(say))
+    )
+    monkeypatch.setattr(simulator, "RETURN_SECONDS", 0.01)
+    run = Watched(Simulator(fleet(1), [door.url]))
+    await run.until(lambda m: m.connected == 1)
     await door.tell(error("", Code.SUPERSEDED, closing=True))
-    moment = await run.over()
-    assert moment.ended_because == {"another agent speaks for this device now": 3}
+    moment = await run.until(lambda m: m.connected == 1 and m.registrations == 2)
+    assert asked == ["/v1/devices/device-001"] * 3
+    assert (moment.ended, moment.ended_because) == (0, {})
+    assert sum(moment.rings.values()) == 1
+    await run.end()
 
 
 async def test_it_ends_when_its_time_is_over(door: Door) -> None:

@@ -338,6 +338,34 @@ async def test_a_stopping_node_sends_its_devices_elsewhere(doorstep: Doorstep, p
     assert doorstep.agents.ended["stopping"] == 2
 
 
+async def test_a_node_with_far_more_than_its_share_sends_devices_elsewhere_by_and_by(
+    doorstep: Doorstep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(agents, "SPREAD_SECONDS", 0.01)
+    asked: list[tuple[int, int, int]] = []
+
+    def one_of_two(*figures: int) -> int:
+        asked.append(figures)
+        return int(figures[0] == 2)
+
+    monkeypatch.setattr(agents, "to_send_away", one_of_two)
+    async with (
+        doorstep.serving() as port,
+        device(port, "one") as one,
+        device(port, "two") as two,
+    ):
+        await one.register()
+        await two.register()
+        waits = [asyncio.ensure_future(client.ended()) for client in (one, two)]
+        done, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        assert [wait.result()[0] for wait in done] == [wire.Close.RESTART]
+        await _until(lambda: doorstep.desk.connections == 1 and asked[-1][:2] == (1, 2))
+        assert doorstep.agents.ended["spread"] == 1
+        for wait in left:
+            wait.cancel()
+
+
 async def test_a_device_that_hangs_up_is_no_longer_connected(doorstep: Doorstep, port: int) -> None:
     async with device(port) as pixel:
         await pixel.register()

@@ -176,6 +176,17 @@ async def test_an_unknown_device_is_404(client: httpx.AsyncClient, path: str) ->
     assert "nobody" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("lifetime", ["90d", 90 * 86_400])
+async def test_a_pin_may_last_for_months(
+    client: httpx.AsyncClient, fleet: FakeNode, lifetime: object
+) -> None:
+    body = {"ring": "prod", "lifetime": lifetime}
+    done = await client.put("/v1/devices/slave-001/ring", json=body)
+    assert done.status_code == 200, done.text
+    seen = await _get(client, "/v1/devices/slave-001")
+    assert seen["pin"]["remaining_s"] == 90 * 86_400
+
+
 async def test_a_pin_is_told_with_who_why_and_until_when(
     client: httpx.AsyncClient, fleet: FakeNode
 ) -> None:
@@ -279,6 +290,25 @@ async def test_a_policy_rules_the_devices_that_it_matches(
     assert any("the ring policy lab (site=lab) allows it canary, dev" in line for line in explained)
 
 
+async def test_of_two_changes_of_the_same_policies_the_later_is_refused(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    version = (await _get(client, "/v1/rings"))["policies_version"]
+    body = {"policies": [{"name": "a", "selector": "os=9", "rings": ["dev"]}], "version": version}
+    first = await client.put(
+        "/v1/rings/policies", json=body, headers={"Idempotency-Key": "policies-1"}
+    )
+    assert first.status_code == 200, first.text
+    assert (await _get(client, "/v1/rings"))["policies_version"] != version
+    later = await client.put("/v1/rings/policies", json=body | {"policies": []})
+    assert (later.status_code, later.json()["rule"]) == (409, "stale_revision")
+    again = await client.put(
+        "/v1/rings/policies", json=body, headers={"Idempotency-Key": "policies-1"}
+    )
+    assert again.json() == first.json()
+    assert [one["name"] for one in (await _get(client, "/v1/rings"))["policies"]] == ["a"]
+
+
 async def test_the_health_rule_is_a_sentence(client: httpx.AsyncClient, fleet: FakeNode) -> None:
     rule = "battery > 30 and cpu < 70 and memory < 80 and disk < 90 and temperature < 70.5"
     answer = await client.put(
@@ -310,6 +340,9 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "moon"}, "ring"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": "soon"}, "lifetime"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": -1}, "lifetime"),
+    ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": "367d"}, "lifetime"),
+    ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "lifetime": 366 * 86_400 + 1},
+     "lifetime"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "x": 1}, "x"),
     ("PUT", "/v1/devices/slave-001/ring", {"ring": "prod", "reason": "a\nb"}, "reason"),
     ("PUT", "/v1/rings/shares", {"weights": {"canary": 1}}, "weights.dev"),
@@ -327,7 +360,9 @@ BAD: list[tuple[str, str, Any, str]] = [
      "policies.0.weights"),
     ("PUT", "/v1/rings/policies", {"policies": [{"name": n, "selector": ""} for n in "aa"]},
      "policies.1.name"),
+    ("PUT", "/v1/rings/policies", {"policies": [], "version": "newest"}, "version"),
     ("PUT", "/v1/rings/health-rule", {"rule": "battery is fine"}, "rule"),
+    ("PUT", "/v1/rings/health-rule", {"rule": "battery > 200"}, "rule"),
     ("PUT", "/v1/rings/health-rule", {"rule": ""}, "rule"),
     ("PUT", "/v1/rings/health-rule", {"rule": "cpu < 80", "charging_excuses_battery": 1},
      "charging_excuses_battery"),

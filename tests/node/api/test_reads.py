@@ -329,6 +329,29 @@ async def test_the_whole_state_is_encoded_beside_the_event_loop(
         assert answer.content == before
 
 
+async def test_who_waits_for_the_digest_of_another_holds_no_state_meanwhile(
+    client: httpx.AsyncClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, parts = threading.Event(), threading.Event(), FrozenState._encoded
+
+    def held_up(state: FrozenState) -> Iterator[bytes]:
+        begun.set()
+        assert go_on.wait(30.0)
+        return parts(state)
+
+    monkeypatch.setattr(FrozenState, "_encoded", held_up)
+    first = asyncio.create_task(client.get("/v1/cluster?digest=true"))
+    await asyncio.to_thread(begun.wait, 30.0)
+    second = asyncio.create_task(client.get("/v1/cluster?digest=true"))
+    await _get(client, "/v1/cluster")
+    node.commit(SetPriority("sat-002", 7))
+    go_on.set()
+    await first
+    seen = (await second).json()
+    assert seen["applied_index"] == node.state.index, "taken when its turn had come"
+    assert seen["digest"] == digest(node.state)
+
+
 async def test_a_snapshot_that_cannot_be_made_gives_its_place_back(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_repeated_batch_changes_nothing(client: httpx.AsyncClient, fleet
     numbered = {**_payload(EIGHT[0], battery_level=7), "session": session, "sequence": 40}
     assert (await _post(client, "report", {"statuses": [numbered]}))["accepted"] == 1
     again = await _post(client, "report", {"statuses": [numbered]})
+    assert again["errors"][0]["session"] == session
     assert (again["accepted"], again["refused"]) == (0, 1)
     assert (again["errors"][0]["code"], again["errors"][0]["value"]) == ("outdated", "40")
 
@@ -191,7 +192,7 @@ async def test_a_payload_that_is_nested_deeply_or_no_text(
     client: httpx.AsyncClient, fleet: FakeNode
 ) -> None:
     good = msgspec.json.encode(_payload(EIGHT[0]))
-    bad = (b"[" * 900 + b"]" * 900, b'{"device_status": {"slave_id": "\xff"}}')
+    bad = (b"[" * 400 + b"]" * 400, b'{"device_status": {"slave_id": "\xff"}}')
     answer = await client.post(
         "/v1/devices:report",
         content=b'{"statuses": [' + b",".join((*bad, good)) + b"]}",
@@ -230,6 +231,7 @@ async def test_registrations_are_refused_one_by_one(
         (2, "invalid"),
         (3, "invalid"),
     ]
+    assert [error.get("session") for error in view["errors"]] == [5, None, None]
     assert view["errors"][2]["field"] == "labels"
     assert fleet.state.fleet.row("x") is None
 

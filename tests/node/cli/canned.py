@@ -223,6 +223,7 @@ RINGS: Json = {
     "health_rule": "battery > 20 and cpu < 80",
     "charging_excuses_battery": True,
     "policies": [POLICY, OTHER],
+    "policies_version": "0123456789abcdef",
     "brake": {"since_ms": 60_000, "detail": "7 of 12 devices turned unhealthy at once"},
     "checks": 31,
     "checked_at_ms": 61_000,

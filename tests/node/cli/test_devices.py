@@ -100,7 +100,7 @@ def test_ctrl_c_ends_a_fleet_with_its_table(node: Threaded) -> None:
         (["--url", "localhost"], "--url 'localhost' refused: an address such as"),
         (["--profile", "replay"], "--profile replay needs --data FILE.csv"),
         (["--data", "x.csv"], "--data is for --profile replay, not for mixed"),
-        (["--profile", "replay", "--data", "x.csv"], "x.csv: [Errno 2] No such file"),
+        (["--profile", "replay", "--data", "x.csv"], "x.csv: No such file or directory"),
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused(

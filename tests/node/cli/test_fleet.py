@@ -118,6 +118,8 @@ WRITES = [
      {"ring": "prod", "reason": "drill"}),
     ("devices assign slave-001 dev --for 2h", "PUT /v1/devices/slave-001/ring",
      {"ring": "dev", "lifetime": "2h"}),
+    ("devices assign slave-001 dev --for 90d", "PUT /v1/devices/slave-001/ring",
+     {"ring": "dev", "lifetime": "90d"}),
     ("devices release slave-001", "DELETE /v1/devices/slave-001/ring", None),
     ("devices remove slave-001", "DELETE /v1/devices/slave-001", None),
     ("rings rebalance", "POST /v1/rings/rebalance", {}),
@@ -173,7 +175,8 @@ def test_a_policy_takes_its_place_among_the_others(
     assert result.exit_code == 0, result.output
     assert canned.requests[0].url.params["consistency"] == "strong"
     assert canned.requests[1].method == "PUT"
-    assert canned.body == {"policies": sent, "reason": "drill"}
+    version = "0123456789abcdef"
+    assert canned.body == {"policies": sent, "version": version, "reason": "drill"}
 
 
 USAGE = [

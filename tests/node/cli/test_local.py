@@ -101,7 +101,8 @@ def test_its_files_are_valid_and_say_why_host_sensors_are_off(
 
 
 def test_host_sensors_can_be_kept(cluster: LocalCluster, plan: Plan) -> None:
-    manifest = cluster.up(Plan(nodes=1, base_port=plan.base_port, host_sensors=True))
+    ports = {"base_port": plan.base_port, "http_port": plan.http_port}
+    manifest = cluster.up(Plan(nodes=1, host_sensors=True, **ports))
     text = Path(manifest.nodes["sat-001"].config).read_text()
     assert "sensors" not in yaml.safe_load(text)
 

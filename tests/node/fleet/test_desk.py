@@ -20,7 +20,7 @@ from cluster.fleet.rings import Ring
 from cluster.fleet.status import Reading
 from node.fleet import audience, desk
 from node.fleet.answers import Assignment, DeskRefusal, Fault
-from node.fleet.heard import StatusColumns
+from node.fleet.heard import REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE, StatusColumns
 from node.ports import Committed
 from tests.node.fleet.proposing import Ears
 from tests.node.world import World
@@ -184,6 +184,31 @@ def test_agents_that_do_not_number_move_between_nodes_too(fleet: Fleet) -> None:
     assert new.heard == ["registered"]
     assert fleet.report("pixel", 0, session=0, node=B) is None
     assert fleet.report("pixel", 0, session=0, node=B) is None
+
+
+def test_agents_that_throw_each_other_out_are_slowed_down(fleet: Fleet) -> None:
+    fleet.register("pixel", session=0, sequence=0)
+    fleet.register("other", session=0, sequence=0)
+    fights = [fleet.register("pixel", session=0, sequence=0) for _ in range(40)]  # 20 s of it
+    taken = sum(ears.heard[0] == "registered" for ears in fights)
+    assert taken == REGISTRATIONS_AT_ONCE + 19.5 // REGISTRATION_EVERY
+    (refusal,) = fights[-1].refusals
+    assert refusal.fault is Fault.BUSY
+    assert "another agent" in refusal.rule
+    assert 0 < (refusal.retry_after or 0) <= REGISTRATION_EVERY
+    assert fleet.register("other", session=0, sequence=0).heard == ["registered"]
+    fleet.run(refusal.retry_after or 0)
+    assert fleet.register("pixel", session=0, sequence=0).heard == ["registered"]
+
+
+def test_a_session_that_has_used_its_numbers_up_registers_anew(fleet: Fleet) -> None:
+    fleet.register("pixel")
+    assert fleet.report("pixel", 2**32 - 1) is None
+    refusal = fleet.report("pixel", 0, session=0)
+    assert refusal is not None
+    assert (refusal.fault, refusal.rule) == (Fault.UNKNOWN, "a new session registers")
+    assert fleet.register("pixel", session=0, sequence=0).heard == ["registered"]
+    assert fleet.report("pixel", 0, session=0) is None
 
 
 def test_a_removed_device_is_told_and_may_come_back(fleet: Fleet) -> None:
@@ -549,6 +574,19 @@ def test_a_batch_is_the_same_as_one_by_one(fleet: Fleet) -> None:
     assert many.judge(rule).tolist() == [False, False, False, False, True, False, True, False]
 
 
+def test_a_batch_of_one_device_over_and_over_is_as_its_newest_eight(fleet: Fleet) -> None:
+    """More than eight are not judged anyway; each of them would cost a pass over the batch."""
+    for id_ in ("a", "b"):
+        fleet.register(id_)
+    words = [("a", 1, 2 + n, ILL if n < 99 else WELL) for n in range(100)]
+    results = fleet.loops[A].desk.report_many(batch(("b", 1, 2, WELL), *words, ("b", 1, 3, ILL)))
+    assert results.tolist() == [desk.TAKEN] * 102
+    fleet.run(1.5)
+    assert (fleet.device("a").sequence, fleet.device("a").cpu) == (101, 20.0)
+    assert not fleet.device("a").healthy, "all but the newest were ill"
+    assert (fleet.device("b").sequence, fleet.device("b").healthy) == (3, True)
+
+
 def test_custom_metrics_without_end_stay_within_a_command(fleet: Fleet) -> None:
     """Each status names sixteen new ones; the fleet learns sixteen, and nothing gets stuck."""
     fleet.register("pixel")
@@ -579,3 +617,26 @@ def test_thousands_of_statuses_are_a_few_commands(fleet: Fleet) -> None:
     fleet.run(3.0)
     assert sorted(len(command.counts) for _, command in fleet.flushes) == [1_464, 1_536]
     assert fleet.device("d2999", B).metrics["m15"] == 0.015
+
+
+def test_custom_metrics_of_many_are_flushed_some_at_a_time_and_nobody_is_left_behind(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "RICH", 4)
+    ids = [f"d{n}" for n in range(10)]
+    for id_ in ids:
+        fleet.register(id_)
+    fleet.run(2.0)
+    fleet.flushes.clear()
+    for sequence in range(2, 8):  # the first ones are always there again
+        warm = Reading(80, False, 2_000, 4_000, 5_000, {"temperature": sequence * 1_000})
+        fleet.loops[A].desk.report_many(batch(*((id_, 1, sequence, warm) for id_ in ids)))
+        fleet.run(0.12)
+    fleet.run(2.0)
+    assert {len(command.counts) for _, command in fleet.flushes} <= {1, 2, 3, 4}
+    for id_ in ids:
+        assert (fleet.device(id_, B).sequence, fleet.device(id_, B).metrics) == (
+            7,
+            {"temperature": 7.0},
+        )
+    assert fleet.loops[A].desk.idle

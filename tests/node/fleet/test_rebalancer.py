@@ -103,6 +103,16 @@ def test_devices_of_a_dead_node_go_offline_unless_they_find_another(fleet: Watch
     assert not fleet.device("d1", C).online
 
 
+def test_who_comes_back_when_all_were_silent_is_noticed_when_it_goes_again(fleet: Watched) -> None:
+    fleet.population(2)
+    fleet.run(10.0)
+    assert not any(fleet.device(f"d{n}", C).online for n in range(2))
+    fleet.live(1.0, "d0")
+    assert fleet.device("d0", C).online
+    fleet.run(5.0)
+    assert not fleet.device("d0", C).online
+
+
 def test_time_without_a_leader_silences_nobody(fleet: Watched) -> None:
     fleet.population(2)
     fleet.live(1.0)

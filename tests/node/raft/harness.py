@@ -184,6 +184,13 @@ class Cluster:
             self._break(name, peer)
             other.disconnected(name)
 
+    def erase(self, name: str) -> None:
+        """Down, with an empty disk; nobody runs `node rejoin`."""
+        if name in self.rafts:
+            self.crash(name)
+        for file in (self.path / name).iterdir():
+            file.unlink()
+
     def close(self) -> None:
         for raft in self.rafts.values():
             raft.close()

@@ -3,6 +3,8 @@
 from typing import Any
 
 from node.raft.messages import NO_OP
+from node.raft.raft import APPLY_SECONDS
+from tests.node.raft.test_safety import Alone, entries
 
 
 def test_an_entry_of_an_earlier_term_is_not_committed_by_counting(cluster) -> None:
@@ -50,3 +52,22 @@ def test_what_a_majority_has_is_committed_though_one_has_nothing(cluster) -> Non
     assert all(c.rafts[leader]._engine.match_of(name) < 300 for name in slow)
     c.drop = lambda *_: False
     c.converge()
+
+
+def test_entries_that_take_long_are_applied_a_few_a_turn(cluster) -> None:
+    """A follower that catches up has hundreds: the loop has others to serve in between."""
+    alone = Alone(cluster(3))
+    raft, clock = alone.c.rafts["n1"], alone.c.clock
+    apply = raft._machine.apply
+
+    def slowly(entry: bytes, index: int) -> Any:
+        clock.now += APPLY_SECONDS / 2
+        return apply(entry, index)
+
+    raft._machine.apply = slowly
+    alone.append(1, (1, 0), entries(1, 2, 9), commit=9)
+    seen = [raft.applied_index]
+    while raft.next_wakeup() <= clock.now and len(seen) < 9:
+        raft.turn()
+        seen.append(raft.applied_index)
+    assert seen == [3, 5, 7, 9]

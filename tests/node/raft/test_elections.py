@@ -69,7 +69,7 @@ def ask(c: Cluster, asker: str, voter: str, **fields: Any) -> bool | None:
     """A request for a (pre-)vote by hand; whether it was granted, None without an answer."""
     engine = c.rafts[voter]._engine
     message = {
-        "type": "pre_vote", "round": 1, "term": engine.raftCurrentTerm + 1, "settled": True,
+        "type": "pre_vote", "round": 1, "term": engine.raftCurrentTerm + 1,
         "last_log_index": engine.last_index(), "last_log_term": engine.raftCurrentTerm,
         "transfer": False, **fields,
     }  # fmt: skip
@@ -189,12 +189,10 @@ def test_l2_an_answer_to_an_older_round_counts_for_nothing(cluster) -> None:
     engine = c.rafts[asker]._engine
     c.run_until(lambda: bool(c.sent(asker, "pre_vote")))
     number, term = engine._round, engine.raftCurrentTerm
+    yes = {"type": "pre_vote_answer", "term": term, "granted": True, "settled": True}
     for name in others:
-        answer = {"type": "pre_vote_answer", "term": term, "granted": True, "round": number - 1}
-        c.deliver(name, asker, answer)
+        c.deliver(name, asker, {**yes, "round": number - 1})
     assert engine.raftCurrentTerm == term
     for name in (others[0], others[0], others[1]):
-        c.deliver(name, asker, {
-            "type": "pre_vote_answer", "term": term, "granted": True, "round": number,
-        })  # fmt: skip
+        c.deliver(name, asker, {**yes, "round": number})
         assert (engine.raftCurrentTerm > term) is (name == others[1]), "a voter counts once"

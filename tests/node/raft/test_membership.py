@@ -90,8 +90,8 @@ def test_s9_votes_of_a_learner_are_ignored_and_counted(cluster) -> None:
     engine = c.rafts[asker]._engine
     for name in ("n4", "n4"):
         c.deliver(name, asker, {
-            "type": "pre_vote_answer", "term": engine.raftCurrentTerm, "granted": True,
-            "round": engine._round,
+            "type": "pre_vote_answer", "term": engine.raftCurrentTerm, "round": engine._round,
+            "granted": True, "settled": True,
         })  # fmt: skip
     assert not engine._may_stand
     assert c.rafts[asker].rejected["a vote of no voter"] == 2

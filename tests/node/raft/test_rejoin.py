@@ -41,14 +41,86 @@ def test_s5_without_the_mark_that_very_story_loses_a_write(cluster) -> None:
     """Why it takes `node rejoin`, and not only an empty directory."""
     c, leader, lost, late = founding(cluster)
     c.crash(leader)
-    c.crash(lost)
+    c.erase(lost)
     c.machines.clear()  # they begin anew; what was applied before would fail the harness's check
-    for file in (c.path / lost).iterdir():
-        file.unlink()
     c.start(lost)
     c.start(late)
     c.run_until(lambda: c.leader() is not None)
     assert not c.machines[lost].log
+
+
+def behind_since_the_founding(cluster, size: int = 3) -> tuple[Cluster, str, str]:
+    """A leader, and a founder that holds the first entries but has never heard that any of them
+    is committed. All the others have committed more."""
+    c = cluster(size)
+    leader = c.elect()
+    late = c.followers()[0]
+    c.drop = lambda _, to, message: to == late and message.get("commit_index", 0) > 1
+    c.run_until(lambda: c.rafts[late]._engine.last_index() > 1)
+    c.drop = lambda _, to, message: to == late and message["type"] == "append_entries"
+    c.write(leader, b"acknowledged without it:")
+    c.run(0.5)
+    assert not c.journals[late].settled
+    return c, leader, late
+
+
+def test_s5_who_came_with_an_empty_disk_does_not_elect_who_is_behind(cluster) -> None:
+    c, leader, late = behind_since_the_founding(cluster)
+    other = next(n for n in c.followers() if n != late)
+    c.crash(leader)
+    c.erase(other)
+    c.drop = lambda *_: False
+    c.start(other)
+    c.run(20.0)
+    assert c.leader() is None, "who knows what was acknowledged is away"
+    c.start(leader)
+    c.converge()
+    assert [d for _, d in c.machines[late].log] == [b"acknowledged without it:"]
+
+
+def test_s5_nor_while_it_is_filled_again(cluster) -> None:
+    """All in one term: that an entry of it is committed does not say that nothing follows."""
+    c = cluster()
+    leader = c.elect()
+    c.converge()
+    late, other = c.followers()
+    drafts = [b"%d:" % n + b"x" * 100_000 for n in range(8)]
+    c.write(leader, drafts[0])
+    c.converge()
+    c.partition(late)
+    c.write(leader, *drafts[1:])
+    c.erase(other)
+    c.drop = lambda _, to, message: (
+        to == other and message.get("prevLogIdx", 0) > 1 and message["entries"]
+    )
+    c.start(other)
+    c.run_until(lambda: c.rafts[other]._engine.last_index() > 1)
+    assert c.rafts[other]._engine.last_index() < c.rafts[leader]._engine.last_index()
+    c.crash(leader)
+    c.drop = lambda *_: False
+    c.heal()
+    c.run(20.0)
+    assert c.leader() is None, "who knows what was acknowledged is away"
+    c.start(leader)
+    c.converge()
+    assert [d for _, d in c.machines[late].log] == drafts
+
+
+def test_s5_a_founding_cut_short_goes_on_when_all_are_back(cluster) -> None:
+    """Two of four hold an entry that nothing is known of, two hold nothing: neither pair is a
+    majority, and nobody is settled."""
+    c = cluster(4)
+    c.drop = lambda _, to, message: (
+        message["type"] == "append_entries" and (to in {"n3", "n4"} or message["commit_index"] > 1)
+    )
+    c.run_until(lambda: sum(c.rafts[n]._engine.last_index() > 1 for n in c.names) == 2)
+    for name in c.names:
+        c.crash(name)
+    c.drop = lambda *_: False
+    for name in c.names:
+        c.start(name)
+    c.converge()
+    c.write(c.leader(), b"k:")
 
 
 def test_s5_the_mark_outlives_restarts_until_it_has_caught_up(cluster) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cluster.codec import CodecError
 from node.raft import engine, store
+from node.raft.snapshot import Snapshot, decode, encode, pieces
 from tests.node.raft.harness import TIMINGS, Cluster
 from tests.node.raft.test_safety import Alone, entries, snapshot
 from tests.node.raft.test_safety import chunks as cut
@@ -152,7 +154,7 @@ def test_s2_what_the_log_covers_by_the_time_it_is_read_is_not_taken(alone, threa
     alone.c.rafts["n1"].turn()
     assert alone.log == before
     assert applied(alone) == 25
-    assert not (alone.c.path / "n1" / "snapshot").exists()
+    assert [file.name for file in (alone.c.path / "n1").glob("snapshot*")] == []
 
 
 def test_s2_a_snapshot_of_a_deposed_leader_is_taken_and_its_successor_told(alone, thread) -> None:
@@ -224,10 +226,40 @@ def test_s11_a_disk_that_is_full_for_an_arriving_snapshot_is_reported(alone, chu
         alone.chunk(1, chunk, commit=0)
     raft.turn()
     assert "No space left on device" in raft.snapshot_error
-    part.unlink()
+    assert not part.is_symlink(), "what it holds is the journal's"
+    alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
+    raft.turn()
+    assert applied(alone) == 1, "not at once"
+    alone.c.clock.now += store.RETRY_SECONDS
     alone.chunk(1, cut(20, 1, snapshot(20), 1)[0], commit=0)
     raft.turn()
     assert applied(alone) == 20
+
+
+def test_s11_a_disk_that_refuses_to_put_a_snapshot_in_place_is_reported(
+    alone, thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raft, parts = alone.c.rafts["n1"], cut(20, 1, snapshot(20), 2)
+    for part in parts:
+        alone.chunk(1, part, commit=0)
+    thread.work()
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("node.raft.snapshot.publish", refuse)
+        assert alone.chunk(1, parts[1], commit=0)["wanted"] == 0, "all of it again"
+    assert "No space left on device" in raft.snapshot_error
+    assert applied(alone) == 1
+    assert not (alone.c.path / "n1" / "snapshot.part").exists()
+    alone.c.clock.now += store.RETRY_SECONDS
+    for part in parts:
+        alone.chunk(1, part, commit=0)
+    thread.work()
+    raft.turn()
+    assert applied(alone) == 20
+    assert raft.snapshot_error is None
 
 
 @pytest.mark.parametrize("read", [False, True])
@@ -238,6 +270,7 @@ def test_a_node_that_stops_while_a_snapshot_is_read_starts_without_it(alone, thr
     alone.c.crash("n1")
     thread.work()
     assert alone.c.start("n1").applied_index == 1
+    assert [file.name for file in (alone.c.path / "n1").glob("snapshot*")] == []
 
 
 def compacting(alone: Alone) -> Any:
@@ -275,8 +308,8 @@ def test_s2_no_snapshot_is_begun_to_be_sent_while_its_successor_takes_its_place(
     store, between = raft._snapshots, []
     write = store._files.write
 
-    def renamed(content: bytes) -> None:
-        write(content)
+    def renamed(*content: bytes) -> None:
+        write(*content)
         between.append(store.getTransmissionData("n2"))
 
     store._files.write = renamed
@@ -318,3 +351,33 @@ def test_s2_it_converges_though_reading_takes_its_time_and_messages_are_lost(
     c.run_until(taken, 60.0)
     c.converge(60.0)
     assert chunks(c, leader, away)
+
+
+def test_memory_for_the_state_is_made_on_the_thread_before_the_state_is_taken(
+    alone, thread
+) -> None:
+    done: list[str] = []
+    store = alone.c.rafts["n1"]._snapshots
+    take = store._encode_state
+    store._make_room = lambda: done.append("room")
+    store._encode_state = lambda: done.append("state") or take()
+    raft = compacting(alone)
+    assert done == []
+    assert store.busy
+    thread.work()
+    assert done == ["room"]
+    raft._engine.forceLogCompaction()  # as a log that is too long does with each tick
+    raft.turn()
+    assert done == ["room", "state"]
+    thread.work()
+    raft.turn()
+    assert store.load().index == 9
+    assert not store.busy
+
+
+def test_a_file_of_pieces_is_that_of_the_whole() -> None:
+    about = Snapshot("c", ("n1",), (b"", 8, 1), (b"\x00x", 9, 1), memoryview(b"abcdef"), ("n2",))
+    whole = encode(about)
+    parts = [b"ab", memoryview(b"cde"), b"", b"f"]
+    assert b"".join(pieces(replace(about, state=memoryview(b"")), parts)) == whole
+    assert decode(whole) == about
