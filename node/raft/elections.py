@@ -39,12 +39,12 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     def _begin_elections(self) -> None:
         """Before the base's constructor."""
         self._votes: tuple[int, dict[str, bool]] = (0, {})
-        """Term; who gave us its vote in it → whether its journal is settled."""
+        """Term; who gave us its vote in it → whether it is trusted."""
         self._heard_leader = float("-inf")
         self._round = 0
         """Number of the newest round of pre-votes; answers to an older one are void."""
         self._yes: dict[str, bool] = {}
-        """Who said yes in it → whether its journal is settled."""
+        """Who said yes in it → whether it is trusted."""
         self._may_stand = False
         """The round was won: the next election deadline is the library's."""
         self.on_request = False
@@ -109,7 +109,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     def _on_pre_vote_answer(self, node: Node, message: Message) -> None:
         self._catch_up_with(message["term"])
         if message["granted"] and message["round"] == self._round and self.is_voter(node.id):
-            self._yes[node.id] = message["settled"]
+            self._yes[node.id] = message["trusted"]
             self._count_yes()
 
     def _heard_from_leader(self) -> None:
@@ -163,32 +163,38 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         votes = self._votes[1]
         if node.id in votes:
             return False
-        votes[node.id] = message["settled"]
+        votes[node.id] = message["trusted"]
         if not self._elects(votes):
             return False
         self._SyncObj__votesCount = len(votes) - 1  # the library adds this one, and finds enough
         return True
 
     def _own_vote(self) -> dict[str, bool]:
-        return {self._SyncObj__selfNode.id: self.journal.settled}
+        return {self._SyncObj__selfNode.id: self.journal.trusted}
 
     def _elects(self, votes: dict[str, bool]) -> bool:
-        """S5: whether the votes of these, ourselves among them, make a leader. Value: settled.
+        """S5: whether the votes of these, ourselves among them, make a leader. Value: trusted.
 
-        A node that lost its disk may have promised what it no longer knows. Its new journal is
-        not settled until it holds a committed entry of the present term, and with that everything
-        committed before (leader completeness, Raft paper, section 5.4). Until then its vote makes
-        up no majority, but it is good when every voter gives one: what it forgot, another one
+        A node that lost its disk may have promised what it no longer knows. So its vote makes up
+        no majority before its new journal is settled: before it holds a committed entry of the
+        present term, and with that everything committed before (leader completeness, Raft paper,
+        section 5.4). But it is good when every voter gives one: what was forgotten, another one
         still holds, and who lacks that has not all the votes.
-
-        Whose log is empty needs a majority only: those who vote for it hold nothing either, which
-        is how a cluster is founded. While that goes on an empty disk alone is therefore not the
-        way back: with founders that never heard anything it may found the cluster again.
         """
         voters = len(self._SyncObj__otherNodes) + 1
-        if not self.guards.s5 or self._SyncObj__getCurrentLogIndex() <= FIRST_INDEX:
-            return 2 * len(votes) > voters
-        return 2 * sum(votes.values()) > voters or len(votes) == voters
+        agreed = sum(votes.values()) if self.guards.s5 else len(votes)
+        return 2 * agreed > voters or len(votes) == voters
+
+    def _notice_founded(self, message: Message) -> None:
+        """S5: somebody has a log, so the cluster stands. A node whose log is empty is none of
+        those who found it, as it may have been before it lost its disk, and is not trusted now.
+
+        What nobody can know: founders that never heard of a log are trusted with one that lost
+        its disk and hears of none; a majority of those founds the cluster again. So an empty disk
+        alone is not the way back while a cluster is being founded (`node rejoin` is).
+        """
+        if message["type"] == "append_entries" or message.get("last_log_index", 0) > FIRST_INDEX:
+            self.journal.cluster_stands()
 
     # -- terms ---------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self.journal = journal
         self.snapshots = snapshots
         self.transport = transport
-        transport.settled = lambda: journal.settled
+        transport.trusted = lambda: journal.trusted
         transport.on_request = lambda: self.on_request
         snapshots.configured_by = self.configured_by
         snapshots.prepare = prepare
@@ -225,6 +225,7 @@ class Engine(FollowerGuards, LeaderGuards):
     def _SyncObj__onMessageReceived(self, node: Node, message: Message) -> None:
         """Filters and translates a checked message, then lets the library act on it."""
         self._hear_out(node, message)
+        self._notice_founded(message)
         kind = message["type"]
         if kind == "append_entries":
             self._on_append(node, message)

@@ -68,6 +68,7 @@ class _Meta(msgspec.Struct):
     commit: int = 1
     birth: int = 0
     settled: bool = False
+    founding: bool = True
     lost: bool = False
 
 
@@ -225,6 +226,18 @@ class Journal:
         """This log has caught up with the cluster: its node's vote is as good as any now."""
         self._meta.settled, self._meta.lost = True, False
         self._meta_dirty = True
+
+    @property
+    def trusted(self) -> bool:
+        """Whether our vote may make up a majority: that of a settled log, or of one that is empty
+        in a cluster of which nobody is known to have more."""
+        return self._meta.settled or self._meta.founding
+
+    def cluster_stands(self) -> None:
+        """Somebody has a log: whoever has none, or not yet all of it, is not trusted."""
+        if self._meta.founding:
+            self._meta.founding = False
+            self._meta_dirty = True
 
     @property
     def lost(self) -> bool:

@@ -126,13 +126,13 @@ def _request_vote(message: Mapping[str, Any]) -> Message:
 
 def _response_vote(message: Mapping[str, Any]) -> Message:
     checked = _term(message)
-    checked["settled"] = _flag(message, "settled")
+    checked["trusted"] = _flag(message, "trusted")
     return checked
 
 
 def _pre_vote_answer(message: Mapping[str, Any]) -> Message:
     checked = _round_numbers(message)
-    checked["granted"], checked["settled"] = _flag(message, "granted"), _flag(message, "settled")
+    checked["granted"], checked["trusted"] = _flag(message, "granted"), _flag(message, "trusted")
     return checked
 
 

@@ -189,7 +189,7 @@ def test_l2_an_answer_to_an_older_round_counts_for_nothing(cluster) -> None:
     engine = c.rafts[asker]._engine
     c.run_until(lambda: bool(c.sent(asker, "pre_vote")))
     number, term = engine._round, engine.raftCurrentTerm
-    yes = {"type": "pre_vote_answer", "term": term, "granted": True, "settled": True}
+    yes = {"type": "pre_vote_answer", "term": term, "granted": True, "trusted": True}
     for name in others:
         c.deliver(name, asker, {**yes, "round": number - 1})
     assert engine.raftCurrentTerm == term

@@ -243,7 +243,7 @@ messages = st.fixed_dictionaries(
         "term": small, "seq": small, "commit_index": small, "prevLogIdx": small,
         "prevLogTerm": small, "last_log_index": small, "last_log_term": small,
         "next_node_idx": small, "index": small, "snapshot_term": small, "wanted": small,
-        "reset": st.booleans(), "success": st.booleans(), "settled": st.booleans() | anything,
+        "reset": st.booleans(), "success": st.booleans(), "trusted": st.booleans() | anything,
         "transfer": st.booleans() | anything, "round": small | anything,
         "granted": st.booleans() | anything,
         "entries": st.lists(entry, max_size=3) | anything,

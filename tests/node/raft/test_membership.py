@@ -91,7 +91,7 @@ def test_s9_votes_of_a_learner_are_ignored_and_counted(cluster) -> None:
     for name in ("n4", "n4"):
         c.deliver(name, asker, {
             "type": "pre_vote_answer", "term": engine.raftCurrentTerm, "round": engine._round,
-            "granted": True, "settled": True,
+            "granted": True, "trusted": True,
         })  # fmt: skip
     assert not engine._may_stand
     assert c.rafts[asker].rejected["a vote of no voter"] == 2

@@ -106,6 +106,26 @@ def test_s5_nor_while_it_is_filled_again(cluster) -> None:
     assert [d for _, d in c.machines[late].log] == drafts
 
 
+def test_s5_who_has_heard_of_a_log_founds_no_cluster_again(cluster) -> None:
+    c, leader, lost, late = founding(cluster)
+    c.start(late)
+    c.drop = lambda _, to, message: message["type"] == "append_entries"
+    c.crash(leader)
+    c.seen.clear()
+    c.run_until(lambda: bool(c.sent(lost, "pre_vote")))
+    c.run(0.1)
+    c.erase(lost)
+    c.crash(late)  # it still knows afterwards
+    for name in (late, lost):
+        c.start(name)
+    c.run(20.0)
+    assert c.leader() is None, "who knows what was acknowledged is away"
+    c.drop = lambda *_: False
+    c.start(leader)
+    c.converge()
+    assert [d for _, d in c.machines[late].log] == [b"acknowledged by two:"]
+
+
 def test_s5_a_founding_cut_short_goes_on_when_all_are_back(cluster) -> None:
     """Two of four hold an entry that nothing is known of, two hold nothing: neither pair is a
     majority, and nobody is settled."""

@@ -455,9 +455,9 @@ def test_s8_one_voter_is_one_vote(cluster, guarded: bool) -> None:
         c.clock.now += 0.1
         raft.turn()
     for _ in range(5):
-        c.deliver("n2", "n1", {"type": "response_vote", "term": raft.term, "settled": True})
+        c.deliver("n2", "n1", {"type": "response_vote", "term": raft.term, "trusted": True})
     assert raft._engine._isLeader() is not guarded
-    c.deliver("n3", "n1", {"type": "response_vote", "term": raft.term, "settled": True})
+    c.deliver("n3", "n1", {"type": "response_vote", "term": raft.term, "trusted": True})
     assert raft._engine._isLeader()
 
 
