@@ -57,7 +57,8 @@ class Checks:
         self.leaders: dict[int, str] = {}
         self._elected_at: dict[str, float] = {}
         self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
-        self._votes: dict[tuple[str, int], str] = {}
+        self._votes: dict[tuple[str, int], list[str]] = {}
+        """Voter and term → the candidates that it gave its vote; two when it forgot the first."""
         self._digests: dict[int, tuple[str, str]] = {}
         self._judged = 0
         self.effects: dict[str, int] = {}
@@ -103,13 +104,17 @@ class Checks:
             raise Violation("only voters stand", f"{candidate} campaigns and has no vote itself")
 
     def _vote(self, voter: str, term: int, candidate: str) -> None:
-        if not self._members[voter].journal.trusted:
-            return  # it may have forgotten an earlier vote, says so, and makes up no majority
-        known = self._votes.setdefault((voter, term), candidate)
-        if known != candidate:
+        """Who lost its disk may vote again in a term that it forgot: it says that it is not
+        trusted, and makes up no majority."""
+        known = self._votes.setdefault((voter, term), [])
+        if candidate in known:
+            return
+        if known and self._members[voter].journal.trusted:
             raise Violation(
-                "one vote a term", f"{voter} votes in term {term} for {known} and for {candidate}"
+                "one vote a term",
+                f"{voter} votes in term {term} for {known[0]} and for {candidate}",
             )
+        known.append(candidate)
 
     def stored(self, member: Member, transaction: Transaction, removed: list[Row]) -> None:
         """Log matching: an entry at an index and term is the same everywhere, and so is the

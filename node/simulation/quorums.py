@@ -22,10 +22,13 @@ def meet(one: Collection[str], other: Collection[str]) -> bool:
 
 
 def elected_by(
-    candidate: str, term: int, voters: Collection[str], votes: Mapping[tuple[str, int], str]
+    candidate: str,
+    term: int,
+    voters: Collection[str],
+    votes: Mapping[tuple[str, int], Collection[str]],
 ) -> list[str]:
     """Those of `voters` who gave it their vote of that term."""
-    return [name for name in voters if votes.get((name, term)) == candidate]
+    return [name for name in voters if candidate in votes.get((name, term), ())]
 
 
 def holding(index: int, term: int, disks: Collection[SimulatedDisk]) -> int:
