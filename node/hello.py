@@ -13,7 +13,7 @@ import structlog
 
 from node.frames import pack
 
-PROTOCOL = 1
+PROTOCOL = 2
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
 MAX_INDEX = 1 << 63

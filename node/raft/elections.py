@@ -15,6 +15,9 @@ Both need one thing more (5.1): whoever is behind with its term is told so. Else
 a higher term would stay deaf to the leader, and two nodes could refuse each other for ever.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import pysyncobj.syncobj
 from pysyncobj import SyncObj
 from pysyncobj.node import Node
@@ -29,6 +32,13 @@ FIRST_INDEX = 1
 FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
 
 
+class Vote(NamedTuple):
+    """What a node's vote is worth (`ElectionGuards._elects`), as its journal says."""
+
+    trusted: bool
+    lost: bool
+
+
 class ElectionGuards(SyncObj):  # type: ignore[misc]
     """What stands in front of the library's elections."""
 
@@ -38,13 +48,13 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
 
     def _begin_elections(self) -> None:
         """Before the base's constructor."""
-        self._votes: tuple[int, dict[str, bool]] = (0, {})
-        """Term; who gave us its vote in it → whether it is trusted."""
+        self._votes: tuple[int, dict[str, Vote]] = (0, {})
+        """Term; who gave us its vote in it."""
         self._heard_leader = float("-inf")
         self._round = 0
         """Number of the newest round of pre-votes; answers to an older one are void."""
-        self._yes: dict[str, bool] = {}
-        """Who said yes in it → whether it is trusted."""
+        self._yes: dict[str, Vote] = {}
+        """Who said yes in it."""
         self._may_stand = False
         """The round was won: the next election deadline is the library's."""
         self.on_request = False
@@ -69,16 +79,20 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         has_no_say = not self.is_voter(self._SyncObj__selfNode.id) or self.is_dismissed()
         bystander = has_no_say and self.guards.s9
         if bystander or (self.journal.lost and self.guards.s5):
+            self._SyncObj__transferInProgress: bool = False
             self._postpone_election()
         elif self.guards.l2 and not self._may_stand and not self.on_request:
             self._ask_around()
         self._may_stand = False
 
     def _ask_around(self) -> None:
+        """A candidacy ends with that: a vote that comes so late may have been forgotten since
+        (S5, `follower._too_early`)."""
         self._postpone_election()
+        self._SyncObj__setState(FOLLOWER)
         self._SyncObj__raftLeader = None
         self._round += 1
-        self._yes = self._own_vote()
+        self._yes = {self._SyncObj__selfNode.id: self.own_vote()}
         if not self._SyncObj__connectedToAnyone():
             return
         for node in self._SyncObj__otherNodes:
@@ -109,7 +123,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     def _on_pre_vote_answer(self, node: Node, message: Message) -> None:
         self._catch_up_with(message["term"])
         if message["granted"] and message["round"] == self._round and self.is_voter(node.id):
-            self._yes[node.id] = message["trusted"]
+            self._yes[node.id] = Vote(message["trusted"], message["lost"])
             self._count_yes()
 
     def _heard_from_leader(self) -> None:
@@ -127,7 +141,6 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         granted = (
             message["term"] > term
             and (message["last_log_term"], message["last_log_index"]) >= log
-            and self._may_vote()
             and not self._content()
         )
         self.transport.send(node, {
@@ -141,14 +154,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
 
     def _hears_request(self, message: Message) -> bool:
         """Whether a request for our vote is to be looked at."""
-        if self.guards.l2 and not message["transfer"] and self._content():
-            return False
-        return self._may_vote()
-
-    def _may_vote(self) -> bool:
-        """S5: a journal that is known to replace a lost one (`node rejoin`) votes for nobody, and
-        its node does not stand for election, before it has caught up."""
-        return not (self.journal.lost and self.guards.s5)
+        return message["transfer"] or not (self.guards.l2 and self._content())
 
     def _vote_counts(self, node: Node, message: Message) -> bool:
         """Whether the library is to hear of this vote. S8: once per voter and term (Raft paper,
@@ -159,31 +165,35 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         if not self.guards.s8:
             return True
         if self._votes[0] != term:
-            self._votes = (term, self._own_vote())
+            self._votes = (term, {self._SyncObj__selfNode.id: self.own_vote()})
         votes = self._votes[1]
         if node.id in votes:
             return False
-        votes[node.id] = message["trusted"]
+        votes[node.id] = Vote(message["trusted"], message["lost"])
         if not self._elects(votes):
             return False
         self._SyncObj__votesCount = len(votes) - 1  # the library adds this one, and finds enough
         return True
 
-    def _own_vote(self) -> dict[str, bool]:
-        return {self._SyncObj__selfNode.id: self.journal.trusted}
+    def own_vote(self) -> Vote:
+        return Vote(self.journal.trusted, self.journal.lost)
 
-    def _elects(self, votes: dict[str, bool]) -> bool:
-        """S5: whether the votes of these, ourselves among them, make a leader. Value: trusted.
+    def _elects(self, votes: Mapping[str, Vote]) -> bool:
+        """S5: whether the votes of these, ourselves among them, make a leader.
 
         A node that lost its disk may have promised what it no longer knows. So its vote makes up
         no majority before its new journal is settled: before it holds a committed entry of the
         present term, and with that everything committed before (leader completeness, Raft paper,
-        section 5.4). But it is good when every voter gives one: what was forgotten, another one
-        still holds, and who lacks that has not all the votes.
+        section 5.4). But it is good when every voter gives one, if not so many lost their disks
+        that they may have made a majority by themselves: what these forgot, another one still
+        holds, and who lacks that has not all the votes.
         """
         voters = len(self._SyncObj__otherNodes) + 1
-        agreed = sum(votes.values()) if self.guards.s5 else len(votes)
-        return 2 * agreed > voters or len(votes) == voters
+        if not self.guards.s5:
+            return 2 * len(votes) > voters
+        if 2 * sum(vote.trusted for vote in votes.values()) > voters:
+            return True
+        return len(votes) == voters >= 2 * sum(vote.lost for vote in votes.values())
 
     def _notice_founded(self, message: Message) -> None:
         """S5: somebody has a log, so the cluster stands. A node whose log is empty is none of

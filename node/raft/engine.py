@@ -77,7 +77,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self.journal = journal
         self.snapshots = snapshots
         self.transport = transport
-        transport.trusted = lambda: journal.trusted
+        transport.worth = lambda: self.own_vote()._asdict()
         transport.on_request = lambda: self.on_request
         snapshots.configured_by = self.configured_by
         snapshots.prepare = prepare

@@ -6,8 +6,10 @@ HAZARDS S1, S2, S3, L3. `Engine` puts these and the leader's guards together.
 
 import math
 
+import pysyncobj.syncobj
 from pysyncobj.node import Node
 
+from node.raft.elections import FIRST_INDEX
 from node.raft.journal import Entry
 from node.raft.messages import Message
 from node.raft.roster import Roster
@@ -31,6 +33,7 @@ class FollowerGuards(Roster):
         """How far the leader has verified our log with that request."""
         self._announced: float = math.inf
         """How much is committed, as leaders told since this start."""
+        self._started = pysyncobj.syncobj.monotonicTime()
 
     def settle(self) -> None:
         """Once per turn: whether our log has caught up with the cluster (`_elects`).
@@ -39,7 +42,7 @@ class FollowerGuards(Roster):
         Less will not do: of the same term there may be more that the lost log helped to commit.
         """
         commit: int = self.raftCommitIndex
-        if self.journal.settled or self._term_at(commit) != self.raftCurrentTerm:
+        if self.journal.settled or not self._term_at(commit) == self.raftCurrentTerm > 0:
             return
         if self._isLeader() or commit >= self._announced:
             self.journal.settle()
@@ -47,6 +50,8 @@ class FollowerGuards(Roster):
     def _on_append(self, node: Node, message: Message) -> None:
         if message["term"] < self._SyncObj__raftCurrentTerm:
             self._tell_term(node)
+            return
+        if self._too_early(message):
             return
         self._heard_from_leader()
         self._answering = (message["term"], message["seq"])
@@ -67,6 +72,25 @@ class FollowerGuards(Roster):
             self._commit_nothing(message)
             super()._SyncObj__onMessageReceived(node, message)
             self._answer(node, self._SyncObj__raftCommitIndex + 1, reset=False, success=False)
+
+    def _too_early(self, message: Message) -> bool:
+        """S5: whether this leader may be from before our disk was lost.
+
+        With the vote that we forgot, another one may have been elected since. So a voter that
+        holds nothing hears no leader before the old one has stepped down (L6) and a candidate
+        that our forgotten vote is still on its way to has given up. At the founding of a cluster
+        nothing can have been lost, and nobody waits.
+        """
+        founding = "prevLogIdx" in message and message["commit_index"] <= FIRST_INDEX
+        return (
+            self.guards.s5
+            and not self.journal.settled
+            and self._SyncObj__getCurrentLogIndex() <= FIRST_INDEX
+            and self.is_voter(self.node_id)
+            and (self.journal.lost or not founding)
+            and pysyncobj.syncobj.monotonicTime() - self._started
+            < self.timings.step_down + self.timings.election_max
+        )
 
     def _announce(self, commit: int) -> None:
         known = self._announced if self._announced < math.inf else 0

@@ -231,7 +231,7 @@ class Journal:
     def trusted(self) -> bool:
         """Whether our vote may make up a majority: that of a settled log, or of one that is empty
         in a cluster of which nobody is known to have more."""
-        return self._meta.settled or self._meta.founding
+        return self._meta.settled or (self._meta.founding and not self._meta.lost)
 
     def cluster_stands(self) -> None:
         """Somebody has a log: whoever has none, or not yet all of it, is not trusted."""
@@ -242,7 +242,7 @@ class Journal:
     @property
     def lost(self) -> bool:
         """Whether this journal replaces one that was lost, and has not caught up yet: its node
-        neither votes nor stands for election, whoever asks."""
+        does not stand for election, and is trusted with no majority."""
         return self._meta.lost
 
     def replaces_a_lost_one(self) -> None:

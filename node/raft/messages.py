@@ -60,6 +60,8 @@ _reply_numbers = _numbers("term", "seq", "birth", "next_node_idx")
 
 def _append(message: Mapping[str, Any]) -> Message:
     checked = _append_numbers(message)
+    if checked["term"] == 0:
+        raise BadMessage("nobody leads term 0")
     if "chunk" in message:
         return {**checked, "serialized": _chunk(message["chunk"])}
     if "prevLogIdx" not in message:
@@ -125,15 +127,16 @@ def _request_vote(message: Mapping[str, Any]) -> Message:
 
 
 def _response_vote(message: Mapping[str, Any]) -> Message:
-    checked = _term(message)
-    checked["trusted"] = _flag(message, "trusted")
-    return checked
+    return {**_term(message), **_worth(message)}
+
+
+def _worth(message: Mapping[str, Any]) -> Message:
+    return {"trusted": _flag(message, "trusted"), "lost": _flag(message, "lost")}
 
 
 def _pre_vote_answer(message: Mapping[str, Any]) -> Message:
-    checked = _round_numbers(message)
-    checked["granted"], checked["trusted"] = _flag(message, "granted"), _flag(message, "trusted")
-    return checked
+    granted = _flag(message, "granted")
+    return {**_round_numbers(message), "granted": granted, **_worth(message)}
 
 
 def _reply(message: Mapping[str, Any]) -> Message:

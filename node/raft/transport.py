@@ -20,8 +20,8 @@ class OutboxTransport(Transport):  # type: ignore[misc]
     def __init__(self, network: Network) -> None:
         super().__init__(None, None, [])
         self._network = network
-        self.trusted: Callable[[], bool] = lambda: True
-        """Whether our vote may make up a majority; our votes say so."""
+        self.worth: Callable[[], dict[str, bool]] = dict
+        """What our vote is worth (`elections.Vote`); our votes say so."""
         self.on_request: Callable[[], bool] = lambda: False
         """Whether the leader asked for this election; requests for votes say so."""
         self._outbox: list[tuple[str, dict[str, Any]]] = []
@@ -30,7 +30,7 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         """Into the outbox; bounded because the engine bounds what it sends per turn."""
         message["kind"] = "raft"
         if message["type"] in {"response_vote", "pre_vote_answer"}:
-            message["trusted"] = self.trusted()
+            message |= self.worth()
         if message["type"] == "request_vote":
             message["transfer"] = self.on_request()
         self._outbox.append((node.id, message))

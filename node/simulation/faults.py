@@ -193,13 +193,18 @@ class FullDisks(msgspec.Struct, frozen=True):
 
 
 class Rot(msgspec.Struct, frozen=True):
-    """One disk is damaged while its node is down: the node must not start from it, and comes
-    back with an empty one."""
+    """One disk is lost. Either it is damaged while its node is down: the node must not start from
+    it, and comes back with an empty one. Or it is replaced at once, while a leader from before may
+    not know yet that it is none."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         name = draw.choice(on.names)
         at = draw.uniform(0.2, 0.7) * on.end
         yield act(at, "crash", name, "process")
+        if draw.random() < 0.4:
+            yield act(at + 0.01 * on.span, "erase", name)
+            yield act(at + draw.uniform(0.02, 1) * on.span, "start", name)
+            return
         yield act(at + 0.1 * on.span, "rot", name, draw.choice(("journal", "snapshot")))
         yield act(at + 0.5 * on.span, "start", name)
         if draw.random() < 0.7:

@@ -75,7 +75,9 @@ def addresses(*names: str) -> dict[str, str]:
 
 
 def hello(**changes: Any) -> bytes:
-    return pack({"kind": "hello", "version": 1, "cluster": "c", "node": "b", **changes})
+    return pack(
+        {"kind": "hello", "version": hello_module.PROTOCOL, "cluster": "c", "node": "b", **changes}
+    )
 
 
 async def closed_by_peer(data: bytes, port: int) -> bytes:
@@ -180,7 +182,7 @@ async def test_a_huge_frame_from_a_member_is_refused_unread(stations) -> None:
     data = hello() + pack({"kind": "raft"}) + struct.pack(">I", MAX_FRAME + 1)
     answer = await closed_by_peer(data, a.network.port)
     assert list(FrameReader().feed(answer)) in (
-        [], [{"kind": "hello", "version": 1, "cluster": "c", "node": "a"}]
+        [], [{"kind": "hello", "version": hello_module.PROTOCOL, "cluster": "c", "node": "a"}]
     )  # fmt: skip
     assert a.network.rejected == {"frame_too_large": 1}
     assert a.messages == [("b", {"kind": "raft"})]
@@ -236,7 +238,14 @@ async def test_a_strange_word_of_removal_is_refused(
 ) -> None:
     refusals: list[str] = []
     peers = addresses("a", "b")
-    word = {"kind": "removed", "version": 1, "cluster": "c", "node": "a", "index": 7, **changes}
+    word = {
+        "kind": "removed",
+        "version": hello_module.PROTOCOL,
+        "cluster": "c",
+        "node": "a",
+        "index": 7,
+        **changes,
+    }
     held: list[asyncio.StreamWriter] = []
 
     def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

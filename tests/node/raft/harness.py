@@ -24,6 +24,9 @@ TIMINGS = Timings(
 )
 
 
+GOOD_VOTE = {"trusted": True, "lost": False}
+
+
 class FakeClock:
     def __init__(self) -> None:
         self.now = 100.0

@@ -142,6 +142,7 @@ def test_a_large_snapshot_is_sent_in_paced_chunks(cluster) -> None:
     timings = Timings(**{**_fields(TIMINGS), "compact_entries": 16})
     c = cluster(timings=timings)
     leader = c.elect()
+    c.converge()
     late = c.followers()[0]
     c.crash(late)
     c.write(leader, *(b"%d:" % n + random.Random(n).randbytes(200_000) for n in range(40)))
@@ -165,6 +166,7 @@ def test_a_snapshot_survives_loss_on_the_way(cluster) -> None:
     timings = Timings(**{**_fields(TIMINGS), "compact_entries": 16})
     c = cluster(timings=timings)
     leader = c.elect()
+    c.converge()
     late = c.followers()[0]
     c.crash(late)
     c.write(leader, *(b"%d:" % n + random.Random(n).randbytes(200_000) for n in range(20)))

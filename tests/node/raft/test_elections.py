@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.raft import Guards
-from tests.node.raft.harness import Cluster
+from tests.node.raft.harness import GOOD_VOTE, Cluster
 
 WITHOUT = Guards(l2=False)
 
@@ -189,7 +189,7 @@ def test_l2_an_answer_to_an_older_round_counts_for_nothing(cluster) -> None:
     engine = c.rafts[asker]._engine
     c.run_until(lambda: bool(c.sent(asker, "pre_vote")))
     number, term = engine._round, engine.raftCurrentTerm
-    yes = {"type": "pre_vote_answer", "term": term, "granted": True, "trusted": True}
+    yes = {"type": "pre_vote_answer", "term": term, "granted": True, **GOOD_VOTE}
     for name in others:
         c.deliver(name, asker, {**yes, "round": number - 1})
     assert engine.raftCurrentTerm == term

@@ -245,7 +245,7 @@ messages = st.fixed_dictionaries(
         "next_node_idx": small, "index": small, "snapshot_term": small, "wanted": small,
         "reset": st.booleans(), "success": st.booleans(), "trusted": st.booleans() | anything,
         "transfer": st.booleans() | anything, "round": small | anything,
-        "granted": st.booleans() | anything,
+        "granted": st.booleans() | anything, "lost": st.booleans() | anything,
         "entries": st.lists(entry, max_size=3) | anything,
         "chunk": st.tuples(small, small, small, small, st.binary(max_size=9)) | anything,
         "serialized": anything, "transmission": anything, "data": anything, "command": anything,

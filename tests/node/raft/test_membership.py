@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node.raft import Guards
 from node.raft.membership import Configuration, decode, encode, next_step
-from tests.node.raft.harness import TIMINGS, Cluster
+from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster
 
 
 def want(c: Cluster, *names: str) -> None:
@@ -91,7 +91,7 @@ def test_s9_votes_of_a_learner_are_ignored_and_counted(cluster) -> None:
     for name in ("n4", "n4"):
         c.deliver(name, asker, {
             "type": "pre_vote_answer", "term": engine.raftCurrentTerm, "round": engine._round,
-            "granted": True, "trusted": True,
+            "granted": True, **GOOD_VOTE,
         })  # fmt: skip
     assert not engine._may_stand
     assert c.rafts[asker].rejected["a vote of no voter"] == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.raft import DataDirInUse, Journal, rejoin_empty
-from tests.node.raft.harness import Cluster
+from tests.node.raft.harness import GOOD_VOTE, Cluster
 
 
 def rejoin(c: Cluster, name: str) -> None:
@@ -87,11 +87,11 @@ def test_s5_nor_while_it_is_filled_again(cluster) -> None:
     drafts = [b"%d:" % n + b"x" * 100_000 for n in range(8)]
     c.write(leader, drafts[0])
     c.converge()
-    c.partition(late)
+    c.drop = lambda _, to, message: to == late and message.get("entries")
     c.write(leader, *drafts[1:])
     c.erase(other)
     c.drop = lambda _, to, message: (
-        to == other and message.get("prevLogIdx", 0) > 1 and message["entries"]
+        message.get("entries") and (to == late or message["prevLogIdx"] > 1)
     )
     c.start(other)
     c.run_until(lambda: c.rafts[other]._engine.last_index() > 1)
@@ -124,6 +124,110 @@ def test_s5_who_has_heard_of_a_log_founds_no_cluster_again(cluster) -> None:
     c.start(leader)
     c.converge()
     assert [d for _, d in c.machines[late].log] == [b"acknowledged by two:"]
+
+
+def test_s5_who_lost_its_disk_follows_no_leader_from_before(cluster) -> None:
+    """A deposed leader that does not know it yet, and a node that has just forgotten its vote for
+    the new one and what it acknowledged to it: together they were a majority."""
+    c = cluster()
+    old = c.elect()
+    c.write(old, b"before:")
+    c.converge()
+    c.partition(old)
+    c.run_until(lambda: any(r.is_leader for n, r in c.rafts.items() if n != old))
+    new = next(n for n, r in c.rafts.items() if n != old and r.is_leader)
+    lost = next(n for n in c.names if n not in (old, new))
+    got = c.propose(new, b"acknowledged:")
+    c.run_until(lambda: bool(got))
+    assert c.rafts[old].is_leader
+    c.erase(lost)
+    c.heal()
+    c.partition(new)
+    c.start(lost)
+    c.run(1.0)
+    c.propose(old, b"other:")
+    c.run(3.0)
+    assert not c.rafts[lost].is_leader
+    assert not c.rafts[old].is_leader
+    c.heal()
+    c.converge()
+    assert b"acknowledged:" in [d for _, d in c.machines[lost].log]
+
+
+def test_s5_a_vote_that_was_forgotten_since_elects_nobody(cluster) -> None:
+    """It was given to a candidate that still waited for another one, in the next term of that
+    in which its voter, whose disk is lost, then acknowledges more."""
+    c = cluster(5)
+    old = c.elect()
+    c.write(old, b"before:")
+    c.converge()
+    lost, candidate, late, _ = c.followers()
+    c.drop = lambda sender, to, _: (
+        bool({candidate, late} & {sender, to}) and ({sender, to} != {candidate, lost})
+    )
+    c.deliver(old, candidate, {"type": "timeout_now", "term": c.rafts[old].term})
+    c.run_until(lambda: len(c.rafts[candidate]._engine._votes[1]) == 2)
+    request = c.sent(candidate, "request_vote")[-1]
+    c.erase(lost)
+    c.drop = lambda sender, to, _: bool({candidate, late} & {sender, to})
+    c.start(lost)
+    got = c.propose(old, b"acknowledged:")
+    c.run(0.3)
+    c.drop = lambda sender, to, _: (
+        bool({candidate, late} & {sender, to}) and {sender, to} != {candidate, late}
+    )
+    c.deliver(candidate, late, {**request})
+    c.run(0.1)
+    assert not got, "the vote was still on its way when its voter had a new disk"
+    assert c.rafts[candidate]._engine._isLeader()
+    c.drop = lambda *_: False
+    c.converge()
+
+
+def test_s5_a_candidacy_ends_with_its_deadline(cluster) -> None:
+    """Later votes may have been forgotten since."""
+    c = cluster()
+    old = c.elect()
+    c.converge()
+    candidate, voter = c.followers()
+    c.drop = lambda *_: True
+    c.deliver(old, candidate, {"type": "timeout_now", "term": c.rafts[old].term})
+    term = c.rafts[candidate].term
+    c.run(2.0)
+    vote = {"type": "response_vote", "term": term, **GOOD_VOTE}
+    c.deliver(voter, candidate, vote)
+    assert c.rafts[candidate].term == term
+    assert not c.rafts[candidate]._engine._isLeader()
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["of three, one late", "of two"])
+def test_s5_all_voters_go_on_with_one_that_rejoined(cluster, late: bool) -> None:
+    if late:
+        c, _, lost, other = founding(cluster)
+        rejoin(c, lost)
+        c.start(other)
+    else:
+        c = cluster(2)
+        c.write(c.elect(), b"acknowledged by two:")
+        c.converge()
+        lost = c.followers()[0]
+        c.run(3.0)
+        rejoin(c, lost)
+    c.run_until(lambda: c.leader() is not None)
+    c.converge()
+    assert [d for _, d in c.machines[lost].log] == [b"acknowledged by two:"]
+
+
+def test_s5_two_of_three_that_rejoined_elect_nobody(cluster) -> None:
+    c = cluster()
+    leader = c.elect()
+    c.write(leader, b"acknowledged by all:")
+    c.converge()
+    for name in c.followers():
+        rejoin(c, name)
+        c.run(0.01)
+    c.run(20.0)
+    assert c.leader() is None, "they may have acknowledged more than the third has"
 
 
 def test_s5_a_founding_cut_short_goes_on_when_all_are_back(cluster) -> None:
@@ -174,6 +278,14 @@ def test_s5_a_node_that_rejoined_while_others_led_votes_again(cluster) -> None:
     c.converge()
     c.crash(leader)
     c.run_until(lambda: c.leader() is not None)
+
+
+def test_s5_a_message_of_term_0_settles_nobody(cluster) -> None:
+    c = cluster()
+    c.partition("n1")
+    c.deliver("n2", "n1", {"type": "append_entries", "term": 0, "seq": 1, "commit_index": 0})
+    assert not c.journals["n1"].settled
+    assert c.rafts["n1"].rejected["nobody leads term 0"] == 1
 
 
 def test_what_was_there_is_moved_aside_and_nothing_is_deleted(tmp_path: Path) -> None:

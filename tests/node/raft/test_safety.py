@@ -23,7 +23,7 @@ from node.raft import (
     write_file,
 )
 from node.raft.progress import Progress
-from tests.node.raft.harness import TIMINGS, Cluster, Machine
+from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster, Machine
 
 Entries = list[tuple[bytes, int, int]]
 
@@ -33,6 +33,7 @@ class Alone:
 
     def __init__(self, c: Cluster) -> None:
         self.c = c
+        c.journals["n1"].settle()  # it has not just lost its disk, and waits for nobody
         self.seq = 0
 
     def append(self, term: int, previous: tuple[int, int], entries: Entries, commit: int,
@@ -455,9 +456,9 @@ def test_s8_one_voter_is_one_vote(cluster, guarded: bool) -> None:
         c.clock.now += 0.1
         raft.turn()
     for _ in range(5):
-        c.deliver("n2", "n1", {"type": "response_vote", "term": raft.term, "trusted": True})
+        c.deliver("n2", "n1", {"type": "response_vote", "term": raft.term, **GOOD_VOTE})
     assert raft._engine._isLeader() is not guarded
-    c.deliver("n3", "n1", {"type": "response_vote", "term": raft.term, "trusted": True})
+    c.deliver("n3", "n1", {"type": "response_vote", "term": raft.term, **GOOD_VOTE})
     assert raft._engine._isLeader()
 
 
