@@ -154,7 +154,7 @@ async def test_a_restarted_peer_is_found_again(stations) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (hello(version=2), "wrong_version"),
+        (hello(version=1), "wrong_version"),
         (hello(version=True), "wrong_version"),
         (hello(cluster="other"), "other_cluster"),
         (hello(node="stranger"), "unknown_member"),
