@@ -34,7 +34,7 @@ from node.api.records import DecisionView, decision_view
 from node.api.version import VERSION
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
-from node.webhook_config import WebhookConfig
+from node.webhook_config import TOPICS, WebhookConfig
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 """Seconds before a message is sent again; twice as long each time."""
@@ -101,12 +101,12 @@ def type_of(decision: Decision) -> str | None:
     return "role.changed" if done and decision.changes else None
 
 
-def concerns(webhook: WebhookConfig, decision: Decision) -> bool:
-    """Whether a webhook is told of a decision."""
+def topic_of(decision: Decision) -> str | None:
+    """The topic that a decision belongs to; None for those that nobody is told of."""
     type_ = type_of(decision)
     if type_ is None:
-        return False
-    return ("alarms" if type_.startswith("alarm.") else "roles") in webhook.topics
+        return None
+    return "alarms" if type_.startswith("alarm.") else "roles"
 
 
 def body_of(decision: Decision, cluster: str, node: str) -> bytes:
@@ -197,10 +197,18 @@ class Webhooks:
 
     def pending(self) -> dict[str, int]:
         """Messages that each webhook has not accepted yet; empty on a node that does not lead."""
-        decisions = self._replica.state.decisions
+        if not self._routes:
+            return {}
+        told: dict[str, list[int]] = {topic: [] for topic in TOPICS}
+        oldest = min(route.settled for route in self._routes)
+        for decision in _after(oldest, self._replica.state.decisions):
+            topic = topic_of(decision)
+            if topic is not None:
+                told[topic].append(decision.id)
         return {
             route.webhook.name: sum(
-                concerns(route.webhook, d) for d in _after(route.settled, decisions)
+                len(told[topic]) - bisect_right(told[topic], route.settled)
+                for topic in set(route.webhook.topics)
             )
             for route in self._routes
         }
@@ -225,7 +233,7 @@ class Webhooks:
             return
         self._notice_gap(route, state)
         for decision in _after(route.settled, state.decisions):
-            if concerns(route.webhook, decision):
+            if topic_of(decision) in route.webhook.topics:
                 route.waiting = decision
                 return
             route.settled = decision.id

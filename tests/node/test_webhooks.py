@@ -185,6 +185,25 @@ def test_only_the_leader_sends() -> None:
         assert bool(loop.webhooks.pending()) is (name == world.leader)
 
 
+def test_what_is_pending_is_counted_for_each_webhook_by_its_topics() -> None:
+    both, alarms = WebhookConfig("both", "https://b/", Secret(KEY)), ALARMS
+    world, receiver = begin(both, alarms)
+    world.run(5)
+    assert world.leader is not None
+    loop = world.loops[world.leader]
+    assert loop.webhooks.pending() == {"both": 0, "pager": 0}
+    receiver.answer = lambda _: LATER
+    newest = loop.replica.state.decisions_made
+    world.kill(world.primary or "")
+    world.run(15)
+    told = [module.topic_of(d) for d in loop.replica.state.decisions if d.id > newest]
+    counts = Counter(told)
+    assert counts["alarms"] > 1
+    assert counts["roles"] > 1
+    pending = {"both": counts["alarms"] + counts["roles"], "pager": counts["alarms"]}
+    assert loop.webhooks.pending() == pending
+
+
 def test_one_that_is_deaf_holds_up_nobody_else() -> None:
     deaf = WebhookConfig("deaf", "https://deaf/", Secret(KEY))
     world, receiver = begin(deaf, PAGER)
