@@ -105,7 +105,9 @@ def verify(paths: Sequence[Path], head: str = "") -> Verdict:
     except _Broken as broken:
         verdict.fault = str(broken)
         return verdict
-    if not seen_head:
+    if not verdict.node and not verdict.notes:
+        verdict.fault = f"{paths[-1]}: holds nothing"
+    elif not seen_head:
         verdict.fault = f"the hash {head} is not in the chain: it was cut off or rewritten"
     return verdict
 

@@ -228,6 +228,12 @@ def test_a_header_that_is_none_is_a_fault(
     assert verify([path]).fault.startswith(f"{path}:1: {rule}")
 
 
+def test_a_file_that_was_emptied_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / chain.NAME
+    path.touch()
+    assert verify([path]).fault == f"{path}: holds nothing"
+
+
 def test_lines_too_deep_to_read_are_a_fault(tmp_path: Path) -> None:
     path = tmp_path / chain.NAME
     head = seal_all([header()])
