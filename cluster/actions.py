@@ -105,7 +105,7 @@ def expire(step: Step, action: Action) -> None:
         "failures": failures,
     }
     step.decide("escalation", Outcome.NOTED, missing, facts=facts)
-    step.raise_alarm(COMPLIANCE, f"{action.id} {action.name}")
+    step.raise_alarm(COMPLIANCE, f"{action.id} ({action.name}) not done by {', '.join(missing)}")
     _close(step, action, ActionOutcome.NONCOMPLIANT)
     step.changed()
 

@@ -1,10 +1,11 @@
 """Alarms: what an operator should look at, raised once, cleared once, acknowledged between.
 
 Some follow from the replicated state alone and are raised where it changes (the seat, the brake,
-the storm brake, compliance). Others only a member knows: its disk, its clock, its certificate, how
-far behind it is. It says so in its health reports (`SELF_REPORTED`); the leader's samples carry
-that into the log, and here it must last before it counts: one complaint raises nothing, one quiet
-evaluation clears nothing. Of a member that is not heard nothing is concluded but its silence.
+the storm brake, compliance). Others only a member knows, as its disk and its clock, or the leader
+of it: how far behind it is. They come with its health reports (`SELF_REPORTED`); the leader's
+samples carry them into the log, and here they must last before they count: one complaint raises
+nothing, one quiet evaluation clears nothing. Of a member that is not heard nothing is concluded
+but its silence.
 
 Every raising, clearing and acknowledgement is a decision too: that is the timeline, the audit
 file and the outbox of the webhooks at once.
@@ -41,7 +42,6 @@ PINNED_UNHEALTHY = "pinned_unhealthy"
 MEMBER_UNREACHABLE = "member_unreachable"
 MEMBER_LAGGING = "member_lagging"
 DISK_LOW = "disk_low"
-CERTIFICATE_EXPIRING = "certificate_expiring"
 CLOCK_JUMP = "clock_jump"
 
 ALARMS: dict[str, Kind] = {
@@ -55,11 +55,10 @@ ALARMS: dict[str, Kind] = {
     MEMBER_UNREACHABLE: Kind("warning", "A member was not heard for heartbeat_timeout.", calm=2),
     MEMBER_LAGGING: Kind("warning", "A member applies the log too slowly.", confirm=3, calm=2),
     DISK_LOW: Kind("warning", "The disk of a member is nearly full.", confirm=2, calm=2),
-    CERTIFICATE_EXPIRING: Kind("warning", "A member's certificate ends soon.", confirm=2, calm=2),
     CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
 }
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
-SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CERTIFICATE_EXPIRING, CLOCK_JUMP)
+SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP)
 """Those that members report, or the leader of them; the others follow from the state."""
 MAX_DETAIL = 200
 

@@ -59,16 +59,15 @@ def echo_leases(step: Step, echoes: tuple[Echo, ...]) -> dict[str, object]:
 def _brake(step: Step, turned: list[str]) -> None:
     """More than half turned unhealthy at once: that is the network or the measure, not they."""
     state = step.state
-    half = len(state.members) / 2
-    sick = sorted(m.id for m in state.members.values() if m.run > 0)
-    if not state.braked and len(turned) > half:
+    members = len(state.members)
+    sick = sum(m.run > 0 for m in state.members.values())
+    if not state.braked and len(turned) > members / 2:
         state.braked = True
-        step.decide("brake", Outcome.NOTED, tuple(sick), facts={"on": True})
-        step.raise_alarm(BRAKE, f"{len(turned)} of {len(state.members)} turned unhealthy")
-    elif state.braked and len(sick) <= half:
+        share = f"{len(turned)} of {members} turned unhealthy at once ({', '.join(sorted(turned))})"
+        step.raise_alarm(BRAKE, f"{share}; isolation and recovery wait")
+    elif state.braked and sick <= members / 2:
         state.braked = False
-        step.decide("brake", Outcome.NOTED, tuple(sick), facts={"on": False})
-        step.clear_alarm(BRAKE)
+        step.clear_alarm(BRAKE, why=f"{sick} of {members} are unhealthy")
 
 
 def _watch_seat(step: Step) -> None:
@@ -82,10 +81,11 @@ def _watch_seat(step: Step) -> None:
             step.raise_alarm(NO_PRIMARY, "the PRIMARY seat is empty")
     else:
         step.clear_alarm(NO_PRIMARY)
-    if primary is not None and primary.run >= state.settings.failures_to_fail_primary:
-        step.raise_alarm(PRIMARY_DEGRADED, f"{primary.id}: {primary.run} unhealthy samples")
-    else:
-        step.clear_alarm(PRIMARY_DEGRADED)
+    for member in state.members.values():
+        if member is primary and member.run >= state.settings.failures_to_fail_primary:
+            step.raise_alarm(PRIMARY_DEGRADED, f"{member.run} unhealthy samples", member.id)
+        else:
+            step.clear_alarm(PRIMARY_DEGRADED, member.id)
 
 
 def adopt_plan(step: Step, command: AdoptPlan) -> dict[str, object]:

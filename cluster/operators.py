@@ -296,5 +296,7 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
         parameters=command.parameters,
         deadline=command.deadline,
     )
-    _record(step, "action", targets, {"action": action.id, "name": action.name})
+    parameters: object = command.parameters
+    facts = {"action": action.id, "name": action.name, "parameters": parameters}
+    _record(step, "action", targets, facts)
     return {"action": action.id, "targets": list(targets), "deadline_ms": action.deadline}

@@ -201,14 +201,8 @@ def _say_alarm(decision: Decision) -> str:
             return f"alarm {named}: {facts['detail']}"
         case "acknowledged":
             return f"alarm {named} acknowledged"
-    return f"alarm {named} is over"
-
-
-def _say_brake(decision: Decision) -> str:
-    if decision.facts["on"]:
-        who = ", ".join(decision.subjects)
-        return f"brake on: {who} unhealthy at once; isolation and recovery wait"
-    return "brake off"
+    why = f": {facts['why']}" if "why" in facts else ""
+    return f"alarm {named} is over{why}"
 
 
 def _say_settings(decision: Decision) -> str:
@@ -263,7 +257,6 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "escalation": _say_escalation,
     "handover": _say_handover,
     "alarm": _say_alarm,
-    "brake": _say_brake,
     "settings": _say_settings,
     "policy": _say_policy,
     "operation": _say_operation,

@@ -104,11 +104,11 @@ class Step:
             self._note_alarm(alarm, "raised", Outcome.NOTED)
             self.emit(AlarmRaised(name, detail, subject))
 
-    def clear_alarm(self, name: str, subject: str = "") -> None:
-        """Clears an alarm that is raised."""
+    def clear_alarm(self, name: str, subject: str = "", why: str = "") -> None:
+        """Clears an alarm that is raised; `why` it is over, where that is not plain."""
         alarm = self.state.alarms.pop(alarm_id(name, subject), None)
         if alarm is not None:
-            self._note_alarm(alarm, "cleared", Outcome.NOTED)
+            self._note_alarm(alarm, "cleared", Outcome.NOTED, why)
             self.emit(AlarmCleared(name, subject))
 
     def acknowledge_alarm(self, alarm: Alarm) -> None:
@@ -118,8 +118,10 @@ class Step:
         self._note_alarm(alarm, "acknowledged", Outcome.DONE)
         self.emit(AlarmAcknowledged(alarm.name, alarm.subject, self.actor, self.comment))
 
-    def _note_alarm(self, alarm: Alarm, change: str, outcome: Outcome) -> None:
+    def _note_alarm(self, alarm: Alarm, change: str, outcome: Outcome, why: str = "") -> None:
         facts = {"name": alarm.name, "change": change, "detail": alarm.detail}
+        if why:
+            facts["why"] = why
         self.decide("alarm", outcome, (alarm.subject,) if alarm.subject else (), facts=facts)
 
 

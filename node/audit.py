@@ -6,7 +6,8 @@ snapshot brings may be ten thousand decisions: they are written a slice a turn, 
 until then, since entries applied meanwhile make the state forget the oldest.
 
 The lines hold each other (`node.chain`), through files that are full and were put aside too. A
-file that is found damaged is put aside as it is, and a new chain begins: nothing is mended here.
+file that is found damaged is put aside as it is, and a new chain begins: nothing is mended here
+but a last line without its end, which is what a crash leaves.
 Source: roles.md, "Decision log".
 """
 
@@ -40,11 +41,12 @@ log = structlog.get_logger("node.audit")
 
 
 class _Line(msgspec.Struct):
-    """What goes on from a line: of a decision its `id`, of a header `after`."""
+    """What goes on from a line: of a decision its `id`; `after` of a header, which has `audit`."""
 
     hash: str = ""
     id: int = 0
     after: int = 0
+    audit: int = 0
 
 
 class AuditFile:
@@ -59,27 +61,29 @@ class AuditFile:
         self._last = 0
         self._head = chain.START
         """Hash of the last line, in whichever file it is."""
-        self._recover()
         self._owed: list[Decision] = []
         """What the file lacks, oldest first."""
+        try:
+            self._recover()
+        except OSError as error:
+            self._report(error)
         replica.listen(self._on_applied)
         replica.on_restored(self._on_restored)
 
     def _recover(self) -> None:
         """Finds the last complete line; a torn one, left by a crash, is cut off."""
-        line = _last_line(self._path) if self._path.exists() else b""
+        line = _last_line(self._path, cut=True) if self._path.exists() else b""
         full = chain.rotated(self._path.parent)
         if not line and full:
-            line = _last_line(full[-1])
+            line = _last_line(full[-1], cut=False)
         if not line:
             return
-        try:
-            found = msgspec.json.decode(line, type=_Line)
-        except msgspec.MsgspecError:
-            found = _Line()
-        self._last = max(self._last, found.id, found.after)
-        self._head = chain.claimed(line) or chain.START
-        if chain.claimed(line) is None and self._path.exists():
+        found = _read(line)
+        if found is not None:
+            self._last, self._head = max(self._last, found.id, found.after), found.hash
+            return
+        self._head = chain.START
+        if self._path.exists():
             log.error("audit file is damaged: put aside, a new chain begins", path=str(self._path))
             self._put_aside()
 
@@ -129,11 +133,14 @@ class AuditFile:
                 self._recover()
             self._extend(_after(self._last, decisions))
         except OSError as error:
-            if not self.broken:
-                log.error("audit file cannot be written", path=str(self._path), error=str(error))
-            self.broken = str(error)
+            self._report(error)
             return
         self.broken = ""
+
+    def _report(self, error: OSError) -> None:
+        if not self.broken:
+            log.error("audit file cannot be written", path=str(self._path), error=str(error))
+        self.broken = str(error)
 
     def _extend(self, decisions: list[Decision]) -> None:
         """Writes the lines that follow, in a new file when the present one is full."""
@@ -168,16 +175,30 @@ class AuditFile:
             oldest.unlink()
 
 
-def _last_line(path: Path) -> bytes:
-    """The last complete line, without its end; what stands behind it is cut off."""
-    with path.open("r+b") as file:
+def _last_line(path: Path, *, cut: bool) -> bytes:
+    """The last complete line, without its end; `cut`: what stands behind it is cut off. Where
+    there is no line at all in so many bytes, those."""
+    with path.open("r+b" if cut else "rb") as file:
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(0, size - TAIL))
         tail = file.read()
         whole = tail.rfind(b"\n") + 1
-        if whole < len(tail):
+        if start and not whole:
+            return tail
+        if cut and whole < len(tail):
             file.truncate(start + whole)
     return tail[:whole].rstrip(b"\n").rpartition(b"\n")[2]
+
+
+def _read(line: bytes) -> _Line | None:
+    """What goes on from a line; None when it is damaged."""
+    if chain.claimed(line) is None:
+        return None
+    try:
+        found = msgspec.json.decode(line, type=_Line)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return found if found.id or found.after or found.audit else None
 
 
 def _after(id_: int, decisions: list[Decision]) -> list[Decision]:

@@ -12,7 +12,6 @@ other nodes, which hold the same decisions.
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ START = "0" * 64
 """Stands for the hash before the first line of all."""
 MAX_LINE = 1024 * 1024
 """Bytes of one line; the longest decision takes a tenth."""
+AUDIT = 1
+"""What these files are: the number of their format."""
 _PREFIX = b'{"hash":"'
 _ROTATED = re.compile(r"audit-([0-9]{6})\.jsonl")
 _DIGEST_BYTES = 8
@@ -37,7 +38,7 @@ class Header(msgspec.Struct):
     after: int
     previous: str
     wall: int
-    audit: int = 1
+    audit: int = AUDIT
 
 
 def seal(previous: str, record: Mapping[str, Any] | msgspec.Struct) -> tuple[bytes, str]:
@@ -104,7 +105,9 @@ def verify(paths: Sequence[Path], head: str = "") -> Verdict:
     except _Broken as broken:
         verdict.fault = str(broken)
         return verdict
-    if not seen_head:
+    if not verdict.node and not verdict.notes:
+        verdict.fault = f"{paths[-1]}: holds nothing"
+    elif not seen_head:
         verdict.fault = f"the hash {head} is not in the chain: it was cut off or rewritten"
     return verdict
 
@@ -122,7 +125,7 @@ def _follow(path: Path, verdict: Verdict, newest: bool) -> Iterator[str]:
                 raise _Broken(f"{path}:{number}: a line without its end")
             try:
                 _take(path, number, line[:-1], verdict)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, RecursionError) as error:
                 raise _Broken(f"{path}:{number}: no decision: {error}") from error
             yield verdict.head
     verdict.files += 1
@@ -145,8 +148,12 @@ def _take_header(place: str, line: bytes, verdict: Verdict) -> None:
     header = msgspec.json.decode(line, type=Header)
     if not holds(header.previous, line):
         raise _Broken(f"{place}: this header was altered")
-    if verdict.files and header.previous != verdict.head:
+    if header.audit != AUDIT:
+        raise _Broken(f"{place}: of kind {header.audit}, but this release reads {AUDIT}")
+    if verdict.files and (header.previous, header.after) != (verdict.head, verdict.last):
         raise _Broken(f"{place}: does not go on where the file before it ends")
+    if header.file == 1 and header.previous != START:
+        raise _Broken(f"{place}: the first file, but it goes on from one that is gone")
     if not verdict.files and header.previous != START:
         verdict.notes.append(f"{place}: older files are gone, up to decision {header.after}")
     if verdict.node and header.node != verdict.node:
@@ -172,13 +179,20 @@ def _take_decision(place: str, line: bytes, verdict: Verdict) -> None:
 
 
 def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
-    """Where two nodes tell the same decision differently: one line for each pair of nodes."""
+    """Where nodes tell the same decision differently: a line for each node that tells some
+    otherwise than the first who told them."""
+    told: dict[int, tuple[bytes, str]] = {}
     found = []
-    for one, other in pairwise(verdicts):
-        common = one.digests.keys() & other.digests.keys()
-        differing = sorted(id_ for id_ in common if one.digests[id_] != other.digests[id_])
+    for verdict in verdicts:
+        mine = {id_: (digest, verdict.node) for id_, digest in verdict.digests.items()}
+        differing = sorted(id_ for id_, (digest, _) in mine.items() if _differs(told, id_, digest))
         if differing:
             first = f"decision {differing[0]} is told differently"
             more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
-            found.append(f"{one.node} and {other.node}: {first}{more}")
+            found.append(f"{told[differing[0]][1]} and {verdict.node}: {first}{more}")
+        told = {**mine, **told}
     return found
+
+
+def _differs(told: dict[int, tuple[bytes, str]], id_: int, digest: bytes) -> bool:
+    return id_ in told and told[id_][0] != digest

@@ -67,7 +67,7 @@ class DiskWatch:
 
 class ClockWatch:
     """The wall clock against the monotonic one. Nothing is decided by the wall clock, but people
-    read by it, and certificates end by it."""
+    read by it, and webhooks are signed with it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -6,6 +6,7 @@ reports all faults of a file together.
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,10 @@ import yaml
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
+HIDDEN = "(hidden)"
+_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
+"""A signing secret, which stands out so that it can be kept out of what is shown, wherever in a
+file it was put by mistake."""
 
 T = TypeVar("T")
 
@@ -25,6 +30,8 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, file: str, line: int | None, field: str, value: object, rule: str) -> None:
+        field, rule = _hide(field), _hide(rule)
+        value = _hide(value) if isinstance(value, str) else value
         self.file, self.line, self.field, self.value, self.rule = file, line, field, value, rule
         self.others: tuple[ConfigError, ...] = ()
         place = file if line is None else f"{file}:{line}"
@@ -81,13 +88,14 @@ class Value:
         return found
 
     def known(self, names: Iterable[str]) -> "Value":
-        """Refuses members that are not in `names`, suggesting the nearest; returns itself."""
+        """Refuses members that are not in `names`, suggesting the nearest; returns itself. What
+        they hold is not shown: it may be a secret whose name was mistyped."""
         allowed = sorted(names)
         for name, child in self.mapping().items():
             if name not in allowed:
                 near = difflib.get_close_matches(name, allowed, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(allowed)}"
-                child.refuse(f"no such field; {hint}")
+                child.refuse(f"no such field; {hint}", HIDDEN)
         return self
 
     def mapping(self) -> dict[str, "Value"]:
@@ -187,8 +195,16 @@ def _line(mark: Any) -> int:
 
 
 def _line_of(text: str, line: int | None) -> str:
+    """A line that is no YAML, up to where it may tell a secret."""
     lines = text.splitlines()
-    return lines[line - 1].strip()[:80] if line is not None and line <= len(lines) else ""
+    if line is None or line > len(lines):
+        return ""
+    shown, named, _ = lines[line - 1].strip().partition("secret")
+    return shown[:80] + (f"{named} {HIDDEN}" if named else "")
+
+
+def _hide(text: str) -> str:
+    return _SECRET.sub(HIDDEN, text)
 
 
 def _check_events(document: Document, text: str) -> None:

@@ -52,6 +52,6 @@ def configure(config: LogConfig, node: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("asyncio", "uvicorn"):
+    for chatty in ("asyncio", "uvicorn", "httpx", "httpcore"):  # the latter tell whole addresses
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     structlog.contextvars.bind_contextvars(node=node)

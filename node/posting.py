@@ -1,13 +1,17 @@
 """Sends webhooks over HTTP: `node.webhooks.Poster` of a real node."""
 
 import asyncio
-import ssl
 from collections.abc import Callable
 
 import httpx
 
+from cluster.state import MAX_WEBHOOKS
+from node.webhooks import Answer, Verdict
+
 TIMEOUT = 10.0
 """Seconds for the whole of an exchange."""
+_LATER = (408, 425, 429)
+"""Of the answers 4xx those that ask to come again."""
 
 
 class HttpPoster:
@@ -20,36 +24,38 @@ class HttpPoster:
         self._client = httpx.AsyncClient(
             timeout=TIMEOUT,
             trust_env=False,
-            limits=httpx.Limits(max_connections=16, max_keepalive_connections=4),
+            # One for each webhook of this office and the last: the deaf hold up nobody else.
+            limits=httpx.Limits(max_connections=2 * MAX_WEBHOOKS, max_keepalive_connections=4),
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def post(
-        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[str], None]
+        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[Answer], None]
     ) -> None:
         task = asyncio.get_running_loop().create_task(self._exchange(url, headers, body, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _exchange(
-        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[str], None]
+        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[Answer], None]
     ) -> None:
-        why = await self._attempt(url, headers, body)
-        done(why)
+        answer = await self._attempt(url, headers, body)
+        done(answer)
         self._wake()
 
-    async def _attempt(self, url: str, headers: dict[str, str], body: bytes) -> str:
-        """Why it was not accepted; empty when it was."""
+    async def _attempt(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Never raises for what is sent where: an address may be impossible in ways that only
+        the network's own code knows (ValueError)."""
         try:
             async with (
                 asyncio.timeout(TIMEOUT),
                 self._client.stream("POST", url, headers=headers, content=body) as answer,
             ):
-                return "" if answer.is_success else f"answered {answer.status_code}"
+                return _judge(answer.status_code)
         except TimeoutError:
-            return f"no answer within {TIMEOUT:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
-            return f"{type(error).__name__}: {error}"
+            return Answer(Verdict.LATER, f"no answer within {TIMEOUT:g} s")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return Answer(Verdict.LATER, f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
         """Ends what is under way; it is sent again by whoever leads next."""
@@ -57,3 +63,14 @@ class HttpPoster:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.aclose()
+
+
+def _judge(status: int) -> Answer:
+    """What an HTTP status means for the message (standardwebhooks.com, "Status codes")."""
+    if 200 <= status < 300:
+        return Answer()
+    why = f"answered {status}"
+    if status == 410:
+        return Answer(Verdict.GONE, why)
+    refused = 300 <= status < 500 and status not in _LATER
+    return Answer(Verdict.REFUSED if refused else Verdict.LATER, why)

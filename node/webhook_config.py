@@ -16,14 +16,15 @@ import msgspec
 
 from cluster.state import MAX_WEBHOOKS
 from node.addresses import is_loopback
-from node.document import Value
+from node.document import HIDDEN, Value
 
 TOPICS = ("roles", "alarms")
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
 """Bytes of a secret (standardwebhooks.com)."""
-HIDDEN = "(hidden)"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_VISIBLE = re.compile(r"[!-~]+")
+"""What an address consists of; names and paths beyond ASCII are written in its escapes."""
 _SECRET_RULE = f"{PREFIX} and {SHORTEST} to {LONGEST} bytes in base64"
 
 
@@ -74,8 +75,15 @@ def _read(value: Value) -> WebhookConfig:
         name=_name(name) if name else "",
         url=_url(url) if url else "",
         secret=_secret(value),
-        topics=tuple(topic.choice(TOPICS) for topic in topics.items()) if topics else TOPICS,
+        topics=_topics(topics) if topics else TOPICS,
     )
+
+
+def _topics(value: Value) -> tuple[str, ...]:
+    topics = tuple(topic.choice(TOPICS) for topic in value.items())
+    if isinstance(value.raw, list) and not topics:
+        value.refuse(f"at least one of {', '.join(TOPICS)}")
+    return topics
 
 
 def _name(value: Value) -> str:
@@ -86,17 +94,18 @@ def _name(value: Value) -> str:
 
 
 def _url(value: Value) -> str:
-    """In clear text to this machine alone: a signature keeps nothing secret."""
+    """In clear text to this machine alone: a signature keeps nothing secret. A fault shows no more
+    of it than scheme and host: with many services, who knows the path may write."""
     url = value.text("an address https://…", 2_048)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         host, parts = "", urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        value.refuse("an address https://HOST/…, or http:// to loopback")
+    if parts.scheme not in ("http", "https") or not host or not _VISIBLE.fullmatch(url):
+        value.refuse("an address https://HOST/…, or http:// to loopback", HIDDEN)
     elif parts.scheme == "http" and not is_loopback(host):
-        value.refuse("https; in clear text to loopback only")
+        value.refuse("https; in clear text to loopback only", f"http://{host}/…")
     return url
 
 

@@ -8,14 +8,20 @@ again under the same id. A webhook that is new begins with what comes next.
 A message follows standardwebhooks.com: the headers `webhook-id`, `webhook-timestamp` (Unix
 seconds of this attempt) and `webhook-signature`, `v1,` and the base64 of HMAC-SHA256 over
 `id.timestamp.body` by the secret. Any answer of 2xx accepts it. After any other, or none, it is
-sent again, ever later. One that fails when it is a day old is given up, and the next one has its
-turn: so each is tried at least once.
+sent again, ever later. It is given up, and the next one has its turn,
+- when the receiver refuses it (3xx, 4xx) `MAX_REFUSALS` times in a row: it was understood, and what
+  comes behind it must not wait a day for a mistake that only people mend;
+- at once after 410 Gone, which is the receiver's word that it wants no more of it;
+- when it fails and is a day old, whatever the reason.
+408, 425 and 429 say "later", and are no refusals. So each message is tried at least once, and what
+is given up is counted and logged.
 """
 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
@@ -28,10 +34,13 @@ from node.api.records import DecisionView, decision_view
 from node.api.version import VERSION
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
-from node.webhook_config import WebhookConfig
+from node.webhook_config import TOPICS, WebhookConfig
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 """Seconds before a message is sent again; twice as long each time."""
+MAX_REFUSALS = 8
+"""Refusals in a row after which a message is given up: two minutes, as long as a receiver takes
+to be restarted."""
 MAX_AGE = 24 * 3_600_000
 """Milliseconds of cluster time after which a message that fails is given up."""
 CHECKPOINT = 1_000
@@ -46,14 +55,29 @@ log = structlog.get_logger("node.webhooks")
 Propose = Callable[[AnyCommand, float, Callable[[ProposalResult], None]], None]
 
 
+class Verdict(StrEnum):
+    """What a receiver says to a message."""
+
+    ACCEPTED = "accepted"
+    LATER = "later"  # it could not take it, or was not there
+    REFUSED = "refused"  # it will not take it as it is
+    GONE = "gone"  # it wants no more
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came of an attempt; `why` it was not accepted, for people."""
+
+    verdict: Verdict = Verdict.ACCEPTED
+    why: str = ""
+
+
 class Poster(Protocol):
     """Sends over HTTP; implemented by `node.posting.HttpPoster`."""
 
     def post(
-        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[str], None]
+        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[Answer], None]
     ) -> None:
-        """Sends in the background; calls `done` once, later, with why it was not accepted, or
-        with an empty text when it was."""
+        """Sends in the background; calls `done` once, later, whatever happens."""
         ...
 
 
@@ -77,12 +101,12 @@ def type_of(decision: Decision) -> str | None:
     return "role.changed" if done and decision.changes else None
 
 
-def concerns(webhook: WebhookConfig, decision: Decision) -> bool:
-    """Whether a webhook is told of a decision."""
+def topic_of(decision: Decision) -> str | None:
+    """The topic that a decision belongs to; None for those that nobody is told of."""
     type_ = type_of(decision)
     if type_ is None:
-        return False
-    return ("alarms" if type_.startswith("alarm.") else "roles") in webhook.topics
+        return None
+    return "alarms" if type_.startswith("alarm.") else "roles"
 
 
 def body_of(decision: Decision, cluster: str, node: str) -> bytes:
@@ -118,6 +142,7 @@ class _Route:
         self.waiting: Decision | None = None  # the one whose turn it is
         self.sending = False
         self.failures = 0  # in a row
+        self.refusals = 0  # in a row, of the one whose turn it is
         self.not_before = float("-inf")  # monotonic s
         self.wanted = settled  # what the cursor should say
         self.recording = False
@@ -172,10 +197,18 @@ class Webhooks:
 
     def pending(self) -> dict[str, int]:
         """Messages that each webhook has not accepted yet; empty on a node that does not lead."""
-        decisions = self._replica.state.decisions
+        if not self._routes:
+            return {}
+        told: dict[str, list[int]] = {topic: [] for topic in TOPICS}
+        oldest = min(route.settled for route in self._routes)
+        for decision in _after(oldest, self._replica.state.decisions):
+            topic = topic_of(decision)
+            if topic is not None:
+                told[topic].append(decision.id)
         return {
             route.webhook.name: sum(
-                concerns(route.webhook, d) for d in _after(route.settled, decisions)
+                len(told[topic]) - bisect_right(told[topic], route.settled)
+                for topic in set(route.webhook.topics)
             )
             for route in self._routes
         }
@@ -200,7 +233,7 @@ class Webhooks:
             return
         self._notice_gap(route, state)
         for decision in _after(route.settled, state.decisions):
-            if concerns(route.webhook, decision):
+            if topic_of(decision) in route.webhook.topics:
                 route.waiting = decision
                 return
             route.settled = decision.id
@@ -225,29 +258,44 @@ class Webhooks:
         body = body_of(decision, cluster, self._node)
         headers = headers_of(webhook, decision, cluster, body, self._clock.wall() // 1_000)
         self._poster.post(
-            webhook.url, headers, body, lambda why: self._on_answer(route, decision, why)
+            webhook.url, headers, body, lambda answer: self._on_answer(route, decision, answer)
         )
 
-    def _on_answer(self, route: _Route, decision: Decision, why: str) -> None:
-        """`why` is empty when it was accepted."""
+    def _on_answer(self, route: _Route, decision: Decision, answer: Answer) -> None:
         if route not in self._routes:
             return  # of a former office: the cursor is the present leader's to move
         route.sending = False
         name = route.webhook.name
-        self.results[name, "failed" if why else "delivered"] += 1
-        if why:
-            pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(route.failures, 20))
-            route.failures += 1
-            route.not_before = self._clock.monotonic() + pause
-            log.warning("webhook failed", webhook=name, why=why[:200], retry_in=pause)
-            if self._replica.state.time - decision.at <= MAX_AGE:
+        if answer.verdict is Verdict.ACCEPTED:
+            self.results[name, "delivered"] += 1
+            route.failures = 0
+        else:
+            self.results[name, "failed"] += 1
+            self._put_off(route, answer)
+            if not self._is_hopeless(route, decision, answer):
                 return
             log.error("webhook message is given up", webhook=name, decision=decision.id)
             self.results[name, "abandoned"] += 1
-        else:
-            route.failures = 0
-        route.waiting = None
+        route.waiting, route.refusals = None, 0
         route.settled = route.wanted = decision.id
+
+    def _put_off(self, route: _Route, answer: Answer) -> None:
+        pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(route.failures, 20))
+        route.failures += 1
+        refused = answer.verdict is not Verdict.LATER
+        route.refusals = route.refusals + 1 if refused else 0
+        route.not_before = self._clock.monotonic() + pause
+        name = route.webhook.name
+        log.warning("webhook failed", webhook=name, why=answer.why[:200], retry_in=pause)
+
+    def _is_hopeless(self, route: _Route, decision: Decision, answer: Answer) -> bool:
+        """Whether a message that failed is given up. After a refusal the next one is sent soon,
+        to a receiver that does answer; after silence its long pauses stay."""
+        if answer.verdict is Verdict.GONE or route.refusals >= MAX_REFUSALS:
+            route.failures = 0
+            route.not_before = self._clock.monotonic() + FIRST_RETRY
+            return True
+        return self._replica.state.time - decision.at > MAX_AGE
 
     # -- the cursor -----------------------------------------------------------------------------
 

@@ -74,15 +74,6 @@ def _say_request(_: Decision) -> str:
     return "a check of the rings is wanted at once"
 
 
-def _say_storm(decision: Decision) -> str:
-    facts = decision.facts
-    if facts["on"]:
-        share = f"{facts['turned']:,} of {_devices(facts['online'])} online turned unhealthy"
-        return f"storm brake on: {share} within one check; automatic moves wait"
-    sick = f"{facts['unhealthy']:,} of {_devices(facts['online'])} online"
-    return f"storm brake off: {sick} are unhealthy"
-
-
 TEXTS: dict[str, Callable[[Decision], str]] = {
     "rebalance": _say_rebalance,
     "rebalance_request": _say_request,
@@ -92,5 +83,4 @@ TEXTS: dict[str, Callable[[Decision], str]] = {
     "shares": _say_shares,
     "health_rule": _say_health_rule,
     "policies": _say_policies,
-    "storm": _say_storm,
 }

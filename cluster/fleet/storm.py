@@ -10,7 +10,6 @@ import numpy as np
 
 from cluster.alarms import DEVICE_STORM, PINNED_UNHEALTHY
 from cluster.commands import ReleaseBrake
-from cluster.decisions import Outcome
 from cluster.fleet.fleet import Fleet
 from cluster.fleet.rings import Ring
 from cluster.fleet.table import NEVER, Column
@@ -40,32 +39,27 @@ def watch(step: Step) -> None:
     online, sick = figures(fleet)
     turned = min(fleet.turned, sick)  # of those who turned, some may have gone offline since
     if not fleet.braked and turned * PPM > limit * online:
-        _brake(step, True, {"turned": turned, "online": online})
-        share = f"{turned} of {online} devices online turned unhealthy within one check"
-        step.raise_alarm(DEVICE_STORM, share)
+        fleet.braked = True
+        share = f"{turned:,} of {online:,} devices online turned unhealthy within one check"
+        step.raise_alarm(DEVICE_STORM, f"{share}; automatic moves wait")
     elif fleet.braked and sick * PPM <= limit * online:
-        release(step, {"unhealthy": sick, "online": online})
+        release(step)
     _watch_pinned(step)
 
 
-def _brake(step: Step, on: bool, facts: dict[str, int]) -> None:
-    step.state.fleet.braked = on
-    step.decide("storm", Outcome.NOTED, (), facts={"on": on, **facts})
-
-
-def release(step: Step, facts: dict[str, int]) -> None:
+def release(step: Step) -> None:
     """Takes the brake off; the same storm does not put it on again."""
-    step.state.fleet.turned = 0
-    _brake(step, False, facts)
-    step.clear_alarm(DEVICE_STORM)
+    fleet = step.state.fleet
+    fleet.braked, fleet.turned = False, 0
+    online, sick = figures(fleet)
+    step.clear_alarm(DEVICE_STORM, why=f"{sick:,} of {online:,} devices online are unhealthy")
 
 
 def release_brake(step: Step, _: ReleaseBrake) -> dict[str, object]:
     """The operator's word that moving goes on; without a brake there is nothing to do."""
     was_braked = step.state.fleet.braked
     if was_braked:
-        online, sick = figures(step.state.fleet)
-        release(step, {"unhealthy": sick, "online": online})
+        release(step)
     return {"was_braked": was_braked}
 
 

@@ -237,7 +237,9 @@ def test_an_operators_action_is_propagated_the_same_way() -> None:
         "targets": ["sat-003", "sat-004"],
         "deadline_ms": driver.clock + 7_000,
     }
-    assert driver.decided("action", Outcome.DONE)[0].subjects == ("sat-003", "sat-004")
+    decision = driver.decided("action", Outcome.DONE)[0]
+    assert decision.subjects == ("sat-003", "sat-004")
+    assert decision.facts["parameters"] == {"mode": "fast"}, "who ordered what, in full"
     driver.done(RunAction("beacon"))
     assert driver.action().targets == driver.ids
 

@@ -8,6 +8,8 @@ from cluster.alarms import (
     DISK_LOW,
     MEMBER_LAGGING,
     MEMBER_UNREACHABLE,
+    NO_CANDIDATE,
+    PRIMARY_DEGRADED,
     SELF_REPORTED,
     raised_by_name,
     unacknowledged_by_name,
@@ -16,9 +18,11 @@ from cluster.commands import (
     AcknowledgeAlarm,
     Complaint,
     Echo,
+    Failover,
     Measured,
     RecordEvaluation,
     RemoveMember,
+    SetPriority,
 )
 from cluster.decisions import Outcome, Reason
 from cluster.events import AlarmAcknowledged, AlarmCleared, AlarmRaised
@@ -127,6 +131,21 @@ def test_a_member_that_was_never_heard_is_joining_and_no_alarm() -> None:
         driver.settle(of={NODE: None})
     assert driver.state.members[NODE].joining
     assert driver.state.alarms == {}
+
+
+def test_a_degraded_primary_is_an_alarm_about_that_node_and_no_other() -> None:
+    driver = settled(2)
+    driver.done(SetPriority("sat-002", 0))
+    for _ in range(3):
+        driver.evaluate(0.9)
+    assert set(driver.state.alarms) == {f"{PRIMARY_DEGRADED}@sat-001", NO_CANDIDATE}
+    driver.done(AcknowledgeAlarm(PRIMARY_DEGRADED), key="k", actor="ann")
+    driver.done(Failover("sat-002", force=True), key="f")
+    for _ in range(3):
+        driver.evaluate(0.9, 0.9)
+    alarm = driver.state.alarms[f"{PRIMARY_DEGRADED}@sat-002"]
+    assert (alarm.detail, alarm.acknowledged) == ("3 unhealthy samples", None)
+    assert raised_by_name(driver.state)[PRIMARY_DEGRADED] == 1
 
 
 def test_a_node_that_leaves_takes_its_alarms_along() -> None:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from cluster.alarms import raised_by_name
 from cluster.commands import (
     AdoptPlan,
     Change,
@@ -16,6 +17,7 @@ from cluster.commands import (
 from cluster.decisions import Outcome, Reason
 from cluster.roles.evaluate import Plan
 from cluster.roles.transitions import Role, Rule
+from cluster.sentences import sentence
 from cluster.state import MISSED, ClusterState
 from tests.cluster.driver import ORBIT, Driver, Risk, settled
 
@@ -126,14 +128,14 @@ def test_trigger_1_without_a_candidate_keeps_the_primary_and_raises_the_alarm() 
         plan = driver.evaluate(0.5)
     assert (Rule.PRIMARY_FAILED, "sat-001", Reason.NO_CANDIDATE) in held(plan)
     assert driver.roles == "PB"
-    assert {"no_candidate", "primary_degraded"} <= set(driver.state.alarms)
+    assert {"no_candidate", "primary_degraded@sat-001"} <= set(driver.state.alarms)
     driver.settle(0.5)
     driver.done(SetPriority("sat-002", 1))
     driver.settle(0.5)
     assert driver.roles == "BP"
     assert "no_candidate" not in driver.state.alarms
     driver.settle(0.5)
-    assert "primary_degraded" not in driver.state.alarms
+    assert raised_by_name(driver.state)["primary_degraded"] == 0
 
 
 def test_trigger_1_is_not_fired_for_a_seat_that_is_being_voted_on() -> None:
@@ -368,13 +370,18 @@ def test_brake_more_than_half_turned_unhealthy_at_once_suspends_triggers_3_and_4
     sick = {"sat-002": None, "sat-003": None, "sat-004": None}
     driver.settle(of=sick)
     assert driver.state.braked
-    assert driver.state.alarms["brake"].detail == "3 of 4 turned unhealthy"
+    turned = "3 of 4 turned unhealthy at once (sat-002, sat-003, sat-004)"
+    assert driver.state.alarms["brake"].detail == f"{turned}; isolation and recovery wait"
     plan = driver.settle(of=sick)
     assert {(rule, reason) for rule, _, reason in held(plan)} == {(Rule.ISOLATE, Reason.BRAKE)}
     driver.settle()
     assert not driver.state.braked
     assert "brake" not in driver.state.alarms
-    assert [d.facts for d in driver.decided("brake")] == [{"on": True}, {"on": False}]
+    told = [sentence(d) for d in driver.decided("alarm") if d.facts["name"] == "brake"]
+    assert told == [
+        f"alarm brake: {turned}; isolation and recovery wait",
+        "alarm brake is over: 0 of 4 are unhealthy",
+    ], "once on, once off, and nothing is told twice"
     assert driver.roles == "PBSS"
 
 

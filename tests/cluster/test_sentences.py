@@ -98,8 +98,13 @@ def test_who_ordered_it_and_why_is_said() -> None:
         ("maintenance", {"expired": True}, "its maintenance has run out"),
         ("maintenance", {"on": False}, "maintenance ends"),
         ("maintenance", {"on": True, "duration_ms": 60_000}, "maintenance for 60s, sat-001"),
-        ("brake", {"on": True}, "brake on: sat-001 unhealthy at once"),
-        ("brake", {"on": False}, "brake off"),
+        ("alarm", {"name": "brake", "change": "raised", "detail": "2 of 3"}, "alarm brake@sat-001"),
+        ("alarm", {"name": "brake", "change": "cleared", "detail": ""}, "brake@sat-001 is over"),
+        (
+            "alarm",
+            {"name": "brake", "change": "cleared", "detail": "", "why": "1 of 3 are unhealthy"},
+            "brake@sat-001 is over: 1 of 3 are unhealthy",
+        ),
         ("settings", {"changed": {"swarm_mode": [True, False]}}, "swarm_mode True → False"),
         ("policy", {"name": "p", "priority": "safety"}, "policy p set (safety)"),
         ("policy", {"name": "p", "removed": True}, "policy p removed"),
@@ -188,11 +193,6 @@ FLEET: tuple[tuple[str, dict[str, object], str], ...] = (
     ("policies", {"policies": ["a", "b"]}, "ring policies, in this order: a, b"),
     ("policies", {"policies": []}, "no ring policies"),
     ("rebalance_request", {}, "a check of the rings is wanted at once"),
-    ("storm", {"on": True, "turned": 7, "online": 12},
-     "storm brake on: 7 of 12 devices online turned unhealthy within one check; automatic moves "
-     "wait"),
-    ("storm", {"on": False, "unhealthy": 1, "online": 12},
-     "storm brake off: 1 of 12 devices online are unhealthy"),
 )  # fmt: skip
 
 

@@ -139,5 +139,19 @@ def test_a_disk_that_refuses_is_reported_and_made_up_for(
     assert ids(path) == [d.id for d in replica.state.decisions]
 
 
+def test_a_disk_that_refuses_at_the_start_stops_no_node(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.mkdir()
+    replica = Replica(ManualClock())
+    audit = AuditFile(path, replica, "sat-001")
+    assert "Is a directory" in audit.broken
+    replay(replica, LOG[:3])
+    path.rmdir()
+    replay(replica, LOG[3:], first=4)
+    audit.turn()
+    assert audit.broken == ""
+    assert ids(path) == [d.id for d in replica.state.decisions]
+
+
 def _refuse(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")

@@ -1,9 +1,11 @@
 """The chain of the audit files: whatever is altered, left out or put between shows."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,7 +178,96 @@ def test_nodes_hold_the_same_and_who_tells_otherwise_is_found(tmp_path: Path) ->
     AuditFile(tmp_path / "sat-003" / chain.NAME, replica, "sat-003")
     replay(replica, [*LOG[:3], entry(Pause(77_000), "other")])
     verdicts.append(verify(files(tmp_path / "sat-003")))
-    assert contradictions(verdicts) == ["sat-002 and sat-003: decision 4 is told differently"]
+    assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 is told differently"]
+
+
+def test_who_tells_otherwise_is_found_past_a_node_that_tells_nothing(tmp_path: Path) -> None:
+    for node in ("sat-001", "sat-002", "sat-003"):
+        write(tmp_path / node, node)
+    alter_one_decision(tmp_path / "sat-003" / chain.NAME, "sat-003")
+    alter(tmp_path / "sat-002" / chain.NAME)
+    verdicts = [verify(files(tmp_path / node)) for node in ("sat-001", "sat-002", "sat-003")]
+    assert [bool(verdict.fault) for verdict in verdicts] == [False, True, False]
+    assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 is told differently"]
+
+
+def alter_one_decision(path: Path, node: str) -> None:
+    """By one who knows how the chain is made, and rewrites everything that follows."""
+    records = [json.loads(line) for line in lines(path)]
+    records[4]["actor"] = "somebody else"
+    path.write_bytes(seal_all(records))
+
+
+def seal_all(records: list[dict[str, Any]]) -> bytes:
+    head, content = chain.START, b""
+    for record in records:
+        said = {field: value for field, value in record.items() if field != "hash"}
+        said |= {"previous": head} if "previous" in said else {}
+        line, head = chain.seal(head, said)
+        content += line
+    return content
+
+
+def header(**said: Any) -> dict[str, Any]:
+    return {"node": NODE, "file": 1, "after": 0, "previous": "", "wall": 0, "audit": 1, **said}
+
+
+@pytest.mark.parametrize(
+    ("record", "rule"),
+    [
+        (header(audit=2), "of kind 2, but this release reads 1"),
+        (header(file="x"), "no decision: "),
+        ({"id": 1}, "no decision: "),
+    ],
+)
+def test_a_header_that_is_none_is_a_fault(
+    tmp_path: Path, record: dict[str, Any], rule: str
+) -> None:
+    path = tmp_path / chain.NAME
+    path.write_bytes(seal_all([record]))
+    assert verify([path]).fault.startswith(f"{path}:1: {rule}")
+
+
+def test_a_file_that_was_emptied_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / chain.NAME
+    path.touch()
+    assert verify([path]).fault == f"{path}: holds nothing"
+
+
+def test_lines_too_deep_to_read_are_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / chain.NAME
+    head = seal_all([header()])
+    rest = b'","id":' + b"[" * 300_000 + b"]" * 300_000 + b"}"
+    previous = json.loads(head)["hash"]
+    digest = hashlib.sha256(previous.encode() + rest).hexdigest().encode()
+    path.write_bytes(head + b'{"hash":"' + digest + rest + b"\n")
+    assert verify([path]).fault.startswith(f"{path}:2: no decision: ")
+    write(tmp_path)
+    assert len(rotated(tmp_path)) == 1, "put aside"
+
+
+def test_a_file_taken_away_under_a_running_node_is_missed(tmp_path: Path) -> None:
+    replica = Replica(ManualClock())
+    AuditFile(tmp_path / chain.NAME, replica, NODE)
+    replay(replica, LOG[:5])
+    (tmp_path / chain.NAME).unlink()
+    replay(replica, LOG[5:], first=6)
+    path = tmp_path / chain.NAME
+    assert verify([path]).fault == f"{path}:1: the first file, but it goes on from one that is gone"
+
+
+def test_a_header_that_skips_decisions_is_a_fault(tmp_path: Path, small: None) -> None:
+    write(tmp_path, more=12)
+    newest = files(tmp_path)[-1]
+    records = [json.loads(line) for line in lines(newest)]
+    head, content = records[0]["previous"], b""
+    for record in [{**records[0], "after": records[0]["after"] + 1}, *records[2:]]:
+        del record["hash"]
+        line, head = chain.seal(head, record)
+        content += line
+    newest.write_bytes(content)
+    fault = verify(files(tmp_path)).fault
+    assert fault == f"{newest}:1: does not go on where the file before it ends"
 
 
 def test_a_line_being_written_is_no_fault(tmp_path: Path) -> None:
@@ -203,7 +294,18 @@ def test_decisions_that_could_not_be_written_are_named(tmp_path: Path) -> None:
     assert verdict.notes == [f"{path}:3: decisions 2 to 4 were not written"]
 
 
-@pytest.mark.parametrize("damage", [b"\x00" * 50 + b"\n", b'{"id": 3}\n', b"[]\n"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\x00" * 50 + b"\n",
+        b"\x00" * (2 * chain.MAX_LINE),
+        b'{"id": 3}\n',
+        b"[]\n",
+        b'{"hash":"' + b"0" * 64 + b'","id":\n',
+        b'{"hash":"' + b"0" * 64 + b'"}\n',
+    ],
+    ids=["zeros", "zeros without end", "no hash", "no object", "half a line", "nothing but a hash"],
+)
 def test_a_damaged_file_is_put_aside_and_shows(tmp_path: Path, damage: bytes) -> None:
     write(tmp_path)
     path = tmp_path / chain.NAME
@@ -213,6 +315,17 @@ def test_a_damaged_file_is_put_aside_and_shows(tmp_path: Path, damage: bytes) ->
     assert len(aside) == 1
     assert verify(files(tmp_path)).fault.startswith(f"{aside[0]}:{len(LOG) + 2}: ")
     assert verify([path]).last == len(LOG) + 3, "a new chain goes on"
+
+
+def test_a_full_file_is_never_written_to(tmp_path: Path, small: None) -> None:
+    write(tmp_path, more=12)
+    full = rotated(tmp_path)[-1]
+    full.write_bytes(full.read_bytes()[:-7])
+    torn = full.read_bytes()
+    (tmp_path / chain.NAME).unlink()
+    write(tmp_path, more=12)
+    assert full.read_bytes() == torn
+    assert verify(files(tmp_path)).fault
 
 
 def test_a_file_that_is_only_a_header_is_gone_on_from(tmp_path: Path, small: None) -> None:

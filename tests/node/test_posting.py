@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from cluster.state import MAX_WEBHOOKS
 from node import posting
 from node.posting import HttpPoster
+from node.webhooks import Answer, Verdict
 
 
 class Server:
@@ -48,26 +50,65 @@ async def poster() -> AsyncIterator[HttpPoster]:
     await poster.close()
 
 
-async def post(poster: HttpPoster, url: str) -> str:
-    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+async def post(poster: HttpPoster, url: str) -> Answer:
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     poster.post(url, {"webhook-id": "c.1.2"}, b'{"type": "role.changed"}', future.set_result)
     assert not future.done(), "never from within the call"
     return await future
 
 
 async def test_an_answer_of_2xx_accepts(server: Server, poster: HttpPoster) -> None:
-    assert await post(poster, server.url) == ""
+    assert await post(poster, server.url) == Answer()
     assert server.requests[0].startswith(b"POST /in HTTP/1.1\r\n")
     assert b"webhook-id: c.1.2\r\n" in server.requests[0]
     assert server.requests[0].endswith(b'{"type": "role.changed"}')
 
 
-@pytest.mark.parametrize("status", [b"301 Moved", b"400 Bad", b"410 Gone", b"503 Busy"])
-async def test_any_other_answer_does_not(server: Server, poster: HttpPoster, status: bytes) -> None:
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (b"301 Moved", Verdict.REFUSED),
+        (b"400 Bad", Verdict.REFUSED),
+        (b"401 Who", Verdict.REFUSED),
+        (b"404 Where", Verdict.REFUSED),
+        (b"410 Gone", Verdict.GONE),
+        (b"408 Slow", Verdict.LATER),
+        (b"425 Early", Verdict.LATER),
+        (b"429 Many", Verdict.LATER),
+        (b"500 Fault", Verdict.LATER),
+        (b"503 Busy", Verdict.LATER),
+    ],
+)
+async def test_any_other_answer_does_not(
+    server: Server, poster: HttpPoster, status: bytes, verdict: Verdict
+) -> None:
     there = server.url.encode()
     server.answer = b"HTTP/1.1 " + status + b"\r\nLocation: " + there + b"\r\n\r\n"
-    assert await post(poster, server.url) == f"answered {status[:3].decode()}"
+    assert await post(poster, server.url) == Answer(verdict, f"answered {status[:3].decode()}")
     assert len(server.requests) == 1, "and a redirection leads nowhere"
+
+
+@pytest.mark.parametrize("url", ["https://xn--a/", "https://h/\ud800", "https://h/\x00"])
+async def test_an_impossible_address_is_a_failure_and_is_answered(
+    poster: HttpPoster, url: str
+) -> None:
+    assert (await post(poster, url)).verdict is Verdict.LATER
+
+
+async def test_the_deaf_leave_room_for_the_others(
+    server: Server, poster: HttpPoster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = Server()
+    deaf.answer = b""
+    listening = await asyncio.start_server(deaf.serve, "127.0.0.1", 0)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        for _ in range(2 * MAX_WEBHOOKS - 1):
+            poster.post(f"http://127.0.0.1:{port}/", {}, b"{}", lambda _: None)
+        await deaf.asked.wait()
+        monkeypatch.setattr(posting, "TIMEOUT", 2.0)
+        assert await post(poster, server.url) == Answer()
+        await poster.close()
 
 
 async def test_who_does_not_answer_is_not_waited_for_long(
@@ -75,7 +116,7 @@ async def test_who_does_not_answer_is_not_waited_for_long(
 ) -> None:
     monkeypatch.setattr(posting, "TIMEOUT", 0.1)
     server.answer = b""
-    assert await post(poster, server.url) == "no answer within 0.1 s"
+    assert await post(poster, server.url) == Answer(Verdict.LATER, "no answer within 0.1 s")
 
 
 @pytest.mark.parametrize(
@@ -86,22 +127,24 @@ async def test_what_is_no_http_is_a_failure_and_no_fault(
     server: Server, poster: HttpPoster, spoil: Callable[[Server], None]
 ) -> None:
     spoil(server)
-    assert "Error: " in await post(poster, server.url)
+    answer = await post(poster, server.url)
+    assert answer.verdict is Verdict.LATER
+    assert "Error: " in answer.why
 
 
 async def test_the_node_is_woken_for_what_comes_next(server: Server) -> None:
     woken = asyncio.Event()
     poster = HttpPoster(woken.set)
-    said: list[str] = []
+    said: list[Answer] = []
     poster.post(server.url, {}, b"{}", said.append)
     await woken.wait()
-    assert said == [""]
+    assert said == [Answer()]
     await poster.close()
 
 
 async def test_closing_ends_what_is_under_way(server: Server) -> None:
     server.answer = b""
-    poster, said = HttpPoster(lambda: None), list[str]()
+    poster, said = HttpPoster(lambda: None), list[Answer]()
     poster.post(server.url, {}, b"{}", said.append)
     await server.asked.wait()
     await poster.close()

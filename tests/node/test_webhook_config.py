@@ -82,6 +82,41 @@ def test_a_secret_that_is_none_is_refused_without_showing_it(tmp_path: Path, sec
     assert "(hidden)" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "webhook",
+    [
+        f"{{name: a, url: https://h/, secrett: {SECRET}}}",
+        "{name: a, url: https://h/, secrett: hunter2hunter2}",
+        f"{{name: a, url: https://h/, secret_file: {SECRET}}}",
+        f"{{name: a, url: {SECRET}, secret: {SECRET}}}",
+        f"{{name: {SECRET}, url: https://h/, secret: {SECRET}}}",
+        f"{{name: a, url: https://h/, {SECRET}: secret}}",
+        f"{{name: a, url: https://h/, secret: {SECRET}, topics: [{SECRET}]}}",
+        f"{{name: a, url: https://h/, secret: !tag {SECRET}}}",
+        f"{{name: a, url: https://h/, secret: !{SECRET} x}}",
+        f"{{name: a, url: https://h/, secret: *{SECRET}}}",
+        f"{{name: a, url: https://h/, secret: {SECRET}: 1}}",
+        "{name: a, url: https://h/, secret: 'hunter2hunter2}",
+        "{name: a, url: http://hooks.example/hunter2hunter2, secret: x}",
+        "{name: a, url: 'https://hooks example/hunter2hunter2', secret: x}",
+        "{name: a, url: 'hooks.example/hunter2hunter2', secret: x}",
+        SECRET,
+    ],
+)
+def test_no_mistake_shows_a_secret(tmp_path: Path, webhook: str) -> None:
+    errors = validate(write(tmp_path, webhook))
+    assert errors
+    for error in errors:
+        shown = f"{error} {error.field} {error.value} {error.rule}"
+        assert SECRET.removeprefix("whsec_") not in shown
+        assert "hunter2" not in shown
+
+
+def test_topics_that_name_none_are_a_mistake(tmp_path: Path) -> None:
+    [error] = validate(write(tmp_path, HOOK.replace("}", ", topics: []}")))
+    assert (error.field, error.rule) == ("webhooks[0].topics", "at least one of roles, alarms")
+
+
 def test_every_webhook_has_its_own_name(tmp_path: Path) -> None:
     [error] = validate(write(tmp_path, HOOK, HOOK))
     assert "its own name" in error.rule

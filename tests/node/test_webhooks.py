@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import hmac
+import itertools
 import json
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -13,24 +15,29 @@ import pytest
 from cluster.roles.transitions import Role
 from node import webhooks as module
 from node.webhook_config import Secret, WebhookConfig
+from node.webhooks import Answer, Verdict
 from tests.node.world import World
 
 KEY = b"k" * 32
 PAGER = WebhookConfig("pager", "https://pager.example/in", Secret(KEY))
 ALARMS = WebhookConfig("pager", "https://pager.example/in", Secret(KEY), ("alarms",))
+YES = Answer()
+LATER = Answer(Verdict.LATER, "answered 503")
+REFUSED = Answer(Verdict.REFUSED, "answered 401")
+GONE = Answer(Verdict.GONE, "answered 410")
 
 
 class Receiver:
-    """Whoever is told: `answer` says why a message is not accepted, or nothing."""
+    """Whoever is told: `answer` is what it says to a message."""
 
     def __init__(self) -> None:
         self.world: World | None = None
         self.attempts: list[tuple[float, dict[str, str], bytes]] = []
         self.accepted: list[tuple[str, dict[str, Any]]] = []
-        self.answer: Callable[[dict[str, Any]], str] = lambda _: ""
+        self.answer: Callable[[dict[str, Any]], Answer] = lambda _: YES
 
     def post(
-        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[str], None]
+        self, url: str, headers: dict[str, str], body: bytes, done: Callable[[Answer], None]
     ) -> None:
         world = self.world
         assert world is not None
@@ -38,10 +45,10 @@ class Receiver:
 
         def arrive() -> None:
             message = json.loads(body)
-            why = self.answer(message)
-            if not why:
+            answer = self.answer(message)
+            if answer.verdict is Verdict.ACCEPTED:
                 self.accepted.append((headers["webhook-id"], message))
-            done(why)
+            done(answer)
 
         world.at(world.now + 0.05, arrive)
 
@@ -120,7 +127,7 @@ def test_what_is_not_accepted_is_sent_again_ever_later_under_the_same_id() -> No
     world, receiver = begin(ALARMS)
     world.run(5)
     receiver.attempts.clear()
-    receiver.answer = lambda _: "answered 500"
+    receiver.answer = lambda _: LATER
     world.kill(other_than(world, world.primary))
     world.run_until(lambda: len(receiver.attempts) > 8, 600)
     moments = [at for at, _, _ in receiver.attempts]
@@ -129,7 +136,7 @@ def test_what_is_not_accepted_is_sent_again_ever_later_under_the_same_id() -> No
     assert len({headers["webhook-id"] for _, headers, _ in receiver.attempts}) == 1
     stamps = [int(headers["webhook-timestamp"]) for _, headers, _ in receiver.attempts]
     assert stamps[-1] > stamps[0], "each attempt is of its own time, so that replays show"
-    receiver.answer = lambda _: ""
+    receiver.answer = lambda _: YES
     receiver.accepted.clear()
     world.run(module.LAST_RETRY)
     assert receiver.types[0] == "alarm.raised"
@@ -150,12 +157,12 @@ def test_a_new_leader_goes_on_where_the_last_one_stopped() -> None:
 def test_a_leader_lost_before_recording_means_again_and_never_not_at_all() -> None:
     world, receiver = begin(ALARMS)
     world.run(15)
-    receiver.answer = lambda _: "answered 503"
+    receiver.answer = lambda _: LATER
     leader = world.leader
     victim = other_than(world, world.primary)
     world.kill(victim)
     world.run_until(lambda: any(b"alarm.raised" in body for *_, body in receiver.attempts), 20)
-    receiver.answer = lambda _: ""
+    receiver.answer = lambda _: YES
     world.run_until(lambda: "alarm.raised" in receiver.types, 20)
     # Accepted, and cut off before anybody else could learn of it.
     accepted = receiver.accepted[-1]
@@ -178,10 +185,29 @@ def test_only_the_leader_sends() -> None:
         assert bool(loop.webhooks.pending()) is (name == world.leader)
 
 
+def test_what_is_pending_is_counted_for_each_webhook_by_its_topics() -> None:
+    both, alarms = WebhookConfig("both", "https://b/", Secret(KEY)), ALARMS
+    world, receiver = begin(both, alarms)
+    world.run(5)
+    assert world.leader is not None
+    loop = world.loops[world.leader]
+    assert loop.webhooks.pending() == {"both": 0, "pager": 0}
+    receiver.answer = lambda _: LATER
+    newest = loop.replica.state.decisions_made
+    world.kill(world.primary or "")
+    world.run(15)
+    told = [module.topic_of(d) for d in loop.replica.state.decisions if d.id > newest]
+    counts = Counter(told)
+    assert counts["alarms"] > 1
+    assert counts["roles"] > 1
+    pending = {"both": counts["alarms"] + counts["roles"], "pager": counts["alarms"]}
+    assert loop.webhooks.pending() == pending
+
+
 def test_one_that_is_deaf_holds_up_nobody_else() -> None:
     deaf = WebhookConfig("deaf", "https://deaf/", Secret(KEY))
     world, receiver = begin(deaf, PAGER)
-    receiver.answer = lambda _: ""
+    receiver.answer = lambda _: YES
     original = receiver.post
 
     def post(url: str, headers: Any, body: bytes, done: Any) -> None:
@@ -201,7 +227,7 @@ def test_a_day_old_message_is_given_up_and_the_next_has_its_turn(
     monkeypatch.setattr(module, "MAX_AGE", 20_000)
     world, receiver = begin(ALARMS)
     world.run(5)
-    receiver.answer = lambda message: "no" if message["type"] == "alarm.raised" else ""
+    receiver.answer = lambda message: LATER if message["type"] == "alarm.raised" else YES
     victim = other_than(world, world.primary)
     world.kill(victim)
     world.run(10)
@@ -213,6 +239,64 @@ def test_a_day_old_message_is_given_up_and_the_next_has_its_turn(
     raised = [d.facts for d in decisions if d.facts.get("change") == "raised"]
     assert results["pager", "abandoned"] == len(raised) > 0, raised
     assert results["pager", "failed"] >= 5
+
+
+def tell_of_a_death(world: World) -> None:
+    """Raises the alarm that a node is not heard, and clears it."""
+    victim = other_than(world, world.primary)
+    world.kill(victim)
+    world.run(10)
+    world.start(victim)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries of which the longest pause is short."""
+    monkeypatch.setattr(module, "LAST_RETRY", 4.0)
+
+
+@pytest.mark.parametrize(("answer", "tries"), [(REFUSED, module.MAX_REFUSALS), (GONE, 1)])
+def test_what_a_receiver_refuses_for_good_holds_up_nothing_behind_it(
+    answer: Answer, tries: int, hurried: None
+) -> None:
+    world, receiver = begin(ALARMS)
+    world.run(5)
+    receiver.attempts.clear()
+    receiver.answer = lambda message: answer if message["type"] == "alarm.raised" else YES
+    tell_of_a_death(world)
+    world.run_until(lambda: "alarm.cleared" in receiver.types, 600)
+    assert world.leader is not None
+    results = world.loops[world.leader].webhooks.results
+    refused = len(receiver.attempts) - len(receiver.accepted)
+    assert results["pager", "failed"] == refused
+    assert results["pager", "abandoned"] == refused / tries > 0
+
+
+def test_a_refusal_among_other_failures_is_no_reason_to_give_up(hurried: None) -> None:
+    world, receiver = begin(ALARMS)
+    world.run(5)
+    answers = itertools.cycle([REFUSED] * (module.MAX_REFUSALS - 1) + [LATER])
+    receiver.answer = lambda _: next(answers)
+    tell_of_a_death(world)
+    world.run(60)
+    assert world.leader is not None
+    results = world.loops[world.leader].webhooks.results
+    assert results["pager", "failed"] > module.MAX_REFUSALS
+    assert results["pager", "abandoned"] == 0
+
+
+def test_after_a_message_was_given_up_the_next_one_has_all_its_tries(hurried: None) -> None:
+    world, receiver = begin(ALARMS)
+    world.run(5)
+    receiver.attempts.clear()
+    receiver.answer = lambda _: REFUSED
+    tell_of_a_death(world)
+    world.run_until(lambda: len(receiver.attempts) == 2 * module.MAX_REFUSALS, 600)
+    moments = [at for at, *_ in receiver.attempts]
+    pauses = [round(after - before) for before, after in pairwise(moments)]
+    assert pauses == [1, 2, 4, 4, 4, 4, 4, 1, 1, 2, 4, 4, 4, 4, 4]
+    ids = Counter(headers["webhook-id"] for _, headers, _ in receiver.attempts)
+    assert set(ids.values()) == {module.MAX_REFUSALS}
 
 
 def test_a_webhook_that_is_concerned_with_nothing_keeps_its_cursor_fresh(
@@ -231,7 +315,7 @@ def test_what_the_state_forgot_before_it_was_told_is_counted(
 ) -> None:
     monkeypatch.setattr("cluster.step.MAX_DECISIONS", 4)
     world, receiver = begin()
-    receiver.answer = lambda _: "no"
+    receiver.answer = lambda _: LATER
     world.run(5)
     for _ in range(4):
         victim = other_than(world, world.primary)
@@ -239,7 +323,7 @@ def test_what_the_state_forgot_before_it_was_told_is_counted(
         world.run(8)
         world.start(victim)
         world.run(8)
-    receiver.answer = lambda _: ""
+    receiver.answer = lambda _: YES
     world.elect(other_than(world))
     world.run(60)
     assert world.leader is not None

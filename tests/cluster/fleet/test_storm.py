@@ -3,6 +3,7 @@
 from cluster.alarms import DEVICE_STORM
 from cluster.commands import AssignRing, ReleaseBrake
 from cluster.fleet.rings import Ring
+from cluster.sentences import sentence
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver, recorded
 
 
@@ -14,6 +15,12 @@ def stormy(sick: int) -> tuple[FleetDriver, list[int]]:
     driver.clock += 1
     driver.sicken(*rows[:sick])
     return driver, rows
+
+
+def storm_told(driver: FleetDriver) -> list[str]:
+    """What the decision log says of storms."""
+    told = [d for d in driver.decided("alarm") if d.facts["name"] == DEVICE_STORM]
+    return [sentence(decision) for decision in told]
 
 
 def test_fifty_five_percent_at_once_are_no_storm_yet() -> None:
@@ -28,7 +35,10 @@ def test_more_than_that_within_one_check_stops_automatic_moves_with_an_alarm() -
     assert "12 of 20 devices online turned unhealthy" in driver.state.alarms[DEVICE_STORM].detail
     assert driver.check() == {"moved": 0, "left_out": 0, "braked": True}
     assert driver.distribution == (5, 5, 5, 5)
-    assert driver.decided("storm")[-1].facts == {"on": True, "turned": 12, "online": 20}
+    assert storm_told(driver) == [
+        "alarm device_storm: 12 of 20 devices online turned unhealthy within one check; "
+        "automatic moves wait"
+    ]
 
 
 def test_a_plan_made_before_the_storm_moves_nobody_in_it() -> None:
@@ -67,7 +77,7 @@ def test_the_ill_who_fall_silent_make_no_storm_among_those_who_stay() -> None:
     driver.clock += 60_000
     assert driver.silence(rows[11:]) == {"offline": 9}
     assert not driver.fleet.braked
-    assert not driver.decided("storm")
+    assert not storm_told(driver)
 
 
 def test_the_storm_passes_when_no_more_than_that_share_is_unhealthy() -> None:
@@ -84,6 +94,9 @@ def test_an_operator_releases_the_brake_and_the_same_storm_does_not_put_it_on_ag
     driver, rows = stormy(14)
     assert driver.done(ReleaseBrake(), actor="ann") == {"was_braked": True}
     assert not driver.fleet.braked
+    assert storm_told(driver)[1:] == [
+        "alarm device_storm is over: 14 of 20 devices online are unhealthy (by ann)"
+    ]
     driver.report(dict.fromkeys(rows[:14], BAD))
     assert driver.check()["moved"] > 0
     upper = [*driver.in_ring(Ring.STAGE), *driver.in_ring(Ring.PROD)]

@@ -50,7 +50,7 @@ async def test_the_grave_comes_first(client: httpx.AsyncClient, node: FakeNode) 
         missed = tuple(Measured(n, 0, 0) for n in MEMBERS)
         node.commit(RecordEvaluation(node.state.evaluations, missed, ()))
     shown = [(a["severity"], a["id"]) for a in (await client.get("/v1/alarms")).json()["items"]]
-    assert shown[0] == ("critical", "primary_degraded")
+    assert shown[0] == ("critical", f"primary_degraded@{MEMBERS[0]}")
     assert ("warning", "disk_low@sat-002") in shown[1:]
 
 
