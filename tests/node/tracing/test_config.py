@@ -43,6 +43,8 @@ def test_endpoint_and_share(write: Any) -> None:
 def test_the_environment_switches_it_on(write: Any) -> None:
     env = {"STATIONKEEP_TRACING_ENDPOINT": "http://127.0.0.1:4318"}
     assert load(write(None), env).tracing == TracingConfig("http://127.0.0.1:4318", 1.0)
+    env["STATIONKEEP_TRACING_SAMPLE_RATIO"] = "0.25"
+    assert load(write(None), env).tracing == TracingConfig("http://127.0.0.1:4318", 0.25)
 
 
 @pytest.mark.parametrize(
