@@ -38,10 +38,9 @@ class _Task(msgspec.Struct):
 
 
 class _Succession(msgspec.Struct):
-    """This node is the new PRIMARY at `epoch`, and waits until it may act."""
+    """This node is the new PRIMARY, and waits until it may act."""
 
     story: Story
-    epoch: int
     learned: float
     predecessor: str
 
@@ -213,15 +212,16 @@ class Tracing:
             )
 
     def _on_seated(self, story: Story | None, event: RoleChanged, applied: Applied) -> None:
+        self._succession = None  # an earlier one never came to act
         if story is None:
             return
         left = (e for e in applied.events if isinstance(e, RoleChanged) and e is not event)
         former = next((e.node for e in left if e.origin is Role.PRIMARY), "")
-        self._succession = _Succession(story, event.epoch, self.spans.now(), former)
+        self._succession = _Succession(story, self.spans.now(), former)
 
     def _on_activated(self, event: SeatActivated) -> None:
         mine = self._succession
-        if mine is None or event.epoch != mine.epoch or event.holder != self._node:
+        if mine is None or event.holder != self._node:
             return
         self._succession = None
         about: Attributes = {"stationkeep.epoch": event.epoch}

@@ -172,6 +172,10 @@ def opened(state: ClusterState) -> Callable[[], bool]:
     return lambda: bool(state.proposals)
 
 
+def ordered(state: ClusterState) -> Callable[[], bool]:
+    return lambda: bool(state.actions)
+
+
 def test_a_leader_lost_in_the_middle_takes_its_spans_along_and_no_others() -> None:
     traced = Traced(5)
     world = traced.world
@@ -214,7 +218,12 @@ def test_a_node_that_starts_again_tells_nothing_of_its_earlier_life() -> None:
     assert named(traced.spans[len(before) :], "apply")[node]
 
 
-def test_a_snapshot_cuts_what_had_begun() -> None:
+@pytest.mark.parametrize(
+    ("begun", "told"), [(opened, ["apply"]), (ordered, ["apply", "vote", "commit", "apply"])]
+)
+def test_a_snapshot_cuts_what_had_begun(
+    begun: Callable[[ClusterState], Callable[[], bool]], told: list[str]
+) -> None:
     traced = Traced()
     world = traced.world
     world.run_until(lambda: world.primary is not None, 10)
@@ -224,12 +233,12 @@ def test_a_snapshot_cuts_what_had_begun() -> None:
     world.kill(former)
     world.delay = (0.1, 0.1)  # long enough to see it open
     replica = world.loops[node].replica
-    world.run_until(opened(replica.state), 20)
+    world.run_until(begun(replica.state), 20)
     trace = next(s.trace for n, s in reversed(traced.spans) if n == node)
     replica.prepare(replica.snapshot())()
     world.run(1)
-    assert [s.name for n, s in traced.spans if n == node and s.trace == trace] == ["apply"]
-    assert any(s.name == "vote" for n, s in traced.spans if n != node and s.trace == trace)
+    assert [s.name for n, s in traced.spans if n == node and s.trace == trace] == told
+    assert any(s.name == "acknowledge" for n, s in traced.spans if n != node and s.trace == trace)
 
 
 def test_all_nodes_record_the_same_share_of_traces() -> None:
