@@ -23,6 +23,7 @@ from cluster.settings import Settings, SettingsError
 from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
 from node.addresses import is_loopback, split_address
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
+from node.tracing.config import TracingConfig, read_tracing
 from node.webhook_config import WebhookConfig, read_webhooks
 
 __all__ = ["ConfigError", "NodeConfig", "load", "validate"]
@@ -88,6 +89,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     hooks: HookConfig = HookConfig()
     policies: tuple[Policy, ...] = ()
     webhooks: tuple[WebhookConfig, ...] = ()
+    tracing: TracingConfig | None = None
     log: LogConfig = LogConfig()
     file: str = ""
 
@@ -99,7 +101,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 _FIELDS = (
     "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
-    "durability", "sensors", "hooks", "policies", "webhooks", "log",
+    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log",
 )  # fmt: skip
 _OVERRIDES = {
     "CLUSTER": ("cluster",),
@@ -108,6 +110,8 @@ _OVERRIDES = {
     "HTTP": ("http",),
     "PROFILE": ("profile",),
     "DURABILITY": ("durability",),
+    "TRACING_ENDPOINT": ("tracing", "endpoint"),
+    "TRACING_SAMPLE_RATIO": ("tracing", "sample_ratio"),
     "LOG_FORMAT": ("log", "format"),
     "LOG_LEVEL": ("log", "level"),
 }
@@ -216,6 +220,7 @@ def _read(document: Document) -> NodeConfig:
         hooks=_hooks(root.child("hooks")),
         policies=_policies(root.child("policies")),
         webhooks=read_webhooks(root.child("webhooks")),
+        tracing=read_tracing(root.child("tracing")),
         log=_log(root.child("log")),
         file=document.file,
     )

@@ -33,7 +33,7 @@ from node.gossip import Gossip, HealthSource, Report, Standing
 from node.hooks import Hook, HookRunner
 from node.leader import Leader
 from node.lease import Lease
-from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult
+from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult, Watch
 from node.replica import Replica
 from node.voter import Voter
 from node.webhooks import Poster, Webhooks
@@ -47,7 +47,7 @@ class NodeLoop:
     `boot`: incarnation of this node, higher at each start. The caller routes messages: those of
     kind "gossip" to `on_message`, the others to consensus. `wake`: told when a word of a device
     makes a turn due before `next_wakeup`. `submit` runs the planning of a rebalance elsewhere;
-    `poster` sends the webhooks, where there are any.
+    `poster` sends the webhooks, where there are any; `watch` sees what this node itself proposes.
     """
 
     def __init__(
@@ -66,10 +66,12 @@ class NodeLoop:
         submit: Submit | None = None,
         orphan: Hook | None = None,
         poster: Poster | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.config, self.boot = config, boot
         self.clock, self.network = clock, network
         self.consensus, self.replica = consensus, replica
+        self._watch = watch
         self.lease = Lease(config.node, clock, replica)
         self.gossip = Gossip(
             config.node,
@@ -259,9 +261,12 @@ class NodeLoop:
     def _propose(
         self, command: AnyCommand, timeout: float, done: Callable[[ProposalResult], None]
     ) -> None:
+        draft = Draft(command)
         try:
-            draft = codec.encode_draft(Draft(command))
+            encoded = codec.encode_draft(draft)
         except codec.CodecError:
             done(NotProposed("too_large"))
             return
-        self.consensus.propose(draft, done, timeout)
+        if self._watch is not None:
+            done = self._watch(draft, done)
+        self.consensus.propose(encoded, done, timeout)

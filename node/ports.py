@@ -11,6 +11,7 @@ import msgspec
 
 from cluster.apply import Applied
 from cluster.codec import Piece
+from cluster.commands import Draft
 
 
 class Clock(Protocol):
@@ -101,6 +102,13 @@ class OutcomeUnknown(msgspec.Struct, frozen=True):
 
 
 ProposalResult = Committed | NotProposed | OutcomeUnknown
+
+Done = Callable[[ProposalResult], None]
+"""Waits for the outcome of a proposal."""
+
+Watch = Callable[[Draft, Done], Done]
+"""Sees a draft as it is proposed, and who waits for its outcome; returns what to call in place of
+that (`node.tracing`)."""
 
 
 class Consensus(Protocol):

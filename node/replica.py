@@ -68,6 +68,7 @@ class Replica:
         a million devices at once would hold up the loop."""
         self._room: Room | None = None
         self._listeners: list[Listener] = []
+        self._applying: list[Callable[[], None]] = []
         self._restored: list[Callable[[], None]] = []
 
     @property
@@ -78,6 +79,10 @@ class Replica:
     def listen(self, listener: Listener) -> None:
         """Adds a listener; it must not raise and must not propose from within the call."""
         self._listeners.append(listener)
+
+    def on_applying(self, listener: Callable[[], None]) -> None:
+        """Adds a listener for an entry that is about to be applied."""
+        self._applying.append(listener)
 
     def on_restored(self, listener: Callable[[], None]) -> None:
         """Adds a listener for a state replaced as a whole by a snapshot."""
@@ -118,6 +123,8 @@ class Replica:
     def apply(self, entry: bytes, index: int) -> Applied:
         """Applies a committed entry; bytes that are no command are refused like any command."""
         del self._former[-1:]
+        for listener in self._applying:
+            listener()
         try:
             decoded = codec.decode_entry(entry)
         except codec.CodecError as error:

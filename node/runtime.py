@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 import uvicorn
@@ -48,6 +48,9 @@ from node.sensors import CommandSensor, HealthReplay, HostSensors, ReplayError, 
 from node.service import NodeService
 from node.storage import SmallFile
 from node.webhooks import Poster
+
+if TYPE_CHECKING:
+    from node.tracing.watching import Tracing
 
 HANDOVER = 1.0
 """Seconds for handing over Raft leadership, beyond the longest election timeout."""
@@ -131,6 +134,8 @@ class Node:
         self._network: TcpNetwork
         self._raft: Raft
         self._audit: AuditFile
+        self._stood = 0
+        """Log index of the newest entry in the journal at the start."""
         self._links: dict[str, str] = {}
         self._loop: NodeLoop
         self._service: NodeService
@@ -160,6 +165,7 @@ class Node:
         planning = ThreadPoolExecutor(1, thread_name_prefix="rebalance")
         self._closers.callback(planning.shutdown, cancel_futures=True)
         self._closers.push_async_callback(self._probes.close)
+        tracing = self._tracing()
         self._loop = NodeLoop(
             config,
             boot=boot,
@@ -174,8 +180,9 @@ class Node:
             submit=planning.submit,
             orphan=self._hooks.end_orphans(),
             poster=self._poster(),
+            watch=tracing.watch if tracing else None,
         )
-        self._service = NodeService(self._loop, self._driver.wake)
+        self._service = NodeService(self._loop, self._driver.wake, tracing)
         self._server = _Server(self._service)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
 
@@ -218,6 +225,7 @@ class Node:
                 wake=self._driver.wake,
             )
             self._audit.catch_up()
+            self._stood = journal[-1][1]
             undo.pop_all()
         self._closers.callback(self._raft.close)
         # First, since with the journal the directory is let go, which a thread may be writing to.
@@ -253,6 +261,20 @@ class Node:
         poster = HttpPoster(self._driver.wake)
         self._closers.push_async_callback(poster.close)
         return poster
+
+    def _tracing(self) -> "Tracing | None":
+        """None when it is off; OpenTelemetry's SDK is then not even imported."""
+        config = self._config.tracing
+        if config is None:
+            return None
+        from node.tracing.otlp import Exports  # noqa: PLC0415
+        from node.tracing.spans import Spans  # noqa: PLC0415
+        from node.tracing.watching import Tracing  # noqa: PLC0415
+
+        exports = Exports(config, self._config.cluster, self._config.node)
+        self._closers.push_async_callback(exports.close)
+        spans = Spans(config.sample_ratio, self._clock, self._raft, exports)
+        return Tracing(self._config.node, self._replica, spans, history=self._stood)
 
     def _complaining(self, source: HealthSource) -> HealthSource:
         """Also beside a replayed recording: disk and clock are this node's own."""

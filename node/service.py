@@ -7,6 +7,7 @@ loop, so that reading `service.loop.replica.state` needs no lock.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from cluster import codec
 from cluster.commands import AnyCommand, Barrier, Draft
@@ -16,6 +17,11 @@ from node.fleet.desk import DeviceDesk
 from node.loop import NodeLoop
 from node.ports import NotProposed, OutcomeUnknown, ProposalResult
 from node.replica import StreamedEvent
+from node.tracing.traceparent import Caller
+
+if TYPE_CHECKING:
+    from node.tracing.request import Request
+    from node.tracing.watching import Tracing
 
 MAX_SUBMISSIONS = 2_000
 MAX_SUBSCRIBERS = 500
@@ -28,10 +34,14 @@ class TooManySubscribersError(Exception):
 
 
 class NodeService:
-    """One node, asynchronously. `wake` tells the loop's driver that there is work."""
+    """One node, asynchronously. `wake` tells the loop's driver that there is work; `tracing`
+    sees the orders of clients, when it is on."""
 
-    def __init__(self, loop: NodeLoop, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: NodeLoop, wake: Callable[[], None], tracing: "Tracing | None" = None
+    ) -> None:
         self.loop = loop
+        self.tracing = tracing
         self._wake = wake
         self._waiting: set[asyncio.Future[ProposalResult]] = set()
         self._followers: set[asyncio.Event] = set()
@@ -58,24 +68,42 @@ class NodeService:
         actor: str = "",
         reason: str = "",
         origin: str = "",
+        caller: Caller | None = None,
         timeout: float = 10.0,  # noqa: ASYNC109 (part of the protocol: the outcome is a value)
     ) -> ProposalResult:
         """Proposes a command and waits until it is applied here, at most `timeout` seconds.
 
         With a `key` a retry is applied once. Never raises for what may happen to a proposal.
+        `caller`: the span that the order came from.
         """
+        draft = Draft(command, key, actor, reason, origin)
+        if self.tracing is None or not key:
+            return await self._submit(draft, timeout)
+        request = self.tracing.request(draft, caller)
+        outcome = await self._submit(draft, timeout, request)
+        request.answered(outcome)
+        return outcome
+
+    async def _submit(
+        self,
+        draft: Draft,
+        timeout: float,  # noqa: ASYNC109
+        request: "Request | None" = None,
+    ) -> ProposalResult:
         if self.draining:
             return NotProposed("stopping")
         if len(self._waiting) >= MAX_SUBMISSIONS:
             return NotProposed("queue_full")
         try:
-            encoded = codec.encode_draft(Draft(command, key, actor, reason, origin))
+            encoded = codec.encode_draft(draft)
         except codec.CodecError:
             return NotProposed("too_large")
         future: asyncio.Future[ProposalResult] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
-            self.loop.consensus.propose(encoded, partial(_settle, future), timeout, bool(key))
+            settle = partial(_settle, future)
+            done = settle if request is None else request.watch(settle)
+            self.loop.consensus.propose(encoded, done, timeout, bool(draft.key))
             self._wake()
             return await future
         finally:

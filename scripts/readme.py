@@ -3,12 +3,14 @@ and the figures.
 
 .venv/bin/python -m scripts.readme picture
 .venv/bin/python -m scripts.readme eight
+.venv/bin/python -m scripts.readme trace
 .venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
 .venv/bin/python -m scripts.readme simulation FIGURES.json (its part simulation)
 .venv/bin/python -m scripts.readme fleet FIGURES.json     (its other parts)
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from node.chaos.constellation import Constellation
+from scripts.traces import QUIET, Received, collecting, tree
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -78,6 +81,29 @@ def eight() -> str:
     head, ruler, tail = shown.partition(next(line for line in shown.split("\n") if "====" in line))
     told = head.strip("\n").split("\n")
     return _block("\n".join([*told[:8], "…", ruler + tail]))
+
+
+def trace() -> str:
+    """The trace of a failover on three nodes, as scripts/traces.py prints it."""
+    with tempfile.TemporaryDirectory(prefix="stationkeep-readme-") as folder, collecting() as all_:
+        os.environ["STATIONKEEP_TRACING_ENDPOINT"] = all_.url
+        cluster = Constellation(Path(folder))
+        try:
+            cluster.up(nodes=3)
+            cluster.kill(cluster.seat_primary(beside_leader=False))
+            spans = cluster.until("the failover's trace", lambda: _failover(all_.traces(QUIET)))
+        finally:
+            cluster.stop()
+    return _block(tree(spans))
+
+
+def _failover(traces: dict[str, list[Received]]) -> list[Received] | None:
+    """The spans of an approved failover, once there are any."""
+    wanted = {"stationkeep.rule": "primary_failed", "stationkeep.outcome": "approved"}
+    for spans in traces.values():
+        if any(wanted.items() <= span.attributes.items() for span in spans):
+            return spans
+    return None
 
 
 def figures(measured: dict[str, Any]) -> str:
@@ -257,10 +283,12 @@ def replace(section: str, content: str) -> None:
 
 
 def main() -> None:
-    """`picture`, `eight`, `figures FILE`, `simulation FILE` or `fleet FILE`."""
+    """`picture`, `eight`, `trace`, `figures FILE`, `simulation FILE` or `fleet FILE`."""
     match sys.argv[1:]:
         case ["picture"]:
             replace("watch", picture())
+        case ["trace"]:
+            replace("trace", trace())
         case ["eight"]:
             replace("eight", eight())
         case ["figures", path]:

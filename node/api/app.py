@@ -29,6 +29,7 @@ from node.api.elsewhere import Elsewhere
 from node.api.limits import Limits
 from node.api.origin import Origin
 from node.api.port import Service
+from node.api.trace_metrics import TracesCollector
 from node.api.version import VERSION
 from node.api.webhook_metrics import WebhooksCollector
 from node.service import NodeService
@@ -43,7 +44,11 @@ returns the first outcome. Errors are RFC 9457 problem documents.
 
 def create_app(service: NodeService, agents: Agents) -> FastAPI:
     """The application of a running node; `agents`: its WebSockets, which are beside it."""
-    return build(Door(service), AgentsCollector(agents), WebhooksCollector(service.loop.webhooks))
+    collectors: list[Collector] = [AgentsCollector(agents)]
+    collectors.append(WebhooksCollector(service.loop.webhooks))
+    if service.tracing is not None:
+        collectors.append(TracesCollector(service.tracing.spans.sink))
+    return build(Door(service), *collectors)
 
 
 def build(service: Service, *collectors: Collector) -> FastAPI:

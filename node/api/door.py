@@ -19,6 +19,7 @@ from node.fleet.desk import DeviceDesk
 from node.ports import Consensus, ProposalResult
 from node.replica import StreamedEvent
 from node.service import NodeService, TooManySubscribersError
+from node.tracing.traceparent import Caller
 
 MAX_REASONS = 32
 """Distinct reasons of refused messages that become label values; the rest are "other"."""
@@ -118,10 +119,17 @@ class Door:
         actor: str,
         reason: str,
         origin: str,
+        caller: Caller | None,
         timeout: float,  # noqa: ASYNC109
     ) -> ProposalResult:
         return await self._service.submit(
-            command, key=key, actor=actor, reason=reason, origin=origin, timeout=timeout
+            command,
+            key=key,
+            actor=actor,
+            reason=reason,
+            origin=origin,
+            caller=caller,
+            timeout=timeout,
         )
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109

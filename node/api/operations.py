@@ -6,7 +6,6 @@ the state remembers it (DESIGN.md, "How data flows", 4).
 
 from typing import Annotated, Any, assert_never
 from urllib.parse import quote
-from uuid import uuid4
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Request
@@ -40,6 +39,7 @@ from node.api.reads import NodeId
 from node.api.records import DoneView, UnknownView
 from node.api.schema import JSON, outcomes
 from node.ports import Committed, NotProposed, OutcomeUnknown
+from node.tracing.traceparent import operation_id, parse
 
 NO_REASON = ""
 
@@ -65,6 +65,10 @@ Actor = Annotated[
         description="Who asks; kept in the history.",
     ),
 ]
+Traceparent = Annotated[
+    str | None,
+    Header(description="W3C Trace Context: the caller's span, which the operation continues."),
+]
 
 
 def actor_of(request: Request, actor: Actor = None) -> str:
@@ -78,11 +82,19 @@ Who = Annotated[str, Depends(actor_of)]
 class Submission:
     """One write: who asks and from where, under which key, and how its result is told."""
 
-    def __init__(self, request: Request, service: Serving, actor: Who, key: Key = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        service: Serving,
+        actor: Who,
+        key: Key = None,
+        traceparent: Traceparent = None,
+    ) -> None:
         self._service: Service = service
         client = request.client.host if request.client else "unknown"
         self._origin = f"{client} via {service.node}"
-        self._key = key or f"op-{uuid4().hex}"
+        self._caller = parse(traceparent)
+        self._key = key or operation_id(self._caller)
         self._actor = actor
 
     async def __call__(self, command: AnyCommand, reason: str) -> Response:
@@ -93,6 +105,7 @@ class Submission:
             actor=self._actor,
             reason=reason,
             origin=self._origin,
+            caller=self._caller,
             timeout=patience(self._service.settings),
         )
         match outcome:

@@ -16,6 +16,7 @@ from cluster.settings import Settings
 from cluster.state import ClusterState
 from node.fleet.desk import DeviceDesk
 from node.ports import Consensus, ProposalResult
+from node.tracing.traceparent import Caller
 
 
 class Streamed(msgspec.Struct, frozen=True):
@@ -115,10 +116,11 @@ class Service(Protocol):
         actor: str,
         reason: str,
         origin: str,
+        caller: Caller | None,
         timeout: float,  # noqa: ASYNC109 (the outcome is a value)
     ) -> ProposalResult:
         """Proposes a keyed command; returns within `timeout` seconds. `origin`: where it came
-        from, and by which node."""
+        from, and by which node; `caller`: the span that it came from."""
         ...
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109

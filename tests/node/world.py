@@ -19,7 +19,7 @@ from node.config import HookConfig, NodeConfig
 from node.gossip import Measurement
 from node.hooks import Hook, HookResult
 from node.loop import NodeLoop
-from node.ports import Committed, NotProposed, OutcomeUnknown
+from node.ports import Committed, NotProposed, OutcomeUnknown, Watch
 from node.replica import Replica
 from node.webhook_config import WebhookConfig
 from node.webhooks import Poster
@@ -126,7 +126,7 @@ class SharedLog:
     """`Consensus` of one node on the world's single list of entries."""
 
     def __init__(self, world: "World", node: str, replica: Replica) -> None:
-        self._world, self._node, self._replica = world, node, replica
+        self.world, self._node, self._replica = world, node, replica
         self.applied_index = 0
         self.commit_index = 0
         self.journal_error: str | None = None
@@ -135,22 +135,22 @@ class SharedLog:
 
     @property
     def is_leader(self) -> bool:
-        return self._world.leader == self._node and self._office == self._world.term
+        return self.world.leader == self._node and self._office == self.world.term
 
     @property
     def leader(self) -> str | None:
-        leader = self._world.leader
-        if leader is None or (leader != self._node and self._world.is_cut(leader, self._node)):
+        leader = self.world.leader
+        if leader is None or (leader != self._node and self.world.is_cut(leader, self._node)):
             return None
         return leader
 
     @property
     def term(self) -> int:
-        return self._world.term
+        return self.world.term
 
     @property
     def has_quorum(self) -> bool:
-        return self._world.reaches_majority(self._node)
+        return self.world.reaches_majority(self._node)
 
     def propose(
         self, draft: bytes, done: Callable[[Any], None], timeout: float, retry: bool = False
@@ -159,35 +159,35 @@ class SharedLog:
         if leader is None:
             done(NotProposed("no_leader"))
             return
-        token = next(self._world.tokens)
-        self._pending[token] = (done, self._world.now + timeout)
+        token = next(self.world.tokens)
+        self._pending[token] = (done, self.world.now + timeout)
         if leader == self._node:
-            self._world.at(self._world.now, lambda: self._world.append(leader, draft, token))
+            self.world.at(self.world.now, lambda: self.world.append(leader, draft, token))
         else:
-            self._world.send(self._node, leader, lambda: self._world.append(leader, draft, token))
+            self.world.send(self._node, leader, lambda: self.world.append(leader, draft, token))
 
     def learn(self, index: int) -> None:
         self.commit_index = max(self.commit_index, index)
 
     def turn(self) -> None:
-        if self._world.leader == self._node:
-            self.learn(len(self._world.log))
+        if self.world.leader == self._node:
+            self.learn(len(self.world.log))
         while self.applied_index < self.commit_index:
-            entry, token = self._world.log[self.applied_index]
+            entry, token = self.world.log[self.applied_index]
             self.applied_index += 1
             applied = self._replica.apply(entry, self.applied_index)
             if token in self._pending:
                 self._pending.pop(token)[0](Committed(self.applied_index, applied))
-        if self._world.leader == self._node and self._office != self._world.term:
-            self._office = self._world.term
+        if self.world.leader == self._node and self._office != self.world.term:
+            self._office = self.world.term
             self._replica.took_office()
         for token, (done, deadline) in list(self._pending.items()):
-            if self._world.now >= deadline:
+            if self.world.now >= deadline:
                 del self._pending[token]
                 done(OutcomeUnknown("deadline"))
 
     def next_wakeup(self) -> float:
-        clock = self._world.clocks[self._node]
+        clock = self.world.clocks[self._node]
         return clock.monotonic() + 0.5
 
     def transfer_leadership(self) -> bool:
@@ -207,7 +207,9 @@ class World:
         drift: float = 0.0,
         webhooks: tuple[WebhookConfig, ...] = (),
         poster: Poster | None = None,
+        watcher: Callable[[str, ManualClock, Replica, "SharedLog"], Watch] | None = None,
     ) -> None:
+        """`watcher` makes what sees the proposals of a node, at each of its starts."""
         self.names = [f"sat-{n:03}" for n in range(1, nodes + 1)]
         self.settings = settings or PROFILES["demo"]
         self.random = random.Random(seed)
@@ -223,7 +225,7 @@ class World:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._wakeups: dict[str, float] = {}
         self._hook_config = hooks or HookConfig()
-        self._webhooks, self._poster = webhooks, poster
+        self._webhooks, self._poster, self._watcher = webhooks, poster, watcher
         self._boots = dict.fromkeys(self.names, 0)
         self.memories = {name: Ram() for name in self.names}
         self.health = {name: Health() for name in self.names}
@@ -260,6 +262,7 @@ class World:
             memory=self.memories[name],
             orphan=orphan,
             poster=self._poster,
+            watch=self._watcher(name, clock, replica, consensus) if self._watcher else None,
         )
         self.loops[name] = loop
         self._wakeups[name] = self.now

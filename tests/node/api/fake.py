@@ -168,6 +168,7 @@ class FakeNode:
         actor: str,
         reason: str,
         origin: str,
+        caller: Any,
         timeout: float,  # noqa: ASYNC109
     ) -> ProposalResult:
         if self.gate is not None:

@@ -1,0 +1,263 @@
+"""What this node does for orders and proposals, seen as it happens: `Tracing` is a listener of the
+replica and is shown what the node proposes. It changes nothing and keeps little.
+"""
+
+from collections import OrderedDict
+from functools import partial
+
+import msgspec
+
+from cluster.apply import Applied
+from cluster.commands import Acknowledge, AdoptPlan, CastVote, Draft, Entry
+from cluster.events import (
+    ActionAcknowledged,
+    ActionClosed,
+    ActionOpened,
+    ProposalClosed,
+    ProposalOpened,
+    RoleChanged,
+    SeatActivated,
+    VoteCounted,
+)
+from cluster.roles.transitions import Role
+from cluster.state import Proposal, ProposalOutcome
+from node.ports import Committed, Done, ProposalResult
+from node.replica import Replica
+from node.tracing.request import Request
+from node.tracing.spans import Attributes, Spans, Story, remember
+from node.tracing.traceparent import Caller
+
+
+class _Task(msgspec.Struct):
+    """An action that this node is a target of."""
+
+    story: Story
+    learned: float
+    name: str
+    answered: float | None = None  # its acknowledgement was proposed
+
+
+class _Succession(msgspec.Struct):
+    """This node is the new PRIMARY, and waits until it may act."""
+
+    story: Story
+    learned: float
+    predecessor: str
+
+
+class Tracing:
+    """`history`: log index up to which entries may have been applied in an earlier life."""
+
+    def __init__(self, node: str, replica: Replica, spans: Spans, history: int = 0) -> None:
+        self.spans = spans
+        self._node, self._replica, self._history = node, replica, history
+        self._began = 0.0
+        self._orders: OrderedDict[str, Story] = OrderedDict()
+        self._proposals: OrderedDict[int, Story] = OrderedDict()
+        self._tasks: OrderedDict[str, _Task] = OrderedDict()
+        self._succession: _Succession | None = None
+        replica.on_applying(self._on_applying)
+        replica.listen(self._on_applied)
+        replica.on_restored(self._on_restored)
+
+    # -- what this node proposes ----------------------------------------------------------------
+
+    def request(self, draft: Draft, caller: Caller | None) -> Request:
+        """A client's order was taken."""
+        return Request(self.spans, self._orders.get, draft, caller)
+
+    def watch(self, draft: Draft, done: Done) -> Done:
+        """A command of the node's own, as it is proposed; see `node.ports.Watch`."""
+        now = self.spans.now()
+        match draft.command:
+            case AdoptPlan(motions=motions) if motions:
+                return partial(self._on_plan, now, done)
+            case CastVote(proposal=id_) if id_ in self._proposals:
+                story = self._proposals[id_]
+                story.cast = story.cast or now  # the first try, when there are several
+            case Acknowledge(action=id_) if id_ in self._tasks:
+                task = self._tasks[id_]
+                task.answered = task.answered or now
+        return done
+
+    def _on_plan(self, proposed: float, done: Done, result: ProposalResult) -> None:
+        """Whose plan it was is certain only now: two leaders may have proposed the same."""
+        if isinstance(result, Committed):
+            for event in result.applied.events:
+                if isinstance(event, ProposalOpened) and event.proposal in self._proposals:
+                    self._tell_of_plan(self._proposals[event.proposal], proposed)
+        done(result)
+
+    def _tell_of_plan(self, story: Story, proposed: float) -> None:
+        story.proposed = proposed
+        about, now = story.attributes, self.spans.now()
+        propose = self.spans.tell(
+            "propose", story, proposed, now, parent=story.anchor, attributes=about
+        )
+        self.spans.tell_commit(story, proposed, story.began, parent=propose, index=story.index)
+
+    # -- what is applied here -------------------------------------------------------------------
+
+    def _on_applying(self) -> None:
+        self._began = self.spans.now()
+
+    def _on_applied(self, index: int, entry: Entry | None, applied: Applied) -> None:
+        if entry is None or index <= self._history:
+            return
+        story = self._story_of(index, entry)
+        for event in applied.events:
+            match event:
+                case ProposalOpened():
+                    self._on_opened(event.proposal, index, entry)
+                case VoteCounted() if event.voter == self._node:
+                    self._on_vote(event, entry, index)
+                case ProposalClosed():
+                    self._on_closed(event, index)
+                case RoleChanged() if event.node == self._node and event.target is Role.PRIMARY:
+                    self._on_seated(story, event, applied)
+                case SeatActivated():
+                    self._on_activated(event)
+                case ActionOpened():
+                    self._on_action(story, event.action)
+                case ActionAcknowledged() if event.node == self._node:
+                    self._on_acknowledged(event, entry, index)
+                case ActionClosed():
+                    self._tasks.pop(event.action, None)
+                case _:
+                    pass
+
+    def _on_restored(self) -> None:
+        """A snapshot skips entries: of what had begun the rest is unknown."""
+        self._orders.clear()
+        self._proposals.clear()
+        self._tasks.clear()
+        self._succession = None
+
+    def _story_of(self, index: int, entry: Entry) -> Story | None:
+        """What roles and actions of this entry belong to. What falls due with its time changes
+        no role and opens no action."""
+        draft = entry.draft
+        if isinstance(draft.command, CastVote):
+            return self._proposals.get(draft.command.proposal)
+        first = self._replica.state.operations.get(draft.key) if draft.key else None
+        if first is None or first.index != index:  # a repetition has no effect
+            return None
+        about: Attributes = {
+            "stationkeep.operation": draft.key,
+            "stationkeep.command": type(draft.command).__name__,
+        }
+        story = self._begin(f"operation\0{draft.key}", draft.key, index, entry, about)
+        remember(self._orders, draft.key, story)
+        return story
+
+    def _on_opened(self, proposal: int, index: int, entry: Entry) -> None:
+        record = self._replica.state.proposals.get(proposal)
+        if record is None:
+            return
+        about: Attributes = {
+            "stationkeep.proposal": proposal,
+            "stationkeep.rule": record.rule.value,
+            "stationkeep.changes": _changes(record),
+        }
+        story = self._begin(f"proposal\0{proposal}", "", index, entry, about)
+        remember(self._proposals, proposal, story)
+
+    def _begin(
+        self, matter: str, key: str, index: int, entry: Entry, attributes: Attributes
+    ) -> Story:
+        """Wall time, as it stands in the log, tells clusters apart that were founded anew under
+        an old name."""
+        identity = f"{self._replica.state.cluster_id}\0{matter}\0{entry.wall}"
+        story = self.spans.begin(identity, key, index, self._began, attributes)
+        self._tell_apply(story, index)
+        return story
+
+    def _tell_apply(self, story: Story, index: int) -> None:
+        about: Attributes = {**story.attributes, "stationkeep.log.index": index}
+        now = self.spans.now()
+        self.spans.tell("apply", story, self._began, now, parent=story.anchor, attributes=about)
+
+    def _on_vote(self, event: VoteCounted, entry: Entry, index: int) -> None:
+        story, vote = self._proposals.get(event.proposal), entry.draft.command
+        if story is None or not isinstance(vote, CastVote):
+            return
+        about: Attributes = {
+            "stationkeep.proposal": event.proposal,
+            "stationkeep.approve": event.approve,
+            "stationkeep.grounds": vote.policy or str(vote.grounds),
+        }
+        now = self.spans.now()
+        id_ = self.spans.tell(
+            "vote", story, story.learned, now, parent=story.anchor, attributes=about
+        )
+        if story.cast is not None:
+            self.spans.tell_commit(story, story.cast, self._began, parent=id_, index=index)
+
+    def _on_closed(self, event: ProposalClosed, index: int) -> None:
+        story = self._proposals.pop(event.proposal, None)
+        if story is None:
+            return
+        if event.outcome == ProposalOutcome.APPROVED:
+            self._tell_apply(story, index)
+        if story.proposed is not None:
+            about = {**story.attributes, "stationkeep.outcome": str(event.outcome)}
+            self.spans.tell(
+                "proposal",
+                story,
+                story.proposed,
+                self.spans.now(),
+                parent=None,
+                attributes=about,
+                id_=story.anchor,
+            )
+
+    def _on_seated(self, story: Story | None, event: RoleChanged, applied: Applied) -> None:
+        self._succession = None  # an earlier one never came to act
+        if story is None:
+            return
+        left = (e for e in applied.events if isinstance(e, RoleChanged) and e is not event)
+        former = next((e.node for e in left if e.origin is Role.PRIMARY), "")
+        self._succession = _Succession(story, self.spans.now(), former)
+
+    def _on_activated(self, event: SeatActivated) -> None:
+        mine = self._succession
+        if mine is None or event.holder != self._node:
+            return
+        self._succession = None
+        about: Attributes = {"stationkeep.epoch": event.epoch}
+        if mine.predecessor:
+            about["stationkeep.predecessor"] = mine.predecessor
+        if event.failover_ms is not None:
+            about["stationkeep.failover_ms"] = event.failover_ms
+        now, anchor = self.spans.now(), mine.story.anchor
+        self.spans.tell("handover", mine.story, mine.learned, now, parent=anchor, attributes=about)
+
+    def _on_action(self, story: Story | None, id_: str) -> None:
+        action = self._replica.state.actions.get(id_)
+        if story is not None and action is not None and self._node in action.targets:
+            remember(self._tasks, id_, _Task(story, self.spans.now(), action.name))
+
+    def _on_acknowledged(self, event: ActionAcknowledged, entry: Entry, index: int) -> None:
+        task, answer = self._tasks.pop(event.action, None), entry.draft.command
+        if task is None or not isinstance(answer, Acknowledge):
+            return
+        about: Attributes = {
+            "stationkeep.action": event.action,
+            "stationkeep.action.name": task.name,
+            "stationkeep.role": self._replica.state.members[self._node].role.value,
+        }
+        id_ = self.spans.tell(
+            "acknowledge",
+            task.story,
+            task.learned,
+            self.spans.now(),
+            parent=task.story.anchor,
+            attributes=about,
+            failed="" if event.success else answer.detail or "failed",
+        )
+        if task.answered is not None:
+            self.spans.tell_commit(task.story, task.answered, self._began, parent=id_, index=index)
+
+
+def _changes(proposal: Proposal) -> str:
+    return ", ".join(f"{c.node} {c.origin} → {c.target}" for c in proposal.changes)
