@@ -24,7 +24,7 @@ from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
 from node.addresses import is_loopback, split_address
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
 from node.tracing.config import TracingConfig, read_tracing
-from node.webhook_config import WebhookConfig, read_webhooks
+from node.webhooks.config import WebhookConfig, read_webhooks
 
 __all__ = ["ConfigError", "NodeConfig", "load", "validate"]
 

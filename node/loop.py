@@ -36,7 +36,7 @@ from node.lease import Lease
 from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult, Watch
 from node.replica import Replica
 from node.voter import Voter
-from node.webhooks import Poster, Webhooks
+from node.webhooks.sending import Poster, Webhooks
 
 VOTE_TIMEOUT = 5.0
 

@@ -23,9 +23,10 @@ import uvicorn
 from cluster.alarms import CLOCK_JUMP, DISK_LOW
 from cluster.codec import CodecError
 from cluster.settings import Settings
-from node import chain, logs, memory
+from node import logs, memory
 from node.addresses import bind_problem, split_address
-from node.audit import AuditFile
+from node.audit import chain
+from node.audit.file import AuditFile
 from node.clock import SystemClock
 from node.complaints import ClockWatch, Complaining, DiskWatch, Watch
 from node.config import NodeConfig
@@ -47,7 +48,7 @@ from node.replica import Replica
 from node.sensors import CommandSensor, HealthReplay, HostSensors, ReplayError, read_recording
 from node.service import NodeService
 from node.storage import SmallFile
-from node.webhooks import Poster
+from node.webhooks.sending import Poster
 
 if TYPE_CHECKING:
     from node.tracing.watching import Tracing
@@ -256,7 +257,7 @@ class Node:
         if not self._config.webhooks:
             return None
         # Slow to import, and most nodes tell nobody.
-        from node.posting import HttpPoster  # noqa: PLC0415
+        from node.webhooks.posting import HttpPoster  # noqa: PLC0415
 
         poster = HttpPoster(self._driver.wake)
         self._closers.push_async_callback(poster.close)

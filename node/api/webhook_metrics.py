@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from node.families import PREFIX, gauges
-from node.webhooks import Webhooks
+from node.webhooks.sending import Webhooks
 
 
 class WebhooksCollector(Collector):

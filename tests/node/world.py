@@ -21,8 +21,8 @@ from node.hooks import Hook, HookResult
 from node.loop import NodeLoop
 from node.ports import Committed, NotProposed, OutcomeUnknown, Watch
 from node.replica import Replica
-from node.webhook_config import WebhookConfig
-from node.webhooks import Poster
+from node.webhooks.config import WebhookConfig
+from node.webhooks.sending import Poster
 
 
 class ManualClock:

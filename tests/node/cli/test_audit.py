@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from node import chain
+from node.audit import chain
+from tests.node.audit.test_chain import alter, write
 from tests.node.cli.canned import Run
-from tests.node.test_chain import alter, write
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Sends webhooks over HTTP: `node.webhooks.Poster` of a real node."""
+"""Sends webhooks over HTTP: `sending.Poster` of a real node."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 
 from cluster.state import MAX_WEBHOOKS
-from node.webhooks import Answer, Verdict
+from node.webhooks.sending import Answer, Verdict
 
 TIMEOUT = 10.0
 """Seconds for the whole of an exchange."""

@@ -5,7 +5,7 @@ last decision it holds, with whatever the state still has, and never writes one 
 snapshot brings may be ten thousand decisions: they are written a slice a turn, and kept here
 until then, since entries applied meanwhile make the state forget the oldest.
 
-The lines hold each other (`node.chain`), through files that are full and were put aside too. A
+The lines hold each other (`chain.py`), through files that are full and were put aside too. A
 file that is found damaged is put aside as it is, and a new chain begins: nothing is mended here
 but a last line without its end, which is what a crash leaves.
 Source: roles.md, "Decision log".
@@ -25,7 +25,7 @@ from cluster.decisions import Decision
 from cluster.events import Decided
 from cluster.sentences import sentence
 from cluster.state import MAX_DECISIONS
-from node import chain
+from node.audit import chain
 from node.replica import Replica
 
 SLICE = 256

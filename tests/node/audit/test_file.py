@@ -8,7 +8,7 @@ import pytest
 from cluster import codec
 from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec, Pause
 from cluster.settings import PROFILES
-from node.audit import AuditFile
+from node.audit.file import AuditFile
 from node.replica import Replica
 from tests.node.world import ManualClock
 
@@ -68,7 +68,7 @@ def test_a_torn_line_is_cut_off_and_written_again(tmp_path: Path) -> None:
 def test_a_snapshot_that_skips_entries_leaves_no_hole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.audit.SLICE", 2)
+    monkeypatch.setattr("node.audit.file.SLICE", 2)
     path = tmp_path / "audit.jsonl"
     donor = Replica(ManualClock())
     replay(donor, LOG)
@@ -94,8 +94,8 @@ def test_what_the_state_forgets_before_it_is_written_leaves_no_hole(
 ) -> None:
     """A snapshot with a full state, and behind it a log with more than a slice a turn."""
     monkeypatch.setattr("cluster.step.MAX_DECISIONS", 6)
-    monkeypatch.setattr("node.audit.MAX_DECISIONS", 6)
-    monkeypatch.setattr("node.audit.SLICE", 1)
+    monkeypatch.setattr("node.audit.file.MAX_DECISIONS", 6)
+    monkeypatch.setattr("node.audit.file.SLICE", 1)
     path = tmp_path / "audit.jsonl"
     donor, replica = Replica(ManualClock()), Replica(ManualClock())
     replay(donor, LOG)

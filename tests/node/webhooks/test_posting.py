@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from cluster.state import MAX_WEBHOOKS
-from node import posting
-from node.posting import HttpPoster
-from node.webhooks import Answer, Verdict
+from node.webhooks import posting
+from node.webhooks.posting import HttpPoster
+from node.webhooks.sending import Answer, Verdict
 
 
 class Server:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from cluster.roles.transitions import Role
-from node import webhooks as module
-from node.webhook_config import Secret, WebhookConfig
-from node.webhooks import Answer, Verdict
+from node.webhooks import sending as module
+from node.webhooks.config import Secret, WebhookConfig
+from node.webhooks.sending import Answer, Verdict
 from tests.node.world import World
 
 KEY = b"k" * 32

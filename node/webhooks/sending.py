@@ -34,7 +34,7 @@ from node.api.records import DecisionView, decision_view
 from node.api.version import VERSION
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
-from node.webhook_config import TOPICS, WebhookConfig
+from node.webhooks.config import TOPICS, WebhookConfig
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 """Seconds before a message is sent again; twice as long each time."""
@@ -72,7 +72,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Poster(Protocol):
-    """Sends over HTTP; implemented by `node.posting.HttpPoster`."""
+    """Sends over HTTP; implemented by `node.webhooks.posting.HttpPoster`."""
 
     def post(
         self, url: str, headers: dict[str, str], body: bytes, done: Callable[[Answer], None]

@@ -1,0 +1,1 @@
+"""Webhooks: the outbox, its sending over HTTP, and `webhooks:` in a node's file."""
