@@ -121,6 +121,7 @@ def _matching(
 @router.get("/v1/decisions", responses=answers(records.DecisionList))
 async def list_decisions(
     read: Reading,
+    *,
     subject: Annotated[
         str | None, Query(max_length=128, description="A node's id, or a device's.")
     ] = None,
