@@ -24,7 +24,7 @@ function inHandover({ id, fence_remaining_s }) {
 }
 
 function ofPrimary({ id }, node, settings) {
-  if (!node) return { level: "quiet", says: `${id} is PRIMARY`, but: "how it is, is not known yet" };
+  if (node?.role !== "PRIMARY") return { level: "quiet", says: `${id} is PRIMARY`, but: "how it is, is not known yet" };
   const health = healthOf(node);
   const run = node.consecutive_unhealthy;
   if (run) return { level: health.level, says: `${id} is PRIMARY but ${health.word}`, but: countdown(run, node.cause !== health.word && node.cause, settings) };

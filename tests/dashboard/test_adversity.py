@@ -218,3 +218,13 @@ def test_for_a_member_that_joins_the_page_loads_anew_unless_somebody_works_with_
     served.do(lambda node: node.evaluate(sat_001=0.9))
     expect(page.locator("#headline h1")).to_contain_text("unhealthy")
     assert page.evaluate("window.loaded") == "twice"
+
+
+def test_who_just_took_over_is_not_said_to_be_what_it_was(page: Page, served: Served) -> None:
+    """The lists are of two instants: the one of the nodes may be older than that of the seat."""
+    page.goto(served.url)
+    expect(page.locator("#headline h1")).to_contain_text("sat-001 is PRIMARY and healthy")
+    page.route("**/v1/nodes", lambda route: route.abort())
+    served.do(_fail_over)
+    successor = served.node.state.seat.holder
+    expect(page.locator("#headline h1")).to_have_text(f"{successor} is PRIMARY")
