@@ -20,7 +20,9 @@ router = APIRouter()
 @router.get("/v1/me", responses=answers(MeView))
 async def get_me(request: Request, read: Reading, actor: Who) -> Response:
     """Who the caller is taken for, and with which rights; `because` says why not with more."""
-    page = request.headers.get("origin") or f"{request.url.scheme}://{request.headers['host']}"
+    page = request.headers.get("origin")
+    if page is None and (host := request.headers.get("host")):
+        page = f"{request.url.scheme}://{host}"
     members = [member.http for member in read.state.members.values()]
     refusal = refusal_of(page, members)
     if refusal is not None:

@@ -2,7 +2,7 @@
 
 No file is changed by a build and none comes from elsewhere, so that the page works wherever the
 node does. Its content security policy lets it run its own files only, and speak only with the
-members of the cluster; those that join later are spoken with after a reload.
+members of the cluster. For those that join later the page loads itself anew.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]+:[0-9]+|\[[0-9A-Fa-f:.]+\]:[0-9]+")
 
 
 class File(msgspec.Struct, frozen=True):
-    """One file of the dashboard. `tag`: changes with its content (ETag)."""
+    """One file of the dashboard. `tag`: changes with its content."""
 
     content: bytes
     media_type: str
@@ -53,7 +53,11 @@ def load() -> dict[str, File]:
 
 
 def _file(content: bytes, media_type: str) -> File:
-    return File(content, media_type, f'"{hashlib.blake2b(content, digest_size=8).hexdigest()}"')
+    return File(content, media_type, _tag(content))
+
+
+def _tag(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def routes(files: Mapping[str, File]) -> APIRouter:
@@ -74,14 +78,16 @@ def routes(files: Mapping[str, File]) -> APIRouter:
 
 
 def _answer(request: Request, service: Service, file: File) -> Response:
+    policy = _policy(request.url.scheme, service)
+    tag = f'"{file.tag}{_tag(policy.encode())}"'  # under another policy it is another page
     headers = {
-        "ETag": file.tag,
+        "ETag": tag,
         "Cache-Control": "no-cache",  # asked again each time, and sent only when it changed
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
-        "Content-Security-Policy": _policy(request.url.scheme, service),
+        "Content-Security-Policy": policy,
     }
-    if request.headers.get("if-none-match") == file.tag:
+    if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(file.content, headers=headers, media_type=file.media_type)
 

@@ -102,7 +102,11 @@ async def list_role_changes(
 
 
 def _matching(
-    decisions: Iterable[Decision], subject: str | None, outcome: Outcome | None, before: int | None
+    decisions: Iterable[Decision],
+    subject: str | None,
+    outcome: Outcome | None,
+    about: records.About | None,
+    before: int | None,
 ) -> Iterable[Decision]:
     return (
         decision
@@ -110,22 +114,25 @@ def _matching(
         if (before is None or decision.id < before)
         and (subject is None or subject in decision.subjects)
         and (outcome is None or decision.outcome is outcome)
+        and (about is None or records.is_about(decision, about))
     )
 
 
 @router.get("/v1/decisions", responses=answers(records.DecisionList))
 async def list_decisions(
     read: Reading,
+    *,
     subject: Annotated[
         str | None, Query(max_length=128, description="A node's id, or a device's.")
     ] = None,
     outcome: Annotated[Outcome | None, Query(description="What became of it.")] = None,
+    about: Annotated[records.About | None, Query(description="What it is about.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     """The decision log, newest first: what was done or held back, and on which evidence."""
     before = decode_cursor(cursor, int) if cursor is not None else None
-    matching = _matching(reversed(read.state.decisions), subject, outcome, before)
+    matching = _matching(reversed(read.state.decisions), subject, outcome, about, before)
     shown, more = page(matching, limit, lambda decision: decision.id)
     return read.answer(records.DecisionList(await render(shown, records.decision_view), more))
 

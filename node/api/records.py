@@ -4,11 +4,13 @@ Times are cluster milliseconds (`at_ms`) beside the leader's wall clock (`wall_m
 only); risks, scores and compliance are 0..1. Shapes as in `views.py`.
 """
 
+import enum
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cluster.commands import Change
 from cluster.decisions import Ballot, Decision, Outcome
+from cluster.fleet.sentences import TEXTS as OF_THE_FLEET
 from cluster.roles.transitions import Role, Rule
 from cluster.sentences import proposal_sentence, sentence
 from cluster.settings import PPM
@@ -23,6 +25,16 @@ from cluster.state import (
     RoleChange,
 )
 from node.api.views import View
+
+
+class About(enum.StrEnum):
+    """What a decision is about; one may be about several: a switchover is an order, and moves
+    roles."""
+
+    ALARMS = "alarms"
+    ROLES = "roles"
+    RINGS = "rings"
+    ORDERS = "orders"
 
 
 class ChangeView(View, frozen=True):
@@ -61,6 +73,7 @@ class DecisionView(View, frozen=True):
     at_ms: int
     wall_ms: int
     matter: str
+    about: list[About]
     outcome: Outcome
     subjects: list[str]
     changes: list[ChangeView]
@@ -196,6 +209,19 @@ class UnknownView(View, frozen=True):
     detail: str
 
 
+def is_about(decision: Decision, about: About) -> bool:
+    """Whether a list of decisions about this has this one in it."""
+    match about:
+        case About.ALARMS:
+            return decision.matter == "alarm"
+        case About.ROLES:
+            return bool(decision.changes) or decision.matter == "handover"
+        case About.RINGS:
+            return decision.matter in OF_THE_FLEET
+        case About.ORDERS:
+            return bool(decision.actor)
+
+
 def decision_view(decision: Decision) -> DecisionView:
     """One decision with its sentence."""
     return DecisionView(
@@ -204,6 +230,7 @@ def decision_view(decision: Decision) -> DecisionView:
         at_ms=decision.at,
         wall_ms=decision.wall,
         matter=decision.matter,
+        about=[about for about in About if is_about(decision, about)],
         outcome=decision.outcome,
         subjects=list(decision.subjects),
         changes=_changes(decision.changes),

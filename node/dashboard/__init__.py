@@ -7,6 +7,7 @@ Plain HTML, CSS and JavaScript modules, without a build step:
     app.js       puts the rest together
     link.js      the way to the cluster: requests, the stream of events, moving to another node
     picture.js   what is known of the cluster, kept fresh
+    history.js   what was decided, newest first
     dom.js       elements from descriptions, changed only where they differ
     words.js     roles, times and figures as people read them
     headline.js alarms.js nodes.js rings.js proposals.js timeline.js   the parts of the screen

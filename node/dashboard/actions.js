@@ -1,7 +1,8 @@
 // What an operator may order. Nothing is ordered without a confirmation that says what will happen,
-// and an order is repeated only under its first key: it happens once.
+// and an order whose outcome nobody knows is repeated under its first key: it happens once.
 
 import { h, render } from "./dom.js";
+import { newKey, Problem } from "./link.js";
 import { plain, RINGS } from "./words.js";
 
 const DURATIONS = [["10m", "10 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"]];
@@ -9,7 +10,10 @@ const DURATIONS = [["10m", "10 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], [
 export class Actions {
   constructor(picture, link, dialog, notice) {
     Object.assign(this, { picture, link, dialog, notice });
-    dialog.addEventListener("close", () => render(dialog));
+    dialog.addEventListener("close", () => {
+      this.asked = null;
+      render(dialog);
+    });
   }
 
   // -- orders ---------------------------------------------------------------------------------
@@ -88,6 +92,7 @@ export class Actions {
   // -- the dialog -----------------------------------------------------------------------------
 
   confirm(asked) {
+    this.asked = asked;
     this.draw(asked, { busy: false, problem: "" });
     if (!this.dialog.open) this.dialog.showModal();
   }
@@ -108,23 +113,42 @@ export class Actions {
 
   async submit(event, asked) {
     event.preventDefault();
-    const [method, path, body] = asked.order(Object.fromEntries(new FormData(event.target)));
+    const order = asked.order(Object.fromEntries(new FormData(event.target)));
     this.draw(asked, { busy: true, problem: "" });
     try {
-      await this.link.send(method, path, body);
+      await this.link.send(this.keyOf(asked, order), ...order);
     } catch (error) {
-      this.draw(asked, { busy: false, problem: error.message });
+      this.failed(asked, error);
       return;
     }
-    this.dialog.close();
+    if (this.asked === asked) this.dialog.close();
     this.tell(`${asked.title}: done.`);
     this.picture.askAll();
   }
 
+  /** The first one again, for the very same order whose outcome is not known. */
+  keyOf(asked, order) {
+    const same = JSON.stringify(order);
+    if (asked.same !== same) Object.assign(asked, { same, key: newKey() });
+    return asked.key;
+  }
+
+  /** Closing the dialog calls nothing back: then it is told beside whatever is on the screen. */
+  failed(asked, error) {
+    if (error instanceof Problem && error.status !== 503) asked.same = null;
+    if (this.asked === asked) this.draw(asked, { busy: false, problem: error.message });
+    else this.tell(`${asked.title}: ${error.message}`);
+  }
+
   tell(text) {
+    this.notice.hidePopover();
     this.notice.textContent = text;
+    this.notice.showPopover(); // above any sheet that is open
     clearTimeout(this.forgetting);
-    this.forgetting = setTimeout(() => (this.notice.textContent = ""), 6_000);
+    this.forgetting = setTimeout(() => {
+      this.notice.textContent = "";
+      this.notice.hidePopover();
+    }, 6_000);
   }
 }
 

@@ -19,7 +19,7 @@ const link = new Link((kind, data) => picture.happened(kind, data), moved);
 const picture = new Picture(link, soon);
 const actions = new Actions(picture, link, place("order"), place("notice"));
 const detail = new Detail(picture, link, actions, place("detail"));
-const timeline = new Timeline(picture, (id) => detail.node(id), soon);
+const timeline = new Timeline(picture, (id) => (picture.node(id) ? detail.node(id) : detail.device(id)), soon);
 let followed = false;
 
 /** What happened while nothing was followed is asked for. */
@@ -30,6 +30,7 @@ function moved() {
 }
 
 function soon() {
+  name();
   if (drawing) return;
   drawing = true;
   requestAnimationFrame(() => {
@@ -38,13 +39,27 @@ function soon() {
   });
 }
 
+/** The title is seen where the page is not: nothing is drawn while its tab is in the background. */
+function name() {
+  if (!picture.cluster) return;
+  const title = `${verdict(picture, link).says} – Stationkeep`;
+  if (document.title !== title) document.title = title;
+}
+
+/** The policy that this page came with lets it speak with the members there were. For the sake of
+ *  one that joined it is loaded anew, unless somebody is at work with it. */
+function renew() {
+  if (!link.outgrown || document.querySelector("dialog[open], input:focus")) return;
+  location.replace(`${link.origin}/`);
+}
+
 function draw() {
   picture.settle();
   render(place("link"), ...linkLine());
+  document.body.classList.toggle("lost", link.lost);
   if (!picture.cluster) return;
   const { cluster } = picture;
   const { says } = verdict(picture, link);
-  document.title = `${says} – Stationkeep`;
   render(place("spoken"), says);
   render(place("cluster-id"), cluster.cluster_id);
   render(place("headline"), headline(picture, link, actions));
@@ -60,6 +75,7 @@ function draw() {
   render(place("proposals"), proposalList(picture));
   render(place("asked"), `Version ${cluster.version}, log entry ${cluster.applied_index}`);
   if (detail.shown?.kind === "node") detail.draw();
+  renew();
 }
 
 function linkLine() {
@@ -85,11 +101,26 @@ function wear(theme) {
 
 place("theme").addEventListener("click", () => {
   const next = THEMES[document.documentElement.dataset.theme];
-  localStorage.setItem("theme", next);
+  keep(next);
   wear(next);
 });
 
-const chosen = localStorage.getItem("theme");
+/** A browser that is told to keep nothing says so with an error: then the choice ends with the page. */
+function keep(theme) {
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {}
+}
+
+function kept() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+}
+
+const chosen = kept();
 wear(Object.hasOwn(THEMES, chosen ?? "") ? chosen : "system");
 picture.start();
 link.follow();

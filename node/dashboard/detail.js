@@ -54,16 +54,26 @@ export class Detail {
       if (error instanceof Problem) this.problem = error.message;
     }
     this.draw();
-    if (!shown.once && !this.problem) setTimeout(() => shown === this.shown && this.ask(shown), AGAIN_MS);
+    if (!(shown.once && this.told)) setTimeout(() => shown === this.shown && this.ask(shown), AGAIN_MS);
   }
 
   async more() {
     const { shown } = this;
-    const page = await this.link.get(`${shown.path}&cursor=${encodeURIComponent(this.told.next)}`);
-    if (shown !== this.shown) return;
+    const page = await this.page(`${shown.path}&cursor=${encodeURIComponent(this.told.next)}`);
+    if (page === null || shown !== this.shown) return;
     const items = [...this.told.items, ...page.items];
     this.told = { items: items.slice(0, MAX_LISTED), next: items.length < MAX_LISTED ? page.next : null };
     this.draw();
+  }
+
+  /** One page more; null when nobody answered: the button stays. */
+  async page(path) {
+    try {
+      return await this.link.get(path);
+    } catch (error) {
+      if (!(error instanceof Problem || error instanceof Unreachable)) throw error;
+      return null;
+    }
   }
 
   draw() {

@@ -12,13 +12,10 @@ export function h(tag, props, ...children) {
 
 /** Makes `parent` contain exactly what is described. */
 export function render(parent, ...wanted) {
-  const keyed = new Map();
-  for (const node of parent.childNodes) {
-    const key = described.get(node)?.props?.key;
-    if (key !== undefined) keyed.set(key, node);
-  }
+  const children = shown(wanted);
+  const keyed = keyedOf(parent, new Set(children.map((child) => child.props?.key)));
   let here = parent.firstChild;
-  for (const description of shown(wanted)) {
+  for (const description of children) {
     const node = existing(description, here, keyed) ?? create(description, parent);
     if (node === here) here = here.nextSibling;
     else parent.insertBefore(node, here);
@@ -29,6 +26,19 @@ export function render(parent, ...wanted) {
     here.remove();
     here = next;
   }
+}
+
+/** The children by key. Those that go, go first: nobody who stays must move for them, because what
+ *  is moved loses the focus. */
+function keyedOf(parent, wanted) {
+  const keyed = new Map();
+  for (const node of [...parent.childNodes]) {
+    const key = described.get(node)?.props?.key;
+    if (key === undefined) continue;
+    if (wanted.has(key)) keyed.set(key, node);
+    else node.remove();
+  }
+  return keyed;
 }
 
 function shown(children) {

@@ -1,7 +1,7 @@
 // The state of the cluster in one sentence, and what to do about it.
 
 import { h } from "./dom.js";
-import { ago, healthOf, LEVELS, plural, span } from "./words.js";
+import { ago, healthOf, isUnheard, LEVELS, plural, span } from "./words.js";
 
 /** Level, sentence, and what stands behind it; the worst matter first. */
 export function verdict(picture, link) {
@@ -24,10 +24,10 @@ function inHandover({ id, fence_remaining_s }) {
 }
 
 function ofPrimary({ id }, node, settings) {
-  if (!node) return { level: "quiet", says: `${id} is PRIMARY`, but: "how it is, is not known yet" };
+  if (node?.role !== "PRIMARY") return { level: "quiet", says: `${id} is PRIMARY`, but: "how it is, is not known yet" };
   const health = healthOf(node);
   const run = node.consecutive_unhealthy;
-  if (run) return { level: health.level, says: `${id} is PRIMARY but ${health.word}`, but: countdown(run, node.cause, settings) };
+  if (run) return { level: health.level, says: `${id} is PRIMARY but ${health.word}`, but: countdown(run, node.cause !== health.word && node.cause, settings) };
   if (node.effective_role !== "PRIMARY") {
     const how = node.effective_role ? `still acts as ${node.effective_role}` : "is not heard";
     return { level: "warn", says: `${id} is PRIMARY but ${how}`, but: `told with epoch ${node.epoch}` };
@@ -62,7 +62,7 @@ export function headline(picture, link, actions) {
 
 function facts(cluster, picture) {
   const { quorum, fleet } = cluster;
-  const away = picture.nodes.filter((node) => node.effective_role === null).map((node) => node.id);
+  const away = picture.nodes.filter(isUnheard).map((node) => node.id);
   return [
     away.length ? `not heard: ${away.join(", ")}` : `all ${quorum.members} nodes are heard`,
     cluster.leader ? `${cluster.leader} leads Raft, term ${cluster.term}` : "nobody leads Raft",
@@ -75,15 +75,10 @@ function facts(cluster, picture) {
 
 /** The newest change of the seat, and why: what a person who was called wants to know first. */
 function lastChange(picture) {
-  const change = picture.decisions.find(isSeatChange);
+  const change = picture.seatChange;
   if (!change) return null;
   return h("p", { class: "last" },
     h("strong", null, `Last change of PRIMARY, ${ago(picture.now - change.at_ms)}: `), change.sentence);
-}
-
-function isSeatChange(decision) {
-  const done = ["approved", "done"].includes(decision.outcome);
-  return done && decision.changes.some((one) => one.target === "PRIMARY");
 }
 
 function orders(picture, actions) {

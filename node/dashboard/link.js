@@ -8,6 +8,7 @@ const AGAIN_MS = 1_000;
 const FULL_MS = 5_000;
 const SILENT_MS = 40_000; // of the stream, which says something every 15 s
 const ATTEMPTS = 4;
+const UNANSWERED = "No node said what became of it. Ordered again as it is, it still happens once.";
 const MAX_FRAME = 4 * 1024 * 1024; // characters of one event
 
 /** A node said no; `detail` says why. */
@@ -32,6 +33,7 @@ export class Link {
     this.onEvent = onEvent;
     this.onChange = onChange;
     this.others = [];
+    this.permitted = null; // those that the policy of this page names
     this.lastId = "";
     this.looking = null;
     this.lookedAt = 0;
@@ -41,6 +43,12 @@ export class Link {
   /** The HTTP addresses of the members, as `host:port`. */
   knows(addresses) {
     this.others = addresses.map((address) => `${location.protocol}//${address}`);
+    this.permitted ??= new Set(this.others);
+  }
+
+  /** Whether there are members that this page may not speak with. */
+  get outgrown() {
+    return this.others.some((origin) => !this.permitted.has(origin));
   }
 
   /** The JSON that a node answers; throws `Problem` or `Unreachable`. */
@@ -60,15 +68,16 @@ export class Link {
     }
   }
 
-  /** Orders something. The key makes a repetition at another node harmless. */
-  async send(method, path, body) {
-    const headers = { "Content-Type": "application/json", "Idempotency-Key": newKey() };
+  /** Orders something. The key makes a repetition harmless, here or at another node. Throws `Problem`;
+   *  when nobody said what became of it, `Unreachable`. */
+  async send(key, method, path, body) {
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.attempt(method, path, headers, body);
       } catch (error) {
         if (error instanceof Problem && error.status !== 503) throw error;
-        if (attempt === ATTEMPTS) throw error;
+        if (attempt === ATTEMPTS) throw error instanceof Problem ? error : new Unreachable(UNANSWERED);
         await pause(AGAIN_MS);
         if (!(error instanceof Problem)) await this.look();
       }
@@ -205,7 +214,7 @@ async function within(milliseconds, promise, control) {
   }
 }
 
-function newKey() {
+export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is for https only
   return `page-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }

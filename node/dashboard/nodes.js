@@ -1,7 +1,7 @@
 // The nodes in a row: role, what each acts as, health with its last ten samples, lease, Raft.
 
 import { h } from "./dom.js";
-import { healthOf, LEVELS, risk, ROLES, span } from "./words.js";
+import { healthOf, isUnheard, LEVELS, risk, ROLES, span } from "./words.js";
 
 const SAMPLES = 10;
 const BAR = 10; // width of one sample, in the picture's own units
@@ -33,7 +33,7 @@ function card(node, limits, show) {
 }
 
 function actsAs(node, role) {
-  if (node.effective_role === null) return "nobody hears what it does";
+  if (isUnheard(node)) return "nobody hears what it does";
   if (node.effective_role !== node.role) return `still acts as ${node.effective_role}`;
   return role.means;
 }

@@ -1,12 +1,12 @@
 // What is known of the cluster. Events say what to ask for again; the lists that are asked for are
 // the truth. Without the stream everything is asked for with every beat.
 
+import { ALL, History } from "./history.js";
 import { Problem, Unreachable } from "./link.js";
 
 const BEAT_MS = 1_000;
 const BACK_MS = 1_000;
-export const MAX_DECISIONS = 400;
-const PAGE = 100;
+const ROLES = "roles";
 
 /** What is asked for, how often at most (ms), and the events after which it is. */
 const PARTS = {
@@ -14,11 +14,11 @@ const PARTS = {
   nodes: { path: "/v1/nodes", every: 150, after: /^(role|seat|member|samples|founded)/ },
   proposals: { path: "/v1/proposals?limit=12", every: 250, after: /^(proposal|vote)/ },
   rings: { path: "/v1/rings", every: 1_000, after: /^(device|fleet|rings)/ },
-  decisions: { path: `/v1/decisions?limit=${PAGE}`, every: 1_000, after: /^(gap|overrun)/ },
   me: { path: "/v1/me", every: 10_000, after: /^member/ },
   config: { path: "/v1/config", every: 1_000, after: /^settings/ },
 };
 const EACH_BEAT = ["cluster", "nodes"];
+const HISTORY = { every: 1_000, after: /^(gap|overrun)/ };
 
 export class Picture {
   /** `onChange()`: something is different now. */
@@ -26,9 +26,8 @@ export class Picture {
     this.link = link;
     this.onChange = onChange;
     this.parts = {};
-    this.decisions = []; // newest first, at most MAX_DECISIONS
-    this.noted = []; // came by the stream, not in their place yet
-    this.older = null; // cursor of what was decided before them
+    this.histories = {}; // by what they are about; those that anybody looks at
+    for (const about of [ALL, ROLES]) this.histories[about] = new History(about);
     this.askedAt = {};
     this.asking = new Set();
     this.due = new Set();
@@ -42,26 +41,36 @@ export class Picture {
 
   beat() {
     const behind = !this.link.streaming || !this.parts.rings;
-    for (const name of behind ? Object.keys(PARTS) : EACH_BEAT) this.ask(name);
+    for (const name of behind ? this.names : EACH_BEAT) this.ask(name);
   }
 
   askAll() {
-    for (const name of Object.keys(PARTS)) {
+    for (const name of this.names) {
       delete this.askedAt[name];
       this.ask(name);
     }
   }
 
+  /** All that can be asked for. */
+  get names() {
+    return [...Object.keys(PARTS), ...Object.keys(this.histories)];
+  }
+
+  how(name) {
+    return PARTS[name] ?? { ...HISTORY, path: this.histories[name].path() };
+  }
+
   /** One event of the stream. */
   happened(kind, data) {
     if (kind === "decided") this.note(data);
-    for (const [name, part] of Object.entries(PARTS)) if (part.after.test(kind)) this.ask(name);
+    if (HISTORY.after.test(kind)) this.eachHistory((one) => one.tear());
+    for (const name of this.names) if (this.how(name).after.test(kind)) this.ask(name);
   }
 
   /** Asks for a part again, soon; what comes meanwhile is asked for once more afterwards. */
   ask(name) {
     if (this.due.has(name)) return;
-    const wait = (this.askedAt[name] ?? -Infinity) + PARTS[name].every - performance.now();
+    const wait = (this.askedAt[name] ?? -Infinity) + this.how(name).every - performance.now();
     if (this.asking.has(name) || wait > 0) {
       this.due.add(name);
       setTimeout(() => this.again(name), Math.max(wait, 50));
@@ -79,7 +88,7 @@ export class Picture {
     this.asking.add(name);
     this.askedAt[name] = performance.now();
     try {
-      this.take(name, await this.link.get(PARTS[name].path));
+      this.take(name, await this.link.get(this.how(name).path));
     } catch (error) {
       if (!(error instanceof Unreachable || error instanceof Problem)) throw error;
     } finally {
@@ -89,12 +98,8 @@ export class Picture {
 
   take(name, body) {
     const before = this.parts[name];
-    if (name === "decisions") {
-      if (!this.decisions.length) this.older = body.next;
-      this.remember(body.items);
-    } else {
-      this.parts[name] = body;
-    }
+    if (name in this.histories) this.histories[name].take(body);
+    else this.parts[name] = body;
     if (name === "cluster") {
       this.heardAt = Date.now();
       this.compare(before, body);
@@ -107,39 +112,50 @@ export class Picture {
    *  cluster lives at these addresses now: either way its history is not the one shown. */
   compare(before, cluster) {
     if (!before || cluster.time_ms > before.time_ms - BACK_MS) return;
-    this.decisions = [];
-    this.noted = [];
+    this.eachHistory((one) => one.forget());
     this.link.restart();
     this.askAll();
   }
 
-  /** Thousands may come at once: they wait for the next drawing, and only the newest of them. */
+  // -- what was decided -----------------------------------------------------------------------
+
+  /** All that is known of it; asked for as soon as somebody looks. */
+  history(about) {
+    if (!this.histories[about]) {
+      this.histories[about] = new History(about);
+      this.ask(about);
+    }
+    return this.histories[about];
+  }
+
+  eachHistory(change) {
+    Object.values(this.histories).forEach(change);
+  }
+
   note(decision) {
-    this.noted.push(decision);
-    if (this.noted.length > 2 * MAX_DECISIONS) this.noted.splice(0, MAX_DECISIONS);
+    this.eachHistory((one) => one.note(decision));
     this.onChange();
   }
 
-  /** Puts what came by the stream in its place; before every drawing. */
+  /** Before every drawing. */
   settle() {
-    this.remember(this.noted.splice(0));
-  }
-
-  remember(decisions) {
-    const known = new Set(this.decisions.map((one) => one.id));
-    const fresh = decisions.filter((one) => !known.has(one.id));
-    if (!fresh.length) return;
-    const all = [...fresh, ...this.decisions].sort((a, b) => b.id - a.id);
-    this.decisions = all.slice(0, MAX_DECISIONS);
+    this.eachHistory((one) => one.settle());
   }
 
   /** Asks for what was decided before. */
-  async lookBack() {
-    const cursor = encodeURIComponent(this.older);
-    const body = await this.link.get(`/v1/decisions?limit=${PAGE}&cursor=${cursor}`);
-    this.older = this.decisions.length + body.items.length >= MAX_DECISIONS ? null : body.next;
-    this.remember(body.items);
+  async lookBack(about) {
+    const history = this.history(about);
+    try {
+      history.prepend(await this.link.get(history.path(history.older)));
+    } catch (error) {
+      if (!(error instanceof Unreachable || error instanceof Problem)) throw error;
+    }
     this.onChange();
+  }
+
+  /** The newest change of the seat; null as long as none is known. */
+  get seatChange() {
+    return this.history(ROLES).items.find(isSeatChange) ?? null;
   }
 
   get cluster() {
@@ -162,4 +178,9 @@ export class Picture {
   get mayWrite() {
     return this.parts.me !== undefined && this.parts.me.role !== "viewer";
   }
+}
+
+function isSeatChange(decision) {
+  const done = ["approved", "done"].includes(decision.outcome);
+  return done && decision.changes.some((one) => one.target === "PRIMARY");
 }

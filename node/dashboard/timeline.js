@@ -1,11 +1,12 @@
 // What happened, newest first: the decision log as sentences.
 
 import { h } from "./dom.js";
+import { ALL } from "./history.js";
 import { dateOf, timeOf } from "./words.js";
 
 const SHOWN = 20;
 
-/** Kinds of decisions: how each is marked and called. */
+/** What decisions are about: how each is marked and called. */
 const KINDS = {
   roles: { mark: "★", word: "role" },
   rings: { mark: "◎", word: "ring" },
@@ -13,20 +14,11 @@ const KINDS = {
   alarms: { mark: "!", word: "alarm" },
   notes: { mark: "·", word: "note" },
 };
-const FILTERS = [["all", "All"], ["roles", "Roles"], ["rings", "Rings"], ["orders", "Orders"], ["alarms", "Alarms"]];
-
-const RINGS = new Set(["rebalance", "storm", "ring_shares", "ring_policies", "assign_ring", "release_ring"]);
-
-function kindOf(decision) {
-  if (decision.matter === "alarm") return "alarms";
-  if (decision.actor) return "orders";
-  if (RINGS.has(decision.matter)) return "rings";
-  return decision.changes.length || ["handover", "fencing"].includes(decision.matter) ? "roles" : "notes";
-}
+const FILTERS = [[ALL, "All"], ["roles", "Roles"], ["rings", "Rings"], ["orders", "Orders"], ["alarms", "Alarms"]];
 
 export class Timeline {
   constructor(picture, show, redraw) {
-    Object.assign(this, { picture, show, redraw, kind: "all", most: SHOWN });
+    Object.assign(this, { picture, show, redraw, kind: ALL, most: SHOWN });
   }
 
   filters() {
@@ -42,11 +34,11 @@ export class Timeline {
 
   /** What was proposed is told once: by what became of it, as soon as that is known. */
   list() {
-    const settled = new Set(this.picture.decisions.map((one) => one.outcome !== "proposed" && one.proposal));
-    const wanted = this.picture.decisions.filter((one) =>
-      (this.kind === "all" || kindOf(one) === this.kind) && !(one.outcome === "proposed" && settled.has(one.proposal)));
-    if (!wanted.length) return h("p", { class: "quiet" }, "Nothing of this kind is remembered.");
-    const more = wanted.length > this.most || this.picture.older;
+    const { items, older, torn } = this.picture.history(this.kind);
+    const settled = new Set(items.map((one) => one.outcome !== "proposed" && one.proposal));
+    const wanted = items.filter((one) => !(one.outcome === "proposed" && settled.has(one.proposal)));
+    if (!wanted.length) return h("p", { class: "quiet" }, torn ? "Asking …" : "Nothing of this kind is remembered.");
+    const more = wanted.length > this.most || older;
     return [
       h("ol", { class: "timeline" }, wanted.slice(0, this.most).map((one) => this.entry(one))),
       more && h("button", { type: "button", class: "plain", onclick: () => this.more(wanted.length) }, "Show earlier"),
@@ -55,22 +47,22 @@ export class Timeline {
 
   async more(known) {
     this.most += SHOWN;
-    if (this.most > known && this.picture.older) await this.picture.lookBack();
+    if (this.most > known && this.picture.history(this.kind).older) await this.picture.lookBack(this.kind);
     this.redraw();
   }
 
   entry(decision) {
-    const kind = kindOf(decision);
+    const kind = decision.about[0] ?? "notes";
     return h("li", { key: decision.id, class: `entry of-${kind} ${decision.outcome}`, "data-decision": decision.id },
       h("time", { datetime: new Date(decision.wall_ms).toISOString(), title: dateOf(decision.wall_ms) }, timeOf(decision.wall_ms)),
       h("span", { class: "kind" }, h("b", { "aria-hidden": "true" }, KINDS[kind].mark), ` ${KINDS[kind].word}`),
       h("p", null, this.linked(decision)));
   }
 
-  /** The sentence, with the first mention of each node as a way to its story. */
-  linked({ sentence, subjects }) {
-    const nodes = subjects.filter((id) => this.picture.node(id) && sentence.includes(id));
-    const places = nodes.map((id) => [sentence.indexOf(id), id]).sort((a, b) => a[0] - b[0]);
+  /** The sentence, with the first mention of each node and device as a way to its story. */
+  linked({ sentence, subjects, about }) {
+    const known = subjects.filter((id) => (about.includes("rings") || this.picture.node(id)) && sentence.includes(id));
+    const places = known.map((id) => [sentence.indexOf(id), id]).sort((a, b) => a[0] - b[0]);
     const parts = [];
     let from = 0;
     for (const [at, id] of places) {

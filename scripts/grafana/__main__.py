@@ -54,12 +54,13 @@ def boards() -> dict[str, dict[str, Any]]:
     second = _board(
         "stationkeep-operations",
         "Stationkeep: operations",
-        "Votes, Raft, the fleet and the processes, for whoever looks after the nodes.",
+        "Votes, Raft, the fleet, webhooks and the processes, for whoever looks after the nodes.",
     )
     rows = {
         "Votes": operations.votes(),
         "Raft": operations.raft(),
         "Fleet": operations.fleet(),
+        "Webhooks": operations.webhooks(),
         "Processes": operations.processes(),
     }
     return {

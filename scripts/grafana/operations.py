@@ -195,6 +195,31 @@ def fleet() -> list[Any]:
     ]
 
 
+def webhooks() -> list[Any]:
+    """Whether those are told who asked to be."""
+    return [
+        graph(
+            "Messages waiting",
+            "That a webhook has not accepted yet.",
+            "short",
+            (f"job_webhook:stationkeep_webhook_pending:max{{{J}}}", "{{webhook}}"),
+            width=12,
+        ),
+        graph(
+            "Attempts to deliver",
+            "By webhook, and what became of them; abandoned: given up after a day.",
+            "short",
+            (
+                grown("stationkeep_webhook_deliveries_total", "webhook, outcome") + " > 0",
+                "{{webhook}} {{outcome}}",
+            ),
+            bars=True,
+            stacked=True,
+            width=12,
+        ),
+    ]
+
+
 def processes() -> list[Any]:
     """What the nodes use of their machines."""
     return [

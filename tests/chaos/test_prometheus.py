@@ -26,6 +26,8 @@ MAY_BE_EMPTY = {
     "stationkeep-operations/Moves",
     "stationkeep-operations/Messages refused",
     "stationkeep-operations/Newest snapshot took",
+    "stationkeep-operations/Messages waiting",
+    "stationkeep-operations/Attempts to deliver",
 }
 """Panels that show only what happened, none of which need happen here."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,10 +105,11 @@ class Served:
         app = build(self.node)
         config = uvicorn.Config(app, port=self.port, ws="none", lifespan="off", log_level="error")
         self._server = uvicorn.Server(config)
+        self._socket = socket.create_server(("127.0.0.1", self.port))  # who comes early waits
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        self._loop.run_until_complete(self._server.serve())
+        self._loop.run_until_complete(self._server.serve([self._socket]))
 
     @property
     def url(self) -> str:

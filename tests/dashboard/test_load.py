@@ -25,7 +25,7 @@ def _decide(node: FakeNode, count: int) -> None:
     for n in range(count):
         node.state.decisions_made += 1
         node.state.decisions.append(node.state.decisions[-1])
-        data = {"id": 100 + n, "at_ms": n, "wall_ms": 1_000 + n, "matter": "rebalance"}
+        data = {"id": 100 + n, "at_ms": n, "wall_ms": 1_000 + n, "about": ["rings"]}
         more = {"outcome": "done", "subjects": [], "changes": [], "proposal": None, "actor": ""}
         sentence = f"check {n} of the rings moved 1 device: 1 stage → canary (unhealthy)"
         decision = {**data, **more, "sentence": sentence}

@@ -48,6 +48,16 @@ async def test_an_unchanged_file_is_not_sent_again(client: httpx.AsyncClient) ->
     assert again.headers["etag"] == first.headers["etag"]
 
 
+async def test_a_page_whose_policy_has_changed_is_sent_again(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    first = await client.get("/")
+    node.commit(AddMember(MemberSpec("sat-009", "10.0.0.9:1", "10.0.0.9:80")))
+    again = await client.get("/", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 200
+    assert "http://10.0.0.9:80" in again.headers["content-security-policy"]
+
+
 @pytest.mark.parametrize("name", ["__init__.py", "nothing.js", "..%2Fapi%2Fapp.py"])
 async def test_nothing_else_of_the_package_is_served(client: httpx.AsyncClient, name: str) -> None:
     assert (await client.get(f"/dashboard/{name}")).status_code == 404
@@ -114,6 +124,13 @@ async def test_no_other_page_sees_an_answer(client: httpx.AsyncClient, origin: s
 async def test_a_page_of_ours_is_told_that_it_may_do_everything(client: httpx.AsyncClient) -> None:
     me = (await client.get("http://127.0.0.1:8701/v1/me")).json()
     assert me == {"actor": "anonymous@127.0.0.1", "role": "admin", "because": ""}
+
+
+async def test_who_names_no_host_is_no_page(client: httpx.AsyncClient) -> None:
+    """HTTP/1.0 does not ask for the header."""
+    request = client.build_request("GET", "/v1/me")
+    del request.headers["host"]
+    assert (await client.send(request)).json()["role"] == "admin"
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example:8701"}, {"Origin": "null"}])

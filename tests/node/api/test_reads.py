@@ -14,6 +14,7 @@ from cluster.roles.transitions import Role
 from node.api import views
 from node.ports import NotProposed
 from tests.node.api.fake import MEMBERS, FakeNode
+from tests.node.api.fleet_story import register
 
 READS = (
     "/v1/cluster",
@@ -184,6 +185,22 @@ async def test_decisions_by_subject(client: httpx.AsyncClient, node: FakeNode) -
     about = (await _get(client, "/v1/decisions", subject="sat-003"))["items"]
     assert about
     assert all("sat-003" in decision["subjects"] for decision in about)
+
+
+async def test_decisions_by_what_they_are_about(client: httpx.AsyncClient, node: FakeNode) -> None:
+    await _fail_over(node)
+    register(node, "device-1")
+    await client.put("/v1/devices/device-1/ring", json={"ring": "prod"})
+    await client.post("/v1/failover", json={"target": "sat-003"})
+    for about in ("alarms", "roles", "rings", "orders"):
+        found = (await _get(client, "/v1/decisions", about=about))["items"]
+        assert found, about
+        assert all(about in decision["about"] for decision in found)
+    everything = (await _get(client, "/v1/decisions"))["items"]
+    newest, pinned = everything[0], next(d for d in everything if d["matter"] == "assign_ring")
+    assert newest["matter"] == "failover"
+    assert newest["about"] == ["roles", "orders"]
+    assert pinned["about"] == ["rings", "orders"]
 
 
 async def test_proposals_open_first(client: httpx.AsyncClient, node: FakeNode) -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from node.api.agent_metrics import AgentsCollector
 from node.api.agents import Agents
 from node.api.app import build
+from node.api.webhook_metrics import WebhooksCollector
 from tests.node.api.fake import FakeNode
 
 MONITORING = Path(__file__).parents[3] / "node" / "monitoring"
@@ -50,7 +52,11 @@ async def exposition() -> str:
     for _ in range(3):
         node.evaluate(sat_001=None)
     replica: Any = node
-    app = build(node, AgentsCollector(Agents(node.node, node.desk, replica)))
+    webhooks: Any = SimpleNamespace(
+        results={("pager", "delivered"): 1}, pending=lambda: {"pager": 0}
+    )
+    agents = AgentsCollector(Agents(node.node, node.desk, replica))
+    app = build(node, agents, WebhooksCollector(webhooks))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sat-001") as client:
         return (await client.get("/metrics")).text

@@ -1,0 +1,230 @@
+"""What a page lives through: long nights, hostile names, browsers that keep nothing, nodes that do
+not answer, members that join, and people who change their mind."""
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from cluster.commands import AddMember, AssignRing, MemberSpec, Pause
+from cluster.fleet.rings import Ring
+from tests.dashboard.conftest import Served
+from tests.node.api.fake import FakeNode
+from tests.node.api.fleet_story import register
+
+HOSTILE = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
+LONG = "W" * 400
+
+
+def _fail_over(node: FakeNode) -> None:
+    for _ in range(3):
+        node.evaluate(sat_001=0.9)
+
+
+def _move_about(node: FakeNode) -> None:
+    """More decisions about one device than a page asks for at once."""
+    register(node, "device-1")
+    for n in range(150):
+        node.commit(AssignRing("device-1", [Ring.DEV, Ring.PROD][n % 2]))
+
+
+def test_a_night_of_ring_moves_does_not_hide_the_change_of_primary(
+    page: Page, served: Served
+) -> None:
+    served.do(_fail_over)
+    served.do(_move_about)
+    page.goto(served.url)
+    expect(page.locator("#headline .last")).to_contain_text("sat-001 had 3 unhealthy samples")
+    timeline = page.locator("#timeline")
+    expect(timeline).to_contain_text("device-1 pinned to")
+    page.get_by_role("button", name="Roles").click()
+    expect(timeline).to_contain_text("sat-001 had 3 unhealthy samples")
+    expect(timeline).not_to_contain_text("device-1")
+
+
+def test_what_was_decided_before_can_be_looked_up(page: Page, served: Served) -> None:
+    served.do(_move_about)
+    page.goto(served.url)
+    for _ in range(7):
+        page.get_by_role("button", name="Show earlier").click()
+    expect(page.locator("#timeline")).to_contain_text("the cluster is founded")
+    expect(page.get_by_role("button", name="Show earlier")).to_have_count(0)
+
+
+def test_the_story_of_a_device_is_a_click_away_from_what_happened(
+    page: Page, served: Served
+) -> None:
+    served.do(lambda node: register(node, "device-1"))
+    served.do(lambda node: node.commit(AssignRing("device-1", Ring.PROD)))
+    page.goto(served.url)
+    page.locator("#timeline").get_by_role("button", name="device-1").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Why it is in this ring")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_and_reasons_are_text_and_stay_on_the_page(
+    browser: Browser, served: Served, width: int
+) -> None:
+    served.do(lambda node: register(node, "device-1", name=HOSTILE + LONG[:150]))
+    for reason in (HOSTILE, LONG):
+        served.do(lambda node, why=reason: node.commit(Pause(60_000), actor=why[:64], reason=why))
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(served.url)
+    expect(page.locator("#timeline")).to_contain_text("<script>")
+    expect(page.locator("#headline")).to_contain_text(LONG)
+    fits = "element => element.scrollWidth <= element.clientWidth"
+    assert page.locator("html").evaluate(fits)
+    page.get_by_label("Id of a device").fill("device-1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail dl").first).to_be_visible()
+    assert page.locator("#detail").evaluate(fits)
+    assert "owned" not in page.title()
+    page.close()
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(
+    page: Page, served: Served
+) -> None:
+    page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', {get() { throw new Error('denied') }})"
+    )
+    page.goto(served.url)
+    expect(page.locator("#headline h1")).to_contain_text("is PRIMARY")
+    page.get_by_role("button", name="Theme: system").click()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+
+
+def test_the_title_of_a_tab_in_the_background_says_what_happens(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    expect(page).to_have_title("sat-001 is PRIMARY and healthy – Stationkeep")
+    page.evaluate("window.requestAnimationFrame = () => 0")  # as in a tab that is not shown
+    served.do(_fail_over)
+    expect(page).to_have_title(
+        f"{served.node.state.seat.holder} is PRIMARY and healthy – Stationkeep"
+    )
+
+
+def test_a_primary_that_is_not_heard_is_said_to_be_that(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    expect(page.locator("#headline .facts")).to_contain_text("all 3 nodes are heard")
+    served.do(lambda node: node.evaluate(sat_001=None))
+    expect(page.locator("#headline h1")).to_have_text("sat-001 is PRIMARY but not heard")
+    expect(page.locator("#headline .facts")).to_contain_text("not heard: sat-001")
+    expect(page.locator("[data-node=sat-001] .acts")).to_have_text("nobody hears what it does")
+
+
+def test_what_goes_takes_the_focus_from_nobody(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    focused = page.evaluate(
+        """async () => {
+          const { h, render } = await import("/dashboard/dom.js");
+          const list = document.body.appendChild(document.createElement("ul"));
+          const draw = (...keys) => render(list, keys.map((key) => h("button", { key }, key)));
+          draw("proposed", "founded");
+          list.lastChild.focus();
+          draw("approved", "founded");
+          return document.activeElement.textContent;
+        }"""
+    )
+    assert focused == "founded"
+
+
+def test_a_list_that_nobody_answered_is_asked_for_again(page: Page, served: Served) -> None:
+    served.do(lambda node: register(node, "device-1", "device-2", "device-3", "device-4"))
+    page.goto(served.url)
+    expect(page.locator(".ring")).to_have_count(4)
+    asked = []
+
+    def fail_once(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort() if len(asked) == 1 else route.continue_()
+
+    page.route("**/v1/devices?*", fail_once)
+    page.get_by_role("button", name="dev", exact=True).click()
+    expect(page.locator(".devices li")).to_have_count(1)
+
+
+def test_an_order_that_was_left_alone_does_not_meddle_with_the_next(
+    page: Page, served: Served
+) -> None:
+    page.goto(served.url)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/v1/pause", hold)
+    page.get_by_role("button", name="Pause …").click()
+    order = page.locator("#order")
+    order.get_by_role("button", name="Pause").click()
+    expect(order.get_by_role("button", name="Being agreed …")).to_be_visible()
+    order.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Switch over …").click()
+    held[0].continue_()
+    expect(page.locator("#notice")).to_have_text("Pause automatic changes: done.")
+    expect(order).to_contain_text("Switch the PRIMARY over")
+
+
+def test_an_order_of_unknown_outcome_is_repeated_under_its_key(page: Page, served: Served) -> None:
+    page.goto(served.url)
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/v1/pause", lose_the_answer)
+    page.get_by_role("button", name="Pause …").click()
+    order = page.locator("#order")
+    order.get_by_role("button", name="Pause").click()
+    expect(order.get_by_role("alert")).to_contain_text("No node said", timeout=20_000)
+    page.unroute("**/v1/pause")
+    order.get_by_role("button", name="Pause").click()
+    expect(page.locator("#notice")).to_contain_text("done")
+    assert [one.matter for one in served.node.state.decisions].count("pause") == 1
+
+
+def test_what_came_of_an_order_is_seen_above_the_sheet(browser: Browser, served: Served) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(served.url)
+    page.get_by_role("button", name="sat-002", exact=True).first.click()
+    page.get_by_role("button", name="Maintenance …").click()
+    page.locator("#order").get_by_role("button", name="Begin maintenance").click()
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("done")
+    on_top = """element => {
+      const { x, y, width, height } = element.getBoundingClientRect();
+      return getComputedStyle(element).display !== "none" && element.matches(":popover-open")
+        && x >= 0 && x + width <= innerWidth && y + height <= innerHeight;
+    }"""
+    assert notice.evaluate(on_top)
+    page.close()
+
+
+def test_for_a_member_that_joins_the_page_loads_anew_unless_somebody_works_with_it(
+    page: Page, served: Served
+) -> None:
+    page.goto(served.url)
+    expect(page.locator(".node")).to_have_count(3)
+    page.evaluate("window.loaded = 'once'")
+    page.get_by_role("button", name="Pause …").click()
+    newcomer = MemberSpec("sat-009", "127.0.0.1:19", f"localhost:{served.port}")
+    served.do(lambda node: node.commit(AddMember(newcomer)))
+    expect(page.locator(".node")).to_have_count(4)
+    assert page.evaluate("window.loaded") == "once"
+    with page.expect_event("load"):
+        page.keyboard.press("Escape")
+    expect(page.locator(".node")).to_have_count(4)
+    answered = f"fetch('http://localhost:{served.port}/v1/cluster').then(answer => answer.ok)"
+    assert page.evaluate(answered)
+    page.evaluate("window.loaded = 'twice'")
+    served.do(lambda node: node.evaluate(sat_001=0.9))
+    expect(page.locator("#headline h1")).to_contain_text("unhealthy")
+    assert page.evaluate("window.loaded") == "twice"
+
+
+def test_who_just_took_over_is_not_said_to_be_what_it_was(page: Page, served: Served) -> None:
+    """The lists are of two instants: the one of the nodes may be older than that of the seat."""
+    page.goto(served.url)
+    expect(page.locator("#headline h1")).to_contain_text("sat-001 is PRIMARY and healthy")
+    page.route("**/v1/nodes", lambda route: route.abort())
+    served.do(_fail_over)
+    successor = served.node.state.seat.holder
+    expect(page.locator("#headline h1")).to_have_text(f"{successor} is PRIMARY")
