@@ -67,8 +67,10 @@ class Complaints:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page of 1280 x 900; at the end it must have had nothing to complain of."""
+    if "served" in request.fixturenames:
+        request.getfixturevalue("served")  # begun before the page, it ends after it
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     complaints = Complaints(page)
