@@ -60,7 +60,7 @@ def boards() -> dict[str, dict[str, Any]]:
         "Votes": operations.votes(),
         "Raft": operations.raft(),
         "Fleet": operations.fleet(),
-        "Webhooks": operations.webhooks(),
+        "Webhooks and traces": operations.tellings(),
         "Processes": operations.processes(),
     }
     return {

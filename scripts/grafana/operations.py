@@ -195,8 +195,8 @@ def fleet() -> list[Any]:
     ]
 
 
-def webhooks() -> list[Any]:
-    """Whether those are told who asked to be."""
+def tellings() -> list[Any]:
+    """Whether those are told who asked to be: webhooks, and the collector of traces."""
     return [
         graph(
             "Messages waiting",
@@ -207,7 +207,7 @@ def webhooks() -> list[Any]:
         ),
         graph(
             "Attempts to deliver",
-            "By webhook, and what became of them; abandoned: given up after a day.",
+            "By webhook, and what became of them; abandoned: given up, refused or too old.",
             "short",
             (
                 grown("stationkeep_webhook_deliveries_total", "webhook, outcome") + " > 0",
@@ -216,6 +216,15 @@ def webhooks() -> list[Any]:
             bars=True,
             stacked=True,
             width=12,
+        ),
+        graph(
+            "Spans of traces",
+            "What became of them; dropped or failed: the collector is away or too slow.",
+            "short",
+            (grown("stationkeep_trace_spans_total", "outcome") + " > 0", "{{outcome}}"),
+            bars=True,
+            stacked=True,
+            width=24,
         ),
     ]
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from node.api.agent_metrics import AgentsCollector
 from node.api.agents import Agents
 from node.api.app import build
+from node.api.trace_metrics import TracesCollector
 from node.api.webhook_metrics import WebhooksCollector
 from tests.node.api.fake import FakeNode
 
@@ -55,8 +56,9 @@ async def exposition() -> str:
     webhooks: Any = SimpleNamespace(
         results={("pager", "delivered"): 1}, pending=lambda: {"pager": 0}
     )
+    spans: Any = SimpleNamespace(results={"exported": 1})
     agents = AgentsCollector(Agents(node.node, node.desk, replica))
-    app = build(node, agents, WebhooksCollector(webhooks))
+    app = build(node, agents, WebhooksCollector(webhooks), TracesCollector(spans))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sat-001") as client:
         return (await client.get("/metrics")).text
