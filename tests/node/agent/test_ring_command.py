@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,8 +24,8 @@ def news(ring: str = "stage", reason: str = "recovered") -> Ringed:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("STATIONKEEP_URL", "STATIONKEEP_ID"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [n for n in os.environ if n.startswith("STATIONKEEP_")]:
+        monkeypatch.delenv(name)
     file = tmp_path / "tell.py"
     file.write_text(TELL)
     return file

@@ -11,7 +11,7 @@ import pytest
 from node.chaos.constellation import Constellation
 from scripts.traces import Collector, Received, collecting, tree
 from tests.node.test_runtime import Solo, free_port, solo
-from tests.node.test_webhooks_process import metric
+from tests.node.webhooks.test_process import metric
 
 __all__ = ["solo"]
 
