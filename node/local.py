@@ -43,6 +43,8 @@ DEVICE_SPEEDS = {"demo": 4.0}
 and recovery ten, so that illnesses of half a minute show everything."""
 TERM_SECONDS = 10.0
 KILL_SECONDS = 5.0
+_PORT_SECONDS = 2.0
+"""How long a process that was just killed may hold its ports."""
 _POLL_SECONDS = 0.05
 _LOG_TAIL = 8
 _NOT_INHERITED = frozenset(
@@ -111,6 +113,10 @@ class LocalCluster:
                     f"`stationkeep kill {node} --signal CONT` wakes it"
                 )
             complaints = _taken_ports({node: record})
+            freed = time.monotonic() + _PORT_SECONDS
+            while complaints and time.monotonic() < freed:
+                time.sleep(_POLL_SECONDS)
+                complaints = _taken_ports({node: record})
             if complaints:
                 raise LocalError("ports are taken:\n  " + "\n  ".join(complaints))
             self._spawn_node(record)
