@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import re
+from urllib.parse import SplitResult, urlsplit
 
 from node.process import listener
 
@@ -25,6 +26,21 @@ def split_address(address: str, lowest_port: int = 1) -> tuple[str, int]:
 def join_address(host: str, port: int) -> str:
     """`host:port`, with brackets around IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of an http:// or https:// address; None when it is none, or its port no number."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and host else None
+
+
+def crosses_in_clear(url: SplitResult) -> bool:
+    """Whether what is sent there leaves this machine unencrypted."""
+    return url.scheme == "http" and not is_loopback(url.hostname or "")
 
 
 def is_loopback(host: str) -> bool:

@@ -1,11 +1,10 @@
 """`tracing:` in a node's file: which collector is told, and of how many traces."""
 
 from importlib.util import find_spec
-from urllib.parse import urlsplit
 
 import msgspec
 
-from node.addresses import is_loopback
+from node.addresses import crosses_in_clear, split_url
 from node.document import Value
 
 EXTRA = "the extra is installed: pip install 'stationkeep[tracing]'"
@@ -39,14 +38,10 @@ def read_tracing(value: Value | None) -> TracingConfig | None:
 def _endpoint(value: Value) -> str:
     """In clear text to this machine alone: traces name people, addresses and reasons."""
     url = value.text("an address https://…", 2_048)
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host, parts = "", urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+    parts = split_url(url)
+    if parts is None or parts.query or parts.fragment:
         value.refuse("an address https://HOST[:PORT], or http:// to loopback")
-    elif parts.scheme == "http" and not is_loopback(host):
+    elif crosses_in_clear(parts):
         value.refuse("https; in clear text to loopback only")
     return url.rstrip("/")
 

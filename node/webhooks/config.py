@@ -10,12 +10,11 @@ import hashlib
 import hmac
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from cluster.state import MAX_WEBHOOKS
-from node.addresses import is_loopback
+from node.addresses import crosses_in_clear, split_url
 from node.document import HIDDEN, Value
 
 TOPICS = ("roles", "alarms")
@@ -97,15 +96,11 @@ def _url(value: Value) -> str:
     """In clear text to this machine alone: a signature keeps nothing secret. A fault shows no more
     of it than scheme and host: with many services, who knows the path may write."""
     url = value.text("an address https://…", 2_048)
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host, parts = "", urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or not _VISIBLE.fullmatch(url):
+    parts = split_url(url)
+    if parts is None or not _VISIBLE.fullmatch(url):
         value.refuse("an address https://HOST/…, or http:// to loopback", HIDDEN)
-    elif parts.scheme == "http" and not is_loopback(host):
-        value.refuse("https; in clear text to loopback only", f"http://{host}/…")
+    elif crosses_in_clear(parts):
+        value.refuse("https; in clear text to loopback only", f"http://{parts.hostname}/…")
     return url
 
 
