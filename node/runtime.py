@@ -33,9 +33,9 @@ from node.config import NodeConfig
 from node.driver import Driver
 from node.gossip import HealthSource
 from node.hooks import ProcessRunner
-from node.links import LinkError, TcpNetwork
 from node.loop import NodeLoop
 from node.orphans import Register
+from node.peers.network import LinkError, TcpNetwork
 from node.raft import (
     CorruptSnapshot,
     Journal,

@@ -92,7 +92,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     """Our whole stack below the node's loop: links, Raft, journal with fsync."""
     from cluster.apply import Applied, Done
     from node import memory
-    from node.links import TcpNetwork
+    from node.peers.network import TcpNetwork
     from node.ports import Committed
     from node.raft import Journal, Raft, SnapshotStore, Timings
 

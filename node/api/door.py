@@ -54,7 +54,7 @@ class Stored(Protocol):
 
 @runtime_checkable
 class Guarded(Protocol):
-    """What `node.links.TcpNetwork` offers beyond `Network`: strangers turned away, by reason."""
+    """What `TcpNetwork` offers beyond `Network`: strangers turned away, by reason."""
 
     rejected: dict[str, int]
 

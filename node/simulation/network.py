@@ -3,8 +3,8 @@
 A lost packet is not a lost message: it is sent again after a retransmission timeout that doubles,
 and everything behind it waits (as the connection keeps order). What is lost is what was in flight
 when a connection breaks: reset, peer gone, or nothing acknowledged for `USER_TIMEOUT`. A broken
-connection is dialled again, with the back-off of `node.links`. As there, a connection belongs to
-the node that dialled it and carries messages one way.
+connection is dialled again, with the back-off of `node.peers.network`. As there, a connection
+belongs to the node that dialled it and carries messages one way.
 
 A datagram mode (loss is loss, nothing keeps order, some arrive twice) exists to show what our
 Raft link must never be; no default campaign uses it.
@@ -22,7 +22,7 @@ from node.simulation.clock import Time
 RTO_FIRST, RTO_LAST = 0.2, 60.0
 """Seconds; Linux's least retransmission timeout, and its greatest (120 s) halved."""
 USER_TIMEOUT = 10.0
-"""Seconds without acknowledgement after which a connection is given up (`node.links`)."""
+"""Seconds without acknowledgement after which a connection is given up (`node.peers.network`)."""
 SYN_FIRST = 1.0
 HELLO_SECONDS = 3.0
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0

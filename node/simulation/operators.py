@@ -77,7 +77,7 @@ class Operators:
 
     def _told(self, member: Member) -> set[str]:
         """Whoever keeps a connection with a node and has applied more tells it where the others
-        live (`node.links`, messages of kind "peers")."""
+        live (`node.peers.network`, messages of kind "peers")."""
         told: set[str] = set()
         for other in self._world.members.values():
             reaches = other.up and other.links and member.name in other.links

@@ -1,7 +1,7 @@
 """The two kinds of connections between members, and how their sockets are tuned.
 
 A dialled connection (`Outbound`) only sends, an accepted one (`Inbound`) only receives; the first
-frame each way is a hello. What is done with them is `links.py`'s.
+frame each way is a hello. What is done with them is `network.py`'s.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from node.frames import MAX_FRAME, BadFrame, FrameReader
+from node.peers.frames import MAX_FRAME, BadFrame, FrameReader
 
 if TYPE_CHECKING:
-    from node.links import TcpNetwork as Network
+    from node.peers.network import TcpNetwork as Network
 
 HELLO_SECONDS = 3.0
 USER_TIMEOUT_MS = 10_000
@@ -23,7 +23,7 @@ THIN_STREAM = (16, 17)
 """Linux: TCP_THIN_LINEAR_TIMEOUTS, TCP_THIN_DUPACK (tcp(7)); the second does nothing since 4.16,
 where loss detection by time (RACK) does better."""
 
-log = structlog.get_logger("node.links")
+log = structlog.get_logger("node.peers")
 
 
 class Inbound(asyncio.Protocol):

@@ -11,14 +11,14 @@ from typing import Any
 
 import structlog
 
-from node.frames import pack
+from node.peers.frames import pack
 
 PROTOCOL = 2
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
 MAX_INDEX = 1 << 63
 
-log = structlog.get_logger("node.links")
+log = structlog.get_logger("node.peers")
 
 
 class Hello:

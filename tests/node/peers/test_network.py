@@ -14,11 +14,10 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node import connections, links
-from node import hello as hello_module
 from node.addresses import split_address
-from node.frames import MAX_FRAME, MAX_HELLO, BadFrame, FrameReader, pack
-from node.links import NotLoopback, PortInUse, TcpNetwork
+from node.peers import handshake, network, streams
+from node.peers.frames import MAX_FRAME, MAX_HELLO, BadFrame, FrameReader, pack
+from node.peers.network import NotLoopback, PortInUse, TcpNetwork
 
 
 class Station:
@@ -76,7 +75,7 @@ def addresses(*names: str) -> dict[str, str]:
 
 def hello(**changes: Any) -> bytes:
     return pack(
-        {"kind": "hello", "version": hello_module.PROTOCOL, "cluster": "c", "node": "b", **changes}
+        {"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "b", **changes}
     )
 
 
@@ -182,22 +181,22 @@ async def test_a_huge_frame_from_a_member_is_refused_unread(stations) -> None:
     data = hello() + pack({"kind": "raft"}) + struct.pack(">I", MAX_FRAME + 1)
     answer = await closed_by_peer(data, a.network.port)
     assert list(FrameReader().feed(answer)) in (
-        [], [{"kind": "hello", "version": hello_module.PROTOCOL, "cluster": "c", "node": "a"}]
+        [], [{"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "a"}]
     )  # fmt: skip
     assert a.network.rejected == {"frame_too_large": 1}
     assert a.messages == [("b", {"kind": "raft"})]
 
 
 async def test_silence_instead_of_a_hello(stations, monkeypatch) -> None:
-    monkeypatch.setattr(links, "HELLO_SECONDS", 0.05)
+    monkeypatch.setattr(network, "HELLO_SECONDS", 0.05)
     a = await stations("a", addresses("a", "b"))
     assert await closed_by_peer(b"", a.network.port) == b""
     assert a.network.rejected == {"hello_timeout": 1}
 
 
 async def test_strangers_are_few_and_keep_no_member_out(stations, monkeypatch) -> None:
-    monkeypatch.setattr(links, "MAX_STRANGERS", 2)
-    monkeypatch.setattr(connections, "HELLO_SECONDS", 3600.0)
+    monkeypatch.setattr(network, "MAX_STRANGERS", 2)
+    monkeypatch.setattr(streams, "HELLO_SECONDS", 3600.0)
     peers = addresses("a", "b")
     a = await stations("a", peers)
     silent = [await asyncio.open_connection("127.0.0.1", a.network.port) for _ in range(2)]
@@ -213,7 +212,7 @@ async def test_strangers_are_few_and_keep_no_member_out(stations, monkeypatch) -
 async def test_who_was_removed_is_told_rests_and_is_found_when_it_is_back(
     stations, monkeypatch
 ) -> None:
-    monkeypatch.setattr(links, "BACKOFF_REMOVED", 3600.0)
+    monkeypatch.setattr(network, "BACKOFF_REMOVED", 3600.0)
     peers = addresses("a", "b")
     a = await stations("a", {"a": peers["a"]})
     a.network.removed = {"b": 7}.get
@@ -240,7 +239,7 @@ async def test_a_strange_word_of_removal_is_refused(
     peers = addresses("a", "b")
     word = {
         "kind": "removed",
-        "version": hello_module.PROTOCOL,
+        "version": handshake.PROTOCOL,
         "cluster": "c",
         "node": "a",
         "index": 7,
@@ -256,7 +255,7 @@ async def test_a_strange_word_of_removal_is_refused(
     server = await asyncio.start_server(impostor, host, port)
     b = Station("b", peers)
     monkeypatch.setattr(
-        hello_module.log, "warning", lambda _, reason, remote: b._note(refusals, reason)
+        handshake.log, "warning", lambda _, reason, remote: b._note(refusals, reason)
     )
     b.network.on_removed = lambda *_: pytest.fail("it was believed")
     await b.network.start()
@@ -268,7 +267,7 @@ async def test_a_strange_word_of_removal_is_refused(
 
 async def test_warnings_do_not_flood(stations, monkeypatch) -> None:
     lines: list[dict[str, Any]] = []
-    monkeypatch.setattr(hello_module.log, "warning", lambda event, **fields: lines.append(fields))
+    monkeypatch.setattr(handshake.log, "warning", lambda event, **fields: lines.append(fields))
     a = await stations("a", addresses("a", "b"))
     for _ in range(20):
         await closed_by_peer(struct.pack(">I", 2**31), a.network.port)
@@ -279,9 +278,7 @@ async def test_warnings_do_not_flood(stations, monkeypatch) -> None:
 async def test_the_dialler_verifies_whom_it_reached(stations, monkeypatch) -> None:
     port_a, port_b = free_ports(2)
     lines: list[str] = []
-    monkeypatch.setattr(
-        hello_module.log, "warning", lambda _, reason, remote: a._note(lines, reason)
-    )
+    monkeypatch.setattr(handshake.log, "warning", lambda _, reason, remote: a._note(lines, reason))
     a = await stations("a", {"a": f"127.0.0.1:{port_a}", "b": f"127.0.0.1:{port_b}"})
 
     held: list[asyncio.StreamWriter] = []
@@ -467,7 +464,7 @@ async def test_who_was_away_hears_from_its_peers_who_joined_meanwhile(stations) 
         {"version": 9, "peers": {"c": "nowhere"}},
         {"version": 9, "peers": {"c": 7}},
         {"version": 9, "peers": {"c": "192.0.2.1:7"}},  # not loopback, and no certificates yet
-        {"version": 9, "peers": {f"n{i}": "127.0.0.1:1" for i in range(links.MAX_PEERS + 1)}},
+        {"version": 9, "peers": {f"n{i}": "127.0.0.1:1" for i in range(network.MAX_PEERS + 1)}},
     ],
 )
 async def test_a_table_of_peers_that_makes_no_sense_is_counted(stations, message) -> None:
@@ -491,11 +488,11 @@ def test_l9_sockets_are_tuned_for_few_small_messages() -> None:
             super().__init__({"socket": sock})
 
     with socket.socket() as sock:
-        connections.tune(Connection(sock))
+        streams.tune(Connection(sock))
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             waits = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-            assert waits == connections.USER_TIMEOUT_MS
+            assert waits == streams.USER_TIMEOUT_MS
         if sys.platform == "linux":
-            linear, _ = connections.THIN_STREAM
+            linear, _ = streams.THIN_STREAM
             assert sock.getsockopt(socket.IPPROTO_TCP, linear)

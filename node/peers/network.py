@@ -3,7 +3,7 @@
 Every node dials every peer. A dialled connection only sends, an accepted one only receives, so
 there is no tie to break when two nodes dial each other. A frame is a 4-byte big-endian length
 and a msgpack body; never pickle (`frames.py`). The first frame each way is a hello, verified by
-both (`hello.py`).
+both (`handshake.py`).
 
 Everything is bounded: frames, nesting, unauthenticated connections, the time for a hello, the
 bytes that wait for a slow peer (HAZARDS L8, Security). A full buffer resets the connection, and
@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from node.addresses import bind_problem, is_loopback, join_address, split_address
-from node.connections import HELLO_SECONDS, Inbound, Outbound
-from node.frames import pack
-from node.hello import Hello, Refusals
+from node.peers.frames import pack
+from node.peers.handshake import Hello, Refusals
+from node.peers.streams import HELLO_SECONDS, Inbound, Outbound
 
 MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""
