@@ -27,18 +27,24 @@ class Clock(Protocol):
 
 
 class Network(Protocol):
-    """Best-effort, bounded, in-order (per connection) messages to the other members.
+    """Best-effort, bounded messages to the other members. Each arrives at most once, possibly
+    late, and not always in order.
 
     A message is a dict of msgpack types whose `"kind"` says whose it is: `"raft"`, `"gossip"`,
     `"propose"` or `"proposed"`.
     """
 
     def send(self, peer: str, message: dict[str, Any]) -> bool:
-        """Queues a message; False when there is no connection or its buffer is full."""
+        """Sends a message; False when there is no way to the peer, or no room on it."""
         ...
 
     def connected(self, peer: str) -> bool:
-        """Whether messages to `peer` have a connection to go to."""
+        """Whether there is a way to `peer`."""
+        ...
+
+    def comfortable(self, peer: str) -> int:
+        """Bytes that a message to `peer` should not exceed now. Few while packets are lost:
+        what fits no datagram then waits for a stream that may stand still."""
         ...
 
     def subscribe(
@@ -47,7 +53,8 @@ class Network(Protocol):
         on_connected: Callable[[str], None],
         on_disconnected: Callable[[str], None],
     ) -> None:
-        """Sets the callbacks; called from the loop, never from within `send`."""
+        """Sets the callbacks; called from the loop, never from within `send`. `on_connected` is
+        also told of a way that there was before, when what is on it may be lost or late."""
         ...
 
 

@@ -35,7 +35,7 @@ from node.gossip import HealthSource
 from node.hooks import ProcessRunner
 from node.loop import NodeLoop
 from node.orphans import Register
-from node.peers.network import LinkError, TcpNetwork
+from node.peers.network import LinkError, PeerNetwork
 from node.raft import (
     CorruptSnapshot,
     Journal,
@@ -132,7 +132,7 @@ class Node:
             self._driver.wake, Register(SmallFile(config.data_dir / "running.json"))
         )
         self._probes = ProcessRunner(self._driver.wake)
-        self._network: TcpNetwork
+        self._network: PeerNetwork
         self._raft: Raft
         self._audit: AuditFile
         self._stood = 0
@@ -150,7 +150,7 @@ class Node:
         config = self._config
         source = self._replay(health_replay, replay_speed)
         self._http = self._closers.enter_context(bind("http", config.http))
-        network = TcpNetwork(
+        network = PeerNetwork(
             node_id=config.node,
             cluster=config.cluster,
             listen=config.raft,
@@ -187,7 +187,7 @@ class Node:
         self._server = _Server(self._service)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
 
-    def _open_raft(self, network: TcpNetwork) -> int:
+    def _open_raft(self, network: PeerNetwork) -> int:
         """Journal, snapshot, engine; the number of this start."""
         config = self._config
         if config.durability == "os":

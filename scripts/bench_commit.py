@@ -92,7 +92,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     """Our whole stack below the node's loop: links, Raft, journal with fsync."""
     from cluster.apply import Applied, Done
     from node import memory
-    from node.peers.network import TcpNetwork
+    from node.peers.network import PeerNetwork
     from node.ports import Committed
     from node.raft import Journal, Raft, SnapshotStore, Timings
 
@@ -129,7 +129,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
 
     loop = asyncio.get_running_loop()
     machine = Nothing()
-    network = TcpNetwork(node_id=name, cluster="bench", listen=peers[name], peers=peers)
+    network = PeerNetwork(node_id=name, cluster="bench", listen=peers[name], peers=peers)
     journal = Journal(directory, cluster="bench", node=name)
     turning = Turning(loop)
     raft = Raft(

@@ -54,7 +54,7 @@ class Stored(Protocol):
 
 @runtime_checkable
 class Guarded(Protocol):
-    """What `TcpNetwork` offers beyond `Network`: strangers turned away, by reason."""
+    """What `PeerNetwork` offers beyond `Network`: strangers turned away, by reason."""
 
     rejected: dict[str, int]
 

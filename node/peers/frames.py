@@ -1,7 +1,8 @@
-"""Frames on a link: a 4-byte big-endian length, then a msgpack map. Never pickle.
+"""Frames on a stream: a 4-byte big-endian length, then a msgpack map. Never pickle.
 
-Arrays arrive as tuples. The limits hold before anything is buffered or built: whoever announces
-2 GB is refused after four bytes.
+Behind the handshake each map has the number of its message in front (8 bytes), which `sessions.py`
+explains. Arrays arrive as tuples. The limits hold before anything is buffered or built: whoever
+announces 2 GB is refused after four bytes.
 """
 # ruff: noqa: N818  (exceptions say what is the case)
 
@@ -15,6 +16,18 @@ MAX_FRAME = 8 * 1024 * 1024
 MAX_HELLO = 4 * 1024
 
 _LENGTH = struct.Struct(">I")
+_NUMBERED = struct.Struct(">IQ")
+_NUMBER_BYTES = _NUMBERED.size - _LENGTH.size
+_LIMITS = {
+    "raw": False,
+    "use_list": False,
+    "strict_map_key": True,
+    "max_str_len": 64 * 1024,
+    "max_bin_len": MAX_FRAME,
+    "max_array_len": 64 * 1024,
+    "max_map_len": 16 * 1024,
+    "max_ext_len": 0,
+}
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
@@ -26,12 +39,34 @@ class BadFrame(ValueError):
         self.reason = reason
 
 
-def pack(message: Mapping[str, Any]) -> bytes:
-    """A frame; raises `ValueError` above `MAX_FRAME`."""
+def encode(message: Mapping[str, Any]) -> bytes:
+    """The message's bytes; raises `ValueError` above `MAX_FRAME`."""
     body: bytes = _packer.pack(message)
     if len(body) > MAX_FRAME:
         raise ValueError(f"a message may take {MAX_FRAME} bytes, this one takes {len(body)}")
+    return body
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """The message that was encoded; raises `BadFrame`."""
+    try:
+        message = msgpack.unpackb(body, **_LIMITS)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise BadFrame("garbage") from error
+    if not isinstance(message, dict):
+        raise BadFrame("garbage")
+    return message
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """A frame of the handshake."""
+    body = encode(message)
     return _LENGTH.pack(len(body)) + body
+
+
+def numbered(number: int, body: bytes) -> bytes:
+    """A frame with an encoded message, behind the handshake."""
+    return _NUMBERED.pack(len(body) + _NUMBER_BYTES, number) + body
 
 
 class FrameReader:
@@ -41,47 +76,32 @@ class FrameReader:
     """
 
     def __init__(self) -> None:
-        self.limit = MAX_HELLO
+        self._limit, self._skipped = MAX_HELLO, 0
         self._buffer = bytearray()
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            use_list=False,
-            strict_map_key=True,
-            max_buffer_size=MAX_FRAME,
-            max_str_len=64 * 1024,
-            max_bin_len=MAX_FRAME,
-            max_array_len=64 * 1024,
-            max_map_len=16 * 1024,
-            max_ext_len=0,
-        )
-        self._fed = 0
 
-    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """The messages completed by `data`; raises `BadFrame`."""
+    def greeted(self) -> None:
+        """What follows are messages: longer, and numbered."""
+        self._limit, self._skipped = MAX_FRAME + _NUMBER_BYTES, _NUMBER_BYTES
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The messages completed by `data`, each with its number; that of a hello is 0. Raises
+        `BadFrame`."""
         buffer = self._buffer
         buffer += data
         start = 0
         try:
             while len(buffer) - start >= _LENGTH.size:
                 (length,) = _LENGTH.unpack_from(buffer, start)
-                if length > self.limit:
+                if length > self._limit:
                     raise BadFrame("frame_too_large")
+                if length < self._skipped:
+                    raise BadFrame("garbage")
+                body = start + _LENGTH.size + self._skipped
                 end = start + _LENGTH.size + length
                 if len(buffer) < end:
                     break
-                body = buffer[start + _LENGTH.size : end]
+                number = _NUMBERED.unpack_from(buffer, start)[1] if self._skipped else 0
                 start = end
-                yield self._decode(body)
+                yield number, decode(bytes(memoryview(buffer)[body:end]))
         finally:
             del buffer[:start]
-
-    def _decode(self, body: bytearray) -> dict[str, Any]:
-        try:
-            self._unpacker.feed(body)
-            message = self._unpacker.unpack()
-        except (ValueError, msgpack.UnpackException) as error:
-            raise BadFrame("garbage") from error
-        self._fed += len(body)
-        if not isinstance(message, dict) or self._unpacker.tell() != self._fed:
-            raise BadFrame("garbage")
-        return message

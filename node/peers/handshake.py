@@ -1,10 +1,14 @@
-"""The first frame each way on a link: who speaks, and what is said to those who may not.
+"""The first frame each way on a stream: who speaks, and what is said to those who may not.
+
+Who dials names the session that begins with this stream, and the key of its datagrams. `life` is a
+random number of the process that speaks: another one means that it has restarted.
 
 Whoever is not a member, or does not speak like one, is disconnected, counted and logged once in
 a while. Only who was a member is answered: one that was removed while it was away is told so,
 and by which entry of the log, since nobody sends that to it any more.
 """
 
+import secrets
 import time
 from collections.abc import Container
 from typing import Any
@@ -12,11 +16,14 @@ from typing import Any
 import structlog
 
 from node.peers.frames import pack
+from node.peers.sessions import KEY_BYTES, Outgoing
 
-PROTOCOL = 2
+PROTOCOL = 3
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
 MAX_INDEX = 1 << 63
+ANSWERS = frozenset({"kind", "version", "cluster", "node", "life"})
+DIALS = ANSWERS | {"session", "key"}
 
 log = structlog.get_logger("node.peers")
 
@@ -26,9 +33,12 @@ class Hello:
 
     def __init__(self, cluster: str, node_id: str) -> None:
         self._cluster, self._node = cluster, node_id
+        self.life = secrets.randbits(62) | 1
 
-    def frame(self) -> bytes:
-        return pack(self._said("hello"))
+    def frame(self, session: Outgoing | None = None) -> bytes:
+        """`session`: that of the stream, when we dialled it."""
+        begun = {"session": session.name, "key": session.key} if session else {}
+        return pack({**self._said("hello"), "life": self.life, **begun})
 
     def farewell(self, index: int) -> bytes:
         """For who was removed by the configuration at `index`, instead of a hello."""
@@ -40,18 +50,25 @@ class Hello:
     def wrong_with(
         self, hello: dict[str, Any], members: Container[str], expected: str | None = None
     ) -> str | None:
-        """Why this hello is refused, as a word for the counter; None when it is right."""
-        if hello.get("kind") != "hello" or set(hello) != {"kind", "version", "cluster", "node"}:
+        """Why this hello is refused, as a word for the counter; None when it is right.
+        `expected`: whom we dialled; None: it dialled us, and begins a session."""
+        fields = ANSWERS if expected is not None else DIALS
+        if hello.get("kind") != "hello" or "version" not in hello:
             return "no_hello"
         if hello["version"] != PROTOCOL or type(hello["version"]) is not int:
             return "wrong_version"
+        if set(hello) != fields or not _is_name(hello["life"]):
+            return "no_hello"
         if hello["cluster"] != self._cluster:
             return "other_cluster"
         node = hello["node"]
         if not isinstance(node, str) or node not in members:
             return "unknown_member"
-        if expected is not None and node != expected:
-            return "other_member"
+        if expected is not None:
+            return None if node == expected else "other_member"
+        key = hello["key"]
+        if not _is_name(hello["session"]) or type(key) is not bytes or len(key) != KEY_BYTES:
+            return "no_hello"
         return None
 
     def removed_at(self, farewell: dict[str, Any], peer: str) -> int | None:
@@ -61,6 +78,11 @@ class Hello:
         if said != self._said("removed") | {"node": peer} or type(said["version"]) is not int:
             return None
         return index if type(index) is int and 0 < index < MAX_INDEX else None
+
+
+def _is_name(value: Any) -> bool:
+    """Of a session or a life: a random number that is not 0."""
+    return type(value) is int and 0 < value < MAX_INDEX
 
 
 class Refusals:

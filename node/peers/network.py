@@ -1,36 +1,39 @@
-"""`TcpNetwork`: messages between the members of one cluster, on asyncio TCP.
+"""`PeerNetwork`: messages between the members of one cluster.
 
-Every node dials every peer. A dialled connection only sends, an accepted one only receives, so
-there is no tie to break when two nodes dial each other. A frame is a 4-byte big-endian length
-and a msgpack body; never pickle (`frames.py`). The first frame each way is a hello, verified by
-both (`handshake.py`).
+Every node dials every peer. A dialled stream only sends, an accepted one only receives, so there
+is no tie to break when two nodes dial each other. Beside the stream goes a lane of datagrams, on
+the same port number (UDP): a stream that loses a fifth of its packets does not lose messages, it
+stands still, for a minute and more; a datagram is there or is not. `link.py` says which message
+goes on which lane, `sessions.py` how they are told apart and sealed.
 
 Everything is bounded: frames, nesting, unauthenticated connections, the time for a hello, the
-bytes that wait for a slow peer (HAZARDS L8, Security). A full buffer resets the connection, and
-Raft goes on from what the peer is known to have.
+bytes that wait for a slow peer, datagrams a second (HAZARDS L8, Security). A full buffer resets
+the stream, and Raft goes on from what the peer is known to have.
 """
 # ruff: noqa: N818  (exceptions say what is the case)
 
 import asyncio
 import errno
-import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from node.addresses import bind_problem, is_loopback, join_address, split_address
-from node.peers.frames import pack
+from node.peers.datagrams import DatagramSockets
+from node.peers.figures import LinkFigures
+from node.peers.frames import MAX_FRAME
 from node.peers.handshake import Hello, Refusals
-from node.peers.streams import HELLO_SECONDS, Inbound, Outbound
+from node.peers.link import Link
+from node.peers.sessions import BadDatagram, address_of
+from node.peers.streams import Inbound, Outbound
 
 MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""
 SEND_BUFFER = 32 * 1024 * 1024
 """Bytes that may wait for one peer; beyond it the connection is reset."""
-BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
-BACKOFF_REMOVED = 60.0
-"""Seconds until a peer is dialled again that said that we were removed. Long, since it dials us
-when that has changed."""
 MAX_PEERS = 256
+TICK_SECONDS = 1.0
+ANY_PORT_TRIES = 16
+"""For a port that is free on both lanes, when none is named."""
 
 OnMessage = Callable[[str, dict[str, Any]], None]
 OnPeer = Callable[[str], None]
@@ -48,7 +51,7 @@ class NotLoopback(LinkError):
     """Without certificates the Raft port may only be on loopback."""
 
 
-class TcpNetwork:
+class PeerNetwork:
     """`node.ports.Network` between the members of `cluster`."""
 
     def __init__(
@@ -67,25 +70,24 @@ class TcpNetwork:
         self.hello = Hello(cluster, node_id)
         self._refusals = Refusals()
         self.rejected = self._refusals.counted
-        """Refused connections and reset links, by reason."""
+        """Refused connections and datagrams, and reset links, by reason."""
         self._host, self._port = split_address(listen, lowest_port=0)
         self._listening = join_address(self._host, self._port)
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
-        self._outbound: dict[str, Outbound] = {}
-        self._inbound: dict[str, Inbound] = {}
+        self._links: dict[str, Link] = {}
+        self.sessions: dict[int, Link] = {}
+        """Whose datagrams name which session."""
         self._strangers: dict[Inbound, None] = {}
         """Who has not said hello yet, in order of arrival."""
-        self._dialling: dict[str, asyncio.Task[None]] = {}
         self._version = -1
         self._server: asyncio.Server | None = None
+        self._datagrams: DatagramSockets
+        self._ticking: asyncio.TimerHandle | None = None
         self._closing = False
         self.loop: asyncio.AbstractEventLoop
         self._on_message: OnMessage = lambda *_: None
         self._on_connected: OnPeer = lambda _: None
         self._on_disconnected: OnPeer = lambda _: None
-        self._resting: dict[str, asyncio.Event] = {}
-        self._dismissed: set[str] = set()
-        """Who said that we were removed, when we dialled last."""
         self.removed: Callable[[str], int | None] = lambda _: None
         """The log index at which a name is known to be removed; None when it is not. Set by the
         owner."""
@@ -95,15 +97,19 @@ class TcpNetwork:
     # -- node.ports.Network --------------------------------------------------------------------
 
     def send(self, peer: str, message: dict[str, Any]) -> bool:
-        """See `node.ports.Network.send`. Messages of one loop turn leave in one write."""
-        link = self._outbound.get(peer)
-        if link is None or not link.ready:
-            return False
-        return link.push(pack(message))
+        """See `node.ports.Network.send`. On the stream, messages of one loop turn leave in one
+        write."""
+        link = self._links.get(peer)
+        return link is not None and link.send(message)
 
     def connected(self, peer: str) -> bool:
-        link = self._outbound.get(peer)
-        return link is not None and link.ready
+        link = self._links.get(peer)
+        return link is not None and link.up
+
+    def comfortable(self, peer: str) -> int:
+        """See `node.ports.Network.comfortable`."""
+        link = self._links.get(peer)
+        return MAX_FRAME if link is None else link.comfortable()
 
     def subscribe(
         self, on_message: OnMessage, on_connected: OnPeer, on_disconnected: OnPeer
@@ -123,15 +129,29 @@ class TcpNetwork:
                 "on loopback only (127.0.0.1, ::1, localhost)"
             )
         self.loop = asyncio.get_running_loop()
-        try:
-            self._server = await self.loop.create_server(
-                lambda: Inbound(self), self._host, self._port, backlog=64
-            )
-        except OSError as error:
-            kind = PortInUse if error.errno == errno.EADDRINUSE else LinkError
-            raise kind(bind_problem(self._listening, self._port, error)) from error
+        self._datagrams = DatagramSockets(self.loop, self._on_datagram)
+        for tries_left in reversed(range(1 if self._port else ANY_PORT_TRIES)):
+            try:
+                await self._listen()
+                break
+            except OSError as error:
+                if self._port or not tries_left or error.errno != errno.EADDRINUSE:
+                    kind = PortInUse if error.errno == errno.EADDRINUSE else LinkError
+                    raise kind(bind_problem(self._listening, self._port, error)) from error
         for peer in sorted(self._peers):
-            self._begin_dialling(peer)
+            self._links[peer] = Link(self, peer, self._peers[peer])
+        self._tick()
+
+    async def _listen(self) -> None:
+        server = await self.loop.create_server(
+            lambda: Inbound(self), self._host, self._port, backlog=64
+        )
+        try:
+            self._datagrams.open([sock.getsockname() for sock in server.sockets])
+        except OSError:
+            server.close()
+            raise
+        self._server = server
 
     @property
     def port(self) -> int:
@@ -139,24 +159,27 @@ class TcpNetwork:
         assert self._server is not None, "started"
         return int(self._server.sockets[0].getsockname()[1])
 
+    def _tick(self) -> None:
+        self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
+        for link in list(self._links.values()):
+            link.tick()
+
     async def close(self) -> None:
         """Sends what waits, as far as the peers take it at once, and closes everything."""
         self._closing = True
-        dialling = [*self._dialling.values()]
-        for task in dialling:
-            task.cancel()
-        for link in list(self._outbound.values()):
-            link.flush()
-            link.transport.close()
-        for inbound in [*self._inbound.values(), *self._strangers]:
-            inbound.settle()
-            inbound.transport.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        links = [*self._links.values()]
+        for link in links:
+            link.close()
+        for stranger in self._strangers:
+            stranger.settle()
+            stranger.transport.close()
         if self._server is not None:
             self._server.close()
-        await asyncio.gather(*dialling, return_exceptions=True)
-        await asyncio.sleep(0)  # lets the transports close their sockets
-        for link in self._outbound.values():
-            link.transport.abort()
+            self._datagrams.close()
+        for link in links:
+            await link.closed()
 
     # -- who the peers are ---------------------------------------------------------------------
 
@@ -177,28 +200,23 @@ class TcpNetwork:
         for peer in [p for p, address in self._peers.items() if wanted.get(p) != address]:
             self._drop(peer)
         for peer in sorted(set(wanted) - set(self._peers)):
-            self._peers[peer] = wanted[peer]
-            self._begin_dialling(peer)
+            self._add(peer, wanted[peer])
         for peer in self._peers:
-            self._tell_peers(peer)
+            self.tell_peers(peer)
+
+    def _add(self, peer: str, address: tuple[str, int]) -> None:
+        self._peers[peer] = address
+        self._links[peer] = Link(self, peer, address)
 
     def _drop(self, peer: str) -> None:
         del self._peers[peer]
-        task = self._dialling.pop(peer, None)
-        if task is not None:
-            task.cancel()
-        outbound = self._outbound.pop(peer, None)
-        if outbound is not None:
-            was_ready, outbound.ready = outbound.ready, False
-            outbound.flush()
-            outbound.transport.close()
-            if was_ready:
-                self._on_disconnected(peer)
-        inbound = self._inbound.pop(peer, None)
-        if inbound is not None:
-            inbound.transport.abort()
+        link = self._links.pop(peer)
+        link.close()
+        if link.up:
+            self._on_disconnected(peer)
 
-    def _tell_peers(self, peer: str) -> None:
+    def tell_peers(self, peer: str) -> None:
+        """Which peers we know of, and since when, once that is known."""
         if self._version >= 0:
             table = {**self.peers, self.node_id: self._listening}
             self.send(peer, {"kind": "peers", "version": self._version, "peers": table})
@@ -214,79 +232,51 @@ class TcpNetwork:
         elif message["version"] > self._version:
             for name in sorted(set(table) - set(self._peers) - {self.node_id})[:MAX_PEERS]:
                 if len(self._peers) < MAX_PEERS:
-                    self._peers[name] = split_address(table[name])
-                    self._begin_dialling(name)
+                    self._add(name, split_address(table[name]))
 
-    def _begin_dialling(self, peer: str) -> None:
-        task = self.loop.create_task(self._keep_dialling(peer), name=f"link-{peer}")
-        task.add_done_callback(self._dialler_ended)
-        self._dialling[peer] = task
+    # -- what links tell and ask ---------------------------------------------------------------
 
-    # -- dialling ------------------------------------------------------------------------------
+    def went_up(self, peer: str) -> None:
+        """Also told of a link that is up and has a fresh stream."""
+        self._on_connected(peer)
 
-    async def _keep_dialling(self, peer: str) -> None:
-        """One connection to a peer after another, with bounded back-off and jitter."""
-        pause = BACKOFF_FIRST
-        while not self._closing:
-            self._dismissed.discard(peer)
-            if await self._dial(peer):
-                pause = BACKOFF_FIRST
-            removed = peer in self._dismissed and peer not in self._inbound
-            rest = BACKOFF_REMOVED if removed else pause
-            await self._rest(peer, rest * random.uniform(0.5, 1.0))  # noqa: S311
-            pause = min(2 * pause, BACKOFF_LAST)
+    def went_down(self, peer: str) -> None:
+        self._on_disconnected(peer)
 
-    async def _rest(self, peer: str, seconds: float) -> None:
-        """Waits, but no longer than until the peer reaches us: then we reach it as well, and if
-        we had been removed we are not any more."""
-        reached = self._resting[peer] = asyncio.Event()
-        try:
-            async with asyncio.timeout(seconds):
-                await reached.wait()
-        except TimeoutError:
-            pass
-        finally:
-            del self._resting[peer]
-
-    def _dialler_ended(self, task: "asyncio.Task[None]") -> None:
+    def task_ended(self, task: "asyncio.Task[None]") -> None:
         """A callback raised: that is the owner's to hear, not to be lost with the task."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.loop.call_exception_handler({"message": str(error), "exception": error})
 
-    async def _dial(self, peer: str) -> bool:
-        """Connects, greets, and stays until the connection is lost; whether it ever was up."""
-        host, port = self._peers[peer]
-        try:
-            async with asyncio.timeout(HELLO_SECONDS):
-                _, link = await self.loop.create_connection(
-                    lambda: Outbound(self, peer), host, port
-                )
-        except OSError:  # TimeoutError is one
-            return False
-        self._outbound[peer] = link
-        try:
-            async with asyncio.timeout(HELLO_SECONDS):
-                await link.greeted
-        except TimeoutError:
-            self.reject(link, "hello_timeout")
-        if link.ready:
-            self._tell_peers(peer)
-            self._on_connected(peer)
-            await link.lost
-            self._on_disconnected(peer)
-            return True
-        await link.lost
-        return False
-
-    def dismissed(self, link: Outbound, farewell: dict[str, Any]) -> None:
+    def dismissed(self, stream: Outbound, farewell: dict[str, Any]) -> None:
         """A peer turns us away and says why: we were removed from the cluster."""
-        index = self.hello.removed_at(farewell, link.peer)
+        index = self.hello.removed_at(farewell, stream.peer)
         if index is None:
-            self.reject(link, "bad_removed")
+            self.reject(stream, "bad_removed")
             return
-        self._dismissed.add(link.peer)
-        link.transport.close()
-        self.on_removed(link.peer, index)
+        if stream.peer in self._links:
+            self._links[stream.peer].dismissed = True
+        stream.transport.close()
+        self.on_removed(stream.peer, index)
+
+    def send_datagram(self, datagram: bytes, address: Any) -> bool:
+        return self._datagrams.send(datagram, address)
+
+    def _on_datagram(self, datagram: bytes) -> None:
+        try:
+            session, counter = address_of(datagram)
+        except BadDatagram as error:
+            self.count(f"datagram_{error.reason}")
+            return
+        link = self.sessions.get(session)
+        if link is None:
+            self.count("datagram_unknown_key")
+        else:
+            link.take_datagram(session, counter, datagram)
+
+    def figures(self) -> list[LinkFigures]:
+        """What each link is like, as this end sees it; by peer."""
+        return [self._links[peer].figures() for peer in sorted(self._links)]
 
     # -- accepting -----------------------------------------------------------------------------
 
@@ -304,25 +294,20 @@ class TcpNetwork:
         self._strangers[inbound] = None
         return True
 
-    def welcome(self, inbound: Inbound) -> None:
-        """A restarted peer's new connection replaces its old one."""
-        assert inbound.peer is not None, "it has said hello"
+    def welcome(self, inbound: Inbound, hello: dict[str, Any]) -> None:
+        """A hello that is right: the peer's session begins."""
         self._strangers.pop(inbound, None)
-        older = self._inbound.pop(inbound.peer, None)
-        if older is not None:
-            older.transport.abort()
-        self._inbound[inbound.peer] = inbound
-        if inbound.peer in self._resting:
-            self._resting[inbound.peer].set()
+        link = self._links[hello["node"]]
+        link.accept(inbound, hello["life"], hello["session"], hello["key"])
 
     def inbound_lost(self, inbound: Inbound) -> None:
         self._strangers.pop(inbound, None)
-        if inbound.peer is not None and self._inbound.get(inbound.peer) is inbound:
-            del self._inbound[inbound.peer]
+        if inbound.link is not None:
+            inbound.link.inbound_lost(inbound)
 
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why this hello is refused, as a word for the counter; None when it is right."""
-        return self.hello.wrong_with(hello, self._peers, expected)
+        return self.hello.wrong_with(hello, self._links, expected)
 
     def refuse(self, inbound: Inbound, hello: dict[str, Any], reason: str) -> None:
         """Turns away who said hello; who was removed while it was away is told so."""
@@ -333,9 +318,9 @@ class TcpNetwork:
         self._refusals.note(inbound.address, "removed_member")
         inbound.dismiss(self.hello.farewell(index))
 
-    def reject(self, link: Inbound | Outbound, reason: str) -> None:
-        link.transport.abort()
-        self._refusals.note(link.address, reason)
+    def reject(self, stream: Inbound | Outbound, reason: str) -> None:
+        stream.transport.abort()
+        self._refusals.note(stream.address, reason)
 
     def count(self, reason: str) -> None:
         self._refusals.count(reason)

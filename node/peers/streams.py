@@ -1,21 +1,25 @@
-"""The two kinds of connections between members, and how their sockets are tuned.
+"""The two kinds of streams between members, and how their sockets are tuned.
 
-A dialled connection (`Outbound`) only sends, an accepted one (`Inbound`) only receives; the first
-frame each way is a hello. What is done with them is `network.py`'s.
+A dialled stream (`Outbound`) only sends, an accepted one (`Inbound`) only receives; the first
+frame each way is a hello. What is done with them is `link.py`'s.
 """
 
 import asyncio
 import contextlib
 import socket
+import struct
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import structlog
 
-from node.peers.frames import MAX_FRAME, BadFrame, FrameReader
+from node.peers.frames import BadFrame, FrameReader
+from node.peers.sessions import Incoming, Outgoing
 
 if TYPE_CHECKING:
-    from node.peers.network import TcpNetwork as Network
+    from node.peers.link import Link
+    from node.peers.network import PeerNetwork as Network
 
 HELLO_SECONDS = 3.0
 USER_TIMEOUT_MS = 10_000
@@ -26,8 +30,16 @@ where loss detection by time (RACK) does better."""
 log = structlog.get_logger("node.peers")
 
 
+class Pulse(NamedTuple):
+    """How a stream is, by what its peer acknowledged. `unanswered`: retransmission time-outs in a
+    row that brought nothing, 0 where the system does not say."""
+
+    outstanding: bool
+    unanswered: int
+
+
 class Inbound(asyncio.Protocol):
-    """An accepted connection: a hello, then messages from that peer."""
+    """An accepted stream: a hello, then messages of that peer's session."""
 
     def __init__(self, network: "Network") -> None:
         self._network = network
@@ -35,7 +47,9 @@ class Inbound(asyncio.Protocol):
         self._timeout: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport
         self.address = "?"
-        self.peer: str | None = None
+        self.link: Link | None = None
+        """Of the peer, once it has said hello."""
+        self.session: Incoming
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
@@ -49,13 +63,13 @@ class Inbound(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for message in self._reader.feed(data):
+            for number, message in self._reader.feed(data):
                 if self.transport.is_closing():
                     return
-                if self.peer is None:
+                if self.link is None:
                     self._hello(message)
                 else:
-                    self._network.deliver(self.peer, message)
+                    self.link.take_frame(self.session, number, message)
         except BadFrame as error:
             self._network.reject(self, error.reason)
 
@@ -80,36 +94,41 @@ class Inbound(asyncio.Protocol):
         if reason is not None:
             self._network.refuse(self, hello, reason)
             return
-        self.peer = hello["node"]
         self.settle()
-        self._reader.limit = MAX_FRAME
+        self._reader.greeted()
         self.transport.write(self._network.hello.frame())
-        self._network.welcome(self)
+        self._network.welcome(self, hello)
 
 
 class Outbound(asyncio.Protocol):
-    """A dialled connection: hello both ways, then ours to send on."""
+    """A dialled stream: hello both ways, then ours to send on."""
 
     def __init__(self, network: "Network", peer: str) -> None:
         self._network = network
-        self.peer = peer
-        self.address = peer
+        self.address = self.peer = peer
+        self.session = Outgoing()
+        self.began_at = network.loop.time()
         self._reader = FrameReader()
         self.ready = False
-        self.lost: asyncio.Future[None] = network.loop.create_future()
         self.greeted: asyncio.Future[None] = network.loop.create_future()
+        self.on_lost: Callable[[Outbound], None] = lambda _: None
         self.transport: asyncio.Transport
         self._frames: list[bytes] = []
         self._bytes = 0
 
+    @property
+    def destination(self) -> Any:
+        """The peer's address as the system names it."""
+        return self.transport.get_extra_info("peername")
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         tune(self.transport)
-        self.transport.write(self._network.hello.frame())
+        self.transport.write(self._network.hello.frame(self.session))
 
     def data_received(self, data: bytes) -> None:
         try:
-            for message in self._reader.feed(data):
+            for _, message in self._reader.feed(data):
                 if self.ready:
                     raise BadFrame("unexpected_message")
                 if message.get("kind") == "removed":
@@ -119,20 +138,20 @@ class Outbound(asyncio.Protocol):
                 if reason is not None:
                     raise BadFrame(reason)
                 self.ready = True
-                self._settle(self.greeted)
+                self._settle()
         except BadFrame as error:
             self._network.reject(self, error.reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ready = False
         self._frames.clear()
-        self._settle(self.greeted)
-        self._settle(self.lost)
+        self._settle()
+        self.on_lost(self)
 
     def push(self, frame: bytes) -> bool:
         """Queues a frame until the end of this loop turn; False when there is no room."""
         if not self._frames:
-            self._network.loop.call_soon(self._flush)
+            self._network.loop.call_soon(self.flush)
             self._bytes = self.transport.get_write_buffer_size()
         self._bytes += len(frame)
         if self._bytes > self._network.send_buffer:
@@ -145,19 +164,44 @@ class Outbound(asyncio.Protocol):
         self._frames.append(frame)
         return True
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hands over what waits."""
         if self._frames and not self.transport.is_closing():
             self.transport.write(b"".join(self._frames))
         self._frames.clear()
 
-    def flush(self) -> None:
-        """Hands over what waits, before a graceful close."""
-        self._flush()
+    def pulse(self) -> Pulse:
+        waits = self.transport.get_write_buffer_size() > 0
+        info = _tcp_info(self.transport)
+        if info is None:
+            return Pulse(waits, 0)
+        return Pulse(waits or info.unacknowledged > 0, info.retransmits)
 
-    @staticmethod
-    def _settle(future: "asyncio.Future[None]") -> None:
-        if not future.done():
-            future.set_result(None)
+    def _settle(self) -> None:
+        if not self.greeted.done():
+            self.greeted.set_result(None)
+
+
+class _TcpInfo(NamedTuple):
+    """Of Linux's struct tcp_info (linux/tcp.h): retransmission time-outs since the last
+    acknowledgement, and segments that are not acknowledged."""
+
+    retransmits: int
+    unacknowledged: int
+
+
+_TCP_INFO = struct.Struct("=2xB21xI")
+
+
+def _tcp_info(transport: asyncio.Transport) -> _TcpInfo | None:
+    sock = transport.get_extra_info("socket")
+    if sock is None or sys.platform != "linux":
+        return None
+    try:
+        found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    except OSError:
+        return None
+    return _TcpInfo(*_TCP_INFO.unpack(found)) if len(found) == _TCP_INFO.size else None
 
 
 def _address(transport: asyncio.Transport) -> str:

@@ -330,7 +330,7 @@ class Engine(FollowerGuards, LeaderGuards):
     def next_deadline(self) -> float:
         """When the next tick is due without any message."""
         if self._isLeader():
-            return float(self._SyncObj__newAppendEntriesTime)
+            return min(float(self._SyncObj__newAppendEntriesTime), self.retry_at())
         deadline = float(self._SyncObj__raftElectionDeadline)
         if self._SyncObj__connectedToAnyone():
             return deadline
@@ -343,7 +343,7 @@ class Engine(FollowerGuards, LeaderGuards):
         return self._isLeader() and any(
             n in self._SyncObj__connectedNodes and p.next > self._SyncObj__raftLog[0][1]
             for n, p in self.progress.items()
-            if p.notice or (p.next <= last and self._may_send(p))
+            if p.notice or (p.next <= last and self._may_send(p, self.transport.comfortable(n)))
         )
 
     def step_down(self) -> None:

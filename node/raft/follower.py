@@ -15,6 +15,9 @@ from node.raft.messages import Message
 from node.raft.roster import Roster
 from node.raft.store import SnapshotStore
 
+MAX_EARLY = 64
+"""Appends kept that overtook others; as many may be lost with one."""
+
 
 class LogDiverged(Exception):
     """A leader contradicts what is committed here. Going on would change history."""
@@ -33,6 +36,9 @@ class FollowerGuards(Roster):
         """How far the leader has verified our log with that request."""
         self._announced: float = math.inf
         """How much is committed, as leaders told since this start."""
+        self._early: dict[int, Message] = {}
+        """Appends of the leader of `_early_term` behind a gap in our log, by prevLogIdx."""
+        self._early_term = 0
         self._started = pysyncobj.syncobj.monotonicTime()
 
     def settle(self) -> None:
@@ -62,16 +68,43 @@ class FollowerGuards(Roster):
         ):  # it may have voted in this term before it forgot
             self._SyncObj__setCurrentTerm(message["term"], node.id)
         if "prevLogIdx" in message:
-            if self.guards.s3:
-                self._trim(message)
-            super()._SyncObj__onMessageReceived(node, message)
-            self._follow(message["entries"])
+            self._take_entries(node, message)
+            self._take_early(node)
         elif "serialized" in message:
             self._on_snapshot(node, message)
         else:  # a snapshot is due but not there yet: only a sign of life (S1)
             self._commit_nothing(message)
             super()._SyncObj__onMessageReceived(node, message)
             self._answer(node, self._SyncObj__raftCommitIndex + 1, reset=False, success=False)
+
+    def _take_entries(self, node: Node, message: Message) -> None:
+        if message["prevLogIdx"] > self._SyncObj__raftLog[-1][1]:
+            self._keep_early(message)
+        elif self.guards.s3:
+            self._trim(message)
+        super()._SyncObj__onMessageReceived(node, message)
+        self._follow(message["entries"])
+
+    def _keep_early(self, message: Message) -> None:
+        """An append that overtook the one before it: taken when that one has come, so that the
+        leader need not send it again."""
+        if self._early and self._early_term != message["term"]:
+            self._early.clear()
+        if message["entries"] and len(self._early) < MAX_EARLY:
+            self._early_term = message["term"]
+            self._early[message["prevLogIdx"]] = message
+
+    def _take_early(self, node: Node) -> None:
+        """The appends that follow on what came by now."""
+        while self._early and self._early_term == self._SyncObj__raftCurrentTerm:
+            previous, last = min(self._early), self._SyncObj__raftLog[-1][1]
+            if previous > last:
+                return
+            message = self._early.pop(previous)
+            if previous + len(message["entries"]) > last:
+                self._answering = (message["term"], message["seq"])
+                self._verified = math.inf
+                self._take_entries(node, message)
 
     def _too_early(self, message: Message) -> bool:
         """S5: whether this leader may be from before our disk was lost.

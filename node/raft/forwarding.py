@@ -1,25 +1,69 @@
 """Drafts between nodes: from a follower to the leader, and the leader's answers back.
 
-A follower sends what is queued, in few messages; the leader appends it or declines it, and says
-where it stands in the log. The answer leaves ahead of the entries, so that a follower learns of
-its draft's place before it can see it committed. Everything is bounded and checked.
+A follower sends what is queued, in few messages, each draft under a ticket; the leader appends it
+or declines it, and says where it stands in the log. The answer leaves ahead of the entries, so
+that a follower usually learns of its draft's place before it can see it committed.
+
+Either message may be lost. So a draft is sent again until it is answered, and the leader remembers
+which tickets of a follower it has seen in its term: it appends each once, and repeats its answer.
+A ticket is of one life of the follower's process and of one term. All is bounded and checked.
 """
 
+import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
 
 from cluster.codec import MAX_DRAFT_BYTES
 from node.ports import Network
 from node.raft.engine import Engine
 from node.raft.messages import MAX_INDEX, BadMessage
-from node.raft.proposals import Pending, Proposals
+from node.raft.proposals import MAX_PENDING, Pending, Proposals
 from node.raft.transport import OutboxTransport
 
 FORWARDS_PER_MESSAGE = 256
 FORWARD_BYTES = 1024 * 1024
+DRAFT_BYTES = 16
+"""What a draft takes beside its own bytes, encoded; about as much as the rest of a message."""
 MAX_FOREIGN = 16_384
 """Drafts of others that wait to be appended here."""
+WAITS = (0, 0, "")
+"""Answer to a ticket whose draft is not appended yet: none."""
+
+Answer = tuple[int, int, str]
+"""Index and term in the log, or 0, 0 and why it is not there."""
+
+
+class Seen(msgspec.Struct):
+    """The tickets of one follower that a leader has seen, with its answers."""
+
+    life: int
+    term: int
+    oldest: int = 0
+    """Lower tickets are done with."""
+    answers: dict[int, Answer] = {}
+
+    def forget_below(self, oldest: int) -> None:
+        if oldest > self.oldest:
+            self.oldest = oldest
+            self.answers = {n: a for n, a in self.answers.items() if n >= oldest}
+
+
+class _Foreign(msgspec.Struct, frozen=True):
+    peer: str
+    ticket: int
+    draft: bytes
+
+
+class _Forwarded(NamedTuple):
+    """A checked message: `drafts` with their tickets, for the leader of `term`."""
+
+    life: int
+    term: int
+    oldest: int
+    drafts: list[tuple[int, bytes]]
 
 
 class Forwarding:
@@ -37,83 +81,160 @@ class Forwarding:
     ) -> None:
         self._engine, self._transport, self._network = engine, transport, network
         self._proposals, self._stamp, self._monotonic = proposals, stamp, monotonic
-        self._foreign: deque[tuple[str, int, bytes]] = deque()
+        self._foreign: deque[_Foreign] = deque()
+        self._seen: dict[str, Seen] = {}
+        self._life = secrets.randbits(52) | 1
         self.hold_until = 0.0
         """Nothing is forwarded before: the leader has declined, or its link is full."""
 
     # -- as leader -----------------------------------------------------------------------------
 
     def take_drafts(self, peer: str, message: Mapping[str, Any], *, leads: bool) -> None:
-        """Drafts forwarded by a follower: [number, draft] each."""
-        drafts = [_checked_draft(item) for item in _items(message)]
-        room = MAX_FOREIGN - len(self._foreign)
-        declined = []
-        for position, (number, draft) in enumerate(drafts):
-            if leads and position < room:
-                self._foreign.append((peer, number, draft))
-            else:
-                declined.append([number, 0, 0, "queue_full" if leads else "not_leader"])
-        if declined:
-            self._transport.send_first(peer, {"kind": "proposed", "items": declined})
+        """Drafts forwarded by a follower."""
+        told = _checked(message)
+        seen = self._tickets_of(peer, told, leads and told.term == self._term())
+        answers = []
+        for ticket, draft in told.drafts:
+            answer = self._answer(peer, seen, ticket, draft)
+            if answer != WAITS:
+                answers.append([ticket, *answer])
+        if answers:
+            self._transport.send_first(peer, {"kind": "proposed", "items": answers})
+
+    def _term(self) -> int:
+        return int(self._engine.raftCurrentTerm)
+
+    def _tickets_of(self, peer: str, told: _Forwarded, leads: bool) -> Seen | None:
+        """What we have seen of this follower as leader of the term that it means; None when we
+        never led it, or do not any more and have nothing to say of it."""
+        seen = self._seen.get(peer)
+        if seen is None or (seen.life, seen.term) != (told.life, told.term):
+            if not leads:
+                return None
+            seen = self._seen[peer] = Seen(told.life, told.term)
+        seen.forget_below(told.oldest)
+        return seen
+
+    def _answer(self, peer: str, seen: Seen | None, ticket: int, draft: bytes) -> Answer:
+        if seen is None:
+            return (0, 0, "not_leader")
+        if ticket < seen.oldest:
+            return WAITS  # a late copy of what was answered long ago
+        known = seen.answers.get(ticket)
+        if known is not None:
+            return known
+        if seen.term != self._term() or not self._engine._isLeader():
+            return (0, 0, "not_leader")
+        if len(self._foreign) >= MAX_FOREIGN or len(seen.answers) > MAX_PENDING:
+            return (0, 0, "queue_full")
+        seen.answers[ticket] = WAITS
+        self._foreign.append(_Foreign(peer, ticket, draft))
+        return WAITS
 
     def append(self, room: int) -> int:
         """Puts at most `room` of them into our log; the room that is left."""
         answers: dict[str, list[list[Any]]] = {}
         while self._foreign and room > 0:
-            peer, number, draft = self._foreign.popleft()
-            index, term = self._engine.append(self._stamp(draft))
-            answers.setdefault(peer, []).append([number, index, term, ""])
+            foreign = self._foreign.popleft()
+            index, term = self._engine.append(self._stamp(foreign.draft))
+            self._note(foreign, (index, term, ""), answers)
             room -= 1
-        for peer, items in answers.items():
-            self._transport.send_first(peer, {"kind": "proposed", "items": items})
+        self._send(answers)
         return room
 
     def decline(self) -> None:
         """No longer the one to append them; they have not entered any log."""
+        answers: dict[str, list[list[Any]]] = {}
         while self._foreign:
-            peer, number, _ = self._foreign.popleft()
-            items = [[number, 0, 0, "not_leader"]]
-            self._transport.send_first(peer, {"kind": "proposed", "items": items})
+            self._note(self._foreign.popleft(), (0, 0, "not_leader"), answers)
+        self._send(answers)
+
+    def _note(self, foreign: _Foreign, answer: Answer, answers: dict[str, list[list[Any]]]) -> None:
+        seen = self._seen.get(foreign.peer)
+        if seen is not None and foreign.ticket in seen.answers:
+            seen.answers[foreign.ticket] = answer
+        answers.setdefault(foreign.peer, []).append([foreign.ticket, *answer])
+
+    def _send(self, answers: dict[str, list[list[Any]]]) -> None:
+        for peer, items in answers.items():
+            for start in range(0, len(items), FORWARDS_PER_MESSAGE):
+                part = items[start : start + FORWARDS_PER_MESSAGE]
+                self._transport.send_first(peer, {"kind": "proposed", "items": part})
 
     def forget(self) -> None:
         """They are not answered: the disk failed, and nothing may be said (S11)."""
         self._foreign.clear()
+        self._seen.clear()
 
     # -- as follower ---------------------------------------------------------------------------
 
     def take_answers(self, message: Mapping[str, Any]) -> None:
-        """A leader's answers: [number, index, term, why], index 0 when it was not appended."""
-        for number, index, term, why in [_checked_answer(item) for item in _items(message)]:
+        """A leader's answers: [ticket, index, term, why], index 0 when it was not appended."""
+        for ticket, index, term, why in [_checked_answer(item) for item in _items(message)]:
             if index:
-                self._proposals.replied(number, index, term, self._engine.raftLastApplied)
+                self._proposals.replied(ticket, index, term, self._engine.raftLastApplied)
             else:
                 self.hold_until = self._monotonic() + self._engine.timings.heartbeat
-                self._proposals.declined(number, why)
+                self._proposals.declined(ticket, why)
 
     def forward(self, now: float) -> None:
-        """Queued drafts to the leader, in few messages."""
+        """Queued drafts to the leader, and again those that it did not answer."""
         leader = self._engine.leader()
         if leader is None or leader == self._engine.node_id or now < self.hold_until:
             return
+        term = self._term()
+        for batch in self._batches(leader, self._proposals.unanswered(now)):
+            self._tell(leader, batch[0].term, batch)
         while self._proposals.queue and self._network.connected(leader):
-            batch = self._next_batch()
-            items = [[pending.number, pending.draft] for pending in batch]
-            if not self._network.send(leader, {"kind": "propose", "items": items}):
-                self._proposals.queue.extendleft(reversed(batch))
+            fresh = self._next_batch(self._room(leader))
+            for pending in fresh:
+                self._proposals.forwarded(pending, term, now)
+            if not self._tell(leader, term, fresh):
+                self._proposals.unsent(fresh)
                 self.hold_until = now + self._engine.timings.heartbeat
                 return
-            for pending in batch:
-                self._proposals.forwarded(pending)
 
-    def _next_batch(self) -> list[Pending]:
+    def next_resend(self) -> float:
+        """When `forward` has something to send again, unless that is answered before."""
+        return self._proposals.resend_at
+
+    def _tell(self, leader: str, term: int, batch: Iterable[Pending]) -> bool:
+        items = [[pending.ticket, pending.draft] for pending in batch]
+        return self._network.send(leader, {
+            "kind": "propose", "life": self._life, "term": term,
+            "oldest": self._proposals.oldest_ticket, "items": items,
+        })  # fmt: skip
+
+    def _room(self, leader: str) -> int:
+        return min(FORWARD_BYTES, self._network.comfortable(leader) - 8 * DRAFT_BYTES)
+
+    def _batches(self, leader: str, pendings: list[Pending]) -> Iterable[list[Pending]]:
+        """Of one term each, and small enough."""
+        room = self._room(leader)
         batch: list[Pending] = []
         size = 0
-        while len(batch) < FORWARDS_PER_MESSAGE and size < FORWARD_BYTES:
+        for pending in pendings:
+            size += len(pending.draft) + DRAFT_BYTES
+            full = size > room or len(batch) >= FORWARDS_PER_MESSAGE
+            if batch and (full or batch[0].term != pending.term):
+                yield batch
+                batch, size = [], len(pending.draft) + DRAFT_BYTES
+            batch.append(pending)
+        if batch:
+            yield batch
+
+    def _next_batch(self, room: int) -> list[Pending]:
+        batch: list[Pending] = []
+        size = 0
+        while len(batch) < FORWARDS_PER_MESSAGE:
             pending = self._proposals.take()
             if pending is None:
                 break
+            size += len(pending.draft) + DRAFT_BYTES
+            if batch and size > room:
+                self._proposals.queue.appendleft(pending)
+                break
             batch.append(pending)
-            size += len(pending.draft)
         return batch
 
 
@@ -124,23 +245,31 @@ def _items(message: Mapping[str, Any]) -> list[Any] | tuple[Any, ...]:
     return items
 
 
+def _checked(message: Mapping[str, Any]) -> _Forwarded:
+    numbers = [message.get(field) for field in ("life", "term", "oldest")]
+    life, term, oldest = (n if type(n) is int and 0 < n <= MAX_INDEX else 0 for n in numbers)
+    if not (life and term and oldest):
+        raise BadMessage("forwarded drafts are not numbered")
+    return _Forwarded(life, term, oldest, [_checked_draft(item) for item in _items(message)])
+
+
 def _checked_draft(item: Any) -> tuple[int, bytes]:
     if not isinstance(item, list | tuple) or len(item) != 2:
         raise BadMessage("a forwarded draft is a pair")
-    number, draft = item
-    if type(number) is not int or not 0 < number <= MAX_INDEX:
+    ticket, draft = item
+    if type(ticket) is not int or not 0 < ticket <= MAX_INDEX:
         raise BadMessage("a forwarded draft is not numbered")
     if type(draft) is not bytes or len(draft) > MAX_DRAFT_BYTES:
         raise BadMessage("a forwarded draft is not a short string of bytes")
-    return number, draft
+    return ticket, draft
 
 
 def _checked_answer(item: Any) -> tuple[int, int, int, str]:
     if not isinstance(item, list | tuple) or len(item) != 4:
         raise BadMessage("an answer has four parts")
-    number, index, term, why = item
-    if any(type(n) is not int or not 0 <= n <= MAX_INDEX for n in (number, index, term)):
+    ticket, index, term, why = item
+    if any(type(n) is not int or not 0 <= n <= MAX_INDEX for n in (ticket, index, term)):
         raise BadMessage("an answer is not numbered")
     if why not in ("", "not_leader", "queue_full"):
         raise BadMessage("an answer gives an unknown reason")
-    return number, index, term, why
+    return ticket, index, term, why

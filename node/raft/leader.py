@@ -4,6 +4,7 @@ HAZARDS S4, L4, L5, L8. `Engine` puts these and the follower's guards together.
 """
 # ruff: noqa: N802  (method names are PySyncObj's)
 
+import math
 import operator
 
 import pysyncobj.syncobj
@@ -11,14 +12,18 @@ from pysyncobj.node import Node
 
 from node.raft.journal import Entry
 from node.raft.messages import Message
-from node.raft.progress import Progress
+from node.raft.progress import Progress, Request
 from node.raft.roster import Roster
 from node.raft.store import SnapshotStore
 
 BATCH_BYTES = 256 * 1024
 BATCH_ENTRIES = 1024
 FLYING_BYTES = 4 * 1024 * 1024
-FLYING_REQUESTS = 256
+FLYING_REQUESTS, FLYING_DATAGRAMS = 256, 32
+"""Requests with entries on their way to a follower, and of such that each fit a datagram: where
+many are lost, most of what is behind a lost one is sent in vain."""
+APPEND_BYTES, ENTRY_BYTES = 160, 16
+"""What an append takes beside its entries, and an entry beside its command, encoded."""
 
 
 class LeaderGuards(Roster):
@@ -49,7 +54,8 @@ class LeaderGuards(Roster):
         if message["success"]:
             progress.succeeded(message["next_node_idx"] - 1)
         elif message["reset"]:
-            progress.reset(message["seq"], message["next_node_idx"], self._seq)
+            now = pysyncobj.syncobj.monotonicTime()
+            progress.reset(message["seq"], message["next_node_idx"], self._seq, now)
         if progress.next > self._SyncObj__raftLog[0][1] or self.snapshots.sends_less_than(
             node, progress.match
         ):
@@ -62,7 +68,10 @@ class LeaderGuards(Roster):
         progress = self.progress.get(node)
         if not self._isLeader() or progress is None:
             return
-        progress.answered(message["seq"])  # L8 counts what is on its way, whatever it believes
+        now = pysyncobj.syncobj.monotonicTime()
+        progress.answered(message["seq"], now)
+        while progress.flying and progress.flying[0].seq <= message["seq"]:
+            progress.flying_bytes -= progress.flying.popleft().size  # L8 counts, believed or not
         if message["reset"]:
             progress.next = max(1, min(message["next_node_idx"], self.last_index() + 1))
         if message["success"] and progress.match < message["next_node_idx"] - 1:
@@ -72,7 +81,7 @@ class LeaderGuards(Roster):
             self.snapshots.cancelTransmisstion(node)
         self._SyncObj__raftMatchIndex[node] = progress.match
         self._SyncObj__raftNextIndex[node] = progress.next
-        self._SyncObj__lastResponseTime[node] = pysyncobj.syncobj.monotonicTime()
+        self._SyncObj__lastResponseTime[node] = now
 
     def last_index(self) -> int:
         """Of the last entry in our log."""
@@ -95,7 +104,8 @@ class LeaderGuards(Roster):
             return None
         if self.guards.s5 and not progress.speaks(message["birth"], message["seq"]):
             return None
-        self._count_response(node, progress.answered(message["seq"]))
+        now = pysyncobj.syncobj.monotonicTime()
+        self._count_response(node, progress.answered(message["seq"], now))
         return progress
 
     def _count_response(self, node: Node, asked_at: float | None) -> None:
@@ -132,9 +142,7 @@ class LeaderGuards(Roster):
         its connection is gone."""
         for node, index in list(self._departing.items()):
             progress = self.progress.get(node)
-            told = progress is None or (
-                min(progress.match, progress.commit_sent) >= index and not progress.flying
-            )
+            told = progress is None or min(progress.match, progress.commit_known) >= index
             applied = index <= self._SyncObj__raftLastApplied
             if told or (applied and node not in self._SyncObj__connectedNodes):
                 del self._departing[node]
@@ -200,54 +208,78 @@ class LeaderGuards(Roster):
     def _send_entries(self, node: Node, progress: Progress, due: bool, last: int) -> None:
         """What the follower lacks up to `last`, or a heartbeat."""
         commit = self._SyncObj__raftCommitIndex
-        while progress.next <= last and self._may_send(progress):
-            entries, size = self._batch(progress.next)
+        now = pysyncobj.syncobj.monotonicTime()
+        if progress.overdue_at() <= now:
+            progress.send_again(self._seq)
+        comfortable = self.transport.comfortable(node)
+        while progress.next <= last and self._may_send(progress, comfortable):
+            entries, size = self._batch(progress.next, comfortable)
             self._append(node, progress, entries, size)
             due = False
         behind = progress.commit_sent < commit and progress.commit_sent < progress.match
-        if due or (behind and progress.notice):
+        if due or (behind and progress.notice) or progress.commit_due_at() <= now:
             self._append(node, progress, [], 0)
         else:
             progress.notice = behind
 
-    def _may_send(self, progress: Progress) -> bool:
-        """L8: a slow follower gets no more than it can take."""
+    def retry_at(self) -> float:
+        """When something is to be sent again, unless it is answered before."""
+        first = self._SyncObj__raftLog[0][1]
+        return min(
+            (
+                min(progress.overdue_at(), progress.commit_due_at())
+                for node, progress in self.progress.items()
+                if progress.next > first and node in self._SyncObj__connectedNodes
+            ),
+            default=math.inf,
+        )
+
+    def _may_send(self, progress: Progress, comfortable: int) -> bool:
+        """L8: a slow follower gets no more than it can take, and one that did not answer a batch
+        at a time."""
         if not self.guards.l8:
             return True
-        return progress.flying_bytes < FLYING_BYTES and len(progress.flying) < FLYING_REQUESTS
+        if progress.retries:
+            return not progress.flying
+        requests = FLYING_REQUESTS if comfortable > BATCH_BYTES else FLYING_DATAGRAMS
+        return progress.flying_bytes < FLYING_BYTES and len(progress.flying) < requests
 
-    def _batch(self, start: int) -> tuple[list[Entry], int]:
+    def _batch(self, start: int, comfortable: int) -> tuple[list[Entry], int]:
         """Entries from `start`, at least one, up to the limits of a message; and their bytes."""
         log = self._SyncObj__raftLog
         offset = start - log[0][1]
-        entries = log[offset : offset + self.batch_entries]
+        most, each = (comfortable - APPEND_BYTES, ENTRY_BYTES)
+        if comfortable > BATCH_BYTES:
+            most, each = BATCH_BYTES, 0
+        entries = log[offset : offset + min(self.batch_entries, most)]
         size = 0
         for count, entry in enumerate(entries):
             size += len(entry[0])
-            if size > BATCH_BYTES and count:
+            if size + each * (count + 1) > most and count:
                 return entries[:count], size - len(entry[0])
         return entries, size
 
     def _append(self, node: Node, progress: Progress, entries: list[Entry], size: int) -> None:
         previous = progress.next - 1
-        message = self._numbered(node, progress, size)
+        message = self._numbered(node, progress, len(entries), size)
         message["prevLogIdx"], message["prevLogTerm"] = previous, self._term_at(previous)
         message["entries"] = entries
         progress.next += len(entries)
         progress.commit_sent = self._SyncObj__raftCommitIndex
         progress.notice = False
 
-    def _numbered(self, node: Node, progress: Progress, size: int) -> Message:
+    def _numbered(self, node: Node, progress: Progress, entries: int, size: int) -> Message:
         """A numbered append_entries in the outbox, to be filled in."""
         self._seq += 1
-        progress.sent(self._seq, size, pysyncobj.syncobj.monotonicTime())
-        if len(progress.flying) > 2 * FLYING_REQUESTS:  # heartbeats to one who never answers
-            progress.forget_flying(progress.barrier)
+        commit, now = self._SyncObj__raftCommitIndex, pysyncobj.syncobj.monotonicTime()
+        start, upto = (progress.next, progress.next + entries - 1) if entries else (0, 0)
+        progress.sent(self._seq, Request(start, upto, size, commit, now))
+        progress.noticed_at = now
         message = {
             "type": "append_entries",
             "term": self._SyncObj__raftCurrentTerm,
             "seq": self._seq,
-            "commit_index": self._SyncObj__raftCommitIndex,
+            "commit_index": commit,
         }
         self.transport.send(node, message)
         return message
@@ -257,14 +289,14 @@ class LeaderGuards(Roster):
         now = pysyncobj.syncobj.monotonicTime()
         if due and now - progress.chunk_at > 3 * self._getConf().appendEntriesPeriod:
             self.snapshots.rewind(node)
-        while self._may_send(progress):
+        while True:  # the store bounds what is on its way
             chunk = self.snapshots.getTransmissionData(node)
             if chunk is None:
                 break
-            self._numbered(node, progress, len(chunk[4]))["chunk"] = chunk
+            self._numbered(node, progress, 0, len(chunk[4]))["chunk"] = chunk
             progress.chunk_at, due = now, False
         if due:
-            self._numbered(node, progress, 0)
+            self._numbered(node, progress, 0, 0)
 
 
 _node_id = operator.attrgetter("name")

@@ -1,15 +1,52 @@
-"""What a leader knows of each follower, and which replies it may believe.
+"""What a leader knows of each follower, which replies it may believe, and what it sends again.
 
 PySyncObj's replies carry no term and no request number, so late ones move matchIndex and
 nextIndex wrongly (HAZARDS S4). Ours do. A success proves a prefix of the log for the whole term,
 whenever it arrives, so it only ever raises `match`. A reset speaks of the moment its request
-was sent: one that was sent before the last reset was obeyed is out of date.
+was sent: one that was sent before the last reset was obeyed is out of date, and one that overtook
+an earlier request only says that this one is still on its way.
 Raft paper, section 5.3; figure 2, "rules for leaders".
+
+The network loses messages, doubles and reorders them. So entries that are not answered in
+`patience` are sent again, one batch at a time with growing patience until there is an answer, and
+many at a time after it (as the probe and replicate states of etcd-io/raft, `tracker/state.go`).
 """
 
-from collections import deque
+from collections import OrderedDict, deque
+from typing import NamedTuple
 
 import msgspec
+
+PATIENCE_FLOOR, BULK_FLOOR = 0.05, 1.0
+"""Seconds for which an answer is awaited at the least. A request that fits no datagram travels on
+a stream, which sends again by itself, and a fresh stream is told of."""
+PATIENCE_RISE, LONGEST_PATIENCE = 3, 2.0
+"""Doublings of patience at the most, and seconds unless round trips are longer."""
+ROUND_TRIPS = 4.0
+MAX_ASKED = 512
+SMALL_BYTES = 1_000
+"""Entries of a request that travels as a datagram, too."""
+
+
+class Request(NamedTuple):
+    """`start`, `upto`: indexes of its first and last entry, 0 without any; `size`: bytes of its
+    entries; `commit`: the commit index that it told; `at`: when it was sent, monotonic s."""
+
+    start: int
+    upto: int
+    size: int
+    commit: int
+    at: float
+
+
+class Flight(NamedTuple):
+    """Entries on their way, by the number of their request."""
+
+    seq: int
+    start: int
+    upto: int
+    size: int
+    at: float
 
 
 class Progress(msgspec.Struct):
@@ -18,13 +55,23 @@ class Progress(msgspec.Struct):
     match: int = 0
     next: int = 0
     commit_sent: int = 0
+    commit_known: int = 0
+    """The commit index that it has answered to."""
     barrier: int = 0
     """Resets of requests up to this number are out of date."""
-    flying: deque[tuple[int, int, float]] = msgspec.field(default_factory=deque)
-    """Requests not answered yet: number, bytes, moment of sending."""
+    asked: OrderedDict[int, Request] = msgspec.field(default_factory=OrderedDict)
+    """Requests not answered yet, heartbeats too, by number."""
+    flying: deque[Flight] = msgspec.field(default_factory=deque)
+    """Of these the entries that are not known to match, oldest first."""
     flying_bytes: int = 0
+    retries: int = 0
+    """Batches sent again since the last success. Above 0 one batch flies at a time."""
+    round_trip: float = 0.0
+    """Seconds from a request to its answer, smoothed as TCP does (RFC 6298)."""
     notice: bool = False
     """A new commit index waits for the next turn, in which entries may carry it."""
+    noticed_at: float = 0.0
+    """When it was last told."""
     birth: int | None = None
     """Of the journal that answers (`Journal.birth`)."""
     former: set[int] = msgspec.field(default_factory=set)
@@ -39,43 +86,87 @@ class Progress(msgspec.Struct):
             return False
         if birth != self.birth and self.birth is not None:
             self.former.add(self.birth)
-            self.match = 0
+            self.match = self.commit_known = 0
             self.forget_flying(seq - 1)
         self.birth = birth
         return True
 
-    def sent(self, seq: int, size: int, now: float) -> None:
-        """A request with `size` bytes of entries is on its way."""
-        self.flying.append((seq, size, now))
-        self.flying_bytes += size
+    def sent(self, seq: int, request: Request) -> None:
+        """A request is on its way."""
+        self.asked[seq] = request
+        if len(self.asked) > MAX_ASKED:
+            self.asked.popitem(last=False)
+        if request.upto:
+            self.flying.append(Flight(seq, request.start, request.upto, request.size, request.at))
+            self.flying_bytes += request.size
 
-    def answered(self, seq: int) -> float | None:
-        """Requests up to `seq` are answered (connections keep order). Returns when the newest of
-        them was sent: that late the follower followed. None: all were answered before."""
-        moment = None
-        while self.flying and self.flying[0][0] <= seq:
-            _, size, moment = self.flying.popleft()
-            self.flying_bytes -= size
-        return moment
+    def answered(self, seq: int, now: float) -> float | None:
+        """A request is answered. Returns when it was sent: that late the follower followed. None:
+        it was answered before, or nobody remembers."""
+        request = self.asked.pop(seq, None)
+        if request is None:
+            return None
+        self.commit_known = max(self.commit_known, request.commit)
+        trip = now - request.at
+        self.round_trip += (trip - self.round_trip) * (0.125 if self.round_trip else 1.0)
+        return request.at
 
     def succeeded(self, upto: int) -> None:
         """The follower's log equals ours up to `upto`. Nothing moves backwards."""
-        self.match = max(self.match, upto)
+        if upto > self.match:
+            self.match, self.retries = upto, 0
         self.next = max(self.next, self.match + 1)
+        while self.flying and self.flying[0].upto <= self.match:
+            self.flying_bytes -= self.flying.popleft().size
 
-    def reset(self, seq: int, wanted: int, newest: int) -> bool:
-        """The follower wants entries from `wanted`; False when that is out of date.
+    def reset(self, seq: int, wanted: int, newest: int, now: float) -> bool:
+        """The follower wants entries from `wanted`; False when that is out of date, or when what
+        it lacks may still be on its way.
 
         `newest`: the highest request number given out so far.
         """
-        if seq <= self.barrier:
+        if seq <= self.barrier or self._overtook(seq, now):
             return False
         self.next = max(self.match + 1, wanted)
+        self.retries = max(1, self.retries)
         self.forget_flying(newest)
         return True
+
+    def _overtook(self, seq: int, now: float) -> bool:
+        first = self.flying[0] if self.flying else None
+        return first is not None and first.seq < seq and now < first.at + self._usual(first)
 
     def forget_flying(self, newest: int) -> None:
         """What is on its way no longer counts; its resets are out of date."""
         self.barrier = newest
         self.flying.clear()
         self.flying_bytes = 0
+
+    # -- sending again ---------------------------------------------------------------------------
+
+    def _usual(self, flight: Flight) -> float:
+        floor = PATIENCE_FLOOR if flight.size <= SMALL_BYTES else BULK_FLOOR
+        return max(floor, ROUND_TRIPS * self.round_trip)
+
+    def _patience(self, flight: Flight) -> float:
+        usual = self._usual(flight)
+        return min(usual * 2.0 ** min(self.retries, PATIENCE_RISE), max(usual, LONGEST_PATIENCE))
+
+    def overdue_at(self) -> float:
+        """When the oldest entries on their way are to be sent again; never: infinity."""
+        if not self.flying:
+            return float("inf")
+        first = self.flying[0]
+        return first.at + self._patience(first)
+
+    def send_again(self, newest: int) -> None:
+        """From the first entry on its way that is not known to match."""
+        self.next = max(self.match + 1, self.flying[0].start)
+        self.retries += 1
+        self.forget_flying(newest)
+
+    def commit_due_at(self) -> float:
+        """When the commit index that was told last is to be told again."""
+        if self.commit_known >= min(self.commit_sent, self.match):
+            return float("inf")
+        return self.noticed_at + max(PATIENCE_FLOOR, ROUND_TRIPS * self.round_trip)

@@ -4,14 +4,16 @@ A proposal is queued, then appended here (as leader) or forwarded to the leader,
 with its place in the log: index and term. It is done when the entry at that index is applied
 here: with the same term it is ours (log matching, Raft paper, section 5.3), with another one it
 certainly never commits and is proposed anew. Whatever happens on the way, the deadline answers
-(HAZARDS L7). Only a keyed proposal (`retry`) is proposed again when its outcome is unknown: the
+(HAZARDS L7). What was forwarded has a ticket: it is sent again, under the same one, until the
+leader answers. Only a keyed proposal (`retry`) is proposed again when its outcome is unknown: the
 state remembers its key (S10).
 """
 
 import heapq
 import itertools
+import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -20,6 +22,10 @@ from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 
 MAX_PENDING = 8192
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+MAX_RECENT = 4_096
+"""Results remembered of entries that were applied before the leader said whose they are."""
+PATIENCE, LONGEST_PATIENCE = 0.05, 1.0
+"""Seconds until a forwarded proposal is sent again; doubled each time."""
 
 Done = Callable[[ProposalResult], None]
 
@@ -36,7 +42,13 @@ class Pending(msgspec.Struct, eq=False, gc=False):
     maybe: bool = False
     """An earlier try may have entered a log."""
     term: int = 0
-    """Term of its entry, once it has a place in a log."""
+    """Term of its entry, once it has a place in a log; of the leader that it was forwarded to,
+    before."""
+    ticket: int = 0
+    """Number under which it was forwarded, 0 when it was not; never used again."""
+    sent_at: float = 0.0
+    tries: int = 0
+    """How often it was sent under this ticket, and when last."""
     answered: bool = False
 
 
@@ -91,6 +103,11 @@ class Proposals:
     def __init__(self) -> None:
         self.queue: deque[Pending] = deque()
         self._forwarded: dict[int, Pending] = {}
+        """By ticket, in rising order."""
+        self._tickets = itertools.count(1)
+        self._recent: dict[int, tuple[int, Applied | None]] = {}
+        """Index → term and result, while something is forwarded and not answered."""
+        self._resend_at = math.inf
         self._placed: dict[int, list[Pending]] = {}
         self._deadlines = Deadlines()
         self._answers: list[tuple[Pending, ProposalResult]] = []
@@ -132,33 +149,91 @@ class Proposals:
         pending.term = term
         self._placed.setdefault(index, []).append(pending)
 
-    def forwarded(self, pending: Pending) -> None:
-        """It was sent to the leader."""
-        self._forwarded[pending.number] = pending
+    def forwarded(self, pending: Pending, term: int, now: float) -> None:
+        """It is about to be sent to the leader of `term`, under a ticket."""
+        pending.ticket, pending.term, pending.tries = next(self._tickets), term, 0
+        self._forwarded[pending.ticket] = pending
+        self._sent(pending, now)
 
-    def replied(self, number: int, index: int, term: int, applied: int) -> None:
-        """The leader says where it stands. Too late to watch when that is applied already."""
-        pending = self._forwarded.pop(number, None)
+    def _sent(self, pending: Pending, now: float) -> None:
+        pending.sent_at = now
+        pending.tries += 1
+        self._resend_at = min(self._resend_at, _due(pending))
+
+    def unsent(self, pendings: Iterable[Pending]) -> None:
+        """There was no way to the leader: they are queued again, in their order."""
+        for pending in reversed(list(pendings)):
+            self._forwarded.pop(pending.ticket, None)
+            pending.ticket = pending.term = 0
+            self.queue.appendleft(pending)
+
+    def unanswered(self, now: float) -> list[Pending]:
+        """Forwarded so long ago that they are to be sent again; they count as sent now."""
+        if now < self._resend_at:
+            return []
+        self._resend_at = math.inf
+        due = []
+        for pending in self._forwarded.values():
+            if _due(pending) <= now:
+                due.append(pending)
+                self._sent(pending, now)
+            else:
+                self._resend_at = min(self._resend_at, _due(pending))
+        return due
+
+    @property
+    def resend_at(self) -> float:
+        """When `unanswered` may have something; infinity when it cannot."""
+        return self._resend_at if self._forwarded else math.inf
+
+    @property
+    def oldest_ticket(self) -> int:
+        """Of what is forwarded and not answered; every lower one is done with."""
+        return next(iter(self._forwarded), 0)
+
+    def replied(self, ticket: int, index: int, term: int, applied: int) -> None:
+        """The leader says where it stands; everything up to `applied` is applied here already."""
+        pending = self._forwarded.pop(ticket, None)
         if pending is None or pending.answered:
             return
-        if index <= applied:
-            self._lost(pending, "applied before the leader's answer came")
-        else:
+        found = self._recent.get(index)
+        if index > applied:
             self.placed(pending, index, term)
+        elif found is None:
+            self._lost(pending, "applied long before the leader's answer came")
+        elif found[0] == term and found[1] is not None:
+            self._answer(pending, Committed(index, found[1]))
+        else:
+            self._replaced(pending)
+        self._forget_recent()
 
-    def declined(self, number: int, why: str) -> None:
-        """The leader did not append it: not the leader (it is queued again), or full."""
-        pending = self._forwarded.pop(number, None)
+    def _replaced(self, pending: Pending) -> None:
+        """Another entry took its place: it can never commit, and is proposed anew."""
+        pending.term = pending.ticket = 0
+        self.queue.append(pending)
+
+    def _forget_recent(self) -> None:
+        if not self._forwarded:
+            self._recent.clear()
+
+    def declined(self, ticket: int, why: str) -> None:
+        """The leader did not append it: not the leader (it is queued again), or full. Of what was
+        sent several times nobody knows that: an earlier copy may have been appended."""
+        pending = self._forwarded.pop(ticket, None)
         if pending is None or pending.answered:
             return
-        if why == "queue_full":
+        if pending.tries > 1:
+            self._lost(pending, why)
+        elif why == "queue_full":
             self.refuse(pending, why)
         else:
-            self.queue.append(pending)
+            self._replaced(pending)
+        self._forget_recent()
 
     def leader_lost(self, term: int) -> None:
         """Another term or no connection: answers to what was forwarded will not come."""
         forwarded, self._forwarded = self._forwarded, {}
+        self._recent.clear()
         for pending in forwarded.values():
             self._lost(pending, "leader_lost")
         for index in sorted(self._placed):
@@ -173,6 +248,10 @@ class Proposals:
 
     def applied(self, index: int, term: int, applied: Applied | None) -> Sequence[Pending]:
         """The entry at `index` was applied; returns the proposals that it answers."""
+        if self._forwarded:
+            self._recent[index] = (term, applied)
+            if len(self._recent) > MAX_RECENT:
+                del self._recent[next(iter(self._recent))]
         found = self._placed.pop(index, None)
         if found is None:
             return ()
@@ -183,12 +262,13 @@ class Proposals:
             if pending.term == term and applied is not None:
                 self._answer(pending, Committed(index, applied))
                 ours.append(pending)
-            else:  # another entry took its place: it can never commit
-                self.queue.append(pending)
+            else:
+                self._replaced(pending)
         return ours
 
     def skipped_to(self, index: int) -> None:
         """A snapshot replaced the log up to `index`: what stood there cannot be watched."""
+        self._recent.clear()
         for place in sorted(i for i in self._placed if i <= index):
             for pending in self._placed.pop(place):
                 self._lost(pending, "a snapshot covered it")
@@ -196,11 +276,12 @@ class Proposals:
     def expire(self, now: float) -> None:
         """Answers whatever is past its deadline."""
         while (pending := self._deadlines.first()) is not None and pending.deadline <= now:
-            if pending.term == 0 and pending.number not in self._forwarded:
+            if pending.term == 0:
                 self.refuse(pending, "no_leader")
             else:
                 self._answer(pending, OutcomeUnknown("deadline"))
-            self._forwarded.pop(pending.number, None)
+            self._forwarded.pop(pending.ticket, None)
+        self._forget_recent()
         self._forget_answered()
 
     def next_deadline(self) -> float | None:
@@ -213,7 +294,7 @@ class Proposals:
         while self.queue:
             pending = self.queue.popleft()
             if not pending.answered:
-                pending.term = 0
+                pending.term = pending.ticket = 0
                 return pending
         return None
 
@@ -222,7 +303,6 @@ class Proposals:
         for pending in sorted(self._deadlines, key=lambda p: p.number):
             if not pending.answered:
                 pending.maybe = pending.maybe or pending.term > 0
-                pending.maybe = pending.maybe or pending.number in self._forwarded
                 self.refuse(pending, "no_leader")
         self.queue.clear()
         self._forwarded.clear()
@@ -239,8 +319,7 @@ class Proposals:
             return
         pending.maybe = True
         if pending.retry:
-            pending.term = 0
-            self.queue.append(pending)
+            self._replaced(pending)
         else:
             self._answer(pending, OutcomeUnknown(why))
 
@@ -258,3 +337,8 @@ class Proposals:
                 del self._placed[index]
         if len(self._deadlines) > 2 * self._pending + 1024:
             self._deadlines.forget_answered()
+
+
+def _due(pending: Pending) -> float:
+    """When it is to be sent again, unless it is answered before."""
+    return pending.sent_at + min(PATIENCE * 2.0 ** (pending.tries - 1), LONGEST_PATIENCE)

@@ -196,6 +196,7 @@ class Raft(RaftView):
             due = min(due, deadline)
         if self._proposals.queue and now < self._forwarding.hold_until:
             due = min(due, self._forwarding.hold_until)
+        due = min(due, max(self._forwarding.next_resend(), self._forwarding.hold_until))
         if self._snapshots.busy:
             due = min(due, now + 0.05)
         return due

@@ -36,6 +36,10 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         self._outbox.append((node.id, message))
         return True
 
+    def comfortable(self, node: Node) -> int:
+        """See `node.ports.Network.comfortable`."""
+        return self._network.comfortable(node.id)
+
     def send_first(self, peer: str, message: dict[str, Any]) -> None:
         """Ahead of the Raft messages of this turn: a follower learns of its draft's place in
         the log before it can see it committed."""

@@ -353,5 +353,8 @@ class Socket:
     def connected(self, peer: str) -> bool:
         return self._links.links[self._node, peer].up
 
+    def comfortable(self, peer: str) -> int:
+        return 1 << 23
+
     def subscribe(self, *_: Any) -> None:
         raise AssertionError("the world delivers by itself")

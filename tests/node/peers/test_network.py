@@ -11,13 +11,11 @@ from typing import Any
 import msgpack
 import pytest
 import uvloop
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from node.addresses import split_address
-from node.peers import handshake, network, streams
-from node.peers.frames import MAX_FRAME, MAX_HELLO, BadFrame, FrameReader, pack
-from node.peers.network import NotLoopback, PortInUse, TcpNetwork
+from node.peers import handshake, link, network, streams
+from node.peers.frames import MAX_FRAME, MAX_HELLO, FrameReader, encode, numbered, pack
+from node.peers.network import NotLoopback, PeerNetwork, PortInUse
 
 
 class Station:
@@ -25,7 +23,9 @@ class Station:
 
     def __init__(self, name: str, peers: dict[str, str], cluster: str = "c", **more: Any) -> None:
         listen = peers.get(name, "127.0.0.1:0")
-        self.network = TcpNetwork(node_id=name, cluster=cluster, listen=listen, peers=peers, **more)
+        self.network = PeerNetwork(
+            node_id=name, cluster=cluster, listen=listen, peers=peers, **more
+        )
         self.messages: list[tuple[str, dict[str, Any]]] = []
         self.links: list[tuple[str, str]] = []
         self.changed = asyncio.Event()
@@ -73,10 +73,23 @@ def addresses(*names: str) -> dict[str, str]:
     return {n: f"127.0.0.1:{p}" for n, p in zip(names, free_ports(len(names)), strict=True)}
 
 
+ANSWER = {"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "b", "life": 1}
+DIAL = {**ANSWER, "session": 2, "key": bytes(32)}
+
+
 def hello(**changes: Any) -> bytes:
-    return pack(
-        {"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "b", **changes}
-    )
+    """Of one who dials."""
+    return pack({**DIAL, **changes})
+
+
+def answer(**changes: Any) -> bytes:
+    """Of one who was dialled."""
+    return pack({**ANSWER, **changes})
+
+
+def first(message: dict[str, Any], number: int = 1) -> bytes:
+    """A frame behind the hello."""
+    return numbered(number, encode(message))
 
 
 async def closed_by_peer(data: bytes, port: int) -> bytes:
@@ -160,6 +173,13 @@ async def test_a_restarted_peer_is_found_again(stations) -> None:
         (hello(node="a"), "unknown_member"),  # it is itself
         (hello(node=7), "unknown_member"),
         (hello(extra=1), "no_hello"),
+        (answer(), "no_hello"),  # without a session
+        (hello(life=0), "no_hello"),
+        (hello(life="1"), "no_hello"),
+        (hello(session=2**63), "no_hello"),
+        (hello(session=True), "no_hello"),
+        (hello(key=bytes(31)), "no_hello"),
+        (hello(key="x" * 32), "no_hello"),
         (pack({"kind": "raft"}), "no_hello"),
         (struct.pack(">I", 2**31), "frame_too_large"),
         (struct.pack(">I", MAX_HELLO + 1), "frame_too_large"),
@@ -178,17 +198,16 @@ async def test_whoever_is_not_a_member_is_disconnected_and_counted(stations, dat
 
 async def test_a_huge_frame_from_a_member_is_refused_unread(stations) -> None:
     a = await stations("a", addresses("a", "b"))
-    data = hello() + pack({"kind": "raft"}) + struct.pack(">I", MAX_FRAME + 1)
-    answer = await closed_by_peer(data, a.network.port)
-    assert list(FrameReader().feed(answer)) in (
-        [], [{"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "a"}]
-    )  # fmt: skip
+    data = hello() + first({"kind": "raft"}) + struct.pack(">I", MAX_FRAME + 9)
+    said = await closed_by_peer(data, a.network.port)
+    greeting = {**ANSWER, "node": "a", "life": a.network.hello.life}
+    assert list(FrameReader().feed(said)) in ([], [(0, greeting)])
     assert a.network.rejected == {"frame_too_large": 1}
     assert a.messages == [("b", {"kind": "raft"})]
 
 
 async def test_silence_instead_of_a_hello(stations, monkeypatch) -> None:
-    monkeypatch.setattr(network, "HELLO_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "HELLO_SECONDS", 0.05)
     a = await stations("a", addresses("a", "b"))
     assert await closed_by_peer(b"", a.network.port) == b""
     assert a.network.rejected == {"hello_timeout": 1}
@@ -212,7 +231,7 @@ async def test_strangers_are_few_and_keep_no_member_out(stations, monkeypatch) -
 async def test_who_was_removed_is_told_rests_and_is_found_when_it_is_back(
     stations, monkeypatch
 ) -> None:
-    monkeypatch.setattr(network, "BACKOFF_REMOVED", 3600.0)
+    monkeypatch.setattr(link, "BACKOFF_REMOVED", 3600.0)
     peers = addresses("a", "b")
     a = await stations("a", {"a": peers["a"]})
     a.network.removed = {"b": 7}.get
@@ -284,7 +303,7 @@ async def test_the_dialler_verifies_whom_it_reached(stations, monkeypatch) -> No
     held: list[asyncio.StreamWriter] = []
 
     def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(hello(cluster="other"))
+        writer.write(answer(cluster="other"))
         held.append(writer)
 
     server = await asyncio.start_server(impostor, "127.0.0.1", port_b)
@@ -297,19 +316,52 @@ async def test_the_dialler_verifies_whom_it_reached(stations, monkeypatch) -> No
     await hang_up(*held)
 
 
-async def test_a_newer_connection_of_a_peer_replaces_the_older(stations) -> None:
-    a = await stations("a", addresses("a", "b"))
-    old_reader, old_writer = await asyncio.open_connection("127.0.0.1", a.network.port)
-    old_writer.write(hello())
-    await old_reader.readexactly(len(hello()))
-    _, new_writer = await asyncio.open_connection("127.0.0.1", a.network.port)
-    new_writer.write(hello() + pack({"kind": "raft", "n": 2}))
-    await a.until(lambda: bool(a.messages))
+async def greeted(port: int, **changes: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(hello(**changes))
+    await reader.readexactly(4)
+    return reader, writer
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
     async with asyncio.timeout(10):
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await old_reader.readexactly(1)
+        try:
+            return len(await reader.read()) < 2**16
+        except ConnectionError:
+            return True
+
+
+async def test_a_restarted_peer_ends_what_its_former_life_left(stations) -> None:
+    a = await stations("a", addresses("a", "b"))
+    old_reader, old_writer = await greeted(a.network.port)
+    _, new_writer = await greeted(a.network.port, life=7, session=9)
+    new_writer.write(first({"kind": "raft", "n": 2}))
+    assert await ended(old_reader)
+    await a.until(lambda: bool(a.messages))
     assert a.messages == [("b", {"kind": "raft", "n": 2})]
     await hang_up(old_writer, new_writer)
+
+
+async def test_a_peer_has_few_streams_and_the_oldest_goes_first(stations, monkeypatch) -> None:
+    monkeypatch.setattr(link, "MAX_STREAMS", 2)
+    a = await stations("a", addresses("a", "b"))
+    opened = [await greeted(a.network.port, session=n) for n in (1, 2, 3)]
+    assert await ended(opened[0][0])
+    for number, (_, writer) in enumerate(opened[1:]):
+        writer.write(first({"kind": "raft", "n": number}))
+    await a.until(lambda: len(a.messages) == 2)
+    await hang_up(*(writer for _, writer in opened))
+
+
+@pytest.mark.parametrize("number", [0, 2 + 2**20, 2**64 - 1])
+async def test_a_number_out_of_reach_ends_the_stream(stations, number: int) -> None:
+    a = await stations("a", addresses("a", "b"))
+    reader, writer = await greeted(a.network.port)
+    writer.write(first({"kind": "raft"}) + first({"kind": "raft"}, number))
+    assert await ended(reader)
+    assert a.network.rejected == {"bad_number": 1}
+    assert len(a.messages) == 1
+    await hang_up(writer)
 
 
 async def test_a_peer_that_does_not_read_is_reset_beyond_the_buffer(stations) -> None:
@@ -322,7 +374,7 @@ async def test_a_peer_that_does_not_read_is_reset_beyond_the_buffer(stations) ->
     held: list[asyncio.StreamWriter] = []
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(hello())
+        writer.write(answer())
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         held.append(writer)
 
@@ -335,7 +387,7 @@ async def test_a_peer_that_does_not_read_is_reset_beyond_the_buffer(stations) ->
         assert sent < 1000, "the buffer has a limit"
         await asyncio.sleep(0)
     assert a.network.rejected == {"send_buffer_full": 1}
-    await a.until(lambda: ("down", "b") in a.links)
+    await a.until(lambda: a.links == [("up", "b"), ("up", "b")])
     server.close()
     await hang_up(*held)
 
@@ -343,82 +395,16 @@ async def test_a_peer_that_does_not_read_is_reset_beyond_the_buffer(stations) ->
 async def test_a_port_in_use_is_named_with_its_holder() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        network = TcpNetwork(node_id="a", cluster="c", listen=f"127.0.0.1:{port}", peers={})
+        network = PeerNetwork(node_id="a", cluster="c", listen=f"127.0.0.1:{port}", peers={})
         with pytest.raises(PortInUse, match=rf"127\.0\.0\.1:{port} is in use by pid \d+: "):
             await network.start()
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:7701", "10.0.0.1:7701", "example.org:7701"])
 async def test_off_loopback_needs_certificates(listen: str) -> None:
-    network = TcpNetwork(node_id="a", cluster="c", listen=listen, peers={})
+    network = PeerNetwork(node_id="a", cluster="c", listen=listen, peers={})
     with pytest.raises(NotLoopback, match="loopback only"):
         await network.start()
-
-
-@given(st.lists(st.binary(max_size=300)))
-def test_any_bytes_are_messages_or_a_bad_frame(pieces: list[bytes]) -> None:
-    reader = FrameReader()
-    try:
-        for piece in pieces:
-            for message in reader.feed(piece):
-                assert isinstance(message, dict)
-    except BadFrame as refused:
-        reason = refused.reason
-        assert reason in {"garbage", "frame_too_large"}
-
-
-_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=9)
-    | st.binary(max_size=20) | st.floats(allow_nan=False),
-    lambda inner: st.lists(inner, max_size=4).map(tuple)
-    | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=20,
-)  # fmt: skip
-
-
-@settings(max_examples=50)
-@given(st.lists(st.dictionaries(st.text(max_size=5), _values, max_size=4)), st.data())
-def test_messages_survive_any_fragmentation(messages: list[dict[str, Any]], data: Any) -> None:
-    stream = b"".join(pack(message) for message in messages)
-    reader = FrameReader()
-    reader.limit = MAX_FRAME
-    found: list[dict[str, Any]] = []
-    while stream:
-        cut = data.draw(st.integers(1, len(stream)))
-        found += reader.feed(stream[:cut])
-        stream = stream[cut:]
-    assert found == messages
-
-
-def test_frames_up_to_the_limit_pass_one_after_another() -> None:
-    reader = FrameReader()
-    reader.limit = MAX_FRAME
-    overhead = len(pack({"d": b"x" * 70_000})) - 4 - 70_000
-    message = {"d": b"x" * (MAX_FRAME - overhead)}
-    for _ in range(3):
-        assert list(reader.feed(pack(message))) == [message]
-    with pytest.raises(ValueError, match="a message may take"):
-        pack({"d": b"x" * MAX_FRAME})
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"\x91" * 5000 + b"\xc0",  # nesting without end
-        b"\x81\xa1a\xd6\xff\x00\x00\x00\x00",  # a timestamp, which is an extension type
-        b"\x81\xa1a\xc7\x01\x05x",  # another extension
-        b"\x81\x01\x02",  # a key that is not a string
-        b"\x81\xa1a\xdd\xff\xff\xff\xff",  # four billion elements announced
-        b"\x80\x80",  # two messages in one frame
-        b"\x81\xa1a\xa1\xff",  # not UTF-8
-        b"\x80\x05\x95pickle",
-    ],
-)
-def test_dangerous_msgpack_is_garbage(body: bytes) -> None:
-    reader = FrameReader()
-    reader.limit = MAX_FRAME
-    with pytest.raises(BadFrame, match="garbage"):
-        list(reader.feed(struct.pack(">I", len(body)) + body))
 
 
 # -- peers that come and go ----------------------------------------------------------------------

@@ -109,6 +109,9 @@ class Wire:
     def connected(self, peer: str) -> bool:
         return self.cluster.linked(self.node, peer)
 
+    def comfortable(self, peer: str) -> int:
+        return self.cluster.comfortable
+
     def subscribe(self, *_: Any) -> None: ...
 
 
@@ -140,6 +143,9 @@ class Cluster:
         self.machines: dict[str, Machine] = {}
         self.journals: dict[str, Journal] = {}
         self.cut: set[tuple[str, str]] = set()
+        self.ordered = True
+        """Whether a message never overtakes another, as on a stream."""
+        self.comfortable = 1 << 23
         self.drop: Callable[[str, str, dict[str, Any]], bool] = lambda *_: False
         self.duplicate: Callable[[str, str, dict[str, Any]], bool] = lambda *_: False
         self.seen: list[tuple[str, str, dict[str, Any]]] = []
@@ -236,7 +242,8 @@ class Cluster:
         pair = (sender, peer)
         for _ in range(copies):
             due = self.clock.now + self.random.uniform(*self.delay)
-            due = self._last[pair] = max(due, self._last.get(pair, 0.0))
+            if self.ordered:
+                due = self._last[pair] = max(due, self._last.get(pair, 0.0))
             epoch = self._epoch.get(pair, 0)
             heapq.heappush(self._flights, (due, next(self._order), sender, peer, data, epoch))
         return True

@@ -3,6 +3,7 @@
 Each of these fails when the guard that it names is taken out.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from node.raft import (
     restore_into,
     write_file,
 )
-from node.raft.progress import Progress
+from node.raft.progress import PATIENCE_FLOOR, Progress, Request
 from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster, Machine
 
 Entries = list[tuple[bytes, int, int]]
@@ -251,13 +252,36 @@ def test_s4_a_success_never_moves_next_backwards() -> None:
 
 def test_s4_a_reset_older_than_the_last_reset_is_dropped() -> None:
     progress = Progress(match=10, next=50)
-    assert progress.reset(seq=5, wanted=20, newest=9)
+    assert progress.reset(seq=5, wanted=20, newest=9, now=0.0)
     assert progress.next == 20
     for late in (4, 5, 9):
-        assert not progress.reset(seq=late, wanted=15, newest=12)
+        assert not progress.reset(seq=late, wanted=15, newest=12, now=0.0)
     assert progress.next == 20
-    assert progress.reset(seq=10, wanted=3, newest=12)
+    assert progress.reset(seq=10, wanted=3, newest=12, now=0.0)
     assert progress.next == 11, "never below what is known to match"
+
+
+def test_a_reset_of_a_request_that_overtook_another_is_believed_when_that_is_lost() -> None:
+    progress = Progress(match=10, next=14)
+    progress.sent(1, Request(11, 12, 100, commit=0, at=0.0))
+    progress.sent(2, Request(13, 13, 100, commit=0, at=0.0))
+    assert not progress.reset(seq=2, wanted=11, newest=2, now=0.01), "the first is on its way"
+    assert progress.next == 14
+    assert progress.reset(seq=2, wanted=11, newest=2, now=PATIENCE_FLOOR)
+    assert progress.next == 11
+
+
+def test_what_is_not_answered_is_sent_again_from_where_it_began() -> None:
+    progress = Progress(match=0, next=14)
+    progress.sent(1, Request(11, 12, 100, commit=0, at=0.0))
+    progress.sent(2, Request(13, 13, 100, commit=0, at=0.0))
+    assert progress.overdue_at() == PATIENCE_FLOOR
+    progress.send_again(newest=2)
+    assert (progress.next, progress.flying_bytes) == (11, 0)
+    progress.sent(3, Request(11, 13, 200, commit=0, at=1.0))
+    assert progress.overdue_at() == 1.0 + 2 * PATIENCE_FLOOR, "with more patience each time"
+    progress.succeeded(13)
+    assert progress.overdue_at() == math.inf
 
 
 def test_s4_after_a_reconnect_it_goes_on_behind_what_matches(cluster) -> None:

@@ -1,0 +1,76 @@
+"""Datagram sockets beside the listening one. What is in a datagram is `sessions.py`'s."""
+
+import contextlib
+import errno
+import socket
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from node.peers.sessions import MAX_DATAGRAM
+
+AT_ONCE = 64
+"""Datagrams taken in one go; the event loop has other things to do."""
+RECEIVE_BUFFER = 1024 * 1024
+"""Bytes that the system may keep while the event loop is busy; it may grant less."""
+
+
+class DatagramSockets:
+    """One for each address listened on. Sends without waiting: what the system does not take is
+    lost, like any datagram."""
+
+    def __init__(self, loop: AbstractEventLoop, on_datagram: Callable[[bytes], None]) -> None:
+        self._loop, self._on_datagram = loop, on_datagram
+        self._sockets: dict[int, socket.socket] = {}
+        """By address family."""
+
+    def open(self, addresses: Iterable[Any]) -> None:
+        """`addresses`: those of the listening streams, as the sockets name them. Raises OSError
+        when one is taken; then none is open."""
+        try:
+            for address in addresses:
+                family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+                if family not in self._sockets:
+                    self._open(family, address)
+        except OSError:
+            self.close()
+            raise
+
+    def _open(self, family: int, address: Any) -> None:
+        sock = self._sockets[family] = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.bind(address)
+        self._loop.add_reader(sock, self._readable, sock)
+
+    def send(self, datagram: bytes, address: Any) -> bool:
+        """Whether the system took it."""
+        sock = self._sockets.get(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        if sock is None:
+            return False
+        try:
+            sock.sendto(datagram, address)
+        except OSError:  # full, or the word that an earlier one found nobody
+            return False
+        return True
+
+    def _readable(self, sock: socket.socket) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                datagram = sock.recv(MAX_DATAGRAM + 1)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno != errno.ECONNREFUSED:  # of one that was sent: nobody is there
+                    return
+                continue
+            self._on_datagram(datagram)
+            if sock.fileno() < 0:
+                return
+
+    def close(self) -> None:
+        for sock in self._sockets.values():
+            self._loop.remove_reader(sock)
+            sock.close()
+        self._sockets.clear()

@@ -1,0 +1,71 @@
+"""What a node saw of a peer's datagrams: how many of how many, and how long there was none."""
+
+from collections import deque
+
+import msgspec
+
+WINDOW_SECONDS = 60.0
+SLICE_SECONDS = 5.0
+
+
+class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One link as its receiving end sees it. `sent`, `heard`: datagrams of the peer, numbered by
+    it and arrived here, within the last `window_s`; `longest_silence_s`: without one, in the
+    same time. Totals are since this node started."""
+
+    peer: str
+    connected: bool
+    streams: int
+    standing: bool
+    in_doubt: bool
+    window_s: float
+    sent: int
+    heard: int
+    longest_silence_s: float
+    received_total: int
+    lost_total: int
+    duplicates_total: int
+    refused_total: dict[str, int]
+
+
+class _Slice(msgspec.Struct):
+    began: float
+    sent: int = 0
+    heard: int = 0
+    silence: float = 0.0
+
+
+class Reception:
+    """Counts of one peer's datagrams, in slices that together are the window."""
+
+    def __init__(self, now: float) -> None:
+        self._slices: deque[_Slice] = deque([_Slice(now)])
+        self._began = self.heard_at = now
+        self.received = self.lost = self.duplicates = 0
+        self.refused = dict.fromkeys(("forged", "malformed", "replayed", "too_many"), 0)
+
+    def note(self, ahead: int, now: float) -> None:
+        """A datagram, `ahead` counters beyond the highest before; 0 or less: a late one."""
+        slice_ = self._slice(now)
+        slice_.heard += 1
+        slice_.sent += max(0, ahead)
+        slice_.silence = max(slice_.silence, now - self.heard_at)
+        self.heard_at = now
+        self.received += 1
+        self.lost = max(0, self.lost + ahead - 1)
+
+    def read(self, now: float) -> tuple[float, int, int, float]:
+        """Seconds that the figures cover, sent, heard, longest silence in s."""
+        self._slice(now)
+        covered = min(now - self._began, now - self._slices[0].began)
+        silence = max(now - self.heard_at, *(s.silence for s in self._slices))
+        sent, heard = sum(s.sent for s in self._slices), sum(s.heard for s in self._slices)
+        return covered, max(sent, heard), heard, min(silence, WINDOW_SECONDS)
+
+    def _slice(self, now: float) -> _Slice:
+        """The present one; those that left the window go."""
+        if now - self._slices[-1].began >= SLICE_SECONDS:
+            self._slices.append(_Slice(now))
+        while now - self._slices[0].began > WINDOW_SECONDS and len(self._slices) > 1:
+            self._slices.popleft()
+        return self._slices[-1]

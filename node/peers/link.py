@@ -1,0 +1,385 @@
+"""`Link`: everything between this node and one peer, both lanes, both directions.
+
+Sending: on the newest stream that we dialled, and, if it fits and is worth it, as a datagram under
+the same number. A stream that stands (see `STANDING`) is left to drain while a fresh one is dialled
+beside it. Datagrams go on while no stream is there: the session's key stays valid.
+
+Receiving: from every session that the peer began in its present life, on either lane, each number
+once.
+
+Up and down: a link is up from the first stream on, and as long as there is one, or as the peer
+answers our datagrams. It is down at once when dialling is refused, since then the process is gone.
+"""
+
+import asyncio
+import random
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from node.peers.figures import LinkFigures, Reception
+from node.peers.frames import MAX_FRAME, BadFrame, decode, encode, numbered
+from node.peers.sessions import (
+    MAX_BODY,
+    BadDatagram,
+    Echo,
+    Incoming,
+    Opened,
+    Outgoing,
+    Path,
+    Ration,
+)
+from node.peers.streams import HELLO_SECONDS, Inbound, Outbound
+
+if TYPE_CHECKING:
+    from node.peers.network import PeerNetwork
+
+BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
+BACKOFF_REMOVED = 60.0
+"""Seconds until a peer is dialled again that said that we were removed. Long, since it dials us
+when that has changed."""
+RACE_SECONDS = 0.4
+"""A lost SYN is repeated after 1 s, the next after 3: another dial beside it is sooner there."""
+MAX_DIALS = 4
+STANDING = 2
+"""Retransmission time-outs in a row without an acknowledgement. A third would wait 0.8 s at least,
+and each next one twice as long."""
+WATCH_SECONDS = 0.2
+MAX_STREAMS = 4
+"""Dialled by us and not drained yet; as many may a peer have dialled."""
+MAX_SESSIONS = 8
+"""Of a peer's present life whose numbers are still taken."""
+LINGER = 5.0
+"""Seconds for which a link without a stream is up though the peer does not answer."""
+SPARED, DOUBTED = 50.0, 2_000.0
+"""Datagrams a second on a link that loses nothing, and on one that does."""
+MOST_RECEIVED = 10_000.0
+"""Datagrams a second that are opened for one peer."""
+RENEWAL_SECONDS = 3_600.0
+"""Age at which a session is replaced by a fresh one, with another key."""
+
+
+class Link:
+    """Of one peer; `address`: host and port that it listens on."""
+
+    def __init__(self, network: "PeerNetwork", peer: str, address: tuple[str, int]) -> None:
+        self._network, self.peer, self.address = network, peer, address
+        self._loop = network.loop
+        now = self._loop.time()
+        self.up = False
+        self.dismissed = False
+        """Whether the peer said that we were removed, when we dialled last."""
+        self._stream: Outbound | None = None
+        self._draining: list[Outbound] = []
+        self._session: Outgoing | None = None
+        self._destination: Any = None
+        self._path = Path()
+        self._copies, self._admitted = Ration(now), Ration(now)
+        self._sent_at = now
+        self._standing = False
+        self._watching: asyncio.TimerHandle | None = None
+        self._refused = False
+        self._life = 0
+        self._inbound: list[Inbound] = []
+        self._sessions: OrderedDict[int, Incoming] = OrderedDict()
+        self._echo = Echo()
+        self._reception = Reception(now)
+        self._wanted, self._reached = asyncio.Event(), asyncio.Event()
+        self._wanted.set()
+        self._dialler = self._loop.create_task(self._keep_dialled(), name=f"link-{peer}")
+        self._dialler.add_done_callback(network.task_ended)
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Whether it left on some lane."""
+        session, stream = self._session, self._stream
+        if session is None:
+            return False
+        body, number, now = encode(message), session.next_number(), self._loop.time()
+        left = len(body) <= MAX_BODY and self._copy(session, number, body, now)
+        if stream is None:
+            return left
+        if self._watching is None:
+            self._watching = self._loop.call_later(WATCH_SECONDS, self._watch)
+        return stream.push(numbered(number, body)) or left
+
+    def _copy(self, session: Outgoing, number: int, body: bytes, now: float) -> bool:
+        rate = DOUBTED if self._path.is_in_doubt(now) else SPARED
+        return self._copies.take(rate, now) and self._send_datagram(session, number, body, now)
+
+    def _send_datagram(self, session: Outgoing, number: int, body: bytes, now: float) -> bool:
+        self._sent_at = now
+        return self._network.send_datagram(
+            session.seal(number, body, self._echo), self._destination
+        )
+
+    def comfortable(self) -> int:
+        """See `node.ports.Network.comfortable`."""
+        now = self._loop.time()
+        return MAX_BODY if self._path.is_heard(now) and self._path.loses(now) else MAX_FRAME
+
+    # -- receiving -----------------------------------------------------------------------------
+
+    def accept(self, inbound: Inbound, life: int, name: int, key: bytes) -> None:
+        """The peer has dialled us and begins a session."""
+        if life != self._life:
+            self._forget_life()
+            self._life = life
+        inbound.link = self
+        inbound.session = self._sessions[name] = Incoming(name, key)
+        self._network.sessions[name] = self
+        if len(self._sessions) > MAX_SESSIONS:
+            self._network.sessions.pop(self._sessions.popitem(last=False)[0], None)
+        self._inbound.append(inbound)
+        if len(self._inbound) > MAX_STREAMS:
+            self._inbound[0].transport.abort()
+        self._reached.set()
+
+    def _forget_life(self) -> None:
+        """The peer has restarted: what its former process sent is void, and so are the sessions
+        that it knew of."""
+        for name in self._sessions:
+            self._network.sessions.pop(name, None)
+        self._sessions.clear()
+        self._echo = Echo()
+        for inbound in self._inbound:
+            inbound.transport.abort()
+        if self._life:
+            for stream in [*self._draining, *([self._stream] if self._stream else [])]:
+                stream.transport.abort()
+
+    def inbound_lost(self, inbound: Inbound) -> None:
+        if inbound in self._inbound:
+            self._inbound.remove(inbound)
+
+    def take_frame(self, session: Incoming, number: int, message: dict[str, Any]) -> None:
+        """A message that came on a stream; raises `BadFrame` for a number out of reach."""
+        if not session.numbers.expects(number):
+            raise BadFrame("bad_number")
+        if session.numbers.take(number):
+            self._network.deliver(self.peer, message)
+        else:
+            self._reception.duplicates += 1
+
+    def take_datagram(self, name: int, counter: int, datagram: bytes) -> None:
+        """A datagram that names a session of this peer."""
+        now = self._loop.time()
+        session = self._sessions[name]
+        if not self._admitted.take(MOST_RECEIVED, now):
+            self._reception.refused["too_many"] += 1
+            return
+        top = session.counters.top
+        try:
+            opened = session.open(datagram, counter)
+            self._reception.note(session.counters.top - top, now)
+            self._echo = session.echo
+            self._answered(opened.echo, now)
+            self._take(session, opened)
+        except BadDatagram as error:
+            self._reception.refused[error.reason] += 1
+        except BadFrame:
+            self._reception.refused["malformed"] += 1
+
+    def _take(self, session: Incoming, opened: Opened) -> None:
+        if not opened.number:
+            return  # a probe
+        if not session.numbers.take(opened.number):
+            self._reception.duplicates += 1
+            return
+        self._network.deliver(self.peer, decode(opened.body))
+
+    def _answered(self, echo: Echo, now: float) -> None:
+        if self._session is None:
+            return
+        self._path.answered(echo, self._session.counter, now)
+        if not self.up and self._path.is_heard(now):
+            self._go_up()
+
+    # -- dialling ------------------------------------------------------------------------------
+
+    async def _keep_dialled(self) -> None:
+        """One stream after another, with bounded back-off and jitter between the tries."""
+        pause = 0.0
+        while True:
+            await self._wanted.wait()
+            await self._rest(pause)
+            self._wanted.clear()
+            self.dismissed = self._refused = False
+            fresh = await self._race()
+            if fresh is not None:
+                pause = BACKOFF_FIRST
+                self._take_over(fresh)
+                continue
+            self._wanted.set()
+            pause = min(max(2 * pause, BACKOFF_FIRST), BACKOFF_LAST)
+            if self._refused and self._stream is None:
+                self._session = None
+                self._go_down()
+            if self.dismissed and not self._inbound:
+                pause = BACKOFF_REMOVED
+
+    async def _rest(self, pause: float) -> None:
+        """Waits, but no longer than until the peer reaches us: then we reach it as well, and if
+        we had been removed we are not any more."""
+        self._reached.clear()
+        try:
+            async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311
+                await self._reached.wait()
+        except TimeoutError:
+            pass
+
+    async def _race(self) -> Outbound | None:
+        """Dials, and once more whenever that takes long; the first stream that is greeted wins."""
+        running: set[asyncio.Task[Outbound | None]] = set()
+        started = 0
+        try:
+            while True:
+                if started < MAX_DIALS and not self._refused:
+                    running.add(self._loop.create_task(self._dial()))
+                    started += 1
+                patience = RACE_SECONDS if started < MAX_DIALS else None
+                done, running = await asyncio.wait(
+                    running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                )
+                greeted = [stream for task in done if (stream := task.result()) is not None]
+                for late in greeted[1:]:
+                    late.transport.abort()
+                if greeted:
+                    return greeted[0]
+                if done and not running:
+                    return None
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _dial(self) -> Outbound | None:
+        """Connects and greets; None when nobody answered in time, or not as we want."""
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                _, stream = await self._loop.create_connection(
+                    lambda: Outbound(self._network, self.peer), *self.address
+                )
+        except OSError as error:  # TimeoutError is one
+            self._refused |= isinstance(error, ConnectionRefusedError)
+            return None
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                await stream.greeted
+        except TimeoutError:
+            self._network.reject(stream, "hello_timeout")
+        except asyncio.CancelledError:
+            stream.transport.abort()
+            raise
+        return stream if stream.ready else None
+
+    def _take_over(self, fresh: Outbound) -> None:
+        """From now on we send on this one. What an older one carries may be late or lost: that
+        is told by `on_connected`, though the link was up."""
+        older, self._stream = self._stream, fresh
+        if older is not None:
+            self._draining.append(older)
+            if len(self._draining) >= MAX_STREAMS:
+                self._draining[0].transport.abort()
+        fresh.on_lost = self._lost
+        self._session, self._destination = fresh.session, fresh.destination
+        self._path.follow(fresh.session.name)
+        self._standing = False
+        if not fresh.ready:  # lost before its turn came
+            self._lost(fresh)
+            return
+        self._network.tell_peers(self.peer)
+        self._go_up()
+
+    def _lost(self, stream: Outbound) -> None:
+        if stream in self._draining:
+            self._draining.remove(stream)
+        if stream is self._stream:
+            self._stream = None
+            self._wanted.set()
+
+    def _go_up(self) -> None:
+        self.up = True
+        self._network.went_up(self.peer)
+
+    def _go_down(self) -> None:
+        if self.up:
+            self.up = False
+            self._network.went_down(self.peer)
+
+    # -- watching ------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """While something is not acknowledged: whether the stream stands."""
+        self._watching = None
+        if self._stream is None:
+            return
+        pulse = self._stream.pulse()
+        self._standing = pulse.unanswered > 0
+        if self._standing:
+            self._path.lost_at = self._loop.time()
+        if pulse.unanswered >= STANDING:
+            self._wanted.set()
+        if pulse.outstanding:
+            self._watching = self._loop.call_later(WATCH_SECONDS, self._watch)
+
+    def tick(self) -> None:
+        """Once a second: a probe when nothing else was sent, and what is due."""
+        now = self._loop.time()
+        session = self._session
+        if session is not None and now - self._sent_at >= 1.0:
+            self._send_datagram(session, 0, b"", now)
+        for stream in list(self._draining):
+            if not stream.pulse().outstanding:
+                stream.transport.close()
+        if self._stream is not None:
+            aged = now - self._stream.began_at > RENEWAL_SECONDS
+            if aged or self._stream.session.is_used_up(self._path.top):
+                self._wanted.set()
+        elif now - self._path.answered_at > LINGER:
+            self._go_down()
+
+    def figures(self) -> LinkFigures:
+        now = self._loop.time()
+        reception = self._reception
+        covered, sent, heard, silence = reception.read(now)
+        return LinkFigures(
+            peer=self.peer,
+            connected=self.up,
+            streams=len(self._draining) + (self._stream is not None),
+            standing=self._standing,
+            in_doubt=self._path.is_in_doubt(now),
+            window_s=round(covered, 3),
+            sent=sent,
+            heard=heard,
+            longest_silence_s=round(silence, 3),
+            received_total=reception.received,
+            lost_total=reception.lost,
+            duplicates_total=reception.duplicates,
+            refused_total=dict(reception.refused),
+        )
+
+    # -- end -----------------------------------------------------------------------------------
+
+    @property
+    def has_inbound(self) -> bool:
+        return bool(self._inbound)
+
+    def close(self) -> None:
+        """Sends what waits, as far as the peer takes it at once, and lets go of everything."""
+        self._dialler.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        for stream in [*self._draining, *([self._stream] if self._stream else [])]:
+            stream.on_lost = lambda _: None
+            stream.flush()
+            stream.transport.close()
+        for inbound in self._inbound:
+            inbound.settle()
+            inbound.transport.close()
+        for name in self._sessions:
+            self._network.sessions.pop(name, None)
+        self._stream = self._session = None
+
+    async def closed(self) -> None:
+        """Returns when its task has ended."""
+        await asyncio.gather(self._dialler, return_exceptions=True)
