@@ -15,6 +15,7 @@ from scripts import (
     bench_commit,
     bench_devices,
     bench_fleet,
+    bench_loss,
     bench_metrics,
     bench_page,
     bench_queries,
@@ -34,20 +35,29 @@ PARTS = (
     "page",
     "events",
 )
+LONG = ("loss",)
+"""Parts that take hours, and are run only when they are named."""
 
 
 def main() -> None:
     """Runs the parts asked for, prints a table each, and writes all figures as JSON."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"of {', '.join(PARTS)}; all of these; or {', '.join(LONG)}",
+    )
     parser.add_argument("--kills", type=int, default=20, help="per failover figure (default 20)")
     parser.add_argument("--seconds", type=float, default=60.0, help="idle time measured")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    bench_loss.add_options(parser)
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
-    unknown = set(parts) - set(PARTS)
+    known = (*PARTS, *LONG)
+    unknown = set(parts) - set(known)
     if unknown:
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     console = Console()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     console.print(f"[bold]scripts/bench[/] on {machine}, load {os.getloadavg()[0]:.2f}")
@@ -101,6 +111,9 @@ def main() -> None:
     if "events" in parts:
         figures["events"] = bench_page.events()
         show(console, "the stream of events", figures["events"])
+    if "loss" in parts:
+        figures["loss"] = bench_loss.run(options)
+        bench_loss.show(figures["loss"])
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 

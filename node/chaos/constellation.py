@@ -39,12 +39,16 @@ def free_ports(count: int, lowest: int | None = None) -> int:
 
 
 class Constellation:
-    """A local cluster and the questions that tests ask of it."""
+    """A local cluster and the questions that tests ask of it.
 
-    def __init__(self, data_dir: Path) -> None:
+    `caller`: the address to ask from, where that matters.
+    """
+
+    def __init__(self, data_dir: Path, caller: str | None = None) -> None:
         self.local = LocalCluster(data_dir)
         self.data_dir = data_dir
-        self._http = httpx.Client()
+        self._caller = caller
+        self._http = httpx.Client(transport=httpx.HTTPTransport(local_address=caller))
 
     def up(
         self, nodes: int = 5, profile: str = "demo", lowest_port: int | None = None, **plan: Any
@@ -158,7 +162,7 @@ class Constellation:
         return {n: (v["applied_index"], v["digest"]) for n, v in views.items()}
 
     def watch(self) -> SeatWatch:
-        return SeatWatch(self.addresses)
+        return SeatWatch(self.addresses, caller=self._caller)
 
     def logs(self) -> str:
         nodes = self.local.manifest().nodes

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 PERIOD = 0.02
+SHORTEST_GAP = 0.5
+"""Seconds without a 200 that count as a gap; a busy machine answers late by less."""
 _ANSWER_SECONDS = 1.0
 _MAX_BODY = 64 * 1024
 
@@ -29,29 +31,49 @@ class Answer(msgspec.Struct, frozen=True):
     received: float
 
 
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What a watch saw, in figures. Times in seconds; `terms`: Raft terms that passed."""
+
+    seconds: float
+    primary_changes: int
+    without_primary: float
+    longest_gap: float
+    leader_changes: int
+    terms: int
+    two_primaries: int
+
+
 class SeatWatch:
     """Polls `/primary` of every node in a thread of its own; a context manager.
 
     `nodes`: id → `host:port`. `answers` holds the 200s only, in the order they were received;
-    `polls` counts all answers, `gaps` the times nobody answered 200.
+    `polls` counts all answers, and `leaders` has the leader of every Raft term that one named.
+    `caller`: the address to ask from, where that matters.
     """
 
-    def __init__(self, nodes: Mapping[str, str], period: float = PERIOD) -> None:
+    def __init__(
+        self, nodes: Mapping[str, str], period: float = PERIOD, caller: str | None = None
+    ) -> None:
         self._nodes = dict(nodes)
         self._period = period
+        self._source = None if caller is None else (caller, 0)
         self._news = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="seat-watch", daemon=True)
         self.answers: list[Answer] = []
+        self.leaders: dict[int, str] = {}
         self.polls = 0
+        self._began = self._ended = 0.0
 
     def __enter__(self) -> "SeatWatch":
+        self._began = time.monotonic()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._ended = time.monotonic()
 
     def wait(self, wanted: Callable[[Answer], bool], timeout: float) -> Answer:
         """The first 200, past or future, that is wanted; raises TimeoutError."""
@@ -83,6 +105,31 @@ class SeatWatch:
         answers = sorted(self.answers, key=lambda a: a.sent)
         return list(_shared_epochs(answers)) + list(_late_epochs(answers))
 
+    def gaps(self) -> list[tuple[float, float]]:
+        """From when to when nobody answered 200, of a watch that has ended."""
+        answers = sorted(self.answers, key=lambda a: a.received)
+        ends = [self._began, *(a.received for a in answers)]
+        begins = [*(a.sent for a in answers), self._ended]
+        return [
+            (end, begin)
+            for end, begin in zip(ends, begins, strict=True)
+            if begin - end > SHORTEST_GAP
+        ]
+
+    def tally(self) -> Tally:
+        """All that a watch that has ended saw."""
+        gaps = [end - begin for begin, end in self.gaps()]
+        terms = self.leaders or {0: ""}
+        return Tally(
+            seconds=self._ended - self._began,
+            primary_changes=max(0, len({(a.node, a.epoch) for a in self.answers}) - 1),
+            without_primary=sum(gaps),
+            longest_gap=max(gaps, default=0.0),
+            leader_changes=len(terms) - 1,
+            terms=max(terms) - min(terms),
+            two_primaries=len(self.violations()),
+        )
+
     def _run(self) -> None:
         asyncio.run(self._watch())
 
@@ -95,7 +142,9 @@ class SeatWatch:
         host, _, port = address.rpartition(":")
         while not self._stop.is_set():
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
-                reader, writer = await asyncio.open_connection(host, int(port))
+                reader, writer = await asyncio.open_connection(
+                    host, int(port), local_addr=self._source
+                )
                 try:
                     await self._converse(node, reader, writer)
                 finally:
@@ -114,11 +163,13 @@ class SeatWatch:
             await asyncio.sleep(max(0.0, sent + self._period - time.monotonic()))
 
     def _note(self, node: str, status: int, body: bytes, sent: float) -> None:
+        seen = json.loads(body)
         with self._news:
             self.polls += 1
+            if seen["leader"] is not None:
+                self.leaders[seen["term"]] = seen["leader"]
             if status == 200:
-                epoch = json.loads(body)["epoch"]
-                self.answers.append(Answer(node, epoch, sent, time.monotonic()))
+                self.answers.append(Answer(node, seen["epoch"], sent, time.monotonic()))
                 self._news.notify_all()
 
 

@@ -1,0 +1,66 @@
+"""A constellation in a network namespace of its own, whose packets can be lost."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from node.chaos.constellation import Constellation
+from node.chaos.namespace import SPARED, Namespace, Rules, cut
+from node.local import LocalCluster
+from node.manifest import NodeRecord
+
+PORTS = 21_000
+"""First Raft port; the namespace has no other users."""
+
+
+class Isolated(Constellation):
+    """A context manager; within it, `network.impose` says what is lost.
+
+    Whoever asks the nodes through it, or watches them, loses nothing.
+    """
+
+    def __init__(self, data_dir: Path, nodes: int = 5) -> None:
+        super().__init__(data_dir, caller=SPARED)
+        self.local = _Grouped(data_dir)
+        self.ports = {f"sat-{n + 1:03d}": PORTS + n for n in range(nodes)}
+        self.network = Namespace(groups=self.ports.values())
+
+    def __enter__(self) -> "Isolated":
+        self.network.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.network.__exit__()
+
+    def up(self, profile: str = "demo", **plan: Any) -> None:  # type: ignore[override]
+        super().up(nodes=len(self.ports), profile=profile, lowest_port=PORTS, **plan)
+
+    def cut(self, sender: str, receiver: str) -> Rules:
+        """What one member sends to another is lost; what it hears of it is not."""
+        return cut(self.ports[sender], self.ports[receiver])
+
+    def muted(self, node: str) -> Rules:
+        """Nobody hears a member any more."""
+        return [rule for other in self._others(node) for rule in self.cut(node, other)]
+
+    def deafened(self, node: str) -> Rules:
+        """A member hears nobody any more."""
+        return [rule for other in self._others(node) for rule in self.cut(other, node)]
+
+    def _others(self, node: str) -> list[str]:
+        return [other for other in self.ports if other != node]
+
+
+class _Grouped(LocalCluster):
+    """Each node runs in the Unix group whose number is its Raft port: `Namespace(groups=...)`."""
+
+    def _spawn_node(self, record: NodeRecord) -> None:
+        group = os.getegid()
+        os.setegid(int(record.raft.rpartition(":")[2]))
+        try:
+            super()._spawn_node(record)
+        finally:
+            os.setegid(group)

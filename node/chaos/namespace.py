@@ -1,0 +1,127 @@
+"""A network of its own on this machine, and the packets that it loses.
+
+Whoever enters a `Namespace` has a loopback interface and nothing else; processes and threads
+started from there are born in it, and it ends with the last of them. A fault is a list of iptables
+rules for packets that arrive (`loss`, `cut`, ...), so a sender never learns of a loss. `impose`
+replaces all faults in one step.
+
+Needs Linux, root, iproute2 and iptables (Debian's packages).
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+SPARED = "127.0.0.2"
+"""Connections from this address lose nothing: a watcher must see the cluster, not its own loss."""
+_NEWNET = 0x4000_0000  # CLONE_NEWNET, sched.h
+_COMMAND_SECONDS = 10.0
+
+Rules = list[str]
+"""Of the chain INPUT, without the `-A INPUT`."""
+
+
+class NamespaceError(OSError):
+    """The kernel or a program refused; says which and why."""
+
+
+def unavailable() -> str | None:
+    """Why this machine cannot make a namespace that loses packets; None when it can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    for program, package in (("ip", "iproute2"), ("iptables-restore", "iptables")):
+        if shutil.which(program) is None:
+            return f"{program} is missing: apt-get install {package}"
+    try:
+        with Namespace(groups=[1]) as network:
+            network.impose(loss(0.2), cut(1, 2))
+    except NamespaceError as error:
+        return str(error)
+    return None
+
+
+class Namespace:
+    """A fresh network namespace that the calling thread enters and leaves; a context manager.
+
+    `groups`: Unix groups of members whose dialled connections `cut` tells apart. The number of
+    a group is that of the member's port.
+    """
+
+    def __init__(self, groups: Iterable[int] = ()) -> None:
+        self._groups = tuple(groups)
+        self._home = -1
+
+    def __enter__(self) -> "Namespace":
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _call("unshare", _NEWNET)
+        except NamespaceError:
+            os.close(self._home)
+            raise
+        try:
+            _run(["ip", "link", "set", "lo", "up"])
+            self.impose()
+        except NamespaceError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _call("setns", self._home, _NEWNET)
+        os.close(self._home)
+
+    def impose(self, *faults: Rules) -> None:
+        """From now on these, and no others; the first rule that matches a packet decides."""
+        spared = [f"-s {SPARED} -j ACCEPT", f"-d {SPARED} -j ACCEPT"]
+        rules = [f"-A INPUT {rule}" for rule in (*spared, *(r for f in faults for r in f))]
+        marks = [
+            f"-A OUTPUT -p tcp --syn -m owner --gid-owner {group} -j CONNMARK --set-mark {group}"
+            for group in self._groups
+        ]
+        tables = ["*mangle", *marks, "COMMIT", "*filter", *rules, "COMMIT"]
+        _run(["iptables-restore"], "\n".join(tables) + "\n")
+
+
+def loss(share: float) -> Rules:
+    """Of every packet, with this probability, independently of all others."""
+    return [f"-m statistic --mode random --probability {share} -j DROP"]
+
+
+def without(protocol: str) -> Rules:
+    """`tcp`: connections stand still, and none can be opened. `udp`: no datagrams."""
+    return [f"-p {protocol} -j DROP"]
+
+
+def cut(sender: int, receiver: int) -> Rules:
+    """Everything that the member at one port sends to the member at another; not the way back.
+
+    A member's datagrams leave from its port. A connection that it dialled leaves from any, and is
+    known by the mark that its first packet got (`Namespace.impose`).
+    """
+    return [
+        f"-p udp --sport {sender} --dport {receiver} -j DROP",
+        f"-p tcp --dport {receiver} -m connmark --mark {sender} -j DROP",
+        f"-p tcp --sport {sender} -m connmark --mark {receiver} -j DROP",
+    ]
+
+
+def _call(function: str, *arguments: int) -> None:
+    """A function of libc; Python 3.11 has neither of the two that are needed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, function)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise NamespaceError(number, f"{function}: {os.strerror(number)}")
+
+
+def _run(command: list[str], text: str | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command, input=text, text=True, capture_output=True, timeout=_COMMAND_SECONDS,
+            check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NamespaceError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        raise NamespaceError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
