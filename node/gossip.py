@@ -27,6 +27,11 @@ MAX_OBSERVATIONS = 256
 """Reports remembered per node: some evaluation windows of any sensible timing."""
 RECURRENCE_HALF_LIFE = 3_600.0
 MAX_RECURRENCE = 10.0
+LONGEST_ITEM = 128
+"""Bytes of a metric, or of what was heard of a node, at the most."""
+MAX_REPORT = 1_100
+"""Bytes of an encoded report: it must fit a datagram (`node.peers.sessions.MAX_BODY`), or at 20 %
+loss it waits for a stream that may stand still."""
 JITTER = 0.1
 """Reports go out up to this share early, so that nodes do not fall into step."""
 
@@ -253,6 +258,7 @@ class Gossip:
             applied=self._replica.state.index,
             complaints=dict(measured.complaints),
         )
+        report = shortened(report)
         self._sent(self.boot, self._seq, now)
         self._take(report, now)
         return report
@@ -265,8 +271,13 @@ class Gossip:
             self.boot = known.boot + 1
 
     def _heard(self, now: float) -> dict[str, Heard]:
+        """Begins with another neighbour each time: in a cluster so large that a report cannot tell
+        of all, each is told of in turn."""
         heard: dict[str, Heard] = {}
-        for name, neighbour in self._neighbours.items():
+        names = list(self._neighbours)
+        first = self._seq % len(names)
+        for name in names[first:] + names[:first]:
+            neighbour = self._neighbours[name]
             report = neighbour.report
             age = (now - neighbour.heard_at) * 1_000
             if name != self.node and report is not None and age <= 86_400_000:
@@ -366,6 +377,26 @@ def _complaints(report: Report, expected: int) -> tuple[Complaint, ...]:
     if report.applied < expected:
         said[MEMBER_LAGGING] = f"at least {expected - report.applied:,} log entries behind"
     return tuple(Complaint(name, detail) for name, detail in sorted(said.items()))
+
+
+def shortened(report: Report) -> Report:
+    """The report so that it fits a datagram: without the last of its metrics, which are for
+    people, then without the last of what it heard, then with its cause and complaints in fewer
+    words."""
+    for field, least in (("metrics", 0), ("heard", 4)):
+        told = list(getattr(report, field).items())
+        while len(told) > least and (excess := _excess(report)) > 0:
+            told = told[: max(least, len(told) - max(1, excess // LONGEST_ITEM))]
+            report = replace(report, **{field: dict(told)})
+    for most in (100, 50, 20):
+        if _excess(report) > 0:
+            complaints = {name: detail[:most] for name, detail in report.complaints.items()}
+            report = replace(report, cause=report.cause[:most], complaints=complaints)
+    return report
+
+
+def _excess(report: Report) -> int:
+    return len(msgspec.msgpack.encode(report)) - MAX_REPORT
 
 
 def _ppm(share: float) -> int:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,8 @@ from cluster.commands import Complaint
 from cluster.roles.transitions import Role
 from cluster.settings import PROFILES
 from node import gossip as module
-from node.gossip import Gossip, Recurrence, Standing
+from node.gossip import MAX_REPORT, Gossip, Heard, Recurrence, Report, Standing, shortened
+from node.peers.sessions import MAX_BODY
 from node.replica import Replica
 from tests.node.world import Health, ManualClock
 
@@ -28,20 +30,24 @@ class Post:
     def connected(self, peer: str) -> bool:
         return True
 
+    def comfortable(self, peer: str) -> int:
+        return 1 << 23
+
     def subscribe(self, *_: Any) -> None: ...
 
 
 class Ear:
-    """A gossip of node `a` with peers `b` and `c`, and what surrounds it."""
+    """A gossip of node `a`, with peers `b` and `c` unless others are named."""
 
-    def __init__(self) -> None:
+    def __init__(self, *peers: str) -> None:
         self.clock = ManualClock()
         self.post = Post()
         self.health = Health()
         self.sent: list[tuple[int, float]] = []
         self.replica = Replica(self.clock, PROFILES["demo"])
         self.gossip = Gossip(
-            "a", 1, peers=("b", "c"), clock=self.clock, network=self.post, replica=self.replica,
+            "a", 1, peers=peers or ("b", "c"), clock=self.clock, network=self.post,
+            replica=self.replica,
             source=self.health, standing=lambda: Standing(Role.STANDBY, 0, 0),
             sent=lambda _boot, seq, at: self.sent.append((seq, at)),
         )  # fmt: skip
@@ -242,3 +248,43 @@ def test_recurrence_counts_episodes_and_halves_in_an_hour() -> None:
     for n in range(100):
         recurrence.update(n % 2 == 0, 3_603.0)
     assert recurrence.update(False, 3_603.0) == 10.0
+
+
+_NAMES = st.text("abc-", min_size=1, max_size=64)
+
+
+@given(
+    st.dictionaries(
+        _NAMES,
+        st.builds(Heard, st.just(2**53), st.just(2**53), st.just(0.5), st.just(86_400_000.0)),
+        max_size=128,
+    ),
+    st.dictionaries(_NAMES, st.floats(0, 1), max_size=32),
+    st.dictionaries(st.text("abc_", min_size=1, max_size=20), st.text(max_size=200), max_size=8),
+)
+def test_every_report_fits_a_datagram(heard, metrics, complaints) -> None:
+    full = Report(
+        kind="gossip", node="n" * 64, boot_id=2**53, seq=2**53, risk=1.0, cause="\u2713" * 200,
+        recurrence=10.0, metrics=metrics, heard=heard, role=Role.SAFE_MODE, epoch=2**53,
+        lease_ms=86_400_000.0, applied=2**53, complaints=complaints,
+    )  # fmt: skip
+    short = shortened(full)
+    assert len(msgspec.msgpack.encode(short)) <= MAX_BODY
+    assert len(short.heard) >= min(4, len(heard))
+    assert set(short.complaints) == set(complaints)
+    if len(msgspec.msgpack.encode(full)) <= MAX_REPORT:
+        assert short == full
+
+
+def test_in_a_large_cluster_each_is_told_of_in_turn() -> None:
+    names = [f"satellite-with-a-long-name-{n:03}" for n in range(98)]
+    ear = Ear(*names)
+    for name in names:
+        assert ear.hear(name)
+    told: set[str] = set()
+    for _ in range(len(names)):
+        ear.clock.now += 0.2
+        ear.gossip.turn()
+        told |= ear.post.sent[-1][1]["heard"].keys()
+    assert told == set(names)
+    assert max(len(msgspec.msgpack.encode(m)) for _, m in ear.post.sent) <= MAX_BODY
