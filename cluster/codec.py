@@ -15,8 +15,9 @@ import msgspec
 
 from cluster.commands import Command, Draft, Entry
 from cluster.decisions import Decision
-from cluster.fleet.image import FrozenFleet, Room, array_header, map_header, thaw
+from cluster.fleet.image import BadImageError, FrozenFleet, Room, array_header, map_header, thaw
 from cluster.state import ClusterState, Operation
+from cluster.unreadable import UNREADABLE, explain
 
 SNAPSHOT_FORMAT = 2
 OLDEST_FORMAT = 1
@@ -43,7 +44,6 @@ def _no_fleet(kind: type, decoded: Any) -> None:
 
 _state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_fleet)
 
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
 
 
@@ -73,8 +73,8 @@ def decode_draft(encoded: bytes) -> Draft:
         )
     try:
         return _draft_decoder.decode(encoded)
-    except _UNREADABLE as error:
-        raise CodecError(f"not a command: {error}") from error
+    except UNREADABLE as error:
+        raise CodecError(f"not a command: {explain(error, 'msgpack')}") from error
 
 
 def stamp(at: int, wall: int, draft: bytes) -> bytes:
@@ -173,8 +173,12 @@ def decode_snapshot(encoded: Piece) -> ClusterState:
         raise CodecError(f"snapshot format {found}; this release reads {known}")
     try:
         return _decode_state(memoryview(encoded)[_FORMAT.size :])
-    except (ValueError, RecursionError) as error:
+    except UNREADABLE as error:
+        raise CodecError(f"not a snapshot: {explain(error, 'msgpack')}") from error
+    except BadImageError as error:
         raise CodecError(f"not a snapshot: {error}") from error
+    except ValueError as error:  # of numpy
+        raise CodecError("not a snapshot: its columns do not fit together") from error
 
 
 def _decode_state(encoded: memoryview) -> ClusterState:

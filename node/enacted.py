@@ -6,6 +6,7 @@ import msgspec
 import structlog
 
 from cluster.roles.transitions import Role
+from cluster.unreadable import UNREADABLE, explain
 
 log = structlog.get_logger("node.enactor")
 
@@ -48,8 +49,9 @@ def recall(memory: Memory) -> Enacted:
         return Enacted()
     try:
         return msgspec.json.decode(saved, type=Enacted)
-    except msgspec.DecodeError as error:
-        log.error("unreadable, taken for empty", what="enacted", error=str(error))
+    except UNREADABLE as error:
+        fault = str(explain(error, "json"))
+        log.error("unreadable, taken for empty", what="enacted", error=fault)
         return Enacted()
 
 

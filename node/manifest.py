@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from cluster.settings import PROFILES
+from cluster.unreadable import UNREADABLE, explain
 from node.process import birth
 
 DEFAULT_DATA_DIR = Path(".stationkeep")
@@ -101,8 +102,9 @@ def read_manifest(data_dir: Path) -> Manifest | None:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise LocalError(f"{path} is damaged ({error}); remove {data_dir} to start anew") from error
+    except UNREADABLE as error:
+        fault = explain(error, "json")
+        raise LocalError(f"{path} is damaged ({fault}); remove {data_dir} to start anew") from error
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
     if not manifest.nodes or manifest.profile not in PROFILES:

@@ -10,6 +10,7 @@ left running is a service, and for the hook of the next role to end.
 import msgspec
 import structlog
 
+from cluster.unreadable import UNREADABLE, explain
 from node.enacted import Memory
 from node.process import birth
 
@@ -35,8 +36,9 @@ class Register:
         saved = self._memory.load()
         try:
             book = msgspec.json.decode(saved or b"{}", type=dict[int, _Running])
-        except msgspec.DecodeError as error:
-            log.error("unreadable, taken for empty", what="running hooks", error=str(error))
+        except UNREADABLE as error:
+            fault = str(explain(error, "json"))
+            log.error("unreadable, taken for empty", what="running hooks", error=fault)
             book = {}
         self._running = {pid: one for pid, one in book.items() if birth(pid) == one.born}
         return {pid: one.command for pid, one in self._running.items()}

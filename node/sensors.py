@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from cluster.unreadable import UNREADABLE, explain
 from node.config import Marks, SensorConfig
 from node.gossip import Measurement
 from node.hooks import HookResult, HookRunner
@@ -117,8 +118,8 @@ def judge_command(result: HookResult) -> Measurement:
         return Measurement(0.0)
     try:
         said = msgspec.json.decode(result.output, type=_CommandOutput)
-    except msgspec.MsgspecError as error:
-        return Measurement(1.0, f"command: {error}"[:200])
+    except UNREADABLE as error:
+        return Measurement(1.0, f"command: {explain(error, 'json')}"[:200])
     if not 0 <= said.risk <= 1:
         return Measurement(1.0, f"command: risk {said.risk:g} is not between 0 and 1")
     return Measurement(said.risk, said.cause[:200])
@@ -245,7 +246,7 @@ def read_recording(path: Path) -> Recording:
     except OSError as error:
         raise ReplayError(f"{path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ReplayError(f"{path}: {error}") from error
+        raise ReplayError(f"{path}: refused: CSV in UTF-8, with short fields") from error
 
 
 def _parse_recording(path: Path, rows: "Iterator[list[str]]") -> Recording:

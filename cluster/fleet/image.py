@@ -189,9 +189,14 @@ def map_header(length: int) -> bytes:
 # Back
 
 
+class BadImageError(ValueError):
+    """An image that can be decoded, of a fleet that cannot be."""
+
+
 def thaw(encoded: bytes | memoryview | msgspec.Raw) -> Fleet:
     """The fleet of an image. Whatever apply relies on is checked: raises
-    `ValueError` (what msgspec raises is one) for an image that no fleet ever gave."""
+    `BadImageError` or another `ValueError` (what msgspec raises is one) for an image that no fleet
+    ever gave."""
     image = _images.decode(encoded)
     head, fleet = image.head, Fleet()
     _check_head(head)
@@ -210,7 +215,7 @@ def thaw(encoded: bytes | memoryview | msgspec.Raw) -> Fleet:
 
 def _demand(holds: bool | np.bool_, what: str) -> None:
     if not holds:
-        raise ValueError(f"the fleet's {what}")
+        raise BadImageError(f"the fleet's {what}")
 
 
 def _check_head(head: Head) -> None:

@@ -25,6 +25,7 @@ from typing import Protocol, cast
 
 import msgspec
 
+from cluster.unreadable import UNREADABLE
 from node.agent.addresses import Addresses
 from node.agent.connection import Connection, Data
 from node.agent.readings import Readings
@@ -244,7 +245,7 @@ class Link:
         """What this agent cannot read is left alone: a newer node may say more than it knows."""
         try:
             told = CODEC.decode_told(bytes(message))
-        except wire.UNREADABLE:
+        except UNREADABLE:
             self._tally.errors["unreadable"] += 1
             return
         match told:

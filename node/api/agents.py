@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from cluster.registry import alive
 from cluster.settings import Settings
+from cluster.unreadable import UNREADABLE
 from node.api import wire
 from node.api.connections import most_devices
 from node.api.faults import Fault, shown
@@ -227,7 +228,7 @@ class Conversation:
             return
         try:
             said = self._codec.decode_said(data)
-        except wire.UNREADABLE as error:
+        except UNREADABLE as error:
             invalid = isinstance(error, msgspec.ValidationError)
             fault = wire.explain(error, data, self._codec)
             self._refuse(Code.INVALID if invalid else Code.MALFORMED, fault)

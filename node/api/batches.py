@@ -7,6 +7,7 @@ import msgspec
 from fastapi import Request
 from msgspec import Meta
 
+from cluster.unreadable import UNREADABLE
 from node.api import wire
 from node.api.faults import Fault
 from node.api.problems import Kind, Problem, invalid
@@ -113,13 +114,13 @@ class Reader(Generic[P]):
         """The payloads of a body; raises `Problem` when it is no batch."""
         try:
             return Batch(getattr(self._whole.decode(body), self._field))
-        except wire.UNREADABLE:
+        except UNREADABLE:
             return self._one_by_one(body)
 
     def _one_by_one(self, body: bytes) -> Batch[P]:
         try:
             parts: list[msgspec.Raw] = getattr(self._parts.decode(body), self._field)
-        except wire.UNREADABLE as error:
+        except UNREADABLE as error:
             fault = wire.explain(error, body, self._codec, "body")
             said = str(fault) if fault.value else f"{fault.field}: {fault.rule}"
             raise Problem(Kind.INVALID, said, faults=(fault,)) from None
@@ -128,7 +129,7 @@ class Reader(Generic[P]):
             try:
                 good.append(self._one.decode(part))
                 indices.append(index)
-            except wire.UNREADABLE as error:
+            except UNREADABLE as error:
                 self._refuse(batch, index, bytes(part), error)
         batch.payloads, batch.indices = good, indices
         return batch

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from cluster import unreadable
 from node.api.faults import Fault, shown
 
 MAX_MESSAGE_BYTES = 32 * 1024
@@ -268,9 +269,6 @@ JSON = Codec("stationkeep.json", "application/json", msgspec.json, binary=False)
 MSGPACK = Codec("stationkeep.msgpack", "application/msgpack", msgspec.msgpack, binary=True)
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises for bytes that are no message (`ValidationError` is one of the first)."""
-
 
 def timestamp(unix_ms: int) -> str:
     """ISO 8601, UTC, whole seconds."""
@@ -279,35 +277,25 @@ def timestamp(unix_ms: int) -> str:
 
 # -- what is wrong with it ----------------------------------------------------------------------
 
-_AT = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`(?P<where>\$.*)`)?", re.DOTALL)
-_NAMED = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
 _STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
 _RULES = {
     "assigned_ring": "canary, dev, stage or prod",
     "last_updated": "a time as 2025-10-16T12:34:56 (RFC 3339)",
     "message_type": "registration, device_status_update or heartbeat",
 }
-"""Where the decoder's own words would leave a reader guessing."""
+"""Where what the decoder says would leave a reader guessing."""
 
 
 def explain(error: Exception, data: bytes, codec: Codec, root: str = "message") -> Fault:
     """Field, value and rule of a message that `codec` would not decode."""
-    if isinstance(error, RecursionError):
-        return Fault(root, "", "nested less deeply")
-    if isinstance(error, UnicodeDecodeError):
-        return Fault(root, shown(error.object[error.start : error.end]), "UTF-8 text")
+    wrong = unreadable.explain(error, codec.name.rpartition(".")[2], _PATTERN_RULES)
     if not isinstance(error, msgspec.ValidationError):
-        kind = codec.name.rpartition(".")[2]
-        return Fault(root, "", f"well-formed {kind}: {str(error)[:100]}")
-    match = _AT.fullmatch(str(error))
-    assert match is not None
-    what, where = match["what"], match["where"] or "$"
-    named = _NAMED.fullmatch(what)
-    if named is not None:
-        rule = "required" if named[1].startswith("missing") else "no such field"
-        return Fault(_joined(where, shown(named[2])) or root, "", rule)
-    field = _joined(where)
-    return Fault(field or root, _value(data, where, codec), _rule(field, what))
+        return Fault(root, "", wrong.rule)
+    if wrong.name:
+        return Fault(_joined(wrong.where, shown(wrong.name)), "", wrong.rule)
+    field = _joined(wrong.where)
+    rule = _RULES.get(field.rpartition(".")[2], wrong.rule)
+    return Fault(field or root, _value(data, wrong.where, codec), rule)
 
 
 def _joined(where: str, last: str = "") -> str:
@@ -316,22 +304,11 @@ def _joined(where: str, last: str = "") -> str:
     return ".".join(part for part in (path, last) if part)
 
 
-def _rule(field: str, what: str) -> str:
-    known = _RULES.get(field.rpartition(".")[2])
-    if known is not None:
-        return known
-    for pattern, rule in _PATTERN_RULES.items():
-        if repr(pattern) in what:
-            return rule
-    plain = what.replace("`", "")
-    return plain[:1].lower() + plain[1:]
-
-
 def _value(data: bytes, where: str, codec: Codec) -> str:
     """What stands at the place that the decoder complained of, as far as it can be shown."""
     try:
         value = codec.decode_any(data)
-    except UNREADABLE:
+    except unreadable.UNREADABLE:
         return ""
     for key, index in _STEP.findall(where):
         if index == "...":

@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from cluster.unreadable import UNREADABLE, explain
+
 NAME = "audit.jsonl"
 START = "0" * 64
 """Stands for the hash before the first line of all."""
@@ -125,8 +127,9 @@ def _follow(path: Path, verdict: Verdict, newest: bool) -> Iterator[str]:
                 raise _Broken(f"{path}:{number}: a line without its end")
             try:
                 _take(path, number, line[:-1], verdict)
-            except (msgspec.MsgspecError, RecursionError) as error:
-                raise _Broken(f"{path}:{number}: no decision: {error}") from error
+            except UNREADABLE as error:
+                what = explain(error, "json")
+                raise _Broken(f"{path}:{number}: no decision: {what}") from error
             yield verdict.head
     verdict.files += 1
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from cluster.unreadable import UNREADABLE, explain
+
 MAX_VOTERS = 99
 MAX_REMOVED = 64
 """The last ones to have left are remembered, so that they are told and not listened to."""
@@ -51,8 +53,8 @@ def decode(content: bytes) -> tuple[Configuration, bytes]:
     """Configuration and body; raises `ValueError` when they make no sense."""
     try:
         record = _decoder.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"not a configuration: {error}") from error
+    except UNREADABLE as error:
+        raise ValueError(f"not a configuration: {explain(error, 'msgpack')}") from error
     found = record.configuration
     names = (*found.members, *found.removed)
     if not 1 <= len(found.voters) <= MAX_VOTERS or len(found.learners) > MAX_VOTERS:

@@ -23,6 +23,7 @@ import msgspec
 
 from cluster.codec import Piece
 from cluster.fleet.image import binary_header, map_header
+from cluster.unreadable import UNREADABLE, explain
 from node.raft.journal import Entry, Journal
 from node.raft.storage import Reader, WrongDataDir
 
@@ -133,8 +134,8 @@ def decode(data: bytes, source: object = "snapshot") -> Snapshot:
         raise CorruptSnapshot(source, "the checksum does not match")
     try:
         snapshot = _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CorruptSnapshot(source, str(error)) from error
+    except UNREADABLE as error:
+        raise CorruptSnapshot(source, str(explain(error, "msgpack"))) from error
     if snapshot.previous[1] + 1 != snapshot.last[1] or snapshot.previous[2] > snapshot.last[2]:
         raise CorruptSnapshot(source, "its two entries do not follow one another")
     return snapshot

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.unreadable import UNREADABLE
 from node.api import wire
 from node.api.wire import Codec
 from tests.node.api.doorstep import STATUS
@@ -70,7 +71,7 @@ def _refusal(message: Any, codec: Codec) -> wire.Fault | None:
     data = codec.encode(message) if codec.binary else _json(message)
     try:
         codec.decode_said(data)
-    except wire.UNREADABLE as error:
+    except UNREADABLE as error:
         return wire.explain(error, data, codec)
     return None
 
@@ -178,7 +179,7 @@ def test_labels_and_capabilities(field: str, value: Any, codec: Codec) -> None:
 def test_any_bytes_are_a_message_or_refused(data: bytes, codec: Codec) -> None:
     try:
         codec.decode_said(data)
-    except wire.UNREADABLE as error:
+    except UNREADABLE as error:
         fault = wire.explain(error, data, codec)
         assert fault.field
         assert fault.rule

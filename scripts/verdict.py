@@ -1,0 +1,82 @@
+"""What became of all parts of `scripts/test`: every failure again, and one closing line.
+
+Of a folder it reads the JUnit file of each part and `failed`, the names of parts that failed, one
+a line; of its folder `warnings` the same, which is told and counts for nothing. Exits with 1 when
+anything failed.
+"""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+
+class Part(NamedTuple):
+    """The tests of one part; `failures` are their ids."""
+
+    name: str
+    tests: int
+    skipped: int
+    seconds: float
+    failures: list[str]
+
+
+def read(file: Path) -> Part:
+    """A part from its JUnit file, which is named after it."""
+    tests, skipped, failures, seconds = 0, 0, [], 0.0
+    for suite in ElementTree.parse(file).getroot().iter("testsuite"):
+        seconds += float(suite.get("time", 0))
+        for case in suite.iter("testcase"):
+            tests += 1
+            skipped += case.find("skipped") is not None
+            if case.find("failure") is not None or case.find("error") is not None:
+                failures.append(_id(case))
+    return Part(file.stem, tests, skipped, seconds, failures)
+
+
+def _id(case: ElementTree.Element) -> str:
+    """As pytest takes it; a module that could not be imported has a name only."""
+    file, name = case.get("file"), case.get("name", "")
+    return f"{file}::{name}" if file else f"{case.get('classname') or name}"
+
+
+def failures(folder: Path, parts: list[Part]) -> list[str]:
+    """A line for each test that failed, and for each part that failed without one."""
+    lines = [f"{id_} ({part.name})" for part in parts for id_ in part.failures]
+    explained = {part.name for part in parts if part.failures}
+    noted = folder / "failed"
+    failed = noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []
+    return lines + [name for name in failed if name not in explained]
+
+
+def parts(folder: Path) -> list[Part]:
+    return [read(file) for file in sorted(folder.glob("*.xml"))]
+
+
+def verdict(folder: Path) -> tuple[list[str], bool]:
+    """The lines to print, and whether all is well."""
+    warnings = folder / "warnings"
+    warned = failures(warnings, parts(warnings)) if warnings.is_dir() else []
+    done = parts(folder)
+    failed = failures(folder, done)
+    return [
+        *(f"WARNING {line}" for line in warned),
+        *(f"FAILED {line}" for line in failed),
+        closing(done, len(failed), len(warned)),
+    ], not failed
+
+
+def closing(done: list[Part], failed: int, warned: int) -> str:
+    """In the manner of pytest."""
+    skipped = sum(part.skipped for part in done)
+    passed = sum(part.tests - part.skipped - len(part.failures) for part in done)
+    counts = {"failed": failed, "passed": passed, "skipped": skipped, "warnings": warned}
+    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    seconds = sum(part.seconds for part in done)
+    return f" {said or 'nothing ran'} in {seconds:.2f}s ".center(80, "=")
+
+
+if __name__ == "__main__":
+    lines, well = verdict(Path(sys.argv[1]))
+    print("== all in all", *lines, sep="\n")
+    sys.exit(not well)
