@@ -1,6 +1,6 @@
 """Our own cluster where packets are lost: one function a run, each in a namespace of its own.
 
-`lane` False: all datagrams are lost, so that only the streams between the nodes are left.
+`datagrams` False: all of them are lost, so that only the streams between the nodes are left.
 Figures are in seconds.
 """
 
@@ -50,44 +50,46 @@ def _patience(profile: str) -> float:
     return 30.0 + 3 * PROFILES[profile].evaluation_interval / 1_000
 
 
-def _faults(share: float, lane: bool) -> list[Rules]:
-    return [*([] if lane else [without("udp")]), *([loss(share)] if share else [])]
+def _faults(share: float, datagrams: bool) -> list[Rules]:
+    return [*([] if datagrams else [without("udp")]), *([loss(share)] if share else [])]
 
 
 def _watch(cluster: Isolated) -> SeatWatch:
     return SeatWatch(cluster.addresses, WATCH_PERIOD, caller=SPARED)
 
 
-def quiet(*, profile: str, nodes: int, share: float, minutes: float, lane: bool) -> dict[str, Any]:
+def quiet(
+    *, profile: str, nodes: int, share: float, minutes: float, datagrams: bool
+) -> dict[str, Any]:
     """Nothing is killed; what changes nevertheless?"""
     with _running(nodes, profile) as cluster:
-        cluster.network.impose(*_faults(share, lane))
+        cluster.network.impose(*_faults(share, datagrams))
         with _watch(cluster) as watch:
             time.sleep(60 * minutes)
         return msgspec.to_builtins(watch.tally())
 
 
-def bursts(*, profile: str, nodes: int, minutes: float, lane: bool) -> dict[str, Any]:
+def bursts(*, profile: str, nodes: int, minutes: float, datagrams: bool) -> dict[str, Any]:
     """One member after the other is deaf and mute for a while, and all hear all between."""
     with _running(nodes, profile) as cluster, _watch(cluster) as watch:
         for number in range(max(1, round(60 * minutes / BURST_EVERY))):
             victim = list(cluster.ports)[number % nodes]
             cut = [cluster.muted(victim), cluster.deafened(victim)]
-            cluster.network.impose(*_faults(0.0, lane), *cut)
+            cluster.network.impose(*_faults(0.0, datagrams), *cut)
             time.sleep(BURST)
-            cluster.network.impose(*_faults(0.0, lane))
+            cluster.network.impose(*_faults(0.0, datagrams))
             time.sleep(BURST_EVERY - BURST)
     return msgspec.to_builtins(watch.tally())
 
 
-def kills(*, nodes: int, share: float, count: int, lane: bool) -> dict[str, Any]:
+def kills(*, nodes: int, share: float, count: int, datagrams: bool) -> dict[str, Any]:
     """kill -9 of the PRIMARY under loss → another answers 200 on /primary."""
     taken: list[float] = []
     late = violations = 0
     with _running(nodes, "demo") as cluster:
         for _ in range(count):
             cluster.seat_primary(beside_leader=False)
-            cluster.network.impose(*_faults(share, lane))
+            cluster.network.impose(*_faults(share, datagrams))
             with _watch(cluster) as watch:
                 time.sleep(USED_TO_IT)
                 try:
@@ -112,14 +114,14 @@ def _replaced(watch: SeatWatch, cluster: Isolated) -> float:
     return successor.received - killed
 
 
-def writes(*, share: float, seconds: float, lane: bool) -> dict[str, Any]:
+def writes(*, share: float, seconds: float, datagrams: bool) -> dict[str, Any]:
     """Small writes to the leader and to a follower of 3 nodes, one each `WRITE_EVERY` s.
 
     They are sent on time, whether those before were answered or not; otherwise a slow one would
     hide those that should have been sent meanwhile.
     """
     with _running(3, "demo") as cluster:
-        cluster.network.impose(*_faults(share, lane))
+        cluster.network.impose(*_faults(share, datagrams))
         return asyncio.run(_written(cluster, seconds))
 
 
@@ -175,7 +177,7 @@ def _percentiles(taken: list[float]) -> dict[str, float]:
     return {"p50_s": hundredths[49], "p99_s": hundredths[98], "max_s": max(taken)}
 
 
-def catch_up(*, share: float, entries: int, lane: bool) -> dict[str, Any]:
+def catch_up(*, share: float, entries: int, datagrams: bool) -> dict[str, Any]:
     """A follower was away for so many small entries; from its start until it is level."""
     with _running(3, "demo") as cluster:
         away = next(n for n in cluster.ports if n not in (cluster.leader(), cluster.acting()))
@@ -183,7 +185,7 @@ def catch_up(*, share: float, entries: int, lane: bool) -> dict[str, Any]:
         first = cluster.ask(cluster.leader(), "/v1/cluster")["applied_index"]
         asyncio.run(_fill(cluster, cluster.leader(), entries))
         last = cluster.ask(cluster.leader(), "/v1/cluster")["applied_index"]
-        cluster.network.impose(*_faults(share, lane))
+        cluster.network.impose(*_faults(share, datagrams))
         began = time.monotonic()
         cluster.local.start(away)
 
