@@ -38,9 +38,9 @@ def _running(nodes: int, profile: str) -> Iterator[Isolated]:
     """A cluster in which somebody acts as PRIMARY, and nothing is lost yet."""
     with (
         tempfile.TemporaryDirectory(prefix="stationkeep-loss-") as folder,
-        Isolated(Path(folder), nodes) as cluster,
+        Isolated(Path(folder)) as cluster,
     ):
-        cluster.up(profile=profile)
+        cluster.up(nodes, profile)
         cluster.until("somebody acts", cluster.acting, _patience(profile))
         yield cluster
 

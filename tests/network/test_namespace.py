@@ -17,7 +17,8 @@ SHORT, LONG = 0.3, 5.0
 
 @pytest.fixture
 def network(able: None) -> Iterator[Namespace]:
-    with Namespace(groups=[ALICE, BOB]) as entered:
+    with Namespace() as entered:
+        entered.tell_apart([ALICE, BOB])
         yield entered
 
 
