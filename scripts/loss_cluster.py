@@ -126,29 +126,35 @@ def writes(*, share: float, seconds: float, datagrams: bool) -> dict[str, Any]:
 
 
 async def _written(cluster: Isolated, seconds: float) -> dict[str, Any]:
-    taken: dict[str, list[float]] = {"leader": [], "follower": []}
-    refused = 0
-    leader = cluster.leader()
-    transport = httpx.AsyncHTTPTransport(local_address=SPARED)
-    async with httpx.AsyncClient(transport=transport, timeout=WRITE_SECONDS) as client:
-
-        async def write(number: int) -> None:
-            nonlocal refused, leader
-            leader = (await _leader(client, cluster)) or leader
-            follower = next(node for node in cluster.ports if node != leader)
-            which, node = (("leader", leader), ("follower", follower))[number % 2]
-            seconds = await _acknowledged(client, cluster, node, number)
-            if seconds is None:
-                refused += 1
-            taken[which].append(WRITE_SECONDS if seconds is None else seconds)
-
-        async with asyncio.TaskGroup() as group:
-            for number in range(round(seconds / WRITE_EVERY)):
-                group.create_task(write(number))
+    writes: dict[str, list[asyncio.Task[float | None]]] = {"leader": [], "follower": []}
+    async with _caller() as client, asyncio.TaskGroup() as group:
+        for number in range(round(seconds / WRITE_EVERY / len(writes))):
+            for which, sent in writes.items():
+                sent.append(group.create_task(_write(client, cluster, which, number)))
                 await asyncio.sleep(WRITE_EVERY)
-    figures = {f"{which}_{name}": value for which in taken
-               for name, value in _percentiles(taken[which]).items()}  # fmt: skip
-    return {**figures, "writes": sum(map(len, taken.values())), "not_acknowledged": refused}
+    figures: dict[str, Any] = {}
+    for which, sent in writes.items():
+        taken = [write.result() for write in sent]
+        figures[f"{which}_writes"] = len(taken)
+        figures[f"{which}_not_acknowledged"] = taken.count(None)
+        figures |= _percentiles(which, [WRITE_SECONDS if t is None else t for t in taken])
+    return figures
+
+
+def _caller() -> httpx.AsyncClient:
+    """One that loses nothing itself."""
+    transport = httpx.AsyncHTTPTransport(local_address=SPARED)
+    return httpx.AsyncClient(transport=transport, timeout=WRITE_SECONDS)
+
+
+async def _write(
+    client: httpx.AsyncClient, cluster: Isolated, which: str, number: int
+) -> float | None:
+    """To the leader, or to a node that is not; see `_acknowledged`."""
+    leader = await _leader(client, cluster)
+    others = [node for node in cluster.ports if node != leader]
+    node = leader if which == "leader" and leader is not None else others[0]
+    return await _acknowledged(client, cluster, node, number)
 
 
 async def _leader(client: httpx.AsyncClient, cluster: Isolated) -> str | None:
@@ -172,9 +178,11 @@ async def _acknowledged(
     return time.monotonic() - began if answer.status_code == 200 else None
 
 
-def _percentiles(taken: list[float]) -> dict[str, float]:
+def _percentiles(which: str, taken: list[float]) -> dict[str, float]:
+    """A write that was not acknowledged counts as `WRITE_SECONDS`."""
     hundredths = statistics.quantiles(taken, n=100, method="inclusive")
-    return {"p50_s": hundredths[49], "p99_s": hundredths[98], "max_s": max(taken)}
+    found = {"p50_s": hundredths[49], "p99_s": hundredths[98], "max_s": max(taken)}
+    return {f"{which}_{name}": value for name, value in found.items()}
 
 
 def catch_up(*, share: float, entries: int, datagrams: bool) -> dict[str, Any]:
@@ -202,8 +210,7 @@ def catch_up(*, share: float, entries: int, datagrams: bool) -> dict[str, Any]:
 async def _fill(cluster: Isolated, node: str, entries: int) -> None:
     """So many acknowledged writes, `AT_ONCE` of them at a time."""
     numbers = iter(range(entries))
-    transport = httpx.AsyncHTTPTransport(local_address=SPARED)
-    async with httpx.AsyncClient(transport=transport, timeout=WRITE_SECONDS) as client:
+    async with _caller() as client:
 
         async def some() -> None:
             for number in numbers:
