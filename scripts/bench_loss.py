@@ -5,12 +5,12 @@ in a process of its own. Needs root, iproute2 and iptables.
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -27,48 +27,48 @@ from scripts import (
     loss_sentinel,
 )
 
-KINDS = ("quiet", "kills", "writes", "level", "bursts", "peers", "clean")
-PEERS = {"etcd": loss_etcd.run, "Patroni": loss_patroni.run, "Sentinel": loss_sentinel.run}
+PEERS = {"etcd": loss_etcd.run, "patroni": loss_patroni.run, "sentinel": loss_sentinel.run}
+TIMED = ("kills", "writes", "level")
+"""Kinds whose figures are times; nothing else runs beside them."""
+KINDS = ("quiet", "bursts", *TIMED, *PEERS, "clean")
+DATAGRAMS = {"on": (True,), "off": (False,), "both": (True, False)}
 SHARES = (0.1, 0.2, 0.3)
 FIFTH = 0.2
 ENTRIES = 10_000
-WRITES_MINUTES = 2.0
+WRITES_SECONDS = 120.0
 
 
 class Run(NamedTuple):
-    """`labels` say what was run; `measure` does it and returns figures."""
+    """`measure` is called with `arguments`, in a process of its own, and returns figures."""
 
     kind: str
-    labels: dict[str, Any]
-    measure: Callable[[], dict[str, Any]]
+    measure: Callable[..., dict[str, Any]]
+    arguments: dict[str, Any]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Those of the part `loss`."""
     group = parser.add_argument_group("part loss")
-    group.add_argument("--kinds", type=_words, default=KINDS, help=f"of {', '.join(KINDS)}; all")
+    group.add_argument("--kinds", type=_some(KINDS), default=KINDS, help=",".join(KINDS))
     group.add_argument("--minutes", type=float, default=10.0, help="of each run (default 10)")
-    group.add_argument("--profiles", type=_words, default=tuple(PROFILES), help="default all")
+    group.add_argument("--profiles", type=_some(tuple(PROFILES)), default=tuple(PROFILES))
     group.add_argument("--nodes", type=int, default=5)
     group.add_argument("--loss", type=_shares, default=SHARES, help="default 0.1,0.2,0.3")
-    group.add_argument("--lane", choices=("on", "off", "both"), default="both", help="datagrams")
+    group.add_argument("--datagrams", choices=DATAGRAMS, default="both")
     group.add_argument("--at-once", type=int, default=3, help="runs at the same time (default 3)")
 
 
-def run(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One record a run: kind, labels, figures, and the mean load of the machine meanwhile."""
-    why = unavailable()
-    if why is not None:
-        return [{"kind": "missing", "why": why}]
-    runs = [one for one in _runs(options) if one.kind in options.kinds]
-    records = list(_measured(runs, options.at_once))
-    if "clean" in options.kinds:
-        records += _clean(options)
-    return sorted(records, key=lambda record: KINDS.index(record["kind"]))
+def _some(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+    """The type of an option that takes words with commas."""
 
+    def words(text: str) -> tuple[str, ...]:
+        chosen = tuple(text.split(","))
+        for word in chosen:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"{word!r}: none of {', '.join(known)}")
+        return chosen
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+    return words
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -78,56 +78,59 @@ def _shares(text: str) -> tuple[float, ...]:
     return shares
 
 
+def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One record a run: its kind, arguments and figures, and how busy the machine was."""
+    why = unavailable()
+    if why is not None:
+        return [{"kind": "missing", "why": why}]
+    runs = [one for one in _runs(options) if one.kind in options.kinds]
+    records = [
+        *_measured([one for one in runs if one.kind not in TIMED], options.at_once),
+        *_measured([one for one in runs if one.kind in TIMED], 1),
+        *(_clean(options) if "clean" in options.kinds else ()),
+    ]
+    return sorted(records, key=lambda record: KINDS.index(record["kind"]))
+
+
 def _runs(options: argparse.Namespace) -> Iterator[Run]:
-    """All of them, the longest kinds first."""
-    minutes, nodes = options.minutes, options.nodes
-    for lane in {"on": (True,), "off": (False,), "both": (True, False)}[options.lane]:
-        for share in options.loss:
-            for profile in options.profiles:
-                labels = {"profile": profile, "nodes": nodes, "loss": share, "lane": lane}
-                yield Run("quiet", labels, partial(
-                    loss_cluster.quiet, profile=profile, nodes=nodes, share=share,
-                    minutes=minutes, lane=lane,
-                ))  # fmt: skip
-        for profile in options.profiles:
-            yield Run("bursts", {"profile": profile, "nodes": nodes, "lane": lane}, partial(
-                loss_cluster.bursts, profile=profile, nodes=nodes, minutes=minutes, lane=lane,
-            ))  # fmt: skip
-        labels = {"profile": "demo", "loss": FIFTH, "lane": lane}
-        yield Run("kills", {**labels, "nodes": nodes}, partial(
-            loss_cluster.kills, nodes=nodes, share=FIFTH, count=options.kills, lane=lane,
-        ))  # fmt: skip
-        yield Run("writes", labels, partial(
-            loss_cluster.writes, share=FIFTH, seconds=60 * min(minutes, WRITES_MINUTES), lane=lane,
-        ))  # fmt: skip
-        yield Run("level", labels, partial(
-            loss_cluster.catch_up, share=FIFTH, entries=ENTRIES, lane=lane,
-        ))  # fmt: skip
+    for datagrams in DATAGRAMS[options.datagrams]:
+        yield from _ours(options, datagrams)
     for share in options.loss:
-        for name, measure in PEERS.items():
-            labels = {"system": name, "loss": share}
-            yield Run("peers", labels, partial(measure, share=share, minutes=minutes))
+        for kind, measure in PEERS.items():
+            yield Run(kind, measure, {"share": share, "minutes": options.minutes})
+
+
+def _ours(options: argparse.Namespace, datagrams: bool) -> Iterator[Run]:
+    long = {"nodes": options.nodes, "minutes": options.minutes, "datagrams": datagrams}
+    for profile in options.profiles:
+        for share in options.loss:
+            yield Run("quiet", loss_cluster.quiet, {"profile": profile, "share": share, **long})
+        yield Run("bursts", loss_cluster.bursts, {"profile": profile, **long})
+    fifth = {"share": FIFTH, "datagrams": datagrams}
+    five = {"nodes": options.nodes, "count": options.kills}
+    yield Run("kills", loss_cluster.kills, {**five, **fifth})
+    yield Run("writes", loss_cluster.writes, {"seconds": WRITES_SECONDS, **fifth})
+    yield Run("level", loss_cluster.catch_up, {"entries": ENTRIES, **fifth})
 
 
 def _measured(runs: list[Run], at_once: int) -> Iterator[dict[str, Any]]:
     """Each run in a fresh process; one that fails says so in its record."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
-        waiting: dict[Future[dict[str, Any]], Run] = {
-            pool.submit(_with_load, one.measure): one for one in runs
-        }
+        waiting = {pool.submit(_with_load, one.measure, one.arguments): one for one in runs}
         for number, future in enumerate(as_completed(waiting), 1):
             one = waiting[future]
             error = future.exception()
             found = future.result() if error is None else {"failed": str(error).split("\n")[0]}
-            Console().print(f"{number} of {len(runs)}: {one.kind} {one.labels} {found}")
-            yield {"kind": one.kind, **one.labels, **found}
+            record = {"kind": one.kind, **one.arguments, **found}
+            print(f"{number} of {len(runs)}: {json.dumps(record)}", flush=True)
+            yield record
 
 
-def _with_load(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _with_load(measure: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
     """The figures, and how many cores were busy meanwhile, with all that ran."""
     before, began = _busy(), time.monotonic()
-    figures = measure()
+    figures = measure(**arguments)
     return {**figures, "cores_busy": (_busy() - before) / (time.monotonic() - began)}
 
 
@@ -139,7 +142,7 @@ def _busy() -> float:
 
 
 def _clean(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Without loss, one after the other: what the lane must not cost."""
+    """Without loss, one after the other: what datagrams must not cost."""
     commits = bench_commit.run(in_flight=(1, 256), systems=("ours",))["ours"]
     for in_flight, figures in commits.items():
         found = {name: value["median"] for name, value in figures.items()}

@@ -1,6 +1,6 @@
 """Our own cluster where packets are lost: one function a run, each in a namespace of its own.
 
-`lane` False: all datagrams are lost, so that only the streams between the nodes are left.
+`datagrams` False: all of them are lost, so that only the streams between the nodes are left.
 Figures are in seconds.
 """
 
@@ -38,9 +38,9 @@ def _running(nodes: int, profile: str) -> Iterator[Isolated]:
     """A cluster in which somebody acts as PRIMARY, and nothing is lost yet."""
     with (
         tempfile.TemporaryDirectory(prefix="stationkeep-loss-") as folder,
-        Isolated(Path(folder), nodes) as cluster,
+        Isolated(Path(folder)) as cluster,
     ):
-        cluster.up(profile=profile)
+        cluster.up(nodes, profile)
         cluster.until("somebody acts", cluster.acting, _patience(profile))
         yield cluster
 
@@ -50,44 +50,46 @@ def _patience(profile: str) -> float:
     return 30.0 + 3 * PROFILES[profile].evaluation_interval / 1_000
 
 
-def _faults(share: float, lane: bool) -> list[Rules]:
-    return [*([] if lane else [without("udp")]), *([loss(share)] if share else [])]
+def _faults(share: float, datagrams: bool) -> list[Rules]:
+    return [*([] if datagrams else [without("udp")]), *([loss(share)] if share else [])]
 
 
 def _watch(cluster: Isolated) -> SeatWatch:
     return SeatWatch(cluster.addresses, WATCH_PERIOD, caller=SPARED)
 
 
-def quiet(*, profile: str, nodes: int, share: float, minutes: float, lane: bool) -> dict[str, Any]:
+def quiet(
+    *, profile: str, nodes: int, share: float, minutes: float, datagrams: bool
+) -> dict[str, Any]:
     """Nothing is killed; what changes nevertheless?"""
     with _running(nodes, profile) as cluster:
-        cluster.network.impose(*_faults(share, lane))
+        cluster.network.impose(*_faults(share, datagrams))
         with _watch(cluster) as watch:
             time.sleep(60 * minutes)
         return msgspec.to_builtins(watch.tally())
 
 
-def bursts(*, profile: str, nodes: int, minutes: float, lane: bool) -> dict[str, Any]:
+def bursts(*, profile: str, nodes: int, minutes: float, datagrams: bool) -> dict[str, Any]:
     """One member after the other is deaf and mute for a while, and all hear all between."""
     with _running(nodes, profile) as cluster, _watch(cluster) as watch:
         for number in range(max(1, round(60 * minutes / BURST_EVERY))):
             victim = list(cluster.ports)[number % nodes]
             cut = [cluster.muted(victim), cluster.deafened(victim)]
-            cluster.network.impose(*_faults(0.0, lane), *cut)
+            cluster.network.impose(*_faults(0.0, datagrams), *cut)
             time.sleep(BURST)
-            cluster.network.impose(*_faults(0.0, lane))
+            cluster.network.impose(*_faults(0.0, datagrams))
             time.sleep(BURST_EVERY - BURST)
     return msgspec.to_builtins(watch.tally())
 
 
-def kills(*, nodes: int, share: float, count: int, lane: bool) -> dict[str, Any]:
+def kills(*, nodes: int, share: float, count: int, datagrams: bool) -> dict[str, Any]:
     """kill -9 of the PRIMARY under loss → another answers 200 on /primary."""
     taken: list[float] = []
     late = violations = 0
     with _running(nodes, "demo") as cluster:
         for _ in range(count):
             cluster.seat_primary(beside_leader=False)
-            cluster.network.impose(*_faults(share, lane))
+            cluster.network.impose(*_faults(share, datagrams))
             with _watch(cluster) as watch:
                 time.sleep(USED_TO_IT)
                 try:
@@ -112,41 +114,47 @@ def _replaced(watch: SeatWatch, cluster: Isolated) -> float:
     return successor.received - killed
 
 
-def writes(*, share: float, seconds: float, lane: bool) -> dict[str, Any]:
+def writes(*, share: float, seconds: float, datagrams: bool) -> dict[str, Any]:
     """Small writes to the leader and to a follower of 3 nodes, one each `WRITE_EVERY` s.
 
     They are sent on time, whether those before were answered or not; otherwise a slow one would
     hide those that should have been sent meanwhile.
     """
     with _running(3, "demo") as cluster:
-        cluster.network.impose(*_faults(share, lane))
+        cluster.network.impose(*_faults(share, datagrams))
         return asyncio.run(_written(cluster, seconds))
 
 
 async def _written(cluster: Isolated, seconds: float) -> dict[str, Any]:
-    taken: dict[str, list[float]] = {"leader": [], "follower": []}
-    refused = 0
-    leader = cluster.leader()
-    transport = httpx.AsyncHTTPTransport(local_address=SPARED)
-    async with httpx.AsyncClient(transport=transport, timeout=WRITE_SECONDS) as client:
-
-        async def write(number: int) -> None:
-            nonlocal refused, leader
-            leader = (await _leader(client, cluster)) or leader
-            follower = next(node for node in cluster.ports if node != leader)
-            which, node = (("leader", leader), ("follower", follower))[number % 2]
-            seconds = await _acknowledged(client, cluster, node, number)
-            if seconds is None:
-                refused += 1
-            taken[which].append(WRITE_SECONDS if seconds is None else seconds)
-
-        async with asyncio.TaskGroup() as group:
-            for number in range(round(seconds / WRITE_EVERY)):
-                group.create_task(write(number))
+    writes: dict[str, list[asyncio.Task[float | None]]] = {"leader": [], "follower": []}
+    async with _caller() as client, asyncio.TaskGroup() as group:
+        for number in range(round(seconds / WRITE_EVERY / len(writes))):
+            for which, sent in writes.items():
+                sent.append(group.create_task(_write(client, cluster, which, number)))
                 await asyncio.sleep(WRITE_EVERY)
-    figures = {f"{which}_{name}": value for which in taken
-               for name, value in _percentiles(taken[which]).items()}  # fmt: skip
-    return {**figures, "writes": sum(map(len, taken.values())), "not_acknowledged": refused}
+    figures: dict[str, Any] = {}
+    for which, sent in writes.items():
+        taken = [write.result() for write in sent]
+        figures[f"{which}_writes"] = len(taken)
+        figures[f"{which}_not_acknowledged"] = taken.count(None)
+        figures |= _percentiles(which, [WRITE_SECONDS if t is None else t for t in taken])
+    return figures
+
+
+def _caller() -> httpx.AsyncClient:
+    """One that loses nothing itself."""
+    transport = httpx.AsyncHTTPTransport(local_address=SPARED)
+    return httpx.AsyncClient(transport=transport, timeout=WRITE_SECONDS)
+
+
+async def _write(
+    client: httpx.AsyncClient, cluster: Isolated, which: str, number: int
+) -> float | None:
+    """To the leader, or to a node that is not; see `_acknowledged`."""
+    leader = await _leader(client, cluster)
+    others = [node for node in cluster.ports if node != leader]
+    node = leader if which == "leader" and leader is not None else others[0]
+    return await _acknowledged(client, cluster, node, number)
 
 
 async def _leader(client: httpx.AsyncClient, cluster: Isolated) -> str | None:
@@ -170,12 +178,14 @@ async def _acknowledged(
     return time.monotonic() - began if answer.status_code == 200 else None
 
 
-def _percentiles(taken: list[float]) -> dict[str, float]:
+def _percentiles(which: str, taken: list[float]) -> dict[str, float]:
+    """A write that was not acknowledged counts as `WRITE_SECONDS`."""
     hundredths = statistics.quantiles(taken, n=100, method="inclusive")
-    return {"p50_s": hundredths[49], "p99_s": hundredths[98], "max_s": max(taken)}
+    found = {"p50_s": hundredths[49], "p99_s": hundredths[98], "max_s": max(taken)}
+    return {f"{which}_{name}": value for name, value in found.items()}
 
 
-def catch_up(*, share: float, entries: int, lane: bool) -> dict[str, Any]:
+def catch_up(*, share: float, entries: int, datagrams: bool) -> dict[str, Any]:
     """A follower was away for so many small entries; from its start until it is level."""
     with _running(3, "demo") as cluster:
         away = next(n for n in cluster.ports if n not in (cluster.leader(), cluster.acting()))
@@ -183,7 +193,7 @@ def catch_up(*, share: float, entries: int, lane: bool) -> dict[str, Any]:
         first = cluster.ask(cluster.leader(), "/v1/cluster")["applied_index"]
         asyncio.run(_fill(cluster, cluster.leader(), entries))
         last = cluster.ask(cluster.leader(), "/v1/cluster")["applied_index"]
-        cluster.network.impose(*_faults(share, lane))
+        cluster.network.impose(*_faults(share, datagrams))
         began = time.monotonic()
         cluster.local.start(away)
 
@@ -200,8 +210,7 @@ def catch_up(*, share: float, entries: int, lane: bool) -> dict[str, Any]:
 async def _fill(cluster: Isolated, node: str, entries: int) -> None:
     """So many acknowledged writes, `AT_ONCE` of them at a time."""
     numbers = iter(range(entries))
-    transport = httpx.AsyncHTTPTransport(local_address=SPARED)
-    async with httpx.AsyncClient(transport=transport, timeout=WRITE_SECONDS) as client:
+    async with _caller() as client:
 
         async def some() -> None:
             for number in numbers:

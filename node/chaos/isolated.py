@@ -19,11 +19,11 @@ class Isolated(Constellation):
     Whoever asks the nodes through it, or watches them, loses nothing.
     """
 
-    def __init__(self, data_dir: Path, nodes: int = 5) -> None:
+    def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir, caller=SPARED)
         self.local = _Grouped(data_dir)
-        self.ports = {f"sat-{n + 1:03d}": PORTS + n for n in range(nodes)}
-        self.network = Namespace(groups=self.ports.values())
+        self.network = Namespace()
+        self.ports: dict[str, int] = {}
 
     def __enter__(self) -> "Isolated":
         self.network.__enter__()
@@ -35,8 +35,13 @@ class Isolated(Constellation):
         finally:
             self.network.__exit__()
 
-    def up(self, profile: str = "demo", **plan: Any) -> None:  # type: ignore[override]
-        super().up(nodes=len(self.ports), profile=profile, lowest_port=PORTS, **plan)
+    def up(
+        self, nodes: int = 5, profile: str = "demo", lowest_port: int | None = PORTS, **plan: Any
+    ) -> None:
+        first = PORTS if lowest_port is None else lowest_port
+        self.ports = {f"sat-{n + 1:03d}": first + n for n in range(nodes)}
+        self.network.tell_apart(self.ports.values())
+        super().up(nodes, profile, first, **plan)
 
     def cut(self, sender: str, receiver: str) -> Rules:
         """What one member sends to another is lost; what it hears of it is not."""
@@ -55,7 +60,7 @@ class Isolated(Constellation):
 
 
 class _Grouped(LocalCluster):
-    """Each node runs in the Unix group whose number is its Raft port: `Namespace(groups=...)`."""
+    """Each node runs in the Unix group whose number is its Raft port: `Namespace.tell_apart`."""
 
     def _spawn_node(self, record: NodeRecord) -> None:
         group = os.getegid()

@@ -35,7 +35,8 @@ def unavailable() -> str | None:
         if shutil.which(program) is None:
             return f"{program} is missing: apt-get install {package}"
     try:
-        with Namespace(groups=[1]) as network:
+        with Namespace() as network:
+            network.tell_apart([1])
             network.impose(loss(0.2), cut(1, 2))
     except NamespaceError as error:
         return str(error)
@@ -43,14 +44,11 @@ def unavailable() -> str | None:
 
 
 class Namespace:
-    """A fresh network namespace that the calling thread enters and leaves; a context manager.
+    """A fresh network namespace that the calling thread enters and leaves; a context manager."""
 
-    `groups`: Unix groups of members whose dialled connections `cut` tells apart. The number of
-    a group is that of the member's port.
-    """
-
-    def __init__(self, groups: Iterable[int] = ()) -> None:
-        self._groups = tuple(groups)
+    def __init__(self) -> None:
+        self._members: tuple[int, ...] = ()
+        self._faults: tuple[Rules, ...] = ()
         self._home = -1
 
     def __enter__(self) -> "Namespace":
@@ -62,7 +60,7 @@ class Namespace:
             raise
         try:
             _run(["ip", "link", "set", "lo", "up"])
-            self.impose()
+            self._apply()
         except NamespaceError:
             self.__exit__()
             raise
@@ -74,11 +72,25 @@ class Namespace:
 
     def impose(self, *faults: Rules) -> None:
         """From now on these, and no others; the first rule that matches a packet decides."""
+        self._faults = faults
+        self._apply()
+
+    def tell_apart(self, members: Iterable[int]) -> None:
+        """Ports of members that `cut` will name; before they dial.
+
+        A member must run in the Unix group that has the number of its port: nothing else tells
+        who dialled a connection of processes on one address.
+        """
+        self._members = tuple(members)
+        self._apply()
+
+    def _apply(self) -> None:
         spared = [f"-s {SPARED} -j ACCEPT", f"-d {SPARED} -j ACCEPT"]
-        rules = [f"-A INPUT {rule}" for rule in (*spared, *(r for f in faults for r in f))]
+        lost = [rule for fault in self._faults for rule in fault]
+        rules = [f"-A INPUT {rule}" for rule in spared + lost]
         marks = [
-            f"-A OUTPUT -p tcp --syn -m owner --gid-owner {group} -j CONNMARK --set-mark {group}"
-            for group in self._groups
+            f"-A OUTPUT -p tcp --syn -m owner --gid-owner {port} -j CONNMARK --set-mark {port}"
+            for port in self._members
         ]
         tables = ["*mangle", *marks, "COMMIT", "*filter", *rules, "COMMIT"]
         _run(["iptables-restore"], "\n".join(tables) + "\n")
@@ -98,7 +110,7 @@ def cut(sender: int, receiver: int) -> Rules:
     """Everything that the member at one port sends to the member at another; not the way back.
 
     A member's datagrams leave from its port. A connection that it dialled leaves from any, and is
-    known by the mark that its first packet got (`Namespace.impose`).
+    known by the mark that its first packet got (`Namespace.tell_apart`).
     """
     return [
         f"-p udp --sport {sender} --dport {receiver} -j DROP",

@@ -48,6 +48,7 @@ class SeatWatch:
 
     `nodes`: id → `host:port`. `answers` holds the 200s only, in the order they were received;
     `polls` counts all answers, and `leaders` has the leader of every Raft term that one named.
+    `began` and `ended`: `time.monotonic()` seconds.
     `caller`: the address to ask from, where that matters.
     """
 
@@ -63,17 +64,17 @@ class SeatWatch:
         self.answers: list[Answer] = []
         self.leaders: dict[int, str] = {}
         self.polls = 0
-        self._began = self._ended = 0.0
+        self.began = self.ended = 0.0
 
     def __enter__(self) -> "SeatWatch":
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._ended = time.monotonic()
+        self.ended = time.monotonic()
 
     def wait(self, wanted: Callable[[Answer], bool], timeout: float) -> Answer:
         """The first 200, past or future, that is wanted; raises TimeoutError."""
@@ -108,8 +109,8 @@ class SeatWatch:
     def gaps(self) -> list[tuple[float, float]]:
         """From when to when nobody answered 200, of a watch that has ended."""
         answers = sorted(self.answers, key=lambda a: a.received)
-        ends = [self._began, *(a.received for a in answers)]
-        begins = [*(a.sent for a in answers), self._ended]
+        ends = [self.began, *(a.received for a in answers)]
+        begins = [*(a.sent for a in answers), self.ended]
         return [
             (end, begin)
             for end, begin in zip(ends, begins, strict=True)
@@ -121,7 +122,7 @@ class SeatWatch:
         gaps = [end - begin for begin, end in self.gaps()]
         terms = self.leaders or {0: ""}
         return Tally(
-            seconds=self._ended - self._began,
+            seconds=self.ended - self.began,
             primary_changes=max(0, len({(a.node, a.epoch) for a in self.answers}) - 1),
             without_primary=sum(gaps),
             longest_gap=max(gaps, default=0.0),
