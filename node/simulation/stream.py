@@ -22,6 +22,7 @@ from node.simulation.clock import Time
 from node.simulation.retransmission import RTO_LEAST, RoundTrips
 
 M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)
 
 SEGMENT = 1_448
 """Bytes of one segment on Ethernet."""
@@ -37,11 +38,11 @@ wait."""
 class Way(Protocol):
     """What lies between the two ends."""
 
-    def latency(self, back: bool) -> float:
+    def latency(self, *, back: bool = False) -> float:
         """Seconds that a packet takes; `back`: from the receiver to the sender."""
         ...
 
-    def lost(self, back: bool) -> bool:
+    def loses(self, *, back: bool = False) -> bool:
         """Whether a packet that leaves now is lost."""
         ...
 
@@ -64,23 +65,37 @@ Call = Callable[..., None]
 At = Callable[..., None]
 
 
+class Owner(Protocol[M_contra]):
+    """Whose stream it is, at both ends."""
+
+    def arrived(self, message: M_contra) -> None:
+        """At the receiver, in order."""
+        ...
+
+    def timed_out(self) -> None:
+        """Once more nothing was acknowledged in time."""
+        ...
+
+    def given_up(self) -> None:
+        """Nothing was acknowledged for the user timeout."""
+        ...
+
+
 class Stream(Generic[M]):
-    """A connection that stands. `arrived` gets each message in order, `given_up` is told when
-    nothing was acknowledged for `user_timeout` seconds."""
+    """From the one end to the other, of a connection that is established. Times in seconds."""
 
     def __init__(
         self,
         time: Time,
         at: At,
         way: Way,
-        arrived: Callable[[M], None],
-        given_up: Callable[[], None],
+        owner: Owner[M],
         *,
         round_trip: float,
         user_timeout: float,
     ) -> None:
         self._time, self._at, self._way = time, at, way
-        self._arrived, self._given_up = arrived, given_up
+        self._owner = owner
         self._trips = RoundTrips(round_trip)
         self._least_trip = round_trip
         self._user_timeout = user_timeout
@@ -106,7 +121,8 @@ class Stream(Generic[M]):
         """Timeouts in a row without an answer."""
         self.closed = False
         # the receiver's end
-        self._undelivered: deque[tuple[int, M]] = deque()
+        self.waiting: deque[tuple[int, M]] = deque()
+        """Messages that have not arrived, each with the bytes of the stream up to its end."""
         self._received = 0
         self._early: list[tuple[int, int]] = []
         self._stamp = self._heard = 0.0
@@ -123,13 +139,13 @@ class Stream(Generic[M]):
 
     def write(self, message: M, size: int) -> None:
         self._written += size
-        self._undelivered.append((self._written, message))
+        self.waiting.append((self._written, message))
         self._transmit()
 
     def close(self) -> None:
         """Nothing is sent or delivered any more."""
         self.closed = True
-        self._undelivered.clear()
+        self.waiting.clear()
         self._flight.clear()
 
     # -- sending -------------------------------------------------------------------------------
@@ -177,8 +193,8 @@ class Stream(Generic[M]):
         self._packet(segment)
 
     def _packet(self, segment: Segment) -> None:
-        if not self._way.lost(back=False):
-            arrival = self._time.now + self._way.latency(back=False)
+        if not self._way.loses():
+            arrival = self._time.now + self._way.latency()
             self._at(arrival, self._reach, segment.first, segment.last, self._time.now)
 
     # -- timers --------------------------------------------------------------------------------
@@ -220,7 +236,7 @@ class Stream(Generic[M]):
         if timer != self._timer or self.closed or not self._flight:
             return
         if self._since and self._time.now - self._since >= self._user_timeout:
-            self._given_up()
+            self._owner.given_up()
             return
         self.unanswered += 1
         for segment in self._flight:
@@ -232,6 +248,7 @@ class Stream(Generic[M]):
         self._repeat(self._flight[0])
         self._trips.back_off()
         self._set_timer()
+        self._owner.timed_out()
 
     # -- acknowledgements ----------------------------------------------------------------------
 
@@ -337,8 +354,8 @@ class Stream(Generic[M]):
             self._received = last
             while self._early and self._early[0][0] <= self._received:
                 self._received = max(self._received, self._early.pop(0)[1])
-            while self._undelivered and self._undelivered[0][0] <= self._received:
-                self._arrived(self._undelivered.popleft()[1])
+            while self.waiting and self.waiting[0][0] <= self._received:
+                self._owner.arrived(self.waiting.popleft()[1])
         elif first > self._received:
             self._keep(first, last)
         if at_once or self._quick:
@@ -355,7 +372,7 @@ class Stream(Generic[M]):
     def _answer(self) -> None:
         self._answering = False
         self._promised = self._received
-        if not self._way.lost(back=True):
+        if not self._way.loses(back=True):
             arrival = self._time.now + self._way.latency(back=True)
             self._at(arrival, self._acknowledge, self._received, tuple(self._early), self._stamp)
 

@@ -6,20 +6,24 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from cluster.roles.transitions import Role
 from node.raft import CorruptSnapshot, JournalError
 from node.simulation.checks import Checks, Violation
 from node.simulation.clients import Clients
 from node.simulation.clock import SimulatedClock, Time
+from node.simulation.connection import Message
 from node.simulation.convergence import Convergence
 from node.simulation.devices import VERBS as DEVICE_VERBS
 from node.simulation.devices import Devices
 from node.simulation.disk import Crash, SimulatedDisk
 from node.simulation.member import HEALTHY, Member
-from node.simulation.network import Links, Message, Socket, Weather
+from node.simulation.network import Links, Socket
 from node.simulation.operators import Operators
 from node.simulation.scenario import Action, Scenario
 from node.simulation.trouble import Trouble
+from node.simulation.weather import Weather
 
 TURN = 0.0005
 """Seconds between two turns of one node at the least: work takes time."""
@@ -388,16 +392,39 @@ class World:
             self.members[name].hooks.mode = mode
 
     def _do_weather(self, delay: str, jitter: str, share: str, burst: str) -> None:
-        datagram = self.links.weather.datagram
-        self.links.weather = Weather(
-            float(delay), float(jitter), float(share), float(burst), datagram
+        self.links.air.weather = msgspec.structs.replace(
+            self.links.air.weather,
+            delay=float(delay),
+            jitter=float(jitter),
+            share=float(share),
+            burst=float(burst),
+        )
+
+    def _do_stray(self, late: str, lateness: str, twice: str) -> None:
+        self.links.air.weather = msgspec.structs.replace(
+            self.links.air.weather,
+            late=float(late),
+            lateness=float(lateness),
+            twice=float(twice),
         )
 
     def _do_far(self, a: str, b: str, seconds: str) -> None:
-        self.links.extra_delay[a, b] = float(seconds)
+        if a != b:
+            self.links.lengthen(a, b, float(seconds))
+
+    def _do_standing(self, a: str, b: str, state: str) -> None:
+        if a != b:
+            self.links.stand(a, b, state == "on")
+
+    def _do_udp(self, a: str, b: str, state: str) -> None:
+        if a != b:
+            self.links.mute(a, b, state == "off")
+
+    def _do_lane(self, lane: str, state: str) -> None:
+        self.links.lanes[lane] = state == "on"
 
     def _do_datagrams(self, state: str) -> None:
-        self.links.weather.datagram = state == "on"
+        self.links.air.weather.bare = state == "on"
 
     def _do_transfer(self) -> None:
         leader = self._who("leader")
@@ -426,10 +453,8 @@ class World:
         """Every fault is over."""
         self.note("> heal")
         self._healed = True
-        self.links.weather = Weather()
-        self.links.extra_delay.clear()
-        for link in sorted(self.links.links):
-            self.links.unblock(*link)
+        self.links.air.weather = Weather()
+        self.links.heal()
         for member in self.members.values():
             member.disk.full, member.disk.delay, member.disk.armed = False, 0.0, None
             member.health.risk = HEALTHY
