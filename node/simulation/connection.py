@@ -56,10 +56,10 @@ class Connection:
         time: Time,
         at: At,
         way: Way,
+        *,
         arrived: Callable[[Envelope], None],
         stands: Callable[["Connection"], None],
         broken: Callable[["Connection"], None],
-        *,
         round_trip: float,
     ) -> None:
         """`round_trip`: seconds that the handshake took."""

@@ -59,6 +59,7 @@ class Dial:
         at: At,
         way: Way,
         door: Door,
+        *,
         greeted: Callable[[float], None],
         refused: Callable[[], None],
     ) -> None:
@@ -134,6 +135,7 @@ class Race:
         at: At,
         way: Way,
         door: Door,
+        *,
         greeted: Callable[[float], None],
         refused: Callable[[], None],
         failed: Callable[[], None],
@@ -149,7 +151,14 @@ class Race:
         if self.over:
             return
         self._dials.append(
-            Dial(self._time, self._at, self._way, self._door, self._won, self._refused)
+            Dial(
+                self._time,
+                self._at,
+                self._way,
+                self._door,
+                greeted=self._won,
+                refused=self._refused,
+            )
         )
         if len(self._dials) < RACERS:
             self._at(self._time.now + RACE_SECONDS, self._begin)
