@@ -89,7 +89,7 @@ class Links:
         self._names = names
         self.air = Air(time, draw)
         self.lanes = dict.fromkeys(LANES, False)
-        self._directions: dict[tuple[str, str], Direction] = {}
+        self.directions: dict[tuple[str, str], Direction] = {}
         self.links: dict[tuple[str, str], Link] = {}
         for a in names:
             for b in names:
@@ -104,8 +104,8 @@ class Links:
         """Most appends with entries that ever waited for one peer that did not read."""
 
     def _lay(self, a: str, b: str) -> None:
-        there = self._directions.setdefault((a, b), Direction())
-        back = self._directions.setdefault((b, a), Direction())
+        there = self.directions.setdefault((a, b), Direction())
+        back = self.directions.setdefault((b, a), Direction())
         self.links[a, b] = Link(a, b, Way(self.air, there, back))
 
     # -- sending -------------------------------------------------------------------------------
@@ -172,44 +172,17 @@ class Links:
             link.heard = self._time.now
             self._parties[link.peer].deliver(link.sender, envelope.message)
 
-    # -- troubles ------------------------------------------------------------------------------
+    # -- ways ----------------------------------------------------------------------------------
 
-    def block(self, sender: str, peer: str) -> None:
-        """Packets from one to the other vanish until `unblock`."""
-        self._directions[sender, peer].blocked = True
-        self._ground(sender, peer)
-
-    def unblock(self, sender: str, peer: str) -> None:
-        """The way is open; streams find out at their next retransmission."""
-        self._directions[sender, peer].blocked = False
-
-    def stand(self, sender: str, peer: str, stands: bool) -> None:
-        """Packets of streams from one to the other vanish, or pass again."""
-        self._directions[sender, peer].standing = stands
-        if stands:
-            self._ground(sender, peer)
-
-    def mute(self, sender: str, peer: str, mute: bool) -> None:
-        """Datagrams from one to the other vanish, or pass again."""
-        self._directions[sender, peer].mute = mute
-
-    def lengthen(self, sender: str, peer: str, seconds: float) -> None:
-        """The way takes so much longer than others."""
-        self._directions[sender, peer].extra = seconds
-
-    def heal(self) -> None:
-        """Every trouble of the ways is over. What was lost by it is still lost."""
-        for direction in self._directions.values():
-            direction.blocked = direction.standing = direction.mute = False
-            direction.extra = 0.0
-
-    def _ground(self, sender: str, peer: str) -> None:
-        for stream in self.links[sender, peer].streams:
-            stream.ground()
+    def ground(self, sender: str, peer: str) -> None:
+        """What is under way by stream is lost: nothing passes from one to the other any more."""
+        if sender != peer:
+            for stream in self.links[sender, peer].streams:
+                stream.ground()
 
     def is_open(self, a: str, b: str) -> bool:
         """Whether packets pass between two nodes both ways."""
-        return not (self._directions[a, b].blocked or self._directions[b, a].blocked)
+        return not (self.directions[a, b].blocked or self.directions[b, a].blocked)
 
     # -- connections ---------------------------------------------------------------------------
 
@@ -278,7 +251,7 @@ class Links:
             self._forget(self.links[node, peer])
             if silently:
                 self._darken(node, peer, True)
-                self._ground(peer, node)
+                self.ground(peer, node)
             else:
                 for stream in self.links[peer, node].streams:
                     self._at(self._time.now + 0.01, self._break, self.links[peer, node], stream)
@@ -286,7 +259,7 @@ class Links:
             self._closed.add(node)
 
     def _darken(self, a: str, b: str, dark: bool) -> None:
-        self._directions[a, b].dark = self._directions[b, a].dark = dark
+        self.directions[a, b].dark = self.directions[b, a].dark = dark
 
     def join(self, node: str) -> None:
         """A node's process starts: it dials everybody; connections to its former life break."""
