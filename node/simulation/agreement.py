@@ -24,7 +24,8 @@ from cluster.odds.trial import HALF_WIDTH, Estimate
 from cluster.roles.transitions import Role, Rule
 from node.simulation.campaign import quiet
 from node.simulation.clock import Time
-from node.simulation.network import Links, Message
+from node.simulation.connection import Message
+from node.simulation.network import Links
 from node.simulation.scenario import Action, Scenario
 from node.simulation.world import World
 

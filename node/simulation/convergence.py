@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from cluster.settings import Settings
 from node.simulation.checks import Violation
-from node.simulation.network import BACKOFF_LAST, HELLO_SECONDS, USER_TIMEOUT
+from node.simulation.connection import USER_TIMEOUT
+from node.simulation.dialling import HELLO_SECONDS
+from node.simulation.network import BACKOFF_LAST
 
 if TYPE_CHECKING:
     from node.simulation.world import World

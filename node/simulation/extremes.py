@@ -8,7 +8,7 @@ from itertools import permutations
 
 import msgspec
 
-from node.simulation.network import USER_TIMEOUT
+from node.simulation.connection import USER_TIMEOUT
 from node.simulation.rhythm import Setting, act, moments
 from node.simulation.scenario import Action
 
@@ -35,7 +35,8 @@ class Echoes(msgspec.Struct, frozen=True):
         among = list(permutations((echo, *others), 2))
         near = [way for other in others for way in ((leader, other), (other, leader))]
         yield from ways(0.0, "cut", among)
-        yield from ways(4.0, "cut", [*near, (echo, leader)])
+        yield from ways(4.0, "cut", near)
+        yield act(at + 4 * on.unit, "far", echo, leader, draw.uniform(2.2, 2.9) * on.unit)
         yield from ways(4.0, "mend", among)
         for steps, other in enumerate(others):  # nobody has an entry when the next one has
             yield act(at + 7 * on.unit, "far", leader, other, 0.15 * steps * on.unit)
@@ -46,7 +47,7 @@ class Echoes(msgspec.Struct, frozen=True):
         yield from ways(5.4, "mend", near)
         yield from ways(5.4, "cut", among)
         yield act(at + 6.1 * on.unit, "isolate", "leader")
-        yield act(at + draw.uniform(6.2, 6.9) * on.unit, "mend", echo, leader)
+        yield act(at + 8.5 * on.unit, "far", echo, leader, 0.0)
         for name in on.names:
             yield act(at + 8.5 * on.unit, "rejoin", name)
 

@@ -5,111 +5,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from node.simulation import extremes
+from node.simulation import extremes, link_faults
 from node.simulation.disk import POINTS
-from node.simulation.rhythm import Profile, Setting, act, anyone, moments, pair
+from node.simulation.rhythm import Profile, Setting, act, anyone, moments
 from node.simulation.scenario import Action, BadScenario, Scenario
-
-
-class Weather(msgspec.Struct, frozen=True):
-    """The links are bad from the beginning: now more, now less."""
-
-    share: tuple[float, float] = (0.0, 0.0)
-    burst: tuple[float, float] = (0.0, 0.0)
-    delay: tuple[float, float] = (0.002, 0.01)
-    jitter: tuple[float, float] = (0.001, 0.01)
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in [0.0, *moments(draw, on, 10 * on.unit)]:
-            yield act(
-                at,
-                "weather",
-                draw.uniform(*self.delay) * on.unit,
-                draw.uniform(*self.jitter) * on.unit,
-                draw.uniform(*self.share),
-                draw.uniform(*self.burst) * on.unit,
-            )
-
-
-class Far(msgspec.Struct, frozen=True):
-    """Some ways are longer than others, and not the same there and back."""
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for _ in range(len(on.names)):
-            a, b = pair(draw, on)
-            yield act(0.0, "far", a, b, draw.uniform(0.02, 0.25) * on.unit)
-
-
-class Partition(msgspec.Struct, frozen=True):
-    """Groups that do not reach each other, for a while."""
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in moments(draw, on):
-            lasts = draw.uniform(0.5, 6) * on.span
-            if draw.random() < 0.5:
-                alone = draw.choice([*on.names, "leader"])
-                if alone == "leader":
-                    yield act(at, "isolate", alone)
-                    for name in on.names:  # whoever it was then
-                        yield act(at + lasts, "rejoin", name)
-                else:
-                    yield act(at, "isolate", alone)
-                    yield act(at + lasts, "rejoin", alone)
-                continue
-            side = draw.sample(on.names, len(on.names) // 2)
-            for a in side:
-                for b in on.names:
-                    if b not in side:
-                        yield act(at, "cut", a, b)
-                        yield act(at, "cut", b, a)
-                        yield act(at + lasts, "mend", a, b)
-                        yield act(at + lasts, "mend", b, a)
-
-
-class Straggler(msgspec.Struct, frozen=True):
-    """One node at a time is cut off for longer than an election takes, and comes back."""
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        at = 2 * on.unit
-        while at < on.end:
-            name = draw.choice(on.names)
-            yield act(at, "isolate", name)
-            yield act(at + draw.uniform(2, 5) * on.unit, "rejoin", name)
-            at += draw.uniform(8, 12) * on.unit
-
-
-class OneWay(msgspec.Struct, frozen=True):
-    """Packets pass one way only."""
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in moments(draw, on):
-            a, lasts = draw.choice(on.names), draw.uniform(0.5, 6) * on.span
-            others = [b for b in on.names if b != a]
-            inbound = draw.random() < 0.5
-            for b in draw.sample(others, draw.randint(1, len(others))):
-                way = (b, a) if inbound else (a, b)
-                yield act(at, "cut", *way)
-                yield act(at + lasts, "mend", *way)
-
-
-class Partial(msgspec.Struct, frozen=True):
-    """Two do not reach each other, everybody reaches both."""
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in moments(draw, on):
-            (a, b), lasts = pair(draw, on), draw.uniform(1, 8) * on.span
-            yield act(at, "cut", a, b)
-            yield act(at, "cut", b, a)
-            yield act(at + lasts, "mend", a, b)
-            yield act(at + lasts, "mend", b, a)
-
-
-class Resets(msgspec.Struct, frozen=True):
-    """Connections break; what was in flight is lost."""
-
-    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
-        for at in moments(draw, on, on.gap / 4):
-            yield act(at, "reset", *pair(draw, on))
 
 
 class Crashes(msgspec.Struct, frozen=True):
@@ -300,16 +199,19 @@ class Fleet(msgspec.Struct, frozen=True):
 
 
 PROFILES: dict[str, Profile] = {
-    "lossy": Weather(share=(0.02, 0.3)),
-    "bursty": Weather(share=(0.02, 0.25), burst=(0.2, 3.0)),
-    "delay": Weather(delay=(0.02, 0.2)),
-    "jitter": Weather(jitter=(0.05, 0.4)),
-    "far": Far(),
-    "partition": Partition(),
-    "straggler": Straggler(),
-    "oneway": OneWay(),
-    "partial": Partial(),
-    "reset": Resets(),
+    "lossy": link_faults.Weather(share=(0.02, 0.3)),
+    "bursty": link_faults.Weather(share=(0.02, 0.25), burst=(0.2, 3.0)),
+    "delay": link_faults.Weather(delay=(0.02, 0.2)),
+    "jitter": link_faults.Weather(jitter=(0.05, 0.4)),
+    "far": link_faults.Far(),
+    "partition": link_faults.Partition(),
+    "straggler": link_faults.Straggler(),
+    "oneway": link_faults.OneWay(),
+    "partial": link_faults.Partial(),
+    "reset": link_faults.Resets(),
+    "udp": link_faults.OneLane("udp", "off", "on"),
+    "standing": link_faults.OneLane("standing", "on", "off"),
+    "stray": link_faults.Stray(),
     "crash": Crashes(),
     "crashpoint": CrashPoints(),
     "pause": Pauses(),

@@ -1,37 +1,43 @@
-"""Links between simulated nodes, with the habits of TCP.
+"""Links between simulated nodes: a stream and a datagram lane, as `node.peers` has them.
 
-A lost packet is not a lost message: it is sent again after a retransmission timeout that doubles,
-and everything behind it waits (as the connection keeps order). What is lost is what was in flight
-when a connection breaks: reset, peer gone, or nothing acknowledged for `USER_TIMEOUT`. A broken
-connection is dialled again, with the back-off of `node.peers.network`. As there, a connection
-belongs to the node that dialled it and carries messages one way.
+A link belongs to the node that dials it and carries messages one way. While nothing can be lost
+there, a message simply arrives (`connection.py`). Otherwise ("in doubt") what fits a datagram
+leaves on both lanes and the first to arrive is taken; what is bigger goes by the stream alone. A
+stream is the kernel's (`stream.py`): it stands still for long. Then a fresh one is dialled beside
+it (`dialling.py`), and what the older one carries comes late or never.
 
-A datagram mode (loss is loss, nothing keeps order, some arrive twice) exists to show what our
-Raft link must never be; no default campaign uses it.
+Bare datagrams (loss is loss, nothing keeps order, some arrive twice and are taken twice) exist to
+show what a Raft link must never be; no default campaign uses them.
 """
 
 import random
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from node.simulation.clock import Time
+from node.simulation.connection import Connection, Envelope, Message, size_of
+from node.simulation.dialling import Race
+from node.simulation.stream import At
+from node.simulation.weather import Air, Direction, Way
 
-RTO_FIRST, RTO_LAST = 0.2, 60.0
-"""Seconds; Linux's least retransmission timeout, and its greatest (120 s) halved."""
-USER_TIMEOUT = 10.0
-"""Seconds without acknowledgement after which a connection is given up (`node.peers.network`)."""
-SYN_FIRST = 1.0
-HELLO_SECONDS = 3.0
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 MAX_WAITING = 20_000
-"""Messages that may wait for one blocked peer; beyond it the connection is reset."""
-
-Message = dict[str, Any]
-At = Callable[..., None]
-"""`at(moment, function, *arguments)` puts a call on the agenda."""
+"""Messages that may wait for one peer; beyond it the connection is reset."""
+MAX_STREAMS = SESSIONS = 4
+"""Of one link at a time: streams, and sessions whose datagrams are still taken."""
+DATAGRAM_BYTES = 1_100
+"""The largest message that fits a datagram."""
+COMFORTABLE, ANYTHING = 1_000, 1 << 30
+"""Bytes of a message that a link carries well, in doubt and otherwise."""
+SILENCE = 5.0
+"""Seconds without a word after which a peer to whom no stream is left counts as gone."""
+PROBE = 1.0
+"""Seconds between two datagrams that a node sends a peer at the least."""
+BARE_TWICE = 0.05
+LANES = ("datagram", "fresh")
+"""What a whole cluster can do without: datagrams, and fresh streams beside those that stand."""
 
 
 class Party(Protocol):
@@ -46,37 +52,30 @@ class Party(Protocol):
     def on_disconnected(self, peer: str) -> None: ...
 
 
-class Weather(msgspec.Struct):
-    """How bad the links are now. Delays in seconds; `burst`: mean length of a bad time, 0 for
-    independent loss; `share`: of time in bad times (bursty), or of packets lost (independent)."""
-
-    delay: float = 0.005
-    jitter: float = 0.005
-    share: float = 0.0
-    burst: float = 0.0
-    datagram: bool = False
-
-
 class Link(msgspec.Struct, eq=False):
-    """One direction between two nodes."""
+    """From a node to a peer that it dials."""
 
+    sender: str
+    peer: str
+    way: Way
     up: bool = False
-    generation: int = 0
-    """Of the connection; what an older one carried is lost."""
-    last: float = 0.0
-    """When the newest message arrives; none arrives before it."""
-    blocked: int = 0
-    """Numbers each time the way was blocked; 0 while it is open."""
-    waiting: deque[Message] = msgspec.field(default_factory=deque)
-    """Messages of a blocked way, sent again when it opens."""
-    requests: int = 0
-    """Of these, appends with entries: what a leader sends without waiting for answers."""
-    stalled_at: float = 0.0
-    backoff: float = BACKOFF_FIRST
+    streams: list[Connection] = []
+    """That are greeted; the newest, last, is written to."""
+    session: int = 0
+    """Of the newest stream; its datagrams carry it."""
+    oldest: int = 1
+    """The first session whose datagrams the peer still takes."""
+    heard: float = 0.0
+    """When anything of this link arrived last."""
+    race: Race | None = None
     dialling: bool = False
-    bad: bool = False
-    turns_at: float = -1.0
-    """Gilbert-Elliott: whether this direction is in a bad time, and until when."""
+    """Whether a dial is under way, or will be begun soon."""
+    backoff: float = BACKOFF_FIRST
+    watched: bool = False
+
+    @property
+    def newest(self) -> Connection | None:
+        return self.streams[-1] if self.streams else None
 
 
 class Links:
@@ -88,15 +87,26 @@ class Links:
         self._time, self._at, self._draw = time, at, draw
         self._parties = parties
         self._names = names
-        self.weather = Weather()
-        self.extra_delay: dict[tuple[str, str], float] = {}
-        self.links = {(a, b): Link() for a in names for b in names if a != b}
+        self.air = Air(time, draw)
+        self.lanes = dict.fromkeys(LANES, False)
+        self.directions: dict[tuple[str, str], Direction] = {}
+        self.links: dict[tuple[str, str], Link] = {}
+        for a in names:
+            for b in names:
+                if a != b:
+                    self._lay(a, b)
         self._unwanted: set[tuple[str, str]] = set()
         """Who does not dial whom, since it is no member that it knows of."""
-        self._blocks = 0
-        self.sent = self.resets = self.retransmissions = 0
+        self._closed: set[str] = set()
+        """Machines that run, while nothing listens there."""
+        self.sent = self.resets = 0
         self.longest_queue = 0
         """Most appends with entries that ever waited for one peer that did not read."""
+
+    def _lay(self, a: str, b: str) -> None:
+        there = self.directions.setdefault((a, b), Direction())
+        back = self.directions.setdefault((b, a), Direction())
+        self.links[a, b] = Link(a, b, Way(self.air, there, back))
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -106,150 +116,131 @@ class Links:
         if not link.up:
             return False
         self.sent += 1
-        if self.weather.datagram:
-            self._send_datagram(sender, peer, link, message, after)
-        elif link.waiting or link.blocked:
-            self._wait(sender, peer, link, message)
-        else:
-            self._send_packet(sender, peer, link, message, after)
+        if self.air.weather.bare:
+            self._send_bare(link, message, after)
+            return True
+        stream, envelope = link.newest, Envelope(message, link.session)
+        if stream is not None and stream.clean:
+            stream.send(envelope, after)
+            return True
+        fits = self.lanes["datagram"] and size_of(message) <= DATAGRAM_BYTES
+        if fits:
+            self._send_datagrams(link, envelope, after)
+        if stream is None:
+            return fits
+        stream.send(envelope, after)
+        self._limit(link, stream, message)
         return True
 
-    def _send_packet(
-        self, sender: str, peer: str, link: Link, message: Message, after: float
-    ) -> None:
-        now = self._time.now
-        arrival = now + after + self._latency(sender, peer)
-        if self.weather.share:
-            delay = self._retransmission(link, now, RTO_FIRST)
-            if delay > USER_TIMEOUT:
-                self._at(now + USER_TIMEOUT, self._give_up, sender, peer, link.generation)
-            arrival += delay
-        link.last = arrival = max(arrival, link.last)
-        self._at(arrival, self._arrive, sender, peer, link.generation, message)
-
-    def _send_datagram(
-        self, sender: str, peer: str, link: Link, message: Message, after: float
-    ) -> None:
-        if link.blocked:
-            return
-        for _ in range(1 + (self._draw.random() < 0.05)):
-            if not self._lost(link, self._time.now):
-                arrival = self._time.now + after + self._latency(sender, peer)
-                self._at(arrival, self._arrive, sender, peer, link.generation, message)
-
-    def _latency(self, sender: str, peer: str) -> float:
-        weather = self.weather
-        extra = self.extra_delay.get((sender, peer), 0.0) if self.extra_delay else 0.0
-        return weather.delay + weather.jitter * self._draw.random() + extra
-
-    def _lost(self, link: Link, moment: float) -> bool:
-        """Whether a packet sent at `moment` is lost."""
-        weather = self.weather
-        if not weather.burst:
-            return self._draw.random() < weather.share
-        mean_good = weather.burst * (1 - weather.share) / weather.share
-        if link.turns_at < moment - 10 * (weather.burst + mean_good):  # long ago: begin anew
-            link.bad = self._draw.random() >= weather.share
-            link.turns_at = moment
-        while link.turns_at <= moment:
-            link.bad = not link.bad
-            link.turns_at += self._draw.expovariate(1 / (weather.burst if link.bad else mean_good))
-        return link.bad
-
-    def _retransmission(self, link: Link, now: float, timeout: float) -> float:
-        """Seconds until a packet gets through; more than USER_TIMEOUT when it does not."""
-        waited = 0.0
-        while waited <= USER_TIMEOUT and self._lost(link, now + waited):
-            waited += timeout
-            timeout = min(2 * timeout, RTO_LAST)
-            self.retransmissions += 1
-        return waited
-
-    def _wait(self, sender: str, peer: str, link: Link, message: Message) -> None:
-        if not link.waiting:
-            link.stalled_at = self._time.now
-        link.waiting.append(message)
-        if message.get("entries"):
-            link.requests += 1
-            self.longest_queue = max(self.longest_queue, link.requests)
-        if len(link.waiting) > MAX_WAITING:
-            self.reset(sender, peer)
-
-    def _arrive(self, sender: str, peer: str, generation: int, message: Message) -> None:
+    def comfortable(self, sender: str, peer: str) -> int:
+        """As `node.ports.Network.comfortable`."""
         link = self.links[sender, peer]
-        if link.generation != generation:
-            return
-        if link.blocked and not self.weather.datagram:
-            self._wait(sender, peer, link, message)
-            return
-        self._parties[peer].deliver(sender, message)
+        stream = link.newest
+        lossy = self.air.weather.share > 0 or stream is None or stream.in_doubt
+        return COMFORTABLE if lossy else ANYTHING
 
-    # -- blocking ------------------------------------------------------------------------------
+    def _limit(self, link: Link, stream: Connection, message: Message) -> None:
+        waiting = stream.stream.waiting
+        if message.get("entries") and len(waiting) > self.longest_queue:
+            requests = sum(bool(one.message.get("entries")) for _, one in waiting)
+            self.longest_queue = max(self.longest_queue, requests)
+        if len(waiting) > MAX_WAITING:
+            self._break(link, stream)
 
-    def block(self, sender: str, peer: str) -> None:
-        """Packets from one to the other vanish until `unblock`."""
-        link = self.links[sender, peer]
-        if not link.blocked:
-            self._blocks += 1
-            link.blocked = self._blocks
-            self._at(self._time.now + USER_TIMEOUT, self._blocked_long, sender, peer, self._blocks)
+    def _send_datagrams(self, link: Link, envelope: Envelope, after: float) -> None:
+        for _ in range(self.air.copies()):
+            if self.air.datagram_passes(link.way.there):
+                arrival = self._time.now + after + self.air.datagram_latency(link.way.there)
+                self._at(arrival, self._receive, link, envelope)
 
-    def unblock(self, sender: str, peer: str) -> None:
-        """The way is open; what waits is sent at the next retransmission."""
-        link = self.links[sender, peer]
-        if link.blocked:
-            link.blocked = 0
-            if link.waiting:
-                self._at(self._next_retry(link), self._resend, sender, peer, link.generation)
+    def _send_bare(self, link: Link, message: Message, after: float) -> None:
+        for _ in range(1 + (self._draw.random() < BARE_TWICE)):
+            if self.air.datagram_passes(link.way.there):
+                arrival = self._time.now + after + self.air.latency(link.way.there)
+                self._at(arrival, self._receive, link, Envelope(message, link.session))
 
-    def _next_retry(self, link: Link) -> float:
-        moment, timeout = link.stalled_at, RTO_FIRST
-        while moment <= self._time.now:
-            moment += timeout
-            timeout = min(2 * timeout, RTO_LAST)
-        return moment
+    def _receive(self, link: Link, envelope: Envelope) -> None:
+        """A datagram arrives."""
+        there = link.way.there
+        known = envelope.session >= max(link.oldest, link.session - SESSIONS + 1)
+        if known and not (there.blocked or there.dark or there.mute):
+            self._take(link, envelope)
 
-    def _resend(self, sender: str, peer: str, generation: int) -> None:
-        link = self.links[sender, peer]
-        if link.generation != generation or link.blocked or not link.waiting:
-            return
-        arrival = max(link.last, self._time.now + self._latency(sender, peer))
-        link.last = arrival
-        waiting, link.waiting = link.waiting, deque()
-        link.requests = 0
-        for message in waiting:
-            self._at(arrival, self._arrive, sender, peer, generation, message)
+    def _take(self, link: Link, envelope: Envelope) -> None:
+        if not envelope.taken:
+            envelope.taken = True
+            link.heard = self._time.now
+            self._parties[link.peer].deliver(link.sender, envelope.message)
 
-    def _blocked_long(self, sender: str, peer: str, block: int) -> None:
-        """Nothing was acknowledged for USER_TIMEOUT: neither the data of the one connection
-        nor the acknowledgements of the other came through."""
-        if self.links[sender, peer].blocked == block:
-            self.reset(sender, peer)
-            self.reset(peer, sender)
+    # -- ways ----------------------------------------------------------------------------------
 
-    def _give_up(self, sender: str, peer: str, generation: int) -> None:
-        if self.links[sender, peer].generation == generation:
-            self.reset(sender, peer)
+    def ground(self, sender: str, peer: str) -> None:
+        """What is under way by stream is lost: nothing passes from one to the other any more."""
+        if sender != peer:
+            for stream in self.links[sender, peer].streams:
+                stream.ground()
+
+    def is_open(self, a: str, b: str) -> bool:
+        """Whether packets pass between two nodes both ways."""
+        return not (self.directions[a, b].blocked or self.directions[b, a].blocked)
 
     # -- connections ---------------------------------------------------------------------------
 
     def reset(self, sender: str, peer: str) -> None:
-        """Breaks the connection that `sender` dialled; it will dial again."""
+        """Breaks the connections that `sender` dialled; it will dial again."""
         link = self.links[sender, peer]
-        if not link.up:
+        for stream in list(link.streams):
+            self._break(link, stream)
+
+    def _break(self, link: Link, stream: Connection) -> None:
+        if stream in link.streams:
+            self.resets += 1
+            stream.close()
+            link.streams.remove(stream)
+            if not link.streams:
+                self._last_stream_lost(link)
+
+    def _last_stream_lost(self, link: Link) -> None:
+        if self.lanes["datagram"] and (link.sender, link.peer) not in self._unwanted:
+            self._watch(link)
+        else:
+            self._down(link)
+        self.dial(link.sender, link.peer)
+
+    def _watch(self, link: Link) -> None:
+        if not link.watched:
+            link.watched = True
+            self._at(self._time.now + PROBE, self._look, link)
+
+    def _look(self, link: Link) -> None:
+        """Whether the peer is still heard, though no stream leads to it."""
+        link.watched = False
+        if not link.up or link.streams:
             return
-        self.resets += 1
-        self._drop(link)
-        self._parties[sender].on_disconnected(peer)
-        self.dial(sender, peer)
+        back = self.links[link.peer, link.sender]
+        probes = back.up and back.session >= back.oldest and self._parties[link.peer].accepts()
+        if probes and self.air.datagram_passes(back.way.there):
+            back.heard = self._time.now
+        if self._time.now - back.heard > SILENCE:
+            self._down(link)
+        else:
+            self._watch(link)
+
+    def _down(self, link: Link) -> None:
+        if link.up:
+            link.up = False
+            link.oldest = link.session + 1
+            self._parties[link.sender].on_disconnected(link.peer)
 
     @staticmethod
-    def _drop(link: Link) -> None:
-        link.up = False
-        link.generation += 1
-        link.waiting.clear()
-        link.requests = 0
-        link.backoff = BACKOFF_FIRST
+    def _forget(link: Link) -> None:
+        """Its node does not run any more; nobody need be told."""
+        for stream in link.streams:
+            stream.close()
+        if link.race is not None:
+            link.race.end()
+        link.race, link.dialling, link.backoff = None, False, BACKOFF_FIRST
+        link.streams, link.up, link.oldest = [], False, link.session + 1
 
     def leave(self, node: str, silently: bool) -> None:
         """A node's process ends. Its own connections are gone; the others learn of it at once,
@@ -257,18 +248,27 @@ class Links:
         for peer in self._names:
             if peer == node:
                 continue
-            self._drop(self.links[node, peer])
-            inbound = self.links[peer, node]
+            self._forget(self.links[node, peer])
             if silently:
-                generation = inbound.generation
-                self._at(self._time.now + USER_TIMEOUT, self._give_up, peer, node, generation)
+                self._darken(node, peer, True)
+                self.ground(peer, node)
             else:
-                self._at(self._time.now + 0.01, self._give_up, peer, node, inbound.generation)
+                for stream in self.links[peer, node].streams:
+                    self._at(self._time.now + 0.01, self._break, self.links[peer, node], stream)
+        if not silently:
+            self._closed.add(node)
+
+    def _darken(self, a: str, b: str, dark: bool) -> None:
+        self.directions[a, b].dark = self.directions[b, a].dark = dark
 
     def join(self, node: str) -> None:
         """A node's process starts: it dials everybody; connections to its former life break."""
+        self._closed.discard(node)
         for peer in self._names:
             if peer != node:
+                inbound = self.links[peer, node]
+                self._darken(node, peer, False)
+                inbound.oldest = inbound.session + 1
                 self.reset(peer, node)
                 self.dial(node, peer)
                 self.dial(peer, node)
@@ -276,7 +276,8 @@ class Links:
     def add(self, node: str) -> None:
         """One more machine; nobody dials it yet. Whoever dials is let in."""
         for peer in self._names:
-            self.links[node, peer], self.links[peer, node] = Link(), Link()
+            self._lay(node, peer)
+            self._lay(peer, node)
             self._unwanted.add((peer, node))
         self._names.append(node)
 
@@ -289,49 +290,104 @@ class Links:
             elif peer not in peers and peer != node:
                 self._unwanted.add((node, peer))
                 self.reset(node, peer)
+                self._down(self.links[node, peer])
+
+    # -- dialling ------------------------------------------------------------------------------
 
     def dial(self, sender: str, peer: str) -> None:
-        """Begins to dial, unless it is under way, there is a connection, or none is wanted."""
+        """Begins to dial, unless it is under way, a stream is ready that does not stand, or none
+        is wanted."""
         link = self.links[sender, peer]
-        if not link.up and not link.dialling and (sender, peer) not in self._unwanted:
+        if not link.dialling and self._wants(link):
             link.dialling = True
             wait = link.backoff * (0.5 + 0.5 * self._draw.random())
             link.backoff = min(2 * link.backoff, BACKOFF_LAST)
-            self._at(self._time.now + wait, self._try, sender, peer)
+            self._at(self._time.now + wait, self._try, link)
 
-    def _try(self, sender: str, peer: str) -> None:
-        link = self.links[sender, peer]
-        link.dialling = False
-        wanted = (sender, peer) not in self._unwanted
-        if link.up or not wanted or not self._parties[sender].accepts():
-            return
-        delay = 2 * self._latency(sender, peer)
-        if self.weather.share:
-            delay += self._retransmission(link, self._time.now, SYN_FIRST)
-        if delay > HELLO_SECONDS or not self._reachable(sender, peer):
-            self.dial(sender, peer)
-            return
-        link.dialling = True
-        self._at(self._time.now + delay, self._connected, sender, peer)
+    def _wants(self, link: Link) -> bool:
+        if (link.sender, link.peer) in self._unwanted:
+            return False
+        stream = link.newest
+        return stream is None or (self.lanes["fresh"] and stream.standing)
 
-    def _connected(self, sender: str, peer: str) -> None:
-        link = self.links[sender, peer]
-        link.dialling = False
-        if (sender, peer) in self._unwanted or not self._parties[sender].accepts():
+    def _try(self, link: Link) -> None:
+        if not link.dialling or link.race is not None:
             return
-        if not self._reachable(sender, peer):
-            self.dial(sender, peer)
+        if not self._wants(link) or not self._parties[link.sender].accepts():
+            link.dialling = False
+        elif link.way.clean:
+            round_trip = 2 * link.way.latency()
+            self._at(self._time.now + round_trip, self._try_clean, link, round_trip)
+        else:
+            self._race(link)
+
+    def _try_clean(self, link: Link, round_trip: float) -> None:
+        """Nothing was lost on the way there and back."""
+        if not link.dialling:
             return
-        link.up, link.backoff, link.last = True, BACKOFF_FIRST, self._time.now
-        self._parties[sender].on_connected(peer)
+        if link.peer in self._closed:
+            self._refused(link)
+        elif link.way.clean and self._parties[link.peer].accepts():
+            self._greeted(link, round_trip)
+        else:
+            self._failed(link)
 
-    def _reachable(self, sender: str, peer: str) -> bool:
-        ways = self.links[sender, peer].blocked or self.links[peer, sender].blocked
-        return not ways and self._parties[peer].accepts()
+    def _race(self, link: Link) -> None:
+        link.race = Race(
+            self._time,
+            self._at,
+            link.way,
+            _Door(self._closed, self._parties, link.peer),
+            greeted=lambda round_trip: self._greeted(link, round_trip),
+            refused=lambda: self._refused(link),
+            failed=lambda: self._failed(link),
+        )
 
-    def is_open(self, a: str, b: str) -> bool:
-        """Whether packets pass between two nodes both ways."""
-        return not (self.links[a, b].blocked or self.links[b, a].blocked)
+    def _greeted(self, link: Link, round_trip: float) -> None:
+        link.race, link.dialling = None, False
+        if not self._wants(link) or not self._parties[link.sender].accepts():
+            return
+        link.backoff = BACKOFF_FIRST
+        while len(link.streams) >= MAX_STREAMS:
+            link.streams.pop(0).close()
+        link.streams.append(self._connection(link, round_trip))
+        link.session += 1
+        link.up = True
+        self._parties[link.sender].on_connected(link.peer)
+
+    def _connection(self, link: Link, round_trip: float) -> Connection:
+        return Connection(
+            self._time,
+            self._at,
+            link.way,
+            arrived=lambda envelope: self._take(link, envelope),
+            stands=lambda _: self.dial(link.sender, link.peer),
+            broken=lambda stream: self._break(link, stream),
+            round_trip=round_trip,
+        )
+
+    def _refused(self, link: Link) -> None:
+        link.race, link.dialling = None, False
+        if not link.streams:
+            self._down(link)
+        self.dial(link.sender, link.peer)
+
+    def _failed(self, link: Link) -> None:
+        link.race, link.dialling = None, False
+        self.dial(link.sender, link.peer)
+
+
+class _Door:
+    """A machine as it is dialled."""
+
+    def __init__(self, closed: set[str], parties: dict[str, Party], node: str) -> None:
+        self._closed, self._parties, self._node = closed, parties, node
+
+    def refuses(self) -> bool:
+        return self._node in self._closed
+
+    def greets(self) -> bool:
+        return self._parties[self._node].accepts()
 
 
 class Socket:
@@ -354,7 +410,7 @@ class Socket:
         return self._links.links[self._node, peer].up
 
     def comfortable(self, peer: str) -> int:
-        return 1 << 23
+        return self._links.comfortable(self._node, peer)
 
     def subscribe(self, *_: Any) -> None:
         raise AssertionError("the world delivers by itself")

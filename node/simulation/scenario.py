@@ -14,6 +14,7 @@ from cluster.fleet.rings import Ring
 from cluster.settings import PROFILES, Settings
 from node.raft.guards import Guards
 from node.simulation.disk import POINTS
+from node.simulation.network import LANES
 
 MAX_NODES = 9
 SPARES = 2
@@ -118,6 +119,10 @@ VERBS: dict[str, tuple[Callable[[str, Scenario], str | None], ...]] = {
     "hooks": (_node, _one_of("work", "fail", "hang")),
     "weather": (_number, _number, _number, _number),
     "far": (_node, _node, _number),
+    "stray": (_number, _number, _number),
+    "udp": (_node, _node, _one_of("on", "off")),
+    "standing": (_node, _node, _one_of("on", "off")),
+    "lane": (_one_of(*LANES), _one_of("on", "off")),
     "datagrams": (_one_of("on", "off"),),
     "devices": (_number,),
     "ill": (_number, _number),
@@ -132,6 +137,7 @@ VERBS: dict[str, tuple[Callable[[str, Scenario], str | None], ...]] = {
     "leave": (_node, _node),
 }
 """What each verb wants behind it. `weather`: delay s, jitter s, share lost, mean burst s.
+`stray`, of datagrams: share that is late, by up to s, share that arrives twice.
 `join`, `leave`: who, and the node that the operator asks."""
 
 

@@ -11,12 +11,15 @@ from node.raft import CorruptSnapshot, JournalError
 from node.simulation.checks import Checks, Violation
 from node.simulation.clients import Clients
 from node.simulation.clock import SimulatedClock, Time
+from node.simulation.connection import Message
 from node.simulation.convergence import Convergence
 from node.simulation.devices import VERBS as DEVICE_VERBS
 from node.simulation.devices import Devices
 from node.simulation.disk import Crash, SimulatedDisk
+from node.simulation.disturbances import VERBS as LINK_VERBS
+from node.simulation.disturbances import Disturbances
 from node.simulation.member import HEALTHY, Member
-from node.simulation.network import Links, Message, Socket, Weather
+from node.simulation.network import Links, Socket
 from node.simulation.operators import Operators
 from node.simulation.scenario import Action, Scenario
 from node.simulation.trouble import Trouble
@@ -52,6 +55,7 @@ class World:
         self.members: dict[str, Member] = {}
         self._parties: dict[str, Any] = {name: _Party(self, name) for name in self.names}
         self.links = Links(self.time, self.at, self._draws("network"), self._parties, self.names)
+        self.disturbances = Disturbances(self.links, self.names)
         for name in self.names:
             self.members[name] = self._member(name)
         self.checks = Checks(self.members, self.time, self.trouble, durable=self.guards.s5)
@@ -267,14 +271,18 @@ class World:
         """Does an action of a script now; on somebody who is not there it does nothing."""
         if action.verb == "join":
             self._provide(action.words[0])
-        words = [self._who(word) for word in action.words]
-        if None in words:
+        found = [self._who(word) for word in action.words]
+        words = [word for word in found if word is not None]
+        if len(words) < len(found):
             return
         self.note("> " + " ".join((action.verb, *action.words)))
         if action.verb in DEVICE_VERBS:
             self.devices.perform(action.verb, *words)
             return
-        getattr(self, "_do_" + action.verb.replace("-", "_"))(*words)
+        if action.verb in LINK_VERBS:
+            self.disturbances.perform(action.verb, *words)
+        else:
+            getattr(self, "_do_" + action.verb.replace("-", "_"))(*words)
         if action.verb not in _CALLS:
             self.note_troubles()
 
@@ -317,28 +325,6 @@ class World:
                 self._crashed(member, crash)
                 return
             self._end(member, silently=False)
-
-    def _do_cut(self, a: str, b: str) -> None:
-        if a != b:
-            self.links.block(a, b)
-
-    def _do_mend(self, a: str, b: str) -> None:
-        if a != b:
-            self.links.unblock(a, b)
-
-    def _do_isolate(self, name: str) -> None:
-        for other in self.names:
-            self._do_cut(name, other)
-            self._do_cut(other, name)
-
-    def _do_rejoin(self, name: str) -> None:
-        for other in self.names:
-            self._do_mend(name, other)
-            self._do_mend(other, name)
-
-    def _do_reset(self, a: str, b: str) -> None:
-        if a != b:
-            self.links.reset(a, b)
 
     def _do_pause(self, name: str, seconds: str) -> None:
         member = self.members[name]
@@ -387,18 +373,6 @@ class World:
         if self.members[name].up:
             self.members[name].hooks.mode = mode
 
-    def _do_weather(self, delay: str, jitter: str, share: str, burst: str) -> None:
-        datagram = self.links.weather.datagram
-        self.links.weather = Weather(
-            float(delay), float(jitter), float(share), float(burst), datagram
-        )
-
-    def _do_far(self, a: str, b: str, seconds: str) -> None:
-        self.links.extra_delay[a, b] = float(seconds)
-
-    def _do_datagrams(self, state: str) -> None:
-        self.links.weather.datagram = state == "on"
-
     def _do_transfer(self) -> None:
         leader = self._who("leader")
         if leader is not None:
@@ -426,10 +400,7 @@ class World:
         """Every fault is over."""
         self.note("> heal")
         self._healed = True
-        self.links.weather = Weather()
-        self.links.extra_delay.clear()
-        for link in sorted(self.links.links):
-            self.links.unblock(*link)
+        self.disturbances.heal()
         for member in self.members.values():
             member.disk.full, member.disk.delay, member.disk.armed = False, 0.0, None
             member.health.risk = HEALTHY
