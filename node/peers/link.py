@@ -145,7 +145,7 @@ class Link:
         for inbound in self._inbound:
             inbound.transport.abort()
         if self._life:
-            for stream in [*self._draining, *([self._stream] if self._stream else [])]:
+            for stream in self._dialled():
                 stream.transport.abort()
 
     def inbound_lost(self, inbound: Inbound) -> None:
@@ -345,7 +345,7 @@ class Link:
         return LinkFigures(
             peer=self.peer,
             connected=self.up,
-            streams=len(self._draining) + (self._stream is not None),
+            streams=len(self._dialled()),
             standing=self._standing,
             in_doubt=self._path.is_in_doubt(now),
             window_s=round(covered, 3),
@@ -369,7 +369,7 @@ class Link:
         self._dialler.cancel()
         if self._watching is not None:
             self._watching.cancel()
-        for stream in [*self._draining, *([self._stream] if self._stream else [])]:
+        for stream in self._dialled():
             stream.on_lost = lambda _: None
             stream.flush()
             stream.transport.close()
@@ -378,8 +378,13 @@ class Link:
             inbound.transport.close()
         for name in self._sessions:
             self._network.sessions.pop(name, None)
-        self._stream = self._session = None
+        self._session = None
 
     async def closed(self) -> None:
-        """Returns when its task has ended."""
+        """Returns when nothing of it is left, after `close`."""
         await asyncio.gather(self._dialler, return_exceptions=True)
+        for stream in self._dialled():
+            stream.transport.abort()
+
+    def _dialled(self) -> list[Outbound]:
+        return [*self._draining, *([self._stream] if self._stream is not None else [])]

@@ -307,7 +307,10 @@ class PeerNetwork:
 
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why this hello is refused, as a word for the counter; None when it is right."""
-        return self.hello.wrong_with(hello, self._links, expected)
+        wrong = self.hello.wrong_with(hello, self._links, expected)
+        if wrong is None and expected is None and hello["session"] in self.sessions:
+            return "session_in_use"  # names travel in clear: nobody may take another's
+        return wrong
 
     def refuse(self, inbound: Inbound, hello: dict[str, Any], reason: str) -> None:
         """Turns away who said hello; who was removed while it was away is told so."""

@@ -298,6 +298,16 @@ async def test_a_peer_has_few_streams_and_the_oldest_goes_first(stations, monkey
     await hang_up(*(writer for _, writer in opened))
 
 
+async def test_nobody_takes_the_session_of_another(stations) -> None:
+    """Its name is in clear in every datagram."""
+    a = await stations("a", addresses("a", "b", "c"))
+    reader, writer = await greeted(a.network.port, session=5)
+    assert await closed_by_peer(hello(node="c", session=5), a.network.port) == b""
+    assert a.network.rejected == {"session_in_use": 1}
+    assert not reader.at_eof()
+    await hang_up(writer)
+
+
 @pytest.mark.parametrize("number", [0, 2 + 2**20, 2**64 - 1])
 async def test_a_number_out_of_reach_ends_the_stream(stations, number: int) -> None:
     a = await stations("a", addresses("a", "b"))
