@@ -348,10 +348,15 @@ def _taken_ports(nodes: Mapping[str, NodeRecord]) -> list[str]:
     """Which of their ports are in use, and by whom if the system tells."""
     complaints = []
     for node, record in nodes.items():
-        for what, address in (("Raft", record.raft), ("HTTP", record.http)):
+        for what, address, kind in (
+            ("Raft", record.raft, socket.SOCK_STREAM),
+            ("Raft datagram", record.raft, socket.SOCK_DGRAM),
+            ("HTTP", record.http, socket.SOCK_STREAM),
+        ):
             host, _, port = address.rpartition(":")
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with socket.socket(type=kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((host, int(port)))
                 except OSError as error:

@@ -60,18 +60,20 @@ def send(pid: int, born: str, signum: signal.Signals) -> bool:
 
 
 def listener(port: int) -> str | None:
-    """Who listens on a TCP port of this machine, when the system tells."""
+    """Who listens on a port of this machine, for connections or datagrams, when the system tells."""
     import psutil  # noqa: PLC0415
 
     # Importing PySyncObj replaces this function of the standard library by one that works on
     # Windows only (pysyncobj/win_inet_pton.py, its last line); psutil needs the real one.
     socket.inet_ntop = _socket.inet_ntop
     try:
-        connections = psutil.net_connections(kind="tcp")
+        connections = psutil.net_connections(kind="inet")
         pid = next(
             c.pid
             for c in connections
-            if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
+            if (c.status == psutil.CONN_LISTEN or c.type == socket.SOCK_DGRAM)
+            and c.laddr
+            and c.laddr.port == port
         )
         if pid is None:
             return None

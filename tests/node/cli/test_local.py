@@ -241,6 +241,17 @@ def test_a_taken_port_is_named_with_its_holder(cluster: LocalCluster, plan: Plan
     assert cluster.running() == []
 
 
+def test_a_port_whose_datagrams_somebody_takes_is_named_too(
+    cluster: LocalCluster, plan: Plan
+) -> None:
+    assert plan.base_port is not None
+    with socket.socket(type=socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", plan.base_port))
+        with pytest.raises(LocalError, match=r"\(Raft datagram port of sat-001\): pid"):
+            cluster.up(plan)
+    assert cluster.running() == []
+
+
 def test_a_recycled_pid_is_never_signalled(cluster: LocalCluster, plan: Plan) -> None:
     """The manifest names a live process, but one that was started at another moment."""
     cluster.up(plan)
