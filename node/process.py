@@ -60,7 +60,7 @@ def send(pid: int, born: str, signum: signal.Signals) -> bool:
 
 
 def listener(port: int) -> str | None:
-    """Who listens on a port of this machine, for connections or datagrams, when the system tells."""
+    """Who takes connections or datagrams of a port of this machine, when the system tells."""
     import psutil  # noqa: PLC0415
 
     # Importing PySyncObj replaces this function of the standard library by one that works on
