@@ -147,7 +147,7 @@ async def test_a_page_ends_after_so_many_looks(
     ("query", "field", "rule"),
     [
         ({"ring": "production"}, "ring", "canary"),
-        ({"healthy": "perhaps"}, "healthy", "boolean"),
+        ({"healthy": "perhaps"}, "healthy", "true or false"),
         ({"selector": "os"}, "selector", "character 3"),
         ({"selector": "model in (Pixel 8"}, "selector", "parenthesis"),
         ({"selector": "x" * 2_000}, "selector", "1024"),
