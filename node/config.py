@@ -168,7 +168,7 @@ def _decoded(path: str, content: bytes) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         shown = f"byte 0x{content[error.start]:02x}"
-        raise ConfigError(path, line, "", shown, f"UTF-8 text: {error.reason}") from error
+        raise ConfigError(path, line, "", shown, "UTF-8 text") from error
 
 
 def _override(document: Document, env: Mapping[str, str]) -> None:

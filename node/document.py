@@ -182,11 +182,17 @@ def parse(file: str, text: str) -> Document:
             _compose(document, text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        rule = f"not YAML: {error.problem or error.context or error}"
+        rule = (
+            f"not YAML{_column(error.problem_mark)}; indents are blanks, a text with `: ` is quoted"
+        )
         document.errors.append(ConfigError(file, line, "", _line_of(text, line), rule))
-    except yaml.YAMLError as error:
-        document.errors.append(ConfigError(file, None, "", "", f"not YAML: {error}"))
+    except yaml.YAMLError:
+        document.errors.append(ConfigError(file, None, "", "", "not YAML: a control character"))
     return document
+
+
+def _column(mark: Any) -> str:
+    return "" if mark is None else f" from column {mark.column + 1}"
 
 
 def _line(mark: Any) -> int:
@@ -279,8 +285,8 @@ def _convert_member(
 def _scalar(document: Document, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Any:
     try:
         return loader.construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError):
         line = _line(node.start_mark)
-        rule = f"a plain YAML value: {getattr(error, 'problem', error)}"
+        rule = "a plain YAML value: a text, a number, true, false or null"
         document.errors.append(ConfigError(document.file, line, path, node.value, rule))
         return None

@@ -238,7 +238,9 @@ async def run(
     except (OSError, ValueError) as error:  # ValueError: NUL in the environment
         pipe.close()
         os.close(opener)
-        return HookResult(False, f"cannot be started: {getattr(error, 'strerror', error)}")
+        return HookResult(
+            False, f"cannot be started: {getattr(error, 'strerror', 'NUL in its environment')}"
+        )
     finally:
         os.close(theirs)
         os.close(gate)

@@ -11,6 +11,7 @@ import sys
 import httpx
 
 from node.agent import DeviceAgent, Readings
+from node.unreached import why
 
 DEVICES = {
     "Pixel 8 Pro": ("Android 14", Readings(battery_level=85, battery_charging=True, cpu_usage=45)),
@@ -65,4 +66,6 @@ if __name__ == "__main__":
     try:
         asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8701"))
     except httpx.ConnectError as error:
-        sys.exit(f"no node answers ({error}); scripts/up --detach --devices 0 starts a cluster")
+        sys.exit(
+            f"no node answers ({why(error)}); scripts/up --detach --devices 0 starts a cluster"
+        )

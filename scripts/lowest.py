@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
@@ -17,7 +18,8 @@ _BOUND = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?(?:>=|==)(?P<versio
 def requirements() -> list[str]:
     """All that is declared: to run, and for every extra; not the extras that extras repeat."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    extras = chain.from_iterable(project["optional-dependencies"].values())
+    declared = [*project["dependencies"], *extras]
     return [line for line in declared if not line.startswith(f"{project['name']}[")]
 
 

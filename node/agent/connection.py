@@ -54,6 +54,11 @@ def websocket_address(url: str) -> WebSocketURI:
     return WebSocketURI(secure, parts.hostname, port or usual, parts.path.rstrip("/") + PATH, "")
 
 
+def error_text(error: OSError) -> str:
+    """In few words, without the address: reasons are counted."""
+    return error.strerror or "no connection"
+
+
 class Connection(asyncio.Protocol):
     """To the node at an http(s) address; `open` makes it. Everything is on the event loop."""
 
@@ -174,5 +179,11 @@ class Connection(asyncio.Protocol):
         closed = self._socket.close_rcvd
         if closed is not None:
             return f"the node closed it: {closed.code} {closed.reason}".rstrip()
-        fault = self._socket.parser_exc or self._socket.handshake_exc or error
-        return f"the connection broke: {fault}" if fault else "the node ended the connection"
+        if self._socket.handshake_exc is not None:
+            return "the connection broke: what answers does not speak HTTP"
+        fault = self._socket.parser_exc
+        if fault is not None and not isinstance(fault, EOFError):
+            return "the connection broke: what the node sent is no WebSocket"
+        if isinstance(error, OSError):
+            return f"the connection broke: {error_text(error)}"
+        return "the node ended the connection"

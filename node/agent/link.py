@@ -18,7 +18,6 @@ started last whatever the clock says, and takes the session after the one that i
 """
 
 import asyncio
-import os
 import time
 from collections import Counter
 from typing import Protocol, cast
@@ -27,7 +26,7 @@ import msgspec
 
 from cluster.unreadable import UNREADABLE
 from node.agent.addresses import Addresses
-from node.agent.connection import Connection, Data
+from node.agent.connection import Connection, Data, error_text
 from node.agent.readings import Readings
 from node.api import wire
 from node.api.wire import Code
@@ -111,11 +110,6 @@ class Tally:
         ends = self.lost if registered else self.failed
         known = why in ends or len(ends) < MAX_REASONS
         ends[why if known else "other reasons"] += count
-
-
-def error_text(error: OSError) -> str:
-    """In few words, without the address: reasons are counted."""
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def sensible(seconds: float) -> float:

@@ -21,7 +21,7 @@ class RingCommand:
         try:
             self._argv = shlex.split(line)
         except ValueError as error:
-            raise ValueError(f"{line!r} refused: {error}") from error
+            raise ValueError(f"{line!r} refused: a quotation without an end") from error
         if not self._argv or shutil.which(self._argv[0]) is None:
             raise ValueError(f"{line!r} refused: its first word must be a program")
         self._device_id = device_id

@@ -108,7 +108,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses."""
-        self._turn_away(Problem(Kind.INVALID, msg))
+        self._turn_away(Problem(Kind.INVALID, "what arrived is no HTTP/1.1 request"))
 
     def _expect_head(self) -> None:
         self._stop_waiting()

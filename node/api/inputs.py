@@ -43,6 +43,8 @@ PATTERN_RULES = {
     NO_NUL: "a text without the character NUL, which no process can be given",
 }
 """What the patterns say, in words."""
+OWN_RULES = frozenset({"duration", "flag"})
+"""Types of the errors that are raised here, whose messages are ours."""
 
 
 def in_words(longest: int) -> WrapValidator:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from cluster.settings import SettingsError
 from node.api.faults import Fault, printable, shown
-from node.api.inputs import PATTERN_RULES
+from node.api.rules import rule
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 10
@@ -119,14 +119,6 @@ def invalid(field: str, value: object, rule: str) -> Problem:
     return Problem(Kind.INVALID, str(fault), faults=(fault,))
 
 
-_RULES = {
-    "missing": "required",
-    "extra_forbidden": "no such field",
-    "model_attributes_type": "a JSON object (Content-Type: application/json)",
-}
-"""Where the validator's own words would leave a reader guessing."""
-
-
 def _fault(error: dict[str, Any]) -> Fault:
     place = [str(part) for part in error["loc"]]
     if error["type"] == "json_invalid":  # its place is a position, its input nothing
@@ -134,13 +126,8 @@ def _fault(error: dict[str, Any]) -> Fault:
     return Fault(
         printable(".".join(place[1:]) or place[0]),
         "" if error["type"] == "missing" else shown(error.get("input", "")),
-        _rule(error),
+        rule(error),
     )
-
-
-def _rule(error: dict[str, Any]) -> str:
-    pattern = error.get("ctx", {}).get("pattern")
-    return PATTERN_RULES.get(pattern) or _RULES.get(error["type"]) or printable(error["msg"])
 
 
 _VALUELESS = frozenset({"missing", "json_invalid"})
@@ -156,8 +143,6 @@ def _from_validation(invalid_request: RequestValidationError) -> Problem:
     return Problem(Kind.INVALID, detail, faults=faults)
 
 
-UNPARSED = "There was an error parsing the body"
-"""FastAPI's words where the JSON parser fails in another way than by JSON's own rules."""
 _BY_STATUS = {kind.status: kind for kind in Kind}
 
 
@@ -165,14 +150,15 @@ def _from_http(error: HTTPException, request: Request) -> Problem:
     kind = _BY_STATUS.get(error.status_code)
     if kind is None:
         kind = Kind.INVALID if error.status_code < 500 else Kind.INTERNAL
-    if error.detail == UNPARSED:
-        rule = "malformed JSON: UTF-8, with neither deep nesting nor numbers of thousands of digits"
-        return Problem(kind, f"body: {rule}", faults=(Fault("body", "", rule),))
-    reason = http.HTTPStatus(error.status_code).phrase
+    if error.status_code == 400:  # FastAPI's, where its JSON parser failed in an odd way
+        broken = (
+            "malformed JSON: UTF-8, with neither deep nesting nor numbers of thousands of digits"
+        )
+        return Problem(kind, f"body: {broken}", faults=(Fault("body", "", broken),))
     detail = {
         Kind.NOT_FOUND: f"no such path: {printable(request.url.path)}",
         Kind.METHOD: f"{request.method} is not allowed on {printable(request.url.path)}",
-    }.get(kind, str(error.detail or reason))
+    }.get(kind, http.HTTPStatus(error.status_code).phrase)
     return Problem(kind, detail, headers=error.headers)
 
 

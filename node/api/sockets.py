@@ -39,7 +39,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from node.api.problems import Kind, Problem
-from node.api.wire import CODECS, JSON, MAX_FRAME_BYTES, Close, Codec
+from node.api.wire import CODECS, FAULTS, JSON, MAX_FRAME_BYTES, Close, Codec
 
 MAX_UNSENT = 16 * 1024
 """Bytes that wait for a device to read, beyond the system's own buffer."""
@@ -128,9 +128,7 @@ class AgentSocket(asyncio.Protocol):
     def __init__(self, door: Door) -> None:
         self._door = door
         self._loop = asyncio.get_running_loop()
-        self._peer = ServerProtocol(
-            select_subprotocol=_choose, max_size=MAX_FRAME_BYTES, logger=_log
-        )
+        self._peer = _Peer(select_subprotocol=_choose, max_size=MAX_FRAME_BYTES, logger=_log)
         self._talk: Talk | None = None
         self._codec = JSON
         self._partial = self._parts = b""
@@ -254,7 +252,7 @@ class AgentSocket(asyncio.Protocol):
         refusal = self._door.refusal(path, origin)
         response = self._peer.accept(request) if refusal is None else None
         if response is None or response.status_code != 101:
-            fault = refusal or Problem(Kind.INVALID, str(self._peer.handshake_exc))
+            fault = refusal or Problem(Kind.INVALID, _broken(self._peer.handshake_exc))
             self._peer.send_response(_http(fault.response()))
             self._closing("refused")
             return
@@ -311,6 +309,20 @@ def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | 
     if offered:
         raise NegotiationError(f"Sec-WebSocket-Protocol: none of {', '.join(CODECS)}")
     return None
+
+
+class _Peer(ServerProtocol):
+    """The library's protocol, which ends a connection in our words."""
+
+    def fail(self, code: int, reason: str = "") -> None:
+        super().fail(code, FAULTS.get(code, ""))
+
+
+def _broken(error: Exception | None) -> str:
+    """The rule that a handshake broke."""
+    if isinstance(error, NegotiationError):  # of `_choose`
+        return str(error)
+    return "no handshake of a WebSocket (RFC 6455, 4.1)"
 
 
 def _http(answer: Answer) -> Response:

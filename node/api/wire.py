@@ -106,6 +106,14 @@ class Close(enum.IntEnum):
     REFUSED = 4003
 
 
+FAULTS: dict[int, str] = {
+    Close.PROTOCOL: "not a frame of a WebSocket",
+    Close.INVALID_DATA: "text that is not UTF-8",
+    Close.TOO_LARGE: "a frame too large",
+}
+"""Reasons for closing what breaks the rules of WebSockets themselves."""
+
+
 class Closed(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """Base of what devices send: an unknown field is a mistake, not a wish."""
 

@@ -13,6 +13,7 @@ import httpx
 from node.chaos.seatwatch import SeatWatch
 from node.local import LocalCluster
 from node.manifest import MANIFEST, Plan
+from node.unreached import why
 
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -70,7 +71,7 @@ class Constellation:
             timeout = _ANSWER_SECONDS if body is None else _WRITE_SECONDS
             return self._http.request(verb, url, json=body, timeout=timeout).json()
         except (httpx.TransportError, ValueError) as error:
-            raise ConnectionError(f"{verb} {url}: {error}") from error
+            raise ConnectionError(f"{verb} {url}: {why(error)}") from error
 
     def anyone(self, path: str) -> Any:
         """The answer of the first node that is in touch with a leader (a node just started

@@ -141,6 +141,8 @@ class Client:
         """One request; with `operation` it is a write, whose loss on the way is not harmless."""
         import httpx  # noqa: PLC0415
 
+        from node.unreached import ADDRESS, why  # noqa: PLC0415
+
         failed: dict[str, str] = {}
         seconds = READ_SECONDS if operation is None else WRITE_SECONDS
         for url in self._addresses():
@@ -148,14 +150,14 @@ class Client:
                 with open_http(url, seconds) as http:
                     response = http.request(method, path, params=params, json=body, headers=headers)
             except httpx.InvalidURL as error:
-                raise UsageError(f"--url {url}: {error}") from error
+                raise UsageError(f"--url {url}: {ADDRESS}") from error
             except httpx.UnsupportedProtocol as error:
                 raise UsageError(f"--url {url}: must begin with http:// or https://") from error
             except httpx.HTTPError as error:
                 arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if operation is not None and arrived:
-                    raise OutcomeUnknownError(operation, f"{url}: {_reason(error)}") from error
-                failed[url] = _reason(error)
+                    raise OutcomeUnknownError(operation, f"{url}: {why(error)}") from error
+                failed[url] = why(error)
                 continue
             self._moved_to(url)
             return _checked(response)
@@ -172,7 +174,7 @@ class Client:
 
     def _nobody_answers(self, failed: dict[str, str]) -> str:
         """Who was asked, and whom one could ask."""
-        line = "; ".join(f"no answer from {url}: {why}" for url, why in failed.items())
+        line = "; ".join(f"no answer from {url}: {reason}" for url, reason in failed.items())
         known = http_addresses(self._data_dir)
         others = [f"{node} {url}" for node, url in known.items() if url not in failed]
         if others:
@@ -180,11 +182,6 @@ class Client:
         if known:
             return f"{line}\n  `stationkeep up` starts the local cluster in {self._data_dir}"
         return f"{line}\n  `stationkeep up` starts a local cluster, --url names a node elsewhere"
-
-
-def _reason(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return "connection refused" if "refused" in text.lower() else text
 
 
 def _body(response: "httpx.Response") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from node.cli.client import DEFAULT_URL
 from node.cli.failures import UnreachableError, UsageError
 from node.cli.screen import Picture
 from node.manifest import http_addresses
+from node.unreached import ADDRESS
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 0.8
@@ -67,7 +68,7 @@ def starting_points(url: str | None, data_dir: Path) -> list[str]:
     try:
         httpx.URL(url or DEFAULT_URL)
     except httpx.InvalidURL as error:
-        raise UsageError(f"--url {url}: {error}") from error
+        raise UsageError(f"--url {url}: {ADDRESS}") from error
     return [url or DEFAULT_URL, *http_addresses(data_dir).values()]
 
 

@@ -118,7 +118,7 @@ def read(path: Path) -> Transcript:
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
-        raise BadTranscript(f"{path}: not a transcript: {error}") from error
+        raise BadTranscript(f"{path}: not a transcript: not UTF-8 text") from error
 
 
 def parse(text: str, source: str = "transcript") -> Transcript:
@@ -186,8 +186,10 @@ def _scenario(head: dict[str, str], script: list[Action], source: str) -> Scenar
             script=tuple(sorted(script, key=lambda action: action.at)),
         )
         check_scenario(scenario)
-    except (BadScenario, ValueError) as error:
+    except BadScenario as error:
         raise BadTranscript(f"{source}: {error}") from error
+    except ValueError as error:
+        raise BadTranscript(f"{source}: a number was expected in its head") from error
     return scenario
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import httpx
 
 from cluster.state import MAX_WEBHOOKS
+from node.unreached import why
 from node.webhooks.sending import Answer, Verdict
 
 TIMEOUT = 10.0
@@ -55,7 +56,7 @@ class HttpPoster:
         except TimeoutError:
             return Answer(Verdict.LATER, f"no answer within {TIMEOUT:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return Answer(Verdict.LATER, f"{type(error).__name__}: {error}")
+            return Answer(Verdict.LATER, why(error))
 
     async def close(self) -> None:
         """Ends what is under way; it is sent again by whoever leads next."""

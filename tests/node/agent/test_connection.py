@@ -111,8 +111,8 @@ async def test_a_node_says_why_it_closes() -> None:
         (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
          "the node answered 503 Service Unavailable"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "the node answered 200 OK"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "the connection broke: did not receive a valid HTTP"),
-        (b"", "the connection broke: did not receive a valid HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "the connection broke: what answers does not speak HTTP"),
+        (b"", "the connection broke: what answers does not speak HTTP"),
     ],
 )  # fmt: skip
 async def test_whoever_is_no_door_is_left(answer: bytes, why: str) -> None:

@@ -147,7 +147,7 @@ async def test_a_page_ends_after_so_many_looks(
     ("query", "field", "rule"),
     [
         ({"ring": "production"}, "ring", "canary"),
-        ({"healthy": "perhaps"}, "healthy", "boolean"),
+        ({"healthy": "perhaps"}, "healthy", "true or false"),
         ({"selector": "os"}, "selector", "character 3"),
         ({"selector": "model in (Pixel 8"}, "selector", "parenthesis"),
         ({"selector": "x" * 2_000}, "selector", "1024"),
@@ -401,7 +401,7 @@ async def test_settings_of_the_fleet_are_set_by_name(client: httpx.AsyncClient) 
     refused = await client.patch("/v1/config", json={"redistribution": "sometimes"})
     assert refused.status_code == 400
     assert refused.json()["field"] == "redistribution"
-    assert refused.json()["rule"] == "Input should be 'budget', 'rotate', 'random' or 'off'"
+    assert refused.json()["rule"] == "'budget', 'rotate', 'random' or 'off'"
 
 
 async def test_a_large_fleet_is_never_looked_at_in_one_go(

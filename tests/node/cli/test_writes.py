@@ -117,7 +117,8 @@ def test_no_quorum_exits_3(canned: CannedNode, stationkeep: Run) -> None:
 
 
 def test_nobody_there_exits_4_and_says_what_to_do(canned: CannedNode, stationkeep: Run) -> None:
-    canned.answer = httpx.ConnectError("[Errno 111] Connection refused")
+    canned.answer = httpx.ConnectError("in whatever words")
+    canned.answer.__cause__ = ConnectionRefusedError(111, "Connection refused")
     result = stationkeep("status", "--url", "http://127.0.0.1:9")
     assert result.exit_code == 4
     assert "no answer from http://127.0.0.1:9: connection refused" in result.output
