@@ -199,6 +199,8 @@ class LeaderGuards(Roster):
             progress = self.progress.get(node)
             if progress is None:
                 continue
+            if progress.overdue_at() <= pysyncobj.syncobj.monotonicTime():
+                progress.send_again(self._seq)  # possibly from what is compacted by now
             if progress.next <= first:
                 self._send_snapshot(node, progress, due)
             else:
@@ -209,8 +211,6 @@ class LeaderGuards(Roster):
         """What the follower lacks up to `last`, or a heartbeat."""
         commit = self._SyncObj__raftCommitIndex
         now = pysyncobj.syncobj.monotonicTime()
-        if progress.overdue_at() <= now:
-            progress.send_again(self._seq)
         comfortable = self.transport.comfortable(node)
         while progress.next <= last and self._may_send(progress, comfortable):
             entries, size = self._batch(progress.next, comfortable)

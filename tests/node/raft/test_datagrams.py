@@ -8,6 +8,7 @@ import pytest
 
 from node.peers.sessions import MAX_BODY
 from node.ports import Committed, NotProposed
+from node.raft import Timings
 from tests.node.raft.harness import Cluster
 
 
@@ -115,3 +116,19 @@ def test_an_append_that_overtakes_another_waits_for_it(cluster) -> None:
     assert c.rafts[follower]._engine.last_index() == before + 2
     c.drop = lambda *_: False
     c.run_until(lambda: bool(first and second))
+
+
+def test_what_is_sent_again_may_be_compacted_by_now(cluster) -> None:
+    """Found by the simulator: the leader looked for it in its log for ever."""
+    c = cluster(3, timings=Timings(compact_entries=16))
+    leader = c.elect()
+    c.converge()
+    c.rafts[leader].limit_batches(4)
+    away = c.followers()[0]
+    c.drop = lambda sender, to, _: away in (sender, to)
+    c.write(leader, *(b"%d:" % n for n in range(15)))
+    c.run(0.5)
+    c.write(leader, b"15:")
+    c.run(3.0)
+    c.drop = lambda *_: False
+    c.converge()
