@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cluster.settings import PROFILES, Settings, SettingsError, parse, parse_duration
+from cluster.settings import (
+    DEFAULT_PROFILE,
+    PROFILES,
+    Settings,
+    SettingsError,
+    parse,
+    parse_duration,
+)
 from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.options import Format, FormatOption, client
 from node.cli.output import note, show
@@ -23,7 +30,6 @@ from node.cli.writes import scalar
 if TYPE_CHECKING:
     from cluster.odds import Forecast
 
-DEFAULT_PROFILE = "orbit"
 DEFAULT_NODES = 5
 FREQUENT = 100.0
 """Samples between two events that are counted; rarer ones are counted at a higher loss."""
@@ -40,7 +46,8 @@ class Source(NamedTuple):
 def plan(
     *,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="orbit, lan or demo. Default: orbit.")
+        str | None,
+        typer.Option("--profile", help=f"{', '.join(PROFILES)}. Default: {DEFAULT_PROFILE}."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="A node's YAML file: its settings and members.")

@@ -18,7 +18,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_the_table_says_it_on_80_columns(stationkeep: Run) -> None:
-    output = stationkeep("plan", "--burst", "10s", "--check", "--cases", "30").stdout
+    output = stationkeep(
+        "plan", "--profile", "orbit", "--burst", "10s", "--check", "--cases", "30"
+    ).stdout
     assert "5 nodes, profile orbit; 20 % lost, in bursts of 10 s on average" in output
     assert "23 million years" in output
     assert "5.0 days" in output
@@ -48,12 +50,19 @@ def test_never_is_null_for_programs(stationkeep: Run) -> None:
     assert "never" in stationkeep("plan", "--loss", "0").output
     assert "> 1e270 years" in stationkeep("plan", "--nodes", "99").output
     assert "replaced, each link alone         -" in (
-        stationkeep("plan", "--loss", "0.99", "--nodes", "50").output
+        stationkeep("plan", "--profile", "orbit", "--loss", "0.99", "--nodes", "50").output
     )
 
 
 def test_overrides_count(stationkeep: Run) -> None:
-    changed = ("--set", "failures_to_fail_primary=4", "--set", "report_interval=10s")
+    changed = (
+        "--profile",
+        "orbit",
+        "--set",
+        "failures_to_fail_primary=4",
+        "--set",
+        "report_interval=10s",
+    )
     answer = json.loads(stationkeep("plan", *changed, "--format", "json").output)
     assert answer["reports_per_evaluation"] == 3
     assert answer["settings"]["failures_to_fail_primary"] == 4
@@ -87,7 +96,7 @@ def test_the_picture_is_svg_and_stays_within_its_frame(
     stationkeep: Run, tmp_path: Path, burst: list[str]
 ) -> None:
     file = tmp_path / "plan.svg"
-    assert stationkeep("plan", "--plot", str(file), *burst).exit_code == 0
+    assert stationkeep("plan", "--profile", "orbit", "--plot", str(file), *burst).exit_code == 0
     root = ElementTree.fromstring(file.read_text())
     assert root.tag == f"{SVG}svg"
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
@@ -132,19 +141,19 @@ def test_a_difference_is_a_failure(stationkeep: Run, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ("--set evaluation_interval=10s", 5, "primary_lease"),
+        ("--profile orbit --set evaluation_interval=10s", 5, "primary_lease"),
         ("--set nonsense=1", 5, "no such setting"),
         ("--set unhealthy_above=2", 5, "between 0 and 1"),
         ("--set nonsense", 2, "NAME=VALUE"),
         ("--config missing.yaml", 5, "missing.yaml"),
-        ("--profile moon", 2, "orbit, lan, demo"),
+        ("--profile moon", 2, "orbit, ground, lan, demo"),
         ("--profile lan --live", 2, "one place"),
         ("--profile lan --url http://127.0.0.1:8703", 2, "one place"),
         ("--loss 1", 2, "less than 1"),
         ("--loss -0.1", 2, "at least 0"),
         ("--loss nan", 2, "--loss"),
         ("--loss much", 2, "0.2 or 20%"),
-        ("--burst 1s", 2, "report_interval (5 s)"),
+        ("--profile orbit --burst 1s", 2, "report_interval (5 s)"),
         ("--burst soon", 2, "a duration such as"),
         ("--burst 10s --loss 0", 2, "above 0"),
         ("--burst 10s --nodes 21", 2, "at most 20 nodes"),
