@@ -4,6 +4,7 @@ Settings come from one place (a profile, a node's file, or the running cluster),
 them. An impossible set leaves with exit code 5, a loss that makes no sense with 2.
 """
 
+import enum
 import itertools
 import os
 import random
@@ -29,6 +30,14 @@ from node.cli.writes import scalar
 
 if TYPE_CHECKING:
     from cluster.odds import Forecast
+
+
+class Lane(enum.StrEnum):
+    """`cluster.odds.Lane`, which takes numpy to import."""
+
+    DATAGRAM = "datagram"
+    STREAM = "stream"
+
 
 DEFAULT_NODES = 5
 FREQUENT = 100.0
@@ -59,13 +68,14 @@ def plan(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Such as evaluation_interval=10s."),
     ] = None,
-    loss: Annotated[
-        str, typer.Option("--loss", help="Share of messages lost: 0.2 or 20%.")
-    ] = "0.2",
+    loss: Annotated[str, typer.Option("--loss", help="Share of packets lost: 0.2 or 20%.")] = "0.2",
     burst: Annotated[
         str | None,
         typer.Option("--burst", help="Mean length of a burst of losses, such as 10s."),
     ] = None,
+    lane: Annotated[
+        Lane, typer.Option("--lane", help="What carries reports; stream: when UDP is blocked.")
+    ] = Lane.DATAGRAM,
     nodes: Annotated[
         int | None, typer.Option("--nodes", help="Default: 5, or the members of the source.")
     ] = None,
@@ -91,9 +101,12 @@ def plan(
 
     source = _source(profile, config, live or url is not None, url)
     settings = _changed(source.settings, changes or [])
+    if lane is Lane.STREAM and (plot is not None or check):
+        raise UsageError("--lane stream: --plot and --check are for datagrams")
+    count = source.nodes if nodes is None else nodes
     try:
         model = odds.Loss(_share(loss), _seconds(burst))
-        figures = odds.forecast(settings, model, source.nodes if nodes is None else nodes)
+        figures = odds.forecast(settings, model, count, odds.Lane(lane))
     except odds.LossError as error:
         raise UsageError(f"--{error}") from error
     answer = plan_view.answer(figures, source.name)
@@ -227,6 +240,8 @@ def _counts(figures: "Forecast", seed: int) -> Iterator[tuple[str, float, float,
             computed = false_alarm(settings, watch(settings, loss, nodes, model), length)
             yield f"{name}, {model}", computed, loss.rate, counted
         outlook = figures.outlooks[model]
+        assert outlook.detection is not None
+        assert outlook.failover is not None
         if outlook.failover.mean == float("inf"):
             continue
         for at, name, spread in (

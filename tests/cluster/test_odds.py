@@ -172,7 +172,7 @@ def test_without_loss_a_failure_is_replaced_within_the_bound(profile: str) -> No
         assert outlook.false_failover == outlook.false_safe_mode == math.inf
         assert outlook.detection.longest == pytest.approx((failures + 1) * interval)
         assert outlook.failover.longest == outlook.detection.longest
-        # Half a slot less than half an evaluation more: who dies before its first report is noticed one sooner.
+        # Half a slot less: who dies before its first report is noticed one sooner.
         spacing = watch(settings, Loss(0.0), 5, Model.UPLINK).spacing
         assert outlook.detection.mean == pytest.approx((failures + 0.5) * interval - spacing / 2)
         # The lease may still hold for those that are noticed earliest.

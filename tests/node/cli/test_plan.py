@@ -21,7 +21,7 @@ def test_the_table_says_it_on_80_columns(stationkeep: Run) -> None:
     output = stationkeep(
         "plan", "--profile", "orbit", "--burst", "10s", "--check", "--cases", "30"
     ).stdout
-    assert "5 nodes, profile orbit; 20 % lost, in bursts of 10 s on average" in output
+    assert "5 nodes, profile orbit; 20 % of packets lost, in bursts of 10 s on average" in output
     assert "23 million years" in output
     assert "5.0 days" in output
     assert "false SAFE_MODE, uplink" in output
@@ -42,6 +42,21 @@ def test_json_and_yaml_carry_the_computed_figures(stationkeep: Run) -> None:
         assert shown["failover_s"]["longest"] == outlook.failover.longest
     assert answer["settings"] == to_user(PROFILES["lan"])
     assert answer["loss"] == {"rate": 0.3, "mean_burst_s": None}
+
+
+def test_streams_alone_are_said_to_be_what_the_figures_rest_on(stationkeep: Run) -> None:
+    arguments = ("plan", "--profile", "demo", "--lane", "stream")
+    answer = json.loads(stationkeep(*arguments, "--format", "json").output)
+    assert answer["lane"] == "stream"
+    links = answer["models"]["links"]
+    assert links["detection_s"] is links["failover_s"] is None
+    assert links["elections_an_hour_at_most"] > 300
+    assert links["no_primary_s_an_hour_at_most"] > 700
+    output = stationkeep(*arguments).output
+    assert "Lane: streams alone" in output
+    assert "replaced" not in output
+    assert max(len(line.rstrip()) for line in output.splitlines()) <= 80
+    assert "Lane: datagrams" in stationkeep("plan").output
 
 
 def test_never_is_null_for_programs(stationkeep: Run) -> None:
@@ -157,6 +172,9 @@ def test_a_difference_is_a_failure(stationkeep: Run, monkeypatch: pytest.MonkeyP
         ("--burst soon", 2, "a duration such as"),
         ("--burst 10s --loss 0", 2, "above 0"),
         ("--burst 10s --nodes 21", 2, "at most 20 nodes"),
+        ("--lane pigeon", 2, "lane"),
+        ("--lane stream --burst 10s", 2, "independent losses only"),
+        ("--lane stream --check", 2, "for datagrams"),
         ("--nodes 2", 2, "3 to 99"),
         ("--seed -1", 2, "seed"),
         ("--cases 3", 2, "cases"),
