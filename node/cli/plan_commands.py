@@ -29,7 +29,7 @@ from node.cli.sending import pair
 from node.cli.writes import scalar
 
 if TYPE_CHECKING:
-    from cluster.odds import Forecast
+    from cluster.odds import Forecast, Loss
 
 
 class Lane(enum.StrEnum):
@@ -68,11 +68,18 @@ def plan(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Such as evaluation_interval=10s."),
     ] = None,
-    loss: Annotated[str, typer.Option("--loss", help="Share of packets lost: 0.2 or 20%.")] = "0.2",
+    loss: Annotated[
+        str | None,
+        typer.Option("--loss", help="Share of packets lost: 0.2 or 20%. Default: 0.2."),
+    ] = None,
     burst: Annotated[
         str | None,
         typer.Option("--burst", help="Mean length of a burst of losses, such as 10s."),
     ] = None,
+    measured: Annotated[
+        bool,
+        typer.Option("--measured", help="The loss that the running cluster's members saw."),
+    ] = False,
     lane: Annotated[
         Lane, typer.Option("--lane", help="What carries reports; stream: when UDP is blocked.")
     ] = Lane.DATAGRAM,
@@ -99,16 +106,17 @@ def plan(
     from cluster import odds  # noqa: PLC0415 - numpy
     from node.cli import plan_view  # noqa: PLC0415
 
-    source = _source(profile, config, live or url is not None, url)
+    if measured:
+        _alone("--measured", loss=loss, burst=burst, plot=plot, check=check)
+    if lane is Lane.STREAM:
+        _alone("--lane stream", plot=plot, check=check)
+    source = _source(profile, config, live or measured or url is not None, url)
     settings = _changed(source.settings, changes or [])
-    if lane is Lane.STREAM and (plot is not None or check):
-        raise UsageError("--lane stream: --plot and --check are for datagrams")
     count = source.nodes if nodes is None else nodes
-    try:
-        model = odds.Loss(_share(loss), _seconds(burst))
-        figures = odds.forecast(settings, model, count, odds.Lane(lane))
-    except odds.LossError as error:
-        raise UsageError(f"--{error}") from error
+    if measured:
+        _plan_measured(source, settings, count, lane=lane, url=url, format_=format_)
+        return
+    figures = _forecast(settings, odds.Loss(_share(loss or "0.2"), _seconds(burst)), count, lane)
     answer = plan_view.answer(figures, source.name)
     if plot is not None:
         _draw(figures, plot)
@@ -120,6 +128,44 @@ def plan(
     missed = [c["what"] for c in answer.get("check", []) if not c["agrees"]]
     if missed:
         raise CommandError(f"counted and computed figures differ: {', '.join(missed)}")
+
+
+def _forecast(settings: Settings, loss: "Loss", nodes: int, lane: str) -> "Forecast":
+    from cluster import odds  # noqa: PLC0415
+
+    try:
+        return odds.forecast(settings, loss, nodes, odds.Lane(lane))
+    except odds.LossError as error:
+        raise UsageError(f"--{error}") from error
+
+
+def _plan_measured(
+    source: Source, settings: Settings, nodes: int, *, lane: Lane, url: str | None, format_: Format
+) -> None:
+    """The figures for the loss of the worst link, and for its bursts where there are any."""
+    from rich.console import Group  # noqa: PLC0415
+
+    from node.cli import plan_measured, plan_view  # noqa: PLC0415
+
+    cluster = client(url or os.environ.get("STATIONKEEP_URL"))
+    seen = plan_measured.measure(cluster, settings)
+    losses = [x for x in seen.losses() if lane is Lane.DATAGRAM or x.burst is None]
+    told = plan_measured.answer(seen)
+    plans = [
+        plan_view.answer(_forecast(settings, loss, nodes, lane), source.name) for loss in losses
+    ]
+    show(
+        {"measured": told, "plans": plans},
+        format_,
+        lambda: Group(plan_measured.table(told), *map(plan_view.table, plans)),
+    )
+
+
+def _alone(option: str, **others: object) -> None:
+    """Refuses options that say nothing beside this one."""
+    given = [f"--{name}" for name, value in others.items() if value]
+    if given:
+        raise UsageError(f"{option}: nothing for {' and '.join(given)} to do beside it")
 
 
 # -- what was asked -----------------------------------------------------------------------------

@@ -71,9 +71,9 @@ def _head(result: Json) -> str:
     loss, settings = result["loss"], result["settings"]
     kind = "independent"
     if loss["mean_burst_s"] is not None:
-        kind = f"in bursts of {loss['mean_burst_s']:g} s on average"
+        kind = f"in bursts of {loss['mean_burst_s']:.3g} s on average"
     return (
-        f"{result['nodes']} nodes, {result['source']}; "
+        f"{result['nodes']} nodes, {result['source']}\n"
         f"{100 * loss['rate']:.4g} % of packets lost, {kind}\n"
         f"{result['reports_per_evaluation']} reports per evaluation "
         f"({settings['evaluation_interval']}); {settings['failures_to_fail_primary']} missed "
@@ -81,45 +81,46 @@ def _head(result: Json) -> str:
     )
 
 
-def _grid(*headers: str) -> Table:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+def grid(*headers: str) -> Table:
+    """Columns without lines, numbers to the right."""
+    columns = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for i, header in enumerate(headers):
-        grid.add_column(header, justify="left" if i == 0 else "right", no_wrap=True)
-    return grid
+        columns.add_column(header, justify="left" if i == 0 else "right", no_wrap=True)
+    return columns
 
 
 def _rates(result: Json) -> Table:
-    grid = _grid("A HEALTHY NODE, WHEN LOSSES HIT …", *(title for title in MODELS.values()))
+    rows = grid("A HEALTHY NODE, WHEN LOSSES HIT …", *(title for title in MODELS.values()))
     models = [result["models"][name] for name in MODELS]
-    grid.add_row("a sample is missed", *(_chance(m["sample_missed"]) for m in models))
+    rows.add_row("a sample is missed", *(_chance(m["sample_missed"]) for m in models))
     for label, key in (
         ("false failover of the PRIMARY, every", "false_failover_s"),
         ("false SAFE_MODE of one node, every", "false_safe_mode_s"),
     ):
-        grid.add_row(label, *(_between(m[key], result["loss"]["rate"]) for m in models))
+        rows.add_row(label, *(_between(m[key], result["loss"]["rate"]) for m in models))
     for label, key in (
         ("no PRIMARY may act, s an hour, at most", "no_primary_s_an_hour_at_most"),
         ("Raft elections an hour, at most", "elections_an_hour_at_most"),
     ):
-        grid.add_row(label, *(_few(m[key]) for m in models))
-    return grid
+        rows.add_row(label, *(_few(m[key]) for m in models))
+    return rows
 
 
 def _times(result: Json) -> Table:
-    grid = _grid("A FAILED PRIMARY", "MEAN", "P50", "P95", "P99", "LONGEST")
+    rows = grid("A FAILED PRIMARY", "MEAN", "P50", "P95", "P99", "LONGEST")
     for label, key in (("noticed", "detection_s"), ("replaced", "failover_s")):
         for name, title in MODELS.items():
             figures = result["models"][name][key]
             cells = (_seconds(figures[k]) for k in ("mean", "p50", "p95", "p99", "longest"))
-            grid.add_row(f"{label}, {title}", *cells)
-    return grid
+            rows.add_row(f"{label}, {title}", *cells)
+    return rows
 
 
 def _check(checks: list[Json]) -> Table:
-    grid = _grid("COUNTED OVER THE CORE", "LOSS", "COMPUTED", "COUNTED", "99.9 % INTERVAL", "")
+    rows = grid("COUNTED OVER THE CORE", "LOSS", "COMPUTED", "COUNTED", "99.9 % INTERVAL", "")
     for row in checks:
         low, high = row["interval_s"]
-        grid.add_row(
+        rows.add_row(
             row["what"],
             f"{row['loss']:.3g}",
             _seconds(row["computed_s"]),
@@ -127,7 +128,7 @@ def _check(checks: list[Json]) -> Table:
             f"{low:.1f}–{high:.1f}s",
             "agrees" if row["agrees"] else "DIFFERS",
         )
-    return grid
+    return rows
 
 
 def _small_print(result: Json) -> str:
@@ -151,7 +152,7 @@ def _small_print(result: Json) -> str:
 _LANES = {
     Lane.DATAGRAM: ("Lane: datagrams, one packet each; the copies on streams are not counted on.",),
     Lane.STREAM: (
-        "Lane: streams alone, as when UDP is blocked. TCP stands still behind a lost packet.",
+        "Lane: streams alone, as when UDP is blocked; TCP stands still behind a loss.",
         "Coarse; replacement is not computed: votes wait behind lost packets too.",
     ),
 }

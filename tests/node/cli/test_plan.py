@@ -21,7 +21,7 @@ def test_the_table_says_it_on_80_columns(stationkeep: Run) -> None:
     output = stationkeep(
         "plan", "--profile", "orbit", "--burst", "10s", "--check", "--cases", "30"
     ).stdout
-    assert "5 nodes, profile orbit; 20 % of packets lost, in bursts of 10 s on average" in output
+    assert "5 nodes, profile orbit\n20 % of packets lost, in bursts of 10 s on average" in output
     assert "23 million years" in output
     assert "5.0 days" in output
     assert "false SAFE_MODE, uplink" in output
@@ -174,7 +174,9 @@ def test_a_difference_is_a_failure(stationkeep: Run, monkeypatch: pytest.MonkeyP
         ("--burst 10s --nodes 21", 2, "at most 20 nodes"),
         ("--lane pigeon", 2, "lane"),
         ("--lane stream --burst 10s", 2, "independent losses only"),
-        ("--lane stream --check", 2, "for datagrams"),
+        ("--lane stream --check", 2, "beside it"),
+        ("--measured --loss 0.2", 2, "beside it"),
+        ("--measured --profile lan", 2, "one place"),
         ("--nodes 2", 2, "3 to 99"),
         ("--seed -1", 2, "seed"),
         ("--cases 3", 2, "cases"),
