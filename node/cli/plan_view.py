@@ -102,7 +102,7 @@ def _rates(result: Json) -> Table:
         ("no PRIMARY may act, s an hour, at most", "no_primary_s_an_hour_at_most"),
         ("Raft elections an hour, at most", "elections_an_hour_at_most"),
     ):
-        rows.add_row(label, *(_few(m[key]) for m in models))
+        rows.add_row(label, *(few(m[key]) for m in models))
     return rows
 
 
@@ -158,7 +158,7 @@ _LANES = {
 }
 
 
-def _few(value: float) -> str:
+def few(value: float) -> str:
     """A number that is nought when nobody would see it in a year."""
     return "0" if value < NEVER_IN_A_YEAR else f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 

@@ -145,7 +145,7 @@ def test_the_default_stands_20_percent_for_1000_years(model: Model) -> None:
 
 def test_the_default_in_bursts_of_2_seconds() -> None:
     """What it was chosen by: links that lose each on its own. An uplink that is bad for 2 s on
-    average is bad for 11 s once in a quarter of an hour or so: no failover within a minute could
+    average is bad for 11 s about once an hour: no failover within a minute could
     tell that from a death once in 1,000 years."""
     outlooks = forecast(DEFAULT, Loss(0.2, 2.0), 5).outlooks
     assert outlooks["links"].false_failover > 1_000 * YEAR
