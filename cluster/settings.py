@@ -144,6 +144,26 @@ def choices_of(field: str) -> tuple[str, ...]:
 
 PROFILES: dict[str, Settings] = {
     "orbit": Settings(),
+    "ground": Settings(
+        report_interval=200,
+        evaluation_interval=2_200,
+        failures_to_fail_primary=5,
+        failures_to_safe_mode=5,
+        promotion_hold=11_000,
+        hysteresis_window=33_000,
+        heartbeat_timeout=11_000,
+        proposal_timeout=2_000,
+        action_deadline=10_000,
+        primary_lease=10_000,
+        raft_heartbeat=150,
+        election_timeout_min=2_000,
+        election_timeout_max=4_000,
+        device_status_interval=2_000,
+        device_offline_after=12_000,
+        rebalance_interval=5_000,
+        ring_dwell=60_000,
+        recovery_hold=60_000,
+    ),
     "lan": Settings(
         report_interval=1_000,
         evaluation_interval=5_000,
@@ -181,6 +201,10 @@ PROFILES: dict[str, Settings] = {
         recovery_hold=10_000,
     ),
 }
+DEFAULT_PROFILE = "ground"
+"""What a configuration file gets that names no profile. Chosen with `plan`: the quickest failover
+that 20 % loss, independent or in bursts of 2 s, does not set off once in 1,000 years on 5 nodes
+whose links lose each on its own. `orbit` has the defaults of `Settings` (roles.md)."""
 
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?\s*")
 _MILLISECONDS = {

@@ -82,8 +82,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[MemberSpec, ...]
     join: bool = False
     """Not one of the founders: the node waits until the members take it in."""
-    profile: str = "orbit"
-    settings: Settings = Settings()
+    profile: str = replicated.DEFAULT_PROFILE
+    settings: Settings = replicated.PROFILES[replicated.DEFAULT_PROFILE]
     durability: Literal["sync", "os"] = "sync"
     sensors: SensorConfig = SensorConfig()
     hooks: HookConfig = HookConfig()
@@ -200,7 +200,9 @@ def _read(document: Document) -> NodeConfig:
     if members and node and own is None:
         cast(Value, root.child("node")).refuse("a node is one of its own members")
     profile_value = root.child("profile")
-    profile = profile_value.choice(tuple(replicated.PROFILES)) if profile_value else "orbit"
+    profile = replicated.DEFAULT_PROFILE
+    if profile_value:
+        profile = profile_value.choice(tuple(replicated.PROFILES))
     data_dir = root.required("data_dir", "the directory that is this node's alone")
     durability = root.child("durability")
     return NodeConfig(

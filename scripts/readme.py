@@ -4,6 +4,7 @@ and the figures.
 .venv/bin/python -m scripts.readme picture
 .venv/bin/python -m scripts.readme eight
 .venv/bin/python -m scripts.readme trace
+.venv/bin/python -m scripts.readme profiles
 .venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
 .venv/bin/python -m scripts.readme simulation FIGURES.json (its part simulation)
 .venv/bin/python -m scripts.readme fleet FIGURES.json     (its other parts)
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from node.chaos.constellation import Constellation
+from scripts.profiles import tables
 from scripts.traces import QUIET, Received, collecting, tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -283,10 +285,12 @@ def replace(section: str, content: str) -> None:
 
 
 def main() -> None:
-    """`picture`, `eight`, `trace`, `figures FILE`, `simulation FILE` or `fleet FILE`."""
+    """Renews the section that is named, from a running system or from a file of figures."""
     match sys.argv[1:]:
         case ["picture"]:
             replace("watch", picture())
+        case ["profiles"]:
+            replace("profiles", tables())
         case ["trace"]:
             replace("trace", trace())
         case ["eight"]:

@@ -12,6 +12,7 @@ import pytest
 
 from cluster.roles.transitions import mermaid
 from node.api.app import build
+from scripts.profiles import tables
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register, report
 
@@ -28,6 +29,11 @@ def section(name: str) -> str:
 def test_the_diagram_is_the_transition_table() -> None:
     """On a mismatch: `python -c "from cluster.roles.transitions import *; print(mermaid())"`."""
     assert section("transitions") == f"```mermaid\n{mermaid()}\n```\n"
+
+
+def test_the_profiles_are_what_plan_says_of_them() -> None:
+    """On a mismatch: `python -m scripts.readme profiles`."""
+    assert section("profiles") == f"{tables()}\n"
 
 
 COMMANDS = sorted(set(re.findall(r"^stationkeep ([a-z]+)|`stationkeep ([a-z]+)", README, re.M)))

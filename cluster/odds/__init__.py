@@ -16,6 +16,14 @@ so that windows are linked through the state of the channels alone.
 - *links*: each of the links X→L, X→P, P→L (N-2 peers) loses on its own;
 - *uplink*: what X sends is lost to everybody at once, so no relay helps. The conservative one.
 
+**Packets and messages** (`silence`). What is lost are packets. On the datagram lane a report is
+one packet, and all of the above holds; that every report also travels on a stream, and may arrive
+there later, is not counted on. Where only streams get through, a lost packet delays all behind it:
+those figures are coarser, and say so.
+
+**What else losses cost** (`tenure`): elections of Raft leaders, and seconds without a PRIMARY that
+may act because its lease was not renewed. Both as upper bounds.
+
 **Two models of loss** (`loss`): independent, or Gilbert-Elliott: a channel in continuous time
 that loses everything while bad and nothing while good.
 
@@ -41,12 +49,25 @@ nodes, so real false failovers are no more frequent than said. A Raft leader tha
 always hears X; the odds are for the other case.
 
 None of this is taken on trust: `trial` counts the same figures over the real state machine, and
-tests/node/test_odds_gossip.py holds `miss` against real nodes' reports. Not modelled: lost
-commits (the survivors' log is taken as working), drifting clocks, and nodes that fail together.
+tests/node/test_odds_gossip.py holds `miss` against real nodes' reports. Not modelled in
+failures and their healing: lost commits (the survivors' log is taken as working), drifting clocks,
+and nodes that fail together; nor that a PRIMARY whose lease lapsed for several evaluations counts
+as failed: `tenure` says how seldom it lapses at all.
 """
 
 from cluster.odds.failover import Spread
 from cluster.odds.forecast import Forecast, Model, Outlook, curve, forecast
 from cluster.odds.loss import Loss, LossError
+from cluster.odds.silence import Lane
 
-__all__ = ["Forecast", "Loss", "LossError", "Model", "Outlook", "Spread", "curve", "forecast"]
+__all__ = [
+    "Forecast",
+    "Lane",
+    "Loss",
+    "LossError",
+    "Model",
+    "Outlook",
+    "Spread",
+    "curve",
+    "forecast",
+]

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cluster.odds.chain import samples_until_run
+from cluster.odds.chain import RAREST, samples_until_run
 from cluster.odds.failover import Detection, Failover, Spread, spread
 from cluster.odds.loss import Loss, LossError
 from cluster.odds.observation import Observation, links, uplink
+from cluster.odds.silence import (
+    ROUNDING,
+    Lane,
+    Way,
+    datagrams,
+    in_turn,
+    side_by_side,
+    stream,
+)
+from cluster.odds.tenure import elections, elections_behind_uplink, lapsed
 from cluster.odds.votes import Ballot, ballot, delays
 from cluster.proposals import quorum
 from cluster.settings import LEASE_DRIFT_PPM, PPM, Settings
@@ -33,13 +43,17 @@ class Outlook(msgspec.Struct, frozen=True):
 
     `miss`: probability of a missed sample. `false_failover`, `false_safe_mode`: expected time
     until a healthy PRIMARY, or one healthy BACKUP or STANDBY, reaches its trigger by losses.
+    `lapsed`: s an hour without a PRIMARY that may act, `elections`: an hour; both at most.
+    `detection` and `failover`: None on streams, for which they are not computed.
     """
 
     miss: float
     false_failover: float
     false_safe_mode: float
-    detection: Spread
-    failover: Spread
+    lapsed: float
+    elections: float
+    detection: Spread | None
+    failover: Spread | None
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -50,6 +64,7 @@ class Forecast(msgspec.Struct, frozen=True):
     settings: Settings
     loss: Loss
     nodes: int
+    lane: Lane
     reports: int
     relays: int
     election: float
@@ -65,38 +80,88 @@ def watch(settings: Settings, loss: Loss, nodes: int, model: Model) -> Observati
     return links(loss, reports, interval, nodes)
 
 
-def check(settings: Settings, loss: Loss, nodes: int) -> None:
+def check(settings: Settings, loss: Loss, nodes: int, lane: Lane) -> None:
     """Raises `LossError` for a loss or a number of nodes that cannot be meant."""
     loss.check(settings.report_interval)
+    if lane is Lane.STREAM and loss.burst is not None:
+        raise LossError("burst", loss.burst, "streams are computed for independent losses only")
     if not FEWEST <= nodes <= MAX_MEMBERS:
         rule = f"{FEWEST} to {MAX_MEMBERS}: fewer cannot fail over when one is lost"
         raise LossError("nodes", nodes, rule)
 
 
-def forecast(settings: Settings, loss: Loss, nodes: int) -> Forecast:
+def forecast(settings: Settings, loss: Loss, nodes: int, lane: Lane = Lane.DATAGRAM) -> Forecast:
     """All figures for a valid settings set."""
-    check(settings, loss, nodes)
+    check(settings, loss, nodes, lane)
     observations = {model: watch(settings, loss, nodes, model) for model in Model}
+    if lane is Lane.STREAM:
+        outlooks = {m.value: _on_streams(settings, loss, nodes, m) for m in Model}
+    else:
+        outlooks = {m.value: _outlook(settings, loss, nodes, m) for m in Model}
     return Forecast(
         settings=settings,
         loss=loss,
         nodes=nodes,
+        lane=lane,
         reports=observations[Model.LINKS].reports,
         relays=observations[Model.LINKS].relays,
         election=(settings.election_timeout_max + settings.lease_renewal) / 1_000,
-        outlooks={m.value: _outlook(settings, loss, nodes, o) for m, o in observations.items()},
+        outlooks=outlooks,
     )
 
 
-def _outlook(settings: Settings, loss: Loss, nodes: int, seen: Observation) -> Outlook:
+def _outlook(settings: Settings, loss: Loss, nodes: int, model: Model) -> Outlook:
+    seen = watch(settings, loss, nodes, model)
     detection, healed = healing(settings, loss, nodes, seen)
+    report, beat = settings.report_interval / 1_000, settings.raft_heartbeat / 1_000
+
+    def through_links(seconds: float) -> float:
+        reports = math.floor(seconds / report + ROUNDING)
+        return links(loss, min(MOST_REPORTS, reports), seconds, nodes).miss if reports else 1.0
+
+    reported = through_links if model is Model.LINKS else datagrams(loss, report)
+    told, answered = datagrams(loss, beat), datagrams(loss, beat, legs=2)
     return Outlook(
         miss=seen.miss,
         false_failover=false_alarm(settings, seen, settings.failures_to_fail_primary),
         false_safe_mode=false_alarm(settings, seen, settings.failures_to_safe_mode),
+        lapsed=lapsed(settings, nodes, reported, told, answered),
+        elections=_elections(settings, nodes, model, told, answered),
         detection=spread(detection),
         failover=spread(healed),
     )
+
+
+def _on_streams(settings: Settings, loss: Loss, nodes: int, model: Model) -> Outlook:
+    """What holds while only streams get through. A healthy node reaches its trigger at an
+    evaluation when as many windows were silent, and not one more."""
+    report, beat = settings.report_interval / 1_000, settings.raft_heartbeat / 1_000
+    told, aside = stream(loss, min(report, beat)), stream(loss, report)
+    reported = told
+    if model is Model.LINKS:
+        reported = side_by_side(told, *[in_turn(aside, told)] * (nodes - 2))
+    answered = in_turn(told, told)
+    interval = settings.evaluation_interval / 1_000
+
+    def every(failures: int) -> float:
+        begins = reported(failures * interval) - reported((failures + 1) * interval)
+        return interval / begins if begins > RAREST else math.inf
+
+    return Outlook(
+        miss=reported(interval),
+        false_failover=every(settings.failures_to_fail_primary),
+        false_safe_mode=every(settings.failures_to_safe_mode),
+        lapsed=lapsed(settings, nodes, reported, told, answered),
+        elections=_elections(settings, nodes, model, told, answered),
+        detection=None,
+        failover=None,
+    )
+
+
+def _elections(settings: Settings, nodes: int, model: Model, told: Way, answered: Way) -> float:
+    if model is Model.UPLINK:
+        return elections_behind_uplink(settings, told)
+    return elections(settings, nodes, told, answered)
 
 
 def false_alarm(settings: Settings, seen: Observation, failures: int) -> float:

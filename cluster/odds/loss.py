@@ -1,4 +1,4 @@
-"""How messages are lost: independently, or in bursts (Gilbert-Elliott)."""
+"""How packets are lost: independently, or in bursts (Gilbert-Elliott)."""
 
 import math
 from typing import Any
@@ -24,8 +24,8 @@ class LossError(ValueError):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """`rate`: share of messages lost, 0 ≤ rate < 1. `burst`: mean seconds a burst lasts; None:
-    every message is lost or not whatever happened before."""
+    """`rate`: share of packets lost, 0 ≤ rate < 1. `burst`: mean seconds a burst lasts; None:
+    every packet is lost or not whatever happened before."""
 
     rate: float
     burst: float | None = None

@@ -27,6 +27,7 @@ class Profile(enum.StrEnum):
     """Sets of timings; `demo` is quick enough to watch."""
 
     DEMO = "demo"
+    GROUND = "ground"
     LAN = "lan"
     ORBIT = "orbit"
 

@@ -4,6 +4,7 @@ Settings come from one place (a profile, a node's file, or the running cluster),
 them. An impossible set leaves with exit code 5, a loss that makes no sense with 2.
 """
 
+import enum
 import itertools
 import os
 import random
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cluster.settings import PROFILES, Settings, SettingsError, parse, parse_duration
+from cluster.settings import (
+    DEFAULT_PROFILE,
+    PROFILES,
+    Settings,
+    SettingsError,
+    parse,
+    parse_duration,
+)
 from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.options import Format, FormatOption, client
 from node.cli.output import note, show
@@ -21,9 +29,16 @@ from node.cli.sending import pair
 from node.cli.writes import scalar
 
 if TYPE_CHECKING:
-    from cluster.odds import Forecast
+    from cluster.odds import Forecast, Loss
 
-DEFAULT_PROFILE = "orbit"
+
+class Lane(enum.StrEnum):
+    """`cluster.odds.Lane`, which takes numpy to import."""
+
+    DATAGRAM = "datagram"
+    STREAM = "stream"
+
+
 DEFAULT_NODES = 5
 FREQUENT = 100.0
 """Samples between two events that are counted; rarer ones are counted at a higher loss."""
@@ -40,7 +55,8 @@ class Source(NamedTuple):
 def plan(
     *,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="orbit, lan or demo. Default: orbit.")
+        str | None,
+        typer.Option("--profile", help=f"{', '.join(PROFILES)}. Default: {DEFAULT_PROFILE}."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="A node's YAML file: its settings and members.")
@@ -53,12 +69,20 @@ def plan(
         typer.Option("--set", metavar="NAME=VALUE", help="Such as evaluation_interval=10s."),
     ] = None,
     loss: Annotated[
-        str, typer.Option("--loss", help="Share of messages lost: 0.2 or 20%.")
-    ] = "0.2",
+        str | None,
+        typer.Option("--loss", help="Share of packets lost: 0.2 or 20%. Default: 0.2."),
+    ] = None,
     burst: Annotated[
         str | None,
         typer.Option("--burst", help="Mean length of a burst of losses, such as 10s."),
     ] = None,
+    measured: Annotated[
+        bool,
+        typer.Option("--measured", help="The loss that the running cluster's members saw."),
+    ] = False,
+    lane: Annotated[
+        Lane, typer.Option("--lane", help="What carries reports; stream: when UDP is blocked.")
+    ] = Lane.DATAGRAM,
     nodes: Annotated[
         int | None, typer.Option("--nodes", help="Default: 5, or the members of the source.")
     ] = None,
@@ -82,13 +106,17 @@ def plan(
     from cluster import odds  # noqa: PLC0415 - numpy
     from node.cli import plan_view  # noqa: PLC0415
 
-    source = _source(profile, config, live or url is not None, url)
+    if measured:
+        _alone("--measured", loss=loss, burst=burst, plot=plot, check=check)
+    if lane is Lane.STREAM:
+        _alone("--lane stream", plot=plot, check=check)
+    source = _source(profile, config, live or measured or url is not None, url)
     settings = _changed(source.settings, changes or [])
-    try:
-        model = odds.Loss(_share(loss), _seconds(burst))
-        figures = odds.forecast(settings, model, source.nodes if nodes is None else nodes)
-    except odds.LossError as error:
-        raise UsageError(f"--{error}") from error
+    count = source.nodes if nodes is None else nodes
+    if measured:
+        _plan_measured(source, settings, count, lane=lane, url=url, format_=format_)
+        return
+    figures = _forecast(settings, odds.Loss(_share(loss or "0.2"), _seconds(burst)), count, lane)
     answer = plan_view.answer(figures, source.name)
     if plot is not None:
         _draw(figures, plot)
@@ -100,6 +128,44 @@ def plan(
     missed = [c["what"] for c in answer.get("check", []) if not c["agrees"]]
     if missed:
         raise CommandError(f"counted and computed figures differ: {', '.join(missed)}")
+
+
+def _forecast(settings: Settings, loss: "Loss", nodes: int, lane: str) -> "Forecast":
+    from cluster import odds  # noqa: PLC0415
+
+    try:
+        return odds.forecast(settings, loss, nodes, odds.Lane(lane))
+    except odds.LossError as error:
+        raise UsageError(f"--{error}") from error
+
+
+def _plan_measured(
+    source: Source, settings: Settings, nodes: int, *, lane: Lane, url: str | None, format_: Format
+) -> None:
+    """The figures for the loss of the worst link, and for its bursts where there are any."""
+    from rich.console import Group  # noqa: PLC0415
+
+    from node.cli import plan_measured, plan_view  # noqa: PLC0415
+
+    cluster = client(url or os.environ.get("STATIONKEEP_URL"))
+    seen = plan_measured.measure(cluster, settings)
+    losses = [x for x in seen.losses() if lane is Lane.DATAGRAM or x.burst is None]
+    told = plan_measured.answer(seen)
+    plans = [
+        plan_view.answer(_forecast(settings, loss, nodes, lane), source.name) for loss in losses
+    ]
+    show(
+        {"measured": told, "plans": plans},
+        format_,
+        lambda: Group(plan_measured.table(told), *map(plan_view.table, plans)),
+    )
+
+
+def _alone(option: str, **others: object) -> None:
+    """Refuses options that say nothing beside this one."""
+    given = [f"--{name}" for name, value in others.items() if value]
+    if given:
+        raise UsageError(f"{option}: nothing for {' and '.join(given)} to do beside it")
 
 
 # -- what was asked -----------------------------------------------------------------------------
@@ -220,6 +286,8 @@ def _counts(figures: "Forecast", seed: int) -> Iterator[tuple[str, float, float,
             computed = false_alarm(settings, watch(settings, loss, nodes, model), length)
             yield f"{name}, {model}", computed, loss.rate, counted
         outlook = figures.outlooks[model]
+        assert outlook.detection is not None
+        assert outlook.failover is not None
         if outlook.failover.mean == float("inf"):
             continue
         for at, name, spread in (

@@ -68,7 +68,7 @@ def picture(figures: "Forecast") -> str:
     """The whole SVG document."""
     loss = figures.loss
     kind = f"bursts of {loss.burst:g} s" if loss.burst is not None else "independent"
-    title = f"{figures.nodes} nodes, {100 * loss.rate:.4g} % of messages lost, {kind}"
+    title = f"{figures.nodes} nodes, {100 * loss.rate:.4g} % of packets lost, {kind}"
     body = [
         _text(LEFT, 30, title, "start", "title"),
         *_healing(figures),
@@ -102,9 +102,10 @@ def _healing(figures: "Forecast") -> list[str]:
         )
         for model in Model
     }
-    spreads = [outlook.failover for outlook in figures.outlooks.values()]
-    end = max(s.p99 if math.isfinite(s.p99) else 0.0 for s in spreads)
-    end = max([end, *(o.detection.longest for o in figures.outlooks.values())]) * 1.05
+    outlooks = figures.outlooks.values()
+    healed = [o.failover.p99 for o in outlooks if o.failover is not None]
+    noticed_last = [o.detection.longest for o in outlooks if o.detection is not None]
+    end = 1.05 * max([*noticed_last, *filter(math.isfinite, healed)])
     panel = Panel(84, 370, (0.0, end), (0.0, 1.0))
     parts = [
         _text(
@@ -117,10 +118,10 @@ def _healing(figures: "Forecast") -> list[str]:
     ]
     parts += [panel.grid_x(x, f"{x:g} s") for x in _round_ticks(end)]
     parts += [panel.grid_y(y / 4, f"{25 * y} %") for y in range(5)]
-    for model, (noticed, healed) in distributions.items():
+    for model, (detection, failover) in distributions.items():
         dashed = 'stroke-dasharray="5 4" opacity="0.75"'
-        parts.append(panel.line(_sampled(noticed.by, end), COLOURS[model], dashed))
-        parts.append(panel.line(_sampled(healed.by, end), COLOURS[model]))
+        parts.append(panel.line(_sampled(detection.by, end), COLOURS[model], dashed))
+        parts.append(panel.line(_sampled(failover.by, end), COLOURS[model]))
     entries = [(COLOURS[m], s, f"{w}, {NAMES[m]}") for m in Model for w, s in _STROKES.items()]
     return parts + _legend(RIGHT - 190, 296, entries)
 
@@ -137,7 +138,7 @@ def _alarms(figures: "Forecast") -> list[str]:
         _text(
             LEFT,
             452,
-            "Mean time between false failovers, over the share of messages lost",
+            "Mean time between false failovers, over the share of packets lost",
             "start",
             "head",
         )

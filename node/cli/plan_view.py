@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cluster.odds import Lane
 from cluster.settings import to_user
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 YEAR = 365.25 * 86_400
+NEVER_IN_A_YEAR = 1e-5
+"""Of anything an hour: once in eleven years."""
 MODELS = {"links": "each link alone", "uplink": "its uplink at once"}
 
 
@@ -24,6 +27,7 @@ def answer(figures: "Forecast", source: str) -> Json:
         "source": source,
         "nodes": figures.nodes,
         "loss": {"rate": figures.loss.rate, "mean_burst_s": figures.loss.burst},
+        "lane": figures.lane.value,
         "reports_per_evaluation": figures.reports,
         "relays": figures.relays,
         "models": {
@@ -31,6 +35,8 @@ def answer(figures: "Forecast", source: str) -> Json:
                 "sample_missed": outlook.miss,
                 "false_failover_s": _finite(outlook.false_failover),
                 "false_safe_mode_s": _finite(outlook.false_safe_mode),
+                "no_primary_s_an_hour_at_most": outlook.lapsed,
+                "elections_an_hour_at_most": outlook.elections,
                 "detection_s": _spread(outlook.detection),
                 "failover_s": _spread(outlook.failover),
             }
@@ -45,13 +51,17 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _spread(spread: "Spread") -> Json:
+def _spread(spread: "Spread | None") -> Json | None:
+    if spread is None:
+        return None
     return {name: _finite(value) for name, value in msgspec.structs.asdict(spread).items()}
 
 
 def table(result: Json) -> RenderableType:
     """Everything a person asked for, on 80 columns."""
-    parts: list[RenderableType] = [Text(_head(result)), _rates(result), Text(), _times(result)]
+    parts: list[RenderableType] = [Text(_head(result)), _rates(result)]
+    if result["lane"] == Lane.DATAGRAM:
+        parts += [Text(), _times(result)]
     if "check" in result:
         parts += [Text(), _check(result["check"])]
     return Group(*parts, Text("\n" + _small_print(result), style="dim"))
@@ -61,49 +71,56 @@ def _head(result: Json) -> str:
     loss, settings = result["loss"], result["settings"]
     kind = "independent"
     if loss["mean_burst_s"] is not None:
-        kind = f"in bursts of {loss['mean_burst_s']:g} s on average"
+        kind = f"in bursts of {loss['mean_burst_s']:.3g} s on average"
     return (
-        f"{result['nodes']} nodes, {result['source']}; {100 * loss['rate']:.4g} % lost, {kind}\n"
+        f"{result['nodes']} nodes, {result['source']}\n"
+        f"{100 * loss['rate']:.4g} % of packets lost, {kind}\n"
         f"{result['reports_per_evaluation']} reports per evaluation "
         f"({settings['evaluation_interval']}); {settings['failures_to_fail_primary']} missed "
         f"samples fail a PRIMARY, {settings['failures_to_safe_mode']} the others\n"
     )
 
 
-def _grid(*headers: str) -> Table:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+def grid(*headers: str) -> Table:
+    """Columns without lines, numbers to the right."""
+    columns = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for i, header in enumerate(headers):
-        grid.add_column(header, justify="left" if i == 0 else "right", no_wrap=True)
-    return grid
+        columns.add_column(header, justify="left" if i == 0 else "right", no_wrap=True)
+    return columns
 
 
 def _rates(result: Json) -> Table:
-    grid = _grid("A HEALTHY NODE, WHEN LOSSES HIT …", *(title for title in MODELS.values()))
+    rows = grid("A HEALTHY NODE, WHEN LOSSES HIT …", *(title for title in MODELS.values()))
     models = [result["models"][name] for name in MODELS]
-    grid.add_row("a sample is missed", *(_chance(m["sample_missed"]) for m in models))
+    rows.add_row("a sample is missed", *(_chance(m["sample_missed"]) for m in models))
     for label, key in (
         ("false failover of the PRIMARY, every", "false_failover_s"),
         ("false SAFE_MODE of one node, every", "false_safe_mode_s"),
     ):
-        grid.add_row(label, *(_between(m[key], result["loss"]["rate"]) for m in models))
-    return grid
+        rows.add_row(label, *(_between(m[key], result["loss"]["rate"]) for m in models))
+    for label, key in (
+        ("no PRIMARY may act, s an hour, at most", "no_primary_s_an_hour_at_most"),
+        ("Raft elections an hour, at most", "elections_an_hour_at_most"),
+    ):
+        rows.add_row(label, *(few(m[key]) for m in models))
+    return rows
 
 
 def _times(result: Json) -> Table:
-    grid = _grid("A FAILED PRIMARY", "MEAN", "P50", "P95", "P99", "LONGEST")
+    rows = grid("A FAILED PRIMARY", "MEAN", "P50", "P95", "P99", "LONGEST")
     for label, key in (("noticed", "detection_s"), ("replaced", "failover_s")):
         for name, title in MODELS.items():
             figures = result["models"][name][key]
             cells = (_seconds(figures[k]) for k in ("mean", "p50", "p95", "p99", "longest"))
-            grid.add_row(f"{label}, {title}", *cells)
-    return grid
+            rows.add_row(f"{label}, {title}", *cells)
+    return rows
 
 
 def _check(checks: list[Json]) -> Table:
-    grid = _grid("COUNTED OVER THE CORE", "LOSS", "COMPUTED", "COUNTED", "99.9 % INTERVAL", "")
+    rows = grid("COUNTED OVER THE CORE", "LOSS", "COMPUTED", "COUNTED", "99.9 % INTERVAL", "")
     for row in checks:
         low, high = row["interval_s"]
-        grid.add_row(
+        rows.add_row(
             row["what"],
             f"{row['loss']:.3g}",
             _seconds(row["computed_s"]),
@@ -111,20 +128,39 @@ def _check(checks: list[Json]) -> Table:
             f"{low:.1f}–{high:.1f}s",
             "agrees" if row["agrees"] else "DIFFERS",
         )
-    return grid
+    return rows
 
 
 def _small_print(result: Json) -> str:
     lines = [
+        *_LANES[result["lane"]],
         f"Each link alone: peers may pass on what the leader misses ({result['relays']} counted).",
         "Its uplink at once: what it sends is lost to everybody; the cautious figure.",
         "False alarms are triggers; the vote of two thirds can only make them rarer.",
-        "Longest replacement: one in 10^9 takes longer. If the PRIMARY led Raft as well,",
-        f"add up to {result['primary_led_raft_adds_at_most_s']:g} s.",
     ]
+    if result["lane"] == Lane.DATAGRAM:
+        election = result["primary_led_raft_adds_at_most_s"]
+        lines += [
+            "Longest replacement: one in 10^9 takes longer. If the PRIMARY led Raft as well,",
+            f"add up to {election:g} s.",
+        ]
     if any(row["loss"] > result["loss"]["rate"] for row in result.get("check", [])):
         lines.append("False alarms were counted at a loss that makes them frequent enough.")
     return "\n".join(lines)
+
+
+_LANES = {
+    Lane.DATAGRAM: ("Lane: datagrams, one packet each; the copies on streams are not counted on.",),
+    Lane.STREAM: (
+        "Lane: streams alone, as when UDP is blocked; TCP stands still behind a loss.",
+        "Coarse; replacement is not computed: votes wait behind lost packets too.",
+    ),
+}
+
+
+def few(value: float) -> str:
+    """A number that is nought when nobody would see it in a year."""
+    return "0" if value < NEVER_IN_A_YEAR else f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 
 def _chance(value: float) -> str:

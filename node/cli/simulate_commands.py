@@ -31,7 +31,7 @@ def simulate(  # noqa: PLR0917 - options, always named
     ] = "lossy,partition,crash",
     hours: Annotated[float, typer.Option("--hours", help="Simulated time of each run.")] = 1.0,
     profile: Annotated[
-        str, typer.Option("--profile", help="Settings: orbit, lan, demo.")
+        str, typer.Option("--profile", help="Settings: orbit, ground, lan, demo.")
     ] = "orbit",
     every: Annotated[
         str | None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.settings import PROFILES
+from cluster.settings import DEFAULT_PROFILE, PROFILES
 from node.config import ConfigError, Marks, load, validate
 
 GOOD = """\
@@ -61,6 +61,14 @@ def test_a_full_file_is_read(write) -> None:
     assert config.log.format == "json"
 
 
+def test_who_names_no_profile_gets_the_one_for_the_ground(write) -> None:
+    config = load(
+        write(GOOD.replace("profile: demo\n", "").replace("{action_deadline: 4s}", "{}")), {}
+    )
+    assert config.profile == DEFAULT_PROFILE == "ground"
+    assert config.settings == PROFILES["ground"]
+
+
 def test_listening_addresses_default_to_the_advertised_ones(write) -> None:
     text = GOOD.replace("raft: 127.0.0.1:7701\nhttp: 127.0.0.1:8701\n", "")
     assert load(write(text), {}).raft == "127.0.0.1:7701"
@@ -70,7 +78,7 @@ def test_listening_addresses_default_to_the_advertised_ones(write) -> None:
     ("old", "new", "line", "field", "rule"),
     [
         ("profile: demo", "profle: demo", 9, "profle", "did you mean profile?"),
-        ("profile: demo", "profile: moon", 9, "profile", "one of orbit, lan, demo"),
+        ("profile: demo", "profile: moon", 9, "profile", "one of orbit, ground, lan, demo"),
         ("profile: demo", "profile: demo\nprofile: lan", 10, "profile", "given twice"),
         ("{action_deadline: 4s}", "{action_deadline: soon}", 10, "settings.action_deadline",
          "a duration"),

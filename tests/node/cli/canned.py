@@ -309,6 +309,8 @@ class CannedNode:
 
     def __init__(self) -> None:
         self.reads = copy.deepcopy(READS)
+        self.local: dict[int, dict[str, Any]] = {}
+        """Port → what only the node there says; a node without any does not answer there."""
         self.answer: httpx.Response | Exception | None = None
         self.requests: list[httpx.Request] = []
 
@@ -322,6 +324,10 @@ class CannedNode:
             key = request.headers["Idempotency-Key"]
             return httpx.Response(200, json={"operation": key, "status": "done", "index": 42})
         body = self.reads.get(request.url.path)
+        if body is None and request.url.port in self.local:
+            body = self.local[request.url.port].get(request.url.path)
+            if body is None:
+                raise httpx.ConnectError("connection refused")
         if body is None:
             return problem(404, f"no such path: {request.url.path}")
         return httpx.Response(200, json=body)

@@ -18,8 +18,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_the_table_says_it_on_80_columns(stationkeep: Run) -> None:
-    output = stationkeep("plan", "--burst", "10s", "--check", "--cases", "30").stdout
-    assert "5 nodes, profile orbit; 20 % lost, in bursts of 10 s on average" in output
+    output = stationkeep(
+        "plan", "--profile", "orbit", "--burst", "10s", "--check", "--cases", "30"
+    ).stdout
+    assert "5 nodes, profile orbit\n20 % of packets lost, in bursts of 10 s on average" in output
     assert "23 million years" in output
     assert "5.0 days" in output
     assert "false SAFE_MODE, uplink" in output
@@ -42,18 +44,40 @@ def test_json_and_yaml_carry_the_computed_figures(stationkeep: Run) -> None:
     assert answer["loss"] == {"rate": 0.3, "mean_burst_s": None}
 
 
+def test_streams_alone_are_said_to_be_what_the_figures_rest_on(stationkeep: Run) -> None:
+    arguments = ("plan", "--profile", "demo", "--lane", "stream")
+    answer = json.loads(stationkeep(*arguments, "--format", "json").output)
+    assert answer["lane"] == "stream"
+    links = answer["models"]["links"]
+    assert links["detection_s"] is links["failover_s"] is None
+    assert links["elections_an_hour_at_most"] > 300
+    assert links["no_primary_s_an_hour_at_most"] > 700
+    output = stationkeep(*arguments).output
+    assert "Lane: streams alone" in output
+    assert "replaced" not in output
+    assert max(len(line.rstrip()) for line in output.splitlines()) <= 80
+    assert "Lane: datagrams" in stationkeep("plan").output
+
+
 def test_never_is_null_for_programs(stationkeep: Run) -> None:
     answer = json.loads(stationkeep("plan", "--loss", "0", "--format", "json").output)
     assert answer["models"]["links"]["false_failover_s"] is None
     assert "never" in stationkeep("plan", "--loss", "0").output
     assert "> 1e270 years" in stationkeep("plan", "--nodes", "99").output
     assert "replaced, each link alone         -" in (
-        stationkeep("plan", "--loss", "0.99", "--nodes", "50").output
+        stationkeep("plan", "--profile", "orbit", "--loss", "0.99", "--nodes", "50").output
     )
 
 
 def test_overrides_count(stationkeep: Run) -> None:
-    changed = ("--set", "failures_to_fail_primary=4", "--set", "report_interval=10s")
+    changed = (
+        "--profile",
+        "orbit",
+        "--set",
+        "failures_to_fail_primary=4",
+        "--set",
+        "report_interval=10s",
+    )
     answer = json.loads(stationkeep("plan", *changed, "--format", "json").output)
     assert answer["reports_per_evaluation"] == 3
     assert answer["settings"]["failures_to_fail_primary"] == 4
@@ -87,7 +111,7 @@ def test_the_picture_is_svg_and_stays_within_its_frame(
     stationkeep: Run, tmp_path: Path, burst: list[str]
 ) -> None:
     file = tmp_path / "plan.svg"
-    assert stationkeep("plan", "--plot", str(file), *burst).exit_code == 0
+    assert stationkeep("plan", "--profile", "orbit", "--plot", str(file), *burst).exit_code == 0
     root = ElementTree.fromstring(file.read_text())
     assert root.tag == f"{SVG}svg"
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
@@ -132,22 +156,27 @@ def test_a_difference_is_a_failure(stationkeep: Run, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ("--set evaluation_interval=10s", 5, "primary_lease"),
+        ("--profile orbit --set evaluation_interval=10s", 5, "primary_lease"),
         ("--set nonsense=1", 5, "no such setting"),
         ("--set unhealthy_above=2", 5, "between 0 and 1"),
         ("--set nonsense", 2, "NAME=VALUE"),
         ("--config missing.yaml", 5, "missing.yaml"),
-        ("--profile moon", 2, "orbit, lan, demo"),
+        ("--profile moon", 2, "orbit, ground, lan, demo"),
         ("--profile lan --live", 2, "one place"),
         ("--profile lan --url http://127.0.0.1:8703", 2, "one place"),
         ("--loss 1", 2, "less than 1"),
         ("--loss -0.1", 2, "at least 0"),
         ("--loss nan", 2, "--loss"),
         ("--loss much", 2, "0.2 or 20%"),
-        ("--burst 1s", 2, "report_interval (5 s)"),
+        ("--profile orbit --burst 1s", 2, "report_interval (5 s)"),
         ("--burst soon", 2, "a duration such as"),
         ("--burst 10s --loss 0", 2, "above 0"),
         ("--burst 10s --nodes 21", 2, "at most 20 nodes"),
+        ("--lane pigeon", 2, "lane"),
+        ("--lane stream --burst 10s", 2, "independent losses only"),
+        ("--lane stream --check", 2, "beside it"),
+        ("--measured --loss 0.2", 2, "beside it"),
+        ("--measured --profile lan", 2, "one place"),
         ("--nodes 2", 2, "3 to 99"),
         ("--seed -1", 2, "seed"),
         ("--cases 3", 2, "cases"),
