@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -154,16 +155,17 @@ def _clean(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def show(records: list[dict[str, Any]]) -> None:
-    """A table a kind, with the columns that its records have."""
+    """A table for each kind, and within it for each set of figures."""
     console = Console(width=180)
-    for kind in dict.fromkeys(record["kind"] for record in records):
-        rows = [record for record in records if record["kind"] == kind]
-        columns = [name for name in dict.fromkeys(n for row in rows for n in row) if name != "kind"]
+    for (kind, *names), rows in groupby(records, key=lambda record: (record["kind"], *record)):
+        columns = [name for name in names if name != "kind"]
         table = Table(*columns, title=f"loss: {kind}", title_justify="left")
         for row in rows:
-            table.add_row(*(_cell(row.get(name, "")) for name in columns))
+            table.add_row(*(_cell(row[name]) for name in columns))
         console.print(table)
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and value < 1_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
+    return str(value)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from node.chaos.seatwatch import SHORTEST_GAP
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.1
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
 START_SECONDS = 90.0
 SETTLE_SECONDS = 20.0
 """From the first leader until packets are lost: replicas and sentinels must have been found."""
@@ -65,18 +65,29 @@ def _watch(acting: Acting, seconds: float) -> list[tuple[float, set[str]]]:
 
 
 def tally(seen: Sequence[tuple[float, set[str]]]) -> dict[str, Any]:
-    """The same figures as of our own seat; `two_s`: seconds with two at once."""
-    single = [(at, next(iter(who))) for at, who in seen if len(who) == 1]
-    names = [name for _, name in single]
-    times = [seen[0][0], *(at for at, who in seen if who), seen[-1][0]]
-    gaps = [b - a for a, b in pairwise(times) if b - a > SHORTEST_GAP]
+    """The same figures as of our own seat; `two_s`: seconds with two at once.
+
+    A gap begins when somebody looked and found nobody: a slow answer of a busy machine is none.
+    """
+    names = [next(iter(who)) for _, who in seen if len(who) == 1]
+    gaps = [g for g in _stretches(seen, lambda who: not who) if g > SHORTEST_GAP]
     return {
         "seconds": seen[-1][0] - seen[0][0],
         "primary_changes": sum(a != b for a, b in pairwise(names)),
         "without_primary": sum(gaps),
         "longest_gap": max(gaps, default=0.0),
-        "two_s": sum(after - at for (at, who), (after, _) in pairwise(seen) if len(who) > 1),
+        "two_s": sum(_stretches(seen, lambda who: len(who) > 1)),
     }
+
+
+def _stretches(
+    seen: Sequence[tuple[float, set[str]]], holds: Callable[[set[str]], bool]
+) -> Iterator[float]:
+    """Seconds of each stretch of looks at which it held, until the first at which it did not."""
+    for held, looks in groupby(pairwise(seen), lambda pair: holds(pair[0][1])):
+        if held:
+            stretch = list(looks)
+            yield stretch[-1][1][0] - stretch[0][0][0]
 
 
 @contextmanager
