@@ -2,7 +2,8 @@
 
 client        `DeviceAgent`, to be embedded; `ring_command` makes `stationkeep agent` of it
 link          a device's tie to the cluster over any number of connections: all the rules
-connection    one WebSocket to a node
+channel       one of these connections, and whether the node takes in what it is sent
+connection    the WebSocket of a channel
 addresses     which nodes there are, and which to turn to next
 host          what a real machine says of itself; `readings` is the form of it
 behaviour     what simulated devices say instead

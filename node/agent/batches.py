@@ -14,7 +14,9 @@ import httpx
 import msgspec
 
 from node.agent.addresses import Addresses
-from node.agent.link import CODEC, Identity, Owner, Ringed, Tally, device_status, sensible
+from node.agent.channel import CODEC
+from node.agent.link import Identity, Owner, Ringed, device_status, sensible
+from node.agent.tally import Tally
 from node.api import wire
 from node.api.wire import Code
 

@@ -9,8 +9,9 @@ from typing import Self
 
 from node.agent.addresses import Addresses
 from node.agent.host import HostReadings
-from node.agent.link import Identity, Link, Ringed, Tally
+from node.agent.link import Identity, Link, Ringed
 from node.agent.readings import Readings
+from node.agent.tally import Tally
 
 OnRing = Callable[[Ringed], Awaitable[object] | None]
 Value = str | bool | int | float

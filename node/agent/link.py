@@ -2,49 +2,71 @@
 connections, to whichever node is there.
 
 A state machine of callbacks and timers, without a task or a queue: the agent of a real device
-and each of a simulator's thousands are driven by the same code.
+and each of a simulator's thousands are driven by the same code. Each connection is a `channel`;
+the link decides how many there are, and speaks on the one that is registered:
 
-    waiting ──pause over──▶ connecting ──accepted──▶ registering ──ack──▶ registered
-       ▲                        │                        │                   │
-       └────────────── refused, broken, silent ──────────┴───────────────────┘
+    seeking ──registered──▶ serving ◀──answered, or registered elsewhere──┐
+       ▲                       │ └──────an answer is overdue──────▶ seeking beside it
+       └────refused, broken────┴─────────────refused, broken──────────────┘
+
+It seeks when no channel does well: each waits for an answer that is overdue, or there is none.
+Then it dials a node that it is not connected to, if it knows one. Of at most `MOST_CHANNELS` at a
+time, a further one takes the place of the oldest that is not registered. A channel that is newly
+registered takes over, and the older one is dropped: the device is served without a gap. If the
+older one answers first, whatever is only being dialled beside it is dropped.
+
+Nodes that are merely slow, or are starting, must not be stormed by all of their devices. So each
+try is more patient than the one before, one that failed is followed by a growing random pause,
+and only an answer in time or a registration ends that.
 
 It ends for good when it is stopped, when a newer agent of the same device has taken over, or
 when a node says that what it registers with breaks a rule: trying again could not help.
 
-Words are ordered by (session, sequence). The session is the second in which the agent started,
-and the sequence begins at the microsecond, so that a restart is newer without a file. A device
-whose clock has been reset still gets in: if it is outdated on its *first* registration, it was
-started last whatever the clock says, and takes the session after the one that is known.
+Words are ordered by (session, sequence), over all channels. The session is the second in which
+the agent started, and the sequence begins at the microsecond, so that a restart is newer without
+a file. A device whose clock has been reset still gets in: if it is outdated on its *first*
+registration, it was started last whatever the clock says, and takes the session after the one
+that is known.
 """
 
 import asyncio
-import os
 import time
-from collections import Counter
 from typing import Protocol, cast
 
 import msgspec
 
 from node.agent.addresses import Addresses
-from node.agent.connection import Connection, Data
+from node.agent.channel import CODEC, CONNECT_SECONDS, Channel, Stage
+from node.agent.connection import Data
 from node.agent.readings import Readings
+from node.agent.tally import Tally
 from node.api import wire
 from node.api.wire import Code
 
-CODEC = wire.MSGPACK
-CONNECT_SECONDS = 5.0
-"""For a node to be reached and to accept the WebSocket."""
-REGISTER_SECONDS = 15.0
-"""A node gives a registration 10 s to get through the log, and then says so."""
-MOST_SILENCE = 5.0
-"""Seconds, or four heartbeat intervals if that is more: then the node counts as dead, though the
-connection stands. A frozen process keeps its sockets open."""
-MAX_REASONS = 64
+MOST_CHANNELS = 2
+"""Connections of one device at a time."""
+FIRST_PATIENCE = 1.0
+SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.7, 5.0
+"""Seconds for an answer that needs nothing but a node's attention. A registered device gives a
+node half of the interval between two statuses, within these bounds. The oldest word without an
+answer is then one interval old, which is at most a third of the time after which a silent device
+counts as offline: the settings demand that. Below the shortest, retransmissions of what TCP has
+lost (after 0.2 and 0.6 s at the earliest) would be taken for a stream that stands."""
 SHORTEST, LONGEST = 0.01, 3_600.0
 """Seconds: what a node may ask for as an interval; none can make a device spin, or fall silent."""
 OVERTAKEN = "another agent speaks for this device now"
 """Why a link ends whose device has a newer agent."""
 HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
+"""Refusals of a registration that another try would meet again."""
+CUTTING = frozenset({Code.UNKNOWN, Code.UNREGISTERED})
+"""Refusals of a status or heartbeat after which the device has to register again."""
+TOO_SLOW = "nobody there: no answer, another try instead"
+REPLACED = "no answer in time, another connection took over"
+NOT_NEEDED = "another connection serves"
+"""Why a link gives up a connection of its own accord."""
+HASTY = 3
+"""Tries in a row that follow upon each other without a pause, as the one before is overdue: that
+a packet was lost is likelier than that nobody is there."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,42 +103,6 @@ class Owner(Protocol):
         ...
 
 
-class Tally:
-    """What happened on one link, or on all that share it."""
-
-    __slots__ = ("connected", "errors", "failed", "heartbeats", "lost", "reconnects",
-                 "registrations", "rings", "statuses")  # fmt: skip
-
-    def __init__(self) -> None:
-        self.connected = 0
-        """Links that are registered now; everything else only rises."""
-        self.statuses = 0
-        self.heartbeats = 0
-        self.registrations = 0
-        self.reconnects = 0
-        """Registrations after the first of a link."""
-        self.rings = 0
-        """Changes of ring heard, first ones included."""
-        self.failed: Counter[str] = Counter()
-        """Tries that led to no registration, by why."""
-        self.lost: Counter[str] = Counter()
-        """Ends of what was registered, by why."""
-        self.errors: Counter[str] = Counter()
-        """What nodes refused, by code."""
-
-    def ended(self, why: str, count: int, *, registered: bool) -> None:
-        """Counts ends of what was registered, or of tries. Nodes word some of the reasons: of so
-        many that nobody could read them the rest are one."""
-        ends = self.lost if registered else self.failed
-        known = why in ends or len(ends) < MAX_REASONS
-        ends[why if known else "other reasons"] += count
-
-
-def error_text(error: OSError) -> str:
-    """In few words, without the address: reasons are counted."""
-    return os.strerror(error.errno) if error.errno else str(error)
-
-
 def sensible(seconds: float) -> float:
     """An interval as a node named it, within bounds; the shortest for what is no number."""
     return min(LONGEST, max(SHORTEST, seconds))
@@ -140,11 +126,12 @@ def device_status(identity: Identity, ring: str | None, readings: Readings) -> w
 
 
 class Link:
-    """See above. `failures` since the last registration decide the pause before the next try."""
+    """See above. `failures`: tries in a row that led to no registration."""
 
-    __slots__ = ("_addresses", "_attempt", "_connection", "_failures", "_floor", "_heartbeat",
-                 "_identity", "_intervals", "_known", "_loop", "_owner", "_sequence", "_session",
-                 "_status", "_stopped", "_tally", "_url", "registered", "ring")  # fmt: skip
+    __slots__ = ("_addresses", "_channels", "_failures", "_floor", "_heartbeat", "_identity",
+                 "_intervals", "_known", "_loop", "_next", "_not_before", "_owner", "_patience",
+                 "_sequence", "_serving", "_session", "_status", "_stopped", "_tally",
+                 "ring")  # fmt: skip
 
     def __init__(
         self, identity: Identity, addresses: Addresses, owner: Owner, tally: Tally
@@ -154,11 +141,12 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
         self._sequence = fraction // 1_000
-        self._known = self._stopped = self.registered = False
-        self._failures, self._floor = 0, 0.0
-        self._url = ""
-        self._attempt: asyncio.Task[None] | None = None
-        self._connection: Connection | None = None
+        self._known = self._stopped = False
+        self._failures, self._patience = 0, FIRST_PATIENCE
+        self._floor = self._not_before = 0.0
+        self._channels: list[Channel] = []  # the oldest first
+        self._serving: Channel | None = None
+        self._next: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
         self._intervals = wire.Intervals(0.0, 0.0)
@@ -167,80 +155,94 @@ class Link:
     @property
     def url(self) -> str | None:
         """The node that serves the device now."""
-        return self._url if self.registered else None
+        return None if self._serving is None else self._serving.url
 
     def start(self, after: float = 0.0) -> None:
         """Begins to connect, in so many seconds."""
-        self._status = self._loop.call_later(after, self._connect)
+        self._not_before = self._loop.time() + after
+        self._seek()
 
     def stop(self) -> None:
         """Ends it in good order; the owner is told nothing more."""
         self._stopped = True
+        if self._next is not None:
+            self._next.cancel()
         self._rest()
-        if self._attempt is not None:
-            self._attempt.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        for channel in self._channels:
+            channel.close()
 
     async def closed(self) -> None:
         """Returns when nothing of it is left on the event loop, after `stop`."""
-        if self._attempt is not None:
-            await asyncio.wait({self._attempt})
-        if self._connection is not None:
-            await self._connection.closed()
+        for channel in self._channels:
+            await channel.closed()
 
-    # -- connecting -----------------------------------------------------------------------------
+    # -- seeking --------------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        self._url = self._addresses.pick()
-        self._connection = Connection(self._url, CODEC.name, self)
-        self._within(CONNECT_SECONDS, "nobody there: no answer")
-        self._attempt = self._loop.create_task(self._open(self._connection))
+    def _seek(self) -> None:
+        """Plans to dial, unless that is planned already, or not needed."""
+        if self._next is None and self._in_need:
+            moment = max(self._not_before, self._loop.time())
+            self._next = self._loop.call_at(moment, self._dial)
 
-    async def _open(self, connection: Connection) -> None:
-        try:
-            await connection.open()
-        except OSError as error:
-            connection.cut(f"nobody there: {error_text(error)}")
+    @property
+    def _in_need(self) -> bool:
+        """Whether no channel does well."""
+        return not self._stopped and all(channel.in_doubt for channel in self._channels)
 
-    def _within(self, seconds: float, otherwise: str) -> None:
-        """The next step has to come in this time, or the connection is given up."""
-        self._rest()
-        self._status = self._loop.call_later(seconds, self._cut, otherwise)
+    def _dial(self) -> None:
+        self._next = None
+        if not self._in_need:
+            return
+        if len(self._channels) == MOST_CHANNELS:
+            self._give_up(next(c for c in self._channels if c is not self._serving), TOO_SLOW)
+        url = self._addresses.pick([channel.url for channel in self._channels])
+        patience = min(CONNECT_SECONDS, self._patience * 2 ** min(self._failures, 16))
+        self._channels.append(Channel(url, self, patience))
 
-    def _again(self) -> None:
-        """The connection is gone: another try, later; not all at once when a node said when."""
+    def _pause(self) -> None:
+        """The next try comes later; not those of all devices at once when a node said when."""
         pause = self._floor + self._addresses.pause(self._failures)
-        self._failures, self._floor = self._failures + 1, 0.0
-        self.start(pause)
+        self._not_before, self._floor = self._loop.time() + pause, 0.0
+
+    def _give_up(self, channel: Channel, why: str) -> None:
+        """Another channel is better than this one."""
+        channel.drop()
+        self._ended(channel, why, blame=why is not NOT_NEEDED)
+
+    def _ended(self, channel: Channel, why: str, *, blame: bool = True) -> None:
+        self._channels.remove(channel)
+        if blame:
+            self._addresses.failed(channel.url)
+        self._tally.ended(why, 1, registered=channel.stage is Stage.REGISTERED)
+        self._failures += 1
 
     def _rest(self) -> None:
+        """Nothing is said any more."""
         for timer in (self._status, self._heartbeat):
             if timer is not None:
                 timer.cancel()
         self._status = self._heartbeat = None
-        self._tally.connected -= self.registered
-        self.registered = False
+        self._tally.connected -= self._serving is not None
+        self._serving = None
 
     def _end(self, why: str) -> None:
         self.stop()
         self._owner.ended(why)
 
-    # -- what the connection says ---------------------------------------------------------------
+    # -- what channels say ----------------------------------------------------------------------
 
-    def opened(self) -> None:
-        self._within(REGISTER_SECONDS, "the registration was not answered in time")
+    def opened(self, channel: Channel) -> None:
         identity = self._identity
         payload = wire.RegistrationPayload(
             capabilities=identity.capabilities,
             labels=identity.labels,
             device_status=self._device_status(),
             session=self._session,
-            sequence=self._next(),
+            sequence=self._next_word(channel),
         )
-        self._send(wire.Registration(identity.device_id, payload))
+        channel.register(wire.Registration(identity.device_id, payload))
 
-    def received(self, message: Data) -> None:
+    def received(self, channel: Channel, message: Data) -> None:
         """What this agent cannot read is left alone: a newer node may say more than it knows."""
         try:
             told = CODEC.decode_told(bytes(message))
@@ -249,44 +251,67 @@ class Link:
             return
         match told:
             case wire.Ack():
-                self._acknowledged(told.payload)
+                self._acknowledged(channel, told.payload)
             case wire.RingAssignment():
                 self._ringed(told.payload.ring, told.payload.reason, told.payload.timestamp)
             case wire.Error():
-                self._refused(told.payload)
+                self._refused(channel, told.payload)
 
-    def lost(self, why: str) -> None:
-        self._connection = None
-        if self._attempt is not None:
-            self._attempt.cancel()
-        self._addresses.failed(self._url)
-        self._tally.ended(why, 1, registered=self.registered)
-        self._rest()
-        if not self._stopped:
-            self._again()
+    def doubted(self, channel: Channel) -> None:
+        if self._failures >= HASTY:
+            self._pause()
+        self._seek()
 
-    # -- what the node says ---------------------------------------------------------------------
+    def lost(self, channel: Channel, why: str) -> None:
+        """Another try, later."""
+        self._pause()
+        self._ended(channel, why)
+        if channel is self._serving:
+            self._rest()
+        self._seek()
 
-    def _acknowledged(self, ack: wire.AckPayload) -> None:
+    # -- what nodes say -------------------------------------------------------------------------
+
+    def _acknowledged(self, channel: Channel, ack: wire.AckPayload) -> None:
         self._intervals = wire.Intervals(
             sensible(ack.status_interval), sensible(ack.heartbeat_interval)
         )
+        if channel is self._serving:
+            self._answered(channel)
         if ack.ring is None:
             return
-        if not self.registered:
-            self._registered(ack)
+        if channel is not self._serving:
+            self._registered(channel, ack)
         self._ringed(ack.ring, ack.reason or "", ack.timestamp or "")
 
-    def _registered(self, ack: wire.AckPayload) -> None:
+    def _answered(self, channel: Channel) -> None:
+        """The node has taken in what was said; if that was late, a dial beside it is not needed
+        any more. One that has sent its registration goes on: the node may know it already."""
+        if not channel.in_doubt:
+            self._failures = 0
+        channel.answered()
+        for other in [c for c in self._channels if c.stage is Stage.DIALLING]:
+            self._give_up(other, NOT_NEEDED)
+
+    def _registered(self, channel: Channel, ack: wire.AckPayload) -> None:
+        """It takes over; whatever else there is of connections is over."""
+        for other in [c for c in self._channels if c is not channel]:
+            self._give_up(other, REPLACED if other is self._serving else NOT_NEEDED)
         self._rest()
-        self.registered = True
+        self._serving = channel
+        self._patience = min(
+            LONGEST_PATIENCE, max(SHORTEST_PATIENCE, self._intervals.heartbeat_interval)
+        )
+        channel.registered(self._patience)
         self._tally.connected += 1
         self._tally.registrations += 1
         self._tally.reconnects += self._known
         self._known, self._failures = True, 0
-        self._addresses.learn(ack.nodes, self._url)
-        self._status = self._loop.call_later(self._intervals.status_interval, self._report)
-        self._beat_later()
+        self._addresses.learn(ack.nodes, channel.url)
+        if channel.contested:
+            self._report()
+        else:
+            self._report_later()
 
     def _ringed(self, ring: str, reason: str, timestamp: str) -> None:
         previous, self.ring = self.ring, ring
@@ -294,35 +319,47 @@ class Link:
             self._tally.rings += 1
             self._owner.ringed(Ringed(ring, previous, reason, timestamp))
 
-    def _refused(self, error: wire.ErrorPayload) -> None:
+    def _refused(self, channel: Channel, error: wire.ErrorPayload) -> None:
         self._tally.errors[error.code] += 1
         said = f"{error.code}: {error.field}: {error.value} refused: {error.rule}"
-        if error.code is Code.SUPERSEDED:
+        registering = channel.stage is Stage.REGISTERING
+        if error.code is Code.SUPERSEDED and not channel.contested:
             self._end(OVERTAKEN)
-        elif error.code is Code.OUTDATED and not self.registered:
-            self._overtaken(error.session, said)
-        elif error.code in HOPELESS and not self.registered:
+        elif error.code is Code.OUTDATED and registering:
+            self._outdated(channel, error.session, said)
+        elif error.code in HOPELESS and registering and self._serving is None:
             self._end(said)
-        elif error.closing or error.code in {Code.UNKNOWN, Code.UNREGISTERED}:
+        elif error.closing or registering or error.code in CUTTING:
             self._floor = sensible(error.retry_after or 0.0)
-            self._cut(error.code)
+            channel.cut(error.code)
+        elif channel is self._serving:
+            self._answered(channel)
 
-    def _overtaken(self, session: int | None, said: str) -> None:
-        """The cluster knows a newer session than ours: see the top."""
-        if self._known or session is None or session >= wire.MAX_ORDINAL:
+    def _outdated(self, channel: Channel, session: int | None, said: str) -> None:
+        """The cluster knows a newer session than ours (see the top), or a newer word of ours."""
+        if session == self._session:
+            channel.cut(Code.OUTDATED)
+        elif self._known:
+            self._end(OVERTAKEN)
+        elif session is None or session >= wire.MAX_ORDINAL:
             self._end(said)
-            return
-        self._session, self._sequence = session + 1, 0
-        self._cut(Code.OUTDATED)
+        else:
+            self._session, self._sequence = session + 1, 0
+            channel.cut(Code.OUTDATED)
 
     # -- what the device says -------------------------------------------------------------------
 
     def _report(self) -> None:
+        channel = self._serving
+        assert channel is not None
+        self._report_later()
+        payload = wire.StatusPayload(self._device_status(), self._session, self._next_word(channel))
+        self._tally.statuses += 1
+        channel.send(wire.StatusUpdate(self._identity.device_id, payload))
+
+    def _report_later(self) -> None:
         self._status = self._loop.call_later(self._intervals.status_interval, self._report)
         self._beat_later()
-        payload = wire.StatusPayload(self._device_status(), self._session, self._next())
-        self._tally.statuses += 1
-        self._send(wire.StatusUpdate(self._identity.device_id, payload))
 
     def _beat_later(self) -> None:
         """A heartbeat is due when nothing was said for so long: one between two statuses."""
@@ -331,28 +368,22 @@ class Link:
         self._heartbeat = self._loop.call_later(self._intervals.heartbeat_interval, self._beat)
 
     def _beat(self) -> None:
+        """Nothing new is asked while an answer is awaited: each is the answer to one question."""
+        channel = self._serving
+        assert channel is not None
         self._beat_later()
-        connection = self._connection
-        assert connection is not None
-        silence = self._loop.time() - connection.heard_at
-        if silence > max(MOST_SILENCE, 4 * self._intervals.heartbeat_interval):
-            connection.cut("the node is silent")
+        if channel.asking:
             return
         self._tally.heartbeats += 1
-        payload = wire.HeartbeatPayload(self._session, self._next())
-        self._send(wire.Heartbeat(self._identity.device_id, payload))
+        payload = wire.HeartbeatPayload(self._session, self._next_word(channel))
+        channel.ask(wire.Heartbeat(self._identity.device_id, payload))
 
     def _device_status(self) -> wire.DeviceStatus:
         return device_status(self._identity, self.ring, self._owner.read())
 
-    def _next(self) -> int:
+    def _next_word(self, channel: Channel) -> int:
+        """The number of a word on this channel; it makes what is registered on another one old."""
+        for other in self._channels:
+            other.contested |= other is not channel
         self._sequence += 1
         return self._sequence
-
-    def _send(self, said: wire.Said) -> None:
-        if self._connection is not None:
-            self._connection.send(CODEC.encode(said))
-
-    def _cut(self, why: str) -> None:
-        if self._connection is not None:
-            self._connection.cut(why)
