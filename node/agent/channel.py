@@ -56,19 +56,16 @@ class Owner(Protocol):
 
 
 class Channel:
-    """Dials at once. `patience`: seconds for an answer that needs nothing but the node's attention.
+    """Dials at once. `patience`: seconds for an answer that needs no more than attention."""
 
-    `contested`: since this channel registered, its device has said something on another one.
-    """
-
-    __slots__ = ("_connection", "_dial", "_loop", "_owner", "_patience", "_timer", "contested",
+    __slots__ = ("_connection", "_dial", "_loop", "_owner", "_patience", "_timer",
                  "in_doubt", "stage", "url")  # fmt: skip
 
     def __init__(self, url: str, owner: Owner, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner, self.url, self._patience = owner, url, patience
         self.stage = Stage.DIALLING
-        self.in_doubt = self.contested = False
+        self.in_doubt = False
         self._timer: asyncio.TimerHandle | None = None
         self._connection = Connection(url, CODEC.name, self)
         self._expect(CONNECT_SECONDS, "nobody there: no answer")

@@ -19,6 +19,9 @@ Nodes that are merely slow, or are starting, must not be stormed by all of their
 try is more patient than the one before, one that failed is followed by a growing random pause,
 and only an answer in time or a registration ends that.
 
+A node that says a newer connection speaks for the device may mean one that the link has opened, or
+has given up since. Whether it was another agent's is seen from the answer to the next registration.
+
 It ends for good when it is stopped, when a newer agent of the same device has taken over, or
 when a node says that what it registers with breaks a rule: trying again could not help.
 
@@ -131,7 +134,7 @@ class Link:
     __slots__ = ("_addresses", "_channels", "_failures", "_floor", "_heartbeat", "_identity",
                  "_intervals", "_known", "_loop", "_next", "_not_before", "_owner", "_patience",
                  "_sequence", "_serving", "_session", "_status", "_stopped", "_tally",
-                 "ring")  # fmt: skip
+                 "_withheld", "ring")  # fmt: skip
 
     def __init__(
         self, identity: Identity, addresses: Addresses, owner: Owner, tally: Tally
@@ -141,10 +144,10 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
         self._sequence = fraction // 1_000
-        self._known = self._stopped = False
+        self._known = self._stopped = self._withheld = False
         self._failures, self._patience = 0, FIRST_PATIENCE
         self._floor = self._not_before = 0.0
-        self._channels: list[Channel] = []  # the oldest first
+        self._channels: list[Channel] = []  # by when they were dialled, or then registered
         self._serving: Channel | None = None
         self._next: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
@@ -165,8 +168,7 @@ class Link:
     def stop(self) -> None:
         """Ends it in good order; the owner is told nothing more."""
         self._stopped = True
-        if self._next is not None:
-            self._next.cancel()
+        self._seek()
         self._rest()
         for channel in self._channels:
             channel.close()
@@ -179,8 +181,11 @@ class Link:
     # -- seeking --------------------------------------------------------------------------------
 
     def _seek(self) -> None:
-        """Plans to dial, unless that is planned already, or not needed."""
-        if self._next is None and self._in_need:
+        """Plans to dial, if that is needed now."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._in_need:
             moment = max(self._not_before, self._loop.time())
             self._next = self._loop.call_at(moment, self._dial)
 
@@ -206,6 +211,8 @@ class Link:
 
     def _give_up(self, channel: Channel, why: str) -> None:
         """Another channel is better than this one."""
+        if self._failures >= HASTY:
+            self._pause()
         channel.drop()
         self._ended(channel, why, blame=why is not NOT_NEEDED)
 
@@ -232,13 +239,15 @@ class Link:
     # -- what channels say ----------------------------------------------------------------------
 
     def opened(self, channel: Channel) -> None:
+        self._channels.remove(channel)
+        self._channels.append(channel)
         identity = self._identity
         payload = wire.RegistrationPayload(
             capabilities=identity.capabilities,
             labels=identity.labels,
             device_status=self._device_status(),
             session=self._session,
-            sequence=self._next_word(channel),
+            sequence=self._next_word(),
         )
         channel.register(wire.Registration(identity.device_id, payload))
 
@@ -258,8 +267,6 @@ class Link:
                 self._refused(channel, told.payload)
 
     def doubted(self, channel: Channel) -> None:
-        if self._failures >= HASTY:
-            self._pause()
         self._seek()
 
     def lost(self, channel: Channel, why: str) -> None:
@@ -294,9 +301,13 @@ class Link:
             self._give_up(other, NOT_NEEDED)
 
     def _registered(self, channel: Channel, ack: wire.AckPayload) -> None:
-        """It takes over; whatever else there is of connections is over."""
+        """It takes over, and at once says what is newer than all that may still come in of the one
+        before. A newer registration elsewhere goes on: it would take the device away from here."""
+        former = self._serving
+        newer = self._channels[self._channels.index(channel) + 1 :]
         for other in [c for c in self._channels if c is not channel]:
-            self._give_up(other, REPLACED if other is self._serving else NOT_NEEDED)
+            if other.stage is Stage.DIALLING or other not in newer:
+                self._give_up(other, REPLACED if other is former else NOT_NEEDED)
         self._rest()
         self._serving = channel
         self._patience = min(
@@ -306,12 +317,13 @@ class Link:
         self._tally.connected += 1
         self._tally.registrations += 1
         self._tally.reconnects += self._known
-        self._known, self._failures = True, 0
+        self._known, self._failures, self._not_before = True, 0, 0.0
+        self._seek()
         self._addresses.learn(ack.nodes, channel.url)
-        if channel.contested:
-            self._report()
-        else:
+        if former is None:
             self._report_later()
+        else:
+            self._report()
 
     def _ringed(self, ring: str, reason: str, timestamp: str) -> None:
         previous, self.ring = self.ring, ring
@@ -323,9 +335,8 @@ class Link:
         self._tally.errors[error.code] += 1
         said = f"{error.code}: {error.field}: {error.value} refused: {error.rule}"
         registering = channel.stage is Stage.REGISTERING
-        if error.code is Code.SUPERSEDED and not channel.contested:
-            self._end(OVERTAKEN)
-        elif error.code is Code.OUTDATED and registering:
+        self._known |= error.code is Code.SUPERSEDED
+        if error.code is Code.OUTDATED and registering:
             self._outdated(channel, error.session, said)
         elif error.code in HOPELESS and registering and self._serving is None:
             self._end(said)
@@ -350,12 +361,24 @@ class Link:
     # -- what the device says -------------------------------------------------------------------
 
     def _report(self) -> None:
+        """One status is withheld while another channel registers: it would be newer than the
+        registration, and seem to be a word from elsewhere. A channel in doubt withholds all."""
         channel = self._serving
         assert channel is not None
         self._report_later()
-        payload = wire.StatusPayload(self._device_status(), self._session, self._next_word(channel))
+        others = self._registering()
+        if others and (channel.in_doubt or not self._withheld):
+            self._withheld = True
+            return
+        self._withheld = False
+        for other in others:
+            self._give_up(other, NOT_NEEDED)
+        payload = wire.StatusPayload(self._device_status(), self._session, self._next_word())
         self._tally.statuses += 1
         channel.send(wire.StatusUpdate(self._identity.device_id, payload))
+
+    def _registering(self) -> list[Channel]:
+        return [channel for channel in self._channels if channel.stage is Stage.REGISTERING]
 
     def _report_later(self) -> None:
         self._status = self._loop.call_later(self._intervals.status_interval, self._report)
@@ -372,18 +395,15 @@ class Link:
         channel = self._serving
         assert channel is not None
         self._beat_later()
-        if channel.asking:
+        if channel.asking or self._registering():
             return
         self._tally.heartbeats += 1
-        payload = wire.HeartbeatPayload(self._session, self._next_word(channel))
+        payload = wire.HeartbeatPayload(self._session, self._next_word())
         channel.ask(wire.Heartbeat(self._identity.device_id, payload))
 
     def _device_status(self) -> wire.DeviceStatus:
         return device_status(self._identity, self.ring, self._owner.read())
 
-    def _next_word(self, channel: Channel) -> int:
-        """The number of a word on this channel; it makes what is registered on another one old."""
-        for other in self._channels:
-            other.contested |= other is not channel
+    def _next_word(self) -> int:
         self._sequence += 1
         return self._sequence

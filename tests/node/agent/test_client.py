@@ -206,10 +206,22 @@ async def test_a_callback_that_raises_is_reported_and_the_device_goes_on(door: D
 
 async def test_it_ends_when_a_newer_agent_takes_over(door: Door) -> None:
     device = await agent(door).start()
+    newer = door.of(wire.Registration)[0].payload.session + 1
+    door.answer = lambda _door, said: error(
+        said.sender_id, Code.OUTDATED, closing=True, session=newer
+    )
     await door.tell(error("slave-001", Code.SUPERSEDED, closing=True))
     with pytest.raises(AgentEndedError, match="another agent speaks for this device now"):
         await device.wait()
-    assert len(door.of(wire.Registration)) == 1
+    assert len(door.of(wire.Registration)) == 2
+
+
+async def test_it_stays_when_it_was_its_own_connection_that_took_over(door: Door) -> None:
+    device = await agent(door).start()
+    await door.tell(error("slave-001", Code.SUPERSEDED, closing=True))
+    await until(lambda: device.tally.registrations == 2)
+    assert device.node == door.url
+    await device.stop()
 
 
 async def test_a_registration_that_breaks_a_rule_is_not_tried_again(door: Door) -> None:
