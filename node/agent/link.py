@@ -50,11 +50,8 @@ MOST_CHANNELS = 2
 """Connections of one device at a time."""
 FIRST_PATIENCE = 1.0
 SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.7, 5.0
-"""Seconds for an answer that needs nothing but a node's attention. A registered device gives a
-node half of the interval between two statuses, within these bounds. The oldest word without an
-answer is then one interval old, which is at most a third of the time after which a silent device
-counts as offline: the settings demand that. Below the shortest, retransmissions of what TCP has
-lost (after 0.2 and 0.6 s at the earliest) would be taken for a stream that stands."""
+"""Seconds; see `patience`. In less than the shortest TCP may still be making good a loss or two,
+which it does after 0.2 s and 0.6 s at the earliest."""
 SHORTEST, LONGEST = 0.01, 3_600.0
 """Seconds: what a node may ask for as an interval; none can make a device spin, or fall silent."""
 OVERTAKEN = "another agent speaks for this device now"
@@ -109,6 +106,13 @@ class Owner(Protocol):
 def sensible(seconds: float) -> float:
     """An interval as a node named it, within bounds; the shortest for what is no number."""
     return min(LONGEST, max(SHORTEST, seconds))
+
+
+def patience(status_interval: float) -> float:
+    """Seconds for an answer that needs no more than a node's attention: half of the interval from
+    status to status, within bounds. With a question after each status, no word stays longer than
+    an interval without an answer; and a device is offline after three of them at the earliest."""
+    return min(LONGEST_PATIENCE, max(SHORTEST_PATIENCE, status_interval / 2))
 
 
 def device_status(identity: Identity, ring: str | None, readings: Readings) -> wire.DeviceStatus:
@@ -201,8 +205,8 @@ class Link:
         if len(self._channels) == MOST_CHANNELS:
             self._give_up(next(c for c in self._channels if c is not self._serving), TOO_SLOW)
         url = self._addresses.pick([channel.url for channel in self._channels])
-        patience = min(CONNECT_SECONDS, self._patience * 2 ** min(self._failures, 16))
-        self._channels.append(Channel(url, self, patience))
+        seconds = min(CONNECT_SECONDS, self._patience * 2 ** min(self._failures, 16))
+        self._channels.append(Channel(url, self, seconds))
 
     def _pause(self) -> None:
         """The next try comes later; not those of all devices at once when a node said when."""
@@ -310,9 +314,7 @@ class Link:
                 self._give_up(other, REPLACED if other is former else NOT_NEEDED)
         self._rest()
         self._serving = channel
-        self._patience = min(
-            LONGEST_PATIENCE, max(SHORTEST_PATIENCE, self._intervals.heartbeat_interval)
-        )
+        self._patience = patience(self._intervals.status_interval)
         channel.registered(self._patience)
         self._tally.connected += 1
         self._tally.registrations += 1
