@@ -15,9 +15,10 @@ time, a further one takes the place of the oldest that is not registered. A chan
 registered takes over, and the older one is dropped: the device is served without a gap. If the
 older one answers first, whatever is only being dialled beside it is dropped.
 
-Nodes that are merely slow, or are starting, must not be stormed by all of their devices. So each
-try is more patient than the one before, one that failed is followed by a growing random pause,
-and only an answer in time or a registration ends that.
+Nodes that are merely slow, or are starting, must not be stormed by all of their devices. So a try
+that failed is followed by a growing random pause, and so is, from the third in a row, one that was
+given up, while each is more patient than the one before. Only an answer in time or a registration
+ends that.
 
 A node that says a newer connection speaks for the device may mean one that the link has opened, or
 has given up since. Whether it was another agent's is seen from the answer to the next registration.
@@ -52,6 +53,9 @@ FIRST_PATIENCE = 1.0
 SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.7, 5.0
 """Seconds; see `patience`. In less than the shortest TCP may still be making good a loss or two,
 which it does after 0.2 s and 0.6 s at the earliest."""
+MOST_WITHHELD = 2
+"""Statuses in a row that a registered device does not send for the sake of another connection:
+fewer than a node misses before it counts the device as offline."""
 SHORTEST, LONGEST = 0.01, 3_600.0
 """Seconds: what a node may ask for as an interval; none can make a device spin, or fall silent."""
 OVERTAKEN = "another agent speaks for this device now"
@@ -65,8 +69,8 @@ REPLACED = "no answer in time, another connection took over"
 NOT_NEEDED = "another connection serves"
 """Why a link gives up a connection of its own accord."""
 HASTY = 3
-"""Tries in a row that follow upon each other without a pause, as the one before is overdue: that
-a packet was lost is likelier than that nobody is there."""
+"""Tries in a row of which each may follow at once when the one before is overdue: that a packet
+was lost is likelier than that nobody is there."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,8 +152,9 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
         self._sequence = fraction // 1_000
-        self._known = self._stopped = self._withheld = False
-        self._failures, self._patience = 0, FIRST_PATIENCE
+        self._known = self._stopped = False
+        self._failures = self._withheld = 0
+        self._patience = FIRST_PATIENCE
         self._floor = self._not_before = 0.0
         self._channels: list[Channel] = []  # by when they were dialled, or then registered
         self._serving: Channel | None = None
@@ -205,7 +210,8 @@ class Link:
         if len(self._channels) == MOST_CHANNELS:
             self._give_up(next(c for c in self._channels if c is not self._serving), TOO_SLOW)
         url = self._addresses.pick([channel.url for channel in self._channels])
-        seconds = min(CONNECT_SECONDS, self._patience * 2 ** min(self._failures, 16))
+        doublings = min(max(0, self._failures - HASTY), 16)
+        seconds = min(CONNECT_SECONDS, self._patience * 2**doublings)
         self._channels.append(Channel(url, self, seconds))
 
     def _pause(self) -> None:
@@ -363,16 +369,16 @@ class Link:
     # -- what the device says -------------------------------------------------------------------
 
     def _report(self) -> None:
-        """One status is withheld while another channel registers: it would be newer than the
-        registration, and seem to be a word from elsewhere. A channel in doubt withholds all."""
+        """Some are withheld while another channel registers: they would be newer than the
+        registration, and seem to be words from elsewhere. A channel in doubt withholds all."""
         channel = self._serving
         assert channel is not None
         self._report_later()
         others = self._registering()
-        if others and (channel.in_doubt or not self._withheld):
-            self._withheld = True
+        if others and (channel.in_doubt or self._withheld < MOST_WITHHELD):
+            self._withheld += 1
             return
-        self._withheld = False
+        self._withheld = 0
         for other in others:
             self._give_up(other, NOT_NEEDED)
         payload = wire.StatusPayload(self._device_status(), self._session, self._next_word())

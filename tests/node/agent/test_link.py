@@ -109,7 +109,7 @@ async def test_beside_a_stream_that_stands_a_lost_dial_is_replaced() -> None:
     cluster = Cluster(in_order(STANDS, lost, lost), 0.5)
     await served(cluster, 20)
     gaps = [b - a for a, b in pairwise(cluster.dialled[1:])]
-    assert gaps == pytest.approx([0.7, 1.4])
+    assert gaps == pytest.approx([0.7, 0.7])
     assert cluster.gaps == 0
     assert cluster.link.url == cluster.wires[3].url
     await left(cluster)
@@ -179,10 +179,10 @@ async def test_a_slow_node_is_not_stormed() -> None:
     cluster = Cluster(lambda _: Fate(accepted=3.0, trip=0.8), 0.5)
     await served(cluster, 60)
     assert cluster.link.url is not None
-    before = len(cluster.wires)
+    before, cluster.gaps = len(cluster.wires), 0
     await cluster.live(300)
     assert len(cluster.wires) - before < 300 / 10
-    assert cluster.gaps < 3_000 / 50  # of so many looks
+    assert cluster.gaps == 0
     await left(cluster)
 
 
@@ -237,15 +237,7 @@ def test_whatever_happens_to_connections_one_that_works_is_found(
         assert at_last is not None
         settled = len(cluster.wires)
         await cluster.live(60)
-        assert len(cluster.wires) - settled <= 2, (
-            some,
-            interval,
-            seed,
-            cluster.dialled,
-            cluster.tally.failed,
-            cluster.tally.lost,
-            cluster.tally.errors,
-        )  # an old one may stand once more, or die
+        assert len(cluster.wires) - settled <= 2  # an old one may stand once more, or die
         assert cluster.ends == []
         assert cluster.holder in cluster.open
         assert cluster.longest_silence(cluster._loop.time() - 20) <= interval * 2
