@@ -16,15 +16,8 @@ import msgspec
 
 from node.agent.addresses import Addresses
 from node.agent.channel import CODEC
-from node.agent.link import (
-    LONGEST_PATIENCE,
-    Identity,
-    Owner,
-    Ringed,
-    device_status,
-    patience,
-    sensible,
-)
+from node.agent.device import Identity, Owner, Ringed, device_status
+from node.agent.link import LONGEST_PATIENCE, patience, sensible
 from node.agent.tally import Tally
 from node.api import wire
 from node.api.wire import Code

@@ -16,7 +16,8 @@ import msgspec
 from node.agent.addresses import Addresses
 from node.agent.batches import MAX_BATCH, Batch, Member, open_http
 from node.agent.behaviour import Behaviour
-from node.agent.link import OVERTAKEN, Identity, Link, Ringed
+from node.agent.device import Identity, Ringed
+from node.agent.link import OVERTAKEN, Link
 from node.agent.readings import Readings
 from node.agent.tally import Tally
 

@@ -16,7 +16,8 @@ import msgspec
 from node.agent.addresses import Addresses
 from node.agent.channel import CODEC
 from node.agent.connection import Listener
-from node.agent.link import Identity, Link, Ringed
+from node.agent.device import Identity, Ringed
+from node.agent.link import Link
 from node.agent.readings import Readings
 from node.agent.tally import Tally
 from node.api import wire
