@@ -302,7 +302,7 @@ class Link:
 
     def _outdated(self, channel: Channel, session: int | None, said: str) -> None:
         """The cluster knows a newer session than ours (see the top), or a newer word of ours."""
-        if session == self._session:
+        if session is not None and session <= self._session:
             channel.cut(Code.OUTDATED)
         elif self._known:
             self._end(OVERTAKEN)
