@@ -26,9 +26,10 @@ CONNECT_SECONDS = 5.0
 """For a node to be reached and to accept the WebSocket."""
 REGISTER_SECONDS = 15.0
 """A node gives a registration 10 s to get through the log, and then says so."""
-MOST_SILENCE = 5.0
-"""Seconds, or four times the patience if that is more, without an answer: then the node counts
-as dead, though the connection stands. A frozen process keeps its sockets open."""
+MOST_SILENCE = 30.0
+"""Seconds without an answer: then the node counts as dead, though the connection stands. So long,
+because one that answers again after a pause, for itself or for all devices of a node that was
+frozen, is better than none."""
 
 
 class Stage(enum.IntEnum):
@@ -100,7 +101,7 @@ class Channel:
 
     def ask(self, said: wire.Heartbeat) -> None:
         """Sends what the node answers at once; the link tells `answered`."""
-        self._expect(max(MOST_SILENCE, 4 * self._patience), "the node is silent")
+        self._expect(MOST_SILENCE, "the node is silent")
         self.send(said)
 
     def answered(self) -> None:

@@ -16,8 +16,8 @@ registered takes over, and the older one is dropped: the device is served withou
 older one answers first, whatever is only being dialled beside it is dropped.
 
 Nodes that are merely slow, or are starting, must not be stormed by all of their devices. So a try
-that failed is followed by a growing random pause, and so is, from the third in a row, one that was
-given up, while each is more patient than the one before. Only an answer in time or a registration
+that failed is followed by a growing random pause, and so is, from the second in a row, one that was
+given up; and each is more patient than the one before. Only an answer in time or a registration
 ends that.
 
 A node that says a newer connection speaks for the device may mean one that the link has opened, or
@@ -65,9 +65,9 @@ TOO_SLOW = "nobody there: no answer, another try instead"
 REPLACED = "no answer in time, another connection took over"
 NOT_NEEDED = "another connection serves"
 """Why a link gives up a connection of its own accord."""
-HASTY = 3
-"""Tries in a row of which each may follow at once when the one before is overdue: that a packet
-was lost is likelier than that nobody is there."""
+HASTY = 1
+"""So many tries in a row may be given up for another one at once: that a packet was lost is
+likelier than that nobody is there. Then pauses begin, which grow as the patience does."""
 
 
 def sensible(seconds: float) -> float:
@@ -156,8 +156,7 @@ class Link:
         if len(self._channels) == MOST_CHANNELS:
             self._give_up(next(c for c in self._channels if c is not self._serving), TOO_SLOW)
         url = self._addresses.pick([channel.url for channel in self._channels])
-        doublings = min(max(0, self._failures - HASTY), 16)
-        seconds = min(CONNECT_SECONDS, self._patience * 2**doublings)
+        seconds = min(CONNECT_SECONDS, self._patience * 2 ** min(self._failures, 16))
         self._channels.append(Channel(url, self, seconds))
 
     def _pause(self) -> None:
@@ -226,7 +225,9 @@ class Link:
         self._seek()
 
     def lost(self, channel: Channel, why: str) -> None:
-        """Another try, later."""
+        """Another try, later; soon, if it is the one that has served until now."""
+        if channel is self._serving:
+            self._failures = 0
         self._pause()
         self._ended(channel, why)
         if channel is self._serving:

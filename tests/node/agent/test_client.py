@@ -27,7 +27,7 @@ from tests.node.agent.door import Door, assignment, error, welcoming
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(channel, "MOST_SILENCE", 0.3)
+    monkeypatch.setattr(link, "SHORTEST_PATIENCE", 0.3)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ async def test_beside_a_stream_that_stands_a_lost_dial_is_replaced() -> None:
     cluster = Cluster(in_order(STANDS, lost, lost), 0.5)
     await served(cluster, 20)
     gaps = [b - a for a, b in pairwise(cluster.dialled[1:])]
-    assert gaps == pytest.approx([0.7, 0.7])
+    assert gaps == pytest.approx([0.7, 1.4])
     assert cluster.gaps == 0
     assert cluster.link.url == cluster.wires[3].url
     await left(cluster)

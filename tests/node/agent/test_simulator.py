@@ -7,7 +7,7 @@ from itertools import cycle
 import httpx
 import pytest
 
-from node.agent import addresses, channel, simulator
+from node.agent import addresses, link, simulator
 from node.agent.behaviour import behaviour
 from node.agent.simulator import Fleet, Moment, Simulator
 from node.api import wire
@@ -19,7 +19,7 @@ from tests.node.agent.door import Door, ack, assignment, error, welcoming
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(channel, "MOST_SILENCE", 0.3)
+    monkeypatch.setattr(link, "SHORTEST_PATIENCE", 0.3)
 
 
 @pytest.fixture
