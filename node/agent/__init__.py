@@ -1,15 +1,17 @@
 """Devices' side of the fleet: what runs on a phone, in a car, or a thousand times in one process.
 
 client        `DeviceAgent`, to be embedded; `ring_command` makes `stationkeep agent` of it
+device        who it is, what it says of itself, and the ring that it hears of
 link          a device's tie to the cluster over any number of connections: all the rules
-connection    one WebSocket to a node
+channel       one of these connections, and whether the node takes in what it is sent
+connection    the WebSocket of a channel
 addresses     which nodes there are, and which to turn to next
 host          what a real machine says of itself; `readings` is the form of it
 behaviour     what simulated devices say instead
 """
 
 from node.agent.client import AgentEndedError, DeviceAgent
-from node.agent.link import Ringed
+from node.agent.device import Ringed
 from node.agent.readings import Readings
 
 __all__ = ["AgentEndedError", "DeviceAgent", "Readings", "Ringed"]

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from node.agent.connection import websocket_address
 
@@ -50,12 +50,14 @@ class Addresses:
         known = self.known
         self._failed = {url: at for url, at in self._failed.items() if url in known}
 
-    def pick(self) -> str:
-        """One at random, not one that failed lately if there is a choice."""
+    def pick(self, beside: Collection[str] = ()) -> str:
+        """One at random; if there is a choice, not one that is in use already, nor one that
+        failed lately."""
         recent = self._clock() - AVOIDED
         known = self.known
-        fresh = [url for url in known if self._failed.get(url, float("-inf")) < recent]
-        return self._draw.choice(fresh or known)
+        others = [url for url in known if url not in beside] or known
+        fresh = [url for url in others if self._failed.get(url, float("-inf")) < recent]
+        return self._draw.choice(fresh or others)
 
     def failed(self, url: str) -> None:
         """Nobody was there, or the connection broke."""

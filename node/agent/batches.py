@@ -8,20 +8,25 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import msgspec
 
 from node.agent.addresses import Addresses
-from node.agent.link import CODEC, Identity, Owner, Ringed, Tally, device_status, sensible
+from node.agent.channel import CODEC
+from node.agent.device import Identity, Owner, Ringed, device_status
+from node.agent.link import LONGEST_PATIENCE, patience, sensible
+from node.agent.tally import Tally
 from node.api import wire
 from node.api.wire import Code
 
 MAX_BATCH = 1_024
 """Devices that share a batch: well below what a node takes (4,096 statuses, 1 MiB)."""
 ANSWER_SECONDS = 15.0
-"""A node gives a registration 10 s to get through the log, and then says so."""
+"""For one node to answer, over however many connections. It gives a registration 10 s to get
+through the log, and then says so."""
 REGISTER, REPORT = "/v1/devices:register", "/v1/devices:report"
 HEADERS = {"Content-Type": CODEC.media_type, "Accept": CODEC.media_type}
 
@@ -128,7 +133,8 @@ class Batch:
                 )
                 for m in strangers
             ]
-            answer = await self._post(http, f"{url}{REGISTER}", {"registrations": registrations})
+            body = {"registrations": registrations}
+            answer = await self._post(http, f"{url}{REGISTER}", body, LONGEST_PATIENCE)
             self._tally.registrations += answer.accepted
             for assigned in answer.assignments:
                 if assigned.slave_id in self._members:
@@ -145,15 +151,19 @@ class Batch:
         if not reported:
             return
         statuses = [wire.StatusPayload(m.status(), m.session, word) for m in reported]
-        answer = await self._post(http, f"{url}{REPORT}", {"statuses": statuses})
+        body = {"statuses": statuses}
+        answer = await self._post(http, f"{url}{REPORT}", body, patience(self._interval))
         self._tally.statuses += answer.accepted
         for refusal in answer.errors:
             if refusal.code is Code.UNKNOWN:
                 reported[refusal.index].known = False
         self._count()
 
-    async def _post(self, http: httpx.AsyncClient, url: str, body: dict[str, Any]) -> Answer:
-        response = await http.post(url, content=CODEC.encode(body))
+    async def _post(
+        self, http: httpx.AsyncClient, url: str, body: dict[str, Any], due: float
+    ) -> Answer:
+        """An answer is due in so many seconds."""
+        response = await _answered(http, url, CODEC.encode(body), due)
         response.raise_for_status()
         answer = msgspec.msgpack.decode(response.content, type=Answer)
         for refusal in answer.errors:
@@ -180,6 +190,22 @@ class Batch:
     def _word(self) -> int:
         self._sequence += 1
         return self._sequence
+
+
+async def _answered(
+    http: httpx.AsyncClient, url: str, content: bytes, due: float
+) -> httpx.Response:
+    """A request that is overdue is dropped with its connection, whose stream may stand still, and
+    is made again on a fresh one, each time with twice the patience. What a node takes twice by
+    that is outdated the second time."""
+    left = ANSWER_SECONDS
+    while left > 0:
+        due = min(due, left)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(due):
+                return await http.post(url, content=content)
+        left, due = left - due, due * 2
+    raise httpx.ReadTimeout("no answer")
 
 
 def _parts(members: list[Member]) -> Iterator[list[Member]]:

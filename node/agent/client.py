@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from node.agent.addresses import Addresses
+from node.agent.device import Identity, Ringed
 from node.agent.host import HostReadings
-from node.agent.link import Identity, Link, Ringed, Tally
+from node.agent.link import Link
 from node.agent.readings import Readings
+from node.agent.tally import Tally
 
 OnRing = Callable[[Ringed], Awaitable[object] | None]
 Value = str | bool | int | float

@@ -36,6 +36,10 @@ class Listener(Protocol):
 
     def received(self, message: Data) -> None: ...
 
+    def ponged(self) -> None:
+        """The node has read everything up to a ping."""
+        ...
+
     def lost(self, why: str) -> None: ...
 
 
@@ -62,7 +66,7 @@ def error_text(error: OSError) -> str:
 class Connection(asyncio.Protocol):
     """To the node at an http(s) address; `open` makes it. Everything is on the event loop."""
 
-    __slots__ = ("_address", "_gone", "_listener", "_loop", "_socket", "_transport", "heard_at")
+    __slots__ = ("_address", "_gone", "_listener", "_loop", "_socket", "_transport")
 
     def __init__(self, url: str, subprotocol: str, listener: Listener) -> None:
         self._loop = asyncio.get_running_loop()
@@ -74,8 +78,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         """From the moment it is made until everything is over."""
         self._gone: asyncio.Future[None] | None = None
-        self.heard_at = self._loop.time()
-        """When the node last gave a sign of life, in the event loop's time."""
 
     async def open(self) -> None:
         """Connects; `opened` or `lost` follows. Raises OSError when nobody is there."""
@@ -93,6 +95,12 @@ class Connection(asyncio.Protocol):
         self._socket.send_binary(message)
         self._flush()
 
+    def ping(self) -> None:
+        """Asks whether the node reads: `ponged` says that it has read all that was sent before."""
+        if self._socket.state is State.OPEN:
+            self._socket.send_ping(b"")
+            self._flush()
+
     def close(self) -> None:
         """Ends the connection in good order; nothing more is told of it."""
         self._listener = None
@@ -102,6 +110,11 @@ class Connection(asyncio.Protocol):
         self._socket.send_close(1000)
         self._flush()
         self._loop.call_later(CLOSE_SECONDS, self.cut, "")
+
+    def drop(self) -> None:
+        """Ends the connection at once; nothing more is told of it."""
+        self._listener = None
+        self.cut("")
 
     def cut(self, why: str) -> None:
         """Ends the connection at once; it is lost before this returns."""
@@ -128,7 +141,6 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self._loop.time()
         self._socket.receive_data(data)
         for event in self._socket.events_received():
             if isinstance(event, Response):
@@ -157,6 +169,8 @@ class Connection(asyncio.Protocol):
             self.cut(f"the node answered {response.status_code} {response.reason_phrase}")
 
     def _framed(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PONG and self._listener is not None:
+            self._listener.ponged()
         if frame.opcode not in {Opcode.TEXT, Opcode.BINARY, Opcode.CONT}:
             return  # the protocol has answered pings and closes itself
         if not frame.fin or frame.opcode is Opcode.CONT:

@@ -2,114 +2,73 @@
 connections, to whichever node is there.
 
 A state machine of callbacks and timers, without a task or a queue: the agent of a real device
-and each of a simulator's thousands are driven by the same code.
+and each of a simulator's thousands are driven by the same code. Each connection is a `channel`;
+the link decides how many there are, and speaks on the one that is registered:
 
-    waiting ──pause over──▶ connecting ──accepted──▶ registering ──ack──▶ registered
-       ▲                        │                        │                   │
-       └────────────── refused, broken, silent ──────────┴───────────────────┘
+    seeking ──registered──▶ serving ◀──answered, or registered elsewhere──┐
+       ▲                       │ └──────an answer is overdue──────▶ seeking beside it
+       └────refused, broken────┴─────────────refused, broken──────────────┘
+
+It seeks when no channel does well: each waits for an answer that is overdue, or there is none.
+Then it dials a node that it is not connected to, if it knows one. Of at most `MOST_CHANNELS` at a
+time, a further one takes the place of the oldest that is not registered. A channel that is newly
+registered takes over, and the older one is dropped: the device is served without a gap. If the
+older one answers first, whatever is only being dialled beside it is dropped.
+
+Nodes that are merely slow, or are starting, must not be stormed by all of their devices. So a try
+that failed is followed by a growing random pause, and so is, from the second in a row, one that was
+given up; and each is more patient than the one before. Only an answer in time or a registration
+ends that.
+
+A node that says a newer connection speaks for the device may mean one that the link has opened, or
+has given up since. Whether it was another agent's is seen from the answer to the next registration.
 
 It ends for good when it is stopped, when a newer agent of the same device has taken over, or
 when a node says that what it registers with breaks a rule: trying again could not help.
 
-Words are ordered by (session, sequence). The session is the second in which the agent started,
-and the sequence begins at the microsecond, so that a restart is newer without a file. A device
-whose clock has been reset still gets in: if it is outdated on its *first* registration, it was
-started last whatever the clock says, and takes the session after the one that is known.
+Words are ordered by (session, sequence), over all channels. The session is the second in which
+the agent started, and the sequence begins at the microsecond, so that a restart is newer without
+a file. A device whose clock has been reset still gets in: if it is outdated on its *first*
+registration, it was started last whatever the clock says, and takes the session after the one
+that is known.
 """
 
 import asyncio
 import time
-from collections import Counter
-from typing import Protocol, cast
-
-import msgspec
 
 from cluster.unreadable import UNREADABLE
 from node.agent.addresses import Addresses
-from node.agent.connection import Connection, Data, error_text
-from node.agent.readings import Readings
+from node.agent.channel import CODEC, CONNECT_SECONDS, Channel, Stage
+from node.agent.connection import Data
+from node.agent.device import Identity, Owner, Ringed, device_status
+from node.agent.tally import Tally
 from node.api import wire
 from node.api.wire import Code
 
-CODEC = wire.MSGPACK
-CONNECT_SECONDS = 5.0
-"""For a node to be reached and to accept the WebSocket."""
-REGISTER_SECONDS = 15.0
-"""A node gives a registration 10 s to get through the log, and then says so."""
-MOST_SILENCE = 5.0
-"""Seconds, or four heartbeat intervals if that is more: then the node counts as dead, though the
-connection stands. A frozen process keeps its sockets open."""
-MAX_REASONS = 64
+MOST_CHANNELS = 2
+"""Connections of one device at a time."""
+FIRST_PATIENCE = 1.0
+SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.7, 5.0
+"""Seconds; see `patience`. In less than the shortest TCP may still be making good a loss or two,
+which it does after 0.2 s and 0.6 s at the earliest."""
+MOST_WITHHELD = 2
+"""Statuses in a row that a registered device does not send for the sake of another connection:
+fewer than a node misses before it counts the device as offline."""
 SHORTEST, LONGEST = 0.01, 3_600.0
 """Seconds: what a node may ask for as an interval; none can make a device spin, or fall silent."""
 OVERTAKEN = "another agent speaks for this device now"
 """Why a link ends whose device has a newer agent."""
 HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device is; limits are those of `wire`, judged by the node."""
-
-    device_id: str
-    device_name: str = ""
-    os_version: str = ""
-    app_version: str = ""
-    capabilities: dict[str, str | bool | int | float] = {}
-    labels: dict[str, str] = {}
-
-
-class Ringed(msgspec.Struct, frozen=True):
-    """A ring, the one before as far as this device knows, why, and since when (ISO 8601)."""
-
-    ring: str
-    previous: str | None
-    reason: str
-    timestamp: str
-
-
-class Owner(Protocol):
-    """Whose link it is."""
-
-    def read(self) -> Readings: ...
-
-    def ringed(self, news: Ringed) -> None:
-        """The device is in another ring than it knew of."""
-        ...
-
-    def ended(self, why: str) -> None:
-        """The link has ended for good, and not because it was stopped."""
-        ...
-
-
-class Tally:
-    """What happened on one link, or on all that share it."""
-
-    __slots__ = ("connected", "errors", "failed", "heartbeats", "lost", "reconnects",
-                 "registrations", "rings", "statuses")  # fmt: skip
-
-    def __init__(self) -> None:
-        self.connected = 0
-        """Links that are registered now; everything else only rises."""
-        self.statuses = 0
-        self.heartbeats = 0
-        self.registrations = 0
-        self.reconnects = 0
-        """Registrations after the first of a link."""
-        self.rings = 0
-        """Changes of ring heard, first ones included."""
-        self.failed: Counter[str] = Counter()
-        """Tries that led to no registration, by why."""
-        self.lost: Counter[str] = Counter()
-        """Ends of what was registered, by why."""
-        self.errors: Counter[str] = Counter()
-        """What nodes refused, by code."""
-
-    def ended(self, why: str, count: int, *, registered: bool) -> None:
-        """Counts ends of what was registered, or of tries. Nodes word some of the reasons: of so
-        many that nobody could read them the rest are one."""
-        ends = self.lost if registered else self.failed
-        known = why in ends or len(ends) < MAX_REASONS
-        ends[why if known else "other reasons"] += count
+"""Refusals of a registration that another try would meet again."""
+CUTTING = frozenset({Code.UNKNOWN, Code.UNREGISTERED})
+"""Refusals of a status or heartbeat after which the device has to register again."""
+TOO_SLOW = "nobody there: no answer, another try instead"
+REPLACED = "no answer in time, another connection took over"
+NOT_NEEDED = "another connection serves"
+"""Why a link gives up a connection of its own accord."""
+HASTY = 1
+"""So many tries in a row may be given up for another one at once: that a packet was lost is
+likelier than that nobody is there. Then pauses begin, which grow as the patience does."""
 
 
 def sensible(seconds: float) -> float:
@@ -117,29 +76,20 @@ def sensible(seconds: float) -> float:
     return min(LONGEST, max(SHORTEST, seconds))
 
 
-def device_status(identity: Identity, ring: str | None, readings: Readings) -> wire.DeviceStatus:
-    """The seed's message about a device in this ring, as a node named it."""
-    return wire.DeviceStatus(
-        slave_id=identity.device_id,
-        battery_level=round(readings.battery_level),
-        battery_charging=readings.battery_charging,
-        cpu_usage=readings.cpu_usage,
-        memory_usage=readings.memory_usage,
-        disk_usage=readings.disk_usage,
-        assigned_ring=cast("wire.Ring | None", ring),
-        device_name=identity.device_name,
-        os_version=identity.os_version,
-        app_version=identity.app_version,
-        metrics=readings.metrics,
-    )
+def patience(status_interval: float) -> float:
+    """Seconds for an answer that needs no more than a node's attention: half of the interval from
+    status to status, within bounds. With a question after each status, no word stays longer than
+    an interval without an answer; and a device is offline after three of them at the earliest."""
+    return min(LONGEST_PATIENCE, max(SHORTEST_PATIENCE, status_interval / 2))
 
 
 class Link:
-    """See above. `failures` since the last registration decide the pause before the next try."""
+    """See above. `failures`: tries in a row that led to no registration."""
 
-    __slots__ = ("_addresses", "_attempt", "_connection", "_failures", "_floor", "_heartbeat",
-                 "_identity", "_intervals", "_known", "_loop", "_owner", "_sequence", "_session",
-                 "_status", "_stopped", "_tally", "_url", "registered", "ring")  # fmt: skip
+    __slots__ = ("_addresses", "_channels", "_failures", "_floor", "_heartbeat", "_identity",
+                 "_intervals", "_known", "_loop", "_next", "_not_before", "_owner", "_patience",
+                 "_sequence", "_serving", "_session", "_status", "_stopped", "_tally",
+                 "_withheld", "ring")  # fmt: skip
 
     def __init__(
         self, identity: Identity, addresses: Addresses, owner: Owner, tally: Tally
@@ -149,11 +99,13 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
         self._sequence = fraction // 1_000
-        self._known = self._stopped = self.registered = False
-        self._failures, self._floor = 0, 0.0
-        self._url = ""
-        self._attempt: asyncio.Task[None] | None = None
-        self._connection: Connection | None = None
+        self._known = self._stopped = False
+        self._failures = self._withheld = 0
+        self._patience = FIRST_PATIENCE
+        self._floor = self._not_before = 0.0
+        self._channels: list[Channel] = []  # by when they were dialled, or then registered
+        self._serving: Channel | None = None
+        self._next: asyncio.TimerHandle | None = None
         self._status: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
         self._intervals = wire.Intervals(0.0, 0.0)
@@ -162,80 +114,100 @@ class Link:
     @property
     def url(self) -> str | None:
         """The node that serves the device now."""
-        return self._url if self.registered else None
+        return None if self._serving is None else self._serving.url
 
     def start(self, after: float = 0.0) -> None:
         """Begins to connect, in so many seconds."""
-        self._status = self._loop.call_later(after, self._connect)
+        self._not_before = self._loop.time() + after
+        self._seek()
 
     def stop(self) -> None:
         """Ends it in good order; the owner is told nothing more."""
         self._stopped = True
+        self._seek()
         self._rest()
-        if self._attempt is not None:
-            self._attempt.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        for channel in self._channels:
+            channel.close()
 
     async def closed(self) -> None:
         """Returns when nothing of it is left on the event loop, after `stop`."""
-        if self._attempt is not None:
-            await asyncio.wait({self._attempt})
-        if self._connection is not None:
-            await self._connection.closed()
+        for channel in self._channels:
+            await channel.closed()
 
-    # -- connecting -----------------------------------------------------------------------------
+    # -- seeking --------------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        self._url = self._addresses.pick()
-        self._connection = Connection(self._url, CODEC.name, self)
-        self._within(CONNECT_SECONDS, "nobody there: no answer")
-        self._attempt = self._loop.create_task(self._open(self._connection))
+    def _seek(self) -> None:
+        """Plans to dial, if that is needed now."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._in_need:
+            moment = max(self._not_before, self._loop.time())
+            self._next = self._loop.call_at(moment, self._dial)
 
-    async def _open(self, connection: Connection) -> None:
-        try:
-            await connection.open()
-        except OSError as error:
-            connection.cut(f"nobody there: {error_text(error)}")
+    @property
+    def _in_need(self) -> bool:
+        """Whether no channel does well."""
+        return not self._stopped and all(channel.in_doubt for channel in self._channels)
 
-    def _within(self, seconds: float, otherwise: str) -> None:
-        """The next step has to come in this time, or the connection is given up."""
-        self._rest()
-        self._status = self._loop.call_later(seconds, self._cut, otherwise)
+    def _dial(self) -> None:
+        self._next = None
+        if not self._in_need:
+            return
+        if len(self._channels) == MOST_CHANNELS:
+            self._give_up(next(c for c in self._channels if c is not self._serving), TOO_SLOW)
+        url = self._addresses.pick([channel.url for channel in self._channels])
+        seconds = min(CONNECT_SECONDS, self._patience * 2 ** min(self._failures, 16))
+        self._channels.append(Channel(url, self, seconds))
 
-    def _again(self) -> None:
-        """The connection is gone: another try, later; not all at once when a node said when."""
+    def _pause(self) -> None:
+        """The next try comes later; not those of all devices at once when a node said when."""
         pause = self._floor + self._addresses.pause(self._failures)
-        self._failures, self._floor = self._failures + 1, 0.0
-        self.start(pause)
+        self._not_before, self._floor = self._loop.time() + pause, 0.0
+
+    def _give_up(self, channel: Channel, why: str) -> None:
+        """Another channel is better than this one."""
+        if self._failures >= HASTY:
+            self._pause()
+        channel.drop()
+        self._ended(channel, why, blame=why is not NOT_NEEDED)
+
+    def _ended(self, channel: Channel, why: str, *, blame: bool = True) -> None:
+        self._channels.remove(channel)
+        if blame:
+            self._addresses.failed(channel.url)
+        self._tally.ended(why, 1, registered=channel.stage is Stage.REGISTERED)
+        self._failures += 1
 
     def _rest(self) -> None:
+        """Nothing is said any more."""
         for timer in (self._status, self._heartbeat):
             if timer is not None:
                 timer.cancel()
         self._status = self._heartbeat = None
-        self._tally.connected -= self.registered
-        self.registered = False
+        self._tally.connected -= self._serving is not None
+        self._serving = None
 
     def _end(self, why: str) -> None:
         self.stop()
         self._owner.ended(why)
 
-    # -- what the connection says ---------------------------------------------------------------
+    # -- what channels say ----------------------------------------------------------------------
 
-    def opened(self) -> None:
-        self._within(REGISTER_SECONDS, "the registration was not answered in time")
+    def opened(self, channel: Channel) -> None:
+        self._channels.remove(channel)
+        self._channels.append(channel)
         identity = self._identity
         payload = wire.RegistrationPayload(
             capabilities=identity.capabilities,
             labels=identity.labels,
             device_status=self._device_status(),
             session=self._session,
-            sequence=self._next(),
+            sequence=self._next_word(),
         )
-        self._send(wire.Registration(identity.device_id, payload))
+        channel.register(wire.Registration(identity.device_id, payload))
 
-    def received(self, message: Data) -> None:
+    def received(self, channel: Channel, message: Data) -> None:
         """What this agent cannot read is left alone: a newer node may say more than it knows."""
         try:
             told = CODEC.decode_told(bytes(message))
@@ -244,44 +216,70 @@ class Link:
             return
         match told:
             case wire.Ack():
-                self._acknowledged(told.payload)
+                self._acknowledged(channel, told.payload)
             case wire.RingAssignment():
                 self._ringed(told.payload.ring, told.payload.reason, told.payload.timestamp)
             case wire.Error():
-                self._refused(told.payload)
+                self._refused(channel, told.payload)
 
-    def lost(self, why: str) -> None:
-        self._connection = None
-        if self._attempt is not None:
-            self._attempt.cancel()
-        self._addresses.failed(self._url)
-        self._tally.ended(why, 1, registered=self.registered)
-        self._rest()
-        if not self._stopped:
-            self._again()
+    def doubted(self, channel: Channel) -> None:
+        self._seek()
 
-    # -- what the node says ---------------------------------------------------------------------
+    def lost(self, channel: Channel, why: str) -> None:
+        """Another try, later; soon, if it is the one that has served until now."""
+        if channel is self._serving:
+            self._failures = 0
+        self._pause()
+        self._ended(channel, why)
+        if channel is self._serving:
+            self._rest()
+        self._seek()
 
-    def _acknowledged(self, ack: wire.AckPayload) -> None:
+    # -- what nodes say -------------------------------------------------------------------------
+
+    def _acknowledged(self, channel: Channel, ack: wire.AckPayload) -> None:
         self._intervals = wire.Intervals(
             sensible(ack.status_interval), sensible(ack.heartbeat_interval)
         )
+        if channel is self._serving:
+            self._answered(channel)
         if ack.ring is None:
             return
-        if not self.registered:
-            self._registered(ack)
+        if channel is not self._serving:
+            self._registered(channel, ack)
         self._ringed(ack.ring, ack.reason or "", ack.timestamp or "")
 
-    def _registered(self, ack: wire.AckPayload) -> None:
+    def _answered(self, channel: Channel) -> None:
+        """The node has taken in what was said; if that was late, a dial beside it is not needed
+        any more. One that has sent its registration goes on: the node may know it already."""
+        if not channel.in_doubt:
+            self._failures = 0
+        channel.answered()
+        for other in [c for c in self._channels if c.stage is Stage.DIALLING]:
+            self._give_up(other, NOT_NEEDED)
+
+    def _registered(self, channel: Channel, ack: wire.AckPayload) -> None:
+        """It takes over, and at once says what is newer than all that may still come in of the one
+        before. A newer registration elsewhere goes on: it would take the device away from here."""
+        former = self._serving
+        newer = self._channels[self._channels.index(channel) + 1 :]
+        for other in [c for c in self._channels if c is not channel]:
+            if other.stage is Stage.DIALLING or other not in newer:
+                self._give_up(other, REPLACED if other is former else NOT_NEEDED)
         self._rest()
-        self.registered = True
+        self._serving = channel
+        self._patience = patience(self._intervals.status_interval)
+        channel.registered(self._patience)
         self._tally.connected += 1
         self._tally.registrations += 1
         self._tally.reconnects += self._known
-        self._known, self._failures = True, 0
-        self._addresses.learn(ack.nodes, self._url)
-        self._status = self._loop.call_later(self._intervals.status_interval, self._report)
-        self._beat_later()
+        self._known, self._failures, self._not_before = True, 0, 0.0
+        self._seek()
+        self._addresses.learn(ack.nodes, channel.url)
+        if former is None:
+            self._report_later()
+        else:
+            self._report()
 
     def _ringed(self, ring: str, reason: str, timestamp: str) -> None:
         previous, self.ring = self.ring, ring
@@ -289,35 +287,58 @@ class Link:
             self._tally.rings += 1
             self._owner.ringed(Ringed(ring, previous, reason, timestamp))
 
-    def _refused(self, error: wire.ErrorPayload) -> None:
+    def _refused(self, channel: Channel, error: wire.ErrorPayload) -> None:
         self._tally.errors[error.code] += 1
         said = f"{error.code}: {error.field}: {error.value} refused: {error.rule}"
-        if error.code is Code.SUPERSEDED:
-            self._end(OVERTAKEN)
-        elif error.code is Code.OUTDATED and not self.registered:
-            self._overtaken(error.session, said)
-        elif error.code in HOPELESS and not self.registered:
+        registering = channel.stage is Stage.REGISTERING
+        self._known |= error.code is Code.SUPERSEDED
+        if error.code is Code.OUTDATED and registering:
+            self._outdated(channel, error.session, said)
+        elif error.code in HOPELESS and registering and self._serving is None:
             self._end(said)
-        elif error.closing or error.code in {Code.UNKNOWN, Code.UNREGISTERED}:
+        elif error.closing or registering or error.code in CUTTING:
             self._floor = sensible(error.retry_after or 0.0)
-            self._cut(error.code)
+            channel.cut(error.code)
+        elif channel is self._serving:
+            self._answered(channel)
 
-    def _overtaken(self, session: int | None, said: str) -> None:
-        """The cluster knows a newer session than ours: see the top."""
-        if self._known or session is None or session >= wire.MAX_ORDINAL:
+    def _outdated(self, channel: Channel, session: int | None, said: str) -> None:
+        """The cluster knows a newer session than ours (see the top), or a newer word of ours."""
+        if session is not None and session <= self._session:
+            channel.cut(Code.OUTDATED)
+        elif self._known:
+            self._end(OVERTAKEN)
+        elif session is None or session >= wire.MAX_ORDINAL:
             self._end(said)
-            return
-        self._session, self._sequence = session + 1, 0
-        self._cut(Code.OUTDATED)
+        else:
+            self._session, self._sequence = session + 1, 0
+            channel.cut(Code.OUTDATED)
 
     # -- what the device says -------------------------------------------------------------------
 
     def _report(self) -> None:
+        """Some are withheld while another channel registers: they would be newer than the
+        registration, and seem to be words from elsewhere. A channel in doubt withholds all."""
+        channel = self._serving
+        assert channel is not None
+        self._report_later()
+        others = self._registering()
+        if others and (channel.in_doubt or self._withheld < MOST_WITHHELD):
+            self._withheld += 1
+            return
+        self._withheld = 0
+        for other in others:
+            self._give_up(other, NOT_NEEDED)
+        payload = wire.StatusPayload(self._device_status(), self._session, self._next_word())
+        self._tally.statuses += 1
+        channel.send(wire.StatusUpdate(self._identity.device_id, payload))
+
+    def _registering(self) -> list[Channel]:
+        return [channel for channel in self._channels if channel.stage is Stage.REGISTERING]
+
+    def _report_later(self) -> None:
         self._status = self._loop.call_later(self._intervals.status_interval, self._report)
         self._beat_later()
-        payload = wire.StatusPayload(self._device_status(), self._session, self._next())
-        self._tally.statuses += 1
-        self._send(wire.StatusUpdate(self._identity.device_id, payload))
 
     def _beat_later(self) -> None:
         """A heartbeat is due when nothing was said for so long: one between two statuses."""
@@ -326,28 +347,19 @@ class Link:
         self._heartbeat = self._loop.call_later(self._intervals.heartbeat_interval, self._beat)
 
     def _beat(self) -> None:
+        """Nothing new is asked while an answer is awaited: each is the answer to one question."""
+        channel = self._serving
+        assert channel is not None
         self._beat_later()
-        connection = self._connection
-        assert connection is not None
-        silence = self._loop.time() - connection.heard_at
-        if silence > max(MOST_SILENCE, 4 * self._intervals.heartbeat_interval):
-            connection.cut("the node is silent")
+        if channel.asking or self._registering():
             return
         self._tally.heartbeats += 1
-        payload = wire.HeartbeatPayload(self._session, self._next())
-        self._send(wire.Heartbeat(self._identity.device_id, payload))
+        payload = wire.HeartbeatPayload(self._session, self._next_word())
+        channel.ask(wire.Heartbeat(self._identity.device_id, payload))
 
     def _device_status(self) -> wire.DeviceStatus:
         return device_status(self._identity, self.ring, self._owner.read())
 
-    def _next(self) -> int:
+    def _next_word(self) -> int:
         self._sequence += 1
         return self._sequence
-
-    def _send(self, said: wire.Said) -> None:
-        if self._connection is not None:
-            self._connection.send(CODEC.encode(said))
-
-    def _cut(self, why: str) -> None:
-        if self._connection is not None:
-            self._connection.cut(why)

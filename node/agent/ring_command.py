@@ -3,7 +3,7 @@
 import shlex
 import shutil
 
-from node.agent.link import Ringed
+from node.agent.device import Ringed
 from node.hooks import HookResult, run
 
 TIMEOUT = 300.0

@@ -16,8 +16,10 @@ import msgspec
 from node.agent.addresses import Addresses
 from node.agent.batches import MAX_BATCH, Batch, Member, open_http
 from node.agent.behaviour import Behaviour
-from node.agent.link import OVERTAKEN, Identity, Link, Ringed, Tally
+from node.agent.device import Identity, Ringed
+from node.agent.link import OVERTAKEN, Link
 from node.agent.readings import Readings
+from node.agent.tally import Tally
 
 MAX_DEVICES = 60_000
 """Of one process: about the ports that one address has for connections to another."""

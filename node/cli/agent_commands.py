@@ -22,7 +22,7 @@ from node.manifest import DEFAULT_DATA_DIR, http_addresses
 
 if TYPE_CHECKING:
     from node.agent.client import DeviceAgent
-    from node.agent.link import Ringed
+    from node.agent.device import Ringed
     from node.agent.readings import Readings
 
 T = TypeVar("T")

@@ -35,10 +35,15 @@ class Nodes:
         self.full = False
         self.down: set[int] = set()
         self.status: int | None = None
+        self.standing = 0
+        """Requests that get no answer, from the next one on."""
         self.words: list[tuple[str, int, int]] = []
         self.ports: list[int] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.standing:
+            self.standing -= 1
+            await asyncio.get_running_loop().create_future()
         if request.url.port in self.down:
             raise httpx.ConnectError("refused", request=request)
         if self.status is not None:
@@ -202,6 +207,35 @@ async def test_a_dead_node_is_left_for_another(nodes: Nodes) -> None:
     end = await run(nodes, kill, lambda m: m.connected == 8 and len(nodes.ports) > 3, count=8)
     assert set(nodes.ports).isdisjoint(nodes.down)
     assert end.lost == {"nobody there: ConnectError": 8}
+
+
+@pytest.mark.parametrize("path", [batches.REGISTER, batches.REPORT])
+async def test_a_request_that_stands_is_made_again_on_another_connection(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(batches, "LONGEST_PATIENCE", 0.05)
+    monkeypatch.setattr(batches, "patience", lambda _interval: 0.05)
+    nodes.standing = 2 * (path == batches.REGISTER)
+
+    def stand(moment: Moment) -> bool:
+        if moment.connected == 8:
+            nodes.standing = 2 * (path == batches.REPORT)
+            nodes.words.clear()
+        return moment.connected == 8
+
+    end = await run(nodes, stand, lambda m: not nodes.standing and len(nodes.words) > 8, count=8)
+    assert end.connected == 8
+    assert end.lost == end.failed == {}
+
+
+async def test_a_node_that_never_answers_is_left(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "LONGEST_PATIENCE", 0.02)
+    monkeypatch.setattr(batches, "ANSWER_SECONDS", 0.1)
+    nodes.standing = 4  # 0.02, 0.04 and 0.04 s at one node, then another
+    end = await run(nodes, lambda m: m.connected == 8, count=8)
+    assert end.failed == {"nobody there: ReadTimeout": 8}
 
 
 async def test_a_node_that_refuses_a_batch_is_asked_again(nodes: Nodes) -> None:

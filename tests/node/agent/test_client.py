@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from node.agent import AgentEndedError, DeviceAgent, Readings, Ringed, addresses, link
+from node.agent import (
+    AgentEndedError,
+    DeviceAgent,
+    Readings,
+    Ringed,
+    addresses,
+    channel,
+    link,
+    tally,
+)
 from node.agent.addresses import Addresses
 from node.api import wire
 from node.api.wire import Code
@@ -18,7 +27,7 @@ from tests.node.agent.door import Door, assignment, error, welcoming
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(link, "MOST_SILENCE", 0.3)
+    monkeypatch.setattr(link, "SHORTEST_PATIENCE", 0.3)
 
 
 @pytest.fixture
@@ -115,14 +124,14 @@ async def test_a_frozen_node_is_left(door: Door) -> None:
         door.answer = lambda _door, _said: None
         device._addresses.learn([other.url], door.url)
         await until(lambda: device.node == other.url)
-        assert device.tally.lost == {"the node is silent": 1}
+        assert device.tally.lost == {link.REPLACED: 1}
         await device.stop()
 
 
 async def test_a_node_that_never_answers_a_registration_is_left(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "REGISTER_SECONDS", 0.1)
+    monkeypatch.setattr(channel, "REGISTER_SECONDS", 0.1)
     door.answer = lambda _door, _said: None
     starting = asyncio.create_task(agent(door).start())
     await door.heard(lambda said: len(said) >= 2)
@@ -134,7 +143,7 @@ async def test_a_node_that_accepts_nobody_is_left(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that is frozen: its system takes the connection, nobody the WebSocket."""
-    monkeypatch.setattr(link, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(channel, "CONNECT_SECONDS", 0.1)
     frozen = socket.create_server(("127.0.0.1", 0))
     device = agent(door)
     device._addresses = Addresses([f"http://127.0.0.1:{frozen.getsockname()[1]}"])
@@ -197,10 +206,22 @@ async def test_a_callback_that_raises_is_reported_and_the_device_goes_on(door: D
 
 async def test_it_ends_when_a_newer_agent_takes_over(door: Door) -> None:
     device = await agent(door).start()
+    newer = door.of(wire.Registration)[0].payload.session + 1
+    door.answer = lambda _door, said: error(
+        said.sender_id, Code.OUTDATED, closing=True, session=newer
+    )
     await door.tell(error("slave-001", Code.SUPERSEDED, closing=True))
     with pytest.raises(AgentEndedError, match="another agent speaks for this device now"):
         await device.wait()
-    assert len(door.of(wire.Registration)) == 1
+    assert len(door.of(wire.Registration)) == 2
+
+
+async def test_it_stays_when_it_was_its_own_connection_that_took_over(door: Door) -> None:
+    device = await agent(door).start()
+    await door.tell(error("slave-001", Code.SUPERSEDED, closing=True))
+    await until(lambda: device.tally.registrations == 2)
+    assert device.node == door.url
+    await device.stop()
 
 
 async def test_a_registration_that_breaks_a_rule_is_not_tried_again(door: Door) -> None:
@@ -241,7 +262,7 @@ async def test_the_agent_that_was_started_last_wins_whatever_its_clock_says(door
 
     door.answer = taken
     await door.open()
-    with pytest.raises(AgentEndedError, match="outdated"):
+    with pytest.raises(AgentEndedError, match=link.OVERTAKEN):
         await device.wait()
 
 
@@ -282,7 +303,7 @@ def test_no_node_makes_a_device_spin_or_fall_silent(named: float, taken: float) 
 async def test_reasons_are_counted_within_a_limit(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "MAX_REASONS", 3)
+    monkeypatch.setattr(tally, "MAX_REASONS", 3)
     device = await agent(door).start()
     for number in range(6):
         for connection in list(door.connections):

@@ -27,6 +27,9 @@ class Ears:
     def received(self, message: Data) -> None:
         self._note(bytes(message))
 
+    def ponged(self) -> None:
+        self._note("ponged")
+
     def lost(self, why: str) -> None:
         self._note(f"lost: {why}")
 
@@ -97,6 +100,25 @@ async def test_what_is_said_before_it_stands_is_not_kept() -> None:
         made.send(b"now")
         assert (await ears.hear(2))[1] == b"now"
         made.cut("")
+
+
+async def test_a_pong_says_that_all_before_it_is_read() -> None:
+    read: list[object] = []
+
+    async def listen(connection: ServerConnection) -> None:
+        async for message in connection:
+            read.append(message)
+
+    async with node(listen) as url:
+        made, ears = await opened(url)
+        await ears.hear(1)
+        made.send(b"one")
+        made.ping()
+        assert await ears.hear(2) == ["opened", "ponged"]
+        assert read == [b"one"]
+        made.drop()
+        await made.closed()
+        assert len(ears.told) == 2
 
 
 async def test_a_node_says_why_it_closes() -> None:

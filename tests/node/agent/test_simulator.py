@@ -19,7 +19,7 @@ from tests.node.agent.door import Door, ack, assignment, error, welcoming
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(link, "MOST_SILENCE", 0.3)
+    monkeypatch.setattr(link, "SHORTEST_PATIENCE", 0.3)
 
 
 @pytest.fixture
@@ -121,8 +121,13 @@ async def test_a_device_comes_back_when_its_other_agent_is_gone(
     others = [httpx.Response(503), httpx.Response(200, json={"online": True}), answer]
     asked: list[str] = []
 
+    def taken(_door: Door, said: wire.Said) -> wire.Told:
+        return error(said.sender_id, Code.OUTDATED, closing=True, session=wire.MAX_ORDINAL)
+
     def say(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path)
+        if len(asked) == len(others):
+            door.answer = welcoming
         return others[len(asked) - 1]
 
     monkeypatch.setattr(
@@ -131,6 +136,7 @@ async def test_a_device_comes_back_when_its_other_agent_is_gone(
     monkeypatch.setattr(simulator, "RETURN_SECONDS", 0.01)
     run = Watched(Simulator(fleet(1), [door.url]))
     await run.until(lambda m: m.connected == 1)
+    door.answer = taken
     await door.tell(error("", Code.SUPERSEDED, closing=True))
     moment = await run.until(lambda m: m.connected == 1 and m.registrations == 2)
     assert asked == ["/v1/devices/device-001"] * 3

@@ -175,6 +175,21 @@ def test_the_same_agent_on_a_new_connection_takes_over(fleet: Fleet) -> None:
     assert fleet.loops[A].desk.connections == 0
 
 
+def test_late_words_of_a_connection_that_stood_change_nothing(fleet: Fleet) -> None:
+    """They come to the node before, which does not know yet that the device talks elsewhere."""
+    old, new = fleet.register("pixel", A, reading=WELL), Ears()
+    again = Registration("pixel", session=1, sequence=5, reading=WELL)
+    fleet.loops[B].desk.register(again, new)
+    assert fleet.report("pixel", 4, ILL, node=A) is None
+    fleet.run(2.5)
+    assert any(node == A for node, _ in fleet.flushes)
+    assert (old.heard, new.heard) == (["registered", "superseded"], ["registered"])
+    for node in fleet.names:
+        device = fleet.device("pixel", node)
+        assert (device.served_by, device.cpu, device.online) == (B, 20.0, True)
+    assert fleet.report("pixel", 6, node=B) is None
+
+
 def test_agents_that_do_not_number_move_between_nodes_too(fleet: Fleet) -> None:
     old = fleet.register("pixel", A, session=0, sequence=0)
     assert fleet.report("pixel", 0, session=0) is None

@@ -1,0 +1,59 @@
+"""A device as its agent knows it: who it is, what it says of itself, the ring that it hears of."""
+
+from typing import Protocol, cast
+
+import msgspec
+
+from node.agent.readings import Readings
+from node.api import wire
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device is; limits are those of `wire`, judged by the node."""
+
+    device_id: str
+    device_name: str = ""
+    os_version: str = ""
+    app_version: str = ""
+    capabilities: dict[str, str | bool | int | float] = {}
+    labels: dict[str, str] = {}
+
+
+class Ringed(msgspec.Struct, frozen=True):
+    """A ring, the one before as far as this device knows, why, and since when (ISO 8601)."""
+
+    ring: str
+    previous: str | None
+    reason: str
+    timestamp: str
+
+
+class Owner(Protocol):
+    """Whose link it is."""
+
+    def read(self) -> Readings: ...
+
+    def ringed(self, news: Ringed) -> None:
+        """The device is in another ring than it knew of."""
+        ...
+
+    def ended(self, why: str) -> None:
+        """The link has ended for good, and not because it was stopped."""
+        ...
+
+
+def device_status(identity: Identity, ring: str | None, readings: Readings) -> wire.DeviceStatus:
+    """The seed's message about a device in this ring, as a node named it."""
+    return wire.DeviceStatus(
+        slave_id=identity.device_id,
+        battery_level=round(readings.battery_level),
+        battery_charging=readings.battery_charging,
+        cpu_usage=readings.cpu_usage,
+        memory_usage=readings.memory_usage,
+        disk_usage=readings.disk_usage,
+        assigned_ring=cast("wire.Ring | None", ring),
+        device_name=identity.device_name,
+        os_version=identity.os_version,
+        app_version=identity.app_version,
+        metrics=readings.metrics,
+    )

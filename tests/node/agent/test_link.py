@@ -1,0 +1,252 @@
+"""A device's link in virtual time: connections stand still, are lost, are late."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.settings import PROFILES
+from node.agent import channel, link
+from node.agent.link import OVERTAKEN
+from node.api import wire
+from node.api.wire import Code
+from tests.node.agent.virtual import NEVER, Cluster, Fate, Wire, run
+
+STANDS = Fate(stands=[(10.0, NEVER)])
+"""Ten seconds after it was dialled nothing passes any more."""
+
+
+@pytest.fixture(autouse=True)
+def _connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "Connection", Wire)
+
+
+def told(story: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test in virtual time."""
+
+    def test() -> None:
+        run(story())
+
+    test.__name__, test.__doc__ = story.__name__, story.__doc__
+    return test
+
+
+def in_order(*fates: Fate) -> Callable[[int], Fate]:
+    """The first connections have these; all others are well."""
+    return lambda number: fates[number] if number < len(fates) else Fate()
+
+
+async def served(cluster: Cluster, seconds: float) -> None:
+    """The link starts, and lives for so long."""
+    cluster.link.start()
+    await asyncio.sleep(1.0)
+    await cluster.live(seconds)
+
+
+async def left(cluster: Cluster) -> None:
+    """Stopped, it leaves nothing behind."""
+    cluster.link.stop()
+    await cluster.link.closed()
+    assert not cluster.open
+    assert cluster.tally.connected == 0
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_stream_that_stands_is_replaced_before_anyone_counts_the_device_as_gone(
+    profile: str,
+) -> None:
+    settings = PROFILES[profile]
+    interval, patience = (
+        settings.device_status_interval / 1_000, settings.device_offline_after / 1_000,
+    )  # fmt: skip
+
+    async def story() -> None:
+        cluster = Cluster(in_order(STANDS), interval)
+        await served(cluster, 10 + 2 * patience)
+        first_unheard = min(at for at, _, _ in cluster.sent if at > 9.99)
+        _, fresh = cluster.dialled
+        assert fresh - first_unheard <= patience / 3
+        assert cluster.longest_silence(since=0.0) < patience / 2
+        assert cluster.gaps == 0
+        assert cluster.tally.lost == {link.REPLACED: 1}
+        assert [wire.is_open for wire in cluster.wires] == [False, True]
+        assert cluster.wires[0].url != cluster.wires[1].url
+        await left(cluster)
+
+    run(story())
+
+
+@told
+async def test_a_stream_that_moves_again_keeps_its_device() -> None:
+    """What was only being dialled beside it is dropped, and nothing is registered twice."""
+    slow = Fate(accepted=3.0)
+    cluster = Cluster(in_order(Fate(stands=[(10.0, 12.0)]), slow), 2.0)
+    await served(cluster, 30)
+    assert len(cluster.wires) == 2
+    assert [wire.is_open for wire in cluster.wires] == [True, False]
+    assert cluster.tally.failed == {link.NOT_NEEDED: 1}
+    assert cluster.tally.registrations == 1
+    await left(cluster)
+
+
+@told
+async def test_a_lost_dial_is_followed_by_another_beside_it() -> None:
+    cluster = Cluster(in_order(Fate(accepted=NEVER)), 2.0)
+    await served(cluster, 1)
+    assert cluster.dialled == [0.0, link.FIRST_PATIENCE]
+    assert cluster.link.url == cluster.wires[1].url != cluster.wires[0].url
+    assert cluster.open == [cluster.wires[1]]
+    await left(cluster)
+
+
+@told
+async def test_beside_a_stream_that_stands_a_lost_dial_is_replaced() -> None:
+    lost = Fate(accepted=NEVER)
+    cluster = Cluster(in_order(STANDS, lost, lost), 0.5)
+    await served(cluster, 20)
+    gaps = [b - a for a, b in pairwise(cluster.dialled[1:])]
+    assert gaps == pytest.approx([0.7, 1.4])
+    assert cluster.gaps == 0
+    assert cluster.link.url == cluster.wires[3].url
+    await left(cluster)
+
+
+@told
+async def test_a_node_that_waits_for_the_log_is_waited_for() -> None:
+    """It has the registration; to register elsewhere would only be another one."""
+    cluster = Cluster(in_order(Fate(log=9.0)), 0.5)
+    await served(cluster, 12)
+    assert len(cluster.wires) == 1
+    assert cluster.link.url is not None
+    await left(cluster)
+
+
+@told
+async def test_a_registration_that_nobody_takes_in_is_made_elsewhere() -> None:
+    cluster = Cluster(in_order(Fate(stands=[(0.02, NEVER)])), 0.5)
+    await served(cluster, 2)
+    assert cluster.dialled == [0.0, pytest.approx(0.02 + link.FIRST_PATIENCE)]
+    assert cluster.link.url == cluster.wires[1].url
+    await left(cluster)
+
+
+@told
+async def test_its_own_new_connection_does_not_take_the_device_over() -> None:
+    """The node supersedes the old one, and says so there before the acknowledgement comes."""
+    late = Fate(stands=[(0.05, 0.6)])
+    cluster = Cluster(in_order(Fate(stands=[(10.0, 11.35)]), late), 0.5)
+    await served(cluster, 30)
+    assert cluster.tally.errors[Code.SUPERSEDED] == 1
+    assert cluster.ends == []
+    assert cluster.link.url == cluster.wires[1].url
+    assert len(cluster.wires) == 2
+    await left(cluster)
+
+
+@told
+async def test_late_words_of_the_old_connection_do_no_harm() -> None:
+    """They come in after the registration on the new one, which they are newer than."""
+    waits = Fate(log=1.2)
+    cluster = Cluster(in_order(Fate(stands=[(10.0, 12.0)]), waits), 0.5)
+    await served(cluster, 30)
+    assert cluster.ends == []
+    assert len(cluster.open) == 1
+    assert cluster.holder is cluster.open[0]
+    assert cluster.longest_silence(since=12.0) < 1.5
+    await left(cluster)
+
+
+@told
+async def test_a_newer_agent_is_noticed_whatever_was_registered_beside() -> None:
+    cluster = Cluster(in_order(STANDS), 0.5)
+    await served(cluster, 20)
+    assert cluster.link.url is not None
+    cluster.session += 1
+    assert cluster.holder is not None
+    cluster.holder.tell(cluster._error(Code.SUPERSEDED))
+    await cluster.live(20)
+    assert cluster.ends == [OVERTAKEN]
+    assert not cluster.open
+
+
+@told
+async def test_a_slow_node_is_not_stormed() -> None:
+    """Every answer takes longer than the patience; the device stays, and asks ever more rarely."""
+    cluster = Cluster(lambda _: Fate(accepted=3.0, trip=0.8), 0.5)
+    await served(cluster, 60)
+    assert cluster.link.url is not None
+    before, cluster.gaps = len(cluster.wires), 0
+    await cluster.live(300)
+    assert len(cluster.wires) - before < 300 / 10
+    assert cluster.gaps == 0
+    await left(cluster)
+
+
+@told
+async def test_when_nobody_is_in_reach_tries_become_rare() -> None:
+    cluster = Cluster(lambda _: Fate(accepted=NEVER), 0.5)
+    await served(cluster, 600)
+    assert 600 / 40 < len(cluster.wires) < 600 / 8
+    assert cluster.dialled[:2] == [0.0, link.FIRST_PATIENCE]
+    assert cluster.ends == []
+    await left(cluster)
+
+
+TIMES = st.floats(0.0, 8.0)
+
+
+@st.composite
+def fates(draw: st.DrawFn) -> Fate:
+    """What may happen to a connection while the network is bad."""
+    begins = sorted(draw(st.lists(st.floats(0.0, 30.0), max_size=4)))
+    lengths = [draw(st.one_of(TIMES, st.just(NEVER))) for _ in begins]
+    return Fate(
+        accepted=draw(st.one_of(st.floats(0.0, 0.3), TIMES, st.just(NEVER))),
+        refused=draw(st.booleans()) and draw(st.booleans()),
+        trip=draw(st.one_of(st.just(0.01), st.floats(0.0, 0.5))),
+        log=draw(st.one_of(st.just(0.02), TIMES)),
+        stands=[(begin, begin + length) for begin, length in zip(begins, lengths, strict=True)],
+    )
+
+
+WELL_AGAIN = 40.0
+"""Seconds: the longest pause, and a few tries."""
+
+
+@given(
+    some=st.lists(fates(), max_size=12),
+    interval=st.sampled_from([0.5, 2.0, 10.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_whatever_happens_to_connections_one_that_works_is_found(
+    some: list[Fate], interval: float, seed: int
+) -> None:
+    """And kept, alone, and nobody takes the device for overtaken. `Cluster` checks the rest."""
+
+    async def story() -> None:
+        left_over: Iterator[Fate] = iter(some)
+        cluster = Cluster(lambda _: next(left_over, Fate()), interval, seed)
+        await served(cluster, 60)
+        list(left_over)  # from now on every new connection works
+        await cluster.live(WELL_AGAIN + 60)
+        at_last = cluster.link.url
+        assert at_last is not None
+        settled = len(cluster.wires)
+        await cluster.live(60)
+        assert len(cluster.wires) - settled <= 2  # an old one may stand once more, or die
+        assert cluster.ends == []
+        assert cluster.holder in cluster.open
+        assert cluster.longest_silence(cluster._loop.time() - 20) <= interval * 2
+        assert _ordered(cluster.sent)
+        await left(cluster)
+
+    run(story())
+
+
+def _ordered(sent: list[tuple[float, Wire, wire.Said]]) -> bool:
+    words = [(said.payload.session, said.payload.sequence) for _, _, said in sent]
+    return words == sorted(set(words))
