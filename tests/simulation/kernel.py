@@ -82,7 +82,7 @@ async def measure(loss: float, streams: int, seconds: float) -> dict[str, object
     lose(loss)
     began = time.monotonic()
     port = greeter.sockets[0].getsockname()[1]
-    dials = [loop.create_task(dial(port)) for _ in range(DIALS)]
+    dials = [loop.create_task(dial(port, seconds / 2 * n / DIALS)) for n in range(DIALS)]
     sending = [
         loop.create_task(send(transport, stream, began + seconds))
         for stream, transport in enumerate(dialled)
@@ -109,8 +109,9 @@ async def send(transport: asyncio.Transport, stream: int, end: float) -> list[fl
     return moments
 
 
-async def dial(port: int) -> float:
+async def dial(port: int, after: float) -> float:
     """Seconds until a new connection is greeted; HELLO_SECONDS when it takes longer."""
+    await asyncio.sleep(after)
     loop, began = asyncio.get_running_loop(), time.monotonic()
     with socket.socket() as sock:
         sock.setblocking(False)

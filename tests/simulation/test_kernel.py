@@ -15,7 +15,7 @@ from node.simulation.dialling import HELLO_SECONDS, Dial
 from tests.simulation import kernel
 from tests.simulation.delays import Agenda, Losing, modelled, quantile
 
-SECONDS, STREAMS = 40.0, 100
+SECONDS, STREAMS = 35.0, 100
 KNOWN = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 CASES = [
     (Congestion.BBR, 0.05),
