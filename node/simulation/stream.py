@@ -171,7 +171,7 @@ class Stream(Generic[M]):
         self._packet(segment)
         if len(self._flight) == 1 or self._probing:
             self._set_timer()
-        self._plan_probe()
+        self._plan_probe(self._flight[0].sent)
 
     def _repeat(self, segment: Segment) -> None:
         """Sends a segment again, and with it what follows and fits."""
@@ -207,14 +207,15 @@ class Stream(Generic[M]):
         if self._flight:
             self._at(self._time.now + max(wait, SOON), self._timed_out, self._timer)
 
-    def _plan_probe(self) -> None:
-        """A tail loss probe in place of the timeout, unless a loss is known already."""
+    def _plan_probe(self, since: float) -> None:
+        """A tail loss probe in place of the timeout, which counts since then; unless a loss is
+        known already."""
         if self._repairing_to != NOT_REPAIRING or self._probed or not self._flight:
             return
         if any(segment.reached for segment in self._flight):
             return
         wait = 2 * self._trips.smoothed + (PROBE_ALONE if len(self._flight) == 1 else PROBE)
-        wait = min(wait, self._flight[0].sent + self._trips.timeout - self._time.now)
+        wait = min(wait, since + self._trips.timeout - self._time.now)
         self._timer += 1
         self._probing = True
         self._at(self._time.now + max(wait, SOON), self._probe, self._timer)
@@ -269,7 +270,7 @@ class Stream(Generic[M]):
         if ahead:
             self._probed = False
             self._set_timer()
-            self._plan_probe()
+            self._plan_probe(self._time.now)
         if delivered:
             self._detect(len(delivered), max(segment.sent for segment in delivered))
         self._transmit()
