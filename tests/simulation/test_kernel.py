@@ -27,6 +27,9 @@ CASES = [
 ]
 """CUBIC takes back what it did for a loss that was none; the model does not, and at 20 % and more
 finds its streams thin, and so quick, more often than the kernel."""
+P90 = 2.5
+"""How far apart the worst tenth may be: a factor of two over 150 s, and what a short measurement
+of the kernel varies by at 20 % (one and a half, between two of 150 streams)."""
 BLUR = 0.06
 """Seconds that do not count: a timer's tick, a busy machine."""
 
@@ -63,7 +66,7 @@ def test_delays_and_silences_are_the_kernels(congestion: Congestion, loss: float
     model = modelled(loss, 2 * STREAMS, SECONDS, congestion)
     for what in ("delays", "silences"):
         ours, theirs = getattr(model, what)(), getattr(real, what)()
-        for share, factor in ((0.5, 10), (0.9, 2), (0.99, 10)):
+        for share, factor in ((0.5, 10), (0.9, P90), (0.99, 10)):
             mine, its = (quantile(one, share) + BLUR for one in (ours, theirs))
             said = f"{what} p{100 * share:g}: {mine:.2f} s modelled, {its:.2f} s measured"
             assert its / factor <= mine <= its * factor, said
