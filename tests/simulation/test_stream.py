@@ -58,9 +58,7 @@ def test_without_loss_a_message_takes_the_way_and_no_longer() -> None:
 def test_what_is_never_answered_is_repeated_ever_more_rarely_and_given_up() -> None:
     bench = Bench(1.0)
     bench.speak(200)
-    waits = [
-        b - a for a, b in zip(bench.listener.timeouts, bench.listener.timeouts[1:], strict=False)
-    ]
+    waits = [b - a for a, b in itertools.pairwise(bench.listener.timeouts)]
     assert all(b > 1.9 * a for a, b in itertools.pairwise(waits))
     assert bench.listener.given_up_at == pytest.approx(USER_TIMEOUT, abs=1.0)
 
