@@ -88,7 +88,7 @@ class Links:
         self._parties = parties
         self._names = names
         self.air = Air(time, draw)
-        self.lanes = dict.fromkeys(LANES, False)
+        self.lanes = dict.fromkeys(LANES, True)
         self.directions: dict[tuple[str, str], Direction] = {}
         self.links: dict[tuple[str, str], Link] = {}
         for a in names:
