@@ -10,7 +10,7 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     link_faults.py those of the network;  extremes.py  profiles beyond what is promised
     world.py       the agenda: deliveries, turns, actions, in the order of virtual time
     member.py      one simulated node around the real parts
-    network.py     links with two lanes, and when each is used
+    network.py     links with two lanes, and when each is used;  socket.py  as one node sees them
     weather.py     what becomes of a packet;  disturbances.py  the verbs that make it worse
     connection.py  one connection: it simply delivers, until packets can be lost
     stream.py      then it is the kernel's TCP, packet by packet: its timeouts
