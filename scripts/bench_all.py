@@ -85,6 +85,9 @@ def main() -> None:
         ):
             figures[name] = measure()
             show(console, name, figures[name])
+        figures["simulation_lanes"] = bench_simulation.lanes()
+        for name, found in figures["simulation_lanes"].items():
+            console.print(f"{name}, every fifth packet lost: {found}")
         console.print("[italic]s to a false alarm: plan / counted in simulated clusters")
         figures["simulation_agreement"] = bench_simulation.agreement()
         for name, found in figures["simulation_agreement"].items():

@@ -7,10 +7,15 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     scenario.py    what happens when: a seed, a cluster, a script of timed actions
     actions.py     the verbs of a script
     faults.py      named fault profiles, each turning a seed into actions, in one rhythm.py
-    extremes.py    profiles beyond what is promised
+    link_faults.py those of the network;  extremes.py  profiles beyond what is promised
     world.py       the agenda: deliveries, turns, actions, in the order of virtual time
     member.py      one simulated node around the real parts
-    network.py     links with the habits of TCP (loss is delay, breaks lose what is in flight)
+    network.py     links with two lanes, and when each is used;  socket.py  as one node sees them
+    weather.py     what becomes of a packet;  disturbances.py  the verbs that make it worse
+    connection.py  one connection: it simply delivers, until packets can be lost
+    stream.py      then it is the kernel's TCP, packet by packet: its timeouts
+                   (retransmission.py), window (congestion.py), receiving end (reception.py)
+    dialling.py    SYN, SYN-ACK and hellos, and several dials that race
     disk.py        what survives a crash, and the named points at which one can happen
     clock.py       drift, and wall clocks that jump
     clients.py     keyed commands, retried as clients do, and what they saw

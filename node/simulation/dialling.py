@@ -8,9 +8,9 @@ second, three, and seven; the hellos go by the rules of streams.
 from collections.abc import Callable
 from typing import Protocol
 
+from node.simulation import stream
 from node.simulation.clock import Time
 from node.simulation.stream import At, Stream
-from node.simulation.weather import Way
 
 HELLO_SECONDS = 3.0
 """Until a dial is given up (`node.peers.streams`)."""
@@ -20,6 +20,14 @@ SYN_SECONDS = 1.0
 SYN_ACKS = (0.0, 1.0, 3.0)
 """Seconds after a SYN at which it is answered, until something else answers the answer."""
 HELLO_BYTES = 200
+
+
+class Way(stream.Way, Protocol):
+    """What lies between the two machines."""
+
+    def reversed(self) -> "Way":
+        """The same, from the other end."""
+        ...
 
 
 class Door(Protocol):
@@ -37,9 +45,9 @@ class Door(Protocol):
 class Hello:
     """One hello, by a stream of its own direction. `Owner` of that stream."""
 
-    def __init__(self, arrived: Callable[[], None], stream: Callable[["Hello"], Stream[str]]):
+    def __init__(self, arrived: Callable[[], None], begin: Callable[["Hello"], Stream[str]]):
         self._then = arrived
-        self.stream = stream(self)
+        self.stream = begin(self)
         self.stream.write("hello", HELLO_BYTES)
 
     def arrived(self, _: str) -> None:
@@ -84,7 +92,7 @@ class Dial:
         self._at(self._time.now + SYN_SECONDS, self._syn)
 
     def _reach(self, sent: float) -> None:
-        if self._over or self._way.there.dark:
+        if self._over:
             return
         if self._door.refuses():
             if not self._way.loses(back=True):
@@ -116,13 +124,13 @@ class Dial:
             self._hello(self._way.reversed(), lambda: self._greeted(self._round_trip))
 
     def _hello(self, way: Way, arrived: Callable[[], None]) -> None:
-        def stream(hello: Hello) -> Stream[str]:
+        def begin(hello: Hello) -> Stream[str]:
             return Stream(
                 self._time, self._at, way, hello,
                 round_trip=self._round_trip, user_timeout=HELLO_SECONDS,
             )  # fmt: skip
 
-        self._hellos.append(Hello(arrived, stream))
+        self._hellos.append(Hello(arrived, begin))
 
 
 class Race:

@@ -6,8 +6,10 @@ from node.simulation.network import Links
 from node.simulation.weather import Direction, Weather
 
 VERBS = frozenset(
-    ("cut", "mend", "isolate", "rejoin", "reset", "weather", "far", "stray", "udp", "standing")
-    + ("lane", "datagrams")
+    {
+        *("cut", "mend", "isolate", "rejoin", "reset", "far", "udp", "standing"),
+        *("weather", "stray", "datagrams", "lane"),
+    }
 )
 
 

@@ -17,8 +17,8 @@ from node.raft.membership import Configuration
 from node.replica import Replica
 from node.simulation.clock import SimulatedClock
 from node.simulation.disk import SimulatedDisk, SimulatedFiles, SimulatedMemory
-from node.simulation.network import Socket
 from node.simulation.scenario import Scenario
+from node.simulation.socket import Socket
 
 HEALTHY = 0.1
 HOOKS = HookConfig(

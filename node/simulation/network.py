@@ -11,8 +11,7 @@ show what a Raft link must never be; no default campaign uses them.
 """
 
 import random
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -388,29 +387,3 @@ class _Door:
 
     def greets(self) -> bool:
         return self._parties[self._node].accepts()
-
-
-class Socket:
-    """`node.ports.Network` of one simulated node, for one life of its process."""
-
-    def __init__(
-        self,
-        links: Links,
-        node: str,
-        before: Callable[[str, Message], float],
-    ) -> None:
-        """`before` sees each message as it leaves, and says in how many seconds it does."""
-        self._links, self._node, self._before = links, node, before
-
-    def send(self, peer: str, message: Message) -> bool:
-        after = self._before(peer, message)
-        return self._links.send(self._node, peer, message, after)
-
-    def connected(self, peer: str) -> bool:
-        return self._links.links[self._node, peer].up
-
-    def comfortable(self, peer: str) -> int:
-        return self._links.comfortable(self._node, peer)
-
-    def subscribe(self, *_: Any) -> None:
-        raise AssertionError("the world delivers by itself")

@@ -7,9 +7,9 @@ and only the oldest packet is sent. So small messages at 20 % loss stand still f
 
 What is modelled is what matters to small messages: timeouts and their growth, RACK, one tail loss
 probe, selective and delayed acknowledgements and their loss, what waits joined into one segment,
-the congestion window after a timeout, TCP_THIN_LINEAR_TIMEOUTS as it is really applied (never in
-the initial slow start), TCP_USER_TIMEOUT. `tests/simulation/test_stream.py` compares it with the
-kernel.
+the window while losses are repaired, TCP_THIN_LINEAR_TIMEOUTS as it is really applied (never in
+the initial slow start, which BBR never ends), TCP_USER_TIMEOUT. `tests/simulation/test_kernel.py`
+compares it with the kernel.
 """
 
 from collections import deque
@@ -19,20 +19,23 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from node.simulation.clock import Time
-from node.simulation.retransmission import RTO_LEAST, RoundTrips
+from node.simulation.congestion import THIN_TIMEOUTS, Congestion, window
+from node.simulation.reception import Ranges, Receiver
+from node.simulation.retransmission import RoundTrips
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
+At = Callable[..., None]
+"""`at(moment, function, *arguments)` puts a call on the agenda."""
 
 SEGMENT = 1_448
 """Bytes of one segment on Ethernet."""
-WINDOW_FIRST, WINDOW_LEAST = 10, 4
-"""Segments that may be under way: at first, and at the least once anything is acknowledged."""
-
-FOREVER = float("inf")
-QUICK, DELAYED = 16, 0.04
-"""Acknowledgements sent at once at the beginning and after anything unusual; seconds that others
-wait."""
+PROBE_ALONE, PROBE = 0.2, 0.002
+"""Seconds beyond two round trips after which the tail is probed: of one packet, whose
+acknowledgement may be delayed, and of several."""
+SOON = 0.001
+"""Seconds; no timer is shorter."""
+NOT_REPAIRING = -1
 
 
 class Way(Protocol):
@@ -45,24 +48,6 @@ class Way(Protocol):
     def loses(self, *, back: bool = False) -> bool:
         """Whether a packet that leaves now is lost."""
         ...
-
-
-class Segment(msgspec.Struct, eq=False):
-    """Bytes from `first` to before `last`, on their way."""
-
-    first: int
-    last: int
-    sent: float
-    """When it was sent last."""
-    repeated: bool = False
-    reached: bool = False
-    """Selectively acknowledged."""
-    lost: bool = False
-    """Taken for lost, and not sent again since."""
-
-
-Call = Callable[..., None]
-At = Callable[..., None]
 
 
 class Owner(Protocol[M_contra]):
@@ -81,6 +66,20 @@ class Owner(Protocol[M_contra]):
         ...
 
 
+class Segment(msgspec.Struct, eq=False):
+    """Bytes from `first` to before `last`, on their way."""
+
+    first: int
+    last: int
+    sent: float
+    """When it was sent last."""
+    repeated: bool = False
+    reached: bool = False
+    """Selectively acknowledged."""
+    lost: bool = False
+    """Taken for lost, and not sent again since."""
+
+
 class Stream(Generic[M]):
     """From the one end to the other, of a connection that is established. Times in seconds."""
 
@@ -93,42 +92,35 @@ class Stream(Generic[M]):
         *,
         round_trip: float,
         user_timeout: float,
+        congestion: Congestion = Congestion.BBR,
     ) -> None:
-        self._time, self._at, self._way = time, at, way
-        self._owner = owner
+        """`round_trip`: of the handshake."""
+        self._time, self._at, self._way, self._owner = time, at, way, owner
+        self._user_timeout = user_timeout
+        self._receiver = Receiver(time, at, self._answer)
+        self.waiting: deque[tuple[int, M]] = deque()
+        """Messages that have not arrived, each with the bytes of the stream up to its end."""
+        self._written = self._sent = self._acknowledged = 0
+        """Bytes so far: by the owner, sent at least once, acknowledged."""
+        self._flight: deque[Segment] = deque()
+        self._window = window(congestion)
         self._trips = RoundTrips(round_trip)
         self._least_trip = round_trip
-        self._user_timeout = user_timeout
-        self._written = self._sent = self._acknowledged = 0
-        """Bytes of the stream so far: written by the owner, sent at least once, acknowledged."""
-        self._flight: deque[Segment] = deque()
-        self._window = WINDOW_FIRST
-        self._recovering_to = -1
-        """Bytes sent when a loss was seen last; until they are acknowledged the loss is being
-        repaired."""
-        self._before = WINDOW_FIRST
-        self._conserving = FOREVER
-        self._newest = 0.0
-        """When the packet was sent that was acknowledged and sent last (RACK)."""
         self._round_end = 0
-        self._probed = False
+        """Bytes sent when the present round trip began."""
+        self._newest = 0.0
+        """When the packet was sent that arrived and was sent last (RACK)."""
+        self._repairing_to = NOT_REPAIRING
+        """Bytes sent when losses were seen; they are repaired when these are acknowledged."""
+        self._since = 0.0
+        """When the first packet was sent again of those not acknowledged yet."""
         self._timer = 0
         """Numbers each setting of the timer; an older one does nothing."""
-        self._probing = False
-        self._since = 0.0
-        """When the first retransmission of the present trouble left."""
+        self._probing = self._probed = False
+        """Whether the timer is the tail's probe, and whether that was sent."""
         self.unanswered = 0
         """Timeouts in a row without an answer."""
         self.closed = False
-        # the receiver's end
-        self.waiting: deque[tuple[int, M]] = deque()
-        """Messages that have not arrived, each with the bytes of the stream up to its end."""
-        self._received = 0
-        self._early: list[tuple[int, int]] = []
-        self._stamp = self._heard = 0.0
-        self._promised = 0
-        self._quick = QUICK
-        self._answering = False
 
     # -- the owner -----------------------------------------------------------------------------
 
@@ -138,6 +130,7 @@ class Stream(Generic[M]):
         return self._acknowledged == self._written
 
     def write(self, message: M, size: int) -> None:
+        """So many bytes, to be sent as soon as the window allows."""
         self._written += size
         self.waiting.append((self._written, message))
         self._transmit()
@@ -151,33 +144,34 @@ class Stream(Generic[M]):
     # -- sending -------------------------------------------------------------------------------
 
     def _under_way(self) -> int:
-        return sum(not (s.reached or s.lost) for s in self._flight)
+        return sum(not (segment.reached or segment.lost) for segment in self._flight)
 
     def _transmit(self) -> None:
         """Sends what the window allows: first what was lost, then what is new."""
-        room = self._window - self._under_way()
-        for segment in list(self._flight):
-            if room <= 0:
-                return
-            if segment.lost and segment in self._flight:
-                self._repeat(segment)
-                room -= 1
-                if segment is self._flight[0]:
-                    self._set_timer()
+        room = self._window.size - self._under_way()
+        while room > 0 and (segment := self._first_lost()) is not None:
+            self._repeat(segment)
+            room -= 1
+            if segment is self._flight[0]:
+                self._set_timer()
         while room > 0 and self._sent < self._written:
             self._send_new()
             room -= 1
 
+    def _first_lost(self) -> Segment | None:
+        if self._repairing_to == NOT_REPAIRING:
+            return None
+        return next((segment for segment in self._flight if segment.lost), None)
+
     def _send_new(self) -> None:
-        first, last = self._sent, min(self._written, self._sent + SEGMENT)
-        segment = Segment(first, last, self._time.now)
-        alone = not self._flight
-        self._flight.append(segment)
+        last = min(self._written, self._sent + SEGMENT)
+        segment = Segment(self._sent, last, self._time.now)
         self._sent = last
+        self._flight.append(segment)
         self._packet(segment)
-        if alone or self._probing:
+        if len(self._flight) == 1 or self._probing:
             self._set_timer()
-        self._plan_probe()
+        self._plan_probe(self._flight[0].sent)
 
     def _repeat(self, segment: Segment) -> None:
         """Sends a segment again, and with it what follows and fits."""
@@ -189,7 +183,11 @@ class Stream(Generic[M]):
                     break
                 segment.last = following.last
                 self._flight.remove(following)
-        segment.sent, segment.repeated, segment.lost = self._time.now, True, False
+        segment.lost = False
+        self._packet_again(segment)
+
+    def _packet_again(self, segment: Segment) -> None:
+        segment.sent, segment.repeated = self._time.now, True
         self._packet(segment)
 
     def _packet(self, segment: Segment) -> None:
@@ -200,40 +198,40 @@ class Stream(Generic[M]):
     # -- timers --------------------------------------------------------------------------------
 
     def _set_timer(self) -> None:
+        """Anew: the timeout counts from now."""
         self._probing = False
-        self._timer += 1
         wait = self._trips.timeout
         if self._since:
-            left = self._since + self._user_timeout - self._time.now
-            wait = min(wait, max(left, 0.001))
+            wait = min(wait, self._since + self._user_timeout - self._time.now)
+        self._timer += 1
         if self._flight:
-            self._at(self._time.now + wait, self._timed_out, self._timer)
+            self._at(self._time.now + max(wait, SOON), self._timed_out, self._timer)
 
-    def _plan_probe(self) -> None:
-        """A tail loss probe in place of the timeout, unless a loss is known already."""
-        if self._recovering_to >= 0 or self._probed or any(s.reached for s in self._flight):
+    def _plan_probe(self, since: float) -> None:
+        """A tail loss probe in place of the timeout, which counts since then; unless a loss is
+        known already."""
+        if self._repairing_to != NOT_REPAIRING or self._probed or not self._flight:
             return
-        wait = 2 * self._trips.smoothed + (0.2 if len(self._flight) == 1 else 0.002)
-        left = self._flight[0].sent + self._trips.timeout - self._time.now
+        if any(segment.reached for segment in self._flight):
+            return
+        wait = 2 * self._trips.smoothed + (PROBE_ALONE if len(self._flight) == 1 else PROBE)
+        wait = min(wait, since + self._trips.timeout - self._time.now)
         self._timer += 1
         self._probing = True
-        self._at(self._time.now + min(wait, max(left, 0.001)), self._probe, self._timer)
+        self._at(self._time.now + max(wait, SOON), self._probe, self._timer)
 
     def _probe(self, timer: int) -> None:
-        if timer != self._timer or self.closed or not self._flight:
+        if timer != self._timer or self.closed:
             return
-        self._probed = True
-        self._probing = False
+        self._probed, self._probing = True, False
         if self._sent < self._written:
             self._send_new()
         else:
-            last = self._flight[-1]
-            last.sent, last.repeated = self._time.now, True
-            self._packet(last)
+            self._packet_again(self._flight[-1])
         self._set_timer()
 
     def _timed_out(self, timer: int) -> None:
-        if timer != self._timer or self.closed or not self._flight:
+        if timer != self._timer or self.closed:
             return
         if self._since and self._time.now - self._since >= self._user_timeout:
             self._owner.given_up()
@@ -241,73 +239,58 @@ class Stream(Generic[M]):
         self.unanswered += 1
         for segment in self._flight:
             segment.lost = not segment.reached
-        self._before = max(self._window, self._before if self._recovering_to >= 0 else 0)
-        self._recovering_to = self._sent
-        self._window = 1
+        self._window.timed_out(self._repairing_to != NOT_REPAIRING)
+        self._repairing_to = self._sent
         self._probed = False
+        linear = self._window.is_thin(len(self._flight)) and self.unanswered <= THIN_TIMEOUTS
         self._repeat(self._flight[0])
-        self._trips.back_off()
+        if linear:
+            self._trips.recompute()
+        else:
+            self._trips.back_off()
         self._set_timer()
         self._owner.timed_out()
 
     # -- acknowledgements ----------------------------------------------------------------------
 
-    def _acknowledge(self, upto: int, early: tuple[tuple[int, int], ...], stamp: float) -> None:
+    def _acknowledge(self, upto: int, early: Ranges, stamp: float) -> None:
         if self.closed:
             return
-        now = self._time.now
-        newly: list[Segment] = []
-        ahead = False
-        while self._flight and self._flight[0].last <= upto:
-            segment = self._flight.popleft()
-            ahead = True
-            if not segment.reached:
-                newly.append(segment)
-        if ahead or upto > self._acknowledged:
-            self._acknowledged = max(self._acknowledged, upto)
-            self.unanswered = 0
-        if self._flight and self._flight[0].first < upto:
-            self._flight[0].first = upto
-            ahead = True
-        fresh = [s for s in newly if not s.repeated]
-        measured = -1.0
-        if fresh and len(fresh) == len(newly):
-            measured = now - fresh[0].sent
+        ahead = upto > self._acknowledged
+        passed = self._pass(upto)
         marked = self._mark(early)
-        if measured < 0:
-            first = next((s for s in marked if not s.repeated), None)
-            if first is not None:
-                measured = now - first.sent
-            elif ahead:
-                measured = now - stamp
-        if measured >= 0:
-            over = upto >= self._round_end
-            if over:
-                self._round_end = self._sent
-            self._trips.measured(measured, over)
-            self._least_trip = min(self._least_trip, measured)
-        delivered = [*newly, *marked]
-        if not self._flight:
+        self._measure(passed, marked, stamp if ahead else None)
+        delivered = [*passed, *marked]
+        self._note_newest(delivered)
+        if not self._flight or upto >= self._repairing_to:
             self._since = 0.0
-        for s in delivered:
-            if not s.repeated or now - s.sent >= self._least_trip:
-                self._newest = max(self._newest, s.sent)
-            if s.sent > self._conserving:
-                self._conserving = FOREVER
-        if self._recovering_to >= 0 and upto >= self._recovering_to:
-            self._recovering_to = -1
-            self._since = 0.0
-            self._conserving = FOREVER
-            self._window = max(self._window, self._before)
+        if self._repairing_to != NOT_REPAIRING and upto >= self._repairing_to:
+            self._repairing_to = NOT_REPAIRING
+            self._window.repaired()
         if ahead:
             self._probed = False
             self._set_timer()
-            if self._flight:
-                self._plan_probe()
-        self._detect(len(delivered))
+            self._plan_probe(self._time.now)
+        if delivered:
+            self._detect(len(delivered), max(segment.sent for segment in delivered))
         self._transmit()
 
-    def _mark(self, early: tuple[tuple[int, int], ...]) -> list[Segment]:
+    def _pass(self, upto: int) -> list[Segment]:
+        """Segments that are acknowledged now for the first time, in order."""
+        passed = []
+        while self._flight and self._flight[0].last <= upto:
+            segment = self._flight.popleft()
+            if not segment.reached:
+                passed.append(segment)
+        if self._flight:
+            self._flight[0].first = max(self._flight[0].first, upto)
+        if upto > self._acknowledged:
+            self._acknowledged = upto
+            self.unanswered = 0
+        return passed
+
+    def _mark(self, early: Ranges) -> list[Segment]:
+        """Segments that are selectively acknowledged now for the first time."""
         marked = []
         for first, last in early:
             for segment in self._flight:
@@ -316,72 +299,51 @@ class Stream(Generic[M]):
                     marked.append(segment)
         return marked
 
-    def _detect(self, delivered: int) -> None:
+    def _measure(self, passed: list[Segment], marked: list[Segment], stamp: float | None) -> None:
+        """The round trip: by what was sent once only, else by the stamp that is echoed."""
+        sent = stamp
+        if passed and not any(segment.repeated for segment in passed):
+            sent = passed[0].sent
+        else:
+            sent = next((segment.sent for segment in marked if not segment.repeated), stamp)
+        if sent is None:
+            return
+        over = self._acknowledged >= self._round_end
+        if over:
+            self._round_end = self._sent
+        trip = self._time.now - sent
+        self._trips.measured(trip, over)
+        self._least_trip = min(self._least_trip, trip)
+
+    def _note_newest(self, delivered: list[Segment]) -> None:
+        """What was sent again counts only when it can be that which arrived."""
+        for segment in delivered:
+            if not segment.repeated or self._time.now - segment.sent >= self._least_trip:
+                self._newest = max(self._newest, segment.sent)
+
+    def _detect(self, delivered: int, newest: float) -> None:
         """RACK: what was sent before something that arrived is lost."""
         losses = 0
         for segment in self._flight:
-            if not segment.reached and not segment.lost and segment.sent < self._newest:
+            if not (segment.reached or segment.lost) and segment.sent < self._newest:
                 segment.lost = True
                 losses += 1
-        if not delivered:
-            return
-        self._window = max(self._window - losses, 1)
-        if losses and self._recovering_to < 0:
-            self._before = self._window + losses
-            self._recovering_to = self._sent
-            self._conserving = self._time.now
-            self._window = self._under_way() + delivered
-        elif self._conserving != FOREVER:
-            self._window = max(self._window, self._under_way() + delivered)
+        if losses and self._repairing_to == NOT_REPAIRING:
+            self._repairing_to = self._sent
+            self._window.loss_seen(self._under_way(), delivered, self._time.now)
         else:
-            self._window = max(self._window, WINDOW_LEAST)
+            self._window.delivered(delivered, losses, self._under_way(), newest)
 
-    # -- the receiver --------------------------------------------------------------------------
+    # -- the receiver's end --------------------------------------------------------------------
 
     def _reach(self, first: int, last: int, stamp: float) -> None:
         if self.closed:
             return
-        now = self._time.now
-        if first <= self._promised <= last:
-            self._stamp = stamp
-        if now - self._heard > RTO_LEAST:
-            self._quick = QUICK
-        self._heard = now
-        at_once = bool(self._early) or first > self._received
-        if last <= self._received:
-            self._quick = QUICK
-        if first <= self._received < last:
-            self._received = last
-            while self._early and self._early[0][0] <= self._received:
-                self._received = max(self._received, self._early.pop(0)[1])
-            while self.waiting and self.waiting[0][0] <= self._received:
-                self._owner.arrived(self.waiting.popleft()[1])
-        elif first > self._received:
-            self._keep(first, last)
-        if at_once or self._quick:
-            self._quick -= self._quick > 0
-            self._answer()
-        elif not self._answering:
-            self._answering = True
-            self._at(now + DELAYED, self._answer_late)
+        self._receiver.take(first, last, stamp)
+        while self.waiting and self.waiting[0][0] <= self._receiver.received:
+            self._owner.arrived(self.waiting.popleft()[1])
 
-    def _answer_late(self) -> None:
-        if self._answering and not self.closed:
-            self._answer()
-
-    def _answer(self) -> None:
-        self._answering = False
-        self._promised = self._received
+    def _answer(self, upto: int, early: Ranges, stamp: float) -> None:
         if not self._way.loses(back=True):
             arrival = self._time.now + self._way.latency(back=True)
-            self._at(arrival, self._acknowledge, self._received, tuple(self._early), self._stamp)
-
-    def _keep(self, first: int, last: int) -> None:
-        ranges = sorted([*self._early, (first, last)])
-        merged = [ranges[0]]
-        for begin, end in ranges[1:]:
-            if begin <= merged[-1][1]:
-                merged[-1] = merged[-1][0], max(end, merged[-1][1])
-            else:
-                merged.append((begin, end))
-        self._early = merged
+            self._at(arrival, self._acknowledge, upto, early, stamp)

@@ -19,9 +19,10 @@ from node.simulation.disk import Crash, SimulatedDisk
 from node.simulation.disturbances import VERBS as LINK_VERBS
 from node.simulation.disturbances import Disturbances
 from node.simulation.member import HEALTHY, Member
-from node.simulation.network import Links, Socket
+from node.simulation.network import Links
 from node.simulation.operators import Operators
 from node.simulation.scenario import Action, Scenario
+from node.simulation.socket import Socket
 from node.simulation.trouble import Trouble
 
 TURN = 0.0005
