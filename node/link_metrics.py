@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from node.api.port import Service
 from node.families import PREFIX, counters, gauges
+from node.links import loss
 from node.peers.figures import LinkFigures
 
 GAUGES: dict[str, tuple[str, Callable[[LinkFigures], float]]] = {
@@ -46,16 +47,6 @@ COUNTERS: dict[str, tuple[str, Callable[[LinkFigures], int]]] = {
         lambda link: link.duplicates_total,
     ),
 }
-
-
-def loss(link: LinkFigures) -> float | None:
-    """Share of the peer's datagrams that did not arrive lately, 0 to 1.
-
-    None when it is not known: nothing came that would say how many there were. A peer to which
-    there is a way sends one every second, so then all are lost."""
-    if link.sent:
-        return 1 - link.heard / link.sent
-    return 1.0 if link.connected else None
 
 
 class LinksCollector(Collector):
