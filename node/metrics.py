@@ -1,7 +1,7 @@
 """Prometheus metrics: read from the node at the moment of the scrape.
 
-Here is what a node knows of itself, exported by every node; `node.cluster_metrics` has what the
-cluster agrees on, exported by the Raft leader alone.
+Here is what a node knows of itself, exported by every node; `node.link_metrics` has
+its links, `node.cluster_metrics` what the cluster agrees on, exported by the Raft leader alone.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from node.api.port import Service, Vitals
 from node.api.version import VERSION
 from node.cluster_metrics import ClusterCollector
 from node.families import PREFIX, Tally, counters, gauge, gauges
+from node.link_metrics import LinksCollector
 
 PATH = "/metrics"
 LAG_INTERVAL = 0.25
@@ -136,8 +137,9 @@ class Instruments(Collector):
             "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LAG_BUCKETS
         )
         self.registry = CollectorRegistry()
-        for collector in (ClusterCollector(service), NodeCollector(service), self):
-            self.registry.register(collector)
+        for kind in (ClusterCollector, NodeCollector, LinksCollector):
+            self.registry.register(kind(service))
+        self.registry.register(self)
         ProcessCollector(registry=self.registry)
         self._watching: asyncio.Task[None] | None = None
 

@@ -16,6 +16,7 @@ from node.api import fleet_events
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.api.records import decision_view
 from node.fleet.desk import DeviceDesk
+from node.peers.figures import LinkFigures
 from node.ports import Consensus, ProposalResult
 from node.replica import StreamedEvent
 from node.service import NodeService, TooManySubscribersError
@@ -53,10 +54,12 @@ class Stored(Protocol):
 
 
 @runtime_checkable
-class Guarded(Protocol):
-    """What `PeerNetwork` offers beyond `Network`: strangers turned away, by reason."""
+class Wired(Protocol):
+    """What `PeerNetwork` offers beyond `Network`, and a simulated one does not."""
 
     rejected: dict[str, int]
+
+    def figures(self) -> list[LinkFigures]: ...
 
 
 class Door:
@@ -67,7 +70,7 @@ class Door:
         consensus = service.loop.consensus
         self._stored = consensus if isinstance(consensus, Stored) else None
         network = service.loop.network
-        self._guarded = network if isinstance(network, Guarded) else None
+        self._wired = network if isinstance(network, Wired) else None
 
     @property
     def node(self) -> str:
@@ -98,6 +101,9 @@ class Door:
 
     def connected(self) -> int:
         return self._loop.connected()
+
+    def links(self) -> list[LinkFigures]:
+        return [] if self._wired is None else self._wired.figures()
 
     def removed(self) -> bool:
         return self._stored is not None and self._stored.standing == "removed"
@@ -153,8 +159,8 @@ class Door:
             ("gossip", "malformed"): self._loop.gossip.malformed,
             ("gossip", "outdated"): self._loop.gossip.outdated,
         }
-        if self._guarded is not None:
-            rejected |= _bounded("connection", self._guarded.rejected)
+        if self._wired is not None:
+            rejected |= _bounded("connection", self._wired.rejected)
         reports = dict(self.desk.results)
         stored = self._stored
         if stored is None:

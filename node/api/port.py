@@ -15,6 +15,7 @@ from cluster.roles.transitions import Role
 from cluster.settings import Settings
 from cluster.state import ClusterState
 from node.fleet.desk import DeviceDesk
+from node.peers.figures import LinkFigures
 from node.ports import Consensus, ProposalResult
 from node.tracing.traceparent import Caller
 
@@ -93,6 +94,10 @@ class Service(Protocol):
 
     def connected(self) -> int:
         """Members with a connection now, this node included."""
+        ...
+
+    def links(self) -> list[LinkFigures]:
+        """What each link to another member is like, as this node sees it; by peer."""
         ...
 
     def removed(self) -> bool:

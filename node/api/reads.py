@@ -12,7 +12,7 @@ from cluster.decisions import Decision, Outcome
 from cluster.explain import explain
 from cluster.settings import PROFILES, to_user
 from cluster.state import Action, Proposal, RoleChange
-from node.api import records, views
+from node.api import link_views, records, views
 from node.api.consistency import Reading, Threaded, render
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from node.api.problems import Kind, Problem
@@ -171,6 +171,13 @@ async def list_actions(
 async def list_alarms(read: Reading) -> Response:
     """What an operator should look at now; what is over is in the decisions (matter `alarm`)."""
     return read.answer(views.AlarmList(views.alarm_views(read.state)))
+
+
+@router.get("/v1/links", responses=answers(link_views.LinksView))
+async def list_links(read: Reading) -> Response:
+    """The links to the other members as this node alone sees them: loss, longest silence."""
+    service = read.service
+    return read.answer(link_views.links_view(service.node, service.links()))
 
 
 @router.get("/v1/config", responses=answers(views.ConfigView))

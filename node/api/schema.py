@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from node.api import batches, fleet_views, health, problems, records, views
+from node.api import batches, fleet_views, health, link_views, problems, records, views
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -43,6 +43,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     batches.AssignedView,
     batches.StatusBatch,
     batches.RegistrationBatch,
+    link_views.LinksView,
     health.HealthView,
     problems.ProblemView,
 )

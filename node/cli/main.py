@@ -15,6 +15,7 @@ from node.cli import (
     chaos_commands,
     fleet_reads,
     fleet_writes,
+    link_commands,
     local_commands,
     node_commands,
     plan_commands,
@@ -82,8 +83,9 @@ def _build() -> typer.Typer:
 
 
 def _add_groups(root: typer.Typer) -> None:
-    nodes = _group("Nodes: list, join, leave, drain, order of candidates, local policies.")
+    nodes = _group("Nodes: list, links, join, leave, drain, order of candidates, local policies.")
     nodes.command("list")(reads.nodes_list)
+    nodes.command("links")(link_commands.nodes_links)
     nodes.command("join")(writes.nodes_join)
     nodes.command("leave")(writes.nodes_leave)
     nodes.command("maintenance")(writes.nodes_maintenance)

@@ -8,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from node.cli import wording
+from node.links import loss
+from node.peers.figures import LinkFigures
 
 Json = dict[str, Any]
 
@@ -20,6 +22,8 @@ ROLE_STYLES = {
     "SAFE_MODE": "bold red",
     "?": "dim",
 }
+LOSS_STYLES = ((0.05, "green"), (0.3, "yellow"), (float("inf"), "bold red"))
+"""Of a link that loses less than this share of its packets."""
 
 
 def role_text(role: str) -> Text:
@@ -88,6 +92,35 @@ def nodes(items: list[Json]) -> Fitted:
             ", ".join(marks) or "-",
         )
     return table
+
+
+def links(items: list[tuple[str, LinkFigures]]) -> RenderableType:
+    """Links by the node that measured them, each from a peer to that node."""
+    if not items:
+        return Text("no links: this node has no peers")
+    table = Fitted(
+        "FROM|TO|LOSS|SILENCE|HEARD|STREAMS|FLAGS",
+        spare="STREAMS|HEARD",
+        right="LOSS|SILENCE|HEARD|STREAMS",
+    )
+    for node, link in items:
+        table.add_row(
+            Text(link.peer),
+            Text(node),
+            _loss(link),
+            wording.span(link.longest_silence_s),
+            f"{link.heard}/{link.sent}",
+            str(link.streams),
+            ", ".join(wording.link_flags(link)) or "-",
+        )
+    return table
+
+
+def _loss(link: LinkFigures) -> Text:
+    lost = loss(link)
+    if lost is None:
+        return Text("?", style="dim")
+    return Text(f"{lost:.0%}", style=next(s for limit, s in LOSS_STYLES if lost < limit))
 
 
 def status(cluster: Json, items: list[Json]) -> RenderableType:

@@ -3,6 +3,8 @@
 import datetime
 from typing import Any
 
+from node.peers.figures import LinkFigures
+
 BARS = "▁▂▃▄▅▆▇█"
 MISSED = "×"
 SHOWN_SAMPLES = 10
@@ -88,6 +90,17 @@ def flags(node: Json) -> list[str]:
     if run and node.get("alive"):
         found.append(f"{run} unhealthy")
     return found
+
+
+def link_flags(link: LinkFigures) -> list[str]:
+    """What is special about a link, in words."""
+    marks = {
+        "down": not link.connected,
+        "UDP blocked?": link.connected and not link.heard,
+        "in doubt": link.in_doubt,
+        "stands": link.standing,
+    }
+    return [mark for mark, is_so in marks.items() if is_so]
 
 
 def change(item: Json) -> str:

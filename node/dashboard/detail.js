@@ -2,6 +2,7 @@
 
 import { h, render } from "./dom.js";
 import { Problem, Unreachable } from "./link.js";
+import { lossTable } from "./losses.js";
 import { sparkline } from "./nodes.js";
 import { ago, healthOf, plain, risk, ROLES, span, timeOf } from "./words.js";
 
@@ -17,6 +18,7 @@ export class Detail {
 
   node(id) {
     this.open({ kind: "node", id, path: `/v1/nodes/${encodeURIComponent(id)}/explain` });
+    this.askLosses(this.shown);
   }
 
   device(id) {
@@ -32,6 +34,7 @@ export class Detail {
   open(shown) {
     this.shown = shown;
     this.told = null;
+    this.losses = undefined;
     this.problem = "";
     this.draw();
     if (!this.sheet.open) this.sheet.showModal();
@@ -55,6 +58,17 @@ export class Detail {
     }
     this.draw();
     if (!(shown.once && this.told)) setTimeout(() => shown === this.shown && this.ask(shown), AGAIN_MS);
+  }
+
+  /** Of the node itself, which may well hang: the rest does not wait for it. */
+  async askLosses(shown) {
+    const node = this.picture.node(shown.id);
+    const address = shown.id === this.picture.cluster.node ? null : node?.address.http;
+    const losses = address === undefined ? null : await this.link.from(address, "/v1/links");
+    if (shown !== this.shown) return;
+    this.losses = losses;
+    this.draw();
+    setTimeout(() => shown === this.shown && this.askLosses(shown), AGAIN_MS);
   }
 
   async more() {
@@ -103,6 +117,7 @@ export class Detail {
       sentences("Why it is what it is", told.summary),
       sentences("Why it is not PRIMARY", told.why_not_primary),
       h("h3", null, "Its last samples"), samples(node.history.slice(-10), picture),
+      h("h3", null, "Packets it missed in the last minute"), lossTable(this.losses),
       h("h3", null, "What was decided about it"), decisions(told.decisions),
       facts([["address", node.address.http], ["Raft", node.address.raft], ["priority", node.priority],
         ["last heard", node.last_heard_s === null ? "never" : `${span(node.last_heard_s)} ago`],

@@ -42,7 +42,7 @@ export class Link {
 
   /** The HTTP addresses of the members, as `host:port`. */
   knows(addresses) {
-    this.others = addresses.map((address) => `${location.protocol}//${address}`);
+    this.others = addresses.map(originOf);
     this.permitted ??= new Set(this.others);
   }
 
@@ -65,6 +65,19 @@ export class Link {
       if (error instanceof Problem) throw error;
       if (origin === this.origin) this.look();
       throw new Unreachable(path);
+    }
+  }
+
+  /** What one member alone can say; null when it does not. `address`: its HTTP address, or null for
+   *  the node in use, which the page may know under another one. */
+  async from(address, path) {
+    const origin = address === null ? this.origin : originOf(address);
+    if (origin !== this.origin && !this.permitted?.has(origin)) return null;
+    try {
+      const answer = await fetch(origin + path, { signal: AbortSignal.timeout(ANSWER_MS) });
+      return answer.ok ? await answer.json() : null;
+    } catch {
+      return null;
     }
   }
 
@@ -191,6 +204,10 @@ export class Link {
     if (fields.id) this.lastId = fields.id;
     this.onEvent(fields.event, JSON.parse(fields.data));
   }
+}
+
+function originOf(address) {
+  return `${location.protocol}//${address}`;
 }
 
 async function probe(origin) {

@@ -54,11 +54,12 @@ def boards() -> dict[str, dict[str, Any]]:
     second = _board(
         "stationkeep-operations",
         "Stationkeep: operations",
-        "Votes, Raft, the fleet, webhooks and the processes, for whoever looks after the nodes.",
+        "Votes, Raft, links, the fleet, webhooks and processes, for whoever looks after the nodes.",
     )
     rows = {
         "Votes": operations.votes(),
         "Raft": operations.raft(),
+        "Links": operations.links(),
         "Fleet": operations.fleet(),
         "Webhooks and traces": operations.tellings(),
         "Processes": operations.processes(),

@@ -139,6 +139,56 @@ def raft() -> list[Any]:
     ]
 
 
+def links() -> list[Any]:
+    """What the network between the nodes does to their packets."""
+    ends = "{{peer}} → {{instance}}"
+    return [
+        graph(
+            "Packets lost by link",
+            "Datagrams that did not arrive, by who sent and who missed them; above 0.30 an alert.",
+            "percentunit",
+            (f"stationkeep_link_loss_ratio{{{J}}}", ends),
+            limit=0.3,
+        ),
+        graph(
+            "Longest silence by link",
+            "Without a datagram of the peer, within the last minute; one is sent every second.",
+            "s",
+            (f"stationkeep_link_longest_silence_seconds{{{J}}}", ends),
+        ),
+        graph(
+            "Packets lost in each step",
+            "By the counters: a short burst is not spread over a minute.",
+            "percentunit",
+            (
+                f"1 - rate(stationkeep_link_datagrams_received_total{{{J}}}[$__rate_interval])"
+                f" / rate(stationkeep_link_datagrams_sent_total{{{J}}}[$__rate_interval])",
+                ends,
+            ),
+        ),
+        timeline(
+            "Links down",
+            "1: no way to the peer, by stream or by datagram.",
+            (f"1 - stationkeep_link_connected{{{J}}}", ends),
+            width=8,
+        ),
+        graph(
+            "Links in doubt",
+            "Of each node: to so many peers small messages travel twice; and streams that stand.",
+            "short",
+            (f"sum by (instance) (stationkeep_link_in_doubt{{{J}}})", "{{instance}} in doubt"),
+            (f"sum by (instance) (stationkeep_link_standing{{{J}}})", "{{instance}} stands"),
+        ),
+        graph(
+            "Datagrams doubled and refused",
+            "Taken once though they came on both lanes; refused: late, forged or too many.",
+            "ops",
+            (rate("stationkeep_link_datagrams_duplicates_total", "instance"), "{{instance}} twice"),
+            (rate("stationkeep_link_datagrams_refused_total", "reason"), "{{reason}}"),
+        ),
+    ]
+
+
 def fleet() -> list[Any]:
     """Devices and rings."""
     devices = f"job_ring_health:stationkeep_devices:max{{{J}}}"

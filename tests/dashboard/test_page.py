@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from cluster.commands import AssignRing, ReleaseRing
 from cluster.fleet.rings import Ring
 from tests.dashboard.conftest import FOREIGN, Served
-from tests.node.api.fake import FakeNode
+from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import register
 
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
@@ -81,6 +81,50 @@ def test_a_node_tells_its_story(page: Page, served: Served) -> None:
     expect(sheet).to_contain_text("sat-001 holds the seat (epoch 1)")
     page.keyboard.press("Escape")
     expect(sheet).to_have_count(0)
+
+
+def test_a_node_says_what_it_misses_of_the_others(page: Page, served: Served) -> None:
+    served.node.linked = [
+        link("sat-002", sent=400, heard=396, longest_silence_s=1.04),
+        link("sat-003", sent=400, heard=320, longest_silence_s=2.5, in_doubt=True),
+        link("sat-004", sent=100, heard=60, standing=True),
+        link("sat-005", sent=0, heard=0, longest_silence_s=60.0),
+        link("sat-006", sent=0, heard=0, connected=False),
+    ]
+    page.goto(served.url)
+    page.get_by_role("button", name="sat-001", exact=True).first.click()
+    rows = page.locator(".losses tbody tr")
+    told = [
+        ("good", ["sat-002", "1 %", "1.0 s"]),
+        ("warn", ["sat-003", "20 %", "2.5 s", "in doubt"]),
+        ("bad", ["sat-004", "40 %", "its stream stands"]),
+        ("bad", ["sat-005", "100 %", "no datagrams (UDP blocked?)"]),
+        ("bad", ["sat-006", "?", "down"]),
+    ]
+    expect(rows).to_have_count(len(told))
+    for number, (level, words) in enumerate(told):
+        expect(rows.nth(number)).to_have_attribute("data-level", level)
+        for word in words:
+            expect(rows.nth(number)).to_contain_text(word)
+    served.do(lambda node: setattr(node, "linked", [link("sat-002", sent=400, heard=100)]))
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("75 %")
+
+
+def test_the_node_in_use_is_asked_under_the_name_that_the_page_knows(
+    page: Page, served: Served
+) -> None:
+    page.goto(served.url.replace("127.0.0.1", "localhost"))
+    page.get_by_role("button", name="sat-001", exact=True).first.click()
+    expect(page.locator(".losses tbody tr")).to_have_count(2)
+
+
+def test_what_a_node_misses_nobody_else_can_say(page: Page, served: Served) -> None:
+    page.goto(served.url)
+    page.get_by_role("button", name="sat-002", exact=True).first.click()
+    sheet = page.get_by_role("dialog")
+    expect(sheet).to_contain_text("It does not answer, and nobody else knows.")
+    expect(sheet).to_contain_text("Why it is not PRIMARY")
 
 
 def test_a_ring_lists_its_devices_and_a_device_says_why_it_is_there(
@@ -175,7 +219,7 @@ def test_who_may_only_look_is_told_so_and_cannot_order(browser: Browser, served:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("opened", ["", "sat-002", "canary", "Pause …"])
+@pytest.mark.parametrize("opened", ["", "sat-001", "canary", "Pause …"])
 def test_nothing_seriously_keeps_anybody_out(
     page: Page, served: Served, theme: Any, opened: str
 ) -> None:

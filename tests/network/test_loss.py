@@ -6,11 +6,14 @@ Bounds as in `tests/chaos/test_failover.py`, and a second for what is lost on th
 import time
 
 import pytest
+from msgspec import convert
 
 from cluster.settings import PROFILES
 from node.chaos.isolated import Isolated
 from node.chaos.namespace import loss, without
 from node.chaos.seatwatch import SeatWatch, Tally
+from node.cli.link_commands import Seen
+from node.links import loss as loss_of
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -39,6 +42,14 @@ def write(cluster: Isolated, node: str, priority: int) -> float:
     return time.monotonic() - began
 
 
+def losses(cluster: Isolated) -> list[float | None]:
+    """Of every link, as its receiving node tells it."""
+    answers = [cluster.ask(node, "/v1/links") for node in cluster.ports]
+    found = [loss_of(link) for answer in answers for link in convert(answer, Seen).links]
+    assert len(found) == len(cluster.ports) * (len(cluster.ports) - 1)
+    return found
+
+
 def test_a_fifth_of_all_packets_lost_changes_nothing(cluster: Isolated) -> None:
     cluster.up()
     cluster.settled()
@@ -46,6 +57,8 @@ def test_a_fifth_of_all_packets_lost_changes_nothing(cluster: Isolated) -> None:
     tally = watched(cluster, 40.0).tally()
     assert undisturbed(tally), tally
     assert tally.leader_changes <= 1, tally
+    shares = losses(cluster)
+    assert all(share is not None and 0.1 < share < 0.3 for share in shares), shares
 
 
 def test_a_killed_primary_is_replaced_under_loss(cluster: Isolated) -> None:
@@ -111,6 +124,7 @@ def test_without_datagrams_all_works_as_it_did(cluster: Isolated) -> None:
     tally = watched(cluster, 10.0).tally()
     assert undisturbed(tally), tally
     assert tally.leader_changes == 0
+    assert set(losses(cluster)) == {1.0}
     write(cluster, cluster.leader(), 7)
     with cluster.watch() as watch:
         reign = watch.wait(lambda a: a.node == primary, 5.0)

@@ -32,10 +32,31 @@ from cluster.settings import PROFILES, Settings
 from cluster.state import ClusterState
 from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
 from node.fleet.desk import DeviceDesk
+from node.peers.figures import LinkFigures
 from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 from node.replica import Listener
 
 MEMBERS = ("sat-001", "sat-002", "sat-003")
+
+
+def link(peer: str, **changes: Any) -> LinkFigures:
+    """A link on which one datagram of 50 is lost."""
+    figures = LinkFigures(
+        peer=peer,
+        connected=True,
+        streams=1,
+        standing=False,
+        in_doubt=False,
+        window_s=60.0,
+        sent=400,
+        heard=392,
+        longest_silence_s=1.1,
+        received_total=10_231,
+        lost_total=209,
+        duplicates_total=7_712,
+        refused_total={"forged": 0, "malformed": 0, "replayed": 3, "too_many": 0},
+    )
+    return msgspec.structs.replace(figures, **changes)
 
 
 class FakeConsensus:
@@ -73,6 +94,7 @@ class FakeNode:
         self.followers = 0
         self.timings = Timings()
         self.dismissed = False
+        self.linked = [link(peer) for peer in MEMBERS[1:]]
         self.streamed: list[Streamed] = []
         self.happened: list[Event] = []
         self.gate: asyncio.Event | None = None  # holds writes back while it is not set
@@ -149,6 +171,9 @@ class FakeNode:
 
     def connected(self) -> int:
         return len(self.state.members)
+
+    def links(self) -> list[LinkFigures]:
+        return self.linked
 
     def removed(self) -> bool:
         return self.dismissed

@@ -16,7 +16,8 @@ from cluster.commands import Registration
 from cluster.settings import PROFILES
 from node.api.agents import Agents
 from node.api.app import create_app
-from node.api.door import MAX_REASONS, Door, Stored, _bounded
+from node.api.door import MAX_REASONS, Door, Stored, Wired, _bounded
+from node.peers.network import PeerNetwork
 from node.raft import Journal, Raft, SnapshotStore
 from node.replica import Replica
 from node.runtime import timings
@@ -251,6 +252,18 @@ async def test_raft_offers_what_the_door_asks_of_it(tmp_path: Path) -> None:
         assert isinstance(raft, Stored)
     finally:
         raft.close()
+
+
+def test_the_network_offers_what_the_door_asks_of_it() -> None:
+    network = PeerNetwork(node_id="sat-001", cluster="test", listen="127.0.0.1:0", peers={})
+    assert isinstance(network, Wired)
+    assert network.figures() == []
+
+
+async def test_links_that_nobody_measures_are_none(constellation: Constellation) -> None:
+    assert await constellation.get("sat-001", "/v1/links") == {"node": "sat-001", "links": []}
+    told = (await constellation.ask("sat-001", "GET", "/metrics")).text
+    assert "stationkeep_link_connected{" not in told
 
 
 def test_reasons_of_refusal_are_bounded() -> None:

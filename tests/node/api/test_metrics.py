@@ -2,6 +2,8 @@
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.fleet.moves import MoveReason
@@ -9,7 +11,9 @@ from cluster.roles.transitions import TRANSITIONS, Role
 from node.api.app import build
 from node.api.port import Timings
 from node.cluster_metrics import percentile
-from tests.node.api.fake import FakeNode
+from node.link_metrics import COUNTERS
+from node.peers.figures import Reception
+from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import check, go_silent, register, report
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -47,6 +51,15 @@ EVERY_NODE = {
     "messages_rejected",
     "device_reports",
     "rebalance_seconds",
+    "link_connected",
+    "link_standing",
+    "link_in_doubt",
+    "link_loss_ratio",
+    "link_longest_silence_seconds",
+    "link_datagrams_sent",
+    "link_datagrams_received",
+    "link_datagrams_duplicates",
+    "link_datagrams_refused",
 }
 
 
@@ -253,3 +266,43 @@ async def test_what_became_of_reports_and_how_long_plans_took(
 )
 def test_percentile_is_the_nearest_rank(values: list[int], expected: int) -> None:
     assert percentile(values, 0.95) == expected
+
+
+async def test_each_link_has_a_series_a_peer(client: httpx.AsyncClient, node: FakeNode) -> None:
+    node.linked = [link("sat-002", sent=400, heard=300, standing=True), link("sat-003")]
+    _, samples = await _scrape(client)
+    peer = (("peer", "sat-002"),)
+    assert samples["link_connected", peer] == 1
+    assert samples["link_standing", peer] == 1
+    assert samples["link_in_doubt", peer] == 0
+    assert samples["link_loss_ratio", peer] == 0.25
+    assert samples["link_longest_silence_seconds", peer] == 1.1
+    assert samples["link_datagrams_sent_total", peer] == 10_231 + 209
+    assert samples["link_datagrams_received_total", peer] == 10_231
+    assert samples["link_datagrams_duplicates_total", peer] == 7_712
+    refused = (("peer", "sat-002"), ("reason", "replayed"))
+    assert samples["link_datagrams_refused_total", refused] == 3
+
+
+async def test_a_connected_peer_of_whom_no_datagram_comes_loses_all(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.linked = [
+        link("sat-002", sent=0, heard=0),
+        link("sat-003", sent=0, heard=0, connected=False),
+    ]
+    _, samples = await _scrape(client)
+    assert samples["link_loss_ratio", (("peer", "sat-002"),)] == 1
+    assert ("link_loss_ratio", (("peer", "sat-003"),)) not in samples
+
+
+@given(st.lists(st.integers(-50, 50), max_size=40))
+def test_a_datagram_that_comes_late_lets_no_counter_fall(steps: list[int]) -> None:
+    """What Prometheus would take for a restart."""
+    reception, before = Reception(0.0), 0
+    for now, ahead in enumerate(steps):
+        reception.note(max(0, ahead), float(now))
+        figures = link("sat-002", received_total=reception.received, lost_total=reception.lost)
+        _, sent = COUNTERS["link_datagrams_sent"]
+        assert sent(figures) >= before
+        before = sent(figures)

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from cluster.codec import FrozenState, decode_snapshot, digest, encode_snapshot
 from cluster.commands import SetPriority
 from cluster.roles.transitions import Role
 from node.api import views
+from node.api.link_views import LinkView
 from node.ports import NotProposed
-from tests.node.api.fake import MEMBERS, FakeNode
+from tests.node.api.fake import MEMBERS, FakeNode, link
 from tests.node.api.fleet_story import register
 
 READS = (
@@ -26,6 +28,7 @@ READS = (
     "/v1/decisions",
     "/v1/proposals",
     "/v1/actions",
+    "/v1/links",
     "/v1/config",
     "/v1/devices",
     "/v1/rings",
@@ -220,6 +223,38 @@ async def test_actions_show_compliance(client: httpx.AsyncClient) -> None:
     assert beacon["outcome"] == "open"
     assert beacon["compliance"] == 0
     assert beacon["acks"] == {}
+
+
+async def test_links_as_this_node_alone_sees_them(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.linked = [link("sat-002", standing=True, in_doubt=True)]
+    assert await _get(client, "/v1/links") == {
+        "node": "sat-001",
+        "links": [
+            {
+                "peer": "sat-002",
+                "connected": True,
+                "streams": 1,
+                "standing": True,
+                "in_doubt": True,
+                "window_s": 60.0,
+                "sent": 400,
+                "heard": 392,
+                "longest_silence_s": 1.1,
+                "received_total": 10_231,
+                "lost_total": 209,
+                "duplicates_total": 7_712,
+                "refused_total": {"forged": 0, "malformed": 0, "replayed": 3, "too_many": 0},
+            }
+        ],
+    }
+
+
+def test_every_figure_of_a_link_is_described() -> None:
+    schema = msgspec.json.schema(LinkView)
+    for name, field in schema["$defs"]["LinkView"]["properties"].items():
+        assert field["description"].endswith("."), name
 
 
 async def test_config_as_people_write_it(client: httpx.AsyncClient) -> None:

@@ -268,6 +268,35 @@ ALARMS: list[Json] = [
     },
 ]
 
+
+def link(peer: str, **changes: Any) -> Json:
+    """A link from `peer` on which one datagram of 50 is lost."""
+    base: Json = {
+        "peer": peer,
+        "connected": True,
+        "streams": 1,
+        "standing": False,
+        "in_doubt": False,
+        "window_s": 60.0,
+        "sent": 400,
+        "heard": 392,
+        "longest_silence_s": 1.1,
+        "received_total": 10_231,
+        "lost_total": 209,
+        "duplicates_total": 7_712,
+        "refused_total": {"forged": 0, "malformed": 0, "replayed": 3, "too_many": 0},
+    }
+    return base | changes
+
+
+LINKS: Json = {
+    "node": "sat-001",
+    "links": [
+        link("sat-002", heard=280, in_doubt=True, standing=True, longest_silence_s=3.04),
+        link("sat-003", sent=0, heard=0, in_doubt=True, longest_silence_s=60.0),
+    ],
+}
+
 READS: dict[str, Json] = {
     "/v1/alarms": {"items": ALARMS},
     "/v1/cluster": CLUSTER,
@@ -288,6 +317,7 @@ READS: dict[str, Json] = {
     },
     "/v1/roles/history": listed(ROLE_CHANGE),
     "/v1/actions": listed(ACTION),
+    "/v1/links": LINKS,
     "/v1/config": {"settings": {"evaluation_interval": "1s"}, "profile_hint": "demo"},
     "/v1/devices": listed(*DEVICES),
     "/v1/devices/slave-001": DEVICES[0],

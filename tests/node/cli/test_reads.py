@@ -12,6 +12,7 @@ from tests.node.cli.canned import ALARMS, CLUSTER, NODES, CannedNode, Run
 READ_COMMANDS = [
     ("status", ["sat-001", "epoch 1", "leader sat-002", "Raft leader", "dead", "2.1s"]),
     ("nodes list", ["sat-003", "STANDBY", "?", "dead", "2 unhealthy"]),
+    ("nodes links", ["sat-002", "30%", "3.0s", "280/400", "in doubt, stands", "UDP blocked?"]),
     ("roles list", ["sat-001", "PRIMARY", "T+1.0s"]),
     ("roles history", ["seat_empty", "STANDBY", "#4"]),
     ("explain sat-003", ["Why it is not PRIMARY", "0.10, 0.45, 0.50", "sat-002 DENIES"]),

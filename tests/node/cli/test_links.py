@@ -1,0 +1,121 @@
+"""`nodes links`: what each node says of its links, from one node or from all of them."""
+
+import io
+import json
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from rich.console import Console
+
+from node.cli import client, tables
+from node.cli.link_commands import Link
+from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
+
+
+@pytest.fixture
+def three(canned: CannedNode, monkeypatch: pytest.MonkeyPatch) -> dict[str, Json]:
+    """What each of three nodes answers, by HTTP address; one that is left out refuses."""
+    answers: dict[str, Json] = {
+        f"127.0.0.1:870{n}": {
+            "node": f"sat-00{n}",
+            "links": [link(f"sat-00{m}") for m in (1, 2, 3) if m != n],
+        }
+        for n in (1, 2, 3)
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/v1/links":
+            return canned(request)
+        said = answers.get(request.url.netloc.decode())
+        if said is None:
+            raise httpx.ConnectError("[Errno 111] Connection refused")
+        return httpx.Response(200, json=said)
+
+    def open_http(url: str, _seconds: float) -> httpx.Client:
+        return httpx.Client(base_url=url, transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr(client, "open_http", open_http)
+    return answers
+
+
+def pairs(told: Any) -> set[tuple[str, str]]:
+    return {(one["peer"], node["node"]) for node in told["nodes"] for one in node["links"]}
+
+
+def test_one_node_is_asked_for_what_it_sees_itself(three: object, stationkeep: Run) -> None:
+    told = json.loads(stationkeep("nodes", "links", "--format", "json").output)
+    assert pairs(told) == {("sat-002", "sat-001"), ("sat-003", "sat-001")}
+    assert told["nodes"][0]["links"][0] == link("sat-002")
+
+
+def test_with_all_each_direction_is_told_by_the_one_that_receives(
+    three: object, stationkeep: Run
+) -> None:
+    told = json.loads(stationkeep("nodes", "links", "--all", "--format", "json").output)
+    assert len(pairs(told)) == 6
+    assert told["unanswered"] == {}
+
+
+def test_only_the_links_of_one_node(three: object, stationkeep: Run) -> None:
+    told = stationkeep("nodes", "links", "sat-003", "--all", "--format", "json").output
+    assert pairs(json.loads(told)) == {
+        ("sat-003", "sat-001"), ("sat-003", "sat-002"), ("sat-001", "sat-003"),
+        ("sat-002", "sat-003"),
+    }  # fmt: skip
+
+
+def test_a_node_that_has_no_links_is_named(three: object, stationkeep: Run) -> None:
+    result = stationkeep("nodes", "links", "sat-009")
+    assert result.exit_code == 1
+    assert "no link from or to sat-009" in result.output
+
+
+def test_a_member_that_does_not_answer_is_named_and_not_fatal(
+    three: dict[str, Json], stationkeep: Run
+) -> None:
+    del three["127.0.0.1:8703"]
+    result = stationkeep("nodes", "links", "--all")
+    assert result.exit_code == 0
+    assert "sat-003: no answer from http://127.0.0.1:8703: connection refused\n" in result.output
+    told = json.loads(stationkeep("nodes", "links", "--all", "--format", "json").stdout)
+    assert list(told["unanswered"]) == ["sat-003"]
+    assert len(pairs(told)) == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("peer", "sat\x1b[2J"), ("peer", "[red]x"), ("heard", "many"), ("refused_total", [])],
+)
+def test_what_makes_no_sense_is_refused_and_never_printed(
+    three: dict[str, Json], stationkeep: Run, field: str, value: Any
+) -> None:
+    three["127.0.0.1:8702"]["links"][0][field] = value
+    result = stationkeep("nodes", "links", "--all")
+    assert result.exit_code == 0
+    assert "sat-002: http://127.0.0.1:8702/v1/links: " in result.output
+    assert "\x1b" not in result.output
+    assert f"$.links[0].{field}" in result.output
+
+
+def test_a_node_without_peers_says_so(canned: CannedNode, stationkeep: Run) -> None:
+    canned.reads["/v1/links"] = {"node": "sat-001", "links": []}
+    assert stationkeep("nodes", "links").output == "no links: this node has no peers\n"
+
+
+def test_the_worst_links_fit_eighty_columns() -> None:
+    worst = link(
+        "sat-003", connected=True, sent=0, heard=0, longest_silence_s=60.0, in_doubt=True,
+        standing=True, streams=4,
+    )  # fmt: skip
+    seen = [*LINKS["links"], worst, link("sat-004", connected=False, sent=0, heard=0)]
+    console = Console(width=80, file=io.StringIO())
+    console.print(tables.links([("sat-001", msgspec.convert(one, Link)) for one in seen]))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert "UDP blocked?, in doubt, stands" in lines[3]
+    assert "100%" in lines[3]
+    assert "?" in lines[4].split()
+    assert lines[4].split()[-1] == "down"
