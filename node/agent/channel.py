@@ -15,10 +15,9 @@ to register elsewhere. The pong says that the node has the registration.
 
 import asyncio
 import enum
-import os
 from typing import Protocol
 
-from node.agent.connection import Connection, Data
+from node.agent.connection import Connection, Data, error_text
 from node.api import wire
 
 CODEC = wire.MSGPACK
@@ -76,7 +75,7 @@ class Channel:
         try:
             await self._connection.open()
         except OSError as error:
-            self.cut(f"nobody there: {_in_words(error)}")
+            self.cut(f"nobody there: {error_text(error)}")
 
     # -- what the link does ---------------------------------------------------------------------
 
@@ -171,8 +170,3 @@ class Channel:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _in_words(error: OSError) -> str:
-    """Few, without the address: reasons are counted."""
-    return os.strerror(error.errno) if error.errno else str(error)
