@@ -2,7 +2,9 @@
 
 import errno
 import ipaddress
+import os
 import re
+import socket
 from urllib.parse import SplitResult, urlsplit
 
 from node.process import listener
@@ -51,6 +53,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def said_by_system(error: OSError) -> str:
+    """What the system says, without the address that asyncio adds; empty when it says nothing."""
+    if isinstance(error, socket.gaierror):
+        return error.strerror or ""
+    return os.strerror(error.errno) if error.errno else ""
 
 
 def bind_problem(address: str, port: int, error: OSError) -> str:

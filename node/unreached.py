@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import httpx
 
+from node.addresses import said_by_system
+
 ADDRESS = "must be an address such as http://127.0.0.1:8701"
 """The rule that an address breaks for which httpx has no use."""
 
@@ -41,10 +43,7 @@ def _ours(error: BaseException) -> str:
 
 def _system(error: BaseException) -> str | None:
     """What the system said, without what Python and asyncio put around it."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    named = isinstance(error, OSError) and error.errno and error.strerror
-    return named.lower() if named else None
+    return said_by_system(error).lower() or None if isinstance(error, OSError) else None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

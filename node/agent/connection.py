@@ -15,6 +15,8 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from node.addresses import said_by_system
+
 PATH = "/v1/agents"
 MAX_MESSAGE = 64 * 1024
 """Bytes of a message from a node; beyond it the connection is closed."""
@@ -60,7 +62,7 @@ def websocket_address(url: str) -> WebSocketURI:
 
 def error_text(error: OSError) -> str:
     """In few words, without the address: reasons are counted."""
-    return error.strerror or "no connection"
+    return said_by_system(error) or "no connection"
 
 
 class Connection(asyncio.Protocol):

@@ -75,7 +75,8 @@ async def test_what_cannot_be_started_is_a_result(monkeypatch: pytest.MonkeyPatc
     def refuse() -> tuple[int, int]:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    assert (await run("true", {"A": "a\0b"}, 5)).detail == "cannot be started: embedded null byte"
+    unfit = await run("true", {"A": "a\0b"}, 5)
+    assert unfit.detail == "cannot be started: NUL in its environment"
     monkeypatch.setattr(os, "pipe", refuse)
     assert (await run("true", {}, 5)).detail == "cannot be started: Too many open files"
 

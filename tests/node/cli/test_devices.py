@@ -166,6 +166,8 @@ def _cpu(said: wire.Said) -> float | None:
 def test_an_agent_that_a_newer_one_replaces_says_so(node: Threaded) -> None:
     with started("agent", "--url", node.door.url, "--id", "server-1") as process:
         node.heard(lambda _: len(node.door.of(wire.Heartbeat)) > 1)
+        newer = node.door.of(wire.Registration)[0].payload.session + 1
+        node.door.answer = lambda _, said: error(said.sender_id, Code.OUTDATED, session=newer)
         node.do(node.door.tell(error("server-1", Code.SUPERSEDED, closing=True)))
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 1

@@ -30,7 +30,7 @@ def three(canned: CannedNode, monkeypatch: pytest.MonkeyPatch) -> dict[str, Json
             return canned(request)
         said = answers.get(request.url.netloc.decode())
         if said is None:
-            raise httpx.ConnectError("[Errno 111] Connection refused")
+            raise httpx.ConnectError("refused") from ConnectionRefusedError(111, "refused")
         return httpx.Response(200, json=said)
 
     def open_http(url: str, _seconds: float) -> httpx.Client:

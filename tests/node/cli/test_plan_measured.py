@@ -36,6 +36,7 @@ def seen_by(number: int, *links: Json) -> dict[str, Any]:
 @pytest.fixture
 def measured(canned: CannedNode) -> CannedNode:
     """Three members of profile lan; sat-003 does not tell."""
+    del canned.reads["/v1/links"]
     canned.reads["/v1/config"] = {"settings": to_user(LAN)}
     canned.local = {
         8701: seen_by(1, link("sat-002", heard=300), link("sat-003")),
