@@ -7,6 +7,7 @@ and the figures.
 .venv/bin/python -m scripts.readme profiles
 .venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
 .venv/bin/python -m scripts.readme simulation FIGURES.json (its part simulation)
+.venv/bin/python -m scripts.readme loss FIGURES.json       (its part loss)
 .venv/bin/python -m scripts.readme fleet FIGURES.json     (its other parts)
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 
 from node.chaos.constellation import Constellation
 from scripts.profiles import tables
+from scripts.readme_loss import loss_figures
 from scripts.traces import QUIET, Received, collecting, tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -301,6 +303,8 @@ def main() -> None:
             replace("simulation-figures", simulation_figures(json.loads(Path(path).read_text())))
         case ["fleet", path]:
             replace("fleet-figures", fleet_figures(json.loads(Path(path).read_text())))
+        case ["loss", path]:
+            replace("loss-figures", loss_figures(json.loads(Path(path).read_text())))
         case _:
             sys.exit(__doc__)
 
