@@ -6,7 +6,7 @@ losses, and, where some link was silent for longer than those explain, that link
 """
 
 import statistics
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -15,37 +15,17 @@ from rich.text import Text
 from cluster.settings import Settings
 from node.cli.client import Client
 from node.cli.failures import CommandError
+from node.cli.links_seen import ask_each
 from node.cli.plan_view import grid
+from node.peers.figures import LinkFigures
 
 if TYPE_CHECKING:
     from cluster.odds import Loss
 
 Json = dict[str, Any]
-MOST_MEMBERS = 99
 WORST_SHOWN = 5
 PROBE = 1.0
 """Seconds within which each node sends each peer some datagram, whatever else it says."""
-
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)]
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """What a node saw of a peer's datagrams: part of an item of `GET /v1/links`."""
-
-    peer: Name
-    window_s: Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
-    sent: Count
-    heard: Count
-    longest_silence_s: Seconds
-
-
-class View(msgspec.Struct, frozen=True):
-    """The answer of one node."""
-
-    node: Name
-    links: Annotated[list[Heard], msgspec.Meta(max_length=MOST_MEMBERS)]
 
 
 class Link(NamedTuple):
@@ -53,7 +33,7 @@ class Link(NamedTuple):
 
     origin: str
     target: str
-    seen: Heard
+    seen: LinkFigures
     loss: "Loss | None"
 
     @property
@@ -82,28 +62,12 @@ class Measured(NamedTuple):
 
 def measure(cluster: Client, settings: Settings) -> Measured:
     """Asks every member that the cluster names."""
-    links: list[Link] = []
-    unanswered: dict[str, str] = {}
-    for member in cluster.items("/v1/nodes", MOST_MEMBERS):
-        name, address = str(member.get("id")), member.get("address")
-        http = address.get("http") if isinstance(address, dict) else None
-        try:
-            view = _view(Client(f"http://{http}").get("/v1/links"))
-        except CommandError as error:
-            unanswered[name] = str(error).split("\n", 1)[0]
-            continue
-        links += [_link(name, seen, settings) for seen in view.links if seen.sent > 0]
+    seen, unanswered = ask_each(cluster)
+    links = [_link(one.node, link, settings) for one in seen for link in one.links if link.sent > 0]
     return Measured(sorted(links, key=lambda link: -link.lost), unanswered)
 
 
-def _view(body: Json) -> View:
-    try:
-        return msgspec.convert(body, View)
-    except msgspec.ValidationError as error:
-        raise CommandError(f"/v1/links: {error}") from error
-
-
-def _link(target: str, seen: Heard, settings: Settings) -> Link:
+def _link(target: str, seen: LinkFigures, settings: Settings) -> Link:
     from cluster.odds.fitting import fitted  # noqa: PLC0415
 
     if seen.heard == 0:

@@ -57,7 +57,7 @@ class Reception:
     def read(self, now: float) -> tuple[float, int, int, float]:
         """Seconds that the figures cover, sent, heard, longest silence in s."""
         self._slice(now)
-        covered = min(now - self._began, now - self._slices[0].began)
+        covered = min(now - self._began, WINDOW_SECONDS)
         silence = max(now - self.heard_at, *(s.silence for s in self._slices))
         sent, heard = sum(s.sent for s in self._slices), sum(s.heard for s in self._slices)
         return covered, max(sent, heard), heard, min(silence, WINDOW_SECONDS)

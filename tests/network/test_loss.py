@@ -12,7 +12,7 @@ from cluster.settings import PROFILES
 from node.chaos.isolated import Isolated
 from node.chaos.namespace import loss, without
 from node.chaos.seatwatch import SeatWatch, Tally
-from node.cli.link_commands import Seen
+from node.cli.links_seen import Seen
 from node.links import loss as loss_of
 
 pytestmark = pytest.mark.timeout(150)

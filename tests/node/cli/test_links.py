@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from node.cli import client, tables
-from node.cli.link_commands import Link
+from node.cli.links_seen import Link
 from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
 
 

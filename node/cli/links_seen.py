@@ -1,0 +1,69 @@
+"""What members say of their links (`GET /v1/links`), checked as anything from outside."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import msgspec
+
+from cluster.unreadable import explain
+from node.cli.client import Client
+from node.cli.failures import CommandError
+from node.cli.reads import MOST_NODES
+from node.peers.figures import LinkFigures
+
+AT_ONCE = 16
+"""Nodes that are asked side by side: one that hangs holds up only those behind it."""
+MOST_LINKS = 99
+
+NodeId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=64)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)]
+
+
+class Link(LinkFigures, frozen=True, kw_only=True):
+    """A link in an answer. Its peer's name goes to a terminal: it must be one."""
+
+    peer: NodeId
+    window_s: Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
+    sent: Count
+    heard: Count
+    longest_silence_s: Seconds
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The links to `node` from its peers, as it sees them."""
+
+    node: NodeId
+    links: Annotated[list[Link], msgspec.Meta(max_length=MOST_LINKS)]
+
+    def about(self, node: str | None) -> "Seen":
+        """Only the links from or to a node, if one is given."""
+        if node in (None, self.node):
+            return self
+        return Seen(self.node, [link for link in self.links if link.peer == node])
+
+
+def ask(asked: Client) -> Seen:
+    """Raises `CommandError` when there is no answer, or none that makes sense."""
+    answer = asked.get("/v1/links")
+    try:
+        return msgspec.convert(answer, Seen)
+    except msgspec.ValidationError as error:
+        raise CommandError(f"{asked.url}/v1/links: {explain(error, 'json')}") from error
+
+
+def ask_each(asked: Client) -> tuple[list[Seen], dict[str, str]]:
+    """What each member of the cluster sees, and why some do not say."""
+    members = asked.items("/v1/nodes", MOST_NODES)
+    urls = {member["id"]: f"http://{member['address']['http']}" for member in members}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = dict(zip(urls, pool.map(_try, urls.values()), strict=True))
+    silent = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
+    return [answer for answer in answers.values() if isinstance(answer, Seen)], silent
+
+
+def _try(url: str) -> Seen | str:
+    try:
+        return ask(Client(url))
+    except CommandError as error:
+        return str(error).partition("\n")[0]
