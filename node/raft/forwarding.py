@@ -36,6 +36,10 @@ Answer = tuple[int, int, str]
 """Index and term in the log, or 0, 0 and why it is not there."""
 
 
+_Answers = dict[tuple[str, int], list[list[Any]]]
+"""By peer and its life: ticket and answer each."""
+
+
 class Seen(msgspec.Struct):
     """The tickets of one follower that a leader has seen, with its answers."""
 
@@ -53,6 +57,7 @@ class Seen(msgspec.Struct):
 
 class _Foreign(msgspec.Struct, frozen=True):
     peer: str
+    life: int
     ticket: int
     draft: bytes
 
@@ -99,7 +104,7 @@ class Forwarding:
             if answer != WAITS:
                 answers.append([ticket, *answer])
         if answers:
-            self._transport.send_first(peer, {"kind": "proposed", "items": answers})
+            self._send({(peer, told.life): answers})
 
     def _term(self) -> int:
         return int(self._engine.raftCurrentTerm)
@@ -128,12 +133,12 @@ class Forwarding:
         if len(self._foreign) >= MAX_FOREIGN or len(seen.answers) > MAX_PENDING:
             return (0, 0, "queue_full")
         seen.answers[ticket] = WAITS
-        self._foreign.append(_Foreign(peer, ticket, draft))
+        self._foreign.append(_Foreign(peer, seen.life, ticket, draft))
         return WAITS
 
     def append(self, room: int) -> int:
         """Puts at most `room` of them into our log; the room that is left."""
-        answers: dict[str, list[list[Any]]] = {}
+        answers: _Answers = {}
         while self._foreign and room > 0:
             foreign = self._foreign.popleft()
             index, term = self._engine.append(self._stamp(foreign.draft))
@@ -144,22 +149,22 @@ class Forwarding:
 
     def decline(self) -> None:
         """No longer the one to append them; they have not entered any log."""
-        answers: dict[str, list[list[Any]]] = {}
+        answers: _Answers = {}
         while self._foreign:
             self._note(self._foreign.popleft(), (0, 0, "not_leader"), answers)
         self._send(answers)
 
-    def _note(self, foreign: _Foreign, answer: Answer, answers: dict[str, list[list[Any]]]) -> None:
+    def _note(self, foreign: _Foreign, answer: Answer, answers: _Answers) -> None:
         seen = self._seen.get(foreign.peer)
-        if seen is not None and foreign.ticket in seen.answers:
+        if seen is not None and seen.life == foreign.life and foreign.ticket in seen.answers:
             seen.answers[foreign.ticket] = answer
-        answers.setdefault(foreign.peer, []).append([foreign.ticket, *answer])
+        answers.setdefault((foreign.peer, foreign.life), []).append([foreign.ticket, *answer])
 
-    def _send(self, answers: dict[str, list[list[Any]]]) -> None:
-        for peer, items in answers.items():
+    def _send(self, answers: _Answers) -> None:
+        for (peer, life), items in answers.items():
             for start in range(0, len(items), FORWARDS_PER_MESSAGE):
                 part = items[start : start + FORWARDS_PER_MESSAGE]
-                self._transport.send_first(peer, {"kind": "proposed", "items": part})
+                self._transport.send_first(peer, {"kind": "proposed", "life": life, "items": part})
 
     def forget(self) -> None:
         """They are not answered: the disk failed, and nothing may be said (S11)."""
@@ -169,8 +174,12 @@ class Forwarding:
     # -- as follower ---------------------------------------------------------------------------
 
     def take_answers(self, message: Mapping[str, Any]) -> None:
-        """A leader's answers: [ticket, index, term, why], index 0 when it was not appended."""
-        for ticket, index, term, why in [_checked_answer(item) for item in _items(message)]:
+        """A leader's answers: [ticket, index, term, why], index 0 when it was not appended. Those
+        to an earlier life of this process are about other drafts: tickets begin anew."""
+        answers = [_checked_answer(item) for item in _items(message)]
+        if message.get("life") != self._life:
+            return
+        for ticket, index, term, why in answers:
             if index:
                 self._proposals.replied(ticket, index, term, self._engine.raftLastApplied)
             else:

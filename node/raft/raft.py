@@ -173,9 +173,9 @@ class Raft(RaftView):
             self._engine.settle()
             if self._commit_journal(now):
                 self._transport.flush()
-                self._forwarding.forward(now)
                 self._apply()
                 self._engine_changed()
+                self._forwarding.forward(now)  # to the leader of now: that one is not lost
         self._proposals.deliver()
 
     def next_wakeup(self) -> float:

@@ -132,3 +132,47 @@ def test_what_is_sent_again_may_be_compacted_by_now(cluster) -> None:
     c.run(3.0)
     c.drop = lambda *_: False
     c.converge()
+
+
+def test_an_answer_to_an_earlier_life_of_a_follower_is_none_to_this_one(cluster) -> None:
+    """Its tickets begin anew; the leader stood still with a draft of before in its inbox."""
+    c = cluster()
+    leader = c.elect()
+    c.converge()
+    follower = c.followers()[0]
+    held: list[dict] = []
+
+    def hold(sender, _, message) -> bool:
+        if sender == follower and message["kind"] == "propose":
+            held.append(message)
+            return True
+        return False
+
+    c.drop = hold
+    c.propose(follower, b"before")
+    c.run_until(lambda: bool(held))
+    before = held[0]
+    c.crash(follower)
+    c.start(follower)
+    c.run_until(lambda: c.rafts[follower].leader == leader)
+    held.clear()
+    result = c.propose(follower, b"after")
+    c.run_until(lambda: bool(held))
+    c.rafts[leader].receive(follower, before)
+    c.run(0.05)
+    c.drop = lambda *_: False
+    c.run_until(lambda: bool(result))
+    assert isinstance(result[0], Committed)
+    assert (result[0].index, b"after") in c.machines[leader].log
+
+
+def test_what_waited_for_a_leader_is_not_taken_for_lost_when_there_is_one(cluster) -> None:
+    c = cluster()
+    leader = c.elect()
+    c.converge()
+    c.partition(leader)
+    follower = c.followers()[0]
+    c.run_until(lambda: c.rafts[follower].leader is None)
+    result = c.propose(follower, b"draft")
+    c.run_until(lambda: bool(result))
+    assert isinstance(result[0], Committed)
