@@ -45,7 +45,9 @@ class DatagramSockets:
         self._loop.add_reader(sock, self._readable, sock)
 
     def send(self, datagram: bytes, address: Any) -> bool:
-        """Whether the system took it."""
+        """Whether the system took it; `address` None: nobody knows where to."""
+        if address is None:
+            return False
         sock = self._sockets.get(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         if sock is None:
             return False

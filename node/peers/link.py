@@ -116,7 +116,8 @@ class Link:
     def comfortable(self) -> int:
         """See `node.ports.Network.comfortable`."""
         now = self._loop.time()
-        return MAX_BODY if self._path.is_heard(now) and self._path.loses(now) else MAX_FRAME
+        passes = now - self._path.answered_at < LINGER
+        return MAX_BODY if passes and self._path.loses(now) else MAX_FRAME
 
     # -- receiving -----------------------------------------------------------------------------
 
@@ -131,8 +132,9 @@ class Link:
         if len(self._sessions) > MAX_SESSIONS:
             self._network.sessions.pop(self._sessions.popitem(last=False)[0], None)
         self._inbound.append(inbound)
-        if len(self._inbound) > MAX_STREAMS:
-            self._inbound[0].transport.abort()
+        for oldest in self._inbound[:-MAX_STREAMS]:
+            self._inbound.remove(oldest)
+            oldest.transport.abort()
         self._reached.set()
 
     def _forget_life(self) -> None:
@@ -171,6 +173,7 @@ class Link:
         top = session.counters.top
         try:
             opened = session.open(datagram, counter)
+            self._sessions.move_to_end(name)  # the one that is used least makes room for others
             self._reception.note(session.counters.top - top, now)
             self._echo = session.echo
             self._answered(opened.echo, now)
@@ -208,6 +211,7 @@ class Link:
             fresh = await self._race()
             if fresh is not None:
                 pause = BACKOFF_FIRST
+                self._wanted.clear()  # what was wanted meanwhile was this
                 self._take_over(fresh)
                 continue
             self._wanted.set()

@@ -112,17 +112,16 @@ class Outbound(asyncio.Protocol):
         self.ready = False
         self.greeted: asyncio.Future[None] = network.loop.create_future()
         self.on_lost: Callable[[Outbound], None] = lambda _: None
+        self.destination: Any = None
+        """The peer's address as the system names it; None when it was lost before it was made."""
         self.transport: asyncio.Transport
         self._frames: list[bytes] = []
         self._bytes = 0
 
-    @property
-    def destination(self) -> Any:
-        """The peer's address as the system names it."""
-        return self.transport.get_extra_info("peername")
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        # Asked for now: a connection that is reset does not know it any more.
+        self.destination = self.transport.get_extra_info("peername")
         tune(self.transport)
         self.transport.write(self._network.hello.frame(self.session))
 

@@ -15,7 +15,7 @@ from node.raft.messages import Message
 from node.raft.roster import Roster
 from node.raft.store import SnapshotStore
 
-MAX_EARLY = 64
+MAX_EARLY, EARLY_BYTES = 64, 4 * 1024 * 1024
 """Appends kept that overtook others; as many may be lost with one."""
 
 
@@ -90,7 +90,9 @@ class FollowerGuards(Roster):
         leader need not send it again."""
         if self._early and self._early_term != message["term"]:
             self._early.clear()
-        if message["entries"] and len(self._early) < MAX_EARLY:
+        waiting = [*self._early.values(), message]
+        size = sum(len(command) for one in waiting for command, *_ in one["entries"])
+        if message["entries"] and len(self._early) < MAX_EARLY and size <= EARLY_BYTES:
             self._early_term = message["term"]
             self._early[message["prevLogIdx"]] = message
 

@@ -47,12 +47,13 @@ class LeaderGuards(Roster):
         if not self.guards.s4:
             self._believe(node, message)
             return
+        told = self._commit_told(node, message["seq"])
         progress = self._heard_from(node, message)
         last = self._SyncObj__raftLog[-1][1]
         if progress is None or message["next_node_idx"] > last + 1:
             return
         if message["success"]:
-            progress.succeeded(message["next_node_idx"] - 1)
+            progress.succeeded(message["next_node_idx"] - 1, told)
         elif message["reset"]:
             now = pysyncobj.syncobj.monotonicTime()
             progress.reset(message["seq"], message["next_node_idx"], self._seq, now)
@@ -62,6 +63,12 @@ class LeaderGuards(Roster):
             self.snapshots.cancelTransmisstion(node)
         self._SyncObj__raftMatchIndex[node] = progress.match
         self._SyncObj__raftNextIndex[node] = progress.next
+
+    def _commit_told(self, node: Node, seq: int) -> int:
+        """The commit index that a request told that is not answered yet; 0 when there is none."""
+        progress = self.progress.get(node)
+        request = progress.asked.get(seq) if progress is not None else None
+        return 0 if request is None else request.commit
 
     def _believe(self, node: Node, message: Message) -> None:
         """S4 off: what the library does with a reply, and no more."""
@@ -108,14 +115,14 @@ class LeaderGuards(Roster):
         self._count_response(node, progress.answered(message["seq"], now))
         return progress
 
-    def _count_response(self, node: Node, asked_at: float | None) -> None:
+    def _count_response(self, node: Node, request: Request | None) -> None:
         """L6: a reply says that the follower followed when it was *asked*. One that lay in a
         queue while this node or the network stood still says nothing about now."""
         times = self._SyncObj__lastResponseTime
         if not self.guards.l6:
             times[node] = pysyncobj.syncobj.monotonicTime()
-        elif asked_at is not None:
-            times[node] = max(times[node], asked_at)
+        elif request is not None:
+            times[node] = max(times[node], request.at)
 
     def _SyncObj__onBecomeLeader(self) -> None:
         """Progress is of one leadership only; the numbers go on, so that no reply to an

@@ -23,6 +23,10 @@ a stream, which sends again by itself, and a fresh stream is told of."""
 PATIENCE_RISE, LONGEST_PATIENCE = 3, 2.0
 """Doublings of patience at the most, and seconds unless round trips are longer."""
 ROUND_TRIPS = 4.0
+LONGEST_TRIP = LONGEST_PATIENCE / ROUND_TRIPS
+"""Seconds that count at the most: an answer may come late because its request lay on a stream that
+stood still, and that says nothing of datagrams."""
+MAX_FORMER = 64
 MAX_ASKED = 512
 SMALL_BYTES = 1_000
 """Entries of a request that travels as a datagram, too."""
@@ -81,8 +85,9 @@ class Progress(msgspec.Struct):
 
     def speaks(self, birth: int, seq: int) -> bool:
         """Whether a reply is of the follower's present journal. A new birth means that it lost
-        its disk: nothing is known to match any more, and its old journal is heard no longer."""
-        if birth in self.former:
+        its disk: nothing is known to match any more, and its old journal is heard no longer. Who
+        loses a disk after another in one term is not heard in it any more."""
+        if birth in self.former or len(self.former) >= MAX_FORMER:
             return False
         if birth != self.birth and self.birth is not None:
             self.former.add(self.birth)
@@ -100,19 +105,19 @@ class Progress(msgspec.Struct):
             self.flying.append(Flight(seq, request.start, request.upto, request.size, request.at))
             self.flying_bytes += request.size
 
-    def answered(self, seq: int, now: float) -> float | None:
-        """A request is answered. Returns when it was sent: that late the follower followed. None:
-        it was answered before, or nobody remembers."""
+    def answered(self, seq: int, now: float) -> Request | None:
+        """A request is answered: its sender followed when it was sent. None: it was answered
+        before, or nobody remembers it."""
         request = self.asked.pop(seq, None)
-        if request is None:
-            return None
-        self.commit_known = max(self.commit_known, request.commit)
-        trip = now - request.at
-        self.round_trip += (trip - self.round_trip) * (0.125 if self.round_trip else 1.0)
-        return request.at
+        if request is not None:
+            trip = min(now - request.at, LONGEST_TRIP)
+            self.round_trip += (trip - self.round_trip) * (0.125 if self.round_trip else 1.0)
+        return request
 
-    def succeeded(self, upto: int) -> None:
-        """The follower's log equals ours up to `upto`. Nothing moves backwards."""
+    def succeeded(self, upto: int, commit: int = 0) -> None:
+        """The follower's log equals ours up to `upto`, and it was told `commit`. Nothing moves
+        backwards."""
+        self.commit_known = max(self.commit_known, min(commit, upto))
         if upto > self.match:
             self.match, self.retries = upto, 0
         self.next = max(self.next, self.match + 1)
