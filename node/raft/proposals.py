@@ -24,8 +24,11 @@ MAX_PENDING = 8192
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 MAX_RECENT = 4_096
 """Results remembered of entries that were applied before the leader said whose they are."""
-PATIENCE, LONGEST_PATIENCE = 0.05, 1.0
-"""Seconds until a forwarded proposal is sent again; doubled each time."""
+PATIENCE, LONGEST_PATIENCE = 0.05, 0.2
+"""Seconds until a forwarded proposal is sent again; doubled each time. At 20 % loss one in three
+round trips fails: doubled further, patience alone would take a second now and then."""
+MANY, PATIENCE_OF_MANY = 256, 1.0
+"""With more than so many on their way the leader is rather busy than unheard: all wait so long."""
 
 Done = Callable[[ProposalResult], None]
 
@@ -158,7 +161,13 @@ class Proposals:
     def _sent(self, pending: Pending, now: float) -> None:
         pending.sent_at = now
         pending.tries += 1
-        self._resend_at = min(self._resend_at, _due(pending))
+        self._resend_at = min(self._resend_at, self._due(pending))
+
+    def _due(self, pending: Pending) -> float:
+        """When it is to be sent again, unless it is answered before."""
+        if len(self._forwarded) > MANY:
+            return pending.sent_at + PATIENCE_OF_MANY
+        return pending.sent_at + min(PATIENCE * 2.0 ** (pending.tries - 1), LONGEST_PATIENCE)
 
     def unsent(self, pendings: Iterable[Pending]) -> None:
         """There was no way to the leader: they are queued again, in their order."""
@@ -174,11 +183,11 @@ class Proposals:
         self._resend_at = math.inf
         due = []
         for pending in self._forwarded.values():
-            if _due(pending) <= now:
+            if self._due(pending) <= now:
                 due.append(pending)
                 self._sent(pending, now)
             else:
-                self._resend_at = min(self._resend_at, _due(pending))
+                self._resend_at = min(self._resend_at, self._due(pending))
         return due
 
     @property
@@ -337,8 +346,3 @@ class Proposals:
                 del self._placed[index]
         if len(self._deadlines) > 2 * self._pending + 1024:
             self._deadlines.forget_answered()
-
-
-def _due(pending: Pending) -> float:
-    """When it is to be sent again, unless it is answered before."""
-    return pending.sent_at + min(PATIENCE * 2.0 ** (pending.tries - 1), LONGEST_PATIENCE)
