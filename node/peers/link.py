@@ -119,6 +119,11 @@ class Link:
         passes = now - self._path.answered_at < LINGER
         return MAX_BODY if passes and self._path.loses(now) else MAX_FRAME
 
+    def _probe(self, now: float) -> None:
+        """A datagram without a message, for the echoes' sake."""
+        if self._session is not None:
+            self._send_datagram(self._session, 0, b"", now)
+
     # -- receiving -----------------------------------------------------------------------------
 
     def accept(self, inbound: Inbound, life: int, name: int, key: bytes) -> None:
@@ -176,6 +181,8 @@ class Link:
             self._sessions.move_to_end(name)  # the one that is used least makes room for others
             self._reception.note(session.counters.top - top, now)
             self._echo = session.echo
+            if session.heard == 1:
+                self._probe(now)  # so that the peer knows at once that its datagrams pass
             self._answered(opened.echo, now)
             self._take(session, opened)
         except BadDatagram as error:
@@ -291,6 +298,7 @@ class Link:
         if not fresh.ready:  # lost before its turn came
             self._lost(fresh)
             return
+        self._probe(self._loop.time())
         self._network.tell_peers(self.peer)
         self._go_up()
 
@@ -329,9 +337,8 @@ class Link:
     def tick(self) -> None:
         """Once a second: a probe when nothing else was sent, and what is due."""
         now = self._loop.time()
-        session = self._session
-        if session is not None and now - self._sent_at >= 1.0:
-            self._send_datagram(session, 0, b"", now)
+        if now - self._sent_at >= 1.0:
+            self._probe(now)
         for stream in list(self._draining):
             if not stream.pulse().outstanding:
                 stream.transport.close()
