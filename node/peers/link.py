@@ -51,7 +51,7 @@ MAX_SESSIONS = 8
 LINGER = 5.0
 """Seconds for which a link without a stream is up though the peer does not answer."""
 SPARED, DOUBTED = 50.0, 2_000.0
-"""Datagrams a second on a link that loses nothing, and on one that does."""
+"""Datagrams a second on a link that loses nothing, and on one that does or has no stream."""
 MOST_RECEIVED = 10_000.0
 """Datagrams a second that are opened for one peer."""
 RENEWAL_SECONDS = 3_600.0
@@ -104,7 +104,8 @@ class Link:
         return stream.push(numbered(number, body)) or left
 
     def _copy(self, session: Outgoing, number: int, body: bytes, now: float) -> bool:
-        rate = DOUBTED if self._path.is_in_doubt(now) else SPARED
+        needed = self._stream is None or self._path.is_in_doubt(now)
+        rate = DOUBTED if needed else SPARED
         return self._copies.take(rate, now) and self._send_datagram(session, number, body, now)
 
     def _send_datagram(self, session: Outgoing, number: int, body: bytes, now: float) -> bool:
