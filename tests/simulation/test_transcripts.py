@@ -46,7 +46,7 @@ GOOD = transcript.record(Plan(faults=("none",), duration=1.0, load=0).scenario(1
         (GOOD.replace("transcript 1", "transcript 7", 1), "version 7; this release replays"),
         (GOOD.replace("nodes", "knots"), "line 3: .*nothing known"),
         (GOOD.replace("seed 1\n", ""), "seed not given"),
-        (GOOD.replace("seed 1\n", "seed x\n"), "invalid literal"),
+        (GOOD.replace("seed 1\n", "seed x\n"), "a number was expected"),
         (GOOD.replace("# what was done", "T+1 explode"), "no such verb"),
         (GOOD.replace("# what was done", "T+1 crash sat-009 power"), "not a node"),
         (GOOD.replace("# what was done", "T+1 crash sat-001 gently"), "not one of"),
