@@ -169,7 +169,8 @@ def test_an_answer_before_the_log_has_it_is_found(monkeypatch: pytest.MonkeyPatc
             id_ = arrival.registration.id
             arrival.listener.registered(Assignment(id_, "dev", "registered", 0, 1))
 
-    assert broken(monkeypatch, Arrivals, "_on_done", hasty) == "acknowledged is applied"
+    rule = broken(monkeypatch, Arrivals, "_on_done", hasty)
+    assert rule in ("acknowledged is applied", "one revision, one ring"), "the one seen first"
 
 
 def test_assignments_that_differ_between_nodes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +199,7 @@ def test_a_flush_that_is_merged_instead_of_repeated_is_found(
         desk._heard.dirty[rows] = True
         desk._awake()
 
-    rule = broken(monkeypatch, Outbox, "_on_done", merging, faults=("straggler",))
+    rule = broken(monkeypatch, Outbox, "_on_done", merging, faults=("oneway",))
     assert rule == "a status counts once"
 
 
