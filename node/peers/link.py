@@ -372,10 +372,6 @@ class Link:
 
     # -- end -----------------------------------------------------------------------------------
 
-    @property
-    def has_inbound(self) -> bool:
-        return bool(self._inbound)
-
     def close(self) -> None:
         """Sends what waits, as far as the peer takes it at once, and lets go of everything."""
         self._dialler.cancel()

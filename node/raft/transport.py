@@ -65,10 +65,10 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         self._onNodeDisconnected(node)
 
     def addNode(self, node: Node) -> None:
-        """Membership is fixed by configuration; nothing to do."""
+        """Whom there are links with is `Raft.links`; nothing to do."""
 
     def dropNode(self, node: Node) -> None:
-        """Membership is fixed by configuration; nothing to do."""
+        """Whom there are links with is `Raft.links`; nothing to do."""
 
     def destroy(self) -> None:
         """The network is closed by whoever opened it."""
