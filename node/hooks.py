@@ -154,7 +154,8 @@ class ProcessRunner:
     async def _bury_orphans(self, hook: ProcessHook, orphans: Mapping[int, str]) -> None:
         for group, command in orphans.items():
             try:
-                await asyncio.wait_for(_gone(group), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await _gone(group)
             except TimeoutError:
                 log.error("hook of an earlier life cannot be ended", pid=group, command=command,
                           action="end it by hand; until then no action runs here, and no PRIMARY",
@@ -235,9 +236,11 @@ async def run(
     )
     try:
         process = await _at_the_gate(argv, env, gate, theirs)
-    except (OSError, ValueError) as error:  # ValueError: NUL in the environment
+    except BaseException as error:
         pipe.close()
         os.close(opener)
+        if not isinstance(error, (OSError, ValueError)):  # ValueError: NUL in the environment
+            raise
         return HookResult(
             False, f"cannot be started: {getattr(error, 'strerror', 'NUL in its environment')}"
         )
@@ -285,7 +288,8 @@ def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
 async def _wait(process: Process, timeout: float) -> str:  # noqa: ASYNC109
     """Waits for the end and makes it come in time; what went wrong, or ""."""
     try:
-        status = await asyncio.wait_for(process.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            status = await process.wait()
     except TimeoutError:
         _kill_group(process.pid)
         await process.wait()

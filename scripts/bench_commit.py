@@ -302,7 +302,8 @@ async def _load(
 ) -> dict[str, Any]:
     assert process.stdin is not None
     process.stdin.write(json.dumps({"in_flight": in_flight, "seconds": seconds}).encode() + b"\n")
-    return await asyncio.wait_for(_answer(process, "figures"), MAX_WAIT + seconds)
+    async with asyncio.timeout(MAX_WAIT + seconds):
+        return await _answer(process, "figures")
 
 
 async def _answer(process: asyncio.subprocess.Process, field: str) -> Any:

@@ -156,7 +156,8 @@ class Watcher:
         """Waits for an event or the next poll."""
         await asyncio.sleep(QUIETEST_SECONDS)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stirred.wait(), POLL_SECONDS - QUIETEST_SECONDS)
+            async with asyncio.timeout(POLL_SECONDS - QUIETEST_SECONDS):
+                await self.stirred.wait()
         self.stirred.clear()
 
 

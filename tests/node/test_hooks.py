@@ -122,6 +122,23 @@ async def test_a_cancelled_command_ends_with_its_group_and_says_nothing(tmp_path
     assert results == []
 
 
+async def test_a_cancellation_at_the_very_end_is_not_lost() -> None:
+    ended = asyncio.Event()
+
+    async def cancel_as_it_ends(process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        running.cancel()
+        ended.set()
+
+    helpers = []
+    running = asyncio.create_task(
+        run("exit 0", {}, 5, lambda p: helpers.append(asyncio.create_task(cancel_as_it_ends(p))))
+    )
+    await ended.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def test_a_command_cancelled_before_its_process_exists_does_nothing(tmp_path: Path) -> None:
     woken = asyncio.Event()
     results: list[HookResult] = []
