@@ -218,11 +218,12 @@ class LeaderGuards(Roster):
         """What the follower lacks up to `last`, or a heartbeat."""
         commit = self._SyncObj__raftCommitIndex
         now = pysyncobj.syncobj.monotonicTime()
-        comfortable = self.transport.comfortable(node)
-        while progress.next <= last and self._may_send(progress, comfortable):
-            entries, size = self._batch(progress.next, comfortable)
-            self._append(node, progress, entries, size)
-            due = False
+        if progress.next <= last:
+            comfortable = self.transport.comfortable(node)
+            while progress.next <= last and self._may_send(progress, comfortable):
+                entries, size = self._batch(progress.next, comfortable)
+                self._append(node, progress, entries, size)
+                due = False
         behind = progress.commit_sent < commit and progress.commit_sent < progress.match
         if due or (behind and progress.notice) or progress.commit_due_at() <= now:
             self._append(node, progress, [], 0)

@@ -12,6 +12,7 @@ The network loses messages, doubles and reorders them. So entries that are not a
 many at a time after it (as the probe and replicate states of etcd-io/raft, `tracker/state.go`).
 """
 
+import math
 from collections import OrderedDict, deque
 from typing import NamedTuple
 
@@ -160,7 +161,7 @@ class Progress(msgspec.Struct):
     def overdue_at(self) -> float:
         """When the oldest entries on their way are to be sent again; never: infinity."""
         if not self.flying:
-            return float("inf")
+            return math.inf
         first = self.flying[0]
         return first.at + self._patience(first)
 
@@ -172,6 +173,6 @@ class Progress(msgspec.Struct):
 
     def commit_due_at(self) -> float:
         """When the commit index that was told last is to be told again."""
-        if self.commit_known >= min(self.commit_sent, self.match):
-            return float("inf")
+        if self.commit_known >= self.commit_sent or self.commit_known >= self.match:
+            return math.inf
         return self.noticed_at + max(PATIENCE_FLOOR, ROUND_TRIPS * self.round_trip)
