@@ -30,13 +30,15 @@ from node.raft.transport import OutboxTransport
 FIRST_INDEX = 1
 """Of the library's entry that every log begins with."""
 FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
+CANDIDATE = pysyncobj.syncobj._RAFT_STATE.CANDIDATE
 
 
 class Vote(NamedTuple):
-    """What a node's vote is worth (`ElectionGuards._elects`), as its journal says."""
+    """Of which journal a vote is, and what it is worth (`ElectionGuards._elects`)."""
 
     trusted: bool
     lost: bool
+    birth: int
 
 
 class ElectionGuards(SyncObj):  # type: ignore[misc]
@@ -50,6 +52,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         """Before the base's constructor."""
         self._votes: tuple[int, dict[str, Vote]] = (0, {})
         """Term; who gave us its vote in it."""
+        self._electors: tuple[int, dict[str, int]] = (0, {})
+        """Term that we lead; births of the journals whose votes made us its leader."""
         self._heard_leader = float("-inf")
         self._round = 0
         """Number of the newest round of pre-votes; answers to an older one are void."""
@@ -64,6 +68,10 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         """Whether its vote counts in the configuration in force."""
         raise NotImplementedError
 
+    def admitted(self, name: str) -> int | None:
+        """Birth of a voter's journal that the cluster has admitted, by our log."""
+        raise NotImplementedError
+
     def is_dismissed(self) -> bool:
         """Whether a member said that we were removed, and our log does not know better."""
         raise NotImplementedError
@@ -75,19 +83,26 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         now = pysyncobj.syncobj.monotonicTime()
         if self._isLeader() or self._SyncObj__raftElectionDeadline >= now:
             return
-        self.on_request = bool(self._SyncObj__transferInProgress)
+        self.on_request = self._SyncObj__transferInProgress and self._SyncObj__connectedToAnyone()
         has_no_say = not self.is_voter(self._SyncObj__selfNode.id) or self.is_dismissed()
         bystander = has_no_say and self.guards.s9
-        if bystander or (self.journal.lost and self.guards.s5):
+        unable = self._SyncObj__transferInProgress and not self.on_request
+        if bystander or unable or (self.journal.lost and self.guards.s5):
             self._SyncObj__transferInProgress: bool = False
             self._postpone_election()
         elif self.guards.l2 and not self._may_stand and not self.on_request:
             self._ask_around()
         self._may_stand = False
 
+    def end_candidacy(self) -> None:
+        """Before messages are taken: one whose deadline has passed counts no vote any more, though
+        the process stood still meanwhile."""
+        late = self._SyncObj__raftElectionDeadline < pysyncobj.syncobj.monotonicTime()
+        if late and self._SyncObj__raftState == CANDIDATE:
+            self._SyncObj__setState(FOLLOWER)
+            self._SyncObj__raftLeader = None
+
     def _ask_around(self) -> None:
-        """A candidacy ends with that: a vote that comes so late may have been forgotten since
-        (S5, `follower._too_early`)."""
         self._postpone_election()
         self._SyncObj__setState(FOLLOWER)
         self._SyncObj__raftLeader = None
@@ -123,7 +138,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     def _on_pre_vote_answer(self, node: Node, message: Message) -> None:
         self._catch_up_with(message["term"])
         if message["granted"] and message["round"] == self._round and self.is_voter(node.id):
-            self._yes[node.id] = Vote(message["trusted"], message["lost"])
+            self._yes[node.id] = self._vote(node.id, message)
             self._count_yes()
 
     def _heard_from_leader(self) -> None:
@@ -162,31 +177,36 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         term = message["term"]
         if not self.is_voter(node.id) or term != self._SyncObj__raftCurrentTerm:
             return False
-        if not self.guards.s8:
-            return True
         if self._votes[0] != term:
             self._votes = (term, {self._SyncObj__selfNode.id: self.own_vote()})
         votes = self._votes[1]
-        if node.id in votes:
+        if node.id in votes and self.guards.s8:
             return False
-        votes[node.id] = Vote(message["trusted"], message["lost"])
+        votes[node.id] = self._vote(node.id, message)
+        self._electors = (term, self._births_behind(votes))
+        if not self.guards.s8:
+            return True
         if not self._elects(votes):
             return False
         self._SyncObj__votesCount = len(votes) - 1  # the library adds this one, and finds enough
         return True
 
+    def _vote(self, voter: str, message: Message) -> Vote:
+        """A journal that our log admits is trusted, though it may not know of that yet."""
+        trusted = message["trusted"] or self.admitted(voter) == message["birth"]
+        return Vote(trusted, message["lost"], message["birth"])
+
     def own_vote(self) -> Vote:
-        return Vote(self.journal.trusted, self.journal.lost)
+        return Vote(self.journal.trusted, self.journal.lost, self.journal.birth)
 
     def _elects(self, votes: Mapping[str, Vote]) -> bool:
         """S5: whether the votes of these, ourselves among them, make a leader.
 
         A node that lost its disk may have promised what it no longer knows. So its vote makes up
-        no majority before its new journal is settled: before it holds a committed entry of the
-        present term, and with that everything committed before (leader completeness, Raft paper,
-        section 5.4). But it is good when every voter gives one, if not so many lost their disks
-        that they may have made a majority by themselves: what these forgot, another one still
-        holds, and who lacks that has not all the votes.
+        no majority before its new journal is settled (`follower.settle`). But it is good
+        when every voter gives one, if not so many lost their disks that they may have made a
+        majority by themselves: what these forgot, another one still holds, and who lacks that has
+        not all the votes.
         """
         voters = len(self._SyncObj__otherNodes) + 1
         if not self.guards.s5:
@@ -195,15 +215,28 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
             return True
         return len(votes) == voters >= 2 * sum(vote.lost for vote in votes.values())
 
-    def _notice_founded(self, message: Message) -> None:
-        """S5: somebody has a log, so the cluster stands. A node whose log is empty is none of
-        those who found it, as it may have been before it lost its disk, and is not trusted now.
+    def _births_behind(self, votes: Mapping[str, Vote]) -> dict[str, int]:
+        """Of the journals that make a leader with these votes: the trusted ones if they are a
+        majority by themselves, else all."""
+        trusted = {name: vote.birth for name, vote in votes.items() if vote.trusted}
+        if 2 * len(trusted) > len(self._SyncObj__otherNodes) + 1:
+            return trusted
+        return {name: vote.birth for name, vote in votes.items()}
+
+    def _notice_founded(self, node: Node, message: Message) -> None:
+        """S5: somebody has a log, so the cluster stands. Who voted for the leader that now brings
+        the first entries is one of those who found it. Any other node whose log is empty may
+        have been one before it lost its disk, and is not trusted now.
 
         What nobody can know: founders that never heard of a log are trusted with one that lost
         its disk and hears of none; a majority of those founds the cluster again. So an empty disk
         alone is not the way back while a cluster is being founded (`node rejoin` is).
         """
-        if message["type"] == "append_entries" or message.get("last_log_index", 0) > FIRST_INDEX:
+        leads = message["type"] == "append_entries"
+        if not self.journal.settled and (leads or message.get("last_log_index", 0) > FIRST_INDEX):
+            chosen = (self._SyncObj__raftCurrentTerm, self._SyncObj__votedForNodeId)
+            if leads and self.journal.trusted and chosen == (message["term"], node.id):
+                self.journal.settle()
             self.journal.cluster_stands()
 
     # -- terms ---------------------------------------------------------------------------------

@@ -225,7 +225,7 @@ class Engine(FollowerGuards, LeaderGuards):
     def _SyncObj__onMessageReceived(self, node: Node, message: Message) -> None:
         """Filters and translates a checked message, then lets the library act on it."""
         self._hear_out(node, message)
-        self._notice_founded(message)
+        self._notice_founded(node, message)
         kind = message["type"]
         if kind == "append_entries":
             self._on_append(node, message)

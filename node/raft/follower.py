@@ -6,10 +6,8 @@ HAZARDS S1, S2, S3, L3. `Engine` puts these and the leader's guards together.
 
 import math
 
-import pysyncobj.syncobj
 from pysyncobj.node import Node
 
-from node.raft.elections import FIRST_INDEX
 from node.raft.journal import Entry
 from node.raft.messages import Message
 from node.raft.roster import Roster
@@ -34,35 +32,27 @@ class FollowerGuards(Roster):
         """Term and number of the request that is being answered."""
         self._verified: float = math.inf
         """How far the leader has verified our log with that request."""
-        self._announced: float = math.inf
-        """How much is committed, as leaders told since this start."""
         self._early: dict[int, Message] = {}
         """Appends of the leader of `_early_term` behind a gap in our log, by prevLogIdx."""
         self._early_term = 0
-        self._started = pysyncobj.syncobj.monotonicTime()
 
     def settle(self) -> None:
-        """Once per turn: whether our log has caught up with the cluster (`_elects`).
-
-        It holds all that the leader said is committed, and the last of it is of the present term.
-        Less will not do: of the same term there may be more that the lost log helped to commit.
-        """
-        commit: int = self.raftCommitIndex
-        if self.journal.settled or not self._term_at(commit) == self.raftCurrentTerm > 0:
+        """Once per turn: whether the cluster has admitted our journal, by a committed
+        configuration that names its birth (S5; the README's page on lost disks says why that
+        is enough)."""
+        if self.journal.settled:
             return
-        if self._isLeader() or commit >= self._announced:
+        committed, _ = self.configured_by(self.raftCommitIndex)
+        if committed.births.get(self.node_id) == self.journal.birth:
             self.journal.settle()
 
     def _on_append(self, node: Node, message: Message) -> None:
         if message["term"] < self._SyncObj__raftCurrentTerm:
             self._tell_term(node)
             return
-        if self._too_early(message):
-            return
         self._heard_from_leader()
         self._answering = (message["term"], message["seq"])
         self._verified = math.inf
-        self._announce(message["commit_index"])
         if (
             self.guards.s5 and not self.journal.settled
         ):  # it may have voted in this term before it forgot
@@ -107,29 +97,6 @@ class FollowerGuards(Roster):
                 self._answering = (message["term"], message["seq"])
                 self._verified = math.inf
                 self._take_entries(node, message)
-
-    def _too_early(self, message: Message) -> bool:
-        """S5: whether this leader may be from before our disk was lost.
-
-        With the vote that we forgot, another one may have been elected since. So a voter that
-        holds nothing hears no leader before the old one has stepped down (L6) and a candidate
-        that our forgotten vote is still on its way to has given up. At the founding of a cluster
-        nothing can have been lost, and nobody waits.
-        """
-        founding = "prevLogIdx" in message and message["commit_index"] <= FIRST_INDEX
-        return (
-            self.guards.s5
-            and not self.journal.settled
-            and self._SyncObj__getCurrentLogIndex() <= FIRST_INDEX
-            and self.is_voter(self.node_id)
-            and (self.journal.lost or not founding)
-            and pysyncobj.syncobj.monotonicTime() - self._started
-            < self.timings.step_down + self.timings.election_max
-        )
-
-    def _announce(self, commit: int) -> None:
-        known = self._announced if self._announced < math.inf else 0
-        self._announced = max(known, commit)
 
     # -- follower: S3 --------------------------------------------------------------------------
 

@@ -219,11 +219,11 @@ class Journal:
 
     @property
     def settled(self) -> bool:
-        """Whether this log has ever held everything that was committed (`settle`)."""
+        """Whether the cluster has admitted this journal (`FollowerGuards.settle`)."""
         return self._meta.settled
 
     def settle(self) -> None:
-        """This log has caught up with the cluster: its node's vote is as good as any now."""
+        """The cluster has admitted it: its node's vote is as good as any now."""
         self._meta.settled, self._meta.lost = True, False
         self._meta_dirty = True
 
@@ -241,7 +241,7 @@ class Journal:
 
     @property
     def lost(self) -> bool:
-        """Whether this journal replaces one that was lost, and has not caught up yet: its node
+        """Whether this journal replaces one that was lost, and is not admitted yet: its node
         does not stand for election, and is trusted with no majority."""
         return self._meta.lost
 

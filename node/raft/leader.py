@@ -38,6 +38,8 @@ class LeaderGuards(Roster):
         self._append_due = False
         self._seq = 0
         """Number of the newest request; never reused in the life of a process."""
+        self.births: dict[str, int] = {}
+        """Of the members' journals, as far as this leadership knows them."""
         self.batch_entries = BATCH_ENTRIES
 
     # -- leader: replies, S4 -------------------------------------------------------------------
@@ -61,8 +63,27 @@ class LeaderGuards(Roster):
             node, progress.match
         ):
             self.snapshots.cancelTransmisstion(node)
-        self._SyncObj__raftMatchIndex[node] = progress.match
+        self._SyncObj__raftMatchIndex[node] = self._promised(node)
         self._SyncObj__raftNextIndex[node] = progress.next
+
+    # -- leader: whose answers count, S5 ---------------------------------------------------------
+
+    def _counts(self, node: Node, birth: int | None) -> bool:
+        """Whether this journal of a follower may make up a majority: the cluster has admitted
+        it, or its vote made us leader. Another one may have been lost, with the vote for a later
+        leader in it."""
+        if not self.guards.s5:
+            return True
+        term, electors = self._electors
+        elected = term == self._SyncObj__raftCurrentTerm and electors.get(node.id) == birth
+        return birth is not None and (elected or self.admitted(node.id) == birth)
+
+    def _promised(self, node: Node) -> int:
+        """How far a follower's log equals ours, as far as that counts."""
+        progress = self.progress.get(node)
+        if progress is None or not self._counts(node, progress.birth):
+            return 0
+        return progress.match
 
     def _commit_told(self, node: Node, seq: int) -> int:
         """The commit index that a request told that is not answered yet; 0 when there is none."""
@@ -76,6 +97,7 @@ class LeaderGuards(Roster):
         if not self._isLeader() or progress is None:
             return
         now = pysyncobj.syncobj.monotonicTime()
+        progress.birth = message["birth"]
         progress.answered(message["seq"], now)
         while progress.flying and progress.flying[0].seq <= message["seq"]:
             progress.flying_bytes -= progress.flying.popleft().size  # L8 counts, believed or not
@@ -111,8 +133,11 @@ class LeaderGuards(Roster):
             return None
         if self.guards.s5 and not progress.speaks(message["birth"], message["seq"]):
             return None
-        now = pysyncobj.syncobj.monotonicTime()
-        self._count_response(node, progress.answered(message["seq"], now))
+        if self.births.get(node.id) != message["birth"]:
+            self.births[node.id] = message["birth"]
+        request = progress.answered(message["seq"], pysyncobj.syncobj.monotonicTime())
+        if self._counts(node, message["birth"]):
+            self._count_response(node, request)
         return progress
 
     def _count_response(self, node: Node, request: Request | None) -> None:
@@ -131,6 +156,10 @@ class LeaderGuards(Roster):
             self.snapshots.cancelTransmisstion(node)
         self.progress.clear()
         self._departing.clear()
+        term, electors = self._electors
+        elected = electors if term == self._SyncObj__raftCurrentTerm else {}
+        own = {self.node_id: self.journal.birth}
+        self.births = {**self.configuration().births, **elected, **own}
         super()._SyncObj__onBecomeLeader()
         for node in self.others():
             self._follow_up(node)
@@ -154,6 +183,7 @@ class LeaderGuards(Roster):
             if told or (applied and node not in self._SyncObj__connectedNodes):
                 del self._departing[node]
                 self.progress.pop(node, None)
+                self.births.pop(node.id, None)
                 self.snapshots.cancelTransmisstion(node)
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
@@ -177,6 +207,8 @@ class LeaderGuards(Roster):
         last = self.last_index()
         if last == self._SyncObj__raftCommitIndex or not self._isLeader():
             return
+        for node in self._SyncObj__otherNodes:
+            self._SyncObj__raftMatchIndex[node] = self._promised(node)
         matches = [self._SyncObj__raftMatchIndex[node] for node in self._SyncObj__otherNodes]
         matches.append(last)
         matches.sort()

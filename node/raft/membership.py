@@ -12,7 +12,7 @@ is always a voter. The next step waits until the last one is applied and the lea
 an entry of its own term (the correction of July 2015 to single-server changes).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -29,6 +29,8 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     voters: tuple[str, ...]
     learners: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    births: dict[str, int] = {}
+    """Of the voters' journals (`Journal.birth`): what another one says does not count."""
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -45,7 +47,7 @@ _decoder = msgspec.msgpack.Decoder(_Record)
 
 
 def encode(configuration: Configuration, body: bytes) -> bytes:
-    """The content of an entry; `body` is what the state machine applies with it."""
+    """The content of an entry; `body` is what the state machine applies with it, if anything."""
     return _encoder.encode(_Record(configuration, body))
 
 
@@ -61,6 +63,8 @@ def decode(content: bytes) -> tuple[Configuration, bytes]:
         raise ValueError("a configuration has 1 to 99 voters and no more learners")
     if len(found.removed) > MAX_REMOVED or len(set(names)) < len(names) or "" in names:
         raise ValueError("a configuration names each server once")
+    if not found.births.keys() <= set(found.voters):
+        raise ValueError("a configuration knows the births of voters only")
     return found, record.body
 
 
@@ -69,8 +73,10 @@ def next_step(
     wanted: Collection[str],
     me: str,
     caught_up: Callable[[str], bool],
+    births: Mapping[str, int],
 ) -> Configuration | None:
-    """One step nearer to `wanted`, or None when there is none to take now.
+    """One step nearer to `wanted`, or None when there is none to take now. `births`: of the
+    members' journals, as far as the leader knows them.
 
     Those who join are promoted before others leave: a replacement never passes through a
     smaller cluster than it must.
@@ -79,27 +85,40 @@ def next_step(
         return None
     for name in present.learners:
         if name in wanted and caught_up(name):
-            return _joined(present, name, voters=(*present.voters, name))
+            return _promoted(present, name, births[name])
     for name in sorted(set(wanted) - set(present.members)):
-        return _joined(present, name, learners=(*present.learners, name))
+        return _taken_in(present, name)
     for name in present.members:
         if name not in wanted and name != me and _others(present.voters, name):
             return _left(present, name)
     return None
 
 
-def _joined(
-    present: Configuration,
-    name: str,
-    voters: tuple[str, ...] | None = None,
-    learners: tuple[str, ...] | None = None,
-) -> Configuration:
-    if voters is not None:
-        learners = _others(present.learners, name)
-    return Configuration(
-        tuple(sorted(voters or present.voters)),
-        tuple(sorted(learners or ())),
-        _others(present.removed, name),
+def admission(present: Configuration, births: Mapping[str, int]) -> Configuration | None:
+    """The same voters with the journals that they have now (`births`); None when it is that.
+    No majority is another one by that, so it waits for nothing."""
+    if births == present.births:  # asked in every turn of a leader
+        return None
+    known = present.births | {name: births[name] for name in present.voters if name in births}
+    return msgspec.structs.replace(present, births=known) if known != present.births else None
+
+
+def _taken_in(present: Configuration, name: str) -> Configuration:
+    """As a learner."""
+    return msgspec.structs.replace(
+        present,
+        learners=tuple(sorted((*present.learners, name))),
+        removed=_others(present.removed, name),
+    )
+
+
+def _promoted(present: Configuration, name: str, birth: int) -> Configuration:
+    """To a voter, with the journal that has caught up."""
+    return msgspec.structs.replace(
+        present,
+        voters=tuple(sorted((*present.voters, name))),
+        learners=_others(present.learners, name),
+        births=present.births | {name: birth},
     )
 
 
@@ -108,6 +127,7 @@ def _left(present: Configuration, name: str) -> Configuration:
         _others(present.voters, name),
         _others(present.learners, name),
         (*present.removed, name)[-MAX_REMOVED:],
+        {other: birth for other, birth in present.births.items() if other != name},
     )
 
 

@@ -55,6 +55,7 @@ _previous_numbers = _numbers("prevLogIdx", "prevLogTerm")
 _term = _numbers("term")
 _vote_numbers = _numbers("term", "last_log_index", "last_log_term")
 _round_numbers = _numbers("term", "round")
+_birth = _numbers("birth")
 _reply_numbers = _numbers("term", "seq", "birth", "next_node_idx")
 
 
@@ -131,7 +132,8 @@ def _response_vote(message: Mapping[str, Any]) -> Message:
 
 
 def _worth(message: Mapping[str, Any]) -> Message:
-    return {"trusted": _flag(message, "trusted"), "lost": _flag(message, "lost")}
+    flags = {"trusted": _flag(message, "trusted"), "lost": _flag(message, "lost")}
+    return {**flags, **_birth(message)}
 
 
 def _pre_vote_answer(message: Mapping[str, Any]) -> Message:

@@ -163,6 +163,7 @@ class Raft(RaftView):
         if self._guards.l7:
             self._proposals.expire(now)
         if self.journal_error is None or self._journal_is_back(now):
+            self._engine.end_candidacy()
             self._take_messages()
             self._engine.install()
             self._engine.stand()
@@ -296,6 +297,7 @@ class Raft(RaftView):
     def _take_proposals(self) -> None:
         """Called within the tick: drafts into our log, as leader in office."""
         self._steering.offer()
+        self._steering.admit()
         if not self._may_append():
             self._forwarding.decline()
             return
@@ -391,7 +393,7 @@ class Raft(RaftView):
             or engine.compacting()
         ):
             return True
-        alone = engine.configuration().voters == (self.node_id,)
+        alone = engine._isLeader() and engine.configuration().voters == (self.node_id,)
         if alone and engine.raftCommitIndex < engine.last_index():
             return True
         if not self._proposals.queue:

@@ -81,6 +81,18 @@ class Roster(ElectionGuards):
                 return standing.configuration, standing.index
         return self._standings[0].configuration, self._standings[0].index
 
+    def admitted(self, name: str) -> int | None:
+        """Birth of the voter's journal that the newest committed configuration names; while that
+        has no such voter, of the one with which it was made a voter."""
+        newest = 0
+        for place, standing in enumerate(self._standings):
+            if standing.index <= self._SyncObj__raftCommitIndex:
+                newest = place
+        for standing in self._standings[newest:]:
+            if name in standing.configuration.voters:
+                return standing.configuration.births.get(name)
+        return None
+
     def is_voter(self, node_id: str) -> bool:
         return node_id in self.configuration().voters
 
@@ -145,7 +157,7 @@ class Roster(ElectionGuards):
         """Anew, from what a snapshot says and what the log holds beyond."""
         standings = self._standings[:1]
         if base is not None and base.configured:
-            configuration = Configuration(base.members, base.learners, base.removed)
+            configuration = Configuration(base.members, base.learners, base.removed, base.births)
             standings = [_Standing(base.configured, base.term, configuration)]
         self._standings = standings
         self._follow(self.journal[0:])

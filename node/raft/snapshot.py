@@ -69,6 +69,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     removed: tuple[str, ...] = ()
     configured: int = 0
     """Index of the entry that made them members; 0: they are those of the founding."""
+    births: dict[str, int] = {}
+    """Of the members' journals (`membership.Configuration`)."""
 
     @property
     def index(self) -> int:

@@ -61,6 +61,17 @@ class Steering:
 
     # -- who belongs ---------------------------------------------------------------------------
 
+    def admit(self) -> None:
+        """Voters that have another journal than the configuration knows count again once this
+        entry is committed by those that it does know (S5)."""
+        engine = self._engine
+        if not engine._isLeader():
+            return
+        admission = membership.admission(engine.configuration(), engine.births)
+        if admission is not None:
+            engine.append_configuration(admission, b"")
+            log.info("raft_journals", births=admission.births)
+
     def step(self) -> None:
         """One step from the configuration in force to the members that the state names (S9)."""
         wanted = self._machine.members()
@@ -68,9 +79,9 @@ class Steering:
         if wanted is None or not engine.may_reconfigure():
             return
         present = engine.configuration()
-        step = membership.next_step(present, wanted, engine.node_id, engine.caught_up)
-        if step is None and not engine.configured_at():
-            step = present  # the founders' configuration goes into the log
+        step = membership.next_step(
+            present, wanted, engine.node_id, engine.caught_up, engine.births
+        )
         if step is not None:
             body = self._machine.configured(step.voters, step.learners)
             engine.append_configuration(step, body)
@@ -81,7 +92,8 @@ class Steering:
     def apply(self, entry: bytes, index: int) -> None:
         """A configuration is committed: the state is told, and this node says what it became."""
         members, body = membership.decode(entry)
-        self._machine.apply(body, index)
+        if body:
+            self._machine.apply(body, index)
         if self._engine.node_id in members.removed:
             log.warning("removed_from_cluster", action=REMOVED, members=members.voters)
         else:

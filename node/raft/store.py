@@ -196,6 +196,7 @@ class SnapshotStore:
             members.learners,
             members.removed,
             configured,
+            members.births,
         )
         return lambda: pieces(about, [state] if isinstance(state, bytes) else state())
 

@@ -9,6 +9,7 @@ it is incremental: a turn in which nothing happened costs next to nothing.
 # ruff: noqa: N818  (exceptions say what is the case)
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from cluster.apply import Applied, Done
@@ -224,11 +225,18 @@ class Checks:
             )
 
     def _reconfigures(self, leader: Member) -> None:
-        """A change of members keeps majorities overlapping, and comes in office (`quorums`)."""
-        base, *pending = leader.raft._engine._standings
-        if not pending or pending[-1].term != leader.raft.term:
+        """A change of members keeps majorities overlapping, and comes in office (`quorums`). The
+        admission of a voter's new journal is none."""
+        standings = leader.raft._engine._standings
+        changes = [
+            after
+            for before, after in pairwise(standings)
+            if before.configuration.members != after.configuration.members
+        ]
+        if not changes or changes[-1].term != leader.raft.term:
             return
-        for standing in pending:
+        base = standings[0]
+        for standing in changes:
             if not quorums.meet(base.configuration.voters, standing.configuration.voters):
                 raise Violation(
                     "majorities meet",

@@ -24,7 +24,7 @@ TIMINGS = Timings(
 )
 
 
-GOOD_VOTE = {"trusted": True, "lost": False}
+GOOD_VOTE = {"trusted": True, "lost": False, "birth": 1}
 
 
 class FakeClock:
