@@ -27,6 +27,8 @@ class Guards(msgspec.Struct, frozen=True, kw_only=True):
     """Term, vote and log are durable before a message that depends on them leaves; who lost its
     disk votes for nobody that lacks what it had promised. Paper, figure 2, "persistent state".
     Off: written once a second, messages do not wait, and births are not looked at."""
+    births: bool = True
+    """A voter's journal counts for a leader once it is admitted. Diss. 4.2.1. Off: any does."""
     s6: bool = True
     """A journal that covers the snapshot is kept at start. Paper, InstallSnapshot 6.
     Off: it is cleared unless it begins exactly with the snapshot's entries."""

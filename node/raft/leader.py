@@ -72,7 +72,7 @@ class LeaderGuards(Roster):
         """Whether this journal of a follower may make up a majority: the cluster has admitted
         it, or its vote made us leader. Another one may have been lost, with the vote for a later
         leader in it."""
-        if not self.guards.s5:
+        if not (self.guards.s5 and self.guards.births):
             return True
         term, electors = self._electors
         elected = term == self._SyncObj__raftCurrentTerm and electors.get(node.id) == birth

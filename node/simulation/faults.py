@@ -91,12 +91,35 @@ class FullDisks(msgspec.Struct, frozen=True):
                 yield act(at + draw.uniform(1, 6) * on.span, "full", name, "off")
 
 
+class Stolen(msgspec.Struct, frozen=True):
+    """One disk is lost at the worst moment. A leader is cut off and another one elected, with the
+    vote of that disk perhaps; before the first one notices, it and the node with the new disk are
+    left alone with each other."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        name = draw.choice((*on.names, *on.spares))
+        at = draw.choice((draw.uniform(0.2, 0.7) * on.end, draw.uniform(0.6, 2) * on.unit))
+        back = at + draw.uniform(0.6, 1.0) * on.unit
+        yield act(at, "isolate", "leader")
+        yield act(back, "crash", name, "process")
+        yield act(back, "erase", name)
+        for each in on.names:
+            yield act(back, "rejoin", each)
+        yield act(back + 0.001, "isolate", "leader")
+        yield act(back + 0.002, "start", name)
+        for each in on.names:
+            yield act(back + draw.uniform(2, 4) * on.unit, "rejoin", each)
+
+
 class Rot(msgspec.Struct, frozen=True):
     """One disk is lost. Either it is damaged while its node is down: the node must not start from
     it, and comes back with an empty one. Or it is replaced at once, while a leader from before may
-    not know yet that it is none."""
+    not know yet that it is none, by chance or by design."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        if draw.random() < 0.3:
+            yield from Stolen().actions(draw, on)
+            return
         name = draw.choice(on.names)
         at = draw.uniform(0.2, 0.7) * on.end
         yield act(at, "crash", name, "process")
@@ -234,10 +257,11 @@ EXTREMES: dict[str, Profile] = {
     "datagram": extremes.Datagrams(),
     "echo": extremes.Echoes(),
     "deaf": extremes.Deaf(),
+    "steal": Stolen(),
     "unsynced": extremes.Unsynced(),
     "wilddrift": Drift(most=0.45),
 }
-"""Beyond what is promised; only by name, to see that the checks notice."""
+"""Beyond what is promised or likely; only by name, to see that the checks notice."""
 
 
 def parse(names: str) -> tuple[str, ...]:

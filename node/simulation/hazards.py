@@ -87,6 +87,13 @@ HAZARDS: tuple[Hazard, ...] = (
         plan=Plan(faults=("crash", "partition"), nodes=3),
     ),
     Hazard(
+        guard="births",
+        what="a new disk makes a majority with a leader that its lost vote had deposed",
+        remedy="a journal counts once an entry that is committed without it admits it",
+        plan=Plan(faults=("steal",), nodes=3, duration=10.0, load=20.0),
+        seed=25,
+    ),
+    Hazard(
         guard="s6",
         what="a restart clears a journal that is not compacted to the snapshot",
         remedy="compaction is a transaction; a journal that covers the snapshot is kept",
