@@ -23,6 +23,7 @@ from cluster.settings import Settings, SettingsError
 from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
 from node.addresses import is_loopback, split_address
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
+from node.files import regular
 from node.tracing.config import TracingConfig, read_tracing
 from node.webhooks.config import WebhookConfig, read_webhooks
 
@@ -150,7 +151,7 @@ def validate(path: str | Path, env: Mapping[str, str] | None = None) -> list[Con
 
 def _open(path: str | Path, env: Mapping[str, str]) -> Document:
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=regular) as file:
             content = file.read(4 * MAX_BYTES + 1)  # enough to be too long in any case
     except OSError as error:
         raise ConfigError(str(path), None, "", str(path), f"readable: {error.strerror}") from error

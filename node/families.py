@@ -25,6 +25,10 @@ def gauges(name: str, help_: str, label: str, values: Mapping[str, float]) -> Me
     return family
 
 
+def counter(name: str, help_: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, help_, value=value)
+
+
 def counters(name: str, help_: str, label: str, values: Mapping[str, float]) -> Metric:
     family = CounterMetricFamily(PREFIX + name, help_, labels=[label])
     for key, value in sorted(values.items()):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from node.files import private_directory
 from node.manifest import (
     DEVICES,
     MANIFEST,
@@ -287,7 +288,7 @@ class LocalCluster:
     def _locked(self) -> Iterator[None]:
         """One `up`, `start` or `down` at a time; they rewrite the manifest."""
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            private_directory(self.data_dir)
             lock = (self.data_dir / "cluster.lock").open("w")
         except FileExistsError as error:
             raise LocalError(f"{self.data_dir} is no directory; name another --data-dir") from error

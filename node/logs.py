@@ -1,12 +1,69 @@
-"""Structured logs on stderr: one line each, for people or as JSON."""
+"""Structured logs on stderr: one line each, for people or as JSON.
 
+Whoever logs never waits: who reads a node's stderr may have stopped reading, and a full pipe would
+hold up the event loop. A thread writes; what it cannot write in time is dropped and counted.
+"""
+
+import atexit
 import logging
+import queue
 import sys
-from typing import Any
+import threading
+from typing import IO, Any
 
 import structlog
 
 from node.config import LogConfig
+
+MOST_WAITING = 4_096
+"""Lines that wait to be written; further ones are dropped."""
+FAREWELL = 1.0
+"""Seconds for what still waits when the process ends."""
+
+
+class Unhurried(logging.Handler):
+    """Writes lines to `stream` on a thread of its own."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str] = queue.Queue(MOST_WAITING)
+        self.dropped = 0
+        """Lines, since the start."""
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hands a line over; drops it where too many wait."""
+        try:
+            self._lines.put_nowait(self.format(record) + "\n")
+        except queue.Full:
+            self.dropped += 1
+
+    def settle(self, seconds: float) -> None:
+        """Waits until everything is written, or for so long."""
+        written = threading.Thread(target=self._lines.join, daemon=True)
+        written.start()
+        written.join(seconds)
+
+    def _write(self) -> None:
+        told = 0
+        while True:
+            line = self._lines.get()
+            try:
+                if self.dropped > told:
+                    dropped, told = self.dropped - told, self.dropped
+                    self._stream.write(f"stationkeep: {dropped} lines of log were dropped here\n")
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError):  # nobody reads any more, or it is closed
+                self.dropped += 1
+            finally:
+                self._lines.task_done()
+
+
+def dropped() -> int:
+    """Lines of this process that were not written."""
+    return sum(h.dropped for h in logging.getLogger().handlers if isinstance(h, Unhurried))
 
 
 def configure(config: LogConfig, node: str) -> None:
@@ -39,7 +96,8 @@ def configure(config: LogConfig, node: str) -> None:
             )
         ]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Unhurried(sys.stderr)
+    atexit.register(handler.settle, FAREWELL)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -17,10 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cluster.roles.transitions import Role
+from node import logs
 from node.api.port import Service, Vitals
 from node.api.version import VERSION
 from node.cluster_metrics import ClusterCollector
-from node.families import PREFIX, Tally, counters, gauge, gauges
+from node.families import PREFIX, Tally, counter, counters, gauge, gauges
 from node.link_metrics import LinksCollector
 
 PATH = "/metrics"
@@ -48,6 +49,9 @@ class NodeCollector(Collector):
         yield from self._raft()
         vitals = self._service.vitals()
         yield from self._storage(vitals)
+        yield counter(
+            "log_lines_dropped", "Lines of log that nobody took in time.", float(logs.dropped())
+        )
         yield counters(
             "device_reports",
             "Words of devices to this node (statuses, heartbeats), by what became of them.",

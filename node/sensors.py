@@ -19,6 +19,7 @@ import psutil
 
 from cluster.unreadable import UNREADABLE, explain
 from node.config import Marks, SensorConfig
+from node.files import regular
 from node.gossip import Measurement
 from node.hooks import HookResult, HookRunner
 from node.ports import Clock
@@ -241,7 +242,7 @@ def read_recording(path: Path) -> Recording:
     """Reads a CSV file with the columns `timestamp` and either `value` (CPU percent) or `risk`
     (0 to 1). Timestamps are ISO dates or seconds, rising. Raises `ReplayError`."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with open(path, newline="", encoding="utf-8-sig", opener=regular) as file:
             return _parse_recording(path, csv.reader(file))
     except OSError as error:
         raise ReplayError(f"{path}: {error.strerror}") from error

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from cluster.unreadable import UNREADABLE, explain
+from node.files import regular
 
 NAME = "audit.jsonl"
 START = "0" * 64
@@ -116,7 +117,7 @@ def verify(paths: Sequence[Path], head: str = "") -> Verdict:
 
 def _follow(path: Path, verdict: Verdict, newest: bool) -> Iterator[str]:
     """The hash of each line that holds; raises `_Broken` at the first that does not."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=regular) as file:
         number = 0
         while line := file.readline(MAX_LINE):
             number += 1

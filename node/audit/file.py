@@ -26,6 +26,7 @@ from cluster.events import Decided
 from cluster.sentences import sentence
 from cluster.state import MAX_DECISIONS
 from node.audit import chain
+from node.files import regular
 from node.replica import Replica
 
 SLICE = 256
@@ -155,7 +156,7 @@ class AuditFile:
         for decision in decisions:
             line, head = chain.seal(head, _record(decision))
             lines.append(line)
-        with self._path.open("ab") as file:
+        with open(self._path, "ab", opener=regular) as file:
             file.write(b"".join(lines))
         self._head = head
         self._last = decisions[-1].id if decisions else self._last
@@ -178,7 +179,7 @@ class AuditFile:
 def _last_line(path: Path, *, cut: bool) -> bytes:
     """The last complete line, without its end; `cut`: what stands behind it is cut off. Where
     there is no line at all in so many bytes, those."""
-    with path.open("r+b" if cut else "rb") as file:
+    with open(path, "r+b" if cut else "rb", opener=regular) as file:
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(0, size - TAIL))
         tail = file.read()

@@ -266,11 +266,10 @@ class Link:
 
     async def _dial(self) -> Outbound | None:
         """Connects and greets; None when nobody answered in time, or not as we want."""
+        host, port = self.address
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                _, stream = await self._loop.create_connection(
-                    lambda: Outbound(self._network, self.peer), *self.address
-                )
+                stream = await self._connect(await self._network.names.addresses(host), port)
         except OSError as error:  # TimeoutError is one
             self._refused |= isinstance(error, ConnectionRefusedError)
             return None
@@ -283,6 +282,18 @@ class Link:
             stream.transport.abort()
             raise
         return stream if stream.ready else None
+
+    async def _connect(self, hosts: list[str], port: int) -> Outbound:
+        """To the first of a host's addresses that takes it; raises what the last one said."""
+        for host in hosts[:-1]:
+            try:
+                return await self._connect([host], port)
+            except OSError:
+                continue
+        _, stream = await self._loop.create_connection(
+            lambda: Outbound(self._network, self.peer), hosts[-1], port
+        )
+        return stream
 
     def _take_over(self, fresh: Outbound) -> None:
         """From now on we send on this one. What an older one carries may be late or lost: that

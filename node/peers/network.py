@@ -23,6 +23,7 @@ from node.peers.figures import LinkFigures
 from node.peers.frames import MAX_FRAME
 from node.peers.handshake import Hello, Refusals
 from node.peers.link import Link
+from node.peers.names import Names
 from node.peers.sessions import BadDatagram, address_of
 from node.peers.streams import Inbound, Outbound
 
@@ -129,6 +130,7 @@ class PeerNetwork:
                 "on loopback only (127.0.0.1, ::1, localhost)"
             )
         self.loop = asyncio.get_running_loop()
+        self.names = Names()
         self._datagrams = DatagramSockets(self.loop, self._on_datagram)
         for tries_left in reversed(range(1 if self._port else ANY_PORT_TRIES)):
             try:

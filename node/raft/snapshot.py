@@ -24,6 +24,7 @@ import msgspec
 from cluster.codec import Piece
 from cluster.fleet.image import binary_header, map_header
 from cluster.unreadable import UNREADABLE, explain
+from node.files import private_directory
 from node.raft.journal import Entry, Journal
 from node.raft.storage import Reader, WrongDataDir
 
@@ -260,7 +261,7 @@ def restore_into(data_dir: Path, file: Path, cluster: str, node: str) -> Snapsho
         raise WrongDataDir(f"{file}: {node} is none of its members ({', '.join(members)})")
     if data_dir.exists() and any(data_dir.iterdir()):
         raise NotEmpty(f"{data_dir}: is not empty; a snapshot is restored into an empty directory")
-    data_dir.mkdir(parents=True, exist_ok=True)
+    private_directory(data_dir)
     write_file(data_dir / FILE, encode(snapshot))
     journal = Journal(data_dir, cluster=cluster, node=node)
     journal.add(*snapshot.previous)

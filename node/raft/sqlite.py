@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from node.files import private_directory
 from node.raft.storage import (
     CorruptJournal,
     DataDirInUse,
@@ -44,7 +45,7 @@ class SqliteStorage:
     def __init__(self, data_dir: Path, durability: str) -> None:
         """`durability`: "sync" (fsync at every commit) or "os" (survives the process, not a
         power cut). Raises `DataDirInUse`."""
-        data_dir.mkdir(parents=True, exist_ok=True)
+        private_directory(data_dir)
         self.path = data_dir / DATABASE
         self._durability = durability
         self._lock, self._known = _take_lock(data_dir)

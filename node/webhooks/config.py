@@ -9,13 +9,13 @@ import binascii
 import hashlib
 import hmac
 import re
-from pathlib import Path
 
 import msgspec
 
 from cluster.state import MAX_WEBHOOKS
 from node.addresses import crosses_in_clear, split_url
 from node.document import HIDDEN, Value
+from node.files import regular
 
 TOPICS = ("roles", "alarms")
 PREFIX = "whsec_"
@@ -121,7 +121,7 @@ def _secret(value: Value) -> Secret:
 def _read_file(value: Value) -> str | None:
     path = value.text("a path", 4_096)
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular) as file:
             return file.read(1_024).strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "UTF-8"
