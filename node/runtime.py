@@ -317,6 +317,22 @@ class Node:
         if wanted != self._links:
             self._links = wanted
             self._network.set_peers(wanted, self._raft.applied_index)
+            self._note_moves()
+
+    def _note_moves(self) -> None:
+        """A member's address is what it joined with. One that was changed in a file changes
+        nothing, which its author should know."""
+        for member in self._config.members:
+            known = self._replica.state.members.get(member.id)
+            if known is not None and (known.raft, known.http) != (member.raft, member.http):
+                log.warning(
+                    "address_ignored",
+                    member=member.id,
+                    file=f"{member.raft} {member.http}",
+                    cluster=f"{known.raft} {known.http}",
+                    action="members keep the addresses that they joined with: let it leave, "
+                    "and join under the new ones (stationkeep nodes leave, nodes join)",
+                )
 
     # -- life -----------------------------------------------------------------------------------
 

@@ -68,22 +68,24 @@ class LeaderGuards(Roster):
 
     # -- leader: whose answers count, S5 ---------------------------------------------------------
 
-    def _counts(self, node: Node, birth: int | None) -> bool:
-        """Whether this journal of a follower may make up a majority: the cluster has admitted
-        it, or its vote made us leader. Another one may have been lost, with the vote for a later
-        leader in it."""
-        if not (self.guards.s5 and self.guards.births):
-            return True
+    def _counts(self, node: Node, progress: Progress) -> bool:
+        """Whether a follower's journal may make up a majority: the cluster has admitted it, or
+        its vote made us leader. Another one may have been lost, with the vote for a later leader
+        in it."""
+        if not progress.counted:
+            known = (self._electors_of_now().get(node.id), self.admitted(node.id))
+            named = progress.birth is not None and progress.birth in known
+            progress.counted = named or not (self.guards.s5 and self.guards.births)
+        return progress.counted
+
+    def _electors_of_now(self) -> dict[str, int]:
         term, electors = self._electors
-        elected = term == self._SyncObj__raftCurrentTerm and electors.get(node.id) == birth
-        return birth is not None and (elected or self.admitted(node.id) == birth)
+        return electors if term == self._SyncObj__raftCurrentTerm else {}
 
     def _promised(self, node: Node) -> int:
         """How far a follower's log equals ours, as far as that counts."""
         progress = self.progress.get(node)
-        if progress is None or not self._counts(node, progress.birth):
-            return 0
-        return progress.match
+        return progress.match if progress is not None and self._counts(node, progress) else 0
 
     def _commit_told(self, node: Node, seq: int) -> int:
         """The commit index that a request told that is not answered yet; 0 when there is none."""
@@ -136,7 +138,7 @@ class LeaderGuards(Roster):
         if self.births.get(node.id) != message["birth"]:
             self.births[node.id] = message["birth"]
         request = progress.answered(message["seq"], pysyncobj.syncobj.monotonicTime())
-        if self._counts(node, message["birth"]):
+        if self._counts(node, progress) or not self.is_voter(node.id):
             self._count_response(node, request)
         return progress
 
@@ -156,10 +158,8 @@ class LeaderGuards(Roster):
             self.snapshots.cancelTransmisstion(node)
         self.progress.clear()
         self._departing.clear()
-        term, electors = self._electors
-        elected = electors if term == self._SyncObj__raftCurrentTerm else {}
         own = {self.node_id: self.journal.birth}
-        self.births = {**self.configuration().births, **elected, **own}
+        self.births = {**self.configuration().births, **self._electors_of_now(), **own}
         super()._SyncObj__onBecomeLeader()
         for node in self.others():
             self._follow_up(node)

@@ -79,6 +79,8 @@ class Progress(msgspec.Struct):
     """When it was last told."""
     birth: int | None = None
     """Of the journal that answers (`Journal.birth`)."""
+    counted: bool = False
+    """Whether what that journal says counts; for one birth it only ever becomes true."""
     former: set[int] = msgspec.field(default_factory=set)
     """Births of journals that it lost in this term."""
     chunk_at: float = 0.0
@@ -93,6 +95,7 @@ class Progress(msgspec.Struct):
         if birth != self.birth and self.birth is not None:
             self.former.add(self.birth)
             self.match = self.commit_known = 0
+            self.counted = False
             self.forget_flying(seq - 1)
         self.birth = birth
         return True

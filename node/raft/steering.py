@@ -92,8 +92,9 @@ class Steering:
     def apply(self, entry: bytes, index: int) -> None:
         """A configuration is committed: the state is told, and this node says what it became."""
         members, body = membership.decode(entry)
-        if body:
-            self._machine.apply(body, index)
+        if not body:  # a journal was admitted; nobody came or went
+            return
+        self._machine.apply(body, index)
         if self._engine.node_id in members.removed:
             log.warning("removed_from_cluster", action=REMOVED, members=members.voters)
         else:

@@ -151,6 +151,21 @@ def status(device: str, cpu: float) -> dict[str, object]:
 
 
 @pytest.mark.processes
+def test_another_address_in_the_file_is_not_passed_over_in_silence(solo: Solo) -> None:
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    solo.process.send_signal(signal.SIGTERM)
+    assert "address_ignored" not in solo.end()[1]
+    solo.content["members"]["sat-001"]["raft"] = f"127.0.0.1:{free_port()}"
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
+    solo.process.send_signal(signal.SIGTERM)
+    lines = [json.loads(line) for line in solo.end()[1].splitlines()]
+    (told,) = (line for line in lines if line["event"] == "address_ignored")
+    assert str(solo.raft) in told["cluster"]
+    assert "nodes leave" in told["action"]
+
+
 def test_what_devices_said_before_a_stop_is_there_after_it(solo: Solo) -> None:
     """The second status comes within the second after the first one's flush: it still waits when
     the node is told to stop."""

@@ -78,6 +78,24 @@ def test_s9_a_learner_counts_for_nothing(cluster) -> None:
     assert not c.sent("n4", "pre_vote")
 
 
+def test_s9_a_leader_knows_at_the_promotion_that_it_is_heard(cluster) -> None:
+    """A newcomer that took long to catch up has answered all the time: its vote is no reason to
+    step down (L6)."""
+    c = cluster(1)
+    c.write(c.elect(), b"before:")
+    c.start("n2")
+    c.drop = lambda _, to, message: to == "n2" and bool(message.get("entries"))
+    want(c, "n1", "n2")
+    c.run(5.0)
+    assert c.rafts["n1"].configuration.learners == ("n2",)
+    c.drop = lambda *_: False
+    leader = c.rafts["n1"]
+    c.run_until(lambda: "n2" in leader.configuration.voters)
+    leader.turn()
+    assert leader.is_leader
+    c.run_until(lambda: settled(c, "n1", "n2"))
+
+
 def test_s9_votes_of_a_learner_are_ignored_and_counted(cluster) -> None:
     c = founded(cluster)
     c.start("n4")
