@@ -104,6 +104,7 @@ HAZARDS: tuple[Hazard, ...] = (
         what="a damaged snapshot is an empty state beside a live log",
         remedy="checksummed, verified before the engine exists; the node does not start",
         plan=Plan(faults=("rot", "crash"), compact=(16,)),
+        seed=12,
     ),
     Hazard(
         guard="s8",

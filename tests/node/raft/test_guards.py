@@ -12,6 +12,7 @@ import pytest
 
 from node.raft import Guards, JournalFailed
 from tests.node.raft import test_elections as elections
+from tests.node.raft import test_lost_disks as lost_disks
 from tests.node.raft import test_liveness as liveness
 from tests.node.raft import test_membership as membership
 from tests.node.raft import test_safety as safety
@@ -29,6 +30,8 @@ STORIES: list[tuple[str, Story, dict[str, Any]]] = [
     ("s4", safety.test_s4_replies_of_another_term_are_no_acknowledgement, {}),
     ("s4", safety.test_s4_after_a_reconnect_it_goes_on_behind_what_matches, {}),
     ("s5", safety.test_s5_a_vote_outlives_a_crash, {}),
+    ("births", lost_disks.test_s5_nor_in_the_first_second_of_a_cluster, {"seed": 1}),
+    ("births", lost_disks.test_s5_a_founder_makes_no_second_majority, {"seed": 0, "marked": False}),
     ("s6", safety.test_s6_a_crash_between_snapshot_and_compaction, {}),
     ("s7", safety.test_s7_a_damaged_snapshot_stops_the_node_with_advice, {"place": 40}),
     ("s9", membership.test_s9_one_change_at_a_time_and_only_in_office, {}),
