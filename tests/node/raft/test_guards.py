@@ -12,8 +12,8 @@ import pytest
 
 from node.raft import Guards, JournalFailed
 from tests.node.raft import test_elections as elections
-from tests.node.raft import test_lost_disks as lost_disks
 from tests.node.raft import test_liveness as liveness
+from tests.node.raft import test_lost_disks as lost_disks
 from tests.node.raft import test_membership as membership
 from tests.node.raft import test_safety as safety
 from tests.node.raft.harness import TIMINGS, Cluster
