@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,6 +49,7 @@ from node.replica import Replica
 from node.sensors import CommandSensor, HealthReplay, HostSensors, ReplayError, read_recording
 from node.service import NodeService
 from node.storage import SmallFile
+from node.turns import Turns
 from node.webhooks.sending import Poster
 
 if TYPE_CHECKING:
@@ -401,7 +403,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(service, self.agents),
-                http=Connection,
+                http=cast("type[asyncio.Protocol]", partial(Connection, Turns())),
                 ws=cast("type[asyncio.Protocol]", self.agents.socket),
                 log_config=None,
                 access_log=False,
