@@ -25,6 +25,7 @@ from node.peers.handshake import Hello, Refusals
 from node.peers.link import Link
 from node.peers.sessions import BadDatagram, address_of
 from node.peers.streams import Inbound, Outbound
+from node.turns import Turns
 
 MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""
@@ -77,6 +78,8 @@ class PeerNetwork:
         self._links: dict[str, Link] = {}
         self.sessions: dict[int, Link] = {}
         """Whose datagrams name which session."""
+        self.turns = Turns()
+        """For the messages of all streams."""
         self._strangers: dict[Inbound, None] = {}
         """Who has not said hello yet, in order of arrival."""
         self._version = -1
