@@ -49,7 +49,6 @@ from node.replica import Replica
 from node.sensors import CommandSensor, HealthReplay, HostSensors, ReplayError, read_recording
 from node.service import NodeService
 from node.storage import SmallFile
-from node.turns import Turns
 from node.webhooks.sending import Poster
 
 if TYPE_CHECKING:
@@ -403,7 +402,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(service, self.agents),
-                http=cast("type[asyncio.Protocol]", partial(Connection, Turns())),
+                http=cast("type[asyncio.Protocol]", partial(Connection, self.agents.turns)),
                 ws=cast("type[asyncio.Protocol]", self.agents.socket),
                 log_config=None,
                 access_log=False,

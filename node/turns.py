@@ -60,3 +60,39 @@ class Turns:
         finally:
             self._running = False
             self._left -= perf_counter() - began
+
+
+class Gate:
+    """Lets `at_once` tasks begin in each turn of the event loop; the others wait in line."""
+
+    __slots__ = ("_at_once", "_left", "_line", "_ticking")
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = self._left = at_once
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._ticking = False
+
+    async def wait(self) -> None:
+        """Returns when it is the caller's turn."""
+        if not self._ticking:
+            self._begin()
+        if self._left:
+            self._left -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        await turn
+
+    def _begin(self) -> None:
+        self._ticking, self._left = True, self._at_once
+        asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        self._ticking = False
+        if self._line:
+            self._begin()
+        while self._line and self._left:
+            turn = self._line.popleft()
+            if not turn.done():  # who waits no longer was cancelled
+                turn.set_result(None)
+                self._left -= 1

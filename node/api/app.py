@@ -75,7 +75,8 @@ def build(service: Service, *collectors: Collector) -> FastAPI:
     problems.install(app)
     app.add_middleware(
         Limits,
-        uncounted=(*health.PROBES, metrics.PATH, events.PATH),
+        uncounted=(metrics.PATH, events.PATH),
+        exempt=health.PROBES,
         bodies=dict.fromkeys((reports.REPORT, reports.REGISTER), MAX_BATCH_BYTES),
     )
     app.add_middleware(

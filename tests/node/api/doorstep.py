@@ -20,7 +20,6 @@ from node.api.connections import Connection
 from node.fleet.desk import DeviceDesk
 from node.ports import Committed, ProposalResult
 from node.replica import Replica
-from node.turns import Turns
 
 STATUS: dict[str, Any] = {
     "slave_id": "slave-001",
@@ -124,7 +123,7 @@ class Doorstep:
         config = uvicorn.Config(_no_app, ws=socket, log_config=None, lifespan="off")
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            partial(Connection, Turns(), config, state, {}), "127.0.0.1", 0
+            partial(Connection, self.agents.turns, config, state, {}), "127.0.0.1", 0
         )
         async with server:
             yield server.sockets[0].getsockname()[1]
