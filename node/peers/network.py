@@ -17,7 +17,8 @@ import errno
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node.addresses import bind_problem, is_loopback, join_address, split_address
+from cluster.names import is_loopback, link_fault, name_fault
+from node.addresses import bind_problem, join_address, split_address
 from node.peers.datagrams import DatagramSockets
 from node.peers.figures import LinkFigures
 from node.peers.frames import MAX_FRAME
@@ -338,12 +339,8 @@ def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
     if type(version) is not int or not isinstance(table, dict) or len(table) > MAX_PEERS:
         return None
     for name, address in table.items():
-        if not isinstance(name, str) or not 0 < len(name) <= 64 or not isinstance(address, str):
+        if not isinstance(name, str) or name_fault(name) is not None:
             return None
-        try:
-            host, _ = split_address(address)
-        except ValueError:
-            return None
-        if not is_loopback(host):  # as everything, until there are certificates
+        if not isinstance(address, str) or link_fault(address) is not None:
             return None
     return table

@@ -52,7 +52,7 @@ async def test_a_page_whose_policy_has_changed_is_sent_again(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:
     first = await client.get("/")
-    node.commit(AddMember(MemberSpec("sat-009", "10.0.0.9:1", "10.0.0.9:80")))
+    node.commit(AddMember(MemberSpec("sat-009", "127.0.0.1:1", "10.0.0.9:80")))
     again = await client.get("/", headers={"If-None-Match": first.headers["etag"]})
     assert again.status_code == 200
     assert "http://10.0.0.9:80" in again.headers["content-security-policy"]
@@ -103,7 +103,7 @@ async def test_a_member_elsewhere_is_known_by_its_address(
 ) -> None:
     origin = {"Origin": "http://10.0.0.9:80"}
     assert (await client.post("/v1/resume", headers=origin)).status_code == 403
-    node.commit(AddMember(MemberSpec("sat-009", "10.0.0.9:1", "10.0.0.9:80")))
+    node.commit(AddMember(MemberSpec("sat-009", "127.0.0.1:1", "10.0.0.9:80")))
     assert (await client.post("/v1/resume", headers=origin)).status_code == 200
     unsaid = {"Origin": "http://10.0.0.9"}  # browsers leave the usual port out
     assert (await client.post("/v1/resume", headers=unsaid)).status_code == 200
