@@ -15,6 +15,7 @@ ADDRESS_RULE = (
     "HOST:PORT, where HOST is a name, an IPv4 address or an IPv6 address in brackets, of one "
     "machine, and PORT is between 1 and 65535"
 )
+HOST_RULE = "a host name, without a port"
 LOOPBACK_RULE = "on loopback (127.0.0.0/8, [::1], localhost) as long as there are no certificates"
 LOOPBACK_NAME = "localhost"
 
@@ -42,6 +43,12 @@ def address_fault(address: str) -> str | None:
     bare = _bare(host)
     well_formed = bare is not None and _PORT.fullmatch(port) is not None and int(port) < 65_536
     return None if well_formed else ADDRESS_RULE
+
+
+def host_fault(host: str) -> str | None:
+    """The rule that the name of a host breaks; an address is no name."""
+    is_name = len(host) <= MAX_HOST and _HOST.fullmatch(host) and not _NUMERIC.fullmatch(host)
+    return None if is_name else HOST_RULE
 
 
 def link_fault(address: str) -> str | None:

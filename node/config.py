@@ -19,8 +19,10 @@ from cluster import settings as replicated
 from cluster.commands import MemberSpec, Policy
 from cluster.names import (
     ADDRESS_RULE,
+    HOST_RULE,
     NAME_RULE,
     address_fault,
+    host_fault,
     is_loopback,
     link_fault,
     name_fault,
@@ -98,6 +100,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: tuple[WebhookConfig, ...] = ()
     tracing: TracingConfig | None = None
     log: LogConfig = LogConfig()
+    http_hosts: tuple[str, ...] = ()
+    """Further names under which clients ask for this node (`node.api.origin`)."""
     file: str = ""
 
     @property
@@ -108,7 +112,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 _FIELDS = (
     "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
-    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log",
+    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log", "http_hosts",
 )  # fmt: skip
 _OVERRIDES = {
     "CLUSTER": ("cluster",),
@@ -122,6 +126,7 @@ _OVERRIDES = {
     "LOG_FORMAT": ("log", "format"),
     "LOG_LEVEL": ("log", "level"),
 }
+MAX_HTTP_HOSTS = 16
 _SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
 _ROLE_HOOKS = {
     "primary": "PRIMARY",
@@ -229,6 +234,7 @@ def _read(document: Document) -> NodeConfig:
         webhooks=read_webhooks(root.child("webhooks")),
         tracing=read_tracing(root.child("tracing")),
         log=_log(root.child("log")),
+        http_hosts=_hosts(root.child("http_hosts")),
         file=document.file,
     )
 
@@ -309,6 +315,18 @@ def _listen(root: Value, field: str, advertised: str) -> str:
         rule = "without certificates a node listens on loopback only (127.0.0.0/8, ::1, localhost)"
         place.refuse(rule, address)
     return address
+
+
+def _hosts(value: Value | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    items = value.items()
+    if len(items) > MAX_HTTP_HOSTS:
+        value.refuse(f"at most {MAX_HTTP_HOSTS} names", len(items))
+    for item in items:
+        if not isinstance(item.raw, str) or host_fault(item.raw) is not None:
+            item.refuse(HOST_RULE)
+    return tuple(str(item.raw).lower() for item in items)
 
 
 def _settings(value: Value | None, profile: str) -> Settings:

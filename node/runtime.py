@@ -408,6 +408,9 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                # Who connects is who is written down: what a client says of itself is in a header
+                # of its own, and the audit keeps both.
+                proxy_headers=False,
                 timeout_graceful_shutdown=HTTP_GRACE,
             )
         )

@@ -5,6 +5,7 @@ moment; what blocks without using it is not seen.
 """
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import thread_time
@@ -29,7 +30,9 @@ def holding() -> Iterator[Hold]:
         hold.longest = max(hold.longest, thread_time() - began)
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
+    gc.freeze()  # as a node does (`node.memory`): what lives by now is no work of the loop's
     try:
         yield hold
     finally:
+        gc.unfreeze()
         asyncio.Handle._run = run  # type: ignore[method-assign]

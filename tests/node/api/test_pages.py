@@ -7,6 +7,7 @@ import pytest
 
 from cluster.commands import AddMember, MemberSpec
 from node.api import pages
+from node.api.app import build
 from tests.node.api.fake import FakeNode
 
 MEMBER = "http://127.0.0.1:8702"
@@ -133,10 +134,35 @@ async def test_who_names_no_host_is_no_page(client: httpx.AsyncClient) -> None:
     assert (await client.send(request)).json()["role"] == "admin"
 
 
-@pytest.mark.parametrize("headers", [{"Host": "evil.example:8701"}, {"Origin": "null"}])
-async def test_a_foreign_page_is_told_that_it_may_only_look(
-    client: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
-    me = (await client.get("/v1/me", headers=headers)).json()
+async def test_a_foreign_page_is_told_that_it_may_only_look(client: httpx.AsyncClient) -> None:
+    me = (await client.get("/v1/me", headers={"Origin": "null"})).json()
     assert me["role"] == "viewer"
     assert "may not write here" in me["because"]
+
+
+FOREIGN = ["evil.example:8701", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example"]
+
+
+@pytest.mark.parametrize("path", ["/v1/cluster", "/v1/snapshot", "/metrics", "/", "/livez"])
+@pytest.mark.parametrize("host", [*FOREIGN, "", "[", "@", "127.0.0.1:8701@evil.example"])
+async def test_a_name_that_is_none_of_ours_reads_nothing(
+    client: httpx.AsyncClient, host: str, path: str
+) -> None:
+    """It may have been made to resolve to this machine (DNS rebinding): its page's reads carry
+    no origin."""
+    answer = await client.get(path, headers={"Host": host})
+    assert answer.status_code == 421
+    assert answer.json()["type"] == "urn:stationkeep:problem:misdirected"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost:8701", "LocalHost", "127.0.0.1", "127.3.3.3:1", "[::1]:8701", "192.0.2.7:80"]
+    + ["sat.example:8704", "SAT.example", "fleet.example"],
+)
+async def test_names_and_addresses_of_ours_are_answered(node: FakeNode, host: str) -> None:
+    node.commit(AddMember(MemberSpec("sat-004", "127.0.0.1:7704", "sat.example:8704")))
+    transport = httpx.ASGITransport(app=build(node, hosts=("fleet.example",)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.get("/v1/cluster", headers={"Host": host})
+    assert answer.status_code == 200
