@@ -33,6 +33,8 @@ MAX_STRANGERS = 32
 SEND_BUFFER = 32 * 1024 * 1024
 """Bytes that may wait for one peer; beyond it the connection is reset."""
 MAX_PEERS = 256
+MAX_HEARSAY = 32
+"""Peers known from what another peer told, and not met yet; a newer one replaces the oldest."""
 TICK_SECONDS = 1.0
 ANY_PORT_TRIES = 16
 """For a port that is free on both lanes, when none is named."""
@@ -77,6 +79,9 @@ class PeerNetwork:
         self._listening = join_address(self._host, self._port)
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._links: dict[str, Link] = {}
+        self._hearsay: dict[str, None] = {}
+        """Peers that were only told of, the oldest first. They are dialled; who says to be one of
+        them is not listened to before one was met where it is said to live."""
         self.sessions: dict[int, Link] = {}
         """Whose datagrams name which session."""
         self.turns = Turns()
@@ -205,6 +210,7 @@ class PeerNetwork:
             self._drop(peer)
         for peer in sorted(set(wanted) - set(self._peers)):
             self._add(peer, wanted[peer])
+        self._hearsay.clear()
         for peer in self._peers:
             self.tell_peers(peer)
 
@@ -214,6 +220,7 @@ class PeerNetwork:
 
     def _drop(self, peer: str) -> None:
         del self._peers[peer]
+        self._hearsay.pop(peer, None)
         link = self._links.pop(peer)
         link.close()
         if link.up:
@@ -234,14 +241,21 @@ class PeerNetwork:
         if table is None:
             self.count("bad_peers")
         elif message["version"] > self._version:
-            for name in sorted(set(table) - set(self._peers) - {self.node_id})[:MAX_PEERS]:
-                if len(self._peers) < MAX_PEERS:
-                    self._add(name, split_address(table[name]))
+            unknown = sorted(set(table) - set(self._peers) - {self.node_id})
+            for name in unknown[:MAX_HEARSAY]:
+                self._hear_of(name, table[name])
+
+    def _hear_of(self, name: str, address: str) -> None:
+        if len(self._hearsay) >= MAX_HEARSAY:
+            self._drop(next(iter(self._hearsay)))
+        self._hearsay[name] = None
+        self._add(name, split_address(address))
 
     # -- what links tell and ask ---------------------------------------------------------------
 
     def went_up(self, peer: str) -> None:
         """Also told of a link that is up and has a fresh stream."""
+        self._hearsay.pop(peer, None)
         self._on_connected(peer)
 
     def went_down(self, peer: str) -> None:
@@ -311,7 +325,8 @@ class PeerNetwork:
 
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why this hello is refused, as a word for the counter; None when it is right."""
-        wrong = self.hello.wrong_with(hello, self._links, expected)
+        known = self._links if expected is not None else self._links.keys() - self._hearsay.keys()
+        wrong = self.hello.wrong_with(hello, known, expected)
         if wrong is None and expected is None and hello["session"] in self.sessions:
             return "session_in_use"  # names travel in clear: nobody may take another's
         return wrong

@@ -100,6 +100,7 @@ def test_listening_addresses_default_to_the_advertised_ones(write) -> None:
         ("127.0.0.1:7702", "127.0.0.1:7701", 8, "members.sat-002.raft", "every address once"),
         ("node: sat-001", "node: sat-009", 1, "node", "one of its own members"),
         ("node: sat-001", "node: 'sat 001'", 1, "node", "1 to 64"),
+        ("log:", "http_hosts: [a.b, 'a.b:80']\nlog:", 21, "http_hosts[1]", "without a port"),
         ("format: json", "format: xml", 21, "log.format", "one of plain, json"),
         ("cluster: stationkeep-local\n", "", 1, "cluster", "required"),
     ],

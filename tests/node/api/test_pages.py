@@ -157,8 +157,17 @@ async def test_a_name_that_is_none_of_ours_reads_nothing(
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost:8701", "LocalHost", "127.0.0.1", "127.3.3.3:1", "[::1]:8701", "192.0.2.7:80"]
-    + ["sat.example:8704", "SAT.example", "fleet.example"],
+    [
+        "localhost:8701",
+        "LocalHost",
+        "127.0.0.1",
+        "127.3.3.3:1",
+        "[::1]:8701",
+        "192.0.2.7:80",
+        "sat.example:8704",
+        "SAT.example",
+        "fleet.example",
+    ],
 )
 async def test_names_and_addresses_of_ours_are_answered(node: FakeNode, host: str) -> None:
     node.commit(AddMember(MemberSpec("sat-004", "127.0.0.1:7704", "sat.example:8704")))
