@@ -62,6 +62,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
         title="Stationkeep",
         version=VERSION,
         description=DESCRIPTION,
+        docs_url=None,  # `pages` has one of ours
         redoc_url=None,
         redirect_slashes=False,
     )

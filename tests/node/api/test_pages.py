@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from cluster.commands import AddMember, MemberSpec
-from node.api import pages
+from node.api import docs, pages
 from node.api.app import build
 from tests.node.api.fake import FakeNode
 
@@ -25,6 +25,36 @@ async def test_the_root_is_the_dashboard_and_all_it_names_is_there(
     assert "/dashboard/app.js" in named
     for path in named:
         assert (await client.get(path)).status_code == 200, path
+
+
+async def test_the_api_is_described_without_a_script_under_the_policy_of_the_page(
+    client: httpx.AsyncClient,
+) -> None:
+    page, described = await client.get("/"), await client.get("/docs")
+    assert described.status_code == 200
+    policy = described.headers["content-security-policy"]
+    assert policy == page.headers["content-security-policy"]
+    assert "<script" not in described.text
+    assert not re.search(r"(?:href|src)=['\"]?(?:https?:)?//", described.text)
+    for named in re.findall(r'href="(/[^"]+)"', described.text):
+        assert (await client.get(named)).status_code == 200, named
+    places = set(re.findall(r'id="([^"]+)"', described.text))
+    assert set(re.findall(r'href="#([^"]+)"', described.text)) <= places
+    document = (await client.get("/openapi.json")).json()
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in described.text
+
+
+def test_what_a_description_says_is_shown_as_text() -> None:
+    told = {"summary": "<b>", "description": "</p><img src=x>", "responses": {}}
+    document = {
+        "info": {"version": "1", "description": "<i>"},
+        "paths": {"/<a>": {"get": told}},
+        "components": {"schemas": {"<o>": {"properties": {"<f>": {"enum": ["<e>"]}}}}},
+    }
+    shown = docs.page(document).decode()
+    assert not re.search(r"<(?:[abioef]|img)[ >]", shown.replace('<a href="/openapi.json">', ""))
 
 
 def test_the_whole_page_is_light_and_has_no_foreign_part() -> None:
