@@ -2,7 +2,8 @@
 
 A cluster of three on loopback; each attack goes to its Raft leader, while another connection asks
 that node for /livez again and again. Whoever waits for the answer waits for the event loop: its
-longest wait is how long the loop was held.
+longest wait is how long the loop was held, or the machine was busy with something else: what an
+idle node had is beside it.
 """
 
 import secrets
@@ -50,12 +51,15 @@ def measured(attack: Attack) -> dict[str, Any]:
         process = psutil.Process(cluster.local.manifest().nodes[leader].pid)
         before = cluster.anyone("/v1/cluster")
         idle = process.memory_info().rss
+        with Watch(cluster.addresses[leader], process) as quiet:
+            time.sleep(CALM_SECONDS)
         with Watch(cluster.addresses[leader], process) as watch:
             sent = attack(cluster, leader)
             time.sleep(CALM_SECONDS)
         after = cluster.anyone("/v1/cluster")
         return {
             "sent_kb": sent // 1_000,
+            "longest_hold_ms_idle": round(quiet.longest * 1_000, 1),
             "longest_hold_ms": round(watch.longest * 1_000, 1),
             "rss_mb_before": idle // 1_000_000,
             "rss_mb_highest": watch.rss // 1_000_000,
@@ -134,11 +138,22 @@ def bomb(cluster: Constellation, leader: str) -> int:
         with _connected(record.nodes[leader].raft) as connection:
             hello.life = secrets.randbits(62) | 1
             _send(connection, hello.frame(Outgoing()) + frame)
+            _until_closed(connection)
     return BOMBS * len(frame)
 
 
 def _connected(address: str) -> socket.socket:
     return socket.create_connection(split_address(address), timeout=PATIENCE)
+
+
+def _until_closed(connection: socket.socket) -> None:
+    """What was sent is lost to a reader that learns of a reset first."""
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65_536):
+            pass
+    except OSError:
+        return
 
 
 def _send(connection: socket.socket, data: bytes) -> None:
