@@ -27,11 +27,21 @@ _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[Xx][0-9A-Fa-f]*)")
 """Hosts that browsers take for an IPv4 address (WHATWG URL, "ends in a number")."""
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 MAX_HOST = 253
+TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
+TEXT_RULE = "one line of text without control characters"
+"""What is kept in the history is shown on people's terminals, and must be able neither to steer
+them nor to turn the direction of what follows."""
+_TEXT = re.compile(TEXT_PATTERN[1:-1])
 
 
 def name_fault(name: str) -> str | None:
     """The rule that an id of a node, or a name of an action or a policy, breaks."""
     return None if _NAME.fullmatch(name) else NAME_RULE
+
+
+def text_fault(text: str) -> str | None:
+    """The rule that a text for people breaks."""
+    return None if _TEXT.fullmatch(text) else TEXT_RULE
 
 
 def address_fault(address: str) -> str | None:

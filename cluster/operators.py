@@ -284,6 +284,9 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
     for name, value in command.parameters.items():
         check_name("parameters", name)
         _check_range(f"length of parameters.{name}", len(value), 0, MAX_TEXT)
+        if "\0" in value:
+            detail = f"parameters.{name}: no process can be given the character NUL"
+            raise Refused(Reason.INVALID, detail)
     if len(state.actions) >= MAX_OPEN_ACTIONS:
         raise Refused(Reason.LIMIT, f"{MAX_OPEN_ACTIONS} actions are open already")
     action = open_action(

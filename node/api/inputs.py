@@ -19,7 +19,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from cluster.names import MAX_HOST, MAX_NAME, NAME_PATTERN, address_fault, link_fault
+from cluster.names import (
+    MAX_HOST,
+    MAX_NAME,
+    NAME_PATTERN,
+    TEXT_PATTERN,
+    TEXT_RULE,
+    address_fault,
+    link_fault,
+)
 from cluster.settings import (
     LONGEST,
     PROFILES,
@@ -32,16 +40,13 @@ from cluster.settings import (
 )
 
 PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
-TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
-"""One line of text: what is kept in the history is shown on people's terminals, and must be able
-neither to steer them nor to turn the direction of what follows."""
 NO_NUL = r"^[^\x00]*$"
 VERSION_PATTERN = r"^([0-9a-f]{16})?$"
 PATTERN_RULES = {
     VERSION_PATTERN: "the version of a list as a read showed it",
     NAME_PATTERN: "characters A-Z a-z 0-9 . _ -, beginning with a letter or digit",
     PRINTABLE: "printable ASCII without blanks at its ends",
-    TEXT_PATTERN: "one line of text without control characters",
+    TEXT_PATTERN: TEXT_RULE,
     NO_NUL: "a text without the character NUL, which no process can be given",
 }
 """What the patterns say, in words."""

@@ -16,8 +16,8 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from cluster.apply import Rejected
-from cluster.commands import AddMember, FoundCluster, MemberSpec
-from cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE
+from cluster.commands import AddMember, FoundCluster, MemberSpec, Pause, RunAction
+from cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE, TEXT_RULE
 from node.api.app import build
 from node.cli import client
 from node.cli.main import app as command_line
@@ -43,6 +43,7 @@ NAMES = [
     "", " ", "-x", ".x", "_x", "a b", "a/b", "a:b", "\u00e4", "a\n", "a\x00", "a\x1b[2J", "[/b]",
     "../x", "*", "x" * 65, "x" * 5_000,
 ]  # fmt: skip
+TEXTS = ["\x1b[2J", "a\nb", "a\rb", "\x00", "\x9b2J", "\x7f", "\u202egnp", "\u2066x"]
 GOOD_NAMES = ["a", "sat-009", "A.b_c-d", "9", "x" * 64]
 SPEC = MemberSpec("sat-009", "127.0.0.1:7709", "127.0.0.1:8709")
 
@@ -168,6 +169,27 @@ def test_no_door_lets_in_what_breaks_a_rule(doors, field: str, value: str, rule:
 def test_every_door_lets_in_what_keeps_the_rules(doors, field: str, value: str) -> None:
     said = {name: door(_spec(field, value)) for name, door in doors.items()}
     assert [(name, refusal) for name, refusal in said.items() if refusal is not None] == []
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_door_keeps_a_text_that_steers_a_terminal(text: str) -> None:
+    driver = Driver(3)
+    for field in ("actor", "reason"):
+        outcome = driver.do(Pause(5_000), key="k", **{field: text}).outcome
+        assert outcome == Rejected("invalid", f"{field}: not {TEXT_RULE}")
+    assert driver.state.pause is None
+    with _asking() as asking:
+        answer = asking.post("/v1/pause", json={"duration": "5s", "reason": text})
+    assert (answer.status_code, answer.json()["rule"]) == (400, TEXT_RULE)
+
+
+def test_no_door_takes_what_no_hook_can_be_given() -> None:
+    outcome = Driver(3).do(RunAction("a", ("sat-001",), {"K": "a\0b"})).outcome
+    assert isinstance(outcome, Rejected)
+    assert "parameters.K" in outcome.detail
+    with _asking() as asking:
+        answer = asking.post("/v1/actions", json={"name": "a", "parameters": {"K": "a\0b"}})
+    assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("name", NAMES)
