@@ -56,6 +56,7 @@ from cluster.decisions import Outcome, Reason
 from cluster.evaluation import adopt_plan, echo_leases, record_evaluation
 from cluster.events import AnyEvent, Founded
 from cluster.fleet import checks, orders, registration, reports, storm
+from cluster.names import text_fault
 from cluster.proposals import cast
 from cluster.roles.seat import acknowledge_demotion
 from cluster.settings import check
@@ -108,9 +109,12 @@ def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
 def _once(step: Step, entry: Entry) -> Done | Rejected:
     """A keyed command: its outcome is remembered, and a retry is answered from memory."""
     key, command = entry.draft.key, entry.draft.command
-    for field, limit in _LONGEST.items():  # they are kept, so they must be short
+    for field, limit in _LONGEST.items():  # they are kept and shown
         if len(getattr(entry.draft, field)) > limit:
             return Rejected(Reason.INVALID, f"{field}: more than {limit} characters")
+        fault = text_fault(getattr(entry.draft, field))
+        if fault is not None:
+            return Rejected(Reason.INVALID, f"{field}: not {fault}")
     operations = step.state.operations
     digest = command_digest(command)
     known = operations.get(key)

@@ -9,13 +9,12 @@ Raft has made it a voter. A member that leaves is gone from the roles at once: i
 seat then, and what waited for it waits no longer.
 """
 
-import re
-
 from cluster.actions import release
 from cluster.alarms import forget_member
-from cluster.commands import AddMember, Change, RecordMembers, RemoveMember
+from cluster.commands import AddMember, Change, MemberSpec, RecordMembers, RemoveMember
 from cluster.decisions import Outcome, Reason
 from cluster.events import MemberChanged, MemberJoined, MemberLeft
+from cluster.names import address_fault, link_fault
 from cluster.operators import check_name, existing
 from cluster.proposals import close
 from cluster.registry import is_alive
@@ -24,16 +23,12 @@ from cluster.roles.transitions import Role, Rule
 from cluster.state import MAX_MEMBERS, ClusterState, Member, ProposalOutcome
 from cluster.step import Refused, Step
 
-_ADDRESS = re.compile(r"[^\s:/]{1,253}:[0-9]{1,5}|\[[0-9A-Fa-f:.]{2,45}\]:[0-9]{1,5}")
-
 
 def add_member(step: Step, command: AddMember) -> dict[str, object]:
     """A new member, without a vote and without a past."""
     state, spec = step.state, command.member
     check_name("id", spec.id)
-    for field, address in (("raft", spec.raft), ("http", spec.http)):
-        if _ADDRESS.fullmatch(address) is None or int(address.rpartition(":")[2]) > 65_535:
-            raise Refused(Reason.INVALID, f"{field}: {address[:80]!r} is not HOST:PORT")
+    _check_addresses(spec)
     if spec.id in state.members:
         raise Refused(Reason.DUPLICATE, f"id: {spec.id} is a member already")
     for member in state.members.values():
@@ -52,6 +47,14 @@ def add_member(step: Step, command: AddMember) -> dict[str, object]:
     step.emit(MemberJoined(spec.id))
     step.decide("join", Outcome.DONE, (spec.id,), facts={"raft": spec.raft, "http": spec.http})
     return {"node": spec.id, "members": list(state.members)}
+
+
+def _check_addresses(spec: MemberSpec) -> None:
+    faults = {"raft": link_fault(spec.raft), "http": address_fault(spec.http)}
+    for field, fault in faults.items():
+        if fault is not None:
+            value = getattr(spec, field)[:80]
+            raise Refused(Reason.INVALID, f"{field}: {value!r} is not {fault}")
 
 
 def remove_member(step: Step, command: RemoveMember) -> dict[str, object]:

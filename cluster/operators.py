@@ -4,8 +4,6 @@ They need no votes, are exempt from the cool-down only where roles.md, "Operator
 that they must work against a sick cluster (failover), and always leave a decision.
 """
 
-import re
-
 from cluster.actions import open_action
 from cluster.commands import (
     Change,
@@ -23,6 +21,7 @@ from cluster.commands import (
 )
 from cluster.decisions import Outcome, Reason
 from cluster.events import MemberChanged, PauseChanged, SettingsChanged
+from cluster.names import name_fault
 from cluster.policies import PATTERN_RULE, PRIORITIES, is_pattern
 from cluster.registry import alive, cooldown_remaining, is_alive
 from cluster.roles.candidates import best_candidate, unfitness
@@ -43,7 +42,6 @@ MAX_MAINTENANCE = 30 * 24 * 3_600_000
 MAX_PRIORITY = 1_000
 MAX_PARAMETERS = 32
 MAX_TEXT = 1_024
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def existing(step: Step, node: str) -> Member:
@@ -61,9 +59,9 @@ def _check_range(field: str, value: int, low: int, high: int) -> None:
 
 def check_name(field: str, value: str) -> None:
     """Refuses what cannot name a node, an action, a policy or a parameter."""
-    if _NAME.fullmatch(value) is None:
-        rule = "1 to 64 letters, digits, dots, dashes or underscores"
-        raise Refused(Reason.INVALID, f"{field}: {value[:80]!r} is not a name ({rule})")
+    fault = name_fault(value)
+    if fault is not None:
+        raise Refused(Reason.INVALID, f"{field}: {value[:80]!r} is not a name ({fault})")
 
 
 def _take_seat(step: Step, rule: Rule, target: Member) -> dict[str, object]:
@@ -286,6 +284,9 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
     for name, value in command.parameters.items():
         check_name("parameters", name)
         _check_range(f"length of parameters.{name}", len(value), 0, MAX_TEXT)
+        if "\0" in value:
+            detail = f"parameters.{name}: no process can be given the character NUL"
+            raise Refused(Reason.INVALID, detail)
     if len(state.actions) >= MAX_OPEN_ACTIONS:
         raise Refused(Reason.LIMIT, f"{MAX_OPEN_ACTIONS} actions are open already")
     action = open_action(

@@ -1,12 +1,12 @@
 """Addresses as people write them, `host:port`: taken apart, put together, and when taken."""
 
 import errno
-import ipaddress
 import os
 import re
 import socket
 from urllib.parse import SplitResult, urlsplit
 
+from cluster.names import is_loopback
 from node.process import listener
 
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -43,16 +43,6 @@ def split_url(url: str) -> SplitResult | None:
 def crosses_in_clear(url: SplitResult) -> bool:
     """Whether what is sent there leaves this machine unencrypted."""
     return url.scheme == "http" and not is_loopback(url.hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address stays on this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def said_by_system(error: OSError) -> str:

@@ -7,8 +7,7 @@ Names and shape: interfaces.md, "Configuration".
 """
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -18,10 +17,20 @@ import yaml
 
 from cluster import settings as replicated
 from cluster.commands import MemberSpec, Policy
+from cluster.names import (
+    ADDRESS_RULE,
+    HOST_RULE,
+    NAME_RULE,
+    address_fault,
+    host_fault,
+    is_loopback,
+    link_fault,
+    name_fault,
+)
 from cluster.policies import PATTERN_RULE, is_pattern
 from cluster.settings import Settings, SettingsError
 from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
-from node.addresses import is_loopback, split_address
+from node.addresses import split_address
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
 from node.files import regular
 from node.tracing.config import TracingConfig, read_tracing
@@ -92,6 +101,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: tuple[WebhookConfig, ...] = ()
     tracing: TracingConfig | None = None
     log: LogConfig = LogConfig()
+    http_hosts: tuple[str, ...] = ()
+    """Further names under which clients ask for this node (`node.api.origin`)."""
     file: str = ""
 
     @property
@@ -102,7 +113,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 _FIELDS = (
     "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
-    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log",
+    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log", "http_hosts",
 )  # fmt: skip
 _OVERRIDES = {
     "CLUSTER": ("cluster",),
@@ -116,9 +127,8 @@ _OVERRIDES = {
     "LOG_FORMAT": ("log", "format"),
     "LOG_LEVEL": ("log", "level"),
 }
+MAX_HTTP_HOSTS = 16
 _SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_NAME_RULE = "1 to 63 of the characters A-Z a-z 0-9 . _ -, beginning with a letter or digit"
 _ROLE_HOOKS = {
     "primary": "PRIMARY",
     "backup": "BACKUP",
@@ -225,6 +235,7 @@ def _read(document: Document) -> NodeConfig:
         webhooks=read_webhooks(root.child("webhooks")),
         tracing=read_tracing(root.child("tracing")),
         log=_log(root.child("log")),
+        http_hosts=_hosts(root.child("http_hosts")),
         file=document.file,
     )
 
@@ -232,8 +243,8 @@ def _read(document: Document) -> NodeConfig:
 def _name(value: Value | None) -> str:
     if value is None:
         return ""
-    if not isinstance(value.raw, str) or not _NAME.fullmatch(value.raw):
-        value.refuse(_NAME_RULE)
+    if not isinstance(value.raw, str) or name_fault(value.raw):
+        value.refuse(NAME_RULE)
         return ""
     return value.raw
 
@@ -247,6 +258,16 @@ def _address(value: Value | None) -> str:
     return text
 
 
+def _reached(value: Value | None, fault_of: Callable[[str], str | None]) -> str:
+    """An address by which others reach a member."""
+    text = "" if value is None else value.text(ADDRESS_RULE)
+    fault = fault_of(text) if text else None
+    if value is not None and fault is not None:
+        value.refuse(fault)
+        return ""
+    return text
+
+
 def _members(root: Value) -> tuple[MemberSpec, ...]:
     table = root.required("members", "every member with its raft and http address")
     if table is None:
@@ -256,11 +277,11 @@ def _members(root: Value) -> tuple[MemberSpec, ...]:
         table.refuse(f"between 1 and {MAX_MEMBERS} members", len(entries))
     members, used = [], dict[str, str]()
     for name, value in sorted(entries.items()):
-        if not _NAME.fullmatch(name):
-            value.refuse(_NAME_RULE, name)
+        if name_fault(name):
+            value.refuse(NAME_RULE, name)
         value.known(("raft", "http"))
-        raft = _address(value.required("raft", "host:port for the other members"))
-        http = _address(value.required("http", "host:port for clients"))
+        raft = _reached(value.required("raft", "host:port for the other members"), link_fault)
+        http = _reached(value.required("http", "host:port for clients"), address_fault)
         for field, address in (("raft", raft), ("http", http)):
             child = value.child(field)
             if child is not None and address and address in used:
@@ -295,6 +316,18 @@ def _listen(root: Value, field: str, advertised: str) -> str:
         rule = "without certificates a node listens on loopback only (127.0.0.0/8, ::1, localhost)"
         place.refuse(rule, address)
     return address
+
+
+def _hosts(value: Value | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    items = value.items()
+    if len(items) > MAX_HTTP_HOSTS:
+        value.refuse(f"at most {MAX_HTTP_HOSTS} names", len(items))
+    for item in items:
+        if not isinstance(item.raw, str) or host_fault(item.raw) is not None:
+            item.refuse(HOST_RULE)
+    return tuple(str(item.raw).lower() for item in items)
 
 
 def _settings(value: Value | None, profile: str) -> Settings:
@@ -368,8 +401,8 @@ def _hooks(value: Value | None) -> HookConfig:
     timeout, actions = value.child("timeout"), value.child("actions")
     commands: dict[str, Value] = actions.mapping() if actions else {}
     for name, item in commands.items():
-        if not _NAME.fullmatch(name):
-            item.refuse(_NAME_RULE, name)
+        if name_fault(name):
+            item.refuse(NAME_RULE, name)
     return HookConfig(
         roles={
             role: hook.text("a shell command", 4_096)

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -417,12 +418,15 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(service, self.agents),
-                http=Connection,
+                http=cast("type[asyncio.Protocol]", partial(Connection, self.agents.turns)),
                 ws=cast("type[asyncio.Protocol]", self.agents.socket),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                # Who connects is who is written down: what a client says of itself is in a header
+                # of its own, and the audit keeps both.
+                proxy_headers=False,
                 timeout_graceful_shutdown=HTTP_GRACE,
             )
         )

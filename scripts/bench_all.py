@@ -15,6 +15,7 @@ from scripts import (
     bench_commit,
     bench_devices,
     bench_fleet,
+    bench_hostile,
     bench_loss,
     bench_metrics,
     bench_page,
@@ -34,6 +35,7 @@ PARTS = (
     "metrics",
     "page",
     "events",
+    "hostile",
 )
 LONG = ("loss",)
 """Parts that take hours, and are run only when they are named."""
@@ -102,6 +104,10 @@ def main() -> None:
             show(console, f"GET {path}, 1,000,000 devices", figure)
     if "devices" in parts:
         for name, figure in bench_devices.run().items():
+            figures[name] = figure
+            show(console, name, figure)
+    if "hostile" in parts:
+        for name, figure in bench_hostile.run().items():
             figures[name] = figure
             show(console, name, figure)
     if "metrics" in parts:

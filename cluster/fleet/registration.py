@@ -20,6 +20,7 @@ from cluster.fleet.rings import RINGS, UNSET, furthest_below
 from cluster.fleet.status import Reading, reading_fault
 from cluster.fleet.storm import watch
 from cluster.fleet.table import MAX_DEVICES, NEVER, Kind
+from cluster.names import text_fault
 from cluster.step import Refused, Step
 
 MAX_TEXT = 256
@@ -29,7 +30,6 @@ U32 = (1 << 32) - 1
 DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
 DEVICE_ID_RULE = "1 to 128 letters, digits or . _ : @ + - beginning with a letter or digit"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,63}")
-_TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
 
 
 def registration_fault(registration: Registration) -> str | None:
@@ -60,7 +60,7 @@ def _faults(registration: Registration) -> Iterator[str]:
 
 
 def _text_faults(field: str, text: str) -> Iterator[str]:
-    if len(text) > MAX_TEXT or _TEXT.fullmatch(text) is None:
+    if len(text) > MAX_TEXT or text_fault(text) is not None:
         yield f"{field}: {text[:80]!r} is not at most {MAX_TEXT} printable characters"
 
 

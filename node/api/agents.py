@@ -40,6 +40,7 @@ from node.fleet.answers import Assignment, DeskRefusal
 from node.fleet.desk import DeviceDesk
 from node.fleet.spread import to_send_away
 from node.replica import Replica
+from node.turns import Turns
 
 PATH = "/v1/agents"
 REGISTRATION_SECONDS = 10.0
@@ -71,6 +72,8 @@ class Agents:
 
     def __init__(self, node: str, desk: DeviceDesk, replica: Replica) -> None:
         self.node, self.desk, self._replica = node, desk, replica
+        self.turns = Turns()
+        """For what arrives on the connections."""
         self._sockets: set[AgentSocket] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._spread_at = float("-inf")
@@ -96,7 +99,7 @@ class Agents:
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> AgentSocket:
         """A new connection; what uvicorn is given as its WebSocket protocol."""
-        return AgentSocket(self)
+        return AgentSocket(self, self.turns)
 
     # -- node.api.sockets.Door ------------------------------------------------------------------
 

@@ -1,12 +1,14 @@
 """The HTTP API of one node: assembled here, told apart by concern in the modules beside."""
 
 import asyncio
+from collections.abc import Collection
 from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
 from node import metrics
+from node.addresses import split_address
 from node.api import (
     events,
     fleet_operations,
@@ -48,15 +50,19 @@ def create_app(service: NodeService, agents: Agents) -> FastAPI:
     collectors.append(WebhooksCollector(service.loop.webhooks))
     if service.tracing is not None:
         collectors.append(TracesCollector(service.tracing.spans.sink))
-    return build(Door(service), *collectors)
+    config = service.config
+    founders = [split_address(member.http)[0].lower() for member in config.members]
+    return build(Door(service), *collectors, hosts={*config.http_hosts, *founders})
 
 
-def build(service: Service, *collectors: Collector) -> FastAPI:
-    """The application that speaks for `service`; `collectors`: what else it exports."""
+def build(service: Service, *collectors: Collector, hosts: Collection[str] = ()) -> FastAPI:
+    """The application that speaks for `service`; `collectors`: what else it exports; `hosts`:
+    under which names it answers, beside those of the members."""
     app = FastAPI(
         title="Stationkeep",
         version=VERSION,
         description=DESCRIPTION,
+        docs_url=None,  # `pages` has one of ours
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -75,11 +81,14 @@ def build(service: Service, *collectors: Collector) -> FastAPI:
     problems.install(app)
     app.add_middleware(
         Limits,
-        uncounted=(*health.PROBES, metrics.PATH, events.PATH),
+        uncounted=(metrics.PATH, events.PATH),
+        exempt=health.PROBES,
         bodies=dict.fromkeys((reports.REPORT, reports.REGISTER), MAX_BATCH_BYTES),
     )
     app.add_middleware(
-        Origin, members=lambda: [member.http for member in service.state.members.values()]
+        Origin,
+        members=lambda: [member.http for member in service.state.members.values()],
+        hosts=hosts,
     )
     app.openapi = partial(schema.describe, app)  # type: ignore[method-assign]
     return app

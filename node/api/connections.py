@@ -6,18 +6,26 @@ nor a crowd of clients the devices from reporting.
 uvicorn bounds none of these. A client that connects and says nothing, or begins a request and
 never ends its head, would hold a descriptor for ever, and descriptors are what the links to the
 other members, the journal and the hooks live on.
+
+One request is in flight on each connection. uvicorn parses whatever arrives, and makes thousands
+of requests of one read when a client sends them without waiting (RFC 9112, 9.3.2). Here it is given
+a piece at a time, none with more than one end of a head, and nothing while an answer is due;
+meanwhile the connection is not read, and the client's bytes stay with the client.
 """
 
 import asyncio
 import resource
 from functools import cache
 from http import HTTPStatus
+from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from node.api.batches import MAX_BATCH_BYTES
 from node.api.limits import RETRY_AFTER
 from node.api.problems import Kind, Problem
+from node.turns import Turns
 
 MAX_CONNECTIONS = 1_200
 """More than the followers of events and the requests in flight together."""
@@ -27,6 +35,15 @@ RESERVED = 200
 """Descriptors kept for everything else."""
 HEAD_SECONDS = 10.0
 """For the head of a request to arrive, and for a new connection to begin one."""
+MAX_HEAD_BYTES = 32 * 1024
+"""Of a request's head; a piece more when its end comes with that."""
+MAX_HEADERS = 100
+"""As Apache's LimitRequestFields."""
+PIECE = 16 * 1024
+"""Bytes that are parsed in one go."""
+END_OF_HEAD = b"\r\n\r\n"
+"""Also that of the trailer of a chunked body: every message but one with a Content-Length ends so.
+The parser takes no other ends of lines."""
 MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + 256 * 1024
 """Of one request on the wire: its head, and a body that may come in very small chunks."""
 
@@ -69,11 +86,18 @@ class Connection(HttpToolsProtocol):
     """uvicorn's connection with limits; what it refuses, it refuses as a problem document."""
 
     _deadline: asyncio.TimerHandle | None = None
-    _under_way = False
+    _under_way = _in_head = _in_line = False
     _taken = 0
+    _unread = b""
+    """Arrived, and not parsed yet: at most what was read in one go, since then nothing is."""
+
+    def __init__(self, turns: Turns, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._turns = turns
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(self, transport)
         if len(self.connections) > most_connections():
             detail = f"{most_connections()} connections are open already"
             headers = {"Retry-After": RETRY_AFTER}
@@ -82,24 +106,80 @@ class Connection(HttpToolsProtocol):
             self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unread = b""
         self._stop_waiting()
         super().connection_lost(exc)
 
+    # -- a piece at a time ----------------------------------------------------------------------
+
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._under_way:
-            self._taken += len(data)
-            if self._taken > MAX_MESSAGE_BYTES and not self.transport.is_closing():
-                detail = f"a request may take {MAX_MESSAGE_BYTES} bytes"
-                self._turn_away(Problem(Kind.TOO_LARGE, detail))
+        self._unread += data
+        self._go_on()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._go_on()
+
+    @property
+    def unread(self) -> bool:
+        """Whether bytes wait here; then no more are read."""
+        return bool(self._unread)
+
+    @property
+    def _answering(self) -> bool:
+        """Whether a request is complete, and its answer is not."""
+        return not (self._under_way or self.cycle is None or self.cycle.response_complete)
+
+    def _go_on(self) -> None:
+        """Parses what waits, when its turn comes and nothing is to be answered first."""
+        if self._unread and not self._in_line and not self._answering:
+            self._in_line = True
+            self._turns.take(self._parse)
+        if self.transport.is_closing():
+            self._unread = b""
+        elif self._unread:
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    def _parse(self) -> None:
+        """The next piece."""
+        self._in_line = False
+        if self.transport.is_closing():
+            return
+        end = self._unread.find(END_OF_HEAD, 0, PIECE)
+        cut = PIECE if end < 0 else end + len(END_OF_HEAD)
+        piece, self._unread = self._unread[:cut], self._unread[cut:]
+        super().data_received(piece)
+        if self not in self.connections:  # it is a WebSocket now, which says nothing before we do
+            self._unread = b""
+        elif not self.transport.is_closing():
+            self._measure(len(piece))
+        self._go_on()
+
+    def _measure(self, parsed: int) -> None:
+        """Refuses a request that is too large on the wire."""
+        if not self._under_way:
+            return
+        self._taken += parsed
+        most = MAX_HEAD_BYTES if self._in_head else MAX_MESSAGE_BYTES
+        if self._taken > most:
+            what = "the head of a request" if self._in_head else "a request"
+            self._turn_away(Problem(Kind.TOO_LARGE, f"{what} may take {most} bytes"))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._under_way, self._taken = True, 0
+        self._under_way = self._in_head = True
+        self._taken = 0
         self._expect_head()
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
+        self._in_head = False
+        if len(self.headers) > MAX_HEADERS:
+            rule = f"a request has at most {MAX_HEADERS} headers"
+            self._turn_away(Problem(Kind.TOO_LARGE, rule))
+            raise ValueError(rule)  # so that the parser stops here
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -124,6 +204,8 @@ class Connection(HttpToolsProtocol):
 
     def _turn_away(self, problem: Problem) -> None:
         self._stop_waiting()
+        if self.transport.is_closing():
+            return
         response = problem.response()
         response.headers["Connection"] = "close"
         status = HTTPStatus(response.status_code)
@@ -131,3 +213,15 @@ class Connection(HttpToolsProtocol):
         lines += [name + b": " + value for name, value in response.raw_headers]
         self.transport.write(b"\r\n".join([*lines, b"", bytes(response.body)]))
         self.transport.close()
+
+
+class _Flow(FlowControl):
+    """Reads on only when nothing waits: uvicorn asks for more as soon as a request is served."""
+
+    def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        if not self._connection.unread:
+            super().resume_reading()

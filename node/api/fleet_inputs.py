@@ -9,9 +9,9 @@ from cluster.fleet.rings import MAX_WEIGHT, RINGS, Four, Ring
 from cluster.fleet.selector import MAX_SELECTOR
 from cluster.fleet.status import HealthRule, RuleError, parse_rule
 from cluster.fleet.table import MAX_DEVICES
+from cluster.names import TEXT_PATTERN
 from cluster.settings import LONGEST_PIN, parse_duration
 from node.api.inputs import (
-    TEXT_PATTERN,
     VERSION_PATTERN,
     DurationText,
     Input,

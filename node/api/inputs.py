@@ -4,9 +4,11 @@ Durations are written as in the configuration ("10m", "1h", seconds); `parse_dur
 them, so that the message of a refusal is the same everywhere.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,6 +19,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from cluster.names import (
+    MAX_HOST,
+    MAX_NAME,
+    NAME_PATTERN,
+    TEXT_PATTERN,
+    TEXT_RULE,
+    address_fault,
+    link_fault,
+)
 from cluster.settings import (
     LONGEST,
     PROFILES,
@@ -28,22 +39,18 @@ from cluster.settings import (
     unit_of,
 )
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
-TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
-"""One line of text: what is kept in the history is shown on people's terminals, and must be able
-neither to steer them nor to turn the direction of what follows."""
 NO_NUL = r"^[^\x00]*$"
 VERSION_PATTERN = r"^([0-9a-f]{16})?$"
 PATTERN_RULES = {
     VERSION_PATTERN: "the version of a list as a read showed it",
-    ID_PATTERN: "characters A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+    NAME_PATTERN: "characters A-Z a-z 0-9 . _ -, beginning with a letter or digit",
     PRINTABLE: "printable ASCII without blanks at its ends",
-    TEXT_PATTERN: "one line of text without control characters",
+    TEXT_PATTERN: TEXT_RULE,
     NO_NUL: "a text without the character NUL, which no process can be given",
 }
 """What the patterns say, in words."""
-OWN_RULES = frozenset({"duration", "flag"})
+OWN_RULES = frozenset({"duration", "flag", "address"})
 """Types of the errors that are raised here, whose messages are ours."""
 
 
@@ -71,8 +78,21 @@ def _flag(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         raise PydanticCustomError("flag", "on or off") from None
 
 
-NodeName = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
-Label = Annotated[str, Field(min_length=1, max_length=64, pattern=ID_PATTERN)]
+def _following(fault_of: Callable[[str], str | None]) -> AfterValidator:
+    """What the state machine would refuse, in its words."""
+
+    def check(value: str) -> str:
+        fault = fault_of(value)
+        if fault is not None:
+            raise PydanticCustomError("address", "{rule}", {"rule": fault})
+        return value
+
+    return AfterValidator(check)
+
+
+NodeName = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NAME_PATTERN)]
+Address = Annotated[str, Field(max_length=MAX_HOST + 6)]
+Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NAME_PATTERN)]
 DurationText = Annotated[str, Field(max_length=32, examples=["10m"])]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST / 1_000, allow_inf_nan=False)]
 Duration = Annotated[DurationText | Seconds, in_words(LONGEST)]
@@ -123,8 +143,8 @@ class MaintenanceInput(Input):
 
 class JoinInput(Input):
     id: NodeName
-    raft: Annotated[str, Field(max_length=300, examples=["127.0.0.1:7706"])]
-    http: Annotated[str, Field(max_length=300, examples=["127.0.0.1:8706"])]
+    raft: Annotated[Address, _following(link_fault), Field(examples=["127.0.0.1:7706"])]
+    http: Annotated[Address, _following(address_fault), Field(examples=["127.0.0.1:8706"])]
     reason: Reason = ""
 
 

@@ -4,6 +4,10 @@ Pure ASGI, so that a refused request costs next to nothing. Health probes, metri
 streams are not counted among the requests in flight: the first must be answered under load, the
 last are long-lived by nature and have a limit of their own. What waits for the log is counted
 apart from local reads, which go on when there is no quorum and writes pile up.
+
+Of those in flight only so many begin in one turn of the event loop. A read is served in one go and
+may take milliseconds; one after the other they leave room for the node's own work between them.
+Writes are short, and those that come together are written to the disk together.
 """
 
 import asyncio
@@ -12,10 +16,13 @@ from collections.abc import Iterable, Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.api.problems import Kind, Problem
+from node.turns import Gate
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_IN_FLIGHT = 256
 """Requests being served at once, of each sort: those that wait for the log, and the others."""
+READS_IN_A_TURN, WRITES_IN_A_TURN = 1, 32
+"""Requests that begin in one turn of the event loop; what waits for the log counts as a write."""
 BODY_TIMEOUT = 10.0
 """Seconds for a request's body to arrive."""
 RETRY_AFTER = "1"
@@ -23,29 +30,37 @@ RETRY_AFTER = "1"
 
 
 class Limits:
-    """ASGI middleware; `uncounted` paths are exempt from the limit of requests in flight, and
-    `bodies` says of how many bytes a body may be on paths that take more than others."""
+    """ASGI middleware; `uncounted` paths are exempt from the limit of requests in flight,
+    `exempt` ones from every limit, and `bodies` says of how many bytes a body may be on paths that
+    take more than others."""
 
     def __init__(
         self,
         app: ASGIApp,
+        *,
         uncounted: Iterable[str] = (),
+        exempt: Iterable[str] = (),
         bodies: Mapping[str, int] | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
         body_timeout: float = BODY_TIMEOUT,
     ) -> None:
         self._app = app
-        self._uncounted = frozenset(uncounted)
+        self._uncounted, self._exempt = frozenset(uncounted), frozenset(exempt)
         self._bodies = dict(bodies or {})
         self._max = max_in_flight
         self._body_timeout = body_timeout
         self._in_flight = {False: 0, True: 0}
+        self._gates = {False: Gate(READS_IN_A_TURN), True: Gate(WRITES_IN_A_TURN)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._uncounted:
+        if scope["type"] != "http" or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
         waits = _waits(scope)
+        if scope["path"] in self._uncounted:
+            await self._gates[waits].wait()
+            await self._app(scope, receive, send)
+            return
         if self._in_flight[waits] >= self._max:
             await _too_many(self._max)(scope, receive, send)
             return
@@ -62,6 +77,7 @@ class Limits:
             await problem.response()(scope, receive, send)
             return
         if body is not None:
+            await self._gates[_waits(scope)].wait()
             await self._app(scope, _replay(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:

@@ -30,6 +30,7 @@ from cluster.commands import (
     Switchover,
 )
 from cluster.decisions import Reason
+from cluster.names import MAX_NAME
 from cluster.settings import PPM, parse_changes
 from node.api import inputs
 from node.api.consistency import Serving, no_quorum, patience
@@ -228,7 +229,7 @@ async def put_policy(submit: Submit, node: NodeId, body: inputs.PolicyInput) -> 
 
 @router.delete("/v1/nodes/{node}/policies/{name}", responses=outcomes())
 async def remove_policy(
-    submit: Submit, node: NodeId, name: Annotated[str, Path(min_length=1, max_length=64)]
+    submit: Submit, node: NodeId, name: Annotated[str, Path(min_length=1, max_length=MAX_NAME)]
 ) -> Response:
     """Removes a policy of a node."""
     return await submit(RemovePolicy(node, name), NO_REASON)

@@ -5,12 +5,18 @@ any page it shows, with WebSockets as well. Browsers name the page's origin with
 people's tools name none. The origin must be one of this machine's own names, or the HTTP address
 of a member: a foreign name that resolves to this address (DNS rebinding) is neither.
 
+Reads carry no origin. A page of that foreign name could read everything, so every request has to
+be for a host of ours: a name of this machine, that of a member, one that the node's file lists
+(`http_hosts`), or an IP address, which nobody can have resolve to another one. What says no host
+at all is no browser.
+
 A member's page may also read what other nodes answer (CORS), so that a dashboard whose node died
 goes on with the next. Nobody else's may: a page on another port of this machine may write, but
 does not see what came of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import ipaddress
+from collections.abc import Callable, Collection, Iterable, Iterator
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -36,12 +42,19 @@ Members = Callable[[], Iterable[str]]
 
 
 class Origin:
-    """ASGI middleware; reads pass. WebSockets do not come by here: they ask `refusal_of`."""
+    """ASGI middleware; reads of pages elsewhere pass. WebSockets do not come by here: they ask
+    `refusal_of`, which is enough, since browsers name the origin of each. `hosts`: further names
+    of ours, in lower case."""
 
-    def __init__(self, app: ASGIApp, members: Members = tuple) -> None:
-        self._app, self._members = app, members
+    def __init__(self, app: ASGIApp, members: Members = tuple, hosts: Collection[str] = ()) -> None:
+        self._app, self._members, self._hosts = app, members, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            wrong = misdirected(_header(scope, b"host"), self._members(), self._hosts)
+            if wrong is not None:
+                await wrong.response()(scope, receive, send)
+                return
         origin = _header(scope, b"origin") if scope["type"] == "http" else None
         if origin is None:
             await self._app(scope, receive, send)
@@ -61,6 +74,31 @@ def refusal_of(origin: str | None, members: Iterable[str] = ()) -> Problem | Non
     if origin is None or _host(origin) in OWN_HOSTS or is_member(origin, members):
         return None
     return Problem(Kind.FORBIDDEN, f"Origin: {printable(origin)[:200]!r} may not write here")
+
+
+def misdirected(
+    host: str | None, members: Iterable[str], hosts: Collection[str] = ()
+) -> Problem | None:
+    """Why a request with this `Host:` is not for us; None when it is."""
+    if host is None:
+        return None
+    name = _host(f"//{host}")
+    if name is not None and (_is_ip(name) or name in OWN_HOSTS or name in hosts):
+        return None
+    if name is not None and name in map(_host, (f"//{address}" for address in members)):
+        return None
+    detail = (
+        f"Host: {printable(host)[:200]!r} is none of ours; http_hosts in a node's file adds one"
+    )
+    return Problem(Kind.MISDIRECTED, detail)
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def is_member(origin: str, members: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""`/`: the dashboard. Files of the package, read once and served from memory.
+"""`/`: the dashboard, and `/docs`. Files of the package, read once and served from memory.
 
 No file is changed by a build and none comes from elsewhere, so that the page works wherever the
 node does. Its content security policy lets it run its own files only, and speak only with the
@@ -12,9 +12,10 @@ from importlib import resources
 from pathlib import PurePath
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
+from node.api import docs
 from node.api.consistency import Serving
 from node.api.port import Service
 from node.api.problems import Kind, Problem
@@ -60,6 +61,15 @@ def _tag(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
+def documentation(app: FastAPI) -> File:
+    """The page about the API, made when it is first asked for."""
+    made: File | None = getattr(app.state, "documentation", None)
+    if made is None:
+        made = _file(docs.page(app.openapi()), MEDIA_TYPES[".html"])
+        app.state.documentation = made
+    return made
+
+
 def routes(files: Mapping[str, File]) -> APIRouter:
     """Routes that serve `files`."""
     router = APIRouter(include_in_schema=False)
@@ -67,6 +77,10 @@ def routes(files: Mapping[str, File]) -> APIRouter:
     @router.api_route("/", methods=["GET", "HEAD"])
     async def index(request: Request, service: Serving) -> Response:
         return _answer(request, service, files[INDEX])
+
+    @router.api_route("/docs", methods=["GET", "HEAD"])
+    async def described(request: Request, service: Serving) -> Response:
+        return _answer(request, service, documentation(request.app))
 
     @router.api_route("/dashboard/{name}", methods=["GET", "HEAD"])
     async def part(request: Request, service: Serving, name: str) -> Response:

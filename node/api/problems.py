@@ -41,6 +41,7 @@ class Kind(enum.Enum):
     SLOW = ("request-timeout", 408, "The request took too long to arrive")
     REFUSED = ("refused", 409, "A rule refuses this")
     TOO_LARGE = ("too-large", 413, "The request is too large")
+    MISDIRECTED = ("misdirected", 421, "This host is none of ours")
     BUSY = ("too-many-requests", 429, "Too many requests at once")
     INTERNAL = ("internal", 500, "The node made a mistake")
     NO_QUORUM = ("no-quorum", 503, "No leader or no quorum")

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from cluster.codec import FrozenState
 from cluster.decisions import Decision, Outcome
 from cluster.explain import explain
+from cluster.names import MAX_NAME
 from cluster.settings import PROFILES, to_user
 from cluster.state import Action, Proposal, RoleChange
 from node.api import link_views, records, views
@@ -23,7 +24,7 @@ MAX_EXPLAINED = 100
 
 router = APIRouter()
 
-NodeId = Annotated[str, Path(min_length=1, max_length=64, description="Id of a node.")]
+NodeId = Annotated[str, Path(min_length=1, max_length=MAX_NAME, description="Id of a node.")]
 
 
 @router.get("/v1/cluster", responses=answers(views.ClusterView))

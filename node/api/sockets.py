@@ -40,6 +40,7 @@ from websockets.typing import Subprotocol
 
 from node.api.problems import Kind, Problem
 from node.api.wire import CODECS, FAULTS, JSON, MAX_FRAME_BYTES, Close, Codec
+from node.turns import Turns
 
 MAX_UNSENT = 16 * 1024
 """Bytes that wait for a device to read, beyond the system's own buffer."""
@@ -112,12 +113,14 @@ class AgentSocket(asyncio.Protocol):
         "_allowance",
         "_codec",
         "_door",
+        "_in_line",
         "_loop",
         "_partial",
         "_parts",
         "_peer",
         "_talk",
         "_transport",
+        "_turns",
         "_why",
         "due",
         "heard_at",
@@ -125,8 +128,8 @@ class AgentSocket(asyncio.Protocol):
     )
     _transport: asyncio.Transport
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, door: Door, turns: Turns) -> None:
+        self._door, self._turns, self._in_line = door, turns, False
         self._loop = asyncio.get_running_loop()
         self._peer = _Peer(select_subprotocol=_choose, max_size=MAX_FRAME_BYTES, logger=_log)
         self._talk: Talk | None = None
@@ -149,7 +152,18 @@ class AgentSocket(asyncio.Protocol):
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, SYSTEM_BUFFER)
 
     def data_received(self, data: bytes) -> None:
-        data, at, size = self._partial + data, 0, 0
+        self._partial += data
+        if not self._in_line:
+            self._in_line = True
+            self._turns.take(self._read)
+        if self._in_line and not self._transport.is_closing():  # still: the turn is used up
+            self._transport.pause_reading()
+
+    def _read(self) -> None:
+        """What has arrived: no more frames than the limit of their rate."""
+        self._in_line = False
+        self._transport.resume_reading()
+        data, at, size = self._partial, 0, 0
         while self.stage in _TALKING and len(data) - at >= (size := _frame_size(data, at)):
             self._frame(data[at : at + size])
             at += size

@@ -313,7 +313,10 @@ def _joined(where: str, last: str = "") -> str:
 
 
 def _value(data: bytes, where: str, codec: Codec) -> str:
-    """What stands at the place that the decoder complained of, as far as it can be shown."""
+    """What stands at the place that the decoder complained of, as far as it can be shown. Of a
+    body that is larger than a message nothing is: a megabyte can be 300,000 objects."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        return ""
     try:
         value = codec.decode_any(data)
     except unreadable.UNREADABLE:

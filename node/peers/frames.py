@@ -3,6 +3,10 @@
 Behind the handshake each map has the number of its message in front (8 bytes), which `sessions.py`
 explains. Arrays arrive as tuples. The limits hold before anything is buffered or built: whoever
 announces 2 GB is refused after four bytes.
+
+A byte is enough for an object, and an object takes as much time and memory as a hundred bytes of
+data. So the objects of a frame are limited as well, all together: limits of each container
+multiply when containers are nested.
 """
 # ruff: noqa: N818  (exceptions say what is the case)
 
@@ -14,6 +18,8 @@ import msgpack
 
 MAX_FRAME = 8 * 1024 * 1024
 MAX_HELLO = 4 * 1024
+MAX_OBJECTS = 32 * 1024
+"""Of one frame: twice what the most entries of a message to a follower are."""
 
 _LENGTH = struct.Struct(">I")
 _NUMBERED = struct.Struct(">IQ")
@@ -24,10 +30,11 @@ _LIMITS = {
     "strict_map_key": True,
     "max_str_len": 64 * 1024,
     "max_bin_len": MAX_FRAME,
-    "max_array_len": 64 * 1024,
-    "max_map_len": 16 * 1024,
+    "max_array_len": 4 * 1024,  # as many entries a message has; made as soon as it is announced
+    "max_map_len": 4 * 1024,
     "max_ext_len": 0,
 }
+_HELLO_LIMITS = {**_LIMITS, "max_array_len": 0, "max_map_len": 16}
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
@@ -47,10 +54,48 @@ def encode(message: Mapping[str, Any]) -> bytes:
     return body
 
 
+class _Counter:
+    """What is told of every container of a frame, and ends the decoding of one with too many
+    objects: at the latest one container later."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_OBJECTS
+
+    def array(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        self._count(len(items))
+        return items
+
+    def map(self, items: dict[str, Any]) -> dict[str, Any]:
+        self._count(2 * len(items))
+        return items
+
+    def _count(self, objects: int) -> None:
+        self._left -= objects
+        if self._left < 0:
+            raise BadFrame("too_many_objects")
+
+
 def decode(body: bytes) -> dict[str, Any]:
     """The message that was encoded; raises `BadFrame`."""
+    if len(body) <= MAX_OBJECTS:  # it cannot have more
+        return _map(body, _LIMITS)
+    counter = _Counter()
+    hooks = {"list_hook": counter.array, "object_hook": counter.map}
+    return _map(body, {**_LIMITS, **hooks})
+
+
+def decode_hello(body: bytes) -> dict[str, Any]:
+    """That of a frame of the handshake, which anybody can send; raises `BadFrame`."""
+    return _map(body, _HELLO_LIMITS)
+
+
+def _map(body: bytes, options: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        message = msgpack.unpackb(body, **_LIMITS)
+        message = msgpack.unpackb(body, **options)
+    except BadFrame:
+        raise
     except (ValueError, msgpack.UnpackException) as error:
         raise BadFrame("garbage") from error
     if not isinstance(message, dict):
@@ -84,24 +129,20 @@ class FrameReader:
         self._limit, self._skipped = MAX_FRAME + _NUMBER_BYTES, _NUMBER_BYTES
 
     def feed(self, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The messages completed by `data`, each with its number; that of a hello is 0. Raises
-        `BadFrame`."""
+        """The messages completed by `data`, each with its number; that of a hello is 0. Those that
+        are not taken come next time. Raises `BadFrame`."""
         buffer = self._buffer
         buffer += data
-        start = 0
-        try:
-            while len(buffer) - start >= _LENGTH.size:
-                (length,) = _LENGTH.unpack_from(buffer, start)
-                if length > self._limit:
-                    raise BadFrame("frame_too_large")
-                if length < self._skipped:
-                    raise BadFrame("garbage")
-                body = start + _LENGTH.size + self._skipped
-                end = start + _LENGTH.size + length
-                if len(buffer) < end:
-                    break
-                number = _NUMBERED.unpack_from(buffer, start)[1] if self._skipped else 0
-                start = end
-                yield number, decode(bytes(memoryview(buffer)[body:end]))
-        finally:
-            del buffer[:start]
+        while len(buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer)
+            if length > self._limit:
+                raise BadFrame("frame_too_large")
+            if length < self._skipped:
+                raise BadFrame("garbage")
+            end = _LENGTH.size + length
+            if len(buffer) < end:
+                return
+            number = _NUMBERED.unpack_from(buffer)[1] if self._skipped else 0
+            body = bytes(memoryview(buffer)[_LENGTH.size + self._skipped : end])
+            del buffer[:end]
+            yield number, decode(body) if self._skipped else decode_hello(body)

@@ -17,7 +17,8 @@ import errno
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node.addresses import bind_problem, is_loopback, join_address, split_address
+from cluster.names import is_loopback, link_fault, name_fault
+from node.addresses import bind_problem, join_address, split_address
 from node.peers.datagrams import DatagramSockets
 from node.peers.figures import LinkFigures
 from node.peers.frames import MAX_FRAME
@@ -26,12 +27,15 @@ from node.peers.link import Link
 from node.peers.names import Names
 from node.peers.sessions import BadDatagram, address_of
 from node.peers.streams import Inbound, Outbound
+from node.turns import Turns
 
 MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""
 SEND_BUFFER = 32 * 1024 * 1024
 """Bytes that may wait for one peer; beyond it the connection is reset."""
 MAX_PEERS = 256
+MAX_HEARSAY = 32
+"""Peers known from what another peer told, and not met yet; a newer one replaces the oldest."""
 TICK_SECONDS = 1.0
 ANY_PORT_TRIES = 16
 """For a port that is free on both lanes, when none is named."""
@@ -76,8 +80,13 @@ class PeerNetwork:
         self._listening = join_address(self._host, self._port)
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._links: dict[str, Link] = {}
+        self._hearsay: dict[str, None] = {}
+        """Peers that were only told of, the oldest first. They are dialled; who says to be one of
+        them is not listened to before one was met where it is said to live."""
         self.sessions: dict[int, Link] = {}
         """Whose datagrams name which session."""
+        self.turns = Turns()
+        """For the messages of all streams."""
         self._strangers: dict[Inbound, None] = {}
         """Who has not said hello yet, in order of arrival."""
         self._version = -1
@@ -203,6 +212,7 @@ class PeerNetwork:
             self._drop(peer)
         for peer in sorted(set(wanted) - set(self._peers)):
             self._add(peer, wanted[peer])
+        self._hearsay.clear()
         for peer in self._peers:
             self.tell_peers(peer)
 
@@ -212,6 +222,7 @@ class PeerNetwork:
 
     def _drop(self, peer: str) -> None:
         del self._peers[peer]
+        self._hearsay.pop(peer, None)
         link = self._links.pop(peer)
         link.close()
         if link.up:
@@ -232,14 +243,21 @@ class PeerNetwork:
         if table is None:
             self.count("bad_peers")
         elif message["version"] > self._version:
-            for name in sorted(set(table) - set(self._peers) - {self.node_id})[:MAX_PEERS]:
-                if len(self._peers) < MAX_PEERS:
-                    self._add(name, split_address(table[name]))
+            unknown = sorted(set(table) - set(self._peers) - {self.node_id})
+            for name in unknown[:MAX_HEARSAY]:
+                self._hear_of(name, table[name])
+
+    def _hear_of(self, name: str, address: str) -> None:
+        if len(self._hearsay) >= MAX_HEARSAY:
+            self._drop(next(iter(self._hearsay)))
+        self._hearsay[name] = None
+        self._add(name, split_address(address))
 
     # -- what links tell and ask ---------------------------------------------------------------
 
     def went_up(self, peer: str) -> None:
         """Also told of a link that is up and has a fresh stream."""
+        self._hearsay.pop(peer, None)
         self._on_connected(peer)
 
     def went_down(self, peer: str) -> None:
@@ -309,7 +327,8 @@ class PeerNetwork:
 
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why this hello is refused, as a word for the counter; None when it is right."""
-        wrong = self.hello.wrong_with(hello, self._links, expected)
+        known = self._links if expected is not None else self._links.keys() - self._hearsay.keys()
+        wrong = self.hello.wrong_with(hello, known, expected)
         if wrong is None and expected is None and hello["session"] in self.sessions:
             return "session_in_use"  # names travel in clear: nobody may take another's
         return wrong
@@ -337,12 +356,8 @@ def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
     if type(version) is not int or not isinstance(table, dict) or len(table) > MAX_PEERS:
         return None
     for name, address in table.items():
-        if not isinstance(name, str) or not 0 < len(name) <= 64 or not isinstance(address, str):
+        if not isinstance(name, str) or name_fault(name) is not None:
             return None
-        try:
-            host, _ = split_address(address)
-        except ValueError:
-            return None
-        if not is_loopback(host):  # as everything, until there are certificates
+        if not isinstance(address, str) or link_fault(address) is not None:
             return None
     return table

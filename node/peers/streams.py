@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import structlog
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from node.peers.network import PeerNetwork as Network
 
 HELLO_SECONDS = 3.0
+FRAMES_AT_ONCE = 32
+"""Taken from a stream in one go; then others have their turn."""
 USER_TIMEOUT_MS = 10_000
 THIN_STREAM = (16, 17)
 """Linux: TCP_THIN_LINEAR_TIMEOUTS, TCP_THIN_DUPACK (tcp(7)); the second does nothing since 4.16,
@@ -47,6 +50,7 @@ class Inbound(asyncio.Protocol):
         self._timeout: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport
         self.address = "?"
+        self._unread, self._in_line = b"", False
         self.link: Link | None = None
         """Of the peer, once it has said hello."""
         self.session: Incoming
@@ -62,16 +66,37 @@ class Inbound(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
+        self._unread += data
+        if not self._in_line:
+            self._queue()
+        if self._in_line and not self.transport.is_closing():  # still: the turn is used up
+            self.transport.pause_reading()
+
+    def _queue(self) -> None:
+        self._in_line = True
+        self._network.turns.take(self._take)
+
+    def _take(self) -> None:
+        """A few messages of those that have arrived; for more it stands in line again."""
+        self._in_line = False
+        data, self._unread = self._unread, b""
+        taken = 0
         try:
-            for number, message in self._reader.feed(data):
+            for number, message in islice(self._reader.feed(data), FRAMES_AT_ONCE):
                 if self.transport.is_closing():
                     return
+                taken += 1
                 if self.link is None:
                     self._hello(message)
                 else:
                     self.link.take_frame(self.session, number, message)
         except BadFrame as error:
             self._network.reject(self, error.reason)
+            return
+        if taken == FRAMES_AT_ONCE:
+            self._queue()
+        elif not self.transport.is_reading() and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.settle()

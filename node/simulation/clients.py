@@ -75,7 +75,9 @@ class Clients:
     def join(self, node: str, name: str) -> None:
         """Has a machine taken in, through a node."""
         self.calls += 1
-        command = AddMember(MemberSpec(name, f"{name}:7701", f"{name}:8701"))
+        number = int(name.rpartition("-")[2])
+        addresses = f"127.0.0.1:{10_000 + number}", f"127.0.0.1:{20_000 + number}"
+        command = AddMember(MemberSpec(name, *addresses))
         operation = Operation(self.calls, "", True, None, self._time.now)
         self._try(operation, command, node, self._time.now + PATIENCE)
 

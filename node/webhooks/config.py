@@ -12,6 +12,7 @@ import re
 
 import msgspec
 
+from cluster.names import NAME_RULE, name_fault
 from cluster.state import MAX_WEBHOOKS
 from node.addresses import crosses_in_clear, split_url
 from node.document import HIDDEN, Value
@@ -21,7 +22,6 @@ TOPICS = ("roles", "alarms")
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
 """Bytes of a secret (standardwebhooks.com)."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _VISIBLE = re.compile(r"[!-~]+")
 """What an address consists of; names and paths beyond ASCII are written in its escapes."""
 _SECRET_RULE = f"{PREFIX} and {SHORTEST} to {LONGEST} bytes in base64"
@@ -86,9 +86,9 @@ def _topics(value: Value) -> tuple[str, ...]:
 
 
 def _name(value: Value) -> str:
-    name = value.text("a name", 63)
-    if name and not _NAME.fullmatch(name):
-        value.refuse("characters A-Z a-z 0-9 . _ -, beginning with a letter or digit")
+    name = value.text(NAME_RULE)
+    if name and name_fault(name) is not None:
+        value.refuse(NAME_RULE)
     return name
 
 

@@ -123,5 +123,5 @@ def test_who_comes_back_under_its_name_is_still_cooling_down(settled: Driver) ->
     backup = next(m for m in settled.state.members.values() if m.role is Role.BACKUP)
     order(settled, RemoveMember(backup.id))
     changed = settled.state.role_changes[-1].at
-    order(settled, AddMember(MemberSpec(backup.id, backup.raft, backup.http)))
+    order(settled, AddMember(MemberSpec(backup.id, SPEC.raft, SPEC.http)))
     assert settled.state.members[backup.id].role_changed_at == changed

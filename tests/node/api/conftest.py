@@ -23,5 +23,5 @@ def app(node: FakeNode) -> FastAPI:
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://sat-001") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
         yield client

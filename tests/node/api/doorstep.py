@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -122,7 +123,7 @@ class Doorstep:
         config = uvicorn.Config(_no_app, ws=socket, log_config=None, lifespan="off")
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(config, state, {}), "127.0.0.1", 0
+            partial(Connection, self.agents.turns, config, state, {}), "127.0.0.1", 0
         )
         async with server:
             yield server.sockets[0].getsockname()[1]

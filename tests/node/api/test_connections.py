@@ -5,7 +5,8 @@ import json
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
@@ -13,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from node.api import connections
-from node.api.connections import MAX_MESSAGE_BYTES, Connection
+from node.api.connections import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, PIECE, Connection
+from node.turns import Turns
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -29,7 +31,7 @@ async def _app(_scope: Scope, receive: Receive, send: Send) -> None:
 async def port() -> AsyncIterator[int]:
     config, state = uvicorn.Config(_app, log_config=None, lifespan="off"), ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(config, state, {}), "127.0.0.1", 0
+        partial(Connection, Turns(), config, state, {}), "127.0.0.1", 0
     )
     async with server:
         yield server.sockets[0].getsockname()[1]
@@ -130,3 +132,111 @@ def test_a_node_takes_the_descriptors_that_it_may_have(
     assert limits[-1] == (raised, hard)
     connections.raise_descriptors()
     assert len(limits) == 2  # enough: nothing to raise
+
+
+PIPELINED = 8_000
+
+
+class Counted(NamedTuple):
+    """A server that notes each request, and answers none before it is let."""
+
+    port: int
+    begun: list[str]
+    first: asyncio.Event
+    let: asyncio.Event
+
+
+@pytest.fixture
+async def counted() -> AsyncIterator[Counted]:
+    begun, first, let = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope["path"])
+        first.set()
+        await let.wait()
+        await _app(scope, receive, send)
+
+    config, state = uvicorn.Config(app, log_config=None, lifespan="off"), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        partial(Connection, Turns(), config, state, {}), "127.0.0.1", 0
+    )
+    async with server:
+        yield Counted(server.sockets[0].getsockname()[1], begun, first, let)
+
+
+def _requests(made: list[Connection]) -> int:
+    """Requests that a connection holds, begun or not."""
+    return sum(len(connection.pipeline) + 1 for connection in made)
+
+
+async def test_one_request_of_a_connection_is_in_flight(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, begun, first, let = counted
+    made: list[Connection] = []
+    keep = Connection.connection_made
+    monkeypatch.setattr(Connection, "connection_made", lambda c, t: (made.append(c), keep(c, t))[1])
+    async with connected(port) as (reader, writer):
+        writer.writelines(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(PIPELINED))
+        await first.wait()
+        for _ in range(50):  # what it has to do, it does within these turns of the loop
+            await asyncio.sleep(0)
+        assert begun == ["/0"]
+        assert _requests(made) == 1
+        assert len(made[0]._unread) <= 256 * 1024
+        let.set()
+        for _ in range(PIPELINED):
+            assert await _status(reader) == 204
+    assert begun == [f"/{n}" for n in range(PIPELINED)]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1_000, 1 << 20])
+async def test_requests_arrive_whole_however_they_are_cut(port: int, piece: int) -> None:
+    posts = (
+        GET + b"\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n\r\n\r\n{}",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"4\r\n\r\n\r\n\r\n2\r\n{}\r\n0\r\nX: y\r\n\r\n",
+    )
+    stream = b"".join(posts) * 5
+    async with connected(port) as (reader, writer):
+        for at in range(0, len(stream), piece):
+            writer.write(stream[at : at + piece])
+            await asyncio.sleep(0)
+        for _ in range(15):
+            assert await _status(reader) == 204
+
+
+async def test_a_body_in_the_smallest_chunks(port: int) -> None:
+    """Each looks like the end of a head."""
+    async with connected(port) as (reader, writer):
+        writer.write(GET + b"Transfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"2\r\n\r\n\r\n" * 100_000 + b"0\r\n\r\n")
+        assert await _status(reader) == 204
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X: " + b"a" * (MAX_HEAD_BYTES + PIECE),
+        b"X: y\r\n" * (MAX_HEADERS + 1),
+        b"a:\r\n" * 100_000,
+    ],
+)
+async def test_a_large_head(port: int, head: bytes) -> None:
+    async with connected(port) as (reader, writer):
+        writer.write(GET + head + b"\r\n\r\n")
+        assert await _status(reader) == 413
+
+
+async def test_what_waits_is_dropped_with_its_connection(counted: Counted) -> None:
+    port, begun, first, let = counted
+    async with connected(port) as (_, writer):
+        writer.write((GET + b"\r\n") * 1_000)
+        await first.wait()
+        writer.transport.abort()
+    let.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    # One that is not read is known to be lost when it is answered.
+    assert len(begun) <= 2

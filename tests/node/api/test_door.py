@@ -59,7 +59,7 @@ async def constellation() -> AsyncIterator[Constellation]:
             agents = Agents(name, loop.desk, loop.replica)
             app = create_app(NodeService(loop, lambda: None), agents)
             transport = httpx.ASGITransport(app=app)
-            client = httpx.AsyncClient(transport=transport, base_url=f"http://{name}")
+            client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
             clients[name] = await stack.enter_async_context(client)
         yield Constellation(world, clients)
 

@@ -88,7 +88,7 @@ async def test_a_node_without_a_cluster_is_alive_and_not_ready(client: httpx.Asy
     from node.api.app import build
 
     transport = httpx.ASGITransport(app=build(FakeNode()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://new") as new:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as new:
         assert (await new.get("/livez")).status_code == 200
         ready = await new.get("/readyz")
     assert ready.status_code == 503

@@ -143,7 +143,7 @@ async def test_an_empty_seat_is_pending_too(client: httpx.AsyncClient) -> None:
         unfilled.evaluate(sat_001=None, sat_002=None, sat_003=None)
     app = build(unfilled)
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://sat-001"
+        transport=httpx.ASGITransport(app), base_url="http://localhost:8701"
     ) as doorway:
         _, samples = await _scrape(doorway)
     assert samples["failover_pending_seconds", ()] == 2

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from cluster.commands import AddMember, MemberSpec
-from node.api import pages
+from node.api import docs, pages
+from node.api.app import build
 from tests.node.api.fake import FakeNode
 
 MEMBER = "http://127.0.0.1:8702"
@@ -24,6 +25,36 @@ async def test_the_root_is_the_dashboard_and_all_it_names_is_there(
     assert "/dashboard/app.js" in named
     for path in named:
         assert (await client.get(path)).status_code == 200, path
+
+
+async def test_the_api_is_described_without_a_script_under_the_policy_of_the_page(
+    client: httpx.AsyncClient,
+) -> None:
+    page, described = await client.get("/"), await client.get("/docs")
+    assert described.status_code == 200
+    policy = described.headers["content-security-policy"]
+    assert policy == page.headers["content-security-policy"]
+    assert "<script" not in described.text
+    assert not re.search(r"(?:href|src)=['\"]?(?:https?:)?//", described.text)
+    for named in re.findall(r'href="(/[^"]+)"', described.text):
+        assert (await client.get(named)).status_code == 200, named
+    places = set(re.findall(r'id="([^"]+)"', described.text))
+    assert set(re.findall(r'href="#([^"]+)"', described.text)) <= places
+    document = (await client.get("/openapi.json")).json()
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in described.text
+
+
+def test_what_a_description_says_is_shown_as_text() -> None:
+    told = {"summary": "<b>", "description": "</p><img src=x>", "responses": {}}
+    document = {
+        "info": {"version": "1", "description": "<i>"},
+        "paths": {"/<a>": {"get": told}},
+        "components": {"schemas": {"<o>": {"properties": {"<f>": {"enum": ["<e>"]}}}}},
+    }
+    shown = docs.page(document).decode()
+    assert not re.search(r"<(?:[abioef]|img)[ >]", shown.replace('<a href="/openapi.json">', ""))
 
 
 def test_the_whole_page_is_light_and_has_no_foreign_part() -> None:
@@ -52,7 +83,7 @@ async def test_a_page_whose_policy_has_changed_is_sent_again(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:
     first = await client.get("/")
-    node.commit(AddMember(MemberSpec("sat-009", "10.0.0.9:1", "10.0.0.9:80")))
+    node.commit(AddMember(MemberSpec("sat-009", "127.0.0.1:1", "10.0.0.9:80")))
     again = await client.get("/", headers={"If-None-Match": first.headers["etag"]})
     assert again.status_code == 200
     assert "http://10.0.0.9:80" in again.headers["content-security-policy"]
@@ -103,7 +134,7 @@ async def test_a_member_elsewhere_is_known_by_its_address(
 ) -> None:
     origin = {"Origin": "http://10.0.0.9:80"}
     assert (await client.post("/v1/resume", headers=origin)).status_code == 403
-    node.commit(AddMember(MemberSpec("sat-009", "10.0.0.9:1", "10.0.0.9:80")))
+    node.commit(AddMember(MemberSpec("sat-009", "127.0.0.1:1", "10.0.0.9:80")))
     assert (await client.post("/v1/resume", headers=origin)).status_code == 200
     unsaid = {"Origin": "http://10.0.0.9"}  # browsers leave the usual port out
     assert (await client.post("/v1/resume", headers=unsaid)).status_code == 200
@@ -133,10 +164,44 @@ async def test_who_names_no_host_is_no_page(client: httpx.AsyncClient) -> None:
     assert (await client.send(request)).json()["role"] == "admin"
 
 
-@pytest.mark.parametrize("headers", [{"Host": "evil.example:8701"}, {"Origin": "null"}])
-async def test_a_foreign_page_is_told_that_it_may_only_look(
-    client: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
-    me = (await client.get("/v1/me", headers=headers)).json()
+async def test_a_foreign_page_is_told_that_it_may_only_look(client: httpx.AsyncClient) -> None:
+    me = (await client.get("/v1/me", headers={"Origin": "null"})).json()
     assert me["role"] == "viewer"
     assert "may not write here" in me["because"]
+
+
+FOREIGN = ["evil.example:8701", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example"]
+
+
+@pytest.mark.parametrize("path", ["/v1/cluster", "/v1/snapshot", "/metrics", "/", "/livez"])
+@pytest.mark.parametrize("host", [*FOREIGN, "", "[", "@", "127.0.0.1:8701@evil.example"])
+async def test_a_name_that_is_none_of_ours_reads_nothing(
+    client: httpx.AsyncClient, host: str, path: str
+) -> None:
+    """It may have been made to resolve to this machine (DNS rebinding): its page's reads carry
+    no origin."""
+    answer = await client.get(path, headers={"Host": host})
+    assert answer.status_code == 421
+    assert answer.json()["type"] == "urn:stationkeep:problem:misdirected"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:8701",
+        "LocalHost",
+        "127.0.0.1",
+        "127.3.3.3:1",
+        "[::1]:8701",
+        "192.0.2.7:80",
+        "sat.example:8704",
+        "SAT.example",
+        "fleet.example",
+    ],
+)
+async def test_names_and_addresses_of_ours_are_answered(node: FakeNode, host: str) -> None:
+    node.commit(AddMember(MemberSpec("sat-004", "127.0.0.1:7704", "sat.example:8704")))
+    transport = httpx.ASGITransport(app=build(node, hosts=("fleet.example",)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.get("/v1/cluster", headers={"Host": host})
+    assert answer.status_code == 200

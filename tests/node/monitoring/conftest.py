@@ -60,7 +60,7 @@ async def exposition() -> str:
     agents = AgentsCollector(Agents(node.node, node.desk, replica))
     app = build(node, agents, WebhooksCollector(webhooks), TracesCollector(spans))
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://sat-001") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
         return (await client.get("/metrics")).text
 
 

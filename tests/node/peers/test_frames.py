@@ -1,6 +1,7 @@
 """The bytes of messages on a stream."""
 
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.peers.frames import MAX_FRAME, BadFrame, FrameReader, decode, encode, numbered
+from node.raft.messages import MAX_ENTRIES
 
 
 @given(st.lists(st.binary(max_size=300)))
@@ -77,6 +79,50 @@ def test_dangerous_msgpack_is_garbage(body: bytes) -> None:
         list(reader.feed(numbered(1, body)))
     with pytest.raises(BadFrame, match="garbage"):
         decode(body)
+
+
+_EMPTY = b"\xdc\x0f\xff" + b"\x80" * 4_095
+"""4,095 empty maps."""
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"\x81\xa1x\xdc\x07\xd0" + _EMPTY * 2_000, "too_many_objects"),  # 8 MB
+        (b"\x81\xa1x\x99" + _EMPTY * 9, "too_many_objects"),
+        (b"\x81\xa1x\x99" + (b"\xdc\x0f\xff" + bytes(4_095)) * 9, "too_many_objects"),
+        (b"\x81\xa1x\xdc\x27\x10" + bytes(10_000), "garbage"),  # one long array
+        (b"\x81\xa1x" + b"\xdc\x0f\xff" * 1_000 + bytes(40_000), "too_many_objects"),
+    ],
+)
+def test_a_frame_has_only_so_many_objects(body: bytes, reason: str) -> None:
+    reader = FrameReader()
+    reader.greeted()
+    began = time.thread_time()
+    with pytest.raises(BadFrame, match=reason):
+        list(reader.feed(numbered(1, body)))
+    assert time.thread_time() - began < 0.25  # before: 1.7 s
+
+
+def test_as_many_objects_as_a_message_of_ours_has_pass() -> None:
+    entries = tuple((b"x" * 20, index, 7) for index in range(MAX_ENTRIES))
+    message = {"kind": "raft", "entries": entries}
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize("nested", [b"\xdc\x0f\xff" * 1_000, b"\x91\xc0", b"\xde\x00\x11" * 900])
+def test_a_hello_has_no_arrays_and_few_fields(nested: bytes) -> None:
+    body = b"\x81\xa1x" + nested
+    with pytest.raises(BadFrame, match="garbage"):
+        list(FrameReader().feed(struct.pack(">I", len(body)) + body))
+
+
+def test_what_is_not_taken_comes_next_time() -> None:
+    reader = FrameReader()
+    reader.greeted()
+    stream = b"".join(numbered(n, encode({"n": n})) for n in range(5))
+    first = next(iter(reader.feed(stream)))
+    assert [first, *reader.feed(b"")] == [(n, {"n": n}) for n in range(5)]
 
 
 def test_a_frame_too_short_for_its_number_is_garbage() -> None:

@@ -416,6 +416,19 @@ async def test_a_table_of_peers_that_makes_no_sense_is_counted(stations, message
     assert set(a.network.peers) == {"b"}
 
 
+async def test_a_name_that_was_only_told_of_is_no_peer(stations) -> None:
+    """Nobody was met under it where it is said to live."""
+    a = await stations("a", addresses("a", "b"))
+    nowhere = addresses(*(f"z{number:03}" for number in range(40)))
+    a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
+    assert len(a.network.peers) == 1 + network.MAX_HEARSAY
+    assert await closed_by_peer(hello(node="z000"), a.network.port) == b""
+    assert a.network.rejected["unknown_member"] == 1
+    a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
+    assert len(a.network.peers) == 1 + network.MAX_HEARSAY
+    assert set(nowhere) & set(a.network.peers) != set(sorted(nowhere)[: network.MAX_HEARSAY])
+
+
 async def test_an_older_table_of_peers_changes_nothing(stations) -> None:
     a = await stations("a", addresses("a", "b"))
     a.network.set_peers(a.network.peers, 10)

@@ -1,0 +1,166 @@
+"""No request holds the event loop for long, whatever is in it: neither one nor many together."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from node.api.batches import MAX_BATCH_BYTES
+from node.api.connections import Connection
+from node.api.limits import MAX_BODY_BYTES, Limits
+from node.turns import Gate, Turns
+from tests.node.holding import holding
+
+LONGEST = 0.1
+"""Seconds of processor time. The aim is half of that, which a test on a busy machine cannot ask."""
+JSON = {"Content-Type": "application/json"}
+PARTS = {"node": "sat-001", "device": "d", "name": "x", "alarm": "x"}
+
+
+def _many(unit: str, size: int) -> str:
+    return ",".join([unit] * (size // (len(unit) + 1) - 100))
+
+
+def _dense(fields: list[str], size: int) -> Iterator[str]:
+    """Bodies of at most `size` bytes with as many objects, or faults, as go into one."""
+    keys = ",".join(f'"{number:x}":1' for number in range(size // 9 - 100))
+    yield f"{{{keys}}}"
+    yield f"[{_many('[]', size)}]"
+    yield "[" * (size - 1)
+    yield "9" * (size - 1)
+    for field in fields:
+        yield f'{{"{field}":[{_many("{}", size)}]}}'
+        yield f'{{"{field}":[{_many("[]", size)}]}}'
+        yield f'{{"{field}":[{_many("1", size)}]}}'
+        yield f'{{"{field}":{{{keys[: size - 100].rpartition(",")[0]}}}}}'
+
+
+def _writes(app: FastAPI) -> Iterator[tuple[str, str, list[str]]]:
+    document = app.openapi()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if method != "get":
+                yield method.upper(), path.format(**PARTS), _fields(document, operation)
+
+
+def _fields(document: dict[str, Any], operation: dict[str, Any]) -> list[str]:
+    if "requestBody" not in operation:
+        return []
+    (content,) = operation["requestBody"]["content"].values()
+    schema = content["schema"]
+    reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]  # the second is one left out
+    name = reference.rpartition("/")[2]
+    return list(document["components"]["schemas"][name]["properties"])
+
+
+async def test_no_body_of_any_write_holds_the_loop(app: FastAPI, client: httpx.AsyncClient) -> None:
+    held = {}
+    for method, path, fields in _writes(app):
+        size = MAX_BATCH_BYTES if path.startswith("/v1/devices:") else MAX_BODY_BYTES
+        for body in _dense(fields[:1], size):
+            with holding() as hold:
+                asked = client.request(method, path, content=body.encode(), headers=JSON)
+                answer = await asyncio.create_task(asked)
+            assert answer.status_code < 500
+            held[method, path, body[:40]] = hold.longest
+    slowest = max(held, key=held.__getitem__)
+    assert held[slowest] < LONGEST, slowest
+
+
+@pytest.mark.parametrize(
+    "fault", [{"device_status": 1}, {"device_status": {"slave_id": "x" * 9_000}}, {"z": {}}]
+)
+async def test_no_batch_of_faults_holds_the_loop(client: httpx.AsyncClient, fault: object) -> None:
+    number = min(4_096, MAX_BATCH_BYTES // (len(json.dumps(fault)) + 2) - 1)
+    with holding() as hold:
+        asked = client.post("/v1/devices:report", json={"statuses": [fault] * number})
+        answer = await asyncio.create_task(asked)
+    assert answer.json()["refused"] == number
+    assert hold.longest < LONGEST
+
+
+async def test_many_reads_at_once_have_one_turn_each() -> None:
+    """Each takes 5 ms; a hundred in one turn of the loop would hold it for half a second."""
+    gate, served, longest, together = Gate(1), 0, 0, 0
+
+    async def read() -> None:
+        nonlocal served, together, longest
+        await gate.wait()
+        served, together = served + 1, together + 1
+        longest = max(longest, together)
+
+    reads = [asyncio.create_task(read()) for _ in range(100)]
+    while served < len(reads):
+        together = 0
+        await asyncio.sleep(0)
+    await asyncio.gather(*reads)
+    assert longest == 1
+
+
+async def test_who_no_longer_waits_takes_nobodys_turn() -> None:
+    gate = Gate(1)
+    first, *others = (asyncio.create_task(gate.wait()) for _ in range(5))
+    await first
+    for gone in others[:-1]:
+        gone.cancel()
+    await others[-1]
+
+
+async def test_the_share_of_a_turn_is_kept_and_the_line_is_served_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("node.turns.perf_counter", lambda: now)
+    turns, taken = Turns(share=0.008), list[tuple[int, int]]()
+    turn = 0
+
+    def step(number: int) -> None:
+        nonlocal now
+        now += 0.003
+        taken.append((turn, number))
+        if number < 3:
+            turns.take(partial(step, number + 10))
+
+    for number in range(5):
+        turns.take(partial(step, number))
+    while len(taken) < 8:
+        turn += 1
+        await asyncio.sleep(0)
+    assert [number for _, number in taken] == [0, 10, 1, 11, 2, 3, 4, 12]
+    assert max(Counter(turn for turn, _ in taken).values()) == 3
+
+
+async def test_many_connections_with_many_requests_leave_turns_to_others() -> None:
+    served = 0
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        nonlocal served
+        served += 1
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    config = uvicorn.Config(Limits(app), log_config=None, lifespan="off")  # type: ignore[arg-type]
+    made = partial(Connection, Turns(), config, ServerState(), {})
+    server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        with holding() as hold:
+            for _, writer in pairs:
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
+            for reader, _ in pairs:
+                for _ in range(300):
+                    await reader.readuntil(b"\r\n\r\n")
+        for _, writer in pairs:
+            writer.close()
+    assert served == 20 * 300
+    assert hold.longest < LONGEST
