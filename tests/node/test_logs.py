@@ -3,7 +3,9 @@
 import io
 import logging
 import sys
+import unicodedata
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -36,3 +38,40 @@ def test_where_webhooks_go_is_not_logged(
     logging.getLogger("node").info("seen")
     assert "seen" in shown.getvalue()
     assert "hunter2" not in shown.getvalue()
+
+
+HOSTILE = "x\x1b]0;owned\x07\x9b2J\u202e\r\n2026-01-01 [error] all is lost\x7f"
+
+
+@pytest.mark.parametrize("format_", ["plain", "json"])
+def test_what_others_said_cannot_act_on_a_terminal_nor_begin_a_line(
+    restored: None, monkeypatch: pytest.MonkeyPatch, format_: Literal["plain", "json"]
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    configure(LogConfig(format=format_), "sat-001")
+    log = structlog.get_logger("node")
+    log.warning(
+        "heard", detail=HOSTILE, by=[HOSTILE, {HOSTILE: HOSTILE}], error=ValueError(HOSTILE)
+    )
+    log.warning(HOSTILE)
+    logging.getLogger("library").warning("said %s", HOSTILE)
+    lines = shown.getvalue().splitlines()
+    assert len(lines) == 3
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        log.exception("failed")
+        logging.getLogger("library").exception("failed")
+    said = shown.getvalue()
+    assert "Traceback" in said
+    assert not {c for c in said if c != "\n" and unicodedata.category(c) in {"Cc", "Cf"}}
+    assert "\n2026-01-01 [error] all is lost" not in said
+
+
+def test_a_log_line_has_a_length(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    configure(LogConfig(), "sat-001")
+    structlog.get_logger("node").warning("heard", detail="x" * 1_000_000)
+    assert len(shown.getvalue()) < 10_000

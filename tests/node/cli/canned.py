@@ -341,6 +341,8 @@ class CannedNode:
         self.reads = copy.deepcopy(READS)
         self.local: dict[int, dict[str, Any]] = {}
         """Port → what only the node there says; a node without any does not answer there."""
+        self.raw: dict[str, bytes] = {}
+        """Path → bytes that are answered there."""
         self.answer: httpx.Response | Exception | None = None
         self.requests: list[httpx.Request] = []
 
@@ -353,6 +355,8 @@ class CannedNode:
         if request.method != "GET":
             key = request.headers["Idempotency-Key"]
             return httpx.Response(200, json={"operation": key, "status": "done", "index": 42})
+        if request.url.path in self.raw:
+            return httpx.Response(200, content=self.raw[request.url.path])
         body = self.reads.get(request.url.path)
         if body is None and request.url.port in self.local:
             body = self.local[request.url.port].get(request.url.path)

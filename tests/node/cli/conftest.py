@@ -4,7 +4,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from node.cli import client
+from node.cli import client, watch
 from node.cli.main import app
 from tests.node.cli.canned import CannedNode, Run
 
@@ -17,7 +17,12 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     def open_http(url: str, _seconds: float) -> httpx.Client:
         return httpx.Client(base_url=url, transport=httpx.MockTransport(node_))
 
+    def open_watching() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(node_))
+
     monkeypatch.setattr(client, "open_http", open_http)
+    openers = {**watch.run.__kwdefaults__, "opener": open_watching}
+    monkeypatch.setattr(watch.run, "__kwdefaults__", openers)
     monkeypatch.delenv("STATIONKEEP_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     return node_
