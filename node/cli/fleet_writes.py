@@ -1,11 +1,12 @@
 """Commands by which an operator steers the fleet. Each is one replicated command."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cluster.settings import LONGEST_PIN
+from node.cli import shapes
+from node.cli.client import part
 from node.cli.failures import UsageError
 from node.cli.options import (
     DeviceArgument,
@@ -74,12 +75,12 @@ def rings_rebalance(
             what="rebalance asked for",
         )
         return
-    plan = client(url).get("/v1/rings/plan")
+    plan = client(url).get("/v1/rings/plan", shapes.RebalancePlan)
 
-    def table() -> Any:
+    def table(answer: Any) -> Any:
         from node.cli import fleet_tables  # noqa: PLC0415
 
-        return fleet_tables.rebalance_plan(plan)
+        return fleet_tables.rebalance_plan(answer)
 
     show(plan, format_, table)
 
@@ -191,7 +192,7 @@ def policies_remove(
 
 
 def _path(device: str) -> str:
-    return f"/v1/devices/{quote(device, safe='')}"
+    return f"/v1/devices/{part(device)}"
 
 
 def _rings(option: str, texts: list[str]) -> dict[str, str]:
@@ -220,7 +221,7 @@ def _weights(text: str) -> dict[str, int]:
 
 def _standing(url: str | None) -> tuple[list[dict[str, Any]], str]:
     """The policies as they stand, every acknowledged change included, and their version."""
-    rings = client(url).get("/v1/rings", consistency="strong")
+    rings = client(url).get("/v1/rings", shapes.Rings, consistency="strong")
     fields = ("name", "selector", "rings", "weights")
     policies = [given(**{field: one[field] for field in fields}) for one in rings["policies"]]
     return policies, rings["policies_version"]

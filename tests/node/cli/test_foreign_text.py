@@ -40,12 +40,13 @@ def hostile(value: Any, inside: str = "") -> Any:
             return value
 
 
-def check(result: Result) -> None:
-    """Ended in good order, and said nothing that a terminal would act upon."""
+def check(result: Result, first: str = "stationkeep: ") -> None:
+    """Ended in good order, if not well then with this as its first words, and said nothing that a
+    terminal would act upon."""
     assert result.exception is None or isinstance(result.exception, SystemExit)
     odd = {c for c in result.output if c != "\n" and unicodedata.category(c) in ODD}
     assert not odd, result.output
-    assert result.exit_code == 0 or result.output.startswith("stationkeep: ")
+    assert result.exit_code == 0 or result.output.startswith(first)
 
 
 ODD = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
