@@ -66,10 +66,11 @@ def problem_line(status: int, body: object) -> str:
 
 
 class Page(NamedTuple):
-    """Items of a list, and whether it goes on after them."""
+    """Items of a list, whether it goes on after them, and what is odd about the question."""
 
     items: list[dict[str, Any]]
     more: bool
+    warnings: list[str]
 
 
 class Client:
@@ -111,7 +112,12 @@ class Client:
             cursor = page.get("next")
             if cursor is None or len(found) >= limit:
                 break
-        return Page(found[:limit], cursor is not None or len(found) > limit)
+        more = cursor is not None or len(found) > limit
+        return Page(found[:limit], more, page.get("warnings", []))
+
+    def plan(self, path: str, shape: Any, body: dict[str, Any]) -> dict[str, Any]:
+        """What an order would do: a POST that changes nothing."""
+        return understood(self._request("POST", path, body=body), shape)
 
     def download(self, path: str, most: int) -> bytes:
         """The raw body of a read, of so many bytes at the most."""

@@ -15,7 +15,7 @@ from node.cli.options import (
     UrlOption,
     client,
 )
-from node.cli.output import note, show
+from node.cli.output import note, show, warn
 
 
 def devices_list(
@@ -44,6 +44,8 @@ def devices_list(
         selector=selector,
     )
     _show(found.items, format_, "devices")
+    if not found.items:
+        warn(found.warnings)
     if found.more and format_ is Format.TABLE:
         note(f"… and more: --limit {limit} shows no more of them")
 

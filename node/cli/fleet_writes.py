@@ -19,7 +19,7 @@ from node.cli.options import (
     client,
     duration,
 )
-from node.cli.output import show
+from node.cli.output import show, warn
 from node.cli.sending import given, pair, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
@@ -76,33 +76,38 @@ def rings_rebalance(
         )
         return
     plan = client(url).get("/v1/rings/plan", shapes.RebalancePlan)
-
-    def table(answer: Any) -> Any:
-        from node.cli import fleet_tables  # noqa: PLC0415
-
-        return fleet_tables.rebalance_plan(answer)
-
-    show(plan, format_, table)
+    _show(plan, format_, "rebalance_plan")
 
 
 def rings_shares(
     weights: Annotated[
         list[str], typer.Argument(metavar="RING=WEIGHT …", help="All four, such as prod=60.")
     ],
+    *,
     cap: Annotated[
         list[str] | None,
-        typer.Option("--cap", help="RING=DEVICES, at most so many. Repeatable. Default: none."),
+        typer.Option(
+            "--cap", help="RING=DEVICES, at most so many; 0: no cap. Repeatable. Default: as it is."
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what a check would move then.")
+    ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Sets the rings' target shares; the caps given take the place of the former ones."""
+    """Sets the rings' target shares, and the caps that are given; the others stay."""
     shares = {name: _whole("RING=WEIGHT", text) for name, text in _rings("", weights).items()}
     if set(shares) != set(RING_NAMES):
         raise UsageError(f"give a weight for each of {', '.join(RING_NAMES)}")
     caps = {name: _whole("--cap", text) for name, text in _rings("--cap", cap or []).items()}
     body = given(weights=shares, caps=caps or None, reason=reason)
+    if dry_run:
+        plan = client(url).plan("/v1/rings/plan", shapes.RebalancePlan, body)
+        _show(plan, format_, "rebalance_plan")
+        return
     what = "shares " + " ".join(f"{name}={shares[name]}" for name in RING_NAMES)
     send("PUT", "/v1/rings/shares", body, key=key, url=url, what=what)
 
@@ -118,12 +123,34 @@ def rings_health(
             "--charging-excuses-battery", help="A charging device may have a low battery."
         ),
     ] = False,
+    unreported: Annotated[
+        bool,
+        typer.Option("--unreported", help="Also with a metric that no device has reported."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many devices it would judge otherwise.")
+    ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Sets when a device is healthy; disk and custom metrics may be named too."""
-    body = given(rule=rule, charging_excuses_battery=charging_excuses, reason=reason)
+    """Sets when a device is healthy; disk and custom metrics may be named too.
+
+    A metric that a device does not report is no fault, so a name that none reports is refused,
+    unless it is said to be meant.
+    """
+    body = given(
+        rule=rule,
+        charging_excuses_battery=charging_excuses,
+        unreported=unreported or None,
+        reason=reason,
+    )
+    if dry_run:
+        plan = client(url).plan("/v1/rings/health-rule/plan", shapes.HealthPlan, body)
+        _show(plan, format_, "health_plan")
+        warn(plan["warnings"])
+        return
     send("PUT", "/v1/rings/health-rule", body, key=key, url=url, what=f"healthy is: {rule}")
 
 
@@ -189,6 +216,17 @@ def policies_remove(
     body = given(policies=left, version=version, reason=reason)
     what = f"ring policy {name} removed"
     send("PUT", "/v1/rings/policies", body, key=key, url=url, what=what)
+
+
+def _show(plan: Any, format_: Format, table: str) -> None:
+    """Prints what an order would do; `table` names the function of `node.cli.fleet_tables`."""
+
+    def build(printable: Any) -> Any:
+        from node.cli import fleet_tables  # noqa: PLC0415
+
+        return getattr(fleet_tables, table)(printable)
+
+    show(plan, format_, build)
 
 
 def _path(device: str) -> str:

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -95,6 +95,12 @@ def _yaml(answer: Any) -> str:
 def say(text: str) -> None:
     """What came of a command, in words."""
     typer.echo(printable_lines(text))
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """What is likely not to be meant, a line each, on stderr."""
+    for text in warnings:
+        note(f"warning: {text}")
 
 
 def note(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from node.cli.failures import CommandError, UsageError
 from node.cli.options import client
-from node.cli.output import say
+from node.cli.output import say, warn
 from node.cli.wording import cluster_time
 from node.printable import all_printable
 
@@ -38,7 +38,10 @@ def send(
         raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
     at = f" at log index {answer['index']}" if answer.get("index") else ""
     say(f"done: {what}{at} (operation {answer.get('operation', '-')})")
-    for name, value in (answer.get("result") or {}).items():
+    result = answer.get("result") or {}
+    odd = result.pop("warnings", [])
+    warn(odd if isinstance(odd, list) else [str(odd)])
+    for name, value in result.items():
         say(f"  {_result_line(name, value)}")
 
 

@@ -28,6 +28,7 @@ class Page(TypedDict, Generic[Item]):
 
     items: list[Item]
     next: NotRequired[str | None]
+    warnings: NotRequired[Names]
 
 
 # -- nodes and roles ----------------------------------------------------------------------------
@@ -364,3 +365,12 @@ class RebalancePlan(TypedDict):
     devices: Count
     braked: bool
     moves: list[PlannedMoves]
+
+
+class HealthPlan(TypedDict):
+    """`/v1/rings/health-rule/plan`"""
+
+    online: Count
+    to_unhealthy: Count
+    to_healthy: Count
+    warnings: Names

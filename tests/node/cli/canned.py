@@ -330,6 +330,12 @@ READS: dict[str, Json] = {
     },
     "/v1/rings": RINGS,
     "/v1/rings/plan": PLAN,
+    "/v1/rings/health-rule/plan": {
+        "online": 7,
+        "to_unhealthy": 5,
+        "to_healthy": 1,
+        "warnings": ["no device reports temprature; did you mean temperature?"],
+    },
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }
 
@@ -352,7 +358,7 @@ class CannedNode:
             raise self.answer
         if self.answer is not None:
             return self.answer
-        if request.method != "GET":
+        if request.method != "GET" and not request.url.path.endswith("/plan"):
             key = request.headers["Idempotency-Key"]
             return httpx.Response(200, json={"operation": key, "status": "done", "index": 42})
         if request.url.path in self.raw:
