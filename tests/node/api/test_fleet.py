@@ -376,7 +376,7 @@ async def test_what_shares_would_move_is_counted_and_not_done(
 async def test_a_selector_that_nobody_matches_names_what_is_mistyped(
     client: httpx.AsyncClient, fleet: FakeNode
 ) -> None:
-    none = await _get(client, "/v1/devices?selector=oss=x")
+    none = await _get(client, "/v1/devices", selector="oss=x")
     assert none["items"] == []
     assert none["warnings"] == ["no device has oss; did you mean os?"]
     assert (await _get(client, "/v1/devices"))["warnings"] == []
