@@ -379,17 +379,19 @@ class RemoveDevice(Command, frozen=True):
 
 class SetRingShares(Command, frozen=True):
     """Operator: how the fleet is shared among CANARY, DEV, STAGE and PROD. `caps`: the most
-    devices that a ring takes, 0 = no cap."""
+    devices that a ring takes, 0 = no cap, None = as it stands."""
 
     weights: Four
-    caps: Four = (0, 0, 0, 0)
+    caps: tuple[int | None, int | None, int | None, int | None] = (0, 0, 0, 0)
 
 
 class SetHealthRule(Command, frozen=True):
-    """Operator: when a status is healthy; statuses judged before keep their judgement."""
+    """Operator: when a status is healthy; statuses judged before keep their judgement.
+    `reported_only`: refused when it names a metric that no device has reported."""
 
     conditions: tuple[Condition, ...]
     charging_excuses_battery: bool = False
+    reported_only: bool = False
 
 
 class SetRingPolicies(Command, frozen=True):

@@ -12,8 +12,12 @@ import threading
 from typing import IO, Any
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 from node.config import LogConfig
+from node.printable import printable
+
+OF_SEVERAL_LINES = ("exception", "stack")
 
 MOST_WAITING = 4_096
 """Lines that wait to be written; further ones are dropped."""
@@ -85,17 +89,14 @@ def configure(config: LogConfig, node: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderers: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if config.format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                pad_event_to=0,
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
-    )
+    renderers: list[Any] = [structlog.processors.JSONRenderer()]
+    if config.format == "plain":
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=0,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+        renderers = [_legible, console]
     handler = Unhurried(sys.stderr)
     atexit.register(handler.settle, FAREWELL)
     handler.setFormatter(
@@ -103,6 +104,7 @@ def configure(config: LogConfig, node: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
                 *renderers,
             ],
         )
@@ -113,3 +115,14 @@ def configure(config: LogConfig, node: str) -> None:
     for chatty in ("asyncio", "uvicorn", "httpx", "httpcore"):  # the latter tell whole addresses
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     structlog.contextvars.bind_contextvars(node=node)
+
+
+def _legible(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """An event whose values are each one line that no terminal acts upon. JSON escapes for
+    itself. Tracebacks are indented, so that no message in one can pass for a line of the log."""
+    for name, value in event.items():
+        if name in OF_SEVERAL_LINES:
+            event[name] = "\n".join(f"    {printable(line)}" for line in value.split("\n"))
+        else:
+            event[name] = printable(value if isinstance(value, str) else repr(value))
+    return event

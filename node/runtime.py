@@ -37,6 +37,7 @@ from node.hooks import ProcessRunner
 from node.loop import NodeLoop
 from node.orphans import Register
 from node.peers.network import LinkError, PeerNetwork
+from node.printable import printable_lines
 from node.raft import (
     CorruptSnapshot,
     Journal,
@@ -86,7 +87,7 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
 
 
 def _refuse(message: str, code: int) -> int:
-    sys.stderr.write(f"stationkeep: {message}\n")
+    sys.stderr.write(printable_lines(f"stationkeep: {message}\n"))
     return code
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 
 from node.addresses import said_by_system
+from node.http_body import TooLarge
 
 ADDRESS = "must be an address such as http://127.0.0.1:8701"
 """The rule that an address breaks for which httpx has no use."""
@@ -24,6 +25,7 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (httpx.ConnectError, "no connection"),
     (httpx.RemoteProtocolError, "what answers does not speak HTTP, or broke off"),
     (httpx.NetworkError, "the connection broke"),
+    (TooLarge, "the answer is too large"),
     (httpx.DecodingError, "the answer cannot be read"),
 )
 ELSE = "no answer"

@@ -10,10 +10,11 @@ import numpy as np
 from cluster.fleet.moves import REASONS, MoveLog, MoveReason, origin_of
 from cluster.fleet.policies import NO_POLICY, RingPolicy
 from cluster.fleet.rings import RINGS, Four, Ring
-from cluster.fleet.selector import LIVE_KEYS, Term, matches, parse
+from cluster.fleet.selector import LIVE_KEYS, OWN_KEYS, Term, matches, parse
 from cluster.fleet.shares import Counts, Shares
-from cluster.fleet.status import MISSING, HealthRule
+from cluster.fleet.status import BUILT_IN, MISSING, HealthRule, is_metric
 from cluster.fleet.table import NEVER, Column, Kind, Spec, Table
+from cluster.suggestion import suggestion
 
 SCAN = 65_536
 """Rows looked at for one page at most."""
@@ -156,6 +157,42 @@ class Fleet:
     def metrics(self) -> tuple[str, ...]:
         """Names of the custom metrics known."""
         return tuple(self.table.metrics)
+
+    def unreported(self, rule: HealthRule) -> list[str]:
+        """The metrics of a rule that no device has reported, in words."""
+        named = dict.fromkeys(c.metric for c in rule.conditions if is_metric(c.metric))
+        return [
+            f"no device reports {metric}{suggestion(metric, (*BUILT_IN, *self.metrics))}"
+            for metric in named
+            if metric not in self.table.metrics
+        ]
+
+    def unknown_keys(self, terms: Sequence[Term]) -> list[str]:
+        """The keys of a selector that no device has, in words."""
+        had = set(OWN_KEYS)
+        for kind in filter(None, self.table.kinds.all):
+            had.update(name for name, _ in (*kind.labels, *kind.capabilities))
+        keys = dict.fromkeys(term.key for term in terms)
+        return [f"no device has {key}{suggestion(key, had)}" for key in keys if key not in had]
+
+    def meeting(self, rule: HealthRule) -> Column:
+        """By row, whether the newest status of a device would be judged healthy."""
+        table = self.table
+        found = np.ones(table.used, bool)
+        for condition in rule.conditions:
+            if condition.metric in BUILT_IN:
+                values = getattr(table, condition.metric)[: table.used]
+            elif condition.metric in table.metrics:
+                values = table.metrics[condition.metric][: table.used]
+            else:
+                continue
+            below = condition.operator == "<"
+            held = values < condition.threshold if below else values > condition.threshold
+            held |= values == MISSING
+            if condition.metric == "battery" and rule.charging_excuses_battery:
+                held |= table.charging[: table.used].astype(bool)
+            found &= held
+        return found
 
     def row(self, device: str) -> int | None:
         """The row of a device, or None."""

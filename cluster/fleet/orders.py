@@ -20,7 +20,8 @@ from cluster.fleet.fleet import Pin
 from cluster.fleet.journeys import Journey, travel
 from cluster.fleet.moves import MoveReason
 from cluster.fleet.policies import MAX_RING_POLICIES, policy_fault, version_of, weights_fault
-from cluster.fleet.rings import RINGS
+from cluster.fleet.rings import RINGS, caps_with
+from cluster.fleet.selector import parse
 from cluster.fleet.status import HealthRule, rule_fault
 from cluster.fleet.storm import watch
 from cluster.fleet.table import MAX_DEVICES, Column
@@ -121,12 +122,13 @@ def set_ring_shares(step: Step, command: SetRingShares) -> dict[str, object]:
     fault = weights_fault(command.weights)
     if fault is not None:
         raise Refused(Reason.INVALID, f"weights: {fault}")
-    if not all(0 <= cap <= MAX_DEVICES for cap in command.caps):
-        rule = f"{list(command.caps)} are not all between 0 and {MAX_DEVICES}"
+    caps = caps_with(fleet.caps, command.caps)
+    if not all(0 <= cap <= MAX_DEVICES for cap in caps):
+        rule = f"{list(caps)} are not all between 0 and {MAX_DEVICES}"
         raise Refused(Reason.INVALID, f"caps: {rule}")
-    fleet.shares = msgspec.structs.replace(fleet.shares, weights=command.weights, caps=command.caps)
-    _changed(step, "shares", {"weights": list(command.weights), "caps": list(command.caps)})
-    return {"weights": list(command.weights), "caps": list(command.caps)}
+    fleet.shares = msgspec.structs.replace(fleet.shares, weights=command.weights, caps=caps)
+    _changed(step, "shares", {"weights": list(command.weights), "caps": list(caps)})
+    return {"weights": list(command.weights), "caps": list(caps)}
 
 
 def set_health_rule(step: Step, command: SetHealthRule) -> dict[str, object]:
@@ -135,6 +137,10 @@ def set_health_rule(step: Step, command: SetHealthRule) -> dict[str, object]:
     fault = rule_fault(rule)
     if fault is not None:
         raise Refused(Reason.INVALID, f"conditions: {fault}")
+    unknown = step.state.fleet.unreported(rule) if command.reported_only else []
+    if unknown:
+        why = "every device would meet that condition, as one that it does not report is no fault"
+        raise Refused(Reason.INVALID, f"rule: {'; '.join(unknown)} ({why})")
     step.state.fleet.rule = rule
     _changed(step, "health_rule", {"rule": str(rule)})
     return {"rule": str(rule)}
@@ -160,7 +166,19 @@ def set_ring_policies(step: Step, command: SetRingPolicies) -> dict[str, object]
     fleet.shares = msgspec.structs.replace(fleet.shares, policies=command.policies)
     fleet.regroup()
     _changed(step, "policies", {"policies": names})
-    return {"policies": names}
+    return {"policies": names, "warnings": _idle(step, command)}
+
+
+def _idle(step: Step, command: SetRingPolicies) -> list[str]:
+    """What is likely to be mistyped in policies that rule no device, and keys that none has."""
+    fleet = step.state.fleet
+    ruled = fleet.table.by_class.sum(axis=(1, 2, 3, 4)).tolist()
+    found = []
+    for place, policy in enumerate(command.policies):
+        if not ruled[place]:
+            found.append(f"{policy.name} rules no device now")
+        found += [f"{policy.name}: {what}" for what in fleet.unknown_keys(parse(policy.selector))]
+    return found[:MAX_NAMED]
 
 
 def _changed(step: Step, what: str, facts: dict[str, object]) -> None:

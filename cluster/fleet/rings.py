@@ -36,6 +36,14 @@ UNLIMITED = (None, None, None, None)
 MAX_WEIGHT = 1_000_000
 
 
+def caps_with(standing: Four, given: Sequence[int | None]) -> Four:
+    """The caps that were given; those that were left out stay as they stand."""
+    canary, dev, stage, prod = (
+        was if cap is None else cap for was, cap in zip(standing, given, strict=True)
+    )
+    return canary, dev, stage, prod
+
+
 def mask_of(rings: Sequence[Ring]) -> int:
     """The rings as bits."""
     return sum({1 << ring.code for ring in rings})

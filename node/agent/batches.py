@@ -9,11 +9,12 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import msgspec
 
+from cluster.unreadable import UNREADABLE
 from node.agent.addresses import Addresses
 from node.agent.channel import CODEC
 from node.agent.device import Identity, Owner, Ringed, device_status
@@ -21,14 +22,21 @@ from node.agent.link import LONGEST_PATIENCE, patience, sensible
 from node.agent.tally import Tally
 from node.api import wire
 from node.api.wire import Code
+from node.http_body import read
 
 MAX_BATCH = 1_024
 """Devices that share a batch: well below what a node takes (4,096 statuses, 1 MiB)."""
+MAX_ANSWER = 4 << 20
+"""Bytes of an answer; one about 1,024 devices has some 400 KB."""
 ANSWER_SECONDS = 15.0
 """For one node to answer, over however many connections. It gives a registration 10 s to get
 through the log, and then says so."""
 REGISTER, REPORT = "/v1/devices:register", "/v1/devices:report"
-HEADERS = {"Content-Type": CODEC.media_type, "Accept": CODEC.media_type}
+HEADERS = {
+    "Content-Type": CODEC.media_type,
+    "Accept": CODEC.media_type,
+    "Accept-Encoding": "identity",
+}
 
 
 def open_http() -> httpx.AsyncClient:
@@ -47,7 +55,9 @@ class Assigned(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    index: int
+    """Of what stands at `index` in the batch; beyond its end no answer of ours would point."""
+
+    index: Annotated[int, msgspec.Meta(ge=0)]
     code: Code
     session: int | None = None
 
@@ -118,7 +128,7 @@ class Batch:
                         await self._report(http, url)
                         await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))  # noqa: S311
                         await self._register(http, url)
-                except (httpx.HTTPError, msgspec.MsgspecError) as error:
+                except (httpx.HTTPError, *UNREADABLE) as error:
                     self._failed(url, error)
                 await asyncio.sleep(self._addresses.pause(failures))
                 failures += 1
@@ -140,7 +150,7 @@ class Batch:
                 if assigned.slave_id in self._members:
                     self._members[assigned.slave_id].registered()
             for refusal in answer.errors:
-                if refusal.code is Code.OUTDATED:
+                if refusal.code is Code.OUTDATED and refusal.index < len(strangers):
                     strangers[refusal.index].overtaken(refusal.session)
         self._count()
 
@@ -155,7 +165,7 @@ class Batch:
         answer = await self._post(http, f"{url}{REPORT}", body, patience(self._interval))
         self._tally.statuses += answer.accepted
         for refusal in answer.errors:
-            if refusal.code is Code.UNKNOWN:
+            if refusal.code is Code.UNKNOWN and refusal.index < len(reported):
                 reported[refusal.index].known = False
         self._count()
 
@@ -163,9 +173,8 @@ class Batch:
         self, http: httpx.AsyncClient, url: str, body: dict[str, Any], due: float
     ) -> Answer:
         """An answer is due in so many seconds."""
-        response = await _answered(http, url, CODEC.encode(body), due)
-        response.raise_for_status()
-        answer = msgspec.msgpack.decode(response.content, type=Answer)
+        said = await _answered(http, url, CODEC.encode(body), due)
+        answer = msgspec.msgpack.decode(said, type=Answer)
         for refusal in answer.errors:
             self._tally.errors[refusal.code] += 1
         for assigned in answer.assignments:
@@ -192,9 +201,7 @@ class Batch:
         return self._sequence
 
 
-async def _answered(
-    http: httpx.AsyncClient, url: str, content: bytes, due: float
-) -> httpx.Response:
+async def _answered(http: httpx.AsyncClient, url: str, content: bytes, due: float) -> bytes:
     """A request that is overdue is dropped with its connection, whose stream may stand still, and
     is made again on a fresh one, each time with twice the patience. What a node takes twice by
     that is outdated the second time."""
@@ -202,8 +209,9 @@ async def _answered(
     while left > 0:
         due = min(due, left)
         with suppress(TimeoutError):
-            async with asyncio.timeout(due):
-                return await http.post(url, content=content)
+            async with asyncio.timeout(due), http.stream("POST", url, content=content) as response:
+                response.raise_for_status()
+                return await read(response, MAX_ANSWER)
         left, due = left - due, due * 2
     raise httpx.ReadTimeout("no answer")
 

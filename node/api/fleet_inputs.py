@@ -83,13 +83,17 @@ class SomeWeights(ByRing):
     prod: Weight = 0
 
 
-class Caps(ByRing):
-    """The most devices that a ring takes; 0, or left out: as many as come."""
+class Caps(Input):
+    """The most devices that a ring takes; 0: as many as come; null, or left out: as it stands."""
 
-    canary: Cap = 0
-    dev: Cap = 0
-    stage: Cap = 0
-    prod: Cap = 0
+    canary: Cap | None = None
+    dev: Cap | None = None
+    stage: Cap | None = None
+    prod: Cap | None = None
+
+    def given(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """In the order of the rings."""
+        return self.canary, self.dev, self.stage, self.prod
 
 
 class SharesInput(Input):
@@ -97,13 +101,13 @@ class SharesInput(Input):
     caps: Caps = Caps()
     reason: Reason = ""
 
-    def parsed(self) -> tuple[Four, Four]:
-        """Weights and caps; 400 when every ring has weight 0."""
+    def weights_given(self) -> Four:
+        """400 when every ring has weight 0."""
         weights = self.weights.four()
         fault = weights_fault(weights)
         if fault is not None:
             raise invalid("weights", list(weights), fault)
-        return weights, self.caps.four()
+        return weights
 
 
 class HealthRuleInput(Input):
@@ -116,6 +120,13 @@ class HealthRuleInput(Input):
         ),
     ]
     charging_excuses_battery: bool = False
+    unreported: Annotated[
+        bool,
+        Field(
+            description="Also when no device has reported a metric that the rule names; every "
+            "device meets such a condition."
+        ),
+    ] = False
     reason: Reason = ""
 
     def parsed(self) -> HealthRule:

@@ -54,8 +54,8 @@ async def rebalance(submit: Submit, body: ReasonInput | None = None) -> Response
 
 @router.put("/v1/rings/shares", responses=outcomes())
 async def set_shares(submit: Submit, body: SharesInput) -> Response:
-    """Sets the target shares and the caps of all rings."""
-    return await submit(SetRingShares(*body.parsed()), body.reason)
+    """Sets the target shares of all rings, and the caps that are given; the others stay."""
+    return await submit(SetRingShares(body.weights_given(), body.caps.given()), body.reason)
 
 
 @router.put("/v1/rings/policies", responses=outcomes())
@@ -67,9 +67,12 @@ async def set_policies(submit: Submit, body: PoliciesInput) -> Response:
 
 @router.put("/v1/rings/health-rule", responses=outcomes())
 async def set_health_rule(submit: Submit, body: HealthRuleInput) -> Response:
-    """Sets when a status is healthy; statuses that come from now on are judged by it."""
+    """Sets when a status is healthy; statuses that come from now on are judged by it. A metric
+    that no device has reported is refused, unless `unreported`."""
     rule = body.parsed()
-    command = SetHealthRule(rule.conditions, rule.charging_excuses_battery)
+    command = SetHealthRule(
+        rule.conditions, rule.charging_excuses_battery, reported_only=not body.unreported
+    )
     return await submit(command, body.reason)
 
 

@@ -3,18 +3,20 @@
 import asyncio
 from typing import Annotated
 
+import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from cluster.fleet.fleet import FleetView
 from cluster.fleet.rebalance import plan_rebalance
-from cluster.fleet.rings import Ring
+from cluster.fleet.rings import Ring, caps_with
 from cluster.fleet.selector import MAX_SELECTOR, SelectorError, Term, parse
 from cluster.fleet.table import MAX_DEVICES
 from cluster.settings import Settings
 from node.api import fleet_views as views
 from node.api.consistency import Read, Reading
+from node.api.fleet_inputs import HealthRuleInput, SharesInput
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from node.api.problems import Kind, Problem, invalid
 from node.api.schema import answers
@@ -83,7 +85,8 @@ async def list_devices(
         after = found.next_row
         await asyncio.sleep(0)
     more = None if found.next_row is None else encode_cursor(found.next_row)
-    return read.answer(views.DeviceList(items, more))
+    warnings = [] if items else read.state.fleet.unknown_keys(terms)
+    return read.answer(views.DeviceList(items, more, warnings))
 
 
 def _terms(selector: str | None) -> tuple[Term, ...]:
@@ -138,11 +141,29 @@ async def plan_check(read: Reading, planning: Planning) -> Response:
 
     A check draws anew whom it moves for balance: the next one may choose others.
     """
+    return await _plan(read, planning, read.state.fleet.view())
+
+
+@router.post("/v1/rings/plan", responses=answers(views.RebalancePlanView))
+async def plan_shares(read: Reading, planning: Planning, body: SharesInput) -> Response:
+    """What a check would move under these shares and caps; nothing is changed or moved."""
+    view = read.state.fleet.view()
+    caps = caps_with(view.shares.caps, body.caps.given())
+    shares = msgspec.structs.replace(view.shares, weights=body.weights_given(), caps=caps)
+    return await _plan(read, planning, msgspec.structs.replace(view, shares=shares))
+
+
+@router.post("/v1/rings/health-rule/plan", responses=answers(views.HealthPlanView))
+async def plan_health_rule(read: Reading, body: HealthRuleInput) -> Response:
+    """How many devices this rule would judge otherwise; nothing is changed."""
+    return read.answer(views.health_plan_view(read.state.fleet, body.parsed()))
+
+
+async def _plan(read: Read, planning: asyncio.Lock, view: FleetView) -> Response:
     if planning.locked():
         raise Problem(Kind.BUSY, "a plan is being made already", headers={"Retry-After": "1"})
     async with planning:
-        view, settings = read.state.fleet.view(), read.service.settings
-        now = read.service.cluster_time()
+        settings, now = read.service.settings, read.service.cluster_time()
         return read.answer(await asyncio.to_thread(_planned, view, settings, now))
 
 

@@ -11,6 +11,7 @@ from cluster.fleet.moves import AUTOMATIC, MoveReason
 from cluster.fleet.policies import allowed, version_of
 from cluster.fleet.rebalance import RebalancePlan
 from cluster.fleet.rings import RINGS, Four, Ring, rings_of
+from cluster.fleet.status import HealthRule
 from cluster.state import ClusterState
 from node.api.fleet_events import count_ways
 from node.api.views import View
@@ -62,10 +63,12 @@ class DeviceView(View, frozen=True):
 
 class DeviceList(View, frozen=True):
     """A page may hold fewer than `limit` devices, even none, and still name a `next`: of a large
-    fleet only so many rows are looked at for one request."""
+    fleet only so many rows are looked at for one request. `warnings`: where
+    nothing was found, keys of the selector that no device has."""
 
     items: list[DeviceView]
     next: str | None
+    warnings: list[str]
 
 
 class MoveView(View, frozen=True):
@@ -139,6 +142,17 @@ class RingsView(View, frozen=True):
     brake: BrakeView | None
     checks: int
     checked_at_ms: int | None
+
+
+class HealthPlanView(View, frozen=True):
+    """`POST /v1/rings/health-rule/plan`: of the devices online, how many newest statuses would be
+    judged otherwise than now. A verdict turns only after several such statuses in a row.
+    `warnings`: metrics that no device has reported."""
+
+    online: int
+    to_unhealthy: int
+    to_healthy: int
+    warnings: list[str]
 
 
 class PlannedMovesView(View, frozen=True):
@@ -320,6 +334,19 @@ def plan_view(view: FleetView, plan: RebalancePlan) -> RebalancePlanView:
             for (origin, target, reason), count in ways.items()
             if origin is not None
         ],
+    )
+
+
+def health_plan_view(fleet: Fleet, rule: HealthRule) -> HealthPlanView:
+    """What a health rule would make of the newest statuses, beside the one that stands."""
+    table = fleet.table
+    online = table.online[: table.used].astype(bool)
+    before, after = fleet.meeting(fleet.rule), fleet.meeting(rule)
+    return HealthPlanView(
+        online=int(online.sum()),
+        to_unhealthy=int((online & before & ~after).sum()),
+        to_healthy=int((online & ~before & after).sum()),
+        warnings=fleet.unreported(rule),
     )
 
 

@@ -39,6 +39,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     fleet_views.DeviceExplanationView,
     fleet_views.RingsView,
     fleet_views.RebalancePlanView,
+    fleet_views.HealthPlanView,
     batches.BatchView,
     batches.AssignedView,
     batches.StatusBatch,

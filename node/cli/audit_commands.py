@@ -40,7 +40,7 @@ def verify(
         raise CommandError(f"{error.filename}: {error.strerror}") from error
     faults = [verdict.fault for verdict in verdicts if verdict.fault]
     faults += chain.contradictions(verdicts)
-    show(_told(verdicts, faults), format_, lambda: _lines(verdicts))
+    show(_told(verdicts, faults), format_, _lines)
     if faults:
         raise CommandError("; ".join(faults))
 
@@ -69,14 +69,14 @@ def _told(verdicts: Sequence["Verdict"], faults: list[str]) -> dict[str, Any]:
     }
 
 
-def _lines(verdicts: Sequence["Verdict"]) -> Any:
+def _lines(told: dict[str, Any]) -> Any:
     from rich.text import Text  # noqa: PLC0415
 
     lines = []
-    for verdict in verdicts:
-        state = "BROKEN" if verdict.fault else "intact"
-        span = f" ({verdict.first} to {verdict.last})" if verdict.decisions else ""
-        lines.append(f"{verdict.node or '?'}: {state}, {verdict.decisions} decisions{span}")
-        lines.append(f"  head {verdict.head}")
-        lines += [f"  {note}" for note in verdict.notes]
+    for one in told["nodes"]:
+        state = "BROKEN" if one["fault"] else "intact"
+        span = f" ({one['first']} to {one['last']})" if one["decisions"] else ""
+        lines.append(f"{one['node'] or '?'}: {state}, {one['decisions']} decisions{span}")
+        lines.append(f"  head {one['head']}")
+        lines += [f"  {note}" for note in one["notes"]]
     return Text("\n".join(lines))

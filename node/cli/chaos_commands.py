@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from node.cli.failures import CommandError, UsageError
 from node.cli.options import Format, FormatOption
-from node.cli.output import note, show
+from node.cli.output import console, note, show
 
 if TYPE_CHECKING:
     from node.chaos.storm import Plan, Report, Told
@@ -62,7 +61,7 @@ def chaos(  # noqa: PLR0917 - options, always named
         raise CommandError(f"the cluster did not come up, see {folder}: {error}") from error
     except KeyboardInterrupt:
         raise CommandError(f"interrupted; what there is lies in {folder}") from None
-    show(_as_dict(report), format_, lambda: _table(report))
+    show(_as_dict(report), format_, _table)
     if report.violations:
         shown = "\n  ".join(report.violations)
         raise CommandError(f"promises were broken:\n  {shown}\ndata and history: {folder}")
@@ -120,7 +119,7 @@ def _bar() -> Progress:
         BarColumn(bar_width=20),
         TimeRemainingColumn(),
         TextColumn("{task.fields[news]}"),
-        console=Console(stderr=True),
+        console=console(stderr=True),
         transient=True,
     )
 
@@ -182,8 +181,7 @@ def _as_dict(report: "Report") -> dict[str, Any]:
     }
 
 
-def _table(report: "Report") -> Table:
-    a = _as_dict(report)
+def _table(a: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
         "storm": f"{a['seconds']:g} s over {a['nodes']} nodes, seed {a['seed']}",
@@ -201,7 +199,7 @@ def _table(report: "Report") -> Table:
         "checked": f"{a['checks']} times: {a['histories']} histories "
         f"({a['histories_undecided']} undecided), {a['decisions']} decisions, "
         f"{a['digests_compared']} pairs of digests",
-        "violations": str(len(report.violations)),
+        "violations": str(len(a["violations"])),
     }
     for name, value in rows.items():
         table.add_row(name, value)

@@ -4,13 +4,17 @@ httpx is imported when the first request is made, so that `stationkeep --help` n
 """
 
 import getpass
-import json
 import socket
-import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
+import msgspec
+
+from cluster.unreadable import UNREADABLE
+from node.cli import shapes
+from node.cli.exchange import MOST_BYTES, Answer, exchange, understood
 from node.cli.failures import (
     CommandError,
     NoQuorumError,
@@ -18,13 +22,11 @@ from node.cli.failures import (
     UnreachableError,
     UsageError,
 )
+from node.cli.output import note
 from node.manifest import DEFAULT_DATA_DIR, http_addresses
-
-if TYPE_CHECKING:
-    import httpx
+from node.printable import printable
 
 DEFAULT_URL = "http://127.0.0.1:8701"
-CONNECT_SECONDS = 2.0
 READ_SECONDS = 4.0
 """A frozen node accepts connections and says nothing; reads then go to another."""
 WRITE_SECONDS = 30.0
@@ -43,28 +45,32 @@ def actor() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def open_http(url: str, seconds: float) -> "httpx.Client":
-    """A connection pool for one node, waiting so long for answers; tests put their own here."""
-    import httpx  # noqa: PLC0415
-
-    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-    return httpx.Client(base_url=url, timeout=timeout, headers={"Accept": "application/json"})
+def part(text: str) -> str:
+    """A name as one part of a path."""
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{text!r}: must be UTF-8") from error
 
 
 def problem_line(status: int, body: object) -> str:
     """A problem document (RFC 9457) as one line: what was wrong, and the rule that says so."""
     if not isinstance(body, dict):
         return f"the node answered {status} without saying why"
-    text = str(body.get("detail") or body.get("title") or f"the node answered {status}")
+    said = [body.get(name) for name in ("detail", "title")]
+    words = next((text for text in said if text and isinstance(text, str)), "")
+    text = printable(words) or f"the node answered {status}"
     rule = body.get("rule")
-    return f"{text} (rule: {rule})" if rule and str(rule) not in text else text
+    named = printable(rule) if isinstance(rule, str) else ""
+    return f"{text} (rule: {named})" if named not in text else text
 
 
 class Page(NamedTuple):
-    """Items of a list, and whether it goes on after them."""
+    """Items of a list, whether it goes on after them, and what is odd about the question."""
 
     items: list[dict[str, Any]]
     more: bool
+    warnings: list[str]
 
 
 class Client:
@@ -80,17 +86,19 @@ class Client:
         self._named = url is not None
         self._data_dir = data_dir
 
-    def get(self, path: str, **params: str | int | None) -> dict[str, Any]:
-        """The JSON body of a read."""
+    def get(self, path: str, shape: Any, **params: str | int | None) -> dict[str, Any]:
+        """The JSON body of a read, of which `shape` (`node.cli.shapes`) holds."""
         given = {name: value for name, value in params.items() if value is not None}
-        return _body(self._request("GET", path, params=given))
+        return understood(self._request("GET", path, params=given), shape)
 
-    def items(self, path: str, limit: int, **params: str | None) -> list[dict[str, Any]]:
+    def items(
+        self, path: str, shape: Any, limit: int, **params: str | None
+    ) -> list[dict[str, Any]]:
         """Up to `limit` items of a paged list, as many requests as that takes."""
-        return self.page(path, limit, **params).items
+        return self.page(path, shape, limit, **params).items
 
-    def page(self, path: str, limit: int, **params: str | None) -> Page:
-        """Up to `limit` items of a paged list, and whether there are more.
+    def page(self, path: str, shape: Any, limit: int, **params: str | None) -> Page:
+        """Up to `limit` items, of which `shape` holds, of a paged list; and whether there are more.
 
         A page may be short, even empty, and still name a next one: a filter that hardly anything
         passes is looked through in parts.
@@ -98,19 +106,22 @@ class Client:
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
-            page = self.get(path, limit=min(limit - len(found), PAGE), cursor=cursor, **params)
-            items = page.get("items")
-            if not isinstance(items, list):
-                raise CommandError(f"{self.url}{path} has no items: is that a Stationkeep node?")
-            found.extend(items)
+            most = min(limit - len(found), PAGE)
+            page = self.get(path, shapes.Page[shape], limit=most, cursor=cursor, **params)
+            found.extend(page["items"])
             cursor = page.get("next")
             if cursor is None or len(found) >= limit:
                 break
-        return Page(found[:limit], cursor is not None or len(found) > limit)
+        more = cursor is not None or len(found) > limit
+        return Page(found[:limit], more, page.get("warnings", []))
 
-    def download(self, path: str) -> bytes:
-        """The raw body of a read."""
-        return self._request("GET", path).content
+    def plan(self, path: str, shape: Any, body: dict[str, Any]) -> dict[str, Any]:
+        """What an order would do: a POST that changes nothing."""
+        return understood(self._request("POST", path, body=body), shape)
+
+    def download(self, path: str, most: int) -> bytes:
+        """The raw body of a read, of so many bytes at the most."""
+        return self._request("GET", path, most=most).content
 
     def write(
         self, method: str, path: str, body: dict[str, Any] | None, key: str | None
@@ -122,10 +133,14 @@ class Client:
         operation = key or f"op-{uuid.uuid4().hex}"
         headers = {"Idempotency-Key": operation, "X-Stationkeep-Actor": actor()}
         response = self._request(method, path, body=body, headers=headers, operation=operation)
-        answer = _body(response)
+        try:
+            answer = understood(response, shapes.Written)
+        except CommandError as error:
+            raise OutcomeUnknownError(operation, str(error)) from error
         if answer.get("status") == "unknown":
-            why = str(answer.get("detail") or "the cluster did not confirm it in time")
-            raise OutcomeUnknownError(str(answer.get("operation") or operation), why)
+            why = answer.get("detail") or "the cluster did not confirm it in time"
+            said = answer.get("operation") or operation
+            raise OutcomeUnknownError(printable(said), printable(why))
         return answer
 
     def _request(
@@ -137,7 +152,8 @@ class Client:
         body: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
         operation: str | None = None,
-    ) -> "httpx.Response":
+        most: int = MOST_BYTES,
+    ) -> Answer:
         """One request; with `operation` it is a write, whose loss on the way is not harmless."""
         import httpx  # noqa: PLC0415
 
@@ -147,8 +163,12 @@ class Client:
         seconds = READ_SECONDS if operation is None else WRITE_SECONDS
         for url in self._addresses():
             try:
-                with open_http(url, seconds) as http:
-                    response = http.request(method, path, params=params, json=body, headers=headers)
+                answer = exchange(
+                    url, method, path, silence=seconds, most=most,
+                    params=params, json=body, headers=headers,
+                )  # fmt: skip
+            except UnicodeEncodeError as error:
+                raise UsageError(f"{error.object[error.start :]!r}: must be UTF-8") from error
             except httpx.InvalidURL as error:
                 raise UsageError(f"--url {url}: {ADDRESS}") from error
             except httpx.UnsupportedProtocol as error:
@@ -160,7 +180,7 @@ class Client:
                 failed[url] = why(error)
                 continue
             self._moved_to(url)
-            return _checked(response)
+            return _checked(answer)
         raise UnreachableError(self._nobody_answers(failed))
 
     def _addresses(self) -> list[str]:
@@ -169,7 +189,7 @@ class Client:
 
     def _moved_to(self, url: str) -> None:
         if url != self.url:
-            print(f"{self.url} does not answer; asked {url} instead", file=sys.stderr)
+            note(f"{self.url} does not answer; asked {url} instead")
             self.url = url
 
     def _nobody_answers(self, failed: dict[str, str]) -> str:
@@ -184,23 +204,13 @@ class Client:
         return f"{line}\n  `stationkeep up` starts a local cluster, --url names a node elsewhere"
 
 
-def _body(response: "httpx.Response") -> dict[str, Any]:
+def _checked(answer: Answer) -> Answer:
+    """The answer, unless it is a problem."""
+    if answer.status < 400:
+        return answer
     try:
-        body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CommandError(f"{response.url} answered something that is not JSON") from error
-    if not isinstance(body, dict):
-        raise CommandError(f"{response.url} answered {type(body).__name__}, not an object")
-    return body
-
-
-def _checked(response: "httpx.Response") -> "httpx.Response":
-    """The response, unless it is a problem."""
-    if response.status_code < 400:
-        return response
-    try:
-        body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        body = msgspec.json.decode(answer.content)
+    except UNREADABLE:
         body = None
-    line = problem_line(response.status_code, body)
-    raise NoQuorumError(line) if response.status_code == 503 else CommandError(line)
+    line = problem_line(answer.status, body)
+    raise NoQuorumError(line) if answer.status == 503 else CommandError(line)

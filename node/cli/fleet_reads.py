@@ -1,10 +1,11 @@
 """Commands that look at the fleet: devices, their rings, and why they are in them."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
+from node.cli import shapes
+from node.cli.client import part
 from node.cli.options import (
     DeviceArgument,
     Format,
@@ -14,7 +15,7 @@ from node.cli.options import (
     UrlOption,
     client,
 )
-from node.cli.output import note, show
+from node.cli.output import note, show, warn
 
 
 def devices_list(
@@ -35,6 +36,7 @@ def devices_list(
     """Devices with their ring, health and last readings."""
     found = client(url).page(
         "/v1/devices",
+        shapes.Device,
         limit,
         ring=None if ring is None else ring.value,
         healthy=_flag(healthy),
@@ -42,6 +44,8 @@ def devices_list(
         selector=selector,
     )
     _show(found.items, format_, "devices")
+    if not found.items:
+        warn(found.warnings)
     if found.more and format_ is Format.TABLE:
         note(f"… and more: --limit {limit} shows no more of them")
 
@@ -50,7 +54,7 @@ def devices_show(
     device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Everything that is known of one device."""
-    _show(client(url).get(_path(device)), format_, "device")
+    _show(client(url).get(_path(device), shapes.Device), format_, "device")
 
 
 def devices_history(
@@ -60,24 +64,26 @@ def devices_history(
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """The rings a device was in, newest first: since when, assigned by whom, and why."""
-    _show(client(url).items(f"{_path(device)}/history", limit), format_, "ring_history")
+    items = client(url).items(f"{_path(device)}/history", shapes.Move, limit)
+    _show(items, format_, "ring_history")
 
 
 def devices_explain(
     device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Why a device is in its ring, and what could move it."""
-    _show(client(url).get(f"{_path(device)}/explain"), format_, "device_explanation")
+    answer = client(url).get(f"{_path(device)}/explain", shapes.DeviceExplanation)
+    _show(answer, format_, "device_explanation")
 
 
 def rings_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """The rings: devices, health, quotas; the health rule, policies and the brake."""
-    _show(client(url).get("/v1/rings"), format_, "rings")
+    _show(client(url).get("/v1/rings", shapes.Rings), format_, "rings")
 
 
 def policies_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """Ring policies in their order: the first whose selector matches a device rules it."""
-    _show(client(url).get("/v1/rings")["policies"], format_, "ring_policies")
+    _show(client(url).get("/v1/rings", shapes.Rings)["policies"], format_, "ring_policies")
 
 
 def _flag(value: bool | None) -> str | None:
@@ -85,15 +91,15 @@ def _flag(value: bool | None) -> str | None:
 
 
 def _path(device: str) -> str:
-    return f"/v1/devices/{quote(device, safe='')}"
+    return f"/v1/devices/{part(device)}"
 
 
 def _show(answer: Any, format_: Format, table: str) -> None:
     """Prints `answer`; `table` names the function of `node.cli.fleet_tables`."""
 
-    def build() -> Any:
+    def build(printable: Any) -> Any:
         from node.cli import fleet_tables  # noqa: PLC0415
 
-        return getattr(fleet_tables, table)(answer)
+        return getattr(fleet_tables, table)(printable)
 
     show(answer, format_, build)

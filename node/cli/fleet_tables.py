@@ -165,3 +165,12 @@ def rebalance_plan(answer: Json) -> RenderableType:
     for move in answer["moves"]:
         table.add_row(f"{move['devices']:,}", move["origin"], move["target"], move["sentence"])
     return Group(head, table)
+
+
+def health_plan(answer: Json) -> RenderableType:
+    """How many devices a health rule would judge otherwise."""
+    changed = answer["to_unhealthy"] + answer["to_healthy"]
+    return Text(
+        f"it would judge {changed:,} of {answer['online']:,} devices online otherwise: "
+        f"{answer['to_unhealthy']:,} unhealthy, {answer['to_healthy']:,} healthy"
+    )

@@ -1,11 +1,12 @@
 """Commands by which an operator steers the fleet. Each is one replicated command."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cluster.settings import LONGEST_PIN
+from node.cli import shapes
+from node.cli.client import part
 from node.cli.failures import UsageError
 from node.cli.options import (
     DeviceArgument,
@@ -18,7 +19,7 @@ from node.cli.options import (
     client,
     duration,
 )
-from node.cli.output import show
+from node.cli.output import show, warn
 from node.cli.sending import given, pair, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
@@ -74,34 +75,39 @@ def rings_rebalance(
             what="rebalance asked for",
         )
         return
-    plan = client(url).get("/v1/rings/plan")
-
-    def table() -> Any:
-        from node.cli import fleet_tables  # noqa: PLC0415
-
-        return fleet_tables.rebalance_plan(plan)
-
-    show(plan, format_, table)
+    plan = client(url).get("/v1/rings/plan", shapes.RebalancePlan)
+    _show(plan, format_, "rebalance_plan")
 
 
 def rings_shares(
     weights: Annotated[
         list[str], typer.Argument(metavar="RING=WEIGHT …", help="All four, such as prod=60.")
     ],
+    *,
     cap: Annotated[
         list[str] | None,
-        typer.Option("--cap", help="RING=DEVICES, at most so many. Repeatable. Default: none."),
+        typer.Option(
+            "--cap", help="RING=DEVICES, at most so many; 0: no cap. Repeatable. Default: as it is."
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what a check would move then.")
+    ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Sets the rings' target shares; the caps given take the place of the former ones."""
+    """Sets the rings' target shares, and the caps that are given; the others stay."""
     shares = {name: _whole("RING=WEIGHT", text) for name, text in _rings("", weights).items()}
     if set(shares) != set(RING_NAMES):
         raise UsageError(f"give a weight for each of {', '.join(RING_NAMES)}")
     caps = {name: _whole("--cap", text) for name, text in _rings("--cap", cap or []).items()}
     body = given(weights=shares, caps=caps or None, reason=reason)
+    if dry_run:
+        plan = client(url).plan("/v1/rings/plan", shapes.RebalancePlan, body)
+        _show(plan, format_, "rebalance_plan")
+        return
     what = "shares " + " ".join(f"{name}={shares[name]}" for name in RING_NAMES)
     send("PUT", "/v1/rings/shares", body, key=key, url=url, what=what)
 
@@ -117,12 +123,34 @@ def rings_health(
             "--charging-excuses-battery", help="A charging device may have a low battery."
         ),
     ] = False,
+    unreported: Annotated[
+        bool,
+        typer.Option("--unreported", help="Also with a metric that no device has reported."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many devices it would judge otherwise.")
+    ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Sets when a device is healthy; disk and custom metrics may be named too."""
-    body = given(rule=rule, charging_excuses_battery=charging_excuses, reason=reason)
+    """Sets when a device is healthy; disk and custom metrics may be named too.
+
+    A metric that a device does not report is no fault, so a name that none reports is refused,
+    unless it is said to be meant.
+    """
+    body = given(
+        rule=rule,
+        charging_excuses_battery=charging_excuses,
+        unreported=unreported or None,
+        reason=reason,
+    )
+    if dry_run:
+        plan = client(url).plan("/v1/rings/health-rule/plan", shapes.HealthPlan, body)
+        _show(plan, format_, "health_plan")
+        warn(plan["warnings"])
+        return
     send("PUT", "/v1/rings/health-rule", body, key=key, url=url, what=f"healthy is: {rule}")
 
 
@@ -190,8 +218,19 @@ def policies_remove(
     send("PUT", "/v1/rings/policies", body, key=key, url=url, what=what)
 
 
+def _show(plan: Any, format_: Format, table: str) -> None:
+    """Prints what an order would do; `table` names the function of `node.cli.fleet_tables`."""
+
+    def build(printable: Any) -> Any:
+        from node.cli import fleet_tables  # noqa: PLC0415
+
+        return getattr(fleet_tables, table)(printable)
+
+    show(plan, format_, build)
+
+
 def _path(device: str) -> str:
-    return f"/v1/devices/{quote(device, safe='')}"
+    return f"/v1/devices/{part(device)}"
 
 
 def _rings(option: str, texts: list[str]) -> dict[str, str]:
@@ -220,7 +259,7 @@ def _weights(text: str) -> dict[str, int]:
 
 def _standing(url: str | None) -> tuple[list[dict[str, Any]], str]:
     """The policies as they stand, every acknowledged change included, and their version."""
-    rings = client(url).get("/v1/rings", consistency="strong")
+    rings = client(url).get("/v1/rings", shapes.Rings, consistency="strong")
     fields = ("name", "selector", "rings", "weights")
     policies = [given(**{field: one[field] for field in fields}) for one in rings["policies"]]
     return policies, rings["policies_version"]

@@ -29,10 +29,10 @@ def nodes_links(
     if node is not None and not any(one.links for one in found):
         raise CommandError(f"no link from or to {node}")
 
-    def table() -> Any:
+    def table(_answer: Any) -> Any:  # of the structs, whose names are checked as ids
         from node.cli import tables  # noqa: PLC0415
 
-        return tables.links([(one.node, link) for one in found for link in one.links])
+        return tables.links(found)
 
     show({"nodes": msgspec.to_builtins(found), "unanswered": silent}, format_, table)
     for name, why in silent.items():

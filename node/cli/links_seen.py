@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from cluster.unreadable import explain
+from node.cli import shapes
 from node.cli.client import Client
 from node.cli.failures import CommandError
 from node.cli.reads import MOST_NODES
@@ -45,16 +45,12 @@ class Seen(msgspec.Struct, frozen=True):
 
 def ask(asked: Client) -> Seen:
     """Raises `CommandError` when there is no answer, or none that makes sense."""
-    answer = asked.get("/v1/links")
-    try:
-        return msgspec.convert(answer, Seen)
-    except msgspec.ValidationError as error:
-        raise CommandError(f"{asked.url}/v1/links: {explain(error, 'json')}") from error
+    return msgspec.convert(asked.get("/v1/links", Seen), Seen)
 
 
 def ask_each(asked: Client) -> tuple[list[Seen], dict[str, str]]:
     """What each member of the cluster sees, and why some do not say."""
-    members = asked.items("/v1/nodes", MOST_NODES)
+    members = asked.items("/v1/nodes", shapes.Node, MOST_NODES)
     urls = {member["id"]: f"http://{member['address']['http']}" for member in members}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = dict(zip(urls, pool.map(_try, urls.values()), strict=True))

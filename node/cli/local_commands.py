@@ -17,7 +17,7 @@ import typer
 from cluster.settings import PROFILES, Settings
 from node.cli.failures import CommandError, UsageError
 from node.cli.options import DEFAULT_DATA_DIR, DataDirOption, UrlOption
-from node.cli.output import note
+from node.cli.output import note, say
 from node.cli.readiness import await_devices, await_node, await_primary, await_roles
 from node.local import LocalCluster
 from node.manifest import Manifest, Plan
@@ -120,7 +120,7 @@ def down(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Stops every node of the local cluster, and its devices; the data stays."""
     ends = LocalCluster(data_dir).down()
     for node, end in ends.items():
-        typer.echo(f"{node}: {end}")
+        say(f"{node}: {end}")
     if any(end.startswith("STILL") for end in ends.values()):
         raise CommandError("not everything could be stopped")
 
@@ -137,7 +137,7 @@ def kill(
     if not LocalCluster(data_dir).kill(node, signum):
         raise CommandError(f"{node} got SIG{sig.value} and still runs")
     verbs = {"KILL": "killed", "TERM": "stopped in good order", "STOP": "frozen", "CONT": "awake"}
-    typer.echo(f"{node}: {verbs[sig.value]}")
+    say(f"{node}: {verbs[sig.value]}")
 
 
 def start(node: LocalNode, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
@@ -145,7 +145,7 @@ def start(node: LocalNode, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     cluster = LocalCluster(data_dir)
     record = cluster.start(node)
     await_node(cluster, node, record)
-    typer.echo(f"{node}: runs (pid {record.pid}), {record.url}")
+    say(f"{node}: runs (pid {record.pid}), {record.url}")
 
 
 def watch(
@@ -203,7 +203,7 @@ def _farewell(manifest: Manifest, data_dir: Path) -> None:
     reads.status(url=first.url)
     me = _command()
     where = "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}"
-    typer.echo(
+    say(
         f"\nTry next:\n"
         f"  {me} watch{where}            live view\n"
         f"  {me} kill NODE{where}        kill -9: take the PRIMARY and watch the failover\n"

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -26,22 +26,40 @@ from node.cli import (
     writes,
 )
 from node.cli.failures import CommandError
-from node.cli.output import StandardOutput
+from node.cli.output import StandardOutput, note
 from node.manifest import LocalError
+from node.printable import printable_lines
 
 
 class _Commands(TyperGroup):
     """Turns refusals into one line on stderr and their exit code; everything else is a bug."""
 
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        with _legible():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _legible():
+                return super().invoke(ctx)
         except LocalError as error:
             failure: CommandError = CommandError(str(error))
         except CommandError as error:
             failure = error
-        typer.echo(f"stationkeep: {failure}", err=True)
+        note(f"stationkeep: {failure}")
         raise typer.Exit(failure.exit_code)
+
+
+@contextlib.contextmanager
+def _legible() -> Iterator[None]:
+    """Within it errors of usage, which typer prints, repeat what was typed in printable text.
+    Their class is click's or, since typer 0.20, typer's own; all have a `message`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(getattr(error, "message", None), str):
+            error.message = printable_lines(error.message)  # type: ignore[attr-defined]
+        raise
 
 
 def _group(help_: str) -> typer.Typer:
@@ -167,5 +185,5 @@ def _give_up(error: OSError) -> int:
     # What is left in the buffer is flushed once more at the end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):
-        typer.echo(f"stationkeep: standard output cannot be written: {error.strerror}", err=True)
+        note(f"stationkeep: standard output cannot be written: {error.strerror}")
     return CommandError.exit_code

@@ -9,6 +9,7 @@ import typer
 from msgspec.structs import replace
 
 from node.cli.failures import CommandError, ConfigurationError, UsageError
+from node.cli.output import say
 
 MOST_FAULTS = 20
 """Faults of one file that are printed."""
@@ -83,8 +84,8 @@ def rejoin(
     except OSError as error:
         raise CommandError(f"{loaded.data_dir}: {error.strerror}: {error.filename}") from error
     if aside is not None:
-        typer.echo(f"moved aside: {aside}")
-    typer.echo(f"{loaded.node} may be started; it votes again once it has caught up")
+        say(f"moved aside: {aside}")
+    say(f"{loaded.node} may be started; it votes again once it has caught up")
 
 
 def validate(file: FileArgument) -> None:
@@ -94,7 +95,7 @@ def validate(file: FileArgument) -> None:
     errors = configuration.validate(file)
     if errors:
         raise _refused(errors)
-    typer.echo(f"{file}: valid")
+    say(f"{file}: valid")
 
 
 def _refused(errors: Sequence[Exception]) -> ConfigurationError:

@@ -1,6 +1,5 @@
 """Options that many commands share, written once."""
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +9,8 @@ from cluster.fleet.rings import Ring
 from cluster.settings import LONGEST, SettingsError, parse_duration
 from node.cli.client import Client
 from node.cli.failures import UsageError
+from node.cli.output import Format
 from node.manifest import DEFAULT_DATA_DIR
-
-
-class Format(enum.StrEnum):
-    """How a read is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
 
 UrlOption = Annotated[
     str | None,

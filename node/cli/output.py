@@ -1,15 +1,21 @@
-"""Printing: the same answer as a table for people, or as JSON or YAML for programs."""
+"""Printing: the same answer as a table for people, or as JSON or YAML for programs.
 
+The only door to the terminal: whatever leaves through it is printable, and no text is taken for
+Rich markup. A table is made of an answer whose texts are on one line each; lines of ours may
+quote others, and keep their own line breaks only.
+"""
+
+import enum
 import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from node.cli.options import Format
+from node.printable import all_printable, printable_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -17,6 +23,14 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 160
 """Columns assumed when stdout is not a terminal, so that no cell is cut in a pipe."""
+
+
+class Format(enum.StrEnum):
+    """How a read is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
 
 
 class StandardOutput(io.FileIO):
@@ -47,26 +61,48 @@ def _descriptor() -> int:
     return sys.stdout.fileno() if sys.stdout is not None else os.open(os.devnull, os.O_WRONLY)
 
 
-def console() -> "Console":
-    """Standard output: as wide as the terminal, or wide enough when there is none."""
+def console(*, stderr: bool = False) -> "Console":
+    """Standard output or error: as wide as the terminal, or wide enough when there is none."""
     from rich.console import Console  # noqa: PLC0415
 
-    screen = Console(highlight=False)
-    return screen if screen.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+    plain: dict[str, Any] = {"stderr": stderr, "markup": False, "emoji": False, "highlight": False}
+    screen = Console(**plain)
+    return screen if screen.is_terminal else Console(**plain, width=PIPE_WIDTH)
 
 
-def show(answer: Any, format_: Format, table: Callable[[], "RenderableType"]) -> None:
-    """Prints `answer` as asked; `table` is called only when a table is wanted."""
+def show(answer: Any, format_: Format, table: Callable[[Any], "RenderableType"]) -> None:
+    """Prints `answer` as asked; `table` is called only when a table is wanted, with the answer as
+    people may see it."""
     if format_ is Format.JSON:
-        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        document = json.dumps(answer, indent=2, ensure_ascii=False)
+        typer.echo(printable_lines(document, most=None))
     elif format_ is Format.YAML:
-        import yaml  # noqa: PLC0415
-
-        typer.echo(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(_yaml(answer), nl=False)
     else:
-        console().print(table())
+        console().print(table(all_printable(answer)))
+
+
+def _yaml(answer: Any) -> str:
+    """In plain ASCII where PyYAML would print an override or the like as it is."""
+    import yaml  # noqa: PLC0415
+
+    document: str = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)
+    if printable_lines(document, most=None) != document:
+        document = yaml.safe_dump(answer, sort_keys=False, allow_unicode=False)
+    return document
+
+
+def say(text: str) -> None:
+    """What came of a command, in words."""
+    typer.echo(printable_lines(text))
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """What is likely not to be meant, a line each, on stderr."""
+    for text in warnings:
+        note(f"warning: {text}")
 
 
 def note(text: str) -> None:
     """A remark for people; on stderr, so that it never mixes with an answer."""
-    typer.echo(text, err=True)
+    typer.echo(printable_lines(text), err=True)

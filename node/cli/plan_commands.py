@@ -22,9 +22,10 @@ from cluster.settings import (
     parse,
     parse_duration,
 )
+from node.cli import shapes
 from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.options import Format, FormatOption, client
-from node.cli.output import note, show
+from node.cli.output import console, note, show
 from node.cli.sending import pair
 from node.cli.writes import scalar
 
@@ -122,7 +123,7 @@ def plan(
         _draw(figures, plot)
     if check:
         answer["check"] = list(_checked(figures, seed, cases))
-    show(answer, format_, lambda: plan_view.table(answer))
+    show(answer, format_, plan_view.table)
     if plot is not None:
         note(f"drawn into {plot}")
     missed = [c["what"] for c in answer.get("check", []) if not c["agrees"]]
@@ -157,7 +158,9 @@ def _plan_measured(
     show(
         {"measured": told, "plans": plans},
         format_,
-        lambda: Group(plan_measured.table(told), *map(plan_view.table, plans)),
+        lambda said: Group(
+            plan_measured.table(said["measured"]), *map(plan_view.table, said["plans"])
+        ),
     )
 
 
@@ -198,8 +201,8 @@ def _from_file(path: Path) -> Source:
 
 def _from_cluster(url: str | None) -> Source:
     node = client(url)
-    settings = node.get("/v1/config").get("settings", {})
-    cluster = node.get("/v1/cluster")
+    settings = node.get("/v1/config", shapes.Config)["settings"]
+    cluster = node.get("/v1/cluster", shapes.Cluster)
     return Source(
         f"cluster {cluster['cluster_id']}", _changed_by(settings), len(cluster["members"])
     )
@@ -248,11 +251,10 @@ def _draw(figures: "Forecast", path: Path) -> None:
 
 def _checked(figures: "Forecast", seed: int, cases: int) -> Iterator[dict[str, Any]]:
     """Every figure counted, with a bar on stderr."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description:32}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         for what, computed, loss, values in _counts(figures, seed):
             task = bar.add_task(what, total=cases)
             counted = list(itertools.islice(_ticking(values, bar, task), cases))

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cluster.settings import Settings
+from node.cli import shapes
+from node.cli.exchange import exchange, understood
 from node.cli.failures import CommandError
 from node.cli.output import note
 from node.local import LocalCluster
@@ -60,8 +62,9 @@ def await_devices(cluster: LocalCluster, manifest: Manifest) -> None:
         if not fleet.running:
             said = f"{fleet.log} says\n{cluster.log_tail(DEVICES)}"
             raise CommandError(f"the simulated devices ended at their start; {said}")
-        answer = _ask(first.url, "/v1/cluster")
-        known = answer[1].get("fleet", {}).get("total_slaves", 0) if answer else 0
+        answer = _ask(first.url, "/v1/cluster", shapes.Cluster)
+        fleet_ = answer[1].get("fleet") if answer else None
+        known = fleet_["total_slaves"] if fleet_ else 0
         if known >= fleet.count:
             note(f"{known} devices are in their rings")
             return
@@ -77,7 +80,8 @@ def await_roles(cluster: LocalCluster, manifest: Manifest, settings: Settings) -
     first = next(iter(manifest.nodes.values()))
     for _ in _until(min(hold / 1_000, MOST_SETTLING_SECONDS)):
         _nobody_ended(cluster, manifest)
-        answer = _ask(first.url, f"/v1/nodes?limit={len(manifest.nodes)}")
+        path = f"/v1/nodes?limit={len(manifest.nodes)}"
+        answer = _ask(first.url, path, shapes.Page[shapes.Node])
         acting = [node.get("effective_role") for node in (answer[1]["items"] if answer else [])]
         if acting and None not in acting and acting.count("BACKUP") >= wanted:
             return
@@ -100,13 +104,12 @@ def _until(seconds: float) -> Iterator[None]:
         time.sleep(_POLL_SECONDS)
 
 
-def _ask(url: str, path: str) -> tuple[int, dict[str, Any]] | None:
+def _ask(url: str, path: str, shape: Any = dict) -> tuple[int, dict[str, Any]] | None:
     """Status and JSON of a GET; None when there is no proper answer yet."""
     import httpx  # noqa: PLC0415
 
     try:
-        response = httpx.get(f"{url}{path}", timeout=_ANSWER_SECONDS)
-        body = response.json()
-    except (httpx.HTTPError, ValueError):
+        answer = exchange(url, "GET", path, silence=_ANSWER_SECONDS)
+        return answer.status, understood(answer, shape)
+    except (httpx.HTTPError, CommandError):
         return None
-    return (response.status_code, body) if isinstance(body, dict) else None

@@ -1,10 +1,11 @@
 """Commands that only look: `status`, `explain`, `decisions` and their like."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
+from node.cli import shapes
+from node.cli.client import part
 from node.cli.options import (
     Format,
     FormatOption,
@@ -21,13 +22,13 @@ MOST_NODES = 99
 def status(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """The cluster in a few lines: who is PRIMARY, who leads Raft, every node and its role."""
     node = client(url)
-    cluster = node.get("/v1/cluster")
-    items = node.items("/v1/nodes", MOST_NODES)
+    cluster = node.get("/v1/cluster", shapes.Cluster)
+    items = node.items("/v1/nodes", shapes.Node, MOST_NODES)
 
-    def table() -> Any:
+    def table(answer: Any) -> Any:
         from node.cli import tables  # noqa: PLC0415
 
-        return tables.status(cluster, items)
+        return tables.status(answer["cluster"], answer["nodes"])
 
     show({"cluster": cluster, "nodes": items}, format_, table)
 
@@ -36,7 +37,7 @@ def explain(
     node: NodeArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Why a node is what it is, and why it is not PRIMARY: samples, votes and rules."""
-    answer = client(url).get(f"/v1/nodes/{quote(node, safe='')}/explain")
+    answer = client(url).get(f"/v1/nodes/{part(node)}/explain", shapes.Explanation)
     _show(answer, format_, "explanation")
 
 
@@ -53,7 +54,9 @@ def decisions(
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """What was done or held back, newest first, with the reason."""
-    items = client(url).items("/v1/decisions", limit, subject=subject, outcome=outcome)
+    items = client(url).items(
+        "/v1/decisions", shapes.Decision, limit, subject=subject, outcome=outcome
+    )
     _show(items, format_, "decisions")
 
 
@@ -61,7 +64,7 @@ def proposals(
     limit: LimitOption = 5, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Proposed changes with every voter's verdict; open ones first."""
-    _show(client(url).items("/v1/proposals", limit), format_, "proposals")
+    _show(client(url).items("/v1/proposals", shapes.Proposal, limit), format_, "proposals")
 
 
 def operation(
@@ -70,57 +73,51 @@ def operation(
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """What became of an operation whose outcome was unknown."""
-    _show(client(url).get(f"/v1/operations/{quote(operation_id, safe='')}"), format_, "facts")
+    path = f"/v1/operations/{part(operation_id)}"
+    _show(client(url).get(path, shapes.Written), format_, "facts")
 
 
 def nodes_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """Every node: role, effective role, risk, lease, cool-down."""
-    _show(client(url).items("/v1/nodes", MOST_NODES), format_, "nodes")
+    _show(client(url).items("/v1/nodes", shapes.Node, MOST_NODES), format_, "nodes")
 
 
 def roles_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """The role table beside what every node effectively is."""
-    _show(client(url).items("/v1/roles", MOST_NODES), format_, "roles")
+    _show(client(url).items("/v1/roles", shapes.RoleNow, MOST_NODES), format_, "roles")
 
 
 def roles_history(
     limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Changes of role, newest first."""
-    _show(client(url).items("/v1/roles/history", limit), format_, "role_history")
+    items = client(url).items("/v1/roles/history", shapes.RoleChange, limit)
+    _show(items, format_, "role_history")
 
 
 def actions_list(
     limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Actions and how many of their targets have complied; open ones first."""
-    _show(client(url).items("/v1/actions", limit), format_, "actions")
+    _show(client(url).items("/v1/actions", shapes.Action, limit), format_, "actions")
 
 
 def alarms_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """What is raised now, the grave first. What is over is among the decisions."""
-    _show(client(url).get("/v1/alarms")["items"], format_, "alarms")
+    _show(client(url).get("/v1/alarms", shapes.Alarms)["items"], format_, "alarms")
 
 
 def config_show(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     """The settings that all nodes share."""
-    answer = client(url).get("/v1/config")
-    settings = answer.get("settings", answer)
-
-    def table() -> Any:
-        from node.cli import tables  # noqa: PLC0415
-
-        return tables.facts(settings)
-
-    show(answer, format_, table)
+    _show(client(url).get("/v1/config", shapes.Config), format_, "settings")
 
 
 def _show(answer: Any, format_: Format, table: str) -> None:
     """Prints `answer`; `table` names the function of `node.cli.tables`, loaded when needed."""
 
-    def build() -> Any:
+    def build(printable: Any) -> Any:
         from node.cli import tables  # noqa: PLC0415
 
-        return getattr(tables, table)(answer)
+        return getattr(tables, table)(printable)
 
     show(answer, format_, build)

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-import typer
-
 from node.cli.failures import CommandError, UsageError
 from node.cli.options import client
+from node.cli.output import say, warn
 from node.cli.wording import cluster_time
+from node.printable import all_printable
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -33,16 +33,19 @@ def send(
     what: str,
 ) -> None:
     """Sends the command and says in one line what came of it."""
-    answer = client(url).write(method, path, body, key)
+    answer = all_printable(client(url).write(method, path, body, key))
     if answer.get("status") not in {"done", None}:
         raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
     at = f" at log index {answer['index']}" if answer.get("index") else ""
-    typer.echo(f"done: {what}{at} (operation {answer.get('operation', '-')})")
-    for name, value in (answer.get("result") or {}).items():
-        typer.echo(f"  {_result_line(name, value)}")
+    say(f"done: {what}{at} (operation {answer.get('operation', '-')})")
+    result = answer.get("result") or {}
+    odd = result.pop("warnings", [])
+    warn(odd if isinstance(odd, list) else [str(odd)])
+    for name, value in result.items():
+        say(f"  {_result_line(name, value)}")
 
 
 def _result_line(name: str, value: Any) -> str:
-    if name.endswith("_ms") and isinstance(value, int):
+    if name.endswith("_ms") and isinstance(value, int) and abs(value) <= 2**53:
         return f"{name.removesuffix('_ms')}: {cluster_time(value)}"
     return f"{name}: {value if isinstance(value, str) else json.dumps(value)}"

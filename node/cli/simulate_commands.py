@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.options import Format, FormatOption
-from node.cli.output import show
+from node.cli.output import console, say, show
 
 if TYPE_CHECKING:
     from node.simulation.campaign import Outcome, Plan
@@ -65,7 +64,7 @@ def simulate(  # noqa: PLR0917 - options, always named
             answer.add(world, outcome)
             if number == 0 and world is not None:
                 _keep(world, plan, seed, picture, save)
-    show(answer.as_dict(), format_, answer.table)
+    show(answer.as_dict(), format_, _table)
     if answer.broken:
         raise CommandError(answer.broken[0])
 
@@ -117,7 +116,7 @@ def _bar() -> Progress:
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
         transient=True,
     )
 
@@ -169,8 +168,8 @@ def _replay(file: Path) -> None:
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror or error}") from error
     after = transcript.record(before.scenario)
-    typer.echo("\n".join(f"| {line}" for line in after.seen))
-    typer.echo(f"= {after.end}")
+    say("\n".join(f"| {line}" for line in after.seen))
+    say(f"= {after.end}")
     difference = transcript.difference(before, after)
     if difference:
         raise CommandError(f"{file}: not the same again: {difference}")
@@ -215,18 +214,18 @@ class _Answer:
             "violations": self.broken,
         }
 
-    def table(self) -> Table:
-        answer = self.as_dict()
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        rows = {
-            "simulated": f"{answer['runs']} runs, {answer['simulated_hours']:g} h in all",
-            "failovers": f"{answer['failovers']}, of which false {answer['false_failovers']}",
-            "elections": f"{answer['elections']}, of which unneeded {answer['unneeded_elections']}",
-            "flaps": str(answer["flaps"]),
-            "PRIMARY seat served": f"{100 * answer['availability']:.3f} % of the time",
-            "longest gap": f"{answer['longest_gap_s']:g} s",
-            "violations": str(len(self.broken)),
-        }
-        for name, value in rows.items():
-            table.add_row(name, value)
-        return table
+
+def _table(answer: dict[str, Any]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = {
+        "simulated": f"{answer['runs']} runs, {answer['simulated_hours']:g} h in all",
+        "failovers": f"{answer['failovers']}, of which false {answer['false_failovers']}",
+        "elections": f"{answer['elections']}, of which unneeded {answer['unneeded_elections']}",
+        "flaps": str(answer["flaps"]),
+        "PRIMARY seat served": f"{100 * answer['availability']:.3f} % of the time",
+        "longest gap": f"{answer['longest_gap_s']:g} s",
+        "violations": str(len(answer["violations"])),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from node.cli.agent_commands import UrlsOption, run, seconds, stopping, urls
 from node.cli.failures import UsageError
 from node.cli.options import Format, FormatOption
-from node.cli.output import note, show
+from node.cli.output import console, note, show
+from node.printable import printable
 
 if TYPE_CHECKING:
     from node.agent.simulator import Fleet, Moment
@@ -81,7 +82,7 @@ def simulate(
     if not batch:
         _raise_file_limit(count)
     moment = run(_simulate(fleet, urls(url), length, batch=batch))
-    show(_as_dict(moment), format_, lambda: _table(moment))
+    show(_as_dict(moment), format_, _table)
 
 
 def _fleet(
@@ -134,8 +135,8 @@ async def _simulate(
 def _progress() -> Iterator[Callable[["Moment"], None]]:
     """One line that changes on a terminal, now and then a line elsewhere."""
     if sys.stderr.isatty():
-        with Console(stderr=True).status("connecting") as status:
-            yield lambda moment: status.update(_news(moment))
+        with console(stderr=True).status("connecting") as status:
+            yield lambda moment: status.update(Text(printable(_news(moment))))
         return
     due = 0.0
 
@@ -167,21 +168,22 @@ def _as_dict(moment: "Moment") -> dict[str, Any]:
     return answer | {"seconds": round(moment.seconds, 1)}
 
 
-def _table(moment: "Moment") -> Table:
+def _table(told: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    per_second = moment.statuses / max(moment.seconds, 1e-3)
+    per_second = told["statuses"] / max(told["seconds"], 1e-3)
+    rings = ", ".join(f"{ring} {n:,}" for ring, n in told["rings"].items())
     rows = {
-        "devices": f"{moment.devices:,}, connected at the end {moment.connected:,}",
-        "time": f"{moment.seconds:.1f} s",
-        "statuses": f"{moment.statuses:,}, {per_second:,.0f}/s",
-        "heartbeats": f"{moment.heartbeats:,}",
-        "registrations": f"{moment.registrations:,}, of which again {moment.reconnects:,}",
-        "connections lost": _reasons(moment.lost),
-        "tries that failed": _reasons(moment.failed),
-        "refused": _reasons(moment.refused),
-        "ended for good": _reasons(moment.ended_because),
-        "changes of ring": f"{moment.ring_changes:,}, first ones included",
-        "rings": ", ".join(f"{ring} {n:,}" for ring, n in moment.rings.items()) or "none heard of",
+        "devices": f"{told['devices']:,}, connected at the end {told['connected']:,}",
+        "time": f"{told['seconds']:.1f} s",
+        "statuses": f"{told['statuses']:,}, {per_second:,.0f}/s",
+        "heartbeats": f"{told['heartbeats']:,}",
+        "registrations": f"{told['registrations']:,}, of which again {told['reconnects']:,}",
+        "connections lost": _reasons(told["lost"]),
+        "tries that failed": _reasons(told["failed"]),
+        "refused": _reasons(told["refused"]),
+        "ended for good": _reasons(told["ended_because"]),
+        "changes of ring": f"{told['ring_changes']:,}, first ones included",
+        "rings": rings or "none heard of",
     }
     for name, value in rows.items():
         table.add_row(name, value)

@@ -7,6 +7,7 @@ import typer
 
 from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.options import UrlOption, client
+from node.cli.output import say
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot file.")]
 
@@ -22,7 +23,7 @@ def save(
     from node.raft import snapshot  # noqa: PLC0415
 
     node = client(url)
-    data = node.download("/v1/snapshot")
+    data = node.download("/v1/snapshot", snapshot.MAX_BYTES)
     try:
         taken = snapshot.decode(data, f"the answer of {node.url}")
         snapshot.write_file(file, data)
@@ -30,7 +31,7 @@ def save(
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}") from error
-    typer.echo(f"{file}: {taken.cluster} up to log index {taken.index}, {len(data)} bytes")
+    say(f"{file}: {taken.cluster} up to log index {taken.index}, {len(data)} bytes")
 
 
 def verify(file: FileArgument) -> None:
@@ -45,7 +46,7 @@ def verify(file: FileArgument) -> None:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}") from error
-    typer.echo(
+    say(
         f"{file}: good; {found.cluster}, members {', '.join(found.members)}, "
         f"log index {found.index}, term {found.term}, cluster time {state.time / 1_000:.1f} s"
     )
@@ -89,4 +90,4 @@ def restore(
             raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(f"{node.data_dir}: {error.strerror}: {error.filename}") from error
-        typer.echo(f"{node.node}: starts from log index {done.index} ({node.data_dir})")
+        say(f"{node.node}: starts from log index {done.index} ({node.data_dir})")

@@ -1,15 +1,24 @@
 """Answers of the REST interface as Rich tables. Every role is a word, colour only repeats it."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import (
+    Console,  # noqa: TID251 - which a renderable is handed
+    ConsoleOptions,
+    Group,
+    RenderableType,
+    RenderResult,
+)
 from rich.table import Table
 from rich.text import Text
 
 from node.cli import wording
 from node.links import loss
 from node.peers.figures import LinkFigures
+
+if TYPE_CHECKING:
+    from node.cli.links_seen import Seen
 
 Json = dict[str, Any]
 
@@ -94,8 +103,9 @@ def nodes(items: list[Json]) -> Fitted:
     return table
 
 
-def links(items: list[tuple[str, LinkFigures]]) -> RenderableType:
+def links(nodes: "Iterable[Seen]") -> RenderableType:
     """Links by the node that measured them, each from a peer to that node."""
+    items = [(one.node, link) for one in nodes for link in one.links]
     if not items:
         return Text("no links: this node has no peers")
     table = Fitted(
@@ -293,7 +303,7 @@ def alarms(items: list[Json]) -> RenderableType:
         table.add_row(
             item["id"],
             Text(item["severity"], style="bold red" if item["severity"] == "critical" else ""),
-            wording.clock(item["wall_ms"]),
+            wording.clock(item.get("wall_ms")),
             wording.cluster_time(item["since_ms"]),
             f"{seen['actor']}{said}" if seen else "-",
             f"{item['detail']}\n{item['meaning']}",
@@ -307,6 +317,11 @@ def facts(answer: Json) -> Table:
     for name, value in answer.items():
         table.add_row(name, str(value))
     return table
+
+
+def settings(answer: Json) -> Table:
+    """The settings that all nodes share."""
+    return facts(answer["settings"])
 
 
 def _figure(value: int | None) -> str:

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
 from rich.live import Live
 
-from node.cli import screen
+from node.cli import screen, shapes
 from node.cli.client import DEFAULT_URL
-from node.cli.failures import UnreachableError, UsageError
+from node.cli.exchange import MOST_BYTES, Answer, open_http, understood
+from node.cli.failures import CommandError, UnreachableError, UsageError
+from node.cli.output import console
 from node.cli.screen import Picture
+from node.http_body import read
 from node.manifest import http_addresses
+from node.printable import all_printable
 from node.unreached import ADDRESS
 
 POLL_SECONDS = 0.5
@@ -74,29 +77,29 @@ def starting_points(url: str | None, data_dir: Path) -> list[str]:
 
 async def take(http: httpx.AsyncClient, url: str) -> Picture:
     """One picture from the node at `url`; raises `httpx.HTTPError` when it does not give one."""
-    paths = (
-        "/v1/cluster",
-        f"/v1/nodes?limit={MOST_SOURCES}",
-        "/v1/proposals?limit=10",
-        f"/v1/decisions?limit={MOST_DECISIONS}",
-    )
+    wanted = {
+        "/v1/cluster": shapes.Cluster,
+        f"/v1/nodes?limit={MOST_SOURCES}": shapes.Page[shapes.Node],
+        "/v1/proposals?limit=10": shapes.Page[shapes.Proposal],
+        f"/v1/decisions?limit={MOST_DECISIONS}": shapes.Page[shapes.Decision],
+    }
     async with asyncio.timeout(2 * ANSWER_SECONDS):
-        answers = await asyncio.gather(*(_json(http, url + path) for path in paths))
-    cluster, *lists = answers
-    try:
-        nodes, proposals, decisions = (page["items"] for page in lists)
-    except (KeyError, TypeError) as error:
-        raise httpx.DecodingError(f"{url} is not a Stationkeep node") from error
+        answers = (_answer(http, url + path, shape) for path, shape in wanted.items())
+        cluster, *pages = await asyncio.gather(*answers)
+    nodes, proposals, decisions = (page["items"] for page in pages)
     return Picture(cluster, nodes, proposals, decisions, url)
 
 
-async def _json(http: httpx.AsyncClient, url: str) -> Any:
-    response = await http.get(url)
-    response.raise_for_status()
+async def _answer(http: httpx.AsyncClient, url: str, shape: Any) -> dict[str, Any]:
+    """As people may see it."""
+    async with http.stream("GET", url) as response:
+        response.raise_for_status()
+        answer = Answer(url, response.status_code, await read(response, MOST_BYTES))
     try:
-        return response.json()
-    except ValueError as error:
-        raise httpx.DecodingError(f"{url}: not JSON") from error
+        answered: dict[str, Any] = all_printable(understood(answer, shape))
+    except CommandError as error:
+        raise httpx.DecodingError(str(error)) from error
+    return answered
 
 
 class Watcher:
@@ -144,8 +147,8 @@ class Watcher:
             url = self._sources.current
             with contextlib.suppress(httpx.HTTPError):
                 async with self._http.stream("GET", f"{url}/v1/events", timeout=None) as stream:
-                    async for line in stream.aiter_lines():
-                        if line.startswith("event:"):
+                    async for chunk in stream.aiter_raw():  # whose lines may never end
+                        if b"event:" in chunk:
                             self.stirred.set()
                         if url != self._sources.current:
                             break
@@ -163,7 +166,7 @@ class Watcher:
 
 def open_client() -> httpx.AsyncClient:
     """Short patience: there are other nodes."""
-    return httpx.AsyncClient(timeout=ANSWER_SECONDS)
+    return open_http("", ANSWER_SECONDS)
 
 
 def run(
@@ -177,38 +180,37 @@ def run(
 
     Raises `UnreachableError` with `once` when nobody answers.
     """
-    console = Console(highlight=False)
     if once:
-        asyncio.run(_print_one(urls, console, opener))
+        asyncio.run(_print_one(urls, opener))
         return
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_show(urls, console, on_tick, opener))
+        asyncio.run(_show(urls, on_tick, opener))
 
 
-async def _print_one(urls: list[str], console: Console, opener: OpenClient) -> None:
+async def _print_one(urls: list[str], opener: OpenClient) -> None:
     sources = Sources(urls)
     async with opener() as http:
         picture = await Watcher(sources, http).look()
     if picture is None:
         raise UnreachableError(f"no node answers; tried {', '.join(sources.urls)}")
-    console.print(screen.frame(picture, console.width, console.height), end="\n")
+    terminal = console()
+    terminal.print(screen.frame(picture, terminal.width, terminal.height), end="\n")
 
 
-async def _show(
-    urls: list[str], console: Console, on_tick: Callable[[], None], opener: OpenClient
-) -> None:
+async def _show(urls: list[str], on_tick: Callable[[], None], opener: OpenClient) -> None:
+    terminal = console()
     sources = Sources(urls)
     async with opener() as http:
         watcher = Watcher(sources, http)
         listening = asyncio.create_task(watcher.listen())
         try:
-            with Live(console=console, screen=True, auto_refresh=False) as live:
+            with Live(console=terminal, screen=True, auto_refresh=False) as live:
                 while True:
                     picture = await watcher.look()
                     if picture is None:
                         view = screen.lost(sources.urls, "no node answers yet")
                     else:
-                        view = screen.frame(picture, console.width, console.height)
+                        view = screen.frame(picture, terminal.width, terminal.height)
                     live.update(view, refresh=True)
                     on_tick()
                     await watcher.rest()

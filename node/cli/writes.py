@@ -1,12 +1,13 @@
 """Commands by which an operator changes something. Each is one replicated command."""
 
 import enum
-import json
 from typing import Annotated
-from urllib.parse import quote
 
+import msgspec
 import typer
 
+from cluster.unreadable import UNREADABLE
+from node.cli.client import part
 from node.cli.failures import UsageError
 from node.cli.options import (
     KeyOption,
@@ -92,7 +93,7 @@ def nodes_maintenance(
     span = None if for_ is None else duration("--for", for_)
     body = given(on=switch is Switch.ON, duration=span, reason=reason)
     what = f"maintenance of {node} {switch.value}"
-    send("POST", f"/v1/nodes/{quote(node, safe='')}/maintenance", body, key=key, url=url, what=what)
+    send("POST", f"/v1/nodes/{part(node)}/maintenance", body, key=key, url=url, what=what)
 
 
 def nodes_join(
@@ -114,7 +115,7 @@ def nodes_join(
 
 def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:
     """Removes a node for good. The PRIMARY hands over first (switchover, or maintenance)."""
-    path = f"/v1/nodes/{quote(node, safe='')}"
+    path = f"/v1/nodes/{part(node)}"
     send("DELETE", path, None, key=key, url=url, what=f"{node} leaves")
 
 
@@ -129,7 +130,7 @@ def nodes_priority(
     body = given(priority=priority, reason=reason)
     send(
         "POST",
-        f"/v1/nodes/{quote(node, safe='')}/priority",
+        f"/v1/nodes/{part(node)}/priority",
         body,
         key=key,
         url=url,
@@ -164,11 +165,11 @@ def nodes_policy(
     """Gives a node a local policy by which it denies proposals, or takes it away."""
     if remove == bool(forbid):
         raise UsageError("give --forbid PATTERN to set the policy, or --remove to take it away")
-    path = f"/v1/nodes/{quote(node, safe='')}/policies"
+    path = f"/v1/nodes/{part(node)}/policies"
     if remove:
         send(
             "DELETE",
-            f"{path}/{quote(name, safe='')}",
+            f"{path}/{part(name)}",
             None,
             key=key,
             url=url,
@@ -225,7 +226,7 @@ def alarms_ack(
     url: UrlOption = None,
 ) -> None:
     """Says that an alarm was seen; it stays until what it is about is over."""
-    path = f"/v1/alarms/{quote(alarm, safe='')}/ack"
+    path = f"/v1/alarms/{part(alarm)}/ack"
     send("POST", path, given(reason=reason), key=key, url=url, what=f"{alarm} acknowledged")
 
 
@@ -247,7 +248,7 @@ def config_set(
 def scalar(text: str) -> str | int | float | bool:
     """`0.3` as a number, `true` as a flag, `5s` as text."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = msgspec.json.decode(text)
+    except (*UNREADABLE, UnicodeEncodeError):
         return text
     return value if isinstance(value, int | float) else text

@@ -5,13 +5,22 @@ import logging
 import os
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
 
 from node.config import LogConfig
 from node.logs import MOST_WAITING, Unhurried, configure, dropped
+
+
+def settle() -> None:
+    """Until every line is written."""
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, Unhurried)
+    handler.settle(5.0)
 
 
 @pytest.fixture
@@ -36,9 +45,7 @@ def test_where_webhooks_go_is_not_logged(
     for library in ("httpx", "httpcore.connection"):
         logging.getLogger(library).info("HTTP Request: POST https://hooks.example/hunter2")
     logging.getLogger("node").info("seen")
-    for handler in logging.getLogger().handlers:
-        assert isinstance(handler, Unhurried)
-        handler.settle(5.0)
+    settle()
     assert "seen" in shown.getvalue()
     assert "hunter2" not in shown.getvalue()
 
@@ -68,3 +75,43 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody(
     assert sum(told) == dropped()
     assert len(lines) - len(told) + dropped() == 3 * MOST_WAITING + 1
     assert "read again" in lines[-1]
+
+
+HOSTILE = "x\x1b]0;owned\x07\x9b2J\u202e\r\n2026-01-01 [error] all is lost\x7f"
+
+
+@pytest.mark.parametrize("format_", ["plain", "json"])
+def test_what_others_said_cannot_act_on_a_terminal_nor_begin_a_line(
+    restored: None, monkeypatch: pytest.MonkeyPatch, format_: Literal["plain", "json"]
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    configure(LogConfig(format=format_), "sat-001")
+    log = structlog.get_logger("node")
+    log.warning(
+        "heard", detail=HOSTILE, by=[HOSTILE, {HOSTILE: HOSTILE}], error=ValueError(HOSTILE)
+    )
+    log.warning(HOSTILE)
+    logging.getLogger("library").warning("said %s", HOSTILE)
+    settle()
+    lines = shown.getvalue().splitlines()
+    assert len(lines) == 3
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        log.exception("failed")
+        logging.getLogger("library").exception("failed")
+    settle()
+    said = shown.getvalue()
+    assert "Traceback" in said
+    assert not {c for c in said if c != "\n" and unicodedata.category(c) in {"Cc", "Cf"}}
+    assert "\n2026-01-01 [error] all is lost" not in said
+
+
+def test_a_log_line_has_a_length(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    configure(LogConfig(), "sat-001")
+    structlog.get_logger("node").warning("heard", detail="x" * 1_000_000)
+    settle()
+    assert len(shown.getvalue()) < 10_000

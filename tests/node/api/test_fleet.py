@@ -311,12 +311,81 @@ async def test_of_two_changes_of_the_same_policies_the_later_is_refused(
 
 async def test_the_health_rule_is_a_sentence(client: httpx.AsyncClient, fleet: FakeNode) -> None:
     rule = "battery > 30 and cpu < 70 and memory < 80 and disk < 90 and temperature < 70.5"
-    answer = await client.put(
-        "/v1/rings/health-rule", json={"rule": rule, "charging_excuses_battery": True}
-    )
+    body = {"rule": rule, "charging_excuses_battery": True, "unreported": True}
+    answer = await client.put("/v1/rings/health-rule", json=body)
     assert answer.status_code == 200, answer.text
     told = await _get(client, "/v1/rings")
     assert (told["health_rule"], told["charging_excuses_battery"]) == (rule, True)
+
+
+async def test_a_metric_that_nobody_reports_is_refused_unless_it_is_meant(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    before = (await _get(client, "/v1/rings"))["health_rule"]
+    body = {"rule": "cpux < 70 and cpu < 90"}
+    answer = await client.put("/v1/rings/health-rule", json=body)
+    assert answer.status_code in {400, 409}, answer.text
+    assert "no device reports cpux; did you mean cpu?" in answer.json()["detail"]
+    assert (await _get(client, "/v1/rings"))["health_rule"] == before
+    planned = (await client.post("/v1/rings/health-rule/plan", json=body)).json()
+    assert planned["warnings"] == ["no device reports cpux; did you mean cpu?"]
+    meant = await client.put("/v1/rings/health-rule", json=body | {"unreported": True})
+    assert meant.status_code == 200, meant.text
+
+
+async def test_a_plan_says_how_many_devices_a_rule_judges_otherwise(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    before = (await _get(client, "/v1/rings"))["health_rule"]
+    strict = {"rule": "battery > 20 and cpu < 1"}
+    planned = (await client.post("/v1/rings/health-rule/plan", json=strict)).json()
+    assert planned["to_unhealthy"] > 0
+    assert planned["to_healthy"] == 0
+    assert (await _get(client, "/v1/rings"))["health_rule"] == before
+
+
+async def test_caps_that_are_not_named_stay(client: httpx.AsyncClient, fleet: FakeNode) -> None:
+    weights = dict.fromkeys(("canary", "dev", "stage", "prod"), 1)
+
+    async def caps(given: dict[str, int | None] | None) -> dict[str, int | None]:
+        body = {"weights": weights} | ({} if given is None else {"caps": given})
+        answer = await client.put("/v1/rings/shares", json=body)
+        assert answer.status_code == 200, answer.text
+        return {ring["ring"]: ring["cap"] for ring in (await _get(client, "/v1/rings"))["items"]}
+
+    assert await caps({"canary": 5, "dev": 7}) == {
+        "canary": 5, "dev": 7, "stage": None, "prod": None,
+    }  # fmt: skip
+    assert (await caps(None))["canary"] == 5
+    assert (await caps({"dev": 0, "canary": None})) == {
+        "canary": 5, "dev": None, "stage": None, "prod": None,
+    }  # fmt: skip
+
+
+async def test_what_shares_would_move_is_counted_and_not_done(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    before = await _get(client, "/v1/rings")
+    body = {"weights": {"canary": 0, "dev": 0, "stage": 0, "prod": 1}}
+    planned = await client.post("/v1/rings/plan", json=body)
+    assert planned.status_code == 200, planned.text
+    assert planned.json()["total"] == sum(ring["devices"] for ring in before["items"])
+    assert (await _get(client, "/v1/rings"))["items"] == before["items"]
+
+
+async def test_a_selector_that_nobody_matches_names_what_is_mistyped(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    none = await _get(client, "/v1/devices", selector="oss=x")
+    assert none["items"] == []
+    assert none["warnings"] == ["no device has oss; did you mean os?"]
+    assert (await _get(client, "/v1/devices"))["warnings"] == []
+    policy = {"name": "a", "selector": "oss=x", "rings": ["dev"]}
+    answer = await client.put("/v1/rings/policies", json={"policies": [policy]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["result"]["warnings"] == [
+        "a rules no device now", "a: no device has oss; did you mean os?",
+    ]  # fmt: skip
 
 
 async def test_a_rebalance_is_asked_for(client: httpx.AsyncClient, fleet: FakeNode) -> None:

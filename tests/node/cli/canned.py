@@ -330,6 +330,12 @@ READS: dict[str, Json] = {
     },
     "/v1/rings": RINGS,
     "/v1/rings/plan": PLAN,
+    "/v1/rings/health-rule/plan": {
+        "online": 7,
+        "to_unhealthy": 5,
+        "to_healthy": 1,
+        "warnings": ["no device reports temprature; did you mean temperature?"],
+    },
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }
 
@@ -341,6 +347,8 @@ class CannedNode:
         self.reads = copy.deepcopy(READS)
         self.local: dict[int, dict[str, Any]] = {}
         """Port → what only the node there says; a node without any does not answer there."""
+        self.raw: dict[str, bytes] = {}
+        """Path → bytes that are answered there."""
         self.answer: httpx.Response | Exception | None = None
         self.requests: list[httpx.Request] = []
 
@@ -350,9 +358,11 @@ class CannedNode:
             raise self.answer
         if self.answer is not None:
             return self.answer
-        if request.method != "GET":
+        if request.method != "GET" and not request.url.path.endswith("/plan"):
             key = request.headers["Idempotency-Key"]
             return httpx.Response(200, json={"operation": key, "status": "done", "index": 42})
+        if request.url.path in self.raw:
+            return httpx.Response(200, content=self.raw[request.url.path])
         body = self.reads.get(request.url.path)
         if body is None and request.url.port in self.local:
             body = self.local[request.url.port].get(request.url.path)

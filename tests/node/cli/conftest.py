@@ -4,7 +4,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from node.cli import client
+from node.cli import exchange, watch
 from node.cli.main import app
 from tests.node.cli.canned import CannedNode, Run
 
@@ -14,10 +14,15 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     """Every connection of the command line leads to this node; no local cluster is about."""
     node_ = CannedNode()
 
-    def open_http(url: str, _seconds: float) -> httpx.Client:
-        return httpx.Client(base_url=url, transport=httpx.MockTransport(node_))
+    def open_http(url: str, _seconds: float) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=url, transport=httpx.MockTransport(node_))
 
-    monkeypatch.setattr(client, "open_http", open_http)
+    def open_watching() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(node_))
+
+    monkeypatch.setattr(exchange, "open_http", open_http)
+    openers = {**watch.run.__kwdefaults__, "opener": open_watching}
+    monkeypatch.setattr(watch.run, "__kwdefaults__", openers)
     monkeypatch.delenv("STATIONKEEP_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     return node_

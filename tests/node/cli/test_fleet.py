@@ -220,3 +220,30 @@ def test_a_policy_that_is_not_there_is_named(
 def test_a_device_id_cannot_lead_to_another_path(canned: CannedNode, stationkeep: Run) -> None:
     stationkeep("devices", "remove", "../rings?x=1")
     assert canned.requests[-1].url.raw_path == b"/v1/devices/..%2Frings%3Fx%3D1"
+
+
+def test_a_health_rule_is_sent_as_it_is_meant(canned: CannedNode, stationkeep: Run) -> None:
+    assert stationkeep("rings", "health", "rpm < 70", "--unreported").exit_code == 0
+    assert canned.body == {
+        "rule": "rpm < 70", "charging_excuses_battery": False, "unreported": True,
+    }  # fmt: skip
+
+
+def test_what_orders_would_change_is_counted(canned: CannedNode, stationkeep: Run) -> None:
+    told = stationkeep("rings", "health", "temprature < 70", "--dry-run")
+    assert "would judge 6 of 7 devices online otherwise: 5 unhealthy, 1 healthy" in told.stdout
+    assert "warning: no device reports temprature; did you mean temperature?" in told.stderr
+    shares = [f"{ring}=1" for ring in ("canary", "dev", "stage", "prod")]
+    assert (
+        "would move 2 of 8 devices" in stationkeep("rings", "shares", *shares, "--dry-run").stdout
+    )
+    assert {request.method for request in canned.requests} == {"POST"}
+    assert all(request.url.path.endswith("/plan") for request in canned.requests)
+
+
+def test_what_nobody_has_is_named(canned: CannedNode, stationkeep: Run) -> None:
+    warnings = ["no device has modle; did you mean model?"]
+    canned.reads["/v1/devices"] = {"items": [], "next": None, "warnings": warnings}
+    listed = stationkeep("devices", "list", "--selector", "modle=Pixel 8")
+    assert (listed.stdout, listed.exit_code) == ("no such devices\n", 0)
+    assert listed.stderr == f"warning: {warnings[0]}\n"

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from node.cli import client, tables
-from node.cli.links_seen import Link
+from node.cli import exchange, tables
+from node.cli.links_seen import Link, Seen
 from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
 
 
@@ -33,10 +33,10 @@ def three(canned: CannedNode, monkeypatch: pytest.MonkeyPatch) -> dict[str, Json
             raise httpx.ConnectError("refused") from ConnectionRefusedError(111, "refused")
         return httpx.Response(200, json=said)
 
-    def open_http(url: str, _seconds: float) -> httpx.Client:
-        return httpx.Client(base_url=url, transport=httpx.MockTransport(answer))
+    def open_http(url: str, _seconds: float) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=url, transport=httpx.MockTransport(answer))
 
-    monkeypatch.setattr(client, "open_http", open_http)
+    monkeypatch.setattr(exchange, "open_http", open_http)
     return answers
 
 
@@ -111,7 +111,7 @@ def test_the_worst_links_fit_eighty_columns() -> None:
     )  # fmt: skip
     seen = [*LINKS["links"], worst, link("sat-004", connected=False, sent=0, heard=0)]
     console = Console(width=80, file=io.StringIO())
-    console.print(tables.links([("sat-001", msgspec.convert(one, Link)) for one in seen]))
+    console.print(tables.links([Seen("sat-001", msgspec.convert(seen, list[Link]))]))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
