@@ -300,4 +300,10 @@ def processes() -> list[Any]:
             "short",
             (f"count by (version) (stationkeep_build_info{{{J}}})", "{{version}}"),
         ),
+        graph(
+            "Lines of log dropped",
+            "Nobody read the node's stderr in time.",
+            "short",
+            (rate("stationkeep_log_lines_dropped_total", "instance"), "{{instance}}"),
+        ),
     ]

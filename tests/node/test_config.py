@@ -152,7 +152,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
 
 
 def test_a_file_without_end_and_a_key_that_steers_terminals(write) -> None:
-    assert "at most" in validate("/dev/zero")[0].rule
+    assert "not a regular file" in validate("/dev/zero")[0].rule
     assert "\x1b" not in str(validate(write('"\\e[31mred": 1'))[0])
 
 

@@ -19,7 +19,7 @@ from cluster.apply import Rejected
 from cluster.commands import AddMember, FoundCluster, MemberSpec, Pause, RunAction
 from cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE, TEXT_RULE
 from node.api.app import build
-from node.cli import client
+from node.cli import exchange
 from node.cli.main import app as command_line
 from node.config import ConfigError, load
 from node.peers.network import PeerNetwork
@@ -77,6 +77,10 @@ def _asking() -> httpx.Client:
     return httpx.Client(transport=InProcess(), base_url="http://localhost")
 
 
+def _asking_from_a_loop() -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(_api()), base_url="http://localhost")
+
+
 def state(spec: MemberSpec) -> Refusal | None:
     outcome = Driver(3).do(AddMember(spec), key="k").outcome
     return Refusal(outcome.detail) if isinstance(outcome, Rejected) else None
@@ -96,7 +100,7 @@ def rest(spec: MemberSpec) -> Refusal | None:
 def shell(spec: MemberSpec) -> Refusal | None:
     options = ["nodes", "join", f"--raft={spec.raft}", f"--http={spec.http}", "--", spec.id]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "open_http", lambda _url, _seconds: _asking())
+        patch.setattr(exchange, "open_http", lambda _url, _seconds: _asking_from_a_loop())
         ended = CliRunner().invoke(command_line, options)
     if ended.exit_code == 0:
         _api.cache_clear()

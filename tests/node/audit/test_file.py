@@ -8,6 +8,7 @@ import pytest
 from cluster import codec
 from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec, Pause
 from cluster.settings import PROFILES
+from node.audit import file
 from node.audit.file import AuditFile
 from node.replica import Replica
 from tests.node.world import ManualClock
@@ -128,7 +129,7 @@ def test_a_disk_that_refuses_is_reported_and_made_up_for(
     audit = AuditFile(path, replica, "sat-001")
     replay(replica, LOG[:3])
     with monkeypatch.context() as broken:
-        broken.setattr(Path, "open", _refuse)
+        broken.setattr(file, "regular", _refuse)
         replay(replica, LOG[3:6], first=4)
         audit.turn()
         assert "No space left" in audit.broken
