@@ -117,7 +117,7 @@ def post(path: str, body: Mapping[str, Any]) -> bytes:
     """A whole request with a msgpack body."""
     packed = msgspec.msgpack.encode(body)
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/msgpack\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/msgpack\r\n"
         f"Content-Length: {len(packed)}\r\n\r\n"
     )
     return head.encode() + packed

@@ -89,6 +89,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
         Origin,
         members=lambda: [member.http for member in service.state.members.values()],
         hosts=hosts,
+        probes=health.PROBES,
     )
     app.openapi = partial(schema.describe, app)  # type: ignore[method-assign]
     return app

@@ -8,7 +8,8 @@ of a member: a foreign name that resolves to this address (DNS rebinding) is nei
 Reads carry no origin. A page of that foreign name could read everything, so every request has to
 be for a host of ours: a name of this machine, that of a member, one that the node's file lists
 (`http_hosts`), or an IP address, which nobody can have resolve to another one. What says no host
-at all is no browser.
+at all is no browser. Probes answer anybody: load balancers name whatever they like, and who reads
+them learns who leads.
 
 A member's page may also read what other nodes answer (CORS), so that a dashboard whose node died
 goes on with the next. Nobody else's may: a page on another port of this machine may write, but
@@ -44,13 +45,19 @@ Members = Callable[[], Iterable[str]]
 class Origin:
     """ASGI middleware; reads of pages elsewhere pass. WebSockets do not come by here: they ask
     `refusal_of`, which is enough, since browsers name the origin of each. `hosts`: further names
-    of ours, in lower case."""
+    of ours, in lower case. `probes`: paths that answer under any name."""
 
-    def __init__(self, app: ASGIApp, members: Members = tuple, hosts: Collection[str] = ()) -> None:
-        self._app, self._members, self._hosts = app, members, hosts
+    def __init__(
+        self,
+        app: ASGIApp,
+        members: Members = tuple,
+        hosts: Collection[str] = (),
+        probes: Collection[str] = (),
+    ) -> None:
+        self._app, self._members, self._hosts, self._probes = app, members, hosts, probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"] not in self._probes:
             wrong = misdirected(_header(scope, b"host"), self._members(), self._hosts)
             if wrong is not None:
                 await wrong.response()(scope, receive, send)

@@ -157,7 +157,7 @@ class SeatWatch:
     ) -> None:
         while not self._stop.is_set():
             sent = time.monotonic()
-            writer.write(b"GET /primary HTTP/1.1\r\nHost: stationkeep\r\n\r\n")
+            writer.write(b"GET /primary HTTP/1.1\r\nHost: load-balancer\r\n\r\n")
             async with asyncio.timeout(_ANSWER_SECONDS):
                 status, body = await _read_response(reader)
             self._note(node, status, body, sent)

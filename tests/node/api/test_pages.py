@@ -8,6 +8,7 @@ import pytest
 from cluster.commands import AddMember, MemberSpec
 from node.api import docs, pages
 from node.api.app import build
+from node.api.health import PROBES
 from tests.node.api.fake import FakeNode
 
 MEMBER = "http://127.0.0.1:8702"
@@ -173,7 +174,7 @@ async def test_a_foreign_page_is_told_that_it_may_only_look(client: httpx.AsyncC
 FOREIGN = ["evil.example:8701", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example"]
 
 
-@pytest.mark.parametrize("path", ["/v1/cluster", "/v1/snapshot", "/metrics", "/", "/livez"])
+@pytest.mark.parametrize("path", ["/v1/cluster", "/v1/snapshot", "/metrics", "/", "/docs"])
 @pytest.mark.parametrize("host", [*FOREIGN, "", "[", "@", "127.0.0.1:8701@evil.example"])
 async def test_a_name_that_is_none_of_ours_reads_nothing(
     client: httpx.AsyncClient, host: str, path: str
@@ -183,6 +184,14 @@ async def test_a_name_that_is_none_of_ours_reads_nothing(
     answer = await client.get(path, headers={"Host": host})
     assert answer.status_code == 421
     assert answer.json()["type"] == "urn:stationkeep:problem:misdirected"
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+async def test_a_probe_answers_whatever_a_load_balancer_calls_us(
+    client: httpx.AsyncClient, host: str
+) -> None:
+    for path in PROBES:
+        assert (await client.get(path, headers={"Host": host})).status_code in {200, 503}, path
 
 
 @pytest.mark.parametrize(
