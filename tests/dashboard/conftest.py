@@ -104,7 +104,7 @@ class Served:
         self.node.commit(FoundCluster("test", specs, PROFILES["demo"]))
         self.node.evaluate()
         self._loop = asyncio.new_event_loop()
-        app = build(self.node)
+        app = build(self.node, hosts={FOREIGN})
         config = uvicorn.Config(app, port=self.port, ws="none", lifespan="off", log_level="error")
         self._server = uvicorn.Server(config)
         self._socket = socket.create_server(("127.0.0.1", self.port))  # who comes early waits
