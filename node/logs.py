@@ -37,9 +37,14 @@ class Unhurried(logging.Handler):
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hands a line over; drops it where too many wait."""
+        """Hands a line over; drops it where too many wait. Never raises: whoever logs is not to
+        fail by what is logged."""
         try:
-            self._lines.put_nowait(self.format(record) + "\n")
+            line = self.format(record)
+        except Exception as error:
+            line = f"stationkeep: a line of {record.name} cannot be told: {type(error).__name__}"
+        try:
+            self._lines.put_nowait(line + "\n")
         except queue.Full:
             self.dropped += 1
 

@@ -115,3 +115,22 @@ def test_a_log_line_has_a_length(restored: None, monkeypatch: pytest.MonkeyPatch
     structlog.get_logger("node").warning("heard", detail="x" * 1_000_000)
     settle()
     assert len(shown.getvalue()) < 10_000
+
+
+def test_what_cannot_be_told_does_not_fail_who_logs_it(
+    restored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+        __repr__ = __str__
+
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    configure(LogConfig(), "sat-001")
+    logging.getLogger("library").warning("%s", Mute())
+    logging.getLogger("library").warning("goes on")
+    settle()
+    assert "a line of library cannot be told: RuntimeError" in shown.getvalue()
+    assert "goes on" in shown.getvalue()
