@@ -16,9 +16,6 @@ def regular(path: str, flags: int) -> int:
 
 
 def private_directory(path: Path) -> None:
-    """Makes it, where it is missing, and closes it to others: what a node keeps is nobody
-    else's. Raises OSError; a directory of another user is taken as it is."""
+    """Makes it, where it is missing, closed to others: what a node keeps is nobody else's. One that
+    is there stays as it is: somebody may have named a place that others need. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.stat()
-    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
-        path.chmod(0o700)

@@ -21,13 +21,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         read_recording(pipe)
 
 
-def test_what_a_node_keeps_is_closed_to_others(tmp_path: Path) -> None:
-    old = os.umask(0)
+def test_what_a_node_makes_is_closed_to_others_and_no_more(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    before = os.umask(0)
     try:
-        for path in (tmp_path / "new", tmp_path / "old"):
-            if path.name == "old":
-                path.mkdir(mode=0o755)
-            private_directory(path)
-            assert path.stat().st_mode & 0o777 == 0o700
+        shared.mkdir(mode=0o755)
+        private_directory(tmp_path / "new")
     finally:
-        os.umask(old)
+        os.umask(before)
+    private_directory(shared)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert shared.stat().st_mode & 0o777 == 0o755, "others may need it"
