@@ -5,6 +5,7 @@ The argument is in node/raft/README.md, "Lost disks".
 """
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -214,3 +215,16 @@ def test_what_waits_for_a_leader_is_committed_when_there_is_one(cluster, retry: 
     results = [c.propose(n, n.encode() + b":", timeout=20.0, retry=retry) for n in c.rafts]
     c.run_until(lambda: all(results), 20.0)
     assert all(isinstance(result[0], Committed) for result in results)
+
+
+@pytest.mark.parametrize("size", range(2, 7))
+def test_s5_an_admission_and_a_forgotten_vote_have_another_voter_in_common(size: int) -> None:
+    """The counting in the README: whoever admits a new journal without it, and whoever elects with
+    the lost vote, in the same configuration or in one that differs by one server."""
+    voters = set(range(size))
+    lost = 0
+    neighbours = [voters, voters | {size}, *(voters - {gone} for gone in voters - {lost})]
+    for others in neighbours:
+        for admit in combinations(voters - {lost}, size // 2 + 1):
+            for elect in combinations(others - {lost}, len(others) // 2):
+                assert set(admit) & set(elect), (voters, others, admit, elect)
