@@ -183,6 +183,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         if node.id in votes and self.guards.s8:
             return False
         votes[node.id] = self._vote(node.id, message)
+        if self._isLeader():  # it elected nobody, and members may have changed since
+            return False
         self._electors = (term, self._births_behind(votes))
         if not self.guards.s8:
             return True

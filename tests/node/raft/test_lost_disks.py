@@ -12,7 +12,7 @@ import pytest
 
 from node.ports import Committed
 from node.raft import Timings, rejoin_empty
-from tests.node.raft.harness import TIMINGS, Cluster
+from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster
 from tests.node.raft.test_membership import reach
 
 SLOW = Timings(
@@ -122,6 +122,19 @@ def test_s5_what_was_forgotten_elects_nobody_later(cluster) -> None:
             c.seen.clear()
             c.deliver(candidate, name, request)
             assert not c.sent(name, "response_vote")
+
+
+def test_s5_a_vote_that_comes_after_the_election_made_nobody_leader(cluster) -> None:
+    """Its journal may be one that took a lost one's place since the request was sent."""
+    c = cluster(3)
+    c.drop = lambda sender, _, message: sender == "n3" and message["type"] == "response_vote"
+    leader = c.elect()
+    assert leader != "n3"
+    engine = c.rafts[leader]._engine
+    vote = {"type": "response_vote", "term": engine.raftCurrentTerm, **GOOD_VOTE}
+    c.deliver("n3", leader, vote)
+    assert "n3" not in engine._electors_of_now()
+    assert len(engine._electors_of_now()) == 2
 
 
 def test_s5_a_candidate_that_stood_still_counts_no_late_vote(cluster) -> None:
