@@ -20,6 +20,7 @@ from scripts import (
     bench_metrics,
     bench_page,
     bench_queries,
+    bench_rest,
     bench_simulation,
 )
 
@@ -31,6 +32,7 @@ PARTS = (
     "simulation",
     "fleet",
     "queries",
+    "rest",
     "devices",
     "metrics",
     "page",
@@ -102,6 +104,10 @@ def main() -> None:
         figures["queries"] = bench_queries.run()
         for path, figure in figures["queries"].items():
             show(console, f"GET {path}, 1,000,000 devices", figure)
+    if "rest" in parts:
+        figures["rest"] = bench_rest.run()
+        for name, figure in figures["rest"].items():
+            show(console, name, figure)
     if "devices" in parts:
         for name, figure in bench_devices.run().items():
             figures[name] = figure

@@ -33,7 +33,7 @@ def run() -> dict[str, Any]:
     """The most puts a second at a 99th percentile of at most 250 ms, over numbers of callers."""
     if shutil.which("etcd") is None:
         return {"missing": "etcd: apt-get install etcd-server"}
-    with _members() as addresses:
+    with members() as addresses:
         connect, encode, through = _client()
         batches = [
             encode([
@@ -52,7 +52,7 @@ def run() -> dict[str, Any]:
 
 
 @contextmanager
-def _members() -> Iterator[list[str]]:
+def members() -> Iterator[list[str]]:
     first = free_ports(2 * MEMBERS)
     peers = [f"http://127.0.0.1:{first + n}" for n in range(MEMBERS)]
     clients = [f"127.0.0.1:{first + MEMBERS + n}" for n in range(MEMBERS)]
@@ -151,12 +151,12 @@ def _as_protobuf(puts: Puts) -> bytes:
     """TxnRequest{success: [RequestOp{request_put: PutRequest{key, value}}]}: fields 2, 2, 1, 2."""
     parts = []
     for key, value in puts:
-        put = _field(1, key.encode()) + _field(2, json.dumps(value).encode())
-        parts.append(_field(2, _field(2, put)))
+        put = varint_field(1, key.encode()) + varint_field(2, json.dumps(value).encode())
+        parts.append(varint_field(2, varint_field(2, put)))
     return b"".join(parts)
 
 
-def _field(number: int, data: bytes) -> bytes:
+def varint_field(number: int, data: bytes) -> bytes:
     return bytes([number << 3 | 2]) + _varint(len(data)) + data
 
 
