@@ -39,10 +39,10 @@ TERM = Number("term", 0, 1 << 16)
 BOOT = Number("boot", CEILING, 1 << 20, 1 << 62)
 """A new journal begins at Unix seconds << 20, which reaches the base in 2242. Who says something
 that is believed of a node makes that node go on above it, which the step leaves room for."""
-SESSION = Number("session", 3 << 30, 1 << 8, (1 << 32) - 1)
+SESSION = Number("session of a device", 3 << 30, 1 << 8, (1 << 32) - 1)
 """Of a device: Unix seconds at its agent's start, which reach the base in 2072."""
-SEQUENCE = Number("sequence", 1 << 20, 1 << 16, (1 << 32) - 1)
-"""Of a device's words within a session: they begin at a microsecond of a second."""
+SEQUENCE = Number("sequence of a device's words", 3 << 30, 1 << 16, (1 << 32) - 1)
+"""Within a session. Whoever numbers by seconds reaches the base in 2072."""
 TIME = Number("cluster time", 0, DAY)
 """Milliseconds. Somebody leads and appends far more often than once a day."""
 
@@ -135,7 +135,7 @@ TABLE: tuple[Row, ...] = (
     _stepped(
         SEQUENCE,
         "whoever may speak for the device, in the session that is registered",
-        "the word is refused; a new session begins anew",
+        "the word is refused; an agent whose words are old in its own session begins another",
     ),
     _stepped(
         TIME,
