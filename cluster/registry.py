@@ -4,7 +4,7 @@ Source: roles.md, "Health (#397) and registry (#400)" and, for the lease, "Lease
 """
 
 from cluster.commands import Echo
-from cluster.numbers import BOOT
+from cluster.numbers import BOOT, CEILING
 from cluster.settings import LEASE_DRIFT_PPM, PPM
 from cluster.state import ClusterState, Member
 
@@ -41,7 +41,7 @@ def hear(state: ClusterState, echo: Echo) -> bool:
     from `received_at`; with the drift margin its lease is over by `lease_until` on any clock.
     """
     member = state.members.get(echo.node)
-    if member is None or (echo.boot, echo.seq) <= (member.boot, member.seq):
+    if member is None or echo.seq > CEILING or (echo.boot, echo.seq) <= (member.boot, member.seq):
         return False
     limit = BOOT.limit(member.boot)
     if echo.boot > limit:
