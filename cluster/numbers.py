@@ -7,9 +7,10 @@ clock), and beyond it a step at a time. What is beyond the limit is refused and 
 node that refused it raises the alarm `implausible_number`.
 
 An honest participant may be far ahead all the same, after years, or because somebody lied before.
-It must get through. So whoever refuses a number because of its distance moves by one step
-(terms, boots, cluster time), or says what it knows, and the other goes on above that (boots,
-sessions). A word costs one step, and a ceiling is a thousand million words away.
+It must get through. So whoever refuses a number for its distance comes nearer by a step at the
+most (terms, boots, cluster time), or says what it knows, and the other goes on above that (boots,
+sessions). A word costs one step, and a ceiling is a hundred million steps away: four million for a
+device's session, which has 32 bits, and its sequences begin anew with each.
 
 `TABLE` lists them all, also those that need no step; node/raft/README.md shows it.
 """
@@ -33,9 +34,15 @@ class Number(NamedTuple):
         """The highest value that is believed where `known` is known."""
         return min(self.ceiling, max(known, self.base) + self.step)
 
+    def stride(self, known: int) -> int:
+        """How far to follow what is beyond the limit, and tell it oneself: half of it, so that
+        others who know as much believe us, and whoever comes a little further by that."""
+        return min(self.ceiling, max(known, self.base) + self.step // 2)
+
 
 TERM = Number("term", 0, 1 << 16)
-"""A cluster that elects once a second for a year is three climbing minutes ahead."""
+"""A cluster that elects once a second for a year is ahead by a thousand half steps: so many
+heartbeats."""
 BOOT = Number("boot", CEILING, 1 << 20, 1 << 62)
 """A new journal begins at Unix seconds << 20, which reaches the base in 2242. Who says something
 that is believed of a node makes that node go on above it, which the step leaves room for."""
@@ -71,7 +78,7 @@ TABLE: tuple[Row, ...] = (
     _stepped(
         TERM,
         "a member that leads, asks for a vote or tells its term",
-        "refused; a message that would have raised it raises it by a step",
+        "refused; a message that would have raised it raises it by half a step",
     ),
     Row(
         "log index, and commit index",

@@ -34,8 +34,6 @@ LONGEST_ITEM = 128
 MAX_REPORT = 1_100
 """Bytes of an encoded report: it must fit a datagram (`node.peers.sessions.MAX_BODY`), or at 20 %
 loss it waits for a stream that may stand still."""
-OUTGROWN = BOOT._replace(step=BOOT.step // 2)
-"""How far a node goes on above its own boot at once: less than the others believe."""
 JITTER = 0.1
 """Reports go out up to this share early, so that nodes do not fall into step."""
 
@@ -282,7 +280,7 @@ class Gossip:
             claims.append((known.boot, known.seq))
         newest = max(claims, default=(0, 0))
         if newest > (self.boot, self._seq):
-            self.boot = min(max(self.boot, newest[0]), OUTGROWN.limit(self.boot)) + 1
+            self.boot = min(max(self.boot, newest[0]), BOOT.stride(self.boot)) + 1
 
     def _heard(self, now: float) -> dict[str, Heard]:
         """Begins with another neighbour each time: in a cluster so large that a report cannot tell

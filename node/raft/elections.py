@@ -260,8 +260,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         """Raises `TooFar` for a term that is too far ahead, which nobody has come to honestly
         since we last heard of one: believed, it would leave no room for an election.
 
-        If somebody has, being years ahead of us, we follow by a step with each message that would
-        have told us. A term in which nobody asked for our vote may be skipped at any time.
+        If somebody has, being years ahead of us, we follow by half a step with each message that
+        would have told us. A term in which nobody asked for our vote may be skipped at any time.
         """
         limit = TERM.limit(self._SyncObj__raftCurrentTerm)
         term, kind = message["term"], message["type"]
@@ -269,7 +269,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
             return
         asked = kind == "request_vote" and self._hears_request(message)
         if asked or kind in TELLS_TERM:
-            self._catch_up_with(limit)
+            self._catch_up_with(TERM.stride(self._SyncObj__raftCurrentTerm))
         raise TooFar("term", term, limit)
 
     def _catch_up_with(self, term: int) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.commands import Complaint, Echo
@@ -373,3 +373,39 @@ def test_the_log_is_reached_by_steps_as_well() -> None:
     far = 2**53 + 5 * BOOT.step
     heard = [hear(state, Echo("b", far, seq, 0)) for seq in range(1, 8)]
     assert heard == [False, False, False, False, True, True, True]
+
+
+GOSSIP_EXTREMES = (0, 1, 2**31, 2**53 - 1, 2**53, 2**53 + BOOT.step, BOOT.ceiling, 2**63, -1)
+
+
+@given(
+    numbers=st.fixed_dictionaries(
+        {},
+        optional={
+            "boot_id": st.sampled_from(GOSSIP_EXTREMES), "seq": st.sampled_from(GOSSIP_EXTREMES),
+            "epoch": st.sampled_from(GOSSIP_EXTREMES), "applied": st.sampled_from(GOSSIP_EXTREMES),
+            "lease_ms": st.sampled_from((0, 1, 86_400_000, 2**53)),
+            "risk": st.sampled_from((0.0, 1.0, 2.0)),
+            "heard": st.dictionaries(
+                st.sampled_from("abc"),
+                st.tuples(
+                    st.sampled_from(GOSSIP_EXTREMES), st.sampled_from(GOSSIP_EXTREMES),
+                    st.sampled_from((0.0, 1.0)), st.sampled_from((0.0, 86_400_000.0)),
+                ),
+            ),
+        },
+    ),
+    name=st.sampled_from("bc"),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_after_any_one_report_the_real_node_is_believed(numbers: dict[str, Any], name: str) -> None:
+    pair = Pair()
+    pair.run(1)
+    pair.a.hear(name, **numbers)
+    pair.run(1)
+    before = pair.heard
+    pair.run(2)
+    assert pair.heard - before >= 9
+    lately = pair.a.clock.offset + 4.0 - 1.0
+    (sample,) = [one for one in pair.a.gossip.samples(lately) if one.node == "b"]
+    assert (sample.reports >= 4, sample.risk) == (True, round(pair.b.health.risk * 1_000_000))
