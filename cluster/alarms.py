@@ -43,6 +43,7 @@ MEMBER_UNREACHABLE = "member_unreachable"
 MEMBER_LAGGING = "member_lagging"
 DISK_LOW = "disk_low"
 CLOCK_JUMP = "clock_jump"
+IMPLAUSIBLE_NUMBER = "implausible_number"
 
 ALARMS: dict[str, Kind] = {
     NO_PRIMARY: Kind("critical", "The PRIMARY seat is empty for longer than one evaluation."),
@@ -56,9 +57,10 @@ ALARMS: dict[str, Kind] = {
     MEMBER_LAGGING: Kind("warning", "A member applies the log too slowly.", confirm=3, calm=2),
     DISK_LOW: Kind("warning", "The disk of a member is nearly full.", confirm=2, calm=2),
     CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
+    IMPLAUSIBLE_NUMBER: Kind("warning", "A member was told a number that cannot be."),
 }
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
-SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP)
+SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP, IMPLAUSIBLE_NUMBER)
 """Those that members report, or the leader of them; the others follow from the state."""
 MAX_DETAIL = 200
 

@@ -57,6 +57,7 @@ from cluster.evaluation import adopt_plan, echo_leases, record_evaluation
 from cluster.events import AnyEvent, Founded
 from cluster.fleet import checks, orders, registration, reports, storm
 from cluster.names import text_fault
+from cluster.numbers import TIME
 from cluster.proposals import cast
 from cluster.roles.seat import acknowledge_demotion
 from cluster.settings import check
@@ -95,9 +96,13 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
-    """Applies a committed entry at its log index."""
+    """Applies a committed entry at its log index.
+
+    Time passes by a step at most: at the end of time no entry could be stamped any more. It is
+    only late by that, and the next entries make up for it.
+    """
     state.index = index
-    state.time = max(state.time, entry.at)
+    state.time = max(state.time, min(entry.at, TIME.limit(state.time)))
     state.wall = entry.wall
     step = Step(state, entry, index)
     advance(step)

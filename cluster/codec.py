@@ -16,6 +16,7 @@ import msgspec
 from cluster.commands import Command, Draft, Entry
 from cluster.decisions import Decision
 from cluster.fleet.image import BadImageError, FrozenFleet, Room, array_header, map_header, thaw
+from cluster.numbers import TIME
 from cluster.state import ClusterState, Operation
 from cluster.unreadable import UNREADABLE, explain
 
@@ -23,7 +24,7 @@ SNAPSHOT_FORMAT = 2
 OLDEST_FORMAT = 1
 """Format 1 knew of no fleet: a state read from it has an empty one."""
 MAX_DRAFT_BYTES = 256 * 1024
-MAX_TIME = 1 << 53
+MAX_TIME = TIME.ceiling
 """Milliseconds; leaves room for adding deadlines within 64 bits."""
 
 _DIGEST_BYTES = 16

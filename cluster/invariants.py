@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from cluster.alarms import ALARMS
 from cluster.decisions import Ballot
 from cluster.fleet import invariants as fleet_invariants
+from cluster.numbers import BOOT, CEILING, RESTORED
 from cluster.proposals import quorum
 from cluster.roles.evaluate import touches_seat
 from cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
@@ -145,6 +146,30 @@ def deliveries_follow(state: ClusterState) -> str | None:
     return f"{ahead} beyond {state.decisions_made}" if ahead else None
 
 
+def numbers_hold(state: ClusterState) -> str | None:
+    """What only grows has not come so far that it could not go on (`cluster.numbers`), and
+    nothing has happened later than now."""
+    totals = {
+        "time": state.time,
+        "index": state.index,
+        "revision": state.revision,
+        "evaluations": state.evaluations,
+        "proposals_opened": state.proposals_opened,
+        "actions_opened": state.actions_opened,
+        "decisions_made": state.decisions_made,
+        "epoch": state.seat.epoch,
+    }
+    for name, total in totals.items():
+        if not 0 <= total <= RESTORED:
+            return f"{name} {total} is not between 0 and {RESTORED}"
+    for member in state.members.values():
+        if not (0 <= member.boot <= BOOT.ceiling and 0 <= member.seq <= CEILING):
+            return f"{member.id} said boot {member.boot}, sequence {member.seq}"
+        if max(member.last_heard or 0, member.role_changed_at or 0) > state.time:
+            return f"{member.id} was heard of after {state.time}"
+    return None
+
+
 def settings_hold(state: ClusterState) -> str | None:
     """The settings in force are in their ranges and keep their relations."""
     fault = check(state.settings)
@@ -162,6 +187,7 @@ INVARIANTS: tuple[Check, ...] = (
     within_limits,
     alarms_are_known,
     deliveries_follow,
+    numbers_hold,
     settings_hold,
 )
 

@@ -4,6 +4,7 @@ Source: roles.md, "Health (#397) and registry (#400)" and, for the lease, "Lease
 """
 
 from cluster.commands import Echo
+from cluster.numbers import BOOT, CEILING
 from cluster.settings import LEASE_DRIFT_PPM, PPM
 from cluster.state import ClusterState, Member
 
@@ -33,13 +34,18 @@ def in_maintenance(member: Member, now: int) -> bool:
 
 
 def hear(state: ClusterState, echo: Echo) -> bool:
-    """Notes the newest report of a node; False for an unknown node or nothing newer.
+    """Notes the newest report of a node; False for an unknown node or nothing newer, or for a
+    boot out of reach, of which the log comes nearer by a step (`cluster.numbers`).
 
     The node may count its lease from when it sent this report, at the earliest now measured
     from `received_at`; with the drift margin its lease is over by `lease_until` on any clock.
     """
     member = state.members.get(echo.node)
-    if member is None or (echo.boot, echo.seq) <= (member.boot, member.seq):
+    if member is None or echo.seq > CEILING or (echo.boot, echo.seq) <= (member.boot, member.seq):
+        return False
+    limit = BOOT.limit(member.boot)
+    if echo.boot > limit:
+        member.boot, member.seq = limit, 0
         return False
     received = min(echo.received_at, state.time)
     lease = state.settings.primary_lease * (PPM + LEASE_DRIFT_PPM) // PPM + 1

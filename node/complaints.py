@@ -4,13 +4,14 @@ A complaint goes out with every health report for as long as it holds. Whether i
 alarm, and when that is over, is decided where all nodes agree (`cluster.alarms`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import psutil
 from msgspec.structs import replace
 
 from node.gossip import HealthSource, Measurement
+from node.implausible import Implausible
 from node.ports import Clock
 
 DISK_INTERVAL = 10.0
@@ -20,8 +21,9 @@ DISK_LOW_AT, DISK_WELL_AT = 90.0, 88.0
 JUMP = 1_000
 """Milliseconds by which the wall clock may leave the monotonic one between two reports: the
 slewing of NTP is a hundred times slower."""
-JUMP_REMEMBERED = 600.0
-"""Seconds for which a jump is complained of: it is over at once, what it did may not be."""
+REMEMBERED = 600.0
+"""Seconds for which a jump, or a refused number, is complained of: it is over at once, what it did
+or whoever did it may not be."""
 
 Watch = Callable[[], str | None]
 """What is wrong now, in words and figures; None when nothing is."""
@@ -79,7 +81,7 @@ class ClockWatch:
         now, offset = self._clock.monotonic(), self._read()
         jumped, self._offset = offset - self._offset, offset
         if abs(jumped) > JUMP:
-            self._until = now + JUMP_REMEMBERED
+            self._until = now + REMEMBERED
             way = "forward" if jumped > 0 else "back"
             self._said = f"the clock jumped {way} by {abs(jumped) / 1_000:,.1f} s"
         return self._said if now < self._until else None
@@ -87,3 +89,22 @@ class ClockWatch:
     def _read(self) -> int:
         """Wall ms minus monotonic ms; constant for as long as nobody sets the clock."""
         return self._clock.wall() - int(self._clock.monotonic() * 1_000)
+
+
+class NumberWatch:
+    """Numbers that were refused because they cannot be, by any of those who `heard` them."""
+
+    def __init__(self, clock: Clock, heard: Callable[[], Iterable[Implausible]]) -> None:
+        self._clock, self._heard = clock, heard
+        self._counts: dict[int, int] = {}
+        """By the place of who heard them."""
+        self._until = float("-inf")
+        self._said: str | None = None
+
+    def __call__(self) -> str | None:
+        now = self._clock.monotonic()
+        for place, one in enumerate(self._heard()):
+            if one.total > self._counts.get(place, 0):
+                self._counts[place] = one.total
+                self._until, self._said = now + REMEMBERED, one.newest
+        return self._said if now < self._until else None

@@ -15,8 +15,10 @@ from msgspec.structs import replace
 from cluster.alarms import MAX_DETAIL, MEMBER_LAGGING
 from cluster.commands import Complaint, Echo, Measured, Observation
 from cluster.health import median
+from cluster.numbers import BOOT, CEILING
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
+from node.implausible import Implausible
 from node.ports import Clock, Network
 from node.replica import Replica
 
@@ -35,7 +37,8 @@ loss it waits for a stream that may stand still."""
 JITTER = 0.1
 """Reports go out up to this share early, so that nodes do not fall into step."""
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=CEILING)]
+Boot = Annotated[int, msgspec.Meta(ge=0, le=BOOT.ceiling)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
@@ -44,7 +47,7 @@ Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
 class Heard(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Second hand: the newest report of a node, `age` ms before the message that carries it."""
 
-    boot: Count
+    boot: Boot
     seq: Count
     risk: Share
     age: Milliseconds
@@ -56,7 +59,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: str
     node: Identifier
-    boot_id: Count
+    boot_id: Boot
     seq: Count
     risk: Share
     cause: Annotated[str, msgspec.Meta(max_length=200)]
@@ -110,6 +113,8 @@ class Neighbour:
     def __init__(self) -> None:
         self.report: Report | None = None
         self.heard_at = 0.0
+        self.boot = 0
+        """The highest boot that may be known of it."""
         self.observed: OrderedDict[tuple[int, int], Observed] = OrderedDict()
 
     def accepts(self, report: Report) -> bool:
@@ -193,6 +198,7 @@ class Gossip:
         self._last_turn = self.listening_since = clock.monotonic()
         self.malformed = 0
         self.outdated = 0
+        self.implausible = Implausible()
         self.received = 0
 
     def follow(self, peers: tuple[str, ...]) -> None:
@@ -264,11 +270,17 @@ class Gossip:
         return report
 
     def _outgrow(self) -> None:
-        """A node that lost its disk counts its starts from 1 again: all that it says would be
-        older than what was heard before. It goes on above what the cluster knows of it."""
+        """A node that lost its disk counts its starts from 1 again, and somebody may have spoken
+        in our name: all that we say would be older than what was heard before. So we go on above
+        what the cluster knows of us, and above what a peer says to have heard; however much that
+        is, in steps that the others believe."""
+        claims = list(self.heard_of_us())
         known = self._replica.state.members.get(self.node)
-        if known is not None and (known.boot, known.seq) > (self.boot, self._seq):
-            self.boot = known.boot + 1
+        if known is not None:
+            claims.append((known.boot, known.seq))
+        newest = max(claims, default=(0, 0))
+        if newest > (self.boot, self._seq):
+            self.boot = min(max(self.boot, newest[0]), BOOT.stride(self.boot)) + 1
 
     def _heard(self, now: float) -> dict[str, Heard]:
         """Begins with another neighbour each time: in a cluster so large that a report cannot tell
@@ -298,12 +310,26 @@ class Gossip:
             self.malformed += 1
             return False
         now = self._clock.monotonic()
+        if not self._reach(peer, peer, report.boot_id):
+            return False
         if not self._neighbours[peer].accepts(report):
             self.outdated += 1
             return False
         self.received += 1
         self._take(report, now)
         return True
+
+    def _reach(self, by: str, node: str, boot: int) -> bool:
+        """Whether a boot of `node` that `by` tells of can be: else nothing that the node itself
+        says would be new any more. With each word of its own we follow by a step."""
+        neighbour, member = self._neighbours[node], self._replica.state.members.get(node)
+        known = max(neighbour.boot, member.boot if member is not None else 0)
+        limit = BOOT.limit(known)
+        if boot > limit:
+            self.implausible.note(by, "boot", boot, limit)
+        if by == node:
+            neighbour.boot = max(neighbour.boot, min(boot, limit))
+        return boot <= limit
 
     def _take(self, report: Report, now: float) -> None:
         neighbour = self._neighbours[report.node]
@@ -312,7 +338,8 @@ class Gossip:
         neighbour.note(key, Observed(_ppm(report.risk), now, now, True))
         for name, heard in report.heard.items():
             other = self._neighbours.get(name)
-            if other is not None and name not in (self.node, report.node):
+            strange = other is None or name in (self.node, report.node)
+            if other is not None and not strange and self._reach(report.node, name, heard.boot):
                 second_hand = Observed(_ppm(heard.risk), now - heard.age / 1_000, now, False)
                 other.note((heard.boot, heard.seq), second_hand)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 import uvicorn
 
-from cluster.alarms import CLOCK_JUMP, DISK_LOW
+from cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
 from cluster.codec import CodecError
 from cluster.settings import Settings
 from node import logs, memory
@@ -29,7 +29,7 @@ from node.addresses import bind_problem, split_address
 from node.audit import chain
 from node.audit.file import AuditFile
 from node.clock import SystemClock
-from node.complaints import ClockWatch, Complaining, DiskWatch, Watch
+from node.complaints import ClockWatch, Complaining, DiskWatch, NumberWatch, Watch
 from node.config import NodeConfig
 from node.driver import Driver
 from node.gossip import HealthSource
@@ -280,10 +280,14 @@ class Node:
         return Tracing(self._config.node, self._replica, spans, history=self._stood)
 
     def _complaining(self, source: HealthSource) -> HealthSource:
-        """Also beside a replayed recording: disk and clock are this node's own."""
+        """Also beside a replayed recording: disk and clock are this node's own, and what it hears
+        of others."""
         watches: dict[str, Watch] = {
             DISK_LOW: DiskWatch(self._config.data_dir, self._clock),
             CLOCK_JUMP: ClockWatch(self._clock),
+            IMPLAUSIBLE_NUMBER: NumberWatch(
+                self._clock, lambda: (self._raft.implausible, self._loop.gossip.implausible)
+            ),
         }
         return Complaining(source, watches)
 

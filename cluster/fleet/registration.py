@@ -21,12 +21,15 @@ from cluster.fleet.status import Reading, reading_fault
 from cluster.fleet.storm import watch
 from cluster.fleet.table import MAX_DEVICES, NEVER, Kind
 from cluster.names import text_fault
+from cluster.numbers import SEQUENCE, SESSION
 from cluster.step import Refused, Step
 
 MAX_TEXT = 256
 MAX_PROPERTIES = 32
 """Labels, and capabilities, of one device."""
 U32 = (1 << 32) - 1
+OLDER = "is older than"
+"""In the refusal of a session before the one that is known, and in no other."""
 DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
 DEVICE_ID_RULE = "1 to 128 letters, digits or . _ : @ + - beginning with a letter or digit"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,63}")
@@ -59,6 +62,23 @@ def _faults(registration: Registration) -> Iterator[str]:
         yield fault
 
 
+def order_fault(registration: Registration, session: int, sequence: int) -> str | None:
+    """What is wrong with the numbers of a registration where these are known of the device (0, 0
+    for a new one): so far ahead that nothing the device says itself would be new any more."""
+    limit = SESSION.limit(session)
+    if registration.session > limit:
+        rule = f"is too far ahead of {session}, which is known; at most {limit}"
+        return f"session: {registration.session} {rule}"
+    return sequence_fault(registration.sequence, sequence * (registration.session == session))
+
+
+def sequence_fault(said: int, known: int) -> str | None:
+    """What is wrong with the number of a word where `known` is the newest of its session."""
+    limit = SEQUENCE.limit(known)
+    rule = f"is too far ahead of {known}, which is known; at most {limit}"
+    return f"sequence: {said} {rule}" if said > limit else None
+
+
 def _text_faults(field: str, text: str) -> Iterator[str]:
     if len(text) > MAX_TEXT or text_fault(text) is not None:
         yield f"{field}: {text[:80]!r} is not at most {MAX_TEXT} printable characters"
@@ -80,14 +100,21 @@ class _Desk:
         row = self.fleet.row(registration.id)
         if fault is None and row is None and len(self.fleet) >= MAX_DEVICES:
             fault = f"id: the fleet has {MAX_DEVICES} devices, there is no room for another"
-        if fault is None and row is not None:
-            known = int(self.fleet.table.session[row])
-            if registration.session < known:
-                fault = f"session: {registration.session} is older than {known}, which is known"
+        if fault is None:
+            fault = self._order_fault(row, registration)
         if fault is not None:
             self.refused[str(position)] = fault
             return -1
         return self._newcomer(registration) if row is None else self._known(row, registration)
+
+    def _order_fault(self, row: int | None, registration: Registration) -> str | None:
+        if row is None:
+            return order_fault(registration, 0, 0)
+        table = self.fleet.table
+        known = int(table.session[row])
+        if registration.session < known:
+            return f"session: {registration.session} {OLDER} {known}, which is known"
+        return order_fault(registration, known, int(table.sequence[row]))
 
     def _newcomer(self, registration: Registration) -> int:
         fleet, table, now = self.fleet, self.fleet.table, self.step.now

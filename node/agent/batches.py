@@ -31,6 +31,8 @@ MAX_ANSWER = 4 << 20
 ANSWER_SECONDS = 15.0
 """For one node to answer, over however many connections. It gives a registration 10 s to get
 through the log, and then says so."""
+STALE = 2
+"""Statuses in a row that are old in their own session."""
 REGISTER, REPORT = "/v1/devices:register", "/v1/devices:report"
 HEADERS = {
     "Content-Type": CODEC.media_type,
@@ -75,12 +77,13 @@ class Member:
     """One device of a batch. `known`: whether the cluster knows it, as far as this side does;
     `settled`: whether it ever did."""
 
-    __slots__ = ("identity", "known", "owner", "ring", "session", "settled")
+    __slots__ = ("identity", "known", "owner", "ring", "session", "settled", "stale")
 
     def __init__(self, identity: Identity, owner: Owner) -> None:
         self.identity, self.owner = identity, owner
         self.ring: str | None = None
         self.known = self.settled = False
+        self.stale = 0
         self.session = time.time_ns() // 1_000_000_000
 
     def registered(self) -> None:
@@ -91,6 +94,17 @@ class Member:
         reset (see `node.agent.link`); later it is another agent, who is left in peace."""
         if not self.settled and session is not None and session < wire.MAX_ORDINAL:
             self.session = session + 1
+
+    def answered(self, refusal: "Refusal | None") -> None:
+        """What became of a status. One is old when its batch was sent twice; two in a row, though
+        the session is the newest, were overtaken by somebody who spoke in this device's name:
+        nobody would hear it again but in another session."""
+        outdated = refusal is not None and refusal.code is Code.OUTDATED
+        self.stale = self.stale + 1 if outdated else 0
+        if refusal is not None and refusal.code is Code.UNKNOWN:
+            self.known = False
+        elif self.stale >= STALE and refusal is not None and refusal.session == self.session:
+            self.session, self.known, self.stale = self.session + 1, False, 0
 
     def status(self) -> wire.DeviceStatus:
         return device_status(self.identity, self.ring, self.owner.read())
@@ -164,9 +178,9 @@ class Batch:
         body = {"statuses": statuses}
         answer = await self._post(http, f"{url}{REPORT}", body, patience(self._interval))
         self._tally.statuses += answer.accepted
-        for refusal in answer.errors:
-            if refusal.code is Code.UNKNOWN and refusal.index < len(reported):
-                reported[refusal.index].known = False
+        refused = {r.index: r for r in answer.errors if r.index < len(reported)}
+        for index, member in enumerate(reported):
+            member.answered(refused.get(index))
         self._count()
 
     async def _post(

@@ -62,6 +62,8 @@ HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
 """Refusals of a registration that another try would meet again."""
 CUTTING = frozenset({Code.UNKNOWN, Code.UNREGISTERED})
 """Refusals of a status or heartbeat after which the device has to register again."""
+STALE = 5
+"""Words in a row that are old in their own session. A few may be, which were late."""
 TOO_SLOW = "nobody there: no answer, another try instead"
 REPLACED = "no answer in time, another connection took over"
 NOT_NEEDED = "another connection serves"
@@ -88,7 +90,7 @@ class Link:
 
     __slots__ = ("_addresses", "_channels", "_failures", "_floor", "_heartbeat", "_identity",
                  "_intervals", "_known", "_loop", "_next", "_not_before", "_owner", "_patience",
-                 "_sequence", "_serving", "_session", "_status", "_stopped", "_tally",
+                 "_sequence", "_serving", "_session", "_stale", "_status", "_stopped", "_tally",
                  "_withheld", "ring")  # fmt: skip
 
     def __init__(
@@ -97,6 +99,7 @@ class Link:
         self._identity, self._addresses = identity, addresses
         self._owner, self._tally = owner, tally
         self._loop = asyncio.get_running_loop()
+        self._stale = 0
         self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
         self._sequence = fraction // 1_000
         self._known = self._stopped = False
@@ -242,6 +245,7 @@ class Link:
             sensible(ack.status_interval), sensible(ack.heartbeat_interval)
         )
         if channel is self._serving:
+            self._stale = 0
             self._answered(channel)
         if ack.ring is None:
             return
@@ -294,6 +298,9 @@ class Link:
         self._known |= error.code is Code.SUPERSEDED
         if error.code is Code.OUTDATED and registering:
             self._outdated(channel, error.session, said)
+        elif error.code is Code.OUTDATED and self._is_overtaken_in_its_session(channel, error):
+            self._session, self._sequence, self._stale = self._session + 1, 0, 0
+            channel.cut(Code.OUTDATED)
         elif error.code in HOPELESS and registering and self._serving is None:
             self._end(said)
         elif error.closing or registering or error.code in CUTTING:
@@ -301,6 +308,13 @@ class Link:
             channel.cut(error.code)
         elif channel is self._serving:
             self._answered(channel)
+
+    def _is_overtaken_in_its_session(self, channel: Channel, error: wire.ErrorPayload) -> bool:
+        """Whether many words of ours in a row are old to the cluster though our session is the
+        newest: somebody spoke in our name. Nobody would hear us again but in another session."""
+        ours = error.session == self._session and self._session < wire.MAX_ORDINAL
+        self._stale += channel is self._serving and ours
+        return self._stale >= STALE
 
     def _outdated(self, channel: Channel, session: int | None, said: str) -> None:
         """The cluster knows a newer session than ours (see the top), or a newer word of ours."""

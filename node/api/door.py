@@ -158,6 +158,7 @@ class Door:
         rejected = {
             ("gossip", "malformed"): self._loop.gossip.malformed,
             ("gossip", "outdated"): self._loop.gossip.outdated,
+            ("gossip", "implausible"): self._loop.gossip.implausible.total,
         }
         if self._wired is not None:
             rejected |= _bounded("connection", self._wired.rejected)

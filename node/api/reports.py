@@ -90,7 +90,7 @@ def _session(service: Service, code: Code, device: str) -> Callable[[], int | No
 _RESULTS = {
     OUTDATED: (Code.OUTDATED, "sequence", "a newer word of this device is known"),
     UNKNOWN: (Code.UNKNOWN, "device_status.slave_id", "a device registers, each session, first"),
-    REFUSED: (Code.INVALID, "device_status.slave_id", "readings within their ranges"),
+    REFUSED: (Code.INVALID, "device_status.slave_id", "readings and numbers within their ranges"),
 }
 
 

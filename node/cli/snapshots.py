@@ -1,7 +1,7 @@
 """`snapshot save|verify|restore`: copies of the replicated state as checksummed files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,12 @@ from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.options import UrlOption, client
 from node.cli.output import say
 
+if TYPE_CHECKING:
+    from cluster.state import ClusterState
+    from node.raft.snapshot import Snapshot
+
+MAX_FAULTS = 1_000
+"""Characters of what is wrong with a state."""
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot file.")]
 
 
@@ -35,8 +41,18 @@ def save(
 
 
 def verify(file: FileArgument) -> None:
-    """Checks a snapshot file: checksum, format, and that its state can be read."""
+    """Checks a snapshot file: checksum, format, ranges, and what must hold of its state."""
+    found, state = _read(file)
+    say(
+        f"{file}: good; {found.cluster}, members {', '.join(found.members)}, "
+        f"log index {found.index}, term {found.term}, cluster time {state.time / 1_000:.1f} s"
+    )
+
+
+def _read(file: Path) -> "tuple[Snapshot, ClusterState]":
+    """A file from which nodes can go on; anything else is refused with the reason."""
     from cluster.codec import CodecError, decode_snapshot  # noqa: PLC0415
+    from cluster.invariants import violations  # noqa: PLC0415
     from node.raft import snapshot  # noqa: PLC0415
 
     try:
@@ -46,10 +62,12 @@ def verify(file: FileArgument) -> None:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}") from error
-    say(
-        f"{file}: good; {found.cluster}, members {', '.join(found.members)}, "
-        f"log index {found.index}, term {found.term}, cluster time {state.time / 1_000:.1f} s"
-    )
+    faults = list(violations(state))
+    if state.index > found.index:
+        faults.append(f"its state is of log index {state.index}, itself of {found.index}")
+    if faults:
+        raise CommandError(f"{file}: not a usable snapshot: {'; '.join(faults)[:MAX_FAULTS]}")
+    return found, state
 
 
 def restore(
@@ -83,6 +101,7 @@ def restore(
         raise CommandError(
             f"not empty: {', '.join(map(str, used))}; nothing was restored. Move them away first"
         )
+    _read(file)
     for node in nodes:
         try:
             done = snapshot.restore_into(node.data_dir, file, node.cluster, node.node)

@@ -16,6 +16,7 @@ from cluster.apply import Rejected
 from cluster.codec import MAX_DRAFT_BYTES
 from cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
 from cluster.decisions import Reason
+from cluster.fleet.registration import OLDER
 from node.fleet.answers import DeskRefusal, Fault, Listener
 from node.ports import Clock, Committed, ProposalResult
 
@@ -176,7 +177,7 @@ class Arrivals:
                 continue
             if rows[position] < 0:
                 refusal = faulty(refused[str(position)])
-                is_old = refusal.field == "session"  # its range was checked before
+                is_old = refusal.field == "session" and OLDER in refusal.rule
                 self._refuse(arrival, outdated(arrival.registration.session) if is_old else refusal)
             else:
                 self._drop(arrival.registration.id)

@@ -26,7 +26,7 @@ from cluster.events import (
     DevicesRegistered,
 )
 from cluster.fleet.fleet import Fleet
-from cluster.fleet.registration import registration_fault
+from cluster.fleet.registration import order_fault, registration_fault, sequence_fault
 from cluster.fleet.status import Reading, judge_one, reading_fault
 from node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
 from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, faulty, outdated
@@ -41,6 +41,7 @@ from node.fleet.heard import (
     births_in,
     order_of,
     orders,
+    within_reach,
 )
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
@@ -242,6 +243,11 @@ class DeviceDesk:
         if session > known >> 32 or sequence > MAX_NUMBER:  # the session has used its numbers up
             self.results["unknown"] += 1
             return DeskRefusal(Fault.UNKNOWN, "session", str(session), "a new session registers")
+        newest = known & MAX_NUMBER if session == known >> 32 else 0
+        fault = sequence_fault(sequence, newest)
+        if fault is not None:
+            self.results["refused"] += 1
+            return faulty(fault)
         if order_of(session, sequence) <= known:
             self.results["outdated"] += 1
             return outdated(session)
@@ -284,8 +290,9 @@ class DeviceDesk:
         known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
         order = batch.orders_after(known, chosen)
         registered = order >> np.uint64(32) <= known >> np.uint64(32)
-        newer = registered & (order > known)
-        results[chosen[registered]] = OUTDATED
+        near = within_reach(order, known)
+        newer = registered & near & (order > known)
+        results[chosen[registered]] = np.where(near[registered], OUTDATED, REFUSED)
         results[chosen[newer]] = TAKEN
         return order, newer
 
@@ -371,11 +378,14 @@ class DeviceDesk:
         if fault is not None:
             return faulty(fault)
         row = self._fleet.row(registration.id)
-        if row is None:
-            return None
-        known = self._newest(row) >> 32
+        known, word = divmod(0 if row is None else self._newest(row), 1 << 32)
         if 0 < registration.session < known:
             return outdated(registration.session)
+        fault = order_fault(registration, known, word)
+        if fault is not None:
+            return faulty(fault)
+        if row is None:
+            return None
         wait = self._heard.too_soon(row, self._clock.monotonic())
         rule = "it registered very often of late; has another agent the same id?"
         return DeskRefusal(Fault.BUSY, "registration", "", rule, wait) if wait else None

@@ -23,6 +23,7 @@ from cluster.fleet.status import (
     Reading,
 )
 from cluster.fleet.table import Table
+from cluster.numbers import SEQUENCE
 
 Rows = NDArray[np.intp]
 """Row numbers, each at most once."""
@@ -107,6 +108,13 @@ def order_of(session: int, sequence: int) -> int:
 def orders(sessions: NDArray[np.uint32], sequences: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """`order_of` for whole columns."""
     return sessions.astype(np.uint64) << _SHIFT | sequences
+
+
+def within_reach(said: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """`cluster.fleet.registration.sequence_fault` for whole columns of orders."""
+    base, step = np.uint64(SEQUENCE.base), np.uint64(SEQUENCE.step)
+    near: NDArray[np.bool_] = ((said & _LOW) <= base + step) | (said <= known + step)
+    return near
 
 
 def births_in(table: Table, rows: Rows | int) -> Any:

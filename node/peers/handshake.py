@@ -15,13 +15,14 @@ from typing import Any
 
 import structlog
 
+from cluster.numbers import CEILING
 from node.peers.frames import pack
 from node.peers.sessions import KEY_BYTES, Outgoing
 
 PROTOCOL = 3
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
-MAX_INDEX = 1 << 63
+MAX_NAME = 1 << 63
 ANSWERS = frozenset({"kind", "version", "cluster", "node", "life"})
 DIALS = ANSWERS | {"session", "key"}
 
@@ -77,12 +78,12 @@ class Hello:
         index = said.pop("index", None)
         if said != self._said("removed") | {"node": peer} or type(said["version"]) is not int:
             return None
-        return index if type(index) is int and 0 < index < MAX_INDEX else None
+        return index if type(index) is int and 0 < index <= CEILING else None
 
 
 def _is_name(value: Any) -> bool:
     """Of a session or a life: a random number that is not 0."""
-    return type(value) is int and 0 < value < MAX_INDEX
+    return type(value) is int and 0 < value < MAX_NAME
 
 
 class Refusals:

@@ -22,15 +22,18 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObj
 from pysyncobj.node import Node
 
+from cluster.numbers import TERM
 from node.raft.guards import Guards
 from node.raft.journal import Journal
-from node.raft.messages import Message
+from node.raft.messages import Message, TooFar
 from node.raft.transport import OutboxTransport
 
 FIRST_INDEX = 1
 """Of the library's entry that every log begins with."""
 FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
 CANDIDATE = pysyncobj.syncobj._RAFT_STATE.CANDIDATE
+TELLS_TERM = {"append_entries", "pre_vote_answer", "stale_term"}
+"""Messages that raise our term whatever else they say."""
 
 
 class Vote(NamedTuple):
@@ -61,6 +64,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         """Who said yes in it."""
         self._may_stand = False
         """The round was won: the next election deadline is the library's."""
+        self._dismissed_at = 0
+        """Index of the configuration by which we were removed, as a member says."""
         self.on_request = False
         """Whether the leader asked for the election that is going on."""
 
@@ -142,7 +147,9 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
             self._count_yes()
 
     def _heard_from_leader(self) -> None:
-        """An append of the present leader: whatever was asked around is void."""
+        """An append of the present leader: whatever was asked around is void, and so is what
+        others said of our removal."""
+        self._dismissed_at = 0
         self._heard_leader = pysyncobj.syncobj.monotonicTime()
         self._round += 1
         self._may_stand = False
@@ -248,6 +255,22 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         if self.guards.l2:
             term = self._SyncObj__raftCurrentTerm
             self.transport.send(node, {"type": "stale_term", "term": term})
+
+    def _reach(self, message: Message) -> None:
+        """Raises `TooFar` for a term that is too far ahead, which nobody has come to honestly
+        since we last heard of one: believed, it would leave no room for an election.
+
+        If somebody has, being years ahead of us, we follow by half a step with each message that
+        would have told us. A term in which nobody asked for our vote may be skipped at any time.
+        """
+        limit = TERM.limit(self._SyncObj__raftCurrentTerm)
+        term, kind = message["term"], message["type"]
+        if term <= limit or kind == "pre_vote":  # which raises nobody's term
+            return
+        asked = kind == "request_vote" and self._hears_request(message)
+        if asked or kind in TELLS_TERM:
+            self._catch_up_with(TERM.stride(self._SyncObj__raftCurrentTerm))
+        raise TooFar("term", term, limit)
 
     def _catch_up_with(self, term: int) -> None:
         """Somebody is in a later term: so are we now, as followers (Raft paper, 5.1)."""

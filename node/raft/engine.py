@@ -37,6 +37,9 @@ briefly away needs no snapshot."""
 
 
 COMPACTED_PER_TURN = 1024
+DISMISSED_SECONDS = 300.0
+"""For which a member's word that we were removed keeps us from standing. It is told again at each
+attempt to connect, every minute (`node.peers.link.BACKOFF_REMOVED`)."""
 PROMOTION_LAG = 256
 """Entries that a learner may be behind when it becomes a voter."""
 
@@ -84,7 +87,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self._draw = draw
         self._compact_to = 0
         """Index of the first entry that compaction keeps; what is before goes slice by slice."""
-        self._dismissed_at = 0
+        self._dismissed_until = 0.0
         self._begin_elections()
         self._begin_roster(node_id, configuration)
         self._begin_following()
@@ -225,6 +228,7 @@ class Engine(FollowerGuards, LeaderGuards):
     def _SyncObj__onMessageReceived(self, node: Node, message: Message) -> None:
         """Filters and translates a checked message, then lets the library act on it."""
         self._hear_out(node, message)
+        self._reach(message)
         self._notice_founded(node, message)
         kind = message["type"]
         if kind == "append_entries":
@@ -286,12 +290,19 @@ class Engine(FollowerGuards, LeaderGuards):
     # -- removed while away --------------------------------------------------------------------
 
     def dismiss(self, index: int) -> None:
-        """By the committed configuration at `index` this node was removed. A newer one in our own
-        log takes that back: who is taken in again is sent it before it has a vote."""
+        """By the committed configuration at `index` this node was removed, says a member. A newer
+        one in our own log takes that back, and so does a leader that sends us its log: it knows
+        us, or what it sends will tell. Who was really removed is told again whenever it dials."""
         self._dismissed_at = max(self._dismissed_at, index)
+        self._dismissed_until = pysyncobj.syncobj.monotonicTime() + DISMISSED_SECONDS
 
     def is_dismissed(self) -> bool:
         return self._dismissed_at > self.configured_at()
+
+    def forget_dismissal(self) -> None:
+        """Once per turn: what was said long ago, and not again."""
+        if self._dismissed_at and self._dismissed_until <= pysyncobj.syncobj.monotonicTime():
+            self._dismissed_at = 0
 
     # -- being asked ---------------------------------------------------------------------------
 

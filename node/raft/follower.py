@@ -9,7 +9,7 @@ import math
 from pysyncobj.node import Node
 
 from node.raft.journal import Entry
-from node.raft.messages import Message
+from node.raft.messages import BadMessage, Message
 from node.raft.roster import Roster
 from node.raft.store import SnapshotStore
 
@@ -35,6 +35,8 @@ class FollowerGuards(Roster):
         self._early: dict[int, Message] = {}
         """Appends of the leader of `_early_term` behind a gap in our log, by prevLogIdx."""
         self._early_term = 0
+        self._contradicted: tuple[int, int, int] | None = None
+        """What a leader's request contradicted last: a committed index; its term and number."""
 
     def settle(self) -> None:
         """Once per turn: whether the cluster has admitted our journal, by a committed
@@ -113,9 +115,11 @@ class FollowerGuards(Roster):
         previous, entries = message["prevLogIdx"], message["entries"]
         if previous > last:
             return
-        if previous >= first and log[previous - first][2] != message["prevLogTerm"]:
-            self._refuse_rewrite(previous)
-            return
+        if previous >= first:
+            if log[previous - first][2] != message["prevLogTerm"]:
+                self._refuse_rewrite(previous)
+                return
+            self._agree(previous)
         if previous == last:
             return
         known = self._known_prefix(entries)
@@ -145,17 +149,30 @@ class FollowerGuards(Roster):
         message["entries"] = message["entries"][known:]
         message["prevLogIdx"], message["prevLogTerm"] = index, self._term_at(index)
 
+    def _agree(self, index: int) -> None:
+        """The leader's log equals ours up to `index` (log matching, section 5.3)."""
+        if self._contradicted is not None and self._contradicted[0] <= index:
+            self._contradicted = None
+
     def _refuse_rewrite(self, index: int) -> None:
         """Leader completeness (Raft paper, section 5.4): no leader contradicts what is
-        committed. One that does means lost disks or another cluster; stop, do not follow."""
+        committed. One that does means lost disks or another cluster; stop, do not follow.
+
+        One request may be anybody's nonsense, and is only refused. A leader that means it asks
+        again, since it got no answer.
+        """
         committed = max(self._SyncObj__raftCommitIndex, self._SyncObj__raftLastApplied)
-        if index <= committed:
-            raise LogDiverged(
-                f"the leader of term {self._answering[0]} contradicts entry {index}, which is "
-                f"committed here (up to {committed}). A member must have lost its disk and come "
-                "back under its old name. This node stops; compare the nodes' digests before "
-                "starting it again."
-            )
+        if index > committed:
+            return
+        before, self._contradicted = self._contradicted, (index, *self._answering)
+        if before is None or self._answering <= before[1:]:
+            raise BadMessage("it contradicts what is committed")
+        raise LogDiverged(
+            f"the leader of term {self._answering[0]} contradicts entry {index}, which is "
+            f"committed here (up to {committed}), and did so before. A member must have lost its "
+            "disk and come back under its old name. This node stops; compare the nodes' digests "
+            "before starting it again."
+        )
 
     def _SyncObj__sendNextNodeIdx(
         self,

@@ -7,6 +7,10 @@ that a follower usually learns of its draft's place before it can see it committ
 Either message may be lost. So a draft is sent again until it is answered, and the leader remembers
 which tickets of a follower it has seen in its term: it appends each once, and repeats its answer.
 A ticket is of one life of the follower's process and of one term. All is bounded and checked.
+
+Which tickets are done with is the follower's word. When the leader has been told wrong, it says of
+a ticket that the follower does wait for that it is forgotten, and the follower begins another life:
+it does not wait until the leader loses its office.
 """
 
 import secrets
@@ -29,6 +33,8 @@ DRAFT_BYTES = 16
 """What a draft takes beside its own bytes, encoded; about as much as the rest of a message."""
 MAX_FOREIGN = 16_384
 """Drafts of others that wait to be appended here."""
+FORGOTTEN = "forgotten"
+"""Why a ticket is not looked at any more that its sender had done with."""
 WAITS = (0, 0, "")
 """Answer to a ticket whose draft is not appended yet: none."""
 
@@ -88,7 +94,7 @@ class Forwarding:
         self._proposals, self._stamp, self._monotonic = proposals, stamp, monotonic
         self._foreign: deque[_Foreign] = deque()
         self._seen: dict[str, Seen] = {}
-        self._life = secrets.randbits(52) | 1
+        self._life = _new_life()
         self.hold_until = 0.0
         """Nothing is forwarded before: the leader has declined, or its link is full."""
 
@@ -123,8 +129,8 @@ class Forwarding:
     def _answer(self, peer: str, seen: Seen | None, ticket: int, draft: bytes) -> Answer:
         if seen is None:
             return (0, 0, "not_leader")
-        if ticket < seen.oldest:
-            return WAITS  # a late copy of what was answered long ago
+        if ticket < seen.oldest:  # nobody waits for a late copy of what was answered long ago
+            return (0, 0, FORGOTTEN)
         known = seen.answers.get(ticket)
         if known is not None:
             return known
@@ -180,11 +186,19 @@ class Forwarding:
         if message.get("life") != self._life:
             return
         for ticket, index, term, why in answers:
-            if index:
+            if why == FORGOTTEN:
+                self._begin_anew(ticket)
+            elif index:
                 self._proposals.replied(ticket, index, term, self._engine.raftLastApplied)
             else:
                 self.hold_until = self._monotonic() + self._engine.timings.heartbeat
                 self._proposals.declined(ticket, why)
+
+    def _begin_anew(self, ticket: int) -> None:
+        """The leader holds a ticket for done with: of those that wait nobody knows what became."""
+        if self._proposals.waits_for(ticket):
+            self._life = _new_life()
+            self._proposals.forget_forwarded()
 
     def forward(self, now: float) -> None:
         """Queued drafts to the leader, and again those that it did not answer."""
@@ -247,6 +261,10 @@ class Forwarding:
         return batch
 
 
+def _new_life() -> int:
+    return secrets.randbits(52) | 1
+
+
 def _items(message: Mapping[str, Any]) -> list[Any] | tuple[Any, ...]:
     items = message.get("items")
     if not isinstance(items, list | tuple) or len(items) > FORWARDS_PER_MESSAGE:
@@ -259,7 +277,10 @@ def _checked(message: Mapping[str, Any]) -> _Forwarded:
     life, term, oldest = (n if type(n) is int and 0 < n <= MAX_INDEX else 0 for n in numbers)
     if not (life and term and oldest):
         raise BadMessage("forwarded drafts are not numbered")
-    return _Forwarded(life, term, oldest, [_checked_draft(item) for item in _items(message)])
+    drafts = [_checked_draft(item) for item in _items(message)]
+    if any(ticket < oldest for ticket, _ in drafts):
+        raise BadMessage("a forwarded draft is older than the oldest")
+    return _Forwarded(life, term, oldest, drafts)
 
 
 def _checked_draft(item: Any) -> tuple[int, bytes]:
@@ -279,6 +300,6 @@ def _checked_answer(item: Any) -> tuple[int, int, int, str]:
     ticket, index, term, why = item
     if any(type(n) is not int or not 0 <= n <= MAX_INDEX for n in (ticket, index, term)):
         raise BadMessage("an answer is not numbered")
-    if why not in ("", "not_leader", "queue_full"):
+    if why not in ("", "not_leader", "queue_full", FORGOTTEN):
         raise BadMessage("an answer gives an unknown reason")
     return ticket, index, term, why

@@ -133,7 +133,7 @@ class LeaderGuards(Roster):
         progress = self.progress.get(node)
         if message["seq"] > self._seq or progress is None:
             return None
-        if self.guards.s5 and not progress.speaks(message["birth"], message["seq"]):
+        if self.guards.s5 and not progress.speaks(message["birth"], message["seq"], self._seq):
             return None
         if self.births.get(node.id) != message["birth"]:
             self.births[node.id] = message["birth"]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.codec import MAX_DRAFT_BYTES
+from cluster.numbers import CEILING, RESTORED
 from node.raft import membership
 from node.raft.store import CHUNK_BYTES
 
@@ -18,7 +19,7 @@ REGULAR = b"\x00"
 NO_OP = b"\x01"
 MEMBERSHIP = b"\x02"
 _NO_OP = NO_OP[0]
-MAX_INDEX = 1 << 53
+MAX_INDEX = CEILING
 MAX_ENTRIES = 4096
 MAX_ENTRY_BYTES = MAX_DRAFT_BYTES + 1024
 MAX_CHUNKS = 4096
@@ -28,6 +29,14 @@ Message = dict[str, Any]
 
 class BadMessage(ValueError):
     """What is wrong with a message; short, for a counter and a log line."""
+
+
+class TooFar(BadMessage):
+    """A number that no honest sender can have come to since we last heard of it."""
+
+    def __init__(self, number: str, value: int, limit: int) -> None:
+        super().__init__(f"{number} too far ahead")
+        self.number, self.value, self.limit = number, value, limit
 
 
 def _flag(message: Mapping[str, Any], field: str) -> bool:
@@ -64,7 +73,7 @@ def _append(message: Mapping[str, Any]) -> Message:
     if checked["term"] == 0:
         raise BadMessage("nobody leads term 0")
     if "chunk" in message:
-        return {**checked, "serialized": _chunk(message["chunk"])}
+        return {**checked, "serialized": _chunk(message["chunk"], checked["term"])}
     if "prevLogIdx" not in message:
         return checked
     checked.update(_previous_numbers(message))
@@ -107,7 +116,8 @@ def _check_configuration(command: bytes) -> None:
         raise BadMessage("an entry that is no configuration") from error
 
 
-def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
+def _chunk(chunk: Any, newest: int) -> tuple[int, int, int, int, bytes]:
+    """Of a snapshot that ends in the leader's term `newest`, or before."""
     if not isinstance(chunk, list | tuple) or len(chunk) != 5:
         raise BadMessage("a chunk has five parts")
     *numbers, data = chunk
@@ -116,6 +126,8 @@ def _chunk(chunk: Any) -> tuple[int, int, int, int, bytes]:
     index, term, number, total = numbers
     if not 0 <= number < total <= MAX_CHUNKS:
         raise BadMessage("a chunk out of range")
+    if term > newest or max(index, term) > RESTORED:
+        raise BadMessage("a chunk of no snapshot of this leader")
     if type(data) is not bytes or len(data) > CHUNK_BYTES:
         raise BadMessage("a chunk too large")
     return index, term, number, total, data

@@ -81,24 +81,31 @@ class Progress(msgspec.Struct):
     """Of the journal that answers (`Journal.birth`)."""
     counted: bool = False
     """Whether what that journal says counts; for one birth it only ever becomes true."""
-    former: set[int] = msgspec.field(default_factory=set)
-    """Births of journals that it lost in this term."""
+    former: OrderedDict[int, int] = msgspec.field(default_factory=OrderedDict)
+    """Births of journals that it lost in this term → the newest request at that time."""
     chunk_at: float = 0.0
     """When a snapshot chunk was last sent or confirmed."""
 
-    def speaks(self, birth: int, seq: int) -> bool:
-        """Whether a reply is of the follower's present journal. A new birth means that it lost
-        its disk: nothing is known to match any more, and its old journal is heard no longer. Who
-        loses a disk after another in one term is not heard in it any more."""
-        if birth in self.former or len(self.former) >= MAX_FORMER:
+    def speaks(self, birth: int, seq: int, newest: int) -> bool:
+        """Whether the reply to request `seq` is of the follower's present journal. A new birth
+        means that it lost its disk: nothing is known to match any more, and its old journal is
+        heard no longer, unless it answers a request that was sent since: then it was not lost, and
+        the other birth was said by mistake. `newest`: the highest request number given out."""
+        if seq <= self.former.get(birth, 0):
             return False
         if birth != self.birth and self.birth is not None:
-            self.former.add(self.birth)
-            self.match = self.commit_known = 0
-            self.counted = False
-            self.forget_flying(seq - 1)
+            self._change_journal(seq, newest)
         self.birth = birth
         return True
+
+    def _change_journal(self, seq: int, newest: int) -> None:
+        assert self.birth is not None, "there was one"
+        self.former[self.birth] = newest
+        if len(self.former) > MAX_FORMER:
+            self.former.popitem(last=False)
+        self.match = self.commit_known = 0
+        self.counted = False
+        self.forget_flying(seq - 1)
 
     def sent(self, seq: int, request: Request) -> None:
         """A request is on its way."""

@@ -239,12 +239,20 @@ class Proposals:
             self._replaced(pending)
         self._forget_recent()
 
-    def leader_lost(self, term: int) -> None:
-        """Another term or no connection: answers to what was forwarded will not come."""
+    def waits_for(self, ticket: int) -> bool:
+        """Whether the leader's answer to a ticket has not come."""
+        return ticket in self._forwarded
+
+    def forget_forwarded(self) -> None:
+        """Answers to what was forwarded will not come."""
         forwarded, self._forwarded = self._forwarded, {}
         self._recent.clear()
         for pending in forwarded.values():
             self._lost(pending, "leader_lost")
+
+    def leader_lost(self, term: int) -> None:
+        """Another term or no connection."""
+        self.forget_forwarded()
         for index in sorted(self._placed):
             stale = [p for p in self._placed[index] if p.retry and p.term < term]
             if stale:

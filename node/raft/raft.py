@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from cluster.codec import MAX_DRAFT_BYTES
+from node.implausible import Implausible
 from node.ports import Clock, Network, ProposalResult, StateMachine
 from node.raft import library
 from node.raft.engine import Engine, Timings
@@ -21,7 +22,7 @@ from node.raft.forwarding import Forwarding
 from node.raft.guards import STOCK_FLUSH_SECONDS, Guards
 from node.raft.journal import Journal, JournalFailed
 from node.raft.membership import Configuration
-from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, check
+from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, TooFar, check
 from node.raft.proposals import Proposals
 from node.raft.snapshot import joined
 from node.raft.steering import Steering
@@ -126,6 +127,7 @@ class Raft(RaftView):
         self.journal_error: str | None = None
         self.leader_changes = 0
         self.rejected: dict[str, int] = {}
+        self.implausible = Implausible()
         self._commit_seconds: deque[float] = deque(maxlen=OBSERVATIONS)
         self._sync_seconds: deque[float] = deque(maxlen=OBSERVATIONS)
         self._closed = False
@@ -166,6 +168,7 @@ class Raft(RaftView):
             self._engine.end_candidacy()
             self._take_messages()
             self._engine.install()
+            self._engine.forget_dismissal()
             self._engine.stand()
             self._engine.commit_majority()
             self._engine.doTick()
@@ -237,7 +240,8 @@ class Raft(RaftView):
     def told_removed(self, by: str, index: int) -> None:
         """A peer says that by the configuration at `index` this node was removed: it was away
         then, and nobody sends it the entry. What its own log knows better stands."""
-        if by in self._engine.configuration().members and self.standing != "removed":
+        if by in self._engine.configuration().members:
+            library.use(self._use_clock)
             self._steering.told_removed(by, index)
 
     def configure(self, timings: Timings) -> None:
@@ -288,6 +292,9 @@ class Raft(RaftView):
                 self._forwarding.take_answers(message)
             else:
                 raise BadMessage("unknown kind")
+        except TooFar as error:
+            self.implausible.note(peer, error.number, error.value, error.limit)
+            self._count(str(error))
         except BadMessage as error:
             self._count(str(error))
 

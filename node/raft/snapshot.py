@@ -23,6 +23,8 @@ import msgspec
 
 from cluster.codec import Piece
 from cluster.fleet.image import binary_header, map_header
+from cluster.names import NAME_RULE, name_fault
+from cluster.numbers import CEILING, RESTORED
 from cluster.unreadable import UNREADABLE, explain
 from node.files import private_directory
 from node.raft.journal import Entry, Journal
@@ -139,9 +141,30 @@ def decode(data: bytes, source: object = "snapshot") -> Snapshot:
         snapshot = _decoder.decode(body)
     except UNREADABLE as error:
         raise CorruptSnapshot(source, str(explain(error, "msgpack"))) from error
-    if snapshot.previous[1] + 1 != snapshot.last[1] or snapshot.previous[2] > snapshot.last[2]:
-        raise CorruptSnapshot(source, "its two entries do not follow one another")
+    fault = _fault(snapshot)
+    if fault is not None:
+        raise CorruptSnapshot(source, fault)
     return snapshot
+
+
+def _fault(snapshot: Snapshot) -> str | None:
+    """What is in no snapshot that anybody wrote, whatever its checksum. A node that began with
+    such numbers could not go on from them (`cluster.numbers`)."""
+    (_, previous, before), (_, index, term) = snapshot.previous, snapshot.last
+    if previous + 1 != index or before > term:
+        return "its two entries do not follow one another"
+    if not (previous >= 1 and index <= RESTORED):
+        return f"log index {index} is not between 2 and {RESTORED}"
+    if not (before >= 0 and term <= RESTORED):
+        return f"term {term} is not between 0 and {RESTORED}"
+    if not 0 <= snapshot.configured <= index:
+        return f"its configuration stands at {snapshot.configured}, which is not up to {index}"
+    for name in (*snapshot.members, *snapshot.learners, *snapshot.removed, *snapshot.births):
+        if name_fault(name) is not None:
+            return f"member {name[:80]!r} is not {NAME_RULE}"
+    if any(not 0 <= birth <= CEILING for birth in snapshot.births.values()):
+        return "the birth of a journal is out of range"
+    return None
 
 
 def read_bytes(path: Path) -> bytes:

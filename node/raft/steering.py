@@ -102,6 +102,7 @@ class Steering:
 
     def told_removed(self, by: str, index: int) -> None:
         """A member says that by the configuration at `index` this node was removed."""
+        known = self._engine.is_dismissed()
         self._engine.dismiss(index)
-        if self._engine.is_dismissed():
+        if self._engine.is_dismissed() and not known:
             log.warning("removed_from_cluster", by=by, index=index, action=REMOVED)

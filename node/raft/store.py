@@ -22,7 +22,7 @@ import pysyncobj.syncobj
 import structlog
 from pysyncobj.config import SERIALIZER_STATE
 
-from cluster.codec import Piece
+from cluster.codec import CodecError, Piece
 from node.raft.journal import Entry
 from node.raft.membership import Configuration
 from node.raft.snapshot import FILE, CorruptSnapshot, DiskFiles, Snapshot, decode, pieces
@@ -68,8 +68,9 @@ class _Writing(msgspec.Struct):
 
 class _Arrival(msgspec.Struct):
     key: tuple[int, int, int]
-    outcome: Future[Prepared | OSError | None]
-    """What was read; why it could not be; None when it was damaged on the way."""
+    outcome: Future[Prepared | OSError | CodecError | None]
+    """What was read; why it could not be, by the disk or because nobody can read such a state (one
+    that another release wrote, or nonsense); None when it was damaged on the way."""
 
 
 class SnapshotStore:
@@ -307,7 +308,7 @@ class SnapshotStore:
         if outcome is None:
             log.warning("snapshot_refused", index=index, why="damaged on the way")
             self.forget()
-        elif isinstance(outcome, OSError):
+        elif isinstance(outcome, OSError | CodecError):
             self._receive_failed(outcome)
             return None
         return outcome
@@ -341,19 +342,19 @@ class SnapshotStore:
             self._incoming = None
             self._arrival = _Arrival(key, self._elsewhere(lambda: self._read(key)))
 
-    def _read(self, key: tuple[int, int, int]) -> Prepared | OSError | None:
+    def _read(self, key: tuple[int, int, int]) -> Prepared | OSError | CodecError | None:
         """On the thread."""
         try:
             snapshot = decode(self._files.finish_part())
-        except OSError as error:
+            if (snapshot.index, snapshot.term) != key[:2]:
+                return None
+            return snapshot, self.prepare(snapshot.state)
+        except (OSError, CodecError) as error:
             return error
         except CorruptSnapshot:
             return None
-        if (snapshot.index, snapshot.term) != key[:2]:
-            return None
-        return snapshot, self.prepare(snapshot.state)
 
-    def _receive_failed(self, error: OSError) -> None:
+    def _receive_failed(self, error: OSError | CodecError) -> None:
         self.error = f"{self.path}: cannot receive a snapshot: {error}"
         self._receive_at = pysyncobj.syncobj.monotonicTime() + RETRY_SECONDS
         log.error("snapshot_receive_failed", error=self.error)

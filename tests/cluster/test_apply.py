@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster import codec
+from cluster import codec, numbers
 from cluster.apply import Applied, Done, Rejected, apply
 from cluster.commands import (
     AdoptPlan,
@@ -244,3 +244,20 @@ def test_an_order_that_came_before_the_founding_may_come_again_under_its_key() -
     members = (MemberSpec("sat-001", "127.0.0.1:1", "127.0.0.1:2"),)
     apply(state, Entry(0, 0, Draft(FoundCluster("c", members, Settings()))), 2)
     assert isinstance(order(3), Done)
+
+
+@pytest.mark.parametrize("at", [numbers.CEILING - 1, 40 * numbers.DAY])
+def test_time_passes_by_a_day_at_most(at: int) -> None:
+    """A leader's word, once, is not the end of time: what comes later is applied."""
+    state = ClusterState()
+    entries = [Entry(at, 0, Draft(AdvanceTime())), Entry(5, 0, Draft(AdvanceTime()))]
+    for index, entry in enumerate(entries, 2):
+        assert apply(state, entry, index).outcome == Done()
+    assert state.time == numbers.DAY
+
+
+def test_time_that_really_passed_is_made_up_for() -> None:
+    state = ClusterState()
+    for index in range(2, 10):
+        apply(state, Entry(5 * numbers.DAY, 0, Draft(AdvanceTime())), index)
+    assert state.time == 5 * numbers.DAY

@@ -106,6 +106,18 @@ def told_of_the_future(state: ClusterState) -> None:
     state.deliveries["pager"] = Delivery(state.decisions_made + 1, 0)
 
 
+def end_of_time(state: ClusterState) -> None:
+    state.time = 2**53 - 1
+
+
+def boot_without_a_next_one(state: ClusterState) -> None:
+    state.members["sat-002"].boot = 2**63 - 1
+
+
+def heard_tomorrow(state: ClusterState) -> None:
+    state.members["sat-002"].last_heard = state.time + 1
+
+
 def impossible_settings(state: ClusterState) -> None:
     state.settings = Settings(evaluation_interval=0)
 
@@ -130,6 +142,9 @@ def impossible_settings(state: ClusterState) -> None:
         (unheard_of_alarm, "alarms_are_known"),
         (alarm_of_a_stranger, "alarms_are_known"),
         (told_of_the_future, "deliveries_follow"),
+        (end_of_time, "numbers_hold"),
+        (boot_without_a_next_one, "numbers_hold"),
+        (heard_tomorrow, "numbers_hold"),
         (impossible_settings, "settings_hold"),
     ],
 )
@@ -141,7 +156,7 @@ def test_each_finds_what_it_is_there_for(spoil: Callable[[ClusterState], None], 
 
 
 def test_every_invariant_is_tried_above_and_says_what_it_holds() -> None:
-    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 11
+    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 12
     assert all(check.__doc__ for check in INVARIANTS)
 
 

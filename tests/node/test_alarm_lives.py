@@ -13,6 +13,7 @@ from cluster.alarms import (
     COMPLIANCE,
     DEVICE_STORM,
     DISK_LOW,
+    IMPLAUSIBLE_NUMBER,
     MEMBER_LAGGING,
     MEMBER_UNREACHABLE,
     NO_CANDIDATE,
@@ -102,6 +103,7 @@ LIVES = [
     Life(MEMBER_LAGGING, deaf, not_deaf),
     Life(DISK_LOW, complaining(DISK_LOW), quiet),
     Life(CLOCK_JUMP, complaining(CLOCK_JUMP), quiet),
+    Life(IMPLAUSIBLE_NUMBER, complaining(IMPLAUSIBLE_NUMBER), quiet),
 ]
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from cluster.alarms import CLOCK_JUMP, DISK_LOW, MEMBER_LAGGING, MEMBER_UNREACHABLE
 from node import complaints as module
-from node.complaints import ClockWatch, Complaining, DiskWatch
+from node.complaints import ClockWatch, Complaining, DiskWatch, NumberWatch
 from node.gossip import Measurement
+from node.implausible import Implausible
 from tests.node.world import ManualClock, World
 
 Usage = namedtuple("Usage", "percent free")
@@ -156,7 +157,7 @@ def test_a_jump_of_the_clock_is_said_for_ten_minutes(ahead: int, said: str | Non
     assert watch() is None
     clock.ahead = ahead
     assert watch() == said
-    clock.now += module.JUMP_REMEMBERED - 1
+    clock.now += module.REMEMBERED - 1
     assert watch() == said
     clock.now += 1
     assert watch() is None
@@ -170,6 +171,21 @@ def test_a_clock_that_drifts_or_a_machine_that_sleeps_is_no_jump() -> None:
         clock.ahead += 2  # 400 ppm
         assert watch() is None
     clock.now += 86_400  # asleep for a day, and both clocks went on
+    assert watch() is None
+
+
+def test_a_refused_number_is_said_for_ten_minutes_by_whoever_heard_it() -> None:
+    clock, raft, gossip = ManualClock(), Implausible(), Implausible()
+    watch = NumberWatch(clock, lambda: (raft, gossip))
+    assert watch() is None
+    raft.note("n2", "term", 1 << 53, 65_536)
+    clock.now += 5
+    assert watch() == "n2 said term 9007199254740992, above the limit of 65536"
+    gossip.note("n3", "boot", 1 << 60, 1)
+    assert str(watch()).startswith("n3 said boot")
+    clock.now += module.REMEMBERED - 1
+    assert str(watch()).startswith("n3 said boot")
+    clock.now += 1
     assert watch() is None
 
 

@@ -4,12 +4,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.commands import Complaint
+from cluster.commands import Complaint, Echo
+from cluster.numbers import BOOT
+from cluster.registry import hear
 from cluster.roles.transitions import Role
 from cluster.settings import PROFILES
+from cluster.state import Member
 from node import gossip as module
 from node.gossip import MAX_REPORT, Gossip, Heard, Recurrence, Report, Standing, shortened
 from node.peers.sessions import MAX_BODY
@@ -288,3 +291,121 @@ def test_in_a_large_cluster_each_is_told_of_in_turn() -> None:
         told |= ear.post.sent[-1][1]["heard"].keys()
     assert told == set(names)
     assert max(len(msgspec.msgpack.encode(m)) for _, m in ear.post.sent) <= MAX_BODY
+
+
+# -- numbers that somebody else said -------------------------------------------------------------
+
+
+class Pair:
+    """Gossips `a` and `b`; what each sends to the other arrives at once."""
+
+    def __init__(self) -> None:
+        self.a, self.b = Ear("b", "c"), Ear("a", "c")
+        self.b.gossip.node = "b"
+        self.b.gossip.follow(("a", "c"))
+        self.b.gossip.boot = 50 << 45
+        self.heard = 0
+
+    def run(self, seconds: float) -> None:
+        for _ in range(int(seconds / 0.05)):
+            for ear in (self.a, self.b):
+                ear.clock.now += 0.05
+                ear.gossip.turn()
+            for sender, ear, name in ((self.a, self.b, "a"), (self.b, self.a, "b")):
+                posted, sender.post.sent = sender.post.sent, []
+                for message in [m for peer, m in posted if peer == ear.gossip.node]:
+                    self.heard += ear.gossip.receive(name, message) and name == "b"
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"boot_id": 2**53, "seq": 2**53},
+        {"boot_id": 50 << 45, "seq": 2**53},
+        {"boot_id": 2**53 + BOOT.step, "seq": 1},
+        {"boot_id": 2**53 + BOOT.step + 1, "seq": 1},
+        {"boot_id": BOOT.ceiling, "seq": 2**53},
+    ],
+)
+def test_who_speaks_in_the_name_of_another_bans_it_for_two_reports_at_most(
+    poison: dict[str, int],
+) -> None:
+    pair = Pair()
+    pair.run(2)
+    interval = pair.a.replica.settings.report_interval / 1_000
+    for _ in range(5):
+        pair.a.hear("b", **poison)
+        pair.run(3 * interval)
+        before = pair.heard
+        pair.run(10 * interval)
+        assert pair.heard - before >= 9
+    assert pair.b.gossip.boot < 2**53 + 10 * BOOT.step
+
+
+def test_what_a_peer_says_to_have_heard_of_us_bans_nobody() -> None:
+    pair = Pair()
+    pair.run(2)
+    lie = {"b": [BOOT.ceiling, 2**53, 0.1, 5.0]}
+    for seq in range(5):
+        pair.b.hear("c", seq=seq + 1, heard=lie)
+        pair.a.hear("c", seq=seq + 1, heard=lie)
+        pair.run(2)
+    before = pair.heard
+    pair.run(2)
+    assert pair.heard - before >= 9
+    said = f"c said boot {BOOT.ceiling}, above the limit of "
+    assert pair.a.gossip.implausible.newest.startswith(said)
+
+
+def test_a_node_that_was_lied_of_for_long_is_reached_by_steps() -> None:
+    """One that missed all of it hears it again after as many reports as steps lie between."""
+    ear = Ear()
+    far = 2**53 + 5 * BOOT.step
+    heard = [ear.hear(boot_id=far, seq=seq) for seq in range(1, 8)]
+    assert heard == [False, False, False, False, True, True, True]
+    assert ear.gossip.implausible.counted == {"boot": 4}
+
+
+def test_the_log_is_reached_by_steps_as_well() -> None:
+    ear = Ear()
+    state = ear.replica.state
+    state.members["b"] = Member("b", "b:1", "b:2")
+    far = 2**53 + 5 * BOOT.step
+    heard = [hear(state, Echo("b", far, seq, 0)) for seq in range(1, 8)]
+    assert heard == [False, False, False, False, True, True, True]
+
+
+GOSSIP_EXTREMES = (0, 1, 2**31, 2**53 - 1, 2**53, 2**53 + BOOT.step, BOOT.ceiling, 2**63, -1)
+
+
+@given(
+    numbers=st.fixed_dictionaries(
+        {},
+        optional={
+            "boot_id": st.sampled_from(GOSSIP_EXTREMES), "seq": st.sampled_from(GOSSIP_EXTREMES),
+            "epoch": st.sampled_from(GOSSIP_EXTREMES), "applied": st.sampled_from(GOSSIP_EXTREMES),
+            "lease_ms": st.sampled_from((0, 1, 86_400_000, 2**53)),
+            "risk": st.sampled_from((0.0, 1.0, 2.0)),
+            "heard": st.dictionaries(
+                st.sampled_from("abc"),
+                st.tuples(
+                    st.sampled_from(GOSSIP_EXTREMES), st.sampled_from(GOSSIP_EXTREMES),
+                    st.sampled_from((0.0, 1.0)), st.sampled_from((0.0, 86_400_000.0)),
+                ),
+            ),
+        },
+    ),
+    name=st.sampled_from("bc"),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_after_any_one_report_the_real_node_is_believed(numbers: dict[str, Any], name: str) -> None:
+    pair = Pair()
+    pair.run(1)
+    pair.a.hear(name, **numbers)
+    pair.run(1)
+    before = pair.heard
+    pair.run(2)
+    assert pair.heard - before >= 9
+    lately = pair.a.clock.offset + 4.0 - 1.0
+    (sample,) = [one for one in pair.a.gossip.samples(lately) if one.node == "b"]
+    assert (sample.reports >= 4, sample.risk) == (True, round(pair.b.health.risk * 1_000_000))

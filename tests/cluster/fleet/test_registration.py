@@ -14,9 +14,10 @@ from cluster.commands import (
 from cluster.events import DevicesMoved, DevicesRegistered
 from cluster.fleet.moves import MoveReason
 from cluster.fleet.policies import RingPolicy
-from cluster.fleet.registration import registration_fault
+from cluster.fleet.registration import U32, registration_fault
 from cluster.fleet.rings import UNSET, Ring, mask_of, quotas
 from cluster.fleet.status import Reading
+from cluster.numbers import SEQUENCE, SESSION
 from tests.cluster.fleet.fleets import BAD, GOOD, NODE, FleetDriver
 
 
@@ -244,3 +245,27 @@ def test_the_table_grows_and_everybody_stays_who_he_is() -> None:
     assert driver.distribution == (75, 75, 75, 75)
     assert driver.register("late", reading=GOOD) == [300]
     assert driver.device(300).metrics == {}
+
+
+@pytest.mark.parametrize("known", [0, 1_800_000_000])
+def test_nobody_registers_a_device_so_far_ahead_that_it_could_not_follow(known: int) -> None:
+    driver = FleetDriver()
+    if known:
+        driver.register("a", session=known)
+    for session, sequence, field in [(U32, 1, "session"), (known + 1, U32, "sequence")]:
+        far = driver.registration("a", session=session, sequence=sequence)
+        answer = driver.done(RegisterDevices(NODE, (far,)))
+        assert answer["refused"]["0"].startswith(f"{field}: {U32} is too far ahead of ")
+    assert driver.register("a", session=known + 1, sequence=1) == [0]
+
+
+def test_whatever_is_registered_in_its_name_a_device_can_go_on_above() -> None:
+    driver = FleetDriver()
+    session = SESSION.limit(0)
+    assert driver.register("a", session=session, sequence=SEQUENCE.limit(0)) == [0]
+    for _ in range(100):
+        session = SESSION.limit(session)
+        assert driver.register("a", session=session) == [0]
+        session += 1
+        assert driver.register("a", session=session, sequence=1) == [0]
+    assert (driver.device(0).session, driver.device(0).sequence) == (session, 1)

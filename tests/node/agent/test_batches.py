@@ -37,6 +37,8 @@ class Nodes:
         self.status: int | None = None
         self.standing = 0
         """Requests that get no answer, from the next one on."""
+        self.overtaken: dict[str, int] = {}
+        """Device → the session in which a word is known that it will not come to."""
         self.words: list[tuple[str, int, int]] = []
         self.ports: list[int] = []
 
@@ -80,6 +82,10 @@ class Nodes:
             PayloadFault(index, Code.UNKNOWN, "slave_id", status.slave_id, "registers first")
             for index, status in enumerate(statuses)
             if status.slave_id not in self.known
+        ] + [
+            PayloadFault(index, Code.OUTDATED, "session", "", "older", item.session)
+            for index, item in enumerate(batch.statuses)
+            if self.overtaken.get(item.device_status.slave_id) == item.session
         ]
         moved = [
             status.slave_id
@@ -171,6 +177,21 @@ async def test_a_device_whose_clock_was_reset_takes_the_session_after_the_one_kn
     sessions = {device: session for device, session, _ in nodes.words}
     assert sessions.pop("device-003") == 2**31 + 1
     assert max(sessions.values()) < 2**31
+
+
+async def test_who_speaks_in_its_name_does_not_silence_a_device(nodes: Nodes) -> None:
+    """Its words are old in its own session: it begins another."""
+
+    def speak(moment: Moment) -> bool:
+        if moment.connected == 8:
+            ours = {device: session for device, session, _ in nodes.words}
+            nodes.overtaken["device-003"] = ours["device-003"]
+        return moment.connected == 8
+
+    end = await run(nodes, speak, lambda m: m.registrations == 9, count=8)
+    assert end.refused == {"outdated": 2}
+    sessions = {device: session for device, session, _ in nodes.words}
+    assert sessions["device-003"] == nodes.overtaken["device-003"] + 1
 
 
 async def test_a_device_that_another_agent_took_over_leaves_it_in_peace(nodes: Nodes) -> None:

@@ -161,6 +161,19 @@ async def test_late_words_of_the_old_connection_do_no_harm() -> None:
 
 
 @told
+async def test_who_speaks_in_its_name_does_not_silence_a_device() -> None:
+    """Its words are old in its own session: it begins another."""
+    cluster = Cluster(in_order(STANDS), 0.5)
+    await served(cluster, 20)
+    session, cluster.sequence = cluster.session, 3 << 30
+    await cluster.live(60)
+    assert cluster.session == session + 1
+    assert cluster.ends == []
+    assert cluster.longest_silence(since=40.0) < 5
+    await left(cluster)
+
+
+@told
 async def test_a_newer_agent_is_noticed_whatever_was_registered_beside() -> None:
     cluster = Cluster(in_order(STANDS), 0.5)
     await served(cluster, 20)

@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from msgspec.structs import replace
 
 import node
 from cluster.codec import encode_snapshot
-from cluster.state import ClusterState
+from cluster.settings import Settings
+from cluster.state import ClusterState, Member, Seat
 from node.manifest import Manifest, NodeRecord, config_text
 from node.raft import snapshot
 from tests.node.cli.canned import CannedNode, Run
@@ -131,6 +133,59 @@ def test_verify_tells_damage(stationkeep: Run, saved: Path, tmp_path: Path) -> N
     assert damaged.exit_code == 1
     assert "checksum" in damaged.output
     assert stationkeep("snapshot", "verify", str(tmp_path / "none")).exit_code == 1
+
+
+HEADS: list[dict[str, Any]] = [
+    {"previous": (b"", -2, 3), "last": (b"", -1, 3)},
+    {"previous": (b"", 0, 0), "last": (b"", 1, 0)},
+    {"previous": (b"", 2**63 - 1, 3), "last": (b"", 2**63, 3)},
+    {"previous": (b"", 2**53 - 1, 3), "last": (b"", 2**53, 3)},
+    {"last": (b"", 10, 2**63)},
+    {"last": (b"", 10, 2**53)},
+    {"previous": (b"", 9, -1)},
+    {"configured": -5},
+    {"configured": 11},
+    {"members": ("sat-001", "\x1b[2J\x1b]0;x\x07")},
+    {"members": ("../../etc",)},
+    {"learners": ("[/b]",)},
+    {"births": {"sat-001": -1}},
+    {"births": {"sat-001": 2**60}},
+]
+STATES: list[dict[str, Any]] = [
+    {"time": 2**62},
+    {"time": 2**53 - 1},
+    {"time": -1},
+    {"index": 11},
+    {"revision": -1},
+    {"decisions_made": 2**63},
+    {"seat": Seat(epoch=2**62)},
+    {"seat": Seat(holder="sat-009")},
+    {"members": {"sat-001": Member("sat-001", "a:1", "b:1", boot=2**63)}},
+    {"members": {"sat-001": Member("sat-001", "a:1", "b:1", boot=1, seq=2**54)}},
+    {"members": {"sat-001": Member("sat-001", "a:1", "b:1", last_heard=2**50)}},
+    {"settings": replace(Settings(), primary_lease=0)},
+    {"settings": replace(Settings(), evaluation_interval=-1)},
+]
+
+
+@pytest.mark.parametrize(("head", "state"), [(h, {}) for h in HEADS] + [({}, s) for s in STATES])
+def test_numbers_from_which_nobody_could_go_on_are_no_snapshot(
+    stationkeep: Run, saved: Path, files: list[Path], head: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Whatever its checksum: neither verified nor restored."""
+    fields = {"cluster_id": "stationkeep-local", "time": 61_500} | state
+    state_bytes = encode_snapshot(ClusterState(**fields))
+    parts: dict[str, Any] = {
+        "members": MEMBERS, "previous": (b"", 9, 3), "last": (b"", 10, 3),
+    }  # fmt: skip
+    taken = snapshot.Snapshot("stationkeep-local", state=memoryview(state_bytes), **(parts | head))
+    saved.write_bytes(snapshot.encode(taken))
+    for command in (["verify", str(saved)], ["restore", str(saved), *map(str, files)]):
+        result = stationkeep("snapshot", *command)
+        assert result.exit_code == 1, result.output
+        assert "not a usable snapshot" in result.output
+        assert "\x1b" not in result.output
+    assert not [path for path in saved.parent.iterdir() if path.name in MEMBERS]
 
 
 def test_restore_prepares_every_member(

@@ -18,6 +18,7 @@ from cluster.commands import (
 )
 from cluster.fleet.rings import Ring
 from cluster.fleet.status import Reading
+from cluster.numbers import SEQUENCE
 from node.fleet import audience, desk
 from node.fleet.answers import Assignment, DeskRefusal, Fault
 from node.fleet.heard import REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE, StatusColumns
@@ -218,7 +219,10 @@ def test_agents_that_throw_each_other_out_are_slowed_down(fleet: Fleet) -> None:
 
 def test_a_session_that_has_used_its_numbers_up_registers_anew(fleet: Fleet) -> None:
     fleet.register("pixel")
-    assert fleet.report("pixel", 2**32 - 1) is None
+    word = 1
+    while word < 2**32 - 1:  # as a device would come to it in many years, in longer steps
+        word = SEQUENCE.limit(word)
+        assert fleet.report("pixel", word) is None
     refusal = fleet.report("pixel", 0, session=0)
     assert refusal is not None
     assert (refusal.fault, refusal.rule) == (Fault.UNKNOWN, "a new session registers")
@@ -371,7 +375,15 @@ def test_a_status_out_of_range_is_refused_with_its_field(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize(
     ("session", "sequence", "fault"),
-    [(1, 1, Fault.OUTDATED), (1, 0, None), (2, 1, Fault.UNKNOWN), (1, 1 << 32, Fault.INVALID)],
+    [
+        (1, 1, Fault.OUTDATED),
+        (1, 0, None),
+        (2, 1, Fault.UNKNOWN),
+        (1, 1 << 32, Fault.INVALID),
+        (1, (1 << 32) - 1, Fault.INVALID),
+        (1, SEQUENCE.limit(1) + 1, Fault.INVALID),
+        (1, SEQUENCE.limit(1), None),
+    ],
 )
 def test_only_a_newer_word_of_the_registered_session_counts(
     fleet: Fleet, session: int, sequence: int, fault: Fault | None
@@ -379,6 +391,21 @@ def test_only_a_newer_word_of_the_registered_session_counts(
     fleet.register("pixel")
     refusal = fleet.report("pixel", sequence, session=session)
     assert (None if refusal is None else refusal.fault) == fault
+
+
+@pytest.mark.parametrize("numbers", [(2**32 - 1, 1), (2**32 - 1, 2**32 - 1), (2, 2**32 - 1)])
+@pytest.mark.parametrize("known", [True, False])
+def test_who_registers_in_a_devices_name_does_not_lock_it_out(
+    fleet: Fleet, numbers: tuple[int, int], known: bool
+) -> None:
+    if known:
+        fleet.register("pixel", session=1, sequence=1)
+    session, sequence = numbers
+    (refused,) = fleet.register("pixel", session=session, sequence=sequence).heard
+    assert refused == "refused"
+    fleet.run(10.0)  # it registered very often of late, whoever it was
+    assert fleet.register("pixel", session=2, sequence=1).heard == ["registered"]
+    assert fleet.report("pixel", 2, session=2) is None
 
 
 def test_what_nobody_knows_of_is_to_register_first(fleet: Fleet) -> None:

@@ -194,7 +194,15 @@ async def test_who_was_removed_is_told_rests_and_is_found_when_it_is_back(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"index": "7"}, {"index": 0}, {"cluster": "other"}, {"node": "c"}, {"more": 1}]
+    "changes",
+    [
+        {"index": "7"},
+        {"index": 0},
+        {"index": 2**53 + 1},
+        {"cluster": "other"},
+        {"node": "c"},
+        {"more": 1},
+    ],
 )
 async def test_a_strange_word_of_removal_is_refused(
     stations, monkeypatch, changes: dict[str, Any]
@@ -306,6 +314,33 @@ async def test_nobody_takes_the_session_of_another(stations) -> None:
     assert a.network.rejected == {"session_in_use": 1}
     assert not reader.at_eof()
     await hang_up(writer)
+
+
+@pytest.mark.parametrize("life", [1, 2**63 - 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("session", [1, 2**63 - 1])
+@pytest.mark.parametrize("number", [1, 2**20, 2**64 - 1])
+async def test_after_any_one_hello_in_its_name_a_peer_is_heard(
+    stations, life: int, session: int, number: int
+) -> None:
+    """Also after a first message with any number, and a table of peers of any version."""
+    peers = addresses("a", "b")
+    a, b = await stations("a", peers), await stations("b", peers)
+    await b.until(lambda: b.network.connected("a"))
+    table = {"kind": "peers", "version": 2**64 - 1, "peers": {"c": "127.0.0.1:1"}}
+    _, writer = await asyncio.open_connection("127.0.0.1", a.network.port)
+    writer.write(hello(life=life, session=session) + first(table, number))
+    async with asyncio.timeout(10):
+        await _heard_again(a, b)
+    await hang_up(writer)
+
+
+async def _heard_again(a: Station, b: Station) -> None:
+    while not a.messages:
+        a.changed.clear()
+        b.network.send("a", {"kind": "gossip"})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await a.changed.wait()
 
 
 @pytest.mark.parametrize("number", [0, 2 + 2**20, 2**64 - 1])

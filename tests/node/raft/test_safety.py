@@ -40,10 +40,14 @@ class Alone:
     def append(self, term: int, previous: tuple[int, int], entries: Entries, commit: int,
                leader: str = "n2") -> dict[str, Any]:  # fmt: skip
         """Sends an append_entries and returns the answer."""
-        return self._ask(leader, {
+        return self._ask(leader, self.message(term, previous, entries, commit))
+
+    def message(self, term: int, previous: tuple[int, int], entries: Entries,
+                commit: int) -> dict[str, Any]:  # fmt: skip
+        return {
             "type": "append_entries", "term": term, "commit_index": commit,
             "prevLogIdx": previous[0], "prevLogTerm": previous[1], "entries": entries,
-        })  # fmt: skip
+        }  # fmt: skip
 
     def chunk(self, term: int, chunk: tuple[Any, ...], commit: int) -> dict[str, Any]:
         return self._ask("n2", {
@@ -193,8 +197,20 @@ def test_s3_entries_below_a_compacted_log_are_known(alone: Alone) -> None:
 )
 def test_s3_rewriting_what_is_committed_stops_the_node(alone: Alone, previous, new) -> None:
     alone.append(1, (1, 0), entries(1, 2, 5), commit=5)
+    message = alone.message(2, previous, new, commit=5)
+    for _ in range(3):  # links double messages, and one may be nonsense
+        alone.c.deliver("n3", "n1", {**message, "seq": 7})
+    assert alone.c.rafts["n1"].rejected == {"it contradicts what is committed": 3}
     with pytest.raises(LogDiverged, match="committed here"):
-        alone.append(2, previous, new, commit=5, leader="n3")
+        alone.c.deliver("n3", "n1", {**message, "seq": 8})
+    assert alone.log[1:] == entries(1, 2, 5)
+
+
+def test_s3_one_contradiction_is_forgotten_when_the_leader_agrees(alone: Alone) -> None:
+    alone.append(1, (1, 0), entries(1, 2, 5), commit=5)
+    for seq in (7, 8, 9):  # each alone, and what the leader itself says in between
+        alone.c.deliver("n3", "n1", {**alone.message(2, (5, 2), [], commit=5), "seq": seq})
+        alone.append(2, (5, 1), [], commit=5)
     assert alone.log[1:] == entries(1, 2, 5)
 
 
@@ -349,7 +365,7 @@ def test_s5_a_forgotten_acknowledgement_commits_nothing(cluster) -> None:
     c.propose(leader, b"a")
     raft.turn()
     reply(c, first, leader, next_node_idx=raft.commit_index + 1)
-    old = birth(c, first)
+    old, asked = birth(c, first), raft._engine._seq
     forgetful(c, first)
     reply(c, first, leader, next_node_idx=2, success=False, reset=True)
     progress = raft._engine.progress[node]
@@ -357,7 +373,8 @@ def test_s5_a_forgotten_acknowledgement_commits_nothing(cluster) -> None:
     appends = [m for _, p, m in c.seen if p == first and m.get("type") == "append_entries"]
     assert appends[-1]["prevLogIdx"] == 1, "from the beginning"
     commit = raft.commit_index
-    reply(c, first, leader, birth=old, next_node_idx=raft._engine.last_index() + 1)
+    last = raft._engine.last_index()
+    reply(c, first, leader, birth=old, seq=asked, next_node_idx=last + 1)
     assert (progress.match, raft.commit_index) == (0, commit), "a late word of the lost journal"
 
 
