@@ -217,9 +217,9 @@ def _of_the_members(state: ClusterState, now: int, sight: Sight) -> Iterator[Nee
     """Those without the seat."""
     others = [m for _, m in sorted(state.members.items()) if m.id != state.seat.holder]
     if not is_current(state, sight.age):
-        for member in others:
-            if sight.acting.get(member.id) is None:
-                yield Need(Level.ATTENTION, f"{sight.node} does not hear {member.id}")
+        silent = ", ".join(m.id for m in others if sight.acting.get(m.id) is None)
+        if silent:
+            yield Need(Level.ATTENTION, f"{sight.node} does not hear {silent}")
         return
     for member in others:
         wrong = _wrong_with(state, member, now)

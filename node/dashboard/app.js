@@ -13,8 +13,6 @@ import { fleetLine, ringRows } from "./rings.js";
 import { Timeline } from "./timeline.js";
 import { ago } from "./words.js";
 
-const OLD_MS = 3_000; // a page that hears its node each second is never that old
-
 const place = (id) => document.getElementById(id);
 let drawing = false;
 
@@ -60,6 +58,7 @@ function draw() {
   picture.settle();
   render(place("link"), ...linkLine());
   document.body.classList.toggle("lost", link.lost);
+  document.body.classList.toggle("old", picture.isOld);
   if (!picture.cluster) return;
   const { cluster } = picture;
   const { says } = verdict(picture, link);
@@ -84,7 +83,7 @@ function draw() {
 
 function linkLine() {
   const asked = picture.cluster?.node ?? location.host;
-  const old = picture.cluster && picture.age > OLD_MS;
+  const old = picture.isOld;
   const age = picture.cluster && h("span", { class: old ? "old" : null, "data-age": "" }, old ? `as of ${ago(picture.age)}` : "as of now");
   if (link.lost) return [mark("✕"), " no node answers, trying again · ", age];
   return [mark(old ? "!" : link.streaming ? "●" : "○"), link.streaming ? ` live from ${asked} · ` : ` asking ${asked} each second · `, age];

@@ -34,7 +34,7 @@ function card(node, limits, now, show) {
 
 function lastRisk({ history }, now) {
   const last = history.at(-1);
-  return last ? `risk ${last.missed ? "missed" : risk(last.risk)} ${ago(now - last.at_ms)}` : "";
+  return last ? `${last.missed ? "missed" : `risk ${risk(last.risk)}`} ${ago(now - last.at_ms)}` : "";
 }
 
 function actsAs(node, role) {

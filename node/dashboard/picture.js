@@ -6,6 +6,7 @@ import { Problem, Unreachable } from "./link.js";
 
 const BEAT_MS = 1_000;
 const BACK_MS = 1_000;
+const OLD_MS = 3_000;
 const ROLES = "roles";
 
 /** What is asked for, how often at most (ms), and the events after which it is. */
@@ -172,6 +173,11 @@ export class Picture {
   /** Milliseconds that what is shown is old: it was so much already for the node that told it. */
   get age() {
     return (this.cluster?.age_ms ?? 0) + (Date.now() - this.heardAt);
+  }
+
+  /** Whether that is worth a word: who hears its node each second is never that far behind. */
+  get isOld() {
+    return this.age > OLD_MS;
   }
 
   /** Cluster milliseconds now, about: it stands still while nobody leads, and people do not. */

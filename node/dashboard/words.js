@@ -22,7 +22,7 @@ export function healthOf(node) {
   if (node.lost) return { level: "quiet", word: "not known" };
   if (node.joining) return { level: "warn", word: "joining" };
   if (!node.alive) return { level: "bad", word: "not heard" };
-  if (!node.known) return { level: "quiet", word: "heard, health not known" };
+  if (!node.known) return { level: "quiet", word: "health not known" };
   const run = node.consecutive_unhealthy;
   if (run) return { level: run > 1 ? "bad" : "warn", word: isUnheard(node) ? "not heard" : "unhealthy" };
   if (node.failure_mode !== "HEALTHY") return { level: "warn", word: node.failure_mode.toLowerCase() };
