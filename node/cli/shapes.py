@@ -362,6 +362,21 @@ class RebalancePlan(TypedDict):
     moves: list[PlannedMoves]
 
 
+class Ruled(TypedDict):
+    name: str
+    devices: Count
+
+
+class PoliciesPlan(TypedDict):
+    """`/v1/rings/policies/plan`"""
+
+    devices: Count
+    changed: Count
+    astray: Count
+    policies: list[Ruled]
+    warnings: Names
+
+
 class HealthPlan(TypedDict):
     """`/v1/rings/health-rule/plan`"""
 

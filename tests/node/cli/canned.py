@@ -349,6 +349,13 @@ READS: dict[str, Json] = {
         "to_healthy": 1,
         "warnings": ["no device reports temprature; did you mean temperature?"],
     },
+    "/v1/rings/policies/plan": {
+        "devices": 8,
+        "changed": 3,
+        "astray": 1,
+        "policies": [{"name": "pixels", "devices": 4}, {"name": "beta", "devices": 0}],
+        "warnings": ["beta rules no device now"],
+    },
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }
 
