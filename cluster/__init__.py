@@ -34,6 +34,7 @@ acknowledged its demotion at the new epoch, or at that time (`roles.seat`).
 **Alarms** (`alarms`) are a closed set, raised and cleared where the state changes, or by what a
 member says of itself for long enough. Whatever is to be told of them, and of changes of role, is
 told from the decision log, which is numbered; how far each webhook has been told is in the state.
+Whether anything needs somebody is judged in one place, `verdict`, for all who show it.
 
 **The fleet.** Devices are rows of numpy columns (`fleet.table`). Nodes commit what their devices
 said as columns, once a second at most (`fleet.reports`): a verdict needs several statuses in a

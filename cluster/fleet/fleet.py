@@ -219,15 +219,19 @@ class Fleet:
         """The group of devices of this kind: the number of the first policy that matches."""
         return _group_of(kind, self._selectors())
 
-    def regroup(self) -> None:
-        """Finds every device's group again, by its kind."""
-        table = self.table
-        selectors = self._selectors()
+    def grouping(self, policies: Sequence[RingPolicy]) -> Column:
+        """By row, the group of each device under these policies, found by its kind."""
+        table, selectors = self.table, [parse(policy.selector) for policy in policies]
         groups = [
             NO_POLICY if kind is None else _group_of(kind, selectors) for kind in table.kinds.all
         ]
+        return np.array(groups or [NO_POLICY], np.uint8)[table.kind[: table.used]]
+
+    def regroup(self) -> None:
+        """Finds every device's group again."""
+        table = self.table
         living = np.flatnonzero(table.birth[: table.used])
-        group = np.array(groups or [0], np.uint8)[table.kind[living]]
+        group = self.grouping(self.policies)[living]
         other = group != table.policy[living]
         with table.counted(living[other]):
             table.policy[living[other]] = group[other]

@@ -20,8 +20,8 @@ from cluster.fleet.fleet import Pin
 from cluster.fleet.journeys import Journey, travel
 from cluster.fleet.moves import MoveReason
 from cluster.fleet.policies import MAX_RING_POLICIES, policy_fault, version_of, weights_fault
+from cluster.fleet.regrouping import idle
 from cluster.fleet.rings import RINGS, caps_with
-from cluster.fleet.selector import parse
 from cluster.fleet.status import HealthRule, rule_fault
 from cluster.fleet.storm import watch
 from cluster.fleet.table import MAX_DEVICES, Column
@@ -166,19 +166,8 @@ def set_ring_policies(step: Step, command: SetRingPolicies) -> dict[str, object]
     fleet.shares = msgspec.structs.replace(fleet.shares, policies=command.policies)
     fleet.regroup()
     _changed(step, "policies", {"policies": names})
-    return {"policies": names, "warnings": _idle(step, command)}
-
-
-def _idle(step: Step, command: SetRingPolicies) -> list[str]:
-    """What is likely to be mistyped in policies that rule no device, and keys that none has."""
-    fleet = step.state.fleet
-    ruled = fleet.table.by_class.sum(axis=(1, 2, 3, 4)).tolist()
-    found = []
-    for place, policy in enumerate(command.policies):
-        if not ruled[place]:
-            found.append(f"{policy.name} rules no device now")
-        found += [f"{policy.name}: {what}" for what in fleet.unknown_keys(parse(policy.selector))]
-    return found[:MAX_NAMED]
+    ruled = fleet.table.by_class.sum(axis=(1, 2, 3, 4)).tolist()[: len(names)]
+    return {"policies": names, "warnings": idle(fleet, command.policies, ruled)}
 
 
 def _changed(step: Step, what: str, facts: dict[str, object]) -> None:

@@ -21,6 +21,7 @@ from node.ports import Consensus, ProposalResult
 from node.replica import StreamedEvent
 from node.service import NodeService, TooManySubscribersError
 from node.tracing.traceparent import Caller
+from node.webhooks.lateness import late
 
 MAX_REASONS = 32
 """Distinct reasons of refused messages that become label values; the rest are "other"."""
@@ -113,6 +114,9 @@ class Door:
         # The last word of a node that has lost the seat meanwhile says nothing about now.
         overtaken = role is Role.PRIMARY and self.state.seat.holder != node
         return None if overtaken else role
+
+    def late_webhooks(self) -> dict[str, int]:
+        return late(self._loop.config.webhooks, self.state)
 
     def lease_remaining(self, node: str) -> float | None:
         return self._loop.lease_remaining_of(node)

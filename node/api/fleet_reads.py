@@ -16,7 +16,7 @@ from cluster.fleet.table import MAX_DEVICES
 from cluster.settings import Settings
 from node.api import fleet_views as views
 from node.api.consistency import Read, Reading
-from node.api.fleet_inputs import HealthRuleInput, SharesInput
+from node.api.fleet_inputs import HealthRuleInput, PoliciesInput, SharesInput
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from node.api.problems import Kind, Problem, invalid
 from node.api.schema import answers
@@ -157,6 +157,13 @@ async def plan_shares(read: Reading, planning: Planning, body: SharesInput) -> R
 async def plan_health_rule(read: Reading, body: HealthRuleInput) -> Response:
     """How many devices this rule would judge otherwise; nothing is changed."""
     return read.answer(views.health_plan_view(read.state.fleet, body.parsed()))
+
+
+@router.post("/v1/rings/policies/plan", responses=answers(views.PoliciesPlanView))
+async def plan_policies(read: Reading, body: PoliciesInput) -> Response:
+    """How many devices these policies, in the place of those that stand, would rule otherwise;
+    nothing is changed."""
+    return read.answer(views.policies_plan_view(read.state.fleet, body.parsed()))
 
 
 async def _plan(read: Read, planning: asyncio.Lock, view: FleetView) -> Response:

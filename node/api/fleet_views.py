@@ -4,12 +4,15 @@ Percentages are 0..100 as devices report them. A device's health is two facts: `
 verdict `healthy`, which means nothing while it is not online.
 """
 
+from collections.abc import Sequence
+
 from cluster.alarms import DEVICE_STORM
 from cluster.fleet.explain import explain_device, say_move
 from cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
 from cluster.fleet.moves import AUTOMATIC, MoveReason
-from cluster.fleet.policies import allowed, version_of
+from cluster.fleet.policies import RingPolicy, allowed, version_of
 from cluster.fleet.rebalance import RebalancePlan
+from cluster.fleet.regrouping import regrouping
 from cluster.fleet.rings import RINGS, Four, Ring, rings_of
 from cluster.fleet.status import HealthRule
 from cluster.state import ClusterState
@@ -152,6 +155,25 @@ class HealthPlanView(View, frozen=True):
     online: int
     to_unhealthy: int
     to_healthy: int
+    warnings: list[str]
+
+
+class RuledView(View, frozen=True):
+    """How many devices one of the policies would rule."""
+
+    name: str
+    devices: int
+
+
+class PoliciesPlanView(View, frozen=True):
+    """`POST /v1/rings/policies/plan`: of all `devices`, how many another rule than now would rule
+    (`changed`), and how many would stand in a ring where they may not, not being pinned (`astray`):
+    checks move those as they are online. `warnings`: policies and keys that match nothing."""
+
+    devices: int
+    changed: int
+    astray: int
+    policies: list[RuledView]
     warnings: list[str]
 
 
@@ -347,6 +369,18 @@ def health_plan_view(fleet: Fleet, rule: HealthRule) -> HealthPlanView:
         to_unhealthy=int((online & before & ~after).sum()),
         to_healthy=int((online & ~before & after).sum()),
         warnings=fleet.unreported(rule),
+    )
+
+
+def policies_plan_view(fleet: Fleet, policies: Sequence[RingPolicy]) -> PoliciesPlanView:
+    """What these policies would do to the devices, in the place of those that stand."""
+    told = regrouping(fleet, policies)
+    return PoliciesPlanView(
+        devices=told.devices,
+        changed=told.changed,
+        astray=told.astray,
+        policies=[RuledView(p.name, n) for p, n in zip(policies, told.ruled, strict=True)],
+        warnings=told.warnings,
     )
 
 

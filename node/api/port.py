@@ -109,6 +109,11 @@ class Service(Protocol):
         table alone), for another by what it last said; None when it was not heard lately."""
         ...
 
+    def late_webhooks(self) -> dict[str, int]:
+        """Webhooks of this node's file that have owed an acceptance for long, and for how many
+        milliseconds (`node.webhooks.lateness`)."""
+        ...
+
     def lease_remaining(self, node: str) -> float | None:
         """Seconds that a node may still act as PRIMARY, 0.0 without a lease; None: not heard."""
         ...

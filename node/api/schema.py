@@ -40,6 +40,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     fleet_views.RingsView,
     fleet_views.RebalancePlanView,
     fleet_views.HealthPlanView,
+    fleet_views.PoliciesPlanView,
     batches.BatchView,
     batches.AssignedView,
     batches.StatusBatch,

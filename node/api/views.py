@@ -16,11 +16,14 @@ from cluster.fleet.rings import RINGS, Ring
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
 from cluster.state import Alarm, ClusterState, Member
+from cluster.verdict import Level, Sight, is_current, judge
 from node.api.port import Service
 from node.api.version import VERSION
 
 HISTORY_IN_LISTS = 100
 """Samples of a node shown in a list; `GET /v1/nodes/ID` shows all."""
+UNKNOWN = "UNKNOWN"
+"""In place of a failure mode that the node which answers cannot know."""
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
@@ -96,13 +99,31 @@ class FleetView(View, frozen=True):
     braked: bool
 
 
+class NeedView(View, frozen=True):
+    """One matter that needs somebody. `alarm`: its id, when it is a raised alarm."""
+
+    level: Level
+    sentence: str
+    alarm: str | None
+
+
 class ClusterView(View, frozen=True):
-    """`GET /v1/cluster`."""
+    """`GET /v1/cluster`.
+
+    `verdict` is `ok` when nothing `needs` anyone (`cluster.verdict`); the matters are named with
+    the grave ones first. `barred`: why no order can be carried out now, null when it can. `age_ms`:
+    how long this node has not been up to date; cluster time stands still while nobody leads.
+    """
 
     cluster_id: str
     node: str
     version: str
+    verdict: Level
+    headline: str
+    needs: list[NeedView]
+    barred: str | None
     time_ms: int
+    age_ms: int
     wall_ms: int
     leader: str | None
     term: int
@@ -150,12 +171,14 @@ class AddressView(View, frozen=True):
 
 class NodeView(View, frozen=True):
     """`GET /v1/nodes/ID`. `effective_role` is null when the node was not heard lately, `epoch`
-    is null unless the node holds the seat."""
+    is null unless the node holds the seat. Where the node that answers has lost touch, nobody's
+    health is `known`: `risk` is null, and `alive` says whether that very node hears it."""
 
     id: str
     role: Role
     effective_role: Role | None
     epoch: int | None
+    known: bool
     alive: bool
     joining: bool
     raft_leader: bool
@@ -211,12 +234,18 @@ class MeView(View, frozen=True):
 def cluster_view(service: Service) -> ClusterView:
     """The cluster as this node knows it."""
     state, consensus, now = service.state, service.consensus, service.cluster_time()
-    pause = state.pause
+    pause, sight = state.pause, _sight(service)
+    told = judge(state, now, sight)
     return ClusterView(
         cluster_id=state.cluster_id,
         node=service.node,
         version=VERSION,
+        verdict=told.level,
+        headline=told.headline,
+        needs=[NeedView(n.level, n.sentence, n.alarm or None) for n in told.needs],
+        barred=told.barred or None,
         time_ms=now,
+        age_ms=sight.age,
         wall_ms=state.wall,
         leader=consensus.leader,
         term=consensus.term,
@@ -233,6 +262,22 @@ def cluster_view(service: Service) -> ClusterView:
         alarms=alarm_views(state),
         removed=service.removed(),
         fleet=fleet_view(state.fleet),
+    )
+
+
+def _sight(service: Service) -> Sight:
+    """What this node sees for itself, beside the state."""
+    consensus = service.consensus
+    return Sight(
+        node=service.node,
+        leader=consensus.leader,
+        has_quorum=consensus.has_quorum,
+        connected=service.connected(),
+        age=service.staleness_ms(),
+        acting={name: service.effective_role(name) for name in service.state.members},
+        removed=service.removed(),
+        journal_fails=consensus.journal_error is not None,
+        late=service.late_webhooks(),
     )
 
 
@@ -275,29 +320,36 @@ def node_view(service: Service, member: Member, newest: int | None = None) -> No
     """One member; `newest` limits its history to that many samples."""
     state, now = service.state, service.cluster_time()
     samples = member.history if newest is None else member.history[-newest:]
+    acting, age = service.effective_role(member.id), service.staleness_ms()
+    known = is_current(state, age)
     return NodeView(
         id=member.id,
         role=member.role,
-        effective_role=service.effective_role(member.id),
+        effective_role=acting,
         epoch=state.seat.epoch if state.seat.holder == member.id else None,
-        alive=registry.is_alive(state, member, now),
+        known=known,
+        alive=registry.is_alive(state, member, now) if known else acting is not None,
         joining=member.joining,
         raft_leader=service.consensus.leader == member.id,
-        risk=member.history[-1].risk / PPM if member.history else None,
-        cause=member.history[-1].cause if member.history else "",
+        risk=member.history[-1].risk / PPM if member.history and known else None,
+        cause=_cause(member) if known else "not known now",
         recurrence=member.recurrence / 1_000,
-        failure_mode=health.failure_mode(member, state.settings).value,
+        failure_mode=health.failure_mode(member, state.settings).value if known else UNKNOWN,
         consecutive_unhealthy=member.run,
         history=[SampleView(s.at, s.risk / PPM, s.missed, s.reports, s.cause) for s in samples],
         cooldown_remaining_s=registry.cooldown_remaining(state, member, now) / 1_000,
         priority=member.priority,
         maintenance=_maintenance_view(member, now),
         lease_remaining_s=lease_remaining(service, member.id),
-        last_heard_s=None if member.last_heard is None else _left(now, member.last_heard),
+        last_heard_s=None if member.last_heard is None else _left(now + age, member.last_heard),
         escalated_by=member.escalated_by or None,
         policies=_policy_views(member, now),
         address=AddressView(member.raft, member.http),
     )
+
+
+def _cause(member: Member) -> str:
+    return member.history[-1].cause if member.history else ""
 
 
 def lease_remaining(service: Service, node: str) -> float | None:

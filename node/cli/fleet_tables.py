@@ -174,3 +174,16 @@ def health_plan(answer: Json) -> RenderableType:
         f"it would judge {changed:,} of {answer['online']:,} devices online otherwise: "
         f"{answer['to_unhealthy']:,} unhealthy, {answer['to_healthy']:,} healthy"
     )
+
+
+def policies_plan(answer: Json) -> RenderableType:
+    """How many devices other ring policies would rule otherwise."""
+    head = Text(
+        f"it would rule {answer['changed']:,} of {answer['devices']:,} devices otherwise; "
+        f"{answer['astray']:,} would stand where they may not, and be moved by checks"
+    )
+    table = grid("POLICY", "DEVICES")
+    table.columns[1].justify = "right"
+    for one in answer["policies"]:
+        table.add_row(one["name"], f"{one['devices']:,}")
+    return Group(head, table) if answer["policies"] else head

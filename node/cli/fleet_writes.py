@@ -23,6 +23,9 @@ from node.cli.output import show, warn
 from node.cli.sending import given, pair, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
+DryPolicyOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say how many devices it would rule otherwise.")
+]
 
 
 def devices_assign(
@@ -178,9 +181,11 @@ def policies_set(
     before: Annotated[
         str | None, typer.Option("--before", help="Stand before this policy. Default: last.")
     ] = None,
+    dry_run: DryPolicyOption = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
 ) -> None:
     """Adds a ring policy, or replaces the one of that name where it stands."""
     if rings is None and weights is None:
@@ -192,21 +197,21 @@ def policies_set(
         weights=None if weights is None else _weights(weights),
     )
     standing, version = _standing(url)
-    send(
-        "PUT",
-        "/v1/rings/policies",
-        given(policies=_placed(standing, policy, before), version=version, reason=reason),
-        key=key,
-        url=url,
-        what=f"ring policy {name}",
-    )
+    body = given(policies=_placed(standing, policy, before), version=version, reason=reason)
+    if dry_run:
+        _foretell(body, url, format_)
+        return
+    send("PUT", "/v1/rings/policies", body, key=key, url=url, what=f"ring policy {name}")
 
 
 def policies_remove(
     name: Annotated[str, typer.Argument(help="Name of the policy.")],
+    *,
+    dry_run: DryPolicyOption = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
 ) -> None:
     """Removes a ring policy; its devices follow the next that matches, or the default."""
     standing, version = _standing(url)
@@ -214,8 +219,18 @@ def policies_remove(
     if len(left) == len(standing):
         raise UsageError(f"no ring policy {name}; there are: {_names(standing)}")
     body = given(policies=left, version=version, reason=reason)
+    if dry_run:
+        _foretell(body, url, format_)
+        return
     what = f"ring policy {name} removed"
     send("PUT", "/v1/rings/policies", body, key=key, url=url, what=what)
+
+
+def _foretell(body: dict[str, Any], url: str | None, format_: Format) -> None:
+    """Only says what these policies would change."""
+    plan = client(url).plan("/v1/rings/policies/plan", shapes.PoliciesPlan, body)
+    _show(plan, format_, "policies_plan")
+    warn(plan["warnings"])
 
 
 def _show(plan: Any, format_: Format, table: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from node.cli import wording
-from node.cli.tables import ROLE_STYLES, ballots
+from node.cli.tables import ROLE_STYLES, ballots, verdict
 
 Json = dict[str, Any]
 
@@ -46,8 +46,8 @@ class _Column(NamedTuple):
 
 def frame(picture: Picture, width: int, height: int) -> Text:
     """At most `height` lines of at most `width` columns."""
-    lines = _header(picture)
-    rest = min(9, height // 3)  # of the lines, for proposals and decisions
+    lines = _header(picture, max(1, height // 4))
+    rest = min(9, height // 4)  # of the lines, for proposals and decisions
     fleet = _fleet(picture.cluster.get("fleet"), height)
     room = max(3, height - len(lines) - len(fleet) - rest)
     lines += [Text(), *_node_rows(picture, width, room), *fleet]
@@ -70,25 +70,22 @@ def lost(urls: list[str], notice: str) -> Text:
     return Text(f"{notice}\ntrying {', '.join(urls)} …")
 
 
-def _header(picture: Picture) -> list[Text]:
+def _header(picture: Picture, most: int) -> list[Text]:
+    """What is wrong, of which `most` matters at the most, and who leads what."""
     cluster = picture.cluster
     first = Text(cluster["cluster_id"] or "not founded yet", style="bold")
     first.append(f"   {wording.clock(cluster.get('wall_ms'))}", style="not bold")
-    first.append(f"   {wording.cluster_time(cluster['time_ms'])}", style="not bold")
+    first.append(f"   {wording.when(cluster)}", style="not bold")
     first.append(f"   dashboard {picture.url}/", style="not bold dim")
-    seat = Text(f"PRIMARY {wording.primary_line(cluster, picture.nodes)}")
+    seat = Text(f"PRIMARY {wording.primary_line(cluster)}")
     quorum = cluster["quorum"]
-    seat.append(f"   Raft leader {cluster.get('leader') or 'NONE'}, term {cluster['term']}")
+    seat.append(f"   Raft leader {cluster.get('leader') or 'none'}, term {cluster['term']}")
     seat.append(f"   {cluster['node']} sees {quorum['connected']}/{quorum['members']}")
-    lines = [first, seat]
-    if not quorum["present"]:
-        lines.append(Text(wording.quorum_line(cluster), style="bold red"))
-    elif not cluster.get("leader"):
-        lines.append(Text("NO RAFT LEADER: nothing can be decided now", style="bold red"))
-    lines += [Text(line, style="bold red") for line in wording.conditions(cluster)]
-    if picture.silent:
+    told = verdict(cluster, most)
+    if picture.silent:  # it is of then, and nobody knows how it is now
         text = f"NOBODY ANSWERS since {picture.silent:.0f} s; this is the last picture"
-        lines.append(Text(text, style="bold reverse"))
+        told = [Text(text, style="bold reverse"), *(Text(line.plain, style="dim") for line in told)]
+    lines = [*told, first, seat]
     if picture.notice:
         lines.append(Text(picture.notice, style="yellow"))
     return lines
@@ -135,7 +132,7 @@ def _node_row(node: Json, columns: list[_Column]) -> Text:
     acts = wording.acts_as(node)
     mark = "◆ " if node.get("raft_leader") else "  "
     missed = bool(node.get("history")) and node["history"][-1].get("missed")
-    risk = "-" if node.get("risk") is None else "miss" if missed else f"{node['risk']:.2f}"
+    risk = "miss" if missed and node.get("known", True) else wording.risk(node)
     cells = [
         (mark + node["id"], ""),
         (node["role"], ROLE_STYLES.get(node["role"], "")),

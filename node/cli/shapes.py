@@ -48,21 +48,9 @@ class Quorum(TypedDict):
     present: bool
 
 
-class Paused(TypedDict):
-    actor: str
-    reason: NotRequired[str | None]
-    remaining_s: Seconds | None
-
-
 class Seen(TypedDict):
     actor: str
     comment: NotRequired[str | None]
-
-
-class RaisedAlarm(TypedDict):
-    id: str
-    detail: str
-    acknowledged: NotRequired[Seen | None]
 
 
 class Fleet(TypedDict):
@@ -72,7 +60,11 @@ class Fleet(TypedDict):
     offline_devices: Count
     pinned_devices: Count
     ring_distribution: dict[str, Count]
-    braked: NotRequired[bool]
+
+
+class Need(TypedDict):
+    level: str
+    sentence: str
 
 
 class Cluster(TypedDict):
@@ -80,6 +72,10 @@ class Cluster(TypedDict):
 
     cluster_id: str | None
     node: str
+    verdict: str
+    headline: str
+    needs: list[Need]
+    age_ms: Millis
     members: Names
     time_ms: Millis
     wall_ms: NotRequired[Wall | None]
@@ -88,12 +84,7 @@ class Cluster(TypedDict):
     applied_index: Count
     quorum: Quorum
     primary: NotRequired[Primary | None]
-    paused: NotRequired[Paused | None]
-    braked: NotRequired[bool]
-    swarm_mode: NotRequired[bool]
-    alarms: NotRequired[list[RaisedAlarm]]
     fleet: NotRequired[Fleet | None]
-    removed: NotRequired[bool]
 
 
 class Sample(TypedDict):
@@ -114,6 +105,7 @@ class Node(TypedDict):
     role: str
     effective_role: NotRequired[str | None]
     epoch: NotRequired[Count | None]
+    known: NotRequired[bool]
     alive: bool
     joining: NotRequired[bool]
     raft_leader: NotRequired[bool]
@@ -229,7 +221,10 @@ class Action(TypedDict):
     acks: NotRequired[dict[str, Ack]]
 
 
-class Alarm(RaisedAlarm):
+class Alarm(TypedDict):
+    id: str
+    detail: str
+    acknowledged: NotRequired[Seen | None]
     severity: str
     meaning: str
     since_ms: Millis
@@ -365,6 +360,21 @@ class RebalancePlan(TypedDict):
     devices: Count
     braked: bool
     moves: list[PlannedMoves]
+
+
+class Ruled(TypedDict):
+    name: str
+    devices: Count
+
+
+class PoliciesPlan(TypedDict):
+    """`/v1/rings/policies/plan`"""
+
+    devices: Count
+    changed: Count
+    astray: Count
+    policies: list[Ruled]
+    warnings: Names
 
 
 class HealthPlan(TypedDict):

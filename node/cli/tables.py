@@ -31,6 +31,7 @@ ROLE_STYLES = {
     "SAFE_MODE": "bold red",
     "?": "dim",
 }
+LEVEL_STYLES = {"ok": "bold green", "attention": "bold yellow", "critical": "bold red"}
 LOSS_STYLES = ((0.05, "green"), (0.3, "yellow"), (float("inf"), "bold red"))
 """Of a link that loses less than this share of its packets."""
 
@@ -93,7 +94,7 @@ def nodes(items: list[Json]) -> Fitted:
             role_text(node["role"]),
             role_text(wording.acts_as(node)),
             _figure(node.get("epoch")),
-            "-" if node.get("risk") is None else f"{node['risk']:.2f}",
+            wording.risk(node),
             wording.bar(node.get("history", [])),
             wording.span(node.get("lease_remaining_s")),
             wording.cooldown(node.get("cooldown_remaining_s")),
@@ -133,13 +134,28 @@ def _loss(link: LinkFigures) -> Text:
     return Text(f"{lost:.0%}", style=next(s for limit, s in LOSS_STYLES if lost < limit))
 
 
+def verdict(cluster: Json, most: int | None = None) -> list[Text]:
+    """The verdict and what needs somebody, a line each; of the matters no more than `most`."""
+    level = cluster["verdict"]
+    style = LEVEL_STYLES.get(level, "bold")
+    lines = [Text.assemble((level.upper(), style), f"  {cluster['headline']}")]
+    needs = cluster["needs"]
+    shown = needs if most is None or len(needs) <= most else needs[: max(0, most - 1)]
+    for need in shown:
+        style = LEVEL_STYLES.get(need["level"], "")
+        lines.append(Text(f"  - {need['sentence']}", style=style))
+    if len(shown) < len(needs):
+        lines.append(Text(f"  - and {len(needs) - len(shown)} more (status)", style="dim"))
+    return lines
+
+
 def status(cluster: Json, items: list[Json]) -> RenderableType:
     """The cluster in a few lines, then its nodes."""
     head = Text()
     head.append(f"cluster   {cluster['cluster_id'] or 'not founded yet'}")
-    head.append(f"   {wording.cluster_time(cluster['time_ms'])}, asked {cluster['node']}\n")
-    head.append(f"PRIMARY   {wording.primary_line(cluster, items)}\n")
-    leader = cluster.get("leader") or "NONE"
+    head.append(f"   {wording.when(cluster)}, asked {cluster['node']}\n")
+    head.append(f"PRIMARY   {wording.primary_line(cluster)}\n")
+    leader = cluster.get("leader") or "none"
     head.append(f"Raft      leader {leader}, term {cluster['term']}, ")
     head.append(f"log {cluster['applied_index']}, {wording.quorum_line(cluster)}\n")
     fleet = cluster.get("fleet")
@@ -147,9 +163,7 @@ def status(cluster: Json, items: list[Json]) -> RenderableType:
         head.append(f"fleet     {wording.fleet_line(fleet)}\n")
     if fleet and fleet["total_slaves"]:
         head.append(f"rings     {wording.ring_line(fleet)}\n")
-    for line in wording.conditions(cluster):
-        head.append(f"{line}\n", style="bold red")
-    return Group(head, nodes(items))
+    return Group(*verdict(cluster), head, nodes(items))
 
 
 def decisions(items: Iterable[Json]) -> Table:

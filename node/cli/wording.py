@@ -8,6 +8,8 @@ from node.peers.figures import LinkFigures
 BARS = "▁▂▃▄▅▆▇█"
 MISSED = "×"
 SHOWN_SAMPLES = 10
+FRESH = 2.0
+"""Seconds of age that are not worth a word."""
 
 Json = dict[str, Any]
 
@@ -75,7 +77,7 @@ def flags(node: Json) -> list[str]:
     if node.get("joining"):
         found.append("joining")
     elif not node.get("alive"):
-        found.append("dead")
+        found.append("dead" if node.get("known", True) else "not heard")
     if node["role"] == "PRIMARY" and node.get("effective_role") == "SAFE_MODE":
         found.append("fenced")
     if node.get("maintenance"):
@@ -87,7 +89,7 @@ def flags(node: Json) -> list[str]:
     if node.get("policies"):
         found.append("policy")
     run = node.get("consecutive_unhealthy") or 0
-    if run and node.get("alive"):
+    if run and node.get("alive") and node.get("known", True):
         found.append(f"{run} unhealthy")
     return found
 
@@ -108,47 +110,34 @@ def change(item: Json) -> str:
     return f"{item['node']} {item['origin']}→{item['target']}"
 
 
-def primary_line(cluster: Json, nodes: list[Json]) -> str:
-    """Who holds the seat, and whether it acts, in words."""
+def primary_line(cluster: Json) -> str:
+    """Who holds the seat, in words."""
     primary = cluster.get("primary")
     if not primary:
-        return "no PRIMARY"
+        return "none"
     line = f"{primary['id']}, epoch {primary['epoch']}"
-    if not primary.get("active"):
-        return f"{line}, not yet effective (waits up to {span(primary['fence_remaining_s'])})"
-    acting = {node["id"]: node.get("effective_role") for node in nodes}
-    return line if acting.get(primary["id"]) == "PRIMARY" else f"{line}, NOT ACTING"
+    waits = f", not yet effective (waits up to {span(primary['fence_remaining_s'])})"
+    return line if primary.get("active") else line + waits
 
 
 def quorum_line(cluster: Json) -> str:
-    """`5 of 5 connected, 3 needed`, with a warning when that is too few."""
+    """`5 of 5 connected, 3 needed`."""
     quorum = cluster["quorum"]
-    line = f"{quorum['connected']} of {quorum['members']} connected, {quorum['needed']} needed"
-    return line if quorum["present"] else f"NO QUORUM: {line}"
+    return f"{quorum['connected']} of {quorum['members']} connected, {quorum['needed']} needed"
 
 
-def alarm_line(alarm: Json) -> str:
-    """`ALARM disk_low@sat-002: disk 93 % in use (seen by ann)`."""
-    seen = f" (seen by {alarm['acknowledged']['actor']})" if alarm.get("acknowledged") else ""
-    return f"ALARM {alarm['id']}: {alarm['detail']}{seen}"
+def when(cluster: Json) -> str:
+    """Cluster time, and how old that is where it is not of now: `T+62.4s (25s ago)`."""
+    age = cluster["age_ms"] / 1_000
+    told = cluster_time(cluster["time_ms"])
+    return told if age < FRESH else f"{told} ({span(age)} ago)"
 
 
-def conditions(cluster: Json) -> list[str]:
-    """Removal, pause, brake, swarm mode and alarms: what a person should know before all else."""
-    found = [alarm_line(alarm) for alarm in cluster.get("alarms", [])]
-    if cluster.get("removed"):
-        found.insert(0, f"REMOVED: {cluster['node']} is no member any more; what it shows is old")
-    paused = cluster.get("paused")
-    if paused:
-        why = f": {paused['reason']}" if paused.get("reason") else ""
-        found.append(f"PAUSED for {span(paused['remaining_s'])} by {paused['actor']}{why}")
-    if cluster.get("braked"):
-        found.append("BRAKE: more than half of the nodes turned unhealthy at once")
-    if (cluster.get("fleet") or {}).get("braked"):
-        found.append("STORM BRAKE: no automatic moves of devices (rings release-brake)")
-    if cluster.get("swarm_mode") is False:
-        found.append("swarm_mode is off: no automatic changes")
-    return found
+def risk(node: Json) -> str:
+    """A node's risk; `?` where the node that answers cannot know it, `-` before the first."""
+    if not node.get("known", True):
+        return "?"
+    return "-" if node.get("risk") is None else f"{node['risk']:.2f}"
 
 
 def device_health(item: Json) -> str:

@@ -10,7 +10,8 @@ Plain HTML, CSS and JavaScript modules, without a build step:
     history.js   what was decided, newest first
     dom.js       elements from descriptions, changed only where they differ
     words.js     roles, times and figures as people read them
-    headline.js alarms.js nodes.js rings.js proposals.js timeline.js   the parts of the screen
+    headline.js alarms.js nodes.js rings.js proposals.js timeline.js   the parts of the screen;
+                 how the cluster is, the API judges (`cluster.verdict`)
     detail.js    one node or device: how it is, its history, why
     actions.js   what an operator may order, each with a confirmation
 """

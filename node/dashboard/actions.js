@@ -16,6 +16,17 @@ export class Actions {
     });
   }
 
+  /** One that opens an order; disabled, with the reason, as long as none can be carried out. */
+  button(text, order) {
+    const barred = this.picture.barred;
+    return h("button", { type: "button", disabled: barred !== "", title: barred || null, onclick: order }, text);
+  }
+
+  /** The reason, for those who do not hover; nothing while it is only being asked for. */
+  barred() {
+    return this.picture.answered && this.picture.barred && h("p", { class: "quiet barred" }, this.picture.barred);
+  }
+
   // -- orders ---------------------------------------------------------------------------------
 
   switchover(target) {
@@ -92,12 +103,15 @@ export class Actions {
   // -- the dialog -----------------------------------------------------------------------------
 
   confirm(asked) {
-    this.asked = asked;
-    this.draw(asked, { busy: false, problem: "" });
+    Object.assign(this, { asked, busy: false, problem: "" });
+    this.draw();
     if (!this.dialog.open) this.dialog.showModal();
   }
 
-  draw(asked, { busy, problem }) {
+  /** Again with every drawing of the page: what cannot be ordered any more says so. */
+  draw() {
+    const { asked, busy, problem } = this;
+    if (!asked) return;
     render(this.dialog,
       h("form", { method: "dialog", onsubmit: (event) => this.submit(event, asked) },
         h("h2", { id: "order-title" }, asked.title),
@@ -106,15 +120,17 @@ export class Actions {
         !asked.silent && h("label", null, "Reason, kept in the history",
           h("input", { name: "reason", maxlength: 500, autocomplete: "off" })),
         problem && h("p", { class: "problem", role: "alert" }, problem),
+        !problem && this.barred(),
         h("div", { class: "orders" },
           h("button", { type: "button", onclick: () => this.dialog.close() }, "Cancel"),
-          h("button", { type: "submit", class: "go", disabled: busy }, busy ? "Being agreed …" : asked.button))));
+          h("button", { type: "submit", class: "go", disabled: busy || this.picture.barred !== "", title: this.picture.barred || null }, busy ? "Being agreed …" : asked.button))));
   }
 
   async submit(event, asked) {
     event.preventDefault();
     const order = asked.order(Object.fromEntries(new FormData(event.target)));
-    this.draw(asked, { busy: true, problem: "" });
+    Object.assign(this, { busy: true, problem: "" });
+    this.draw();
     try {
       await this.link.send(this.keyOf(asked, order), ...order);
     } catch (error) {
@@ -136,8 +152,10 @@ export class Actions {
   /** Closing the dialog calls nothing back: then it is told beside whatever is on the screen. */
   failed(asked, error) {
     if (error instanceof Problem && error.status !== 503) asked.same = null;
-    if (this.asked === asked) this.draw(asked, { busy: false, problem: error.message });
-    else this.tell(`${asked.title}: ${error.message}`);
+    const why = [this.picture.barred, error.message].filter(Boolean).join(" ");
+    if (this.asked !== asked) return this.tell(`${asked.title}: ${why}`);
+    Object.assign(this, { busy: false, problem: why });
+    this.draw();
   }
 
   tell(text) {

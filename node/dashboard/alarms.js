@@ -16,5 +16,5 @@ function entry(alarm, picture, actions) {
       ` – ${alarm.detail || alarm.meaning}`, h("span", { class: "quiet" }, ` · raised ${ago(picture.now - alarm.since_ms)}`)),
     acknowledged
       ? h("p", { class: "quiet" }, `✓ seen by ${acknowledged.actor}${acknowledged.comment && `: ${acknowledged.comment}`}`)
-      : h("button", { type: "button", disabled: picture.mayWrite ? null : true, onclick: () => actions.acknowledge(alarm) }, "Acknowledge …"));
+      : actions.button("Acknowledge …", () => actions.acknowledge(alarm)));
 }

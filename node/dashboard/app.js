@@ -11,6 +11,7 @@ import { Picture } from "./picture.js";
 import { proposalList } from "./proposals.js";
 import { fleetLine, ringRows } from "./rings.js";
 import { Timeline } from "./timeline.js";
+import { ago } from "./words.js";
 
 const place = (id) => document.getElementById(id);
 let drawing = false;
@@ -57,6 +58,7 @@ function draw() {
   picture.settle();
   render(place("link"), ...linkLine());
   document.body.classList.toggle("lost", link.lost);
+  document.body.classList.toggle("old", picture.isOld);
   if (!picture.cluster) return;
   const { cluster } = picture;
   const { says } = verdict(picture, link);
@@ -74,15 +76,21 @@ function draw() {
   render(place("timeline"), timeline.list());
   render(place("proposals"), proposalList(picture));
   render(place("asked"), `Version ${cluster.version}, log entry ${cluster.applied_index}`);
-  if (detail.shown?.kind === "node") detail.draw();
+  detail.draw();
+  actions.draw();
   renew();
 }
 
 function linkLine() {
   const asked = picture.cluster?.node ?? location.host;
-  if (link.lost) return [h("b", { "aria-hidden": "true" }, "✕"), " no node answers, trying again"];
-  if (link.staleness > 3_000) return [h("b", { "aria-hidden": "true" }, "!"), ` ${asked} is ${Math.round(link.staleness / 1_000)} s behind`];
-  return [h("b", { "aria-hidden": "true" }, link.streaming ? "●" : "○"), link.streaming ? ` live from ${asked}` : ` asking ${asked} each second`];
+  const old = picture.isOld;
+  const age = picture.cluster && h("span", { class: old ? "old" : null, "data-age": "" }, old ? `as of ${ago(picture.age)}` : "as of now");
+  if (link.lost) return [mark("✕"), " no node answers, trying again · ", age];
+  return [mark(old ? "!" : link.streaming ? "●" : "○"), link.streaming ? ` live from ${asked} · ` : ` asking ${asked} each second · `, age];
+}
+
+function mark(text) {
+  return h("b", { "aria-hidden": "true" }, text);
 }
 
 function find(event) {

@@ -126,9 +126,9 @@ export class Detail {
   }
 
   orders(orders) {
-    const barred = this.picture.mayWrite ? null : true;
-    return h("div", { class: "orders" }, orders.filter(([, , sensible]) => sensible).map(([text, order]) =>
-      h("button", { type: "button", disabled: barred, onclick: order }, text)));
+    return h("div", { class: "orders" },
+      orders.filter(([, , sensible]) => sensible).map(([text, order]) => this.actions.button(text, order)),
+      this.actions.barred());
   }
 
   // -- a device -------------------------------------------------------------------------------

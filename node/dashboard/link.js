@@ -2,13 +2,13 @@
 // asked: when the one in use dies, hangs, or falls behind, the next is taken, and stays.
 
 const ANSWER_MS = 1_500; // for a read; a node that takes longer hangs
-const WRITE_MS = 20_000; // longer than a node itself waits for an outcome
+const WRITE_MS = 3_000; // for one attempt at an order; then another node may do better
+const ORDER_MS = 7_000; // for an order as a whole: nobody waits longer before a page that says nothing
 const STALE_MS = 3_000; // beyond it, another node may know more
 const AGAIN_MS = 1_000;
 const FULL_MS = 5_000;
 const SILENT_MS = 40_000; // of the stream, which says something every 15 s
-const ATTEMPTS = 4;
-const UNANSWERED = "No node said what became of it. Ordered again as it is, it still happens once.";
+const UNANSWERED = "No node said in time what became of it. Ordered again as it is, it still happens once.";
 const MAX_FRAME = 4 * 1024 * 1024; // characters of one event
 
 /** A node said no; `detail` says why. */
@@ -85,24 +85,26 @@ export class Link {
    *  when nobody said what became of it, `Unreachable`. */
   async send(key, method, path, body) {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
-    for (let attempt = 1; ; attempt += 1) {
+    const until = performance.now() + ORDER_MS;
+    for (;;) {
+      const left = until - performance.now();
       try {
-        return await this.attempt(method, path, headers, body);
+        return await this.attempt(method, path, headers, body, Math.min(WRITE_MS, left));
       } catch (error) {
         if (error instanceof Problem && error.status !== 503) throw error;
-        if (attempt === ATTEMPTS) throw error instanceof Problem ? error : new Unreachable(UNANSWERED);
+        if (performance.now() + AGAIN_MS >= until) throw error instanceof Problem ? error : new Unreachable(UNANSWERED);
         await pause(AGAIN_MS);
         if (!(error instanceof Problem)) await this.look();
       }
     }
   }
 
-  async attempt(method, path, headers, body) {
+  async attempt(method, path, headers, body, patience) {
     const answer = await fetch(this.origin + path, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(WRITE_MS),
+      signal: AbortSignal.timeout(patience),
     });
     const said = await answer.json();
     if (!answer.ok) throw new Problem(answer.status, said);

@@ -1,7 +1,7 @@
 // The nodes in a row: role, what each acts as, health with its last ten samples, lease, Raft.
 
 import { h } from "./dom.js";
-import { healthOf, isUnheard, LEVELS, risk, ROLES, span } from "./words.js";
+import { ago, healthOf, isUnheard, LEVELS, risk, ROLES, span } from "./words.js";
 
 const SAMPLES = 10;
 const BAR = 10; // width of one sample, in the picture's own units
@@ -9,13 +9,13 @@ const HIGH = 30;
 
 export function nodeCards(picture, show) {
   const limits = picture.parts.config?.settings;
-  return picture.nodes.map((node) => card(node, limits, show));
+  return picture.nodes.map((node) => card(node, limits, picture.now, show));
 }
 
-function card(node, limits, show) {
+function card(node, limits, now, show) {
   const role = ROLES[node.role];
   const health = healthOf(node);
-  return h("li", { key: node.id, class: `node ${role.kind}${node.alive ? "" : " away"}`, "data-node": node.id, "data-role": node.role },
+  return h("li", { key: node.id, class: `node ${role.kind}${node.alive && !node.lost ? "" : " away"}${node.known ? "" : " unknown"}`, "data-node": node.id, "data-role": node.role },
     h("h3", null,
       h("button", { type: "button", class: "plain cover", onclick: () => show(node.id), "aria-describedby": `state-${node.id}` }, node.id),
       node.raft_leader && h("span", { class: "chip", title: "leads the replicated log; not the same as PRIMARY" }, "Raft leader")),
@@ -26,13 +26,19 @@ function card(node, limits, show) {
       h("p", { class: "acts quiet" }, actsAs(node, role)),
       h("p", { class: "health", "data-level": health.level },
         h("span", { class: `seal small ${health.level}`, "aria-hidden": "true" }, LEVELS[health.level]), health.word,
-        h("span", { class: "risk" }, `risk ${risk(node.risk)}`))),
+        h("span", { class: "risk" }, node.known ? `risk ${risk(node.risk)}` : lastRisk(node, now)))),
     sparkline(node.history.slice(-SAMPLES), limits?.unhealthy_above),
     lease(node, limits),
     h("ul", { class: "chips" }, chips(node).map((text) => h("li", { class: "chip" }, text))));
 }
 
+function lastRisk({ history }, now) {
+  const last = history.at(-1);
+  return last ? `${last.missed ? "missed" : `risk ${risk(last.risk)}`} ${ago(now - last.at_ms)}` : "";
+}
+
 function actsAs(node, role) {
+  if (node.lost) return "not known";
   if (isUnheard(node)) return "nobody hears what it does";
   if (node.effective_role !== node.role) return `still acts as ${node.effective_role}`;
   return role.means;

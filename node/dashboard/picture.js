@@ -6,6 +6,7 @@ import { Problem, Unreachable } from "./link.js";
 
 const BEAT_MS = 1_000;
 const BACK_MS = 1_000;
+const OLD_MS = 3_000;
 const ROLES = "roles";
 
 /** What is asked for, how often at most (ms), and the events after which it is. */
@@ -39,7 +40,9 @@ export class Picture {
     setInterval(() => this.beat(), BEAT_MS);
   }
 
+  /** Also draws: time passes where nobody answers. */
   beat() {
+    this.onChange();
     const behind = !this.link.streaming || !this.parts.rings;
     for (const name of behind ? this.names : EACH_BEAT) this.ask(name);
   }
@@ -163,21 +166,46 @@ export class Picture {
   }
 
   get nodes() {
-    return this.parts.nodes?.items ?? [];
+    const items = this.parts.nodes?.items ?? [];
+    return this.link.lost ? items.map(unknown) : items;
   }
 
-  /** Cluster milliseconds now, about: those of the newest answer and the time since. */
+  /** Milliseconds that what is shown is old: it was so much already for the node that told it. */
+  get age() {
+    return (this.cluster?.age_ms ?? 0) + (Date.now() - this.heardAt);
+  }
+
+  /** Whether that is worth a word: who hears its node each second is never that far behind. */
+  get isOld() {
+    return this.age > OLD_MS;
+  }
+
+  /** Cluster milliseconds now, about: it stands still while nobody leads, and people do not. */
   get now() {
-    return (this.cluster?.time_ms ?? 0) + (Date.now() - this.heardAt);
+    return (this.cluster?.time_ms ?? 0) + this.age;
   }
 
   node(id) {
     return this.nodes.find((node) => node.id === id);
   }
 
-  get mayWrite() {
-    return this.parts.me !== undefined && this.parts.me.role !== "viewer";
+  /** Whether it is known what this page may do. */
+  get answered() {
+    return this.parts.me !== undefined && this.cluster !== undefined;
   }
+
+  /** Why no order can be given now; empty when one can. */
+  get barred() {
+    if (this.link.lost) return "Nothing can be ordered: no node answers.";
+    if (!this.answered) return "It is being asked what you may do.";
+    const { role, because } = this.parts.me;
+    return role === "viewer" ? `You may look only. ${because}` : (this.cluster.barred ?? "");
+  }
+}
+
+/** A node as it is known while nobody answers: not at all. */
+function unknown(node) {
+  return { ...node, lost: true, known: false, risk: null, effective_role: null, lease_remaining_s: null };
 }
 
 function isSeatChange(decision) {

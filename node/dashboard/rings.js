@@ -1,7 +1,7 @@
 // The fleet: four rings, each with its devices against its quota, and how they are.
 
 import { h } from "./dom.js";
-import { number, plural } from "./words.js";
+import { ago, number, plural } from "./words.js";
 
 const STATES = [
   ["healthy", "✓", "healthy"],
@@ -34,8 +34,9 @@ export function fleetLine(picture, find) {
   return [
     h("p", { class: "total" }, `${plural(fleet.total_slaves, "device")}: `,
       STATES.map(([state, mark, word]) => h("span", { class: `state ${state}` },
-        h("b", { "aria-hidden": "true" }, mark), ` ${number(fleet[`${state}_devices`])} ${word}`))),
-    brake && h("p", { class: "alarm bad" }, `The storm brake holds all automatic moves: ${brake.detail}`),
+        h("b", { "aria-hidden": "true" }, mark), ` ${number(fleet[`${state}_devices`])} ${word}`)),
+      picture.isOld && h("span", { class: "quiet" }, ` as of ${ago(picture.age)}`)),
+    brake && h("span", { class: "chip" }, "storm brake: no automatic moves"),
     h("form", { class: "find", role: "search", onsubmit: find },
       h("input", { name: "device", "aria-label": "Id of a device", placeholder: "device id", maxlength: 128, required: true, autocomplete: "off" }),
       h("button", { type: "submit" }, "Find")),

@@ -14,13 +14,15 @@ export const LEVELS = { good: "✓", warn: "!", bad: "✕", quiet: "?" };
 
 /** Whether nobody hears what it does, be it only since the newest sample. */
 export function isUnheard(node) {
-  return node.effective_role === null || node.history.at(-1)?.missed === true;
+  return node.effective_role === null || (node.known && node.history.at(-1)?.missed === true);
 }
 
 /** How a node is: a level, a word, and what is wrong. */
 export function healthOf(node) {
+  if (node.lost) return { level: "quiet", word: "not known" };
   if (node.joining) return { level: "warn", word: "joining" };
   if (!node.alive) return { level: "bad", word: "not heard" };
+  if (!node.known) return { level: "quiet", word: "health not known" };
   const run = node.consecutive_unhealthy;
   if (run) return { level: run > 1 ? "bad" : "warn", word: isUnheard(node) ? "not heard" : "unhealthy" };
   if (node.failure_mode !== "HEALTHY") return { level: "warn", word: node.failure_mode.toLowerCase() };

@@ -1,14 +1,16 @@
 """What one sees, and what one may do, on the page of a node."""
 
 import json
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from cluster.commands import AssignRing, ReleaseRing
+from cluster.commands import AssignRing, Pause, ReleaseRing
 from cluster.fleet.rings import Ring
+from cluster.roles.transitions import Role
 from tests.dashboard.conftest import FOREIGN, Served
 from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import register
@@ -51,7 +53,7 @@ def test_what_happens_shows_without_being_asked_for(page: Page, served: Served) 
     expect(page.locator("#link")).to_contain_text("live from sat-001")
     served.do(_ill)
     _headline(page).to_contain_text("sat-001 is PRIMARY but unhealthy")
-    expect(page.locator("#headline .but")).to_contain_text("1 of the 3 bad samples in a row")
+    expect(page.locator("#headline .needs")).to_contain_text("1 of the 3 bad samples in a row")
     for _ in range(2):
         served.do(_ill)
     successor = served.node.state.seat.holder
@@ -161,6 +163,43 @@ def test_an_order_is_confirmed_carried_out_and_remembered(page: Page, served: Se
     assert served.node.state.pause.reason == "new batteries"
     expect(page.locator("#headline")).to_contain_text("automatic changes pause for 60 min")
     expect(page.get_by_role("button", name="Resume …")).to_be_visible()
+
+
+MATTERS: dict[str, tuple[Callable[[FakeNode], object], str, str]] = {
+    "a pause": (
+        lambda node: node.commit(Pause(60_000), actor="ann"), "warn", "automatic changes pause",
+    ),
+    "a dead member": (
+        lambda node: [node.evaluate(sat_003=None) for _ in range(5)], "warn", "sat-003",
+    ),
+    "sick devices": (
+        lambda node: [register(node, *(f"ill-{n}" for n in range(9)), ill=True)],
+        "warn", "9 of 9 devices online are unhealthy",
+    ),
+    "an unhealthy PRIMARY": (lambda node: node.evaluate(sat_001=0.9), "warn", "1 of the 3 bad"),
+    "a late webhook": (
+        lambda node: node.late.update(pager=95_000), "warn", "webhook pager has not taken",
+    ),
+    "a fenced PRIMARY": (
+        lambda node: node.acting.update({"sat-001": Role.SAFE_MODE}), "bad", "is fenced",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("matter", MATTERS)
+def test_the_headline_is_green_only_while_nothing_needs_anyone(
+    page: Page, served: Served, matter: str
+) -> None:
+    """The rule is `cluster.verdict`'s; here is seen that the page follows it."""
+    happen, level, needed = MATTERS[matter]
+    page.goto(served.url)
+    headline = page.locator("#headline h1")
+    expect(headline).to_have_attribute("data-level", "good")
+    expect(page.locator("#headline .but")).to_have_text("nothing needs anyone")
+    served.do(happen)
+    expect(headline).to_have_attribute("data-level", level)
+    expect(page.locator("main")).to_contain_text(needed)
+    expect(page.locator("#headline .but")).to_have_count(0)
 
 
 def test_an_alarm_shows_is_acknowledged_and_goes(page: Page, served: Served) -> None:

@@ -88,12 +88,14 @@ class FakeNode:
         self.now = 0
         self.refuse: NotProposed | OutcomeUnknown | None = None
         self.barriers = 0
-        self.acting: dict[str, Role] = {}
+        self.acting: dict[str, Role | None] = {}
         self.leases: dict[str, float] = {}
         self.max_followers = 2
         self.followers = 0
         self.timings = Timings()
         self.dismissed = False
+        self.stale = 7
+        self.late: dict[str, int] = {}
         self.linked = [link(peer) for peer in MEMBERS[1:]]
         self.streamed: list[Streamed] = []
         self.happened: list[Event] = []
@@ -167,7 +169,7 @@ class FakeNode:
         return max(self.now, self.state.time)
 
     def staleness_ms(self) -> int:
-        return 7
+        return self.stale
 
     def connected(self) -> int:
         return len(self.state.members)
@@ -181,6 +183,9 @@ class FakeNode:
     def effective_role(self, node: str) -> Role | None:
         member = self.state.members.get(node)
         return self.acting.get(node, member.role if member else Role.STANDBY)
+
+    def late_webhooks(self) -> dict[str, int]:
+        return self.late
 
     def lease_remaining(self, node: str) -> float | None:
         return self.leases.get(node)

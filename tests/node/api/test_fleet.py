@@ -235,6 +235,23 @@ async def test_release_and_removal(client: httpx.AsyncClient, fleet: FakeNode) -
     assert (await _get(client, "/v1/cluster"))["fleet"]["total_slaves"] == 7
 
 
+async def test_what_policies_would_change_is_told_and_changes_nothing(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    index = fleet.state.index
+    body = {"policies": [{"name": "all", "selector": "", "rings": ["prod"]}]}
+    answer = await client.post("/v1/rings/policies/plan", json=body)
+    assert answer.status_code == 200, answer.text
+    told, total = answer.json(), len(fleet.state.fleet)
+    assert (told["devices"], told["changed"]) == (total, total)
+    assert told["policies"] == [{"name": "all", "devices": total}]
+    assert fleet.state.index == index
+    bad = {"policies": [{"name": "all", "selector": "x", "rings": ["prod"]}]}
+    refused = await client.post("/v1/rings/policies/plan", json=bad)
+    assert refused.status_code == 400
+    assert "policies.0.selector" in refused.text
+
+
 async def test_an_ill_device_leaves_prod_and_says_why(
     client: httpx.AsyncClient, fleet: FakeNode
 ) -> None:

@@ -42,6 +42,47 @@ async def _get(client: httpx.AsyncClient, path: str, **query: Any) -> Any:
     return answer.json()
 
 
+async def test_the_cluster_says_what_needs_somebody(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    seen = await _get(client, "/v1/cluster")
+    assert (seen["verdict"], seen["headline"]) == ("ok", "sat-001 is PRIMARY and healthy")
+    assert (seen["needs"], seen["barred"], seen["age_ms"]) == ([], None, 7)
+    node.consensus.has_quorum, node.consensus.leader = False, None
+    node.late = {"pager": 95_000}
+    seen = await _get(client, "/v1/cluster")
+    assert (seen["verdict"], seen["headline"]) == ("critical", "The cluster has no quorum")
+    assert [(need["level"], need["alarm"]) for need in seen["needs"]] == [
+        ("critical", None),
+        ("attention", None),
+    ]
+    assert seen["barred"].startswith("Nothing can be changed without a quorum")
+
+
+async def test_an_alarm_among_what_needs_somebody_names_its_id(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.evaluate(sat_002=0.9, sat_003=0.9)
+    seen = await _get(client, "/v1/cluster")
+    assert "brake" in [need["alarm"] for need in seen["needs"]]
+
+
+async def test_what_a_node_cannot_know_it_does_not_say(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    """Cut off, it knows only whom it hears itself; the dead are not well for being unknown."""
+    node.stale = node.settings.heartbeat_timeout + 1
+    node.acting = {"sat-003": None}
+    for path in ("/v1/nodes/sat-002", "/v1/nodes/sat-003"):
+        seen = await _get(client, path)
+        assert (seen["known"], seen["risk"], seen["failure_mode"]) == (False, None, "UNKNOWN")
+        assert seen["alive"] is (path != "/v1/nodes/sat-003")
+        assert seen["last_heard_s"] >= node.stale / 1_000
+    node.stale = 7
+    seen = await _get(client, "/v1/nodes/sat-003")
+    assert (seen["known"], seen["alive"], seen["risk"]) == (True, True, 0.1)
+
+
 async def _fail_over(node: FakeNode) -> None:
     for _ in range(3):
         node.evaluate(sat_001=None)

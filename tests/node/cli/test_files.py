@@ -1,5 +1,6 @@
 """`config validate`, `node run`, `snapshot …`: commands that are about files."""
 
+import os
 import subprocess
 import sys
 import types
@@ -11,10 +12,10 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-import node
 from cluster.codec import encode_snapshot
 from cluster.settings import Settings
 from cluster.state import ClusterState, Member, Seat
+from node import lean
 from node.manifest import Manifest, NodeRecord, config_text
 from node.raft import snapshot
 from tests.node.cli.canned import CannedNode, Run
@@ -85,22 +86,42 @@ def test_a_missing_file_exits_5(stationkeep: Run, tmp_path: Path) -> None:
     assert stationkeep("config", "validate", str(tmp_path / "none.yaml")).exit_code == 5
 
 
-def test_node_run_exits_as_the_node_does(
+def test_node_run_becomes_the_node(
     stationkeep: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[Any, ...]] = []
+    """In a process of its own: it is not to come back."""
+    program: list[str] = []
+    monkeypatch.setattr(os, "execv", lambda _, words: program.extend(words))
+    options = ["--health-replay", str(files[1]), "--replay-speed", "60", "--durability", "os"]
+    stationkeep("node", "run", "--config", str(files[0]), *options)
+    ran: list[tuple[Any, ...]] = []
 
     def run(config: Any, replay: Path | None, speed: float) -> int:
-        calls.append((config.node, replay, speed))
+        ran.append((config.node, config.durability, replay, speed))
         return 1
 
-    runtime = types.ModuleType("node.runtime")
-    runtime.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "node.runtime", runtime)
-    monkeypatch.setattr(node, "runtime", runtime, raising=False)
-    options = ["--health-replay", str(files[1]), "--replay-speed", "60"]
-    assert stationkeep("node", "run", "--config", str(files[0]), *options).exit_code == 1
-    assert calls == [("sat-001", files[1], 60.0)]
+    monkeypatch.setitem(sys.modules, "node.runtime", types.SimpleNamespace(run=run))
+    for name in lean.UNWANTED:
+        monkeypatch.setitem(sys.modules, name, sys.modules.get(name))
+    assert program[:5] == [sys.executable, "-m", "node.lean", "node", "run"]
+    assert lean.main(program[3:]) == 1
+    assert ran == [("sat-001", "os", files[1], 60.0)]
+
+
+def test_what_only_a_command_line_needs_is_no_part_of_a_node() -> None:
+    """Megabytes that each node would carry for as long as it runs."""
+    script = """
+import sys
+from node import lean
+for name in lean.UNWANTED:
+    sys.modules[name] = None
+import node.runtime, node.api.app
+print([n for n in ("typer", "rich", "pygments", "watchfiles") if sys.modules.get(n)])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 
 
 def test_a_snapshot_is_saved_and_verified(

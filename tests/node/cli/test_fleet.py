@@ -241,6 +241,24 @@ def test_what_orders_would_change_is_counted(canned: CannedNode, stationkeep: Ru
     assert all(request.url.path.endswith("/plan") for request in canned.requests)
 
 
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("set beta --selector app=2.0 --rings dev", ["pixels", "old", "beta"]),
+        ("remove pixels", ["old"]),
+    ],
+)
+def test_what_ring_policies_would_change_is_counted(
+    canned: CannedNode, stationkeep: Run, command: str, names: list[str]
+) -> None:
+    told = stationkeep("rings", "policy", *command.split(), "--dry-run")
+    assert "would rule 3 of 8 devices otherwise; 1 would stand where they may not" in told.stdout
+    assert "warning: beta rules no device now" in told.stderr
+    assert [one["name"] for one in canned.body["policies"]] == names
+    methods = {(request.method, request.url.path) for request in canned.requests}
+    assert methods == {("GET", "/v1/rings"), ("POST", "/v1/rings/policies/plan")}
+
+
 def test_what_nobody_has_is_named(canned: CannedNode, stationkeep: Run) -> None:
     warnings = ["no device has modle; did you mean model?"]
     canned.reads["/v1/devices"] = {"items": [], "next": None, "warnings": warnings}

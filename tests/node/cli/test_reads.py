@@ -10,7 +10,7 @@ from node.cli import tables
 from tests.node.cli.canned import ALARMS, CLUSTER, NODES, CannedNode, Run
 
 READ_COMMANDS = [
-    ("status", ["sat-001", "epoch 1", "leader sat-002", "Raft leader", "dead", "2.1s"]),
+    ("status", ["ATTENTION  sat-001 is PRIMARY", "epoch 1", "leader sat-002", "dead", "2.1s"]),
     ("nodes list", ["sat-003", "STANDBY", "?", "dead", "2 unhealthy"]),
     ("nodes links", ["sat-002", "30%", "3.0s", "280/400", "in doubt, stands", "UDP blocked?"]),
     ("roles list", ["sat-001", "PRIMARY", "T+1.0s"]),
@@ -65,19 +65,48 @@ def test_status_fits_the_terminal(width: int) -> None:
         assert words in text
 
 
-def test_status_says_what_is_wrong_before_all_else(canned: CannedNode, stationkeep: Run) -> None:
+def test_status_begins_with_the_verdict_and_what_needs_somebody(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    assert stationkeep("status").output.splitlines()[:3] == [
+        "ATTENTION  sat-001 is PRIMARY and healthy, but 2 things need attention",
+        "  - sat-002 is unhealthy for 2 samples in a row",
+        "  - sat-003 is not heard, for 4 s",
+    ]
+
+
+def test_status_judges_nothing_by_itself(canned: CannedNode, stationkeep: Run) -> None:
+    """The rule is the API's alone (`cluster.verdict`)."""
     canned.reads["/v1/cluster"] |= {
+        "verdict": "ok",
+        "headline": "all is well",
+        "needs": [],
         "leader": None,
         "primary": None,
         "quorum": {"members": 3, "needed": 2, "connected": 1, "present": False},
         "paused": {"remaining_s": 90.0, "actor": "ann@ground", "reason": "manoeuvre"},
         "alarms": ALARMS,
     }
+    first, second, *_ = stationkeep("status").output.splitlines()
+    assert first == "OK  all is well"
+    assert second.startswith("cluster ")
+
+
+def test_what_a_node_cannot_know_is_shown_as_not_known(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    canned.reads["/v1/cluster"] |= {"age_ms": 25_000}
+    lost = {"known": False, "risk": None}
+    canned.reads["/v1/nodes"]["items"] = [
+        NODES[0] | lost,
+        NODES[2] | lost | {"failure_mode": "UNKNOWN"},
+    ]
     output = stationkeep("status").output
-    for words in ("NO QUORUM: 1 of 3", "no PRIMARY", "leader NONE", "ALARM no_primary"):
-        assert words in output
-    assert "ALARM disk_low@sat-002: disk 93 % in use, 1.2 GB free (seen by ann@ground)" in output
-    assert "PAUSED for 90s by ann@ground: manoeuvre" in output
+    assert "T+62.4s (25s ago)" in output
+    first, second = output.splitlines()[-2:]
+    assert " ? " in first
+    assert "not heard" in second
+    assert "dead" not in second
 
 
 def test_no_alarms_are_said_in_words(canned: CannedNode, stationkeep: Run) -> None:

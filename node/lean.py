@@ -1,0 +1,47 @@
+"""A node's process, without what only a command line needs.
+
+`stationkeep node run` checks what it was given and becomes this program: the same process, by
+`exec`. Typer, Click and Rich would otherwise stay in the memory of a process that runs for years
+and never prints a table; structlog, uvicorn and FastAPI would import more of the kind: tracebacks
+in colour, contexts of greenlets, servers that reload their code, models of Pydantic 1.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+UNWANTED = ("rich", "watchfiles", "greenlet", "pydantic.v1")
+"""Optional to those who import them, which take them for not installed."""
+
+
+def become(options: Mapping[str, str]) -> NoReturn:
+    """Turns this process into a node with these options of `node run`, which are valid."""
+    words = [word for option in options.items() for word in option]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    program = [sys.executable, "-m", __spec__.name, "node", "run", *words]
+    os.execv(program[0], program)  # noqa: S606 - no shell is wanted
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the node; `arguments`: as `become` gives them."""
+    options = dict(zip(arguments[2::2], arguments[3::2], strict=True))
+    for name in UNWANTED:
+        sys.modules[name] = None  # type: ignore[assignment]
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    from node import config as configuration  # noqa: PLC0415
+    from node.runtime import run  # noqa: PLC0415
+
+    config = configuration.load(Path(options["--config"]))
+    if "--durability" in options:
+        config = replace(config, durability=options["--durability"])
+    recording = options.get("--health-replay")
+    speed = float(options.get("--replay-speed", "1"))
+    return run(config, Path(recording) if recording else None, speed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
