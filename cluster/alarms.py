@@ -43,6 +43,7 @@ MEMBER_UNREACHABLE = "member_unreachable"
 MEMBER_LAGGING = "member_lagging"
 DISK_LOW = "disk_low"
 CLOCK_JUMP = "clock_jump"
+WEBHOOK_MISSED = "webhook_missed"
 
 ALARMS: dict[str, Kind] = {
     NO_PRIMARY: Kind("critical", "The PRIMARY seat is empty for longer than one evaluation."),
@@ -56,6 +57,7 @@ ALARMS: dict[str, Kind] = {
     MEMBER_LAGGING: Kind("warning", "A member applies the log too slowly.", confirm=3, calm=2),
     DISK_LOW: Kind("warning", "The disk of a member is nearly full.", confirm=2, calm=2),
     CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
+    WEBHOOK_MISSED: Kind("warning", "A webhook missed decisions, and does not know it yet."),
 }
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
 SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP)

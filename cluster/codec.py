@@ -16,7 +16,8 @@ import msgspec
 from cluster.commands import Command, Draft, Entry
 from cluster.decisions import Decision
 from cluster.fleet.image import BadImageError, FrozenFleet, Room, array_header, map_header, thaw
-from cluster.state import ClusterState, Operation
+from cluster.operations import Operation, Operations
+from cluster.state import ClusterState
 from cluster.unreadable import UNREADABLE, explain
 
 SNAPSHOT_FORMAT = 2
@@ -38,11 +39,11 @@ _decision_decoder = msgspec.msgpack.Decoder(Decision)
 _operation_decoder = msgspec.msgpack.Decoder(Operation)
 
 
-def _no_fleet(kind: type, decoded: Any) -> None:
-    raise AssertionError("the fleet is read for itself")
+def _no_table(kind: type, decoded: Any) -> None:
+    raise AssertionError("fleet and operations are read for themselves")
 
 
-_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_fleet)
+_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_table)
 
 """What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
 
@@ -123,7 +124,8 @@ class FrozenState:
                 self._parts += [array_header(len(value)), tuple(value)]
             elif field == "operations":
                 # Two tuples, not one of pairs: fifty thousand pairs would wake the collector.
-                self._parts += [map_header(len(value)), (tuple(value), tuple(value.values()))]
+                keys, records = tuple(value.keys()), tuple(value.values())
+                self._parts += [map_header(len(value)), (keys, records)]
             else:
                 self._parts.append(_encoder.encode(value))
 
@@ -191,7 +193,9 @@ def _decode_state(encoded: memoryview) -> ClusterState:
         state.fleet = thaw(fleet)
     state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
     table = _outline_decoder.decode(operations)
-    state.operations = {key: _operation_decoder.decode(one) for key, one in table.items()}
+    state.operations = Operations()
+    for one in table.values():
+        state.operations.restore(_operation_decoder.decode(one))
     return state
 
 
