@@ -44,6 +44,7 @@ MEMBER_LAGGING = "member_lagging"
 DISK_LOW = "disk_low"
 CLOCK_JUMP = "clock_jump"
 IMPLAUSIBLE_NUMBER = "implausible_number"
+WEBHOOK_MISSED = "webhook_missed"
 
 ALARMS: dict[str, Kind] = {
     NO_PRIMARY: Kind("critical", "The PRIMARY seat is empty for longer than one evaluation."),
@@ -58,6 +59,7 @@ ALARMS: dict[str, Kind] = {
     DISK_LOW: Kind("warning", "The disk of a member is nearly full.", confirm=2, calm=2),
     CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
     IMPLAUSIBLE_NUMBER: Kind("warning", "A member was told a number that cannot be."),
+    WEBHOOK_MISSED: Kind("warning", "A webhook missed decisions, and does not know it yet."),
 }
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
 SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP, IMPLAUSIBLE_NUMBER)

@@ -58,18 +58,16 @@ from cluster.events import AnyEvent, Founded
 from cluster.fleet import checks, orders, registration, reports, storm
 from cluster.names import text_fault
 from cluster.numbers import TIME
+from cluster.operations import Operation, OperationStatus, ends_trouble
 from cluster.proposals import cast
 from cluster.roles.seat import acknowledge_demotion
 from cluster.settings import check
 from cluster.state import (
     MAX_MEMBERS,
-    MAX_OPERATIONS,
     ClusterState,
     Member,
-    Operation,
-    OperationStatus,
 )
-from cluster.step import Refused, Step
+from cluster.step import Refused, Step, count
 
 _LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT, "origin": 256}
 _BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)
@@ -107,13 +105,22 @@ def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
     step = Step(state, entry, index)
     advance(step)
     step.attribute(entry.draft)
-    outcome = _once(step, entry) if entry.draft.key else _attempt(step, entry.draft.command)
+    outcome = _order(step, entry) if entry.draft.key else _attempt(step, entry.draft.command)
     return Applied(outcome, tuple(step.events))
+
+
+def _order(step: Step, entry: Entry) -> Done | Rejected:
+    """A refused order is counted and no decision: there may be any number of them, and what was
+    decided must outlast them."""
+    outcome = _once(step, entry)
+    if isinstance(outcome, Rejected):
+        count(step.state.counters.refused, outcome.reason)
+    return outcome
 
 
 def _once(step: Step, entry: Entry) -> Done | Rejected:
     """A keyed command: its outcome is remembered, and a retry is answered from memory."""
-    key, command = entry.draft.key, entry.draft.command
+    key, actor, command = entry.draft.key, entry.draft.actor, entry.draft.command
     for field, limit in _LONGEST.items():  # they are kept and shown
         if len(getattr(entry.draft, field)) > limit:
             return Rejected(Reason.INVALID, f"{field}: more than {limit} characters")
@@ -122,22 +129,23 @@ def _once(step: Step, entry: Entry) -> Done | Rejected:
             return Rejected(Reason.INVALID, f"{field}: not {fault}")
     operations = step.state.operations
     digest = command_digest(command)
-    known = operations.get(key)
+    known = operations.find(actor, key)
     if known is not None:
         if known.digest != digest:
             return Rejected(Reason.DUPLICATE, f"key {key[:80]!r} was used for another command")
         if known.status is OperationStatus.DONE:
             return Done(known.result)
         return Rejected(known.problem, known.detail)
-    if len(operations) >= MAX_OPERATIONS:
-        return Rejected(Reason.LIMIT, f"{MAX_OPERATIONS} operations are remembered; retry later")
+    full = operations.make_room(actor, step.now, rescue=ends_trouble(command))
+    if full is not None:
+        return Rejected(Reason.QUOTA, full)
     outcome = _attempt(step, command)
     if step.state.founded:  # "not founded yet" is no outcome: the same order may come again
-        operations[key] = _remember(step, entry, digest, outcome)
+        operations.remember(_record(step, entry, digest, outcome))
     return outcome
 
 
-def _remember(step: Step, entry: Entry, digest: str, outcome: Done | Rejected) -> Operation:
+def _record(step: Step, entry: Entry, digest: str, outcome: Done | Rejected) -> Operation:
     done = isinstance(outcome, Done)
     return Operation(
         key=entry.draft.key,
@@ -160,9 +168,6 @@ def _attempt(step: Step, command: AnyCommand) -> Done | Rejected:
     try:
         return Done(_dispatch(step, command))
     except Refused as refusal:
-        if step.key:
-            facts = {"command": type(command).__name__, "detail": refusal.detail}
-            step.decide("operation", Outcome.REFUSED, (), reason=refusal.reason, facts=facts)
         return Rejected(str(refusal.reason), refusal.detail)
 
 

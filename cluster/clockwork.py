@@ -10,10 +10,11 @@ from cluster.actions import expire
 from cluster.decisions import Outcome
 from cluster.events import MemberChanged, PauseChanged
 from cluster.fleet.orders import expire_pins
+from cluster.operations import OPERATION_RETENTION
 from cluster.operators import end_maintenance
 from cluster.proposals import close
 from cluster.roles.seat import activate, may_activate
-from cluster.state import OPERATION_RETENTION, ClusterState, ProposalOutcome
+from cluster.state import ClusterState, ProposalOutcome
 from cluster.step import Step
 
 
@@ -50,7 +51,7 @@ def advance(step: Step) -> None:
             activate(step)
         _expire_operators_orders(step)
         expire_pins(step)
-    _forget_operations(state, now)
+    state.operations.forget_before(now - OPERATION_RETENTION)
 
 
 def _expire_operators_orders(step: Step) -> None:
@@ -69,13 +70,3 @@ def _expire_operators_orders(step: Step) -> None:
             if policy.expires_at is not None and policy.expires_at <= now:
                 del member.policies[policy.name]
                 step.emit(MemberChanged(member.id))
-
-
-def _forget_operations(state: ClusterState, now: int) -> None:
-    """Drops outcomes that no client can still be retrying (oldest first)."""
-    horizon = now - OPERATION_RETENTION
-    while state.operations:
-        key, operation = next(iter(state.operations.items()))
-        if operation.at >= horizon:
-            return
-        del state.operations[key]

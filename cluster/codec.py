@@ -17,7 +17,8 @@ from cluster.commands import Command, Draft, Entry
 from cluster.decisions import Decision
 from cluster.fleet.image import BadImageError, FrozenFleet, Room, array_header, map_header, thaw
 from cluster.numbers import TIME
-from cluster.state import ClusterState, Operation
+from cluster.operations import Operation, Operations
+from cluster.state import ClusterState
 from cluster.unreadable import UNREADABLE, explain
 
 SNAPSHOT_FORMAT = 2
@@ -39,11 +40,11 @@ _decision_decoder = msgspec.msgpack.Decoder(Decision)
 _operation_decoder = msgspec.msgpack.Decoder(Operation)
 
 
-def _no_fleet(kind: type, decoded: Any) -> None:
-    raise AssertionError("the fleet is read for itself")
+def _no_table(kind: type, decoded: Any) -> None:
+    raise AssertionError("fleet and operations are read for themselves")
 
 
-_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_fleet)
+_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_table)
 
 """What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
 
@@ -124,7 +125,8 @@ class FrozenState:
                 self._parts += [array_header(len(value)), tuple(value)]
             elif field == "operations":
                 # Two tuples, not one of pairs: fifty thousand pairs would wake the collector.
-                self._parts += [map_header(len(value)), (tuple(value), tuple(value.values()))]
+                keys, records = tuple(value.keys()), tuple(value.values())
+                self._parts += [map_header(len(value)), (keys, records)]
             else:
                 self._parts.append(_encoder.encode(value))
 
@@ -192,7 +194,9 @@ def _decode_state(encoded: memoryview) -> ClusterState:
         state.fleet = thaw(fleet)
     state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
     table = _outline_decoder.decode(operations)
-    state.operations = {key: _operation_decoder.decode(one) for key, one in table.items()}
+    state.operations = Operations()
+    for one in table.values():
+        state.operations.restore(_operation_decoder.decode(one))
     return state
 
 

@@ -417,10 +417,13 @@ class AcknowledgeAlarm(Command, frozen=True):
 
 
 class RecordDelivery(Command, frozen=True):
-    """The leader: a webhook has been told of every decision up to the number `upto`."""
+    """The leader: a webhook has been told of every decision up to the number `upto`, but for some
+    up to `missed`, which were forgotten before; up to `confessed` it knows that it missed some."""
 
     webhook: str
     upto: int
+    missed: int = 0
+    confessed: int = 0
 
 
 AnyCommand = (

@@ -5,6 +5,7 @@ filtered by the API and asserted by tests. `sentence` is the only place where it
 """
 
 import enum
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ class Outcome(enum.StrEnum):
     OVERTAKEN = "overtaken"  # approved, but the world had changed: refused by apply
     HELD = "held"
     DONE = "done"  # an operator's command
-    REFUSED = "refused"  # an operator's command that a rule forbids
+    REFUSED = "refused"  # an operator's command that a rule forbids; only in older logs
     NOTED = "noted"  # the cluster's own book-keeping: escalations, handovers, fencing, alarms
 
 
@@ -63,6 +64,7 @@ class Reason(enum.StrEnum):
     NOT_A_TARGET = "not_a_target"
     DUPLICATE = "duplicate"
     LIMIT = "limit"
+    QUOTA = "quota"  # this actor has used up its share of what all need
     QUORUM = "quorum"  # those who stay would be too few
     # grounds of votes
     OBSERVATIONS_AGREE = "observations_agree"
@@ -88,7 +90,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     `matter`: a `Rule`, or the name of an operator's command or of book-keeping ("pause",
     "escalation", "handover", "fencing", "alarm"). `evidence`: node → risks in ppm, newest
     last (-1: missed). `rejected`: (node, Reason) pairs passed over. Times in ms. `actor`,
-    `origin`: whose order it was, and from where.
+    `origin`: whose order it was, and from where. `kind`: a `Kind`; "" in older logs.
     """
 
     id: int
@@ -109,3 +111,50 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     comment: str = ""
     key: str = ""
     origin: str = ""
+    kind: str = ""
+
+
+class Kind(enum.StrEnum):
+    """What the log sorts decisions by, so that none can push out all others."""
+
+    ROLES = "roles"  # who holds which role
+    ALARMS = "alarms"
+    ORDERS = "orders"  # of operators, which change no role
+    COUNSEL = "counsel"  # proposals, and what was held back
+    BOOK = "book"  # everything else: the cluster's own book-keeping
+
+
+SHARES = {Kind.ROLES: 30, Kind.ALARMS: 20, Kind.ORDERS: 20, Kind.COUNSEL: 20, Kind.BOOK: 10}
+"""Percent of the log that a kind cannot lose to others; what one leaves free, others may use."""
+_COUNSEL = frozenset(
+    {Outcome.PROPOSED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN, Outcome.HELD}
+)
+
+
+def kind_of(decision: Decision) -> Kind:
+    """The kind of a decision."""
+    if decision.matter == "alarm":
+        return Kind.ALARMS
+    done = decision.outcome in (Outcome.APPROVED, Outcome.DONE)
+    if decision.matter == "handover" or (done and decision.changes):
+        return Kind.ROLES
+    if decision.outcome in _COUNSEL:
+        return Kind.COUNSEL
+    return Kind.ORDERS if decision.actor or decision.key else Kind.BOOK
+
+
+def make_room(decisions: list[Decision], forgotten: dict[str, int], most: int) -> None:
+    """Shortens a log that is longer than `most`: the oldest go of the kind that is farthest above
+    its share. `forgotten` notes the newest one that went, of each kind.
+
+    A hundredth goes at once: to look for them is to look at the whole log.
+    """
+    if len(decisions) <= most:
+        return
+    kinds = [decision.kind or kind_of(decision).value for decision in decisions]
+    count = Counter(kinds)
+    kind = max(SHARES, key=lambda kind: count[kind.value] - most * SHARES[kind] // 100)
+    going = [n for n, of in enumerate(kinds) if of == kind.value][: max(1, most // 100)]
+    forgotten[kind.value] = decisions[going[-1]].id
+    gone = set(going)
+    decisions[:] = [decision for n, decision in enumerate(decisions) if n not in gone]

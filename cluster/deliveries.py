@@ -3,8 +3,13 @@
 Decisions are numbered, ordered and kept; a webhook's cursor is the number of the newest one that
 it has received, or that was given up. It is in the state, so that a new leader goes on where the
 last one stopped: what was sent and not yet recorded is sent again, under the same id.
+
+The log is bounded, so a decision may be forgotten before a webhook that is deaf for long was told
+of it. The leader then records up to which decision that is so, which raises an alarm, and tells
+the webhook as soon as it listens again, which clears it: nothing is dropped silently.
 """
 
+from cluster.alarms import MAX_DETAIL, WEBHOOK_MISSED
 from cluster.commands import RecordDelivery
 from cluster.decisions import Reason
 from cluster.operators import check_name
@@ -18,13 +23,32 @@ def record_delivery(step: Step, command: RecordDelivery) -> dict[str, object]:
     check_name("webhook", command.webhook)
     state = step.state
     known = state.deliveries.get(command.webhook)
-    if not 0 <= command.upto <= state.decisions_made:
-        detail = f"upto: {command.upto} is not between 0 and {state.decisions_made}"
-        raise Refused(Reason.INVALID, detail)
+    for field in ("upto", "missed", "confessed"):
+        value = getattr(command, field)
+        if not 0 <= value <= state.decisions_made:
+            detail = f"{field}: {value} is not between 0 and {state.decisions_made}"
+            raise Refused(Reason.INVALID, detail)
     if known is not None and command.upto < known.upto:
         detail = f"upto: {command.upto}, but {known.upto} is recorded"
         raise Refused(Reason.STALE_REVISION, detail)
     if known is None and len(state.deliveries) >= MAX_WEBHOOKS:
         del state.deliveries[min(state.deliveries, key=lambda n: (state.deliveries[n].at, n))]
-    state.deliveries[command.webhook] = Delivery(command.upto, step.now)
+    missed = max(command.missed, known.missed if known else 0)
+    confessed = max(command.confessed, known.confessed if known else 0)
+    state.deliveries[command.webhook] = Delivery(command.upto, step.now, missed, confessed)
+    _watch(step)
     return {"upto": command.upto}
+
+
+def _watch(step: Step) -> None:
+    """The alarm stands for as long as somebody missed something and does not know it."""
+    unaware = {
+        name: delivery
+        for name, delivery in sorted(step.state.deliveries.items())
+        if delivery.missed > delivery.confessed
+    }
+    if unaware:
+        said = (f"{name}: some up to decision {d.missed}" for name, d in unaware.items())
+        step.raise_alarm(WEBHOOK_MISSED, "; ".join(said)[:MAX_DETAIL])
+    else:
+        step.clear_alarm(WEBHOOK_MISSED)

@@ -13,6 +13,7 @@ from cluster.alarms import ALARMS
 from cluster.decisions import Ballot
 from cluster.fleet import invariants as fleet_invariants
 from cluster.numbers import BOOT, CEILING, RESTORED
+from cluster.operations import MAX_ACCOUNTS, MAX_OPERATIONS
 from cluster.proposals import quorum
 from cluster.roles.evaluate import touches_seat
 from cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
@@ -22,7 +23,6 @@ from cluster.state import (
     MAX_CLOSED_PROPOSALS,
     MAX_DECISIONS,
     MAX_MEMBERS,
-    MAX_OPERATIONS,
     MAX_ROLE_CHANGES,
     MAX_WEBHOOKS,
     ClusterState,
@@ -124,6 +124,7 @@ def within_limits(state: ClusterState) -> str | None:
         "closed_proposals": (len(state.closed_proposals), MAX_CLOSED_PROPOSALS),
         "closed_actions": (len(state.closed_actions), MAX_CLOSED_ACTIONS),
         "operations": (len(state.operations), MAX_OPERATIONS),
+        "accounts": (len(state.operations.accounts()), MAX_ACCOUNTS + 1),
         "deliveries": (len(state.deliveries), MAX_WEBHOOKS),
     }
     over = [f"{name} {size} > {limit}" for name, (size, limit) in sizes.items() if size > limit]
@@ -142,7 +143,11 @@ def alarms_are_known(state: ClusterState) -> str | None:
 
 def deliveries_follow(state: ClusterState) -> str | None:
     """No webhook has been told of a decision that was not made."""
-    ahead = [n for n, d in state.deliveries.items() if not 0 <= d.upto <= state.decisions_made]
+    ahead = [
+        name
+        for name, d in state.deliveries.items()
+        if not all(0 <= n <= state.decisions_made for n in (d.upto, d.missed, d.confessed))
+    ]
     return f"{ahead} beyond {state.decisions_made}" if ahead else None
 
 

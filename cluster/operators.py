@@ -30,6 +30,7 @@ from cluster.roles.transitions import Role, Rule, is_legal
 from cluster.settings import PPM, SettingsError, merge
 from cluster.state import (
     MAX_OPEN_ACTIONS,
+    MAX_OPEN_ACTIONS_OF_ONE,
     MAX_POLICIES_PER_NODE,
     ROLE_CHANGE,
     Member,
@@ -289,6 +290,9 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
             raise Refused(Reason.INVALID, detail)
     if len(state.actions) >= MAX_OPEN_ACTIONS:
         raise Refused(Reason.LIMIT, f"{MAX_OPEN_ACTIONS} actions are open already")
+    if sum(a.actor == step.actor for a in state.actions.values()) >= MAX_OPEN_ACTIONS_OF_ONE:
+        detail = f"{MAX_OPEN_ACTIONS_OF_ONE} actions of this actor are open already"
+        raise Refused(Reason.QUOTA, detail)
     action = open_action(
         step,
         command.name,

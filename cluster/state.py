@@ -14,6 +14,7 @@ import msgspec
 from cluster.commands import Change, Policy
 from cluster.decisions import Ballot, Decision
 from cluster.fleet.fleet import Fleet
+from cluster.operations import Operations
 from cluster.roles.transitions import Role, Rule
 from cluster.settings import Settings
 
@@ -22,9 +23,7 @@ MAX_DECISIONS = 10_000
 MAX_ROLE_CHANGES = 1_000
 MAX_CLOSED_PROPOSALS = 200
 MAX_CLOSED_ACTIONS = 200
-MAX_OPEN_ACTIONS = 100
-MAX_OPERATIONS = 50_000
-OPERATION_RETENTION = 15 * 60_000
+MAX_OPEN_ACTIONS, MAX_OPEN_ACTIONS_OF_ONE = 100, 50
 MAX_POLICIES_PER_NODE = 32
 MAX_EVIDENCE = 60
 """Newest samples of a node that a proposal or a decision quotes; a history may hold 1,000."""
@@ -202,27 +201,6 @@ class RoleChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     window: int  # the cool-down in force
 
 
-class OperationStatus(enum.StrEnum):
-    DONE = "done"
-    REFUSED = "refused"
-
-
-class Operation(msgspec.Struct, frozen=True, gc=False):
-    """The remembered outcome of a keyed command; what makes a retry harmless."""
-
-    key: str
-    kind: str
-    actor: str
-    reason: str
-    at: int
-    index: int
-    status: OperationStatus
-    digest: str  # of the command, so that a key reused for something else is refused
-    problem: str = ""  # Reason, when refused
-    detail: str = ""
-    result: dict[str, Any] = {}
-
-
 class Acknowledgement(msgspec.Struct, frozen=True, array_like=True):
     """Who has seen an alarm, and what they said of it."""
 
@@ -253,10 +231,16 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True):
-    """How far a webhook has been told: the number of a decision, and when that was."""
+    """How far a webhook has been told: the number of a decision, and when that was.
+
+    `missed`: the newest decision that was forgotten before the webhook was told of it; `confessed`:
+    up to which of those it knows that it has missed some.
+    """
 
     upto: int
     at: int
+    missed: int = 0
+    confessed: int = 0
 
 
 class PauseWindow(msgspec.Struct, frozen=True):
@@ -279,6 +263,7 @@ class Counters(msgspec.Struct):
     failover_ms_total: int = 0
     failover_buckets: dict[str, int] = {}  # cumulative, upper bound in seconds as text
     ring_moves: dict[str, int] = {}  # "from>to>reason", "" as from: a registration
+    refused: dict[str, int] = {}  # orders, by `decisions.Reason`
 
 
 FAILOVER_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60, 120, 180, 240, 300, 600)
@@ -306,8 +291,9 @@ class ClusterState(msgspec.Struct):
     actions_opened: int = 0
     decisions: list[Decision] = []
     decisions_made: int = 0
+    forgotten: dict[str, int] = {}  # `decisions.Kind` → newest decision that made room
     role_changes: list[RoleChange] = []
-    operations: dict[str, Operation] = {}  # oldest first
+    operations: Operations = msgspec.field(default_factory=Operations)
     alarms: dict[str, Alarm] = {}  # by id, in the order of their raising
     holds: dict[str, str] = {}  # "rule|node" → reason, of the episodes going on
     pause: PauseWindow | None = None

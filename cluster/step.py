@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cluster.commands import Change, Draft, Entry
-from cluster.decisions import Ballot, Decision, Outcome
+from cluster.decisions import Ballot, Decision, Outcome, kind_of, make_room
 from cluster.events import (
     AlarmAcknowledged,
     AlarmCleared,
@@ -92,9 +92,9 @@ class Step:
             key=self.key,
             origin=self.origin,
         )
+        decision = replace(decision, kind=kind_of(decision).value)
         state.decisions.append(decision)
-        if len(state.decisions) > MAX_DECISIONS:
-            del state.decisions[0]
+        make_room(state.decisions, state.forgotten, MAX_DECISIONS)
         self.emit(Decided(decision))
 
     def raise_alarm(self, name: str, detail: str, subject: str = "") -> None:

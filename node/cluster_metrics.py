@@ -18,7 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from cluster.alarms import raised_by_name, unacknowledged_by_name
-from cluster.decisions import Outcome
+from cluster.decisions import Outcome, Reason
+from cluster.operations import MAX_OPERATIONS
 from cluster.roles.transitions import TRANSITIONS, Role
 from cluster.settings import PPM
 from cluster.state import FAILOVER_BUCKETS, ClusterState
@@ -54,6 +55,7 @@ class ClusterCollector(Collector):
             yield from _votes(state)
             yield from _failovers(state)
             yield _pending(state, self._service.cluster_time())
+            yield from _orders(state)
             yield from _fleet(state)
 
 
@@ -163,6 +165,20 @@ def _pending(state: ClusterState, now: int) -> Metric:
         "How long the PRIMARY has been unhealthy, or the seat empty, without an effective "
         "successor; 0 while a healthy PRIMARY is in the seat.",
         0.0 if since is None else max(0, now - since) / 1_000,
+    )
+
+
+def _orders(state: ClusterState) -> Iterator[Metric]:
+    yield counters(
+        "orders_refused",
+        "Orders of clients that a rule refused; they are no decisions.",
+        "reason",
+        {**dict.fromkeys((reason.value for reason in Reason), 0), **state.counters.refused},
+    )
+    yield gauge(
+        "operations_remembered",
+        f"Outcomes of orders kept for a repetition of their key, at most {MAX_OPERATIONS}.",
+        float(len(state.operations)),
     )
 
 

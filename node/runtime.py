@@ -417,13 +417,15 @@ class _Server(uvicorn.Server):
         from node.api.agents import Agents  # noqa: PLC0415
         from node.api.app import create_app  # noqa: PLC0415
         from node.api.connections import Connection, raise_descriptors  # noqa: PLC0415
+        from node.api.crowd import Crowd  # noqa: PLC0415
 
         raise_descriptors()
         self.agents = Agents(service.config.node, service.desk, service.loop.replica)
+        made = partial(Connection, self.agents.turns, Crowd())
         super().__init__(
             uvicorn.Config(
                 create_app(service, self.agents),
-                http=cast("type[asyncio.Protocol]", partial(Connection, self.agents.turns)),
+                http=cast("type[asyncio.Protocol]", made),
                 ws=cast("type[asyncio.Protocol]", self.agents.socket),
                 log_config=None,
                 access_log=False,

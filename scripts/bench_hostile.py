@@ -3,7 +3,8 @@
 A cluster of three on loopback; each attack goes to its Raft leader, while another connection asks
 that node for /livez again and again. Whoever waits for the answer waits for the event loop: its
 longest wait is how long the loop was held, or the machine was busy with something else: what an
-idle node had is beside it.
+idle node had is beside it. While the attack still holds what it got, probes and the orders that
+end trouble are tried, each on a connection of its own: their statuses are `meanwhile`.
 """
 
 import secrets
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import psutil
 
 from node.addresses import split_address
@@ -28,19 +30,26 @@ from scripts.bench_cluster import running
 CONNECTIONS, PIPELINED = 20, 2_000
 READERS, READING_SECONDS = 256, 10.0
 BOMBS = 4
+HELD, HOLDING_SECONDS, HOLD_SECONDS = 1_250, 12.0, 1.5
+SENDERS, REFUSING_SECONDS = 150, 18.0
+REMEMBERED = 55_000
 CALM_SECONDS = 15.0
 """After an attack, until the memory is measured and the next one begins."""
 ASK_SECONDS = 0.01
 PATIENCE = 60.0
 _GET = b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
-Attack = Callable[[Constellation, str], int]
-"""Returns the bytes that it sent."""
+_ORDER = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+_ORDER += b"Content-Length: %d\r\n\r\n%s"
+
+Attack = Callable[[Constellation, str, Callable[[], None]], int]
+"""Calls the function while it holds what it got; returns the bytes that it sent."""
 
 
 def run() -> dict[str, Any]:
     """Figures of each attack, by its name."""
-    return {f"hostile_{attack.__name__}": measured(attack) for attack in (pipe, load, bomb)}
+    attacks: tuple[Attack, ...] = (pipe, load, bomb, held, refused, remembered)
+    return {f"hostile_{attack.__name__}": measured(attack) for attack in attacks}
 
 
 def measured(attack: Attack) -> dict[str, Any]:
@@ -54,7 +63,8 @@ def measured(attack: Attack) -> dict[str, Any]:
         with Watch(cluster.addresses[leader], process) as quiet:
             time.sleep(CALM_SECONDS)
         with Watch(cluster.addresses[leader], process) as watch:
-            sent = attack(cluster, leader)
+            meanwhile: dict[str, int] = {}
+            sent = attack(cluster, leader, lambda: meanwhile.update(rescues(cluster, leader)))
             time.sleep(CALM_SECONDS)
         after = cluster.anyone("/v1/cluster")
         return {
@@ -65,8 +75,33 @@ def measured(attack: Attack) -> dict[str, Any]:
             "rss_mb_highest": watch.rss // 1_000_000,
             "rss_mb_after": process.memory_info().rss // 1_000_000,
             "leader_changes": after["term"] - before["term"],
-            "primary_changes": after["primary"]["epoch"] - before["primary"]["epoch"],
+            "primary_changes": after["primary"]["epoch"] - before["primary"]["epoch"] - 1,
+            "meanwhile": meanwhile,
         }
+
+
+def rescues(cluster: Constellation, leader: str) -> dict[str, int]:
+    """The status of each probe and of each order that ends trouble; the failover is real."""
+    target = next(
+        node
+        for node, facts in cluster.nodes().items()
+        if facts["role"] != "PRIMARY" and node != leader
+    )
+    orders: dict[str, dict[str, Any] | None] = {
+        "/livez": None,
+        "/primary": None,
+        "/metrics": None,
+        "/v1/pause": {"duration": "1m"},
+        "/v1/failover": {"target": target, "force": True},
+        "/v1/rings/release-brake": {},
+        "/v1/resume": {},
+    }
+    statuses = {}
+    for path, body in orders.items():
+        with httpx.Client(base_url=f"http://{cluster.addresses[leader]}", timeout=20) as client:
+            answer = client.get(path) if body is None else client.post(path, json=body)
+            statuses[path] = answer.status_code
+    return statuses
 
 
 class Watch:
@@ -98,7 +133,7 @@ class Watch:
                 self.rss = max(self.rss, self._process.memory_info().rss)
 
 
-def pipe(cluster: Constellation, leader: str) -> int:
+def pipe(cluster: Constellation, leader: str, meanwhile: Callable[[], None]) -> int:
     """Many requests on each of a few connections, sent at once, and no answer read."""
     stream = _GET % b"/x" * PIPELINED
     with ExitStack() as held:
@@ -106,10 +141,11 @@ def pipe(cluster: Constellation, leader: str) -> int:
             connection = held.enter_context(_connected(cluster.addresses[leader]))
             threading.Thread(target=_send, args=(connection, stream), daemon=True).start()
         time.sleep(CALM_SECONDS)
+        meanwhile()
     return len(stream) * CONNECTIONS
 
 
-def load(cluster: Constellation, leader: str) -> int:
+def load(cluster: Constellation, leader: str, meanwhile: Callable[[], None]) -> int:
     """Many connections that ask for a list again as soon as they have it."""
     request, sent = _GET % b"/v1/nodes", 0
     with ExitStack() as held, selectors.DefaultSelector() as selector:
@@ -124,10 +160,11 @@ def load(cluster: Constellation, leader: str) -> int:
                 if asking.recv(65_536).endswith((b"}", b"]")):
                     asking.sendall(request)
                     sent += len(request)
+        meanwhile()
     return sent
 
 
-def bomb(cluster: Constellation, leader: str) -> int:
+def bomb(cluster: Constellation, leader: str, meanwhile: Callable[[], None]) -> int:
     """Frames of 8 MB with eight million empty maps, in the name of a member."""
     record = cluster.local.manifest()
     member = next(node for node in record.nodes if node != leader)
@@ -139,7 +176,79 @@ def bomb(cluster: Constellation, leader: str) -> int:
             hello.life = secrets.randbits(62) | 1
             _send(connection, hello.frame(Outgoing()) + frame)
             _until_closed(connection)
+    meanwhile()
     return BOMBS * len(frame)
+
+
+def held(cluster: Constellation, leader: str, meanwhile: Callable[[], None]) -> int:
+    """More connections than there are places, each of which asks for something now and then."""
+    request, sent = _GET % b"/livez", 0
+    address = cluster.addresses[leader]
+    connections = [_connected(address) for _ in range(HELD)]
+    try:
+        end = time.monotonic() + HOLDING_SECONDS
+        while time.monotonic() < end:
+            for number, connection in enumerate(connections):
+                sent += len(request)
+                if not _ask_again(connection, request):
+                    connection.close()
+                    connections[number] = _connected(address)
+            time.sleep(HOLD_SECONDS)
+        meanwhile()
+    finally:
+        for connection in connections:
+            connection.close()
+    return sent
+
+
+def _ask_again(connection: socket.socket, request: bytes) -> bool:
+    """Whether it is still open; takes what was answered meanwhile."""
+    try:
+        connection.sendall(request)
+        return bool(connection.recv(65_536, socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def refused(cluster: Constellation, leader: str, meanwhile: Callable[[], None]) -> int:
+    """Orders that no rule allows, as fast as they are answered."""
+    body = b'{"target": "nope1"}'
+    order = _ORDER % (b"/v1/failover", len(body), body)
+    end = time.monotonic() + REFUSING_SECONDS
+    return _ordering(cluster, leader, order, lambda _: time.monotonic() > end, meanwhile)
+
+
+def remembered(cluster: Constellation, leader: str, meanwhile: Callable[[], None]) -> int:
+    """More orders than a node remembers, all of which are carried out."""
+    order = _ORDER % (b"/v1/resume", 2, b"{}")
+    enough = len(order) * REMEMBERED
+    return _ordering(cluster, leader, order, lambda sent: sent >= enough, meanwhile)
+
+
+def _ordering(
+    cluster: Constellation,
+    leader: str,
+    order: bytes,
+    over: Callable[[int], bool],
+    meanwhile: Callable[[], None],
+) -> int:
+    """The same order again on each connection, as soon as its answer is there; bytes sent."""
+    sent = 0
+    with ExitStack() as opened, selectors.DefaultSelector() as selector:
+        for _ in range(SENDERS):
+            connection = opened.enter_context(_connected(cluster.addresses[leader]))
+            connection.sendall(order)
+            selector.register(connection, selectors.EVENT_READ)
+        while not over(sent):
+            for key, _ in selector.select(0.1):
+                asking: Any = key.fileobj
+                if asking.recv(65_536).endswith(b"}"):
+                    asking.sendall(order)
+                    sent += len(order)
+        meanwhile()
+    return sent
 
 
 def _connected(address: str) -> socket.socket:

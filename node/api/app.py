@@ -81,7 +81,9 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     problems.install(app)
     app.add_middleware(
         Limits,
-        uncounted=(metrics.PATH, events.PATH),
+        scrapes=(metrics.PATH,),
+        follows=(events.PATH,),
+        rescues=(*operations.RESCUES, fleet_operations.RELEASE_BRAKE),
         exempt=health.PROBES,
         bodies=dict.fromkeys((reports.REPORT, reports.REGISTER), MAX_BATCH_BYTES),
     )

@@ -1,7 +1,10 @@
 """Limits of a connection, before there is a request: how many, how slow, how long.
 
 Devices are counted apart: ten thousand of them must not keep a person from asking what is wrong,
-nor a crowd of clients the devices from reporting.
+nor a crowd of clients the devices from reporting. When all places of clients are taken, whoever
+only waits makes room for who comes (`crowd.py`). What is being answered is not cut off, and is too
+little to fill the places: followers of events and requests in flight have limits of their own, and
+probes are answered at once.
 
 uvicorn bounds none of these. A client that connects and says nothing, or begins a request and
 never ends its head, would hold a descriptor for ever, and descriptors are what the links to the
@@ -23,6 +26,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from node.api.batches import MAX_BATCH_BYTES
+from node.api.crowd import Crowd
+from node.api.health import PROBES
 from node.api.limits import RETRY_AFTER
 from node.api.problems import Kind, Problem
 from node.turns import Turns
@@ -33,6 +38,8 @@ MAX_DEVICES = 10_000
 """WebSockets of devices."""
 RESERVED = 200
 """Descriptors kept for everything else."""
+UNREAD_SECONDS = 30.0
+"""For a client to read what it was sent; until then a request of it is in flight."""
 HEAD_SECONDS = 10.0
 """For the head of a request to arrive, and for a new connection to begin one."""
 MAX_HEAD_BYTES = 32 * 1024
@@ -91,21 +98,37 @@ class Connection(HttpToolsProtocol):
     _unread = b""
     """Arrived, and not parsed yet: at most what was read in one go, since then nothing is."""
 
-    def __init__(self, turns: Turns, *args: Any, **named: Any) -> None:
+    def __init__(self, turns: Turns, crowd: "Crowd[Connection]", *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._turns = turns
+        self._turns, self._crowd = turns, crowd
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(self, transport)
-        if len(self.connections) > most_connections():
-            detail = f"{most_connections()} connections are open already"
-            headers = {"Retry-After": RETRY_AFTER}
-            self._turn_away(Problem(Kind.BUSY, detail, headers=headers))
+        self._crowd.enter(self, self.client[0] if self.client else "")
+        self._expect_head()
+        if self._crowd.is_over(self, most_connections()):
+            self._find_room()
+
+    def _find_room(self) -> None:
+        victim = self._crowd.victim(self, most_connections())
+        if victim is not None:
+            victim.give_way()
+            return
+        detail = f"{most_connections()} connections are open already, or too many of your address"
+        self._turn_away(Problem(Kind.BUSY, detail, headers={"Retry-After": RETRY_AFTER}))
+
+    def give_way(self) -> None:
+        """Ends a connection on which nothing is under way."""
+        self._crowd.leave(self)
+        self._stop_waiting()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
         else:
-            self._expect_head()
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.leave(self)
         self._unread = b""
         self._stop_waiting()
         super().connection_lost(exc)
@@ -118,6 +141,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._crowd.waits(self)
         self._go_on()
 
     @property
@@ -153,6 +177,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(piece)
         if self not in self.connections:  # it is a WebSocket now, which says nothing before we do
             self._unread = b""
+            self._crowd.leave(self)
         elif not self.transport.is_closing():
             self._measure(len(piece))
         self._go_on()
@@ -180,6 +205,9 @@ class Connection(HttpToolsProtocol):
             rule = f"a request has at most {MAX_HEADERS} headers"
             self._turn_away(Problem(Kind.TOO_LARGE, rule))
             raise ValueError(rule)  # so that the parser stops here
+        self._crowd.works(self)
+        if self.url.partition(b"?")[0] in _AT_ONCE:
+            self._crowd.waits(self)  # behind all who have asked for nothing since
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -215,12 +243,29 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
+_AT_ONCE = frozenset(path.encode() for path in PROBES)
+
+
 class _Flow(FlowControl):
-    """Reads on only when nothing waits: uvicorn asks for more as soon as a request is served."""
+    """Reads on only when nothing waits: uvicorn asks for more as soon as a request is served.
+    Waits so long for a client that does not read, and no longer."""
 
     def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
         super().__init__(transport)
         self._connection = connection
+        self._patience: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._patience is None:
+            abort = self._transport.abort
+            self._patience = self._connection.loop.call_later(UNREAD_SECONDS, abort)
+
+    def resume_writing(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        super().resume_writing()
 
     def resume_reading(self) -> None:
         if not self._connection.unread:

@@ -25,6 +25,8 @@ from node.api.fleet_reads import DeviceId
 from node.api.operations import NO_REASON, Submit
 from node.api.schema import outcomes
 
+RELEASE_BRAKE = "/v1/rings/release-brake"
+
 router = APIRouter()
 
 
@@ -76,7 +78,7 @@ async def set_health_rule(submit: Submit, body: HealthRuleInput) -> Response:
     return await submit(command, body.reason)
 
 
-@router.post("/v1/rings/release-brake", responses=outcomes())
+@router.post(RELEASE_BRAKE, responses=outcomes())
 async def release_brake(submit: Submit, body: ReasonInput | None = None) -> Response:
     """Lets automatic moves go on after the storm brake stopped them."""
     return await submit(ReleaseBrake(), body.reason if body else NO_REASON)

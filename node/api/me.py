@@ -8,8 +8,8 @@ whether that page is one of the cluster's own (`origin.py`).
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from node.api.actor import Who
 from node.api.consistency import Reading
-from node.api.operations import Who
 from node.api.origin import refusal_of
 from node.api.schema import answers
 from node.api.views import MeView

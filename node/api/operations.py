@@ -33,7 +33,9 @@ from cluster.decisions import Reason
 from cluster.names import MAX_NAME
 from cluster.settings import PPM, parse_changes
 from node.api import inputs
+from node.api.actor import Who, address_of
 from node.api.consistency import Serving, no_quorum, patience
+from node.api.limits import RETRY_AFTER
 from node.api.port import Service
 from node.api.problems import Kind, Problem, invalid
 from node.api.reads import NodeId
@@ -43,6 +45,9 @@ from node.ports import Committed, NotProposed, OutcomeUnknown
 from node.tracing.traceparent import operation_id, parse
 
 NO_REASON = ""
+FAILOVER, PAUSE, RESUME = "/v1/failover", "/v1/pause", "/v1/resume"
+RESCUES = (FAILOVER, PAUSE, RESUME)
+"""Orders that end trouble (`cluster.operations.ends_trouble`), as far as a path tells them."""
 
 router = APIRouter()
 
@@ -53,31 +58,13 @@ Key = Annotated[
         min_length=1,
         max_length=128,
         pattern=inputs.PRINTABLE,
-        description="Makes a repetition harmless; becomes the operation's id.",
-    ),
-]
-Actor = Annotated[
-    str | None,
-    Header(
-        alias="X-Stationkeep-Actor",
-        min_length=1,
-        max_length=128,
-        pattern=inputs.PRINTABLE,
-        description="Who asks; kept in the history.",
+        description="Makes a repetition by the same actor harmless; the operation's id.",
     ),
 ]
 Traceparent = Annotated[
     str | None,
     Header(description="W3C Trace Context: the caller's span, which the operation continues."),
 ]
-
-
-def actor_of(request: Request, actor: Actor = None) -> str:
-    """Whom a write of this caller is put down to."""
-    return actor or f"anonymous@{request.client.host if request.client else 'unknown'}"
-
-
-Who = Annotated[str, Depends(actor_of)]
 
 
 class Submission:
@@ -92,8 +79,7 @@ class Submission:
         traceparent: Traceparent = None,
     ) -> None:
         self._service: Service = service
-        client = request.client.host if request.client else "unknown"
-        self._origin = f"{client} via {service.node}"
+        self._origin = f"{address_of(request)} via {service.node}"
         self._caller = parse(traceparent)
         self._key = key or operation_id(self._caller)
         self._actor = actor
@@ -122,7 +108,7 @@ class Submission:
     def _applied(self, index: int, applied: Applied) -> Response:
         if isinstance(applied.outcome, Rejected):
             raise _refused(applied.outcome, self._key)
-        first = self._service.state.operations.get(self._key)
+        first = self._service.state.operations.find(self._actor, self._key)
         done = DoneView(self._key, "done", first.index if first else index, applied.outcome.result)
         return Response(msgspec.json.encode(done), media_type=JSON)
 
@@ -137,7 +123,9 @@ def _not_proposed(why: str) -> Problem:
     match why:
         case "queue_full":
             return Problem(
-                Kind.BUSY, "too many commands wait for the log", headers={"Retry-After": "1"}
+                Kind.BUSY,
+                "too many commands wait for the log",
+                headers={"Retry-After": RETRY_AFTER},
             )
         case "too_large":
             return Problem(Kind.TOO_LARGE, "the command is larger than the log takes")
@@ -151,6 +139,7 @@ _KINDS = {
     Reason.UNKNOWN_ALARM: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
+    Reason.QUOTA: Kind.BUSY,
 }
 
 
@@ -158,7 +147,8 @@ def _refused(rejected: Rejected, key: str) -> Problem:
     """A rule of the state machine said no; the same on every repetition of the key."""
     kind = next((k for r, k in _KINDS.items() if r.value == rejected.reason), Kind.REFUSED)
     detail = rejected.detail or f"refused by the rule {rejected.reason}"
-    return Problem(kind, detail, rule=rejected.reason, operation=key)
+    headers = {"Retry-After": RETRY_AFTER} if kind is Kind.BUSY else {}
+    return Problem(kind, detail, rule=rejected.reason, operation=key, headers=headers)
 
 
 Submit = Annotated[Submission, Depends()]
@@ -170,19 +160,19 @@ async def switchover(submit: Submit, body: inputs.SwitchoverInput) -> Response:
     return await submit(Switchover(body.target), body.reason)
 
 
-@router.post("/v1/failover", responses=outcomes())
+@router.post(FAILOVER, responses=outcomes())
 async def failover(submit: Submit, body: inputs.FailoverInput) -> Response:
     """A change of PRIMARY even when it is unhealthy; `force` accepts an unfit target."""
     return await submit(Failover(body.target, body.force), body.reason)
 
 
-@router.post("/v1/pause", responses=outcomes())
+@router.post(PAUSE, responses=outcomes())
 async def pause(submit: Submit, body: inputs.PauseInput) -> Response:
     """No automatic changes for a while; a pause always expires."""
     return await submit(Pause(inputs.milliseconds("duration", body.duration)), body.reason)
 
 
-@router.post("/v1/resume", responses=outcomes())
+@router.post(RESUME, responses=outcomes())
 async def resume(submit: Submit, body: inputs.ResumeInput | None = None) -> Response:
     """Ends a pause."""
     return await submit(Resume(), body.reason if body else NO_REASON)

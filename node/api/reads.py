@@ -14,6 +14,7 @@ from cluster.names import MAX_NAME
 from cluster.settings import PROFILES, to_user
 from cluster.state import Action, Proposal, RoleChange
 from node.api import link_views, records, views
+from node.api.actor import Who
 from node.api.consistency import Reading, Threaded, render
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from node.api.problems import Kind, Problem
@@ -191,10 +192,12 @@ async def get_config(read: Reading) -> Response:
 
 @router.get("/v1/operations/{operation:path}", responses=answers(records.OperationView, 404))
 async def get_operation(
-    read: Reading, operation: Annotated[str, Path(min_length=1, max_length=128)]
+    read: Reading, actor: Who, operation: Annotated[str, Path(min_length=1, max_length=128)]
 ) -> Response:
-    """What became of a write, by its operation id (its idempotency key)."""
-    known = read.state.operations.get(operation)
+    """What became of a write, by its operation id (its idempotency key): of the caller's own, or
+    else of the newest that anyone has given this id."""
+    operations = read.state.operations
+    known = operations.find(actor, operation) or operations.newest(operation)
     if known is None:
         index = read.service.consensus.applied_index
         detail = f"no operation {operation} is remembered at index {index}: it was not applied"

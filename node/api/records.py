@@ -11,6 +11,7 @@ from typing import Any
 from cluster.commands import Change
 from cluster.decisions import Ballot, Decision, Outcome
 from cluster.fleet.sentences import TEXTS as OF_THE_FLEET
+from cluster.operations import Operation, OperationStatus
 from cluster.roles.transitions import Role, Rule
 from cluster.sentences import proposal_sentence, sentence
 from cluster.settings import PPM
@@ -18,8 +19,6 @@ from cluster.state import (
     MISSED,
     Action,
     ActionOutcome,
-    Operation,
-    OperationStatus,
     Proposal,
     ProposalOutcome,
     RoleChange,

@@ -84,6 +84,7 @@ class Verdict(msgspec.Struct):
     node: str = ""
     files: int = 0
     decisions: int = 0
+    refusals: int = 0
     first: int = 0
     last: int = 0
     head: str = START
@@ -168,6 +169,9 @@ def _take_header(place: str, line: bytes, verdict: Verdict) -> None:
 
 def _take_decision(place: str, line: bytes, verdict: Verdict) -> None:
     record: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
+    if "refused" in record:  # the nodes need not have noted the same ones
+        verdict.refusals += 1
+        return
     id_ = record.get("id")
     if not isinstance(id_, int) or id_ <= verdict.last:
         raise _Broken(f"{place}: decision {id_} after decision {verdict.last}")

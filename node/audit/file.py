@@ -8,24 +8,29 @@ until then, since entries applied meanwhile make the state forget the oldest.
 The lines hold each other (`chain.py`), through files that are full and were put aside too. A
 file that is found damaged is put aside as it is, and a new chain begins: nothing is mended here
 but a last line without its end, which is what a crash leaves.
+
+Orders that were refused are noted between the decisions (`refusals.py`), as they are applied: those
+that a snapshot skipped, or that came while the disk refused, are in the files of other nodes.
 Source: roles.md, "Decision log".
 """
 
 import os
 from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
-from cluster.apply import Applied
+from cluster.apply import Applied, Rejected
 from cluster.commands import Entry
 from cluster.decisions import Decision
 from cluster.events import Decided
 from cluster.sentences import sentence
 from cluster.state import MAX_DECISIONS
 from node.audit import chain
+from node.audit.refusals import Refusals
 from node.files import regular
 from node.replica import Replica
 
@@ -42,12 +47,15 @@ log = structlog.get_logger("node.audit")
 
 
 class _Line(msgspec.Struct):
-    """What goes on from a line: of a decision its `id`; `after` of a header, which has `audit`."""
+    """What goes on from a line: of a decision its `id`; `after` of a header, which has `audit`, and
+    of a refusal, which has `refused`; the log's `index` of both decision and refusal."""
 
     hash: str = ""
     id: int = 0
     after: int = 0
     audit: int = 0
+    refused: str = ""
+    index: int = 0
 
 
 class AuditFile:
@@ -59,7 +67,8 @@ class AuditFile:
         self.broken = ""
         self.behind = False
         """Whether there is something for the next `turn` to write."""
-        self._last = 0
+        self._last = self._index = 0
+        self._refusals = Refusals()
         self._head = chain.START
         """Hash of the last line, in whichever file it is."""
         self._owed: list[Decision] = []
@@ -82,6 +91,7 @@ class AuditFile:
         found = _read(line)
         if found is not None:
             self._last, self._head = max(self._last, found.id, found.after), found.hash
+            self._index = max(self._index, found.index)
             return
         self._head = chain.START
         if self._path.exists():
@@ -103,7 +113,12 @@ class AuditFile:
         self._owe()
         self.behind = True
 
-    def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
+    def _on_applied(self, index: int, entry: Entry | None, applied: Applied) -> None:
+        self._take_decisions(applied)
+        if entry is not None and entry.draft.key and isinstance(applied.outcome, Rejected):
+            self._take_refusal(index, entry, applied.outcome)
+
+    def _take_decisions(self, applied: Applied) -> None:
         decided = sum(isinstance(event, Decided) for event in applied.events)
         if not decided:
             return
@@ -112,6 +127,14 @@ class AuditFile:
             self.behind = True
         else:
             self._write(decided)
+
+    def _take_refusal(self, index: int, entry: Entry, why: Rejected) -> None:
+        if index <= self._index or self.behind or self.broken:  # replayed, or no place for it now
+            return
+        record = self._refusals.record(index, entry, why, self._last)
+        if record is not None:
+            self._try(lambda: self._extend([record]))
+            self._index = index
 
     def _owe(self) -> None:
         """Takes in what the state has beyond. A disk that refuses for long leaves a hole: no more
@@ -127,12 +150,14 @@ class AuditFile:
         self.behind = bool(self._owed) and not self.broken
 
     def _append(self, decisions: list[Decision]) -> None:
-        if not decisions:
-            return
+        if decisions:
+            self._try(lambda: self._extend_decisions(_after(self._last, decisions)))
+
+    def _try(self, write: Callable[[], None]) -> None:
         try:
             if self.broken:  # whatever part of it reached the file counts as written
                 self._recover()
-            self._extend(_after(self._last, decisions))
+            write()
         except OSError as error:
             self._report(error)
             return
@@ -143,7 +168,12 @@ class AuditFile:
             log.error("audit file cannot be written", path=str(self._path), error=str(error))
         self.broken = str(error)
 
-    def _extend(self, decisions: list[Decision]) -> None:
+    def _extend_decisions(self, decisions: list[Decision]) -> None:
+        self._extend([_record(decision) for decision in decisions])
+        if decisions:
+            self._last, self._index = decisions[-1].id, max(self._index, decisions[-1].index)
+
+    def _extend(self, records: Sequence[Mapping[str, Any] | msgspec.Struct]) -> None:
         """Writes the lines that follow, in a new file when the present one is full."""
         size = self._path.stat().st_size if self._path.exists() else 0
         if size >= MAX_FILE_BYTES:
@@ -153,13 +183,12 @@ class AuditFile:
         if not size:
             line, head = chain.seal(head, self._header())
             lines.append(line)
-        for decision in decisions:
-            line, head = chain.seal(head, _record(decision))
+        for record in records:
+            line, head = chain.seal(head, record)
             lines.append(line)
         with open(self._path, "ab", opener=regular) as file:
             file.write(b"".join(lines))
         self._head = head
-        self._last = decisions[-1].id if decisions else self._last
 
     def _header(self) -> chain.Header:
         full = chain.rotated(self._path.parent)
@@ -199,7 +228,7 @@ def _read(line: bytes) -> _Line | None:
         found = msgspec.json.decode(line, type=_Line)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return found if found.id or found.after or found.audit else None
+    return found if found.id or found.after or found.audit or found.refused else None
 
 
 def _after(id_: int, decisions: list[Decision]) -> list[Decision]:

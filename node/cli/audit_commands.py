@@ -61,7 +61,7 @@ def _chains(directory: Path) -> list[list[Path]]:
 
 
 def _told(verdicts: Sequence["Verdict"], faults: list[str]) -> dict[str, Any]:
-    fields = ("node", "files", "decisions", "first", "last", "head", "fault", "notes")
+    fields = ("node", "files", "decisions", "refusals", "first", "last", "head", "fault", "notes")
     return {
         "intact": not faults,
         "faults": faults,
@@ -77,6 +77,8 @@ def _lines(told: dict[str, Any]) -> Any:
         state = "BROKEN" if one["fault"] else "intact"
         span = f" ({one['first']} to {one['last']})" if one["decisions"] else ""
         lines.append(f"{one['node'] or '?'}: {state}, {one['decisions']} decisions{span}")
+        if one["refusals"]:
+            lines.append(f"  {one['refusals']} refused orders")
         lines.append(f"  head {one['head']}")
         lines += [f"  {note}" for note in one["notes"]]
     return Text("\n".join(lines))

@@ -89,7 +89,8 @@ class Client:
     def get(self, path: str, shape: Any, **params: str | int | None) -> dict[str, Any]:
         """The JSON body of a read, of which `shape` (`node.cli.shapes`) holds."""
         given = {name: value for name, value in params.items() if value is not None}
-        return understood(self._request("GET", path, params=given), shape)
+        headers = {"X-Stationkeep-Actor": actor()}  # of operations under one id, the own
+        return understood(self._request("GET", path, params=given, headers=headers), shape)
 
     def items(
         self, path: str, shape: Any, limit: int, **params: str | None

@@ -340,7 +340,8 @@ class Checks:
         draft = entry.draft
         if not isinstance(what.outcome, Done):
             return
-        if draft.key and member.replica.state.operations[draft.key].index != index:
+        remembered = member.replica.state.operations.find(draft.actor, draft.key)
+        if remembered is not None and remembered.index != index:
             return  # a retry, answered from memory
         known = self.effects.setdefault(draft.reason, index)
         if known != index:

@@ -6,6 +6,7 @@ from secrets import randbits
 
 from cluster.apply import Rejected
 from cluster.commands import Draft
+from cluster.operations import identity
 from node.ports import Committed, Done, NotProposed, ProposalResult
 from node.tracing.spans import Attributes, Spans, Story
 from node.tracing.traceparent import Caller, trace_named
@@ -21,9 +22,10 @@ class Request:
         draft: Draft,
         caller: Caller | None,
     ) -> None:
-        """`story_of`: what the operation of a key did, as far as it is remembered here."""
+        """`story_of`: what an operation (`identity`) did, as far as it is remembered here."""
         self._spans, self._story_of = spans, story_of
         self._draft, self._caller = draft, caller
+        self._operation = identity(draft.actor, draft.key)
         self._id = randbits(64)
         self._began = self._spans.now()
         self._proposed: float | None = None
@@ -39,7 +41,7 @@ class Request:
     def _on_settled(self, done: Done, result: ProposalResult) -> None:
         """An order that was carried out before, under the same key, is another one's story."""
         self._settled = self._spans.now()
-        story = self._story_of(self._draft.key)
+        story = self._story_of(self._operation)
         ours = story is not None and isinstance(result, Committed) and story.index == result.index
         self._story = story if ours else None
         done(result)
@@ -79,7 +81,7 @@ class Request:
         """The caller's; else that of the operation; else one of the request's own."""
         if self._caller is not None:
             return self._caller.trace, True
-        known = self._story_of(self._draft.key)
+        known = self._story_of(self._operation)
         if known is not None:
             return known.trace, known.sampled
         named = trace_named(self._draft.key)

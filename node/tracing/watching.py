@@ -19,6 +19,7 @@ from cluster.events import (
     SeatActivated,
     VoteCounted,
 )
+from cluster.operations import identity
 from cluster.roles.transitions import Role
 from cluster.state import Proposal, ProposalOutcome
 from node.ports import Committed, Done, ProposalResult
@@ -139,15 +140,17 @@ class Tracing:
         draft = entry.draft
         if isinstance(draft.command, CastVote):
             return self._proposals.get(draft.command.proposal)
-        first = self._replica.state.operations.get(draft.key) if draft.key else None
+        operations = self._replica.state.operations
+        first = operations.find(draft.actor, draft.key) if draft.key else None
         if first is None or first.index != index:  # a repetition has no effect
             return None
         about: Attributes = {
             "stationkeep.operation": draft.key,
             "stationkeep.command": type(draft.command).__name__,
         }
-        story = self._begin(f"operation\0{draft.key}", draft.key, index, entry, about)
-        remember(self._orders, draft.key, story)
+        name = identity(draft.actor, draft.key)
+        story = self._begin(f"operation\0{name}", draft.key, index, entry, about)
+        remember(self._orders, name, story)
         return story
 
     def _on_opened(self, proposal: int, index: int, entry: Entry) -> None:

@@ -6,18 +6,26 @@ from collections.abc import Callable
 import httpx
 
 from cluster.state import MAX_WEBHOOKS
+from node.peers.names import Names
 from node.unreached import why
 from node.webhooks.sending import Answer, Verdict
 
 TIMEOUT = 10.0
 """Seconds for the whole of an exchange."""
+MOST_ADDRESSES = 4
+"""Of a name, tried one after the other."""
 _LATER = (408, 425, 429)
 """Of the answers 4xx those that ask to come again."""
 
 
 class HttpPoster:
-    """A bounded pool of connections. Follows no redirection, heeds no proxy of the environment
-    and reads no answer beyond its head: what the file says is where it goes."""
+    """A bounded number of connections. Follows no redirection, heeds no proxy of the environment
+    and reads no answer beyond its head: what the file says is where it goes.
+
+    Names are asked for beside the event loop's own threads (`node.peers.names`), and the client is
+    given addresses. So a connection is of one message: among those that are kept, it could not tell
+    the hosts of one address apart, whose certificates differ.
+    """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         """`wake` is told after each answer."""
@@ -26,8 +34,9 @@ class HttpPoster:
             timeout=TIMEOUT,
             trust_env=False,
             # One for each webhook of this office and the last: the deaf hold up nobody else.
-            limits=httpx.Limits(max_connections=2 * MAX_WEBHOOKS, max_keepalive_connections=4),
+            limits=httpx.Limits(max_connections=2 * MAX_WEBHOOKS, max_keepalive_connections=0),
         )
+        self._names = Names()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def post(
@@ -48,15 +57,33 @@ class HttpPoster:
         """Never raises for what is sent where: an address may be impossible in ways that only
         the network's own code knows (ValueError)."""
         try:
-            async with (
-                asyncio.timeout(TIMEOUT),
-                self._client.stream("POST", url, headers=headers, content=body) as answer,
-            ):
-                return _judge(answer.status_code)
+            async with asyncio.timeout(TIMEOUT):
+                return await self._send(httpx.URL(url), headers, body)
         except TimeoutError:
             return Answer(Verdict.LATER, f"no answer within {TIMEOUT:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             return Answer(Verdict.LATER, why(error))
+
+    async def _send(self, url: httpx.URL, headers: dict[str, str], body: bytes) -> Answer:
+        """To the first address of the host that can be reached."""
+        addresses = (await self._names.addresses(url.raw_host.decode("ascii")))[:MOST_ADDRESSES]
+        patience = httpx.Timeout(TIMEOUT, connect=TIMEOUT / len(addresses))
+        named = {**headers, "Host": url.netloc.decode("ascii")}
+        for address in addresses:
+            try:
+                async with self._client.stream(
+                    "POST",
+                    url.copy_with(host=address),
+                    headers=named,
+                    content=body,
+                    timeout=patience,
+                    extensions={"sni_hostname": url.raw_host.decode("ascii")},
+                ) as answer:
+                    return _judge(answer.status_code)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+        raise OSError(f"{url.host}: it has no address")
 
     async def close(self) -> None:
         """Ends what is under way; it is sent again by whoever leads next."""

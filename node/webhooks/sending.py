@@ -15,6 +15,9 @@ sent again, ever later. It is given up, and the next one has its turn,
 - when it fails and is a day old, whatever the reason.
 408, 425 and 429 say "later", and are no refusals. So each message is tried at least once, and what
 is given up is counted and logged.
+
+A webhook that is deaf for so long that the log has turned past its cursor is told of that first: a
+message of the type `decisions.lost` names the range in which some are missing.
 """
 
 from bisect import bisect_right
@@ -22,15 +25,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import msgspec
 import structlog
 
+from cluster.alarms import WEBHOOK_MISSED
 from cluster.commands import AnyCommand, RecordDelivery
-from cluster.decisions import Decision, Outcome
-from cluster.state import ClusterState
-from node.api.records import DecisionView, decision_view
+from cluster.decisions import Decision, Kind, kind_of
+from cluster.state import ClusterState, Delivery
+from node.api.records import decision_view
 from node.api.version import VERSION
 from node.ports import Clock, Consensus, ProposalResult
 from node.replica import Replica
@@ -49,6 +53,10 @@ behind the oldest one that is kept, it could not be told from one that missed so
 RECORD_TIMEOUT = 5.0
 RECORD_PACE = 0.5
 """Seconds between two tries to record a cursor."""
+
+OUTCOMES = ("delivered", "failed", "abandoned", "lost")
+"""Attempts that were accepted or not, messages given up, and times that the log had turned past a
+cursor."""
 
 log = structlog.get_logger("node.webhooks")
 
@@ -82,47 +90,75 @@ class Poster(Protocol):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """The body. `type`: `role.changed`, `seat.handed_over`, `alarm.raised`, `alarm.cleared` or
-    `alarm.acknowledged`; `timestamp`: when it was decided, RFC 3339; `data.decision` is an
-    element of `GET /v1/decisions`."""
+    """The body. `type`: `role.changed`, `seat.handed_over`, `alarm.raised`, `alarm.cleared`,
+    `alarm.acknowledged` or `decisions.lost`; `timestamp`: when it was decided, or noticed, RFC
+    3339; `data.decision` is an element of `GET /v1/decisions`, `data.lost` a range of their
+    numbers in which the webhook was not told of all."""
 
     type: str
     timestamp: str
     data: dict[str, Any]
 
 
-def type_of(decision: Decision) -> str | None:
-    """What a decision is told as; None for those that nobody is told of."""
-    if decision.matter == "alarm":
-        return f"alarm.{decision.facts['change']}"
-    if decision.matter == "handover":
-        return "seat.handed_over"
-    done = decision.outcome in (Outcome.APPROVED, Outcome.DONE)
-    return "role.changed" if done and decision.changes else None
+class Loss(msgspec.Struct, frozen=True):
+    """Decisions between `first` and `last` that were forgotten before their webhook was told of
+    them. `at`, `wall`: when that was noticed."""
+
+    first: int
+    last: int
+    at: int
+    wall: int
+
+    @property
+    def id(self) -> str:
+        return f"lost-{self.last}"
+
+
+Told = Decision | Loss
 
 
 def topic_of(decision: Decision) -> str | None:
     """The topic that a decision belongs to; None for those that nobody is told of."""
-    type_ = type_of(decision)
-    if type_ is None:
-        return None
-    return "alarms" if type_.startswith("alarm.") else "roles"
+    kind = kind_of(decision)
+    return kind.value if kind in _TOPICS else None
 
 
-def body_of(decision: Decision, cluster: str, node: str) -> bytes:
-    """The message about a decision, as sent by `node`."""
-    moment = datetime.fromtimestamp(decision.wall / 1_000, UTC).isoformat(timespec="milliseconds")
-    view: DecisionView = decision_view(decision)
-    data = {"cluster": cluster, "sent_by": node, "decision": view}
-    return msgspec.json.encode(Message(type_of(decision) or "", moment, data))
+_TOPICS = frozenset({Kind.ROLES, Kind.ALARMS})
+assert sorted(kind.value for kind in _TOPICS) == sorted(TOPICS)
+
+
+def type_of(told: Told) -> str:
+    """The type of the message about a decision that somebody is told of."""
+    match told:
+        case Loss():
+            return "decisions.lost"
+        case Decision(matter="alarm"):
+            return f"alarm.{told.facts['change']}"
+        case Decision(matter="handover"):
+            return "seat.handed_over"
+        case Decision():
+            return "role.changed"
+        case _:
+            assert_never(told)
+
+
+def body_of(told: Told, cluster: str, node: str) -> bytes:
+    """The message about a decision, or about the loss of some, as sent by `node`."""
+    moment = datetime.fromtimestamp(told.wall / 1_000, UTC).isoformat(timespec="milliseconds")
+    data: dict[str, Any] = {"cluster": cluster, "sent_by": node}
+    if isinstance(told, Loss):
+        data["lost"] = {"first": told.first, "last": told.last}
+    else:
+        data["decision"] = decision_view(told)
+    return msgspec.json.encode(Message(type_of(told), moment, data))
 
 
 def headers_of(
-    webhook: WebhookConfig, decision: Decision, cluster: str, body: bytes, seconds: int
+    webhook: WebhookConfig, told: Told, cluster: str, body: bytes, seconds: int
 ) -> dict[str, str]:
     """The signed headers. The id is the same at every attempt and of every node; the wall time
     in it tells clusters apart that are founded anew under an old name."""
-    id_ = f"{cluster}.{decision.id}.{decision.wall}"
+    id_ = f"{cluster}.{told.id}.{told.wall}"
     signature = webhook.secret.sign(f"{id_}.{seconds}.".encode() + body)
     return {
         "Content-Type": "application/json",
@@ -136,15 +172,16 @@ def headers_of(
 class _Route:
     """One webhook in one term of office."""
 
-    def __init__(self, webhook: WebhookConfig, settled: int) -> None:
+    def __init__(self, webhook: WebhookConfig, cursor: Delivery) -> None:
         self.webhook = webhook
-        self.settled = settled  # newest decision that is accepted, given up or of no concern
-        self.waiting: Decision | None = None  # the one whose turn it is
+        self.settled = cursor.upto  # newest decision that is accepted, given up or of no concern
+        self.missed, self.confessed = cursor.missed, cursor.confessed
+        self.waiting: Told | None = None  # what it is the turn of
         self.sending = False
         self.failures = 0  # in a row
         self.refusals = 0  # in a row, of the one whose turn it is
         self.not_before = float("-inf")  # monotonic s
-        self.wanted = settled  # what the cursor should say
+        self.wanted = cursor.upto  # what the cursor should say
         self.recording = False
         self.record_at = float("-inf")
 
@@ -171,9 +208,9 @@ class Webhooks:
         self._term: int | None = None
         self._routes: list[_Route] = []
         self.results: Counter[tuple[str, str]] = Counter(
-            {(w.name, o): 0 for w in webhooks for o in ("delivered", "failed", "abandoned")}
+            {(w.name, o): 0 for w in webhooks for o in OUTCOMES}
         )
-        """Attempts by (webhook, outcome), on this node since its start."""
+        """By (webhook, outcome), on this node since its start."""
 
     def turn(self) -> None:
         """Sends what is due and records what was accepted."""
@@ -185,6 +222,7 @@ class Webhooks:
         if self._term != self._consensus.term:
             self._term = self._consensus.term
             self._routes = [self._route(webhook) for webhook in self._webhooks]
+            self._forget_strangers()
         for route in self._routes:
             self._choose(route)
             self._send(route)
@@ -216,7 +254,15 @@ class Webhooks:
     def _route(self, webhook: WebhookConfig) -> _Route:
         state = self._replica.state
         known = state.deliveries.get(webhook.name)
-        return _Route(webhook, state.decisions_made if known is None else known.upto)
+        return _Route(webhook, known or Delivery(state.decisions_made, state.time))
+
+    def _forget_strangers(self) -> None:
+        """A webhook that is in no file any more is not to be told that it missed something."""
+        ours = {webhook.name for webhook in self._webhooks}
+        for name, cursor in self._replica.state.deliveries.items():
+            if name not in ours and cursor.missed > cursor.confessed:
+                told = RecordDelivery(name, cursor.upto, cursor.missed, cursor.missed)
+                self._propose(told, RECORD_TIMEOUT, lambda _: None)
 
     def _due(self, route: _Route) -> Iterator[float]:
         if route.waiting is not None and not route.sending:
@@ -227,11 +273,19 @@ class Webhooks:
     # -- sending --------------------------------------------------------------------------------
 
     def _choose(self, route: _Route) -> None:
-        """The next decision that the webhook is told of."""
+        """The next thing that the webhook is told of: first that it missed something."""
         state = self._replica.state
-        if route.waiting is not None or route.settled == state.decisions_made:
+        self._notice_loss(route, state)
+        if route.waiting is not None:
             return
-        self._notice_gap(route, state)
+        if route.missed > route.confessed:
+            route.waiting = _loss(state, route.webhook.name)
+        else:
+            self._choose_decision(route, state)
+
+    def _choose_decision(self, route: _Route, state: ClusterState) -> None:
+        if route.settled == state.decisions_made:
+            return
         for decision in _after(route.settled, state.decisions):
             if topic_of(decision) in route.webhook.topics:
                 route.waiting = decision
@@ -240,28 +294,31 @@ class Webhooks:
         if route.settled - route.wanted >= CHECKPOINT:
             route.wanted = route.settled
 
-    def _notice_gap(self, route: _Route, state: ClusterState) -> None:
-        oldest = state.decisions[0].id
-        if oldest > route.settled + 1:
-            name, first = route.webhook.name, route.settled + 1
-            log.error("webhook was told too late", webhook=name, first=first, last=oldest - 1)
-            self.results[name, "abandoned"] += 1
-            route.settled = oldest - 1
+    def _notice_loss(self, route: _Route, state: ClusterState) -> None:
+        """Where the log turned past the cursor in one of its topics; what waits is held here."""
+        waiting = route.waiting.id if isinstance(route.waiting, Decision) else 0
+        reached = max(route.settled, route.missed, waiting)
+        missed = max((state.forgotten.get(topic, 0) for topic in route.webhook.topics), default=0)
+        if missed > reached:
+            name = route.webhook.name
+            log.error("webhook missed decisions", webhook=name, first=reached + 1, last=missed)
+            self.results[name, "lost"] += 1
+            route.missed = missed
 
     def _send(self, route: _Route) -> None:
-        decision, webhook = route.waiting, route.webhook
-        if decision is None or route.sending or self._clock.monotonic() < route.not_before:
+        told, webhook = route.waiting, route.webhook
+        if told is None or route.sending or self._clock.monotonic() < route.not_before:
             return
         assert self._poster is not None
         route.sending = True
         cluster = self._replica.state.cluster_id
-        body = body_of(decision, cluster, self._node)
-        headers = headers_of(webhook, decision, cluster, body, self._clock.wall() // 1_000)
+        body = body_of(told, cluster, self._node)
+        headers = headers_of(webhook, told, cluster, body, self._clock.wall() // 1_000)
         self._poster.post(
-            webhook.url, headers, body, lambda answer: self._on_answer(route, decision, answer)
+            webhook.url, headers, body, lambda answer: self._on_answer(route, told, answer)
         )
 
-    def _on_answer(self, route: _Route, decision: Decision, answer: Answer) -> None:
+    def _on_answer(self, route: _Route, told: Told, answer: Answer) -> None:
         if route not in self._routes:
             return  # of a former office: the cursor is the present leader's to move
         route.sending = False
@@ -272,12 +329,15 @@ class Webhooks:
         else:
             self.results[name, "failed"] += 1
             self._put_off(route, answer)
-            if not self._is_hopeless(route, decision, answer):
+            if not self._is_hopeless(route, told, answer):
                 return
-            log.error("webhook message is given up", webhook=name, decision=decision.id)
+            log.error("webhook message is given up", webhook=name, decision=told.id)
             self.results[name, "abandoned"] += 1
         route.waiting, route.refusals = None, 0
-        route.settled = route.wanted = decision.id
+        if isinstance(told, Loss):
+            route.confessed = told.last
+        else:
+            route.settled = route.wanted = told.id
 
     def _put_off(self, route: _Route, answer: Answer) -> None:
         pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(route.failures, 20))
@@ -288,20 +348,24 @@ class Webhooks:
         name = route.webhook.name
         log.warning("webhook failed", webhook=name, why=answer.why[:200], retry_in=pause)
 
-    def _is_hopeless(self, route: _Route, decision: Decision, answer: Answer) -> bool:
+    def _is_hopeless(self, route: _Route, told: Told, answer: Answer) -> bool:
         """Whether a message that failed is given up. After a refusal the next one is sent soon,
         to a receiver that does answer; after silence its long pauses stay."""
         if answer.verdict is Verdict.GONE or route.refusals >= MAX_REFUSALS:
             route.failures = 0
             route.not_before = self._clock.monotonic() + FIRST_RETRY
             return True
-        return self._replica.state.time - decision.at > MAX_AGE
+        return self._replica.state.time - told.at > MAX_AGE
 
     # -- the cursor -----------------------------------------------------------------------------
 
     def _is_unrecorded(self, route: _Route) -> bool:
         known = self._replica.state.deliveries.get(route.webhook.name)
-        behind = known is None or known.upto < route.wanted
+        behind = known is None or (
+            known.upto < route.wanted
+            or known.missed < route.missed
+            or known.confessed < route.confessed
+        )
         return behind and not route.recording
 
     def _record(self, route: _Route) -> None:
@@ -309,7 +373,7 @@ class Webhooks:
         if not self._is_unrecorded(route) or now < route.record_at:
             return
         route.recording, route.record_at = True, now + RECORD_PACE
-        command = RecordDelivery(route.webhook.name, route.wanted)
+        command = RecordDelivery(route.webhook.name, route.wanted, route.missed, route.confessed)
         self._propose(command, RECORD_TIMEOUT, lambda _: self._on_recorded(route))
 
     def _on_recorded(self, route: _Route) -> None:
@@ -319,3 +383,12 @@ class Webhooks:
 
 def _after(id_: int, decisions: list[Decision]) -> list[Decision]:
     return decisions[bisect_right(decisions, id_, key=lambda decision: decision.id) :]
+
+
+def _loss(state: ClusterState, webhook: str) -> Loss | None:
+    """What is recorded that a webhook missed and does not know: the same on every node."""
+    cursor, alarm = state.deliveries.get(webhook), state.alarms.get(WEBHOOK_MISSED)
+    if cursor is None or alarm is None or cursor.missed <= cursor.confessed:
+        return None
+    first = max(cursor.upto, cursor.confessed) + 1
+    return Loss(first, cursor.missed, alarm.since, alarm.wall)

@@ -246,7 +246,7 @@ def fleet() -> list[Any]:
 
 
 def tellings() -> list[Any]:
-    """Whether those are told who asked to be: webhooks, and the collector of traces."""
+    """Whether those are told who asked to be: webhooks, the collector of traces, who ordered."""
     return [
         graph(
             "Messages waiting",
@@ -257,7 +257,7 @@ def tellings() -> list[Any]:
         ),
         graph(
             "Attempts to deliver",
-            "By webhook, and what became of them; abandoned: given up, refused or too old.",
+            "By webhook; abandoned: given up, refused or too old; lost: forgotten before.",
             "short",
             (
                 grown("stationkeep_webhook_deliveries_total", "webhook, outcome") + " > 0",
@@ -274,7 +274,15 @@ def tellings() -> list[Any]:
             (grown("stationkeep_trace_spans_total", "outcome") + " > 0", "{{outcome}}"),
             bars=True,
             stacked=True,
-            width=24,
+            width=12,
+        ),
+        graph(
+            "Orders refused, operations remembered",
+            "By rule; quota: one actor used up its share of what is remembered for all.",
+            "short",
+            (grown("stationkeep_orders_refused_total", "reason") + " > 0", "{{reason}}"),
+            (f"max(stationkeep_operations_remembered{{{J}}})", "remembered"),
+            width=12,
         ),
     ]
 

@@ -29,6 +29,7 @@ MAY_BE_EMPTY = {
     "stationkeep-operations/Messages waiting",
     "stationkeep-operations/Attempts to deliver",
     "stationkeep-operations/Spans of traces",
+    "stationkeep-operations/Orders refused, operations remembered",
 }
 """Panels that show only what happened, none of which need happen here."""
 

@@ -22,10 +22,11 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.decisions import Outcome, Reason
+from cluster.decisions import Kind, Reason, kind_of
 from cluster.invariants import violations
+from cluster.operations import OPERATION_RETENTION, OperationStatus
 from cluster.settings import Settings
-from cluster.state import OPERATION_RETENTION, ClusterState, OperationStatus
+from cluster.state import ClusterState
 from tests.cluster.driver import ORBIT, Driver, found, names, settled
 from tests.strategies import NODES, entries, wild_settings
 
@@ -136,9 +137,10 @@ def test_a_key_repeated_gives_the_first_outcome_and_changes_nothing() -> None:
     first = driver.done(SetPriority("sat-003", 7), key="k", actor="eve", reason="test")
     assert driver.done(SetPriority("sat-004", 8), key="other") == {"priority": 8}
     decisions = driver.state.decisions_made
-    assert driver.done(SetPriority("sat-003", 7), key="k") == first
+    assert driver.done(SetPriority("sat-003", 7), key="k", actor="eve") == first
     assert driver.state.decisions_made == decisions
-    operation = driver.state.operations["k"]
+    operation = driver.state.operations.find("eve", "k")
+    assert operation is not None
     assert (operation.status, operation.kind) == (OperationStatus.DONE, "SetPriority")
     assert (operation.actor, operation.reason) == ("eve", "test")
     assert operation.result == first
@@ -149,7 +151,8 @@ def test_a_refusal_is_remembered_too_even_when_it_would_succeed_now() -> None:
     assert driver.refused(Switchover("sat-001"), key="k")[0] == "is_primary"
     driver.done(Switchover("sat-002"), key="next")
     assert driver.refused(Switchover("sat-001"), key="k")[0] == "is_primary"
-    assert driver.state.operations["k"].status is OperationStatus.REFUSED
+    (operation,) = [one for one in driver.state.operations.values() if one.key == "k"]
+    assert operation.status is OperationStatus.REFUSED
 
 
 def test_a_key_used_for_another_command_is_refused() -> None:
@@ -165,19 +168,9 @@ def test_outcomes_are_forgotten_after_the_retention_and_not_before() -> None:
     driver = settled()
     driver.done(Pause(5_000), key="k")
     driver.wait(OPERATION_RETENTION)
-    assert "k" in driver.state.operations
+    assert driver.state.operations.find("", "k")
     driver.wait(1)
-    assert "k" not in driver.state.operations
-
-
-def test_the_number_of_remembered_outcomes_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.apply.MAX_OPERATIONS", 1)
-    driver = settled()
-    driver.done(Pause(5_000), key="one")
-    reason, detail = driver.refused(Resume(), key="two")
-    assert reason == "limit"
-    assert "retry later" in detail
-    assert driver.done(Pause(5_000), key="one")
+    assert driver.state.operations.find("", "k") is None
 
 
 @pytest.mark.parametrize(
@@ -189,15 +182,17 @@ def test_key_actor_and_reason_have_a_length_limit(origin: dict[str, str]) -> Non
     reason, detail = driver.refused(Pause(5_000), **origin)
     assert reason == "invalid"
     assert "characters" in detail
-    assert driver.state.operations == {}
+    assert len(driver.state.operations) == 0
 
 
-def test_an_operators_command_that_is_refused_stays_in_the_history() -> None:
+def test_an_order_that_is_refused_is_counted_and_is_no_decision() -> None:
     driver = settled()
+    before = driver.state.decisions_made
     driver.refused(Switchover("sat-001"), key="k", actor="eve")
-    decision = driver.decision
-    assert (decision.matter, decision.outcome) == ("operation", Outcome.REFUSED)
-    assert (decision.actor, decision.reason) == ("eve", "is_primary")
+    driver.refused(Switchover("sat-001"), key="l", actor="eve")
+    assert driver.state.decisions_made == before
+    assert driver.state.counters.refused == {"is_primary": 2}
+    assert driver.events == []
 
 
 def test_internal_commands_that_are_refused_leave_nothing_behind() -> None:
@@ -209,13 +204,19 @@ def test_internal_commands_that_are_refused_leave_nothing_behind() -> None:
 # Limits
 
 
-def test_the_decision_log_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decision_log_keeps_the_newest_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.step.MAX_DECISIONS", 10)
     driver = settled()
+    roles = [d for d in driver.state.decisions if kind_of(d) is Kind.ROLES]
     for priority in range(1, 21):
-        driver.done(SetPriority("sat-003", priority))
+        driver.done(SetPriority("sat-003", priority), key=f"{priority}", actor="eve")
     state = driver.state
-    assert [d.facts["to"] for d in state.decisions] == list(range(11, 21))
+    assert len(state.decisions) == 10
+    kept = [d.facts["to"] for d in state.decisions if kind_of(d) is Kind.ORDERS]
+    assert kept == list(range(21 - len(kept), 21))
+    assert [d for d in state.decisions if kind_of(d) is Kind.ROLES] == roles[-3:]
+    assert state.forgotten["orders"] == state.decisions[-1].id - len(kept)
+    assert state.decisions == sorted(state.decisions, key=lambda d: d.id)
     assert state.decisions[-1].id == state.decisions_made
 
 

@@ -124,7 +124,9 @@ def test_a_snapshot_of_another_format_is_refused_by_number() -> None:
 def test_a_snapshot_gives_the_same_bytes_and_digest_after_a_restore() -> None:
     state = settled().state
     restored = codec.decode_snapshot(codec.encode_snapshot(state))
-    assert msgspec.structs.replace(restored, fleet=state.fleet) == state
+    tables = {"fleet": state.fleet, "operations": state.operations}
+    assert msgspec.structs.replace(restored, **tables) == state
+    assert [*restored.operations.values()] == [*state.operations.values()]
     assert codec.digest(restored) == codec.digest(state)
     assert len(codec.digest(state)) == 32
 

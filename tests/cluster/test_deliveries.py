@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluster.alarms import WEBHOOK_MISSED
 from cluster.commands import RecordDelivery
 from cluster.decisions import Reason
 from cluster.state import MAX_WEBHOOKS
@@ -37,3 +38,22 @@ def test_one_too_many_takes_the_place_of_the_longest_unused() -> None:
     assert len(driver.state.deliveries) == MAX_WEBHOOKS
     assert "hook-1" not in driver.state.deliveries
     assert {"hook-0", "hook-2", "new"} <= driver.state.deliveries.keys()
+
+
+def test_who_missed_something_is_in_an_alarm_until_it_knows() -> None:
+    driver = settled()
+    driver.done(RecordDelivery("pager", 1, 3))
+    assert driver.state.alarms[WEBHOOK_MISSED].detail == "pager: some up to decision 3"
+    driver.done(RecordDelivery("other", 4))
+    assert WEBHOOK_MISSED in driver.state.alarms
+    driver.done(RecordDelivery("pager", 1, 3, 3))
+    assert WEBHOOK_MISSED not in driver.state.alarms
+
+
+def test_a_webhook_that_gives_way_to_another_takes_its_alarm_along() -> None:
+    driver = settled()
+    driver.done(RecordDelivery("gone", 1, 3))
+    for number in range(MAX_WEBHOOKS):
+        driver.clock += 1
+        driver.done(RecordDelivery(f"hook-{number}", 1))
+    assert WEBHOOK_MISSED not in driver.state.alarms

@@ -21,7 +21,7 @@ from cluster.decisions import Outcome, Reason
 from cluster.events import MemberChanged, PauseChanged, SettingsChanged
 from cluster.operators import MAX_MAINTENANCE, MAX_PAUSE
 from cluster.roles.transitions import Role, Rule
-from cluster.state import MAX_OPEN_ACTIONS, MAX_POLICIES_PER_NODE
+from cluster.state import MAX_OPEN_ACTIONS, MAX_OPEN_ACTIONS_OF_ONE, MAX_POLICIES_PER_NODE
 from tests.cluster.driver import Driver, settled
 
 DAY = 24 * 3_600_000
@@ -378,6 +378,14 @@ def test_an_action_for_everybody_needs_somebody() -> None:
 
 def test_the_number_of_open_actions_is_limited() -> None:
     driver = settled(2)
-    for _ in range(MAX_OPEN_ACTIONS):
-        driver.done(RunAction("beacon", ("sat-002",)))
+    for number in range(MAX_OPEN_ACTIONS):
+        driver.done(RunAction("beacon", ("sat-002",)), actor=f"operator-{number % 2}")
     assert driver.refused(RunAction("beacon"))[0] == Reason.LIMIT
+
+
+def test_one_operator_leaves_actions_for_the_others() -> None:
+    driver = settled(2)
+    for _ in range(MAX_OPEN_ACTIONS_OF_ONE):
+        driver.done(RunAction("beacon", ("sat-002",)), actor="mallory")
+    assert driver.refused(RunAction("beacon"), actor="mallory")[0] == Reason.QUOTA
+    driver.done(RunAction("beacon"), actor="eve")

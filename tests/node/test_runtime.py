@@ -65,11 +65,11 @@ class Solo:
         except (URLError, ConnectionError):
             return 0, {}
 
-    def post(self, path: str, body: object) -> dict:
+    def post(self, path: str, body: object, **headers: str) -> dict:
         request = Request(
             f"http://127.0.0.1:{self.http}{path}",
             json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json", **headers},
         )
         with urlopen(request, timeout=15) as answer:
             return json.load(answer)
@@ -148,6 +148,30 @@ def status(device: str, cpu: float) -> dict[str, object]:
         "memory_usage": 40.0, "disk_usage": 50.0, "assigned_ring": None, "device_name": "",
         "os_version": "", "app_version": "", "last_updated": "2026-01-01T00:00:00",
     }  # fmt: skip
+
+
+@pytest.mark.processes
+def test_no_header_of_a_proxy_changes_who_an_order_is_put_down_to(solo: Solo) -> None:
+    solo.start()
+    solo.wait_until(lambda: solo.get("/readyz")[0] == 200)
+    forged = "203.0.113.9"
+    headers = {
+        "Forwarded": f"for={forged};by={forged}", "X-Forwarded-For": forged, "X-Real-IP": forged,
+        "X-Forwarded-Host": forged, "X-Client-IP": forged, "True-Client-IP": forged,
+    }  # fmt: skip
+    solo.post("/v1/pause", {"duration": "10m"}, **headers)
+    solo.post("/v1/pause", {"duration": "11m"}, **headers, **{"X-Stationkeep-Actor": "eve"})
+    with pytest.raises(HTTPError, match="404"):
+        solo.post("/v1/failover", {"target": "nobody"}, **headers)
+    audit = (solo.directory / "data" / "audit.jsonl").read_text()
+    assert forged not in audit
+    lines = [json.loads(line) for line in audit.splitlines()]
+    orders = [line for line in lines if line.get("matter") == "pause" or "refused" in line]
+    assert [(line["actor"], line["origin"]) for line in orders] == [
+        ("anonymous@127.0.0.1", "127.0.0.1 via sat-001"),
+        ("eve", "127.0.0.1 via sat-001"),
+        ("anonymous@127.0.0.1", "127.0.0.1 via sat-001"),
+    ]
 
 
 @pytest.mark.processes

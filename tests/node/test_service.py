@@ -37,7 +37,9 @@ async def test_a_command_is_answered_once_applied() -> None:
     result = await live.submit(Pause(60_000), key="k", actor="me", reason="why")
     assert isinstance(result, Committed)
     assert live.woken == 1
-    assert live.world.loops["sat-001"].replica.state.operations["k"].actor == "me"
+    operation = live.world.loops["sat-001"].replica.state.operations.find("me", "k")
+    assert operation is not None
+    assert operation.kind == "Pause"
     assert isinstance(await live.submit(Barrier()), Committed)
 
 

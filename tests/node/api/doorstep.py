@@ -17,6 +17,7 @@ from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec
 from cluster.settings import PROFILES
 from node.api.agents import PATH, Agents
 from node.api.connections import Connection
+from node.api.crowd import Crowd
 from node.fleet.desk import DeviceDesk
 from node.ports import Committed, ProposalResult
 from node.replica import Replica
@@ -123,7 +124,7 @@ class Doorstep:
         config = uvicorn.Config(_no_app, ws=socket, log_config=None, lifespan="off")
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            partial(Connection, self.agents.turns, config, state, {}), "127.0.0.1", 0
+            partial(Connection, self.agents.turns, Crowd(), config, state, {}), "127.0.0.1", 0
         )
         async with server:
             yield server.sockets[0].getsockname()[1]

@@ -4,7 +4,7 @@ import asyncio
 import json
 import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from node.api import connections
 from node.api.connections import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, PIECE, Connection
+from node.api.crowd import Crowd
 from node.turns import Turns
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -31,10 +32,37 @@ async def _app(_scope: Scope, receive: Receive, send: Send) -> None:
 async def port() -> AsyncIterator[int]:
     config, state = uvicorn.Config(_app, log_config=None, lifespan="off"), ServerState()
     server = await asyncio.get_running_loop().create_server(
-        partial(Connection, Turns(), config, state, {}), "127.0.0.1", 0
+        partial(Connection, Turns(), Crowd(), config, state, {}), "127.0.0.1", 0
     )
     async with server:
         yield server.sockets[0].getsockname()[1]
+
+
+class Counted(NamedTuple):
+    """A server that notes each request, and answers none before it is let."""
+
+    port: int
+    begun: list[str]
+    first: asyncio.Event
+    let: asyncio.Event
+
+
+@pytest.fixture
+async def counted() -> AsyncIterator[Counted]:
+    begun, first, let = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope["path"])
+        first.set()
+        await let.wait()
+        await _app(scope, receive, send)
+
+    config, state = uvicorn.Config(app, log_config=None, lifespan="off"), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        partial(Connection, Turns(), Crowd(), config, state, {}), "127.0.0.1", 0
+    )
+    async with server:
+        yield Counted(server.sockets[0].getsockname()[1], begun, first, let)
 
 
 @asynccontextmanager
@@ -62,17 +90,99 @@ async def _problem(reader: asyncio.StreamReader) -> Any:
     return problem
 
 
-async def test_more_connections_than_there_are_places(
+async def test_whoever_waits_longest_makes_room_for_a_newcomer(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connections, "most_connections", lambda: 4)  # three of an address
+    async with AsyncExitStack() as held:
+        readers = []
+        for begun in (GET + b"\r\n", b"", GET):  # served and idle, silent, and half a head
+            reader, writer = await held.enter_async_context(connected(port))
+            writer.write(begun)
+            if begun.endswith(b"\r\n\r\n"):
+                assert await _status(reader) == 204
+            readers.append(reader)
+        for old in readers:
+            reader, writer = await held.enter_async_context(connected(port))
+            assert await old.read() == b""
+            writer.write(GET + b"\r\n")
+            assert await _status(reader) == 204
+
+
+async def test_what_is_being_answered_makes_room_for_nobody(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connections, "most_connections", lambda: 1)
+    async with connected(counted.port) as (reader, writer):
+        writer.write(GET + b"\r\n")
+        await counted.first.wait()
+        async with connected(counted.port) as (late, _):
+            problem = await _problem(late)
+            assert problem["status"] == 429
+            assert "connections are open already" in problem["detail"]
+        counted.let.set()
+        assert await _status(reader) == 204
+
+
+async def test_who_does_not_read_is_not_waited_for(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers would be in flight for ever."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.05)
+    made: list[Connection] = []
+    keep = Connection.connection_made
+    monkeypatch.setattr(Connection, "connection_made", lambda c, t: (made.append(c), keep(c, t))[1])
+    lost = asyncio.Event()
+    end = Connection.connection_lost
+    monkeypatch.setattr(Connection, "connection_lost", lambda c, e: (end(c, e), lost.set())[0])
     async with connected(port) as (reader, writer):
         writer.write(GET + b"\r\n")
         assert await _status(reader) == 204
-        async with connected(port) as (late, _):
-            assert (await _problem(late))["status"] == 429
+        made[0].flow.pause_writing()  # as the transport does when its buffer is full
+        made[0].flow.resume_writing()
         writer.write(GET + b"\r\n")
         assert await _status(reader) == 204
+        made[0].flow.pause_writing()
+        async with asyncio.timeout(5):
+            await lost.wait()
+
+
+async def test_a_probe_that_asks_again_and_again_keeps_its_connection(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "most_connections", lambda: 4)  # three of an address
+    async with AsyncExitStack() as held:
+        reader, writer = await held.enter_async_context(connected(port))
+        for _ in range(10):
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await _status(reader) == 204
+            other, saying = await held.enter_async_context(connected(port))
+            saying.write(GET + b"\r\n")
+            assert await _status(other) == 204
+
+
+def test_an_address_with_many_connections_makes_room_for_all_others() -> None:
+    crowd = Crowd[str]()
+    for name in ("a", "b"):
+        crowd.enter(name, "10.0.0.1")
+    for number in range(8):
+        crowd.enter(f"m{number}", "10.6.6.6")
+    crowd.works("m0")
+    assert not crowd.is_over("m7", 11)
+    crowd.enter("m8", "10.6.6.6")
+    assert crowd.is_over("m8", 11), "nine are more than its share"
+    assert crowd.victim("m8", 11) == "m1"
+    crowd.leave("m1")
+    for name in ("c", "d"):
+        crowd.enter(name, "10.0.0.2")
+    assert crowd.is_over("d", 11)
+    assert crowd.victim("d", 11) == "m2"
+    for number in range(2, 9):
+        crowd.works(f"m{number}")
+    assert crowd.victim("d", 11) == "a", "of those that wait"
+    for name in ("a", "b", "c"):
+        crowd.works(name)
+    assert crowd.victim("d", 11) is None
 
 
 @pytest.mark.parametrize("begun", [b"", GET])
@@ -135,33 +245,6 @@ def test_a_node_takes_the_descriptors_that_it_may_have(
 
 
 PIPELINED = 8_000
-
-
-class Counted(NamedTuple):
-    """A server that notes each request, and answers none before it is let."""
-
-    port: int
-    begun: list[str]
-    first: asyncio.Event
-    let: asyncio.Event
-
-
-@pytest.fixture
-async def counted() -> AsyncIterator[Counted]:
-    begun, first, let = list[str](), asyncio.Event(), asyncio.Event()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        begun.append(scope["path"])
-        first.set()
-        await let.wait()
-        await _app(scope, receive, send)
-
-    config, state = uvicorn.Config(app, log_config=None, lifespan="off"), ServerState()
-    server = await asyncio.get_running_loop().create_server(
-        partial(Connection, Turns(), config, state, {}), "127.0.0.1", 0
-    )
-    async with server:
-        yield Counted(server.sockets[0].getsockname()[1], begun, first, let)
 
 
 def _requests(made: list[Connection]) -> int:

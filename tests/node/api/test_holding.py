@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from node.api.batches import MAX_BATCH_BYTES
 from node.api.connections import Connection
+from node.api.crowd import Crowd
 from node.api.limits import MAX_BODY_BYTES, Limits
 from node.turns import Gate, Turns
 from tests.node.holding import holding
@@ -149,7 +150,7 @@ async def test_many_connections_with_many_requests_leave_turns_to_others() -> No
         await send({"type": "http.response.body"})
 
     config = uvicorn.Config(Limits(app), log_config=None, lifespan="off")  # type: ignore[arg-type]
-    made = partial(Connection, Turns(), config, ServerState(), {})
+    made = partial(Connection, Turns(), Crowd(), config, ServerState(), {})
     server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]

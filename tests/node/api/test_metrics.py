@@ -33,6 +33,8 @@ CLUSTER_WIDE = {
     "alarm_unacknowledged",
     "devices",
     "ring_moves",
+    "orders_refused",
+    "operations_remembered",
 }
 EVERY_NODE = {
     "build_info",

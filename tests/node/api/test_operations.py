@@ -55,7 +55,9 @@ async def test_switchover_to_the_best_candidate(client: httpx.AsyncClient, node:
     answer = await client.post("/v1/switchover", json={"reason": "maintenance window"})
     assert answer.status_code == 200, answer.text
     assert node.state.seat.holder == answer.json()["result"]["primary"] != "sat-001"
-    assert node.state.operations[answer.json()["operation"]].reason == "maintenance window"
+    operation = node.state.operations.newest(answer.json()["operation"])
+    assert operation is not None
+    assert operation.reason == "maintenance window"
 
 
 async def test_a_policy_comes_and_goes(client: httpx.AsyncClient, node: FakeNode) -> None:
@@ -79,7 +81,9 @@ async def test_an_actor_is_named_even_when_nobody_says_who(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:
     answer = await client.post("/v1/pause", json={"duration": "10m"})
-    assert node.state.operations[answer.json()["operation"]].actor == "anonymous@127.0.0.1"
+    operation = node.state.operations.newest(answer.json()["operation"])
+    assert operation is not None
+    assert operation.actor == "anonymous@127.0.0.1"
 
 
 async def test_a_repetition_returns_the_first_outcome(
@@ -268,3 +272,32 @@ async def test_writes_before_the_cluster_is_founded(client: httpx.AsyncClient) -
     answer = await client.post("/v1/resume")
     assert answer.status_code == 503
     assert answer.json()["rule"] == "not_founded"
+
+
+async def test_a_key_is_its_actors_own(client: httpx.AsyncClient, node: FakeNode) -> None:
+    eve, mallory = ({"X-Stationkeep-Actor": name} for name in ("eve", "mallory"))
+    key = {"Idempotency-Key": "k"}
+    for headers, priority in ((mallory, 3), (eve, 4), (mallory, 3)):
+        body = {"priority": priority}
+        path = "/v1/nodes/sat-002/priority"
+        answer = await client.post(path, json=body, headers=key | headers)
+        assert answer.status_code == 200, answer.text
+    assert node.state.members["sat-002"].priority == 4
+    for headers, actor in ((eve, "eve"), (mallory, "mallory"), ({}, "eve")):
+        told = (await client.get("/v1/operations/k", headers=headers)).json()
+        assert told["actor"] == actor
+
+
+async def test_whoever_has_used_up_the_memory_of_operations_is_told_to_wait(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.operations.MAX_OPERATIONS", 2)
+    mallory = {"X-Stationkeep-Actor": "mallory"}
+    path, body = "/v1/nodes/sat-002/priority", {"priority": 3}
+    for _ in range(2):
+        assert (await client.post(path, json=body, headers=mallory)).status_code == 200
+    answer = await client.post(path, json=body, headers=mallory)
+    assert (answer.status_code, answer.json()["rule"]) == (429, "quota")
+    assert answer.headers["retry-after"] == "1"
+    assert (await client.post(path, json=body)).status_code == 200
+    assert (await client.post("/v1/resume", headers=mallory)).status_code == 200

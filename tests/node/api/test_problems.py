@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from node.api.faults import MAX_SHOWN
-from node.api.limits import MAX_BODY_BYTES, Limits
+from node.api.limits import MAX_BODY_BYTES, Limits, Places
+from node.api.operations import RESCUES
 from node.api.problems import Kind
 from tests.node.api.fake import FakeNode
 
@@ -207,10 +208,10 @@ async def test_a_client_that_leaves_before_its_body_is_there() -> None:
 
 
 async def test_too_many_requests_in_flight(client: httpx.AsyncClient, node: FakeNode) -> None:
-    limit = 3
+    limit = 3  # of four
     transport = client._transport
     assert isinstance(transport, httpx.ASGITransport)
-    transport.app = Limits(transport.app, uncounted=("/primary",), max_in_flight=limit)
+    transport.app = Limits(transport.app, exempt=("/primary",), max_in_flight=limit + 1)
     node.gate = asyncio.Event()
     waiting = [asyncio.create_task(client.post("/v1/resume")) for _ in range(limit)]
     for _ in range(limit):
@@ -225,6 +226,32 @@ async def test_too_many_requests_in_flight(client: httpx.AsyncClient, node: Fake
     node.gate.set()
     assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200] * limit
     assert (await client.post("/v1/resume")).status_code == 200
+
+
+async def test_an_order_that_ends_trouble_finds_a_place_when_other_writes_have_none(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    transport.app = Limits(transport.app, rescues=RESCUES, max_in_flight=1)
+    node.gate = asyncio.Event()
+    waiting = [asyncio.create_task(client.post("/v1/switchover", json={}))]
+    await node.entered.get()
+    _is_problem(await client.post("/v1/switchover", json={}), Kind.BUSY)
+    bodies: list[dict[str, str]] = [{"target": "sat-002"}, {"duration": "10m"}, {}]
+    for path, body in zip(RESCUES, bodies, strict=True):
+        waiting.append(asyncio.create_task(client.post(path, json=body)))
+        await node.entered.get()
+    node.gate.set()
+    assert all(answer.status_code != 429 for answer in await asyncio.gather(*waiting))
+
+
+def test_one_address_leaves_places_for_others() -> None:
+    places = Places(8)
+    assert [places.take("10.6.6.6") for _ in range(8)] == [True] * 6 + [False] * 2
+    assert [places.take("10.0.0.1") for _ in range(3)] == [True, True, False]
+    places.give_back("10.6.6.6")
+    assert places.take("10.0.0.1")
 
 
 async def test_a_bug_says_nothing_of_its_inside(

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster import codec
-from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec, Pause
+from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec, Pause, Switchover
 from cluster.settings import PROFILES
-from node.audit import file
+from node.audit import chain, file, refusals
 from node.audit.file import AuditFile
 from node.replica import Replica
 from tests.node.world import ManualClock
@@ -31,7 +32,7 @@ def replay(replica: Replica, entries: list[bytes], first: int = 1) -> None:
 
 def ids(path: Path) -> list[int]:
     records = map(json.loads, path.read_text().splitlines())
-    return [record["id"] for record in records if "audit" not in record]
+    return [record["id"] for record in records if "id" in record]
 
 
 def test_every_decision_is_written_with_its_sentence(tmp_path: Path) -> None:
@@ -156,3 +157,57 @@ def test_a_disk_that_refuses_at_the_start_stops_no_node(tmp_path: Path) -> None:
 
 def _refuse(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+# Refused orders
+
+
+def refused(number: int, actor: str = "me", at: int = 0) -> bytes:
+    draft = Draft(Switchover("nobody"), f"r{number}", actor, "why", "10.0.0.9 via sat-001")
+    return codec.stamp(at, 0, codec.encode_draft(draft))
+
+
+def notes(path: Path) -> list[dict[str, Any]]:
+    records = map(json.loads, path.read_text().splitlines())
+    return [record for record in records if "refused" in record]
+
+
+def test_a_refused_order_is_noted_between_the_decisions(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    AuditFile(path, replica, "sat-001")
+    replay(replica, [*LOG, refused(1), entry(Pause(5_000), "last")])
+    [note] = notes(path)
+    assert note["refused"] == "Switchover"
+    assert (note["actor"], note["origin"]) == ("me", "10.0.0.9 via sat-001")
+    assert ids(path) == [d.id for d in replica.state.decisions]
+    verdict = chain.verify([path])
+    assert (verdict.fault, verdict.notes, verdict.refusals) == ("", [], 1)
+    assert verdict.decisions == len(replica.state.decisions)
+
+
+def test_a_replayed_log_notes_no_refusal_twice(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = [*LOG, refused(1), refused(2), entry(Pause(5_000), "more"), refused(3)]
+    for length in range(len(LOG), len(log) + 1):
+        replica = Replica(ManualClock())
+        AuditFile(path, replica, "sat-001")
+        replay(replica, log[:length])
+    assert [note["key"] for note in notes(path)] == ["r1", "r2", "r3"]
+    assert ids(path) == [d.id for d in replica.state.decisions]
+    assert chain.verify([path]).fault == ""
+
+
+def test_a_flood_of_refusals_is_noted_in_part_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    AuditFile(path, replica, "sat-001")
+    flood = [refused(n, f"actor-{n % 2}") for n in range(500)]
+    replay(replica, [*LOG, *flood, refused(500, at=refusals.WINDOW)])
+    *some, last = notes(path)
+    assert len(some) == 2 * refusals.MOST_OF_ONE
+    assert last["unwritten"] == 500 - len(some)
+    invented = [refused(600 + n, f"invented-{n}", at=2 * refusals.WINDOW) for n in range(500)]
+    replay(replica, invented, first=len(LOG) + 502)
+    assert len(notes(path)) == len(some) + 1 + refusals.MOST
+    assert ids(path) == [d.id for d in replica.state.decisions]

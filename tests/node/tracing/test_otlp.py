@@ -1,6 +1,7 @@
 """Spans on their way out: what they become, and what a slow collector costs the node (nothing)."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -158,3 +159,26 @@ def test_a_node_without_tracing_imports_nothing_for_it(tmp_path: Path, on: bool)
     ).stdout.splitlines()[-1]  # after what it logs
     assert ("opentelemetry.sdk.trace" in found) is on
     assert (found == "[]") is not on
+
+
+async def test_a_resolver_that_is_mute_holds_up_the_exporters_thread_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, answers, threads = threading.Event(), threading.Event(), list[str]()
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        threads.append(threading.current_thread().name)
+        asked.set()
+        answers.wait()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    exports = Exports(TracingConfig("http://collector.example:4318"), "fleet", "sat-001")
+    try:
+        for _ in range(MAX_QUEUE):
+            exports.tell(SPAN)
+        assert await asyncio.to_thread(asked.wait, 10)
+        assert not any(name.startswith("asyncio") for name in threads)
+        await exports.close()
+    finally:
+        answers.set()

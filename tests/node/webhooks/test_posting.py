@@ -1,7 +1,10 @@
 """Webhooks over real HTTP: what counts as accepted, and what never does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -149,3 +152,54 @@ async def test_closing_ends_what_is_under_way(server: Server) -> None:
     await server.asked.wait()
     await poster.close()
     assert said == []
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Knows `alpha`, two addresses of it of which the first is dead, and says nothing of others
+    until the event is set."""
+    mute = threading.Event()
+
+    def look_up(host: str, *_: Any, **__: Any) -> list[Any]:
+        if host != "alpha":
+            mute.wait()
+        stream = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*stream, ("127.0.0.77", 0)), (*stream, ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield mute
+    mute.set()
+
+
+async def test_a_resolver_that_is_mute_about_one_holds_up_nobody_else(
+    server: Server, poster: HttpPoster, resolver: threading.Event
+) -> None:
+    for number in range(MAX_WEBHOOKS):
+        poster.post(f"https://mute-{number}.example/in", {}, b"{}", lambda _: None)
+    port = server.url.rpartition(":")[2]
+    assert await post(poster, f"http://alpha:{port}") == Answer()
+    assert f"\r\nHost: alpha:{port.removesuffix('/in')}\r\n".encode() in server.requests[0]
+    assert await asyncio.to_thread(lambda: 1), "the loop's own threads are free"
+
+
+async def test_who_is_mute_is_not_waited_for_long(
+    poster: HttpPoster, resolver: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posting, "TIMEOUT", 0.1)
+    answer = await post(poster, "https://mute.example/in")
+    assert answer == Answer(Verdict.LATER, "no answer within 0.1 s")
+
+
+async def test_tls_is_spoken_with_the_host_and_not_with_its_address(
+    poster: HttpPoster, resolver: threading.Event
+) -> None:
+    hello: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello.set_result(await reader.read(4_096))
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        assert (await post(poster, f"https://alpha:{port}/in")).verdict is Verdict.LATER
+        assert b"\x00\x05alpha" in await hello

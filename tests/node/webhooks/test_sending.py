@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from cluster import codec
+from cluster.commands import Draft, RecordDelivery, SetPriority
 from cluster.roles.transitions import Role
 from node.webhooks import sending as module
 from node.webhooks.config import Secret, WebhookConfig
-from node.webhooks.sending import Answer, Verdict
+from node.webhooks.sending import Answer, Verdict, topic_of
 from tests.node.world import World
 
 KEY = b"k" * 32
@@ -67,6 +69,12 @@ def begin(*webhooks: WebhookConfig, nodes: int = 3) -> tuple[World, Receiver]:
     receiver.world = world
     world.run_until(lambda: world.primary is not None, 20)
     return world, receiver
+
+
+def order(world: World, draft: Draft) -> None:
+    assert world.leader is not None
+    consensus = world.loops[world.leader].consensus
+    consensus.propose(codec.encode_draft(draft), lambda _: None, 5.0, False)
 
 
 def other_than(world: World, *names: str | None) -> str:
@@ -310,7 +318,7 @@ def test_a_webhook_that_is_concerned_with_nothing_keeps_its_cursor_fresh(
     assert state.decisions_made - state.deliveries["quiet"].upto < 3
 
 
-def test_what_the_state_forgot_before_it_was_told_is_counted(
+def test_a_webhook_is_told_first_that_the_log_had_turned_past_its_cursor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cluster.step.MAX_DECISIONS", 4)
@@ -323,10 +331,56 @@ def test_what_the_state_forgot_before_it_was_told_is_counted(
         world.run(8)
         world.start(victim)
         world.run(8)
-    receiver.answer = lambda _: YES
     world.elect(other_than(world))
     world.run(60)
-    assert world.leader is not None
+    state = world.loops[world.leader].replica.state
+    missed = state.deliveries["pager"].missed
+    assert missed >= 1
+    assert "webhook_missed" in state.alarms
+    receiver.accepted.clear()
+    receiver.answer = lambda _: YES
+    world.run(60)
+    id_, first = receiver.accepted[0]
+    assert first["type"] == "decisions.lost"
+    lost = first["data"]["lost"]
+    assert 1 <= lost["first"] <= lost["last"] <= missed
+    assert id_.startswith(f"test.lost-{lost['last']}.")
+    losses = [m["data"]["lost"] for _, m in receiver.accepted if m["type"] == "decisions.lost"]
+    assert missed in range(lost["first"], losses[-1]["last"] + 1)
+    assert "webhook_missed" not in state.alarms
     loop = world.loops[world.leader]
-    assert loop.webhooks.results["pager", "abandoned"] >= 1
+    assert loop.webhooks.results["pager", "lost"] >= 1
     assert loop.webhooks.pending() == {"pager": 0}
+
+
+def test_what_a_stranger_missed_is_no_concern_of_anybody() -> None:
+    world, _ = begin()
+    order(world, Draft(RecordDelivery("of-an-old-file", 1, 2)))
+    world.run(2)
+    assert "webhook_missed" in world.loops[world.leader].replica.state.alarms
+    world.elect(other_than(world))
+    world.run(5)
+    assert "webhook_missed" not in world.loops[world.leader].replica.state.alarms
+
+
+@pytest.mark.parametrize("topics", [("roles",), ("alarms",), ("roles", "alarms")])
+def test_a_flood_of_orders_costs_a_webhook_nothing(
+    monkeypatch: pytest.MonkeyPatch, topics: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("cluster.step.MAX_DECISIONS", 100)
+    world, receiver = begin(WebhookConfig("pager", "https://h/", Secret(KEY), topics))
+    receiver.answer = lambda _: LATER
+    world.run(15)
+    primary = world.primary
+    assert primary is not None
+    world.health[primary].risk = 0.9
+    world.run(20)
+    state = world.loops[world.leader].replica.state
+    owed = [d.id for d in state.decisions if topic_of(d) in topics]
+    for number in range(300):
+        order(world, Draft(SetPriority(primary, number + 1), f"k{number}", "mallory"))
+        world.run(0.05)
+    receiver.answer = lambda _: YES
+    world.run(120)
+    assert set(owed) <= set(receiver.decisions)
+    assert "decisions.lost" not in receiver.types
