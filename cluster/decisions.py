@@ -41,6 +41,7 @@ class Reason(enum.StrEnum):
     NOT_ALIVE = "not_alive"
     JOINING = "joining"
     UNHEALTHY = "unhealthy"
+    UNABLE = "unable"  # behind, or fenced in its seat
     RISK_ABOVE_CEILING = "risk_above_ceiling"
     PRIORITY_ZERO = "priority_zero"
     ESCALATED = "escalated"  # it failed at the same action

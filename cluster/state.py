@@ -77,6 +77,8 @@ class Member(msgspec.Struct):
     policies: dict[str, Policy] = {}
     escalated_by: str = ""  # action whose deadline it missed
     learner: bool = False
+    unable: str = ""  # why it cannot do its part, by the newest sample that tells
+    unable_since: int | None = None  # first sample of the unbroken row that said so
     doubts: dict[str, int] = {}  # alarm → evaluations in a row that speak against what it is
 
     @property

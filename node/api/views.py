@@ -150,7 +150,8 @@ class AddressView(View, frozen=True):
 
 class NodeView(View, frozen=True):
     """`GET /v1/nodes/ID`. `effective_role` is null when the node was not heard lately, `epoch`
-    is null unless the node holds the seat."""
+    is null unless the node holds the seat. `unable`: why it cannot do its part although it is
+    alive, empty when it can."""
 
     id: str
     role: Role
@@ -161,6 +162,7 @@ class NodeView(View, frozen=True):
     raft_leader: bool
     risk: float | None
     cause: str
+    unable: str
     recurrence: float
     failure_mode: str
     consecutive_unhealthy: int
@@ -285,6 +287,7 @@ def node_view(service: Service, member: Member, newest: int | None = None) -> No
         raft_leader=service.consensus.leader == member.id,
         risk=member.history[-1].risk / PPM if member.history else None,
         cause=member.history[-1].cause if member.history else "",
+        unable=member.unable,
         recurrence=member.recurrence / 1_000,
         failure_mode=health.failure_mode(member, state.settings).value,
         consecutive_unhealthy=member.run,

@@ -18,7 +18,7 @@ import structlog
 from node.peers.frames import pack
 from node.peers.sessions import KEY_BYTES, Outgoing
 
-PROTOCOL = 3
+PROTOCOL = 4
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
 MAX_INDEX = 1 << 63

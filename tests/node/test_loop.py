@@ -6,8 +6,11 @@ import pytest
 
 from cluster import codec
 from cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
-from cluster.decisions import Outcome
+from cluster.decisions import Outcome, Reason
+from cluster.explain import explain
+from cluster.roles.candidates import unfitness
 from cluster.roles.transitions import Role
+from cluster.settings import PROFILES
 from cluster.state import ActionOutcome
 from node.config import HookConfig
 from node.hooks import HookResult
@@ -347,3 +350,84 @@ def test_leaders_that_come_and_go_cost_nobody_a_role() -> None:
         world.elect(world.names[number % 5])
         world.run(1.2)
     assert len(viewer.state.role_changes) == before
+
+
+def deafen(world: World, node: str) -> None:
+    """Nothing arrives at it any more; what it says is heard."""
+    world.cuts |= {(other, node) for other in world.names if other != node}
+
+
+LEASE = PROFILES["demo"].primary_lease / 1_000
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_a_primary_that_hears_nobody_is_replaced_though_all_hear_it(leads: bool) -> None:
+    world = settled(World(5))
+    former = world.primary
+    assert former is not None
+    others = [name for name in world.names if name != former]
+    world.elect(former if leads else others[0])
+    world.run(2.0)
+    deafen(world, former)
+    if leads:  # who hears no follower steps down
+        world.run(1.0)
+        world.elect(others[0])
+    viewer = world.loops[others[0]].replica
+    took = world.run_until(lambda: world.primary not in (None, former), 20)
+    assert took <= LEASE + BOUND + leads
+    world.run(0.5)
+    assert "does not hear the log" in viewer.state.members[former].history[-1].cause
+
+
+def test_who_hears_no_leader_is_no_candidate_and_has_no_vote() -> None:
+    """PRIMARY and BACKUP both: with their votes counted, two thirds could not be reached."""
+    world = settled(World(5))
+    former = world.primary
+    members = world.loops[world.names[0]].replica.state.members
+    backup = next(m.id for m in members.values() if m.role is Role.BACKUP)
+    leader = next(name for name in world.names if name not in (former, backup))
+    world.elect(leader)
+    viewer = world.loops[leader].replica
+    deafen(world, backup)
+    world.run(5.0)
+    assert unfitness(viewer.state, viewer.state.members[backup], 0) is Reason.UNABLE
+    assert "does not hear the log" in " ".join(explain(viewer.state, backup).summary)
+    assert former is not None
+    deafen(world, former)
+    world.run_until(lambda: world.primary not in (None, former), LEASE + BOUND)
+    assert world.primary != backup
+    (proposal,) = [p for p in viewer.state.closed_proposals if p.rule == "primary_failed"]
+    assert {former, backup}.isdisjoint(proposal.electorate)
+    assert (backup, Reason.UNABLE) in proposal.rejected
+
+
+def test_who_has_heard_no_leader_for_a_whole_window_is_isolated_and_comes_back() -> None:
+    world = settled(World(5))
+    deaf = next(n for n in world.names if n not in (world.primary, world.leader))
+    world.elect(next(n for n in world.names if n != deaf))
+    deafen(world, deaf)
+    viewer = world.loops[world.leader or ""].replica
+    member = viewer.state.members[deaf]
+    world.run(8.0)
+    assert member.unable
+    assert member.run == 0, "a link that is dead for a while costs no role"
+    world.run_until(lambda: member.role is Role.SAFE_MODE, 12)
+    assert "does not hear the log" in member.history[-1].cause
+    world.heal()
+    world.run_until(lambda: not member.unable, 4)
+    world.run_until(lambda: member.role is not Role.SAFE_MODE, 30)
+
+
+def test_the_links_between_leader_and_primary_may_be_dead_for_less_than_a_lease() -> None:
+    world = settled(World(5))
+    primary = world.primary
+    assert primary is not None
+    leader = next(n for n in world.names if n != primary)
+    world.elect(leader)
+    for _ in range(20):
+        world.cuts |= {(leader, primary), (primary, leader)}
+        world.run(0.9 * LEASE)
+        world.heal()
+        world.run(1.0)
+    members = world.loops[leader].replica.state.members.values()
+    assert not any(sample.risk > 300_000 for m in members for sample in m.history)

@@ -65,6 +65,7 @@ def node(number: int, role: str, *risks: float | None, **changes: Any) -> Json:
         "raft_leader": False,
         "risk": history[-1]["risk"] if history else None,
         "cause": "",
+        "unable": "",
         "recurrence": 0.0,
         "failure_mode": "HEALTHY",
         "consecutive_unhealthy": 0,
