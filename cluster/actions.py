@@ -67,10 +67,9 @@ def open_role_change(step: Step, rule: Rule, changes: tuple[Change, ...]) -> Non
 
 def end_wait(step: Step, holder: str) -> None:
     """The holder of the seat need not wait any longer: its time begins now."""
-    deadline = step.now + step.state.settings.action_deadline
     for action in step.state.actions.values():
         if holder in {change.node for change in action.changes}:
-            action.deadline = min(action.deadline, deadline)
+            action.deadline = step.now + step.state.settings.action_deadline
 
 
 def acknowledge(step: Step, action: Action, node: str, success: bool, detail: str) -> None:

@@ -255,6 +255,13 @@ class RunAction(Command, frozen=True):
     deadline: int = 0  # ms; 0 = the setting
 
 
+class AnnounceActions(Command, frozen=True):
+    """A node: the operators' actions that it has a hook for, by name; replaces what it said."""
+
+    node: str
+    names: tuple[str, ...]
+
+
 class AddMember(Command, frozen=True):
     """Operator: take a node in, as a learner until it has caught up."""
 
@@ -446,6 +453,7 @@ AnyCommand = (
     | RemovePolicy
     | ChangeSettings
     | RunAction
+    | AnnounceActions
     | AddMember
     | RemoveMember
     | RecordMembers

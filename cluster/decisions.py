@@ -51,6 +51,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_NODE = "unknown_node"
     UNKNOWN_DEVICE = "unknown_device"
     UNKNOWN_ALARM = "unknown_alarm"
+    UNKNOWN_ACTION = "unknown_action"  # a target has no hook of that name
     STALE_REVISION = "stale_revision"
     STALE_ROLE = "stale_role"
     STALE_EPOCH = "stale_epoch"

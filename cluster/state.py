@@ -26,6 +26,8 @@ MAX_OPEN_ACTIONS = 100
 MAX_OPERATIONS = 50_000
 OPERATION_RETENTION = 15 * 60_000
 MAX_POLICIES_PER_NODE = 32
+MAX_ACTIONS_PER_NODE = 64
+"""Operators' actions that a node may have hooks for."""
 MAX_EVIDENCE = 60
 """Newest samples of a node that a proposal or a decision quotes; a history may hold 1,000."""
 MAX_WEBHOOKS = 32
@@ -76,6 +78,7 @@ class Member(msgspec.Struct):
     priority: int = DEFAULT_PRIORITY
     policies: dict[str, Policy] = {}
     escalated_by: str = ""  # action whose deadline it missed
+    actions: tuple[str, ...] | None = None  # those it has hooks for, sorted; None: not said yet
     learner: bool = False
     unable: str = ""  # why it cannot do its part, by the newest sample that tells
     unable_since: int | None = None  # first sample of the unbroken row that said so

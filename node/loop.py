@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster import codec
-from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
+from cluster.commands import Acknowledge, AnnounceActions, AnyCommand, CastVote, Draft
 from cluster.roles.transitions import Role
 from node.config import NodeConfig
 from node.enacted import Memory
@@ -240,7 +240,7 @@ class NodeLoop:
 
     # -- proposing ------------------------------------------------------------------------------
 
-    def _propose_quietly(self, command: Acknowledge | CastVote) -> None:
+    def _propose_quietly(self, command: Acknowledge | AnnounceActions | CastVote) -> None:
         """For duties that look at the state again instead of waiting for an outcome."""
         self._propose(command, VOTE_TIMEOUT, lambda _: None)
 

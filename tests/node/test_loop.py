@@ -203,14 +203,31 @@ def test_an_operators_action_is_run_everywhere_and_acknowledged() -> None:
     assert world.loops["sat-001"].enactor.enacted.finished == {}
 
 
-def test_an_action_without_a_hook_fails_by_name() -> None:
-    world = settled(World(3))
-    submit(world, RunAction("dance"))
-    world.run(5)
-    closed = world.loops["sat-002"].replica.state.closed_actions
-    action = next(a for a in closed if a.name == "dance")
-    assert action.outcome is ActionOutcome.NONCOMPLIANT
-    assert {ack.detail for ack in action.acks.values()} == {"no hook for dance"}
+def test_every_node_announces_what_it_has_hooks_for_once_and_again_when_that_changes() -> None:
+    world = settled(World(3, hooks=HookConfig(actions={"reboot": "do", "dance": "do"})))
+    state = world.loops["sat-002"].replica.state
+    assert {m.actions for m in state.members.values()} == {("dance", "reboot")}
+    announced = [entry for entry, _ in world.log if b"AnnounceActions" in entry]
+    assert len(announced) == 3
+    world._hook_config = HookConfig(actions={"dance": "do"})
+    world.kill("sat-001")
+    world.start("sat-001")
+    world.run(3)
+    state = world.loops["sat-002"].replica.state
+    assert state.members["sat-001"].actions == ("dance",)
+
+
+def test_a_mistyped_action_is_refused_and_costs_nobody_anything() -> None:
+    world = settled(World(3, hooks=HookConfig(actions={"rotate-keys": "do"})))
+    primary, results = world.primary, []
+    draft = codec.encode_draft(Draft(RunAction("rotat-keys", (primary or "",)), "k", "me", ""))
+    world.loops["sat-002"].consensus.propose(draft, results.append, 5)
+    world.run(10)
+    (result,) = results
+    assert "did you mean rotate-keys?" in result.applied.outcome.detail
+    members = world.loops["sat-002"].replica.state.members.values()
+    assert world.primary == primary
+    assert not any(member.escalated_by for member in members)
 
 
 def test_a_failing_role_hook_is_acknowledged_as_failed_and_tried_again() -> None:
