@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cluster import codec
 from cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
@@ -448,3 +449,30 @@ def test_the_links_between_leader_and_primary_may_be_dead_for_less_than_a_lease(
         world.run(1.0)
     members = world.loops[leader].replica.state.members.values()
     assert not any(sample.risk > 300_000 for m in members for sample in m.history)
+
+
+TENTH_OF_ORBIT = replace(
+    PROFILES["orbit"], report_interval=500, evaluation_interval=3_000, promotion_hold=9_000,
+    hysteresis_window=30_000, heartbeat_timeout=9_000, proposal_timeout=1_000,
+    action_deadline=3_000, primary_lease=7_500, raft_heartbeat=100, election_timeout_min=600,
+    election_timeout_max=1_200,
+)  # fmt: skip
+"""A lease that is longer than an action's deadline, as in orbit."""
+
+
+def test_a_successor_that_waits_for_a_frozen_predecessor_keeps_the_seat() -> None:
+    world = World(5, settings=TENTH_OF_ORBIT)
+    world.run_until(lambda: world.primary is not None, 60)
+    world.run(45)
+    source = world.primary
+    world.elect(next(n for n in world.names if n not in (source, "sat-002", "sat-005")))
+    world.run(4)
+    assert source is not None
+    world.kill(source)
+    submit(world, Switchover("sat-005"))
+    seen = len(world.loops["sat-002"].replica.state.role_changes)
+    world.run_until(lambda: world.primary == "sat-005", 9)
+    world.run(60)
+    state = world.loops["sat-002"].replica.state
+    assert world.primary == state.seat.holder == "sat-005"
+    assert not any(Role.PRIMARY in (c.origin, c.target) for c in state.role_changes[seen:])
