@@ -151,7 +151,7 @@ class AddressView(View, frozen=True):
 class NodeView(View, frozen=True):
     """`GET /v1/nodes/ID`. `effective_role` is null when the node was not heard lately, `epoch`
     is null unless the node holds the seat. `unable`: why it cannot do its part although it is
-    alive, empty when it can."""
+    alive, empty when it can. `actions`: what it has hooks for; null as long as it has not said."""
 
     id: str
     role: Role
@@ -163,6 +163,7 @@ class NodeView(View, frozen=True):
     risk: float | None
     cause: str
     unable: str
+    actions: list[str] | None
     recurrence: float
     failure_mode: str
     consecutive_unhealthy: int
@@ -288,6 +289,7 @@ def node_view(service: Service, member: Member, newest: int | None = None) -> No
         risk=member.history[-1].risk / PPM if member.history else None,
         cause=member.history[-1].cause if member.history else "",
         unable=member.unable,
+        actions=None if member.actions is None else list(member.actions),
         recurrence=member.recurrence / 1_000,
         failure_mode=health.failure_mode(member, state.settings).value,
         consecutive_unhealthy=member.run,

@@ -66,6 +66,7 @@ def node(number: int, role: str, *risks: float | None, **changes: Any) -> Json:
         "risk": history[-1]["risk"] if history else None,
         "cause": "",
         "unable": "",
+        "actions": [],
         "recurrence": 0.0,
         "failure_mode": "HEALTHY",
         "consecutive_unhealthy": 0,
