@@ -51,12 +51,25 @@ def open_action(
 
 
 def open_role_change(step: Step, rule: Rule, changes: tuple[Change, ...]) -> None:
-    """Tells every alive node; an older role change of the same nodes is thereby overtaken."""
+    """Tells every alive node; an older role change of the same nodes is thereby overtaken. A holder
+    of the seat that is told to wait has its time from the end of that wait."""
     changed = {change.node for change in changes}
     for action in list(step.state.actions.values()):
         if changed & {change.node for change in action.changes}:
             _close(step, action, ActionOutcome.SUPERSEDED)
-    open_action(step, ROLE_CHANGE, alive(step.state, step.now), rule, changes=changes)
+    seat = step.state.seat
+    waits = any(change.node == seat.holder for change in changes) and not seat.active
+    wait = max(0, seat.fence_until - step.now) if waits else 0
+    deadline = wait + step.state.settings.action_deadline
+    targets = alive(step.state, step.now)
+    open_action(step, ROLE_CHANGE, targets, rule, changes=changes, deadline=deadline)
+
+
+def end_wait(step: Step, holder: str) -> None:
+    """The holder of the seat need not wait any longer: its time begins now."""
+    for action in step.state.actions.values():
+        if holder in {change.node for change in action.changes}:
+            action.deadline = step.now + step.state.settings.action_deadline
 
 
 def acknowledge(step: Step, action: Action, node: str, success: bool, detail: str) -> None:

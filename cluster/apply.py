@@ -19,6 +19,7 @@ from cluster.commands import (
     AddMember,
     AdoptPlan,
     AdvanceTime,
+    AnnounceActions,
     AnyCommand,
     AssignRing,
     Barrier,
@@ -207,6 +208,8 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return operators.change_settings(step, command)
         case RunAction():
             return operators.run_action(step, command)
+        case AnnounceActions():
+            return operators.announce_actions(step, command)
         case AddMember():
             return membership.add_member(step, command)
         case RemoveMember():

@@ -45,10 +45,10 @@ def advance(step: Step) -> None:
     if due is not None and due <= now:
         for proposal in [p for p in state.proposals.values() if p.deadline <= now]:
             close(step, proposal, ProposalOutcome.TIMED_OUT)
+        if may_activate(state, now):  # before deadlines: they count from the end of this wait
+            activate(step)
         for action in [a for a in state.actions.values() if a.deadline <= now]:
             expire(step, action)
-        if may_activate(state, now):
-            activate(step)
         _expire_operators_orders(step)
         expire_pins(step)
     state.operations.forget_before(now - OPERATION_RETENTION)

@@ -44,6 +44,7 @@ class Measured(msgspec.Struct, frozen=True, array_like=True):
     `risk` is ppm; when `reports` is 0 the sample is missed and counts as risk 1.0.
     `complaints`: what the node's newest report says is wrong with it (`alarms.SELF_REPORTED`);
     None when the leader heard none from the node itself, and so knows nothing of that.
+    `unable`: why it cannot do its part however well it is, by most reports; "" when it can.
     """
 
     node: str
@@ -52,6 +53,7 @@ class Measured(msgspec.Struct, frozen=True, array_like=True):
     cause: str = ""
     recurrence: int = 0  # thousandths, 0..10_000
     complaints: tuple[Complaint, ...] | None = None
+    unable: str = ""
 
 
 class Echo(msgspec.Struct, frozen=True, array_like=True):
@@ -59,12 +61,14 @@ class Echo(msgspec.Struct, frozen=True, array_like=True):
 
     `received_at` is the cluster time at which the leader learned of it, never earlier than the
     moment the node sent it: a lease counted from here ends no sooner than the node's own.
+    `renews`: whether it renews the node's lease, or only tells that it was heard.
     """
 
     node: str
     boot: int
     seq: int
     received_at: int
+    renews: bool = True
 
 
 class FoundCluster(Command, frozen=True):
@@ -249,6 +253,13 @@ class RunAction(Command, frozen=True):
     targets: tuple[str, ...] = ()
     parameters: dict[str, str] = {}
     deadline: int = 0  # ms; 0 = the setting
+
+
+class AnnounceActions(Command, frozen=True):
+    """A node: the operators' actions that it has a hook for, by name; replaces what it said."""
+
+    node: str
+    names: tuple[str, ...]
 
 
 class AddMember(Command, frozen=True):
@@ -445,6 +456,7 @@ AnyCommand = (
     | RemovePolicy
     | ChangeSettings
     | RunAction
+    | AnnounceActions
     | AddMember
     | RemoveMember
     | RecordMembers

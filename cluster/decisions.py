@@ -42,6 +42,7 @@ class Reason(enum.StrEnum):
     NOT_ALIVE = "not_alive"
     JOINING = "joining"
     UNHEALTHY = "unhealthy"
+    UNABLE = "unable"  # behind, or fenced in its seat
     RISK_ABOVE_CEILING = "risk_above_ceiling"
     PRIORITY_ZERO = "priority_zero"
     ESCALATED = "escalated"  # it failed at the same action
@@ -51,6 +52,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_NODE = "unknown_node"
     UNKNOWN_DEVICE = "unknown_device"
     UNKNOWN_ALARM = "unknown_alarm"
+    UNKNOWN_ACTION = "unknown_action"  # a target has no hook of that name
     STALE_REVISION = "stale_revision"
     STALE_ROLE = "stale_role"
     STALE_EPOCH = "stale_epoch"

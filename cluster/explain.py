@@ -41,6 +41,8 @@ def _summary(state: ClusterState, member: Member) -> list[str]:
     cooldown = cooldown_remaining(state, member, state.time)
     if cooldown:
         lines.append(f"its role is not changed automatically for another {_whole(cooldown)}")
+    if member.unable:
+        lines.append(f"it cannot do its part: it {member.unable}")
     if member.escalated_by:
         lines.append(f"escalated: it missed the deadline of {member.escalated_by}")
     seat = state.seat

@@ -61,14 +61,19 @@ def trigger_length(role: Role, settings: Settings) -> int | None:
 
 def record_sample(member: Member, measured: Measured, at: int, settings: Settings) -> bool:
     """Appends a sample to the history; True when an unhealthy run ended before its trigger."""
-    risk = max(0, min(measured.risk, PPM)) if measured.reports > 0 else PPM
-    sample = Sample(at, risk, max(0, measured.reports), measured.cause[:200])
+    _note_ability(member, measured, at)
+    risk, cause = max(0, min(measured.risk, PPM)), measured.cause
+    if measured.reports <= 0:
+        risk = PPM
+    elif _fails_by_inability(member, at, settings):
+        risk, cause = PPM, member.unable
+    sample = Sample(at, risk, max(0, measured.reports), cause[:200])
     member.history.append(sample)
     del member.history[: -settings.history_length]
     member.recurrence = max(0, min(measured.recurrence, MAX_RECURRENCE))
     trigger = trigger_length(member.role, settings)
     blocked = trigger is not None and 0 < member.run < trigger
-    if risk >= settings.promotable_below:
+    if risk >= settings.promotable_below or member.unable:
         member.good_since = None
     elif member.good_since is None:
         member.good_since = at
@@ -81,6 +86,26 @@ def record_sample(member: Member, measured: Measured, at: int, settings: Setting
     member.run_since = None
     member.healthy_since = at if member.healthy_since is None else member.healthy_since
     return blocked
+
+
+def _note_ability(member: Member, measured: Measured, at: int) -> None:
+    """A sample without reports says nothing of it."""
+    if measured.reports <= 0:
+        return
+    member.unable = measured.unable[:200]
+    if not member.unable:
+        member.unable_since = None
+    elif member.unable_since is None:
+        member.unable_since = at
+
+
+def _fails_by_inability(member: Member, at: int, settings: Settings) -> bool:
+    """A PRIMARY must be able to act; the others are no candidates meanwhile (`candidates`), and
+    are isolated only when they have not been able for a whole hysteresis_window: one link that is
+    dead for a while costs nobody a role."""
+    if member.unable_since is None:
+        return False
+    return member.role is Role.PRIMARY or at - member.unable_since >= settings.hysteresis_window
 
 
 def mean_risk(member: Member) -> int:

@@ -4,8 +4,9 @@ They need no votes, are exempt from the cool-down only where roles.md, "Operator
 that they must work against a sick cluster (failover), and always leave a decision.
 """
 
-from cluster.actions import open_action
+from cluster.actions import open_action, pending_for, release
 from cluster.commands import (
+    AnnounceActions,
     Change,
     ChangeSettings,
     Failover,
@@ -29,6 +30,7 @@ from cluster.roles.seat import change_roles
 from cluster.roles.transitions import Role, Rule, is_legal
 from cluster.settings import PPM, SettingsError, merge
 from cluster.state import (
+    MAX_ACTIONS_PER_NODE,
     MAX_OPEN_ACTIONS,
     MAX_OPEN_ACTIONS_OF_ONE,
     MAX_POLICIES_PER_NODE,
@@ -37,6 +39,7 @@ from cluster.state import (
     PauseWindow,
 )
 from cluster.step import Refused, Step
+from cluster.suggestion import suggestion
 
 MAX_PAUSE = 24 * 3_600_000
 MAX_MAINTENANCE = 30 * 24 * 3_600_000
@@ -288,6 +291,7 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
         if "\0" in value:
             detail = f"parameters.{name}: no process can be given the character NUL"
             raise Refused(Reason.INVALID, detail)
+    _check_able(step, command.name, targets)
     if len(state.actions) >= MAX_OPEN_ACTIONS:
         raise Refused(Reason.LIMIT, f"{MAX_OPEN_ACTIONS} actions are open already")
     if sum(a.actor == step.actor for a in state.actions.values()) >= MAX_OPEN_ACTIONS_OF_ONE:
@@ -305,3 +309,35 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
     facts = {"action": action.id, "name": action.name, "parameters": parameters}
     _record(step, "action", targets, facts)
     return {"action": action.id, "targets": list(targets), "deadline_ms": action.deadline}
+
+
+def _check_able(step: Step, name: str, targets: tuple[str, ...]) -> None:
+    """Every target must have a hook for the action: nobody is escalated for what it cannot do."""
+    members = step.state.members
+    lacking = [node for node in targets if name not in (members[node].actions or ())]
+    if not lacking:
+        return
+    known = {action for member in members.values() for action in member.actions or ()}
+    if name not in known:
+        detail = f"name: no node has a hook for {name}{suggestion(name, known)}"
+        raise Refused(Reason.UNKNOWN_ACTION, detail)
+    rest = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+    which = ", ".join(lacking[:5]) + rest
+    raise Refused(Reason.UNKNOWN_ACTION, f"targets: {which} cannot run {name}: no hook for it")
+
+
+def announce_actions(step: Step, command: AnnounceActions) -> dict[str, object]:
+    """What a node has hooks for. It is waited for no longer where it has none any more."""
+    member = existing(step, command.node)
+    _check_range("names", len(command.names), 0, MAX_ACTIONS_PER_NODE)
+    for name in command.names:
+        check_name("names", name)
+    names = tuple(sorted(set(command.names)))
+    if names == member.actions:
+        return {"actions": list(names)}
+    member.actions = names
+    for action in pending_for(step.state, member.id):
+        if action.name != ROLE_CHANGE and action.name not in names:
+            release(step, action, member.id)
+    step.emit(MemberChanged(member.id))
+    return {"actions": list(names)}

@@ -12,7 +12,7 @@ from cluster.commands import CastVote, Change, Motion, Observation, Policy
 from cluster.decisions import Ballot, Outcome, Reason
 from cluster.events import ProposalClosed, ProposalOpened, VoteCounted
 from cluster.policies import arbitrate
-from cluster.registry import alive, cooldown_remaining, in_maintenance
+from cluster.registry import cooldown_remaining, electors, in_maintenance
 from cluster.roles.candidates import best_candidate
 from cluster.roles.evaluate import touches_seat
 from cluster.roles.seat import change_roles
@@ -31,10 +31,10 @@ def quorum(electors: int) -> int:
 
 
 def open_proposal(step: Step, motion: Motion) -> None:
-    """Puts a motion to the vote among the nodes alive now."""
+    """Puts a motion to the vote among the nodes that are alive and able now."""
     state = step.state
     state.proposals_opened += 1
-    electorate = alive(state, step.now)
+    electorate = electors(state, step.now)
     proposal = Proposal(
         id=state.proposals_opened,
         rule=motion.rule,

@@ -21,6 +21,11 @@ def alive(state: ClusterState, now: int) -> tuple[str, ...]:
     return tuple(sorted(m.id for m in state.members.values() if is_alive(state, m, now)))
 
 
+def electors(state: ClusterState, now: int) -> tuple[str, ...]:
+    """Ids of those who can vote: alive, and in touch with the log."""
+    return tuple(node for node in alive(state, now) if not state.members[node].unable)
+
+
 def cooldown_remaining(state: ClusterState, member: Member, now: int) -> int:
     """Milliseconds until this node's role may be changed again; 0 when it may."""
     if member.role_changed_at is None:
@@ -34,8 +39,9 @@ def in_maintenance(member: Member, now: int) -> bool:
 
 
 def hear(state: ClusterState, echo: Echo) -> bool:
-    """Notes the newest report of a node; False for an unknown node or nothing newer, or for a
-    boot out of reach, of which the log comes nearer by a step (`cluster.numbers`).
+    """Notes the newest report of a node; whether it renews the node's lease. False for an unknown
+    node or nothing newer, or for a boot out of reach, of which the log comes nearer by a step
+    (`cluster.numbers`).
 
     The node may count its lease from when it sent this report, at the earliest now measured
     from `received_at`; with the drift margin its lease is over by `lease_until` on any clock.
@@ -48,8 +54,10 @@ def hear(state: ClusterState, echo: Echo) -> bool:
         member.boot, member.seq = limit, 0
         return False
     received = min(echo.received_at, state.time)
-    lease = state.settings.primary_lease * (PPM + LEASE_DRIFT_PPM) // PPM + 1
     member.boot, member.seq = echo.boot, echo.seq
     member.last_heard = received if member.last_heard is None else max(member.last_heard, received)
+    if not echo.renews:
+        return False
+    lease = state.settings.primary_lease * (PPM + LEASE_DRIFT_PPM) // PPM + 1
     member.lease_until = max(member.lease_until, received + lease)
     return True

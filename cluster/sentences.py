@@ -25,6 +25,7 @@ REASONS: dict[str, str] = {
     Reason.JOINING: "it is still joining",
     Reason.QUORUM: "those who stay would be no majority",
     Reason.UNHEALTHY: "it is unhealthy",
+    Reason.UNABLE: "it cannot do its part",
     Reason.RISK_ABOVE_CEILING: "its risk is too high",
     Reason.PRIORITY_ZERO: "its priority is 0",
     Reason.ESCALATED: "it failed at the same action",

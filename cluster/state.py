@@ -25,6 +25,8 @@ MAX_CLOSED_PROPOSALS = 200
 MAX_CLOSED_ACTIONS = 200
 MAX_OPEN_ACTIONS, MAX_OPEN_ACTIONS_OF_ONE = 100, 50
 MAX_POLICIES_PER_NODE = 32
+MAX_ACTIONS_PER_NODE = 64
+"""Operators' actions that a node may have hooks for."""
 MAX_EVIDENCE = 60
 """Newest samples of a node that a proposal or a decision quotes; a history may hold 1,000."""
 MAX_WEBHOOKS = 32
@@ -75,7 +77,10 @@ class Member(msgspec.Struct):
     priority: int = DEFAULT_PRIORITY
     policies: dict[str, Policy] = {}
     escalated_by: str = ""  # action whose deadline it missed
+    actions: tuple[str, ...] | None = None  # those it has hooks for, sorted; None: not said yet
     learner: bool = False
+    unable: str = ""  # why it cannot do its part, by the newest sample that tells
+    unable_since: int | None = None  # first sample of the unbroken row that said so
     doubts: dict[str, int] = {}  # alarm → evaluations in a row that speak against what it is
 
     @property

@@ -7,7 +7,7 @@ Names and shape: interfaces.md, "Configuration".
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -29,10 +29,11 @@ from cluster.names import (
 )
 from cluster.policies import PATTERN_RULE, is_pattern
 from cluster.settings import Settings, SettingsError
-from cluster.state import MAX_MEMBERS, MAX_POLICIES_PER_NODE
+from cluster.state import MAX_ACTIONS_PER_NODE, MAX_MEMBERS, MAX_POLICIES_PER_NODE, ROLE_CHANGE
 from node.addresses import split_address
 from node.document import MAX_BYTES, ConfigError, Document, Value, parse
 from node.files import regular
+from node.shell import command_fault
 from node.tracing.config import TracingConfig, read_tracing
 from node.webhooks.config import WebhookConfig, read_webhooks
 
@@ -151,12 +152,37 @@ def load(path: str | Path, env: Mapping[str, str] | None = None) -> NodeConfig:
 
 
 def validate(path: str | Path, env: Mapping[str, str] | None = None) -> list[ConfigError]:
-    """All faults of a file; empty when a node would start with it. `env` defaults to none."""
+    """All faults of a file; empty when a node would start with it and could run its commands, as
+    far as one sees from here. `env` defaults to none."""
     try:
-        load(path, {} if env is None else env)
+        document = _open(path, {} if env is None else env)
+        if not document.errors:
+            _read(document)
+            _check_commands(document.root)
+        document.raise_errors()
     except ConfigError as error:
         return [error, *error.others]
     return []
+
+
+def _check_commands(root: Value) -> None:
+    """That what they run exists. No fault to a node that starts: its file may come later, and a
+    hook that cannot be run fails and says so."""
+    for value in _commands(root):
+        fault = command_fault(value.raw) if isinstance(value.raw, str) else None
+        if fault is not None:
+            value.refuse(fault)
+
+
+def _commands(root: Value) -> Iterator[Value]:
+    """Every command of the file that is there."""
+    hooks, sensors = root.child("hooks"), root.child("sensors")
+    actions = hooks.child("actions") if hooks is not None else None
+    found = [hooks.child(field) for field in _ROLE_HOOKS] if hooks is not None else []
+    found.append(sensors.child("command") if sensors is not None else None)
+    yield from (value for value in found if value is not None)
+    if actions is not None and isinstance(actions.raw, dict):
+        yield from actions.mapping().values()
 
 
 def _open(path: str | Path, env: Mapping[str, str]) -> Document:
@@ -403,6 +429,10 @@ def _hooks(value: Value | None) -> HookConfig:
     for name, item in commands.items():
         if name_fault(name):
             item.refuse(NAME_RULE, name)
+        elif name == ROLE_CHANGE:
+            item.refuse(f"another name: {ROLE_CHANGE} is the cluster's own", name)
+    if actions is not None and len(commands) > MAX_ACTIONS_PER_NODE:
+        actions.refuse(f"at most {MAX_ACTIONS_PER_NODE} actions", len(commands))
     return HookConfig(
         roles={
             role: hook.text("a shell command", 4_096)

@@ -7,6 +7,8 @@ The rules:
   fires nothing twice and a missed event loses nothing.
 - Two lanes, one hook at a time in each: an operator's action never holds up a role.
 - Role hooks are retried and fences cut in: `node/rolelane.py` has those rules.
+- What this node has hooks for is announced whenever the log says otherwise; an action is ordered
+  of those only that can run it.
 - Operators' actions run once each, oldest first; a failed one is not tried again. One that ended
   with its node begins anew, when nothing of it runs any more.
 - What is acknowledged of a role is the newest attempt, success or failure, while none is under
@@ -19,7 +21,7 @@ import re
 from collections.abc import Callable
 
 from cluster.actions import pending_for
-from cluster.commands import Acknowledge
+from cluster.commands import Acknowledge, AnnounceActions
 from cluster.roles.transitions import Role
 from cluster.state import ROLE_CHANGE, Action
 from node.config import HookConfig
@@ -50,7 +52,7 @@ class Enactor:
         lease: Lease,
         hooks: HookRunner,
         memory: Memory,
-        propose: Callable[[Acknowledge], None],
+        propose: Callable[[Acknowledge | AnnounceActions], None],
         orphan: Hook | None = None,
     ) -> None:
         self._node, self._config = node, config
@@ -71,6 +73,8 @@ class Enactor:
         self._action = ""
         """Id of the operator's action whose hook runs."""
         self._in_step = False
+        self._offers = tuple(sorted(config.actions))
+        self._announce_at = float("-inf")
         self._retry_at: dict[str, float] = {}
 
     @property
@@ -84,6 +88,7 @@ class Enactor:
         """Starts what is due and acknowledges what is done."""
         self._roles.pursue(self._order())
         if self._caught_up():
+            self._announce()
             if not self._action:
                 self._run_next_action()
             self._acknowledge()
@@ -91,7 +96,7 @@ class Enactor:
     def next_wakeup(self) -> float:
         """Monotonic moment of the next retry, or of the lease's end; else infinite."""
         now = self._clock.monotonic()
-        moments = (self._lease.until, *self._retry_at.values())
+        moments = (self._lease.until, self._announce_at, *self._retry_at.values())
         return min(self._roles.next_wakeup(), *(at for at in moments if at > now), float("inf"))
 
     # -- what should be -------------------------------------------------------------------------
@@ -139,19 +144,24 @@ class Enactor:
 
     # -- operators' actions ---------------------------------------------------------------------
 
+    def _announce(self) -> None:
+        """Says what it can run, if the log does not say so."""
+        member = self._replica.state.members.get(self._node)
+        now = self._clock.monotonic()
+        if member is not None and member.actions != self._offers and now >= self._announce_at:
+            self._announce_at = now + RETRY
+            self._propose(AnnounceActions(self._node, self._offers))
+
     def _run_next_action(self) -> None:
         if self._orphan is not None and not self._orphan.is_gone:
             return
         for action in pending_for(self._replica.state, self._node):
-            if action.name != ROLE_CHANGE and action.id not in self.enacted.finished:
-                self._start_action(action)
+            command = self._config.actions.get(action.name)
+            if command is not None and action.id not in self.enacted.finished:
+                self._start_action(action, command)
                 return
 
-    def _start_action(self, action: Action) -> None:
-        command = self._config.actions.get(action.name)
-        if command is None:
-            self._on_action(action.id, HookResult(False, f"no hook for {action.name}"))
-            return
+    def _start_action(self, action: Action, command: str) -> None:
         self._action = action.id
         role, epoch = self._lease.effective_role(), self._replica.state.seat.epoch
         env = self._environment(role, epoch, action.reason, action.id)

@@ -6,7 +6,7 @@ Source: roles.md, "Health (#397) and registry (#400)".
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from cluster.health import median
 from cluster.numbers import BOOT, CEILING
 from cluster.roles.transitions import Role
 from cluster.settings import PPM
+from node.ability import Yardstick, say_unable
 from node.implausible import Implausible
 from node.ports import Clock, Network
 from node.replica import Replica
@@ -45,12 +46,14 @@ Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Second hand: the newest report of a node, `age` ms before the message that carries it."""
+    """Second hand: the newest report of a node, `age` ms before the message that carries it, and
+    the log index that it had applied."""
 
     boot: Boot
     seq: Count
     risk: Share
     age: Milliseconds
+    applied: Count
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,12 +102,15 @@ class HealthSource(Protocol):
 
 class Observed(msgspec.Struct):
     """One report as known here. `at`: monotonic s of the report's arrival where it was heard
-    first hand; `learnt`: when this node learnt of it; `direct`: heard by this node itself."""
+    first hand; `learnt`: when this node learnt of it; `direct`: heard by this node itself.
+    `behind`: entries that the node lags by; `unable`: why it cannot do its part, "" if it can."""
 
     risk: int
     at: float
     learnt: float
     direct: bool
+    behind: int = 0
+    unable: str = ""
 
 
 class Neighbour:
@@ -115,6 +121,8 @@ class Neighbour:
         self.heard_at = 0.0
         self.boot = 0
         """The highest boot that may be known of it."""
+        self.idle_since: float | None = None
+        """Since when it has been heard to leave its seat idle."""
         self.observed: OrderedDict[tuple[int, int], Observed] = OrderedDict()
 
     def accepts(self, report: Report) -> bool:
@@ -132,6 +140,7 @@ class Neighbour:
                 self.observed.popitem(last=False)
         elif observed.direct and not known.direct:
             known.direct, known.at = True, observed.at
+            known.behind, known.unable = observed.behind, observed.unable
 
     def newest(self) -> tuple[int, int] | None:
         """(boot, seq) of the newest report known of, by whatever way."""
@@ -190,6 +199,7 @@ class Gossip:
         self._peers = peers
         self._clock, self._network, self._replica = clock, network, replica
         self._source, self._standing, self._sent = source, standing, sent
+        self._yardstick = Yardstick(clock, replica)
         self._neighbours = {name: Neighbour() for name in (node, *peers)}
         self._recurrence = Recurrence()
         self._seq = 0
@@ -274,13 +284,20 @@ class Gossip:
         in our name: all that we say would be older than what was heard before. So we go on above
         what the cluster knows of us, and above what a peer says to have heard; however much that
         is, in steps that the others believe."""
-        claims = list(self.heard_of_us())
+        claims = list(self._heard_of_us())
         known = self._replica.state.members.get(self.node)
         if known is not None:
             claims.append((known.boot, known.seq))
         newest = max(claims, default=(0, 0))
         if newest > (self.boot, self._seq):
             self.boot = min(max(self.boot, newest[0]), BOOT.stride(self.boot)) + 1
+
+    def _heard_of_us(self) -> Iterator[tuple[int, int]]:
+        """(boot, seq) of the report of ours that each of the others says to have heard last."""
+        for name, neighbour in self._neighbours.items():
+            heard = neighbour.report.heard.get(self.node) if neighbour.report else None
+            if heard is not None and name != self.node:
+                yield heard.boot, heard.seq
 
     def _heard(self, now: float) -> dict[str, Heard]:
         """Begins with another neighbour each time: in a cluster so large that a report cannot tell
@@ -293,7 +310,8 @@ class Gossip:
             report = neighbour.report
             age = (now - neighbour.heard_at) * 1_000
             if name != self.node and report is not None and age <= 86_400_000:
-                heard[name] = Heard(report.boot_id, report.seq, report.risk, round(age, 1))
+                said = (report.boot_id, report.seq, report.risk, round(age, 1), report.applied)
+                heard[name] = Heard(*said)
         return heard
 
     # -- hearing --------------------------------------------------------------------------------
@@ -335,60 +353,84 @@ class Gossip:
         neighbour = self._neighbours[report.node]
         neighbour.report, neighbour.heard_at = report, now
         key = (report.boot_id, report.seq)
-        neighbour.note(key, Observed(_ppm(report.risk), now, now, True))
+        neighbour.note(key, self._judged(neighbour, report, now))
         for name, heard in report.heard.items():
             other = self._neighbours.get(name)
             strange = other is None or name in (self.node, report.node)
             if other is not None and not strange and self._reach(report.node, name, heard.boot):
-                second_hand = Observed(_ppm(heard.risk), now - heard.age / 1_000, now, False)
-                other.note((heard.boot, heard.seq), second_hand)
+                other.note((heard.boot, heard.seq), self._second_hand(heard, now))
+
+    def _judged(self, neighbour: Neighbour, report: Report, now: float) -> Observed:
+        """A report heard first hand: what the node says, and whether it can do its part."""
+        if not self._yardstick.is_idle(report.node, report.role):
+            neighbour.idle_since = None
+        elif neighbour.idle_since is None:
+            neighbour.idle_since = now
+        behind = self._yardstick.behind(report.applied, now)
+        since = neighbour.idle_since
+        idle = since is not None and now - since > self._yardstick.patience
+        unable = say_unable(behind, report.role) if behind or idle else ""
+        return Observed(_ppm(report.risk), now, now, True, behind, unable)
+
+    def _second_hand(self, heard: Heard, now: float) -> Observed:
+        at = now - heard.age / 1_000
+        behind = self._yardstick.behind(heard.applied, at)
+        unable = say_unable(behind, None) if behind else ""
+        return Observed(_ppm(heard.risk), at, now, False, behind, unable)
 
     # -- what follows from it -------------------------------------------------------------------
 
-    def samples(self, since: float, expected: int = 0) -> tuple[Measured, ...]:
+    def samples(
+        self, since: float, expected: int = 0, judged_from: float = float("-inf")
+    ) -> tuple[Measured, ...]:
         """The leader's samples: of every node, the median of reports heard after `since`
         (monotonic s) by this node or by a peer that told of it. Who has applied less of the log
-        than up to `expected`, an index of about that moment, is lagging."""
-        return tuple(self._sample(name, since, expected) for name in sorted(self._neighbours))
+        than up to `expected`, an index of about that moment, is lagging. Nobody is called unable
+        by what was heard before `judged_from`."""
+        return tuple(
+            self._sample(name, since, expected, judged_from) for name in sorted(self._neighbours)
+        )
 
-    def _sample(self, name: str, since: float, expected: int) -> Measured:
+    def _sample(self, name: str, since: float, expected: int, judged_from: float) -> Measured:
         neighbour = self._neighbours[name]
-        risks = [o.risk for o in neighbour.observed.values() if o.at > since]
+        heard = [o for o in neighbour.observed.values() if o.at > since]
+        risks = [o.risk for o in heard]
+        unable = _inability(heard, judged_from)
         report = neighbour.report
         recurrence = round(report.recurrence * 1_000) if report is not None else 0
         if not risks:
             return Measured(name, 0, PPM, "not heard", recurrence)
         if report is None or neighbour.heard_at <= since:
-            return Measured(name, len(risks), median(risks), "", recurrence)
+            return Measured(name, len(risks), median(risks), "", recurrence, None, unable)
         said = _complaints(report, expected)
-        return Measured(name, len(risks), median(risks), report.cause, recurrence, said)
+        return Measured(name, len(risks), median(risks), report.cause, recurrence, said, unable)
 
     def echoes(self) -> tuple[Echo, ...]:
-        """The newest report known of every node, with the cluster time at which it was learnt."""
+        """The newest report known of every node, with the cluster time at which it was learnt.
+        Who is a lease behind hears of one when it is over: it is given none, so that who comes
+        next need not wait for its end."""
         return tuple(sorted(self._echoes(), key=lambda echo: echo.node))
 
     def _echoes(self) -> Iterator[Echo]:
         for name, neighbour in self._neighbours.items():
             newest = neighbour.newest()
             if newest is not None:
-                learnt = neighbour.observed[newest].learnt
-                yield Echo(name, *newest, self._replica.cluster_time_at(learnt))
+                known = neighbour.observed[newest]
+                at = self._replica.cluster_time_at(known.learnt)
+                yield Echo(name, *newest, at, known.behind == 0)
 
     def observations(self, since: float) -> dict[str, Observation]:
         """A voter's view: of every node the median of what this node itself heard after
-        `since`; nothing second hand, so that votes are independent of each other."""
+        `since`; nothing second hand, so that votes are independent of each other. Who cannot do
+        its part is not healthy."""
         view: dict[str, Observation] = {}
         for name, neighbour in self._neighbours.items():
-            risks = [o.risk for o in neighbour.observed.values() if o.direct and o.at > since]
-            view[name] = Observation(name, len(risks), median(risks) if risks else PPM)
+            heard = [o for o in neighbour.observed.values() if o.direct and o.at > since]
+            well = heard and not _inability(heard)
+            view[name] = Observation(
+                name, len(heard), median([o.risk for o in heard]) if well else PPM
+            )
         return view
-
-    def heard_of_us(self) -> Iterator[tuple[int, int]]:
-        """(boot, seq) of the report of ours that each of the others says to have heard last."""
-        for name, neighbour in self._neighbours.items():
-            heard = neighbour.report.heard.get(self.node) if neighbour.report else None
-            if heard is not None and name != self.node:
-                yield heard.boot, heard.seq
 
     def last_report(self, node: str) -> tuple[Report, float] | None:
         """The newest report heard from `node` itself (also this node), and its age in s."""
@@ -396,6 +438,13 @@ class Gossip:
         if neighbour is None or neighbour.report is None:
             return None
         return neighbour.report, self._clock.monotonic() - neighbour.heard_at
+
+
+def _inability(heard: Iterable[Observed], judged_from: float = float("-inf")) -> str:
+    """Why a node cannot do its part, by most of what was heard of it; empty when it can."""
+    said = [o.unable if o.at > judged_from else "" for o in heard]
+    faults = [fault for fault in said if fault]
+    return faults[-1] if 2 * len(faults) > len(said) else ""
 
 
 def _complaints(report: Report, expected: int) -> tuple[Complaint, ...]:

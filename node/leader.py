@@ -59,6 +59,7 @@ class Leader:
         self._replica, self._gossip = replica, gossip
         self._propose = propose
         self._term: int | None = None  # of the office held; None: not in office
+        self._in_office_since = float("-inf")
         self._under_way: dict[str, int] = {}  # kind → term
         self._not_before: dict[str, float] = {}  # kind → monotonic s
         self._planned = 0  # evaluations up to which plans are made
@@ -119,6 +120,7 @@ class Leader:
 
     def _take_office(self) -> None:
         self._term = self._consensus.term
+        self._in_office_since = self._clock.monotonic()
         self._under_way.clear()
         self._not_before.clear()
         self._cutting = None
@@ -147,7 +149,10 @@ class Leader:
             return
         since = max(self._cut, self._gossip.listening_since)
         members = self._replica.state.members  # the configuration may name others
-        heard = self._gossip.samples(since, self._evaluated)
+        interval = self._replica.settings.evaluation_interval / 1_000
+        # Without a leader everybody was fenced and deaf; a new one gives them time to hear it.
+        judged_from = self._in_office_since + interval
+        heard = self._gossip.samples(since, self._evaluated, judged_from)
         samples = tuple(sample for sample in heard if sample.node in members)
         self._cutting = now
         self._not_before["renewal"] = now + self._replica.settings.lease_renewal / 1_000

@@ -8,7 +8,6 @@ paused or slow. Source: roles.md, "Leases and handover".
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 
 from cluster.apply import Applied
 from cluster.commands import Entry
@@ -29,8 +28,7 @@ class Lease:
         self._node = node
         self._clock, self._replica = clock, replica
         self._sent: OrderedDict[tuple[int, int], float] = OrderedDict()
-        self._until = self._from = float("-inf")
-        self._waits_since: float | None = None
+        self._until = float("-inf")
         replica.listen(self._on_applied)
 
     def sent(self, boot: int, seq: int, moment: float) -> None:
@@ -51,22 +49,6 @@ class Lease:
         if moment is not None:
             length = self._replica.settings.primary_lease / 1_000
             self._until = max(self._until, moment + length)
-            if moment > self._from:
-                self._from, self._waits_since = moment, None
-
-    def heard(self, reports: Iterable[tuple[int, int]]) -> None:
-        """Others have these reports of ours, (boot, seq): one newer than what the lease counts
-        from waits to be echoed."""
-        moments = [self._sent[report] for report in reports if report in self._sent]
-        if self._waits_since is None and any(moment > self._from for moment in moments):
-            self._waits_since = self._clock.monotonic()
-
-    @property
-    def is_withheld(self) -> bool:
-        """Whether the echo of what others have heard is long overdue: two renewals."""
-        patience = 2 * self._replica.settings.lease_renewal / 1_000
-        since = self._waits_since
-        return since is not None and self._clock.monotonic() - since > patience
 
     def remaining(self) -> float:
         """Seconds that the lease still holds; 0 when it has lapsed."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster import codec
-from cluster.commands import Acknowledge, AnyCommand, CastVote, Draft
+from cluster.commands import Acknowledge, AnnounceActions, AnyCommand, CastVote, Draft
 from cluster.roles.transitions import Role
 from node.config import NodeConfig
 from node.enacted import Memory
@@ -226,7 +226,6 @@ class NodeLoop:
             self._current_at = self.clock.monotonic()
 
     def _standing(self) -> Standing:
-        self.lease.heard(self.gossip.heard_of_us())
         return Standing(
             self.lease.effective_role(),
             self.replica.state.seat.epoch,
@@ -235,26 +234,13 @@ class NodeLoop:
         )
 
     def _fault(self) -> str:
-        """Why this node must be replaced although its host is well; empty when it need not.
-
-        A lease that lapsed because nobody heard this node is given again as soon as somebody
-        does: it must not speak itself out of its role in the meantime.
-        """
-        if self.consensus.journal_error is not None:
-            return "the disk refuses the journal"
-        if self.lease.is_fenced and self.lease.is_withheld and self._others_are_renewed():
-            return "no lease: cut off from the log"
-        return ""
-
-    def _others_are_renewed(self) -> bool:
-        """Whether commits still reach a peer. Without a leader all leases lapse within a report
-        interval, which is at most a quarter of one: that must cost nobody a role."""
-        fresh = self.replica.settings.primary_lease / 1_000 / 2
-        return any((self.lease_remaining_of(peer) or 0) > fresh for peer in self.peers)
+        """What only this node knows of why it cannot do its part; the rest is judged by those who
+        hear it (`node.ability`)."""
+        return "the disk refuses the journal" if self.consensus.journal_error is not None else ""
 
     # -- proposing ------------------------------------------------------------------------------
 
-    def _propose_quietly(self, command: Acknowledge | CastVote) -> None:
+    def _propose_quietly(self, command: Acknowledge | AnnounceActions | CastVote) -> None:
         """For duties that look at the state again instead of waiting for an outcome."""
         self._propose(command, VOTE_TIMEOUT, lambda _: None)
 

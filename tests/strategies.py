@@ -271,6 +271,9 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     c.RecordDelivery: st.builds(
         c.RecordDelivery, st.sampled_from(["pager", "chat"]) | texts, small | wire_integers
     ),
+    c.AnnounceActions: st.builds(
+        c.AnnounceActions, nodes, tuples_of(st.sampled_from(["beacon", "role_change"]) | texts, 3)
+    ),
     c.RunAction: st.builds(
         c.RunAction,
         st.sampled_from(["beacon", "role_change"]) | texts,

@@ -38,6 +38,8 @@ def unfitness(state: ClusterState, member: Member, now: int) -> Reason | None:
         return Reason.PRIORITY_ZERO
     if member.role not in (Role.BACKUP, Role.STANDBY):
         return Reason.NOT_A_CANDIDATE_ROLE
+    if member.unable:
+        return Reason.UNABLE
     if member.run > 0 or not member.history:
         return Reason.UNHEALTHY
     if member.risk >= state.settings.backup_ceiling:

@@ -8,7 +8,7 @@ for the predecessor's own acknowledgement at the new epoch, cannot overlap with 
 Source: roles.md, "Leases and handover: never two PRIMARYs".
 """
 
-from cluster.actions import open_role_change
+from cluster.actions import end_wait, open_role_change
 from cluster.commands import Change
 from cluster.decisions import Outcome
 from cluster.events import RoleChanged, SeatActivated
@@ -113,6 +113,7 @@ def activate(step: Step) -> None:
     seat.active = True
     seat.predecessor = None
     seat.failing_since = None
+    end_wait(step, seat.holder)
     step.changed()
     step.emit(SeatActivated(seat.holder, seat.epoch, failover))
 

@@ -172,7 +172,9 @@ class AddressView(View, frozen=True):
 class NodeView(View, frozen=True):
     """`GET /v1/nodes/ID`. `effective_role` is null when the node was not heard lately, `epoch`
     is null unless the node holds the seat. Where the node that answers has lost touch, nobody's
-    health is `known`: `risk` is null, and `alive` says whether that very node hears it."""
+    health is `known`: `risk` is null, and `alive` says whether that very node hears it. `unable`:
+    why it cannot do its part although it is alive, empty when it can. `actions`: what it has hooks
+    for; null as long as it has not said."""
 
     id: str
     role: Role
@@ -184,6 +186,8 @@ class NodeView(View, frozen=True):
     raft_leader: bool
     risk: float | None
     cause: str
+    unable: str
+    actions: list[str] | None
     recurrence: float
     failure_mode: str
     consecutive_unhealthy: int
@@ -333,6 +337,8 @@ def node_view(service: Service, member: Member, newest: int | None = None) -> No
         raft_leader=service.consensus.leader == member.id,
         risk=member.history[-1].risk / PPM if member.history and known else None,
         cause=_cause(member) if known else "not known now",
+        unable=member.unable if known else "",
+        actions=None if member.actions is None else list(member.actions),
         recurrence=member.recurrence / 1_000,
         failure_mode=health.failure_mode(member, state.settings).value if known else UNKNOWN,
         consecutive_unhealthy=member.run,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from node.chaos.constellation import Constellation
-from node.chaos.namespace import SPARED, Namespace, Rules, cut
+from node.chaos.namespace import SPARED, Namespace, Rules, closed, cut
 from node.local import LocalCluster
 from node.manifest import NodeRecord
 
@@ -54,6 +54,10 @@ class Isolated(Constellation):
     def deafened(self, node: str) -> Rules:
         """A member hears nobody any more."""
         return [rule for other in self._others(node) for rule in self.cut(other, node)]
+
+    def closed(self, node: str) -> Rules:
+        """Nobody reaches a member; what it dials itself goes through."""
+        return closed(self.ports[node])
 
     def _others(self, node: str) -> list[str]:
         return [other for other in self.ports if other != node]

@@ -106,6 +106,12 @@ def without(protocol: str) -> Rules:
     return [f"-p {protocol} -j DROP"]
 
 
+def closed(port: int) -> Rules:
+    """As a firewall before one member: nobody can reach its port, while connections that it dials
+    itself carry both ways."""
+    return [f"-p tcp --dport {port} -j DROP", f"-p udp --dport {port} -j DROP"]
+
+
 def cut(sender: int, receiver: int) -> Rules:
     """Everything that the member at one port sends to the member at another; not the way back.
 

@@ -111,6 +111,7 @@ class Node(TypedDict):
     raft_leader: NotRequired[bool]
     risk: NotRequired[Share | None]
     cause: NotRequired[str | None]
+    unable: NotRequired[str | None]
     failure_mode: NotRequired[str | None]
     consecutive_unhealthy: NotRequired[Count | None]
     history: NotRequired[list[Sample]]

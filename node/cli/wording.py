@@ -80,6 +80,8 @@ def flags(node: Json) -> list[str]:
         found.append("dead" if node.get("known", True) else "not heard")
     if node["role"] == "PRIMARY" and node.get("effective_role") == "SAFE_MODE":
         found.append("fenced")
+    elif node.get("unable"):
+        found.append("behind")
     if node.get("maintenance"):
         found.append(f"maintenance {span(node['maintenance'].get('remaining_s'))}")
     if node.get("escalated_by"):

@@ -19,7 +19,7 @@ from cluster.numbers import CEILING
 from node.peers.frames import pack
 from node.peers.sessions import KEY_BYTES, Outgoing
 
-PROTOCOL = 3
+PROTOCOL = 4
 WARN_EVERY_SECONDS = 10.0
 MAX_WARNED = 256
 MAX_NAME = 1 << 63

@@ -23,6 +23,7 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     operators.py   who is taken into the cluster, and who is sent away
     checks.py      what must hold after every turn;  linearizability.py  of the clients' histories
     quorums.py     majorities of a configuration that changes
+    progress.py    what must go on while a fault lasts
     convergence.py what must come true within a bound once the faults are over
     agreement.py   what `plan` computes, counted in whole simulated clusters
     transcript.py  a run as a file: readable, versioned, replayable, and shrunk

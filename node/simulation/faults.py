@@ -230,6 +230,7 @@ PROFILES: dict[str, Profile] = {
     "partition": link_faults.Partition(),
     "straggler": link_faults.Straggler(),
     "oneway": link_faults.OneWay(),
+    "inbound": link_faults.Inbound(),
     "partial": link_faults.Partial(),
     "reset": link_faults.Resets(),
     "udp": link_faults.OneLane("udp", "off", "on"),

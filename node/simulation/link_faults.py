@@ -91,6 +91,22 @@ class OneWay(msgspec.Struct, frozen=True):
                 yield act(at + lasts, "mend", *way)
 
 
+class Inbound(msgspec.Struct, frozen=True):
+    """Somebody hears nobody, and is heard, for long enough that it must be replaced meanwhile:
+    the PRIMARY mostly."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        at = draw.uniform(6, 12) * on.span
+        while at < on.end:
+            who = "primary" if draw.random() < 0.8 else draw.choice(on.names)
+            for name in on.names:
+                yield act(at, "cut", name, who)
+            at += draw.uniform(11, 16) * on.span
+            for a, b in permutations(on.names, 2):
+                yield act(at, "mend", a, b)
+            at += draw.uniform(4, 16) * on.span
+
+
 class Partial(msgspec.Struct, frozen=True):
     """Two do not reach each other, everybody reaches both."""
 

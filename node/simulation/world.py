@@ -21,6 +21,7 @@ from node.simulation.disturbances import Disturbances
 from node.simulation.member import HEALTHY, Member
 from node.simulation.network import Links
 from node.simulation.operators import Operators
+from node.simulation.progress import Progress
 from node.simulation.scenario import Action, Scenario
 from node.simulation.socket import Socket
 from node.simulation.trouble import Trouble
@@ -65,6 +66,7 @@ class World:
         )
         self.devices = Devices(self, self._draws("devices"))
         self.operators = Operators(self)
+        self.progress = Progress(self)
         for name in self.names:
             self.start(self.members[name])
 
@@ -151,6 +153,7 @@ class World:
         try:
             member.turn()
             self.checks.after_turn(member)
+            self.progress.look()
             wanted = member.clock.true(member.loop.next_wakeup())
         except Crash as crash:
             self._crashed(member, crash)

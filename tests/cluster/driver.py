@@ -15,6 +15,7 @@ from cluster.commands import (
     Acknowledge,
     AdoptPlan,
     AdvanceTime,
+    AnnounceActions,
     CastVote,
     Command,
     Draft,
@@ -34,6 +35,8 @@ from cluster.settings import PPM, PROFILES, Settings
 from cluster.state import Action, ClusterState, Member, Proposal
 
 ORBIT = PROFILES["orbit"]
+HOOKS = ("beacon", "reboot")
+"""What every node has a hook for."""
 WALL = 1_700_000_000_000
 HEALTHY = 0.1
 Risk = float | None
@@ -61,6 +64,8 @@ class Driver:
         self.seq = 0
         self.events: list[Any] = []  # of the last command
         self.done(found(names(nodes) if isinstance(nodes, int) else nodes, settings))
+        for node in self.ids:
+            self.done(AnnounceActions(node, HOOKS))
 
     # The log
 

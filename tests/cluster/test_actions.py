@@ -5,7 +5,16 @@ from itertools import pairwise
 import pytest
 
 from cluster.actions import pending_for
-from cluster.commands import Acknowledge, AdoptPlan, Change, Motion, RunAction, SetMaintenance
+from cluster.commands import (
+    Acknowledge,
+    AdoptPlan,
+    AnnounceActions,
+    Change,
+    Motion,
+    RunAction,
+    SetMaintenance,
+    Switchover,
+)
 from cluster.decisions import Outcome, Reason
 from cluster.events import ActionAcknowledged, ActionClosed
 from cluster.roles.transitions import Role, Rule
@@ -23,12 +32,13 @@ def failed_over(nodes: int = 4) -> Driver:
 
 
 def test_a_role_change_goes_to_every_alive_node_with_the_deadline_of_the_settings() -> None:
+    """Counted from the end of the wait for the predecessor, whose lease still runs."""
     driver = failed_over()
     action = driver.action()
     assert action.name == ROLE_CHANGE
     assert action.targets == driver.ids
     assert action.epoch == 2
-    assert action.deadline == driver.clock + 30_000
+    assert action.deadline == driver.state.seat.fence_until + 30_000 > driver.clock + 60_000
     assert action.reason == Rule.PRIMARY_FAILED
     assert {c.node for c in action.changes} == {"sat-001", "sat-002"}
 
@@ -113,13 +123,70 @@ def test_an_escalated_primary_is_demoted_to_standby_by_trigger_2() -> None:
     assert driver.state.seat.holder == "sat-003"
 
 
-def test_an_action_that_nobody_can_do_costs_nobody_the_seat() -> None:
-    """Such as one whose name is mistyped: every node answers that it has no hook for it."""
+def test_an_action_that_no_target_can_run_is_refused_when_it_is_ordered() -> None:
     driver = settled()
-    driver.done(RunAction("becon"))
+    reason, detail = driver.refused(RunAction("becon"))
+    assert reason == Reason.UNKNOWN_ACTION
+    assert detail == "name: no node has a hook for becon; did you mean beacon?"
+    assert driver.refused(RunAction("x")) == (reason, "name: no node has a hook for x")
+
+
+def test_a_target_that_cannot_run_it_is_named() -> None:
+    driver = settled()
+    driver.done(AnnounceActions("sat-002", ("reboot",)))
+    driver.done(AnnounceActions("sat-004", ()))
+    reason, detail = driver.refused(RunAction("beacon"))
+    assert reason == Reason.UNKNOWN_ACTION
+    assert detail == "targets: sat-002, sat-004 cannot run beacon: no hook for it"
+    driver.done(RunAction("beacon", ("sat-001", "sat-003")))
+
+
+def test_who_has_said_nothing_yet_cannot_run_anything() -> None:
+    driver = settled()
+    driver.member("sat-003").actions = None
+    assert "sat-003 cannot" in driver.refused(RunAction("beacon", ("sat-003",)))[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "reason", "detail"),
+    [
+        (AnnounceActions("nobody", ()), Reason.UNKNOWN_NODE, "nobody"),
+        (AnnounceActions("sat-001", ("a b",)), Reason.INVALID, "names: 'a b' is not a name"),
+        (AnnounceActions("sat-001", ("x" * 200,)), Reason.INVALID, "names"),
+        (
+            AnnounceActions("sat-001", tuple(f"a{n}" for n in range(65))),
+            Reason.INVALID,
+            "names: 65 is not between 0 and 64",
+        ),
+    ],
+)
+def test_what_cannot_be_announced(command: AnnounceActions, reason: Reason, detail: str) -> None:
+    driver = settled()
+    before = driver.member("sat-001").actions
+    refused = driver.refused(command)
+    assert refused[0] == reason
+    assert detail in refused[1]
+    assert driver.member("sat-001").actions == before
+
+
+def test_who_has_lost_its_hook_is_waited_for_no_longer_and_not_escalated() -> None:
+    """An action was ordered, and a target came back with another configuration."""
+    driver = settled()
+    driver.done(RunAction("beacon", ("sat-001", "sat-003")))
+    action = driver.action()
+    driver.done(Acknowledge(action.id, "sat-003", True))
+    driver.done(AnnounceActions("sat-001", ("reboot",)))
+    assert action.outcome is ActionOutcome.COMPLIANT
+    driver.wait(30_000)
+    assert not driver.member("sat-001").escalated_by
+
+
+def test_an_action_that_fails_everywhere_costs_nobody_the_seat() -> None:
+    driver = settled()
+    driver.done(RunAction("beacon"))
     action = driver.action().id
     for node in driver.ids:
-        driver.done(Acknowledge(action, node, False, "no hook for becon"))
+        driver.done(Acknowledge(action, node, False, "exit status 1"))
     driver.wait(30_000)
     driver.clock += 1
     plan = driver.evaluate(0.1)
@@ -187,6 +254,7 @@ def test_knowing_of_somebody_elses_change_clears_others_but_not_the_primary() ->
     driver = failed_over()
     primary = driver.state.seat.holder
     assert primary == "sat-002"
+    driver.done(Acknowledge(driver.action().id, "sat-001", True))  # it waits no longer
     driver.wait(30_000)
     assert driver.member(primary).escalated_by
     driver.done(SetMaintenance("sat-001", 60_000))
@@ -204,6 +272,42 @@ def test_a_later_change_of_the_same_nodes_supersedes_an_open_one() -> None:
     assert first.id not in driver.state.actions
     driver.wait(30_000)
     assert [d.facts["action"] for d in driver.decided("escalation")] == ["act-4"]
+
+
+def test_who_is_told_to_wait_has_its_time_from_the_end_of_the_wait() -> None:
+    """A PRIMARY that froze in a switchover: its successor waits longer than a deadline."""
+    driver = settled(5)
+    driver.renew()
+    driver.done(Switchover("sat-002"))
+    for _ in range(2):
+        driver.evaluate(None)
+        assert driver.state.seat.holder == "sat-002"
+    assert not any(member.escalated_by for member in driver.state.members.values())
+    driver.wait(driver.state.seat.fence_until - driver.clock)
+    assert driver.state.seat.active
+    assert driver.action().deadline == driver.clock + 30_000
+    driver.acknowledge("sat-001")
+    driver.wait(30_000)
+    escalated = [m.id for m in driver.state.members.values() if m.escalated_by]
+    assert (driver.state.seat.holder, escalated) == ("sat-002", ["sat-001"])
+
+
+def test_a_wait_that_ends_early_brings_the_deadline_forward() -> None:
+    driver = settled()
+    driver.renew()
+    driver.done(Switchover("sat-002"))
+    driver.wait(2_000)
+    driver.done(Acknowledge(driver.action().id, "sat-001", True))
+    assert driver.action().deadline == driver.clock + 30_000
+
+
+def test_one_entry_that_comes_late_ends_the_wait_before_the_deadline() -> None:
+    driver = settled()
+    driver.renew()
+    driver.done(Switchover("sat-002"))
+    driver.wait(1_000_000)
+    assert driver.state.seat.active
+    assert not any(member.escalated_by for member in driver.state.members.values())
 
 
 def test_a_change_of_other_nodes_does_not() -> None:

@@ -26,7 +26,7 @@ def due_in(driver: Driver) -> int:
         (SetMaintenance("sat-003", 8_000), 8_000),
         (PutPolicy("sat-003", "p", "safety", 1, ("*->*",), 9_000), 9_000),
         (RunAction("beacon", (), {}, 6_000), 6_000),
-        (Switchover("sat-002"), 30_000),  # its action; the lease lasts longer
+        (Switchover("sat-002"), 78_751),  # the lease; its action's time begins then
     ],
 )
 def test_each_pending_thing_says_when_it_is_due(command: object, milliseconds: int) -> None:

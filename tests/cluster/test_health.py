@@ -198,3 +198,43 @@ def test_samples_are_one_per_member_and_of_members_only(named: tuple[str, ...]) 
     echo = (Echo("sat-001", 9, 9, 0),)
     refused = driver.refused(RecordEvaluation(driver.state.evaluations, samples, echo))
     assert refused[0] == "invalid"
+
+
+# Able, not only alive
+
+
+def unable(at: int, made: Member, why: str = "is deaf", reports: int = 6) -> int:
+    """One sample that says so; the run after it."""
+    record_sample(made, Measured("n", reports, 100_000, "cpu", unable=why), at, ORBIT)
+    return made.run
+
+
+def test_a_primary_that_cannot_act_is_unhealthy_at_once_and_the_cause_is_told() -> None:
+    made = Member("n", "", "", role=Role.PRIMARY)
+    runs = [unable(k * ORBIT.evaluation_interval, made) for k in range(3)]
+    assert runs == [1, 2, 3]
+    assert {(s.risk, s.cause) for s in made.history} == {(PPM, "is deaf")}
+
+
+def test_others_are_unhealthy_when_they_were_not_able_for_a_whole_window() -> None:
+    made = Member("n", "", "")
+    window = ORBIT.history_length
+    runs = [unable(k * ORBIT.evaluation_interval, made) for k in range(window + 2)]
+    assert runs == [0] * window + [1, 2]
+
+
+def test_one_able_sample_begins_the_window_anew_and_a_missed_one_does_not() -> None:
+    made = Member("n", "", "")
+    unable(1, made)
+    unable(2, made, "", reports=0)
+    assert (made.unable, made.unable_since) == ("is deaf", 1)
+    unable(3, made, "")
+    assert (made.unable, made.unable_since) == ("", None)
+
+
+def test_who_is_not_able_has_not_recovered() -> None:
+    made = Member("n", "", "")
+    for k in range(6):
+        unable(k * ORBIT.evaluation_interval, made, "is deaf" if k < 4 else "")
+        assert not has_recovered(made, k * ORBIT.evaluation_interval, ORBIT)
+    assert made.good_since == 4 * ORBIT.evaluation_interval

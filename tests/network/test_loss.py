@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(150)
 
 FIFTH = loss(0.2)
 BOUND = 6.0 + 1.0
+LEASE = PROFILES["demo"].primary_lease / 1_000
 BURST, PERIOD = 3.0, 15.0
 WRITE_SECONDS = 1.0
 
@@ -100,6 +101,38 @@ def test_a_primary_cut_off_one_way_never_acts_beside_another(cluster: Isolated, 
         cluster.acting()
     assert watch.violations() == []
     write(cluster, primary, 7)
+
+
+def test_a_primary_whose_port_is_closed_is_replaced_while_it_is(cluster: Isolated) -> None:
+    """It hears nobody and all hear it: a seat that is held by who cannot act."""
+    cluster.up()
+    primary = cluster.seat_primary(beside_leader=False)
+    with cluster.watch() as watch:
+        reign = watch.wait(lambda a: a.node == primary, 5.0)
+        cluster.network.impose(cluster.closed(primary))
+        watch.wait(lambda a: a.node != primary and a.epoch > reign.epoch, LEASE + BOUND)
+        decisions = cluster.ask(cluster.leader(), "/v1/decisions")["items"]
+        cluster.network.impose()
+    assert watch.violations() == []
+    assert any("does not hear the log" in str(d) for d in [cluster.nodes()[primary], decisions])
+    write(cluster, primary, 7)
+
+
+def test_a_backup_whose_port_is_closed_does_not_get_the_seat(cluster: Isolated) -> None:
+    cluster.up()
+    cluster.settled()
+    primary = cluster.seat_primary(beside_leader=False)
+    cluster.settled()
+    backup = next(n for n, node in cluster.nodes().items() if node["role"] == "BACKUP")
+    cluster.network.impose(cluster.closed(backup))
+    leader = next(node for node in cluster.ports if node not in (primary, backup))
+    cluster.until("it is known", lambda: cluster.ask(leader, f"/v1/nodes/{backup}")["unable"], 15.0)
+    with cluster.watch() as watch:
+        reign = watch.wait(lambda a: a.node == primary, 5.0)
+        cluster.kill(primary)
+        successor = watch.wait(lambda a: a.epoch > reign.epoch, BOUND)
+    assert successor.node not in (primary, backup)
+    assert watch.violations() == []
 
 
 def test_a_ring_of_one_way_cuts_stops_nobody_for_good(cluster: Isolated) -> None:

@@ -176,3 +176,63 @@ def test_a_fault_of_the_environment_names_the_variable(write) -> None:
     assert errors[0].file == "environment variable STATIONKEEP_SETTINGS__REPORT_INTERVAL"
     assert errors[0].line is None
     assert "report_interval x 3 <= evaluation_interval" in errors[0].rule
+
+
+def with_commands(*lines: str) -> str:
+    return GOOD.replace("hooks:\n  primary: echo primary\n", "hooks:\n" + "".join(lines))
+
+
+def test_commands_that_cannot_be_run_are_faults_and_do_not_keep_a_node_from_starting(
+    write, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    text = (
+        with_commands(
+            f"  primary: {tmp_path}/missing --now\n",
+            f"  backup: A=1 {plain}\n",
+            "  standby: no-such-program-here\n",
+            """  safe_mode: "echo 'unclosed"\n""",
+        )
+        .replace('"exit 0"', f'"{tmp_path} x"')
+        .replace("echo reboot", "rebot now")
+    )
+    file = write(text)
+    said = {error.field: (error.line, error.rule) for error in validate(file)}
+    assert said == {
+        "sensors.command": (14, f"a command that exists: there is no file '{tmp_path}'"),
+        "hooks.primary": (16, f"a command that exists: there is no file '{tmp_path}/missing'"),
+        "hooks.backup": (17, f"a command that can be run: '{plain}' is not executable"),
+        "hooks.standby": (
+            18, "a command that exists: there is no 'no-such-program-here' on the PATH",
+        ),
+        "hooks.safe_mode": (19, "a command that the shell can read (No closing quotation)"),
+        "hooks.actions.reboot": (21, "a command that exists: there is no 'rebot' on the PATH"),
+    }  # fmt: skip
+    assert load(file, {}).hooks.roles["PRIMARY"] == f"{tmp_path}/missing --now"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "true", "A=1 B='x y' /bin/sh -c no-such", "$HOOK go", "~/bin/hook", "cd /x && ./y",
+        "[ -e /x ] || no-such", "{ no-such; }", "(no-such)", "if true; then no-such; fi",
+        ": nothing", "/bin/ech? x", "`which sh` x", "A=1", " ",
+        "/bin/echo hello > /dev/null; no-such", "exec no-such", "! no-such",
+    ],
+)  # fmt: skip
+def test_what_the_shell_works_out_is_left_to_it(write, command: str) -> None:
+    quoted = command.replace("'", "''")
+    assert validate(write(with_commands(f"  primary: '{quoted}'\n"))) == []
+
+
+@pytest.mark.parametrize("name", ["role_change", "'a b'"])
+def test_an_action_has_a_name_of_its_own(write, name: str) -> None:
+    (error,) = validate(write(GOOD.replace("reboot:", f"{name}:")))
+    assert (error.line, error.field) == (18, f"hooks.actions.{name.strip(chr(39))}")
+
+
+def test_a_node_has_hooks_for_so_many_actions(write) -> None:
+    many = ", ".join(f"a{n}: 'true'" for n in range(65))
+    (error,) = validate(write(GOOD.replace("reboot: echo reboot", many)))
+    assert (error.line, error.field, error.rule) == (18, "hooks.actions", "at most 64 actions")

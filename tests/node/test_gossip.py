@@ -84,13 +84,11 @@ def test_own_reports_go_to_every_peer_at_the_interval() -> None:
 
 def test_a_report_round_trips() -> None:
     ear, other = Ear(), Ear()
-    ear.hear()
+    ear.hear(applied=7)
     ear.gossip.turn()
     message = ear.post.sent[0][1]
     assert Gossip.receive(other.gossip, "b", {**message, "node": "b", "heard": {}})
-    assert message["heard"] == {"b": (1, 1, 0.1, 0.0)} or message["heard"] == {
-        "b": [1, 1, 0.1, 0.0]
-    }
+    assert {name: [*told] for name, told in message["heard"].items()} == {"b": [1, 1, 0.1, 0.0, 7]}
 
 
 @pytest.mark.parametrize(
@@ -100,9 +98,9 @@ def test_a_report_round_trips() -> None:
         {"node": "c"}, {"node": ""}, {"seq": -1}, {"seq": 2**60}, {"boot_id": True},
         {"cause": "x" * 201}, {"recurrence": 11.0}, {"role": "KING"}, {"stranger": 1},
         {"metrics": {str(n): 0.0 for n in range(33)}}, {"metrics": {"x" * 65: 0.0}},
-        {"heard": {"c": [1, 1]}}, {"heard": {"c": [1, 1, 2.0, 0]}},
-        {"heard": {"c": [1, 1, 0.1, -1]}},
-        {"heard": {str(n): [1, 1, 0.1, 0] for n in range(129)}}, {"lease_ms": float("inf")},
+        {"heard": {"c": [1, 1]}}, {"heard": {"c": [1, 1, 2.0, 0, 0]}},
+        {"heard": {"c": [1, 1, 0.1, -1, 0]}},
+        {"heard": {str(n): [1, 1, 0.1, 0, 0] for n in range(129)}}, {"lease_ms": float("inf")},
         {"applied": -1}, {"complaints": {"disk_low": "x" * 201}}, {"complaints": {"": "x"}},
         {"complaints": {str(n): "x" for n in range(9)}}, {"complaints": ["disk_low"]},
     ],
@@ -117,7 +115,7 @@ def test_malformed_reports_are_counted_and_dropped(changes: dict[str, Any]) -> N
 def test_complaints_and_lag_are_told_of_whom_was_heard_itself() -> None:
     ear = Ear()
     ear.clock.now = 1.0
-    ear.hear("b", applied=7, complaints={"disk_low": "full"}, heard={"c": [1, 1, 0.1, 0]})
+    ear.hear("b", applied=7, complaints={"disk_low": "full"}, heard={"c": [1, 1, 0.1, 0, 0]})
     since = ear.clock.offset
     said = {s.node: s.complaints for s in ear.gossip.samples(since, 10)}
     assert said["b"] == (
@@ -169,16 +167,16 @@ def test_older_reports_are_discarded(keys: list[tuple[int, int]]) -> None:
 def test_a_sample_is_the_median_of_direct_and_indirect_reports() -> None:
     ear = Ear()
     ear.hear("b", seq=1, risk=0.9)
-    ear.hear("c", seq=1, heard={"b": [1, 2, 0.1, 0.0]})
-    ear.hear("c", seq=2, heard={"b": [1, 3, 0.2, 0.0]})
+    ear.hear("c", seq=1, heard={"b": [1, 2, 0.1, 0.0, 0]})
+    ear.hear("c", seq=2, heard={"b": [1, 3, 0.2, 0.0, 0]})
     assert ear.sample("b", -1) == (3, 200_000)
 
 
 def test_one_report_heard_twice_counts_once() -> None:
     ear = Ear()
-    ear.hear("c", heard={"b": [1, 1, 0.5, 0.0]})
+    ear.hear("c", heard={"b": [1, 1, 0.5, 0.0, 0]})
     ear.hear("b", seq=1, risk=0.5)
-    ear.hear("c", seq=2, heard={"b": [1, 1, 0.5, 100.0]})
+    ear.hear("c", seq=2, heard={"b": [1, 1, 0.5, 100.0, 0]})
     assert ear.sample("b", -1) == (1, 500_000)
 
 
@@ -186,7 +184,7 @@ def test_only_what_was_heard_since_the_last_evaluation_counts() -> None:
     ear = Ear()
     ear.hear("b", seq=1, risk=0.9)
     ear.clock.now = 5.0
-    ear.hear("c", heard={"b": [1, 2, 0.9, 4_000.0]})
+    ear.hear("c", heard={"b": [1, 2, 0.9, 4_000.0, 0]})
     assert ear.sample("b", 2.0) == (0, 1_000_000)
     ear.hear("b", seq=3, risk=0.2)
     assert ear.sample("b", 2.0) == (1, 200_000)
@@ -194,7 +192,7 @@ def test_only_what_was_heard_since_the_last_evaluation_counts() -> None:
 
 def test_a_voter_hears_only_for_itself() -> None:
     ear = Ear()
-    ear.hear("c", heard={"b": [1, 1, 0.1, 0.0]})
+    ear.hear("c", heard={"b": [1, 1, 0.1, 0.0, 0]})
     view = ear.gossip.observations(0.0)
     assert (view["b"].reports, view["c"].reports) == (0, 1)
 
@@ -203,7 +201,7 @@ def test_echoes_name_the_newest_report_and_when_it_was_learnt() -> None:
     ear = Ear()
     ear.replica.took_office()
     ear.clock.now = 1.0
-    ear.hear("c", heard={"b": [1, 7, 0.1, 900.0]})
+    ear.hear("c", heard={"b": [1, 7, 0.1, 900.0, 0]})
     ear.clock.now = 2.0
     ear.hear("b", seq=7)
     echo = next(e for e in ear.gossip.echoes() if e.node == "b")
@@ -259,7 +257,14 @@ _NAMES = st.text("abc-", min_size=1, max_size=64)
 @given(
     st.dictionaries(
         _NAMES,
-        st.builds(Heard, st.just(2**53), st.just(2**53), st.just(0.5), st.just(86_400_000.0)),
+        st.builds(
+            Heard,
+            st.just(2**53),
+            st.just(2**53),
+            st.just(0.5),
+            st.just(86_400_000.0),
+            st.just(2**53),
+        ),
         max_size=128,
     ),
     st.dictionaries(_NAMES, st.floats(0, 1), max_size=32),

@@ -239,21 +239,15 @@ def test_the_search_finds_a_lease_that_is_wrong(
     assert caught > 0
 
 
-def test_a_lease_is_withheld_when_what_others_heard_is_not_echoed_for_two_renewals() -> None:
+def test_an_echo_that_only_tells_that_one_was_heard_renews_nothing() -> None:
+    """On both sides: neither the node's lease nor what a successor waits for."""
     bench = Bench()
-    renewal = PROFILES["demo"].lease_renewal / 1_000
     bench.send(1)
     bench.echo(1)
-    bench.lease.heard([(1, 1)])
-    bench.clock.now += LEASE + 1
-    assert bench.lease.is_fenced
-    assert not bench.lease.is_withheld, "nobody heard anything newer"
+    until, told = bench.lease.until, bench.replica.state.members["a"].lease_until
+    bench.clock.now += 1.0
     bench.send(2)
-    bench.lease.heard([(1, 2), (7, 7)])
-    bench.clock.now += 2 * renewal - 0.01
-    bench.lease.heard([(1, 2)])
-    assert not bench.lease.is_withheld, "it may still come"
-    bench.clock.now += 0.02
-    assert bench.lease.is_withheld
-    bench.echo(2)
-    assert not bench.lease.is_withheld
+    bench.apply(RenewLeases((Echo("a", 1, 2, bench.replica.cluster_time(), renews=False),)))
+    member = bench.replica.state.members["a"]
+    assert member.last_heard == bench.replica.state.time
+    assert (bench.lease.until, member.lease_until) == (until, told)

@@ -3,11 +3,15 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cluster import codec
 from cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
-from cluster.decisions import Outcome
+from cluster.decisions import Outcome, Reason
+from cluster.explain import explain
+from cluster.roles.candidates import unfitness
 from cluster.roles.transitions import Role
+from cluster.settings import PROFILES
 from cluster.state import ActionOutcome
 from node.config import HookConfig
 from node.hooks import HookResult
@@ -200,14 +204,31 @@ def test_an_operators_action_is_run_everywhere_and_acknowledged() -> None:
     assert world.loops["sat-001"].enactor.enacted.finished == {}
 
 
-def test_an_action_without_a_hook_fails_by_name() -> None:
-    world = settled(World(3))
-    submit(world, RunAction("dance"))
-    world.run(5)
-    closed = world.loops["sat-002"].replica.state.closed_actions
-    action = next(a for a in closed if a.name == "dance")
-    assert action.outcome is ActionOutcome.NONCOMPLIANT
-    assert {ack.detail for ack in action.acks.values()} == {"no hook for dance"}
+def test_every_node_announces_what_it_has_hooks_for_once_and_again_when_that_changes() -> None:
+    world = settled(World(3, hooks=HookConfig(actions={"reboot": "do", "dance": "do"})))
+    state = world.loops["sat-002"].replica.state
+    assert {m.actions for m in state.members.values()} == {("dance", "reboot")}
+    announced = [entry for entry, _ in world.log if b"AnnounceActions" in entry]
+    assert len(announced) == 3
+    world._hook_config = HookConfig(actions={"dance": "do"})
+    world.kill("sat-001")
+    world.start("sat-001")
+    world.run(3)
+    state = world.loops["sat-002"].replica.state
+    assert state.members["sat-001"].actions == ("dance",)
+
+
+def test_a_mistyped_action_is_refused_and_costs_nobody_anything() -> None:
+    world = settled(World(3, hooks=HookConfig(actions={"rotate-keys": "do"})))
+    primary, results = world.primary, []
+    draft = codec.encode_draft(Draft(RunAction("rotat-keys", (primary or "",)), "k", "me", ""))
+    world.loops["sat-002"].consensus.propose(draft, results.append, 5)
+    world.run(10)
+    (result,) = results
+    assert "did you mean rotate-keys?" in result.applied.outcome.detail
+    members = world.loops["sat-002"].replica.state.members.values()
+    assert world.primary == primary
+    assert not any(member.escalated_by for member in members)
 
 
 def test_a_failing_role_hook_is_acknowledged_as_failed_and_tried_again() -> None:
@@ -347,3 +368,111 @@ def test_leaders_that_come_and_go_cost_nobody_a_role() -> None:
         world.elect(world.names[number % 5])
         world.run(1.2)
     assert len(viewer.state.role_changes) == before
+
+
+def deafen(world: World, node: str) -> None:
+    """Nothing arrives at it any more; what it says is heard."""
+    world.cuts |= {(other, node) for other in world.names if other != node}
+
+
+LEASE = PROFILES["demo"].primary_lease / 1_000
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_a_primary_that_hears_nobody_is_replaced_though_all_hear_it(leads: bool) -> None:
+    world = settled(World(5))
+    former = world.primary
+    assert former is not None
+    others = [name for name in world.names if name != former]
+    world.elect(former if leads else others[0])
+    world.run(2.0)
+    deafen(world, former)
+    if leads:  # who hears no follower steps down
+        world.run(1.0)
+        world.elect(others[0])
+    viewer = world.loops[others[0]].replica
+    took = world.run_until(lambda: world.primary not in (None, former), 20)
+    assert took <= LEASE + BOUND + leads
+    world.run(0.5)
+    assert "does not hear the log" in viewer.state.members[former].history[-1].cause
+
+
+def test_who_hears_no_leader_is_no_candidate_and_has_no_vote() -> None:
+    """PRIMARY and BACKUP both: with their votes counted, two thirds could not be reached."""
+    world = settled(World(5))
+    former = world.primary
+    members = world.loops[world.names[0]].replica.state.members
+    backup = next(m.id for m in members.values() if m.role is Role.BACKUP)
+    leader = next(name for name in world.names if name not in (former, backup))
+    world.elect(leader)
+    viewer = world.loops[leader].replica
+    deafen(world, backup)
+    world.run(5.0)
+    assert unfitness(viewer.state, viewer.state.members[backup], 0) is Reason.UNABLE
+    assert "does not hear the log" in " ".join(explain(viewer.state, backup).summary)
+    assert former is not None
+    deafen(world, former)
+    world.run_until(lambda: world.primary not in (None, former), LEASE + BOUND)
+    assert world.primary != backup
+    (proposal,) = [p for p in viewer.state.closed_proposals if p.rule == "primary_failed"]
+    assert {former, backup}.isdisjoint(proposal.electorate)
+    assert (backup, Reason.UNABLE) in proposal.rejected
+
+
+def test_who_has_heard_no_leader_for_a_whole_window_is_isolated_and_comes_back() -> None:
+    world = settled(World(5))
+    deaf = next(n for n in world.names if n not in (world.primary, world.leader))
+    world.elect(next(n for n in world.names if n != deaf))
+    deafen(world, deaf)
+    viewer = world.loops[world.leader or ""].replica
+    member = viewer.state.members[deaf]
+    world.run(8.0)
+    assert member.unable
+    assert member.run == 0, "a link that is dead for a while costs no role"
+    world.run_until(lambda: member.role is Role.SAFE_MODE, 12)
+    assert "does not hear the log" in member.history[-1].cause
+    world.heal()
+    world.run_until(lambda: not member.unable, 4)
+    world.run_until(lambda: member.role is not Role.SAFE_MODE, 30)
+
+
+def test_the_links_between_leader_and_primary_may_be_dead_for_less_than_a_lease() -> None:
+    world = settled(World(5))
+    primary = world.primary
+    assert primary is not None
+    leader = next(n for n in world.names if n != primary)
+    world.elect(leader)
+    for _ in range(20):
+        world.cuts |= {(leader, primary), (primary, leader)}
+        world.run(0.9 * LEASE)
+        world.heal()
+        world.run(1.0)
+    members = world.loops[leader].replica.state.members.values()
+    assert not any(sample.risk > 300_000 for m in members for sample in m.history)
+
+
+TENTH_OF_ORBIT = replace(
+    PROFILES["orbit"], report_interval=500, evaluation_interval=3_000, promotion_hold=9_000,
+    hysteresis_window=30_000, heartbeat_timeout=9_000, proposal_timeout=1_000,
+    action_deadline=3_000, primary_lease=7_500, raft_heartbeat=100, election_timeout_min=600,
+    election_timeout_max=1_200,
+)  # fmt: skip
+"""A lease that is longer than an action's deadline, as in orbit."""
+
+
+def test_a_successor_that_waits_for_a_frozen_predecessor_keeps_the_seat() -> None:
+    world = World(5, settings=TENTH_OF_ORBIT)
+    world.run_until(lambda: world.primary is not None, 60)
+    world.run(45)
+    source = world.primary
+    world.elect(next(n for n in world.names if n not in (source, "sat-002", "sat-005")))
+    world.run(4)
+    assert source is not None
+    world.kill(source)
+    submit(world, Switchover("sat-005"))
+    seen = len(world.loops["sat-002"].replica.state.role_changes)
+    world.run_until(lambda: world.primary == "sat-005", 9)
+    world.run(60)
+    state = world.loops["sat-002"].replica.state
+    assert world.primary == state.seat.holder == "sat-005"
+    assert not any(Role.PRIMARY in (c.origin, c.target) for c in state.role_changes[seen:])

@@ -15,6 +15,7 @@ from cluster.apply import Applied, apply
 from cluster.commands import (
     Acknowledge,
     AdoptPlan,
+    AnnounceActions,
     AnyCommand,
     Barrier,
     CastVote,
@@ -248,6 +249,9 @@ class FakeNode:
             for n, node in enumerate(MEMBERS, 1)
         )
         self.commit(FoundCluster("test", specs, PROFILES["demo"]))
+        beacons = ("beacon", *(f"beacon-{n}" for n in range(5)))
+        for node in MEMBERS:
+            self.commit(AnnounceActions(node, beacons))
         return self
 
     def evaluate(self, **risks: float | None) -> None:

@@ -78,6 +78,8 @@ def node(number: int, role: str, *risks: float | None, **changes: Any) -> Json:
         "raft_leader": False,
         "risk": history[-1]["risk"] if history else None,
         "cause": "",
+        "unable": "",
+        "actions": [],
         "recurrence": 0.0,
         "failure_mode": "HEALTHY",
         "consecutive_unhealthy": 0,

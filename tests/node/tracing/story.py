@@ -6,6 +6,7 @@ from typing import Any
 
 from cluster import codec
 from cluster.commands import AnyCommand, Draft
+from node.config import HookConfig
 from node.ports import ProposalResult, Watch
 from node.replica import Replica
 from node.tracing.spans import Span, Spans
@@ -34,7 +35,7 @@ class Traced:
         self.spans: list[tuple[str, Span]] = []
         self.tracings: dict[str, Tracing] = {}
         self._ratio = ratio
-        self.world = World(nodes, watcher=self._watch)
+        self.world = World(nodes, watcher=self._watch, hooks=HookConfig(actions={"beacon": "do"}))
 
     def _watch(self, name: str, clock: ManualClock, replica: Replica, log: SharedLog) -> Watch:
         def wall() -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from cluster.commands import Failover, Pause, PutPolicy, RunAction, SetPriority, Switchover
 from cluster.state import ClusterState
+from node.hooks import HookResult
 from node.tracing import spans as spans_module
 from node.tracing.traceparent import Caller, operation_id
 from tests.node.tracing.story import Traced, check_whole, named
@@ -159,13 +160,15 @@ def test_an_order_without_a_leader_is_a_failed_request_and_no_more() -> None:
     assert propose.parent == request.id
 
 
-def test_an_action_whose_hook_is_missing_fails_in_the_acknowledgements() -> None:
+def test_an_action_whose_hook_fails_fails_in_the_acknowledgements() -> None:
     traced = Traced()
+    for hooks in traced.world.hooks.values():
+        hooks.result = HookResult(False, "exit status 1")
     traced.world.run_until(lambda: traced.world.primary is not None, 10)
     traced.order("sat-001", RunAction("beacon"), "act")
     trace = traced.trace_with(operation="act", outcome="done")
     failed = {n: s.failed for n, (s,) in named(trace, "acknowledge").items()}
-    assert failed == dict.fromkeys(traced.world.names, "no hook for beacon")
+    assert failed == dict.fromkeys(traced.world.names, "exit status 1")
 
 
 def opened(state: ClusterState) -> Callable[[], bool]:
@@ -219,7 +222,8 @@ def test_a_node_that_starts_again_tells_nothing_of_its_earlier_life() -> None:
 
 
 @pytest.mark.parametrize(
-    ("begun", "told"), [(opened, ["apply"]), (ordered, ["apply", "vote", "commit", "apply"])]
+    ("begun", "told"),
+    [(opened, ["apply"]), (ordered, ["apply", "vote", "commit", "apply", "handover"])],
 )
 def test_a_snapshot_cuts_what_had_begun(
     begun: Callable[[ClusterState], Callable[[], bool]], told: list[str]
@@ -227,6 +231,7 @@ def test_a_snapshot_cuts_what_had_begun(
     traced = Traced()
     world = traced.world
     world.run_until(lambda: world.primary is not None, 10)
+    world.run(1)
     former = world.primary
     assert former is not None
     node = next(n for n in world.names if n not in (former, world.leader))
