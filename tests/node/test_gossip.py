@@ -350,7 +350,7 @@ def test_who_speaks_in_the_name_of_another_bans_it_for_two_reports_at_most(
 def test_what_a_peer_says_to_have_heard_of_us_bans_nobody() -> None:
     pair = Pair()
     pair.run(2)
-    lie = {"b": [BOOT.ceiling, 2**53, 0.1, 5.0]}
+    lie = {"b": [BOOT.ceiling, 2**53, 0.1, 5.0, 0]}
     for seq in range(5):
         pair.b.hear("c", seq=seq + 1, heard=lie)
         pair.a.hear("c", seq=seq + 1, heard=lie)
