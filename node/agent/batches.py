@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from cluster.unreadable import UNREADABLE
 from node.agent.addresses import Addresses
 from node.agent.channel import CODEC
-from node.agent.device import Identity, Owner, Ringed, device_status
+from node.agent.device import Identity, Owner, Ringed, device_status, first_session
 from node.agent.link import LONGEST_PATIENCE, patience, sensible
 from node.agent.tally import Tally
 from node.api import wire
@@ -87,7 +87,7 @@ class Member:
         self.ring: str | None = None
         self.known = self.settled = False
         self.stale = 0
-        self.session = time.time_ns() // 1_000_000_000
+        self.session = first_session(time.time_ns() // 1_000_000_000)
 
     def registered(self) -> None:
         self.known = self.settled = True

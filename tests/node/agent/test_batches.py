@@ -1,6 +1,7 @@
 """Devices without connections against nodes' batch resources that the test plays."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from cluster.numbers import SESSION
 from node.agent import addresses, batches
 from node.agent.behaviour import behaviour
 from node.agent.simulator import Fleet, Moment, Simulator
@@ -81,6 +83,8 @@ class Nodes:
             elif newest > item.session:
                 fault = PayloadFault(index, Code.OUTDATED, "session", "", "older", newest)
                 faults.append(fault)
+            elif item.session > SESSION.limit(newest):
+                faults.append(PayloadFault(index, Code.INVALID, "session", "", "too far ahead"))
             else:
                 self.known.setdefault(id_, RINGS[len(self.known) % 4])
                 ids.append(id_)
@@ -191,6 +195,13 @@ async def test_a_device_whose_clock_was_reset_takes_the_session_after_the_one_kn
     sessions = {device: session for device, session, _ in nodes.words}
     assert sessions.pop("device-003") == 2**31 + 1
     assert max(sessions.values()) < 2**31
+
+
+async def test_a_device_whose_clock_is_far_ahead_gets_in(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 4_070_908_800 * 10**9)  # the year 2099
+    await run(nodes, lambda m: m.connected == 8 and m.statuses > 30, count=8)
 
 
 async def test_who_speaks_in_its_name_does_not_silence_a_device(nodes: Nodes) -> None:
