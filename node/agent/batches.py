@@ -110,6 +110,12 @@ class Member:
         if refusal is not None and refusal.code is Code.UNKNOWN:
             self.known = False
         elif self.stale >= STALE and refusal is not None and refusal.session == self.session:
+            self._begin_another()
+
+    def _begin_another(self) -> None:
+        """Registers anew, unless there is no session left: one that is out of range would cost the
+        whole batch its answer."""
+        if self.session < wire.MAX_ORDINAL:
             self.session, self.known, self.stale = self.session + 1, False, 0
 
     def status(self) -> wire.DeviceStatus:

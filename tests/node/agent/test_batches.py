@@ -219,6 +219,14 @@ async def test_who_speaks_in_its_name_does_not_silence_a_device(nodes: Nodes) ->
     assert sessions["device-003"] == nodes.overtaken["device-003"] + 1
 
 
+async def test_a_device_without_another_session_costs_its_batch_nothing(nodes: Nodes) -> None:
+    nodes.newest["device-003"] = wire.MAX_ORDINAL - 1
+    nodes.overtaken["device-003"] = wire.MAX_ORDINAL
+    end = await run(nodes, lambda m: m.refused.get("outdated", 0) >= 5, count=8)
+    assert end.connected == 8
+    assert end.lost == {}
+
+
 async def test_devices_whose_answers_come_late_keep_their_sessions(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
