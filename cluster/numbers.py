@@ -44,10 +44,11 @@ TERM = Number("term", 0, 1 << 16)
 """A cluster that elects once a second for a year is ahead by a thousand half steps: so many
 heartbeats."""
 BOOT = Number("boot", CEILING, 1 << 20, 1 << 62)
-"""A new journal begins at Unix seconds << 20, which reaches the base in 2242. Who says something
-that is believed of a node makes that node go on above it, which the step leaves room for."""
+"""A new journal begins at Unix seconds << 20, which reaches the base in 2242, and below the base
+for good. Who says something that is believed of a node makes that node go on above it, which the
+step leaves room for."""
 SESSION = Number("session of a device", 3 << 30, 1 << 8, (1 << 32) - 1)
-"""Of a device: Unix seconds at its agent's start, which reach the base in 2072."""
+"""Of a device: Unix seconds at its agent's start, at the base from 2072 on."""
 SEQUENCE = Number("sequence of a device's words", 3 << 30, 1 << 16, (1 << 32) - 1)
 """Within a session. Whoever numbers by seconds reaches the base in 2072."""
 TIME = Number("cluster time", 0, DAY)

@@ -2,8 +2,10 @@
 
 Two things tell, and every node judges each report by them as it hears of it:
 
-- *Behind*: the member has not applied what was applied here a whole `primary_lease` before. It
-  hears no leader, or too little of one; a lease reaches it when it is over.
+- *Behind*: the member has not applied what was applied here a whole `primary_lease` before, and
+  has said so for as long as the leader takes to renew leases. It hears no leader, or too little of
+  one; a lease reaches it when it is over. Right after a burst of losses or a pause that was longer
+  than that, its first report may overtake the log.
 - *Fenced*: it holds the seat and does not act as PRIMARY, and has said so for longer than it takes
   the leader to renew its lease twice. Right after a time in which nobody heard it, or without a
   leader, a holder is fenced for a moment and gets its lease back; that is no inability.
@@ -21,8 +23,8 @@ from node.replica import Replica
 
 MARKS = 64
 """Moments per lease of which it is remembered how much of the log was applied."""
-RENEWALS = 2
-"""Renewals that a fenced holder is given."""
+RENEWALS_BEHIND, RENEWALS_IDLE = 1, 2
+"""Renewals that a member is given to catch up, and a fenced holder to act again."""
 
 
 class Yardstick:
@@ -51,9 +53,14 @@ class Yardstick:
         return seat.holder == node and seat.active and acts_as is not Role.PRIMARY
 
     @property
-    def patience(self) -> float:
+    def patience_behind(self) -> float:
+        """Seconds for which a member that is heard may be behind."""
+        return RENEWALS_BEHIND * self._replica.settings.lease_renewal / 1_000
+
+    @property
+    def patience_idle(self) -> float:
         """Seconds for which the holder of the seat may be idle."""
-        return RENEWALS * self._replica.settings.lease_renewal / 1_000
+        return RENEWALS_IDLE * self._replica.settings.lease_renewal / 1_000
 
     @property
     def _lease(self) -> float:

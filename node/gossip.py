@@ -123,6 +123,9 @@ class Neighbour:
         """The highest boot that may be known of it."""
         self.idle_since: float | None = None
         """Since when it has been heard to leave its seat idle."""
+        self._behind_since: float | None = None
+        self._judged = (0, 0)
+        """The newest report that was looked at for that."""
         self.observed: OrderedDict[tuple[int, int], Observed] = OrderedDict()
 
     def accepts(self, report: Report) -> bool:
@@ -130,6 +133,16 @@ class Neighbour:
         if self.report is None:
             return True
         return (report.boot_id, report.seq) > (self.report.boot_id, self.report.seq)
+
+    def behind_for(self, key: tuple[int, int], behind: int, at: float) -> float:
+        """Seconds for which it has been heard to be behind, up to the report `key`."""
+        if key > self._judged:
+            self._judged = key
+            if not behind:
+                self._behind_since = None
+            elif self._behind_since is None:
+                self._behind_since = at
+        return at - self._behind_since if behind and self._behind_since is not None else 0.0
 
     def note(self, key: tuple[int, int], observed: Observed) -> None:
         """Remembers an observation; the same report first hand replaces its second-hand copy."""
@@ -358,7 +371,7 @@ class Gossip:
             other = self._neighbours.get(name)
             strange = other is None or name in (self.node, report.node)
             if other is not None and not strange and self._reach(report.node, name, heard.boot):
-                other.note((heard.boot, heard.seq), self._second_hand(heard, now))
+                other.note((heard.boot, heard.seq), self._second_hand(other, heard, now))
 
     def _judged(self, neighbour: Neighbour, report: Report, now: float) -> Observed:
         """A report heard first hand: what the node says, and whether it can do its part."""
@@ -367,16 +380,22 @@ class Gossip:
         elif neighbour.idle_since is None:
             neighbour.idle_since = now
         behind = self._yardstick.behind(report.applied, now)
+        lags = self._lags(neighbour, (report.boot_id, report.seq), behind, now)
         since = neighbour.idle_since
-        idle = since is not None and now - since > self._yardstick.patience
-        unable = say_unable(behind, report.role) if behind or idle else ""
+        idle = since is not None and now - since > self._yardstick.patience_idle
+        unable = say_unable(behind if lags else 0, report.role) if lags or idle else ""
         return Observed(_ppm(report.risk), now, now, True, behind, unable)
 
-    def _second_hand(self, heard: Heard, now: float) -> Observed:
+    def _second_hand(self, neighbour: Neighbour, heard: Heard, now: float) -> Observed:
         at = now - heard.age / 1_000
         behind = self._yardstick.behind(heard.applied, at)
-        unable = say_unable(behind, None) if behind else ""
+        lags = self._lags(neighbour, (heard.boot, heard.seq), behind, at)
+        unable = say_unable(behind, None) if lags else ""
         return Observed(_ppm(heard.risk), at, now, False, behind, unable)
+
+    def _lags(self, neighbour: Neighbour, key: tuple[int, int], behind: int, at: float) -> bool:
+        """Whether it has been behind for longer than the log takes to reach it."""
+        return neighbour.behind_for(key, behind, at) > self._yardstick.patience_behind
 
     # -- what follows from it -------------------------------------------------------------------
 

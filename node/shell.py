@@ -1,7 +1,8 @@
 """What is plainly wrong with an operator's shell command, seen without running it.
 
 Only the beginning is looked at: the first program of the first simple command. What the shell
-would have to work out (`$HOOK`, `cd … &&`, a function) is left to it.
+would have to work out (`$HOOK`, `cd … &&`, a function, a PATH of its own, a redirection before the
+program, a here-document) is left to it.
 """
 
 import os
@@ -11,7 +12,8 @@ import shutil
 from pathlib import Path
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
-_WORKED_OUT = re.compile(r"[$`*?\[~{}()<>|&;!]")
+_WORKED_OUT = re.compile(r"[$`*?\[~{}()<>|&;!]|\A\d+\Z|\APATH=")
+_CONTINUED = "\\\n"
 _SHELLS_OWN = frozenset({
     ".", ":", "[", "alias", "bg", "break", "case", "cd", "command", "continue", "echo", "eval",
     "exec", "exit", "export", "false", "fg", "for", "getopts", "hash", "if", "jobs", "kill",
@@ -21,15 +23,22 @@ _SHELLS_OWN = frozenset({
 """Builtins and reserved words of a POSIX shell with which a command can begin."""
 
 
+def _decides(word: str) -> bool:
+    """Whether what runs is known by this word: it is no assignment, or one of the PATH."""
+    return word.startswith("PATH=") or not _ASSIGNMENT.fullmatch(word)
+
+
 def command_fault(command: str) -> str | None:
     """The rule that a command breaks; None when nothing is seen to be wrong with it."""
+    if "<<" in command:
+        return None
     try:
-        lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+        lexer = shlex.shlex(command.replace(_CONTINUED, ""), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words = list(lexer)
     except ValueError as error:
         return f"a command that the shell can read ({error})"
-    program = next((word for word in words if not _ASSIGNMENT.fullmatch(word)), None)
+    program = next((word for word in words if _decides(word)), None)
     if program is None or program in _SHELLS_OWN or _WORKED_OUT.search(program):
         return None
     if "/" not in program:

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import httpx
 import msgspec
+from msgspec.structs import replace
 
 from cluster.unreadable import UNREADABLE
 from node.agent.addresses import Addresses
 from node.agent.channel import CODEC
-from node.agent.device import Identity, Owner, Ringed, device_status
+from node.agent.device import Identity, Owner, Ringed, device_status, first_session
 from node.agent.link import LONGEST_PATIENCE, patience, sensible
 from node.agent.tally import Tally
 from node.api import wire
@@ -65,12 +66,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a batch; fields that are not needed here are left out."""
+    """What became of a batch; fields that are not needed here are left out. `repeated`: it was
+    sent more than once (which the agent knows, not the node)."""
 
     accepted: int
     refused: int
     errors: Sequence[Refusal]
     assignments: Sequence[Assigned]
+    repeated: bool = False
 
 
 class Member:
@@ -84,7 +87,7 @@ class Member:
         self.ring: str | None = None
         self.known = self.settled = False
         self.stale = 0
-        self.session = time.time_ns() // 1_000_000_000
+        self.session = first_session(time.time_ns() // 1_000_000_000)
 
     def registered(self) -> None:
         self.known = self.settled = True
@@ -95,15 +98,24 @@ class Member:
         if not self.settled and session is not None and session < wire.MAX_ORDINAL:
             self.session = session + 1
 
-    def answered(self, refusal: "Refusal | None") -> None:
-        """What became of a status. One is old when its batch was sent twice; two in a row, though
-        the session is the newest, were overtaken by somebody who spoke in this device's name:
-        nobody would hear it again but in another session."""
-        outdated = refusal is not None and refusal.code is Code.OUTDATED
-        self.stale = self.stale + 1 if outdated else 0
+    def answered(self, refusal: "Refusal | None", *, repeated: bool) -> None:
+        """What became of a status. One whose batch was sent twice is old the second time, which
+        says nothing. Two others in a row, though the session is the newest, were overtaken by
+        somebody who spoke in this device's name: nobody would hear it again but in another
+        session."""
+        if refusal is None or refusal.code is not Code.OUTDATED:
+            self.stale = 0
+        elif not repeated:
+            self.stale += 1
         if refusal is not None and refusal.code is Code.UNKNOWN:
             self.known = False
         elif self.stale >= STALE and refusal is not None and refusal.session == self.session:
+            self._begin_another()
+
+    def _begin_another(self) -> None:
+        """Registers anew, unless there is no session left: one that is out of range would cost the
+        whole batch its answer."""
+        if self.session < wire.MAX_ORDINAL:
             self.session, self.known, self.stale = self.session + 1, False, 0
 
     def status(self) -> wire.DeviceStatus:
@@ -180,15 +192,15 @@ class Batch:
         self._tally.statuses += answer.accepted
         refused = {r.index: r for r in answer.errors if r.index < len(reported)}
         for index, member in enumerate(reported):
-            member.answered(refused.get(index))
+            member.answered(refused.get(index), repeated=answer.repeated)
         self._count()
 
     async def _post(
         self, http: httpx.AsyncClient, url: str, body: dict[str, Any], due: float
     ) -> Answer:
         """An answer is due in so many seconds."""
-        said = await _answered(http, url, CODEC.encode(body), due)
-        answer = msgspec.msgpack.decode(said, type=Answer)
+        said, repeated = await _answered(http, url, CODEC.encode(body), due)
+        answer = replace(msgspec.msgpack.decode(said, type=Answer), repeated=repeated)
         for refusal in answer.errors:
             self._tally.errors[refusal.code] += 1
         for assigned in answer.assignments:
@@ -215,18 +227,20 @@ class Batch:
         return self._sequence
 
 
-async def _answered(http: httpx.AsyncClient, url: str, content: bytes, due: float) -> bytes:
-    """A request that is overdue is dropped with its connection, whose stream may stand still, and
-    is made again on a fresh one, each time with twice the patience. What a node takes twice by
-    that is outdated the second time."""
-    left = ANSWER_SECONDS
+async def _answered(
+    http: httpx.AsyncClient, url: str, content: bytes, due: float
+) -> tuple[bytes, bool]:
+    """The answer, and whether the request was made more than once: one that is overdue is dropped
+    with its connection, whose stream may stand still, and is made again on a fresh one, each time
+    with twice the patience. What a node takes twice by that is outdated the second time."""
+    left, repeated = ANSWER_SECONDS, False
     while left > 0:
         due = min(due, left)
         with suppress(TimeoutError):
             async with asyncio.timeout(due), http.stream("POST", url, content=content) as response:
                 response.raise_for_status()
-                return await read(response, MAX_ANSWER)
-        left, due = left - due, due * 2
+                return await read(response, MAX_ANSWER), repeated
+        left, due, repeated = left - due, due * 2, True
     raise httpx.ReadTimeout("no answer")
 
 

@@ -4,6 +4,7 @@ from typing import Protocol, cast
 
 import msgspec
 
+from cluster.numbers import SESSION
 from node.agent.readings import Readings
 from node.api import wire
 
@@ -17,6 +18,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     app_version: str = ""
     capabilities: dict[str, str | bool | int | float] = {}
     labels: dict[str, str] = {}
+
+
+def first_session(seconds: int) -> int:
+    """Of an agent that starts at these Unix seconds. A clock that is decades ahead, as one without
+    a battery may be, must not claim a session that nobody believes (`cluster.numbers`)."""
+    return min(seconds, SESSION.base)
 
 
 class Ringed(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ from cluster.unreadable import UNREADABLE
 from node.agent.addresses import Addresses
 from node.agent.channel import CODEC, CONNECT_SECONDS, Channel, Stage
 from node.agent.connection import Data
-from node.agent.device import Identity, Owner, Ringed, device_status
+from node.agent.device import Identity, Owner, Ringed, device_status, first_session
 from node.agent.tally import Tally
 from node.api import wire
 from node.api.wire import Code
@@ -100,7 +100,8 @@ class Link:
         self._owner, self._tally = owner, tally
         self._loop = asyncio.get_running_loop()
         self._stale = 0
-        self._session, fraction = divmod(time.time_ns(), 1_000_000_000)
+        seconds, fraction = divmod(time.time_ns(), 1_000_000_000)
+        self._session = first_session(seconds)
         self._sequence = fraction // 1_000
         self._known = self._stopped = False
         self._failures = self._withheld = 0

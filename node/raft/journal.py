@@ -23,6 +23,7 @@ from typing import overload
 
 import msgspec
 
+from cluster.numbers import BOOT
 from node.raft.sqlite import DATABASE, LOCK, SqliteStorage
 from node.raft.storage import (
     CorruptJournal,
@@ -206,7 +207,8 @@ class Journal:
         a second, take an old report's echo in the log for one of its own and its lease for valid.
         """
         new = self.created or self.lost
-        floor = (wall_seconds << _BIRTH_BITS) | (self.birth & ((1 << _BIRTH_BITS) - 1))
+        seconds = min(wall_seconds, (BOOT.base >> _BIRTH_BITS) - 1)  # beyond it nobody believes it
+        floor = (seconds << _BIRTH_BITS) | (self.birth & ((1 << _BIRTH_BITS) - 1))
         self._meta.boot = max(self._meta.boot + 1, floor if new else 0)
         self._meta_dirty = True
         self.commit()

@@ -59,12 +59,29 @@ def test_who_is_a_lease_behind_is_unable_whoever_tells_of_it(through: bool) -> N
     stuck = ear.index
     ear.pass_time(LEASE, applied=stuck, through=through)
     assert ear.unable() == "", "what it lacks is younger than a lease"
-    ear.pass_time(1.0, applied=stuck, through=through)
+    ear.pass_time(1.5, applied=stuck, through=through)
     assert "does not hear the log (at least " in ear.unable()
     ear.pass_time(0.4, through=through)
     assert ear.unable(), "most reports of the window still say so"
     ear.pass_time(0.4, through=through)
     assert ear.unable() == ""
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_whom_the_log_has_not_reached_yet_after_a_silence_is_able(through: bool) -> None:
+    """A burst of losses, or a pause, longer than a lease: the first report may overtake the log."""
+    ear = Watcher()
+    ear.pass_time(5.0, through=through)
+    before = ear.index
+    for _ in range(round((LEASE + 0.6) / INTERVAL)):
+        ear.clock.now += INTERVAL
+        ear.entry()
+    ear.pass_time(2 * INTERVAL, applied=before, through=through)
+    assert ear.unable() == ""
+    observed = ear.gossip.observations(ear.clock.monotonic() - 1.0)["b"]
+    assert observed.risk == 100_000 or through
+    ear.pass_time(1.5, applied=before, through=through)
+    assert "does not hear the log" in ear.unable(), "it had time enough"
 
 
 def test_a_slow_member_is_able_as_long_as_it_is_less_than_a_lease_behind() -> None:
@@ -116,7 +133,7 @@ def test_voters_hear_no_health_from_who_is_unable() -> None:
     ear.pass_time(5.0)
     now = ear.clock.monotonic
     assert ear.gossip.observations(now() - 1.0)["b"].risk == 100_000
-    ear.pass_time(LEASE + 1.0, applied=ear.index)
+    ear.pass_time(LEASE + 1.5, applied=ear.index)
     assert ear.gossip.observations(now() - 1.0)["b"].risk == 1_000_000
 
 

@@ -1,5 +1,6 @@
 """Configuration: what is accepted, and that every fault is shown where it stands."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -219,11 +220,11 @@ def test_commands_that_cannot_be_run_are_faults_and_do_not_keep_a_node_from_star
         "[ -e /x ] || no-such", "{ no-such; }", "(no-such)", "if true; then no-such; fi",
         ": nothing", "/bin/ech? x", "`which sh` x", "A=1", " ",
         "/bin/echo hello > /dev/null; no-such", "exec no-such", "! no-such",
+        "PATH=/opt/x/bin:$PATH no-such", "2>/dev/null true", "cat <<E\nit's\nE", "\\\n true",
     ],
 )  # fmt: skip
 def test_what_the_shell_works_out_is_left_to_it(write, command: str) -> None:
-    quoted = command.replace("'", "''")
-    assert validate(write(with_commands(f"  primary: '{quoted}'\n"))) == []
+    assert validate(write(with_commands(f"  primary: {json.dumps(command)}\n"))) == []
 
 
 @pytest.mark.parametrize("name", ["role_change", "'a b'"])

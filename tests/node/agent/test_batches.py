@@ -1,6 +1,7 @@
 """Devices without connections against nodes' batch resources that the test plays."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from cluster.numbers import SESSION
 from node.agent import addresses, batches
 from node.agent.behaviour import behaviour
 from node.agent.simulator import Fleet, Moment, Simulator
@@ -37,6 +39,10 @@ class Nodes:
         self.status: int | None = None
         self.standing = 0
         """Requests that get no answer, from the next one on."""
+        self.slow = False
+        """Whether a batch of statuses is taken in, but answered only when it comes again."""
+        self.late: set[int] = set()
+        """Numbers of the batches that were taken in so."""
         self.overtaken: dict[str, int] = {}
         """Device → the session in which a word is known that it will not come to."""
         self.words: list[tuple[str, int, int]] = []
@@ -53,8 +59,17 @@ class Nodes:
         self.ports.append(request.url.port or 0)
         assert request.headers["content-type"] == "application/msgpack"
         register = request.url.path == "/v1/devices:register"
+        if self.slow and not register and self._is_new(request):
+            await asyncio.get_running_loop().create_future()
         view = self._register(request) if register else self._report(request)
         return httpx.Response(200, content=msgspec.msgpack.encode(view))
+
+    def _is_new(self, request: httpx.Request) -> bool:
+        batch = msgspec.msgpack.decode(request.content, type=StatusBatch)
+        number = batch.statuses[0].sequence
+        is_new = number not in self.late
+        self.late.add(number)
+        return is_new
 
     def _register(self, request: httpx.Request) -> BatchView:
         batch = msgspec.msgpack.decode(request.content, type=RegistrationBatch)
@@ -68,6 +83,8 @@ class Nodes:
             elif newest > item.session:
                 fault = PayloadFault(index, Code.OUTDATED, "session", "", "older", newest)
                 faults.append(fault)
+            elif item.session > SESSION.limit(newest):
+                faults.append(PayloadFault(index, Code.INVALID, "session", "", "too far ahead"))
             else:
                 self.known.setdefault(id_, RINGS[len(self.known) % 4])
                 ids.append(id_)
@@ -86,6 +103,7 @@ class Nodes:
             PayloadFault(index, Code.OUTDATED, "session", "", "older", item.session)
             for index, item in enumerate(batch.statuses)
             if self.overtaken.get(item.device_status.slave_id) == item.session
+            or item.sequence in self.late
         ]
         moved = [
             status.slave_id
@@ -179,6 +197,13 @@ async def test_a_device_whose_clock_was_reset_takes_the_session_after_the_one_kn
     assert max(sessions.values()) < 2**31
 
 
+async def test_a_device_whose_clock_is_far_ahead_gets_in(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 4_070_908_800 * 10**9)  # the year 2099
+    await run(nodes, lambda m: m.connected == 8 and m.statuses > 30, count=8)
+
+
 async def test_who_speaks_in_its_name_does_not_silence_a_device(nodes: Nodes) -> None:
     """Its words are old in its own session: it begins another."""
 
@@ -192,6 +217,24 @@ async def test_who_speaks_in_its_name_does_not_silence_a_device(nodes: Nodes) ->
     assert end.refused == {"outdated": 2}
     sessions = {device: session for device, session, _ in nodes.words}
     assert sessions["device-003"] == nodes.overtaken["device-003"] + 1
+
+
+async def test_a_device_without_another_session_costs_its_batch_nothing(nodes: Nodes) -> None:
+    nodes.newest["device-003"] = wire.MAX_ORDINAL - 1
+    nodes.overtaken["device-003"] = wire.MAX_ORDINAL
+    end = await run(nodes, lambda m: m.refused.get("outdated", 0) >= 5, count=8)
+    assert end.connected == 8
+    assert end.lost == {}
+
+
+async def test_devices_whose_answers_come_late_keep_their_sessions(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of their batches is taken in twice, and is old the second time: nobody else spoke."""
+    monkeypatch.setattr(batches, "patience", lambda _interval: 0.02)
+    nodes.slow = True
+    end = await run(nodes, lambda m: m.refused.get("outdated", 0) >= 8 * 5, count=8)
+    assert end.registrations == 8
 
 
 async def test_a_device_that_another_agent_took_over_leaves_it_in_peace(nodes: Nodes) -> None:

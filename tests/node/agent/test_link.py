@@ -1,7 +1,9 @@
 """A device's link in virtual time: connections stand still, are lost, are late."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -158,6 +160,23 @@ async def test_late_words_of_the_old_connection_do_no_harm() -> None:
     assert cluster.holder is cluster.open[0]
     assert cluster.longest_silence(since=12.0) < 1.5
     await left(cluster)
+
+
+@pytest.mark.parametrize("year", [1970, 2026, 2099])
+def test_a_device_gets_in_whatever_its_clock_says(
+    monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    seconds = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
+    monkeypatch.setattr(time, "time_ns", lambda: seconds * 10**9)
+
+    async def story() -> None:
+        cluster = Cluster(in_order(), 10.0)
+        await served(cluster, 30.0)
+        assert cluster.gaps == 0
+        assert cluster.ends == []
+        await left(cluster)
+
+    run(story())
 
 
 @told

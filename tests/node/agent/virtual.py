@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from cluster.numbers import SESSION
 from node.agent.addresses import Addresses
 from node.agent.channel import CODEC
 from node.agent.connection import Listener
@@ -195,6 +196,9 @@ class Cluster:
         if isinstance(said, wire.Registration):
             if order[0] < self.session:
                 at.tell(self._error(Code.OUTDATED, session=self.session))
+                return
+            if order[0] > SESSION.limit(self.session):
+                at.tell(self._error(Code.INVALID))
                 return
             self._loop.call_later(at.fate.log, self._register, at, order)
         elif order <= (self.session, self.sequence):

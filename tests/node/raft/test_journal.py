@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.numbers import BOOT
 from node.raft.journal import (
     DATABASE,
     CorruptJournal,
@@ -78,6 +79,12 @@ def test_boots_are_counted_from_the_clock_on_and_whatever_it_says_later(tmp_path
         journal.abandon()
     assert boots[0] >> 20 == 1_000
     assert boots == [boots[0], boots[0] + 1, boots[0] + 2]
+
+
+def test_a_clock_that_is_centuries_ahead_gives_a_boot_that_others_believe(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    assert journal.next_boot(20_000_000_000) <= BOOT.base
+    journal.abandon()
 
 
 def test_two_journals_of_one_second_begin_at_different_boots(tmp_path: Path) -> None:
