@@ -91,6 +91,21 @@ def test_invented_names_share_one_account(driver: Driver) -> None:
     assert known(driver, "operator", "second")
 
 
+def test_what_is_known_of_a_key_is_the_same_on_a_restored_replica(driver: Driver) -> None:
+    """Two gave the same key; the newer one makes room first, since its actor has more."""
+    order(driver, "alice", key="shared")
+    order(driver, "mallory", key="shared")
+    for _ in range(ROOM - 1):
+        driver.do(Failover("nobody"), key=f"{next(_numbers)}", actor="mallory")
+    operations = driver.state.operations
+    assert operations.find("mallory", "shared") is None
+    restored = codec.decode_snapshot(codec.encode_snapshot(driver.state)).operations
+    for known in (operations, restored):
+        newest = known.newest("shared")
+        assert newest is not None
+        assert newest.actor == "alice"
+
+
 @pytest.mark.parametrize(
     "command", [Resume(), Failover("sat-002"), ReleaseBrake(), Pause(60_000)], ids=str
 )
