@@ -149,14 +149,18 @@ def make_room(decisions: list[Decision], forgotten: dict[str, int], most: int) -
     """Shortens a log that is longer than `most`: the oldest go of the kind that is farthest above
     its share. `forgotten` notes the newest one that went, of each kind.
 
-    A hundredth goes at once: to look for them is to look at the whole log.
+    A hundredth goes at once: to look for them is to look at the whole log. But no more than what is
+    above its share, unless it is the kind that just grew: that makes room for itself.
     """
     if len(decisions) <= most:
         return
     kinds = [decision.kind or kind_of(decision).value for decision in decisions]
     count = Counter(kinds)
-    kind = max(SHARES, key=lambda kind: count[kind.value] - most * SHARES[kind] // 100)
-    going = [n for n, of in enumerate(kinds) if of == kind.value][: max(1, most // 100)]
+    above = {kind: count[kind.value] - most * share // 100 for kind, share in SHARES.items()}
+    kind = max(above, key=lambda kind: above[kind])
+    hundredth = max(1, most // 100)
+    enough = hundredth if kinds[-1] == kind.value else min(hundredth, above[kind])
+    going = [n for n, of in enumerate(kinds) if of == kind.value][:enough]
     forgotten[kind.value] = decisions[going[-1]].id
     gone = set(going)
     decisions[:] = [decision for n, decision in enumerate(decisions) if n not in gone]

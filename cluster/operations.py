@@ -78,11 +78,10 @@ def identity(actor: str, key: str) -> str:
 class Operations:
     """The remembered outcomes, oldest first."""
 
-    __slots__ = ("_accounts", "_by_key", "_by_use", "_known", "_most")
+    __slots__ = ("_accounts", "_by_use", "_known", "_most")
 
     def __init__(self) -> None:
         self._known: dict[str, Operation] = {}
-        self._by_key: dict[str, str] = {}  # key → the newest operation under it
         self._accounts: dict[str, dict[str, None]] = {}  # account → its operations, oldest first
         self._by_use: dict[int, set[str]] = {}  # how many → the accounts that have so many
         self._most = 0
@@ -101,9 +100,10 @@ class Operations:
         return self._known.get(identity(actor, key))
 
     def newest(self, key: str) -> Operation | None:
-        """The newest operation under a key, whoever gave it."""
-        name = self._by_key.get(key)
-        return None if name is None else self._known[name]
+        """The newest operation under a key, whoever gave it. Looks through all (some ms of a full
+        table): it is a person who asks, and an index of its own would cost every order memory."""
+        newest_first = reversed(self._known.values())
+        return next((record for record in newest_first if record.key == key), None)
 
     def make_room(self, actor: str, now: int, *, rescue: bool) -> str | None:
         """Readies a place for one more; or says why this actor gets none."""
@@ -134,7 +134,6 @@ class Operations:
         if name in self._known:  # only where nobody of ours has written it
             self._forget(name)
         self._known[name] = record
-        self._by_key[record.key] = name
         own = self._accounts.setdefault(record.account, {})
         own[name] = None
         self._rank(record.account, len(own) - 1, len(own))
@@ -157,8 +156,6 @@ class Operations:
 
     def _forget(self, name: str) -> None:
         record = self._known.pop(name)
-        if self._by_key.get(record.key) == name:
-            del self._by_key[record.key]
         own = self._accounts[record.account]
         del own[name]
         self._rank(record.account, len(own) + 1, len(own))

@@ -244,6 +244,8 @@ def _wrong_with(state: ClusterState, member: Member, now: int) -> str:
         samples = "1 sample" if member.run == 1 else f"{member.run} samples in a row"
         how = "not heard" if member.history[-1].missed else "unhealthy"
         return f"is {how} for {samples}{cause}"
+    if member.unable and alarm_id(alarms.MEMBER_LAGGING, member.id) not in state.alarms:
+        return member.unable
     return ""
 
 

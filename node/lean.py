@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+PACKAGES = Path(__file__).resolve().parent.parent
+"""Where this very program lies."""
+FLAGS = {"ignore_environment": "-E", "no_user_site": "-s", "optimize": "-O"}
+"""Of the interpreter, by which it was told what to trust and what to check."""
 UNWANTED = ("rich", "watchfiles", "greenlet", "pydantic.v1")
 """Optional to those who import them, which take them for not installed."""
 
@@ -21,8 +25,16 @@ def become(options: Mapping[str, str]) -> NoReturn:
     words = [word for option in options.items() for word in option]
     sys.stdout.flush()
     sys.stderr.flush()
-    program = [sys.executable, "-m", __spec__.name, "node", "run", *words]
+    program = [sys.executable, *_flags(), "-m", __spec__.name, "node", "run", *words]
     os.execv(program[0], program)  # noqa: S606 - no shell is wanted
+
+
+def _flags() -> list[str]:
+    """As this process was begun. `-m` would look into the working directory first, where anything
+    may lie under the name of one of our modules; only who works in a checkout means that."""
+    kept = [flag for name, flag in FLAGS.items() if getattr(sys.flags, name)]
+    in_checkout = bool(sys.path) and sys.path[0] == str(PACKAGES)
+    return kept if in_checkout and not sys.flags.safe_path else [*kept, "-P"]
 
 
 def main(arguments: list[str]) -> int:

@@ -1,7 +1,7 @@
 """The fleet as one replica knows it, and what may be asked of it. Only apply writes it."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -169,11 +169,7 @@ class Fleet:
 
     def unknown_keys(self, terms: Sequence[Term]) -> list[str]:
         """The keys of a selector that no device has, in words."""
-        had = set(OWN_KEYS)
-        for kind in filter(None, self.table.kinds.all):
-            had.update(name for name, _ in (*kind.labels, *kind.capabilities))
-        keys = dict.fromkeys(term.key for term in terms)
-        return [f"no device has {key}{suggestion(key, had)}" for key in keys if key not in had]
+        return unknown_keys(terms, keys_of(self.table.kinds.all))
 
     def meeting(self, rule: HealthRule) -> Column:
         """By row, whether the newest status of a device would be judged healthy."""
@@ -219,19 +215,11 @@ class Fleet:
         """The group of devices of this kind: the number of the first policy that matches."""
         return _group_of(kind, self._selectors())
 
-    def grouping(self, policies: Sequence[RingPolicy]) -> Column:
-        """By row, the group of each device under these policies, found by its kind."""
-        table, selectors = self.table, [parse(policy.selector) for policy in policies]
-        groups = [
-            NO_POLICY if kind is None else _group_of(kind, selectors) for kind in table.kinds.all
-        ]
-        return np.array(groups or [NO_POLICY], np.uint8)[table.kind[: table.used]]
-
     def regroup(self) -> None:
         """Finds every device's group again."""
         table = self.table
         living = np.flatnonzero(table.birth[: table.used])
-        group = self.grouping(self.policies)[living]
+        group = groups_of(table.kinds.all, self.policies)[table.kind[living]]
         other = group != table.policy[living]
         with table.counted(living[other]):
             table.policy[living[other]] = group[other]
@@ -394,6 +382,27 @@ class Fleet:
             revision=table.revision[used].copy(),
             lot=table.lot[used].copy(),
         )
+
+
+def keys_of(kinds: Iterable[Kind | None]) -> set[str]:
+    """What a selector may speak of: the keys that devices of these kinds have."""
+    had = set(OWN_KEYS)
+    for kind in filter(None, kinds):
+        had.update(name for name, _ in (*kind.labels, *kind.capabilities))
+    return had
+
+
+def unknown_keys(terms: Sequence[Term], had: set[str]) -> list[str]:
+    """The keys of a selector that are not among those, in words."""
+    keys = dict.fromkeys(term.key for term in terms)
+    return [f"no device has {key}{suggestion(key, had)}" for key in keys if key not in had]
+
+
+def groups_of(kinds: Sequence[Kind | None], policies: Sequence[RingPolicy]) -> Column:
+    """By number of the kind, the group of its devices under these policies."""
+    selectors = [parse(policy.selector) for policy in policies]
+    groups = [NO_POLICY if kind is None else _group_of(kind, selectors) for kind in kinds]
+    return np.array(groups or [NO_POLICY], np.uint8)
 
 
 def _group_of(kind: Kind, selectors: Sequence[Sequence[Term]]) -> int:

@@ -167,7 +167,7 @@ def set_ring_policies(step: Step, command: SetRingPolicies) -> dict[str, object]
     fleet.regroup()
     _changed(step, "policies", {"policies": names})
     ruled = fleet.table.by_class.sum(axis=(1, 2, 3, 4)).tolist()[: len(names)]
-    return {"policies": names, "warnings": idle(fleet, command.policies, ruled)}
+    return {"policies": names, "warnings": idle(fleet.table.kinds.all, command.policies, ruled)}
 
 
 def _changed(step: Step, what: str, facts: dict[str, object]) -> None:

@@ -1,14 +1,15 @@
 """What ring policies would do to the devices there are, before they are set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cluster.fleet.fleet import Fleet
+from cluster.fleet.fleet import Fleet, groups_of, keys_of, unknown_keys
 from cluster.fleet.policies import MAX_RING_POLICIES, NO_POLICY, RingPolicy, allowed
 from cluster.fleet.rings import ANY_RING
 from cluster.fleet.selector import parse
+from cluster.fleet.table import Column, Kind
 
 MAX_NAMED = 20
 
@@ -25,36 +26,65 @@ class Regrouping(NamedTuple):
     warnings: list[str]
 
 
-def regrouping(fleet: Fleet, policies: Sequence[RingPolicy]) -> Regrouping:
+class Grouped(NamedTuple):
+    """What that is judged by, copied: columns of the rows ever used. There may be as many kinds as
+    devices, and each is held against each policy: that takes seconds, elsewhere."""
+
+    policies: tuple[RingPolicy, ...]
+    kinds: tuple[Kind | None, ...]
+    living: Column
+    kind: Column
+    group: Column
+    ring: Column
+    pinned: Column
+
+
+def grouped(fleet: Fleet) -> Grouped:
+    """The devices as they are now."""
+    table, used = fleet.table, slice(0, fleet.table.used)
+    return Grouped(
+        policies=fleet.policies,
+        kinds=tuple(table.kinds.all),
+        living=table.birth[used] != 0,
+        kind=table.kind[used].copy(),
+        group=table.policy[used].copy(),
+        ring=table.ring[used].copy(),
+        pinned=table.pinned[used].copy(),
+    )
+
+
+def regrouping(devices: Grouped, policies: Sequence[RingPolicy]) -> Regrouping:
     """What these policies, in the place of those that stand, would change."""
-    table = fleet.table
-    living = np.flatnonzero(table.birth[: table.used])
-    before, after = table.policy[living], fleet.grouping(policies)[living]
+    living = devices.living
+    after = groups_of(devices.kinds, policies)[devices.kind[living]]
     counted = np.bincount(after, minlength=NO_POLICY + 1).tolist()
     ruled = tuple(counted[: len(policies)])
+    standing = devices.policies
     other = np.array(
-        [[_rule(fleet.policies, old) != _rule(policies, new) for new in _GROUPS] for old in _GROUPS]
+        [[_rule(standing, old) != _rule(policies, new) for new in _GROUPS] for old in _GROUPS]
     )
     masks = [_rule(policies, group) for group in _GROUPS]
     mask = np.array([ANY_RING if rule is None else allowed(rule) for rule in masks], np.uint8)
-    allowed_there = (mask[after] >> table.ring[living]) & 1
-    astray = (allowed_there == 0) & (table.pinned[living] == 0)
+    allowed_there = (mask[after] >> devices.ring[living]) & 1
+    astray = (allowed_there == 0) & (devices.pinned[living] == 0)
     return Regrouping(
-        devices=len(living),
+        devices=len(after),
         ruled=ruled,
-        changed=int(other[before, after].sum()),
+        changed=int(other[devices.group[living], after].sum()),
         astray=int(astray.sum()),
-        warnings=idle(fleet, policies, ruled),
+        warnings=idle(devices.kinds, policies, ruled),
     )
 
 
-def idle(fleet: Fleet, policies: Sequence[RingPolicy], ruled: Sequence[int]) -> list[str]:
+def idle(
+    kinds: Iterable[Kind | None], policies: Sequence[RingPolicy], ruled: Sequence[int]
+) -> list[str]:
     """Policies that rule no device, and keys that no device has."""
-    found = []
+    found, had = [], keys_of(kinds)
     for policy, devices in zip(policies, ruled, strict=True):
         if not devices:
             found.append(f"{policy.name} rules no device now")
-        found += [f"{policy.name}: {what}" for what in fleet.unknown_keys(parse(policy.selector))]
+        found += [f"{policy.name}: {what}" for what in unknown_keys(parse(policy.selector), had)]
     return found[:MAX_NAMED]
 
 

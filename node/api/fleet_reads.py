@@ -1,6 +1,8 @@
 """GET about devices and rings. A fleet is large: whatever looks at many rows does so in parts."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -10,6 +12,7 @@ from starlette.responses import Response
 
 from cluster.fleet.fleet import FleetView
 from cluster.fleet.rebalance import plan_rebalance
+from cluster.fleet.regrouping import grouped
 from cluster.fleet.rings import Ring, caps_with
 from cluster.fleet.selector import MAX_SELECTOR, SelectorError, Term, parse
 from cluster.fleet.table import MAX_DEVICES
@@ -20,6 +23,7 @@ from node.api.fleet_inputs import HealthRuleInput, PoliciesInput, SharesInput
 from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from node.api.problems import Kind, Problem, invalid
 from node.api.schema import answers
+from node.api.views import View
 
 MAX_SCANS = 64
 """Parts of the table that one request looks at, the event loop having its turn in between."""
@@ -160,18 +164,25 @@ async def plan_health_rule(read: Reading, body: HealthRuleInput) -> Response:
 
 
 @router.post("/v1/rings/policies/plan", responses=answers(views.PoliciesPlanView))
-async def plan_policies(read: Reading, body: PoliciesInput) -> Response:
+async def plan_policies(read: Reading, planning: Planning, body: PoliciesInput) -> Response:
     """How many devices these policies, in the place of those that stand, would rule otherwise;
     nothing is changed."""
-    return read.answer(views.policies_plan_view(read.state.fleet, body.parsed()))
+    policies, devices = body.parsed(), grouped(read.state.fleet)
+    plan = partial(views.policies_plan_view, devices, policies)
+    return await _elsewhere(read, planning, plan)
 
 
 async def _plan(read: Read, planning: asyncio.Lock, view: FleetView) -> Response:
+    settings, now = read.service.settings, read.service.cluster_time()
+    return await _elsewhere(read, planning, partial(_planned, view, settings, now))
+
+
+async def _elsewhere(read: Read, planning: asyncio.Lock, plan: Callable[[], View]) -> Response:
+    """The answer with a plan that takes long and looks at nothing that changes meanwhile."""
     if planning.locked():
         raise Problem(Kind.BUSY, "a plan is being made already", headers={"Retry-After": "1"})
     async with planning:
-        settings, now = read.service.settings, read.service.cluster_time()
-        return read.answer(await asyncio.to_thread(_planned, view, settings, now))
+        return read.answer(await asyncio.to_thread(plan))
 
 
 def _planned(view: FleetView, settings: Settings, now: int) -> views.RebalancePlanView:

@@ -12,7 +12,7 @@ from cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
 from cluster.fleet.moves import AUTOMATIC, MoveReason
 from cluster.fleet.policies import RingPolicy, allowed, version_of
 from cluster.fleet.rebalance import RebalancePlan
-from cluster.fleet.regrouping import regrouping
+from cluster.fleet.regrouping import Grouped, regrouping
 from cluster.fleet.rings import RINGS, Four, Ring, rings_of
 from cluster.fleet.status import HealthRule
 from cluster.state import ClusterState
@@ -372,9 +372,9 @@ def health_plan_view(fleet: Fleet, rule: HealthRule) -> HealthPlanView:
     )
 
 
-def policies_plan_view(fleet: Fleet, policies: Sequence[RingPolicy]) -> PoliciesPlanView:
+def policies_plan_view(devices: Grouped, policies: Sequence[RingPolicy]) -> PoliciesPlanView:
     """What these policies would do to the devices, in the place of those that stand."""
-    told = regrouping(fleet, policies)
+    told = regrouping(devices, policies)
     return PoliciesPlanView(
         devices=told.devices,
         changed=told.changed,

@@ -59,9 +59,10 @@ class Places:
 
     def take(self, address: str) -> bool:
         """Whether there is one left for this address; then it is taken."""
-        free = self._taken.total() < self.most and self._taken[address] < share(self.most)
-        self._taken[address] += free
-        return free
+        if self._taken.total() >= self.most or self._taken[address] >= share(self.most):
+            return False
+        self._taken[address] += 1
+        return True
 
     def give_back(self, address: str) -> None:
         self._taken[address] -= 1

@@ -129,7 +129,7 @@ class AuditFile:
             self._write(decided)
 
     def _take_refusal(self, index: int, entry: Entry, why: Rejected) -> None:
-        if index <= self._index or self.behind or self.broken:  # replayed, or no place for it now
+        if index <= self._index or self._owed:  # replayed, or a decision has its place before it
             return
         record = self._refusals.record(index, entry, why, self._last)
         if record is not None:

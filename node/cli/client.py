@@ -36,13 +36,20 @@ MAX_PAGES = 60
 """More than the decision log holds at 200 a page; a server that pages for ever is cut off."""
 
 
+_PLAIN = "".join(map(chr, range(ord(" "), ord("~") + 1)))
+MAX_ACTOR = 128
+"""Characters of a name that a node takes."""
+
+
 def actor() -> str:
-    """Who asks, as the history will show it: `user@host`."""
+    """Who asks, as the history will show it: `user@host`. What a header cannot carry stands as in
+    a URL: nobody is kept from asking by a name."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no such uid in the password file, as in many containers
         user = "unknown"
-    return f"{user}@{socket.gethostname()}"
+    named = f"{user}@{socket.gethostname()}"
+    return quote(named, safe=_PLAIN, errors="surrogateescape")[:MAX_ACTOR].strip()
 
 
 def part(text: str) -> str:

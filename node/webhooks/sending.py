@@ -207,6 +207,7 @@ class Webhooks:
         self._propose, self._poster = propose, poster
         self._term: int | None = None
         self._routes: list[_Route] = []
+        self._strangers_at = float("-inf")  # monotonic s
         self.results: Counter[tuple[str, str]] = Counter(
             {(w.name, o): 0 for w in webhooks for o in OUTCOMES}
         )
@@ -214,15 +215,13 @@ class Webhooks:
 
     def turn(self) -> None:
         """Sends what is due and records what was accepted."""
-        if not self._webhooks:
-            return
         if not self._consensus.is_leader or not self._replica.state.founded:
             self._term, self._routes = None, []
             return
         if self._term != self._consensus.term:
             self._term = self._consensus.term
             self._routes = [self._route(webhook) for webhook in self._webhooks]
-            self._forget_strangers()
+        self._forget_strangers()
         for route in self._routes:
             self._choose(route)
             self._send(route)
@@ -257,9 +256,14 @@ class Webhooks:
         return _Route(webhook, known or Delivery(state.decisions_made, state.time))
 
     def _forget_strangers(self) -> None:
-        """A webhook that is in no file any more is not to be told that it missed something."""
+        """A webhook that is in no file any more is not to be told that it missed something: nobody
+        but us could clear the alarm."""
+        state, now = self._replica.state, self._clock.monotonic()
+        if WEBHOOK_MISSED not in state.alarms or now < self._strangers_at:
+            return
+        self._strangers_at = now + RECORD_TIMEOUT
         ours = {webhook.name for webhook in self._webhooks}
-        for name, cursor in self._replica.state.deliveries.items():
+        for name, cursor in state.deliveries.items():
             if name not in ours and cursor.missed > cursor.confessed:
                 told = RecordDelivery(name, cursor.upto, cursor.missed, cursor.missed)
                 self._propose(told, RECORD_TIMEOUT, lambda _: None)

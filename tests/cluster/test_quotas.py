@@ -1,5 +1,6 @@
 """What one user may take of what all need: remembered operations, places in the decision log."""
 
+from collections import Counter
 from itertools import count
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from cluster import codec, operations
 from cluster.apply import apply
 from cluster.commands import Command, Failover, Pause, ReleaseBrake, Resume, SetPriority, Switchover
-from cluster.decisions import SHARES, Kind, kind_of
+from cluster.decisions import SHARES, Decision, Kind, Outcome, kind_of, make_room
 from cluster.operations import MIN_RETENTION, Operation
 from tests.cluster.driver import Driver, settled
 
@@ -91,6 +92,21 @@ def test_invented_names_share_one_account(driver: Driver) -> None:
     assert known(driver, "operator", "second")
 
 
+def test_what_is_known_of_a_key_is_the_same_on_a_restored_replica(driver: Driver) -> None:
+    """Two gave the same key; the newer one makes room first, since its actor has more."""
+    order(driver, "alice", key="shared")
+    order(driver, "mallory", key="shared")
+    for _ in range(ROOM - 1):
+        driver.do(Failover("nobody"), key=f"{next(_numbers)}", actor="mallory")
+    operations = driver.state.operations
+    assert operations.find("mallory", "shared") is None
+    restored = codec.decode_snapshot(codec.encode_snapshot(driver.state)).operations
+    for known in (operations, restored):
+        newest = known.newest("shared")
+        assert newest is not None
+        assert newest.actor == "alice"
+
+
 @pytest.mark.parametrize(
     "command", [Resume(), Failover("sat-002"), ReleaseBrake(), Pause(60_000)], ids=str
 )
@@ -140,3 +156,22 @@ def test_orders_push_out_neither_alarms_nor_changes_of_roles(
         order(driver, "mallory")
     assert [d for d in driver.state.decisions if kind_of(d) in (Kind.ROLES, Kind.ALARMS)] == told
     assert len(driver.state.decisions) <= 200
+
+
+def test_no_kind_falls_below_its_share_for_the_sake_of_another() -> None:
+    """Nor is the whole log looked through for each decision of a flood."""
+    most, looked = 1_000, 0
+    log: list[Decision] = []
+    forgotten: dict[str, int] = {}
+    others = [kind for kind in Kind if kind is not Kind.BOOK]
+    plan = [kind for kind in others for _ in range(most * SHARES[kind] // 100)]
+    for number, kind in enumerate([Kind.ROLES, *plan, *[Kind.BOOK] * 3_000], 1):
+        log.append(Decision(number, 1, 1, 1, "x", Outcome.NOTED, (), kind=kind.value))
+        before = len(log)
+        make_room(log, forgotten, most)
+        looked += len(log) < before
+    kept = Counter(decision.kind for decision in log)
+    assert {kind: kept[kind] for kind in others} == {
+        kind: most * SHARES[kind] // 100 for kind in others
+    }
+    assert looked <= 3_000 // (most // 100) + len(Kind)

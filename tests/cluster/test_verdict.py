@@ -12,8 +12,10 @@ from cluster.commands import (
     ChangeSettings,
     Failover,
     MarkOffline,
+    Measured,
     MemberSpec,
     Pause,
+    RecordEvaluation,
     RegisterDevices,
     Registration,
     SetMaintenance,
@@ -94,6 +96,16 @@ def _isolated(driver: Driver) -> None:
     driver.evaluate()
 
 
+def _lagging(driver: Driver) -> None:
+    """It is heard and well, and applies nothing: no candidate, long before it is isolated."""
+    driver.evaluate()
+    well, ill = (
+        Measured(OTHER, 6, 100_000),
+        Measured(BACKUP, 6, 100_000, unable="does not hear the log"),
+    )
+    driver.do(RecordEvaluation(driver.state.evaluations, (ill, well), ()))
+
+
 MATTERS: dict[str, tuple[Callable[[Driver], object], Level, str, str]] = {
     "a pause": (
         lambda d: d.done(Pause(3_600_000), actor="ann", reason="new batteries"),
@@ -134,6 +146,9 @@ MATTERS: dict[str, tuple[Callable[[Driver], object], Level, str, str]] = {
     "an unhealthy BACKUP": (
         _ill(BACKUP, 1), ATTENTION, ONE,
         "sat-002 is unhealthy for 1 sample (cpu 0.9)",
+    ),
+    "a BACKUP that lags": (
+        _lagging, ATTENTION, ONE, "sat-002 does not hear the log",
     ),
     "a member that was just missed": (
         _silent(OTHER, 1), ATTENTION, ONE, "sat-004 is not heard for 1 sample",

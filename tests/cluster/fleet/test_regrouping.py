@@ -2,9 +2,15 @@
 
 import pytest
 
-from cluster.commands import AssignRing, RegisterDevices, Registration, SetRingPolicies
+from cluster.commands import (
+    AssignRing,
+    RegisterDevices,
+    Registration,
+    RemoveDevice,
+    SetRingPolicies,
+)
 from cluster.fleet.policies import RingPolicy
-from cluster.fleet.regrouping import Regrouping, regrouping
+from cluster.fleet.regrouping import Regrouping, grouped, regrouping
 from cluster.fleet.rings import Ring
 from cluster.state import ClusterState
 from tests.node.api.fake import FakeNode
@@ -49,7 +55,7 @@ def test_it_counts_what_setting_them_changes(
 ) -> None:
     node = _fleet()
     node.commit(SetRingPolicies(before))
-    told, ruled = regrouping(node.state.fleet, after), _rules(node.state)
+    told, ruled = regrouping(grouped(node.state.fleet), after), _rules(node.state)
     assert (told.devices, told.changed) == (6, changed)
     node.commit(SetRingPolicies(after))
     now = _rules(node.state)
@@ -61,22 +67,22 @@ def test_one_of_the_same_name_and_another_content_is_another_rule() -> None:
     node = _fleet()
     node.commit(SetRingPolicies((PIXELS,)))
     other = RingPolicy("pixels", "model=Pixel", (Ring.DEV,))
-    assert regrouping(node.state.fleet, (other,)).changed == 4
+    assert regrouping(grouped(node.state.fleet), (other,)).changed == 4
 
 
 def test_who_would_stand_where_it_may_not_is_astray_unless_pinned() -> None:
     node = _fleet()
     rings = [node.state.fleet.device(row).ring for row in range(6)]
     outside = sum(ring is not Ring.PROD for ring in rings)
-    assert regrouping(node.state.fleet, (ALL,)).astray == outside
+    assert regrouping(grouped(node.state.fleet), (ALL,)).astray == outside
     node.commit(AssignRing("device-0", Ring.DEV))
     expected = outside - (rings[0] is not Ring.PROD)
-    assert regrouping(node.state.fleet, (ALL,)).astray == expected
+    assert regrouping(grouped(node.state.fleet), (ALL,)).astray == expected
 
 
 def test_what_matches_nothing_is_named() -> None:
     node = _fleet()
-    told = regrouping(node.state.fleet, (RingPolicy("typo", "modle=Pixel"),))
+    told = regrouping(grouped(node.state.fleet), (RingPolicy("typo", "modle=Pixel"),))
     assert told.warnings == [
         "typo rules no device now",
         "typo: no device has modle; did you mean model?",
@@ -86,4 +92,17 @@ def test_what_matches_nothing_is_named() -> None:
 def test_without_devices_nothing_changes() -> None:
     node = FakeNode().with_primary()
     expected = Regrouping(0, (0,), 0, 0, ["all rules no device now"])
-    assert regrouping(node.state.fleet, (ALL,)) == expected
+    assert regrouping(grouped(node.state.fleet), (ALL,)) == expected
+
+
+def test_a_plan_is_of_the_devices_as_they_were() -> None:
+    """It is made on a thread, while the state goes on."""
+    node = _fleet()
+    devices = grouped(node.state.fleet)
+    before = regrouping(devices, (PIXELS, ALL))
+    node.commit(SetRingPolicies((OLD, ALL)))
+    node.commit(AssignRing("device-0", Ring.DEV))
+    node.commit(RemoveDevice("device-1"))
+    newcomer = Registration("device-9", "", "Android 14", "1", {}, {"model": "new"}, 1, 1)
+    node.commit(RegisterDevices("sat-001", (newcomer,)))
+    assert regrouping(devices, (PIXELS, ALL)) == before

@@ -252,6 +252,20 @@ async def test_what_policies_would_change_is_told_and_changes_nothing(
     assert "policies.0.selector" in refused.text
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/rings/policies/plan", {"policies": [{"name": "all", "selector": "", "rings": []}]}),
+        ("/v1/rings/plan", {"weights": {"canary": 1, "dev": 1, "stage": 1, "prod": 1}}),
+    ],
+)
+async def test_a_plan_is_made_beside_the_event_loop_one_at_a_time(
+    client: httpx.AsyncClient, fleet: FakeNode, path: str, body: dict[str, Any]
+) -> None:
+    answers = await asyncio.gather(*(client.post(path, json=body) for _ in range(2)))
+    assert sorted(answer.status_code for answer in answers) == [200, 429]
+
+
 async def test_an_ill_device_leaves_prod_and_says_why(
     client: httpx.AsyncClient, fleet: FakeNode
 ) -> None:

@@ -1,6 +1,7 @@
 """Every class of error is a problem document, and none tells of the inside."""
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import httpx
@@ -252,6 +253,21 @@ def test_one_address_leaves_places_for_others() -> None:
     assert [places.take("10.0.0.1") for _ in range(3)] == [True, True, False]
     places.give_back("10.6.6.6")
     assert places.take("10.0.0.1")
+
+
+def test_whoever_is_turned_away_leaves_nothing_behind() -> None:
+    """Addresses can be had by the million."""
+    places = Places(8)
+    for number in range(8):
+        assert places.take(f"client-{number}")
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            assert not places.take(f"crowd-{number}")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000
 
 
 async def test_a_bug_says_nothing_of_its_inside(

@@ -211,3 +211,38 @@ def test_a_flood_of_refusals_is_noted_in_part_and_counted(tmp_path: Path) -> Non
     replay(replica, invented, first=len(LOG) + 502)
     assert len(notes(path)) == len(some) + 1 + refusals.MOST
     assert ids(path) == [d.id for d in replica.state.decisions]
+
+
+def test_refused_orders_are_noted_again_as_soon_as_the_disk_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a quiet cluster the next decision may be hours away."""
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    audit = AuditFile(path, replica, "sat-001")
+    replay(replica, LOG)
+    with monkeypatch.context() as broken:
+        broken.setattr(file, "regular", _refuse)
+        replay(replica, [refused(1)], first=len(LOG) + 1)
+        assert "No space left" in audit.broken
+    replay(replica, [refused(2)], first=len(LOG) + 2)
+    assert audit.broken == ""
+    [note] = notes(path)
+    assert note["key"] == "r2"
+    assert chain.verify([path]).fault == ""
+
+
+def test_no_refused_order_is_noted_before_a_decision_that_the_file_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    replica = Replica(ManualClock())
+    audit = AuditFile(path, replica, "sat-001")
+    replay(replica, LOG[:5])
+    with monkeypatch.context() as broken:
+        broken.setattr(file, "regular", _refuse)
+        replay(replica, LOG[5:], first=6)
+    replay(replica, [refused(1), entry(Pause(5_000), "last")], first=len(LOG) + 1)
+    audit.turn()
+    assert notes(path) == []
+    assert ids(path) == [d.id for d in replica.state.decisions]

@@ -103,9 +103,29 @@ def test_node_run_becomes_the_node(
     monkeypatch.setitem(sys.modules, "node.runtime", types.SimpleNamespace(run=run))
     for name in lean.UNWANTED:
         monkeypatch.setitem(sys.modules, name, sys.modules.get(name))
-    assert program[:5] == [sys.executable, "-m", "node.lean", "node", "run"]
-    assert lean.main(program[3:]) == 1
+    module = program.index("-m")
+    assert program[module : module + 4] == ["-m", "node.lean", "node", "run"]
+    assert lean.main(program[module + 2 :]) == 1
     assert ran == [("sat-001", "os", files[1], 60.0)]
+
+
+def test_a_node_is_not_what_lies_in_the_working_directory(
+    files: list[Path], tmp_path: Path
+) -> None:
+    """A directory of somebody's, with a package that happens to be called as ours."""
+    foreign = tmp_path / "foreign"
+    (foreign / "node").mkdir(parents=True)
+    (foreign / "node" / "__init__.py").write_text("")
+    (foreign / "node" / "lean.py").write_text("print('foreign')")
+    command = "from node.cli.main import main; main()"
+    content = yaml.safe_load(files[0].read_text()) | {"data_dir": str(files[1] / "no-directory")}
+    (foreign / "node.yaml").write_text(yaml.safe_dump(content))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", command, "node", "run", "--config", "node.yaml"],
+        cwd=foreign, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "foreign" not in done.stdout
+    assert "no-directory" in done.stderr
 
 
 def test_what_only_a_command_line_needs_is_no_part_of_a_node() -> None:

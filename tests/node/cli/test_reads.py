@@ -1,3 +1,4 @@
+import getpass
 import io
 import json
 
@@ -34,6 +35,23 @@ def test_a_read_is_told_in_words(
     assert result.exit_code == 0
     for word in words:
         assert word in result.output
+
+
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [("zoë", "zo%C3%AB@"), ("\udcff", "%FF@"), ("a b", "a b@"), ("x" * 300, "x" * 128)],
+)
+def test_nobody_is_kept_from_asking_by_a_name(
+    canned: CannedNode, stationkeep: Run, monkeypatch: pytest.MonkeyPatch, user: str, told: str
+) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: user)
+    for command in ("status", "resume"):
+        canned.requests.clear()
+        result = stationkeep(command)
+        assert result.exit_code == 0, result.output
+        named = canned.requests[0].headers["X-Stationkeep-Actor"]
+        assert named.startswith(told)
+        assert len(named) <= 128
 
 
 @pytest.mark.parametrize("command", [command for command, _ in READ_COMMANDS])
