@@ -20,6 +20,7 @@ from cluster.alarms import (
     NO_PRIMARY,
     PINNED_UNHEALTHY,
     PRIMARY_DEGRADED,
+    WEBHOOK_MISSED,
 )
 from cluster.commands import Draft, RunAction
 from node.config import HookConfig
@@ -109,7 +110,8 @@ LIVES = [
 
 def test_no_alarm_is_left_out() -> None:
     fleet = {DEVICE_STORM, PINNED_UNHEALTHY}  # tests/cluster/fleet/test_storm.py, test_orders.py
-    assert {life.name for life in LIVES} | {NO_PRIMARY} | fleet == set(ALARMS)
+    webhooks = {WEBHOOK_MISSED}  # tests/node/webhooks/test_sending.py
+    assert {life.name for life in LIVES} | {NO_PRIMARY} | fleet | webhooks == set(ALARMS)
 
 
 def told(world: World, name: str) -> list[str]:

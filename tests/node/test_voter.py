@@ -36,10 +36,10 @@ def test_a_healthy_word_heard_first_hand_denies_a_failure() -> None:
     gossip = world.loops[leader].gossip  # type: ignore[index]
     honest = gossip.samples
 
-    def slander(since: float, expected: int):
+    def slander(*window: float):
         return tuple(
             sample if sample.node != first else type(sample)(first, 1, 900_000, "slander", 0)
-            for sample in honest(since, expected)
+            for sample in honest(*window)
         )
 
     gossip.samples = slander  # type: ignore[method-assign]
