@@ -50,8 +50,8 @@ def test_thirty_seconds_of_everything_break_no_promise(tmp_path: Path) -> None:
     # It was a storm, and there was something to judge.
     assert report["kills"] > 0
     assert report["stops"] + report["terms"] > 0
-    assert report["writes_acknowledged"] > 20  # on a machine with other tests beside it
-    assert report["strong_reads"] > 15
+    assert report["writes_acknowledged"] > 50
+    assert report["strong_reads"] > 30
     assert report["histories"] > 0
     assert report["histories_undecided"] == 0
     assert report["digests_compared"] >= 4
