@@ -1,6 +1,19 @@
-"""`python -m node`: the command line."""
+"""`stationkeep` and `python -m node`: a node, or the command line."""
 
-from node.cli.main import main
+import sys
+
+from node import lean
+
+
+def main() -> None:
+    """Entry point of both."""
+    code = lean.run_node(sys.argv[1:])
+    if code is not None:
+        sys.exit(code)
+    from node.cli.main import main as command_line  # noqa: PLC0415 - a node needs none of it
+
+    command_line()
+
 
 if __name__ == "__main__":
     main()

@@ -1,59 +1,71 @@
 """A node's process, without what only a command line needs.
 
-`stationkeep node run` checks what it was given and becomes this program: the same process, by
-`exec`. Typer, Click and Rich would otherwise stay in the memory of a process that runs for years
-and never prints a table; structlog, uvicorn and FastAPI would import more of the kind: tracebacks
-in colour, contexts of greenlets, servers that reload their code, models of Pydantic 1.
+`stationkeep node run` with plain options comes here before the command line is imported. Typer and
+Rich would otherwise stay in the memory of a process that runs for years and never prints a table;
+structlog, uvicorn and FastAPI would import more of the kind: tracebacks in colour, contexts of
+greenlets, servers that reload their code, models of Pydantic 1.
+
+Whatever is not plain, or not right, is left to the command line, which has the words for it.
 """
 
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-PACKAGES = Path(__file__).resolve().parent.parent
-"""Where this very program lies."""
-FLAGS = {"ignore_environment": "-E", "no_user_site": "-s", "optimize": "-O"}
-"""Of the interpreter, by which it was told what to trust and what to check."""
+if TYPE_CHECKING:
+    from node.config import NodeConfig
+
+COMMAND = ("node", "run")
+OPTIONS = frozenset({"--config", "--durability"})
 UNWANTED = ("rich", "watchfiles", "greenlet", "pydantic.v1")
 """Optional to those who import them, which take them for not installed."""
 
 
-def become(options: Mapping[str, str]) -> NoReturn:
-    """Turns this process into a node with these options of `node run`, which are valid."""
-    words = [word for option in options.items() for word in option]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    program = [sys.executable, *_flags(), "-m", __spec__.name, "node", "run", *words]
-    os.execv(program[0], program)  # noqa: S606 - no shell is wanted
+def run_node(arguments: Sequence[str]) -> int | None:
+    """Runs the node that a command line asks for, and returns its exit code; None when it asks
+    for something else, or in a way that needs an answer."""
+    options = _plain(arguments)
+    if options is None:
+        return None
+    _leave_out()
+    config = _valid(options)
+    if config is None:
+        _take_back()
+        return None
+    from node.runtime import run  # noqa: PLC0415 - the whole server
+
+    return run(config)
 
 
-def _flags() -> list[str]:
-    """As this process was begun. `-m` would look into the working directory first, where anything
-    may lie under the name of one of our modules; only who works in a checkout means that."""
-    kept = [flag for name, flag in FLAGS.items() if getattr(sys.flags, name)]
-    in_checkout = bool(sys.path) and sys.path[0] == str(PACKAGES)
-    return kept if in_checkout and not sys.flags.safe_path else [*kept, "-P"]
+def _plain(arguments: Sequence[str]) -> dict[str, str] | None:
+    """The options of `node run`, each once and with its value; None for any other words."""
+    words = list(arguments[len(COMMAND) :])
+    names = words[::2]
+    if tuple(arguments[: len(COMMAND)]) != COMMAND or len(words) % 2 or "--config" not in names:
+        return None
+    if len(set(names)) < len(names) or not OPTIONS.issuperset(names):
+        return None
+    return dict(zip(names, words[1::2], strict=True))
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the node; `arguments`: as `become` gives them."""
-    options = dict(zip(arguments[2::2], arguments[3::2], strict=True))
-    for name in UNWANTED:
-        sys.modules[name] = None  # type: ignore[assignment]
+def _valid(options: dict[str, str]) -> "NodeConfig | None":
     from msgspec.structs import replace  # noqa: PLC0415
 
     from node import config as configuration  # noqa: PLC0415
-    from node.runtime import run  # noqa: PLC0415
 
-    config = configuration.load(Path(options["--config"]))
-    if "--durability" in options:
-        config = replace(config, durability=options["--durability"])
-    recording = options.get("--health-replay")
-    speed = float(options.get("--replay-speed", "1"))
-    return run(config, Path(recording) if recording else None, speed)
+    try:
+        config = configuration.load(Path(options["--config"]))
+    except configuration.ConfigError:
+        return None
+    durability = options.get("--durability", config.durability)
+    return replace(config, durability=durability) if durability in ("sync", "os") else None
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _leave_out() -> None:
+    sys.modules.update(dict.fromkeys(UNWANTED))  # type: ignore[arg-type]
+
+
+def _take_back() -> None:
+    for name in UNWANTED:
+        del sys.modules[name]

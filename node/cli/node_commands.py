@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
-from node import lean
 from node.cli.failures import CommandError, ConfigurationError, UsageError
 from node.cli.output import say
 
@@ -47,16 +47,14 @@ def run(
     from node import config as configuration  # noqa: PLC0415
 
     try:
-        configuration.load(config)
+        loaded = configuration.load(config)
     except configuration.ConfigError as error:
         raise _refused([error, *error.others]) from error
-    chosen = {
-        "--config": config,
-        "--health-replay": health_replay,
-        "--replay-speed": replay_speed,
-        "--durability": durability,
-    }
-    lean.become({name: str(value) for name, value in chosen.items() if value is not None})
+    from node.runtime import run as run_node  # noqa: PLC0415 - the whole server
+
+    if durability is not None:
+        loaded = replace(loaded, durability=durability.value)
+    raise typer.Exit(run_node(loaded, health_replay, replay_speed or 1.0))
 
 
 def rejoin(

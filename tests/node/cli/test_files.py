@@ -1,6 +1,5 @@
 """`config validate`, `node run`, `snapshot …`: commands that are about files."""
 
-import os
 import subprocess
 import sys
 import types
@@ -86,44 +85,81 @@ def test_a_missing_file_exits_5(stationkeep: Run, tmp_path: Path) -> None:
     assert stationkeep("config", "validate", str(tmp_path / "none.yaml")).exit_code == 5
 
 
-def test_node_run_becomes_the_node(
-    stationkeep: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a process of its own: it is not to come back."""
-    program: list[str] = []
-    monkeypatch.setattr(os, "execv", lambda _, words: program.extend(words))
-    options = ["--health-replay", str(files[1]), "--replay-speed", "60", "--durability", "os"]
-    stationkeep("node", "run", "--config", str(files[0]), *options)
+PLAIN = ["node", "run", "--config"]
+REST = ["--health-replay", "FILE", "--replay-speed", "60"]
+
+
+@pytest.mark.parametrize(
+    ("more", "lean_one", "durability", "speed"),
+    [
+        ([], True, "sync", None),
+        (["--durability", "os"], True, "os", None),
+        (REST, False, "sync", 60.0),
+        (["--durability=os"], False, "os", None),
+    ],
+)
+def test_node_run_runs_the_node_that_is_meant(  # noqa: PLR0917
+    stationkeep: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch,
+    more: list[str], lean_one: bool, durability: str, speed: float | None,
+) -> None:  # fmt: skip
+    """Plain options without the command line, all others with it: the same node."""
     ran: list[tuple[Any, ...]] = []
 
-    def run(config: Any, replay: Path | None, speed: float) -> int:
+    def run(config: Any, replay: Path | None = None, speed: float = 1.0) -> int:
         ran.append((config.node, config.durability, replay, speed))
         return 1
 
     monkeypatch.setitem(sys.modules, "node.runtime", types.SimpleNamespace(run=run))
     for name in lean.UNWANTED:
         monkeypatch.setitem(sys.modules, name, sys.modules.get(name))
-    module = program.index("-m")
-    assert program[module : module + 4] == ["-m", "node.lean", "node", "run"]
-    assert lean.main(program[module + 2 :]) == 1
-    assert ran == [("sat-001", "os", files[1], 60.0)]
+    command = [*PLAIN, str(files[0]), *(str(files[1]) if w == "FILE" else w for w in more)]
+    assert lean.run_node(command) == (1 if lean_one else None)
+    if not lean_one:
+        assert stationkeep(*command).exit_code == 1
+    replay = files[1] if speed else None
+    assert ran == [("sat-001", durability, replay, speed or 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "Missing option"),
+        (["--config"], 2, "requires an argument"),
+        (["--config", "none.yaml"], 5, "none.yaml"),
+        (["--config", "node.yaml", "--config", "node.yaml"], 1, "no-directory"),
+        (["--config", "node.yaml", "--durability", "perhaps"], 2, "perhaps"),
+        (["--config", "node.yaml", "--help"], 0, "Runs one node"),
+        (["--config", "node.yaml", "more"], 2, "more"),
+    ],
+)
+def test_what_is_not_plain_is_answered_in_words(
+    files: list[Path], tmp_path: Path, words: list[str], code: int, said: str
+) -> None:
+    done = in_a_foreign_folder(files, tmp_path, words)
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
+
+
+def in_a_foreign_folder(
+    files: list[Path], tmp_path: Path, words: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """`stationkeep node run` in a directory of somebody's, with a package that happens to be called
+    as ours; the file there is of a node whose data directory cannot be made."""
+    foreign = tmp_path / "foreign"
+    (foreign / "node").mkdir(parents=True)
+    (foreign / "node" / "__init__.py").write_text("print('foreign')")
+    content = yaml.safe_load(files[0].read_text()) | {"data_dir": str(files[1] / "no-directory")}
+    (foreign / "node.yaml").write_text(yaml.safe_dump(content))
+    command = "from node.__main__ import main; main()"
+    return subprocess.run(
+        [sys.executable, "-P", "-c", command, "node", "run", *words],
+        cwd=foreign, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
 
 
 def test_a_node_is_not_what_lies_in_the_working_directory(
     files: list[Path], tmp_path: Path
 ) -> None:
-    """A directory of somebody's, with a package that happens to be called as ours."""
-    foreign = tmp_path / "foreign"
-    (foreign / "node").mkdir(parents=True)
-    (foreign / "node" / "__init__.py").write_text("")
-    (foreign / "node" / "lean.py").write_text("print('foreign')")
-    command = "from node.cli.main import main; main()"
-    content = yaml.safe_load(files[0].read_text()) | {"data_dir": str(files[1] / "no-directory")}
-    (foreign / "node.yaml").write_text(yaml.safe_dump(content))
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", command, "node", "run", "--config", "node.yaml"],
-        cwd=foreign, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = in_a_foreign_folder(files, tmp_path, ["--config", "node.yaml"])
     assert "foreign" not in done.stdout
     assert "no-directory" in done.stderr
 
@@ -132,9 +168,9 @@ def test_what_only_a_command_line_needs_is_no_part_of_a_node() -> None:
     """Megabytes that each node would carry for as long as it runs."""
     script = """
 import sys
+import node.__main__
 from node import lean
-for name in lean.UNWANTED:
-    sys.modules[name] = None
+lean._leave_out()
 import node.runtime, node.api.app
 print([n for n in ("typer", "rich", "pygments", "watchfiles") if sys.modules.get(n)])
 """
