@@ -1,6 +1,8 @@
 """The audit file: every decision once, whatever is restarted, torn or skipped."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,22 @@ LOG = [
 def replay(replica: Replica, entries: list[bytes], first: int = 1) -> None:
     for index, content in enumerate(entries, start=first):
         replica.apply(content, index)
+
+
+def begun(folder: Path) -> tuple[Path, Replica, AuditFile]:
+    """A file of its own, and what is written to it."""
+    path, replica = folder / "audit.jsonl", Replica(ManualClock())
+    return path, replica, AuditFile(path, replica, "sat-001")
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(file, "regular", refuse)
+        yield
 
 
 def ids(path: Path) -> list[int]:
@@ -122,15 +140,10 @@ def test_a_state_loaded_before_listening_is_caught_up(tmp_path: Path) -> None:
     assert ids(path) == [d.id for d in replica.state.decisions]
 
 
-def test_a_disk_that_refuses_is_reported_and_made_up_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "audit.jsonl"
-    replica = Replica(ManualClock())
-    audit = AuditFile(path, replica, "sat-001")
+def test_a_disk_that_refuses_is_reported_and_made_up_for(tmp_path: Path) -> None:
+    path, replica, audit = begun(tmp_path)
     replay(replica, LOG[:3])
-    with monkeypatch.context() as broken:
-        broken.setattr(file, "regular", _refuse)
+    with full_disk():
         replay(replica, LOG[3:6], first=4)
         audit.turn()
         assert "No space left" in audit.broken
@@ -153,10 +166,6 @@ def test_a_disk_that_refuses_at_the_start_stops_no_node(tmp_path: Path) -> None:
     audit.turn()
     assert audit.broken == ""
     assert ids(path) == [d.id for d in replica.state.decisions]
-
-
-def _refuse(*_: object, **__: object) -> None:
-    raise OSError(28, "No space left on device")
 
 
 # Refused orders
@@ -213,16 +222,11 @@ def test_a_flood_of_refusals_is_noted_in_part_and_counted(tmp_path: Path) -> Non
     assert ids(path) == [d.id for d in replica.state.decisions]
 
 
-def test_refused_orders_are_noted_again_as_soon_as_the_disk_allows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_orders_are_noted_again_as_soon_as_the_disk_allows(tmp_path: Path) -> None:
     """In a quiet cluster the next decision may be hours away."""
-    path = tmp_path / "audit.jsonl"
-    replica = Replica(ManualClock())
-    audit = AuditFile(path, replica, "sat-001")
+    path, replica, audit = begun(tmp_path)
     replay(replica, LOG)
-    with monkeypatch.context() as broken:
-        broken.setattr(file, "regular", _refuse)
+    with full_disk():
         replay(replica, [refused(1)], first=len(LOG) + 1)
         assert "No space left" in audit.broken
     replay(replica, [refused(2)], first=len(LOG) + 2)
@@ -232,15 +236,10 @@ def test_refused_orders_are_noted_again_as_soon_as_the_disk_allows(
     assert chain.verify([path]).fault == ""
 
 
-def test_no_refused_order_is_noted_before_a_decision_that_the_file_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "audit.jsonl"
-    replica = Replica(ManualClock())
-    audit = AuditFile(path, replica, "sat-001")
+def test_no_refused_order_is_noted_before_a_decision_that_the_file_lacks(tmp_path: Path) -> None:
+    path, replica, audit = begun(tmp_path)
     replay(replica, LOG[:5])
-    with monkeypatch.context() as broken:
-        broken.setattr(file, "regular", _refuse)
+    with full_disk():
         replay(replica, LOG[5:], first=6)
     replay(replica, [refused(1), entry(Pause(5_000), "last")], first=len(LOG) + 1)
     audit.turn()
