@@ -144,15 +144,19 @@ class Constellation:
         if (primary == leader) is beside_leader:
             return primary
         others = [node for node in self.addresses if node not in (primary, leader)]
-        target = leader if beside_leader else others[0]
+        self.give_seat(leader if beside_leader else others[0])
+        return self.acting()
+
+    def give_seat(self, target: str) -> None:
+        """Waits until this node acts as PRIMARY, by an order where the cluster chose another."""
 
         def ordered() -> bool:
-            answer = self.ask(leader, "/v1/failover", {"target": target, "force": True})
+            answer = self.ask(target, "/v1/failover", {"target": target, "force": True})
             return "done" in answer.values() or "is_primary" in answer.values()
 
-        self.until(f"failover to {target}", ordered)
+        if self.acting() != target:
+            self.until(f"failover to {target}", ordered)
         self.until(f"{target} acts", lambda: self.ask(target, "/primary")["ok"])
-        return target
 
     def kill(self, node: str, signum: signal.Signals = signal.SIGKILL) -> None:
         self.local.kill(node, signum)
