@@ -3,13 +3,13 @@
 Source: roles.md, "Action propagation and compliance (#408)".
 """
 
-from cluster.alarms import COMPLIANCE
-from cluster.commands import Change
-from cluster.decisions import Outcome
-from cluster.events import ActionAcknowledged, ActionClosed, ActionOpened
-from cluster.registry import alive
-from cluster.roles.transitions import Role, Rule
-from cluster.state import (
+from stationkeep.cluster.alarms import COMPLIANCE
+from stationkeep.cluster.commands import Change
+from stationkeep.cluster.decisions import Outcome
+from stationkeep.cluster.events import ActionAcknowledged, ActionClosed, ActionOpened
+from stationkeep.cluster.registry import alive
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.state import (
     MAX_CLOSED_ACTIONS,
     ROLE_CHANGE,
     Ack,
@@ -17,7 +17,7 @@ from cluster.state import (
     ActionOutcome,
     ClusterState,
 )
-from cluster.step import Step
+from stationkeep.cluster.step import Step
 
 
 def open_action(

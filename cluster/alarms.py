@@ -13,12 +13,12 @@ file and the outbox of the webhooks at once.
 
 from typing import NamedTuple
 
-from cluster.commands import AcknowledgeAlarm, Measured
-from cluster.decisions import Reason
-from cluster.registry import is_alive
-from cluster.settings import format_duration
-from cluster.state import ClusterState, Member, alarm_id
-from cluster.step import Refused, Step
+from stationkeep.cluster.commands import AcknowledgeAlarm, Measured
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.registry import is_alive
+from stationkeep.cluster.settings import format_duration
+from stationkeep.cluster.state import ClusterState, Member, alarm_id
+from stationkeep.cluster.step import Refused, Step
 
 
 class Kind(NamedTuple):

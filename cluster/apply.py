@@ -9,11 +9,11 @@ from typing import Any, assert_never
 
 import msgspec
 
-from cluster import alarms, deliveries, membership, operators
-from cluster.actions import acknowledge
-from cluster.clockwork import advance
-from cluster.codec import command_digest
-from cluster.commands import (
+from stationkeep.cluster import alarms, deliveries, membership, operators
+from stationkeep.cluster.actions import acknowledge
+from stationkeep.cluster.clockwork import advance
+from stationkeep.cluster.codec import command_digest
+from stationkeep.cluster.commands import (
     Acknowledge,
     AcknowledgeAlarm,
     AddMember,
@@ -53,22 +53,22 @@ from cluster.commands import (
     SetRingShares,
     Switchover,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.evaluation import adopt_plan, echo_leases, record_evaluation
-from cluster.events import AnyEvent, Founded
-from cluster.fleet import checks, orders, registration, reports, storm
-from cluster.names import text_fault
-from cluster.numbers import TIME
-from cluster.operations import Operation, OperationStatus, ends_trouble
-from cluster.proposals import cast
-from cluster.roles.seat import acknowledge_demotion
-from cluster.settings import check
-from cluster.state import (
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.evaluation import adopt_plan, echo_leases, record_evaluation
+from stationkeep.cluster.events import AnyEvent, Founded
+from stationkeep.cluster.fleet import checks, orders, registration, reports, storm
+from stationkeep.cluster.names import text_fault
+from stationkeep.cluster.numbers import TIME
+from stationkeep.cluster.operations import Operation, OperationStatus, ends_trouble
+from stationkeep.cluster.proposals import cast
+from stationkeep.cluster.roles.seat import acknowledge_demotion
+from stationkeep.cluster.settings import check
+from stationkeep.cluster.state import (
     MAX_MEMBERS,
     ClusterState,
     Member,
 )
-from cluster.step import Refused, Step, count
+from stationkeep.cluster.step import Refused, Step, count
 
 _LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT, "origin": 256}
 _BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)

@@ -13,13 +13,20 @@ from typing import Any
 
 import msgspec
 
-from cluster.commands import Command, Draft, Entry
-from cluster.decisions import Decision
-from cluster.fleet.image import BadImageError, FrozenFleet, Room, array_header, map_header, thaw
-from cluster.numbers import TIME
-from cluster.operations import Operation, Operations
-from cluster.state import ClusterState
-from cluster.unreadable import UNREADABLE, explain
+from stationkeep.cluster.commands import Command, Draft, Entry
+from stationkeep.cluster.decisions import Decision
+from stationkeep.cluster.fleet.image import (
+    BadImageError,
+    FrozenFleet,
+    Room,
+    array_header,
+    map_header,
+    thaw,
+)
+from stationkeep.cluster.numbers import TIME
+from stationkeep.cluster.operations import Operation, Operations
+from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.unreadable import UNREADABLE, explain
 
 SNAPSHOT_FORMAT = 2
 OLDEST_FORMAT = 1

@@ -8,11 +8,11 @@ Commands are encoded as arrays: fields may be appended (with defaults), never mo
 
 import msgspec
 
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.rings import Four, Ring
-from cluster.fleet.status import Condition, Reading
-from cluster.roles.transitions import Role, Rule
-from cluster.settings import Settings, Stored
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.rings import Four, Ring
+from stationkeep.cluster.fleet.status import Condition, Reading
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.settings import Settings, Stored
 
 MAX_BATCH = 8_192
 """Rows of one command about devices: a batch of them stays below `codec.MAX_DRAFT_BYTES`."""

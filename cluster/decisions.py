@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cluster.commands import Change, Observation
+from stationkeep.cluster.commands import Change, Observation
 
 
 class Outcome(enum.StrEnum):

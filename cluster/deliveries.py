@@ -9,12 +9,12 @@ of it. The leader then records up to which decision that is so, which raises an 
 the webhook as soon as it listens again, which clears it: nothing is dropped silently.
 """
 
-from cluster.alarms import MAX_DETAIL, WEBHOOK_MISSED
-from cluster.commands import RecordDelivery
-from cluster.decisions import Reason
-from cluster.operators import check_name
-from cluster.state import MAX_WEBHOOKS, Delivery
-from cluster.step import Refused, Step
+from stationkeep.cluster.alarms import MAX_DETAIL, WEBHOOK_MISSED
+from stationkeep.cluster.commands import RecordDelivery
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.operators import check_name
+from stationkeep.cluster.state import MAX_WEBHOOKS, Delivery
+from stationkeep.cluster.step import Refused, Step
 
 
 def record_delivery(step: Step, command: RecordDelivery) -> dict[str, object]:

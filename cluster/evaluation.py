@@ -4,17 +4,23 @@
 into the state before that, and the resulting plan after it.
 """
 
-from cluster.alarms import BRAKE, NO_CANDIDATE, NO_PRIMARY, PRIMARY_DEGRADED, watch_members
-from cluster.commands import AdoptPlan, Echo, Held, Measured, Motion, RecordEvaluation
-from cluster.decisions import Outcome, Reason
-from cluster.events import LeasesEchoed, SamplesRecorded
-from cluster.health import record_sample
-from cluster.proposals import obstacle, open_proposal
-from cluster.registry import hear
-from cluster.roles.evaluate import hold_key, touched_nodes, touches_seat
-from cluster.roles.transitions import OPERATOR_RULES, Role
-from cluster.state import ClusterState, Member
-from cluster.step import Refused, Step, count
+from stationkeep.cluster.alarms import (
+    BRAKE,
+    NO_CANDIDATE,
+    NO_PRIMARY,
+    PRIMARY_DEGRADED,
+    watch_members,
+)
+from stationkeep.cluster.commands import AdoptPlan, Echo, Held, Measured, Motion, RecordEvaluation
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import LeasesEchoed, SamplesRecorded
+from stationkeep.cluster.health import record_sample
+from stationkeep.cluster.proposals import obstacle, open_proposal
+from stationkeep.cluster.registry import hear
+from stationkeep.cluster.roles.evaluate import hold_key, touched_nodes, touches_seat
+from stationkeep.cluster.roles.transitions import OPERATOR_RULES, Role
+from stationkeep.cluster.state import ClusterState, Member
+from stationkeep.cluster.step import Refused, Step, count
 
 
 def record_evaluation(step: Step, command: RecordEvaluation) -> dict[str, object]:

@@ -6,8 +6,8 @@ compare what should be with what is (DESIGN.md, "How data flows").
 
 import msgspec
 
-from cluster.decisions import Decision
-from cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.decisions import Decision
+from stationkeep.cluster.roles.transitions import Role, Rule
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):

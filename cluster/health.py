@@ -8,10 +8,10 @@ Source: roles.md, "Health (#397)" and "Failure modes".
 import enum
 from collections.abc import Sequence
 
-from cluster.commands import Measured
-from cluster.roles.transitions import Role
-from cluster.settings import PPM, Settings
-from cluster.state import Member, Sample
+from stationkeep.cluster.commands import Measured
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PPM, Settings
+from stationkeep.cluster.state import Member, Sample
 
 DEGRADED_RUN = 3
 MAX_RECURRENCE = 10_000

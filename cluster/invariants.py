@@ -9,16 +9,16 @@ Source: roles.md, "What must hold"; the numbers are its numbers.
 import itertools
 from collections.abc import Callable, Iterator
 
-from cluster.alarms import ALARMS
-from cluster.decisions import Ballot
-from cluster.fleet import invariants as fleet_invariants
-from cluster.numbers import BOOT, CEILING, RESTORED
-from cluster.operations import MAX_ACCOUNTS, MAX_OPERATIONS
-from cluster.proposals import quorum
-from cluster.roles.evaluate import touches_seat
-from cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
-from cluster.settings import check
-from cluster.state import (
+from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.decisions import Ballot
+from stationkeep.cluster.fleet import invariants as fleet_invariants
+from stationkeep.cluster.numbers import BOOT, CEILING, RESTORED
+from stationkeep.cluster.operations import MAX_ACCOUNTS, MAX_OPERATIONS
+from stationkeep.cluster.proposals import quorum
+from stationkeep.cluster.roles.evaluate import touches_seat
+from stationkeep.cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
+from stationkeep.cluster.settings import check
+from stationkeep.cluster.state import (
     MAX_CLOSED_ACTIONS,
     MAX_CLOSED_PROPOSALS,
     MAX_DECISIONS,

@@ -9,19 +9,19 @@ Raft has made it a voter. A member that leaves is gone from the roles at once: i
 seat then, and what waited for it waits no longer.
 """
 
-from cluster.actions import release
-from cluster.alarms import forget_member
-from cluster.commands import AddMember, Change, MemberSpec, RecordMembers, RemoveMember
-from cluster.decisions import Outcome, Reason
-from cluster.events import MemberChanged, MemberJoined, MemberLeft
-from cluster.names import address_fault, link_fault
-from cluster.operators import check_name, existing
-from cluster.proposals import close
-from cluster.registry import is_alive
-from cluster.roles.seat import change_roles
-from cluster.roles.transitions import Role, Rule
-from cluster.state import MAX_MEMBERS, ClusterState, Member, ProposalOutcome
-from cluster.step import Refused, Step
+from stationkeep.cluster.actions import release
+from stationkeep.cluster.alarms import forget_member
+from stationkeep.cluster.commands import AddMember, Change, MemberSpec, RecordMembers, RemoveMember
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import MemberChanged, MemberJoined, MemberLeft
+from stationkeep.cluster.names import address_fault, link_fault
+from stationkeep.cluster.operators import check_name, existing
+from stationkeep.cluster.proposals import close
+from stationkeep.cluster.registry import is_alive
+from stationkeep.cluster.roles.seat import change_roles
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.state import MAX_MEMBERS, ClusterState, Member, ProposalOutcome
+from stationkeep.cluster.step import Refused, Step
 
 
 def add_member(step: Step, command: AddMember) -> dict[str, object]:

@@ -20,7 +20,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from cluster.commands import Command, Failover, Pause, ReleaseBrake, Resume, SetMaintenance
+from stationkeep.cluster.commands import (
+    Command,
+    Failover,
+    Pause,
+    ReleaseBrake,
+    Resume,
+    SetMaintenance,
+)
 
 MAX_OPERATIONS = 50_000
 OPERATION_RETENTION = 15 * 60_000

@@ -4,8 +4,8 @@ They need no votes, are exempt from the cool-down only where roles.md, "Operator
 that they must work against a sick cluster (failover), and always leave a decision.
 """
 
-from cluster.actions import open_action, pending_for, release
-from cluster.commands import (
+from stationkeep.cluster.actions import open_action, pending_for, release
+from stationkeep.cluster.commands import (
     AnnounceActions,
     Change,
     ChangeSettings,
@@ -20,16 +20,16 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.events import MemberChanged, PauseChanged, SettingsChanged
-from cluster.names import name_fault
-from cluster.policies import PATTERN_RULE, PRIORITIES, is_pattern
-from cluster.registry import alive, cooldown_remaining, is_alive
-from cluster.roles.candidates import best_candidate, unfitness
-from cluster.roles.seat import change_roles
-from cluster.roles.transitions import Role, Rule, is_legal
-from cluster.settings import PPM, SettingsError, merge
-from cluster.state import (
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import MemberChanged, PauseChanged, SettingsChanged
+from stationkeep.cluster.names import name_fault
+from stationkeep.cluster.policies import PATTERN_RULE, PRIORITIES, is_pattern
+from stationkeep.cluster.registry import alive, cooldown_remaining, is_alive
+from stationkeep.cluster.roles.candidates import best_candidate, unfitness
+from stationkeep.cluster.roles.seat import change_roles
+from stationkeep.cluster.roles.transitions import Role, Rule, is_legal
+from stationkeep.cluster.settings import PPM, SettingsError, merge
+from stationkeep.cluster.state import (
     MAX_ACTIONS_PER_NODE,
     MAX_OPEN_ACTIONS,
     MAX_OPEN_ACTIONS_OF_ONE,
@@ -38,8 +38,8 @@ from cluster.state import (
     Member,
     PauseWindow,
 )
-from cluster.step import Refused, Step
-from cluster.suggestion import suggestion
+from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.suggestion import suggestion
 
 MAX_PAUSE = 24 * 3_600_000
 MAX_MAINTENANCE = 30 * 24 * 3_600_000

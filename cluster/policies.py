@@ -7,10 +7,10 @@ local one. Source: roles.md, "Policy arbitration (#407)".
 import re
 from collections.abc import Iterable
 
-from cluster.commands import Change, Policy
-from cluster.roles.transitions import Role, Rule
-from cluster.settings import PPM, Settings
-from cluster.state import Proposal
+from stationkeep.cluster.commands import Change, Policy
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.settings import PPM, Settings
+from stationkeep.cluster.state import Proposal
 
 PRIORITIES = ("safety", "performance", "availability")
 SAFETY = "safety"

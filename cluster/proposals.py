@@ -8,17 +8,17 @@ Source: roles.md, "Consensus on a change (#406)".
 
 from collections.abc import Iterable, Mapping
 
-from cluster.commands import CastVote, Change, Motion, Observation, Policy
-from cluster.decisions import Ballot, Outcome, Reason
-from cluster.events import ProposalClosed, ProposalOpened, VoteCounted
-from cluster.policies import arbitrate
-from cluster.registry import cooldown_remaining, electors, in_maintenance
-from cluster.roles.candidates import best_candidate
-from cluster.roles.evaluate import touches_seat
-from cluster.roles.seat import change_roles
-from cluster.roles.transitions import Role, Rule, is_legal
-from cluster.state import MAX_CLOSED_PROPOSALS, ClusterState, Proposal, ProposalOutcome
-from cluster.step import Step, count
+from stationkeep.cluster.commands import CastVote, Change, Motion, Observation, Policy
+from stationkeep.cluster.decisions import Ballot, Outcome, Reason
+from stationkeep.cluster.events import ProposalClosed, ProposalOpened, VoteCounted
+from stationkeep.cluster.policies import arbitrate
+from stationkeep.cluster.registry import cooldown_remaining, electors, in_maintenance
+from stationkeep.cluster.roles.candidates import best_candidate
+from stationkeep.cluster.roles.evaluate import touches_seat
+from stationkeep.cluster.roles.seat import change_roles
+from stationkeep.cluster.roles.transitions import Role, Rule, is_legal
+from stationkeep.cluster.state import MAX_CLOSED_PROPOSALS, ClusterState, Proposal, ProposalOutcome
+from stationkeep.cluster.step import Step, count
 
 _RANK = {Role.SAFE_MODE: 0, Role.STANDBY: 1, Role.BACKUP: 2, Role.PRIMARY: 3}
 _SAYS_FAILED = frozenset({Rule.PRIMARY_FAILED, Rule.ISOLATE})

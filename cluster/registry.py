@@ -3,10 +3,10 @@
 Source: roles.md, "Health (#397) and registry (#400)" and, for the lease, "Leases and handover".
 """
 
-from cluster.commands import Echo
-from cluster.numbers import BOOT, CEILING
-from cluster.settings import LEASE_DRIFT_PPM, PPM
-from cluster.state import ClusterState, Member
+from stationkeep.cluster.commands import Echo
+from stationkeep.cluster.numbers import BOOT, CEILING
+from stationkeep.cluster.settings import LEASE_DRIFT_PPM, PPM
+from stationkeep.cluster.state import ClusterState, Member
 
 
 def is_alive(state: ClusterState, member: Member, now: int) -> bool:

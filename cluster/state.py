@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from cluster.commands import Change, Policy
-from cluster.decisions import Ballot, Decision
-from cluster.fleet.fleet import Fleet
-from cluster.operations import Operations
-from cluster.roles.transitions import Role, Rule
-from cluster.settings import Settings
+from stationkeep.cluster.commands import Change, Policy
+from stationkeep.cluster.decisions import Ballot, Decision
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.operations import Operations
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.settings import Settings
 
 MAX_MEMBERS = 99
 MAX_DECISIONS = 10_000

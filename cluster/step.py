@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cluster.commands import Change, Draft, Entry
-from cluster.decisions import Ballot, Decision, Outcome, kind_of, make_room
-from cluster.events import (
+from stationkeep.cluster.commands import Change, Draft, Entry
+from stationkeep.cluster.decisions import Ballot, Decision, Outcome, kind_of, make_room
+from stationkeep.cluster.events import (
     AlarmAcknowledged,
     AlarmCleared,
     AlarmRaised,
@@ -18,7 +18,7 @@ from cluster.events import (
     Decided,
     Event,
 )
-from cluster.state import MAX_DECISIONS, Acknowledgement, Alarm, ClusterState, alarm_id
+from stationkeep.cluster.state import MAX_DECISIONS, Acknowledgement, Alarm, ClusterState, alarm_id
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from cluster import alarms
-from cluster.fleet import storm
-from cluster.health import is_unhealthy
-from cluster.registry import is_alive
-from cluster.roles.candidates import unfitness
-from cluster.roles.transitions import Role
-from cluster.state import Alarm, ClusterState, Member, alarm_id
+from stationkeep.cluster import alarms
+from stationkeep.cluster.fleet import storm
+from stationkeep.cluster.health import is_unhealthy
+from stationkeep.cluster.registry import is_alive
+from stationkeep.cluster.roles.candidates import unfitness
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import Alarm, ClusterState, Member, alarm_id
 
 SICK = 4
 """More than one of so many devices online being unhealthy is no single device's matter."""

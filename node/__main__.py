@@ -1,8 +1,8 @@
-"""`stationkeep` and `python -m node`: a node, or the command line."""
+"""`stationkeep` and `python -m stationkeep`: a node, or the command line."""
 
 import sys
 
-from node import lean
+from stationkeep.node import lean
 
 
 def main() -> None:
@@ -10,7 +10,7 @@ def main() -> None:
     code = lean.run_node(sys.argv[1:])
     if code is not None:
         sys.exit(code)
-    from node.cli.main import main as command_line  # noqa: PLC0415 - a node needs none of it
+    from stationkeep.node.cli.main import main as command_line  # noqa: PLC0415 - a node needs none of it
 
     command_line()
 

@@ -17,9 +17,9 @@ Source: roles.md, "Able, not only alive".
 
 from collections import deque
 
-from cluster.roles.transitions import Role
-from node.ports import Clock
-from node.replica import Replica
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.ports import Clock
+from stationkeep.node.replica import Replica
 
 MARKS = 64
 """Moments per lease of which it is remembered how much of the log was applied."""

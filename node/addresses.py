@@ -6,8 +6,8 @@ import re
 import socket
 from urllib.parse import SplitResult, urlsplit
 
-from cluster.names import is_loopback
-from node.process import listener
+from stationkeep.cluster.names import is_loopback
+from stationkeep.node.process import listener
 
 _PORT = re.compile(r"[0-9]{1,5}")
 

@@ -17,14 +17,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from cluster.alarms import raised_by_name, unacknowledged_by_name
-from cluster.decisions import Outcome, Reason
-from cluster.operations import MAX_OPERATIONS
-from cluster.roles.transitions import TRANSITIONS, Role
-from cluster.settings import PPM
-from cluster.state import FAILOVER_BUCKETS, ClusterState
-from node.api.port import Service
-from node.families import PREFIX, counters, gauge, gauges
+from stationkeep.cluster.alarms import raised_by_name, unacknowledged_by_name
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.operations import MAX_OPERATIONS
+from stationkeep.cluster.roles.transitions import TRANSITIONS, Role
+from stationkeep.cluster.settings import PPM
+from stationkeep.cluster.state import FAILOVER_BUCKETS, ClusterState
+from stationkeep.node.api.port import Service
+from stationkeep.node.families import PREFIX, counters, gauge, gauges
 
 _CLOSED = (Outcome.APPROVED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN)
 _TRANSITIONS = {f"{t.origin}>{t.target}>{t.rule}": 0 for t in TRANSITIONS}

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 from msgspec.structs import replace
 
-from node.gossip import HealthSource, Measurement
-from node.implausible import Implausible
-from node.ports import Clock
+from stationkeep.node.gossip import HealthSource, Measurement
+from stationkeep.node.implausible import Implausible
+from stationkeep.node.ports import Clock
 
 DISK_INTERVAL = 10.0
 """Seconds between two looks at the disk."""

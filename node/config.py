@@ -15,9 +15,9 @@ from typing import Literal, cast
 import msgspec
 import yaml
 
-from cluster import settings as replicated
-from cluster.commands import MemberSpec, Policy
-from cluster.names import (
+from stationkeep.cluster import settings as replicated
+from stationkeep.cluster.commands import MemberSpec, Policy
+from stationkeep.cluster.names import (
     ADDRESS_RULE,
     HOST_RULE,
     NAME_RULE,
@@ -27,15 +27,20 @@ from cluster.names import (
     link_fault,
     name_fault,
 )
-from cluster.policies import PATTERN_RULE, is_pattern
-from cluster.settings import Settings, SettingsError
-from cluster.state import MAX_ACTIONS_PER_NODE, MAX_MEMBERS, MAX_POLICIES_PER_NODE, ROLE_CHANGE
-from node.addresses import split_address
-from node.document import MAX_BYTES, ConfigError, Document, Value, parse
-from node.files import regular
-from node.shell import command_fault
-from node.tracing.config import TracingConfig, read_tracing
-from node.webhooks.config import WebhookConfig, read_webhooks
+from stationkeep.cluster.policies import PATTERN_RULE, is_pattern
+from stationkeep.cluster.settings import Settings, SettingsError
+from stationkeep.cluster.state import (
+    MAX_ACTIONS_PER_NODE,
+    MAX_MEMBERS,
+    MAX_POLICIES_PER_NODE,
+    ROLE_CHANGE,
+)
+from stationkeep.node.addresses import split_address
+from stationkeep.node.document import MAX_BYTES, ConfigError, Document, Value, parse
+from stationkeep.node.files import regular
+from stationkeep.node.shell import command_fault
+from stationkeep.node.tracing.config import TracingConfig, read_tracing
+from stationkeep.node.webhooks.config import WebhookConfig, read_webhooks
 
 __all__ = ["ConfigError", "NodeConfig", "load", "validate"]
 

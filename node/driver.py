@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from node.loop import NodeLoop
+from stationkeep.node.loop import NodeLoop
 
 
 class Driver:

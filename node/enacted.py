@@ -5,8 +5,8 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from cluster.roles.transitions import Role
-from cluster.unreadable import UNREADABLE, explain
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.unreadable import UNREADABLE, explain
 
 log = structlog.get_logger("node.enactor")
 

@@ -20,17 +20,17 @@ Source: roles.md, "Action propagation and compliance (#408)".
 import re
 from collections.abc import Callable
 
-from cluster.actions import pending_for
-from cluster.commands import Acknowledge, AnnounceActions
-from cluster.roles.transitions import Role
-from cluster.state import ROLE_CHANGE, Action
-from node.config import HookConfig
-from node.enacted import Memory, recall, remember
-from node.hooks import Hook, HookResult, HookRunner
-from node.lease import Lease
-from node.ports import Clock, Consensus
-from node.replica import Replica
-from node.rolelane import Order, RoleLane
+from stationkeep.cluster.actions import pending_for
+from stationkeep.cluster.commands import Acknowledge, AnnounceActions
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import ROLE_CHANGE, Action
+from stationkeep.node.config import HookConfig
+from stationkeep.node.enacted import Memory, recall, remember
+from stationkeep.node.hooks import Hook, HookResult, HookRunner
+from stationkeep.node.lease import Lease
+from stationkeep.node.ports import Clock, Consensus
+from stationkeep.node.replica import Replica
+from stationkeep.node.rolelane import Order, RoleLane
 
 RETRY = 1.0
 """Seconds until an acknowledgement that is not in the log yet is proposed again."""

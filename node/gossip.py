@@ -12,16 +12,16 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from cluster.alarms import MAX_DETAIL, MEMBER_LAGGING
-from cluster.commands import Complaint, Echo, Measured, Observation
-from cluster.health import median
-from cluster.numbers import BOOT, CEILING
-from cluster.roles.transitions import Role
-from cluster.settings import PPM
-from node.ability import Yardstick, say_unable
-from node.implausible import Implausible
-from node.ports import Clock, Network
-from node.replica import Replica
+from stationkeep.cluster.alarms import MAX_DETAIL, MEMBER_LAGGING
+from stationkeep.cluster.commands import Complaint, Echo, Measured, Observation
+from stationkeep.cluster.health import median
+from stationkeep.cluster.numbers import BOOT, CEILING
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PPM
+from stationkeep.node.ability import Yardstick, say_unable
+from stationkeep.node.implausible import Implausible
+from stationkeep.node.ports import Clock, Network
+from stationkeep.node.replica import Replica
 
 MAX_HEARD = 128
 MAX_METRICS = 32

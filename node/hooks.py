@@ -19,7 +19,7 @@ import msgspec
 import psutil
 import structlog
 
-from node.orphans import Register
+from stationkeep.node.orphans import Register
 
 MAX_OUTPUT = 16 * 1024
 """Bytes of output kept; the rest is read and thrown away, so that the command is not stuck."""

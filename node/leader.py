@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import structlog
 
-from cluster.apply import Applied, Rejected
-from cluster.clockwork import next_due
-from cluster.commands import (
+from stationkeep.cluster.apply import Applied, Rejected
+from stationkeep.cluster.clockwork import next_due
+from stationkeep.cluster.commands import (
     AdoptPlan,
     AdvanceTime,
     AnyCommand,
@@ -20,13 +20,13 @@ from cluster.commands import (
     RecordEvaluation,
     RenewLeases,
 )
-from cluster.decisions import Reason
-from cluster.events import SamplesRecorded
-from cluster.roles.evaluate import evaluate_roles
-from node.config import NodeConfig
-from node.gossip import Gossip
-from node.ports import Clock, Committed, Consensus, ProposalResult
-from node.replica import Replica
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.events import SamplesRecorded
+from stationkeep.cluster.roles.evaluate import evaluate_roles
+from stationkeep.node.config import NodeConfig
+from stationkeep.node.gossip import Gossip
+from stationkeep.node.ports import Clock, Committed, Consensus, ProposalResult
+from stationkeep.node.replica import Replica
 
 MAX_REPLANS = 3
 """Plans per evaluation when the state keeps moving on before they are adopted."""

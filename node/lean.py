@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from node.config import NodeConfig
+    from stationkeep.node.config import NodeConfig
 
 COMMAND = ("node", "run")
 OPTIONS = frozenset({"--config", "--durability"})
@@ -33,7 +33,7 @@ def run_node(arguments: Sequence[str]) -> int | None:
     if config is None:
         _take_back()
         return None
-    from node.runtime import run  # noqa: PLC0415 - the whole server
+    from stationkeep.node.runtime import run  # noqa: PLC0415 - the whole server
 
     return run(config)
 
@@ -52,7 +52,7 @@ def _plain(arguments: Sequence[str]) -> dict[str, str] | None:
 def _valid(options: dict[str, str]) -> "NodeConfig | None":
     from msgspec.structs import replace  # noqa: PLC0415
 
-    from node import config as configuration  # noqa: PLC0415
+    from stationkeep.node import config as configuration  # noqa: PLC0415
 
     try:
         config = configuration.load(Path(options["--config"]))

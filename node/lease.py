@@ -9,12 +9,12 @@ paused or slow. Source: roles.md, "Leases and handover".
 
 from collections import OrderedDict
 
-from cluster.apply import Applied
-from cluster.commands import Entry
-from cluster.events import LeasesEchoed
-from cluster.roles.transitions import Role
-from node.ports import Clock
-from node.replica import Replica
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.commands import Entry
+from stationkeep.cluster.events import LeasesEchoed
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.ports import Clock
+from stationkeep.node.replica import Replica
 
 MAX_SENT = 1_024
 """Own reports whose sending time is remembered; an older one is worth no lease any more."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from node.api.port import Service
-from node.families import PREFIX, counters, gauges
-from node.links import loss
-from node.peers.figures import LinkFigures
+from stationkeep.node.api.port import Service
+from stationkeep.node.families import PREFIX, counters, gauges
+from stationkeep.node.links import loss
+from stationkeep.node.peers.figures import LinkFigures
 
 GAUGES: dict[str, tuple[str, Callable[[LinkFigures], float]]] = {
     "link_connected": (

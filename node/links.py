@@ -1,6 +1,6 @@
 """What the figures of a link come to, wherever they are shown."""
 
-from node.peers.figures import LinkFigures
+from stationkeep.node.peers.figures import LinkFigures
 
 
 def loss(link: LinkFigures) -> float | None:

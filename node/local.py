@@ -21,8 +21,8 @@ from pathlib import Path
 
 import msgspec
 
-from node.files import private_directory
-from node.manifest import (
+from stationkeep.node.files import private_directory
+from stationkeep.node.manifest import (
     DEVICES,
     MANIFEST,
     DevicesRecord,
@@ -34,11 +34,11 @@ from node.manifest import (
     config_text,
     read_manifest,
 )
-from node.process import birth, listener, send
+from stationkeep.node.process import birth, listener, send
 
 HOST = "127.0.0.1"
 MAX_NODES = 99
-NODE_COMMAND = (sys.executable, "-m", "node")
+NODE_COMMAND = (sys.executable, "-m", "stationkeep")
 DEVICE_SPEEDS = {"demo": 4.0}
 """By profile: how fast simulated devices fall ill and get well. In `demo` verdicts take a second
 and recovery ten, so that illnesses of half a minute show everything."""

@@ -14,8 +14,8 @@ from typing import IO, Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from node.config import LogConfig
-from node.printable import printable
+from stationkeep.node.config import LogConfig
+from stationkeep.node.printable import printable
 
 OF_SEVERAL_LINES = ("exception", "stack")
 

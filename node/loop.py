@@ -21,22 +21,22 @@ code in virtual time, by `on_message`, `turn` and `next_wakeup`.
 from collections.abc import Callable
 from typing import Any
 
-from cluster import codec
-from cluster.commands import Acknowledge, AnnounceActions, AnyCommand, CastVote, Draft
-from cluster.roles.transitions import Role
-from node.config import NodeConfig
-from node.enacted import Memory
-from node.enactor import Enactor
-from node.fleet.desk import DeviceDesk
-from node.fleet.rebalancer import Rebalancer, Submit
-from node.gossip import Gossip, HealthSource, Report, Standing
-from node.hooks import Hook, HookRunner
-from node.leader import Leader
-from node.lease import Lease
-from node.ports import Clock, Consensus, Network, NotProposed, ProposalResult, Watch
-from node.replica import Replica
-from node.voter import Voter
-from node.webhooks.sending import Poster, Webhooks
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import Acknowledge, AnnounceActions, AnyCommand, CastVote, Draft
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.config import NodeConfig
+from stationkeep.node.enacted import Memory
+from stationkeep.node.enactor import Enactor
+from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.node.fleet.rebalancer import Rebalancer, Submit
+from stationkeep.node.gossip import Gossip, HealthSource, Report, Standing
+from stationkeep.node.hooks import Hook, HookRunner
+from stationkeep.node.leader import Leader
+from stationkeep.node.lease import Lease
+from stationkeep.node.ports import Clock, Consensus, Network, NotProposed, ProposalResult, Watch
+from stationkeep.node.replica import Replica
+from stationkeep.node.voter import Voter
+from stationkeep.node.webhooks.sending import Poster, Webhooks
 
 VOTE_TIMEOUT = 5.0
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from cluster.settings import PROFILES
-from cluster.unreadable import UNREADABLE, explain
-from node.process import birth
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+from stationkeep.node.process import birth
 
 DEFAULT_DATA_DIR = Path(".stationkeep")
 MANIFEST = "cluster.json"

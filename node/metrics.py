@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cluster.roles.transitions import Role
-from node import logs
-from node.api.port import Service, Vitals
-from node.api.version import VERSION
-from node.cluster_metrics import ClusterCollector
-from node.families import PREFIX, Tally, counter, counters, gauge, gauges
-from node.link_metrics import LinksCollector
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node import logs
+from stationkeep.node.api.port import Service, Vitals
+from stationkeep.node.api.version import VERSION
+from stationkeep.node.cluster_metrics import ClusterCollector
+from stationkeep.node.families import PREFIX, Tally, counter, counters, gauge, gauges
+from stationkeep.node.link_metrics import LinksCollector
 
 PATH = "/metrics"
 LAG_INTERVAL = 0.25

@@ -10,9 +10,9 @@ left running is a service, and for the hook of the next role to end.
 import msgspec
 import structlog
 
-from cluster.unreadable import UNREADABLE, explain
-from node.enacted import Memory
-from node.process import birth
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+from stationkeep.node.enacted import Memory
+from stationkeep.node.process import birth
 
 log = structlog.get_logger("node.hooks")
 

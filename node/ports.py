@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cluster.apply import Applied
-from cluster.codec import Piece
-from cluster.commands import Draft
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.codec import Piece
+from stationkeep.cluster.commands import Draft
 
 
 class Clock(Protocol):

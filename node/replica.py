@@ -11,16 +11,16 @@ from typing import Any
 
 import msgspec
 
-from cluster import codec
-from cluster.apply import Applied, Done, Rejected, apply
-from cluster.commands import Draft, Entry, RecordMembers
-from cluster.decisions import Reason
-from cluster.events import AnyEvent, LeasesEchoed
-from cluster.fleet.image import Room
-from cluster.membership import wanted
-from cluster.settings import Settings
-from cluster.state import ClusterState
-from node.ports import Clock
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import Applied, Done, Rejected, apply
+from stationkeep.cluster.commands import Draft, Entry, RecordMembers
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.events import AnyEvent, LeasesEchoed
+from stationkeep.cluster.fleet.image import Room
+from stationkeep.cluster.membership import wanted
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.ports import Clock
 
 MAX_EVENTS = 8_192
 """Events remembered for followers that resume; about an hour of a busy cluster."""

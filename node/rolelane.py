@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from cluster.roles.transitions import Role
-from node.config import HookConfig
-from node.enacted import Enacted
-from node.hooks import Hook, HookResult, HookRunner
-from node.ports import Clock
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.config import HookConfig
+from stationkeep.node.enacted import Enacted
+from stationkeep.node.hooks import Hook, HookResult, HookRunner
+from stationkeep.node.ports import Clock
 
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
 """Seconds from a failure to the next attempt: the first time, and at most."""

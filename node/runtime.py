@@ -21,24 +21,24 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 import uvicorn
 
-from cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
-from cluster.codec import CodecError
-from cluster.settings import Settings
-from node import logs, memory
-from node.addresses import bind_problem, split_address
-from node.audit import chain
-from node.audit.file import AuditFile
-from node.clock import SystemClock
-from node.complaints import ClockWatch, Complaining, DiskWatch, NumberWatch, Watch
-from node.config import NodeConfig
-from node.driver import Driver
-from node.gossip import HealthSource
-from node.hooks import ProcessRunner
-from node.loop import NodeLoop
-from node.orphans import Register
-from node.peers.network import LinkError, PeerNetwork
-from node.printable import printable_lines
-from node.raft import (
+from stationkeep.cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
+from stationkeep.cluster.codec import CodecError
+from stationkeep.cluster.settings import Settings
+from stationkeep.node import logs, memory
+from stationkeep.node.addresses import bind_problem, split_address
+from stationkeep.node.audit import chain
+from stationkeep.node.audit.file import AuditFile
+from stationkeep.node.clock import SystemClock
+from stationkeep.node.complaints import ClockWatch, Complaining, DiskWatch, NumberWatch, Watch
+from stationkeep.node.config import NodeConfig
+from stationkeep.node.driver import Driver
+from stationkeep.node.gossip import HealthSource
+from stationkeep.node.hooks import ProcessRunner
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.orphans import Register
+from stationkeep.node.peers.network import LinkError, PeerNetwork
+from stationkeep.node.printable import printable_lines
+from stationkeep.node.raft import (
     CorruptSnapshot,
     Journal,
     JournalError,
@@ -46,14 +46,20 @@ from node.raft import (
     SnapshotStore,
     Timings,
 )
-from node.replica import Replica
-from node.sensors import CommandSensor, HealthReplay, HostSensors, ReplayError, read_recording
-from node.service import NodeService
-from node.storage import SmallFile
-from node.webhooks.sending import Poster
+from stationkeep.node.replica import Replica
+from stationkeep.node.sensors import (
+    CommandSensor,
+    HealthReplay,
+    HostSensors,
+    ReplayError,
+    read_recording,
+)
+from stationkeep.node.service import NodeService
+from stationkeep.node.storage import SmallFile
+from stationkeep.node.webhooks.sending import Poster
 
 if TYPE_CHECKING:
-    from node.tracing.watching import Tracing
+    from stationkeep.node.tracing.watching import Tracing
 
 HANDOVER = 1.0
 """Seconds for handing over Raft leadership, beyond the longest election timeout."""
@@ -259,7 +265,7 @@ class Node:
         if not self._config.webhooks:
             return None
         # Slow to import, and most nodes tell nobody.
-        from node.webhooks.posting import HttpPoster  # noqa: PLC0415
+        from stationkeep.node.webhooks.posting import HttpPoster  # noqa: PLC0415
 
         poster = HttpPoster(self._driver.wake)
         self._closers.push_async_callback(poster.close)
@@ -270,9 +276,9 @@ class Node:
         config = self._config.tracing
         if config is None:
             return None
-        from node.tracing.otlp import Exports  # noqa: PLC0415
-        from node.tracing.spans import Spans  # noqa: PLC0415
-        from node.tracing.watching import Tracing  # noqa: PLC0415
+        from stationkeep.node.tracing.otlp import Exports  # noqa: PLC0415
+        from stationkeep.node.tracing.spans import Spans  # noqa: PLC0415
+        from stationkeep.node.tracing.watching import Tracing  # noqa: PLC0415
 
         exports = Exports(config, self._config.cluster, self._config.node)
         self._closers.push_async_callback(exports.close)
@@ -414,10 +420,10 @@ class _Server(uvicorn.Server):
 
     def __init__(self, service: NodeService) -> None:
         # Slow to import, and not for tests.
-        from node.api.agents import Agents  # noqa: PLC0415
-        from node.api.app import create_app  # noqa: PLC0415
-        from node.api.connections import Connection, raise_descriptors  # noqa: PLC0415
-        from node.api.crowd import Crowd  # noqa: PLC0415
+        from stationkeep.node.api.agents import Agents  # noqa: PLC0415
+        from stationkeep.node.api.app import create_app  # noqa: PLC0415
+        from stationkeep.node.api.connections import Connection, raise_descriptors  # noqa: PLC0415
+        from stationkeep.node.api.crowd import Crowd  # noqa: PLC0415
 
         raise_descriptors()
         self.agents = Agents(service.config.node, service.desk, service.loop.replica)

@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 import psutil
 
-from cluster.unreadable import UNREADABLE, explain
-from node.config import Marks, SensorConfig
-from node.files import regular
-from node.gossip import Measurement
-from node.hooks import HookResult, HookRunner
-from node.ports import Clock
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+from stationkeep.node.config import Marks, SensorConfig
+from stationkeep.node.files import regular
+from stationkeep.node.gossip import Measurement
+from stationkeep.node.hooks import HookResult, HookRunner
+from stationkeep.node.ports import Clock
 
 CPU_AVERAGE = 30.0
 """Time constant of the CPU average, s."""

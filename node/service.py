@@ -9,19 +9,19 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cluster import codec
-from cluster.commands import AnyCommand, Barrier, Draft
-from cluster.roles.transitions import Role
-from node.config import NodeConfig
-from node.fleet.desk import DeviceDesk
-from node.loop import NodeLoop
-from node.ports import NotProposed, OutcomeUnknown, ProposalResult
-from node.replica import StreamedEvent
-from node.tracing.traceparent import Caller
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import AnyCommand, Barrier, Draft
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.config import NodeConfig
+from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.ports import NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.node.replica import StreamedEvent
+from stationkeep.node.tracing.traceparent import Caller
 
 if TYPE_CHECKING:
-    from node.tracing.request import Request
-    from node.tracing.watching import Tracing
+    from stationkeep.node.tracing.request import Request
+    from stationkeep.node.tracing.watching import Tracing
 
 MAX_SUBMISSIONS = 2_000
 MAX_SUBSCRIBERS = 500

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import httpx
 
-from node.addresses import said_by_system
-from node.http_body import TooLarge
+from stationkeep.node.addresses import said_by_system
+from stationkeep.node.http_body import TooLarge
 
 ADDRESS = "must be an address such as http://127.0.0.1:8701"
 """The rule that an address breaks for which httpx has no use."""

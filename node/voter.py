@@ -7,12 +7,12 @@ Source: roles.md, "Consensus on a change (#406)" and "Policy arbitration (#407)"
 
 from collections.abc import Callable
 
-from cluster.commands import CastVote, Policy
-from cluster.proposals import judge
-from cluster.state import Proposal
-from node.gossip import Gossip
-from node.ports import Clock
-from node.replica import Replica
+from stationkeep.cluster.commands import CastVote, Policy
+from stationkeep.cluster.proposals import judge
+from stationkeep.cluster.state import Proposal
+from stationkeep.node.gossip import Gossip
+from stationkeep.node.ports import Clock
+from stationkeep.node.replica import Replica
 
 RETRY = 1.0
 """Seconds until a vote that is not in the log yet is proposed again."""

@@ -12,8 +12,8 @@ import httpx
 import psutil
 from rich.progress import track
 
-from cluster.settings import PROFILES
-from node.chaos.constellation import Constellation
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.chaos.constellation import Constellation
 
 DEMO = PROFILES["demo"]
 BOUND = (

@@ -90,11 +90,11 @@ async def commands() -> asyncio.StreamReader:
 
 async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     """Our whole stack below the node's loop: links, Raft, journal with fsync."""
-    from cluster.apply import Applied, Done
-    from node import memory
-    from node.peers.network import PeerNetwork
-    from node.ports import Committed
-    from node.raft import Journal, Raft, SnapshotStore, Timings
+    from stationkeep.cluster.apply import Applied, Done
+    from stationkeep.node import memory
+    from stationkeep.node.peers.network import PeerNetwork
+    from stationkeep.node.ports import Committed
+    from stationkeep.node.raft import Journal, Raft, SnapshotStore, Timings
 
     class Nothing:
         """A state machine that does the least."""

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from node.chaos.constellation import free_ports
 from scripts.device_load import BOUND, status
+from stationkeep.node.chaos.constellation import free_ports
 
 MEMBERS = 3
 PUTS = 128

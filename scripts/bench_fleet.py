@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cluster import codec
-from cluster.apply import Done, apply
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import Done, apply
+from stationkeep.cluster.commands import (
     MAX_BATCH,
     Draft,
     Entry,
@@ -32,19 +32,19 @@ from cluster.commands import (
     ReportDevices,
     SetRingPolicies,
 )
-from cluster.fleet.fleet import Fleet, Pin
-from cluster.fleet.moves import MOVE, MoveReason
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.rebalance import plan_rebalance
-from cluster.fleet.rings import UNSET, Ring
-from cluster.fleet.shares import Shares
-from cluster.fleet.status import Reading
-from cluster.fleet.table import COLUMNS, NEVER, Kind, Texts
-from cluster.settings import PROFILES, Settings, merge
-from cluster.state import ClusterState
-from node.clock import SystemClock
-from node.raft.snapshot import Snapshot, pieces, read_snapshot, write_file
-from node.replica import Replica
+from stationkeep.cluster.fleet.fleet import Fleet, Pin
+from stationkeep.cluster.fleet.moves import MOVE, MoveReason
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.rebalance import plan_rebalance
+from stationkeep.cluster.fleet.rings import UNSET, Ring
+from stationkeep.cluster.fleet.shares import Shares
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.fleet.table import COLUMNS, NEVER, Kind, Texts
+from stationkeep.cluster.settings import PROFILES, Settings, merge
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.clock import SystemClock
+from stationkeep.node.raft.snapshot import Snapshot, pieces, read_snapshot, write_file
+from stationkeep.node.replica import Replica
 
 NOW = 10_000_000
 ORBIT = PROFILES["orbit"]

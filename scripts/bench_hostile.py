@@ -20,12 +20,12 @@ from typing import Any
 import httpx
 import psutil
 
-from node.addresses import split_address
-from node.chaos.constellation import Constellation
-from node.peers.frames import numbered
-from node.peers.handshake import Hello
-from node.peers.sessions import Outgoing
 from scripts.bench_cluster import running
+from stationkeep.node.addresses import split_address
+from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.peers.frames import numbered
+from stationkeep.node.peers.handshake import Hello
+from stationkeep.node.peers.sessions import Outgoing
 
 CONNECTIONS, PIPELINED = 20, 2_000
 READERS, READING_SECONDS = 256, 10.0

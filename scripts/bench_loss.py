@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from cluster.settings import PROFILES
-from node.chaos.namespace import unavailable
 from scripts import (
     bench_cluster,
     bench_commit,
@@ -27,6 +25,8 @@ from scripts import (
     loss_patroni,
     loss_sentinel,
 )
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.chaos.namespace import unavailable
 
 PEERS = {"etcd": loss_etcd.run, "patroni": loss_patroni.run, "sentinel": loss_sentinel.run}
 TIMED = ("kills", "writes", "level")

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import httpx
 
-from cluster.roles.transitions import TRANSITIONS, Role
-from cluster.state import MAX_FAILOVERS, ClusterState, Member, Sample
-from node.api.app import build
-from node.api.port import Service, Timings, Vitals
 from scripts.bench_fleet import populated
 from scripts.bench_queries import Standing
+from stationkeep.cluster.roles.transitions import TRANSITIONS, Role
+from stationkeep.cluster.state import MAX_FAILOVERS, ClusterState, Member, Sample
+from stationkeep.node.api.app import build
+from stationkeep.node.api.port import Service, Timings, Vitals
 
 RUNS = 50
 BETWEEN = 2_000

@@ -17,9 +17,9 @@ import httpx
 from playwright.sync_api import sync_playwright
 from prometheus_client.parser import text_string_to_metric_families
 
-from node.api.pages import load
-from node.chaos.constellation import Constellation
-from node.service import MAX_SUBSCRIBERS
+from stationkeep.node.api.pages import load
+from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.service import MAX_SUBSCRIBERS
 
 LOADS = 10
 ORDERS = 100

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import httpx
 
-from cluster.settings import Settings
-from cluster.state import ClusterState
-from node.api.app import build
-from node.api.port import Service
 from scripts.bench_fleet import populated
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.api.app import build
+from stationkeep.node.api.port import Service
 
 RUNS = 5
 QUERIES = (

@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 
-from node.chaos.constellation import Constellation
 from scripts.bench_cluster import running
 from scripts.bench_etcd import members, varint_field
+from stationkeep.node.chaos.constellation import Constellation
 
 IN_FLIGHT = (1, 16, 250)
 READS_IN_FLIGHT = 16

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from node.simulation.hazards import HAZARDS, Tally, table, tally
-from node.simulation.scenario import BadScenario
+from stationkeep.node.simulation.hazards import HAZARDS, Tally, table, tally
+from stationkeep.node.simulation.scenario import BadScenario
 
 README = Path(__file__).parent.parent / "node" / "raft" / "README.md"
 BEGIN, END = "<!-- hazards: begin -->", "<!-- hazards: end -->"

@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import msgspec
 
-from cluster.settings import PROFILES
-from node.chaos.isolated import Isolated
-from node.chaos.namespace import SPARED, Rules, loss, without
-from node.chaos.seatwatch import SeatWatch
 from scripts.bench_cluster import BOUND, spread
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.chaos.isolated import Isolated
+from stationkeep.node.chaos.namespace import SPARED, Rules, loss, without
+from stationkeep.node.chaos.seatwatch import SeatWatch
 
 WATCH_PERIOD = 0.05
 USED_TO_IT = 5.0

@@ -15,8 +15,8 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-from node.chaos.namespace import SPARED, Namespace, loss
-from node.chaos.seatwatch import SHORTEST_GAP
+from stationkeep.node.chaos.namespace import SPARED, Namespace, loss
+from stationkeep.node.chaos.seatwatch import SHORTEST_GAP
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.1

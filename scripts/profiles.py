@@ -5,9 +5,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from cluster.odds import Forecast, Loss, Model, Outlook, forecast
-from cluster.settings import DEFAULT_PROFILE, PROFILES, Settings, format_duration, merge
-from node.cli.plan_view import few, long_span
+from stationkeep.cluster.odds import Forecast, Loss, Model, Outlook, forecast
+from stationkeep.cluster.settings import DEFAULT_PROFILE, PROFILES, Settings, format_duration, merge
+from stationkeep.node.cli.plan_view import few, long_span
 
 NODES = 5
 ALONE, BURSTS, NONE = Loss(0.2), Loss(0.2, 2.0), Loss(0.0)

@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from node.chaos.constellation import Constellation
 from scripts.profiles import tables
 from scripts.readme_loss import loss_figures
 from scripts.traces import QUIET, Received, collecting, tree
+from stationkeep.node.chaos.constellation import Constellation
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -44,7 +44,15 @@ def picture() -> str:
                 successor = watch.wait(lambda a: a.epoch > epoch, 10.0)
             address = cluster.addresses[successor.node]
             shown = subprocess.run(
-                [sys.executable, "-m", "node", "watch", "--once", "--url", f"http://{address}"],
+                [
+                    sys.executable,
+                    "-m",
+                    "stationkeep",
+                    "watch",
+                    "--once",
+                    "--url",
+                    f"http://{address}",
+                ],
                 capture_output=True,
                 text=True,
                 check=True,

@@ -16,9 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from node.simulation import campaign, faults, transcript
-from node.simulation.campaign import Outcome, Plan
-from node.simulation.scenario import BadScenario
+from stationkeep.node.simulation import campaign, faults, transcript
+from stationkeep.node.simulation.campaign import Outcome, Plan
+from stationkeep.node.simulation.scenario import BadScenario
 
 SAVE = Path(".stationkeep/simulation")
 

@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from node.chaos.constellation import Constellation
+from stationkeep.node.chaos.constellation import Constellation
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 DESK: Any = {"width": 1280, "height": 900}

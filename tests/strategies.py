@@ -6,14 +6,14 @@ import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
-from cluster import commands as c
-from cluster.alarms import ALARMS
-from cluster.fleet.policies import RingPolicy, version_of
-from cluster.fleet.rings import Ring
-from cluster.fleet.status import Condition, Reading
-from cluster.roles.transitions import Role, Rule
-from cluster.settings import PPM, PROFILES, Settings, Stored, choices_of, merge
-from cluster.settings import SettingsError as _SettingsError
+from stationkeep.cluster import commands as c
+from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.fleet.policies import RingPolicy, version_of
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.status import Condition, Reading
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.settings import PPM, PROFILES, Settings, Stored, choices_of, merge
+from stationkeep.cluster.settings import SettingsError as _SettingsError
 
 NODES = ("sat-001", "sat-002", "sat-003", "sat-004", "sat-005")
 

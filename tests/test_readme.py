@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.roles.transitions import mermaid
-from node.api.app import build
 from scripts.profiles import tables
+from stationkeep.cluster.roles.transitions import mermaid
+from stationkeep.node.api.app import build
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register, report
 
@@ -27,7 +27,7 @@ def section(name: str) -> str:
 
 
 def test_the_diagram_is_the_transition_table() -> None:
-    """On a mismatch: `python -c "from cluster.roles.transitions import *; print(mermaid())"`."""
+    """On a mismatch, take what `stationkeep.cluster.roles.transitions.mermaid()` returns."""
     assert section("transitions") == f"```mermaid\n{mermaid()}\n```\n"
 
 
@@ -42,7 +42,7 @@ COMMANDS = sorted(set(re.findall(r"^stationkeep ([a-z]+)|`stationkeep ([a-z]+)",
 @pytest.mark.parametrize("command", [a or b for a, b in COMMANDS])
 def test_every_command_named_exists(command: str) -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", "node", command, "--help"],
+        [sys.executable, "-m", "stationkeep", command, "--help"],
         check=False,
         capture_output=True,
         text=True,

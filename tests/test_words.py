@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from pydantic_core import PydanticKnownError, core_schema
 
-from cluster import unreadable
-from node.api import rules
-from node.unreached import ELSE, why
+from stationkeep.cluster import unreadable
+from stationkeep.node.api import rules
+from stationkeep.node.unreached import ELSE, why
 
 FOREIGN = "xyzzy"
 

@@ -7,16 +7,16 @@ check sees the device as it is. Source: rings.md, "Rebalancing".
 
 import numpy as np
 
-from cluster.commands import RecordRebalance, RequestRebalance
-from cluster.decisions import Outcome, Reason
-from cluster.events import RebalanceRequested, RingsChecked
-from cluster.fleet.columns import column, row_column
-from cluster.fleet.journeys import Journey, travel
-from cluster.fleet.moves import REASONS, VOLUNTARY, MoveReason
-from cluster.fleet.rings import Ring
-from cluster.fleet.storm import watch
-from cluster.fleet.table import Column
-from cluster.step import Refused, Step
+from stationkeep.cluster.commands import RecordRebalance, RequestRebalance
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import RebalanceRequested, RingsChecked
+from stationkeep.cluster.fleet.columns import column, row_column
+from stationkeep.cluster.fleet.journeys import Journey, travel
+from stationkeep.cluster.fleet.moves import REASONS, VOLUNTARY, MoveReason
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.storm import watch
+from stationkeep.cluster.fleet.table import Column
+from stationkeep.cluster.step import Refused, Step
 
 UPPER = Ring.STAGE.code
 """Rings from this one on are for healthy devices."""

@@ -6,10 +6,10 @@ broken, and none of what it says can be trusted. Little-endian everywhere.
 
 import numpy as np
 
-from cluster.commands import MAX_BATCH
-from cluster.decisions import Reason
-from cluster.fleet.table import Column
-from cluster.step import Refused
+from stationkeep.cluster.commands import MAX_BATCH
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.fleet.table import Column
+from stationkeep.cluster.step import Refused
 
 
 def column(field: str, content: bytes, dtype: str, rows: int, most: int | None = None) -> Column:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from cluster.fleet.fleet import Device, Move
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import RingPolicy, allowed
-from cluster.fleet.rings import LOW_RINGS, RINGS, UNSET, rings_of
-from cluster.fleet.status import Condition, Reading, failing
-from cluster.settings import Redistribution, format_duration
-from cluster.state import ClusterState
+from stationkeep.cluster.fleet.fleet import Device, Move
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.policies import RingPolicy, allowed
+from stationkeep.cluster.fleet.rings import LOW_RINGS, RINGS, UNSET, rings_of
+from stationkeep.cluster.fleet.status import Condition, Reading, failing
+from stationkeep.cluster.settings import Redistribution, format_duration
+from stationkeep.cluster.state import ClusterState
 
 NEWEST = 20
 

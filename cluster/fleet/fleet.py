@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cluster.fleet.moves import REASONS, MoveLog, MoveReason, origin_of
-from cluster.fleet.policies import NO_POLICY, RingPolicy
-from cluster.fleet.rings import RINGS, Four, Ring
-from cluster.fleet.selector import LIVE_KEYS, OWN_KEYS, Term, matches, parse
-from cluster.fleet.shares import Counts, Shares
-from cluster.fleet.status import BUILT_IN, MISSING, HealthRule, is_metric
-from cluster.fleet.table import NEVER, Column, Kind, Spec, Table
-from cluster.suggestion import suggestion
+from stationkeep.cluster.fleet.moves import REASONS, MoveLog, MoveReason, origin_of
+from stationkeep.cluster.fleet.policies import NO_POLICY, RingPolicy
+from stationkeep.cluster.fleet.rings import RINGS, Four, Ring
+from stationkeep.cluster.fleet.selector import LIVE_KEYS, OWN_KEYS, Term, matches, parse
+from stationkeep.cluster.fleet.shares import Counts, Shares
+from stationkeep.cluster.fleet.status import BUILT_IN, MISSING, HealthRule, is_metric
+from stationkeep.cluster.fleet.table import NEVER, Column, Kind, Spec, Table
+from stationkeep.cluster.suggestion import suggestion
 
 SCAN = 65_536
 """Rows looked at for one page at most."""

@@ -12,13 +12,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cluster.fleet.fleet import Fleet, Pin
-from cluster.fleet.moves import MAX_ACTORS, MAX_MOVES, MOVE, REASONS, MoveLog
-from cluster.fleet.policies import MAX_RING_POLICIES, NO_POLICY, policy_fault, weights_fault
-from cluster.fleet.rings import UNSET
-from cluster.fleet.shares import Shares
-from cluster.fleet.status import MAX_METRICS, HealthRule, is_metric, rule_fault
-from cluster.fleet.table import COLUMNS, MAX_DEVICES, Column, Kind, Kinds, Table, Texts
+from stationkeep.cluster.fleet.fleet import Fleet, Pin
+from stationkeep.cluster.fleet.moves import MAX_ACTORS, MAX_MOVES, MOVE, REASONS, MoveLog
+from stationkeep.cluster.fleet.policies import (
+    MAX_RING_POLICIES,
+    NO_POLICY,
+    policy_fault,
+    weights_fault,
+)
+from stationkeep.cluster.fleet.rings import UNSET
+from stationkeep.cluster.fleet.shares import Shares
+from stationkeep.cluster.fleet.status import MAX_METRICS, HealthRule, is_metric, rule_fault
+from stationkeep.cluster.fleet.table import COLUMNS, MAX_DEVICES, Column, Kind, Kinds, Table, Texts
 
 MAX_BIRTHS = (1 << 32) - MAX_DEVICES
 """More registrations than a fleet sees in its life; a number above would not fit its column."""

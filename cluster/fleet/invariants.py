@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.moves import MAX_MOVES, REASONS, MoveReason
-from cluster.fleet.orders import MAX_PINS
-from cluster.fleet.rings import UNSET
-from cluster.fleet.status import MAX_METRICS
-from cluster.fleet.table import MAX_DEVICES
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.moves import MAX_MOVES, REASONS, MoveReason
+from stationkeep.cluster.fleet.orders import MAX_PINS
+from stationkeep.cluster.fleet.rings import UNSET
+from stationkeep.cluster.fleet.status import MAX_METRICS
+from stationkeep.cluster.fleet.table import MAX_DEVICES
 
 
 def indexes_agree(fleet: Fleet) -> str | None:

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cluster.events import DevicesMoved
-from cluster.fleet.columns import packed
-from cluster.fleet.moves import MOVE, REASONS, MoveReason
-from cluster.fleet.rings import RINGS, UNSET, Ring
-from cluster.fleet.table import Column
-from cluster.step import Step
+from stationkeep.cluster.events import DevicesMoved
+from stationkeep.cluster.fleet.columns import packed
+from stationkeep.cluster.fleet.moves import MOVE, REASONS, MoveReason
+from stationkeep.cluster.fleet.rings import RINGS, UNSET, Ring
+from stationkeep.cluster.fleet.table import Column
+from stationkeep.cluster.step import Step
 
 
 class Journey(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cluster.fleet.rings import UNSET
+from stationkeep.cluster.fleet.rings import UNSET
 
 MAX_MOVES = 262_144
 MAX_ACTORS = 4_096

@@ -6,7 +6,7 @@ Source: rings.md, "Ring assignment".
 import msgspec
 import numpy as np
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     AssignRing,
     ReleaseRing,
     RemoveDevice,
@@ -14,20 +14,25 @@ from cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.events import DeviceRemoved, FleetRulesChanged
-from cluster.fleet.fleet import Pin
-from cluster.fleet.journeys import Journey, travel
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import MAX_RING_POLICIES, policy_fault, version_of, weights_fault
-from cluster.fleet.regrouping import idle
-from cluster.fleet.rings import RINGS, caps_with
-from cluster.fleet.status import HealthRule, rule_fault
-from cluster.fleet.storm import watch
-from cluster.fleet.table import MAX_DEVICES, Column
-from cluster.operators import check_name
-from cluster.settings import LONGEST_PIN
-from cluster.step import Refused, Step
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import DeviceRemoved, FleetRulesChanged
+from stationkeep.cluster.fleet.fleet import Pin
+from stationkeep.cluster.fleet.journeys import Journey, travel
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.policies import (
+    MAX_RING_POLICIES,
+    policy_fault,
+    version_of,
+    weights_fault,
+)
+from stationkeep.cluster.fleet.regrouping import idle
+from stationkeep.cluster.fleet.rings import RINGS, caps_with
+from stationkeep.cluster.fleet.status import HealthRule, rule_fault
+from stationkeep.cluster.fleet.storm import watch
+from stationkeep.cluster.fleet.table import MAX_DEVICES, Column
+from stationkeep.cluster.operators import check_name
+from stationkeep.cluster.settings import LONGEST_PIN
+from stationkeep.cluster.step import Refused, Step
 
 MAX_PINS = 65_536
 MAX_NAMED = 20

@@ -12,8 +12,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from cluster.fleet.rings import EVEN, MAX_WEIGHT, RINGS, Four, Ring, mask_of
-from cluster.fleet.selector import LIVE_KEYS, SelectorError, parse
+from stationkeep.cluster.fleet.rings import EVEN, MAX_WEIGHT, RINGS, Four, Ring, mask_of
+from stationkeep.cluster.fleet.selector import LIVE_KEYS, SelectorError, parse
 
 MAX_RING_POLICIES = 32
 NO_POLICY = MAX_RING_POLICIES

@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cluster.fleet.fleet import FleetView
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.rings import LOW_RINGS, UNSET, Ring, fill, rings_of
-from cluster.fleet.table import Column
-from cluster.settings import PPM, Redistribution, Settings
+from stationkeep.cluster.fleet.fleet import FleetView
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.rings import LOW_RINGS, UNSET, Ring, fill, rings_of
+from stationkeep.cluster.fleet.table import Column
+from stationkeep.cluster.settings import PPM, Redistribution, Settings
 
 UPPER = Ring.STAGE.code
 UPPER_RINGS = 0b1100

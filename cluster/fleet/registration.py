@@ -9,20 +9,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
-from cluster.decisions import Reason
-from cluster.events import DevicesRegistered
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.journeys import Journey, travel
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.reports import Batch, named, serving, take_in
-from cluster.fleet.rings import RINGS, UNSET, furthest_below
-from cluster.fleet.status import Reading, reading_fault
-from cluster.fleet.storm import watch
-from cluster.fleet.table import MAX_DEVICES, NEVER, Kind
-from cluster.names import text_fault
-from cluster.numbers import SEQUENCE, SESSION
-from cluster.step import Refused, Step
+from stationkeep.cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.events import DevicesRegistered
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.journeys import Journey, travel
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.reports import Batch, named, serving, take_in
+from stationkeep.cluster.fleet.rings import RINGS, UNSET, furthest_below
+from stationkeep.cluster.fleet.status import Reading, reading_fault
+from stationkeep.cluster.fleet.storm import watch
+from stationkeep.cluster.fleet.table import MAX_DEVICES, NEVER, Kind
+from stationkeep.cluster.names import text_fault
+from stationkeep.cluster.numbers import SEQUENCE, SESSION
+from stationkeep.cluster.step import Refused, Step
 
 MAX_TEXT = 256
 MAX_PROPERTIES = 32

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from cluster.decisions import Decision
-from cluster.fleet.rings import RINGS
-from cluster.settings import format_duration
+from stationkeep.cluster.decisions import Decision
+from stationkeep.cluster.fleet.rings import RINGS
+from stationkeep.cluster.settings import format_duration
 
 MOST_WAYS = 6
 """Ways of moving that one sentence names, the most travelled first."""

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cluster.fleet.policies import NO_POLICY, RingPolicy, allowed, weights_within
-from cluster.fleet.rings import ANY_RING, EVEN, LOW_RINGS, NO_CAPS, Four, quotas
-from cluster.fleet.table import GROUPS
+from stationkeep.cluster.fleet.policies import NO_POLICY, RingPolicy, allowed, weights_within
+from stationkeep.cluster.fleet.rings import ANY_RING, EVEN, LOW_RINGS, NO_CAPS, Four, quotas
+from stationkeep.cluster.fleet.table import GROUPS
 
 Counts = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.uint8]

@@ -8,13 +8,13 @@ operator releases them, or until no more than that share is unhealthy. Source: r
 
 import numpy as np
 
-from cluster.alarms import DEVICE_STORM, PINNED_UNHEALTHY
-from cluster.commands import ReleaseBrake
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.rings import Ring
-from cluster.fleet.table import NEVER, Column
-from cluster.settings import PPM
-from cluster.step import Step
+from stationkeep.cluster.alarms import DEVICE_STORM, PINNED_UNHEALTHY
+from stationkeep.cluster.commands import ReleaseBrake
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.table import NEVER, Column
+from stationkeep.cluster.settings import PPM
+from stationkeep.cluster.step import Step
 
 
 def turned(step: Step, rows: Column, healthy: Column) -> None:

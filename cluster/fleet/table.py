@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cluster.fleet.policies import MAX_RING_POLICIES
-from cluster.fleet.status import MAX_METRICS, MISSING
+from stationkeep.cluster.fleet.policies import MAX_RING_POLICIES
+from stationkeep.cluster.fleet.status import MAX_METRICS, MISSING
 
 MAX_DEVICES = 1_048_576
 _FIRST_CAPACITY = 64

@@ -55,10 +55,10 @@ and nodes that fail together; nor that a PRIMARY whose lease lapsed for several 
 as failed: `tenure` says how seldom it lapses at all.
 """
 
-from cluster.odds.failover import Spread
-from cluster.odds.forecast import Forecast, Model, Outlook, curve, forecast
-from cluster.odds.loss import Loss, LossError
-from cluster.odds.silence import Lane
+from stationkeep.cluster.odds.failover import Spread
+from stationkeep.cluster.odds.forecast import Forecast, Model, Outlook, curve, forecast
+from stationkeep.cluster.odds.loss import Loss, LossError
+from stationkeep.cluster.odds.silence import Lane
 
 __all__ = [
     "Forecast",

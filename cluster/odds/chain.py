@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cluster.odds.loss import Matrix, Vector
+from stationkeep.cluster.odds.loss import Matrix, Vector
 
 RAREST = 1e-290
 """Chances below this are near the end of the range of doubles: taken for never."""

@@ -18,9 +18,9 @@ import math
 import msgspec
 import numpy as np
 
-from cluster.odds.loss import Vector
-from cluster.odds.observation import Observation
-from cluster.odds.votes import Delays
+from stationkeep.cluster.odds.loss import Vector
+from stationkeep.cluster.odds.observation import Observation
+from stationkeep.cluster.odds.votes import Delays
 
 ONE_IN_A_BILLION = 1e-9
 

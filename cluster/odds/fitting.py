@@ -9,7 +9,7 @@ constant), which rises with b; it is no longer than the silence itself.
 
 import math
 
-from cluster.odds.loss import Loss
+from stationkeep.cluster.odds.loss import Loss
 
 UNLIKELY = 1e-3
 EULER = 0.5772156649015329

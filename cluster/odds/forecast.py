@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cluster.odds.chain import RAREST, samples_until_run
-from cluster.odds.failover import Detection, Failover, Spread, spread
-from cluster.odds.loss import Loss, LossError
-from cluster.odds.observation import Observation, links, uplink
-from cluster.odds.silence import (
+from stationkeep.cluster.odds.chain import RAREST, samples_until_run
+from stationkeep.cluster.odds.failover import Detection, Failover, Spread, spread
+from stationkeep.cluster.odds.loss import Loss, LossError
+from stationkeep.cluster.odds.observation import Observation, links, uplink
+from stationkeep.cluster.odds.silence import (
     ROUNDING,
     Lane,
     Way,
@@ -19,11 +19,11 @@ from cluster.odds.silence import (
     side_by_side,
     stream,
 )
-from cluster.odds.tenure import elections, elections_behind_uplink, lapsed
-from cluster.odds.votes import Ballot, ballot, delays
-from cluster.proposals import quorum
-from cluster.settings import LEASE_DRIFT_PPM, PPM, Settings
-from cluster.state import MAX_MEMBERS
+from stationkeep.cluster.odds.tenure import elections, elections_behind_uplink, lapsed
+from stationkeep.cluster.odds.votes import Ballot, ballot, delays
+from stationkeep.cluster.proposals import quorum
+from stationkeep.cluster.settings import LEASE_DRIFT_PPM, PPM, Settings
+from stationkeep.cluster.state import MAX_MEMBERS
 
 FEWEST = 3
 """With two nodes no majority outlives the loss of one: nothing fails over."""

@@ -9,7 +9,7 @@ from functools import reduce
 import msgspec
 import numpy as np
 
-from cluster.odds.loss import BAD, GOOD, Loss, Matrix, Vector
+from stationkeep.cluster.odds.loss import BAD, GOOD, Loss, Matrix, Vector
 
 MOST_RELAYS = 3
 """Relays counted one by one under bursts: 4 states each. More only make a miss rarer."""

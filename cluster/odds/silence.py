@@ -23,7 +23,7 @@ from functools import reduce
 
 import numpy as np
 
-from cluster.odds.loss import GOOD, Loss, Vector
+from stationkeep.cluster.odds.loss import GOOD, Loss, Vector
 
 Way = Callable[[float], float]
 """Seconds → the share of the time at which nothing has arrived for as long; 1 at 0, falling."""

@@ -26,8 +26,8 @@ An election holds renewals up, but less than a lease (`leader step-down < primar
 import math
 from functools import cache
 
-from cluster.odds.silence import ROUNDING, STEPS, Way, some_silent, turning_silent
-from cluster.settings import Settings
+from stationkeep.cluster.odds.silence import ROUNDING, STEPS, Way, some_silent, turning_silent
+from stationkeep.cluster.settings import Settings
 
 HOUR = 3_600.0
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from cluster import codec
-from cluster.apply import Applied, Done, apply
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import Applied, Done, apply
+from stationkeep.cluster.commands import (
     AdoptPlan,
     CastVote,
     Command,
@@ -26,14 +26,14 @@ from cluster.commands import (
     Observation,
     RecordEvaluation,
 )
-from cluster.odds.forecast import Model, terms, watch
-from cluster.odds.loss import BAD, GOOD, Loss
-from cluster.odds.votes import Ballot
-from cluster.proposals import judge
-from cluster.roles.evaluate import Plan, evaluate_roles
-from cluster.roles.transitions import Role, Rule
-from cluster.settings import LEASE_DRIFT_PPM, PPM, Settings
-from cluster.state import ClusterState
+from stationkeep.cluster.odds.forecast import Model, terms, watch
+from stationkeep.cluster.odds.loss import BAD, GOOD, Loss
+from stationkeep.cluster.odds.votes import Ballot
+from stationkeep.cluster.proposals import judge
+from stationkeep.cluster.roles.evaluate import Plan, evaluate_roles
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.settings import LEASE_DRIFT_PPM, PPM, Settings
+from stationkeep.cluster.state import ClusterState
 
 Draw = Callable[[], float]
 HEALTHY_PPM = 100_000

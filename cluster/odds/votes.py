@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from cluster.odds.loss import BAD, GOOD, Loss, LossError, Matrix, Vector
+from stationkeep.cluster.odds.loss import BAD, GOOD, Loss, LossError, Matrix, Vector
 
 RETRY = 1.0
 """Seconds between two tries of one vote; node/voter.py."""

@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 import msgspec
 
-from cluster.decisions import Reason
-from cluster.health import mean_risk
-from cluster.registry import cooldown_remaining, in_maintenance, is_alive
-from cluster.roles.transitions import Role
-from cluster.state import ClusterState, Member
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.health import mean_risk
+from stationkeep.cluster.registry import cooldown_remaining, in_maintenance, is_alive
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import ClusterState, Member
 
 _NOBODY: Mapping[str, Reason] = MappingProxyType({})
 

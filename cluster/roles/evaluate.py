@@ -7,13 +7,13 @@ to fire and may not becomes a `Held` with the reason.
 
 import msgspec
 
-from cluster.commands import Change, Held, Motion
-from cluster.decisions import Reason
-from cluster.health import has_recovered
-from cluster.registry import cooldown_remaining, in_maintenance, is_alive
-from cluster.roles.candidates import best_candidate, preference
-from cluster.roles.transitions import Role, Rule
-from cluster.state import ClusterState, Member
+from stationkeep.cluster.commands import Change, Held, Motion
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.health import has_recovered
+from stationkeep.cluster.registry import cooldown_remaining, in_maintenance, is_alive
+from stationkeep.cluster.roles.candidates import best_candidate, preference
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.state import ClusterState, Member
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -8,12 +8,12 @@ for the predecessor's own acknowledgement at the new epoch, cannot overlap with 
 Source: roles.md, "Leases and handover: never two PRIMARYs".
 """
 
-from cluster.actions import end_wait, open_role_change
-from cluster.commands import Change
-from cluster.decisions import Outcome
-from cluster.events import RoleChanged, SeatActivated
-from cluster.roles.transitions import Role, Rule
-from cluster.state import (
+from stationkeep.cluster.actions import end_wait, open_role_change
+from stationkeep.cluster.commands import Change
+from stationkeep.cluster.decisions import Outcome
+from stationkeep.cluster.events import RoleChanged, SeatActivated
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.state import (
     FAILOVER_BUCKETS,
     MAX_FAILOVERS,
     MAX_ROLE_CHANGES,
@@ -21,7 +21,7 @@ from cluster.state import (
     Counters,
     RoleChange,
 )
-from cluster.step import Step, count
+from stationkeep.cluster.step import Step, count
 
 
 def change_roles(step: Step, rule: Rule, changes: tuple[Change, ...], proposal: int = 0) -> None:

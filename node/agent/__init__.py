@@ -10,8 +10,8 @@ host          what a real machine says of itself; `readings` is the form of it
 behaviour     what simulated devices say instead
 """
 
-from node.agent.client import AgentEndedError, DeviceAgent
-from node.agent.device import Ringed
-from node.agent.readings import Readings
+from stationkeep.node.agent.client import AgentEndedError, DeviceAgent
+from stationkeep.node.agent.device import Ringed
+from stationkeep.node.agent.readings import Readings
 
 __all__ = ["AgentEndedError", "DeviceAgent", "Readings", "Ringed"]

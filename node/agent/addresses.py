@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from node.agent.connection import websocket_address
+from stationkeep.node.agent.connection import websocket_address
 
 MAX_ADDRESSES = 128
 AVOIDED = 5.0

@@ -15,15 +15,15 @@ import httpx
 import msgspec
 from msgspec.structs import replace
 
-from cluster.unreadable import UNREADABLE
-from node.agent.addresses import Addresses
-from node.agent.channel import CODEC
-from node.agent.device import Identity, Owner, Ringed, device_status, first_session
-from node.agent.link import LONGEST_PATIENCE, patience, sensible
-from node.agent.tally import Tally
-from node.api import wire
-from node.api.wire import Code
-from node.http_body import read
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.agent.addresses import Addresses
+from stationkeep.node.agent.channel import CODEC
+from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
+from stationkeep.node.agent.link import LONGEST_PATIENCE, patience, sensible
+from stationkeep.node.agent.tally import Tally
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
+from stationkeep.node.http_body import read
 
 MAX_BATCH = 1_024
 """Devices that share a batch: well below what a node takes (4,096 statuses, 1 MiB)."""

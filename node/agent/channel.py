@@ -17,8 +17,8 @@ import asyncio
 import enum
 from typing import Protocol
 
-from node.agent.connection import Connection, Data, error_text
-from node.api import wire
+from stationkeep.node.agent.connection import Connection, Data, error_text
+from stationkeep.node.api import wire
 
 CODEC = wire.MSGPACK
 CONNECT_SECONDS = 5.0

@@ -7,12 +7,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from node.agent.addresses import Addresses
-from node.agent.device import Identity, Ringed
-from node.agent.host import HostReadings
-from node.agent.link import Link
-from node.agent.readings import Readings
-from node.agent.tally import Tally
+from stationkeep.node.agent.addresses import Addresses
+from stationkeep.node.agent.device import Identity, Ringed
+from stationkeep.node.agent.host import HostReadings
+from stationkeep.node.agent.link import Link
+from stationkeep.node.agent.readings import Readings
+from stationkeep.node.agent.tally import Tally
 
 OnRing = Callable[[Ringed], Awaitable[object] | None]
 Value = str | bool | int | float

@@ -4,9 +4,9 @@ from typing import Protocol, cast
 
 import msgspec
 
-from cluster.numbers import SESSION
-from node.agent.readings import Readings
-from node.api import wire
+from stationkeep.cluster.numbers import SESSION
+from stationkeep.node.agent.readings import Readings
+from stationkeep.node.api import wire
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from node.agent.readings import Readings
+from stationkeep.node.agent.readings import Readings
 
 SETTLING = 1.0
 """Seconds that processor use is counted over before it says anything. Until then the load of

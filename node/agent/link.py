@@ -36,14 +36,14 @@ that is known.
 import asyncio
 import time
 
-from cluster.unreadable import UNREADABLE
-from node.agent.addresses import Addresses
-from node.agent.channel import CODEC, CONNECT_SECONDS, Channel, Stage
-from node.agent.connection import Data
-from node.agent.device import Identity, Owner, Ringed, device_status, first_session
-from node.agent.tally import Tally
-from node.api import wire
-from node.api.wire import Code
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.agent.addresses import Addresses
+from stationkeep.node.agent.channel import CODEC, CONNECT_SECONDS, Channel, Stage
+from stationkeep.node.agent.connection import Data
+from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
+from stationkeep.node.agent.tally import Tally
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
 
 MOST_CHANNELS = 2
 """Connections of one device at a time."""

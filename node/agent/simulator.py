@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import httpx
 import msgspec
 
-from node.agent.addresses import Addresses
-from node.agent.batches import MAX_BATCH, Batch, Member, open_http
-from node.agent.behaviour import Behaviour
-from node.agent.device import Identity, Ringed
-from node.agent.link import OVERTAKEN, Link
-from node.agent.readings import Readings
-from node.agent.tally import Tally
+from stationkeep.node.agent.addresses import Addresses
+from stationkeep.node.agent.batches import MAX_BATCH, Batch, Member, open_http
+from stationkeep.node.agent.behaviour import Behaviour
+from stationkeep.node.agent.device import Identity, Ringed
+from stationkeep.node.agent.link import OVERTAKEN, Link
+from stationkeep.node.agent.readings import Readings
+from stationkeep.node.agent.tally import Tally
 
 MAX_DEVICES = 60_000
 """Of one process: about the ports that one address has for connections to another."""

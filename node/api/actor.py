@@ -8,8 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from cluster.operations import ANONYMOUS
-from node.api import inputs
+from stationkeep.cluster.operations import ANONYMOUS
+from stationkeep.node.api import inputs
 
 Actor = Annotated[
     str | None,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from node.api.agents import Agents
-from node.families import PREFIX
+from stationkeep.node.api.agents import Agents
+from stationkeep.node.families import PREFIX
 
 
 class AgentsCollector(Collector):

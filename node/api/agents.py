@@ -23,24 +23,24 @@ import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from cluster.registry import alive
-from cluster.settings import Settings
-from cluster.unreadable import UNREADABLE
-from node.api import wire
-from node.api.connections import most_devices
-from node.api.faults import Fault, shown
-from node.api.limits import RETRY_AFTER
-from node.api.origin import refusal_of
-from node.api.problems import Kind, Problem
-from node.api.readings import reading_of, registration_of
-from node.api.sockets import MESSAGE_RATE, AgentSocket, Stage, Talk
-from node.api.wire import Close, Code, Codec
-from node.fleet import answers
-from node.fleet.answers import Assignment, DeskRefusal
-from node.fleet.desk import DeviceDesk
-from node.fleet.spread import to_send_away
-from node.replica import Replica
-from node.turns import Turns
+from stationkeep.cluster.registry import alive
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.api import wire
+from stationkeep.node.api.connections import most_devices
+from stationkeep.node.api.faults import Fault, shown
+from stationkeep.node.api.limits import RETRY_AFTER
+from stationkeep.node.api.origin import refusal_of
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.api.readings import reading_of, registration_of
+from stationkeep.node.api.sockets import MESSAGE_RATE, AgentSocket, Stage, Talk
+from stationkeep.node.api.wire import Close, Code, Codec
+from stationkeep.node.fleet import answers
+from stationkeep.node.fleet.answers import Assignment, DeskRefusal
+from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.node.fleet.spread import to_send_away
+from stationkeep.node.replica import Replica
+from stationkeep.node.turns import Turns
 
 PATH = "/v1/agents"
 REGISTRATION_SECONDS = 10.0

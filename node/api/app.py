@@ -7,9 +7,9 @@ from functools import partial
 from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
-from node import metrics
-from node.addresses import split_address
-from node.api import (
+from stationkeep.node import metrics
+from stationkeep.node.addresses import split_address
+from stationkeep.node.api import (
     events,
     fleet_operations,
     fleet_reads,
@@ -23,18 +23,18 @@ from node.api import (
     schema,
     snapshot,
 )
-from node.api.agent_metrics import AgentsCollector
-from node.api.agents import Agents
-from node.api.batches import MAX_BATCH_BYTES
-from node.api.door import Door
-from node.api.elsewhere import Elsewhere
-from node.api.limits import Limits
-from node.api.origin import Origin
-from node.api.port import Service
-from node.api.trace_metrics import TracesCollector
-from node.api.version import VERSION
-from node.api.webhook_metrics import WebhooksCollector
-from node.service import NodeService
+from stationkeep.node.api.agent_metrics import AgentsCollector
+from stationkeep.node.api.agents import Agents
+from stationkeep.node.api.batches import MAX_BATCH_BYTES
+from stationkeep.node.api.door import Door
+from stationkeep.node.api.elsewhere import Elsewhere
+from stationkeep.node.api.limits import Limits
+from stationkeep.node.api.origin import Origin
+from stationkeep.node.api.port import Service
+from stationkeep.node.api.trace_metrics import TracesCollector
+from stationkeep.node.api.version import VERSION
+from stationkeep.node.api.webhook_metrics import WebhooksCollector
+from stationkeep.node.service import NodeService
 
 DESCRIPTION = """
 Every node answers every request. Reads are local and say how old they are

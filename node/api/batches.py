@@ -7,11 +7,11 @@ import msgspec
 from fastapi import Request
 from msgspec import Meta
 
-from cluster.unreadable import UNREADABLE
-from node.api import wire
-from node.api.faults import Fault
-from node.api.problems import Kind, Problem, invalid
-from node.api.wire import Code, Codec
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.api import wire
+from stationkeep.node.api.faults import Fault
+from stationkeep.node.api.problems import Kind, Problem, invalid
+from stationkeep.node.api.wire import Code, Codec
 
 MAX_BATCH_BYTES = 1024 * 1024
 MAX_ERRORS = 100

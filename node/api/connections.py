@@ -25,12 +25,12 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from node.api.batches import MAX_BATCH_BYTES
-from node.api.crowd import Crowd
-from node.api.health import PROBES
-from node.api.limits import RETRY_AFTER
-from node.api.problems import Kind, Problem
-from node.turns import Turns
+from stationkeep.node.api.batches import MAX_BATCH_BYTES
+from stationkeep.node.api.crowd import Crowd
+from stationkeep.node.api.health import PROBES
+from stationkeep.node.api.limits import RETRY_AFTER
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.turns import Turns
 
 MAX_CONNECTIONS = 1_200
 """More than the followers of events and the requests in flight together."""

@@ -8,13 +8,13 @@ import msgspec
 from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
-from cluster.settings import Settings
-from cluster.state import ClusterState, Member
-from node.api.elsewhere import Elsewhere
-from node.api.port import Service
-from node.api.problems import Kind, Problem
-from node.api.schema import JSON
-from node.ports import Committed
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import ClusterState, Member
+from stationkeep.node.api.elsewhere import Elsewhere
+from stationkeep.node.api.port import Service
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.api.schema import JSON
+from stationkeep.node.ports import Committed
 
 APPLIED_INDEX = "X-Stationkeep-Applied-Index"
 STALENESS = "X-Stationkeep-Staleness-Ms"

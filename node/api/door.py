@@ -6,22 +6,22 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from cluster.commands import AnyCommand
-from cluster.events import AnyEvent, Decided, LeasesEchoed
-from cluster.fleet.fleet import Fleet
-from cluster.roles.transitions import Role
-from cluster.settings import Settings
-from cluster.state import ClusterState
-from node.api import fleet_events
-from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
-from node.api.records import decision_view
-from node.fleet.desk import DeviceDesk
-from node.peers.figures import LinkFigures
-from node.ports import Consensus, ProposalResult
-from node.replica import StreamedEvent
-from node.service import NodeService, TooManySubscribersError
-from node.tracing.traceparent import Caller
-from node.webhooks.lateness import late
+from stationkeep.cluster.commands import AnyCommand
+from stationkeep.cluster.events import AnyEvent, Decided, LeasesEchoed
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.api import fleet_events
+from stationkeep.node.api.port import Streamed, Timings, TooManyFollowers, Vitals
+from stationkeep.node.api.records import decision_view
+from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.node.peers.figures import LinkFigures
+from stationkeep.node.ports import Consensus, ProposalResult
+from stationkeep.node.replica import StreamedEvent
+from stationkeep.node.service import NodeService, TooManySubscribersError
+from stationkeep.node.tracing.traceparent import Caller
+from stationkeep.node.webhooks.lateness import late
 
 MAX_REASONS = 32
 """Distinct reasons of refused messages that become label values; the rest are "other"."""

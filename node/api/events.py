@@ -14,10 +14,10 @@ from fastapi import APIRouter, Header
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from node.api.consistency import Read, Serving
-from node.api.port import Streamed, TooManyFollowers
-from node.api.problems import Kind, Problem
-from node.api.schema import EVENTS, problem
+from stationkeep.node.api.consistency import Read, Serving
+from stationkeep.node.api.port import Streamed, TooManyFollowers
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.api.schema import EVENTS, problem
 
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a comment keeps proxies from closing the stream."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cluster.events import (
+from stationkeep.cluster.events import (
     AnyEvent,
     DevicesMoved,
     DevicesRegistered,
@@ -17,9 +17,9 @@ from cluster.events import (
     DevicesWentOffline,
     DevicesWentOnline,
 )
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.moves import REASONS, MoveReason
-from cluster.fleet.rings import RINGS, UNSET, Ring
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.moves import REASONS, MoveReason
+from stationkeep.cluster.fleet.rings import RINGS, UNSET, Ring
 
 MAX_NAMED = 100
 """Devices of one event that are named."""

@@ -4,14 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cluster.fleet.policies import MAX_RING_POLICIES, RingPolicy, policy_fault, weights_fault
-from cluster.fleet.rings import MAX_WEIGHT, RINGS, Four, Ring
-from cluster.fleet.selector import MAX_SELECTOR
-from cluster.fleet.status import HealthRule, RuleError, parse_rule
-from cluster.fleet.table import MAX_DEVICES
-from cluster.names import TEXT_PATTERN
-from cluster.settings import LONGEST_PIN, parse_duration
-from node.api.inputs import (
+from stationkeep.cluster.fleet.policies import (
+    MAX_RING_POLICIES,
+    RingPolicy,
+    policy_fault,
+    weights_fault,
+)
+from stationkeep.cluster.fleet.rings import MAX_WEIGHT, RINGS, Four, Ring
+from stationkeep.cluster.fleet.selector import MAX_SELECTOR
+from stationkeep.cluster.fleet.status import HealthRule, RuleError, parse_rule
+from stationkeep.cluster.fleet.table import MAX_DEVICES
+from stationkeep.cluster.names import TEXT_PATTERN
+from stationkeep.cluster.settings import LONGEST_PIN, parse_duration
+from stationkeep.node.api.inputs import (
     VERSION_PATTERN,
     DurationText,
     Input,
@@ -19,7 +24,7 @@ from node.api.inputs import (
     Reason,
     in_words,
 )
-from node.api.problems import invalid
+from stationkeep.node.api.problems import invalid
 
 RingName = Literal["canary", "dev", "stage", "prod"]
 Weight = Annotated[int, Field(ge=0, le=MAX_WEIGHT)]

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     AssignRing,
     ReleaseBrake,
     ReleaseRing,
@@ -13,17 +13,17 @@ from cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from cluster.fleet.rings import Ring
-from node.api.fleet_inputs import (
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.node.api.fleet_inputs import (
     AssignInput,
     HealthRuleInput,
     PoliciesInput,
     ReasonInput,
     SharesInput,
 )
-from node.api.fleet_reads import DeviceId
-from node.api.operations import NO_REASON, Submit
-from node.api.schema import outcomes
+from stationkeep.node.api.fleet_reads import DeviceId
+from stationkeep.node.api.operations import NO_REASON, Submit
+from stationkeep.node.api.schema import outcomes
 
 RELEASE_BRAKE = "/v1/rings/release-brake"
 

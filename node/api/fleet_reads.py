@@ -10,20 +10,20 @@ import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
-from cluster.fleet.fleet import FleetView
-from cluster.fleet.rebalance import plan_rebalance
-from cluster.fleet.regrouping import grouped
-from cluster.fleet.rings import Ring, caps_with
-from cluster.fleet.selector import MAX_SELECTOR, SelectorError, Term, parse
-from cluster.fleet.table import MAX_DEVICES
-from cluster.settings import Settings
-from node.api import fleet_views as views
-from node.api.consistency import Read, Reading
-from node.api.fleet_inputs import HealthRuleInput, PoliciesInput, SharesInput
-from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
-from node.api.problems import Kind, Problem, invalid
-from node.api.schema import answers
-from node.api.views import View
+from stationkeep.cluster.fleet.fleet import FleetView
+from stationkeep.cluster.fleet.rebalance import plan_rebalance
+from stationkeep.cluster.fleet.regrouping import grouped
+from stationkeep.cluster.fleet.rings import Ring, caps_with
+from stationkeep.cluster.fleet.selector import MAX_SELECTOR, SelectorError, Term, parse
+from stationkeep.cluster.fleet.table import MAX_DEVICES
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.api import fleet_views as views
+from stationkeep.node.api.consistency import Read, Reading
+from stationkeep.node.api.fleet_inputs import HealthRuleInput, PoliciesInput, SharesInput
+from stationkeep.node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
+from stationkeep.node.api.problems import Kind, Problem, invalid
+from stationkeep.node.api.schema import answers
+from stationkeep.node.api.views import View
 
 MAX_SCANS = 64
 """Parts of the table that one request looks at, the event loop having its turn in between."""

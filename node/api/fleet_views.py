@@ -6,18 +6,18 @@ verdict `healthy`, which means nothing while it is not online.
 
 from collections.abc import Sequence
 
-from cluster.alarms import DEVICE_STORM
-from cluster.fleet.explain import explain_device, say_move
-from cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
-from cluster.fleet.moves import AUTOMATIC, MoveReason
-from cluster.fleet.policies import RingPolicy, allowed, version_of
-from cluster.fleet.rebalance import RebalancePlan
-from cluster.fleet.regrouping import Grouped, regrouping
-from cluster.fleet.rings import RINGS, Four, Ring, rings_of
-from cluster.fleet.status import HealthRule
-from cluster.state import ClusterState
-from node.api.fleet_events import count_ways
-from node.api.views import View
+from stationkeep.cluster.alarms import DEVICE_STORM
+from stationkeep.cluster.fleet.explain import explain_device, say_move
+from stationkeep.cluster.fleet.fleet import Device, Fleet, FleetView, Move, Pin
+from stationkeep.cluster.fleet.moves import AUTOMATIC, MoveReason
+from stationkeep.cluster.fleet.policies import RingPolicy, allowed, version_of
+from stationkeep.cluster.fleet.rebalance import RebalancePlan
+from stationkeep.cluster.fleet.regrouping import Grouped, regrouping
+from stationkeep.cluster.fleet.rings import RINGS, Four, Ring, rings_of
+from stationkeep.cluster.fleet.status import HealthRule
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.api.fleet_events import count_ways
+from stationkeep.node.api.views import View
 
 
 class PinView(View, frozen=True):

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cluster.roles.transitions import Role
-from node.api.port import Service
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.api.port import Service
 
 
 class HealthView(msgspec.Struct, frozen=True):

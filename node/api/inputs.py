@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from cluster.names import (
+from stationkeep.cluster.names import (
     MAX_HOST,
     MAX_NAME,
     NAME_PATTERN,
@@ -28,7 +28,7 @@ from cluster.names import (
     address_fault,
     link_fault,
 )
-from cluster.settings import (
+from stationkeep.cluster.settings import (
     LONGEST,
     PROFILES,
     SettingsError,

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from node.api.crowd import share
-from node.api.problems import Kind, Problem
-from node.turns import Gate
+from stationkeep.node.api.crowd import share
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.turns import Gate
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_IN_FLIGHT = 256

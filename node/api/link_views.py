@@ -10,8 +10,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from node.api.views import View
-from node.peers.figures import LinkFigures
+from stationkeep.node.api.views import View
+from stationkeep.node.peers.figures import LinkFigures
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]

@@ -8,11 +8,11 @@ whether that page is one of the cluster's own (`origin.py`).
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from node.api.actor import Who
-from node.api.consistency import Reading
-from node.api.origin import refusal_of
-from node.api.schema import answers
-from node.api.views import MeView
+from stationkeep.node.api.actor import Who
+from stationkeep.node.api.consistency import Reading
+from stationkeep.node.api.origin import refusal_of
+from stationkeep.node.api.schema import answers
+from stationkeep.node.api.views import MeView
 
 router = APIRouter()
 

@@ -11,8 +11,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Request
 from starlette.responses import Response
 
-from cluster.apply import Applied, Rejected
-from cluster.commands import (
+from stationkeep.cluster.apply import Applied, Rejected
+from stationkeep.cluster.commands import (
     AcknowledgeAlarm,
     AddMember,
     AnyCommand,
@@ -29,20 +29,20 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.decisions import Reason
-from cluster.names import MAX_NAME
-from cluster.settings import PPM, parse_changes
-from node.api import inputs
-from node.api.actor import Who, address_of
-from node.api.consistency import Serving, no_quorum, patience
-from node.api.limits import RETRY_AFTER
-from node.api.port import Service
-from node.api.problems import Kind, Problem, invalid
-from node.api.reads import NodeId
-from node.api.records import DoneView, UnknownView
-from node.api.schema import JSON, outcomes
-from node.ports import Committed, NotProposed, OutcomeUnknown
-from node.tracing.traceparent import operation_id, parse
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.names import MAX_NAME
+from stationkeep.cluster.settings import PPM, parse_changes
+from stationkeep.node.api import inputs
+from stationkeep.node.api.actor import Who, address_of
+from stationkeep.node.api.consistency import Serving, no_quorum, patience
+from stationkeep.node.api.limits import RETRY_AFTER
+from stationkeep.node.api.port import Service
+from stationkeep.node.api.problems import Kind, Problem, invalid
+from stationkeep.node.api.reads import NodeId
+from stationkeep.node.api.records import DoneView, UnknownView
+from stationkeep.node.api.schema import JSON, outcomes
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
+from stationkeep.node.tracing.traceparent import operation_id, parse
 
 NO_REASON = ""
 FAILOVER, PAUSE, RESUME = "/v1/failover", "/v1/pause", "/v1/resume"

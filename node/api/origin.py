@@ -24,8 +24,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from node.api.faults import printable
-from node.api.problems import Kind, Problem
+from stationkeep.node.api.faults import printable
+from stationkeep.node.api.problems import Kind, Problem
 
 OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 EXPOSED = "Retry-After, Location, X-Stationkeep-Applied-Index, X-Stationkeep-Staleness-Ms"

@@ -15,12 +15,12 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import Response
 
-from node.api import docs
-from node.api.consistency import Serving
-from node.api.port import Service
-from node.api.problems import Kind, Problem
+from stationkeep.node.api import docs
+from stationkeep.node.api.consistency import Serving
+from stationkeep.node.api.port import Service
+from stationkeep.node.api.problems import Kind, Problem
 
-PACKAGE = "node.dashboard"
+PACKAGE = "stationkeep.node.dashboard"
 INDEX = "index.html"
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from fastapi import Query
 
-from node.api.problems import invalid
+from stationkeep.node.api.problems import invalid
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from cluster.commands import AnyCommand
-from cluster.roles.transitions import Role
-from cluster.settings import Settings
-from cluster.state import ClusterState
-from node.fleet.desk import DeviceDesk
-from node.peers.figures import LinkFigures
-from node.ports import Consensus, ProposalResult
-from node.tracing.traceparent import Caller
+from stationkeep.cluster.commands import AnyCommand
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.node.peers.figures import LinkFigures
+from stationkeep.node.ports import Consensus, ProposalResult
+from stationkeep.node.tracing.traceparent import Caller
 
 
 class Streamed(msgspec.Struct, frozen=True):

@@ -18,9 +18,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from cluster.settings import SettingsError
-from node.api.faults import Fault, printable, shown
-from node.api.rules import rule
+from stationkeep.cluster.settings import SettingsError
+from stationkeep.node.api.faults import Fault, printable, shown
+from stationkeep.node.api.rules import rule
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 10
@@ -28,7 +28,7 @@ MAX_ERRORS = 10
 MAX_TRACE = 8_000
 """Characters of a trace that go to the log."""
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger("node.api")
 
 
 class Kind(enum.Enum):

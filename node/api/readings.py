@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.commands import Registration
-from cluster.fleet.status import Reading
-from node.api import wire
-from node.api.wire import DeviceStatus, StatusPayload
-from node.fleet.heard import StatusColumns
+from stationkeep.cluster.commands import Registration
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import DeviceStatus, StatusPayload
+from stationkeep.node.fleet.heard import StatusColumns
 
 PERCENT, THOUSANDTHS = 100, 1_000
 

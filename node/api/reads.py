@@ -7,18 +7,18 @@ from fastapi import APIRouter, Path, Query
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from cluster.codec import FrozenState
-from cluster.decisions import Decision, Outcome
-from cluster.explain import explain
-from cluster.names import MAX_NAME
-from cluster.settings import PROFILES, to_user
-from cluster.state import Action, Proposal, RoleChange
-from node.api import link_views, records, views
-from node.api.actor import Who
-from node.api.consistency import Reading, Threaded, render
-from node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
-from node.api.problems import Kind, Problem
-from node.api.schema import answers
+from stationkeep.cluster.codec import FrozenState
+from stationkeep.cluster.decisions import Decision, Outcome
+from stationkeep.cluster.explain import explain
+from stationkeep.cluster.names import MAX_NAME
+from stationkeep.cluster.settings import PROFILES, to_user
+from stationkeep.cluster.state import Action, Proposal, RoleChange
+from stationkeep.node.api import link_views, records, views
+from stationkeep.node.api.actor import Who
+from stationkeep.node.api.consistency import Reading, Threaded, render
+from stationkeep.node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.api.schema import answers
 
 MAX_EXPLAINED = 100
 """Decisions in one explanation."""

@@ -8,14 +8,14 @@ import enum
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cluster.commands import Change
-from cluster.decisions import Ballot, Decision, Outcome
-from cluster.fleet.sentences import TEXTS as OF_THE_FLEET
-from cluster.operations import Operation, OperationStatus
-from cluster.roles.transitions import Role, Rule
-from cluster.sentences import proposal_sentence, sentence
-from cluster.settings import PPM
-from cluster.state import (
+from stationkeep.cluster.commands import Change
+from stationkeep.cluster.decisions import Ballot, Decision, Outcome
+from stationkeep.cluster.fleet.sentences import TEXTS as OF_THE_FLEET
+from stationkeep.cluster.operations import Operation, OperationStatus
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.sentences import proposal_sentence, sentence
+from stationkeep.cluster.settings import PPM
+from stationkeep.cluster.state import (
     MISSED,
     Action,
     ActionOutcome,
@@ -23,7 +23,7 @@ from cluster.state import (
     ProposalOutcome,
     RoleChange,
 )
-from node.api.views import View
+from stationkeep.node.api.views import View
 
 
 class About(enum.StrEnum):

@@ -17,10 +17,10 @@ import numpy as np
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from cluster.fleet.rings import RINGS, UNSET
-from node.api import wire
-from node.api.agents import intervals
-from node.api.batches import (
+from stationkeep.cluster.fleet.rings import RINGS, UNSET
+from stationkeep.node.api import wire
+from stationkeep.node.api.agents import intervals
+from stationkeep.node.api.batches import (
     AssignedView,
     Batch,
     BatchView,
@@ -30,15 +30,15 @@ from node.api.batches import (
     codec_of,
     readers,
 )
-from node.api.consistency import Serving
-from node.api.faults import Fault
-from node.api.port import Service
-from node.api.problems import Kind, Problem
-from node.api.readings import columns_of, registration_of
-from node.api.schema import answers
-from node.api.wire import Code, Codec
-from node.fleet.answers import Assignment, DeskRefusal
-from node.fleet.desk import OUTDATED, REFUSED, TAKEN, UNKNOWN
+from stationkeep.node.api.consistency import Serving
+from stationkeep.node.api.faults import Fault
+from stationkeep.node.api.port import Service
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.api.readings import columns_of, registration_of
+from stationkeep.node.api.schema import answers
+from stationkeep.node.api.wire import Code, Codec
+from stationkeep.node.fleet.answers import Assignment, DeskRefusal
+from stationkeep.node.fleet.desk import OUTDATED, REFUSED, TAKEN, UNKNOWN
 
 REPORT, REGISTER = "/v1/devices:report", "/v1/devices:register"
 MAX_ASSIGNMENTS = 256

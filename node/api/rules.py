@@ -7,7 +7,7 @@ promises to keep.
 from collections.abc import Mapping
 from typing import Any
 
-from node.api.inputs import OWN_RULES, PATTERN_RULES
+from stationkeep.node.api.inputs import OWN_RULES, PATTERN_RULES
 
 ELSE = "a value of the type and range that /docs gives"
 

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from node.api import batches, fleet_views, health, link_views, problems, records, views
+from stationkeep.node.api import batches, fleet_views, health, link_views, problems, records, views
 
 JSON = "application/json"
 BINARY = "application/octet-stream"

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from node.api.consistency import Reading, Threaded
-from node.api.problems import Kind, Problem
-from node.api.schema import BINARY, answers
+from stationkeep.node.api.consistency import Reading, Threaded
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.api.schema import BINARY, answers
 
 CHUNK = 64 * 1024
 """Bytes sent at a time."""

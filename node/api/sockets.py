@@ -38,9 +38,9 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from node.api.problems import Kind, Problem
-from node.api.wire import CODECS, FAULTS, JSON, MAX_FRAME_BYTES, Close, Codec
-from node.turns import Turns
+from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.api.wire import CODECS, FAULTS, JSON, MAX_FRAME_BYTES, Close, Codec
+from stationkeep.node.turns import Turns
 
 MAX_UNSENT = 16 * 1024
 """Bytes that wait for a device to read, beyond the system's own buffer."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from node.families import counters
+from stationkeep.node.families import counters
 
 if TYPE_CHECKING:
-    from node.tracing.spans import Sink
+    from stationkeep.node.tracing.spans import Sink
 
 
 class TracesCollector(Collector):

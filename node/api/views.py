@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 import msgspec
 
-from cluster import health, registry
-from cluster.alarms import ALARMS
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.rings import RINGS, Ring
-from cluster.roles.transitions import Role
-from cluster.settings import PPM
-from cluster.state import Alarm, ClusterState, Member
-from cluster.verdict import Level, Sight, is_current, judge
-from node.api.port import Service
-from node.api.version import VERSION
+from stationkeep.cluster import health, registry
+from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.rings import RINGS, Ring
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PPM
+from stationkeep.cluster.state import Alarm, ClusterState, Member
+from stationkeep.cluster.verdict import Level, Sight, is_current, judge
+from stationkeep.node.api.port import Service
+from stationkeep.node.api.version import VERSION
 
 HISTORY_IN_LISTS = 100
 """Samples of a node shown in a list; `GET /v1/nodes/ID` shows all."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from node.families import PREFIX, gauges
-from node.webhooks.sending import Webhooks
+from stationkeep.node.families import PREFIX, gauges
+from stationkeep.node.webhooks.sending import Webhooks
 
 
 class WebhooksCollector(Collector):

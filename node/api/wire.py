@@ -19,8 +19,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from cluster import unreadable
-from node.api.faults import Fault, shown
+from stationkeep.cluster import unreadable
+from stationkeep.node.api.faults import Fault, shown
 
 MAX_MESSAGE_BYTES = 32 * 1024
 """Of one message; the largest registration of plain letters takes 22 KiB."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from cluster.unreadable import UNREADABLE, explain
-from node.files import regular
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+from stationkeep.node.files import regular
 
 NAME = "audit.jsonl"
 START = "0" * 64

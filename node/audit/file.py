@@ -23,16 +23,16 @@ from typing import Any
 import msgspec
 import structlog
 
-from cluster.apply import Applied, Rejected
-from cluster.commands import Entry
-from cluster.decisions import Decision
-from cluster.events import Decided
-from cluster.sentences import sentence
-from cluster.state import MAX_DECISIONS
-from node.audit import chain
-from node.audit.refusals import Refusals
-from node.files import regular
-from node.replica import Replica
+from stationkeep.cluster.apply import Applied, Rejected
+from stationkeep.cluster.commands import Entry
+from stationkeep.cluster.decisions import Decision
+from stationkeep.cluster.events import Decided
+from stationkeep.cluster.sentences import sentence
+from stationkeep.cluster.state import MAX_DECISIONS
+from stationkeep.node.audit import chain
+from stationkeep.node.audit.refusals import Refusals
+from stationkeep.node.files import regular
+from stationkeep.node.replica import Replica
 
 SLICE = 256
 """Decisions written at once while the node runs."""

@@ -9,8 +9,8 @@ from collections import Counter
 
 import msgspec
 
-from cluster.apply import Rejected
-from cluster.commands import Entry
+from stationkeep.cluster.apply import Rejected
+from stationkeep.cluster.commands import Entry
 
 WINDOW = 60_000
 MOST, MOST_OF_ONE = 30, 10

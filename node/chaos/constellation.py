@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from node.chaos.seatwatch import SeatWatch
-from node.local import LocalCluster
-from node.manifest import MANIFEST, Plan
-from node.unreached import why
+from stationkeep.node.chaos.seatwatch import SeatWatch
+from stationkeep.node.local import LocalCluster
+from stationkeep.node.manifest import MANIFEST, Plan
+from stationkeep.node.unreached import why
 
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.05

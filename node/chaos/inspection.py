@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from node.chaos.constellation import Constellation
-from node.chaos.ledger import Ledger, Order, Register
-from node.chaos.seatwatch import SeatWatch
-from node.simulation.linearizability import Undecided, is_linearizable
+from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.chaos.ledger import Ledger, Order, Register
+from stationkeep.node.chaos.seatwatch import SeatWatch
+from stationkeep.node.simulation.linearizability import Undecided, is_linearizable
 
 PAGE = 500
 SAMPLING_SECONDS = 4.0

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from node.chaos.constellation import Constellation
-from node.chaos.namespace import SPARED, Namespace, Rules, closed, cut
-from node.local import LocalCluster
-from node.manifest import NodeRecord
+from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.chaos.namespace import SPARED, Namespace, Rules, closed, cut
+from stationkeep.node.local import LocalCluster
+from stationkeep.node.manifest import NodeRecord
 
 PORTS = 21_000
 """First Raft port; the namespace has no other users."""

@@ -16,15 +16,15 @@ from typing import Any
 
 import msgspec
 
-from cluster.settings import PROFILES, Settings
-from node.chaos.clients import Client
-from node.chaos.constellation import Constellation
-from node.chaos.forecast import FAULTS, SPELL, Strike, forecast
-from node.chaos.inspection import Inspector
-from node.chaos.ledger import Ledger
-from node.chaos.seatwatch import Answer, SeatWatch
-from node.chaos.striker import Striker
-from node.simulation import convergence
+from stationkeep.cluster.settings import PROFILES, Settings
+from stationkeep.node.chaos.clients import Client
+from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.chaos.forecast import FAULTS, SPELL, Strike, forecast
+from stationkeep.node.chaos.inspection import Inspector
+from stationkeep.node.chaos.ledger import Ledger
+from stationkeep.node.chaos.seatwatch import Answer, SeatWatch
+from stationkeep.node.chaos.striker import Striker
+from stationkeep.node.simulation import convergence
 
 PROFILE = "demo"
 CHECK_EVERY = 20.0

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from node.chaos.constellation import Constellation
-from node.chaos.forecast import Strike
-from node.chaos.ledger import Ledger
-from node.local import TERM_SECONDS
-from node.manifest import LocalError
+from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.chaos.forecast import Strike
+from stationkeep.node.chaos.ledger import Ledger
+from stationkeep.node.local import TERM_SECONDS
+from stationkeep.node.manifest import LocalError
 
 _TICK = 0.05
 _LOOK = 0.5

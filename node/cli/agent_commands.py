@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from cluster.settings import SettingsError, parse_duration
-from node.cli.client import DEFAULT_URL
-from node.cli.failures import CommandError, UsageError
-from node.cli.output import note
-from node.manifest import DEFAULT_DATA_DIR, http_addresses
+from stationkeep.cluster.settings import SettingsError, parse_duration
+from stationkeep.node.cli.client import DEFAULT_URL
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.output import note
+from stationkeep.node.manifest import DEFAULT_DATA_DIR, http_addresses
 
 if TYPE_CHECKING:
-    from node.agent.client import DeviceAgent
-    from node.agent.device import Ringed
-    from node.agent.readings import Readings
+    from stationkeep.node.agent.client import DeviceAgent
+    from stationkeep.node.agent.device import Ringed
+    from stationkeep.node.agent.readings import Readings
 
 T = TypeVar("T")
 
@@ -99,8 +99,8 @@ def agent(
 
 
 def _device(device_id: str, on_ring: str | None, **given: Any) -> "DeviceAgent":
-    from node.agent.client import DeviceAgent  # noqa: PLC0415
-    from node.agent.ring_command import RingCommand  # noqa: PLC0415
+    from stationkeep.node.agent.client import DeviceAgent  # noqa: PLC0415
+    from stationkeep.node.agent.ring_command import RingCommand  # noqa: PLC0415
 
     try:
         command = None if on_ring is None else RingCommand(on_ring, device_id)
@@ -131,8 +131,8 @@ def _readings(
 ) -> "Callable[[], Readings]":
     from msgspec.structs import replace  # noqa: PLC0415
 
-    from node.agent.host import HostReadings  # noqa: PLC0415
-    from node.agent.readings import Readings  # noqa: PLC0415
+    from stationkeep.node.agent.host import HostReadings  # noqa: PLC0415
+    from stationkeep.node.agent.readings import Readings  # noqa: PLC0415
 
     fields = {"battery": "battery_level", "cpu": "cpu_usage", "memory": "memory_usage",
               "disk": "disk_usage"}  # fmt: skip
@@ -168,7 +168,7 @@ def _number(name: str, text: str) -> float:
 
 
 async def _follow(device: "DeviceAgent") -> None:
-    from node.agent.client import AgentEndedError  # noqa: PLC0415
+    from stationkeep.node.agent.client import AgentEndedError  # noqa: PLC0415
 
     identity = device.identity.device_id
     note(f"{identity}: looking for a node")

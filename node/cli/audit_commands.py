@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from node.cli.failures import CommandError, UsageError
-from node.cli.options import DEFAULT_DATA_DIR, DataDirOption, Format, FormatOption
-from node.cli.output import show
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.options import DEFAULT_DATA_DIR, DataDirOption, Format, FormatOption
+from stationkeep.node.cli.output import show
 
 if TYPE_CHECKING:
-    from node.audit.chain import Verdict
+    from stationkeep.node.audit.chain import Verdict
 
 
 def verify(
@@ -29,7 +29,7 @@ def verify(
 
     Nodes are compared as well: they hold the same decisions. Note the head now and then.
     """
-    from node.audit import chain  # noqa: PLC0415
+    from stationkeep.node.audit import chain  # noqa: PLC0415
 
     chains = [[file]] if file is not None else _chains(data_dir)
     if head is not None and len(chains) > 1:
@@ -47,7 +47,7 @@ def verify(
 
 def _chains(directory: Path) -> list[list[Path]]:
     """The files of each node, oldest first: of one whose directory this is, or of those in it."""
-    from node.audit import chain  # noqa: PLC0415
+    from stationkeep.node.audit import chain  # noqa: PLC0415
 
     nodes = [directory, *sorted(path for path in directory.glob("*") if path.is_dir())]
     chains = [

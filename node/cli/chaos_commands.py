@@ -14,12 +14,12 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from node.cli.failures import CommandError, UsageError
-from node.cli.options import Format, FormatOption
-from node.cli.output import console, note, show
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.options import Format, FormatOption
+from stationkeep.node.cli.output import console, note, show
 
 if TYPE_CHECKING:
-    from node.chaos.storm import Plan, Report, Told
+    from stationkeep.node.chaos.storm import Plan, Report, Told
 
 MAX_MINUTES = 240.0
 LINE_EVERY = 30.0
@@ -50,7 +50,7 @@ def chaos(  # noqa: PLR0917 - options, always named
     Runs a cluster of its own on free ports, in a temporary directory. Exit code 1 when a promise
     was broken; then everything is kept, and the directory named.
     """
-    from node.chaos.storm import storm  # noqa: PLC0415
+    from stationkeep.node.chaos.storm import storm  # noqa: PLC0415
 
     plan = _plan(minutes, nodes, seed, faults)
     folder = _folder(keep)
@@ -70,8 +70,8 @@ def chaos(  # noqa: PLR0917 - options, always named
 
 
 def _plan(minutes: float, nodes: int, seed: int, faults: str) -> "Plan":
-    from node.chaos.forecast import BadForecast, parse_faults  # noqa: PLC0415
-    from node.chaos.storm import Plan  # noqa: PLC0415
+    from stationkeep.node.chaos.forecast import BadForecast, parse_faults  # noqa: PLC0415
+    from stationkeep.node.chaos.storm import Plan  # noqa: PLC0415
 
     if not (math.isfinite(minutes) and 0.1 <= minutes <= MAX_MINUTES):
         raise UsageError(f"--minutes {minutes:g} refused: from 0.1 to {MAX_MINUTES:g}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from cluster.unreadable import UNREADABLE, explain
-from node.cli.failures import CommandError
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+from stationkeep.node.cli.failures import CommandError
 
 if TYPE_CHECKING:
     import httpx
@@ -49,7 +49,7 @@ def exchange(
     for `silence` seconds, or when it is larger than `most` bytes."""
     import httpx  # noqa: PLC0415
 
-    from node.http_body import read  # noqa: PLC0415
+    from stationkeep.node.http_body import read  # noqa: PLC0415
 
     async def answered() -> Answer:
         async with (

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli import shapes
-from node.cli.client import part
-from node.cli.options import (
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import part
+from stationkeep.node.cli.options import (
     DeviceArgument,
     Format,
     FormatOption,
@@ -15,7 +15,7 @@ from node.cli.options import (
     UrlOption,
     client,
 )
-from node.cli.output import note, show, warn
+from stationkeep.node.cli.output import note, show, warn
 
 
 def devices_list(
@@ -98,7 +98,7 @@ def _show(answer: Any, format_: Format, table: str) -> None:
     """Prints `answer`; `table` names the function of `node.cli.fleet_tables`."""
 
     def build(printable: Any) -> Any:
-        from node.cli import fleet_tables  # noqa: PLC0415
+        from stationkeep.node.cli import fleet_tables  # noqa: PLC0415
 
         return getattr(fleet_tables, table)(printable)
 

@@ -5,8 +5,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from node.cli import wording
-from node.cli.tables import Fitted, facts, grid
+from stationkeep.node.cli import wording
+from stationkeep.node.cli.tables import Fitted, facts, grid
 
 Json = dict[str, Any]
 

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.settings import LONGEST_PIN
-from node.cli import shapes
-from node.cli.client import part
-from node.cli.failures import UsageError
-from node.cli.options import (
+from stationkeep.cluster.settings import LONGEST_PIN
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import part
+from stationkeep.node.cli.failures import UsageError
+from stationkeep.node.cli.options import (
     DeviceArgument,
     Format,
     FormatOption,
@@ -19,8 +19,8 @@ from node.cli.options import (
     client,
     duration,
 )
-from node.cli.output import show, warn
-from node.cli.sending import given, pair, send
+from stationkeep.node.cli.output import show, warn
+from stationkeep.node.cli.sending import given, pair, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
 DryPolicyOption = Annotated[
@@ -237,7 +237,7 @@ def _show(plan: Any, format_: Format, table: str) -> None:
     """Prints what an order would do; `table` names the function of `node.cli.fleet_tables`."""
 
     def build(printable: Any) -> Any:
-        from node.cli import fleet_tables  # noqa: PLC0415
+        from stationkeep.node.cli import fleet_tables  # noqa: PLC0415
 
         return getattr(fleet_tables, table)(printable)
 

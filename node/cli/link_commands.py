@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from node.cli.failures import CommandError
-from node.cli.links_seen import ask, ask_each
-from node.cli.options import Format, FormatOption, UrlOption, client
-from node.cli.output import note, show
+from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.links_seen import ask, ask_each
+from stationkeep.node.cli.options import Format, FormatOption, UrlOption, client
+from stationkeep.node.cli.output import note, show
 
 
 def nodes_links(
@@ -30,7 +30,7 @@ def nodes_links(
         raise CommandError(f"no link from or to {node}")
 
     def table(_answer: Any) -> Any:  # of the structs, whose names are checked as ids
-        from node.cli import tables  # noqa: PLC0415
+        from stationkeep.node.cli import tables  # noqa: PLC0415
 
         return tables.links(found)
 

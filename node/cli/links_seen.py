@@ -5,11 +5,11 @@ from typing import Annotated
 
 import msgspec
 
-from node.cli import shapes
-from node.cli.client import Client
-from node.cli.failures import CommandError
-from node.cli.reads import MOST_NODES
-from node.peers.figures import LinkFigures
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import Client
+from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.reads import MOST_NODES
+from stationkeep.node.peers.figures import LinkFigures
 
 AT_ONCE = 16
 """Nodes that are asked side by side: one that hangs holds up only those behind it."""

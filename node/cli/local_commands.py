@@ -14,13 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.settings import PROFILES, Settings
-from node.cli.failures import CommandError, UsageError
-from node.cli.options import DEFAULT_DATA_DIR, DataDirOption, UrlOption
-from node.cli.output import note, say
-from node.cli.readiness import await_devices, await_node, await_primary, await_roles
-from node.local import LocalCluster
-from node.manifest import Manifest, Plan
+from stationkeep.cluster.settings import PROFILES, Settings
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.options import DEFAULT_DATA_DIR, DataDirOption, UrlOption
+from stationkeep.node.cli.output import note, say
+from stationkeep.node.cli.readiness import await_devices, await_node, await_primary, await_roles
+from stationkeep.node.local import LocalCluster
+from stationkeep.node.manifest import Manifest, Plan
 
 
 class Profile(enum.StrEnum):
@@ -154,7 +154,7 @@ def watch(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Live view: roles, risks, leases, votes and decisions. Outlives the node it talks to."""
-    from node.cli import watch as live  # noqa: PLC0415
+    from stationkeep.node.cli import watch as live  # noqa: PLC0415
 
     live.run(live.starting_points(url, data_dir), once=once)
 
@@ -183,7 +183,7 @@ def _patience(settings: Settings) -> float:
 
 def _foreground(cluster: LocalCluster, manifest: Manifest) -> None:
     """The live view until Ctrl-C; without a terminal, one frame and then patience."""
-    from node.cli import watch as live  # noqa: PLC0415
+    from stationkeep.node.cli import watch as live  # noqa: PLC0415
 
     addresses = [record.url for record in manifest.nodes.values()]
     if sys.stdout.isatty():
@@ -197,7 +197,7 @@ def _foreground(cluster: LocalCluster, manifest: Manifest) -> None:
 
 
 def _farewell(manifest: Manifest, data_dir: Path) -> None:
-    from node.cli import reads  # noqa: PLC0415
+    from stationkeep.node.cli import reads  # noqa: PLC0415
 
     first = next(iter(manifest.nodes.values()))
     reads.status(url=first.url)

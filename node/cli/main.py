@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from node.cli import (
+from stationkeep.node.cli import (
     agent_commands,
     audit_commands,
     chaos_commands,
@@ -25,10 +25,10 @@ from node.cli import (
     snapshots,
     writes,
 )
-from node.cli.failures import CommandError
-from node.cli.output import StandardOutput, note
-from node.manifest import LocalError
-from node.printable import printable_lines
+from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.output import StandardOutput, note
+from stationkeep.node.manifest import LocalError
+from stationkeep.node.printable import printable_lines
 
 
 class _Commands(TyperGroup):
@@ -166,7 +166,7 @@ app = _build()
 
 
 def main() -> None:
-    """Entry point of the `stationkeep` script and of `python -m node`."""
+    """Entry point of the `stationkeep` script and of `python -m stationkeep`."""
     output = StandardOutput()
     with contextlib.redirect_stdout(output.text):
         try:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from msgspec.structs import replace
 
-from node.cli.failures import CommandError, ConfigurationError, UsageError
-from node.cli.output import say
+from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
+from stationkeep.node.cli.output import say
 
 MOST_FAULTS = 20
 """Faults of one file that are printed."""
@@ -44,13 +44,13 @@ def run(
         raise UsageError(f"--health-replay {health_replay}: no such file")
     if replay_speed is not None and health_replay is None:
         raise UsageError("--replay-speed says how fast --health-replay goes, which is not given")
-    from node import config as configuration  # noqa: PLC0415
+    from stationkeep.node import config as configuration  # noqa: PLC0415
 
     try:
         loaded = configuration.load(config)
     except configuration.ConfigError as error:
         raise _refused([error, *error.others]) from error
-    from node.runtime import run as run_node  # noqa: PLC0415 - the whole server
+    from stationkeep.node.runtime import run as run_node  # noqa: PLC0415 - the whole server
 
     if durability is not None:
         loaded = replace(loaded, durability=durability.value)
@@ -65,8 +65,8 @@ def rejoin(
     Its data directory is moved aside and an empty one takes its place, under a new incarnation:
     it votes for nobody until the other members have sent it everything. One node at a time.
     """
-    from node import config as configuration  # noqa: PLC0415
-    from node.raft import JournalError, rejoin_empty  # noqa: PLC0415
+    from stationkeep.node import config as configuration  # noqa: PLC0415
+    from stationkeep.node.raft import JournalError, rejoin_empty  # noqa: PLC0415
 
     try:
         loaded = configuration.load(config)
@@ -90,7 +90,7 @@ def rejoin(
 
 def validate(file: FileArgument) -> None:
     """Says whether a node would start with this file, or names line, field and rule."""
-    from node import config as configuration  # noqa: PLC0415
+    from stationkeep.node import config as configuration  # noqa: PLC0415
 
     errors = configuration.validate(file)
     if errors:

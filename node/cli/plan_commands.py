@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cluster.settings import (
+from stationkeep.cluster.settings import (
     DEFAULT_PROFILE,
     PROFILES,
     Settings,
@@ -22,15 +22,15 @@ from cluster.settings import (
     parse,
     parse_duration,
 )
-from node.cli import shapes
-from node.cli.failures import CommandError, ConfigurationError, UsageError
-from node.cli.options import Format, FormatOption, client
-from node.cli.output import console, note, show
-from node.cli.sending import pair
-from node.cli.writes import scalar
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
+from stationkeep.node.cli.options import Format, FormatOption, client
+from stationkeep.node.cli.output import console, note, show
+from stationkeep.node.cli.sending import pair
+from stationkeep.node.cli.writes import scalar
 
 if TYPE_CHECKING:
-    from cluster.odds import Forecast, Loss
+    from stationkeep.cluster.odds import Forecast, Loss
 
 
 class Lane(enum.StrEnum):
@@ -104,8 +104,8 @@ def plan(
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """How often losses look like failures, and how soon a real failure is healed."""
-    from cluster import odds  # noqa: PLC0415 - numpy
-    from node.cli import plan_view  # noqa: PLC0415
+    from stationkeep.cluster import odds  # noqa: PLC0415 - numpy
+    from stationkeep.node.cli import plan_view  # noqa: PLC0415
 
     if measured:
         _alone("--measured", loss=loss, burst=burst, plot=plot, check=check)
@@ -132,7 +132,7 @@ def plan(
 
 
 def _forecast(settings: Settings, loss: "Loss", nodes: int, lane: str) -> "Forecast":
-    from cluster import odds  # noqa: PLC0415
+    from stationkeep.cluster import odds  # noqa: PLC0415
 
     try:
         return odds.forecast(settings, loss, nodes, odds.Lane(lane))
@@ -146,7 +146,7 @@ def _plan_measured(
     """The figures for the loss of the worst link, and for its bursts where there are any."""
     from rich.console import Group  # noqa: PLC0415
 
-    from node.cli import plan_measured, plan_view  # noqa: PLC0415
+    from stationkeep.node.cli import plan_measured, plan_view  # noqa: PLC0415
 
     cluster = client(url or os.environ.get("STATIONKEEP_URL"))
     seen = plan_measured.measure(cluster, settings)
@@ -189,7 +189,7 @@ def _source(profile: str | None, config: Path | None, live: bool, url: str | Non
 
 
 def _from_file(path: Path) -> Source:
-    from node import config as configuration  # noqa: PLC0415
+    from stationkeep.node import config as configuration  # noqa: PLC0415
 
     try:
         loaded = configuration.load(path)
@@ -241,7 +241,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _draw(figures: "Forecast", path: Path) -> None:
-    from node.cli import plan_plot  # noqa: PLC0415
+    from stationkeep.node.cli import plan_plot  # noqa: PLC0415
 
     try:
         path.write_text(plan_plot.picture(figures), encoding="utf-8")
@@ -270,10 +270,10 @@ def _ticking(values: Iterator[float], bar: Any, task: Any) -> Iterator[float]:
 def _counts(figures: "Forecast", seed: int) -> Iterator[tuple[str, float, float, Iterator[float]]]:
     """(what, computed s, at which loss, counted s without end) of every figure that can be
     counted; false alarms at a loss that makes them frequent."""
-    from cluster.odds import Model  # noqa: PLC0415
-    from cluster.odds.forecast import false_alarm, frequent, watch  # noqa: PLC0415
-    from cluster.odds.trial import failures, false_alarms  # noqa: PLC0415
-    from cluster.roles.transitions import Rule  # noqa: PLC0415
+    from stationkeep.cluster.odds import Model  # noqa: PLC0415
+    from stationkeep.cluster.odds.forecast import false_alarm, frequent, watch  # noqa: PLC0415
+    from stationkeep.cluster.odds.trial import failures, false_alarms  # noqa: PLC0415
+    from stationkeep.cluster.roles.transitions import Rule  # noqa: PLC0415
 
     settings, nodes = figures.settings, figures.nodes
     triggers = (
@@ -302,7 +302,7 @@ def _counts(figures: "Forecast", seed: int) -> Iterator[tuple[str, float, float,
 
 
 def _verdict(what: str, computed: float, loss: float, counted: list[float]) -> dict[str, Any]:
-    from cluster.odds.trial import CONFIDENCE, estimate  # noqa: PLC0415
+    from stationkeep.cluster.odds.trial import CONFIDENCE, estimate  # noqa: PLC0415
 
     found = estimate(counted)
     return {

@@ -12,15 +12,15 @@ import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cluster.settings import Settings
-from node.cli.client import Client
-from node.cli.failures import CommandError
-from node.cli.links_seen import ask_each
-from node.cli.plan_view import grid
-from node.peers.figures import LinkFigures
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.cli.client import Client
+from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.links_seen import ask_each
+from stationkeep.node.cli.plan_view import grid
+from stationkeep.node.peers.figures import LinkFigures
 
 if TYPE_CHECKING:
-    from cluster.odds import Loss
+    from stationkeep.cluster.odds import Loss
 
 Json = dict[str, Any]
 WORST_SHOWN = 5
@@ -50,7 +50,7 @@ class Measured(NamedTuple):
 
     def losses(self) -> "list[Loss]":
         """Independent losses at the rate of the worst link, then the longest bursts, if any."""
-        from cluster.odds import Loss  # noqa: PLC0415
+        from stationkeep.cluster.odds import Loss  # noqa: PLC0415
 
         found = [link.loss for link in self.links if link.loss is not None]
         if not found:
@@ -68,7 +68,7 @@ def measure(cluster: Client, settings: Settings) -> Measured:
 
 
 def _link(target: str, seen: LinkFigures, settings: Settings) -> Link:
-    from cluster.odds.fitting import fitted  # noqa: PLC0415
+    from stationkeep.cluster.odds.fitting import fitted  # noqa: PLC0415
 
     if seen.heard == 0:
         return Link(seen.peer, target, seen, None)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
-from cluster.odds.forecast import Model, curve, healing, watch
+from stationkeep.cluster.odds.forecast import Model, curve, healing, watch
 
 if TYPE_CHECKING:
-    from cluster.odds import Forecast
+    from stationkeep.cluster.odds import Forecast
 
 WIDTH, HEIGHT = 760, 800
 LEFT, RIGHT = 92, 726

@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cluster.odds import Lane
-from cluster.settings import to_user
+from stationkeep.cluster.odds import Lane
+from stationkeep.cluster.settings import to_user
 
 if TYPE_CHECKING:
-    from cluster.odds import Forecast, Spread
+    from stationkeep.cluster.odds import Forecast, Spread
 
 Json = dict[str, Any]
 YEAR = 365.25 * 86_400

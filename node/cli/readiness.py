@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from cluster.settings import Settings
-from node.cli import shapes
-from node.cli.exchange import exchange, understood
-from node.cli.failures import CommandError
-from node.cli.output import note
-from node.local import LocalCluster
-from node.manifest import DEVICES, Manifest, NodeRecord
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.exchange import exchange, understood
+from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.output import note
+from stationkeep.node.local import LocalCluster
+from stationkeep.node.manifest import DEVICES, Manifest, NodeRecord
 
 START_SECONDS = 20.0
 MOST_SETTLING_SECONDS = 30.0

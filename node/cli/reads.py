@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from node.cli import shapes
-from node.cli.client import part
-from node.cli.options import (
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import part
+from stationkeep.node.cli.options import (
     Format,
     FormatOption,
     LimitOption,
@@ -14,7 +14,7 @@ from node.cli.options import (
     UrlOption,
     client,
 )
-from node.cli.output import show
+from stationkeep.node.cli.output import show
 
 MOST_NODES = 99
 
@@ -26,7 +26,7 @@ def status(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
     items = node.items("/v1/nodes", shapes.Node, MOST_NODES)
 
     def table(answer: Any) -> Any:
-        from node.cli import tables  # noqa: PLC0415
+        from stationkeep.node.cli import tables  # noqa: PLC0415
 
         return tables.status(answer["cluster"], answer["nodes"])
 
@@ -116,7 +116,7 @@ def _show(answer: Any, format_: Format, table: str) -> None:
     """Prints `answer`; `table` names the function of `node.cli.tables`, loaded when needed."""
 
     def build(printable: Any) -> Any:
-        from node.cli import tables  # noqa: PLC0415
+        from stationkeep.node.cli import tables  # noqa: PLC0415
 
         return getattr(tables, table)(printable)
 

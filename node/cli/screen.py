@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from node.cli import wording
-from node.cli.tables import ROLE_STYLES, ballots, verdict
+from stationkeep.node.cli import wording
+from stationkeep.node.cli.tables import ROLE_STYLES, ballots, verdict
 
 Json = dict[str, Any]
 

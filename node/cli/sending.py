@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from node.cli.failures import CommandError, UsageError
-from node.cli.options import client
-from node.cli.output import say, warn
-from node.cli.wording import cluster_time
-from node.printable import all_printable
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.options import client
+from stationkeep.node.cli.output import say, warn
+from stationkeep.node.cli.wording import cluster_time
+from stationkeep.node.printable import all_printable
 
 
 def given(**fields: Any) -> dict[str, Any]:

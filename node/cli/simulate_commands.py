@@ -8,14 +8,14 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from node.cli.failures import CommandError, ConfigurationError, UsageError
-from node.cli.options import Format, FormatOption
-from node.cli.output import console, say, show
+from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
+from stationkeep.node.cli.options import Format, FormatOption
+from stationkeep.node.cli.output import console, say, show
 
 if TYPE_CHECKING:
-    from node.simulation.campaign import Outcome, Plan
-    from node.simulation.summary import Summary
-    from node.simulation.world import World
+    from stationkeep.node.simulation.campaign import Outcome, Plan
+    from stationkeep.node.simulation.summary import Summary
+    from stationkeep.node.simulation.world import World
 
 MAX_RUNS = 10_000
 FAULTS_PER_EVALUATIONS = 20
@@ -73,10 +73,10 @@ def simulate(  # noqa: PLR0917 - options, always named
 
 
 def _plan(nodes: int, faults: str, hours: float, profile: str, every: str | None) -> "Plan":
-    from cluster.settings import PROFILES, SettingsError, parse_duration  # noqa: PLC0415
-    from node.simulation import campaign  # noqa: PLC0415
-    from node.simulation import faults as profiles  # noqa: PLC0415
-    from node.simulation.scenario import MAX_HOURS, BadScenario  # noqa: PLC0415
+    from stationkeep.cluster.settings import PROFILES, SettingsError, parse_duration  # noqa: PLC0415
+    from stationkeep.node.simulation import campaign  # noqa: PLC0415
+    from stationkeep.node.simulation import faults as profiles  # noqa: PLC0415
+    from stationkeep.node.simulation.scenario import MAX_HOURS, BadScenario  # noqa: PLC0415
 
     if not (math.isfinite(hours) and 0 < hours <= MAX_HOURS):
         raise UsageError(f"--hours {hours:g} refused: more than 0 and at most {MAX_HOURS}")
@@ -99,7 +99,7 @@ def _plan(nodes: int, faults: str, hours: float, profile: str, every: str | None
 
 
 def _check(seed: int, runs: int, plan: "Plan") -> None:
-    from node.simulation.scenario import BadScenario, Scenario, check_scenario  # noqa: PLC0415
+    from stationkeep.node.simulation.scenario import BadScenario, Scenario, check_scenario  # noqa: PLC0415
 
     if not 1 <= runs <= MAX_RUNS:
         raise UsageError(f"--runs {runs} refused: from 1 to {MAX_RUNS}")
@@ -125,16 +125,16 @@ def _bar() -> Progress:
 
 
 def _run(plan: "Plan", seed: int, told: Any) -> tuple["World | None", "Outcome"]:
-    from node.simulation.campaign import attempt, quiet  # noqa: PLC0415
+    from stationkeep.node.simulation.campaign import attempt, quiet  # noqa: PLC0415
 
     with quiet():
         return attempt(plan.scenario(seed), told)
 
 
 def _keep(world: "World", plan: "Plan", seed: int, picture: Path | None, save: Path | None) -> None:
-    from node.simulation import picture as drawing  # noqa: PLC0415
-    from node.simulation import transcript  # noqa: PLC0415
-    from node.simulation.summary import spans  # noqa: PLC0415
+    from stationkeep.node.simulation import picture as drawing  # noqa: PLC0415
+    from stationkeep.node.simulation import transcript  # noqa: PLC0415
+    from stationkeep.node.simulation.summary import spans  # noqa: PLC0415
 
     faults = " + ".join(world.scenario.faults)
     title = f"{plan.nodes} nodes, profile {plan.profile}, {faults}, seed {seed}"
@@ -159,7 +159,7 @@ def _write(file: Path, text: str) -> None:
 
 def _replay(file: Path) -> None:
     """Replays a transcript: exit code 0 when it held and is the same again, else 1."""
-    from node.simulation import transcript  # noqa: PLC0415
+    from stationkeep.node.simulation import transcript  # noqa: PLC0415
 
     try:
         before = transcript.read(file)
@@ -188,7 +188,7 @@ class _Answer:
         self.broken: list[str] = []
 
     def add(self, world: "World | None", outcome: "Outcome") -> None:
-        from node.simulation.summary import summarise  # noqa: PLC0415
+        from stationkeep.node.simulation.summary import summarise  # noqa: PLC0415
 
         if not outcome.ok:
             self.broken.append(
@@ -198,7 +198,7 @@ class _Answer:
             self._summaries.append(summarise(world))
 
     def as_dict(self) -> dict[str, Any]:
-        from node.simulation.summary import together  # noqa: PLC0415
+        from stationkeep.node.simulation.summary import together  # noqa: PLC0415
 
         total = together(self._summaries)
         return {

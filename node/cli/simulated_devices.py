@@ -15,14 +15,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from node.cli.agent_commands import UrlsOption, run, seconds, stopping, urls
-from node.cli.failures import UsageError
-from node.cli.options import Format, FormatOption
-from node.cli.output import console, note, show
-from node.printable import printable
+from stationkeep.node.cli.agent_commands import UrlsOption, run, seconds, stopping, urls
+from stationkeep.node.cli.failures import UsageError
+from stationkeep.node.cli.options import Format, FormatOption
+from stationkeep.node.cli.output import console, note, show
+from stationkeep.node.printable import printable
 
 if TYPE_CHECKING:
-    from node.agent.simulator import Fleet, Moment
+    from stationkeep.node.agent.simulator import Fleet, Moment
 
 LINE_EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -88,8 +88,8 @@ def simulate(
 def _fleet(
     *, count: int, profile: Profile, data: list[Path], seed: int, speed: float, prefix: str
 ) -> "Fleet":
-    from node.agent.behaviour import behaviour  # noqa: PLC0415
-    from node.agent.simulator import MAX_DEVICES, Fleet  # noqa: PLC0415
+    from stationkeep.node.agent.behaviour import behaviour  # noqa: PLC0415
+    from stationkeep.node.agent.simulator import MAX_DEVICES, Fleet  # noqa: PLC0415
 
     if not 1 <= count <= MAX_DEVICES:
         raise UsageError(f"--count {count} refused: from 1 to {MAX_DEVICES}")
@@ -120,7 +120,7 @@ def _raise_file_limit(count: int) -> None:
 async def _simulate(
     fleet: "Fleet", addresses: list[str], length: float, *, batch: bool
 ) -> "Moment":
-    from node.agent.simulator import Simulator  # noqa: PLC0415
+    from stationkeep.node.agent.simulator import Simulator  # noqa: PLC0415
 
     try:
         simulator = Simulator(fleet, addresses, in_batches=batch)

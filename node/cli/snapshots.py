@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.failures import CommandError, ConfigurationError, UsageError
-from node.cli.options import UrlOption, client
-from node.cli.output import say
+from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
+from stationkeep.node.cli.options import UrlOption, client
+from stationkeep.node.cli.output import say
 
 if TYPE_CHECKING:
-    from cluster.state import ClusterState
-    from node.raft.snapshot import Snapshot
+    from stationkeep.cluster.state import ClusterState
+    from stationkeep.node.raft.snapshot import Snapshot
 
 MAX_FAULTS = 1_000
 """Characters of what is wrong with a state."""
@@ -26,7 +26,7 @@ def save(
     """Saves a node's state to a file, verified before it is put in place."""
     if file.exists() and not force:
         raise UsageError(f"{file} exists; --force replaces it")
-    from node.raft import snapshot  # noqa: PLC0415
+    from stationkeep.node.raft import snapshot  # noqa: PLC0415
 
     node = client(url)
     data = node.download("/v1/snapshot", snapshot.MAX_BYTES)
@@ -51,9 +51,9 @@ def verify(file: FileArgument) -> None:
 
 def _read(file: Path) -> "tuple[Snapshot, ClusterState]":
     """A file from which nodes can go on; anything else is refused with the reason."""
-    from cluster.codec import CodecError, decode_snapshot  # noqa: PLC0415
-    from cluster.invariants import violations  # noqa: PLC0415
-    from node.raft import snapshot  # noqa: PLC0415
+    from stationkeep.cluster.codec import CodecError, decode_snapshot  # noqa: PLC0415
+    from stationkeep.cluster.invariants import violations  # noqa: PLC0415
+    from stationkeep.node.raft import snapshot  # noqa: PLC0415
 
     try:
         found = snapshot.read_snapshot(file)
@@ -81,9 +81,9 @@ def restore(
     Every member must be restored from the same file before any of them is started:
     stationkeep snapshot restore FILE .stationkeep/*.yaml
     """
-    from node import config as configuration  # noqa: PLC0415
-    from node.raft import snapshot  # noqa: PLC0415
-    from node.raft.journal import JournalError  # noqa: PLC0415
+    from stationkeep.node import config as configuration  # noqa: PLC0415
+    from stationkeep.node.raft import snapshot  # noqa: PLC0415
+    from stationkeep.node.raft.journal import JournalError  # noqa: PLC0415
 
     try:
         nodes = [configuration.load(path) for path in configs]

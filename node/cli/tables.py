@@ -13,12 +13,12 @@ from rich.console import (
 from rich.table import Table
 from rich.text import Text
 
-from node.cli import wording
-from node.links import loss
-from node.peers.figures import LinkFigures
+from stationkeep.node.cli import wording
+from stationkeep.node.links import loss
+from stationkeep.node.peers.figures import LinkFigures
 
 if TYPE_CHECKING:
-    from node.cli.links_seen import Seen
+    from stationkeep.node.cli.links_seen import Seen
 
 Json = dict[str, Any]
 

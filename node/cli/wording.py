@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from node.peers.figures import LinkFigures
+from stationkeep.node.peers.figures import LinkFigures
 
 BARS = "▁▂▃▄▅▆▇█"
 MISSED = "×"

@@ -6,17 +6,17 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cluster.unreadable import UNREADABLE
-from node.cli.client import part
-from node.cli.failures import UsageError
-from node.cli.options import (
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.cli.client import part
+from stationkeep.node.cli.failures import UsageError
+from stationkeep.node.cli.options import (
     KeyOption,
     NodeArgument,
     ReasonOption,
     UrlOption,
     duration,
 )
-from node.cli.sending import given, pair, send
+from stationkeep.node.cli.sending import given, pair, send
 
 
 def switchover(

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from cluster.apply import Rejected
-from cluster.codec import MAX_DRAFT_BYTES
-from cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
-from cluster.decisions import Reason
-from cluster.fleet.registration import OLDER
-from node.fleet.answers import DeskRefusal, Fault, Listener
-from node.ports import Clock, Committed, ProposalResult
+from stationkeep.cluster.apply import Rejected
+from stationkeep.cluster.codec import MAX_DRAFT_BYTES
+from stationkeep.cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.fleet.registration import OLDER
+from stationkeep.node.fleet.answers import DeskRefusal, Fault, Listener
+from stationkeep.node.ports import Clock, Committed, ProposalResult
 
 MAX_WAITING = 8_192
 """Registrations that wait at one node: about two seconds' worth of commits."""

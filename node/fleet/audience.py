@@ -10,12 +10,12 @@ from itertools import islice
 
 import numpy as np
 
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.moves import REASONS
-from cluster.fleet.rings import RINGS
-from node.fleet.answers import Assignment, DeskRefusal, Listener
-from node.fleet.heard import Heard, Rows, births_in, order_of, orders
-from node.replica import Replica
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.moves import REASONS
+from stationkeep.cluster.fleet.rings import RINGS
+from stationkeep.node.fleet.answers import Assignment, DeskRefusal, Listener
+from stationkeep.node.fleet.heard import Heard, Rows, births_in, order_of, orders
+from stationkeep.node.replica import Replica
 
 TELLS_PER_TURN = 256
 """Devices told in one turn; when thousands move at once, the loop must not be held up."""

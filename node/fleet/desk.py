@@ -11,8 +11,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from cluster.apply import Applied
-from cluster.commands import (
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.commands import (
     MAX_BATCH,
     AnyCommand,
     Entry,
@@ -20,19 +20,19 @@ from cluster.commands import (
     Registration,
     ReportDevices,
 )
-from cluster.events import (
+from stationkeep.cluster.events import (
     DeviceRemoved,
     DevicesMoved,
     DevicesRegistered,
 )
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.registration import order_fault, registration_fault, sequence_fault
-from cluster.fleet.status import Reading, judge_one, reading_fault
-from node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
-from node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, faulty, outdated
-from node.fleet.audience import Audience
-from node.fleet.flush import Outbox
-from node.fleet.heard import (
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.registration import order_fault, registration_fault, sequence_fault
+from stationkeep.cluster.fleet.status import Reading, judge_one, reading_fault
+from stationkeep.node.fleet.answers import Assignment, DeskRefusal, Fault, Listener
+from stationkeep.node.fleet.arrivals import PATIENCE, Arrival, Arrivals, busy, faulty, outdated
+from stationkeep.node.fleet.audience import Audience
+from stationkeep.node.fleet.flush import Outbox
+from stationkeep.node.fleet.heard import (
     MAX_COUNT,
     Heard,
     Rows,
@@ -43,8 +43,8 @@ from node.fleet.heard import (
     orders,
     within_reach,
 )
-from node.ports import Clock, Consensus, ProposalResult
-from node.replica import Replica
+from stationkeep.node.ports import Clock, Consensus, ProposalResult
+from stationkeep.node.replica import Replica
 
 FLUSH = 1.0
 """Seconds between two flushes at the least."""

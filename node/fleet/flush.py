@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from cluster.apply import Rejected
-from cluster.commands import ReportDevices
-from node.ports import Clock, Committed, NotProposed, ProposalResult
+from stationkeep.cluster.apply import Rejected
+from stationkeep.cluster.commands import ReportDevices
+from stationkeep.node.ports import Clock, Committed, NotProposed, ProposalResult
 
 IN_FLIGHT = 4
 """Commands proposed at a time: 0.9 MB, so that a flush of many does not hold up the log."""

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.commands import MetricColumn
-from cluster.fleet.status import (
+from stationkeep.cluster.commands import MetricColumn
+from stationkeep.cluster.fleet.status import (
     BUILT_IN,
     FULL,
     FULL_BATTERY,
@@ -22,8 +22,8 @@ from cluster.fleet.status import (
     HealthRule,
     Reading,
 )
-from cluster.fleet.table import Table
-from cluster.numbers import SEQUENCE
+from stationkeep.cluster.fleet.table import Table
+from stationkeep.cluster.numbers import SEQUENCE
 
 Rows = NDArray[np.intp]
 """Row numbers, each at most once."""

@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 import structlog
 
-from cluster.apply import Rejected
-from cluster.commands import MAX_BATCH, AnyCommand, MarkOffline, RecordRebalance
-from cluster.fleet.rebalance import RebalancePlan, plan_rebalance
-from node.ports import Clock, Committed, Consensus, ProposalResult
-from node.replica import Replica
+from stationkeep.cluster.apply import Rejected
+from stationkeep.cluster.commands import MAX_BATCH, AnyCommand, MarkOffline, RecordRebalance
+from stationkeep.cluster.fleet.rebalance import RebalancePlan, plan_rebalance
+from stationkeep.node.ports import Clock, Committed, Consensus, ProposalResult
+from stationkeep.node.replica import Replica
 
 TIMEOUT = 5.0
 PACE = 0.05

@@ -7,7 +7,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from node.peers.sessions import MAX_DATAGRAM
+from stationkeep.node.peers.sessions import MAX_DATAGRAM
 
 AT_ONCE = 64
 """Datagrams taken in one go; the event loop has other things to do."""

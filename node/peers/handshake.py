@@ -15,9 +15,9 @@ from typing import Any
 
 import structlog
 
-from cluster.numbers import CEILING
-from node.peers.frames import pack
-from node.peers.sessions import KEY_BYTES, Outgoing
+from stationkeep.cluster.numbers import CEILING
+from stationkeep.node.peers.frames import pack
+from stationkeep.node.peers.sessions import KEY_BYTES, Outgoing
 
 PROTOCOL = 4
 WARN_EVERY_SECONDS = 10.0

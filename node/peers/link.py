@@ -16,9 +16,9 @@ import random
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from node.peers.figures import LinkFigures, Reception
-from node.peers.frames import MAX_FRAME, BadFrame, decode, encode, numbered
-from node.peers.sessions import (
+from stationkeep.node.peers.figures import LinkFigures, Reception
+from stationkeep.node.peers.frames import MAX_FRAME, BadFrame, decode, encode, numbered
+from stationkeep.node.peers.sessions import (
     MAX_BODY,
     BadDatagram,
     Echo,
@@ -28,10 +28,10 @@ from node.peers.sessions import (
     Path,
     Ration,
 )
-from node.peers.streams import HELLO_SECONDS, Inbound, Outbound
+from stationkeep.node.peers.streams import HELLO_SECONDS, Inbound, Outbound
 
 if TYPE_CHECKING:
-    from node.peers.network import PeerNetwork
+    from stationkeep.node.peers.network import PeerNetwork
 
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 BACKOFF_REMOVED = 60.0

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import structlog
 
-from node.peers.frames import BadFrame, FrameReader
-from node.peers.sessions import Incoming, Outgoing
+from stationkeep.node.peers.frames import BadFrame, FrameReader
+from stationkeep.node.peers.sessions import Incoming, Outgoing
 
 if TYPE_CHECKING:
-    from node.peers.link import Link
-    from node.peers.network import PeerNetwork as Network
+    from stationkeep.node.peers.link import Link
+    from stationkeep.node.peers.network import PeerNetwork as Network
 
 HELLO_SECONDS = 3.0
 FRAMES_AT_ONCE = 32

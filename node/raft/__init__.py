@@ -3,10 +3,10 @@
 Nothing outside this package knows the library.
 """
 
-from node.raft.engine import Timings
-from node.raft.follower import LogDiverged
-from node.raft.guards import Guards
-from node.raft.journal import (
+from stationkeep.node.raft.engine import Timings
+from stationkeep.node.raft.follower import LogDiverged
+from stationkeep.node.raft.guards import Guards
+from stationkeep.node.raft.journal import (
     CorruptJournal,
     DataDirInUse,
     Journal,
@@ -14,9 +14,9 @@ from node.raft.journal import (
     JournalFailed,
     WrongDataDir,
 )
-from node.raft.raft import Raft
-from node.raft.rejoin import rejoin_empty
-from node.raft.snapshot import (
+from stationkeep.node.raft.raft import Raft
+from stationkeep.node.raft.rejoin import rejoin_empty
+from stationkeep.node.raft.snapshot import (
     CorruptSnapshot,
     NotEmpty,
     Snapshot,
@@ -26,7 +26,7 @@ from node.raft.snapshot import (
     restore_into,
     write_file,
 )
-from node.raft.store import SnapshotStore
+from stationkeep.node.raft.store import SnapshotStore
 
 __all__ = [
     "CorruptJournal",

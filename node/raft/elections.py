@@ -22,11 +22,11 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObj
 from pysyncobj.node import Node
 
-from cluster.numbers import TERM
-from node.raft.guards import Guards
-from node.raft.journal import Journal
-from node.raft.messages import Message, TooFar
-from node.raft.transport import OutboxTransport
+from stationkeep.cluster.numbers import TERM
+from stationkeep.node.raft.guards import Guards
+from stationkeep.node.raft.journal import Journal
+from stationkeep.node.raft.messages import Message, TooFar
+from stationkeep.node.raft.transport import OutboxTransport
 
 FIRST_INDEX = 1
 """Of the library's entry that every log begins with."""

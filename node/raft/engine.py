@@ -19,17 +19,17 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObjConf
 from pysyncobj.node import Node
 
-from cluster.codec import Piece
-from node.raft.elections import FOLLOWER
-from node.raft.follower import FollowerGuards, LogDiverged
-from node.raft.guards import STOCK_FALLBACK_SECONDS, Guards
-from node.raft.journal import CorruptJournal, Entry, Journal
-from node.raft.leader import LeaderGuards
-from node.raft.membership import Configuration
-from node.raft.messages import MEMBERSHIP, NO_OP, REGULAR, Message
-from node.raft.snapshot import CorruptSnapshot, Snapshot
-from node.raft.store import SnapshotStore
-from node.raft.transport import OutboxTransport
+from stationkeep.cluster.codec import Piece
+from stationkeep.node.raft.elections import FOLLOWER
+from stationkeep.node.raft.follower import FollowerGuards, LogDiverged
+from stationkeep.node.raft.guards import STOCK_FALLBACK_SECONDS, Guards
+from stationkeep.node.raft.journal import CorruptJournal, Entry, Journal
+from stationkeep.node.raft.leader import LeaderGuards
+from stationkeep.node.raft.membership import Configuration
+from stationkeep.node.raft.messages import MEMBERSHIP, NO_OP, REGULAR, Message
+from stationkeep.node.raft.snapshot import CorruptSnapshot, Snapshot
+from stationkeep.node.raft.store import SnapshotStore
+from stationkeep.node.raft.transport import OutboxTransport
 
 TRAILING_PART = 8
 """One in so many of `compact_entries` is kept before a snapshot's index, so that a follower

@@ -8,10 +8,10 @@ import math
 
 from pysyncobj.node import Node
 
-from node.raft.journal import Entry
-from node.raft.messages import BadMessage, Message
-from node.raft.roster import Roster
-from node.raft.store import SnapshotStore
+from stationkeep.node.raft.journal import Entry
+from stationkeep.node.raft.messages import BadMessage, Message
+from stationkeep.node.raft.roster import Roster
+from stationkeep.node.raft.store import SnapshotStore
 
 MAX_EARLY, EARLY_BYTES = 64, 4 * 1024 * 1024
 """Appends kept that overtook others; as many may be lost with one."""

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cluster.codec import MAX_DRAFT_BYTES
-from node.ports import Network
-from node.raft.engine import Engine
-from node.raft.messages import MAX_INDEX, BadMessage
-from node.raft.proposals import MAX_PENDING, Pending, Proposals
-from node.raft.transport import OutboxTransport
+from stationkeep.cluster.codec import MAX_DRAFT_BYTES
+from stationkeep.node.ports import Network
+from stationkeep.node.raft.engine import Engine
+from stationkeep.node.raft.messages import MAX_INDEX, BadMessage
+from stationkeep.node.raft.proposals import MAX_PENDING, Pending, Proposals
+from stationkeep.node.raft.transport import OutboxTransport
 
 FORWARDS_PER_MESSAGE = 256
 FORWARD_BYTES = 1024 * 1024

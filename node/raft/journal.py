@@ -23,9 +23,9 @@ from typing import overload
 
 import msgspec
 
-from cluster.numbers import BOOT
-from node.raft.sqlite import DATABASE, LOCK, SqliteStorage
-from node.raft.storage import (
+from stationkeep.cluster.numbers import BOOT
+from stationkeep.node.raft.sqlite import DATABASE, LOCK, SqliteStorage
+from stationkeep.node.raft.storage import (
     CorruptJournal,
     DataDirInUse,
     JournalError,

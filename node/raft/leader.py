@@ -10,11 +10,11 @@ import operator
 import pysyncobj.syncobj
 from pysyncobj.node import Node
 
-from node.raft.journal import Entry
-from node.raft.messages import Message
-from node.raft.progress import Progress, Request
-from node.raft.roster import Roster
-from node.raft.store import SnapshotStore
+from stationkeep.node.raft.journal import Entry
+from stationkeep.node.raft.messages import Message
+from stationkeep.node.raft.progress import Progress, Request
+from stationkeep.node.raft.roster import Roster
+from stationkeep.node.raft.store import SnapshotStore
 
 BATCH_BYTES = 256 * 1024
 BATCH_ENTRIES = 1024

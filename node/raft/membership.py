@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from cluster.unreadable import UNREADABLE, explain
+from stationkeep.cluster.unreadable import UNREADABLE, explain
 
 MAX_VOTERS = 99
 MAX_REMOVED = 64

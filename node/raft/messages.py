@@ -10,10 +10,10 @@ whole with the reason (counted, never answered).
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cluster.codec import MAX_DRAFT_BYTES
-from cluster.numbers import CEILING, RESTORED
-from node.raft import membership
-from node.raft.store import CHUNK_BYTES
+from stationkeep.cluster.codec import MAX_DRAFT_BYTES
+from stationkeep.cluster.numbers import CEILING, RESTORED
+from stationkeep.node.raft import membership
+from stationkeep.node.raft.store import CHUNK_BYTES
 
 REGULAR = b"\x00"
 NO_OP = b"\x01"

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from cluster.apply import Applied
-from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.cluster.apply import Applied
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 
 MAX_PENDING = 8192
 MAX_PENDING_BYTES = 64 * 1024 * 1024

@@ -13,22 +13,22 @@ from typing import Any
 
 import structlog
 
-from cluster.codec import MAX_DRAFT_BYTES
-from node.implausible import Implausible
-from node.ports import Clock, Network, ProposalResult, StateMachine
-from node.raft import library
-from node.raft.engine import Engine, Timings
-from node.raft.forwarding import Forwarding
-from node.raft.guards import STOCK_FLUSH_SECONDS, Guards
-from node.raft.journal import Journal, JournalFailed
-from node.raft.membership import Configuration
-from node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, TooFar, check
-from node.raft.proposals import Proposals
-from node.raft.snapshot import joined
-from node.raft.steering import Steering
-from node.raft.store import SnapshotStore
-from node.raft.transport import OutboxTransport
-from node.raft.view import RaftView
+from stationkeep.cluster.codec import MAX_DRAFT_BYTES
+from stationkeep.node.implausible import Implausible
+from stationkeep.node.ports import Clock, Network, ProposalResult, StateMachine
+from stationkeep.node.raft import library
+from stationkeep.node.raft.engine import Engine, Timings
+from stationkeep.node.raft.forwarding import Forwarding
+from stationkeep.node.raft.guards import STOCK_FLUSH_SECONDS, Guards
+from stationkeep.node.raft.journal import Journal, JournalFailed
+from stationkeep.node.raft.membership import Configuration
+from stationkeep.node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, TooFar, check
+from stationkeep.node.raft.proposals import Proposals
+from stationkeep.node.raft.snapshot import joined
+from stationkeep.node.raft.steering import Steering
+from stationkeep.node.raft.store import SnapshotStore
+from stationkeep.node.raft.transport import OutboxTransport
+from stationkeep.node.raft.view import RaftView
 
 MAX_INBOX = 16_384
 MESSAGES_PER_TURN = 512
@@ -44,7 +44,7 @@ OBSERVATIONS = 8192
 _TICK = 0.001
 """Deadlines are compared with `<`: a turn due at t runs a little later than t."""
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("node.raft")
 
 
 class Raft(RaftView):

@@ -9,9 +9,9 @@ journal without any past is what everybody has. Raft paper, figure 2, "persisten
 import shutil
 from pathlib import Path
 
-from node.raft.journal import Journal
-from node.raft.snapshot import sync_directory
-from node.raft.sqlite import hold
+from stationkeep.node.raft.journal import Journal
+from stationkeep.node.raft.snapshot import sync_directory
+from stationkeep.node.raft.sqlite import hold
 
 
 def rejoin_empty(data_dir: Path, *, cluster: str, node: str) -> Path | None:

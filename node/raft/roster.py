@@ -11,12 +11,12 @@ import msgspec
 import pysyncobj.syncobj
 from pysyncobj.node import Node
 
-from node.raft import membership
-from node.raft.elections import ElectionGuards
-from node.raft.journal import Entry
-from node.raft.membership import Configuration
-from node.raft.messages import MEMBERSHIP, BadMessage, Message
-from node.raft.snapshot import Snapshot
+from stationkeep.node.raft import membership
+from stationkeep.node.raft.elections import ElectionGuards
+from stationkeep.node.raft.journal import Entry
+from stationkeep.node.raft.membership import Configuration
+from stationkeep.node.raft.messages import MEMBERSHIP, BadMessage, Message
+from stationkeep.node.raft.snapshot import Snapshot
 
 MAX_NODES = 512
 """Members past and present, and strangers that speak as leaders or candidates."""

@@ -21,14 +21,14 @@ from typing import BinaryIO
 
 import msgspec
 
-from cluster.codec import Piece
-from cluster.fleet.image import binary_header, map_header
-from cluster.names import NAME_RULE, name_fault
-from cluster.numbers import CEILING, RESTORED
-from cluster.unreadable import UNREADABLE, explain
-from node.files import private_directory
-from node.raft.journal import Entry, Journal
-from node.raft.storage import Reader, WrongDataDir
+from stationkeep.cluster.codec import Piece
+from stationkeep.cluster.fleet.image import binary_header, map_header
+from stationkeep.cluster.names import NAME_RULE, name_fault
+from stationkeep.cluster.numbers import CEILING, RESTORED
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+from stationkeep.node.files import private_directory
+from stationkeep.node.raft.journal import Entry, Journal
+from stationkeep.node.raft.storage import Reader, WrongDataDir
 
 FORMAT = 1
 FILE = "snapshot"

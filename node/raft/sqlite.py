@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from node.files import private_directory
-from node.raft.storage import (
+from stationkeep.node.files import private_directory
+from stationkeep.node.raft.storage import (
     CorruptJournal,
     DataDirInUse,
     JournalError,
@@ -22,7 +22,7 @@ from node.raft.storage import (
     Saved,
     Transaction,
 )
-from node.raft.wal import damage_in
+from stationkeep.node.raft.wal import damage_in
 
 DATABASE = "journal.db"
 LOCK = "lock"

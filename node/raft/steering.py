@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import structlog
 
-from node.ports import Network, StateMachine
-from node.raft import membership
-from node.raft.engine import Engine
+from stationkeep.node.ports import Network, StateMachine
+from stationkeep.node.raft import membership
+from stationkeep.node.raft.engine import Engine
 
 REMOVED = "this node does not vote, lead or campaign any more; stop it"
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("node.raft")
 
 
 class Steering:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from cluster.codec import Piece
+from stationkeep.cluster.codec import Piece
 
 Row = tuple[int, int, int, bytes]
 """Index, term, checksum, command of one entry."""

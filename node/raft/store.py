@@ -22,11 +22,18 @@ import pysyncobj.syncobj
 import structlog
 from pysyncobj.config import SERIALIZER_STATE
 
-from cluster.codec import CodecError, Piece
-from node.raft.journal import Entry
-from node.raft.membership import Configuration
-from node.raft.snapshot import FILE, CorruptSnapshot, DiskFiles, Snapshot, decode, pieces
-from node.raft.storage import Files, Reader
+from stationkeep.cluster.codec import CodecError, Piece
+from stationkeep.node.raft.journal import Entry
+from stationkeep.node.raft.membership import Configuration
+from stationkeep.node.raft.snapshot import (
+    FILE,
+    CorruptSnapshot,
+    DiskFiles,
+    Snapshot,
+    decode,
+    pieces,
+)
+from stationkeep.node.raft.storage import Files, Reader
 
 CHUNK_BYTES = 256 * 1024
 WINDOW = 4
@@ -43,7 +50,7 @@ State = bytes | Callable[[], list[Piece]]
 
 Submit = Callable[[Callable[[], None]], Any]
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("node.raft")
 
 
 class _Outgoing(msgspec.Struct):

@@ -11,7 +11,7 @@ from typing import Any
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
-from node.ports import Network
+from stationkeep.node.ports import Network
 
 
 class OutboxTransport(Transport):  # type: ignore[misc]

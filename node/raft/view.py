@@ -2,11 +2,11 @@
 
 from collections import deque
 
-from node.raft.engine import Engine
-from node.raft.journal import Journal
-from node.raft.membership import Configuration
-from node.raft.proposals import Proposals
-from node.raft.store import SnapshotStore
+from stationkeep.node.raft.engine import Engine
+from stationkeep.node.raft.journal import Journal
+from stationkeep.node.raft.membership import Configuration
+from stationkeep.node.raft.proposals import Proposals
+from stationkeep.node.raft.store import SnapshotStore
 
 
 class RaftView:

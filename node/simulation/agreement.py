@@ -14,20 +14,20 @@ import random
 
 import msgspec
 
-from cluster.apply import Applied
-from cluster.commands import Entry
-from cluster.events import RoleChanged, SamplesRecorded
-from cluster.health import trigger_length
-from cluster.odds import Loss, Model
-from cluster.odds.loss import BAD, GOOD
-from cluster.odds.trial import HALF_WIDTH, Estimate
-from cluster.roles.transitions import Role, Rule
-from node.simulation.campaign import quiet
-from node.simulation.clock import Time
-from node.simulation.connection import Message
-from node.simulation.network import Links
-from node.simulation.scenario import Action, Scenario
-from node.simulation.world import World
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.commands import Entry
+from stationkeep.cluster.events import RoleChanged, SamplesRecorded
+from stationkeep.cluster.health import trigger_length
+from stationkeep.cluster.odds import Loss, Model
+from stationkeep.cluster.odds.loss import BAD, GOOD
+from stationkeep.cluster.odds.trial import HALF_WIDTH, Estimate
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.node.simulation.campaign import quiet
+from stationkeep.node.simulation.clock import Time
+from stationkeep.node.simulation.connection import Message
+from stationkeep.node.simulation.network import Links
+from stationkeep.node.simulation.scenario import Action, Scenario
+from stationkeep.node.simulation.world import World
 
 SETTLING = 30.0
 """Simulated s before anything is lost: a founding, and the roles given out."""

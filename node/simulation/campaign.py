@@ -10,10 +10,10 @@ from multiprocessing import get_context
 import msgspec
 import structlog
 
-from node.simulation import faults
-from node.simulation.checks import Violation
-from node.simulation.scenario import Scenario, check_scenario
-from node.simulation.world import World
+from stationkeep.node.simulation import faults
+from stationkeep.node.simulation.checks import Violation
+from stationkeep.node.simulation.scenario import Scenario, check_scenario
+from stationkeep.node.simulation.world import World
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from cluster.apply import Applied, Done
-from cluster.codec import digest
-from cluster.commands import Entry
-from cluster.events import LeasesEchoed, SamplesRecorded
-from cluster.invariants import violations
-from node.raft.storage import Row, Transaction
-from node.simulation import quorums
-from node.simulation.clock import Time
-from node.simulation.member import Member
-from node.simulation.trouble import Trouble
+from stationkeep.cluster.apply import Applied, Done
+from stationkeep.cluster.codec import digest
+from stationkeep.cluster.commands import Entry
+from stationkeep.cluster.events import LeasesEchoed, SamplesRecorded
+from stationkeep.cluster.invariants import violations
+from stationkeep.node.raft.storage import Row, Transaction
+from stationkeep.node.simulation import quorums
+from stationkeep.node.simulation.clock import Time
+from stationkeep.node.simulation.member import Member
+from stationkeep.node.simulation.trouble import Trouble
 
 DIGEST_EVERY = 32
 STEP_DOWN_SLACK = 1.5

@@ -6,9 +6,9 @@ read is a barrier and then a look at the state of the node asked, as `?consisten
 
 from collections.abc import Callable
 
-from cluster import codec
-from cluster.apply import Done
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import Done
+from stationkeep.cluster.commands import (
     AddMember,
     AnyCommand,
     Barrier,
@@ -20,12 +20,12 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.state import DEFAULT_PRIORITY
-from node.ports import Committed, ProposalResult
-from node.simulation.checks import Checks, Violation
-from node.simulation.clock import Time
-from node.simulation.linearizability import Operation, Undecided, is_linearizable
-from node.simulation.member import Member
+from stationkeep.cluster.state import DEFAULT_PRIORITY
+from stationkeep.node.ports import Committed, ProposalResult
+from stationkeep.node.simulation.checks import Checks, Violation
+from stationkeep.node.simulation.clock import Time
+from stationkeep.node.simulation.linearizability import Operation, Undecided, is_linearizable
+from stationkeep.node.simulation.member import Member
 
 TIMEOUT = 5.0
 PAUSE = 0.5

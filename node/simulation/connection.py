@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from node.simulation.clock import Time
-from node.simulation.stream import At, Stream
-from node.simulation.weather import Way
+from stationkeep.node.simulation.clock import Time
+from stationkeep.node.simulation.stream import At, Stream
+from stationkeep.node.simulation.weather import Way
 
 Message = dict[str, Any]
 HEAD_BYTES = 150

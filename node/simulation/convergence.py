@@ -6,14 +6,14 @@ PRIMARY, nothing queued, every proposal answered by its deadline.
 
 from typing import TYPE_CHECKING
 
-from cluster.settings import Settings
-from node.simulation.checks import Violation
-from node.simulation.connection import USER_TIMEOUT
-from node.simulation.dialling import HELLO_SECONDS
-from node.simulation.network import BACKOFF_LAST
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.simulation.checks import Violation
+from stationkeep.node.simulation.connection import USER_TIMEOUT
+from stationkeep.node.simulation.dialling import HELLO_SECONDS
+from stationkeep.node.simulation.network import BACKOFF_LAST
 
 if TYPE_CHECKING:
-    from node.simulation.world import World
+    from stationkeep.node.simulation.world import World
 
 STEP = 0.05
 GRACE = 1.0

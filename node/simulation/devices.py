@@ -13,17 +13,17 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cluster import codec
-from cluster.commands import AssignRing, Draft, Registration
-from cluster.fleet.rings import Ring
-from cluster.fleet.status import Reading
-from node.fleet.answers import Assignment, DeskRefusal
-from node.simulation.checks import Violation
-from node.simulation.member import Member
-from node.simulation.promises import Acknowledged, Promises
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import AssignRing, Draft, Registration
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.node.fleet.answers import Assignment, DeskRefusal
+from stationkeep.node.simulation.checks import Violation
+from stationkeep.node.simulation.member import Member
+from stationkeep.node.simulation.promises import Acknowledged, Promises
 
 if TYPE_CHECKING:
-    from node.simulation.world import World
+    from stationkeep.node.simulation.world import World
 
 MAX_DEVICES = 10_000
 PATIENCE = 12.0

@@ -8,9 +8,9 @@ second, three, and seven; the hellos go by the rules of streams.
 from collections.abc import Callable
 from typing import Protocol
 
-from node.simulation import stream
-from node.simulation.clock import Time
-from node.simulation.stream import At, Stream
+from stationkeep.node.simulation import stream
+from stationkeep.node.simulation.clock import Time
+from stationkeep.node.simulation.stream import At, Stream
 
 HELLO_SECONDS = 3.0
 """Until a dial is given up (`node.peers.streams`)."""

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from cluster.codec import Piece
-from node.raft.storage import JournalFailed, Row, Saved, Transaction
-from node.simulation.clock import Time
+from stationkeep.cluster.codec import Piece
+from stationkeep.node.raft.storage import JournalFailed, Row, Saved, Transaction
+from stationkeep.node.simulation.clock import Time
 
 POINTS = {
     "journal.begin": "before a transaction",

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from node.simulation.network import Links
-from node.simulation.weather import Direction, Weather
+from stationkeep.node.simulation.network import Links
+from stationkeep.node.simulation.weather import Direction, Weather
 
 VERBS = frozenset(
     {

@@ -8,9 +8,9 @@ from itertools import permutations
 
 import msgspec
 
-from node.simulation.connection import USER_TIMEOUT
-from node.simulation.rhythm import Setting, act, moments
-from node.simulation.scenario import Action
+from stationkeep.node.simulation.connection import USER_TIMEOUT
+from stationkeep.node.simulation.rhythm import Setting, act, moments
+from stationkeep.node.simulation.scenario import Action
 
 
 class Echoes(msgspec.Struct, frozen=True):

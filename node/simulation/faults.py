@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from node.simulation import extremes, link_faults
-from node.simulation.disk import POINTS
-from node.simulation.rhythm import Profile, Setting, act, anyone, moments
-from node.simulation.scenario import Action, BadScenario, Scenario
+from stationkeep.node.simulation import extremes, link_faults
+from stationkeep.node.simulation.disk import POINTS
+from stationkeep.node.simulation.rhythm import Profile, Setting, act, anyone, moments
+from stationkeep.node.simulation.scenario import Action, BadScenario, Scenario
 
 
 class Crashes(msgspec.Struct, frozen=True):

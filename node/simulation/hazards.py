@@ -9,8 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
-from node.raft.leader import FLYING_REQUESTS
-from node.simulation.campaign import Outcome, Plan, run, run_all
+from stationkeep.node.raft.leader import FLYING_REQUESTS
+from stationkeep.node.simulation.campaign import Outcome, Plan, run, run_all
 
 
 class Sign(StrEnum):

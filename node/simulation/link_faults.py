@@ -6,8 +6,8 @@ from itertools import permutations
 
 import msgspec
 
-from node.simulation.rhythm import Setting, act, moments, pair
-from node.simulation.scenario import Action
+from stationkeep.node.simulation.rhythm import Setting, act, moments, pair
+from stationkeep.node.simulation.scenario import Action
 
 
 class Weather(msgspec.Struct, frozen=True):

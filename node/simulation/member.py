@@ -4,21 +4,21 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cluster.commands import MemberSpec
-from cluster.roles.transitions import Role
-from cluster.settings import Settings
-from node.config import HookConfig, NodeConfig
-from node.gossip import Measurement
-from node.hooks import HookResult
-from node.loop import NodeLoop
-from node.ports import ProposalResult
-from node.raft import Journal, Raft, SnapshotStore, Timings
-from node.raft.membership import Configuration
-from node.replica import Replica
-from node.simulation.clock import SimulatedClock
-from node.simulation.disk import SimulatedDisk, SimulatedFiles, SimulatedMemory
-from node.simulation.scenario import Scenario
-from node.simulation.socket import Socket
+from stationkeep.cluster.commands import MemberSpec
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.config import HookConfig, NodeConfig
+from stationkeep.node.gossip import Measurement
+from stationkeep.node.hooks import HookResult
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.ports import ProposalResult
+from stationkeep.node.raft import Journal, Raft, SnapshotStore, Timings
+from stationkeep.node.raft.membership import Configuration
+from stationkeep.node.replica import Replica
+from stationkeep.node.simulation.clock import SimulatedClock
+from stationkeep.node.simulation.disk import SimulatedDisk, SimulatedFiles, SimulatedMemory
+from stationkeep.node.simulation.scenario import Scenario
+from stationkeep.node.simulation.socket import Socket
 
 HEALTHY = 0.1
 HOOKS = HookConfig(

@@ -15,11 +15,11 @@ from typing import Protocol
 
 import msgspec
 
-from node.simulation.clock import Time
-from node.simulation.connection import Connection, Envelope, Message, size_of
-from node.simulation.dialling import Race
-from node.simulation.stream import At
-from node.simulation.weather import Air, Direction, Way
+from stationkeep.node.simulation.clock import Time
+from stationkeep.node.simulation.connection import Connection, Envelope, Message, size_of
+from stationkeep.node.simulation.dialling import Race
+from stationkeep.node.simulation.stream import At
+from stationkeep.node.simulation.weather import Air, Direction, Way
 
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 MAX_WAITING = 20_000

@@ -7,12 +7,12 @@ through a client's call like any other, so that it is refused, lost and repeated
 
 from typing import TYPE_CHECKING
 
-from cluster.state import ClusterState
-from node.simulation.linearizability import Operation
-from node.simulation.member import Member
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.simulation.linearizability import Operation
+from stationkeep.node.simulation.member import Member
 
 if TYPE_CHECKING:
-    from node.simulation.world import World
+    from stationkeep.node.simulation.world import World
 
 FEWEST = 3
 """Members that stay: two survive no lost disk."""

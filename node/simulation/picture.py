@@ -7,7 +7,7 @@ so that two at once, or none, can be seen at a glance.
 from collections.abc import Iterable
 from html import escape
 
-from node.simulation.summary import PRIMARY, Span
+from stationkeep.node.simulation.summary import PRIMARY, Span
 
 WIDTH, LEFT, TOP, ROW = 1_100, 90, 64, 30
 COLOURS = {

@@ -8,13 +8,13 @@ of them leads, one of them is fit to be PRIMARY. Then somebody acts as PRIMARY a
 
 from typing import TYPE_CHECKING
 
-from cluster.roles.candidates import best_candidate
-from cluster.settings import Settings
-from node.simulation.checks import Violation
-from node.simulation.member import HEALTHY, Member
+from stationkeep.cluster.roles.candidates import best_candidate
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.simulation.checks import Violation
+from stationkeep.node.simulation.member import HEALTHY, Member
 
 if TYPE_CHECKING:
-    from node.simulation.world import World
+    from stationkeep.node.simulation.world import World
 
 EVERY = 0.1
 """Simulated seconds between two looks."""

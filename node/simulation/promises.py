@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from cluster.apply import Applied, Done
-from cluster.commands import Entry, ReportDevices
-from cluster.fleet.rings import RINGS
-from node.fleet.answers import Assignment
-from node.simulation.checks import Violation
-from node.simulation.member import Member
+from stationkeep.cluster.apply import Applied, Done
+from stationkeep.cluster.commands import Entry, ReportDevices
+from stationkeep.cluster.fleet.rings import RINGS
+from stationkeep.node.fleet.answers import Assignment
+from stationkeep.node.simulation.checks import Violation
+from stationkeep.node.simulation.member import Member
 
 if TYPE_CHECKING:
-    from node.simulation.devices import Device
+    from stationkeep.node.simulation.devices import Device
 
 
 class Acknowledged(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ an entry of its own term (the correction of July 2015 to single-server changes).
 
 from collections.abc import Collection, Mapping
 
-from node.simulation.disk import SimulatedDisk
+from stationkeep.node.simulation.disk import SimulatedDisk
 
 
 def majority(of: Collection[str]) -> int:

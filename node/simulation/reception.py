@@ -8,7 +8,7 @@ seems as long as acknowledgements were lost.
 
 from collections.abc import Callable
 
-from node.simulation.clock import Time
+from stationkeep.node.simulation.clock import Time
 
 At = Callable[..., None]
 QUICK, DELAYED = 16, 0.04

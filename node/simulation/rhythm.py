@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from node.simulation.scenario import Action
+from stationkeep.node.simulation.scenario import Action
 
 
 class Setting(msgspec.Struct, frozen=True):

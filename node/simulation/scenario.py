@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from cluster.fleet.rings import Ring
-from cluster.settings import PROFILES, Settings
-from node.raft.guards import Guards
-from node.simulation.disk import POINTS
-from node.simulation.network import LANES
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.settings import PROFILES, Settings
+from stationkeep.node.raft.guards import Guards
+from stationkeep.node.simulation.disk import POINTS
+from stationkeep.node.simulation.network import LANES
 
 MAX_NODES = 9
 SPARES = 2

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from node.simulation.connection import Message
-from node.simulation.network import Links
+from stationkeep.node.simulation.connection import Message
+from stationkeep.node.simulation.network import Links
 
 
 class Socket:

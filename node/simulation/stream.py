@@ -18,10 +18,10 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from node.simulation.clock import Time
-from node.simulation.congestion import THIN_TIMEOUTS, Congestion, window
-from node.simulation.reception import Ranges, Receiver
-from node.simulation.retransmission import RoundTrips
+from stationkeep.node.simulation.clock import Time
+from stationkeep.node.simulation.congestion import THIN_TIMEOUTS, Congestion, window
+from stationkeep.node.simulation.reception import Ranges, Receiver
+from stationkeep.node.simulation.retransmission import RoundTrips
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)

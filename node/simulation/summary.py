@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cluster.roles.transitions import OPERATOR_RULES, Role, Rule
-from cluster.state import RoleChange
-from node.simulation.world import World
+from stationkeep.cluster.roles.transitions import OPERATOR_RULES, Role, Rule
+from stationkeep.cluster.state import RoleChange
+from stationkeep.node.simulation.world import World
 
 PRIMARY = Role.PRIMARY.value
 

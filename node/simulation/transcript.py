@@ -22,9 +22,9 @@ from pathlib import Path
 
 import msgspec
 
-from node.simulation.campaign import attempt, quiet
-from node.simulation.scenario import Action, BadScenario, Scenario, check_scenario
-from node.simulation.world import World
+from stationkeep.node.simulation.campaign import attempt, quiet
+from stationkeep.node.simulation.scenario import Action, BadScenario, Scenario, check_scenario
+from stationkeep.node.simulation.world import World
 
 VERSION = 1
 MAGIC = "stationkeep-transcript"

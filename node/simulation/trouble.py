@@ -1,6 +1,6 @@
 """Who was in trouble, and when: what tells a needed failover or election from a false one."""
 
-from node.simulation.clock import Time
+from stationkeep.node.simulation.clock import Time
 
 
 class Trouble:

@@ -9,7 +9,7 @@ import random
 
 import msgspec
 
-from node.simulation.clock import Time
+from stationkeep.node.simulation.clock import Time
 
 
 class Weather(msgspec.Struct):

@@ -6,25 +6,25 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from cluster.roles.transitions import Role
-from node.raft import CorruptSnapshot, JournalError
-from node.simulation.checks import Checks, Violation
-from node.simulation.clients import Clients
-from node.simulation.clock import SimulatedClock, Time
-from node.simulation.connection import Message
-from node.simulation.convergence import Convergence
-from node.simulation.devices import VERBS as DEVICE_VERBS
-from node.simulation.devices import Devices
-from node.simulation.disk import Crash, SimulatedDisk
-from node.simulation.disturbances import VERBS as LINK_VERBS
-from node.simulation.disturbances import Disturbances
-from node.simulation.member import HEALTHY, Member
-from node.simulation.network import Links
-from node.simulation.operators import Operators
-from node.simulation.progress import Progress
-from node.simulation.scenario import Action, Scenario
-from node.simulation.socket import Socket
-from node.simulation.trouble import Trouble
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.raft import CorruptSnapshot, JournalError
+from stationkeep.node.simulation.checks import Checks, Violation
+from stationkeep.node.simulation.clients import Clients
+from stationkeep.node.simulation.clock import SimulatedClock, Time
+from stationkeep.node.simulation.connection import Message
+from stationkeep.node.simulation.convergence import Convergence
+from stationkeep.node.simulation.devices import VERBS as DEVICE_VERBS
+from stationkeep.node.simulation.devices import Devices
+from stationkeep.node.simulation.disk import Crash, SimulatedDisk
+from stationkeep.node.simulation.disturbances import VERBS as LINK_VERBS
+from stationkeep.node.simulation.disturbances import Disturbances
+from stationkeep.node.simulation.member import HEALTHY, Member
+from stationkeep.node.simulation.network import Links
+from stationkeep.node.simulation.operators import Operators
+from stationkeep.node.simulation.progress import Progress
+from stationkeep.node.simulation.scenario import Action, Scenario
+from stationkeep.node.simulation.socket import Socket
+from stationkeep.node.simulation.trouble import Trouble
 
 TURN = 0.0005
 """Seconds between two turns of one node at the least: work takes time."""

@@ -4,8 +4,8 @@ from importlib.util import find_spec
 
 import msgspec
 
-from node.addresses import crosses_in_clear, split_url
-from node.document import Value
+from stationkeep.node.addresses import crosses_in_clear, split_url
+from stationkeep.node.document import Value
 
 EXTRA = "the extra is installed: pip install 'stationkeep[tracing]'"
 _NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")

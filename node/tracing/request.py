@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from secrets import randbits
 
-from cluster.apply import Rejected
-from cluster.commands import Draft
-from cluster.operations import identity
-from node.ports import Committed, Done, NotProposed, ProposalResult
-from node.tracing.spans import Attributes, Spans, Story
-from node.tracing.traceparent import Caller, trace_named
+from stationkeep.cluster.apply import Rejected
+from stationkeep.cluster.commands import Draft
+from stationkeep.cluster.operations import identity
+from stationkeep.node.ports import Committed, Done, NotProposed, ProposalResult
+from stationkeep.node.tracing.spans import Attributes, Spans, Story
+from stationkeep.node.tracing.traceparent import Caller, trace_named
 
 
 class Request:

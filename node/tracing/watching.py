@@ -7,9 +7,9 @@ from functools import partial
 
 import msgspec
 
-from cluster.apply import Applied
-from cluster.commands import Acknowledge, AdoptPlan, CastVote, Draft, Entry
-from cluster.events import (
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.commands import Acknowledge, AdoptPlan, CastVote, Draft, Entry
+from stationkeep.cluster.events import (
     ActionAcknowledged,
     ActionClosed,
     ActionOpened,
@@ -19,14 +19,14 @@ from cluster.events import (
     SeatActivated,
     VoteCounted,
 )
-from cluster.operations import identity
-from cluster.roles.transitions import Role
-from cluster.state import Proposal, ProposalOutcome
-from node.ports import Committed, Done, ProposalResult
-from node.replica import Replica
-from node.tracing.request import Request
-from node.tracing.spans import Attributes, Spans, Story, remember
-from node.tracing.traceparent import Caller
+from stationkeep.cluster.operations import identity
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import Proposal, ProposalOutcome
+from stationkeep.node.ports import Committed, Done, ProposalResult
+from stationkeep.node.replica import Replica
+from stationkeep.node.tracing.request import Request
+from stationkeep.node.tracing.spans import Attributes, Spans, Story, remember
+from stationkeep.node.tracing.traceparent import Caller
 
 
 class _Task(msgspec.Struct):

@@ -12,11 +12,11 @@ import re
 
 import msgspec
 
-from cluster.names import NAME_RULE, name_fault
-from cluster.state import MAX_WEBHOOKS
-from node.addresses import crosses_in_clear, split_url
-from node.document import HIDDEN, Value
-from node.files import regular
+from stationkeep.cluster.names import NAME_RULE, name_fault
+from stationkeep.cluster.state import MAX_WEBHOOKS
+from stationkeep.node.addresses import crosses_in_clear, split_url
+from stationkeep.node.document import HIDDEN, Value
+from stationkeep.node.files import regular
 
 TOPICS = ("roles", "alarms")
 PREFIX = "whsec_"

@@ -4,9 +4,9 @@ in the replicated state, and so is what it has not been told yet."""
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from cluster.state import ClusterState
-from node.webhooks.config import WebhookConfig
-from node.webhooks.sending import topic_of
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.webhooks.config import WebhookConfig
+from stationkeep.node.webhooks.sending import topic_of
 
 LATE = 30_000
 """Milliseconds of cluster time that a message may wait: a receiver has been tried five times by

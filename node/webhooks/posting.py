@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import httpx
 
-from cluster.state import MAX_WEBHOOKS
-from node.peers.names import Names
-from node.unreached import why
-from node.webhooks.sending import Answer, Verdict
+from stationkeep.cluster.state import MAX_WEBHOOKS
+from stationkeep.node.peers.names import Names
+from stationkeep.node.unreached import why
+from stationkeep.node.webhooks.sending import Answer, Verdict
 
 TIMEOUT = 10.0
 """Seconds for the whole of an exchange."""

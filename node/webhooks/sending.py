@@ -30,15 +30,15 @@ from typing import Any, Protocol, assert_never
 import msgspec
 import structlog
 
-from cluster.alarms import WEBHOOK_MISSED
-from cluster.commands import AnyCommand, RecordDelivery
-from cluster.decisions import Decision, Kind, kind_of
-from cluster.state import ClusterState, Delivery
-from node.api.records import decision_view
-from node.api.version import VERSION
-from node.ports import Clock, Consensus, ProposalResult
-from node.replica import Replica
-from node.webhooks.config import TOPICS, WebhookConfig
+from stationkeep.cluster.alarms import WEBHOOK_MISSED
+from stationkeep.cluster.commands import AnyCommand, RecordDelivery
+from stationkeep.cluster.decisions import Decision, Kind, kind_of
+from stationkeep.cluster.state import ClusterState, Delivery
+from stationkeep.node.api.records import decision_view
+from stationkeep.node.api.version import VERSION
+from stationkeep.node.ports import Clock, Consensus, ProposalResult
+from stationkeep.node.replica import Replica
+from stationkeep.node.webhooks.config import TOPICS, WebhookConfig
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 """Seconds before a message is sent again; twice as long each time."""

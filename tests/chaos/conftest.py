@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.chaos.constellation import Constellation
+from stationkeep.node.chaos.constellation import Constellation
 
 
 @pytest.fixture

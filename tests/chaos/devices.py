@@ -5,10 +5,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from node.agent import DeviceAgent, Readings
-from node.agent.behaviour import behaviour
-from node.agent.simulator import Fleet, Moment, Simulator
-from node.chaos.constellation import Constellation
+from stationkeep.node.agent import DeviceAgent, Readings
+from stationkeep.node.agent.behaviour import behaviour
+from stationkeep.node.agent.simulator import Fleet, Moment, Simulator
+from stationkeep.node.chaos.constellation import Constellation
 from tests.node.agent.threads import LoopThread
 
 PAGE = 1_000

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from node.agent.behaviour import behaviour
-from node.agent.simulator import Fleet
-from node.chaos.constellation import Constellation
+from stationkeep.node.agent.behaviour import behaviour
+from stationkeep.node.agent.simulator import Fleet
+from stationkeep.node.chaos.constellation import Constellation
 from tests.chaos.devices import ILL, WELL, Devices, counts, table
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]

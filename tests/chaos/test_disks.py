@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from node.chaos.constellation import Constellation
+from stationkeep.node.chaos.constellation import Constellation
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 
@@ -278,7 +278,7 @@ def test_an_erased_data_directory_is_filled_again_by_the_others(
         cluster.until("a survivor takes the write", lambda: writer.write(others))
     if rejoin:
         config = cluster.local.manifest().nodes[node].config
-        command = [sys.executable, "-m", "node", "node", "rejoin", "--config", config]
+        command = [sys.executable, "-m", "stationkeep", "node", "rejoin", "--config", config]
         told = subprocess.run(command, check=True, capture_output=True, text=True)
         assert "may be started" in told.stdout
     cluster.local.start(node)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from node.chaos.constellation import Constellation
+from stationkeep.node.chaos.constellation import Constellation
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import yaml
 
-from node.chaos.constellation import Constellation, free_ports
-from node.manifest import MANIFEST, NodeRecord
+from stationkeep.node.chaos.constellation import Constellation, free_ports
+from stationkeep.node.manifest import MANIFEST, NodeRecord
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 

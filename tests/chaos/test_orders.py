@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node.chaos.constellation import Constellation
+from stationkeep.node.chaos.constellation import Constellation
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 

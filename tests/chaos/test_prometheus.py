@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from node.chaos.constellation import Constellation, free_ports
+from stationkeep.node.chaos.constellation import Constellation, free_ports
 from tests.node.monitoring.conftest import MONITORING, installed
 from tests.node.monitoring.test_grafana import PANELS, queries
 

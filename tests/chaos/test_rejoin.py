@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from node.chaos.constellation import Constellation
+from stationkeep.node.chaos.constellation import Constellation
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "node", *arguments],
+        [sys.executable, "-m", "stationkeep", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.chaos.seatwatch import Answer, SeatWatch
+from stationkeep.node.chaos.seatwatch import Answer, SeatWatch
 
 
 def watch(*answers: tuple[str, int, float], until: float, leaders: dict[int, str]) -> SeatWatch:

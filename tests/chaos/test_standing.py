@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from node.agent import DeviceAgent
-from node.chaos.constellation import Constellation
+from stationkeep.node.agent import DeviceAgent
+from stationkeep.node.chaos.constellation import Constellation
 from tests.chaos.devices import WELL
 from tests.chaos.standing import Proxy
 from tests.node.agent.threads import LoopThread

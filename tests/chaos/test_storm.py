@@ -16,14 +16,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from cluster.settings import PROFILES
-from node.chaos.forecast import AIMS, FAULTS, BadForecast, forecast, parse_faults
-from node.chaos.inspection import Inspector
-from node.chaos.ledger import Ledger, Register
-from node.chaos.seatwatch import Answer, SeatWatch
-from node.chaos.storm import bound, longest_gap
-from node.cli.main import app
-from node.local import LocalCluster
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.chaos.forecast import AIMS, FAULTS, BadForecast, forecast, parse_faults
+from stationkeep.node.chaos.inspection import Inspector
+from stationkeep.node.chaos.ledger import Ledger, Register
+from stationkeep.node.chaos.seatwatch import Answer, SeatWatch
+from stationkeep.node.chaos.storm import bound, longest_gap
+from stationkeep.node.cli.main import app
+from stationkeep.node.local import LocalCluster
 
 ALL = tuple(FAULTS)
 
@@ -63,7 +63,16 @@ def test_thirty_seconds_of_everything_break_no_promise(tmp_path: Path) -> None:
 @pytest.mark.processes
 def test_a_storm_that_is_told_to_end_leaves_no_process_behind(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
-    command = [sys.executable, "-m", "node", "chaos", "--minutes", "5", "--keep", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "stationkeep",
+        "chaos",
+        "--minutes",
+        "5",
+        "--keep",
+        str(folder),
+    ]
     history = folder / "history.jsonl"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as storm:
         local = LocalCluster(folder / "cluster")

@@ -20,9 +20,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cluster.actions import pending_for
-from cluster.clockwork import next_due
-from cluster.commands import (
+from stationkeep.cluster.actions import pending_for
+from stationkeep.cluster.clockwork import next_due
+from stationkeep.cluster.commands import (
     Acknowledge,
     AdvanceTime,
     Command,
@@ -32,11 +32,11 @@ from cluster.commands import (
     RecordEvaluation,
     RenewLeases,
 )
-from cluster.events import LeasesEchoed
-from cluster.health import median
-from cluster.proposals import judge
-from cluster.roles.transitions import Role
-from cluster.settings import PPM, Settings
+from stationkeep.cluster.events import LeasesEchoed
+from stationkeep.cluster.health import median
+from stationkeep.cluster.proposals import judge
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PPM, Settings
 from tests.cluster.driver import Driver, settled
 
 Loss = Callable[[str, str, int], bool]
@@ -283,7 +283,7 @@ class Constellation:
             self.longest[member.id] = max(self.longest[member.id], member.run)
         plan = self.driver.plan()
         if plan.differs_from(state):
-            from cluster.commands import AdoptPlan
+            from stationkeep.cluster.commands import AdoptPlan
 
             self.commit(AdoptPlan(state.revision, plan.motions, plan.held))
 

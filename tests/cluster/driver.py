@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from cluster import codec
-from cluster.actions import pending_for
-from cluster.apply import Applied, Done, Rejected, apply
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.actions import pending_for
+from stationkeep.cluster.apply import Applied, Done, Rejected, apply
+from stationkeep.cluster.commands import (
     Acknowledge,
     AdoptPlan,
     AdvanceTime,
@@ -26,13 +26,13 @@ from cluster.commands import (
     RecordEvaluation,
     RenewLeases,
 )
-from cluster.decisions import Decision, Outcome
-from cluster.events import Decided
-from cluster.invariants import violations
-from cluster.roles.evaluate import Plan, evaluate_roles
-from cluster.roles.transitions import Role
-from cluster.settings import PPM, PROFILES, Settings
-from cluster.state import Action, ClusterState, Member, Proposal
+from stationkeep.cluster.decisions import Decision, Outcome
+from stationkeep.cluster.events import Decided
+from stationkeep.cluster.invariants import violations
+from stationkeep.cluster.roles.evaluate import Plan, evaluate_roles
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PPM, PROFILES, Settings
+from stationkeep.cluster.state import Action, ClusterState, Member, Proposal
 
 ORBIT = PROFILES["orbit"]
 HOOKS = ("beacon", "reboot")

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from cluster.actions import pending_for
-from cluster.commands import (
+from stationkeep.cluster.actions import pending_for
+from stationkeep.cluster.commands import (
     Acknowledge,
     AdoptPlan,
     AnnounceActions,
@@ -15,10 +15,10 @@ from cluster.commands import (
     SetMaintenance,
     Switchover,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.events import ActionAcknowledged, ActionClosed
-from cluster.roles.transitions import Role, Rule
-from cluster.state import MAX_CLOSED_ACTIONS, ROLE_CHANGE, Action, ActionOutcome
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import ActionAcknowledged, ActionClosed
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.state import MAX_CLOSED_ACTIONS, ROLE_CHANGE, Action, ActionOutcome
 from tests.cluster.driver import Driver, settled
 
 

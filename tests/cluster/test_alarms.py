@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.alarms import (
+from stationkeep.cluster.alarms import (
     ALARMS,
     CLOCK_JUMP,
     DISK_LOW,
@@ -14,7 +14,7 @@ from cluster.alarms import (
     raised_by_name,
     unacknowledged_by_name,
 )
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     AcknowledgeAlarm,
     Complaint,
     Echo,
@@ -24,9 +24,9 @@ from cluster.commands import (
     RemoveMember,
     SetPriority,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.events import AlarmAcknowledged, AlarmCleared, AlarmRaised
-from cluster.sentences import sentence
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import AlarmAcknowledged, AlarmCleared, AlarmRaised
+from stationkeep.cluster.sentences import sentence
 from tests.cluster.driver import Driver, settled
 
 NODE = "sat-003"

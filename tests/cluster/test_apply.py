@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster import codec, numbers
-from cluster.apply import Applied, Done, Rejected, apply
-from cluster.commands import (
+from stationkeep.cluster import codec, numbers
+from stationkeep.cluster.apply import Applied, Done, Rejected, apply
+from stationkeep.cluster.commands import (
     AdoptPlan,
     AdvanceTime,
     Barrier,
@@ -22,11 +22,11 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.decisions import Kind, Reason, kind_of
-from cluster.invariants import violations
-from cluster.operations import OPERATION_RETENTION, OperationStatus
-from cluster.settings import Settings
-from cluster.state import ClusterState
+from stationkeep.cluster.decisions import Kind, Reason, kind_of
+from stationkeep.cluster.invariants import violations
+from stationkeep.cluster.operations import OPERATION_RETENTION, OperationStatus
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import ClusterState
 from tests.cluster.driver import ORBIT, Driver, found, names, settled
 from tests.strategies import NODES, entries, wild_settings
 
@@ -205,7 +205,7 @@ def test_internal_commands_that_are_refused_leave_nothing_behind() -> None:
 
 
 def test_the_decision_log_keeps_the_newest_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.step.MAX_DECISIONS", 10)
+    monkeypatch.setattr("stationkeep.cluster.step.MAX_DECISIONS", 10)
     driver = settled()
     roles = [d for d in driver.state.decisions if kind_of(d) is Kind.ROLES]
     for priority in range(1, 21):
@@ -221,7 +221,7 @@ def test_the_decision_log_keeps_the_newest_of_each_kind(monkeypatch: pytest.Monk
 
 
 def test_the_role_history_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.roles.seat.MAX_ROLE_CHANGES", 4)
+    monkeypatch.setattr("stationkeep.cluster.roles.seat.MAX_ROLE_CHANGES", 4)
     driver = settled()
     for target in ("sat-002", "sat-003", "sat-004"):
         driver.done(Failover(target))

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.commands import Failover, SetMaintenance, SetPriority
-from cluster.decisions import Reason
-from cluster.roles.candidates import best_candidate, preference, unfitness
-from cluster.roles.transitions import Role
-from cluster.state import Member
+from stationkeep.cluster.commands import Failover, SetMaintenance, SetPriority
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.roles.candidates import best_candidate, preference, unfitness
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import Member
 from tests.cluster.driver import Driver, settled
 
 

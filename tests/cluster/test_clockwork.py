@@ -2,9 +2,9 @@
 
 import pytest
 
-from cluster.clockwork import next_due
-from cluster.commands import Pause, PutPolicy, RunAction, SetMaintenance, Switchover
-from cluster.state import ClusterState
+from stationkeep.cluster.clockwork import next_due
+from stationkeep.cluster.commands import Pause, PutPolicy, RunAction, SetMaintenance, Switchover
+from stationkeep.cluster.state import ClusterState
 from tests.cluster.driver import Driver, settled
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import codec
-from cluster.codec import CodecError
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.codec import CodecError
+from stationkeep.cluster.commands import (
     AnyCommand,
     Barrier,
     ChangeSettings,
@@ -20,7 +20,7 @@ from cluster.commands import (
     RemovePolicy,
     RenewLeases,
 )
-from cluster.state import ClusterState
+from stationkeep.cluster.state import ClusterState
 from tests.cluster.driver import settled
 from tests.strategies import covered_commands, drafts, entries
 
@@ -139,7 +139,7 @@ def test_a_command_digest_depends_on_content_and_not_on_the_order_of_a_table() -
 
 @pytest.mark.parametrize("more", [0, 1, 15, 16, 300])
 def test_a_frozen_state_gives_the_same_bytes_though_the_state_goes_on(more: int) -> None:
-    from cluster.commands import SetPriority
+    from stationkeep.cluster.commands import SetPriority
 
     driver = settled()
     for n in range(more):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.commands import Failover, Switchover
-from cluster.settings import LEASE_DRIFT_PPM, PPM, PROFILES
+from stationkeep.cluster.commands import Failover, Switchover
+from stationkeep.cluster.settings import LEASE_DRIFT_PPM, PPM, PROFILES
 from tests.cluster.constellation import Constellation, Loss, bursty, independent, no_loss
 from tests.cluster.driver import settled
 

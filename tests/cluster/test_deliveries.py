@@ -2,10 +2,10 @@
 
 import pytest
 
-from cluster.alarms import WEBHOOK_MISSED
-from cluster.commands import RecordDelivery
-from cluster.decisions import Reason
-from cluster.state import MAX_WEBHOOKS
+from stationkeep.cluster.alarms import WEBHOOK_MISSED
+from stationkeep.cluster.commands import RecordDelivery
+from stationkeep.cluster.decisions import Reason
+from stationkeep.cluster.state import MAX_WEBHOOKS
 from tests.cluster.driver import settled
 
 

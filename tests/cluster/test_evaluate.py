@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from cluster.alarms import raised_by_name
-from cluster.commands import (
+from stationkeep.cluster.alarms import raised_by_name
+from stationkeep.cluster.commands import (
     AdoptPlan,
     Change,
     ChangeSettings,
@@ -14,11 +14,11 @@ from cluster.commands import (
     SetMaintenance,
     SetPriority,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.roles.evaluate import Plan
-from cluster.roles.transitions import Role, Rule
-from cluster.sentences import sentence
-from cluster.state import MISSED, ClusterState
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.roles.evaluate import Plan
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.sentences import sentence
+from stationkeep.cluster.state import MISSED, ClusterState
 from tests.cluster.driver import ORBIT, Driver, Risk, settled
 
 P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE
@@ -37,7 +37,7 @@ def held(plan: Plan) -> list[tuple[str, str, str]]:
 
 
 def test_nothing_is_planned_before_founding_with_swarm_mode_off_or_paused() -> None:
-    from cluster.roles.evaluate import evaluate_roles
+    from stationkeep.cluster.roles.evaluate import evaluate_roles
 
     assert evaluate_roles(ClusterState(), 0) == Plan()
     for command in (ChangeSettings({"swarm_mode": False}), Pause(600_000)):
@@ -563,7 +563,7 @@ def test_a_plan_differs_when_it_moves_or_when_its_holds_are_others_than_those_kn
 
 def test_losing_the_raft_leader_forgets_no_count_and_costs_nobody_a_role() -> None:
     """The counts are in the state: whoever leads next goes on from there."""
-    from cluster import codec
+    from stationkeep.cluster import codec
 
     driver = settled()
     driver.evaluate(0.5)
@@ -575,7 +575,7 @@ def test_losing_the_raft_leader_forgets_no_count_and_costs_nobody_a_role() -> No
 
 
 def test_demo_does_the_same_faster() -> None:
-    from cluster.settings import PROFILES
+    from stationkeep.cluster.settings import PROFILES
 
     driver = settled(5, PROFILES["demo"])
     start = driver.clock
@@ -588,10 +588,10 @@ def test_demo_does_the_same_faster() -> None:
 
 def test_the_largest_plan_fits_into_a_command() -> None:
     """99 members with the longest histories recover at once."""
-    from cluster import codec
-    from cluster.commands import Draft
-    from cluster.settings import PROFILES, merge
-    from cluster.state import Sample
+    from stationkeep.cluster import codec
+    from stationkeep.cluster.commands import Draft
+    from stationkeep.cluster.settings import PROFILES, merge
+    from stationkeep.cluster.state import Sample
 
     settings = merge(PROFILES["demo"], {"hysteresis_window": 1_000_000})
     driver = Driver(99, settings)

@@ -1,7 +1,14 @@
 """Why a node is what it is, and why it is not PRIMARY: roles.md, "Decision log"."""
 
-from cluster.commands import ChangeSettings, Command, Pause, SetMaintenance, SetPriority, Switchover
-from cluster.explain import NEWEST, explain
+from stationkeep.cluster.commands import (
+    ChangeSettings,
+    Command,
+    Pause,
+    SetMaintenance,
+    SetPriority,
+    Switchover,
+)
+from stationkeep.cluster.explain import NEWEST, explain
 from tests.cluster.driver import Driver, settled
 
 

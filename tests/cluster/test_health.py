@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.commands import Echo, Measured, RecordEvaluation
-from cluster.health import (
+from stationkeep.cluster.commands import Echo, Measured, RecordEvaluation
+from stationkeep.cluster.health import (
     FailureMode,
     failure_mode,
     has_recovered,
@@ -14,9 +14,9 @@ from cluster.health import (
     median,
     record_sample,
 )
-from cluster.roles.transitions import Role
-from cluster.settings import PPM
-from cluster.state import MISSED, Member, Sample
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PPM
+from stationkeep.cluster.state import MISSED, Member, Sample
 from tests.cluster.driver import ORBIT, Driver, settled
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from cluster import invariants
-from cluster.commands import Change
-from cluster.decisions import Ballot
-from cluster.invariants import INVARIANTS, violations
-from cluster.roles.transitions import Role, Rule
-from cluster.settings import Settings
-from cluster.state import MAX_ROLE_CHANGES, Alarm, ClusterState, Delivery
+from stationkeep.cluster import invariants
+from stationkeep.cluster.commands import Change
+from stationkeep.cluster.decisions import Ballot
+from stationkeep.cluster.invariants import INVARIANTS, violations
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import MAX_ROLE_CHANGES, Alarm, ClusterState, Delivery
 from tests.cluster.driver import Driver, settled
 
 P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cluster.apply import Applied, Rejected
-from cluster.commands import (
+from stationkeep.cluster.apply import Applied, Rejected
+from stationkeep.cluster.commands import (
     AddMember,
     Command,
     MemberSpec,
@@ -13,11 +13,11 @@ from cluster.commands import (
     RemoveMember,
     SetMaintenance,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.events import MemberJoined, MemberLeft
-from cluster.invariants import violations
-from cluster.roles.transitions import Role
-from cluster.sentences import sentence
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import MemberJoined, MemberLeft
+from stationkeep.cluster.invariants import violations
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.sentences import sentence
 from tests.cluster import driver as drivers
 from tests.cluster.driver import Driver
 

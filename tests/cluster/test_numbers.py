@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import numbers
-from cluster.numbers import BOOT, CEILING, SEQUENCE, SESSION, TERM, TIME, Number, table
+from stationkeep.cluster import numbers
+from stationkeep.cluster.numbers import BOOT, CEILING, SEQUENCE, SESSION, TERM, TIME, Number, table
 
 README = Path(__file__).parents[2] / "node" / "raft" / "README.md"
 BEGIN, END = "<!-- numbers: begin -->\n", "<!-- numbers: end -->\n"

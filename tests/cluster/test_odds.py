@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.odds import Loss, LossError, Model, curve, forecast
-from cluster.odds.chain import expected_time, samples_until_run
-from cluster.odds.failover import Detection
-from cluster.odds.forecast import false_alarm, frequent, watch
-from cluster.odds.observation import MOST_RELAYS, links, uplink
-from cluster.settings import DEFAULT_PROFILE, PROFILES, parse
+from stationkeep.cluster.odds import Loss, LossError, Model, curve, forecast
+from stationkeep.cluster.odds.chain import expected_time, samples_until_run
+from stationkeep.cluster.odds.failover import Detection
+from stationkeep.cluster.odds.forecast import false_alarm, frequent, watch
+from stationkeep.cluster.odds.observation import MOST_RELAYS, links, uplink
+from stationkeep.cluster.settings import DEFAULT_PROFILE, PROFILES, parse
 
 ORBIT, DEFAULT = PROFILES["orbit"], PROFILES[DEFAULT_PROFILE]
 YEAR = 365.25 * 86_400

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.odds import Lane, Loss, LossError, forecast
-from cluster.odds.silence import (
+from stationkeep.cluster.odds import Lane, Loss, LossError, forecast
+from stationkeep.cluster.odds.silence import (
     Way,
     datagrams,
     in_turn,
@@ -24,9 +24,9 @@ from cluster.odds.silence import (
     stream,
     turning_silent,
 )
-from cluster.odds.tenure import elections, lapsed
-from cluster.odds.trial import Channel, Draw
-from cluster.settings import PROFILES, Settings, parse
+from stationkeep.cluster.odds.tenure import elections, lapsed
+from stationkeep.cluster.odds.trial import Channel, Draw
+from stationkeep.cluster.settings import PROFILES, Settings, parse
 
 DEMO, GROUND = PROFILES["demo"], PROFILES["ground"]
 LOSSES = [Loss(0.35), Loss(0.5), Loss(0.3, 0.5)]

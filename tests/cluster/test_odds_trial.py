@@ -9,12 +9,12 @@ from itertools import islice
 
 import pytest
 
-from cluster.odds import Loss, Model, forecast
-from cluster.odds.failover import quantile
-from cluster.odds.forecast import false_alarm, frequent, healing, watch
-from cluster.odds.trial import Air, Core, estimate, failures, false_alarms
-from cluster.roles.transitions import Rule
-from cluster.settings import PROFILES, Settings, parse
+from stationkeep.cluster.odds import Loss, Model, forecast
+from stationkeep.cluster.odds.failover import quantile
+from stationkeep.cluster.odds.forecast import false_alarm, frequent, healing, watch
+from stationkeep.cluster.odds.trial import Air, Core, estimate, failures, false_alarms
+from stationkeep.cluster.roles.transitions import Rule
+from stationkeep.cluster.settings import PROFILES, Settings, parse
 
 ORBIT, DEMO = PROFILES["orbit"], PROFILES["demo"]
 CASES = [

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     ChangeSettings,
     Command,
     Failover,
@@ -17,11 +17,15 @@ from cluster.commands import (
     SetPriority,
     Switchover,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.events import MemberChanged, PauseChanged, SettingsChanged
-from cluster.operators import MAX_MAINTENANCE, MAX_PAUSE
-from cluster.roles.transitions import Role, Rule
-from cluster.state import MAX_OPEN_ACTIONS, MAX_OPEN_ACTIONS_OF_ONE, MAX_POLICIES_PER_NODE
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import MemberChanged, PauseChanged, SettingsChanged
+from stationkeep.cluster.operators import MAX_MAINTENANCE, MAX_PAUSE
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.state import (
+    MAX_OPEN_ACTIONS,
+    MAX_OPEN_ACTIONS_OF_ONE,
+    MAX_POLICIES_PER_NODE,
+)
 from tests.cluster.driver import Driver, settled
 
 DAY = 24 * 3_600_000

@@ -2,11 +2,11 @@
 
 import pytest
 
-from cluster.commands import Change, ChangeSettings, Policy
-from cluster.policies import GLOBAL_POLICY, arbitrate, beats, forbids, is_pattern
-from cluster.roles.transitions import OPERATOR_RULES, Role, Rule
-from cluster.settings import PPM
-from cluster.state import Proposal
+from stationkeep.cluster.commands import Change, ChangeSettings, Policy
+from stationkeep.cluster.policies import GLOBAL_POLICY, arbitrate, beats, forbids, is_pattern
+from stationkeep.cluster.roles.transitions import OPERATOR_RULES, Role, Rule
+from stationkeep.cluster.settings import PPM
+from stationkeep.cluster.state import Proposal
 from tests.cluster.driver import ORBIT, settled
 
 P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     AdoptPlan,
     CastVote,
     Change,
@@ -15,11 +15,11 @@ from cluster.commands import (
     PutPolicy,
     SetMaintenance,
 )
-from cluster.decisions import Outcome, Reason
-from cluster.events import ProposalClosed, ProposalOpened, RoleChanged, VoteCounted
-from cluster.proposals import judge, quorum
-from cluster.roles.transitions import Role, Rule
-from cluster.state import MAX_CLOSED_PROPOSALS, ProposalOutcome
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.events import ProposalClosed, ProposalOpened, RoleChanged, VoteCounted
+from stationkeep.cluster.proposals import judge, quorum
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.state import MAX_CLOSED_PROPOSALS, ProposalOutcome
 from tests.cluster.driver import Driver, settled
 
 P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE

@@ -1,8 +1,8 @@
 """Members: alive, joining, cooling down, in maintenance. roles.md, "registry (#400)"."""
 
-from cluster.commands import SetMaintenance
-from cluster.registry import alive, cooldown_remaining, in_maintenance, is_alive
-from cluster.state import DEFAULT_PRIORITY
+from stationkeep.cluster.commands import SetMaintenance
+from stationkeep.cluster.registry import alive, cooldown_remaining, in_maintenance, is_alive
+from stationkeep.cluster.state import DEFAULT_PRIORITY
 from tests.cluster.driver import Driver, settled
 
 

@@ -3,7 +3,7 @@
 roles.md, "Leases and handover".
 """
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     Acknowledge,
     Echo,
     Failover,
@@ -12,9 +12,9 @@ from cluster.commands import (
     SetMaintenance,
     Switchover,
 )
-from cluster.decisions import Outcome
-from cluster.events import LeasesEchoed, SeatActivated
-from cluster.state import Action
+from stationkeep.cluster.decisions import Outcome
+from stationkeep.cluster.events import LeasesEchoed, SeatActivated
+from stationkeep.cluster.state import Action
 from tests.cluster.driver import ORBIT, Driver, settled
 
 LEASE_WITH_DRIFT = 75_000 * 105 // 100 + 1
@@ -109,7 +109,7 @@ def test_the_lease_is_counted_from_when_the_newest_echoed_report_was_received() 
 
 
 def test_a_lease_never_shrinks_even_when_the_setting_does() -> None:
-    from cluster.commands import ChangeSettings
+    from stationkeep.cluster.commands import ChangeSettings
 
     driver = settled()
     driver.renew()
@@ -191,8 +191,8 @@ def test_failovers_are_counted_only_for_a_failed_primary() -> None:
 
 
 def test_the_number_of_remembered_failover_times_is_limited() -> None:
-    from cluster.roles.seat import _count_failover
-    from cluster.state import MAX_FAILOVERS, Counters
+    from stationkeep.cluster.roles.seat import _count_failover
+    from stationkeep.cluster.state import MAX_FAILOVERS, Counters
 
     counters = Counters()
     for _ in range(MAX_FAILOVERS + 5):

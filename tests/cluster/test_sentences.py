@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from cluster.commands import Change, Observation
-from cluster.decisions import Ballot, Decision, Outcome, Reason
-from cluster.roles.transitions import Role, Rule
-from cluster.sentences import (
+from stationkeep.cluster.commands import Change, Observation
+from stationkeep.cluster.decisions import Ballot, Decision, Outcome, Reason
+from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.sentences import (
     REASONS,
     proposal_sentence,
     say_ballot,
@@ -16,7 +16,7 @@ from cluster.sentences import (
     say_role,
     sentence,
 )
-from cluster.state import MISSED
+from stationkeep.cluster.state import MISSED
 from tests.cluster.driver import settled
 
 PROSE = re.compile(r"[^{}_]*\w[^{}_]*")
@@ -82,7 +82,7 @@ def test_reasons_with_a_text_are_reasons() -> None:
 
 def test_who_ordered_it_and_why_is_said() -> None:
     driver = settled()
-    from cluster.commands import Pause
+    from stationkeep.cluster.commands import Pause
 
     driver.done(Pause(90_000), actor="eve", reason="works")
     assert sentence(driver.decision) == "automatic changes pause for 90s (by eve: works)"

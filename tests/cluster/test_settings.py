@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.settings import (
+from stationkeep.cluster.settings import (
     LONGEST_PIN,
     PPM,
     PROFILES,

@@ -2,7 +2,7 @@
 
 import itertools
 
-from cluster.roles.transitions import (
+from stationkeep.cluster.roles.transitions import (
     OPERATOR_RULES,
     TRANSITIONS,
     Role,

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from cluster import unreadable
-from cluster.unreadable import ELSE, UNREADABLE, explain
+from stationkeep.cluster import unreadable
+from stationkeep.cluster.unreadable import ELSE, UNREADABLE, explain
 
 
 class Colour(enum.Enum):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.alarms import ALARMS
-from cluster.commands import (
+from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.commands import (
     AddMember,
     ChangeSettings,
     Failover,
@@ -21,10 +21,10 @@ from cluster.commands import (
     SetMaintenance,
     SetPriority,
 )
-from cluster.fleet.status import Reading
-from cluster.roles.transitions import Role
-from cluster.state import Acknowledgement, Alarm, ClusterState
-from cluster.verdict import Level, Sight, Verdict, judge
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import Acknowledgement, Alarm, ClusterState
+from stationkeep.cluster.verdict import Level, Sight, Verdict, judge
 from tests.cluster.driver import ORBIT, Driver, settled
 
 PRIMARY, BACKUP, OTHER = "sat-001", "sat-002", "sat-004"

@@ -12,13 +12,13 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from cluster.apply import Applied
-from cluster.commands import FoundCluster, MemberSpec
-from cluster.settings import PROFILES
-from node.api.app import build
-from node.api.door import streamed
-from node.chaos.constellation import Constellation, free_ports
-from node.replica import StreamedEvent, snake_case
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.commands import FoundCluster, MemberSpec
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.api.app import build
+from stationkeep.node.api.door import streamed
+from stationkeep.node.chaos.constellation import Constellation, free_ports
+from stationkeep.node.replica import StreamedEvent, snake_case
 from tests.node.api.fake import MEMBERS, FakeNode
 
 FOREIGN = "station.example"

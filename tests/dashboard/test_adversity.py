@@ -7,9 +7,9 @@ import re
 import pytest
 from playwright.sync_api import APIResponse, Browser, Page, Route, expect
 
-from cluster.commands import AddMember, AssignRing, MemberSpec, Pause
-from cluster.fleet.rings import Ring
-from cluster.roles.transitions import Role
+from stationkeep.cluster.commands import AddMember, AssignRing, MemberSpec, Pause
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.roles.transitions import Role
 from tests.dashboard.conftest import Served
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register

@@ -6,8 +6,8 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from node.chaos.constellation import Constellation
-from node.manifest import Plan
+from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.manifest import Plan
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from node.chaos.isolated import Isolated
-from node.chaos.namespace import unavailable
+from stationkeep.node.chaos.isolated import Isolated
+from stationkeep.node.chaos.namespace import unavailable
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from node.chaos.isolated import Isolated
-from node.chaos.namespace import loss
+from stationkeep.node.chaos.isolated import Isolated
+from stationkeep.node.chaos.namespace import loss
 from tests.chaos.devices import Devices, counts
 
 pytestmark = pytest.mark.timeout(150)

@@ -8,12 +8,12 @@ import time
 import pytest
 from msgspec import convert
 
-from cluster.settings import PROFILES
-from node.chaos.isolated import Isolated
-from node.chaos.namespace import loss, without
-from node.chaos.seatwatch import SeatWatch, Tally
-from node.cli.links_seen import Seen
-from node.links import loss as loss_of
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.chaos.isolated import Isolated
+from stationkeep.node.chaos.namespace import loss, without
+from stationkeep.node.chaos.seatwatch import SeatWatch, Tally
+from stationkeep.node.cli.links_seen import Seen
+from stationkeep.node.links import loss as loss_of
 
 pytestmark = pytest.mark.timeout(150)
 

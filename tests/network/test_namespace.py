@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from node.chaos.namespace import SPARED, Namespace, NamespaceError, cut, loss, without
+from stationkeep.node.chaos.namespace import SPARED, Namespace, NamespaceError, cut, loss, without
 
 HOST = "127.0.0.1"
 ALICE, BOB = 21_000, 21_001

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from cluster import codec
-from cluster.commands import Barrier, Draft
-from cluster.settings import PROFILES
-from cluster.state import Seat
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import Barrier, Draft
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.cluster.state import Seat
 from tests.node.test_gossip import Ear
 
 DEMO = PROFILES["demo"]

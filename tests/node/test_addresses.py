@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.addresses import join_address, split_address
+from stationkeep.node.addresses import join_address, split_address
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pytest
 
-from cluster import codec
-from cluster.alarms import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.alarms import (
     ALARMS,
     BRAKE,
     CLOCK_JUMP,
@@ -22,9 +22,9 @@ from cluster.alarms import (
     PRIMARY_DEGRADED,
     WEBHOOK_MISSED,
 )
-from cluster.commands import Draft, RunAction
-from node.config import HookConfig
-from node.hooks import HookResult
+from stationkeep.cluster.commands import Draft, RunAction
+from stationkeep.node.config import HookConfig
+from stationkeep.node.hooks import HookResult
 from tests.node.test_complaints import complain
 from tests.node.world import World
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.alarms import CLOCK_JUMP, DISK_LOW, MEMBER_LAGGING, MEMBER_UNREACHABLE
-from node import complaints as module
-from node.complaints import ClockWatch, Complaining, DiskWatch, NumberWatch
-from node.gossip import Measurement
-from node.implausible import Implausible
+from stationkeep.cluster.alarms import CLOCK_JUMP, DISK_LOW, MEMBER_LAGGING, MEMBER_UNREACHABLE
+from stationkeep.node import complaints as module
+from stationkeep.node.complaints import ClockWatch, Complaining, DiskWatch, NumberWatch
+from stationkeep.node.gossip import Measurement
+from stationkeep.node.implausible import Implausible
 from tests.node.world import ManualClock, World
 
 Usage = namedtuple("Usage", "percent free")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.settings import DEFAULT_PROFILE, PROFILES
-from node.config import ConfigError, Marks, load, validate
+from stationkeep.cluster.settings import DEFAULT_PROFILE, PROFILES
+from stationkeep.node.config import ConfigError, Marks, load, validate
 
 GOOD = """\
 node: sat-001

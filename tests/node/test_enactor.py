@@ -2,12 +2,12 @@
 
 import pytest
 
-from cluster import codec
-from cluster.commands import Draft, Failover, RunAction
-from cluster.roles.transitions import Role
-from cluster.state import Ack
-from node.config import HookConfig
-from node.hooks import HookResult
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import Draft, Failover, RunAction
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import Ack
+from stationkeep.node.config import HookConfig
+from stationkeep.node.hooks import HookResult
 from tests.node.world import World
 
 HOOKS = HookConfig(roles={role.value: f"be {role}" for role in Role})

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from node.config import ConfigError, load
-from node.files import private_directory, regular
-from node.sensors import ReplayError, read_recording
+from stationkeep.node.config import ConfigError, load
+from stationkeep.node.files import private_directory, regular
+from stationkeep.node.sensors import ReplayError, read_recording
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

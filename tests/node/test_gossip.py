@@ -7,16 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.commands import Complaint, Echo
-from cluster.numbers import BOOT
-from cluster.registry import hear
-from cluster.roles.transitions import Role
-from cluster.settings import PROFILES
-from cluster.state import Member
-from node import gossip as module
-from node.gossip import MAX_REPORT, Gossip, Heard, Recurrence, Report, Standing, shortened
-from node.peers.sessions import MAX_BODY
-from node.replica import Replica
+from stationkeep.cluster.commands import Complaint, Echo
+from stationkeep.cluster.numbers import BOOT
+from stationkeep.cluster.registry import hear
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.cluster.state import Member
+from stationkeep.node import gossip as module
+from stationkeep.node.gossip import (
+    MAX_REPORT,
+    Gossip,
+    Heard,
+    Recurrence,
+    Report,
+    Standing,
+    shortened,
+)
+from stationkeep.node.peers.sessions import MAX_BODY
+from stationkeep.node.replica import Replica
 from tests.node.world import Health, ManualClock
 
 

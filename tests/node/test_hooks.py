@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from node import hooks
-from node.hooks import MAX_OUTPUT, HookResult, ProcessRunner, lives, run
+from stationkeep.node import hooks
+from stationkeep.node.hooks import MAX_OUTPUT, HookResult, ProcessRunner, lives, run
 
 
 async def test_the_exit_status_decides() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cluster import codec
-from cluster.commands import Draft, FoundCluster, RecordEvaluation, RenewLeases
-from cluster.decisions import Reason
-from node.gossip import Neighbour
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import Draft, FoundCluster, RecordEvaluation, RenewLeases
+from stationkeep.cluster.decisions import Reason
+from stationkeep.node.gossip import Neighbour
 from tests.node.world import World
 
 

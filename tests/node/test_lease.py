@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster import codec
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import (
     AnyCommand,
     Draft,
     Echo,
@@ -16,11 +16,11 @@ from cluster.commands import (
     MemberSpec,
     RenewLeases,
 )
-from cluster.roles.transitions import Role
-from cluster.settings import PROFILES
-from cluster.state import Seat
-from node.lease import MAX_SENT, Lease
-from node.replica import Replica
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.cluster.state import Seat
+from stationkeep.node.lease import MAX_SENT, Lease
+from stationkeep.node.replica import Replica
 from tests.node.world import ManualClock, World
 
 LEASE = PROFILES["demo"].primary_lease / 1_000

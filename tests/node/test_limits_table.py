@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cluster.state import ClusterState
+from stationkeep.cluster.state import ClusterState
 
 ROOT = Path(__file__).parents[2]
 TABLE = (ROOT / "node" / "LIMITS.md").read_text()

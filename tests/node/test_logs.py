@@ -12,8 +12,8 @@ from typing import Literal
 import pytest
 import structlog
 
-from node.config import LogConfig
-from node.logs import MOST_WAITING, Unhurried, configure, dropped
+from stationkeep.node.config import LogConfig
+from stationkeep.node.logs import MOST_WAITING, Unhurried, configure, dropped
 
 
 def settle() -> None:

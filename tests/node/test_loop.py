@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from cluster import codec
-from cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
-from cluster.decisions import Outcome, Reason
-from cluster.explain import explain
-from cluster.roles.candidates import unfitness
-from cluster.roles.transitions import Role
-from cluster.settings import PROFILES
-from cluster.state import ActionOutcome
-from node.config import HookConfig
-from node.hooks import HookResult
-from node.ports import Committed
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.cluster.explain import explain
+from stationkeep.cluster.roles.candidates import unfitness
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.cluster.state import ActionOutcome
+from stationkeep.node.config import HookConfig
+from stationkeep.node.hooks import HookResult
+from stationkeep.node.ports import Committed
 from tests.node.world import World
 
 BOUND = (3 + 1) * 1.0 + 2.0

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from cluster.odds import Loss, Model
-from cluster.odds.forecast import watch
-from cluster.odds.trial import estimate
-from cluster.roles.transitions import Role
-from cluster.settings import PROFILES
-from node.gossip import Gossip, Standing
-from node.replica import Replica
+from stationkeep.cluster.odds import Loss, Model
+from stationkeep.cluster.odds.forecast import watch
+from stationkeep.cluster.odds.trial import estimate
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.gossip import Gossip, Standing
+from stationkeep.node.replica import Replica
 from tests.node.world import Health, ManualClock
 
 DEMO = PROFILES["demo"]

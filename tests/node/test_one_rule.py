@@ -15,14 +15,14 @@ import pytest
 from fastapi import FastAPI
 from typer.testing import CliRunner
 
-from cluster.apply import Rejected
-from cluster.commands import AddMember, FoundCluster, MemberSpec, Pause, RunAction
-from cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE, TEXT_RULE
-from node.api.app import build
-from node.cli import exchange
-from node.cli.main import app as command_line
-from node.config import ConfigError, load
-from node.peers.network import PeerNetwork
+from stationkeep.cluster.apply import Rejected
+from stationkeep.cluster.commands import AddMember, FoundCluster, MemberSpec, Pause, RunAction
+from stationkeep.cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE, TEXT_RULE
+from stationkeep.node.api.app import build
+from stationkeep.node.cli import exchange
+from stationkeep.node.cli.main import app as command_line
+from stationkeep.node.config import ConfigError, load
+from stationkeep.node.peers.network import PeerNetwork
 from tests.cluster.driver import ORBIT, Driver
 from tests.node.api.fake import FakeNode
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from cluster.codec import encode_draft
-from cluster.commands import Draft, RunAction
-from cluster.roles.transitions import Role
-from node import hooks
-from node.config import HookConfig
-from node.hooks import HookResult, ProcessRunner, lives
-from node.orphans import Register
-from node.process import birth
-from node.storage import SmallFile
+from stationkeep.cluster.codec import encode_draft
+from stationkeep.cluster.commands import Draft, RunAction
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node import hooks
+from stationkeep.node.config import HookConfig
+from stationkeep.node.hooks import HookResult, ProcessRunner, lives
+from stationkeep.node.orphans import Register
+from stationkeep.node.process import birth
+from stationkeep.node.storage import SmallFile
 from tests.node.test_hooks import runs, until
 from tests.node.world import World
 
@@ -61,7 +61,7 @@ def test_a_command_whose_node_dies_at_the_gate_does_nothing(tmp_path: Path) -> N
     done = tmp_path / "done"
     node = f"""
 import asyncio, os
-from node.hooks import run
+from stationkeep.node.hooks import run
 
 def die(process):
     print(process.pid, flush=True)

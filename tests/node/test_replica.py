@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import codec
-from cluster.apply import Applied, Done, Rejected
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import Applied, Done, Rejected
+from stationkeep.cluster.commands import (
     AdvanceTime,
     AnyCommand,
     Barrier,
@@ -20,10 +20,10 @@ from cluster.commands import (
     RegisterDevices,
     Registration,
 )
-from cluster.events import DevicesWentOffline
-from cluster.settings import PROFILES
-from node import replica as module
-from node.replica import Replica, snake_case
+from stationkeep.cluster.events import DevicesWentOffline
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node import replica as module
+from stationkeep.node.replica import Replica, snake_case
 from tests.node.world import ManualClock
 
 FOUND = FoundCluster("c", (MemberSpec("a", "a:1", "a:2"),), PROFILES["demo"])

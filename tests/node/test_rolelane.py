@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster.roles.transitions import Role
-from node.clock import SystemClock
-from node.config import HookConfig
-from node.enacted import Enacted
-from node.hooks import HookResult, HookRunner, ProcessRunner
-from node.ports import Clock
-from node.rolelane import Order, RoleLane
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.node.clock import SystemClock
+from stationkeep.node.config import HookConfig
+from stationkeep.node.enacted import Enacted
+from stationkeep.node.hooks import HookResult, HookRunner, ProcessRunner
+from stationkeep.node.ports import Clock
+from stationkeep.node.rolelane import Order, RoleLane
 from tests.node.test_hooks import runs
 from tests.node.world import Hooks, ManualClock
 

@@ -17,11 +17,11 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
-from cluster.settings import PROFILES
-from node.config import load
-from node.raft import Journal
-from node.runtime import Node, StartError, bind, timings
-from node.storage import SmallFile
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.config import load
+from stationkeep.node.raft import Journal
+from stationkeep.node.runtime import Node, StartError, bind, timings
+from stationkeep.node.storage import SmallFile
 from tests.node.test_hooks import runs
 
 
@@ -49,7 +49,7 @@ class Solo:
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         self.file.write_text(yaml.safe_dump(self.content))
-        command = [sys.executable, "-m", "node", "node", "run", "--config", str(self.file)]
+        command = [sys.executable, "-m", "stationkeep", "node", "run", "--config", str(self.file)]
         self.process = subprocess.Popen(
             [*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -312,7 +312,7 @@ async def test_the_directory_is_not_let_go_while_a_snapshot_is_written(
 
 
 async def test_a_fault_in_a_turn_ends_the_driver() -> None:
-    from node.driver import Driver
+    from stationkeep.node.driver import Driver
     from tests.node.world import World
 
     loop = World(1).loops["sat-001"]

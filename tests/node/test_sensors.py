@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.config import Marks, SensorConfig
-from node.hooks import HookResult
-from node.sensors import (
+from stationkeep.node.config import Marks, SensorConfig
+from stationkeep.node.hooks import HookResult
+from stationkeep.node.sensors import (
     Average,
     Cached,
     CommandSensor,

@@ -5,11 +5,11 @@ from contextlib import aclosing
 
 import pytest
 
-from cluster.commands import Barrier, Pause, RunAction
-from node import replica as replica_module
-from node import service as module
-from node.ports import Committed, NotProposed, OutcomeUnknown
-from node.service import NodeService, TooManySubscribersError
+from stationkeep.cluster.commands import Barrier, Pause, RunAction
+from stationkeep.node import replica as replica_module
+from stationkeep.node import service as module
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
+from stationkeep.node.service import NodeService, TooManySubscribersError
 from tests.node.world import World
 
 

@@ -1,8 +1,8 @@
 """Votes: owed until in the log, cast on what was heard first hand, withheld when deaf."""
 
-from cluster.commands import Policy
-from cluster.decisions import Outcome, Reason
-from node.config import NodeConfig
+from stationkeep.cluster.commands import Policy
+from stationkeep.cluster.decisions import Outcome, Reason
+from stationkeep.node.config import NodeConfig
 from tests.node.world import World
 
 

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cluster.commands import MemberSpec
-from cluster.roles.transitions import Role
-from cluster.settings import PROFILES, Settings
-from node.config import HookConfig, NodeConfig
-from node.gossip import Measurement
-from node.hooks import Hook, HookResult
-from node.loop import NodeLoop
-from node.ports import Committed, NotProposed, OutcomeUnknown, Watch
-from node.replica import Replica
-from node.webhooks.config import WebhookConfig
-from node.webhooks.sending import Poster
+from stationkeep.cluster.commands import MemberSpec
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PROFILES, Settings
+from stationkeep.node.config import HookConfig, NodeConfig
+from stationkeep.node.gossip import Measurement
+from stationkeep.node.hooks import Hook, HookResult
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, Watch
+from stationkeep.node.replica import Replica
+from stationkeep.node.webhooks.config import WebhookConfig
+from stationkeep.node.webhooks.sending import Poster
 
 
 class ManualClock:

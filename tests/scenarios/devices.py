@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cluster import commands
-from cluster.apply import Applied
-from cluster.events import AnyEvent, DevicesMoved, DevicesWentOffline, DevicesWentOnline
-from cluster.fleet.explain import explain_device
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.moves import REASONS
-from cluster.fleet.rings import RINGS, UNSET, Ring
-from cluster.fleet.status import Reading
-from cluster.settings import parse_duration
+from stationkeep.cluster import commands
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.events import AnyEvent, DevicesMoved, DevicesWentOffline, DevicesWentOnline
+from stationkeep.cluster.fleet.explain import explain_device
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.moves import REASONS
+from stationkeep.cluster.fleet.rings import RINGS, UNSET, Ring
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.settings import parse_duration
 from tests.cluster.driver import Driver
 from tests.cluster.fleet.fleets import GOOD, FleetDriver, recorded
 

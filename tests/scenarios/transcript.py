@@ -14,10 +14,10 @@ the commands.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cluster import codec, commands
-from cluster.actions import pending_for
-from cluster.apply import Applied, Rejected
-from cluster.events import (
+from stationkeep.cluster import codec, commands
+from stationkeep.cluster.actions import pending_for
+from stationkeep.cluster.apply import Applied, Rejected
+from stationkeep.cluster.events import (
     ActionAcknowledged,
     ActionClosed,
     ActionOpened,
@@ -34,13 +34,20 @@ from cluster.events import (
     SettingsChanged,
     VoteCounted,
 )
-from cluster.explain import explain
-from cluster.health import failure_mode
-from cluster.proposals import judge
-from cluster.registry import alive, cooldown_remaining
-from cluster.sentences import proposal_sentence, say_ballot, say_risk, sentence
-from cluster.settings import PPM, PROFILES, format_duration, parse, parse_changes, parse_duration
-from cluster.state import Member
+from stationkeep.cluster.explain import explain
+from stationkeep.cluster.health import failure_mode
+from stationkeep.cluster.proposals import judge
+from stationkeep.cluster.registry import alive, cooldown_remaining
+from stationkeep.cluster.sentences import proposal_sentence, say_ballot, say_risk, sentence
+from stationkeep.cluster.settings import (
+    PPM,
+    PROFILES,
+    format_duration,
+    parse,
+    parse_changes,
+    parse_duration,
+)
+from stationkeep.cluster.state import Member
 from tests.cluster.driver import Driver, Risk, settled
 from tests.scenarios import devices
 

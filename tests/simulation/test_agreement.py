@@ -2,10 +2,10 @@
 
 import pytest
 
-from cluster.odds import Loss, Model, forecast
-from cluster.roles.transitions import Rule
-from cluster.settings import PROFILES
-from node.simulation.agreement import observe
+from stationkeep.cluster.odds import Loss, Model, forecast
+from stationkeep.cluster.roles.transitions import Rule
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.simulation.agreement import observe
 
 DEMO = PROFILES["demo"]
 HOURS = 0.5

@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from node.simulation import faults
-from node.simulation.campaign import Plan, attempt, quiet, run
-from node.simulation.scenario import Action
+from stationkeep.node.simulation import faults
+from stationkeep.node.simulation.campaign import Plan, attempt, quiet, run
+from stationkeep.node.simulation.scenario import Action
 
 MIXED = 100
 KNOWN = 3

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from node.simulation import transcript
-from node.simulation.campaign import quiet
-from node.simulation.checks import Violation
-from node.simulation.disk import POINTS
-from node.simulation.scenario import Action, Scenario
-from node.simulation.world import World
+from stationkeep.node.simulation import transcript
+from stationkeep.node.simulation.campaign import quiet
+from stationkeep.node.simulation.checks import Violation
+from stationkeep.node.simulation.disk import POINTS
+from stationkeep.node.simulation.scenario import Action, Scenario
+from stationkeep.node.simulation.world import World
 
 NAMES = Scenario(seed=0, nodes=3).names
 SPARES = Scenario(seed=0, nodes=3).spares

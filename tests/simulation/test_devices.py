@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from cluster.commands import ReportDevices
-from node.fleet.answers import Assignment
-from node.fleet.arrivals import PATIENCE, TIMEOUT, Arrivals
-from node.fleet.audience import Audience
-from node.fleet.desk import FLUSH
-from node.fleet.flush import Outbox
-from node.ports import Committed
-from node.simulation.campaign import Plan, attempt, quiet, run
-from node.simulation.devices import HEARING
-from node.simulation.scenario import Action, Scenario
-from node.simulation.world import World
+from stationkeep.cluster.commands import ReportDevices
+from stationkeep.node.fleet.answers import Assignment
+from stationkeep.node.fleet.arrivals import PATIENCE, TIMEOUT, Arrivals
+from stationkeep.node.fleet.audience import Audience
+from stationkeep.node.fleet.desk import FLUSH
+from stationkeep.node.fleet.flush import Outbox
+from stationkeep.node.ports import Committed
+from stationkeep.node.simulation.campaign import Plan, attempt, quiet, run
+from stationkeep.node.simulation.devices import HEARING
+from stationkeep.node.simulation.scenario import Action, Scenario
+from stationkeep.node.simulation.world import World
 
 TROUBLES = (
     ("crash",),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from node.raft.guards import Guards
-from node.simulation.campaign import run
-from node.simulation.hazards import HAZARDS, Hazard, search
+from stationkeep.node.raft.guards import Guards
+from stationkeep.node.simulation.campaign import run
+from stationkeep.node.simulation.hazards import HAZARDS, Hazard, search
 
 LIMIT = 12
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.simulation import quorums
-from node.simulation.campaign import attempt, quiet
-from node.simulation.scenario import Action, Scenario
-from node.simulation.world import Violation, World
+from stationkeep.node.simulation import quorums
+from stationkeep.node.simulation.campaign import attempt, quiet
+from stationkeep.node.simulation.scenario import Action, Scenario
+from stationkeep.node.simulation.world import Violation, World
 
 NAMES = [f"n{i}" for i in range(6)]
 VOTERS = st.sets(st.sampled_from(NAMES), min_size=1)

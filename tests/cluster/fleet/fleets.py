@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from cluster import codec
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import (
     MarkOffline,
     RecordRebalance,
     RegisterDevices,
     Registration,
     ReportDevices,
 )
-from cluster.fleet.fleet import Device, Fleet
-from cluster.fleet.rebalance import RebalancePlan, plan_rebalance
-from cluster.fleet.rings import RINGS, Ring
-from cluster.fleet.status import HealthRule, Reading, judge_one
-from cluster.settings import PROFILES, Settings, merge
-from cluster.state import ClusterState
+from stationkeep.cluster.fleet.fleet import Device, Fleet
+from stationkeep.cluster.fleet.rebalance import RebalancePlan, plan_rebalance
+from stationkeep.cluster.fleet.rings import RINGS, Ring
+from stationkeep.cluster.fleet.status import HealthRule, Reading, judge_one
+from stationkeep.cluster.settings import PROFILES, Settings, merge
+from stationkeep.cluster.state import ClusterState
 from tests.cluster.driver import Driver
 
 GOOD = Reading(battery=90, charging=False, cpu=2_000, memory=3_000, disk=4_000)

@@ -3,10 +3,16 @@
 import msgspec
 import pytest
 
-from cluster.commands import AssignRing, Pause, RecordRebalance, RequestRebalance, SetRingShares
-from cluster.events import DevicesMoved, RebalanceRequested, RingsChecked
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.rings import Ring
+from stationkeep.cluster.commands import (
+    AssignRing,
+    Pause,
+    RecordRebalance,
+    RequestRebalance,
+    SetRingShares,
+)
+from stationkeep.cluster.events import DevicesMoved, RebalanceRequested, RingsChecked
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.rings import Ring
 from tests.cluster.fleet.fleets import FleetDriver, recorded, u8, u32
 
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     AssignRing,
     ChangeSettings,
     Pause,
     SetHealthRule,
     SetRingPolicies,
 )
-from cluster.fleet.explain import MOVES, explain_device, say_move
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.rings import Ring
-from cluster.fleet.status import parse_rule
+from stationkeep.cluster.fleet.explain import MOVES, explain_device, say_move
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.status import parse_rule
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import check, go_silent, register, report
 

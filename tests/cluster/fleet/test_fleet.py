@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cluster.commands import AssignRing, ReleaseRing
-from cluster.fleet import moves as moves_module
-from cluster.fleet.fleet import Page
-from cluster.fleet.moves import MOVE, MoveLog
-from cluster.fleet.rings import Ring
-from cluster.fleet.selector import parse
+from stationkeep.cluster.commands import AssignRing, ReleaseRing
+from stationkeep.cluster.fleet import moves as moves_module
+from stationkeep.cluster.fleet.fleet import Page
+from stationkeep.cluster.fleet.moves import MOVE, MoveLog
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.selector import parse
 from tests.cluster.fleet.fleets import BAD, FleetDriver
 
 
@@ -66,8 +66,8 @@ def test_pages_follow_one_another_without_gap_or_repetition() -> None:
 
 
 def test_a_page_looks_at_a_limited_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.fleet.fleet.SCAN", 4)
-    monkeypatch.setattr("cluster.fleet.fleet.SCAN_EACH", 1)
+    monkeypatch.setattr("stationkeep.cluster.fleet.fleet.SCAN", 4)
+    monkeypatch.setattr("stationkeep.cluster.fleet.fleet.SCAN_EACH", 1)
     fleet = mixed().fleet
     assert fleet.select(online=False) == Page([], 3)
     assert fleet.select(online=False, after=3) == Page([5], None)

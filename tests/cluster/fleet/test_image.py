@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import codec
-from cluster.commands import AssignRing, RemoveDevice, SetRingPolicies
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.image import FrozenFleet, Room, array_header, map_header, thaw
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.rings import Ring
-from cluster.fleet.status import Reading
-from cluster.fleet.table import Texts
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import AssignRing, RemoveDevice, SetRingPolicies
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.image import FrozenFleet, Room, array_header, map_header, thaw
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.fleet.table import Texts
 from tests.cluster.fleet.fleets import FleetDriver, restored
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cluster.commands import AssignRing
-from cluster.fleet.fleet import Fleet
-from cluster.fleet.rings import Ring
-from cluster.invariants import violations
+from stationkeep.cluster.commands import AssignRing
+from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.invariants import violations
 from tests.cluster.fleet.fleets import FleetDriver
 
 
@@ -79,7 +79,7 @@ def test_a_broken_fleet_is_noticed(break_it: Callable[[Fleet], None], name: str)
 
 
 def test_a_limit_passed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.fleet.invariants.MAX_DEVICES", 1)
+    monkeypatch.setattr("stationkeep.cluster.fleet.invariants.MAX_DEVICES", 1)
     driver = FleetDriver()
     driver.crowd(1)
     assert list(violations(driver.state)) == []

@@ -6,17 +6,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cluster import codec
-from cluster.apply import apply
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import apply
+from stationkeep.cluster.commands import (
     AssignRing,
     ReleaseRing,
     RemoveDevice,
     SetRingPolicies,
     SetRingShares,
 )
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.rings import Ring
 from tests import fleet_model as model
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cluster.alarms import PINNED_UNHEALTHY
-from cluster.clockwork import next_due
-from cluster.commands import (
+from stationkeep.cluster.alarms import PINNED_UNHEALTHY
+from stationkeep.cluster.clockwork import next_due
+from stationkeep.cluster.commands import (
     AssignRing,
     ReleaseRing,
     RemoveDevice,
@@ -12,11 +12,11 @@ from cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from cluster.events import DeviceRemoved, FleetRulesChanged
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import RingPolicy, version_of
-from cluster.fleet.rings import Ring
-from cluster.fleet.status import Condition
+from stationkeep.cluster.events import DeviceRemoved, FleetRulesChanged
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.policies import RingPolicy, version_of
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.status import Condition
 from tests.cluster.fleet.fleets import BAD, FleetDriver, restored
 
 
@@ -136,7 +136,7 @@ def test_a_lifetime_has_limits(lifetime: int) -> None:
 
 
 def test_so_many_may_be_pinned_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.fleet.orders.MAX_PINS", 1)
+    monkeypatch.setattr("stationkeep.cluster.fleet.orders.MAX_PINS", 1)
     driver = FleetDriver()
     driver.register("a", "b")
     driver.done(AssignRing("a", Ring.DEV))

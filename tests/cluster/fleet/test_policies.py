@@ -2,9 +2,15 @@
 
 import pytest
 
-from cluster.fleet.policies import NO_POLICY, RingPolicy, allowed, policy_fault, weights_within
-from cluster.fleet.rings import Ring
-from cluster.fleet.shares import Shares
+from stationkeep.cluster.fleet.policies import (
+    NO_POLICY,
+    RingPolicy,
+    allowed,
+    policy_fault,
+    weights_within,
+)
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.shares import Shares
 
 PROD_ONLY = RingPolicy("vip", "channel=vip", (Ring.PROD,))
 

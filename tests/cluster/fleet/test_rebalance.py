@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.commands import AssignRing, ReleaseRing, SetRingPolicies, SetRingShares
-from cluster.fleet.moves import REASONS, MoveReason
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.rings import RINGS, Ring
-from cluster.settings import Settings, merge
+from stationkeep.cluster.commands import AssignRing, ReleaseRing, SetRingPolicies, SetRingShares
+from stationkeep.cluster.fleet.moves import REASONS, MoveReason
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.rings import RINGS, Ring
+from stationkeep.cluster.settings import Settings, merge
 from tests.cluster.fleet.fleets import BAD, GOOD, QUIET, FleetDriver
 
 LOW = (Ring.CANARY, Ring.DEV)

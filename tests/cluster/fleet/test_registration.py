@@ -4,20 +4,20 @@ from typing import Any
 
 import pytest
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     AssignRing,
     RegisterDevices,
     RemoveDevice,
     SetRingPolicies,
     SetRingShares,
 )
-from cluster.events import DevicesMoved, DevicesRegistered
-from cluster.fleet.moves import MoveReason
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.registration import U32, registration_fault
-from cluster.fleet.rings import UNSET, Ring, mask_of, quotas
-from cluster.fleet.status import Reading
-from cluster.numbers import SEQUENCE, SESSION
+from stationkeep.cluster.events import DevicesMoved, DevicesRegistered
+from stationkeep.cluster.fleet.moves import MoveReason
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.registration import U32, registration_fault
+from stationkeep.cluster.fleet.rings import UNSET, Ring, mask_of, quotas
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.numbers import SEQUENCE, SESSION
 from tests.cluster.fleet.fleets import BAD, GOOD, NODE, FleetDriver
 
 
@@ -227,7 +227,7 @@ def test_a_command_carries_1_to_256_devices_of_a_member() -> None:
 
 
 def test_a_fleet_that_is_full_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.fleet.registration.MAX_DEVICES", 2)
+    monkeypatch.setattr("stationkeep.cluster.fleet.registration.MAX_DEVICES", 2)
     driver = FleetDriver()
     driver.register("a", "b")
     answer = driver.done(RegisterDevices(NODE, (driver.registration("c"),)))

@@ -2,17 +2,17 @@
 
 import pytest
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     AssignRing,
     RegisterDevices,
     Registration,
     RemoveDevice,
     SetRingPolicies,
 )
-from cluster.fleet.policies import RingPolicy
-from cluster.fleet.regrouping import Regrouping, grouped, regrouping
-from cluster.fleet.rings import Ring
-from cluster.state import ClusterState
+from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.fleet.regrouping import Regrouping, grouped, regrouping
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.state import ClusterState
 from tests.node.api.fake import FakeNode
 
 OLD = RingPolicy("old", "os=Android 9", (Ring.CANARY,))

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.commands import MetricColumn, RemoveDevice, ReportDevices
-from cluster.events import DevicesTurned, DevicesWentOffline, DevicesWentOnline
-from cluster.fleet.rings import Ring
-from cluster.fleet.status import Reading
-from cluster.fleet.verdicts import Verdicts, follow
+from stationkeep.cluster.commands import MetricColumn, RemoveDevice, ReportDevices
+from stationkeep.cluster.events import DevicesTurned, DevicesWentOffline, DevicesWentOnline
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.fleet.verdicts import Verdicts, follow
 from tests import fleet_model as model
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver, u8, u16, u32
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.fleet.rings import RINGS, fill, furthest_below, mask_of, quotas
+from stationkeep.cluster.fleet.rings import RINGS, fill, furthest_below, mask_of, quotas
 
 weights = st.tuples(*[st.integers(0, 60)] * 4).filter(any)
 rooms = st.tuples(*[st.none() | st.integers(0, 300)] * 4)

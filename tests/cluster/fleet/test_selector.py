@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.fleet.selector import SelectorError, Term, matches, parse
+from stationkeep.cluster.fleet.selector import SelectorError, Term, matches, parse
 
 PIXEL = {"os": "Android 14", "model": "Pixel 8"}
 

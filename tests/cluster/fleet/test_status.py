@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.fleet.status import (
+from stationkeep.cluster.fleet.status import (
     Condition,
     HealthRule,
     Reading,

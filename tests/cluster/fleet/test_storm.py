@@ -1,9 +1,9 @@
 """The storm brake: rings.md, "Rebalancing"."""
 
-from cluster.alarms import DEVICE_STORM
-from cluster.commands import AssignRing, ReleaseBrake
-from cluster.fleet.rings import Ring
-from cluster.sentences import sentence
+from stationkeep.cluster.alarms import DEVICE_STORM
+from stationkeep.cluster.commands import AssignRing, ReleaseBrake
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.sentences import sentence
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver, recorded
 
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from node.agent.addresses import AVOIDED, LONGEST_PAUSE, MAX_ADDRESSES, Addresses
-from node.agent.connection import websocket_address
+from stationkeep.node.agent.addresses import AVOIDED, LONGEST_PAUSE, MAX_ADDRESSES, Addresses
+from stationkeep.node.agent.connection import websocket_address
 
 ONE, TWO, THREE = (f"http://127.0.0.1:870{number}" for number in (1, 2, 3))
 

@@ -9,12 +9,12 @@ import httpx
 import msgspec
 import pytest
 
-from cluster.numbers import SESSION
-from node.agent import addresses, batches
-from node.agent.behaviour import behaviour
-from node.agent.simulator import Fleet, Moment, Simulator
-from node.api import wire
-from node.api.batches import (
+from stationkeep.cluster.numbers import SESSION
+from stationkeep.node.agent import addresses, batches
+from stationkeep.node.agent.behaviour import behaviour
+from stationkeep.node.agent.simulator import Fleet, Moment, Simulator
+from stationkeep.node.api import wire
+from stationkeep.node.api.batches import (
     MAX_ERRORS,
     AssignedView,
     BatchView,
@@ -22,7 +22,7 @@ from node.api.batches import (
     RegistrationBatch,
     StatusBatch,
 )
-from node.api.wire import Code
+from stationkeep.node.api.wire import Code
 
 ONE, TWO = "http://127.0.0.1:8701", "http://127.0.0.1:8702"
 RINGS = ("canary", "dev", "stage", "prod")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.agent.behaviour import (
+from stationkeep.node.agent.behaviour import (
     EPISODE,
     STORM_EVERY,
     STORM_FIRST,
@@ -15,7 +15,7 @@ from node.agent.behaviour import (
     chance,
     drift,
 )
-from node.agent.readings import Readings
+from stationkeep.node.agent.readings import Readings
 
 DEVICES = 400
 

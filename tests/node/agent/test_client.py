@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from node.agent import (
+from stationkeep.node.agent import (
     AgentEndedError,
     DeviceAgent,
     Readings,
@@ -17,9 +17,9 @@ from node.agent import (
     link,
     tally,
 )
-from node.agent.addresses import Addresses
-from node.api import wire
-from node.api.wire import Code
+from stationkeep.node.agent.addresses import Addresses
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
 from tests.node.agent.door import Door, assignment, error, welcoming
 
 

@@ -8,8 +8,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from node.agent import connection as module
-from node.agent.connection import MAX_MESSAGE, MAX_UNSENT, Connection, Data
+from stationkeep.node.agent import connection as module
+from stationkeep.node.agent.connection import MAX_MESSAGE, MAX_UNSENT, Connection, Data
 
 PROTOCOL = "stationkeep.msgpack"
 

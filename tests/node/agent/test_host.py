@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from node.agent.host import HostReadings, battery, temperature
-from node.agent.readings import Readings
+from stationkeep.node.agent.host import HostReadings, battery, temperature
+from stationkeep.node.agent.readings import Readings
 
 
 def test_this_machine_can_be_read() -> None:
@@ -27,7 +27,7 @@ def test_a_device_is_not_judged_by_the_moment_of_its_own_start(
     monkeypatch.setattr("os.getloadavg", lambda: (0.5, 0.0, 0.0))
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     now = SimpleNamespace(monotonic=lambda: 10.0)
-    monkeypatch.setattr("node.agent.host.time", now)
+    monkeypatch.setattr("stationkeep.node.agent.host.time", now)
     read = HostReadings()
     assert read().cpu_usage == 25.0
     now.monotonic = lambda: 11.0

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.settings import PROFILES
-from node.agent import channel, link
-from node.agent.link import OVERTAKEN
-from node.api import wire
-from node.api.wire import Code
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.agent import channel, link
+from stationkeep.node.agent.link import OVERTAKEN
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
 from tests.node.agent.virtual import NEVER, Cluster, Fate, Wire, run
 
 STANDS = Fate(stands=[(10.0, NEVER)])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from node.agent.link import Ringed
-from node.agent.ring_command import RingCommand
+from stationkeep.node.agent.link import Ringed
+from stationkeep.node.agent.ring_command import RingCommand
 
 TELL = """
 import json, os, sys

@@ -7,11 +7,11 @@ from itertools import cycle
 import httpx
 import pytest
 
-from node.agent import addresses, link, simulator
-from node.agent.behaviour import behaviour
-from node.agent.simulator import Fleet, Moment, Simulator
-from node.api import wire
-from node.api.wire import Code
+from stationkeep.node.agent import addresses, link, simulator
+from stationkeep.node.agent.behaviour import behaviour
+from stationkeep.node.agent.simulator import Fleet, Moment, Simulator
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
 from tests.node.agent.door import Door, ack, assignment, error, welcoming
 
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import msgspec
 
-from cluster.numbers import SESSION
-from node.agent.addresses import Addresses
-from node.agent.channel import CODEC
-from node.agent.connection import Listener
-from node.agent.device import Identity, Ringed
-from node.agent.link import Link
-from node.agent.readings import Readings
-from node.agent.tally import Tally
-from node.api import wire
-from node.api.wire import Code
+from stationkeep.cluster.numbers import SESSION
+from stationkeep.node.agent.addresses import Addresses
+from stationkeep.node.agent.channel import CODEC
+from stationkeep.node.agent.connection import Listener
+from stationkeep.node.agent.device import Identity, Ringed
+from stationkeep.node.agent.link import Link
+from stationkeep.node.agent.readings import Readings
+from stationkeep.node.agent.tally import Tally
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
 
 NEVER = float("inf")
 ONE, TWO = "http://127.0.0.1:8701", "http://127.0.0.1:8702"

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from node.api.app import build
+from stationkeep.node.api.app import build
 from tests.node.api.fake import FakeNode
 
 

@@ -12,15 +12,15 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 
-from cluster import codec
-from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec
-from cluster.settings import PROFILES
-from node.api.agents import PATH, Agents
-from node.api.connections import Connection
-from node.api.crowd import Crowd
-from node.fleet.desk import DeviceDesk
-from node.ports import Committed, ProposalResult
-from node.replica import Replica
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.api.agents import PATH, Agents
+from stationkeep.node.api.connections import Connection
+from stationkeep.node.api.crowd import Crowd
+from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.node.ports import Committed, ProposalResult
+from stationkeep.node.replica import Replica
 
 STATUS: dict[str, Any] = {
     "slave_id": "slave-001",

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from cluster import codec
-from cluster.apply import Applied, apply
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import Applied, apply
+from stationkeep.cluster.commands import (
     Acknowledge,
     AdoptPlan,
     AnnounceActions,
@@ -26,16 +26,16 @@ from cluster.commands import (
     MemberSpec,
     RecordEvaluation,
 )
-from cluster.events import Event
-from cluster.roles.evaluate import evaluate_roles
-from cluster.roles.transitions import Role
-from cluster.settings import PROFILES, Settings
-from cluster.state import ClusterState
-from node.api.port import Streamed, Timings, TooManyFollowers, Vitals
-from node.fleet.desk import DeviceDesk
-from node.peers.figures import LinkFigures
-from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
-from node.replica import Listener
+from stationkeep.cluster.events import Event
+from stationkeep.cluster.roles.evaluate import evaluate_roles
+from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.settings import PROFILES, Settings
+from stationkeep.cluster.state import ClusterState
+from stationkeep.node.api.port import Streamed, Timings, TooManyFollowers, Vitals
+from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.node.peers.figures import LinkFigures
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.node.replica import Listener
 
 MEMBERS = ("sat-001", "sat-002", "sat-003")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.commands import (
+from stationkeep.cluster.commands import (
     MAX_REGISTRATIONS,
     MarkOffline,
     RecordRebalance,
@@ -12,8 +12,8 @@ from cluster.commands import (
     Registration,
     ReportDevices,
 )
-from cluster.fleet.rebalance import plan_rebalance
-from cluster.fleet.status import Reading
+from stationkeep.cluster.fleet.rebalance import plan_rebalance
+from stationkeep.cluster.fleet.status import Reading
 from tests.node.api.fake import FakeNode
 
 WELL = Reading(85, True, 4_520, 6_250, 5_500)

@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from cluster.commands import AssignRing, RemoveDevice
-from cluster.fleet.rings import Ring
-from node.api import agents, sockets, wire
-from node.api.agent_metrics import AgentsCollector
-from node.api.agents import PATH
+from stationkeep.cluster.commands import AssignRing, RemoveDevice
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.node.api import agents, sockets, wire
+from stationkeep.node.api.agent_metrics import AgentsCollector
+from stationkeep.node.api.agents import PATH
 from tests.node.api.doorstep import STATUS, Device, Doorstep, device
 
 ALL_SUBPROTOCOLS = list(wire.CODECS)

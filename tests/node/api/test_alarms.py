@@ -2,8 +2,8 @@
 
 import httpx
 
-from cluster.alarms import ALARMS
-from cluster.commands import Complaint, Echo, Measured, RecordEvaluation
+from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.commands import Complaint, Echo, Measured, RecordEvaluation
 from tests.node.api.fake import MEMBERS, FakeNode
 
 FULL = (Complaint("disk_low", "disk 93 % in use"),)

@@ -13,10 +13,16 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from node.api import connections
-from node.api.connections import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, PIECE, Connection
-from node.api.crowd import Crowd
-from node.turns import Turns
+from stationkeep.node.api import connections
+from stationkeep.node.api.connections import (
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_MESSAGE_BYTES,
+    PIECE,
+    Connection,
+)
+from stationkeep.node.api.crowd import Crowd
+from stationkeep.node.turns import Turns
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 

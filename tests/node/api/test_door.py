@@ -11,17 +11,17 @@ import httpx
 import pytest
 import structlog
 
-from cluster import codec
-from cluster.commands import Registration
-from cluster.settings import PROFILES
-from node.api.agents import Agents
-from node.api.app import create_app
-from node.api.door import MAX_REASONS, Door, Stored, Wired, _bounded
-from node.peers.network import PeerNetwork
-from node.raft import Journal, Raft, SnapshotStore
-from node.replica import Replica
-from node.runtime import timings
-from node.service import NodeService
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import Registration
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.api.agents import Agents
+from stationkeep.node.api.app import create_app
+from stationkeep.node.api.door import MAX_REASONS, Door, Stored, Wired, _bounded
+from stationkeep.node.peers.network import PeerNetwork
+from stationkeep.node.raft import Journal, Raft, SnapshotStore
+from stationkeep.node.replica import Replica
+from stationkeep.node.runtime import timings
+from stationkeep.node.service import NodeService
 from tests.node.api.fleet_story import ILL, WELL
 from tests.node.fleet.proposing import Ears
 from tests.node.world import ManualClock, World

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from node.api import events
-from node.api.port import Streamed
+from stationkeep.node.api import events
+from stationkeep.node.api.port import Streamed
 from tests.node.api.fake import FakeNode
 
 

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from cluster.events import (
+from stationkeep.cluster.events import (
     DeviceRemoved,
     DevicesMoved,
     DevicesTurned,
@@ -15,7 +15,7 @@ from cluster.events import (
     DevicesWentOnline,
     Event,
 )
-from node.api import fleet_events
+from stationkeep.node.api import fleet_events
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import check, go_silent, register, report
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from cluster.roles.transitions import Role
+from stationkeep.cluster.roles.transitions import Role
 from tests.node.api.fake import FakeNode
 
 BY_ROLE = {
@@ -85,7 +85,7 @@ async def test_ready_needs_a_cluster_and_a_leader(
 
 
 async def test_a_node_without_a_cluster_is_alive_and_not_ready(client: httpx.AsyncClient) -> None:
-    from node.api.app import build
+    from stationkeep.node.api.app import build
 
     transport = httpx.ASGITransport(app=build(FakeNode()))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as new:

@@ -14,11 +14,11 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from node.api.batches import MAX_BATCH_BYTES
-from node.api.connections import Connection
-from node.api.crowd import Crowd
-from node.api.limits import MAX_BODY_BYTES, Limits
-from node.turns import Gate, Turns
+from stationkeep.node.api.batches import MAX_BATCH_BYTES
+from stationkeep.node.api.connections import Connection
+from stationkeep.node.api.crowd import Crowd
+from stationkeep.node.api.limits import MAX_BODY_BYTES, Limits
+from stationkeep.node.turns import Gate, Turns
 from tests.node.holding import holding
 
 LONGEST = 0.1
@@ -120,7 +120,7 @@ async def test_the_share_of_a_turn_is_kept_and_the_line_is_served_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("node.turns.perf_counter", lambda: now)
+    monkeypatch.setattr("stationkeep.node.turns.perf_counter", lambda: now)
     turns, taken = Turns(share=0.008), list[tuple[int, int]]()
     turn = 0
 

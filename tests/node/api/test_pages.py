@@ -5,10 +5,10 @@ import re
 import httpx
 import pytest
 
-from cluster.commands import AddMember, MemberSpec
-from node.api import docs, pages
-from node.api.app import build
-from node.api.health import PROBES
+from stationkeep.cluster.commands import AddMember, MemberSpec
+from stationkeep.node.api import docs, pages
+from stationkeep.node.api.app import build
+from stationkeep.node.api.health import PROBES
 from tests.node.api.fake import FakeNode
 
 MEMBER = "http://127.0.0.1:8702"

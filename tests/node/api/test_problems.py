@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from node.api.faults import MAX_SHOWN
-from node.api.limits import MAX_BODY_BYTES, Limits, Places
-from node.api.operations import RESCUES
-from node.api.problems import Kind
+from stationkeep.node.api.faults import MAX_SHOWN
+from stationkeep.node.api.limits import MAX_BODY_BYTES, Limits, Places
+from stationkeep.node.api.operations import RESCUES
+from stationkeep.node.api.problems import Kind
 from tests.node.api.fake import FakeNode
 
 JSON = {"Content-Type": "application/json"}

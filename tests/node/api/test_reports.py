@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
-from cluster.commands import AssignRing
-from cluster.fleet.rings import Ring
-from node.api import wire
-from node.api.batches import MAX_BATCH_BYTES, MAX_ERRORS
+from stationkeep.cluster.commands import AssignRing
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.node.api import wire
+from stationkeep.node.api.batches import MAX_BATCH_BYTES, MAX_ERRORS
 from tests.node.api.doorstep import STATUS
 from tests.node.api.fake import FakeNode
 

@@ -8,7 +8,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from node.api.app import build
+from stationkeep.node.api.app import build
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.unreadable import UNREADABLE
-from node.api import wire
-from node.api.wire import Codec
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Codec
 from tests.node.api.doorstep import STATUS
 
 TEXTS = st.text(max_size=40)

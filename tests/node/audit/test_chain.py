@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cluster.commands import AnyCommand, Pause
-from node.audit import chain
-from node.audit.chain import Verdict, contradictions, rotated, verify
-from node.audit.file import AuditFile
-from node.replica import Replica
+from stationkeep.cluster.commands import AnyCommand, Pause
+from stationkeep.node.audit import chain
+from stationkeep.node.audit.chain import Verdict, contradictions, rotated, verify
+from stationkeep.node.audit.file import AuditFile
+from stationkeep.node.replica import Replica
 from tests.node.audit.test_file import LOG, entry, replay
 from tests.node.world import ManualClock
 
@@ -41,7 +41,7 @@ def lines(path: Path) -> list[bytes]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that are full after a few decisions."""
-    monkeypatch.setattr("node.audit.file.MAX_FILE_BYTES", 2_000)
+    monkeypatch.setattr("stationkeep.node.audit.file.MAX_FILE_BYTES", 2_000)
 
 
 def test_what_was_written_holds(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_chain_goes_on_after_a_restart_and_through_full_files(
 def test_old_files_go_and_that_is_said(
     tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.audit.file.MAX_FILES", 2)
+    monkeypatch.setattr("stationkeep.node.audit.file.MAX_FILES", 2)
     write(tmp_path, more=20)
     kept = rotated(tmp_path)
     assert len(kept) == 2

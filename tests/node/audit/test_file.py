@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from cluster import codec
-from cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec, Pause, Switchover
-from cluster.settings import PROFILES
-from node.audit import chain, file, refusals
-from node.audit.file import AuditFile
-from node.replica import Replica
+from stationkeep.cluster import codec
+from stationkeep.cluster.commands import (
+    AnyCommand,
+    Draft,
+    FoundCluster,
+    MemberSpec,
+    Pause,
+    Switchover,
+)
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.audit import chain, file, refusals
+from stationkeep.node.audit.file import AuditFile
+from stationkeep.node.replica import Replica
 from tests.node.world import ManualClock
 
 
@@ -88,7 +95,7 @@ def test_a_torn_line_is_cut_off_and_written_again(tmp_path: Path) -> None:
 def test_a_snapshot_that_skips_entries_leaves_no_hole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.audit.file.SLICE", 2)
+    monkeypatch.setattr("stationkeep.node.audit.file.SLICE", 2)
     path = tmp_path / "audit.jsonl"
     donor = Replica(ManualClock())
     replay(donor, LOG)
@@ -113,9 +120,9 @@ def test_what_the_state_forgets_before_it_is_written_leaves_no_hole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot with a full state, and behind it a log with more than a slice a turn."""
-    monkeypatch.setattr("cluster.step.MAX_DECISIONS", 6)
-    monkeypatch.setattr("node.audit.file.MAX_DECISIONS", 6)
-    monkeypatch.setattr("node.audit.file.SLICE", 1)
+    monkeypatch.setattr("stationkeep.cluster.step.MAX_DECISIONS", 6)
+    monkeypatch.setattr("stationkeep.node.audit.file.MAX_DECISIONS", 6)
+    monkeypatch.setattr("stationkeep.node.audit.file.SLICE", 1)
     path = tmp_path / "audit.jsonl"
     donor, replica = Replica(ManualClock()), Replica(ManualClock())
     replay(donor, LOG)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 import typer
 from typer.models import ArgumentInfo
 
-from node.cli.main import app
+from stationkeep.node.cli.main import app
 
 KNOWN: dict[str, list[str]] = {
     "assignments": ["evaluation_interval=2s"],

@@ -4,8 +4,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from node.cli import exchange, watch
-from node.cli.main import app
+from stationkeep.node.cli import exchange, watch
+from stationkeep.node.cli.main import app
 from tests.node.cli.canned import CannedNode, Run
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.audit import chain
+from stationkeep.node.audit import chain
 from tests.node.audit.test_chain import alter, write
 from tests.node.cli.canned import Run
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from node.api import wire
-from node.api.wire import Code
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
 from tests.node.agent.door import Door, assignment, error
 from tests.node.agent.threads import LoopThread
 from tests.node.cli.canned import Run
@@ -43,7 +43,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threaded]:
 
 def started(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "node", *arguments],
+        [sys.executable, "-m", "stationkeep", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from cluster.codec import encode_snapshot
-from cluster.settings import Settings
-from cluster.state import ClusterState, Member, Seat
-from node import lean
-from node.manifest import Manifest, NodeRecord, config_text
-from node.raft import snapshot
+from stationkeep.cluster.codec import encode_snapshot
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import ClusterState, Member, Seat
+from stationkeep.node import lean
+from stationkeep.node.manifest import Manifest, NodeRecord, config_text
+from stationkeep.node.raft import snapshot
 from tests.node.cli.canned import CannedNode, Run
 
 MEMBERS = ("sat-001", "sat-002")
@@ -109,7 +109,7 @@ def test_node_run_runs_the_node_that_is_meant(  # noqa: PLR0917
         ran.append((config.node, config.durability, replay, speed))
         return 1
 
-    monkeypatch.setitem(sys.modules, "node.runtime", types.SimpleNamespace(run=run))
+    monkeypatch.setitem(sys.modules, "stationkeep.node.runtime", types.SimpleNamespace(run=run))
     for name in lean.UNWANTED:
         monkeypatch.setitem(sys.modules, name, sys.modules.get(name))
     command = [*PLAIN, str(files[0]), *(str(files[1]) if w == "FILE" else w for w in more)]
@@ -149,7 +149,7 @@ def in_a_foreign_folder(
     (foreign / "node" / "__init__.py").write_text("print('foreign')")
     content = yaml.safe_load(files[0].read_text()) | {"data_dir": str(files[1] / "no-directory")}
     (foreign / "node.yaml").write_text(yaml.safe_dump(content))
-    command = "from node.__main__ import main; main()"
+    command = "from stationkeep.node.__main__ import main; main()"
     return subprocess.run(
         [sys.executable, "-P", "-c", command, "node", "run", *words],
         cwd=foreign, capture_output=True, text=True, check=False, timeout=60,
@@ -168,10 +168,10 @@ def test_what_only_a_command_line_needs_is_no_part_of_a_node() -> None:
     """Megabytes that each node would carry for as long as it runs."""
     script = """
 import sys
-import node.__main__
-from node import lean
+import stationkeep.node.__main__
+from stationkeep.node import lean
 lean._leave_out()
-import node.runtime, node.api.app
+import stationkeep.node.runtime, stationkeep.node.api.app
 print([n for n in ("typer", "rich", "pygments", "watchfiles") if sys.modules.get(n)])
 """
     done = subprocess.run(

@@ -9,9 +9,9 @@ import httpx
 import msgspec
 import pytest
 
-from node.agent import addresses, batches
-from node.api import wire
-from node.api.wire import Code
+from stationkeep.node.agent import addresses, batches
+from stationkeep.node.api import wire
+from stationkeep.node.api.wire import Code
 from tests.node.agent.door import Door, ack
 from tests.node.cli.canned import Run
 from tests.node.cli.commands import Command, every_command

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from node.cli import exchange, tables
-from node.cli.links_seen import Link, Seen
+from stationkeep.node.cli import exchange, tables
+from stationkeep.node.cli.links_seen import Link, Seen
 from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from node import local
-from node.cli import readiness
-from node.local import LocalCluster
+from stationkeep.node import local
+from stationkeep.node.cli import readiness
+from stationkeep.node.local import LocalCluster
 from tests.node.cli.canned import READS, Run
 from tests.node.cli.test_local import free_ports
 
@@ -110,7 +110,7 @@ def test_up_returns_although_devices_take_long(
 def test_up_gives_up_without_a_primary(
     fakes: Prepare, stationkeep: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("node.cli.local_commands._patience", lambda _: 1.0)
+    monkeypatch.setattr("stationkeep.node.cli.local_commands._patience", lambda _: 1.0)
     result = stationkeep("up", "--detach", *fakes(primary="nobody"))
     assert result.exit_code == 1
     assert "no PRIMARY after 1 s" in result.stderr
@@ -145,7 +145,8 @@ def test_a_signal_to_up_stops_everything_it_started(
 ) -> None:
     options = fakes(**{"/v1/nodes": acting("STANDBY")})
     driver = (
-        "import sys; from node import local; from node.cli.main import main;"
+        "import sys; from stationkeep.node import local;"
+        "from stationkeep.node.cli.main import main;"
         f"local.NODE_COMMAND = {local.NODE_COMMAND!r}; main()"
     )
     with subprocess.Popen(

@@ -12,7 +12,7 @@ COMMANDS = [["plan"], ["plan", "--format", "json"], ["plan", "--format", "yaml"]
 
 def run(command: list[str], stdout: int) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "node", *command],
+        [sys.executable, "-m", "stationkeep", *command],
         stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -45,14 +45,14 @@ def test_a_pipe_that_nobody_reads_ends_it_silently(command: list[str]) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_without_a_standard_output_nothing_is_printed(command: list[str]) -> None:
     ended = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "node", *command],
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "stationkeep", *command],
         stderr=subprocess.PIPE, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_an_error_that_is_not_of_the_output_stays_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    from node.cli import main
+    from stationkeep.node.cli import main
 
     def fail(**_: str) -> None:
         raise OSError(9, "Bad file descriptor")

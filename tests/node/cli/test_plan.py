@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from cluster.odds import Loss, forecast
-from cluster.settings import PROFILES, to_user
-from node.cli import plan_commands
-from node.cli.plan_view import long_span
+from stationkeep.cluster.odds import Loss, forecast
+from stationkeep.cluster.settings import PROFILES, to_user
+from stationkeep.node.cli import plan_commands
+from stationkeep.node.cli.plan_view import long_span
 from tests.node.cli.canned import CannedNode, Run
 
 YEAR = 365.25 * 86_400

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.odds import Loss, forecast
-from cluster.odds.fitting import fitted, longest_explained
-from cluster.odds.trial import Channel
-from cluster.settings import PROFILES, to_user
+from stationkeep.cluster.odds import Loss, forecast
+from stationkeep.cluster.odds.fitting import fitted, longest_explained
+from stationkeep.cluster.odds.trial import Channel
+from stationkeep.cluster.settings import PROFILES, to_user
 from tests.node.cli.canned import CannedNode, Json, Run
 
 LAN = PROFILES["lan"]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from node.cli import tables
+from stationkeep.node.cli import tables
 from tests.node.cli.canned import ALARMS, CLUSTER, NODES, CannedNode, Run
 
 READ_COMMANDS = [

@@ -16,10 +16,10 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from node.api.app import build
-from node.api.records import DoneView, OperationView, UnknownView
-from node.api.schema import VIEWS
-from node.cli import exchange, shapes
+from stationkeep.node.api.app import build
+from stationkeep.node.api.records import DoneView, OperationView, UnknownView
+from stationkeep.node.api.schema import VIEWS
+from stationkeep.node.cli import exchange, shapes
 from tests.node.api.fake import FakeNode
 from tests.node.cli.canned import CannedNode, Run
 from tests.node.cli.commands import every_command
@@ -44,7 +44,7 @@ def looked_for(
 
     real = exchange.understood
     for name, module in list(sys.modules.items()):
-        if name.startswith("node.cli.") and getattr(module, "understood", None) is real:
+        if name.startswith("stationkeep.node.cli.") and getattr(module, "understood", None) is real:
             monkeypatch.setattr(module, "understood", understood)
     for command in every_command():
         if command.asks and not command.is_device:

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from node.cli import screen, watch
-from node.cli.screen import Picture
+from stationkeep.node.cli import screen, watch
+from stationkeep.node.cli.screen import Picture
 from tests.node.cli.canned import DECISION, NODES, PROPOSAL, READS, CannedNode, Json, Run, node
 
 

@@ -5,7 +5,7 @@ import httpx
 import msgspec
 import pytest
 
-from node.manifest import Manifest, NodeRecord
+from stationkeep.node.manifest import Manifest, NodeRecord
 from tests.node.cli.canned import CannedNode, Run, problem
 
 WRITES = [

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from cluster.apply import Applied, Done, Rejected
-from cluster.commands import AnyCommand
-from node.fleet.answers import Assignment, DeskRefusal
-from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.cluster.apply import Applied, Done, Rejected
+from stationkeep.cluster.commands import AnyCommand
+from stationkeep.node.fleet.answers import Assignment, DeskRefusal
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 
 
 class Proposals:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from cluster.commands import Registration
-from cluster.decisions import Reason
-from node.fleet import arrivals as module
-from node.fleet.answers import Fault
-from node.fleet.arrivals import Arrival, Arrivals
+from stationkeep.cluster.commands import Registration
+from stationkeep.cluster.decisions import Reason
+from stationkeep.node.fleet import arrivals as module
+from stationkeep.node.fleet.answers import Fault
+from stationkeep.node.fleet.arrivals import Arrival, Arrivals
 from tests.node.fleet.proposing import Ears, Proposals
 from tests.node.world import ManualClock
 

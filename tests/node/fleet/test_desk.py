@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster import codec
-from cluster.apply import Done
-from cluster.commands import (
+from stationkeep.cluster import codec
+from stationkeep.cluster.apply import Done
+from stationkeep.cluster.commands import (
     AnyCommand,
     AssignRing,
     Draft,
@@ -16,13 +16,13 @@ from cluster.commands import (
     RemoveDevice,
     ReportDevices,
 )
-from cluster.fleet.rings import Ring
-from cluster.fleet.status import Reading
-from cluster.numbers import SEQUENCE
-from node.fleet import audience, desk
-from node.fleet.answers import Assignment, DeskRefusal, Fault
-from node.fleet.heard import REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE, StatusColumns
-from node.ports import Committed
+from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.numbers import SEQUENCE
+from stationkeep.node.fleet import audience, desk
+from stationkeep.node.fleet.answers import Assignment, DeskRefusal, Fault
+from stationkeep.node.fleet.heard import REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE, StatusColumns
+from stationkeep.node.ports import Committed
 from tests.node.fleet.proposing import Ears
 from tests.node.world import World
 
@@ -135,7 +135,7 @@ def test_a_registration_outlives_a_change_of_leader(fleet: Fleet) -> None:
 
 
 def test_a_paused_cluster_still_takes_devices_in(fleet: Fleet) -> None:
-    from cluster.commands import Pause
+    from stationkeep.cluster.commands import Pause
 
     fleet.order(Pause(60_000))
     assert fleet.register("pixel").heard == ["registered"]
@@ -469,7 +469,7 @@ def test_a_flush_of_unknown_outcome_counts_once(fleet: Fleet) -> None:
     assert not others
     log.propose = propose
     fleet.loops[C].consensus.propose(draft, lambda _: None, 5.0)  # it did come into the log …
-    from node.ports import OutcomeUnknown
+    from stationkeep.node.ports import OutcomeUnknown
 
     done(OutcomeUnknown("leader_lost"))  # … but nobody can say so
     fleet.run(3.0)

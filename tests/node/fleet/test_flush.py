@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cluster.commands import ReportDevices
-from node.fleet import flush
-from node.fleet.flush import Outbox
+from stationkeep.cluster.commands import ReportDevices
+from stationkeep.node.fleet import flush
+from stationkeep.node.fleet.flush import Outbox
 from tests.node.fleet.proposing import Proposals
 from tests.node.world import ManualClock
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cluster.alarms import DEVICE_STORM
-from cluster.commands import (
+from stationkeep.cluster.alarms import DEVICE_STORM
+from stationkeep.cluster.commands import (
     MarkOffline,
     Pause,
     RecordRebalance,
@@ -15,9 +15,9 @@ from cluster.commands import (
     Resume,
     SetRingShares,
 )
-from cluster.fleet.rings import RINGS, Ring
-from node.fleet import rebalancer as module
-from node.fleet.rebalancer import Rebalancer
+from stationkeep.cluster.fleet.rings import RINGS, Ring
+from stationkeep.node.fleet import rebalancer as module
+from stationkeep.node.fleet.rebalancer import Rebalancer
 from tests.node.fleet.proposing import Ears
 from tests.node.fleet.test_desk import ILL, WELL, A, B, C, Fleet
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.fleet.spread import to_send_away
+from stationkeep.node.fleet.spread import to_send_away
 
 
 @pytest.mark.parametrize(

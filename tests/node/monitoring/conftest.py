@@ -12,11 +12,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from node.api.agent_metrics import AgentsCollector
-from node.api.agents import Agents
-from node.api.app import build
-from node.api.trace_metrics import TracesCollector
-from node.api.webhook_metrics import WebhooksCollector
+from stationkeep.node.api.agent_metrics import AgentsCollector
+from stationkeep.node.api.agents import Agents
+from stationkeep.node.api.app import build
+from stationkeep.node.api.trace_metrics import TracesCollector
+from stationkeep.node.api.webhook_metrics import WebhooksCollector
 from tests.node.api.fake import FakeNode
 
 MONITORING = Path(__file__).parents[3] / "node" / "monitoring"

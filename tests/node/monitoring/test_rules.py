@@ -10,9 +10,9 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from cluster.alarms import ALARMS
-from cluster.roles.transitions import OPERATOR_RULES
-from node.cli.main import app
+from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.roles.transitions import OPERATOR_RULES
+from stationkeep.node.cli.main import app
 from tests.node.monitoring.conftest import MONITORING
 from tests.node.monitoring.promql import named
 

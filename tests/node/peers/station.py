@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from node.peers.network import PeerNetwork
+from stationkeep.node.peers.network import PeerNetwork
 
 
 class Station:

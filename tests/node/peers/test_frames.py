@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.peers.frames import MAX_FRAME, BadFrame, FrameReader, decode, encode, numbered
-from node.raft.messages import MAX_ENTRIES
+from stationkeep.node.peers.frames import MAX_FRAME, BadFrame, FrameReader, decode, encode, numbered
+from stationkeep.node.raft.messages import MAX_ENTRIES
 
 
 @given(st.lists(st.binary(max_size=300)))

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from node.peers import link, network
-from node.peers.datagrams import DatagramSockets
-from node.peers.figures import LinkFigures
-from node.peers.frames import MAX_FRAME
-from node.peers.network import PeerNetwork, PortInUse
-from node.peers.sessions import MAX_BODY, Echo, Outgoing
-from node.peers.streams import Outbound, Pulse
+from stationkeep.node.peers import link, network
+from stationkeep.node.peers.datagrams import DatagramSockets
+from stationkeep.node.peers.figures import LinkFigures
+from stationkeep.node.peers.frames import MAX_FRAME
+from stationkeep.node.peers.network import PeerNetwork, PortInUse
+from stationkeep.node.peers.sessions import MAX_BODY, Echo, Outgoing
+from stationkeep.node.peers.streams import Outbound, Pulse
 from tests.node.peers.station import Station, addresses
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from node.peers import names
-from node.peers.names import Names
+from stationkeep.node.peers import names
+from stationkeep.node.peers.names import Names
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.peers.sessions import (
+from stationkeep.node.peers.sessions import (
     DOUBT_SECONDS,
     ECHO_SECONDS,
     MAX_BODY,

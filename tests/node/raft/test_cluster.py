@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
-from node.raft import Timings
-from node.raft.store import WINDOW
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.node.raft import Timings
+from stationkeep.node.raft.store import WINDOW
 from tests.node.raft.harness import TIMINGS, Cluster
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from node.raft.messages import NO_OP
-from node.raft.raft import APPLY_SECONDS
+from stationkeep.node.raft.messages import NO_OP
+from stationkeep.node.raft.raft import APPLY_SECONDS
 from tests.node.raft.test_safety import Alone, entries
 
 

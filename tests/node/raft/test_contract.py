@@ -20,10 +20,10 @@ from pysyncobj.node import Node
 from pysyncobj.serializer import Serializer
 from pysyncobj.transport import Transport
 
-from node.raft.engine import Engine
-from node.raft.journal import Journal
-from node.raft.store import SnapshotStore
-from node.raft.transport import OutboxTransport
+from stationkeep.node.raft.engine import Engine
+from stationkeep.node.raft.journal import Journal
+from stationkeep.node.raft.store import SnapshotStore
+from stationkeep.node.raft.transport import OutboxTransport
 
 SOURCES = Path(__file__).parents[3] / "node" / "raft"
 
@@ -109,7 +109,7 @@ def test_time_randomness_and_journal_are_looked_up_where_we_replace_them() -> No
     source = inspect.getsource(SyncObj)
     assert "monotonicTime()" in source
     assert "createJournal(self.__conf.journalFile)" in source
-    assert pysyncobj.syncobj.monotonicTime.__module__ == "node.raft.library"
+    assert pysyncobj.syncobj.monotonicTime.__module__ == "stationkeep.node.raft.library"
     assert inspect.getsource(SyncObj).count("random.random()") == 1, "only election timeouts"
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from node.peers.sessions import MAX_BODY
-from node.ports import Committed, NotProposed
-from node.raft import Timings
+from stationkeep.node.peers.sessions import MAX_BODY
+from stationkeep.node.ports import Committed, NotProposed
+from stationkeep.node.raft import Timings
 from tests.node.raft.harness import Cluster
 
 

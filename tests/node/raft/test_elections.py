@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from node.raft import Guards
+from stationkeep.node.raft import Guards
 from tests.node.raft.harness import GOOD_VOTE, Cluster
 
 WITHOUT = Guards(l2=False)

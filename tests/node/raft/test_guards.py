@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from node.raft import Guards, JournalFailed
+from stationkeep.node.raft import Guards, JournalFailed
 from tests.node.raft import test_elections as elections
 from tests.node.raft import test_liveness as liveness
 from tests.node.raft import test_lost_disks as lost_disks

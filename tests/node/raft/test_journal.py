@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.numbers import BOOT
-from node.raft.journal import (
+from stationkeep.cluster.numbers import BOOT
+from stationkeep.node.raft.journal import (
     DATABASE,
     CorruptJournal,
     DataDirInUse,

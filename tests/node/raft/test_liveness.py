@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.codec import MAX_DRAFT_BYTES
-from node.ports import Committed, NotProposed, OutcomeUnknown
-from node.raft import LogDiverged, proposals
-from node.raft import leader as leading_module
-from node.raft.messages import BadMessage, check
+from stationkeep.cluster.codec import MAX_DRAFT_BYTES
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
+from stationkeep.node.raft import LogDiverged, proposals
+from stationkeep.node.raft import leader as leading_module
+from stationkeep.node.raft.messages import BadMessage, check
 from tests.node.raft.harness import TIMINGS, Cluster
 from tests.node.raft.test_journal import limit_pages
 
@@ -73,7 +73,7 @@ def test_s11_an_io_error_is_survived_as_well(cluster, monkeypatch) -> None:
     def fail(*_) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr("node.raft.sqlite._write_meta", fail)
+    monkeypatch.setattr("stationkeep.node.raft.sqlite._write_meta", fail)
     c.propose(leader, b"x:")
     c.run_until(lambda: c.rafts[leader].journal_error is not None)
     monkeypatch.undo()
@@ -289,7 +289,7 @@ def test_checked_messages_have_exactly_the_fields_of_their_type(message: dict) -
 
 
 def test_a_flood_is_bounded_and_counted(cluster, monkeypatch) -> None:
-    from node.raft import raft as raft_module
+    from stationkeep.node.raft import raft as raft_module
 
     monkeypatch.setattr(raft_module, "MAX_INBOX", 10)
     c = cluster()

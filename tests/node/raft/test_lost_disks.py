@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from node.ports import Committed
-from node.raft import Timings, rejoin_empty
+from stationkeep.node.ports import Committed
+from stationkeep.node.raft import Timings, rejoin_empty
 from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster
 from tests.node.raft.test_membership import reach
 

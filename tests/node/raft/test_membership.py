@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.raft import Guards
-from node.raft.membership import Configuration, decode, encode, next_step
+from stationkeep.node.raft import Guards
+from stationkeep.node.raft.membership import Configuration, decode, encode, next_step
 from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster
 
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.numbers import CEILING, RESTORED, TERM
-from node.ports import Committed
-from node.raft import Journal
-from node.raft.messages import _CHECKS
-from node.raft.progress import Progress, Request
+from stationkeep.cluster.numbers import CEILING, RESTORED, TERM
+from stationkeep.node.ports import Committed
+from stationkeep.node.raft import Journal
+from stationkeep.node.raft.messages import _CHECKS
+from stationkeep.node.raft.progress import Progress, Request
 from tests.node.raft.harness import GOOD_VOTE, Cluster
 
 EXTREMES = (

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.apply import Applied, Done
-from node.ports import NotProposed
-from node.raft.proposals import Proposals
+from stationkeep.cluster.apply import Applied, Done
+from stationkeep.node.ports import NotProposed
+from stationkeep.node.raft.proposals import Proposals
 
 seconds = st.integers(1, 40).map(float)
 

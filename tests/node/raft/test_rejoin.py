@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node.raft import DataDirInUse, Journal, rejoin_empty
+from stationkeep.node.raft import DataDirInUse, Journal, rejoin_empty
 from tests.node.raft.harness import GOOD_VOTE, Cluster
 
 

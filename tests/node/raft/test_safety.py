@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from node.ports import Committed
-from node.raft import (
+from stationkeep.node.ports import Committed
+from stationkeep.node.raft import (
     CorruptJournal,
     CorruptSnapshot,
     Guards,
@@ -23,7 +23,7 @@ from node.raft import (
     restore_into,
     write_file,
 )
-from node.raft.progress import PATIENCE_FLOOR, Progress, Request
+from stationkeep.node.raft.progress import PATIENCE_FLOOR, Progress, Request
 from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster, Machine
 
 Entries = list[tuple[bytes, int, int]]

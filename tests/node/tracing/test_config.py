@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from node.config import load, validate
-from node.tracing import config as tracing_config
-from node.tracing.config import TracingConfig
+from stationkeep.node.config import load, validate
+from stationkeep.node.tracing import config as tracing_config
+from stationkeep.node.tracing.config import TracingConfig
 
 ADDRESSES = {"raft": "127.0.0.1:7701", "http": "127.0.0.1:8701"}
 

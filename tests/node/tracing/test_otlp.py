@@ -16,10 +16,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 
-from node.api.trace_metrics import TracesCollector
-from node.tracing.config import TracingConfig
-from node.tracing.otlp import FAREWELL, MAX_QUEUE, Exports
-from node.tracing.spans import Span
+from stationkeep.node.api.trace_metrics import TracesCollector
+from stationkeep.node.tracing.config import TracingConfig
+from stationkeep.node.tracing.otlp import FAREWELL, MAX_QUEUE, Exports
+from stationkeep.node.tracing.spans import Span
 from tests.node.test_runtime import free_port
 
 CONFIG = TracingConfig("http://127.0.0.1:9")
@@ -127,8 +127,8 @@ import sys
 import fastapi
 theirs = {name for name in sys.modules if name.startswith("opentelemetry")}
 from pathlib import Path
-from node.config import load
-from node.runtime import Node
+from stationkeep.node.config import load
+from stationkeep.node.runtime import Node
 import asyncio
 
 async def life():
@@ -137,9 +137,9 @@ async def life():
     await node.close()
 
 asyncio.run(life())
-names = ("opentelemetry", "google.protobuf", "requests", "node.tracing.")
+names = ("opentelemetry", "google.protobuf", "requests", "stationkeep.node.tracing.")
 found = {name for name in sys.modules if name.startswith(names)} - theirs
-print(sorted(found - {"node.tracing.config", "node.tracing.traceparent"}))
+print(sorted(found - {"stationkeep.node.tracing.config", "stationkeep.node.tracing.traceparent"}))
 """
 
 

@@ -8,8 +8,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from node.chaos.constellation import Constellation
 from scripts.traces import Collector, Received, collecting, tree
+from stationkeep.node.chaos.constellation import Constellation
 from tests.node.test_runtime import Solo, free_port, solo
 from tests.node.webhooks.test_process import metric
 

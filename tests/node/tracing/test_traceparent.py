@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.tracing.traceparent import Caller, operation_id, parse, trace_named
+from stationkeep.node.tracing.traceparent import Caller, operation_id, parse, trace_named
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.config import ConfigError, load, validate
+from stationkeep.node.config import ConfigError, load, validate
 from tests.node.test_config import GOOD
 
 KEY = b"0123456789abcdef0123456789abcdef"

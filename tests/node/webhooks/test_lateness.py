@@ -1,8 +1,8 @@
 """Which webhooks lag, as any node can tell from the state."""
 
-from cluster.commands import RecordDelivery
-from node.webhooks.config import Secret, WebhookConfig
-from node.webhooks.lateness import LATE, late
+from stationkeep.cluster.commands import RecordDelivery
+from stationkeep.node.webhooks.config import Secret, WebhookConfig
+from stationkeep.node.webhooks.lateness import LATE, late
 from tests.node.api.fake import FakeNode
 
 PAGER = WebhookConfig("pager", "https://pager.example/in", Secret(b"k" * 32))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cluster.state import MAX_WEBHOOKS
-from node.webhooks import posting
-from node.webhooks.posting import HttpPoster
-from node.webhooks.sending import Answer, Verdict
+from stationkeep.cluster.state import MAX_WEBHOOKS
+from stationkeep.node.webhooks import posting
+from stationkeep.node.webhooks.posting import HttpPoster
+from stationkeep.node.webhooks.sending import Answer, Verdict
 
 
 class Server:

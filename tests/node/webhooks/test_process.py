@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from node.audit.chain import verify
+from stationkeep.node.audit.chain import verify
 from tests.node.test_runtime import Solo, solo
 
 __all__ = ["solo"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from node.raft import Snapshot, Timings, encode
+from stationkeep.node.raft import Snapshot, Timings, encode
 from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster, Machine
 
 Message = dict[str, Any]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from node.ports import Committed
-from node.raft.membership import Configuration
-from node.raft.messages import MEMBERSHIP
+from stationkeep.node.ports import Committed
+from stationkeep.node.raft.membership import Configuration
+from stationkeep.node.raft.messages import MEMBERSHIP
 from tests.node.raft.classic.staging import founded, hand_over, has, reach, want
 
 

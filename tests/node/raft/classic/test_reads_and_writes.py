@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from node.ports import Committed
-from node.raft import raft as raft_module
+from stationkeep.node.ports import Committed
+from stationkeep.node.raft import raft as raft_module
 from tests.node.raft.classic.staging import stand
 
 

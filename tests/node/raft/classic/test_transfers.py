@@ -1,6 +1,6 @@
 """Leadership is handed over, or stays where it is."""
 
-from node.ports import Committed
+from stationkeep.node.ports import Committed
 from tests.node.raft.classic.staging import compacting, founded, stand, want
 
 

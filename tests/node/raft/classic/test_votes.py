@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from node.raft import Guards
+from stationkeep.node.raft import Guards
 from tests.node.raft.classic.staging import Puppet, hand_over, stand
 from tests.node.raft.harness import GOOD_VOTE
 
