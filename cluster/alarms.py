@@ -14,11 +14,11 @@ file and the outbox of the webhooks at once.
 from typing import NamedTuple
 
 from stationkeep.cluster.commands import AcknowledgeAlarm, Measured
-from stationkeep.cluster.decisions import Reason
 from stationkeep.cluster.registry import is_alive
 from stationkeep.cluster.settings import format_duration
-from stationkeep.cluster.state import ClusterState, Member, alarm_id
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import ClusterState, Member, alarm_id
+from stationkeep.cluster.state.step import Refused, Step
 
 
 class Kind(NamedTuple):

@@ -10,9 +10,7 @@ from typing import Any, assert_never
 import msgspec
 
 from stationkeep.cluster import alarms, deliveries, membership, operators
-from stationkeep.cluster.actions import acknowledge
 from stationkeep.cluster.clockwork import advance
-from stationkeep.cluster.codec import command_digest
 from stationkeep.cluster.commands import (
     Acknowledge,
     AcknowledgeAlarm,
@@ -53,22 +51,20 @@ from stationkeep.cluster.commands import (
     SetRingShares,
     Switchover,
 )
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.evaluation import adopt_plan, echo_leases, record_evaluation
-from stationkeep.cluster.events import AnyEvent, Founded
 from stationkeep.cluster.fleet import checks, orders, registration, reports, storm
 from stationkeep.cluster.names import text_fault
 from stationkeep.cluster.numbers import TIME
-from stationkeep.cluster.operations import Operation, OperationStatus, ends_trouble
-from stationkeep.cluster.proposals import cast
+from stationkeep.cluster.roles.actions import acknowledge
+from stationkeep.cluster.roles.evaluation import adopt_plan, echo_leases, record_evaluation
+from stationkeep.cluster.roles.proposals import cast
 from stationkeep.cluster.roles.seat import acknowledge_demotion
 from stationkeep.cluster.settings import check
-from stationkeep.cluster.state import (
-    MAX_MEMBERS,
-    ClusterState,
-    Member,
-)
-from stationkeep.cluster.step import Refused, Step, count
+from stationkeep.cluster.state.codec import command_digest
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import AnyEvent, Founded
+from stationkeep.cluster.state.operations import Operation, OperationStatus, ends_trouble
+from stationkeep.cluster.state.state import MAX_MEMBERS, ClusterState, Member
+from stationkeep.cluster.state.step import Refused, Step, count
 
 _LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT, "origin": 256}
 _BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)

@@ -6,16 +6,16 @@ only makes sure that an entry comes (`next_due`, `AdvanceTime`).
 
 from collections.abc import Iterator
 
-from stationkeep.cluster.actions import expire
-from stationkeep.cluster.decisions import Outcome
-from stationkeep.cluster.events import MemberChanged, PauseChanged
 from stationkeep.cluster.fleet.orders import expire_pins
-from stationkeep.cluster.operations import OPERATION_RETENTION
 from stationkeep.cluster.operators import end_maintenance
-from stationkeep.cluster.proposals import close
+from stationkeep.cluster.roles.actions import expire
+from stationkeep.cluster.roles.proposals import close
 from stationkeep.cluster.roles.seat import activate, may_activate
-from stationkeep.cluster.state import ClusterState, ProposalOutcome
-from stationkeep.cluster.step import Step
+from stationkeep.cluster.state.decisions import Outcome
+from stationkeep.cluster.state.events import MemberChanged, PauseChanged
+from stationkeep.cluster.state.operations import OPERATION_RETENTION
+from stationkeep.cluster.state.state import ClusterState, ProposalOutcome
+from stationkeep.cluster.state.step import Step
 
 
 def next_due(state: ClusterState) -> int | None:

@@ -8,11 +8,11 @@ Commands are encoded as arrays: fields may be appended (with defaults), never mo
 
 import msgspec
 
-from stationkeep.cluster.fleet.policies import RingPolicy
-from stationkeep.cluster.fleet.rings import Four, Ring
-from stationkeep.cluster.fleet.status import Condition, Reading
-from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.devices.policies import RingPolicy
+from stationkeep.cluster.devices.rings import Four, Ring
+from stationkeep.cluster.devices.status import Condition, Reading
 from stationkeep.cluster.settings import Settings, Stored
+from stationkeep.cluster.transitions import Role, Rule
 
 MAX_BATCH = 8_192
 """Rows of one command about devices: a batch of them stays below `codec.MAX_DRAFT_BYTES`."""
@@ -407,7 +407,7 @@ class SetHealthRule(Command, frozen=True):
 
 class SetRingPolicies(Command, frozen=True):
     """Operator: the ordered ring policies, replacing those there were. Refused when those are not
-    the ones of `version` (`cluster.fleet.policies.version_of`); "": replacing whatever stands."""
+    the ones of `version` (`cluster.devices.policies.version_of`); "": replacing whatever stands."""
 
     policies: tuple[RingPolicy, ...]
     version: str = ""

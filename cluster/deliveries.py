@@ -11,10 +11,10 @@ the webhook as soon as it listens again, which clears it: nothing is dropped sil
 
 from stationkeep.cluster.alarms import MAX_DETAIL, WEBHOOK_MISSED
 from stationkeep.cluster.commands import RecordDelivery
-from stationkeep.cluster.decisions import Reason
 from stationkeep.cluster.operators import check_name
-from stationkeep.cluster.state import MAX_WEBHOOKS, Delivery
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import MAX_WEBHOOKS, Delivery
+from stationkeep.cluster.state.step import Refused, Step
 
 
 def record_delivery(step: Step, command: RecordDelivery) -> dict[str, object]:

@@ -5,14 +5,14 @@ Source: roles.md, "Decision log".
 
 import msgspec
 
-from stationkeep.cluster.decisions import Decision, Reason
-from stationkeep.cluster.health import failure_mode, mean_risk
 from stationkeep.cluster.registry import cooldown_remaining, in_maintenance, is_alive
 from stationkeep.cluster.roles.candidates import best_candidate, unfitness
-from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.roles.health import failure_mode, mean_risk
 from stationkeep.cluster.sentences import say_reason, say_risk, say_role
 from stationkeep.cluster.settings import format_duration
-from stationkeep.cluster.state import ClusterState, Member
+from stationkeep.cluster.state.decisions import Decision, Reason
+from stationkeep.cluster.state.state import ClusterState, Member
+from stationkeep.cluster.transitions import Role
 
 NEWEST = 20
 

@@ -10,15 +10,14 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from stationkeep.cluster.alarms import ALARMS
-from stationkeep.cluster.decisions import Ballot
 from stationkeep.cluster.fleet import invariants as fleet_invariants
 from stationkeep.cluster.numbers import BOOT, CEILING, RESTORED
-from stationkeep.cluster.operations import MAX_ACCOUNTS, MAX_OPERATIONS
-from stationkeep.cluster.proposals import quorum
 from stationkeep.cluster.roles.evaluate import touches_seat
-from stationkeep.cluster.roles.transitions import OPERATOR_RULES, Role, Rule, is_legal
+from stationkeep.cluster.roles.proposals import quorum
 from stationkeep.cluster.settings import check
-from stationkeep.cluster.state import (
+from stationkeep.cluster.state.decisions import Ballot
+from stationkeep.cluster.state.operations import MAX_ACCOUNTS, MAX_OPERATIONS
+from stationkeep.cluster.state.state import (
     MAX_CLOSED_ACTIONS,
     MAX_CLOSED_PROPOSALS,
     MAX_DECISIONS,
@@ -29,6 +28,7 @@ from stationkeep.cluster.state import (
     ProposalOutcome,
     RoleChange,
 )
+from stationkeep.cluster.transitions import OPERATOR_RULES, Role, Rule, is_legal
 
 Check = Callable[[ClusterState], str | None]
 

@@ -1,27 +1,27 @@
 """Who belongs to the cluster: joining, leaving, and who has a vote in Raft.
 
 The state alone decides who may join or leave; Raft's configuration follows it, one server at a
-time (`node.raft.membership`). What Raft has done comes back as `RecordMembers`, in the very log
-entry that did it, so that state and configuration cannot come apart.
+time (`node.raft.engine.membership`). What Raft has done comes back as `RecordMembers`, in the very
+log entry that did it, so that state and configuration cannot come apart.
 
 A member that joins is a learner first: it is sent the log, and is `joining` in every rule until
 Raft has made it a voter. A member that leaves is gone from the roles at once: it may hold no
 seat then, and what waited for it waits no longer.
 """
 
-from stationkeep.cluster.actions import release
 from stationkeep.cluster.alarms import forget_member
 from stationkeep.cluster.commands import AddMember, Change, MemberSpec, RecordMembers, RemoveMember
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.events import MemberChanged, MemberJoined, MemberLeft
 from stationkeep.cluster.names import address_fault, link_fault
 from stationkeep.cluster.operators import check_name, existing
-from stationkeep.cluster.proposals import close
 from stationkeep.cluster.registry import is_alive
+from stationkeep.cluster.roles.actions import release
+from stationkeep.cluster.roles.proposals import close
 from stationkeep.cluster.roles.seat import change_roles
-from stationkeep.cluster.roles.transitions import Role, Rule
-from stationkeep.cluster.state import MAX_MEMBERS, ClusterState, Member, ProposalOutcome
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import MemberChanged, MemberJoined, MemberLeft
+from stationkeep.cluster.state.state import MAX_MEMBERS, ClusterState, Member, ProposalOutcome
+from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.transitions import Role, Rule
 
 
 def add_member(step: Step, command: AddMember) -> dict[str, object]:

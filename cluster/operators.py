@@ -4,7 +4,6 @@ They need no votes, are exempt from the cool-down only where roles.md, "Operator
 that they must work against a sick cluster (failover), and always leave a decision.
 """
 
-from stationkeep.cluster.actions import open_action, pending_for, release
 from stationkeep.cluster.commands import (
     AnnounceActions,
     Change,
@@ -20,16 +19,16 @@ from stationkeep.cluster.commands import (
     SetPriority,
     Switchover,
 )
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.events import MemberChanged, PauseChanged, SettingsChanged
 from stationkeep.cluster.names import name_fault
-from stationkeep.cluster.policies import PATTERN_RULE, PRIORITIES, is_pattern
 from stationkeep.cluster.registry import alive, cooldown_remaining, is_alive
+from stationkeep.cluster.roles.actions import open_action, pending_for, release
 from stationkeep.cluster.roles.candidates import best_candidate, unfitness
+from stationkeep.cluster.roles.policies import PATTERN_RULE, PRIORITIES, is_pattern
 from stationkeep.cluster.roles.seat import change_roles
-from stationkeep.cluster.roles.transitions import Role, Rule, is_legal
 from stationkeep.cluster.settings import PPM, SettingsError, merge
-from stationkeep.cluster.state import (
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import MemberChanged, PauseChanged, SettingsChanged
+from stationkeep.cluster.state.state import (
     MAX_ACTIONS_PER_NODE,
     MAX_OPEN_ACTIONS,
     MAX_OPEN_ACTIONS_OF_ONE,
@@ -38,8 +37,9 @@ from stationkeep.cluster.state import (
     Member,
     PauseWindow,
 )
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.step import Refused, Step
 from stationkeep.cluster.suggestion import suggestion
+from stationkeep.cluster.transitions import Role, Rule, is_legal
 
 MAX_PAUSE = 24 * 3_600_000
 MAX_MAINTENANCE = 30 * 24 * 3_600_000

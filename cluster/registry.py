@@ -6,7 +6,7 @@ Source: roles.md, "Health (#397) and registry (#400)" and, for the lease, "Lease
 from stationkeep.cluster.commands import Echo
 from stationkeep.cluster.numbers import BOOT, CEILING
 from stationkeep.cluster.settings import LEASE_DRIFT_PPM, PPM
-from stationkeep.cluster.state import ClusterState, Member
+from stationkeep.cluster.state.state import ClusterState, Member
 
 
 def is_alive(state: ClusterState, member: Member, now: int) -> bool:

@@ -6,11 +6,17 @@ Every sentence says who, what and on which figures, so that it can be read witho
 from collections.abc import Callable
 
 from stationkeep.cluster.commands import Change
-from stationkeep.cluster.decisions import Ballot, Decision, Outcome, Reason
 from stationkeep.cluster.fleet import sentences as fleet
-from stationkeep.cluster.roles.transitions import Role, Rule
 from stationkeep.cluster.settings import PPM, as_written, format_duration
-from stationkeep.cluster.state import MISSED, ClusterState, Proposal, ProposalOutcome, alarm_id
+from stationkeep.cluster.state.decisions import Ballot, Decision, Outcome, Reason
+from stationkeep.cluster.state.state import (
+    MISSED,
+    ClusterState,
+    Proposal,
+    ProposalOutcome,
+    alarm_id,
+)
+from stationkeep.cluster.transitions import Role, Rule
 
 REASONS: dict[str, str] = {
     Reason.COOLDOWN: "its role changed too recently",

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from stationkeep.cluster import alarms
 from stationkeep.cluster.fleet import storm
-from stationkeep.cluster.health import is_unhealthy
 from stationkeep.cluster.registry import is_alive
 from stationkeep.cluster.roles.candidates import unfitness
-from stationkeep.cluster.roles.transitions import Role
-from stationkeep.cluster.state import Alarm, ClusterState, Member, alarm_id
+from stationkeep.cluster.roles.health import is_unhealthy
+from stationkeep.cluster.state.state import Alarm, ClusterState, Member, alarm_id
+from stationkeep.cluster.transitions import Role
 
 SICK = 4
 """More than one of so many devices online being unhealthy is no single device's matter."""

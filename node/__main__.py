@@ -2,7 +2,7 @@
 
 import sys
 
-from stationkeep.node import lean
+from stationkeep.node.runtime import lean
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ Order of effects within a turn, and why:
 4. Voter: ballots for proposals that step 1 brought; only proposes.
 5. Enactor: compares what should be with what is; starts and kills hooks, proposes
    acknowledgements.
-6. Rebalancer (the leader's) and desk: which devices are silent, which move; what devices said
+6. Rebalancer (the leader's) and intake: which devices are silent, which move; what devices said
    since the last flush is proposed, and they are told what step 1 brought.
 7. Webhooks (the leader's): what was decided is sent to those who want to know.
 
@@ -21,21 +21,29 @@ code in virtual time, by `on_message`, `turn` and `next_wakeup`.
 from collections.abc import Callable
 from typing import Any
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.commands import Acknowledge, AnnounceActions, AnyCommand, CastVote, Draft
-from stationkeep.cluster.roles.transitions import Role
-from stationkeep.node.config import NodeConfig
-from stationkeep.node.enacted import Memory
-from stationkeep.node.enactor import Enactor
-from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.config.node_config import NodeConfig
+from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.rebalancer import Rebalancer, Submit
-from stationkeep.node.gossip import Gossip, HealthSource, Report, Standing
-from stationkeep.node.hooks import Hook, HookRunner
-from stationkeep.node.leader import Leader
-from stationkeep.node.lease import Lease
-from stationkeep.node.ports import Clock, Consensus, Network, NotProposed, ProposalResult, Watch
+from stationkeep.node.health.gossip import Gossip, Report, Standing
+from stationkeep.node.health.measurement import HealthSource
+from stationkeep.node.hooks.runner import Hook, HookRunner
+from stationkeep.node.ports import (
+    Clock,
+    Consensus,
+    Memory,
+    Network,
+    NotProposed,
+    ProposalResult,
+    Watch,
+)
 from stationkeep.node.replica import Replica
-from stationkeep.node.voter import Voter
+from stationkeep.node.roles.enactor import Enactor
+from stationkeep.node.roles.leader_duties import Leader
+from stationkeep.node.roles.lease import Lease
+from stationkeep.node.roles.voter import Voter
 from stationkeep.node.webhooks.sending import Poster, Webhooks
 
 VOTE_TIMEOUT = 5.0
@@ -119,7 +127,7 @@ class NodeLoop:
             propose=self._propose,
             submit=submit,
         )
-        self.desk = DeviceDesk(
+        self.intake = DeviceIntake(
             config.node,
             clock=clock,
             consensus=consensus,
@@ -154,7 +162,7 @@ class NodeLoop:
         self.voter.turn()
         self.enactor.turn()
         self.rebalancer.turn()
-        self.desk.turn()
+        self.intake.turn()
         self.webhooks.turn()
         self._note_freshness()
 
@@ -167,7 +175,7 @@ class NodeLoop:
             self.voter.next_wakeup(),
             self.enactor.next_wakeup(),
             self.rebalancer.next_wakeup(),
-            self.desk.next_wakeup(),
+            self.intake.next_wakeup(),
             self.webhooks.next_wakeup(),
         )
 
@@ -235,7 +243,7 @@ class NodeLoop:
 
     def _fault(self) -> str:
         """What only this node knows of why it cannot do its part; the rest is judged by those who
-        hear it (`node.ability`)."""
+        hear it (`node.health.ability`)."""
         return "the disk refuses the journal" if self.consensus.journal_error is not None else ""
 
     # -- proposing ------------------------------------------------------------------------------

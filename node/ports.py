@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import msgspec
 
 from stationkeep.cluster.apply import Applied
-from stationkeep.cluster.codec import Piece
 from stationkeep.cluster.commands import Draft
+from stationkeep.cluster.state.codec import Piece
 
 
 class Clock(Protocol):
@@ -24,6 +24,49 @@ class Clock(Protocol):
     def wall(self) -> int:
         """Unix milliseconds; for display only."""
         ...
+
+
+class Memory(Protocol):
+    """Where a few bytes are kept across a restart: a small file, or a simulated one."""
+
+    def load(self) -> bytes | None:
+        """What was saved last; None where nothing was."""
+        ...
+
+    def save(self, content: bytes) -> None:
+        """Durable and atomic."""
+        ...
+
+
+class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One link as its receiving end sees it. `sent`, `heard`: datagrams of the peer, numbered by
+    it and arrived here, within the last `window_s`; `longest_silence_s`: without one, in the
+    same time. Totals are since this node started."""
+
+    peer: str
+    connected: bool
+    streams: int
+    standing: bool
+    in_doubt: bool
+    window_s: float
+    sent: int
+    heard: int
+    longest_silence_s: float
+    received_total: int
+    lost_total: int
+    duplicates_total: int
+    refused_total: dict[str, int]
+
+    @property
+    def loss(self) -> float | None:
+        """Share of the peer's datagrams that did not arrive lately, 0 to 1.
+
+        None when it is not known: nothing came that would say how many there were. A peer to
+        which there is a way sends one every second, so then all are lost.
+        """
+        if self.sent:
+            return 1 - self.heard / self.sent
+        return 1.0 if self.connected else None
 
 
 class Network(Protocol):

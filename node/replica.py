@@ -11,15 +11,15 @@ from typing import Any
 
 import msgspec
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.apply import Applied, Done, Rejected, apply
 from stationkeep.cluster.commands import Draft, Entry, RecordMembers
-from stationkeep.cluster.decisions import Reason
-from stationkeep.cluster.events import AnyEvent, LeasesEchoed
-from stationkeep.cluster.fleet.image import Room
+from stationkeep.cluster.devices.image import Room
 from stationkeep.cluster.membership import wanted
 from stationkeep.cluster.settings import Settings
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.events import AnyEvent, LeasesEchoed
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.ports import Clock
 
 MAX_EVENTS = 8_192

@@ -91,10 +91,10 @@ async def commands() -> asyncio.StreamReader:
 async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     """Our whole stack below the node's loop: links, Raft, journal with fsync."""
     from stationkeep.cluster.apply import Applied, Done
-    from stationkeep.node import memory
     from stationkeep.node.peers.network import PeerNetwork
     from stationkeep.node.ports import Committed
     from stationkeep.node.raft import Journal, Raft, SnapshotStore, Timings
+    from stationkeep.node.system import garbage as memory
 
     class Nothing:
         """A state machine that does the least."""

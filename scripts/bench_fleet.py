@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.apply import Done, apply
 from stationkeep.cluster.commands import (
     MAX_BATCH,
@@ -32,19 +31,20 @@ from stationkeep.cluster.commands import (
     ReportDevices,
     SetRingPolicies,
 )
-from stationkeep.cluster.fleet.fleet import Fleet, Pin
-from stationkeep.cluster.fleet.moves import MOVE, MoveReason
-from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.devices.fleet import Fleet, Pin
+from stationkeep.cluster.devices.moves import MOVE, MoveReason
+from stationkeep.cluster.devices.policies import RingPolicy
+from stationkeep.cluster.devices.rings import UNSET, Ring
+from stationkeep.cluster.devices.shares import Shares
+from stationkeep.cluster.devices.status import Reading
+from stationkeep.cluster.devices.table import COLUMNS, NEVER, Kind, Texts
 from stationkeep.cluster.fleet.rebalance import plan_rebalance
-from stationkeep.cluster.fleet.rings import UNSET, Ring
-from stationkeep.cluster.fleet.shares import Shares
-from stationkeep.cluster.fleet.status import Reading
-from stationkeep.cluster.fleet.table import COLUMNS, NEVER, Kind, Texts
 from stationkeep.cluster.settings import PROFILES, Settings, merge
-from stationkeep.cluster.state import ClusterState
-from stationkeep.node.clock import SystemClock
-from stationkeep.node.raft.snapshot import Snapshot, pieces, read_snapshot, write_file
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.raft.storage.snapshot_file import Snapshot, pieces, read_snapshot, write_file
 from stationkeep.node.replica import Replica
+from stationkeep.node.system.clock import SystemClock
 
 NOW = 10_000_000
 ORBIT = PROFILES["orbit"]

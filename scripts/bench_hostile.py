@@ -21,11 +21,11 @@ import httpx
 import psutil
 
 from scripts.bench_cluster import running
-from stationkeep.node.addresses import split_address
 from stationkeep.node.chaos.constellation import Constellation
 from stationkeep.node.peers.frames import numbered
 from stationkeep.node.peers.handshake import Hello
 from stationkeep.node.peers.sessions import Outgoing
+from stationkeep.node.system.addresses import split_address
 
 CONNECTIONS, PIPELINED = 20, 2_000
 READERS, READING_SECONDS = 256, 10.0

@@ -14,10 +14,10 @@ import httpx
 
 from scripts.bench_fleet import populated
 from scripts.bench_queries import Standing
-from stationkeep.cluster.roles.transitions import TRANSITIONS, Role
-from stationkeep.cluster.state import MAX_FAILOVERS, ClusterState, Member, Sample
+from stationkeep.cluster.state.state import MAX_FAILOVERS, ClusterState, Member, Sample
+from stationkeep.cluster.transitions import TRANSITIONS, Role
 from stationkeep.node.api.app import build
-from stationkeep.node.api.port import Service, Timings, Vitals
+from stationkeep.node.service.port import Service, Timings, Vitals
 
 RUNS = 50
 BETWEEN = 2_000

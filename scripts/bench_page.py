@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stationkeep.node.api.pages import load
 from stationkeep.node.chaos.constellation import Constellation
-from stationkeep.node.service import MAX_SUBSCRIBERS
+from stationkeep.node.service.node_service import MAX_SUBSCRIBERS
 
 LOADS = 10
 ORDERS = 100

@@ -16,9 +16,9 @@ import httpx
 
 from scripts.bench_fleet import populated
 from stationkeep.cluster.settings import Settings
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.api.app import build
-from stationkeep.node.api.port import Service
+from stationkeep.node.service.port import Service
 
 RUNS = 5
 QUERIES = (
@@ -35,7 +35,7 @@ QUERIES = (
 
 
 class Standing:
-    """As much of `node.api.port.Service` as reads of a state need that stands still."""
+    """As much of `node.service.port.Service` as reads of a state need that stands still."""
 
     node = "sat-001"
 

@@ -3,12 +3,12 @@
 import time
 
 from stationkeep.cluster.odds import Loss, Model, forecast
-from stationkeep.cluster.roles.transitions import Rule
 from stationkeep.cluster.settings import PROFILES
-from stationkeep.node.simulation.agreement import observe
-from stationkeep.node.simulation.campaign import Plan, attempt, quiet, run
+from stationkeep.cluster.transitions import Rule
+from stationkeep.node.simulation.campaigns.agreement import observe
+from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run
+from stationkeep.node.simulation.campaigns.summary import summarise
 from stationkeep.node.simulation.scenario import Action, Scenario
-from stationkeep.node.simulation.summary import summarise
 
 LOSS = Action(0.0, "weather", ("0.02", "0.03", "0.2", "0"))
 """20 ms to 50 ms a way, every fifth packet lost; TCP sends it again."""

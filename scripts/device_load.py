@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from stationkeep.node.api.agents import PATH
 from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.gateway.sessions import PATH
 
 BOUND = 0.25
 """Seconds: what the 99th percentile of commits, and of loop lag, may be."""

@@ -11,7 +11,7 @@ import sys
 import httpx
 
 from stationkeep.node.agent import DeviceAgent, Readings
-from stationkeep.node.unreached import why
+from stationkeep.node.wire.unreached import why
 
 DEVICES = {
     "Pixel 8 Pro": ("Android 14", Readings(battery_level=85, battery_charging=True, cpu_usage=45)),

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from stationkeep.node.simulation.hazards import HAZARDS, Tally, table, tally
+from stationkeep.node.simulation.campaigns.hazards import HAZARDS, Tally, table, tally
 from stationkeep.node.simulation.scenario import BadScenario
 
 README = Path(__file__).parent.parent / "node" / "raft" / "README.md"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from stationkeep.cluster.odds import Forecast, Loss, Model, Outlook, forecast
 from stationkeep.cluster.settings import DEFAULT_PROFILE, PROFILES, Settings, format_duration, merge
-from stationkeep.node.cli.plan_view import few, long_span
+from stationkeep.node.cli.rendering.plan_view import few, long_span
 
 NODES = 5
 ALONE, BURSTS, NONE = Loss(0.2), Loss(0.2, 2.0), Loss(0.0)

@@ -16,8 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from stationkeep.node.simulation import campaign, faults, transcript
-from stationkeep.node.simulation.campaign import Outcome, Plan
+from stationkeep.node.simulation.campaigns import campaign, transcript
+from stationkeep.node.simulation.campaigns.campaign import Outcome, Plan
+from stationkeep.node.simulation.faults import profiles as faults
 from stationkeep.node.simulation.scenario import BadScenario
 
 SAVE = Path(".stationkeep/simulation")

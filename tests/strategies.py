@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from stationkeep.cluster import commands as c
 from stationkeep.cluster.alarms import ALARMS
-from stationkeep.cluster.fleet.policies import RingPolicy, version_of
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.fleet.status import Condition, Reading
-from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.devices.policies import RingPolicy, version_of
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.status import Condition, Reading
 from stationkeep.cluster.settings import PPM, PROFILES, Settings, Stored, choices_of, merge
 from stationkeep.cluster.settings import SettingsError as _SettingsError
+from stationkeep.cluster.transitions import Role, Rule
 
 NODES = ("sat-001", "sat-002", "sat-003", "sat-004", "sat-005")
 

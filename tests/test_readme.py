@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from scripts.profiles import tables
-from stationkeep.cluster.roles.transitions import mermaid
+from stationkeep.cluster.transitions import mermaid
 from stationkeep.node.api.app import build
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register, report
@@ -27,7 +27,7 @@ def section(name: str) -> str:
 
 
 def test_the_diagram_is_the_transition_table() -> None:
-    """On a mismatch, take what `stationkeep.cluster.roles.transitions.mermaid()` returns."""
+    """On a mismatch, take what `stationkeep.cluster.transitions.mermaid()` returns."""
     assert section("transitions") == f"```mermaid\n{mermaid()}\n```\n"
 
 

@@ -13,8 +13,8 @@ import pytest
 from pydantic_core import PydanticKnownError, core_schema
 
 from stationkeep.cluster import unreadable
-from stationkeep.node.api import rules
-from stationkeep.node.unreached import ELSE, why
+from stationkeep.node.http import rules
+from stationkeep.node.wire.unreached import ELSE, why
 
 FOREIGN = "xyzzy"
 

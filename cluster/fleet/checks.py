@@ -8,15 +8,15 @@ check sees the device as it is. Source: rings.md, "Rebalancing".
 import numpy as np
 
 from stationkeep.cluster.commands import RecordRebalance, RequestRebalance
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.events import RebalanceRequested, RingsChecked
+from stationkeep.cluster.devices.moves import REASONS, VOLUNTARY, MoveReason
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.columns import column, row_column
 from stationkeep.cluster.fleet.journeys import Journey, travel
-from stationkeep.cluster.fleet.moves import REASONS, VOLUNTARY, MoveReason
-from stationkeep.cluster.fleet.rings import Ring
 from stationkeep.cluster.fleet.storm import watch
-from stationkeep.cluster.fleet.table import Column
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import RebalanceRequested, RingsChecked
+from stationkeep.cluster.state.step import Refused, Step
 
 UPPER = Ring.STAGE.code
 """Rings from this one on are for healthy devices."""

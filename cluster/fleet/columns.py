@@ -7,9 +7,9 @@ broken, and none of what it says can be trusted. Little-endian everywhere.
 import numpy as np
 
 from stationkeep.cluster.commands import MAX_BATCH
-from stationkeep.cluster.decisions import Reason
-from stationkeep.cluster.fleet.table import Column
-from stationkeep.cluster.step import Refused
+from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.step import Refused
 
 
 def column(field: str, content: bytes, dtype: str, rows: int, most: int | None = None) -> Column:

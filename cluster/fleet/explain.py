@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from stationkeep.cluster.fleet.fleet import Device, Move
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.fleet.policies import RingPolicy, allowed
-from stationkeep.cluster.fleet.rings import LOW_RINGS, RINGS, UNSET, rings_of
-from stationkeep.cluster.fleet.status import Condition, Reading, failing
+from stationkeep.cluster.devices.fleet import Device, Move
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.policies import RingPolicy, allowed
+from stationkeep.cluster.devices.rings import LOW_RINGS, RINGS, UNSET, rings_of
+from stationkeep.cluster.devices.status import Condition, Reading, failing
 from stationkeep.cluster.settings import Redistribution, format_duration
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state.state import ClusterState
 
 NEWEST = 20
 

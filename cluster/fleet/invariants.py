@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from stationkeep.cluster.fleet.fleet import Fleet
-from stationkeep.cluster.fleet.moves import MAX_MOVES, REASONS, MoveReason
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.moves import MAX_MOVES, REASONS, MoveReason
+from stationkeep.cluster.devices.rings import UNSET
+from stationkeep.cluster.devices.status import MAX_METRICS
+from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.fleet.orders import MAX_PINS
-from stationkeep.cluster.fleet.rings import UNSET
-from stationkeep.cluster.fleet.status import MAX_METRICS
-from stationkeep.cluster.fleet.table import MAX_DEVICES
 
 
 def indexes_agree(fleet: Fleet) -> str | None:

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stationkeep.cluster.events import DevicesMoved
+from stationkeep.cluster.devices.moves import MOVE, REASONS, MoveReason
+from stationkeep.cluster.devices.rings import RINGS, UNSET, Ring
+from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.columns import packed
-from stationkeep.cluster.fleet.moves import MOVE, REASONS, MoveReason
-from stationkeep.cluster.fleet.rings import RINGS, UNSET, Ring
-from stationkeep.cluster.fleet.table import Column
-from stationkeep.cluster.step import Step
+from stationkeep.cluster.state.events import DevicesMoved
+from stationkeep.cluster.state.step import Step
 
 
 class Journey(NamedTuple):

@@ -14,25 +14,25 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.events import DeviceRemoved, FleetRulesChanged
-from stationkeep.cluster.fleet.fleet import Pin
-from stationkeep.cluster.fleet.journeys import Journey, travel
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.fleet.policies import (
+from stationkeep.cluster.devices.fleet import Pin
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.policies import (
     MAX_RING_POLICIES,
     policy_fault,
     version_of,
     weights_fault,
 )
+from stationkeep.cluster.devices.rings import RINGS, caps_with
+from stationkeep.cluster.devices.status import HealthRule, rule_fault
+from stationkeep.cluster.devices.table import MAX_DEVICES, Column
+from stationkeep.cluster.fleet.journeys import Journey, travel
 from stationkeep.cluster.fleet.regrouping import idle
-from stationkeep.cluster.fleet.rings import RINGS, caps_with
-from stationkeep.cluster.fleet.status import HealthRule, rule_fault
 from stationkeep.cluster.fleet.storm import watch
-from stationkeep.cluster.fleet.table import MAX_DEVICES, Column
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.settings import LONGEST_PIN
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import DeviceRemoved, FleetRulesChanged
+from stationkeep.cluster.state.step import Refused, Step
 
 MAX_PINS = 65_536
 MAX_NAMED = 20

@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stationkeep.cluster.fleet.fleet import FleetView
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.fleet.rings import LOW_RINGS, UNSET, Ring, fill, rings_of
-from stationkeep.cluster.fleet.table import Column
+from stationkeep.cluster.devices.fleet import FleetView
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.rings import LOW_RINGS, UNSET, Ring, fill, rings_of
+from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.settings import PPM, Redistribution, Settings
 
 UPPER = Ring.STAGE.code

@@ -10,19 +10,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from stationkeep.cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
-from stationkeep.cluster.decisions import Reason
-from stationkeep.cluster.events import DevicesRegistered
-from stationkeep.cluster.fleet.fleet import Fleet
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.rings import RINGS, UNSET, furthest_below
+from stationkeep.cluster.devices.status import Reading, reading_fault
+from stationkeep.cluster.devices.table import MAX_DEVICES, NEVER, Kind
 from stationkeep.cluster.fleet.journeys import Journey, travel
-from stationkeep.cluster.fleet.moves import MoveReason
 from stationkeep.cluster.fleet.reports import Batch, named, serving, take_in
-from stationkeep.cluster.fleet.rings import RINGS, UNSET, furthest_below
-from stationkeep.cluster.fleet.status import Reading, reading_fault
 from stationkeep.cluster.fleet.storm import watch
-from stationkeep.cluster.fleet.table import MAX_DEVICES, NEVER, Kind
 from stationkeep.cluster.names import text_fault
 from stationkeep.cluster.numbers import SEQUENCE, SESSION
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.events import DevicesRegistered
+from stationkeep.cluster.state.step import Refused, Step
 
 MAX_TEXT = 256
 MAX_PROPERTIES = 32
@@ -190,15 +190,15 @@ def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
     if not 1 <= len(command.devices) <= MAX_REGISTRATIONS:
         rule = f"{len(command.devices)} given, 1 to {MAX_REGISTRATIONS} are due"
         raise Refused(Reason.INVALID, f"devices: {rule}")
-    desk = _Desk(step, serving(step, command.node))
-    rows = [desk.take(n, registration) for n, registration in enumerate(command.devices)]
-    desk.close()
+    intake = _Desk(step, serving(step, command.node))
+    rows = [intake.take(n, registration) for n, registration in enumerate(command.devices)]
+    intake.close()
     table = step.state.fleet.table
     return {
         "rows": rows,
         "births": [int(table.birth[row]) if row >= 0 else 0 for row in rows],
         "rings": [RINGS[table.ring[row]].value if row >= 0 else "" for row in rows],
-        "refused": desk.refused,
+        "refused": intake.refused,
     }
 
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stationkeep.cluster.fleet.fleet import Fleet, groups_of, keys_of, unknown_keys
-from stationkeep.cluster.fleet.policies import MAX_RING_POLICIES, NO_POLICY, RingPolicy, allowed
-from stationkeep.cluster.fleet.rings import ANY_RING
-from stationkeep.cluster.fleet.selector import parse
-from stationkeep.cluster.fleet.table import Column, Kind
+from stationkeep.cluster.devices.fleet import Fleet, groups_of, keys_of, unknown_keys
+from stationkeep.cluster.devices.policies import MAX_RING_POLICIES, NO_POLICY, RingPolicy, allowed
+from stationkeep.cluster.devices.rings import ANY_RING
+from stationkeep.cluster.devices.selector import parse
+from stationkeep.cluster.devices.table import Column, Kind
 
 MAX_NAMED = 20
 

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from stationkeep.cluster.commands import MarkOffline, MetricColumn, ReportDevices
-from stationkeep.cluster.decisions import Reason
-from stationkeep.cluster.events import DevicesTurned, DevicesWentOffline, DevicesWentOnline
+from stationkeep.cluster.devices.status import FULL, FULL_BATTERY, MAX_METRICS, MISSING, is_metric
+from stationkeep.cluster.devices.table import Column, Table
 from stationkeep.cluster.fleet.columns import column, packed, row_column
-from stationkeep.cluster.fleet.status import FULL, FULL_BATTERY, MAX_METRICS, MISSING, is_metric
 from stationkeep.cluster.fleet.storm import turned, watch
-from stationkeep.cluster.fleet.table import Column, Table
 from stationkeep.cluster.fleet.verdicts import MAX_STATUSES, Verdicts, follow
 from stationkeep.cluster.operators import existing
-from stationkeep.cluster.step import Refused, Step
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.events import DevicesTurned, DevicesWentOffline, DevicesWentOnline
+from stationkeep.cluster.state.step import Refused, Step
 
 MAX_NODES = 65_535
 

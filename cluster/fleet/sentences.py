@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from stationkeep.cluster.decisions import Decision
-from stationkeep.cluster.fleet.rings import RINGS
+from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.cluster.settings import format_duration
+from stationkeep.cluster.state.decisions import Decision
 
 MOST_WAYS = 6
 """Ways of moving that one sentence names, the most travelled first."""

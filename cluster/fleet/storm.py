@@ -10,11 +10,11 @@ import numpy as np
 
 from stationkeep.cluster.alarms import DEVICE_STORM, PINNED_UNHEALTHY
 from stationkeep.cluster.commands import ReleaseBrake
-from stationkeep.cluster.fleet.fleet import Fleet
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.fleet.table import NEVER, Column
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.table import NEVER, Column
 from stationkeep.cluster.settings import PPM
-from stationkeep.cluster.step import Step
+from stationkeep.cluster.state.step import Step
 
 
 def turned(step: Step, rows: Column, healthy: Column) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stationkeep.cluster.fleet.table import Column
+from stationkeep.cluster.devices.table import Column
 
 MAX_STATUSES = 8
 """Statuses of one device in one batch, and the longest run that a verdict may need."""

@@ -21,9 +21,9 @@ from stationkeep.cluster.odds.silence import (
 )
 from stationkeep.cluster.odds.tenure import elections, elections_behind_uplink, lapsed
 from stationkeep.cluster.odds.votes import Ballot, ballot, delays
-from stationkeep.cluster.proposals import quorum
+from stationkeep.cluster.roles.proposals import quorum
 from stationkeep.cluster.settings import LEASE_DRIFT_PPM, PPM, Settings
-from stationkeep.cluster.state import MAX_MEMBERS
+from stationkeep.cluster.state.state import MAX_MEMBERS
 
 FEWEST = 3
 """With two nodes no majority outlives the loss of one: nothing fails over."""

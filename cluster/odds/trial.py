@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.apply import Applied, Done, apply
 from stationkeep.cluster.commands import (
     AdoptPlan,
@@ -29,11 +28,12 @@ from stationkeep.cluster.commands import (
 from stationkeep.cluster.odds.forecast import Model, terms, watch
 from stationkeep.cluster.odds.loss import BAD, GOOD, Loss
 from stationkeep.cluster.odds.votes import Ballot
-from stationkeep.cluster.proposals import judge
 from stationkeep.cluster.roles.evaluate import Plan, evaluate_roles
-from stationkeep.cluster.roles.transitions import Role, Rule
+from stationkeep.cluster.roles.proposals import judge
 from stationkeep.cluster.settings import LEASE_DRIFT_PPM, PPM, Settings
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.transitions import Role, Rule
 
 Draw = Callable[[], float]
 HEALTHY_PPM = 100_000

@@ -23,7 +23,7 @@ import numpy as np
 from stationkeep.cluster.odds.loss import BAD, GOOD, Loss, LossError, Matrix, Vector
 
 RETRY = 1.0
-"""Seconds between two tries of one vote; node/voter.py."""
+"""Seconds between two tries of one vote; node/roles/voter.py."""
 MOST_TRIES = 60
 """Tries of one attempt that are counted; more of them only make an approval likelier."""
 MOST_ATTEMPTS = 1_000

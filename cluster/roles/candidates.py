@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 import msgspec
 
-from stationkeep.cluster.decisions import Reason
-from stationkeep.cluster.health import mean_risk
 from stationkeep.cluster.registry import cooldown_remaining, in_maintenance, is_alive
-from stationkeep.cluster.roles.transitions import Role
-from stationkeep.cluster.state import ClusterState, Member
+from stationkeep.cluster.roles.health import mean_risk
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import ClusterState, Member
+from stationkeep.cluster.transitions import Role
 
 _NOBODY: Mapping[str, Reason] = MappingProxyType({})
 

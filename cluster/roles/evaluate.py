@@ -8,12 +8,12 @@ to fire and may not becomes a `Held` with the reason.
 import msgspec
 
 from stationkeep.cluster.commands import Change, Held, Motion
-from stationkeep.cluster.decisions import Reason
-from stationkeep.cluster.health import has_recovered
 from stationkeep.cluster.registry import cooldown_remaining, in_maintenance, is_alive
 from stationkeep.cluster.roles.candidates import best_candidate, preference
-from stationkeep.cluster.roles.transitions import Role, Rule
-from stationkeep.cluster.state import ClusterState, Member
+from stationkeep.cluster.roles.health import has_recovered
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import ClusterState, Member
+from stationkeep.cluster.transitions import Role, Rule
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -8,12 +8,11 @@ for the predecessor's own acknowledgement at the new epoch, cannot overlap with 
 Source: roles.md, "Leases and handover: never two PRIMARYs".
 """
 
-from stationkeep.cluster.actions import end_wait, open_role_change
 from stationkeep.cluster.commands import Change
-from stationkeep.cluster.decisions import Outcome
-from stationkeep.cluster.events import RoleChanged, SeatActivated
-from stationkeep.cluster.roles.transitions import Role, Rule
-from stationkeep.cluster.state import (
+from stationkeep.cluster.roles.actions import end_wait, open_role_change
+from stationkeep.cluster.state.decisions import Outcome
+from stationkeep.cluster.state.events import RoleChanged, SeatActivated
+from stationkeep.cluster.state.state import (
     FAILOVER_BUCKETS,
     MAX_FAILOVERS,
     MAX_ROLE_CHANGES,
@@ -21,7 +20,8 @@ from stationkeep.cluster.state import (
     Counters,
     RoleChange,
 )
-from stationkeep.cluster.step import Step, count
+from stationkeep.cluster.state.step import Step, count
+from stationkeep.cluster.transitions import Role, Rule
 
 
 def change_roles(step: Step, rule: Rule, changes: tuple[Change, ...], proposal: int = 0) -> None:

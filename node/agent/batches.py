@@ -21,9 +21,9 @@ from stationkeep.node.agent.channel import CODEC
 from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
 from stationkeep.node.agent.link import LONGEST_PATIENCE, patience, sensible
 from stationkeep.node.agent.tally import Tally
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
-from stationkeep.node.http_body import read
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.http_body import read
+from stationkeep.node.wire.messages import Code
 
 MAX_BATCH = 1_024
 """Devices that share a batch: well below what a node takes (4,096 statuses, 1 MiB)."""

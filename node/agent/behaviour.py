@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from stationkeep.node.agent.readings import Readings
-from stationkeep.node.sensors import Recording, ReplayError, read_recording
+from stationkeep.node.health.replay import Recording, ReplayError, read_recording
 
 EPISODE = 120.0
 """Seconds that a device of the mixed fleet is well or ill at a stretch."""

@@ -18,7 +18,7 @@ import enum
 from typing import Protocol
 
 from stationkeep.node.agent.connection import Connection, Data, error_text
-from stationkeep.node.api import wire
+from stationkeep.node.wire import messages as wire
 
 CODEC = wire.MSGPACK
 CONNECT_SECONDS = 5.0

@@ -15,7 +15,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from stationkeep.node.addresses import said_by_system
+from stationkeep.node.system.addresses import said_by_system
 
 PATH = "/v1/agents"
 MAX_MESSAGE = 64 * 1024

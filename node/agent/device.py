@@ -6,7 +6,7 @@ import msgspec
 
 from stationkeep.cluster.numbers import SESSION
 from stationkeep.node.agent.readings import Readings
-from stationkeep.node.api import wire
+from stationkeep.node.wire import messages as wire
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,8 +42,8 @@ from stationkeep.node.agent.channel import CODEC, CONNECT_SECONDS, Channel, Stag
 from stationkeep.node.agent.connection import Data
 from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
 from stationkeep.node.agent.tally import Tally
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 
 MOST_CHANNELS = 2
 """Connections of one device at a time."""

@@ -4,7 +4,7 @@ import shlex
 import shutil
 
 from stationkeep.node.agent.device import Ringed
-from stationkeep.node.hooks import HookResult, run
+from stationkeep.node.hooks.runner import HookResult, run
 
 TIMEOUT = 300.0
 """Seconds that the program may take; then it is killed with all it started."""

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from stationkeep.cluster.operations import ANONYMOUS
-from stationkeep.node.api import inputs
+from stationkeep.cluster.state.operations import ANONYMOUS
+from stationkeep.node.http.patterns import PRINTABLE
 
 Actor = Annotated[
     str | None,
@@ -17,7 +17,7 @@ Actor = Annotated[
         alias="X-Stationkeep-Actor",
         min_length=1,
         max_length=128,
-        pattern=inputs.PRINTABLE,
+        pattern=PRINTABLE,
         description="Who asks; kept in the history.",
     ),
 ]

@@ -7,34 +7,41 @@ from functools import partial
 from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
-from stationkeep.node import metrics
-from stationkeep.node.addresses import split_address
 from stationkeep.node.api import (
-    events,
     fleet_operations,
     fleet_reads,
-    health,
-    me,
     operations,
     pages,
-    problems,
     reads,
-    reports,
-    schema,
+)
+from stationkeep.node.api import (
+    openapi as schema,
+)
+from stationkeep.node.api.resources import (
+    device_batches as reports,
+)
+from stationkeep.node.api.resources import (
+    events,
+    me,
     snapshot,
 )
-from stationkeep.node.api.agent_metrics import AgentsCollector
-from stationkeep.node.api.agents import Agents
-from stationkeep.node.api.batches import MAX_BATCH_BYTES
-from stationkeep.node.api.door import Door
-from stationkeep.node.api.elsewhere import Elsewhere
-from stationkeep.node.api.limits import Limits
-from stationkeep.node.api.origin import Origin
-from stationkeep.node.api.port import Service
-from stationkeep.node.api.trace_metrics import TracesCollector
-from stationkeep.node.api.version import VERSION
-from stationkeep.node.api.webhook_metrics import WebhooksCollector
-from stationkeep.node.service import NodeService
+from stationkeep.node.api.resources import (
+    probes as health,
+)
+from stationkeep.node.gateway.sessions import Sessions
+from stationkeep.node.http import problems
+from stationkeep.node.http.limits import MAX_BATCH_BYTES, Limits
+from stationkeep.node.http.origin import Origin
+from stationkeep.node.http.worker import Worker
+from stationkeep.node.metrics import node as metrics
+from stationkeep.node.metrics.devices import AgentsCollector
+from stationkeep.node.metrics.traces import TracesCollector
+from stationkeep.node.metrics.webhooks import WebhooksCollector
+from stationkeep.node.service.door import Door
+from stationkeep.node.service.node_service import NodeService
+from stationkeep.node.service.port import Service
+from stationkeep.node.system.addresses import split_address
+from stationkeep.node.version import VERSION
 
 DESCRIPTION = """
 Every node answers every request. Reads are local and say how old they are
@@ -44,7 +51,7 @@ returns the first outcome. Errors are RFC 9457 problem documents.
 """
 
 
-def create_app(service: NodeService, agents: Agents) -> FastAPI:
+def create_app(service: NodeService, agents: Sessions) -> FastAPI:
     """The application of a running node; `agents`: its WebSockets, which are beside it."""
     collectors: list[Collector] = [AgentsCollector(agents)]
     collectors.append(WebhooksCollector(service.loop.webhooks))
@@ -69,7 +76,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     app.state.service = service
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
-    app.state.elsewhere = Elsewhere()
+    app.state.worker = Worker()
     app.router.routes[:0] = health.routes(service)
     instruments = metrics.Instruments(service)
     for collector in collectors:

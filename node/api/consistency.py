@@ -9,12 +9,12 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.settings import Settings
-from stationkeep.cluster.state import ClusterState, Member
-from stationkeep.node.api.elsewhere import Elsewhere
-from stationkeep.node.api.port import Service
-from stationkeep.node.api.problems import Kind, Problem
-from stationkeep.node.api.schema import JSON
+from stationkeep.cluster.state.state import ClusterState, Member
+from stationkeep.node.api.openapi import JSON
+from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.http.worker import Worker
 from stationkeep.node.ports import Committed
+from stationkeep.node.service.port import Service
 
 APPLIED_INDEX = "X-Stationkeep-Applied-Index"
 STALENESS = "X-Stationkeep-Staleness-Ms"
@@ -78,10 +78,10 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def elsewhere_of(request: Request) -> Elsewhere:
+def worker_of(request: Request) -> Worker:
     """Where this application does what takes long."""
-    elsewhere: Elsewhere = request.app.state.elsewhere
-    return elsewhere
+    worker: Worker = request.app.state.worker
+    return worker
 
 
 async def read(
@@ -106,5 +106,5 @@ async def render(records: Iterable[T], view: Callable[[T], Any]) -> list[Any]:
 
 
 Reading = Annotated[Read, Depends(read)]
-Threaded = Annotated[Elsewhere, Depends(elsewhere_of)]
+Threaded = Annotated[Worker, Depends(worker_of)]
 Serving = Annotated[Service, Depends(service_of)]

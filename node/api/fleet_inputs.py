@@ -4,27 +4,27 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stationkeep.cluster.fleet.policies import (
+from stationkeep.cluster.devices.policies import (
     MAX_RING_POLICIES,
     RingPolicy,
     policy_fault,
     weights_fault,
 )
-from stationkeep.cluster.fleet.rings import MAX_WEIGHT, RINGS, Four, Ring
-from stationkeep.cluster.fleet.selector import MAX_SELECTOR
-from stationkeep.cluster.fleet.status import HealthRule, RuleError, parse_rule
-from stationkeep.cluster.fleet.table import MAX_DEVICES
+from stationkeep.cluster.devices.rings import MAX_WEIGHT, RINGS, Four, Ring
+from stationkeep.cluster.devices.selector import MAX_SELECTOR
+from stationkeep.cluster.devices.status import HealthRule, RuleError, parse_rule
+from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.names import TEXT_PATTERN
 from stationkeep.cluster.settings import LONGEST_PIN, parse_duration
 from stationkeep.node.api.inputs import (
-    VERSION_PATTERN,
     DurationText,
     Input,
     Label,
     Reason,
     in_words,
 )
-from stationkeep.node.api.problems import invalid
+from stationkeep.node.http.patterns import VERSION_PATTERN
+from stationkeep.node.http.problems import invalid
 
 RingName = Literal["canary", "dev", "stage", "prod"]
 Weight = Annotated[int, Field(ge=0, le=MAX_WEIGHT)]

@@ -13,7 +13,7 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.api.fleet_inputs import (
     AssignInput,
     HealthRuleInput,
@@ -22,8 +22,8 @@ from stationkeep.node.api.fleet_inputs import (
     SharesInput,
 )
 from stationkeep.node.api.fleet_reads import DeviceId
+from stationkeep.node.api.openapi import outcomes
 from stationkeep.node.api.operations import NO_REASON, Submit
-from stationkeep.node.api.schema import outcomes
 
 RELEASE_BRAKE = "/v1/rings/release-brake"
 

@@ -10,20 +10,20 @@ import numpy as np
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
-from stationkeep.cluster.fleet.fleet import FleetView
+from stationkeep.cluster.devices.fleet import FleetView
+from stationkeep.cluster.devices.rings import Ring, caps_with
+from stationkeep.cluster.devices.selector import MAX_SELECTOR, SelectorError, Term, parse
+from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.fleet.rebalance import plan_rebalance
 from stationkeep.cluster.fleet.regrouping import grouped
-from stationkeep.cluster.fleet.rings import Ring, caps_with
-from stationkeep.cluster.fleet.selector import MAX_SELECTOR, SelectorError, Term, parse
-from stationkeep.cluster.fleet.table import MAX_DEVICES
 from stationkeep.cluster.settings import Settings
-from stationkeep.node.api import fleet_views as views
 from stationkeep.node.api.consistency import Read, Reading
 from stationkeep.node.api.fleet_inputs import HealthRuleInput, PoliciesInput, SharesInput
-from stationkeep.node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
-from stationkeep.node.api.problems import Kind, Problem, invalid
-from stationkeep.node.api.schema import answers
-from stationkeep.node.api.views import View
+from stationkeep.node.api.openapi import answers
+from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
+from stationkeep.node.http.problems import Kind, Problem, invalid
+from stationkeep.node.views import fleet as views
+from stationkeep.node.views.base import View
 
 MAX_SCANS = 64
 """Parts of the table that one request looks at, the event loop having its turn in between."""

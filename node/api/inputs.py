@@ -24,7 +24,6 @@ from stationkeep.cluster.names import (
     MAX_NAME,
     NAME_PATTERN,
     TEXT_PATTERN,
-    TEXT_RULE,
     address_fault,
     link_fault,
 )
@@ -38,20 +37,7 @@ from stationkeep.cluster.settings import (
     to_user,
     unit_of,
 )
-
-PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
-NO_NUL = r"^[^\x00]*$"
-VERSION_PATTERN = r"^([0-9a-f]{16})?$"
-PATTERN_RULES = {
-    VERSION_PATTERN: "the version of a list as a read showed it",
-    NAME_PATTERN: "characters A-Z a-z 0-9 . _ -, beginning with a letter or digit",
-    PRINTABLE: "printable ASCII without blanks at its ends",
-    TEXT_PATTERN: TEXT_RULE,
-    NO_NUL: "a text without the character NUL, which no process can be given",
-}
-"""What the patterns say, in words."""
-OWN_RULES = frozenset({"duration", "flag", "address"})
-"""Types of the errors that are raised here, whose messages are ours."""
+from stationkeep.node.http.patterns import NO_NUL
 
 
 def in_words(longest: int) -> WrapValidator:

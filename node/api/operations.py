@@ -29,25 +29,26 @@ from stationkeep.cluster.commands import (
     SetPriority,
     Switchover,
 )
-from stationkeep.cluster.decisions import Reason
 from stationkeep.cluster.names import MAX_NAME
 from stationkeep.cluster.settings import PPM, parse_changes
+from stationkeep.cluster.state.decisions import Reason
 from stationkeep.node.api import inputs
 from stationkeep.node.api.actor import Who, address_of
 from stationkeep.node.api.consistency import Serving, no_quorum, patience
-from stationkeep.node.api.limits import RETRY_AFTER
-from stationkeep.node.api.port import Service
-from stationkeep.node.api.problems import Kind, Problem, invalid
+from stationkeep.node.api.openapi import JSON, outcomes
 from stationkeep.node.api.reads import NodeId
-from stationkeep.node.api.records import DoneView, UnknownView
-from stationkeep.node.api.schema import JSON, outcomes
+from stationkeep.node.http.limits import RETRY_AFTER
+from stationkeep.node.http.patterns import PRINTABLE
+from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
-from stationkeep.node.tracing.traceparent import operation_id, parse
+from stationkeep.node.service.port import Service
+from stationkeep.node.views.records import DoneView, UnknownView
+from stationkeep.node.wire.traceparent import operation_id, parse
 
 NO_REASON = ""
 FAILOVER, PAUSE, RESUME = "/v1/failover", "/v1/pause", "/v1/resume"
 RESCUES = (FAILOVER, PAUSE, RESUME)
-"""Orders that end trouble (`cluster.operations.ends_trouble`), as far as a path tells them."""
+"""Orders that end trouble (`state.operations.ends_trouble`), as far as a path tells them."""
 
 router = APIRouter()
 
@@ -57,7 +58,7 @@ Key = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=128,
-        pattern=inputs.PRINTABLE,
+        pattern=PRINTABLE,
         description="Makes a repetition by the same actor harmless; the operation's id.",
     ),
 ]

@@ -17,8 +17,8 @@ from starlette.responses import Response
 
 from stationkeep.node.api import docs
 from stationkeep.node.api.consistency import Serving
-from stationkeep.node.api.port import Service
-from stationkeep.node.api.problems import Kind, Problem
+from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.service.port import Service
 
 PACKAGE = "stationkeep.node.dashboard"
 INDEX = "index.html"

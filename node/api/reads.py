@@ -7,18 +7,20 @@ from fastapi import APIRouter, Path, Query
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from stationkeep.cluster.codec import FrozenState
-from stationkeep.cluster.decisions import Decision, Outcome
 from stationkeep.cluster.explain import explain
 from stationkeep.cluster.names import MAX_NAME
 from stationkeep.cluster.settings import PROFILES, to_user
-from stationkeep.cluster.state import Action, Proposal, RoleChange
-from stationkeep.node.api import link_views, records, views
+from stationkeep.cluster.state.codec import FrozenState
+from stationkeep.cluster.state.decisions import Decision, Outcome
+from stationkeep.cluster.state.state import Action, Proposal, RoleChange
 from stationkeep.node.api.actor import Who
 from stationkeep.node.api.consistency import Reading, Threaded, render
-from stationkeep.node.api.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
-from stationkeep.node.api.problems import Kind, Problem
-from stationkeep.node.api.schema import answers
+from stationkeep.node.api.openapi import answers
+from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
+from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.views import links as link_views
+from stationkeep.node.views import nodes as views
+from stationkeep.node.views import records
 
 MAX_EXPLAINED = 100
 """Decisions in one explanation."""
@@ -31,7 +33,7 @@ NodeId = Annotated[str, Path(min_length=1, max_length=MAX_NAME, description="Id 
 @router.get("/v1/cluster", responses=answers(views.ClusterView))
 async def get_cluster(
     read: Reading,
-    elsewhere: Threaded,
+    worker: Threaded,
     digest: Annotated[bool, Query(description="Also the digest of the state.")] = False,
 ) -> Response:
     """The cluster at a glance: time, leader, quorum, PRIMARY, pause, alarms."""
@@ -43,7 +45,7 @@ async def get_cluster(
         headers = read.headers()
         return lambda: (replace(view, digest=state.digest()), headers)
 
-    return read.answer(*await elsewhere.run(take))
+    return read.answer(*await worker.run(take))
 
 
 @router.get("/v1/nodes", responses=answers(views.NodeList))

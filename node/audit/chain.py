@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from stationkeep.cluster.unreadable import UNREADABLE, explain
-from stationkeep.node.files import regular
+from stationkeep.node.system.operator_files import regular
 
 NAME = "audit.jsonl"
 START = "0" * 64

@@ -25,14 +25,14 @@ import structlog
 
 from stationkeep.cluster.apply import Applied, Rejected
 from stationkeep.cluster.commands import Entry
-from stationkeep.cluster.decisions import Decision
-from stationkeep.cluster.events import Decided
 from stationkeep.cluster.sentences import sentence
-from stationkeep.cluster.state import MAX_DECISIONS
+from stationkeep.cluster.state.decisions import Decision
+from stationkeep.cluster.state.events import Decided
+from stationkeep.cluster.state.state import MAX_DECISIONS
 from stationkeep.node.audit import chain
 from stationkeep.node.audit.refusals import Refusals
-from stationkeep.node.files import regular
 from stationkeep.node.replica import Replica
+from stationkeep.node.system.operator_files import regular
 
 SLICE = 256
 """Decisions written at once while the node runs."""

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from stationkeep.node.chaos.ledger import PPM, Ledger, Order, Register
-from stationkeep.node.simulation.linearizability import Operation
+from stationkeep.node.checking.linearizability import Operation
 
 TRY_SECONDS = 4.0
 """Of one try; a stopped node never answers."""

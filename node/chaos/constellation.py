@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 
 from stationkeep.node.chaos.seatwatch import SeatWatch
-from stationkeep.node.local import LocalCluster
-from stationkeep.node.manifest import MANIFEST, Plan
-from stationkeep.node.unreached import why
+from stationkeep.node.local.cluster import LocalCluster
+from stationkeep.node.local.manifest import MANIFEST, Plan
+from stationkeep.node.wire.unreached import why
 
 START_SECONDS = 30.0
 _POLL_SECONDS = 0.05

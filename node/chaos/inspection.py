@@ -12,7 +12,7 @@ from typing import Any
 from stationkeep.node.chaos.constellation import Constellation
 from stationkeep.node.chaos.ledger import Ledger, Order, Register
 from stationkeep.node.chaos.seatwatch import SeatWatch
-from stationkeep.node.simulation.linearizability import Undecided, is_linearizable
+from stationkeep.node.checking.linearizability import Undecided, is_linearizable
 
 PAGE = 500
 SAMPLING_SECONDS = 4.0

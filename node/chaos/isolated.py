@@ -6,8 +6,8 @@ from typing import Any
 
 from stationkeep.node.chaos.constellation import Constellation
 from stationkeep.node.chaos.namespace import SPARED, Namespace, Rules, closed, cut
-from stationkeep.node.local import LocalCluster
-from stationkeep.node.manifest import NodeRecord
+from stationkeep.node.local.cluster import LocalCluster
+from stationkeep.node.local.manifest import NodeRecord
 
 PORTS = 21_000
 """First Raft port; the namespace has no other users."""

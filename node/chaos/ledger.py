@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from stationkeep.node.simulation.linearizability import Operation
+from stationkeep.node.checking.linearizability import Operation
 
 PPM = 1_000_000
 """Values of a register: a score between 0 and 1, kept in parts per million."""

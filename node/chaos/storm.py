@@ -24,7 +24,7 @@ from stationkeep.node.chaos.inspection import Inspector
 from stationkeep.node.chaos.ledger import Ledger
 from stationkeep.node.chaos.seatwatch import Answer, SeatWatch
 from stationkeep.node.chaos.striker import Striker
-from stationkeep.node.simulation import convergence
+from stationkeep.node.simulation.checks import convergence
 
 PROFILE = "demo"
 CHECK_EVERY = 20.0

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from stationkeep.node.chaos.constellation import Constellation
 from stationkeep.node.chaos.forecast import Strike
 from stationkeep.node.chaos.ledger import Ledger
-from stationkeep.node.local import TERM_SECONDS
-from stationkeep.node.manifest import LocalError
+from stationkeep.node.local.cluster import TERM_SECONDS
+from stationkeep.node.local.manifest import LocalError
 
 _TICK = 0.05
 _LOOK = 0.5

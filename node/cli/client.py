@@ -23,8 +23,8 @@ from stationkeep.node.cli.failures import (
     UsageError,
 )
 from stationkeep.node.cli.output import note
-from stationkeep.node.manifest import DEFAULT_DATA_DIR, http_addresses
-from stationkeep.node.printable import printable
+from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
+from stationkeep.node.system.printable import printable
 
 DEFAULT_URL = "http://127.0.0.1:8701"
 READ_SECONDS = 4.0
@@ -165,7 +165,7 @@ class Client:
         """One request; with `operation` it is a write, whose loss on the way is not harmless."""
         import httpx  # noqa: PLC0415
 
-        from stationkeep.node.unreached import ADDRESS, why  # noqa: PLC0415
+        from stationkeep.node.wire.unreached import ADDRESS, why  # noqa: PLC0415
 
         failed: dict[str, str] = {}
         seconds = READ_SECONDS if operation is None else WRITE_SECONDS

@@ -49,7 +49,7 @@ def exchange(
     for `silence` seconds, or when it is larger than `most` bytes."""
     import httpx  # noqa: PLC0415
 
-    from stationkeep.node.http_body import read  # noqa: PLC0415
+    from stationkeep.node.wire.http_body import read  # noqa: PLC0415
 
     async def answered() -> Answer:
         async with (

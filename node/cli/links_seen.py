@@ -7,9 +7,9 @@ import msgspec
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client
+from stationkeep.node.cli.commands.reads import MOST_NODES
 from stationkeep.node.cli.failures import CommandError
-from stationkeep.node.cli.reads import MOST_NODES
-from stationkeep.node.peers.figures import LinkFigures
+from stationkeep.node.ports import LinkFigures
 
 AT_ONCE = 16
 """Nodes that are asked side by side: one that hangs holds up only those behind it."""

@@ -9,26 +9,42 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from stationkeep.node.cli import (
-    agent_commands,
-    audit_commands,
-    chaos_commands,
+from stationkeep.node.cli.commands import (
+    agent as agent_commands,
+)
+from stationkeep.node.cli.commands import (
+    audit as audit_commands,
+)
+from stationkeep.node.cli.commands import (
+    chaos as chaos_commands,
+)
+from stationkeep.node.cli.commands import (
     fleet_reads,
     fleet_writes,
-    link_commands,
-    local_commands,
-    node_commands,
-    plan_commands,
     reads,
-    simulate_commands,
     simulated_devices,
     snapshots,
     writes,
 )
+from stationkeep.node.cli.commands import (
+    links as link_commands,
+)
+from stationkeep.node.cli.commands import (
+    local as local_commands,
+)
+from stationkeep.node.cli.commands import (
+    node as node_commands,
+)
+from stationkeep.node.cli.commands import (
+    plan as plan_commands,
+)
+from stationkeep.node.cli.commands import (
+    simulate as simulate_commands,
+)
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import StandardOutput, note
-from stationkeep.node.manifest import LocalError
-from stationkeep.node.printable import printable_lines
+from stationkeep.node.local.manifest import LocalError
+from stationkeep.node.system.printable import printable_lines
 
 
 class _Commands(TyperGroup):

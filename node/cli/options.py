@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.settings import LONGEST, SettingsError, parse_duration
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.output import Format
-from stationkeep.node.manifest import DEFAULT_DATA_DIR
+from stationkeep.node.local.manifest import DEFAULT_DATA_DIR
 
 UrlOption = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stationkeep.node.printable import all_printable, printable_lines
+from stationkeep.node.system.printable import all_printable, printable_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -16,8 +16,8 @@ from stationkeep.cluster.settings import Settings
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.links_seen import ask_each
-from stationkeep.node.cli.plan_view import grid
-from stationkeep.node.peers.figures import LinkFigures
+from stationkeep.node.cli.rendering.plan_view import grid
+from stationkeep.node.ports import LinkFigures
 
 if TYPE_CHECKING:
     from stationkeep.cluster.odds import Loss

@@ -9,8 +9,8 @@ from stationkeep.node.cli import shapes
 from stationkeep.node.cli.exchange import exchange, understood
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import note
-from stationkeep.node.local import LocalCluster
-from stationkeep.node.manifest import DEVICES, Manifest, NodeRecord
+from stationkeep.node.local.cluster import LocalCluster
+from stationkeep.node.local.manifest import DEVICES, Manifest, NodeRecord
 
 START_SECONDS = 20.0
 MOST_SETTLING_SECONDS = 30.0

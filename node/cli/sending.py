@@ -6,8 +6,8 @@ from typing import Any
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import client
 from stationkeep.node.cli.output import say, warn
-from stationkeep.node.cli.wording import cluster_time
-from stationkeep.node.printable import all_printable
+from stationkeep.node.cli.rendering.wording import cluster_time
+from stationkeep.node.system.printable import all_printable
 
 
 def given(**fields: Any) -> dict[str, Any]:

@@ -15,16 +15,17 @@ from typing import Any
 import httpx
 from rich.live import Live
 
-from stationkeep.node.cli import screen, shapes
+from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import DEFAULT_URL
 from stationkeep.node.cli.exchange import MOST_BYTES, Answer, open_http, understood
 from stationkeep.node.cli.failures import CommandError, UnreachableError, UsageError
 from stationkeep.node.cli.output import console
-from stationkeep.node.cli.screen import Picture
-from stationkeep.node.http_body import read
-from stationkeep.node.manifest import http_addresses
-from stationkeep.node.printable import all_printable
-from stationkeep.node.unreached import ADDRESS
+from stationkeep.node.cli.rendering import screen
+from stationkeep.node.cli.rendering.screen import Picture
+from stationkeep.node.local.manifest import http_addresses
+from stationkeep.node.system.printable import all_printable
+from stationkeep.node.wire.http_body import read
+from stationkeep.node.wire.unreached import ADDRESS
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 0.8

@@ -1,13 +1,14 @@
-"""What one node does for the fleet: the desk where devices report, and the leader's rebalancing.
+"""What one node does for the fleet: the intake of devices' reports, and the leader's rebalancing.
 
-    answers.py     what a device is told, and the seam to whatever carries it (`Listener`)
-    heard.py       what this node heard since the log last took it, one column each, by row
-    arrivals.py    registrations on their way into the log
-    flush.py       reports on their way into the log: one flush a second, the same again until
-                   it is known to be there
-    audience.py    the connected devices, and what each was told
-    desk.py        `DeviceDesk`: the devices that talk to this node
-    rebalancer.py  the leader's duties: who is offline, who moves
+    intake.py         `DeviceIntake`: the devices that talk to this node
+    replies.py        what a device is sent, and the seam to whatever carries it (`Listener`)
+    registrations.py  registrations on their way into the log
+    status_buffer.py  the newest statuses since the log last took them, one column each, by row
+    report_outbox.py  reports on their way into the log: one flush a second, the same again until
+                      it is known to be there
+    connected.py      the connected devices, and what each was sent
+    load_shedding.py  how many devices a node sends to others
+    rebalancer.py     the leader's duties: who is offline, who moves
 
 Synchronous and without a clock of its own, as everything in `node.loop`: the simulator drives
 the same code. What is promised, and what it hangs on:

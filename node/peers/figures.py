@@ -8,26 +8,6 @@ WINDOW_SECONDS = 60.0
 SLICE_SECONDS = 5.0
 
 
-class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One link as its receiving end sees it. `sent`, `heard`: datagrams of the peer, numbered by
-    it and arrived here, within the last `window_s`; `longest_silence_s`: without one, in the
-    same time. Totals are since this node started."""
-
-    peer: str
-    connected: bool
-    streams: int
-    standing: bool
-    in_doubt: bool
-    window_s: float
-    sent: int
-    heard: int
-    longest_silence_s: float
-    received_total: int
-    lost_total: int
-    duplicates_total: int
-    refused_total: dict[str, int]
-
-
 class _Slice(msgspec.Struct):
     began: float
     sent: int = 0

@@ -16,7 +16,7 @@ import random
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from stationkeep.node.peers.figures import LinkFigures, Reception
+from stationkeep.node.peers.figures import Reception
 from stationkeep.node.peers.frames import MAX_FRAME, BadFrame, decode, encode, numbered
 from stationkeep.node.peers.sessions import (
     MAX_BODY,
@@ -29,6 +29,7 @@ from stationkeep.node.peers.sessions import (
     Ration,
 )
 from stationkeep.node.peers.streams import HELLO_SECONDS, Inbound, Outbound
+from stationkeep.node.ports import LinkFigures
 
 if TYPE_CHECKING:
     from stationkeep.node.peers.network import PeerNetwork

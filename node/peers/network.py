@@ -18,16 +18,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stationkeep.cluster.names import is_loopback, link_fault, name_fault
-from stationkeep.node.addresses import bind_problem, join_address, split_address
 from stationkeep.node.peers.datagrams import DatagramSockets
-from stationkeep.node.peers.figures import LinkFigures
 from stationkeep.node.peers.frames import MAX_FRAME
 from stationkeep.node.peers.handshake import Hello, Refusals
 from stationkeep.node.peers.link import Link
-from stationkeep.node.peers.names import Names
 from stationkeep.node.peers.sessions import BadDatagram, address_of
 from stationkeep.node.peers.streams import Inbound, Outbound
-from stationkeep.node.turns import Turns
+from stationkeep.node.ports import LinkFigures
+from stationkeep.node.system.addresses import bind_problem, join_address, split_address
+from stationkeep.node.system.resolver import Names
+from stationkeep.node.system.turns import Turns
 
 MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""

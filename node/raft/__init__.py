@@ -3,10 +3,11 @@
 Nothing outside this package knows the library.
 """
 
-from stationkeep.node.raft.engine import Timings
-from stationkeep.node.raft.follower import LogDiverged
-from stationkeep.node.raft.guards import Guards
-from stationkeep.node.raft.journal import (
+from stationkeep.node.raft.engine.engine import Timings
+from stationkeep.node.raft.engine.follower import LogDiverged
+from stationkeep.node.raft.engine.guards import Guards
+from stationkeep.node.raft.raft import Raft
+from stationkeep.node.raft.storage.journal import (
     CorruptJournal,
     DataDirInUse,
     Journal,
@@ -14,9 +15,8 @@ from stationkeep.node.raft.journal import (
     JournalFailed,
     WrongDataDir,
 )
-from stationkeep.node.raft.raft import Raft
-from stationkeep.node.raft.rejoin import rejoin_empty
-from stationkeep.node.raft.snapshot import (
+from stationkeep.node.raft.storage.rejoin import rejoin_empty
+from stationkeep.node.raft.storage.snapshot_file import (
     CorruptSnapshot,
     NotEmpty,
     Snapshot,
@@ -26,7 +26,7 @@ from stationkeep.node.raft.snapshot import (
     restore_into,
     write_file,
 )
-from stationkeep.node.raft.store import SnapshotStore
+from stationkeep.node.raft.storage.snapshot_store import SnapshotStore
 
 __all__ = [
     "CorruptJournal",

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stationkeep.cluster.codec import MAX_DRAFT_BYTES
+from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
 from stationkeep.node.ports import Network
-from stationkeep.node.raft.engine import Engine
-from stationkeep.node.raft.messages import MAX_INDEX, BadMessage
+from stationkeep.node.raft.engine.engine import Engine
+from stationkeep.node.raft.engine.messages import MAX_INDEX, BadMessage
+from stationkeep.node.raft.engine.transport import OutboxTransport
 from stationkeep.node.raft.proposals import MAX_PENDING, Pending, Proposals
-from stationkeep.node.raft.transport import OutboxTransport
 
 FORWARDS_PER_MESSAGE = 256
 FORWARD_BYTES = 1024 * 1024

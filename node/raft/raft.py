@@ -13,22 +13,22 @@ from typing import Any
 
 import structlog
 
-from stationkeep.cluster.codec import MAX_DRAFT_BYTES
-from stationkeep.node.implausible import Implausible
+from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
 from stationkeep.node.ports import Clock, Network, ProposalResult, StateMachine
-from stationkeep.node.raft import library
-from stationkeep.node.raft.engine import Engine, Timings
+from stationkeep.node.raft.engine import pysyncobj_patch as library
+from stationkeep.node.raft.engine.engine import Engine, Timings
+from stationkeep.node.raft.engine.guards import STOCK_FLUSH_SECONDS, Guards
+from stationkeep.node.raft.engine.membership import Configuration
+from stationkeep.node.raft.engine.messages import MEMBERSHIP, REGULAR, BadMessage, TooFar, check
+from stationkeep.node.raft.engine.transport import OutboxTransport
 from stationkeep.node.raft.forwarding import Forwarding
-from stationkeep.node.raft.guards import STOCK_FLUSH_SECONDS, Guards
-from stationkeep.node.raft.journal import Journal, JournalFailed
-from stationkeep.node.raft.membership import Configuration
-from stationkeep.node.raft.messages import MEMBERSHIP, REGULAR, BadMessage, TooFar, check
 from stationkeep.node.raft.proposals import Proposals
-from stationkeep.node.raft.snapshot import joined
-from stationkeep.node.raft.steering import Steering
-from stationkeep.node.raft.store import SnapshotStore
-from stationkeep.node.raft.transport import OutboxTransport
-from stationkeep.node.raft.view import RaftView
+from stationkeep.node.raft.reconfiguration import Reconfiguration
+from stationkeep.node.raft.status import RaftStatus
+from stationkeep.node.raft.storage.journal import Journal, JournalFailed
+from stationkeep.node.raft.storage.snapshot_file import joined
+from stationkeep.node.raft.storage.snapshot_store import SnapshotStore
+from stationkeep.node.wire.implausible import Implausible
 
 MAX_INBOX = 16_384
 MESSAGES_PER_TURN = 512
@@ -47,7 +47,7 @@ _TICK = 0.001
 log = structlog.get_logger("node.raft")
 
 
-class Raft(RaftView):
+class Raft(RaftStatus):
     """One member. Synchronous, single-threaded; the owner calls `turn` when `wake` is called,
     and at `next_wakeup()` at the latest."""
 
@@ -113,7 +113,7 @@ class Raft(RaftView):
             stamp=machine.stamp,
             monotonic=clock.monotonic,
         )
-        self._steering = Steering(
+        self._steering = Reconfiguration(
             engine=self._engine,
             network=network,
             machine=machine,

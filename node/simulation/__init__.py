@@ -4,30 +4,23 @@ What is real: Raft (PySyncObj with our guards), journal and snapshot logic, `Nod
 gossip, votes, leases, hooks' bookkeeping, and `cluster.apply`. What is simulated: network, clocks,
 disks, hooks, health, clients. One seed decides everything; the same seed replays exactly.
 
-    scenario.py    what happens when: a seed, a cluster, a script of timed actions
-    actions.py     the verbs of a script
-    faults.py      named fault profiles, each turning a seed into actions, in one rhythm.py
-    link_faults.py those of the network;  extremes.py  profiles beyond what is promised
-    world.py       the agenda: deliveries, turns, actions, in the order of virtual time
-    member.py      one simulated node around the real parts
-    network.py     links with two lanes, and when each is used;  socket.py  as one node sees them
-    weather.py     what becomes of a packet;  disturbances.py  the verbs that make it worse
-    connection.py  one connection: it simply delivers, until packets can be lost
-    stream.py      then it is the kernel's TCP, packet by packet: its timeouts
-                   (retransmission.py), window (congestion.py), receiving end (reception.py)
-    dialling.py    SYN, SYN-ACK and hellos, and several dials that race
-    disk.py        what survives a crash, and the named points at which one can happen
-    clock.py       drift, and wall clocks that jump
-    clients.py     keyed commands, retried as clients do, and what they saw
-    devices.py     devices and what they do;  promises.py  what they are told must stay true
-    operators.py   who is taken into the cluster, and who is sent away
-    checks.py      what must hold after every turn;  linearizability.py  of the clients' histories
-    quorums.py     majorities of a configuration that changes
-    progress.py    what must go on while a fault lasts
-    convergence.py what must come true within a bound once the faults are over
-    agreement.py   what `plan` computes, counted in whole simulated clusters
-    transcript.py  a run as a file: readable, versioned, replayable, and shrunk
-    campaign.py    many seeds;  summary.py, picture.py  what an operator wants to know of them
+    scenario.py      what happens when: a seed, a cluster, a script of timed actions
+    actions.py       the verbs of a script
+    world.py         the agenda: deliveries, turns, actions, in the order of virtual time
+
+    machine/         `member` one node around the real parts, `disk` what survives a crash, `clock`
+                     drift and jumps, `socket` the network as one node sees it
+    links/           `network` links with two lanes; `connection` one of them: it simply delivers,
+                     until packets can be lost: then `stream` is the kernel's TCP, packet by packet
+                     (`retransmission`, `congestion`, `reception`), after `dialling`; `weather`
+                     what becomes of a packet
+    actors/          `clients` keyed commands, retried, and what they saw; `devices`; `operators`
+    faults/          `profiles` named, each turning a seed into actions; `links` those of the
+                     network, `disturbances` their verbs; `extremes` beyond what is promised
+    checks/          `checks` what must hold after every turn, `promises` of what devices are sent,
+                     `progress` while a fault lasts, `convergence` once all are over
+    campaigns/       `campaign` many seeds; `hazards` each guard off; `agreement` what `plan`
+                     computes, counted; `transcript` a run as a file; `summary`, `picture`
 
 Its users: `tests/simulation`, `scripts/simulate`, `stationkeep simulate`.
 """

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.settings import PROFILES, Settings
-from stationkeep.node.raft.guards import Guards
-from stationkeep.node.simulation.disk import POINTS
-from stationkeep.node.simulation.network import LANES
+from stationkeep.node.raft.engine.guards import Guards
+from stationkeep.node.simulation.links.network import LANES
+from stationkeep.node.simulation.machine.disk import POINTS
 
 MAX_NODES = 9
 SPARES = 2

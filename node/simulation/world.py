@@ -6,25 +6,25 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.transitions import Role
 from stationkeep.node.raft import CorruptSnapshot, JournalError
-from stationkeep.node.simulation.checks import Checks, Violation
-from stationkeep.node.simulation.clients import Clients
-from stationkeep.node.simulation.clock import SimulatedClock, Time
-from stationkeep.node.simulation.connection import Message
-from stationkeep.node.simulation.convergence import Convergence
-from stationkeep.node.simulation.devices import VERBS as DEVICE_VERBS
-from stationkeep.node.simulation.devices import Devices
-from stationkeep.node.simulation.disk import Crash, SimulatedDisk
-from stationkeep.node.simulation.disturbances import VERBS as LINK_VERBS
-from stationkeep.node.simulation.disturbances import Disturbances
-from stationkeep.node.simulation.member import HEALTHY, Member
-from stationkeep.node.simulation.network import Links
-from stationkeep.node.simulation.operators import Operators
-from stationkeep.node.simulation.progress import Progress
+from stationkeep.node.simulation.actors.clients import Clients
+from stationkeep.node.simulation.actors.devices import VERBS as DEVICE_VERBS
+from stationkeep.node.simulation.actors.devices import Devices
+from stationkeep.node.simulation.actors.operators import Operators
+from stationkeep.node.simulation.checks.checks import Checks, Violation
+from stationkeep.node.simulation.checks.convergence import Convergence
+from stationkeep.node.simulation.checks.progress import Progress
+from stationkeep.node.simulation.checks.trouble import Trouble
+from stationkeep.node.simulation.faults.disturbances import VERBS as LINK_VERBS
+from stationkeep.node.simulation.faults.disturbances import Disturbances
+from stationkeep.node.simulation.links.connection import Message
+from stationkeep.node.simulation.links.network import Links
+from stationkeep.node.simulation.machine.clock import SimulatedClock, Time
+from stationkeep.node.simulation.machine.disk import Crash, SimulatedDisk
+from stationkeep.node.simulation.machine.member import HEALTHY, Member
+from stationkeep.node.simulation.machine.socket import Socket
 from stationkeep.node.simulation.scenario import Action, Scenario
-from stationkeep.node.simulation.socket import Socket
-from stationkeep.node.simulation.trouble import Trouble
 
 TURN = 0.0005
 """Seconds between two turns of one node at the least: work takes time."""

@@ -22,10 +22,11 @@ the journal at the start was applied in an earlier life and is not told again.
 
 Times are those of each node's own clock; spans of different nodes are as far off as the clocks.
 
-traceparent.py  the caller's trace, and what an operation's id says of it
 spans.py        spans, and when they are told
 watching.py     what this node does, as it sees it happen
 request.py      a client's order
 otlp.py         to the collector: the only module that knows OpenTelemetry (extra `tracing`)
-config.py       `tracing:` in a node's file
+
+The caller's trace, as a request names it, is `wire/traceparent.py`'s; `tracing:` in a node's file
+is `config/tracing.py`'s.
 """

@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from stationkeep.node.api.version import VERSION
-from stationkeep.node.tracing.config import TracingConfig
+from stationkeep.node.config.tracing import TracingConfig
 from stationkeep.node.tracing.spans import Span
+from stationkeep.node.version import VERSION
 
 MAX_QUEUE = 2_048
 MAX_BATCH = 512

@@ -6,10 +6,10 @@ from secrets import randbits
 
 from stationkeep.cluster.apply import Rejected
 from stationkeep.cluster.commands import Draft
-from stationkeep.cluster.operations import identity
+from stationkeep.cluster.state.operations import identity
 from stationkeep.node.ports import Committed, Done, NotProposed, ProposalResult
 from stationkeep.node.tracing.spans import Attributes, Spans, Story
-from stationkeep.node.tracing.traceparent import Caller, trace_named
+from stationkeep.node.wire.traceparent import Caller, trace_named
 
 
 class Request:

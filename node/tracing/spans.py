@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from stationkeep.node.ports import Clock, Consensus
-from stationkeep.node.tracing.traceparent import trace_named
+from stationkeep.node.wire.traceparent import trace_named
 
 MAX_STORIES = 256
 """Orders, proposals and actions that are followed at a time; the oldest is cut."""

@@ -9,7 +9,7 @@ import msgspec
 
 from stationkeep.cluster.apply import Applied
 from stationkeep.cluster.commands import Acknowledge, AdoptPlan, CastVote, Draft, Entry
-from stationkeep.cluster.events import (
+from stationkeep.cluster.state.events import (
     ActionAcknowledged,
     ActionClosed,
     ActionOpened,
@@ -19,14 +19,14 @@ from stationkeep.cluster.events import (
     SeatActivated,
     VoteCounted,
 )
-from stationkeep.cluster.operations import identity
-from stationkeep.cluster.roles.transitions import Role
-from stationkeep.cluster.state import Proposal, ProposalOutcome
+from stationkeep.cluster.state.operations import identity
+from stationkeep.cluster.state.state import Proposal, ProposalOutcome
+from stationkeep.cluster.transitions import Role
 from stationkeep.node.ports import Committed, Done, ProposalResult
 from stationkeep.node.replica import Replica
 from stationkeep.node.tracing.request import Request
 from stationkeep.node.tracing.spans import Attributes, Spans, Story, remember
-from stationkeep.node.tracing.traceparent import Caller
+from stationkeep.node.wire.traceparent import Caller
 
 
 class _Task(msgspec.Struct):

@@ -4,8 +4,8 @@ in the replicated state, and so is what it has not been told yet."""
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from stationkeep.cluster.state import ClusterState
-from stationkeep.node.webhooks.config import WebhookConfig
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.config.webhooks import WebhookConfig
 from stationkeep.node.webhooks.sending import topic_of
 
 LATE = 30_000

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import httpx
 
-from stationkeep.cluster.state import MAX_WEBHOOKS
-from stationkeep.node.peers.names import Names
-from stationkeep.node.unreached import why
+from stationkeep.cluster.state.state import MAX_WEBHOOKS
+from stationkeep.node.system.resolver import Names
 from stationkeep.node.webhooks.sending import Answer, Verdict
+from stationkeep.node.wire.unreached import why
 
 TIMEOUT = 10.0
 """Seconds for the whole of an exchange."""
@@ -22,9 +22,9 @@ class HttpPoster:
     """A bounded number of connections. Follows no redirection, heeds no proxy of the environment
     and reads no answer beyond its head: what the file says is where it goes.
 
-    Names are asked for beside the event loop's own threads (`node.peers.names`), and the client is
-    given addresses. So a connection is of one message: among those that are kept, it could not tell
-    the hosts of one address apart, whose certificates differ.
+    Names are asked for beside the event loop's own threads (`node.system.resolver`), and the client
+    is given addresses. So a connection is of one message: among those that are kept, it could not
+    tell the hosts of one address apart, whose certificates differ.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:

@@ -32,13 +32,13 @@ import structlog
 
 from stationkeep.cluster.alarms import WEBHOOK_MISSED
 from stationkeep.cluster.commands import AnyCommand, RecordDelivery
-from stationkeep.cluster.decisions import Decision, Kind, kind_of
-from stationkeep.cluster.state import ClusterState, Delivery
-from stationkeep.node.api.records import decision_view
-from stationkeep.node.api.version import VERSION
+from stationkeep.cluster.state.decisions import Decision, Kind, kind_of
+from stationkeep.cluster.state.state import ClusterState, Delivery
+from stationkeep.node.config.webhooks import TOPICS, WebhookConfig
 from stationkeep.node.ports import Clock, Consensus, ProposalResult
 from stationkeep.node.replica import Replica
-from stationkeep.node.webhooks.config import TOPICS, WebhookConfig
+from stationkeep.node.version import VERSION
+from stationkeep.node.views.records import decision_view
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
 """Seconds before a message is sent again; twice as long each time."""

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stationkeep.node.chaos.constellation import Constellation, free_ports
-from stationkeep.node.manifest import MANIFEST, NodeRecord
+from stationkeep.node.local.manifest import MANIFEST, NodeRecord
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 

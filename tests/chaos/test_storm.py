@@ -23,7 +23,7 @@ from stationkeep.node.chaos.ledger import Ledger, Register
 from stationkeep.node.chaos.seatwatch import Answer, SeatWatch
 from stationkeep.node.chaos.storm import bound, longest_gap
 from stationkeep.node.cli.main import app
-from stationkeep.node.local import LocalCluster
+from stationkeep.node.local.cluster import LocalCluster
 
 ALL = tuple(FAULTS)
 

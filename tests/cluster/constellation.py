@@ -20,7 +20,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stationkeep.cluster.actions import pending_for
 from stationkeep.cluster.clockwork import next_due
 from stationkeep.cluster.commands import (
     Acknowledge,
@@ -32,11 +31,12 @@ from stationkeep.cluster.commands import (
     RecordEvaluation,
     RenewLeases,
 )
-from stationkeep.cluster.events import LeasesEchoed
-from stationkeep.cluster.health import median
-from stationkeep.cluster.proposals import judge
-from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.roles.actions import pending_for
+from stationkeep.cluster.roles.health import median
+from stationkeep.cluster.roles.proposals import judge
 from stationkeep.cluster.settings import PPM, Settings
+from stationkeep.cluster.state.events import LeasesEchoed
+from stationkeep.cluster.transitions import Role
 from tests.cluster.driver import Driver, settled
 
 Loss = Callable[[str, str, int], bool]

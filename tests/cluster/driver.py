@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from stationkeep.cluster import codec
-from stationkeep.cluster.actions import pending_for
 from stationkeep.cluster.apply import Applied, Done, Rejected, apply
 from stationkeep.cluster.commands import (
     Acknowledge,
@@ -26,13 +24,15 @@ from stationkeep.cluster.commands import (
     RecordEvaluation,
     RenewLeases,
 )
-from stationkeep.cluster.decisions import Decision, Outcome
-from stationkeep.cluster.events import Decided
 from stationkeep.cluster.invariants import violations
+from stationkeep.cluster.roles.actions import pending_for
 from stationkeep.cluster.roles.evaluate import Plan, evaluate_roles
-from stationkeep.cluster.roles.transitions import Role
 from stationkeep.cluster.settings import PPM, PROFILES, Settings
-from stationkeep.cluster.state import Action, ClusterState, Member, Proposal
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.decisions import Decision, Outcome
+from stationkeep.cluster.state.events import Decided
+from stationkeep.cluster.state.state import Action, ClusterState, Member, Proposal
+from stationkeep.cluster.transitions import Role
 
 ORBIT = PROFILES["orbit"]
 HOOKS = ("beacon", "reboot")

@@ -24,9 +24,9 @@ from stationkeep.cluster.commands import (
     RemoveMember,
     SetPriority,
 )
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.events import AlarmAcknowledged, AlarmCleared, AlarmRaised
 from stationkeep.cluster.sentences import sentence
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import AlarmAcknowledged, AlarmCleared, AlarmRaised
 from tests.cluster.driver import Driver, settled
 
 NODE = "sat-003"

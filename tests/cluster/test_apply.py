@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stationkeep.cluster import codec, numbers
+from stationkeep.cluster import numbers
 from stationkeep.cluster.apply import Applied, Done, Rejected, apply
 from stationkeep.cluster.commands import (
     AdoptPlan,
@@ -22,11 +22,12 @@ from stationkeep.cluster.commands import (
     SetPriority,
     Switchover,
 )
-from stationkeep.cluster.decisions import Kind, Reason, kind_of
 from stationkeep.cluster.invariants import violations
-from stationkeep.cluster.operations import OPERATION_RETENTION, OperationStatus
 from stationkeep.cluster.settings import Settings
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.decisions import Kind, Reason, kind_of
+from stationkeep.cluster.state.operations import OPERATION_RETENTION, OperationStatus
+from stationkeep.cluster.state.state import ClusterState
 from tests.cluster.driver import ORBIT, Driver, found, names, settled
 from tests.strategies import NODES, entries, wild_settings
 
@@ -205,7 +206,7 @@ def test_internal_commands_that_are_refused_leave_nothing_behind() -> None:
 
 
 def test_the_decision_log_keeps_the_newest_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stationkeep.cluster.step.MAX_DECISIONS", 10)
+    monkeypatch.setattr("stationkeep.cluster.state.step.MAX_DECISIONS", 10)
     driver = settled()
     roles = [d for d in driver.state.decisions if kind_of(d) is Kind.ROLES]
     for priority in range(1, 21):

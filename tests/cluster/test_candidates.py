@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from stationkeep.cluster.commands import Failover, SetMaintenance, SetPriority
-from stationkeep.cluster.decisions import Reason
 from stationkeep.cluster.roles.candidates import best_candidate, preference, unfitness
-from stationkeep.cluster.roles.transitions import Role
-from stationkeep.cluster.state import Member
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import Member
+from stationkeep.cluster.transitions import Role
 from tests.cluster.driver import Driver, settled
 
 

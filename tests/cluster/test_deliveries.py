@@ -4,8 +4,8 @@ import pytest
 
 from stationkeep.cluster.alarms import WEBHOOK_MISSED
 from stationkeep.cluster.commands import RecordDelivery
-from stationkeep.cluster.decisions import Reason
-from stationkeep.cluster.state import MAX_WEBHOOKS
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import MAX_WEBHOOKS
 from tests.cluster.driver import settled
 
 

@@ -14,11 +14,11 @@ from stationkeep.cluster.commands import (
     SetMaintenance,
     SetPriority,
 )
-from stationkeep.cluster.decisions import Outcome, Reason
 from stationkeep.cluster.roles.evaluate import Plan
-from stationkeep.cluster.roles.transitions import Role, Rule
 from stationkeep.cluster.sentences import sentence
-from stationkeep.cluster.state import MISSED, ClusterState
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.state import MISSED, ClusterState
+from stationkeep.cluster.transitions import Role, Rule
 from tests.cluster.driver import ORBIT, Driver, Risk, settled
 
 P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE
@@ -563,7 +563,7 @@ def test_a_plan_differs_when_it_moves_or_when_its_holds_are_others_than_those_kn
 
 def test_losing_the_raft_leader_forgets_no_count_and_costs_nobody_a_role() -> None:
     """The counts are in the state: whoever leads next goes on from there."""
-    from stationkeep.cluster import codec
+    from stationkeep.cluster.state import codec
 
     driver = settled()
     driver.evaluate(0.5)
@@ -588,10 +588,10 @@ def test_demo_does_the_same_faster() -> None:
 
 def test_the_largest_plan_fits_into_a_command() -> None:
     """99 members with the longest histories recover at once."""
-    from stationkeep.cluster import codec
     from stationkeep.cluster.commands import Draft
     from stationkeep.cluster.settings import PROFILES, merge
-    from stationkeep.cluster.state import Sample
+    from stationkeep.cluster.state import codec
+    from stationkeep.cluster.state.state import Sample
 
     settings = merge(PROFILES["demo"], {"hysteresis_window": 1_000_000})
     driver = Driver(99, settings)

@@ -7,11 +7,11 @@ import pytest
 
 from stationkeep.cluster import invariants
 from stationkeep.cluster.commands import Change
-from stationkeep.cluster.decisions import Ballot
 from stationkeep.cluster.invariants import INVARIANTS, violations
-from stationkeep.cluster.roles.transitions import Role, Rule
 from stationkeep.cluster.settings import Settings
-from stationkeep.cluster.state import MAX_ROLE_CHANGES, Alarm, ClusterState, Delivery
+from stationkeep.cluster.state.decisions import Ballot
+from stationkeep.cluster.state.state import MAX_ROLE_CHANGES, Alarm, ClusterState, Delivery
+from stationkeep.cluster.transitions import Role, Rule
 from tests.cluster.driver import Driver, settled
 
 P, B, S, X = Role.PRIMARY, Role.BACKUP, Role.STANDBY, Role.SAFE_MODE

@@ -13,11 +13,11 @@ from stationkeep.cluster.commands import (
     RemoveMember,
     SetMaintenance,
 )
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.events import MemberJoined, MemberLeft
 from stationkeep.cluster.invariants import violations
-from stationkeep.cluster.roles.transitions import Role
 from stationkeep.cluster.sentences import sentence
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import MemberJoined, MemberLeft
+from stationkeep.cluster.transitions import Role
 from tests.cluster import driver as drivers
 from tests.cluster.driver import Driver
 

@@ -10,15 +10,15 @@ from hypothesis.stateful import (
     rule,
 )
 
-from stationkeep.cluster import codec
 from stationkeep.cluster import commands as c
 from stationkeep.cluster.apply import apply
 from stationkeep.cluster.commands import Measured
-from stationkeep.cluster.health import failure_mode, has_recovered, record_sample
 from stationkeep.cluster.invariants import violations
-from stationkeep.cluster.roles.transitions import OPERATOR_RULES, Role, Rule
+from stationkeep.cluster.roles.health import failure_mode, has_recovered, record_sample
 from stationkeep.cluster.settings import PPM
-from stationkeep.cluster.state import ClusterState, Member
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import ClusterState, Member
+from stationkeep.cluster.transitions import OPERATOR_RULES, Role, Rule
 from tests import model
 from tests.cluster.driver import ORBIT, Driver, settled
 

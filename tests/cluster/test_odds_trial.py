@@ -13,8 +13,8 @@ from stationkeep.cluster.odds import Loss, Model, forecast
 from stationkeep.cluster.odds.failover import quantile
 from stationkeep.cluster.odds.forecast import false_alarm, frequent, healing, watch
 from stationkeep.cluster.odds.trial import Air, Core, estimate, failures, false_alarms
-from stationkeep.cluster.roles.transitions import Rule
 from stationkeep.cluster.settings import PROFILES, Settings, parse
+from stationkeep.cluster.transitions import Rule
 
 ORBIT, DEMO = PROFILES["orbit"], PROFILES["demo"]
 CASES = [

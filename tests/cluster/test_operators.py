@@ -17,15 +17,15 @@ from stationkeep.cluster.commands import (
     SetPriority,
     Switchover,
 )
-from stationkeep.cluster.decisions import Outcome, Reason
-from stationkeep.cluster.events import MemberChanged, PauseChanged, SettingsChanged
 from stationkeep.cluster.operators import MAX_MAINTENANCE, MAX_PAUSE
-from stationkeep.cluster.roles.transitions import Role, Rule
-from stationkeep.cluster.state import (
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import MemberChanged, PauseChanged, SettingsChanged
+from stationkeep.cluster.state.state import (
     MAX_OPEN_ACTIONS,
     MAX_OPEN_ACTIONS_OF_ONE,
     MAX_POLICIES_PER_NODE,
 )
+from stationkeep.cluster.transitions import Role, Rule
 from tests.cluster.driver import Driver, settled
 
 DAY = 24 * 3_600_000

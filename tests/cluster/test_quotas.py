@@ -5,7 +5,6 @@ from itertools import count
 
 import pytest
 
-from stationkeep.cluster import codec, operations
 from stationkeep.cluster.apply import apply
 from stationkeep.cluster.commands import (
     Command,
@@ -16,8 +15,9 @@ from stationkeep.cluster.commands import (
     SetPriority,
     Switchover,
 )
-from stationkeep.cluster.decisions import SHARES, Decision, Kind, Outcome, kind_of, make_room
-from stationkeep.cluster.operations import MIN_RETENTION, Operation
+from stationkeep.cluster.state import codec, operations
+from stationkeep.cluster.state.decisions import SHARES, Decision, Kind, Outcome, kind_of, make_room
+from stationkeep.cluster.state.operations import MIN_RETENTION, Operation
 from tests.cluster.driver import Driver, settled
 
 ROOM = 12
@@ -155,7 +155,7 @@ def test_orders_push_out_neither_alarms_nor_changes_of_roles(
 ) -> None:
     driver = settled()
     driver.state.decisions.clear()
-    monkeypatch.setattr("stationkeep.cluster.step.MAX_DECISIONS", 200)
+    monkeypatch.setattr("stationkeep.cluster.state.step.MAX_DECISIONS", 200)
     driver.sample(0.1, None, None, None)  # silent, and so many that the brake is on
     driver.done(Failover("sat-002", force=True), key="f", actor="eve")
     told = [d for d in driver.state.decisions if kind_of(d) in (Kind.ROLES, Kind.ALARMS)]

@@ -2,7 +2,7 @@
 
 from stationkeep.cluster.commands import SetMaintenance
 from stationkeep.cluster.registry import alive, cooldown_remaining, in_maintenance, is_alive
-from stationkeep.cluster.state import DEFAULT_PRIORITY
+from stationkeep.cluster.state.state import DEFAULT_PRIORITY
 from tests.cluster.driver import Driver, settled
 
 

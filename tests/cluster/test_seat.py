@@ -12,9 +12,9 @@ from stationkeep.cluster.commands import (
     SetMaintenance,
     Switchover,
 )
-from stationkeep.cluster.decisions import Outcome
-from stationkeep.cluster.events import LeasesEchoed, SeatActivated
-from stationkeep.cluster.state import Action
+from stationkeep.cluster.state.decisions import Outcome
+from stationkeep.cluster.state.events import LeasesEchoed, SeatActivated
+from stationkeep.cluster.state.state import Action
 from tests.cluster.driver import ORBIT, Driver, settled
 
 LEASE_WITH_DRIFT = 75_000 * 105 // 100 + 1
@@ -192,7 +192,7 @@ def test_failovers_are_counted_only_for_a_failed_primary() -> None:
 
 def test_the_number_of_remembered_failover_times_is_limited() -> None:
     from stationkeep.cluster.roles.seat import _count_failover
-    from stationkeep.cluster.state import MAX_FAILOVERS, Counters
+    from stationkeep.cluster.state.state import MAX_FAILOVERS, Counters
 
     counters = Counters()
     for _ in range(MAX_FAILOVERS + 5):

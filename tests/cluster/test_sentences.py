@@ -5,8 +5,6 @@ import re
 import pytest
 
 from stationkeep.cluster.commands import Change, Observation
-from stationkeep.cluster.decisions import Ballot, Decision, Outcome, Reason
-from stationkeep.cluster.roles.transitions import Role, Rule
 from stationkeep.cluster.sentences import (
     REASONS,
     proposal_sentence,
@@ -16,7 +14,9 @@ from stationkeep.cluster.sentences import (
     say_role,
     sentence,
 )
-from stationkeep.cluster.state import MISSED
+from stationkeep.cluster.state.decisions import Ballot, Decision, Outcome, Reason
+from stationkeep.cluster.state.state import MISSED
+from stationkeep.cluster.transitions import Role, Rule
 from tests.cluster.driver import settled
 
 PROSE = re.compile(r"[^{}_]*\w[^{}_]*")

@@ -2,7 +2,7 @@
 
 import itertools
 
-from stationkeep.cluster.roles.transitions import (
+from stationkeep.cluster.transitions import (
     OPERATOR_RULES,
     TRANSITIONS,
     Role,

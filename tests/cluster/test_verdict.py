@@ -21,9 +21,9 @@ from stationkeep.cluster.commands import (
     SetMaintenance,
     SetPriority,
 )
-from stationkeep.cluster.fleet.status import Reading
-from stationkeep.cluster.roles.transitions import Role
-from stationkeep.cluster.state import Acknowledgement, Alarm, ClusterState
+from stationkeep.cluster.devices.status import Reading
+from stationkeep.cluster.state.state import Acknowledgement, Alarm, ClusterState
+from stationkeep.cluster.transitions import Role
 from stationkeep.cluster.verdict import Level, Sight, Verdict, judge
 from tests.cluster.driver import ORBIT, Driver, settled
 

@@ -16,9 +16,9 @@ from stationkeep.cluster.apply import Applied
 from stationkeep.cluster.commands import FoundCluster, MemberSpec
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.api.app import build
-from stationkeep.node.api.door import streamed
 from stationkeep.node.chaos.constellation import Constellation, free_ports
 from stationkeep.node.replica import StreamedEvent, snake_case
+from stationkeep.node.service.door import streamed
 from tests.node.api.fake import MEMBERS, FakeNode
 
 FOREIGN = "station.example"

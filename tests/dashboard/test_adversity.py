@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import APIResponse, Browser, Page, Route, expect
 
 from stationkeep.cluster.commands import AddMember, AssignRing, MemberSpec, Pause
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.transitions import Role
 from tests.dashboard.conftest import Served
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from stationkeep.node.chaos.constellation import Constellation
-from stationkeep.node.manifest import Plan
+from stationkeep.node.local.manifest import Plan
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from stationkeep.node.api.port import Streamed
+from stationkeep.node.service.port import Streamed
 from tests.dashboard.conftest import Served
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from stationkeep.cluster.commands import AssignRing, Pause, ReleaseRing
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.transitions import Role
 from tests.dashboard.conftest import FOREIGN, Served
 from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import register

@@ -13,7 +13,6 @@ from stationkeep.node.chaos.isolated import Isolated
 from stationkeep.node.chaos.namespace import loss, without
 from stationkeep.node.chaos.seatwatch import SeatWatch, Tally
 from stationkeep.node.cli.links_seen import Seen
-from stationkeep.node.links import loss as loss_of
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -46,7 +45,7 @@ def write(cluster: Isolated, node: str, priority: int) -> float:
 def losses(cluster: Isolated) -> list[float | None]:
     """Of every link, as its receiving node tells it."""
     answers = [cluster.ask(node, "/v1/links") for node in cluster.ports]
-    found = [loss_of(link) for answer in answers for link in convert(answer, Seen).links]
+    found = [link.loss for answer in answers for link in convert(answer, Seen).links]
     assert len(found) == len(cluster.ports) * (len(cluster.ports) - 1)
     return found
 

@@ -30,7 +30,7 @@ def holding() -> Iterator[Hold]:
         hold.longest = max(hold.longest, thread_time() - began)
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
-    gc.freeze()  # as a node does (`node.memory`): what lives by now is no work of the loop's
+    gc.freeze()  # as a node does (`node.system.garbage`): what lives by now is not the loop's
     try:
         yield hold
     finally:

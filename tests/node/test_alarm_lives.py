@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import pytest
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.alarms import (
     ALARMS,
     BRAKE,
@@ -23,9 +22,10 @@ from stationkeep.cluster.alarms import (
     WEBHOOK_MISSED,
 )
 from stationkeep.cluster.commands import Draft, RunAction
-from stationkeep.node.config import HookConfig
-from stationkeep.node.hooks import HookResult
-from tests.node.test_complaints import complain
+from stationkeep.cluster.state import codec
+from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.hooks.runner import HookResult
+from tests.node.health.test_self_checks import complain
 from tests.node.world import World
 
 SUCCESSOR = "sat-001"  # who leads next; sat-003 does at first

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.commands import Draft, Pause, RunAction, SetMaintenance, Switchover
-from stationkeep.cluster.decisions import Outcome, Reason
 from stationkeep.cluster.explain import explain
 from stationkeep.cluster.roles.candidates import unfitness
-from stationkeep.cluster.roles.transitions import Role
 from stationkeep.cluster.settings import PROFILES
-from stationkeep.cluster.state import ActionOutcome
-from stationkeep.node.config import HookConfig
-from stationkeep.node.hooks import HookResult
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.state import ActionOutcome
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.hooks.runner import HookResult
 from stationkeep.node.ports import Committed
 from tests.node.world import World
 

@@ -13,9 +13,9 @@ import pytest
 from stationkeep.cluster.odds import Loss, Model
 from stationkeep.cluster.odds.forecast import watch
 from stationkeep.cluster.odds.trial import estimate
-from stationkeep.cluster.roles.transitions import Role
 from stationkeep.cluster.settings import PROFILES
-from stationkeep.node.gossip import Gossip, Standing
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.health.gossip import Gossip, Standing
 from stationkeep.node.replica import Replica
 from tests.node.world import Health, ManualClock
 

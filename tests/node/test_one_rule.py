@@ -21,7 +21,7 @@ from stationkeep.cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE, TE
 from stationkeep.node.api.app import build
 from stationkeep.node.cli import exchange
 from stationkeep.node.cli.main import app as command_line
-from stationkeep.node.config import ConfigError, load
+from stationkeep.node.config.node_config import ConfigError, load
 from stationkeep.node.peers.network import PeerNetwork
 from tests.cluster.driver import ORBIT, Driver
 from tests.node.api.fake import FakeNode

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.apply import Applied, Done, Rejected
 from stationkeep.cluster.commands import (
     AdvanceTime,
@@ -20,8 +19,9 @@ from stationkeep.cluster.commands import (
     RegisterDevices,
     Registration,
 )
-from stationkeep.cluster.events import DevicesWentOffline
 from stationkeep.cluster.settings import PROFILES
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.events import DevicesWentOffline
 from stationkeep.node import replica as module
 from stationkeep.node.replica import Replica, snake_case
 from tests.node.world import ManualClock

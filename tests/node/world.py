@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from stationkeep.cluster.commands import MemberSpec
-from stationkeep.cluster.roles.transitions import Role
 from stationkeep.cluster.settings import PROFILES, Settings
-from stationkeep.node.config import HookConfig, NodeConfig
-from stationkeep.node.gossip import Measurement
-from stationkeep.node.hooks import Hook, HookResult
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.config.node_config import HookConfig, NodeConfig
+from stationkeep.node.config.webhooks import WebhookConfig
+from stationkeep.node.health.measurement import Measurement
+from stationkeep.node.hooks.runner import Hook, HookResult
 from stationkeep.node.loop import NodeLoop
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, Watch
 from stationkeep.node.replica import Replica
-from stationkeep.node.webhooks.config import WebhookConfig
 from stationkeep.node.webhooks.sending import Poster
 
 

@@ -6,13 +6,18 @@ import numpy as np
 
 from stationkeep.cluster import commands
 from stationkeep.cluster.apply import Applied
-from stationkeep.cluster.events import AnyEvent, DevicesMoved, DevicesWentOffline, DevicesWentOnline
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.moves import REASONS
+from stationkeep.cluster.devices.rings import RINGS, UNSET, Ring
+from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.fleet.explain import explain_device
-from stationkeep.cluster.fleet.fleet import Fleet
-from stationkeep.cluster.fleet.moves import REASONS
-from stationkeep.cluster.fleet.rings import RINGS, UNSET, Ring
-from stationkeep.cluster.fleet.status import Reading
 from stationkeep.cluster.settings import parse_duration
+from stationkeep.cluster.state.events import (
+    AnyEvent,
+    DevicesMoved,
+    DevicesWentOffline,
+    DevicesWentOnline,
+)
 from tests.cluster.driver import Driver
 from tests.cluster.fleet.fleets import GOOD, FleetDriver, recorded
 

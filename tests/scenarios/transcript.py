@@ -14,10 +14,24 @@ the commands.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stationkeep.cluster import codec, commands
-from stationkeep.cluster.actions import pending_for
+from stationkeep.cluster import commands
 from stationkeep.cluster.apply import Applied, Rejected
-from stationkeep.cluster.events import (
+from stationkeep.cluster.explain import explain
+from stationkeep.cluster.registry import alive, cooldown_remaining
+from stationkeep.cluster.roles.actions import pending_for
+from stationkeep.cluster.roles.health import failure_mode
+from stationkeep.cluster.roles.proposals import judge
+from stationkeep.cluster.sentences import proposal_sentence, say_ballot, say_risk, sentence
+from stationkeep.cluster.settings import (
+    PPM,
+    PROFILES,
+    format_duration,
+    parse,
+    parse_changes,
+    parse_duration,
+)
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.events import (
     ActionAcknowledged,
     ActionClosed,
     ActionOpened,
@@ -34,20 +48,7 @@ from stationkeep.cluster.events import (
     SettingsChanged,
     VoteCounted,
 )
-from stationkeep.cluster.explain import explain
-from stationkeep.cluster.health import failure_mode
-from stationkeep.cluster.proposals import judge
-from stationkeep.cluster.registry import alive, cooldown_remaining
-from stationkeep.cluster.sentences import proposal_sentence, say_ballot, say_risk, sentence
-from stationkeep.cluster.settings import (
-    PPM,
-    PROFILES,
-    format_duration,
-    parse,
-    parse_changes,
-    parse_duration,
-)
-from stationkeep.cluster.state import Member
+from stationkeep.cluster.state.state import Member
 from tests.cluster.driver import Driver, Risk, settled
 from tests.scenarios import devices
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from stationkeep.node.simulation.clock import Time
-from stationkeep.node.simulation.congestion import Congestion
-from stationkeep.node.simulation.stream import Stream
+from stationkeep.node.simulation.links.congestion import Congestion
+from stationkeep.node.simulation.links.stream import Stream
+from stationkeep.node.simulation.machine.clock import Time
 
 ROUND_TRIP = 0.00005
 """Seconds on a loopback interface."""

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from stationkeep.node.simulation.dialling import HELLO_BYTES, HELLO_SECONDS
+from stationkeep.node.simulation.links.dialling import HELLO_BYTES, HELLO_SECONDS
 from tests.simulation.delays import Delays
 
 STAMP = struct.Struct(">Id")

@@ -3,9 +3,9 @@
 import pytest
 
 from stationkeep.cluster.odds import Loss, Model, forecast
-from stationkeep.cluster.roles.transitions import Rule
 from stationkeep.cluster.settings import PROFILES
-from stationkeep.node.simulation.agreement import observe
+from stationkeep.cluster.transitions import Rule
+from stationkeep.node.simulation.campaigns.agreement import observe
 
 DEMO = PROFILES["demo"]
 HOURS = 0.5

@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from stationkeep.node.simulation import faults
-from stationkeep.node.simulation.campaign import Plan, attempt, quiet, run
+from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run
+from stationkeep.node.simulation.faults import profiles as faults
 from stationkeep.node.simulation.scenario import Action
 
 MIXED = 100

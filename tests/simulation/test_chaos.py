@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from stationkeep.node.simulation import transcript
-from stationkeep.node.simulation.campaign import quiet
-from stationkeep.node.simulation.checks import Violation
-from stationkeep.node.simulation.disk import POINTS
+from stationkeep.node.simulation.campaigns import transcript
+from stationkeep.node.simulation.campaigns.campaign import quiet
+from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.machine.disk import POINTS
 from stationkeep.node.simulation.scenario import Action, Scenario
 from stationkeep.node.simulation.world import World
 

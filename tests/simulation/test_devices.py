@@ -10,14 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from stationkeep.cluster.commands import ReportDevices
-from stationkeep.node.fleet.answers import Assignment
-from stationkeep.node.fleet.arrivals import PATIENCE, TIMEOUT, Arrivals
-from stationkeep.node.fleet.audience import Audience
-from stationkeep.node.fleet.desk import FLUSH
-from stationkeep.node.fleet.flush import Outbox
+from stationkeep.node.fleet.connected import ConnectedDevices
+from stationkeep.node.fleet.intake import FLUSH
+from stationkeep.node.fleet.registrations import PATIENCE, TIMEOUT, Registrations
+from stationkeep.node.fleet.replies import Assignment
+from stationkeep.node.fleet.report_outbox import Outbox
 from stationkeep.node.ports import Committed
-from stationkeep.node.simulation.campaign import Plan, attempt, quiet, run
-from stationkeep.node.simulation.devices import HEARING
+from stationkeep.node.simulation.actors.devices import HEARING
+from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run
 from stationkeep.node.simulation.scenario import Action, Scenario
 from stationkeep.node.simulation.world import World
 
@@ -87,7 +87,7 @@ def test_restarted_agents_take_over_from_the_older_ones() -> None:
         (0.0, "devices", "12"), (3.0, "renew", "1"), (3.5, "renew", "1"), (4.0, "renew", "1")
     )
     assert {device.session for device in made.devices.all} == {4}
-    assert sum(member.loop.desk.connections for member in made.members.values()) == 12
+    assert sum(member.loop.intake.connections for member in made.members.values()) == 12
 
 
 def test_ill_devices_leave_the_upper_rings_while_leaders_come_and_go() -> None:
@@ -139,27 +139,27 @@ def broken(
 
 
 def test_a_desk_that_does_not_tell_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def mute(self: Audience) -> None:
+    def mute(self: ConnectedDevices) -> None:
         self._untold.clear()
 
-    assert broken(monkeypatch, Audience, "tell", mute) == "every device hears"
+    assert broken(monkeypatch, ConnectedDevices, "tell", mute) == "every device hears"
 
 
 def test_a_desk_that_keeps_what_is_not_its_own_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgiving(self: Audience) -> None:
+    def forgiving(self: ConnectedDevices) -> None:
         heard = self._heard
         rows = np.flatnonzero(heard.connected)
         rows = rows[heard.told[rows] != self._fleet.table.revision[rows]]
         self._untold.extend(rows.tolist())
 
-    assert broken(monkeypatch, Audience, "compare", forgiving) == "every device hears"
+    assert broken(monkeypatch, ConnectedDevices, "compare", forgiving) == "every device hears"
 
 
 def test_an_answer_before_the_log_has_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registration is acknowledged with whatever outcome its proposal had."""
-    answer = Arrivals._on_done
+    answer = Registrations._on_done
 
-    def hasty(self: Arrivals, batch: Any, result: Any) -> None:
+    def hasty(self: Registrations, batch: Any, result: Any) -> None:
         if isinstance(result, Committed):
             answer(self, batch, result)
             return
@@ -169,35 +169,35 @@ def test_an_answer_before_the_log_has_it_is_found(monkeypatch: pytest.MonkeyPatc
             id_ = arrival.registration.id
             arrival.listener.registered(Assignment(id_, "dev", "registered", 0, 1))
 
-    rule = broken(monkeypatch, Arrivals, "_on_done", hasty)
+    rule = broken(monkeypatch, Registrations, "_on_done", hasty)
     assert rule in ("acknowledged is applied", "one revision, one ring"), "the one seen first"
 
 
 def test_assignments_that_differ_between_nodes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    true = Audience.assignment
+    true = ConnectedDevices.assignment
 
-    def confused(self: Audience, row: int) -> Any:
+    def confused(self: ConnectedDevices, row: int) -> Any:
         said = true(self, row)
         return replace(said, ring="prod") if self._replica.state.index % 2 else said
 
-    assert broken(monkeypatch, Audience, "assignment", confused) == "one revision, one ring"
+    assert broken(monkeypatch, ConnectedDevices, "assignment", confused) == "one revision, one ring"
 
 
 def test_a_flush_that_is_merged_instead_of_repeated_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first rule of `node.fleet.flush`."""
+    """The first rule of `node.fleet.report_outbox`."""
 
     def merging(self: Outbox, command: ReportDevices, result: Any) -> None:
         self._in_flight -= 1
         if isinstance(result, Committed):
             return
-        desk = self._propose.__self__.desk
+        intake = self._propose.__self__.intake
         rows = np.frombuffer(command.rows, "<u4")
         counts = np.frombuffer(command.counts, np.uint8)
-        desk._heard.count[rows] = np.minimum(desk._heard.count[rows] + counts, 8)
-        desk._heard.dirty[rows] = True
-        desk._awake()
+        intake._heard.count[rows] = np.minimum(intake._heard.count[rows] + counts, 8)
+        intake._heard.dirty[rows] = True
+        intake._awake()
 
     rule = broken(monkeypatch, Outbox, "_on_done", merging, faults=("oneway",))
     assert rule == "a status counts once"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stationkeep.node.simulation.congestion import Congestion
-from stationkeep.node.simulation.dialling import HELLO_SECONDS, Dial
+from stationkeep.node.simulation.links.congestion import Congestion
+from stationkeep.node.simulation.links.dialling import HELLO_SECONDS, Dial
 from tests.simulation import kernel
 from tests.simulation.delays import Agenda, Losing, modelled, quantile
 

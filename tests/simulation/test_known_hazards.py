@@ -2,9 +2,9 @@
 
 import pytest
 
-from stationkeep.node.raft.guards import Guards
-from stationkeep.node.simulation.campaign import run
-from stationkeep.node.simulation.hazards import HAZARDS, Hazard, search
+from stationkeep.node.raft.engine.guards import Guards
+from stationkeep.node.simulation.campaigns.campaign import run
+from stationkeep.node.simulation.campaigns.hazards import HAZARDS, Hazard, search
 
 LIMIT = 12
 

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from stationkeep.node.simulation.campaign import attempt, quiet
-from stationkeep.node.simulation.disturbances import Disturbances
-from stationkeep.node.simulation.network import COMFORTABLE, Links
+from stationkeep.node.simulation.campaigns.campaign import attempt, quiet
+from stationkeep.node.simulation.campaigns.summary import Summary, summarise
+from stationkeep.node.simulation.faults.disturbances import Disturbances
+from stationkeep.node.simulation.links.network import COMFORTABLE, Links
 from stationkeep.node.simulation.scenario import Action, Scenario
-from stationkeep.node.simulation.summary import Summary, summarise
 from tests.simulation.delays import Agenda
 
 A, B = "sat-001", "sat-002"

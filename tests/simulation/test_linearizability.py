@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeep.node.simulation.linearizability import Operation, Undecided, is_linearizable
+from stationkeep.node.checking.linearizability import Operation, Undecided, is_linearizable
 
 
 def write(value: int, start: float, end: float = math.inf) -> Operation:

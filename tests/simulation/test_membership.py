@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeep.node.simulation import quorums
-from stationkeep.node.simulation.campaign import attempt, quiet
+from stationkeep.node.simulation.campaigns.campaign import attempt, quiet
+from stationkeep.node.simulation.checks import quorums
 from stationkeep.node.simulation.scenario import Action, Scenario
 from stationkeep.node.simulation.world import Violation, World
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from stationkeep.node.ability import Yardstick
-from stationkeep.node.simulation.campaign import Plan, attempt, quiet
-from stationkeep.node.simulation.progress import bound
+from stationkeep.node.health.ability import Yardstick
+from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet
+from stationkeep.node.simulation.checks.progress import bound
 
 INBOUND = Plan(faults=("inbound",), duration=60.0, load=0.0)
 SEEDS = range(4)

@@ -6,7 +6,7 @@ seeds its first report after that comes just before the third one, and overtakes
 
 import pytest
 
-from stationkeep.node.simulation.campaign import attempt, quiet
+from stationkeep.node.simulation.campaigns.campaign import attempt, quiet
 from stationkeep.node.simulation.scenario import Action, Scenario
 
 NAMES = ("sat-001", "sat-002", "sat-003")

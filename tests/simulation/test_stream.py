@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from stationkeep.node.simulation.congestion import Congestion
-from stationkeep.node.simulation.retransmission import RTO_LEAST, RTO_MOST, RoundTrips
-from stationkeep.node.simulation.stream import SEGMENT, Stream
+from stationkeep.node.simulation.links.congestion import Congestion
+from stationkeep.node.simulation.links.retransmission import RTO_LEAST, RTO_MOST, RoundTrips
+from stationkeep.node.simulation.links.stream import SEGMENT, Stream
 from tests.simulation.delays import INTERVAL, ROUND_TRIP, Agenda, Listener, Losing
 
 USER_TIMEOUT = 10.0

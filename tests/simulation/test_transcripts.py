@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stationkeep.node.simulation import transcript
-from stationkeep.node.simulation.campaign import Plan
-from stationkeep.node.simulation.transcript import BadTranscript
+from stationkeep.node.simulation.campaigns import transcript
+from stationkeep.node.simulation.campaigns.campaign import Plan
+from stationkeep.node.simulation.campaigns.transcript import BadTranscript
 
 GOLDEN = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 

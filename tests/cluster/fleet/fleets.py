@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.commands import (
     MarkOffline,
     RecordRebalance,
@@ -13,12 +12,13 @@ from stationkeep.cluster.commands import (
     Registration,
     ReportDevices,
 )
-from stationkeep.cluster.fleet.fleet import Device, Fleet
+from stationkeep.cluster.devices.fleet import Device, Fleet
+from stationkeep.cluster.devices.rings import RINGS, Ring
+from stationkeep.cluster.devices.status import HealthRule, Reading, judge_one
 from stationkeep.cluster.fleet.rebalance import RebalancePlan, plan_rebalance
-from stationkeep.cluster.fleet.rings import RINGS, Ring
-from stationkeep.cluster.fleet.status import HealthRule, Reading, judge_one
 from stationkeep.cluster.settings import PROFILES, Settings, merge
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import ClusterState
 from tests.cluster.driver import Driver
 
 GOOD = Reading(battery=90, charging=False, cpu=2_000, memory=3_000, disk=4_000)

@@ -10,9 +10,9 @@ from stationkeep.cluster.commands import (
     RequestRebalance,
     SetRingShares,
 )
-from stationkeep.cluster.events import DevicesMoved, RebalanceRequested, RingsChecked
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.state.events import DevicesMoved, RebalanceRequested, RingsChecked
 from tests.cluster.fleet.fleets import FleetDriver, recorded, u8, u32
 
 

@@ -9,11 +9,11 @@ from stationkeep.cluster.commands import (
     SetHealthRule,
     SetRingPolicies,
 )
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.policies import RingPolicy
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.status import parse_rule
 from stationkeep.cluster.fleet.explain import MOVES, explain_device, say_move
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.fleet.policies import RingPolicy
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.fleet.status import parse_rule
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import check, go_silent, register, report
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stationkeep.cluster.commands import AssignRing
-from stationkeep.cluster.fleet.fleet import Fleet
-from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.invariants import violations
 from tests.cluster.fleet.fleets import FleetDriver
 

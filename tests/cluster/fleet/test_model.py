@@ -6,7 +6,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.apply import apply
 from stationkeep.cluster.commands import (
     AssignRing,
@@ -15,8 +14,9 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from stationkeep.cluster.fleet.policies import RingPolicy
-from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.devices.policies import RingPolicy
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.state import codec
 from tests import fleet_model as model
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver
 

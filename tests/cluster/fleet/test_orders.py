@@ -12,11 +12,11 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from stationkeep.cluster.events import DeviceRemoved, FleetRulesChanged
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.fleet.policies import RingPolicy, version_of
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.fleet.status import Condition
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.policies import RingPolicy, version_of
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.status import Condition
+from stationkeep.cluster.state.events import DeviceRemoved, FleetRulesChanged
 from tests.cluster.fleet.fleets import BAD, FleetDriver, restored
 
 

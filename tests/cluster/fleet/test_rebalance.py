@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stationkeep.cluster.commands import AssignRing, ReleaseRing, SetRingPolicies, SetRingShares
-from stationkeep.cluster.fleet.moves import REASONS, MoveReason
-from stationkeep.cluster.fleet.policies import RingPolicy
-from stationkeep.cluster.fleet.rings import RINGS, Ring
+from stationkeep.cluster.devices.moves import REASONS, MoveReason
+from stationkeep.cluster.devices.policies import RingPolicy
+from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.settings import Settings, merge
 from tests.cluster.fleet.fleets import BAD, GOOD, QUIET, FleetDriver
 

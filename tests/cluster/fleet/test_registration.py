@@ -11,13 +11,13 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
-from stationkeep.cluster.events import DevicesMoved, DevicesRegistered
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.devices.policies import RingPolicy
+from stationkeep.cluster.devices.rings import UNSET, Ring, mask_of, quotas
+from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.fleet.registration import U32, registration_fault
-from stationkeep.cluster.fleet.rings import UNSET, Ring, mask_of, quotas
-from stationkeep.cluster.fleet.status import Reading
 from stationkeep.cluster.numbers import SEQUENCE, SESSION
+from stationkeep.cluster.state.events import DevicesMoved, DevicesRegistered
 from tests.cluster.fleet.fleets import BAD, GOOD, NODE, FleetDriver
 
 

@@ -9,10 +9,10 @@ from stationkeep.cluster.commands import (
     RemoveDevice,
     SetRingPolicies,
 )
-from stationkeep.cluster.fleet.policies import RingPolicy
+from stationkeep.cluster.devices.policies import RingPolicy
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.fleet.regrouping import Regrouping, grouped, regrouping
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state.state import ClusterState
 from tests.node.api.fake import FakeNode
 
 OLD = RingPolicy("old", "os=Android 9", (Ring.CANARY,))

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stationkeep.cluster.commands import MetricColumn, RemoveDevice, ReportDevices
-from stationkeep.cluster.events import DevicesTurned, DevicesWentOffline, DevicesWentOnline
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.fleet.verdicts import Verdicts, follow
+from stationkeep.cluster.state.events import DevicesTurned, DevicesWentOffline, DevicesWentOnline
 from tests import fleet_model as model
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver, u8, u16, u32
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from stationkeep.cluster.fleet.moves import FORCED, MoveReason
-from stationkeep.cluster.fleet.rings import Ring
-from stationkeep.cluster.fleet.status import Reading
+from stationkeep.cluster.devices.moves import FORCED, MoveReason
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.status import Reading
 from tests.cluster.fleet.fleets import FleetDriver
 
 NAB = Path(__file__).parents[4] / "shared" / "data" / "nab"

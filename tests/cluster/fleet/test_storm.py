@@ -2,7 +2,7 @@
 
 from stationkeep.cluster.alarms import DEVICE_STORM
 from stationkeep.cluster.commands import AssignRing, ReleaseBrake
-from stationkeep.cluster.fleet.rings import Ring
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.sentences import sentence
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver, recorded
 

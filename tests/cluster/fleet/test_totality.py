@@ -3,11 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.apply import apply
 from stationkeep.cluster.commands import Command, Draft, Entry
 from stationkeep.cluster.invariants import violations
-from stationkeep.cluster.state import ClusterState
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import ClusterState
 from tests.cluster.fleet.fleets import FleetDriver
 from tests.strategies import fleet_commands
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from stationkeep.node.api import wire
+from stationkeep.node.wire import messages as wire
 
 CODEC = wire.MSGPACK
 Answer = Callable[["Door", wire.Said], wire.Told | None]

@@ -13,8 +13,7 @@ from stationkeep.cluster.numbers import SESSION
 from stationkeep.node.agent import addresses, batches
 from stationkeep.node.agent.behaviour import behaviour
 from stationkeep.node.agent.simulator import Fleet, Moment, Simulator
-from stationkeep.node.api import wire
-from stationkeep.node.api.batches import (
+from stationkeep.node.gateway.batch_bodies import (
     MAX_ERRORS,
     AssignedView,
     BatchView,
@@ -22,7 +21,8 @@ from stationkeep.node.api.batches import (
     RegistrationBatch,
     StatusBatch,
 )
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 
 ONE, TWO = "http://127.0.0.1:8701", "http://127.0.0.1:8702"
 RINGS = ("canary", "dev", "stage", "prod")

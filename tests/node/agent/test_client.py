@@ -18,8 +18,8 @@ from stationkeep.node.agent import (
     tally,
 )
 from stationkeep.node.agent.addresses import Addresses
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 from tests.node.agent.door import Door, assignment, error, welcoming
 
 

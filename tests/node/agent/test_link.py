@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.agent import channel, link
 from stationkeep.node.agent.link import OVERTAKEN
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 from tests.node.agent.virtual import NEVER, Cluster, Fate, Wire, run
 
 STANDS = Fate(stands=[(10.0, NEVER)])

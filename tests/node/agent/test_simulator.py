@@ -10,8 +10,8 @@ import pytest
 from stationkeep.node.agent import addresses, link, simulator
 from stationkeep.node.agent.behaviour import behaviour
 from stationkeep.node.agent.simulator import Fleet, Moment, Simulator
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 from tests.node.agent.door import Door, ack, assignment, error, welcoming
 
 

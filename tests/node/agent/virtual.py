@@ -21,8 +21,8 @@ from stationkeep.node.agent.device import Identity, Ringed
 from stationkeep.node.agent.link import Link
 from stationkeep.node.agent.readings import Readings
 from stationkeep.node.agent.tally import Tally
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 
 NEVER = float("inf")
 ONE, TWO = "http://127.0.0.1:8701", "http://127.0.0.1:8702"

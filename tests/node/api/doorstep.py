@@ -12,13 +12,14 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec
 from stationkeep.cluster.settings import PROFILES
-from stationkeep.node.api.agents import PATH, Agents
-from stationkeep.node.api.connections import Connection
-from stationkeep.node.api.crowd import Crowd
-from stationkeep.node.fleet.desk import DeviceDesk
+from stationkeep.cluster.state import codec
+from stationkeep.node.api.resources.probes import PROBES
+from stationkeep.node.fleet.intake import DeviceIntake
+from stationkeep.node.gateway.sessions import PATH, Sessions
+from stationkeep.node.http.connections import Connection
+from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.ports import Committed, ProposalResult
 from stationkeep.node.replica import Replica
 
@@ -72,14 +73,14 @@ class OneLog:
 
 
 class Doorstep:
-    """Replica, desk and door of one node. `settle` lets everything happen that is due."""
+    """Replica, intake and door of one node. `settle` lets everything happen that is due."""
 
     def __init__(self, profile: str = "orbit") -> None:
         self.clock = Hands()
         self.replica = Replica(self.clock)
         self.log = OneLog(self.replica)
         log: Any = self.log
-        self.desk = DeviceDesk(
+        self.intake = DeviceIntake(
             "sat-001",
             clock=self.clock,
             consensus=log,
@@ -87,7 +88,7 @@ class Doorstep:
             propose=lambda command, _timeout, done: self.log.propose(_draft(command), done),
             wake=self._wake,
         )
-        self.agents = Agents("sat-001", self.desk, self.replica)
+        self.agents = Sessions("sat-001", self.intake, self.replica)
         member = MemberSpec("sat-001", "127.0.0.1:7701", "127.0.0.1:8701")
         self.commit(FoundCluster("test", (member,), PROFILES[profile]))
         self.replica.took_office()
@@ -110,7 +111,7 @@ class Doorstep:
 
     def _turn(self) -> None:
         for _ in range(4):
-            self.desk.turn()
+            self.intake.turn()
             self.log.turn()
 
     @property
@@ -124,7 +125,9 @@ class Doorstep:
         config = uvicorn.Config(_no_app, ws=socket, log_config=None, lifespan="off")
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            partial(Connection, self.agents.turns, Crowd(), config, state, {}), "127.0.0.1", 0
+            partial(Connection, self.agents.turns, Crowd(), PROBES, config, state, {}),
+            "127.0.0.1",
+            0,
         )
         async with server:
             yield server.sockets[0].getsockname()[1]

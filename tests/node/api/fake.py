@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.apply import Applied, apply
 from stationkeep.cluster.commands import (
     Acknowledge,
@@ -26,16 +25,22 @@ from stationkeep.cluster.commands import (
     MemberSpec,
     RecordEvaluation,
 )
-from stationkeep.cluster.events import Event
 from stationkeep.cluster.roles.evaluate import evaluate_roles
-from stationkeep.cluster.roles.transitions import Role
 from stationkeep.cluster.settings import PROFILES, Settings
-from stationkeep.cluster.state import ClusterState
-from stationkeep.node.api.port import Streamed, Timings, TooManyFollowers, Vitals
-from stationkeep.node.fleet.desk import DeviceDesk
-from stationkeep.node.peers.figures import LinkFigures
-from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.events import Event
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.fleet.intake import DeviceIntake
+from stationkeep.node.ports import (
+    Committed,
+    LinkFigures,
+    NotProposed,
+    OutcomeUnknown,
+    ProposalResult,
+)
 from stationkeep.node.replica import Listener
+from stationkeep.node.service.port import Streamed, Timings, TooManyFollowers, Vitals
 
 MEMBERS = ("sat-001", "sat-002", "sat-003")
 
@@ -79,7 +84,7 @@ class FakeConsensus:
 
 
 class FakeNode:
-    """Implements `node.api.port.Service`."""
+    """Implements `node.service.port.Service`."""
 
     node = "sat-001"
 
@@ -105,7 +110,7 @@ class FakeNode:
         self._more = asyncio.Event()
         self._applied: list[Listener] = []
         replica: Any = self
-        self.desk = DeviceDesk(
+        self.intake = DeviceIntake(
             self.node,
             clock=replica,
             consensus=self.consensus,
@@ -114,7 +119,7 @@ class FakeNode:
             wake=self._turn_desk_soon,
         )
 
-    # -- what the devices' desk needs: a clock, a replica, a way to the log --------------------
+    # -- what the devices' intake needs: a clock, a replica, a way to the log --------------------
 
     def monotonic(self) -> float:
         return self.now / 1_000
@@ -129,7 +134,7 @@ class FakeNode:
         """Nothing is ever restored here."""
 
     def _turn_desk_soon(self) -> None:
-        asyncio.get_running_loop().call_soon(self.desk.turn)
+        asyncio.get_running_loop().call_soon(self.intake.turn)
 
     def _propose_for_desk(
         self, command: AnyCommand, _timeout: float, done: Callable[[ProposalResult], None]
@@ -160,7 +165,7 @@ class FakeNode:
             self.streamed.append(Streamed(f"{index}.{n}", data.pop("type").lower(), data))
         self._more.set()
 
-    # -- node.api.port.Service ------------------------------------------------------------------
+    # -- node.service.port.Service ---------------------------------------------------------------
 
     @property
     def settings(self) -> Settings:

@@ -12,8 +12,8 @@ from stationkeep.cluster.commands import (
     Registration,
     ReportDevices,
 )
+from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.fleet.rebalance import plan_rebalance
-from stationkeep.cluster.fleet.status import Reading
 from tests.node.api.fake import FakeNode
 
 WELL = Reading(85, True, 4_520, 6_250, 5_500)

@@ -11,9 +11,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from stationkeep.node.api import wire
-from stationkeep.node.api.agents import PATH
 from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.gateway.sessions import PATH
+from stationkeep.node.wire import messages as wire
 from tests.node.api.doorstep import STATUS
 
 pytestmark = pytest.mark.processes

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from stationkeep.node.api import fleet_reads
-from stationkeep.node.api.fleet_views import DeviceView
+from stationkeep.node.views.fleet import DeviceView
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import check, go_silent, register, report
 
@@ -518,7 +518,7 @@ async def test_a_large_fleet_is_never_looked_at_in_one_go(
             turns.append(1)
             await asyncio.sleep(0)
 
-    monkeypatch.setattr("stationkeep.cluster.fleet.fleet.SCAN", 8)
+    monkeypatch.setattr("stationkeep.cluster.devices.fleet.SCAN", 8)
     others_ = asyncio.create_task(others())
     answer = await _get(client, "/v1/devices", ring="prod", selector="site=nowhere", limit=5)
     others_.cancel()

@@ -14,11 +14,10 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from stationkeep.node.api.batches import MAX_BATCH_BYTES
-from stationkeep.node.api.connections import Connection
-from stationkeep.node.api.crowd import Crowd
-from stationkeep.node.api.limits import MAX_BODY_BYTES, Limits
-from stationkeep.node.turns import Gate, Turns
+from stationkeep.node.http.connections import Connection
+from stationkeep.node.http.crowd import Crowd
+from stationkeep.node.http.limits import MAX_BATCH_BYTES, MAX_BODY_BYTES, Limits
+from stationkeep.node.system.turns import Gate, Turns
 from tests.node.holding import holding
 
 LONGEST = 0.1
@@ -120,7 +119,7 @@ async def test_the_share_of_a_turn_is_kept_and_the_line_is_served_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("stationkeep.node.turns.perf_counter", lambda: now)
+    monkeypatch.setattr("stationkeep.node.system.turns.perf_counter", lambda: now)
     turns, taken = Turns(share=0.008), list[tuple[int, int]]()
     turn = 0
 
@@ -150,7 +149,7 @@ async def test_many_connections_with_many_requests_leave_turns_to_others() -> No
         await send({"type": "http.response.body"})
 
     config = uvicorn.Config(Limits(app), log_config=None, lifespan="off")  # type: ignore[arg-type]
-    made = partial(Connection, Turns(), Crowd(), config, ServerState(), {})
+    made = partial(Connection, Turns(), Crowd(), (), config, ServerState(), {})
     server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]

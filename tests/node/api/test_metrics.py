@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from stationkeep.cluster.fleet.moves import MoveReason
-from stationkeep.cluster.roles.transitions import TRANSITIONS, Role
+from stationkeep.cluster.devices.moves import MoveReason
+from stationkeep.cluster.transitions import TRANSITIONS, Role
 from stationkeep.node.api.app import build
-from stationkeep.node.api.port import Timings
-from stationkeep.node.cluster_metrics import percentile
-from stationkeep.node.link_metrics import COUNTERS
+from stationkeep.node.metrics.cluster import percentile
+from stationkeep.node.metrics.links import COUNTERS
 from stationkeep.node.peers.figures import Reception
+from stationkeep.node.service.port import Timings
 from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import check, go_silent, register, report
 

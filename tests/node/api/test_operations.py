@@ -291,7 +291,7 @@ async def test_a_key_is_its_actors_own(client: httpx.AsyncClient, node: FakeNode
 async def test_whoever_has_used_up_the_memory_of_operations_is_told_to_wait(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stationkeep.cluster.operations.MAX_OPERATIONS", 2)
+    monkeypatch.setattr("stationkeep.cluster.state.operations.MAX_OPERATIONS", 2)
     mallory = {"X-Stationkeep-Actor": "mallory"}
     path, body = "/v1/nodes/sat-002/priority", {"priority": 3}
     for _ in range(2):

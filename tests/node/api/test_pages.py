@@ -8,7 +8,7 @@ import pytest
 from stationkeep.cluster.commands import AddMember, MemberSpec
 from stationkeep.node.api import docs, pages
 from stationkeep.node.api.app import build
-from stationkeep.node.api.health import PROBES
+from stationkeep.node.api.resources.probes import PROBES
 from tests.node.api.fake import FakeNode
 
 MEMBER = "http://127.0.0.1:8702"

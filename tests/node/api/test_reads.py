@@ -9,12 +9,12 @@ import httpx
 import msgspec
 import pytest
 
-from stationkeep.cluster.codec import FrozenState, decode_snapshot, digest, encode_snapshot
 from stationkeep.cluster.commands import SetPriority
-from stationkeep.cluster.roles.transitions import Role
-from stationkeep.node.api import views
-from stationkeep.node.api.link_views import LinkView
+from stationkeep.cluster.state.codec import FrozenState, decode_snapshot, digest, encode_snapshot
+from stationkeep.cluster.transitions import Role
 from stationkeep.node.ports import NotProposed
+from stationkeep.node.views import nodes as views
+from stationkeep.node.views.links import LinkView
 from tests.node.api.fake import MEMBERS, FakeNode, link
 from tests.node.api.fleet_story import register
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.commands import (
     AnyCommand,
     Draft,
@@ -18,6 +17,7 @@ from stationkeep.cluster.commands import (
     Switchover,
 )
 from stationkeep.cluster.settings import PROFILES
+from stationkeep.cluster.state import codec
 from stationkeep.node.audit import chain, file, refusals
 from stationkeep.node.audit.file import AuditFile
 from stationkeep.node.replica import Replica
@@ -120,7 +120,7 @@ def test_what_the_state_forgets_before_it_is_written_leaves_no_hole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A snapshot with a full state, and behind it a log with more than a slice a turn."""
-    monkeypatch.setattr("stationkeep.cluster.step.MAX_DECISIONS", 6)
+    monkeypatch.setattr("stationkeep.cluster.state.step.MAX_DECISIONS", 6)
     monkeypatch.setattr("stationkeep.node.audit.file.MAX_DECISIONS", 6)
     monkeypatch.setattr("stationkeep.node.audit.file.SLICE", 1)
     path = tmp_path / "audit.jsonl"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 from tests.node.agent.door import Door, assignment, error
 from tests.node.agent.threads import LoopThread
 from tests.node.cli.canned import Run

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from stationkeep.cluster.codec import encode_snapshot
 from stationkeep.cluster.settings import Settings
-from stationkeep.cluster.state import ClusterState, Member, Seat
-from stationkeep.node import lean
-from stationkeep.node.manifest import Manifest, NodeRecord, config_text
-from stationkeep.node.raft import snapshot
+from stationkeep.cluster.state.codec import encode_snapshot
+from stationkeep.cluster.state.state import ClusterState, Member, Seat
+from stationkeep.node.local.manifest import Manifest, NodeRecord, config_text
+from stationkeep.node.raft.storage import snapshot_file as snapshot
+from stationkeep.node.runtime import lean
 from tests.node.cli.canned import CannedNode, Run
 
 MEMBERS = ("sat-001", "sat-002")
@@ -109,7 +109,9 @@ def test_node_run_runs_the_node_that_is_meant(  # noqa: PLR0917
         ran.append((config.node, config.durability, replay, speed))
         return 1
 
-    monkeypatch.setitem(sys.modules, "stationkeep.node.runtime", types.SimpleNamespace(run=run))
+    monkeypatch.setitem(
+        sys.modules, "stationkeep.node.runtime.node", types.SimpleNamespace(run=run)
+    )
     for name in lean.UNWANTED:
         monkeypatch.setitem(sys.modules, name, sys.modules.get(name))
     command = [*PLAIN, str(files[0]), *(str(files[1]) if w == "FILE" else w for w in more)]
@@ -169,9 +171,9 @@ def test_what_only_a_command_line_needs_is_no_part_of_a_node() -> None:
     script = """
 import sys
 import stationkeep.node.__main__
-from stationkeep.node import lean
+from stationkeep.node.runtime import lean
 lean._leave_out()
-import stationkeep.node.runtime, stationkeep.node.api.app
+import stationkeep.node.runtime.node, stationkeep.node.api.app
 print([n for n in ("typer", "rich", "pygments", "watchfiles") if sys.modules.get(n)])
 """
     done = subprocess.run(
@@ -293,6 +295,6 @@ def test_restore_refuses_an_invalid_file(stationkeep: Run, saved: Path, files: l
 
 def test_the_command_line_starts_without_the_server() -> None:
     heavy = {"fastapi", "uvicorn", "pysyncobj", "httpx", "psutil", "sqlite3", "structlog"}
-    code = f"import sys, node.cli.main; print(*sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, stationkeep.node.cli.main; print(*sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

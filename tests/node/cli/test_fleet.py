@@ -8,7 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from stationkeep.node.cli import fleet_tables
+from stationkeep.node.cli.rendering import fleet_tables
 from tests.node.cli.canned import DEVICES, OTHER, PLAN, POLICY, READS, RINGS, CannedNode, Run
 
 READ_COMMANDS = [

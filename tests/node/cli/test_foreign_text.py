@@ -12,7 +12,7 @@ import yaml
 from typer.testing import Result
 
 from tests.node.cli.canned import READS, CannedNode, Run, problem
-from tests.node.cli.commands import Command, every_command
+from tests.node.cli.every_command import Command, every_command
 
 MARKUP = "[/b][red][link=http://x]:boom:"
 HOSTILE = (

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from stationkeep.node.agent import addresses, batches
-from stationkeep.node.api import wire
-from stationkeep.node.api.wire import Code
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.messages import Code
 from tests.node.agent.door import Door, ack
 from tests.node.cli.canned import Run
-from tests.node.cli.commands import Command, every_command
+from tests.node.cli.every_command import Command, every_command
 from tests.node.cli.test_foreign_text import HOSTILE, MARKUP, check
 
 DEVICES = [command for command in every_command() if command.is_device]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from tests.node.cli.canned import READS, CannedNode, Run
-from tests.node.cli.commands import Command, every_command
+from tests.node.cli.every_command import Command, every_command
 
 ASKING = [command for command in every_command() if command.asks and not command.is_device]
 BODIES = {

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from stationkeep.node.cli import exchange, tables
+from stationkeep.node.cli import exchange
 from stationkeep.node.cli.links_seen import Link, Seen
+from stationkeep.node.cli.rendering import tables
 from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
 
 

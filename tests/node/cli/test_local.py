@@ -13,10 +13,10 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from stationkeep.node import config
-from stationkeep.node.local import LocalCluster
-from stationkeep.node.manifest import LocalError, Plan, read_manifest
-from stationkeep.node.process import birth, listener, send
+from stationkeep.node.config import node_config as config
+from stationkeep.node.local.cluster import LocalCluster
+from stationkeep.node.local.manifest import LocalError, Plan, read_manifest
+from stationkeep.node.system.process import birth, listener, send
 
 FAKE = """
 import signal, sys

@@ -9,8 +9,8 @@ import yaml
 
 from stationkeep.cluster.odds import Loss, forecast
 from stationkeep.cluster.settings import PROFILES, to_user
-from stationkeep.node.cli import plan_commands
-from stationkeep.node.cli.plan_view import long_span
+from stationkeep.node.cli.commands import plan as plan_commands
+from stationkeep.node.cli.rendering.plan_view import long_span
 from tests.node.cli.canned import CannedNode, Run
 
 YEAR = 365.25 * 86_400

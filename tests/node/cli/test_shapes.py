@@ -17,12 +17,12 @@ import pytest
 from msgspec import inspect
 
 from stationkeep.node.api.app import build
-from stationkeep.node.api.records import DoneView, OperationView, UnknownView
-from stationkeep.node.api.schema import VIEWS
+from stationkeep.node.api.openapi import VIEWS
 from stationkeep.node.cli import exchange, shapes
+from stationkeep.node.views.records import DoneView, OperationView, UnknownView
 from tests.node.api.fake import FakeNode
 from tests.node.cli.canned import CannedNode, Run
-from tests.node.cli.commands import every_command
+from tests.node.cli.every_command import every_command
 
 NUMBERS = (inspect.IntType, inspect.FloatType)
 TEXTS = (inspect.StrType, inspect.EnumType, inspect.LiteralType)

@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from stationkeep.node.cli import screen, watch
-from stationkeep.node.cli.screen import Picture
+from stationkeep.node.cli import watch
+from stationkeep.node.cli.rendering import screen
+from stationkeep.node.cli.rendering.screen import Picture
 from tests.node.cli.canned import DECISION, NODES, PROPOSAL, READS, CannedNode, Json, Run, node
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from stationkeep.cluster.apply import Applied, Done, Rejected
 from stationkeep.cluster.commands import AnyCommand
-from stationkeep.node.fleet.answers import Assignment, DeskRefusal
+from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 
 
@@ -46,13 +46,13 @@ class Ears:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.assignments: list[Assignment] = []
-        self.refusals: list[DeskRefusal] = []
+        self.refusals: list[IntakeRefusal] = []
 
     def registered(self, assignment: Assignment) -> None:
         self.heard.append("registered")
         self.assignments.append(assignment)
 
-    def refused(self, refusal: DeskRefusal) -> None:
+    def refused(self, refusal: IntakeRefusal) -> None:
         self.heard.append("refused")
         self.refusals.append(refusal)
 

@@ -15,11 +15,11 @@ from stationkeep.cluster.commands import (
     Resume,
     SetRingShares,
 )
-from stationkeep.cluster.fleet.rings import RINGS, Ring
+from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.node.fleet import rebalancer as module
 from stationkeep.node.fleet.rebalancer import Rebalancer
 from tests.node.fleet.proposing import Ears
-from tests.node.fleet.test_desk import ILL, WELL, A, B, C, Fleet
+from tests.node.fleet.test_intake import ILL, WELL, A, B, C, Fleet
 
 
 class Watched(Fleet):

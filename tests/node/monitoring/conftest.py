@@ -12,11 +12,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stationkeep.node.api.agent_metrics import AgentsCollector
-from stationkeep.node.api.agents import Agents
 from stationkeep.node.api.app import build
-from stationkeep.node.api.trace_metrics import TracesCollector
-from stationkeep.node.api.webhook_metrics import WebhooksCollector
+from stationkeep.node.gateway.sessions import Sessions
+from stationkeep.node.metrics.devices import AgentsCollector
+from stationkeep.node.metrics.traces import TracesCollector
+from stationkeep.node.metrics.webhooks import WebhooksCollector
 from tests.node.api.fake import FakeNode
 
 MONITORING = Path(__file__).parents[3] / "node" / "monitoring"
@@ -57,7 +57,7 @@ async def exposition() -> str:
         results={("pager", "delivered"): 1}, pending=lambda: {"pager": 0}
     )
     spans: Any = SimpleNamespace(results={"exported": 1})
-    agents = AgentsCollector(Agents(node.node, node.desk, replica))
+    agents = AgentsCollector(Sessions(node.node, node.intake, replica))
     app = build(node, agents, WebhooksCollector(webhooks), TracesCollector(spans))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:

@@ -11,7 +11,7 @@ import yaml
 from typer.main import get_command
 
 from stationkeep.cluster.alarms import ALARMS
-from stationkeep.cluster.roles.transitions import OPERATOR_RULES
+from stationkeep.cluster.transitions import OPERATOR_RULES
 from stationkeep.node.cli.main import app
 from tests.node.monitoring.conftest import MONITORING
 from tests.node.monitoring.promql import named

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stationkeep.node.peers.frames import MAX_FRAME, BadFrame, FrameReader, decode, encode, numbered
-from stationkeep.node.raft.messages import MAX_ENTRIES
+from stationkeep.node.raft.engine.messages import MAX_ENTRIES
 
 
 @given(st.lists(st.binary(max_size=300)))

@@ -8,11 +8,11 @@ import pytest
 
 from stationkeep.node.peers import link, network
 from stationkeep.node.peers.datagrams import DatagramSockets
-from stationkeep.node.peers.figures import LinkFigures
 from stationkeep.node.peers.frames import MAX_FRAME
 from stationkeep.node.peers.network import PeerNetwork, PortInUse
 from stationkeep.node.peers.sessions import MAX_BODY, Echo, Outgoing
 from stationkeep.node.peers.streams import Outbound, Pulse
+from stationkeep.node.ports import LinkFigures
 from tests.node.peers.station import Station, addresses
 
 

@@ -11,10 +11,10 @@ import msgpack
 import pytest
 import uvloop
 
-from stationkeep.node.addresses import split_address
 from stationkeep.node.peers import handshake, link, network, streams
 from stationkeep.node.peers.frames import MAX_FRAME, MAX_HELLO, FrameReader, encode, numbered, pack
 from stationkeep.node.peers.network import NotLoopback, PeerNetwork, PortInUse
+from stationkeep.node.system.addresses import split_address
 from tests.node.peers.station import Station, addresses, free_ports
 
 ANSWER = {"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "b", "life": 1}

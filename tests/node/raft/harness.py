@@ -14,10 +14,10 @@ from typing import Any
 import msgpack
 
 from stationkeep.cluster.apply import Applied, Done
-from stationkeep.cluster.codec import CodecError
+from stationkeep.cluster.state.codec import CodecError
 from stationkeep.node.ports import ProposalResult
 from stationkeep.node.raft import Guards, Journal, Raft, SnapshotStore, Timings
-from stationkeep.node.raft.store import Submit
+from stationkeep.node.raft.storage.snapshot_store import Submit
 
 TIMINGS = Timings(
     heartbeat=0.1, election_min=0.5, election_max=1.0, step_down=1.0, compact_entries=5000

@@ -8,7 +8,7 @@ import pytest
 
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 from stationkeep.node.raft import Timings
-from stationkeep.node.raft.store import WINDOW
+from stationkeep.node.raft.storage.snapshot_store import WINDOW
 from tests.node.raft.harness import TIMINGS, Cluster
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stationkeep.node.raft.messages import NO_OP
+from stationkeep.node.raft.engine.messages import NO_OP
 from stationkeep.node.raft.raft import APPLY_SECONDS
 from tests.node.raft.test_safety import Alone, entries
 

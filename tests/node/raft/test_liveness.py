@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeep.cluster.codec import MAX_DRAFT_BYTES
+from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
 from stationkeep.node.raft import LogDiverged, proposals
-from stationkeep.node.raft import leader as leading_module
-from stationkeep.node.raft.messages import BadMessage, check
+from stationkeep.node.raft.engine import leader as leading_module
+from stationkeep.node.raft.engine.messages import BadMessage, check
 from tests.node.raft.harness import TIMINGS, Cluster
-from tests.node.raft.test_journal import limit_pages
+from tests.node.raft.storage.test_journal import limit_pages
 
 
 def fill(c: Cluster, name: str) -> None:
@@ -73,7 +73,7 @@ def test_s11_an_io_error_is_survived_as_well(cluster, monkeypatch) -> None:
     def fail(*_) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr("stationkeep.node.raft.sqlite._write_meta", fail)
+    monkeypatch.setattr("stationkeep.node.raft.storage.sqlite._write_meta", fail)
     c.propose(leader, b"x:")
     c.run_until(lambda: c.rafts[leader].journal_error is not None)
     monkeypatch.undo()

@@ -12,8 +12,8 @@ import pytest
 
 from stationkeep.node.ports import Committed
 from stationkeep.node.raft import Timings, rejoin_empty
+from tests.node.raft.engine.test_membership import reach
 from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster
-from tests.node.raft.test_membership import reach
 
 SLOW = Timings(
     heartbeat=0.3, election_min=3.0, election_max=6.0, step_down=6.0, compact_entries=5000

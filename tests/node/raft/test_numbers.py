@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from stationkeep.cluster.numbers import CEILING, RESTORED, TERM
 from stationkeep.node.ports import Committed
 from stationkeep.node.raft import Journal
-from stationkeep.node.raft.messages import _CHECKS
-from stationkeep.node.raft.progress import Progress, Request
+from stationkeep.node.raft.engine.messages import _CHECKS
+from stationkeep.node.raft.engine.progress import Progress, Request
 from tests.node.raft.harness import GOOD_VOTE, Cluster
 
 EXTREMES = (

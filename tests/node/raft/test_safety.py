@@ -23,7 +23,7 @@ from stationkeep.node.raft import (
     restore_into,
     write_file,
 )
-from stationkeep.node.raft.progress import PATIENCE_FLOOR, Progress, Request
+from stationkeep.node.raft.engine.progress import PATIENCE_FLOOR, Progress, Request
 from tests.node.raft.harness import GOOD_VOTE, TIMINGS, Cluster, Machine
 
 Entries = list[tuple[bytes, int, int]]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from stationkeep.cluster.codec import CodecError
-from stationkeep.node.raft import engine, store
-from stationkeep.node.raft.snapshot import Snapshot, decode, encode, pieces
+from stationkeep.cluster.state.codec import CodecError
+from stationkeep.node.raft.engine import engine
+from stationkeep.node.raft.storage import snapshot_store as store
+from stationkeep.node.raft.storage.snapshot_file import Snapshot, decode, encode, pieces
 from tests.node.raft.harness import TIMINGS, Cluster
 from tests.node.raft.test_safety import Alone, entries, snapshot
 from tests.node.raft.test_safety import chunks as cut
@@ -256,7 +257,7 @@ def test_s11_a_disk_that_refuses_to_put_a_snapshot_in_place_is_reported(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr("stationkeep.node.raft.snapshot.publish", refuse)
+        full.setattr("stationkeep.node.raft.storage.snapshot_file.publish", refuse)
         assert alone.chunk(1, parts[1], commit=0)["wanted"] == 0, "all of it again"
     assert "No space left on device" in raft.snapshot_error
     assert applied(alone) == 1

@@ -4,14 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.commands import AnyCommand, Draft
-from stationkeep.node.config import HookConfig
+from stationkeep.cluster.state import codec
+from stationkeep.node.config.node_config import HookConfig
 from stationkeep.node.ports import ProposalResult, Watch
 from stationkeep.node.replica import Replica
 from stationkeep.node.tracing.spans import Span, Spans
-from stationkeep.node.tracing.traceparent import Caller
 from stationkeep.node.tracing.watching import Tracing
+from stationkeep.node.wire.traceparent import Caller
 from tests.node.world import ManualClock, SharedLog, World
 
 

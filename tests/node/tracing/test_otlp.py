@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 
-from stationkeep.node.api.trace_metrics import TracesCollector
-from stationkeep.node.tracing.config import TracingConfig
+from stationkeep.node.config.tracing import TracingConfig
+from stationkeep.node.metrics.traces import TracesCollector
 from stationkeep.node.tracing.otlp import FAREWELL, MAX_QUEUE, Exports
 from stationkeep.node.tracing.spans import Span
-from tests.node.test_runtime import free_port
+from tests.node.runtime.test_node import free_port
 
 CONFIG = TracingConfig("http://127.0.0.1:9")
 SPAN = Span("vote", 0xABC, 0x12, 0x34, 1_000, 2_500, {"stationkeep.approve": True})
@@ -127,8 +127,8 @@ import sys
 import fastapi
 theirs = {name for name in sys.modules if name.startswith("opentelemetry")}
 from pathlib import Path
-from stationkeep.node.config import load
-from stationkeep.node.runtime import Node
+from stationkeep.node.config.node_config import load
+from stationkeep.node.runtime.node import Node
 import asyncio
 
 async def life():
@@ -139,7 +139,7 @@ async def life():
 asyncio.run(life())
 names = ("opentelemetry", "google.protobuf", "requests", "stationkeep.node.tracing.")
 found = {name for name in sys.modules if name.startswith(names)} - theirs
-print(sorted(found - {"stationkeep.node.tracing.config", "stationkeep.node.tracing.traceparent"}))
+print(sorted(found))
 """
 
 

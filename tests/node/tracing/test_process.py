@@ -10,7 +10,7 @@ import pytest
 
 from scripts.traces import Collector, Received, collecting, tree
 from stationkeep.node.chaos.constellation import Constellation
-from tests.node.test_runtime import Solo, free_port, solo
+from tests.node.runtime.test_node import Solo, free_port, solo
 from tests.node.webhooks.test_process import metric
 
 __all__ = ["solo"]

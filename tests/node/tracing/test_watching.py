@@ -12,10 +12,10 @@ from stationkeep.cluster.commands import (
     SetPriority,
     Switchover,
 )
-from stationkeep.cluster.state import ClusterState
-from stationkeep.node.hooks import HookResult
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.hooks.runner import HookResult
 from stationkeep.node.tracing import spans as spans_module
-from stationkeep.node.tracing.traceparent import Caller, operation_id
+from stationkeep.node.wire.traceparent import Caller, operation_id
 from tests.node.tracing.story import Traced, check_whole, named
 
 CALLER = Caller(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7)

@@ -1,7 +1,7 @@
 """Which webhooks lag, as any node can tell from the state."""
 
 from stationkeep.cluster.commands import RecordDelivery
-from stationkeep.node.webhooks.config import Secret, WebhookConfig
+from stationkeep.node.config.webhooks import Secret, WebhookConfig
 from stationkeep.node.webhooks.lateness import LATE, late
 from tests.node.api.fake import FakeNode
 

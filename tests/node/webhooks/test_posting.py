@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.state import MAX_WEBHOOKS
+from stationkeep.cluster.state.state import MAX_WEBHOOKS
 from stationkeep.node.webhooks import posting
 from stationkeep.node.webhooks.posting import HttpPoster
 from stationkeep.node.webhooks.sending import Answer, Verdict

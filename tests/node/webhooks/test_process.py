@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from stationkeep.node.audit.chain import verify
-from tests.node.test_runtime import Solo, solo
+from tests.node.runtime.test_node import Solo, solo
 
 __all__ = ["solo"]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster import codec
 from stationkeep.cluster.commands import Draft, RecordDelivery, SetPriority
-from stationkeep.cluster.roles.transitions import Role
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.config.webhooks import Secret, WebhookConfig
 from stationkeep.node.webhooks import sending as module
-from stationkeep.node.webhooks.config import Secret, WebhookConfig
 from stationkeep.node.webhooks.sending import Answer, Verdict, topic_of
 from tests.node.world import World
 
@@ -321,7 +321,7 @@ def test_a_webhook_that_is_concerned_with_nothing_keeps_its_cursor_fresh(
 def test_a_webhook_is_told_first_that_the_log_had_turned_past_its_cursor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stationkeep.cluster.step.MAX_DECISIONS", 4)
+    monkeypatch.setattr("stationkeep.cluster.state.step.MAX_DECISIONS", 4)
     world, receiver = begin()
     receiver.answer = lambda _: LATER
     world.run(5)
@@ -371,7 +371,7 @@ def test_what_a_stranger_missed_is_no_concern_of_anybody(webhooks: tuple[Webhook
 def test_a_flood_of_orders_costs_a_webhook_nothing(
     monkeypatch: pytest.MonkeyPatch, topics: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("stationkeep.cluster.step.MAX_DECISIONS", 100)
+    monkeypatch.setattr("stationkeep.cluster.state.step.MAX_DECISIONS", 100)
     world, receiver = begin(WebhookConfig("pager", "https://h/", Secret(KEY), topics))
     receiver.answer = lambda _: LATER
     world.run(15)

@@ -3,8 +3,8 @@
 import pytest
 
 from stationkeep.node.ports import Committed
-from stationkeep.node.raft.membership import Configuration
-from stationkeep.node.raft.messages import MEMBERSHIP
+from stationkeep.node.raft.engine.membership import Configuration
+from stationkeep.node.raft.engine.messages import MEMBERSHIP
 from tests.node.raft.classic.staging import founded, hand_over, has, reach, want
 
 

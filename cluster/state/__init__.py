@@ -1,0 +1,1 @@
+"""The replicated state, its parts and its encoding. Only `apply` writes it."""

@@ -1,0 +1,217 @@
+"""Commands and snapshots as bytes: versioned, canonical, digestible.
+
+A log entry is `at` and `wall` as two big-endian 64-bit integers, then the draft: the leader
+stamps a forwarded draft without decoding it. A snapshot begins with a format number, so that a
+later release can read what an earlier one wrote, and refuses what it cannot.
+"""
+
+import hashlib
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from stationkeep.cluster.commands import Command, Draft, Entry
+from stationkeep.cluster.devices.image import (
+    BadImageError,
+    FrozenFleet,
+    Room,
+    array_header,
+    map_header,
+    thaw,
+)
+from stationkeep.cluster.numbers import TIME
+from stationkeep.cluster.state.decisions import Decision
+from stationkeep.cluster.state.operations import Operation, Operations
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+
+SNAPSHOT_FORMAT = 2
+OLDEST_FORMAT = 1
+"""Format 1 knew of no fleet: a state read from it has an empty one."""
+MAX_DRAFT_BYTES = 256 * 1024
+MAX_TIME = TIME.ceiling
+"""Milliseconds; leaves room for adding deadlines within 64 bits."""
+
+_DIGEST_BYTES = 16
+_STAMP = struct.Struct(">QQ")
+_FORMAT = struct.Struct(">H")
+_encoder = msgspec.msgpack.Encoder()
+_sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_draft_decoder = msgspec.msgpack.Decoder(Draft)
+_outline_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_decision_decoder = msgspec.msgpack.Decoder(Decision)
+_operation_decoder = msgspec.msgpack.Decoder(Operation)
+
+
+def _no_table(kind: type, decoded: Any) -> None:
+    raise AssertionError("fleet and operations are read for themselves")
+
+
+_state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_table)
+
+"""What msgspec raises for bytes that do not fit; the last for values nested thousands deep."""
+
+
+Piece = bytes | memoryview
+"""A part of something encoded that is never put together in one step."""
+
+
+class CodecError(ValueError):
+    """Bytes that are not what they should be; says what was expected."""
+
+
+def encode_draft(draft: Draft) -> bytes:
+    """Bytes of a draft; raises `CodecError` above `MAX_DRAFT_BYTES`."""
+    encoded = _encoder.encode(draft)
+    if len(encoded) > MAX_DRAFT_BYTES:
+        raise CodecError(
+            f"a command may take {MAX_DRAFT_BYTES} bytes, this one takes {len(encoded)}"
+        )
+    return encoded
+
+
+def decode_draft(encoded: bytes) -> Draft:
+    """The draft of `encode_draft`; raises `CodecError` for anything else."""
+    if len(encoded) > MAX_DRAFT_BYTES:
+        raise CodecError(
+            f"a command may take {MAX_DRAFT_BYTES} bytes, this one takes {len(encoded)}"
+        )
+    try:
+        return _draft_decoder.decode(encoded)
+    except UNREADABLE as error:
+        raise CodecError(f"not a command: {explain(error, 'msgpack')}") from error
+
+
+def stamp(at: int, wall: int, draft: bytes) -> bytes:
+    """A log entry: the leader's cluster time and wall clock (ms) before the encoded draft."""
+    return _STAMP.pack(at, wall) + draft
+
+
+def decode_entry(entry: bytes) -> Entry:
+    """The stamped draft of a log entry; raises `CodecError` for anything else."""
+    if len(entry) < _STAMP.size:
+        raise CodecError(f"a log entry has at least {_STAMP.size} bytes, this one {len(entry)}")
+    at, wall = _STAMP.unpack_from(entry)
+    if max(at, wall) >= MAX_TIME:
+        raise CodecError(f"times lie below {MAX_TIME} ms, this entry says {at} and {wall}")
+    return Entry(at, wall, decode_draft(entry[_STAMP.size :]))
+
+
+def encode_snapshot(state: ClusterState) -> bytes:
+    """Canonical bytes of a state: replicas that applied the same entries give the same bytes.
+
+    Tables keep their order of insertion, also through a restore: pruning and iteration depend on
+    it, so sorting here would make a restored replica differ from one that was never restarted.
+    """
+    return FrozenState(state).encode()
+
+
+class FrozenState:
+    """A state as it was, to be encoded later and elsewhere while the state goes on.
+
+    The two tables that grow into the tens of thousands hold records that never change: of those
+    it keeps references; of the fleet it copies the columns. Everything else is encoded at once.
+    Whoever calls `encode` on a thread lets others work in between: no step of it takes longer
+    than a few hundred records do.
+    """
+
+    def __init__(self, state: ClusterState, room: Room | None = None) -> None:
+        self._parts: list[bytes | tuple[Any, ...] | FrozenFleet] = []
+        self._parts.append(_FORMAT.pack(SNAPSHOT_FORMAT))
+        self._parts.append(map_header(len(state.__struct_fields__)))
+        for field in state.__struct_fields__:
+            value = getattr(state, field)
+            self._parts.append(_encoder.encode(field))
+            if field == "fleet":
+                self._parts.append(FrozenFleet(value, room))
+            elif field == "decisions":
+                self._parts += [array_header(len(value)), tuple(value)]
+            elif field == "operations":
+                # Two tuples, not one of pairs: fifty thousand pairs would wake the collector.
+                keys, records = tuple(value.keys()), tuple(value.values())
+                self._parts += [map_header(len(value)), (keys, records)]
+            else:
+                self._parts.append(_encoder.encode(value))
+
+    def encode(self) -> bytes:
+        """The very bytes that `encode_snapshot` would have given."""
+        # Not a join: that would copy a hundred megabytes in one step.
+        whole = io.BytesIO()
+        for part in self._encoded():
+            whole.write(part)
+        return whole.getvalue()
+
+    def pieces(self) -> list[Piece]:
+        """The same bytes, in pieces: the largest are views of what was frozen, not copies."""
+        return list(self._encoded())
+
+    def digest(self) -> str:
+        """What `digest` would have given."""
+        digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        for part in self._encoded():
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _encoded(self) -> Iterator[Piece]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+            elif isinstance(part, FrozenFleet):
+                yield from part.parts()
+            elif len(part) == 2 and isinstance(part[0], tuple):
+                for key, record in zip(*part, strict=True):
+                    yield _encoder.encode(key) + _encoder.encode(record)
+            else:
+                yield from map(_encoder.encode, part)
+
+
+def decode_snapshot(encoded: Piece) -> ClusterState:
+    """The state of `encode_snapshot`; raises `CodecError` for another format or damage.
+
+    The two long tables are read record by record, and the fleet column by column: on a thread,
+    this lets others work in between, as `FrozenState.encode` does.
+    """
+    if len(encoded) < _FORMAT.size:
+        raise CodecError("a snapshot begins with its format number, this one is empty")
+    (found,) = _FORMAT.unpack_from(encoded)
+    if not OLDEST_FORMAT <= found <= SNAPSHOT_FORMAT:
+        known = f"formats {OLDEST_FORMAT} to {SNAPSHOT_FORMAT}"
+        raise CodecError(f"snapshot format {found}; this release reads {known}")
+    try:
+        return _decode_state(memoryview(encoded)[_FORMAT.size :])
+    except UNREADABLE as error:
+        raise CodecError(f"not a snapshot: {explain(error, 'msgpack')}") from error
+    except BadImageError as error:
+        raise CodecError(f"not a snapshot: {error}") from error
+    except ValueError as error:  # of numpy
+        raise CodecError("not a snapshot: its columns do not fit together") from error
+
+
+def _decode_state(encoded: memoryview) -> ClusterState:
+    fields = _outline_decoder.decode(encoded)
+    decisions = fields.pop("decisions", msgspec.Raw(array_header(0)))
+    operations = fields.pop("operations", msgspec.Raw(map_header(0)))
+    fleet = fields.pop("fleet", None)
+    state = _state_decoder.decode(_encoder.encode(fields))
+    if fleet is not None:
+        state.fleet = thaw(fleet)
+    state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
+    table = _outline_decoder.decode(operations)
+    state.operations = Operations()
+    for one in table.values():
+        state.operations.restore(_operation_decoder.decode(one))
+    return state
+
+
+def digest(state: ClusterState) -> str:
+    """32 hex digits that equal states share (invariant 7)."""
+    return hashlib.blake2b(encode_snapshot(state), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def command_digest(command: Command) -> str:
+    """16 hex digits of a command; tells a retry from a key used for something else."""
+    return hashlib.blake2b(_sorting_encoder.encode(command), digest_size=8).hexdigest()

@@ -1,0 +1,139 @@
+"""The OpenAPI document: FastAPI's of the requests, msgspec's of the answers.
+
+Answers are msgspec structs, which encode many times faster than models; their schemas are
+published from the same definitions, so that the document cannot say anything else.
+"""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from stationkeep.node.api.resources import probes as health
+from stationkeep.node.gateway import batch_bodies as batches
+from stationkeep.node.http import problems
+from stationkeep.node.views import (
+    fleet as fleet_views,
+)
+from stationkeep.node.views import (
+    links as link_views,
+)
+from stationkeep.node.views import (
+    nodes as views,
+)
+from stationkeep.node.views import (
+    records,
+)
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+EVENTS = "text/event-stream"
+TEXT = "text/plain"
+
+VIEWS: tuple[type[msgspec.Struct], ...] = (
+    views.ClusterView,
+    views.NodeView,
+    views.NodeList,
+    views.NodeRoleList,
+    views.ConfigView,
+    views.AlarmList,
+    views.MeView,
+    records.DecisionList,
+    records.ExplanationView,
+    records.ProposalList,
+    records.ActionList,
+    records.RoleChangeList,
+    records.OperationView,
+    records.DoneView,
+    records.UnknownView,
+    fleet_views.DeviceView,
+    fleet_views.DeviceList,
+    fleet_views.MoveList,
+    fleet_views.DeviceExplanationView,
+    fleet_views.RingsView,
+    fleet_views.RebalancePlanView,
+    fleet_views.HealthPlanView,
+    fleet_views.PoliciesPlanView,
+    batches.BatchView,
+    batches.AssignedView,
+    batches.StatusBatch,
+    batches.RegistrationBatch,
+    link_views.LinksView,
+    health.HealthView,
+    problems.ProblemView,
+)
+ALWAYS = (400, 408, 413, 429)
+"""Problems that any request may meet."""
+
+
+def _content(view: type) -> dict[str, Any]:
+    if view is bytes:
+        return {BINARY: {"schema": {"type": "string", "format": "binary"}}}
+    return {JSON: {"schema": {"$ref": f"#/components/schemas/{view.__name__}"}}}
+
+
+def problem(status: int) -> dict[str, Any]:
+    """How the document describes the problem with this HTTP status."""
+    kind = next(kind for kind in problems.Kind if kind.status == status)
+    schema = {"$ref": "#/components/schemas/ProblemView"}
+    return {"description": kind.title, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+
+
+def answers(view: type, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a read that answers with `view`, or with one of these problems."""
+    return {
+        200: {"description": "As asked.", "content": _content(view)},
+        **{status: problem(status) for status in (*ALWAYS, 503, *statuses)},
+    }
+
+
+def outcomes() -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a write."""
+    return {
+        200: {"description": "Done and applied here.", "content": _content(records.DoneView)},
+        202: {"description": "Outcome unknown yet.", "content": _content(records.UnknownView)},
+        **{status: problem(status) for status in (*ALWAYS, 404, 409, 503)},
+    }
+
+
+def _probe(summary: str, name: str) -> dict[str, Any]:
+    content = _content(health.HealthView)
+    responses = {
+        "200": {"description": "Yes.", "content": content},
+        "503": {"description": "No.", "content": content},
+    }
+    return {
+        "get": {
+            "tags": ["health"],
+            "summary": summary,
+            "operationId": f"probe_{name}",
+            "responses": responses,
+        }
+    }
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        _, schemas = msgspec.json.schema_components(
+            VIEWS, ref_template="#/components/schemas/{name}"
+        )
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+        for path, (_, summary) in health.PROBES.items():
+            document["paths"][path] = _probe(summary, path[1:].replace("-", "_"))
+        _drop_validation_answers(document)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _drop_validation_answers(document: dict[str, Any]) -> None:
+    """FastAPI announces a 422 of its own; here every invalid request is a 400 problem."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -1,0 +1,1 @@
+"""Judgements about histories, shared by simulation and chaos."""

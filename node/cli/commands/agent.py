@@ -1,0 +1,241 @@
+"""`agent`: makes this machine a device of the fleet. And what it shares with simulated ones."""
+
+import asyncio
+import contextlib
+import math
+import platform
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from stationkeep.cluster.settings import SettingsError, parse_duration
+from stationkeep.node.cli.client import DEFAULT_URL
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.output import note
+from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
+
+if TYPE_CHECKING:
+    from stationkeep.node.agent.client import DeviceAgent
+    from stationkeep.node.agent.device import Ringed
+    from stationkeep.node.agent.readings import Readings
+
+T = TypeVar("T")
+
+UrlsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--url",
+        envvar="STATIONKEEP_URL",
+        help="Any node; repeatable. The others are learnt from it. Default: the nodes of the "
+        "local cluster, else http://127.0.0.1:8701.",
+    ),
+]
+
+
+def agent(
+    *,
+    url: UrlsOption = None,
+    device_id: Annotated[
+        str | None, typer.Option("--id", help="The device's id. Default: this host's name.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What people call the device.")] = "",
+    os_version: Annotated[
+        str | None, typer.Option("--os-version", help="Default: this system's.")
+    ] = None,
+    app_version: Annotated[str, typer.Option("--app-version", help="Of what it runs.")] = "",
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="KEY=VALUE, for selectors. Repeatable.")
+    ] = None,
+    capability: Annotated[
+        list[str] | None, typer.Option("--capability", help="KEY=VALUE. Repeatable.")
+    ] = None,
+    on_ring: Annotated[
+        str | None,
+        typer.Option(
+            "--on-ring",
+            help="Program with arguments to run at each change of ring, without a shell; "
+            "STATIONKEEP_RING says which.",
+        ),
+    ] = None,
+    disk: Annotated[
+        Path, typer.Option("--disk", help="A path on the file system that is reported.")
+    ] = Path("/"),
+    pretend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pretend",
+            help="METRIC=VALUE in place of what is read, to see what the cluster does: "
+            "battery, cpu, memory, disk in percent, or a metric of your own. Repeatable.",
+        ),
+    ] = None,
+    pretend_for: Annotated[
+        str | None,
+        typer.Option("--pretend-for", help="Such as 30s; then it is well again. Default: always."),
+    ] = None,
+) -> None:
+    """Makes this machine a device: tells the cluster how it is, and hears which ring it is in.
+
+    Goes on until Ctrl-C, from node to node. Of two agents of one id the one started last counts;
+    the other ends with exit code 1.
+    """
+    device = _device(
+        device_id=device_id or _host_id(),
+        urls=urls(url),
+        device_name=name,
+        os_version=os_version or f"{platform.system()} {platform.release()}",
+        app_version=app_version,
+        labels=pairs("--label", label),
+        capabilities=pairs("--capability", capability),
+        on_ring=on_ring,
+        read_status=_readings(disk, pairs("--pretend", pretend), pretend_for),
+    )
+    run(_follow(device))
+
+
+def _device(device_id: str, on_ring: str | None, **given: Any) -> "DeviceAgent":
+    from stationkeep.node.agent.client import DeviceAgent  # noqa: PLC0415
+    from stationkeep.node.agent.ring_command import RingCommand  # noqa: PLC0415
+
+    try:
+        command = None if on_ring is None else RingCommand(on_ring, device_id)
+    except ValueError as error:
+        raise UsageError(f"--on-ring {error}") from error
+
+    async def tell(news: "Ringed") -> None:
+        was = "" if news.previous is None else f", was {news.previous}"
+        note(f"{device_id}: ring {news.ring} ({news.reason}{was})")
+        if command is not None:
+            result = await command(news)
+            if not result.ok:
+                note(f"{device_id}: --on-ring failed: {result.detail}")
+
+    try:
+        return DeviceAgent(device_id, on_ring=tell, **given)
+    except ValueError as error:
+        raise UsageError(f"--url {error}") from error
+
+
+def _host_id() -> str:
+    """This host's name in the characters that an id may have."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).lstrip("._-")[:64] or "device"
+
+
+def _readings(
+    disk: Path, pretended: dict[str, str], duration: str | None
+) -> "Callable[[], Readings]":
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    from stationkeep.node.agent.host import HostReadings  # noqa: PLC0415
+    from stationkeep.node.agent.readings import Readings  # noqa: PLC0415
+
+    fields = {"battery": "battery_level", "cpu": "cpu_usage", "memory": "memory_usage",
+              "disk": "disk_usage"}  # fmt: skip
+    values = {name: _number(name, text) for name, text in pretended.items()}
+    known: dict[str, Any] = {fields[name]: values[name] for name in values if name in fields}
+    if "battery" in values:
+        known["battery_charging"] = False
+    metrics = {name: value for name, value in values.items() if name not in fields}
+    try:
+        host = HostReadings(disk)
+        Readings(**known, metrics=metrics)
+    except OSError as error:
+        raise UsageError(f"--disk {disk}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--pretend {error}") from error
+
+    until = math.inf if duration is None else time.monotonic() + seconds("--pretend-for", duration)
+
+    def read() -> Readings:
+        found = host()
+        if time.monotonic() >= until:
+            return found
+        return replace(found, **known, metrics=found.metrics | metrics)
+
+    return read
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--pretend {name}={text} refused: a number") from error
+
+
+async def _follow(device: "DeviceAgent") -> None:
+    from stationkeep.node.agent.client import AgentEndedError  # noqa: PLC0415
+
+    identity = device.identity.device_id
+    note(f"{identity}: looking for a node")
+    living = asyncio.create_task(_live(device))
+    try:
+        with stopping(living.cancel):
+            await living
+    except AgentEndedError as error:
+        raise CommandError(f"{identity}: {error}") from error
+    except asyncio.CancelledError:
+        note(f"{identity}: ended")
+    finally:
+        await device.stop()
+
+
+async def _live(device: "DeviceAgent") -> None:
+    await device.start()
+    note(f"{device.identity.device_id}: registered at {device.node}; Ctrl-C ends")
+    await device.wait()
+
+
+# -- shared with `devices simulate` -------------------------------------------------------------
+
+
+def urls(given: list[str] | None) -> list[str]:
+    return given or list(http_addresses(DEFAULT_DATA_DIR).values()) or [DEFAULT_URL]
+
+
+def seconds(option: str, text: str) -> float:
+    """A duration that was typed."""
+    try:
+        return parse_duration(option, text) / 1_000
+    except SettingsError as error:
+        raise UsageError(str(error)) from error
+
+
+def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{option} {text}: must have the form KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs it on uvloop where that exists: thousands of devices then cost half as much."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
+@contextlib.contextmanager
+def stopping(stop: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work in good order."""
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop)
+    try:
+        yield
+    finally:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(signum)

@@ -1,0 +1,299 @@
+"""Commands by which an operator steers the fleet. Each is one replicated command."""
+
+from typing import Annotated, Any
+
+import typer
+
+from stationkeep.cluster.settings import LONGEST_PIN
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import part
+from stationkeep.node.cli.failures import UsageError
+from stationkeep.node.cli.options import (
+    DeviceArgument,
+    Format,
+    FormatOption,
+    KeyOption,
+    ReasonOption,
+    Ring,
+    UrlOption,
+    client,
+    duration,
+)
+from stationkeep.node.cli.output import show, warn
+from stationkeep.node.cli.sending import given, pair, send
+
+RING_NAMES = tuple(ring.value for ring in Ring)
+DryPolicyOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say how many devices it would rule otherwise.")
+]
+
+
+def devices_assign(
+    device: DeviceArgument,
+    ring: Annotated[Ring, typer.Argument(help="The ring to pin it to.")],
+    *,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="The pin ends after so long. Default: never.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Puts a device into a ring and pins it there, whatever its health, until released."""
+    lifetime = None if for_ is None else duration("--for", for_, LONGEST_PIN)
+    body = given(ring=ring.value, lifetime=lifetime, reason=reason)
+    what = f"{device} is pinned to {ring.value}"
+    send("PUT", f"{_path(device)}/ring", body, key=key, url=url, what=what)
+
+
+def devices_release(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
+    """Ends a pin: health, policies and quotas rule the device's ring again."""
+    what = f"{device} is released"
+    send("DELETE", f"{_path(device)}/ring", None, key=key, url=url, what=what)
+
+
+def devices_remove(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
+    """Forgets a device; should its agent speak again, it registers as new."""
+    send("DELETE", _path(device), None, key=key, url=url, what=f"{device} is removed")
+
+
+def rings_rebalance(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what a check would move now.")
+    ] = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Has the leader check all rings at once instead of at the next interval."""
+    if not dry_run:
+        send(
+            "POST",
+            "/v1/rings/rebalance",
+            given(reason=reason),
+            key=key,
+            url=url,
+            what="rebalance asked for",
+        )
+        return
+    plan = client(url).get("/v1/rings/plan", shapes.RebalancePlan)
+    _show(plan, format_, "rebalance_plan")
+
+
+def rings_shares(
+    weights: Annotated[
+        list[str], typer.Argument(metavar="RING=WEIGHT …", help="All four, such as prod=60.")
+    ],
+    *,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cap", help="RING=DEVICES, at most so many; 0: no cap. Repeatable. Default: as it is."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what a check would move then.")
+    ] = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Sets the rings' target shares, and the caps that are given; the others stay."""
+    shares = {name: _whole("RING=WEIGHT", text) for name, text in _rings("", weights).items()}
+    if set(shares) != set(RING_NAMES):
+        raise UsageError(f"give a weight for each of {', '.join(RING_NAMES)}")
+    caps = {name: _whole("--cap", text) for name, text in _rings("--cap", cap or []).items()}
+    body = given(weights=shares, caps=caps or None, reason=reason)
+    if dry_run:
+        plan = client(url).plan("/v1/rings/plan", shapes.RebalancePlan, body)
+        _show(plan, format_, "rebalance_plan")
+        return
+    what = "shares " + " ".join(f"{name}={shares[name]}" for name in RING_NAMES)
+    send("PUT", "/v1/rings/shares", body, key=key, url=url, what=what)
+
+
+def rings_health(
+    rule: Annotated[
+        str, typer.Argument(help="Such as 'battery > 20 and cpu < 80 and memory < 85'.")
+    ],
+    *,
+    charging_excuses: Annotated[
+        bool,
+        typer.Option(
+            "--charging-excuses-battery", help="A charging device may have a low battery."
+        ),
+    ] = False,
+    unreported: Annotated[
+        bool,
+        typer.Option("--unreported", help="Also with a metric that no device has reported."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many devices it would judge otherwise.")
+    ] = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Sets when a device is healthy; disk and custom metrics may be named too.
+
+    A metric that a device does not report is no fault, so a name that none reports is refused,
+    unless it is said to be meant.
+    """
+    body = given(
+        rule=rule,
+        charging_excuses_battery=charging_excuses,
+        unreported=unreported or None,
+        reason=reason,
+    )
+    if dry_run:
+        plan = client(url).plan("/v1/rings/health-rule/plan", shapes.HealthPlan, body)
+        _show(plan, format_, "health_plan")
+        warn(plan["warnings"])
+        return
+    send("PUT", "/v1/rings/health-rule", body, key=key, url=url, what=f"healthy is: {rule}")
+
+
+def rings_release_brake(
+    reason: ReasonOption = None, key: KeyOption = None, url: UrlOption = None
+) -> None:
+    """Lets automatic moves go on after the storm brake stopped them."""
+    body = given(reason=reason)
+    send("POST", "/v1/rings/release-brake", body, key=key, url=url, what="brake released")
+
+
+def policies_set(
+    name: Annotated[str, typer.Argument(help="Name of the policy.")],
+    *,
+    selector: Annotated[
+        str,
+        typer.Option("--selector", help="Such as 'os=Android 14, model in (Pixel 8, Pixel 9)'."),
+    ],
+    rings: Annotated[
+        str | None, typer.Option("--rings", help="Allowed rings, such as canary,dev. Default: all.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Such as canary=1,dev=3. Default: the shares.")
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option("--before", help="Stand before this policy. Default: last.")
+    ] = None,
+    dry_run: DryPolicyOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Adds a ring policy, or replaces the one of that name where it stands."""
+    if rings is None and weights is None:
+        raise UsageError("give --rings or --weights: a policy that allows all changes nothing")
+    policy = given(
+        name=name,
+        selector=selector,
+        rings=None if rings is None else [part.strip() for part in rings.split(",")],
+        weights=None if weights is None else _weights(weights),
+    )
+    standing, version = _standing(url)
+    body = given(policies=_placed(standing, policy, before), version=version, reason=reason)
+    if dry_run:
+        _foretell(body, url, format_)
+        return
+    send("PUT", "/v1/rings/policies", body, key=key, url=url, what=f"ring policy {name}")
+
+
+def policies_remove(
+    name: Annotated[str, typer.Argument(help="Name of the policy.")],
+    *,
+    dry_run: DryPolicyOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Removes a ring policy; its devices follow the next that matches, or the default."""
+    standing, version = _standing(url)
+    left = [policy for policy in standing if policy["name"] != name]
+    if len(left) == len(standing):
+        raise UsageError(f"no ring policy {name}; there are: {_names(standing)}")
+    body = given(policies=left, version=version, reason=reason)
+    if dry_run:
+        _foretell(body, url, format_)
+        return
+    what = f"ring policy {name} removed"
+    send("PUT", "/v1/rings/policies", body, key=key, url=url, what=what)
+
+
+def _foretell(body: dict[str, Any], url: str | None, format_: Format) -> None:
+    """Only says what these policies would change."""
+    plan = client(url).plan("/v1/rings/policies/plan", shapes.PoliciesPlan, body)
+    _show(plan, format_, "policies_plan")
+    warn(plan["warnings"])
+
+
+def _show(plan: Any, format_: Format, table: str) -> None:
+    """Prints what an order would do; `table` names the function of `rendering.fleet_tables`."""
+
+    def build(printable: Any) -> Any:
+        from stationkeep.node.cli.rendering import fleet_tables  # noqa: PLC0415
+
+        return getattr(fleet_tables, table)(printable)
+
+    show(plan, format_, build)
+
+
+def _path(device: str) -> str:
+    return f"/v1/devices/{part(device)}"
+
+
+def _rings(option: str, texts: list[str]) -> dict[str, str]:
+    """`RING=VALUE` texts by ring, each ring once."""
+    values: dict[str, str] = {}
+    for text in texts:
+        name, value = pair(option, text)
+        if name not in RING_NAMES:
+            raise UsageError(f"{option} {text!r}: none of {', '.join(RING_NAMES)}".strip())
+        if name in values:
+            raise UsageError(f"{option} {text!r}: {name} is given twice".strip())
+        values[name] = value
+    return values
+
+
+def _whole(option: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"{option}: {text!r} must be a whole number")
+    return int(text)
+
+
+def _weights(text: str) -> dict[str, int]:
+    parts = _rings("--weights", [part.strip() for part in text.split(",")])
+    return {name: _whole("--weights", value) for name, value in parts.items()}
+
+
+def _standing(url: str | None) -> tuple[list[dict[str, Any]], str]:
+    """The policies as they stand, every acknowledged change included, and their version."""
+    rings = client(url).get("/v1/rings", shapes.Rings, consistency="strong")
+    fields = ("name", "selector", "rings", "weights")
+    policies = [given(**{field: one[field] for field in fields}) for one in rings["policies"]]
+    return policies, rings["policies_version"]
+
+
+def _placed(
+    standing: list[dict[str, Any]], policy: dict[str, Any], before: str | None
+) -> list[dict[str, Any]]:
+    """The list with `policy`: where `before` says, else in its own former place, else last."""
+    names = [known["name"] for known in standing]
+    others = [known for known in standing if known["name"] != policy["name"]]
+    if before is None:
+        at = names.index(policy["name"]) if policy["name"] in names else len(others)
+    elif any(known["name"] == before for known in others):
+        at = [known["name"] for known in others].index(before)
+    else:
+        raise UsageError(f"--before {before}: no such policy; there are: {_names(others)}")
+    return [*others[:at], policy, *others[at:]]
+
+
+def _names(policies: list[dict[str, Any]]) -> str:
+    return ", ".join(policy["name"] for policy in policies) or "none"

@@ -1,0 +1,182 @@
+"""Small figures and phrases that tables, `status` and `watch` share. Plain text, no colour."""
+
+import datetime
+from typing import Any
+
+from stationkeep.node.ports import LinkFigures
+
+BARS = "▁▂▃▄▅▆▇█"
+MISSED = "×"
+SHOWN_SAMPLES = 10
+FRESH = 2.0
+"""Seconds of age that are not worth a word."""
+
+Json = dict[str, Any]
+
+
+def bar(history: list[Json], length: int = SHOWN_SAMPLES) -> str:
+    """The newest samples as one character each, oldest first; × where none was heard."""
+    return "".join(
+        MISSED if sample.get("missed") else level(sample["risk"]) for sample in history[-length:]
+    ).rjust(length)
+
+
+def level(risk: float) -> str:
+    """One of eight heights for a risk between 0 and 1."""
+    return BARS[min(len(BARS) - 1, max(0, int(risk * len(BARS))))]
+
+
+def sample(risk: float | None) -> str:
+    """A sample of a decision's evidence; None stands for a missed one."""
+    return "missed" if risk is None else f"{risk:.2f}"
+
+
+def settled(decisions: list[Json]) -> list[Json]:
+    """Without the openings of proposals whose outcome is in the list too."""
+    closed = {d.get("proposal") for d in decisions if d["outcome"] != "proposed"}
+    return [d for d in decisions if d["outcome"] != "proposed" or d.get("proposal") not in closed]
+
+
+def span(seconds: float | None) -> str:
+    """A remaining time, short: `2.4s`, `85s`, `12m`, `3h`; `-` for none."""
+    if seconds is None:
+        return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    if seconds < 120:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 7_200 else f"{seconds / 3_600:.0f}h"
+
+
+def cooldown(seconds: float | None) -> str:
+    """A cool-down left; `-` when it is over."""
+    return span(seconds) if seconds else "-"
+
+
+def cluster_time(milliseconds: int) -> str:
+    """Cluster time as `T+123.4s`."""
+    return f"T+{milliseconds / 1_000:.1f}s"
+
+
+def clock(wall_ms: int | None) -> str:
+    """Local time of day, for display."""
+    if not wall_ms:
+        return "--:--:--"
+    return datetime.datetime.fromtimestamp(wall_ms / 1_000).strftime("%H:%M:%S")
+
+
+def acts_as(node: Json) -> str:
+    """The effective role, or `?` when the answering node has not heard of it lately."""
+    effective = node.get("effective_role")
+    return str(effective) if effective else "?"
+
+
+def flags(node: Json) -> list[str]:
+    """What is out of the ordinary about a node, most important first."""
+    found = []
+    if node.get("joining"):
+        found.append("joining")
+    elif not node.get("alive"):
+        found.append("dead" if node.get("known", True) else "not heard")
+    if node["role"] == "PRIMARY" and node.get("effective_role") == "SAFE_MODE":
+        found.append("fenced")
+    elif node.get("unable"):
+        found.append("behind")
+    if node.get("maintenance"):
+        found.append(f"maintenance {span(node['maintenance'].get('remaining_s'))}")
+    if node.get("escalated_by"):
+        found.append("escalated")
+    if node.get("priority") == 0:
+        found.append("never PRIMARY")
+    if node.get("policies"):
+        found.append("policy")
+    run = node.get("consecutive_unhealthy") or 0
+    if run and node.get("alive") and node.get("known", True):
+        found.append(f"{run} unhealthy")
+    return found
+
+
+def link_flags(link: LinkFigures) -> list[str]:
+    """What is special about a link, in words."""
+    marks = {
+        "down": not link.connected,
+        "UDP blocked?": link.connected and not link.heard,
+        "in doubt": link.in_doubt,
+        "stands": link.standing,
+    }
+    return [mark for mark, is_so in marks.items() if is_so]
+
+
+def change(item: Json) -> str:
+    """`sat-001 PRIMARY→BACKUP`."""
+    return f"{item['node']} {item['origin']}→{item['target']}"
+
+
+def primary_line(cluster: Json) -> str:
+    """Who holds the seat, in words."""
+    primary = cluster.get("primary")
+    if not primary:
+        return "none"
+    line = f"{primary['id']}, epoch {primary['epoch']}"
+    waits = f", not yet effective (waits up to {span(primary['fence_remaining_s'])})"
+    return line if primary.get("active") else line + waits
+
+
+def quorum_line(cluster: Json) -> str:
+    """`5 of 5 connected, 3 needed`."""
+    quorum = cluster["quorum"]
+    return f"{quorum['connected']} of {quorum['members']} connected, {quorum['needed']} needed"
+
+
+def when(cluster: Json) -> str:
+    """Cluster time, and how old that is where it is not of now: `T+62.4s (25s ago)`."""
+    age = cluster["age_ms"] / 1_000
+    told = cluster_time(cluster["time_ms"])
+    return told if age < FRESH else f"{told} ({span(age)} ago)"
+
+
+def risk(node: Json) -> str:
+    """A node's risk; `?` where the node that answers cannot know it, `-` before the first."""
+    if not node.get("known", True):
+        return "?"
+    return "-" if node.get("risk") is None else f"{node['risk']:.2f}"
+
+
+def device_health(item: Json) -> str:
+    """A device's health in a word; nobody knows how one is that is offline."""
+    if not item["online"]:
+        return "offline"
+    return "healthy" if item["healthy"] else "unhealthy"
+
+
+def ago(seconds: float) -> str:
+    """How long since something was seen: `0.4s`, `3m`, `2d`."""
+    return span(seconds) if seconds < 172_800 else f"{seconds / 86_400:.0f}d"
+
+
+def pin(item: Json) -> str:
+    """`by ann@ground for another 90s: drill`."""
+    left = item["remaining_s"]
+    how_long = "until released" if left is None else f"for another {span(left)}"
+    why = f": {item['reason']}" if item["reason"] else ""
+    return f"by {item['actor'] or 'nobody named'} {how_long}{why}"
+
+
+def brake(item: Json) -> str:
+    """That automatic moves stand still, and what lets them go on."""
+    since = cluster_time(item["since_ms"])
+    return f"STORM BRAKE since {since}: {item['detail']} (rings release-brake ends it)"
+
+
+def fleet_line(fleet: Json) -> str:
+    """`12 devices: 11 healthy, 1 unhealthy, 0 offline`."""
+    parts = [f"{fleet[f'{word}_devices']:,} {word}" for word in ("healthy", "unhealthy", "offline")]
+    if fleet["pinned_devices"]:
+        parts.append(f"{fleet['pinned_devices']:,} pinned")
+    total = fleet["total_slaves"]
+    return f"{total:,} device{'s' * (total != 1)}: {', '.join(parts)}"
+
+
+def ring_line(fleet: Json) -> str:
+    """`canary 3   dev 3   stage 3   prod 3`."""
+    return "   ".join(f"{ring} {count:,}" for ring, count in fleet["ring_distribution"].items())

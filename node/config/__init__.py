@@ -1,0 +1,1 @@
+"""A node's file: read once at start, every fault shown with its line."""

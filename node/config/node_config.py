@@ -1,0 +1,491 @@
+"""The configuration of one node: one YAML file, environment overrides, parsed once at start.
+
+Every fault is a `ConfigError` with file, line, field, value and rule; those of one file are
+reported together. Replicated settings are only *born* from the file: once the cluster is founded
+they are changed through it (roles.md, "Settings and defaults").
+Names and shape: interfaces.md, "Configuration".
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+import yaml
+
+from stationkeep.cluster import settings as replicated
+from stationkeep.cluster.commands import MemberSpec, Policy
+from stationkeep.cluster.names import (
+    ADDRESS_RULE,
+    HOST_RULE,
+    NAME_RULE,
+    address_fault,
+    host_fault,
+    is_loopback,
+    link_fault,
+    name_fault,
+)
+from stationkeep.cluster.roles.policies import PATTERN_RULE, is_pattern
+from stationkeep.cluster.settings import Settings, SettingsError
+from stationkeep.cluster.state.state import (
+    MAX_ACTIONS_PER_NODE,
+    MAX_MEMBERS,
+    MAX_POLICIES_PER_NODE,
+    ROLE_CHANGE,
+)
+from stationkeep.node.config.shell import command_fault
+from stationkeep.node.config.tracing import TracingConfig, read_tracing
+from stationkeep.node.config.webhooks import WebhookConfig, read_webhooks
+from stationkeep.node.config.yaml_document import MAX_BYTES, ConfigError, Document, Value, parse
+from stationkeep.node.system.addresses import split_address
+from stationkeep.node.system.operator_files import regular
+
+__all__ = ["ConfigError", "NodeConfig", "load", "validate"]
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """Risk rises linearly from 0 at `ok` to 1 at `critical`; `ok > critical` runs downwards."""
+
+    ok: float
+    critical: float
+
+
+class SensorConfig(msgspec.Struct, frozen=True):
+    """Which components make up the health of this node; None = off.
+
+    Percent for cpu (host-wide), memory, disk (of the data directory) and battery; °C for
+    temperature; seconds for loop_lag; log entries for replication_lag. `command`: an operator's
+    own check, run at most every `command_interval` seconds and killed after `command_timeout`.
+    """
+
+    cpu: Marks | None = Marks(70, 100)
+    memory: Marks | None = Marks(80, 100)
+    disk: Marks | None = Marks(85, 100)
+    battery: Marks | None = Marks(30, 5)
+    temperature: Marks | None = Marks(80, 105)
+    loop_lag: Marks | None = Marks(0.25, 2)
+    replication_lag: Marks | None = Marks(2_000, 50_000)
+    command: str = ""
+    command_interval: float = 5.0
+    command_timeout: float = 5.0
+
+
+class HookConfig(msgspec.Struct, frozen=True):
+    """Shell commands run when a role or an action is enacted. `timeout` in seconds."""
+
+    roles: dict[str, str] = {}  # Role → command
+    actions: dict[str, str] = {}
+    timeout: float = 10.0
+
+
+class LogConfig(msgspec.Struct, frozen=True):
+    """Where logs go is always stderr."""
+
+    format: Literal["plain", "json"] = "plain"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a node is told at start. `members` has all, this one included, sorted by id."""
+
+    node: str
+    cluster: str
+    data_dir: Path
+    raft: str
+    http: str
+    members: tuple[MemberSpec, ...]
+    join: bool = False
+    """Not one of the founders: the node waits until the members take it in."""
+    profile: str = replicated.DEFAULT_PROFILE
+    settings: Settings = replicated.PROFILES[replicated.DEFAULT_PROFILE]
+    durability: Literal["sync", "os"] = "sync"
+    sensors: SensorConfig = SensorConfig()
+    hooks: HookConfig = HookConfig()
+    policies: tuple[Policy, ...] = ()
+    webhooks: tuple[WebhookConfig, ...] = ()
+    tracing: TracingConfig | None = None
+    log: LogConfig = LogConfig()
+    http_hosts: tuple[str, ...] = ()
+    """Further names under which clients ask for this node (`node.http.origin`)."""
+    file: str = ""
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Ids of the other members."""
+        return tuple(member.id for member in self.members if member.id != self.node)
+
+
+_FIELDS = (
+    "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
+    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log", "http_hosts",
+)  # fmt: skip
+_OVERRIDES = {
+    "CLUSTER": ("cluster",),
+    "DATA_DIR": ("data_dir",),
+    "RAFT": ("raft",),
+    "HTTP": ("http",),
+    "PROFILE": ("profile",),
+    "DURABILITY": ("durability",),
+    "TRACING_ENDPOINT": ("tracing", "endpoint"),
+    "TRACING_SAMPLE_RATIO": ("tracing", "sample_ratio"),
+    "LOG_FORMAT": ("log", "format"),
+    "LOG_LEVEL": ("log", "level"),
+}
+MAX_HTTP_HOSTS = 16
+_SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
+_ROLE_HOOKS = {
+    "primary": "PRIMARY",
+    "backup": "BACKUP",
+    "standby": "STANDBY",
+    "safe_mode": "SAFE_MODE",
+}
+
+
+def load(path: str | Path, env: Mapping[str, str] | None = None) -> NodeConfig:
+    """The configuration in `path`, with `STATIONKEEP_*` of `env` (default: the process's) on top.
+
+    Raises `ConfigError` at the first fault, the further ones in its `others`. A relative
+    `data_dir` counts from the working directory.
+    """
+    document = _open(path, os.environ if env is None else env)
+    config = None if document.errors else _read(document)
+    document.raise_errors()
+    assert config is not None
+    return config
+
+
+def validate(path: str | Path, env: Mapping[str, str] | None = None) -> list[ConfigError]:
+    """All faults of a file; empty when a node would start with it and could run its commands, as
+    far as one sees from here. `env` defaults to none."""
+    try:
+        document = _open(path, {} if env is None else env)
+        if not document.errors:
+            _read(document)
+            _check_commands(document.root)
+        document.raise_errors()
+    except ConfigError as error:
+        return [error, *error.others]
+    return []
+
+
+def _check_commands(root: Value) -> None:
+    """That what they run exists. No fault to a node that starts: its file may come later, and a
+    hook that cannot be run fails and says so."""
+    for value in _commands(root):
+        fault = command_fault(value.raw) if isinstance(value.raw, str) else None
+        if fault is not None:
+            value.refuse(fault)
+
+
+def _commands(root: Value) -> Iterator[Value]:
+    """Every command of the file that is there."""
+    hooks, sensors = root.child("hooks"), root.child("sensors")
+    actions = hooks.child("actions") if hooks is not None else None
+    found = [hooks.child(field) for field in _ROLE_HOOKS] if hooks is not None else []
+    found.append(sensors.child("command") if sensors is not None else None)
+    yield from (value for value in found if value is not None)
+    if actions is not None and isinstance(actions.raw, dict):
+        yield from actions.mapping().values()
+
+
+def _open(path: str | Path, env: Mapping[str, str]) -> Document:
+    try:
+        with open(path, "rb", opener=regular) as file:
+            content = file.read(4 * MAX_BYTES + 1)  # enough to be too long in any case
+    except OSError as error:
+        raise ConfigError(str(path), None, "", str(path), f"readable: {error.strerror}") from error
+    document = parse(str(path), _decoded(str(path), content))
+    if not document.errors:
+        _override(document, env)
+    return document
+
+
+def _decoded(path: str, content: bytes) -> str:
+    if len(content) > 4 * MAX_BYTES:  # its last character may be cut in two
+        return content.decode(errors="replace")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        shown = f"byte 0x{content[error.start]:02x}"
+        raise ConfigError(path, line, "", shown, "UTF-8 text") from error
+
+
+def _override(document: Document, env: Mapping[str, str]) -> None:
+    """Applies the environment; variables that are not a node's (STATIONKEEP_URL …) are left."""
+    for name in sorted(env):
+        if name.startswith(_SETTINGS_PREFIX):
+            target: tuple[str, ...] = ("settings", name.removeprefix(_SETTINGS_PREFIX).lower())
+        elif name.removeprefix("STATIONKEEP_") in _OVERRIDES and name.startswith("STATIONKEEP_"):
+            target = _OVERRIDES[name.removeprefix("STATIONKEEP_")]
+        else:
+            continue
+        document.override(target, _scalar(env[name]), f"environment variable {name}")
+
+
+def _scalar(text: str) -> object:
+    """A variable's text as YAML would read it in a file; anything but a scalar stays text."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def _read(document: Document) -> NodeConfig:
+    root = document.root.known(_FIELDS)
+    members = _members(root)
+    node = _name(root.required("node", "the id of this node"))
+    own = next((m for m in members if m.id == node), None)
+    if members and node and own is None:
+        cast(Value, root.child("node")).refuse("a node is one of its own members")
+    profile_value = root.child("profile")
+    profile = replicated.DEFAULT_PROFILE
+    if profile_value:
+        profile = profile_value.choice(tuple(replicated.PROFILES))
+    data_dir = root.required("data_dir", "the directory that is this node's alone")
+    durability = root.child("durability")
+    return NodeConfig(
+        node=node,
+        cluster=_name(root.required("cluster", "the name of the cluster")),
+        data_dir=Path(data_dir.text("a path") if data_dir else "."),
+        raft=_listen(root, "raft", own.raft if own else ""),
+        http=_listen(root, "http", own.http if own else ""),
+        members=members,
+        join=_join(root.child("join"), members),
+        profile=profile,
+        settings=_settings(root.child("settings"), profile),
+        durability=cast(
+            Literal["sync", "os"], durability.choice(("sync", "os")) if durability else "sync"
+        ),
+        sensors=_sensors(root.child("sensors")),
+        hooks=_hooks(root.child("hooks")),
+        policies=_policies(root.child("policies")),
+        webhooks=read_webhooks(root.child("webhooks")),
+        tracing=read_tracing(root.child("tracing")),
+        log=_log(root.child("log")),
+        http_hosts=_hosts(root.child("http_hosts")),
+        file=document.file,
+    )
+
+
+def _name(value: Value | None) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value.raw, str) or name_fault(value.raw):
+        value.refuse(NAME_RULE)
+        return ""
+    return value.raw
+
+
+def _address(value: Value | None) -> str:
+    if value is None:
+        return ""
+    text = value.text("an address host:port")
+    if text:
+        value.through(lambda _: split_address(text), ("", 0))
+    return text
+
+
+def _reached(value: Value | None, fault_of: Callable[[str], str | None]) -> str:
+    """An address by which others reach a member."""
+    text = "" if value is None else value.text(ADDRESS_RULE)
+    fault = fault_of(text) if text else None
+    if value is not None and fault is not None:
+        value.refuse(fault)
+        return ""
+    return text
+
+
+def _members(root: Value) -> tuple[MemberSpec, ...]:
+    table = root.required("members", "every member with its raft and http address")
+    if table is None:
+        return ()
+    entries = table.mapping()
+    if isinstance(table.raw, dict) and not 1 <= len(entries) <= MAX_MEMBERS:
+        table.refuse(f"between 1 and {MAX_MEMBERS} members", len(entries))
+    members, used = [], dict[str, str]()
+    for name, value in sorted(entries.items()):
+        if name_fault(name):
+            value.refuse(NAME_RULE, name)
+        value.known(("raft", "http"))
+        raft = _reached(value.required("raft", "host:port for the other members"), link_fault)
+        http = _reached(value.required("http", "host:port for clients"), address_fault)
+        for field, address in (("raft", raft), ("http", http)):
+            child = value.child(field)
+            if child is not None and address and address in used:
+                child.refuse(f"every address once; {used[address]} has it too")
+            used[address] = f"{name}.{field}"
+        members.append(MemberSpec(name, raft, http))
+    return tuple(members)
+
+
+def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value.raw, bool):
+        value.refuse("true or false")
+    elif value.raw and len(members) == 1:
+        value.refuse("a node that joins lists those whom it joins among its members")
+    return value.raw is True
+
+
+def _listen(root: Value, field: str, advertised: str) -> str:
+    """The address to listen on: the advertised one unless given. Loopback only, as long as
+    there are no certificates to tell friend from stranger (DESIGN.md, "Security")."""
+    value = root.child(field)
+    table = root.child("members")
+    address = _address(value) if value is not None else advertised
+    place = value or table or root
+    try:
+        host, _ = split_address(address)
+    except ValueError:
+        return address
+    if not is_loopback(host):
+        rule = "without certificates a node listens on loopback only (127.0.0.0/8, ::1, localhost)"
+        place.refuse(rule, address)
+    return address
+
+
+def _hosts(value: Value | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    items = value.items()
+    if len(items) > MAX_HTTP_HOSTS:
+        value.refuse(f"at most {MAX_HTTP_HOSTS} names", len(items))
+    for item in items:
+        if not isinstance(item.raw, str) or host_fault(item.raw) is not None:
+            item.refuse(HOST_RULE)
+    return tuple(str(item.raw).lower() for item in items)
+
+
+def _settings(value: Value | None, profile: str) -> Settings:
+    base = replicated.PROFILES[profile]
+    if value is None:
+        return base
+    value.known(Settings.__struct_fields__)
+    changes: dict[str, replicated.Stored] = {}
+    for field, item in value.mapping().items():
+        if field in Settings.__struct_fields__:
+            nothing: dict[str, replicated.Stored] = {}
+            changes |= item.through(partial(_one_setting, field), nothing)
+    try:
+        return replicated.merge(base, changes)
+    except SettingsError as error:
+        given = value.child(error.field)
+        if given is not None:
+            given.refuse(error.rule, error.value)
+        else:
+            rule = f"{error.rule} (profile {profile} says {error.value}; set both together)"
+            value.refuse(rule, error.value, error.field)
+        return base
+
+
+def _one_setting(field: str, raw: object) -> dict[str, replicated.Stored]:
+    return replicated.parse_changes({field: raw})
+
+
+def _sensors(value: Value | None) -> SensorConfig:
+    if value is None:
+        return SensorConfig()
+    value.known(SensorConfig.__struct_fields__)
+    found: dict[str, object] = {}
+    for field, item in value.mapping().items():
+        if field == "command":
+            found[field] = item.text("a shell command", 4_096)
+        elif field in ("command_interval", "command_timeout"):
+            found[field] = _seconds(item)
+        elif field in SensorConfig.__struct_fields__:
+            found[field] = _marks(item)
+    return msgspec.structs.replace(SensorConfig(), **found)
+
+
+def _marks(value: Value) -> Marks | None:
+    if value.raw is False or value.raw == "off":  # YAML reads a bare off as false
+        return None
+    if not isinstance(value.raw, dict):
+        value.refuse("{ok: …, critical: …} or off")
+        return None
+    value.known(("ok", "critical"))
+    ok, critical = (value.required(mark, "both marks of a sensor") for mark in ("ok", "critical"))
+    if ok is None or critical is None:
+        return None
+    marks = Marks(ok.number(-1e9, 1e9), critical.number(-1e9, 1e9))
+    if marks.ok == marks.critical:
+        critical.refuse("a critical mark differs from ok")
+    return marks
+
+
+def _seconds(value: Value) -> float:
+    def parser(raw: object) -> float:
+        return replicated.parse_duration(value.path, raw) / 1_000
+
+    return value.through(parser, 1.0)
+
+
+def _hooks(value: Value | None) -> HookConfig:
+    if value is None:
+        return HookConfig()
+    value.known((*_ROLE_HOOKS, "timeout", "actions"))
+    timeout, actions = value.child("timeout"), value.child("actions")
+    commands: dict[str, Value] = actions.mapping() if actions else {}
+    for name, item in commands.items():
+        if name_fault(name):
+            item.refuse(NAME_RULE, name)
+        elif name == ROLE_CHANGE:
+            item.refuse(f"another name: {ROLE_CHANGE} is the cluster's own", name)
+    if actions is not None and len(commands) > MAX_ACTIONS_PER_NODE:
+        actions.refuse(f"at most {MAX_ACTIONS_PER_NODE} actions", len(commands))
+    return HookConfig(
+        roles={
+            role: hook.text("a shell command", 4_096)
+            for field, role in _ROLE_HOOKS.items()
+            if (hook := value.child(field)) is not None
+        },
+        actions={name: item.text("a shell command", 4_096) for name, item in commands.items()},
+        timeout=_seconds(timeout) if timeout else HookConfig().timeout,
+    )
+
+
+def _policies(value: Value | None) -> tuple[Policy, ...]:
+    if value is None:
+        return ()
+    items = value.items()
+    if len(items) > MAX_POLICIES_PER_NODE:
+        value.refuse(f"at most {MAX_POLICIES_PER_NODE} policies", len(items))
+    policies = [_policy(item) for item in items]
+    for position, (item, policy) in enumerate(zip(items, policies, strict=True)):
+        if policy.name and any(policy.name == earlier.name for earlier in policies[:position]):
+            item.refuse("every policy has its own name", policy.name)
+    return tuple(policies)
+
+
+def _policy(value: Value) -> Policy:
+    value.known(("name", "priority", "score", "forbids"))
+    priority = value.required("priority", "safety, performance or availability")
+    score = value.required("score", "a number between 0 and 1")
+    forbids = value.required("forbids", 'patterns such as ["*->PRIMARY"]')
+    patterns = forbids.items() if forbids else ()
+    for pattern in patterns:
+        if not isinstance(pattern.raw, str) or not is_pattern(pattern.raw):
+            pattern.refuse(f"a pattern {PATTERN_RULE}")
+    return Policy(
+        name=_name(value.required("name", "how denials name it")),
+        priority=priority.choice(("safety", "performance", "availability")) if priority else "",
+        score=round(score.number(0, 1) * replicated.PPM) if score else 0,
+        forbids=tuple(str(pattern.raw) for pattern in patterns),
+    )
+
+
+def _log(value: Value | None) -> LogConfig:
+    if value is None:
+        return LogConfig()
+    value.known(("format", "level"))
+    form, level = value.child("format"), value.child("level")
+    chosen = {
+        "format": form.choice(("plain", "json")) if form else "plain",
+        "level": level.choice(("info", "debug", "warning", "error")) if level else "info",
+    }
+    return msgspec.convert(chosen, LogConfig)

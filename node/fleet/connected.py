@@ -1,0 +1,114 @@
+"""The devices connected to this node, and what each was told.
+
+Level-triggered: `compare` sets what they were told against what the log says, for all of them in
+a few passes, and does not ask what happened; `tell` says it, to so many a turn. Devices that are
+connected elsewhere cost nothing.
+"""
+
+from collections import deque
+from itertools import islice
+
+import numpy as np
+
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.moves import REASONS
+from stationkeep.cluster.devices.rings import RINGS
+from stationkeep.node.fleet.replies import Assignment, IntakeRefusal, Listener
+from stationkeep.node.fleet.status_buffer import Rows, StatusBuffer, births_in, order_of, orders
+from stationkeep.node.replica import Replica
+
+TELLS_PER_TURN = 256
+"""Devices told in one turn; when thousands move at once, the loop must not be held up."""
+
+
+class ConnectedDevices:
+    """Listeners by row. `heard`: whose columns `connected`, `told` and `queued` are kept here."""
+
+    def __init__(self, replica: Replica, heard: StatusBuffer) -> None:
+        self._replica, self._heard = replica, heard
+        self._listeners: dict[int, Listener] = {}
+        self._untold: deque[int] = deque()  # rows, each at most once: `heard.queued`
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody is still to be told something."""
+        return bool(self._untold)
+
+    def admit(self, row: int, listener: Listener) -> None:
+        """A device is registered on this connection; one that it had before is over."""
+        former = self._listeners.get(row)
+        if former is not None and former is not listener:
+            former.superseded()
+        self._listeners[row] = listener
+        self._heard.connected[row] = True
+        self._heard.told[row] = self._fleet.table.revision[row]
+        listener.registered(self.assignment(row))
+
+    def leave(self, row: int, listener: Listener) -> None:
+        """A connection is gone, unless another one took its place before."""
+        if self._listeners.get(row) is listener:
+            self._dismiss(row)
+
+    def compare(self) -> None:
+        """Queues whoever is to be told something: removed, talking elsewhere now, or assigned
+        anew since it was told."""
+        heard, table = self._heard, self._fleet.table
+        rows = np.flatnonzero(heard.connected & ~heard.queued)
+        there = births_in(table, rows) == heard.birth[rows]
+        here = rows[there]
+        beaten = orders(table.session[here], table.sequence[here]) > heard.order[here]
+        there[there] = ~beaten & (heard.told[here] == table.revision[here])
+        waiting = rows[~there]
+        heard.queued[waiting] = True
+        self._untold.extend(waiting.tolist())
+
+    def tell(self) -> None:
+        """Tells a bounded number what is so by now; the others in the next turns."""
+        for _ in range(min(len(self._untold), TELLS_PER_TURN)):
+            row = self._untold.popleft()
+            self._heard.queued[row] = False
+            if row in self._listeners:
+                self._tell(row)
+
+    def _tell(self, row: int) -> None:
+        heard, table = self._heard, self._fleet.table
+        if births_in(table, row) != heard.birth[row]:
+            self._dismiss(row).removed()
+        elif order_of(int(table.session[row]), int(table.sequence[row])) > heard.order[row]:
+            self._dismiss(row).superseded()
+        elif heard.told[row] != table.revision[row]:
+            heard.told[row] = table.revision[row]
+            self._listeners[row].assigned(self.assignment(row))
+
+    def evict(self, rows: Rows) -> None:
+        """These rows have other tenants now; whoever was connected there was removed."""
+        for row in rows[self._heard.connected[rows]].tolist():
+            self._dismiss(row).removed()
+
+    def send_away(self, refusal: IntakeRefusal) -> None:
+        """Dismisses a bounded number, who are told why; the others in the next turns."""
+        for row in list(islice(self._listeners, TELLS_PER_TURN)):
+            self._dismiss(row).refused(refusal)
+
+    def assignment(self, row: int) -> Assignment:
+        """The assignment of a row in use, as the log says it here."""
+        fleet, state = self._fleet, self._replica.state
+        since = int(fleet.table.ring_since[row])
+        return Assignment(
+            device=fleet.id(row),
+            ring=RINGS[fleet.table.ring[row]],
+            reason=REASONS[fleet.table.reason[row]],
+            at=state.wall - (state.time - since),
+            revision=int(fleet.table.revision[row]),
+        )
+
+    @property
+    def _fleet(self) -> Fleet:
+        return self._replica.state.fleet
+
+    def _dismiss(self, row: int) -> Listener:
+        self._heard.connected[row] = False
+        return self._listeners.pop(row)

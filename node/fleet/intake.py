@@ -1,0 +1,445 @@
+"""The devices that talk to this node: their registrations, their reports, what they are told.
+
+Synchronous: whoever carries words of devices (a socket, a batched POST, the simulator) calls in
+at any time between two turns; `turn` proposes, compares and tells. See the package for what is
+promised and why.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.commands import (
+    MAX_BATCH,
+    AnyCommand,
+    Entry,
+    RegisterDevices,
+    Registration,
+    ReportDevices,
+)
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.status import Reading, judge_one, reading_fault
+from stationkeep.cluster.fleet.registration import order_fault, registration_fault, sequence_fault
+from stationkeep.cluster.state.events import DeviceRemoved, DevicesMoved, DevicesRegistered
+from stationkeep.node.fleet.connected import ConnectedDevices
+from stationkeep.node.fleet.registrations import (
+    PATIENCE,
+    PendingRegistration,
+    Registrations,
+    busy,
+    faulty,
+    outdated,
+)
+from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal, Listener
+from stationkeep.node.fleet.report_outbox import Outbox
+from stationkeep.node.fleet.status_buffer import (
+    MAX_COUNT,
+    Rows,
+    StatusBuffer,
+    StatusColumns,
+    ages,
+    births_in,
+    order_of,
+    orders,
+    within_reach,
+)
+from stationkeep.node.ports import Clock, Consensus, ProposalResult
+from stationkeep.node.replica import Replica
+
+FLUSH = 1.0
+"""Seconds between two flushes at the least."""
+PRESENCE = 4
+"""A device that says nothing new is reported as present this often within device_offline_after."""
+BATCH_WITH_METRICS = 1_536
+"""Rows of a command; fewer than usual where each may carry 16 custom metrics of 8 bytes."""
+RICH = 4 * BATCH_WITH_METRICS
+"""Rows with custom metrics in one flush: these are gathered one by one, in up to 25 ms."""
+WAIT_FOR_LEADER = 0.25
+MAX_NUMBER = (1 << 32) - 1
+TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
+"""What became of each status of a batch."""
+
+FLEET_EVENTS = (DevicesRegistered, DevicesMoved, DeviceRemoved)
+"""What may concern a device that is connected."""
+
+Propose = Callable[[AnyCommand, float, Callable[[ProposalResult], None]], None]
+
+
+class DeviceIntake:
+    """`propose(command, timeout in s, done)` hands a command to consensus; `wake` tells the
+    loop's driver that there is work before `next_wakeup`, as it said at the last turn."""
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        clock: Clock,
+        consensus: Consensus,
+        replica: Replica,
+        propose: Propose,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._node, self._clock = node, clock
+        self._consensus, self._replica, self._wake = consensus, replica, wake
+        self._heard = StatusBuffer()
+        self._audience = ConnectedDevices(replica, self._heard)
+        self._arrivals = Registrations(node, clock, propose, self._on_landed)
+        self._outbox = Outbox(clock, propose)
+        self._flushed_at = float("-inf")
+        self._dirty = self._changed = False
+        self._dirty_since = float("-inf")
+        self._rich_from = 0
+        self._stopping = False
+        self.results = {"taken": 0, "outdated": 0, "unknown": 0, "refused": 0}
+        """Reports by what became of them, since the start."""
+        replica.listen(self._on_applied)
+        replica.on_restored(self._on_restored)
+
+    @property
+    def connections(self) -> int:
+        """Devices with a connection here."""
+        return len(self._audience)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the log has been told everything that was heard here."""
+        return not self._dirty and self._outbox.empty and not len(self._arrivals)
+
+    # -- what devices say -----------------------------------------------------------------------
+
+    def register(self, registration: Registration, listener: Listener) -> None:
+        """Takes a device in; `listener` hears the outcome, within `arrivals.PATIENCE` seconds.
+
+        An agent that does not number its words says session 0 and sequence 0.
+        """
+        refusal = self._registration_refusal(registration)
+        if refusal is None:
+            refusal = self._arrivals.add(self._judged(self._numbered(registration)), listener)
+        if refusal is not None:
+            listener.refused(refusal)
+            return
+        self._wake()
+
+    def report(
+        self, device: str, session: int, sequence: int, reading: Reading
+    ) -> IntakeRefusal | None:
+        """Takes a status; the refusal, or None. Sequence 0: the next one, session 0: the known."""
+        fault = reading_fault(reading)
+        if fault is not None:
+            self.results["refused"] += 1
+            return faulty(fault)
+        row = self._newer(device, session, sequence)
+        if isinstance(row, IntakeRefusal):
+            return row
+        self.results["taken"] += 1
+        heard, fleet = self._heard, self._fleet
+        healthy = judge_one(fleet.rule, reading)
+        if heard.says_nothing_new(row, reading, healthy, bool(fleet.table.healthy[row])):
+            self._note_presence(row)
+        else:
+            heard.note(row, reading, healthy)
+            self._soil(row)
+        return None
+
+    def heartbeat(self, device: str, session: int, sequence: int) -> IntakeRefusal | None:
+        """The device is there, and says nothing else."""
+        row = self._newer(device, session, sequence)
+        if isinstance(row, IntakeRefusal):
+            return row
+        self._note_presence(row)
+        return None
+
+    def report_many(self, batch: StatusColumns) -> NDArray[np.uint8]:
+        """Takes many statuses; what became of each: `TAKEN`, `OUTDATED`, `UNKNOWN`, or `REFUSED`
+        for one out of range. A device may be in a batch more than once, oldest first; of more
+        than are judged at once the newest are stored. Names of metrics are checked by the
+        caller."""
+        known = self._fleet.table.rows
+        rows = np.array([known.get(id_, -1) for id_ in batch.ids], np.intp)
+        results = np.full(len(rows), UNKNOWN, np.uint8)
+        results[~batch.in_range()] = REFUSED
+        healthy = batch.judge(self._fleet.rule)
+        known_ones = np.flatnonzero((rows >= 0) & (results == UNKNOWN))
+        by_row = known_ones[np.argsort(rows[known_ones], kind="stable")]
+        age = ages(rows[by_row])
+        backlog = by_row[age >= MAX_COUNT]
+        if len(backlog):
+            self._settle(np.unique(rows[backlog]))
+            self._compare(batch, rows[backlog], backlog, results)
+        for turn in range(min(int(age.max(initial=-1)), MAX_COUNT - 1), -1, -1):
+            chosen = by_row[age == turn]
+            self._take(batch, healthy, rows[chosen], chosen, results)
+        counts = np.bincount(results, minlength=len(self.results))
+        for name, count in zip(self.results, counts.tolist(), strict=True):
+            self.results[name] += count
+        return results
+
+    def leave(self, device: str, listener: Listener) -> None:
+        """A connection is gone. The device is offline only when nobody hears of it for long."""
+        self._arrivals.leave(device, listener)
+        row = self._fleet.row(device)
+        if row is not None:
+            self._audience.leave(row, listener)
+
+    def assignment(self, device: str) -> Assignment | IntakeRefusal:
+        """The ring of a device, as far as this node has applied the log."""
+        row = self._fleet.row(device)
+        return _unknown(device) if row is None else self._audience.assignment(row)
+
+    def session(self, device: str) -> int | None:
+        """The newest session that is known of a device here; None for an unknown device."""
+        row = self._fleet.row(device)
+        return None if row is None else self._newest(row) >> 32
+
+    # -- the turn -------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Proposes what is due, and tells devices what has changed."""
+        self._arrivals.turn()
+        if self._changed:
+            self._changed = False
+            self._audience.compare()
+        self._audience.tell()
+        if self._clock.monotonic() >= self._stranded_at():
+            self._audience.send_away(busy("this node has lost touch with the cluster"))
+        if self._dirty and self._clock.monotonic() >= self._flush_due():
+            self._flush()
+        self._outbox.turn()
+
+    def stop(self) -> None:
+        """The node stops: from now on registrations are refused; what was heard is flushed at
+        once (see `idle`)."""
+        self._stopping = True
+        self._wake()
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment at which `turn` has something to do; infinite when nothing waits."""
+        if self._audience.waits or self._changed:
+            return self._clock.monotonic()
+        return min(
+            self._flush_due() if self._dirty else float("inf"),
+            self._stranded_at(),
+            self._outbox.next_wakeup(),
+            self._arrivals.next_wakeup(),
+        )
+
+    # -- what was heard -------------------------------------------------------------------------
+
+    @property
+    def _fleet(self) -> Fleet:
+        return self._replica.state.fleet
+
+    def _newer(self, device: str, session: int, sequence: int) -> int | IntakeRefusal:
+        """The row of a device whose word is newer than all before; notes that it was heard."""
+        row = self._fleet.row(device)
+        if row is None:
+            self.results["unknown"] += 1
+            return _unknown(device)
+        if not 0 <= session <= MAX_NUMBER or not 0 <= sequence <= MAX_NUMBER:
+            self.results["refused"] += 1
+            return faulty(f"sequence: {session}, {sequence} are not both below 2^32")
+        known = self._newest(row)
+        session, sequence = _number(known, session, sequence)
+        if session > known >> 32 or sequence > MAX_NUMBER:  # the session has used its numbers up
+            self.results["unknown"] += 1
+            return IntakeRefusal(Fault.UNKNOWN, "session", str(session), "a new session registers")
+        newest = known & MAX_NUMBER if session == known >> 32 else 0
+        fault = sequence_fault(sequence, newest)
+        if fault is not None:
+            self.results["refused"] += 1
+            return faulty(fault)
+        if order_of(session, sequence) <= known:
+            self.results["outdated"] += 1
+            return outdated(session)
+        self._heard.order[row] = order_of(session, sequence)
+        return row
+
+    def _newest(self, row: int) -> int:
+        """The order of the newest word of a device that is known here, by ear or by the log."""
+        table = self._fleet.table
+        if row >= self._heard.capacity or self._heard.birth[row] != table.birth[row]:
+            self._settle(np.array([row]))
+        logged = order_of(int(table.session[row]), int(table.sequence[row]))
+        return max(logged, int(self._heard.order[row]))
+
+    def _take(
+        self,
+        batch: StatusColumns,
+        healthy: NDArray[np.bool_],
+        rows: Rows,
+        chosen: Rows,
+        results: NDArray[np.uint8],
+    ) -> None:
+        """The statuses at positions `chosen`, one for each of `rows`; fills in their results."""
+        heard = self._heard
+        self._settle(rows)
+        order, newer = self._compare(batch, rows, chosen, results)
+        rows, chosen = rows[newer], chosen[newer]
+        heard.order[rows] = order[newer]
+        heard.note_many(rows, chosen, batch, healthy)
+        heard.dirty[rows] = True
+        if len(rows):
+            self._awake()
+
+    def _compare(
+        self, batch: StatusColumns, rows: Rows, chosen: Rows, results: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """Orders of the statuses at `chosen` of these rows, and which are newer than what is
+        known; fills in their results."""
+        heard, table = self._heard, self._fleet.table
+        known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
+        order = batch.orders_after(known, chosen)
+        registered = order >> np.uint64(32) <= known >> np.uint64(32)
+        near = within_reach(order, known)
+        newer = registered & near & (order > known)
+        results[chosen[registered]] = np.where(near[registered], OUTDATED, REFUSED)
+        results[chosen[newer]] = TAKEN
+        return order, newer
+
+    def _settle(self, rows: Rows) -> None:
+        """What was heard of a row's former tenant is not the present one's."""
+        heard, births = self._heard, self._fleet.table.birth[rows]
+        heard.reach(int(rows.max()) + 1)
+        strange = rows[heard.birth[rows] != births]
+        if len(strange):
+            self._audience.evict(strange)
+            heard.forget(strange)
+            heard.birth[strange] = self._fleet.table.birth[strange]
+
+    def _note_presence(self, row: int) -> None:
+        """Present devices are reported now and then, so that they are not taken for offline."""
+        table, now = self._fleet.table, self._clock.monotonic()
+        every = self._replica.settings.device_offline_after / 1_000 / PRESENCE
+        if not table.online[row] or now - self._heard.flushed[row] >= every:
+            self._soil(row)
+
+    def _soil(self, row: int) -> None:
+        self._heard.dirty[row] = True
+        self._awake()
+
+    def _awake(self) -> None:
+        """There is something to flush; the driver may be sleeping until much later."""
+        if not self._dirty:
+            self._dirty, self._dirty_since = True, self._clock.monotonic()
+            self._wake()
+
+    # -- flushing -------------------------------------------------------------------------------
+
+    def _flush_due(self) -> float:
+        """Not before the last flush is known to be in the log: what is merged with what it holds
+        could count twice. Not without a leader either: of a device the newest status is kept."""
+        if not self._outbox.empty:
+            return float("inf")
+        if self._consensus.leader is None:
+            return self._clock.monotonic() + WAIT_FOR_LEADER
+        return float("-inf") if self._stopping else self._flushed_at + FLUSH
+
+    def _stranded_at(self) -> float:
+        """When the connected devices are sent away, because nothing that they say has come into
+        the log for long: they would be offline for the others, and never hear of a new ring."""
+        if not len(self._audience) or (self._outbox.empty and not self._dirty):
+            return float("inf")
+        patience = max(PATIENCE, self._replica.settings.device_offline_after / 2_000)
+        return max(self._dirty_since, self._outbox.landed_at) + patience
+
+    def _flush(self) -> None:
+        heard, now = self._heard, self._clock.monotonic()
+        self._dirty, self._flushed_at = False, now
+        rows = np.flatnonzero(heard.dirty)
+        current = births_in(self._fleet.table, rows) == heard.birth[rows]
+        heard.forget(rows[~current])
+        rows = rows[current]
+        is_rich = heard.rich(rows)
+        plain, rich = rows[~is_rich], self._turn_of(rows[is_rich])
+        self._outbox.put([
+            ReportDevices(self._node, **heard.columns(part, self._fleet.metrics))
+            for some, size in ((plain, MAX_BATCH), (rich, BATCH_WITH_METRICS))
+            for part in np.split(some, range(size, len(some), size))
+            if len(part)
+        ])  # fmt: skip
+        heard.handed_over(np.concatenate((plain, rich)), now)
+        if len(plain) + len(rich) < len(rows):  # the others as soon as these are in the log
+            self._dirty, self._flushed_at = True, float("-inf")
+
+    def _turn_of(self, rich: Rows) -> Rows:
+        """At most `RICH` of these ascending rows, going on behind those that had their turn."""
+        later = rich[rich >= self._rich_from]
+        chosen = (later if len(later) else rich)[:RICH]
+        self._rich_from = int(chosen[-1]) + 1 if len(chosen) else 0
+        return chosen
+
+    # -- registrations --------------------------------------------------------------------------
+
+    def _registration_refusal(self, registration: Registration) -> IntakeRefusal | None:
+        if self._stopping:
+            rule = "this node stops; another one takes registrations"
+            return IntakeRefusal(Fault.STOPPING, "registration", registration.id[:80], rule, 0.0)
+        fault = registration_fault(registration)
+        if fault is not None:
+            return faulty(fault)
+        row = self._fleet.row(registration.id)
+        known, word = divmod(0 if row is None else self._newest(row), 1 << 32)
+        if 0 < registration.session < known:
+            return outdated(registration.session)
+        fault = order_fault(registration, known, word)
+        if fault is not None:
+            return faulty(fault)
+        if row is None:
+            return None
+        wait = self._heard.too_soon(row, self._clock.monotonic())
+        rule = "it registered very often of late; has another agent the same id?"
+        return IntakeRefusal(Fault.BUSY, "registration", "", rule, wait) if wait else None
+
+    def _numbered(self, registration: Registration) -> Registration:
+        """With numbers of its own, where the agent gives none: each connection a new session."""
+        if registration.session:
+            return registration
+        row = self._fleet.row(registration.id)
+        known = 0 if row is None else self._newest(row) >> 32
+        return replace(registration, session=min(known + 1, MAX_NUMBER), sequence=0)
+
+    def _judged(self, registration: Registration) -> Registration:
+        reading = registration.reading
+        healthy = reading is None or judge_one(self._fleet.rule, reading)
+        return replace(registration, healthy=healthy)
+
+    def _on_landed(self, arrival: PendingRegistration, row: int, birth: int) -> None:
+        """A registration is in the log and applied here, with whatever came after it."""
+        registration, listener = arrival.registration, arrival.listener
+        if births_in(self._fleet.table, row) != birth:
+            listener.removed()
+            return
+        heard, newest = self._heard, self._newest(row)
+        if newest >> 32 > registration.session:
+            listener.superseded()
+            return
+        heard.order[row] = max(newest, order_of(registration.session, registration.sequence))
+        if registration.reading is not None:
+            heard.know(row, registration.reading, registration.healthy, self._clock.monotonic())
+        self._audience.admit(row, listener)
+
+    # -- what came of the log -------------------------------------------------------------------
+
+    def _on_applied(self, _index: int, entry: Entry | None, applied: Applied) -> None:
+        """Notes whether an entry may concern devices connected here. Of reports only those of
+        other nodes do: a device that talks there is no longer here."""
+        command = None if entry is None else entry.draft.command
+        if isinstance(command, RegisterDevices | ReportDevices):
+            self._changed |= command.node != self._node
+        self._changed |= any(isinstance(event, FLEET_EVENTS) for event in applied.events)
+
+    def _on_restored(self) -> None:
+        """Anything may have happened meanwhile."""
+        self._changed = True
+
+
+def _number(known: int, session: int, sequence: int) -> tuple[int, int]:
+    """The numbers of a word whose agent gave none: the session known, the next sequence."""
+    return session or known >> 32, sequence or (known & MAX_NUMBER) + 1
+
+
+def _unknown(device: str) -> IntakeRefusal:
+    return IntakeRefusal(Fault.UNKNOWN, "device", device[:80], "it is registered first")

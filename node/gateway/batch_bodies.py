@@ -1,0 +1,174 @@
+"""Bodies of many payloads: decoded in one go when all are good, one by one when some are not."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from fastapi import Request
+from msgspec import Meta
+
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.http.problems import Kind, Problem, invalid
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.faults import Fault
+from stationkeep.node.wire.messages import Code, Codec
+
+MAX_ERRORS = 100
+"""Refused payloads of a batch that are explained; the others are only counted."""
+
+P = TypeVar("P")
+
+
+class PayloadFault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong with the payload at an index of the batch. `session`, where the payload is
+    outdated: the newest that is known of its device, which a restarted agent has to exceed."""
+
+    index: int
+    code: Code
+    field: str
+    value: str
+    rule: str
+    session: int | None = None
+
+
+class StatusBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """Statuses; of one device the oldest first."""
+
+    statuses: Annotated[list[wire.StatusPayload], Meta(min_length=1, max_length=wire.MAX_STATUSES)]
+
+
+class RegistrationBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """Registrations; of a device that is in it twice the newer counts."""
+
+    registrations: Annotated[
+        list[wire.BatchedRegistration], Meta(min_length=1, max_length=wire.MAX_REGISTRATIONS)
+    ]
+
+
+class AssignedView(msgspec.Struct, frozen=True):
+    """A device's ring. `status_interval`: seconds from one status to the next."""
+
+    slave_id: str
+    ring: str
+    reason: str
+    timestamp: str
+    revision: int
+    status_interval: float
+
+
+class BatchView(msgspec.Struct, frozen=True):
+    """What became of a batch. `errors`: those refused, the first 100 of them. `assignments`:
+    devices whose ring is not what they say it is (the first 256), or that were registered."""
+
+    accepted: int
+    refused: int
+    errors: Sequence[PayloadFault]
+    assignments: Sequence[AssignedView]
+
+
+class Batch(Generic[P]):
+    """The good payloads of a body, and what is wrong with the others."""
+
+    def __init__(self, payloads: list[P]) -> None:
+        self.payloads = payloads
+        self.indices: Sequence[int] = range(len(payloads))
+        """Where each of them stood in the body."""
+        self.refused = 0
+        self._errors: list[PayloadFault] = []
+
+    def refuse(
+        self,
+        index: int,
+        code: Code,
+        fault: Callable[[], Fault],
+        session: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """Counts a payload as refused; `fault` and `session` are asked only while there is room
+        to say it."""
+        self.refused += 1
+        if len(self._errors) < MAX_ERRORS:
+            said = fault()
+            self._errors.append(
+                PayloadFault(index, code, said.field, said.value, said.rule, session())
+            )
+
+    @property
+    def errors(self) -> list[PayloadFault]:
+        """What is said of those refused, by index."""
+        return sorted(self._errors, key=lambda error: error.index)
+
+
+class Reader(Generic[P]):
+    """Reads bodies `{field: [payload, …]}` in one encoding; `whole` is such a body's type."""
+
+    def __init__(
+        self, codec: Codec, whole: type[msgspec.Struct], payload: type[P], field: str, most: int
+    ) -> None:
+        self._codec, self._field = codec, field
+        raw = Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=most)]
+        parts = msgspec.defstruct("Parts", [(field, raw)], forbid_unknown_fields=True)
+        self._whole, self._parts, self._one = map(codec.decoder, (whole, parts, payload))
+
+    def read(self, body: bytes) -> Batch[P]:
+        """The payloads of a body; raises `Problem` when it is no batch."""
+        try:
+            return Batch(getattr(self._whole.decode(body), self._field))
+        except UNREADABLE:
+            return self._one_by_one(body)
+
+    def _one_by_one(self, body: bytes) -> Batch[P]:
+        try:
+            parts: list[msgspec.Raw] = getattr(self._parts.decode(body), self._field)
+        except UNREADABLE as error:
+            fault = wire.explain(error, body, self._codec, "body")
+            said = str(fault) if fault.value else f"{fault.field}: {fault.rule}"
+            raise Problem(Kind.INVALID, said, faults=(fault,)) from None
+        batch, good, indices = Batch[P]([]), list[P](), list[int]()
+        for index, part in enumerate(parts):
+            try:
+                good.append(self._one.decode(part))
+                indices.append(index)
+            except UNREADABLE as error:
+                self._refuse(batch, index, bytes(part), error)
+        batch.payloads, batch.indices = good, indices
+        return batch
+
+    def _refuse(self, batch: Batch[P], index: int, part: bytes, error: Exception) -> None:
+        invalid = isinstance(error, msgspec.ValidationError)
+        batch.refuse(
+            index,
+            Code.INVALID if invalid else Code.MALFORMED,
+            lambda: wire.explain(error, part, self._codec, "payload"),
+        )
+
+
+def readers(
+    whole: type[msgspec.Struct], payload: type[P], field: str, most: int
+) -> dict[str, Reader[P]]:
+    """A reader for each encoding, by its name."""
+    return {name: Reader(codec, whole, payload, field, most) for name, codec in wire.CODECS.items()}
+
+
+_BY_TYPE = {
+    "": wire.JSON,
+    "application/json": wire.JSON,
+    "application/msgpack": wire.MSGPACK,
+    "application/x-msgpack": wire.MSGPACK,
+    "application/vnd.msgpack": wire.MSGPACK,
+}
+
+
+def codec_of(request: Request) -> Codec:
+    """The encoding of a request's body; raises `Problem` for one that is not spoken here."""
+    given = request.headers.get("content-type", "")
+    codec = _BY_TYPE.get(given.partition(";")[0].strip().lower())
+    if codec is None:
+        raise invalid("Content-Type", given, "application/json or application/msgpack")
+    return codec
+
+
+def body_of(view: type[msgspec.Struct]) -> dict[str, Any]:
+    """`openapi_extra=` of a route that reads a `view`."""
+    schema = {"$ref": f"#/components/schemas/{view.__name__}"}
+    content = {wire.JSON.media_type: {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}

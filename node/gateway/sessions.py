@@ -1,0 +1,385 @@
+"""The devices' door, `WS /v1/agents`: who may connect, for how long, and what is said.
+
+`Sessions` holds all connections of a node: how many, how silent, how they end. A `Conversation` is
+one of them in words: it reads what a device says, hands it to the intake (`node.fleet`), and says
+what the intake has to say. Whatever a device says wrong is answered by an `error` that names field,
+value and rule; nothing of that message is kept, and the connection goes on. It ends only when
+
+    1008  the device hurries, does not read, registers nothing, or is silent for too long
+    1009  a message is larger than any can be (between 32 and 64 KiB it is merely refused)
+    1012  the node stops, or has far more devices than its share; another one serves
+    1013  no registration is possible now
+    4001  the device talks elsewhere: a newer session of it, or the same on a newer connection
+    4002  an operator removed the device
+
+or when the WebSocket itself is invalid (1002). Each end is counted by its cause.
+"""
+
+import asyncio
+import random
+from typing import Any, assert_never
+
+import msgspec
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from stationkeep.cluster.registry import alive
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.fleet import replies as answers
+from stationkeep.node.fleet.intake import DeviceIntake
+from stationkeep.node.fleet.load_shedding import to_send_away
+from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
+from stationkeep.node.gateway.fixed_point import reading_of, registration_of
+from stationkeep.node.gateway.websocket import MESSAGE_RATE, AgentSocket, Stage, Talk
+from stationkeep.node.http.connections import most_devices
+from stationkeep.node.http.limits import RETRY_AFTER
+from stationkeep.node.http.origin import refusal_of
+from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.replica import Replica
+from stationkeep.node.system.turns import Turns
+from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire.faults import Fault, shown
+from stationkeep.node.wire.messages import Close, Code, Codec
+
+PATH = "/v1/agents"
+REGISTRATION_SECONDS = 10.0
+"""For a device to register, and from a refused registration to the next."""
+SWEEP_SECONDS = 0.5
+JITTER = 0.1
+"""Part by which intervals differ from device to device."""
+SPREAD_SECONDS = 60.0
+"""Between two looks at whether this node has more than its share of the devices."""
+DRAINED_AT_ONCE = 256
+"""Connections closed in one go when the node stops; others get their turn in between."""
+ENDS = (
+    "gone", "too_fast", "too_slow", "silent", "unregistered", "invalid_frames", "refused",
+    "superseded", "removed", "stopping", "spread",
+)  # fmt: skip
+"""Why connections end."""
+
+
+def intervals(settings: Settings) -> tuple[float, float]:
+    """Seconds from status to status, and to a heartbeat between; drawn anew for each device, so
+    that devices that came together do not speak together."""
+    drawn = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it guards nothing
+    status = settings.device_status_interval / 1_000 * drawn
+    return round(status, 3), round(status / 2, 3)
+
+
+class Sessions:
+    """All devices' connections of a node; implements `node.gateway.websocket.Door`."""
+
+    def __init__(self, node: str, intake: DeviceIntake, replica: Replica) -> None:
+        self.node, self.intake, self._replica = node, intake, replica
+        self.turns = Turns()
+        """For what arrives on the connections."""
+        self._sockets: set[AgentSocket] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._spread_at = float("-inf")
+        self._draining = False
+        self.ended = dict.fromkeys(ENDS, 0)
+        """Connections that ended, by why."""
+        self.faults = dict.fromkeys(Code, 0)
+        """Errors said to devices, by code."""
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    @property
+    def closing(self) -> int:
+        """Connections that are being closed."""
+        return sum(socket.stage is Stage.CLOSING for socket in self._sockets)
+
+    def socket(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> AgentSocket:
+        """A new connection; what uvicorn is given as its WebSocket protocol."""
+        return AgentSocket(self, self.turns)
+
+    # -- node.api.sockets.Door ------------------------------------------------------------------
+
+    def refusal(self, path: str, origin: str | None) -> Problem | None:
+        """Why a WebSocket is refused, or None."""
+        if path != PATH:
+            return Problem(Kind.NOT_FOUND, f"no WebSocket here; devices connect to {PATH}")
+        if self._draining:
+            return Problem(Kind.BUSY, "this node stops; every other serves")
+        if len(self) >= most_devices():
+            detail = f"{most_devices()} devices are connected to this node already"
+            return Problem(Kind.BUSY, detail, headers={"Retry-After": RETRY_AFTER})
+        return refusal_of(origin)
+
+    def admitted(self, socket: AgentSocket, codec: Codec) -> Talk:
+        """A connection stands; the device is to register."""
+        self._sockets.add(socket)
+        socket.due = socket.heard_at + REGISTRATION_SECONDS
+        self._sweep_later()
+        return Conversation(self, socket, codec)
+
+    def closed(self, socket: AgentSocket, why: str) -> None:
+        """A connection is gone."""
+        self._sockets.discard(socket)
+        self.ended[why] += 1
+
+    # -- silence --------------------------------------------------------------------------------
+
+    def _sweep_later(self) -> None:
+        """One timer for all: two for each of ten thousand would cost more than a look at each."""
+        if self._sweeper is None and self._sockets:
+            loop = asyncio.get_running_loop()
+            self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = None
+        now = loop.time()
+        for socket in [socket for socket in self._sockets if socket.due <= now]:
+            self._overdue(socket, now)
+        if now >= self._spread_at:
+            self._spread_at = now + SPREAD_SECONDS
+            self._spread()
+        self._sweep_later()
+
+    def _overdue(self, socket: AgentSocket, now: float) -> None:
+        """Something was to happen on this connection by now."""
+        match socket.stage:
+            case Stage.DEVICE:
+                self._silent(socket, now)
+            case Stage.STRANGER:
+                rule = f"no registration within {REGISTRATION_SECONDS:g} s"
+                socket.end(Close.POLICY, "unregistered", rule)
+            case Stage.CLOSING | Stage.HANDSHAKE:
+                socket.abort()
+            case _:
+                assert_never(socket.stage)
+
+    def _silent(self, socket: AgentSocket, now: float) -> None:
+        """Asks a silent device for a sign of life; lets go of one that gives none."""
+        patience = self.patience
+        silent = now - socket.heard_at
+        if silent >= patience:
+            socket.end(Close.POLICY, "silent", f"nothing heard for {patience:g} s")
+            return
+        if silent >= patience / 3:
+            socket.ping()
+        socket.due = min(now + patience / 3, socket.heard_at + patience)
+
+    def _spread(self) -> None:
+        """Sends a few devices elsewhere when far too many are here."""
+        state = self._replica.state
+        devices = [socket for socket in self._sockets if socket.stage is Stage.DEVICE]
+        rings = state.fleet.counts().values()
+        online = sum(ring.healthy + ring.unhealthy for ring in rings)
+        going = to_send_away(len(devices), online, len(alive(state, state.time)))
+        for socket in random.sample(devices, going):
+            socket.end(Close.RESTART, "spread", "other nodes have fewer devices")
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which a connection may be silent: as long as its device counts as online."""
+        return self._replica.settings.device_offline_after / 1_000
+
+    # -- what every conversation needs ----------------------------------------------------------
+
+    def intervals(self) -> tuple[float, float]:
+        """As `intervals`, by the settings in force."""
+        return intervals(self._replica.settings)
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where else a device may go."""
+        return tuple(f"http://{member.http}" for member in self._replica.state.members.values())
+
+    # -- the end --------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Sends every device to another node, and takes no new one."""
+        self._draining = True
+        for n, socket in enumerate(tuple(self._sockets)):
+            socket.end(Close.RESTART, "stopping", "the node stops")
+            if n % DRAINED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Ends what is left, at once."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for socket in tuple(self._sockets):
+            socket.abort()
+
+
+class Conversation:
+    """One connection in words; implements `sockets.Talk` and `node.fleet.replies.Listener`."""
+
+    __slots__ = ("_agents", "_codec", "_device", "_session", "_socket")
+
+    def __init__(self, agents: Sessions, socket: AgentSocket, codec: Codec) -> None:
+        self._agents, self._socket, self._codec = agents, socket, codec
+        self._device = ""  # whose connection this is, or is to be
+        self._session = 0
+
+    # -- what the device says -------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """A message of the device."""
+        if len(data) > wire.MAX_MESSAGE_BYTES:
+            rule = f"a message takes at most {wire.MAX_MESSAGE_BYTES} bytes"
+            self._refuse(Code.TOO_LARGE, Fault("message", f"{len(data)} bytes", rule))
+            return
+        try:
+            said = self._codec.decode_said(data)
+        except UNREADABLE as error:
+            invalid = isinstance(error, msgspec.ValidationError)
+            fault = wire.explain(error, data, self._codec)
+            self._refuse(Code.INVALID if invalid else Code.MALFORMED, fault)
+            return
+        if isinstance(said, wire.Registration):
+            self._register(said)
+        elif self._socket.stage is not Stage.DEVICE:
+            rule = "a registration, and its acknowledgement, come first"
+            self._refuse(Code.UNREGISTERED, Fault("message_type", _type_of(said), rule))
+        elif said.sender_id != self._device:
+            self._refuse(Code.INVALID, self._foreign("sender_id", said.sender_id))
+        elif isinstance(said, wire.StatusUpdate):
+            self._report(said.payload)
+        else:
+            self._heartbeat(said.payload)
+
+    def _report(self, payload: wire.StatusPayload) -> None:
+        status = payload.device_status
+        if status.slave_id != self._device:
+            field = "payload.device_status.slave_id"
+            self._refuse(Code.INVALID, self._foreign(field, status.slave_id))
+            return
+        session = payload.session or self._session
+        intake = self._agents.intake
+        refusal = intake.report(self._device, session, payload.sequence, reading_of(status))
+        if refusal is not None:
+            self._decline(refusal)
+
+    def _heartbeat(self, payload: wire.HeartbeatPayload) -> None:
+        session = payload.session or self._session
+        refusal = self._agents.intake.heartbeat(self._device, session, payload.sequence)
+        if refusal is not None:
+            self._decline(refusal)
+            return
+        self._send(wire.Ack, wire.AckPayload("heartbeat", *self._agents.intervals()))
+
+    def _register(self, said: wire.Registration) -> None:
+        status = said.payload.device_status
+        if self._device and said.sender_id != self._device:
+            self._refuse(Code.INVALID, self._foreign("sender_id", said.sender_id))
+        elif status is not None and status.slave_id != said.sender_id:
+            rule = f"a device speaks for itself alone; sender_id is {said.sender_id}"
+            fault = Fault("payload.device_status.slave_id", status.slave_id, rule)
+            self._refuse(Code.INVALID, fault)
+        else:
+            self._device, self._session = said.sender_id, said.payload.session
+            self._agents.intake.register(registration_of(said.sender_id, said.payload), self)
+
+    def _foreign(self, field: str, value: str) -> Fault:
+        return Fault(field, shown(value), f"this connection is that of {self._device} alone")
+
+    def hurried(self) -> None:
+        """It sends more than it may."""
+        rule = f"a connection sends at most {MESSAGE_RATE:g} messages a second"
+        self._refuse(Code.TOO_FAST, Fault("message", "", rule), closing=True)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._device:
+            self._agents.intake.leave(self._device, self)
+
+    # -- what the intake says ---------------------------------------------------------------------
+
+    def registered(self, assignment: Assignment) -> None:
+        """The device is known to the cluster and may report."""
+        self._socket.admit(self._agents.patience / 3)
+        status, heartbeat = self._agents.intervals()
+        payload = wire.AckPayload(
+            "registration",
+            status,
+            heartbeat,
+            assignment.ring,
+            assignment.reason,
+            wire.timestamp(assignment.at),
+            assignment.revision,
+            self._agents.addresses(),
+        )
+        self._send(wire.Ack, payload)
+
+    def refused(self, refusal: IntakeRefusal) -> None:
+        """The registration was not taken."""
+        end = _ENDS.get(refusal.fault)
+        self._decline(refusal, closing=end is not None)
+        if end is not None:
+            self._socket.end(*end, refusal.rule)
+
+    def assigned(self, assignment: Assignment) -> None:
+        """The ring is another one now."""
+        payload = wire.RingPayload(
+            assignment.ring,
+            assignment.reason,
+            wire.timestamp(assignment.at),
+            assignment.revision,
+        )
+        self._send(wire.RingAssignment, payload)
+
+    def superseded(self) -> None:
+        """The device talks elsewhere."""
+        rule = "a newer connection or session of this device speaks for it"
+        self._refuse(Code.SUPERSEDED, Fault("session", str(self._session), rule), closing=True)
+        self._socket.end(Close.SUPERSEDED, "superseded", rule)
+
+    def removed(self) -> None:
+        """An operator removed the device."""
+        rule = "an operator removed this device; it may register anew"
+        self._refuse(Code.REMOVED, Fault("sender_id", self._device, rule), closing=True)
+        self._socket.end(Close.REMOVED, "removed", rule)
+
+    # -- saying it ------------------------------------------------------------------------------
+
+    def _decline(self, refusal: IntakeRefusal, *, closing: bool = False) -> None:
+        """Says what the intake refused."""
+        outdated = refusal.fault is answers.Fault.OUTDATED
+        self._refuse(
+            Code(refusal.fault.value),
+            Fault(refusal.field, refusal.value, refusal.rule),
+            closing=closing,
+            retry_after=refusal.retry_after,
+            session=self._agents.intake.session(self._device) if outdated else None,
+        )
+
+    def _refuse(
+        self,
+        code: Code,
+        fault: Fault,
+        *,
+        closing: bool = False,
+        retry_after: float | None = None,
+        session: int | None = None,
+    ) -> None:
+        self._agents.faults[code] += 1
+        payload = wire.ErrorPayload(
+            code, fault.field, fault.value, fault.rule, closing, retry_after, session
+        )
+        self._send(wire.Error, payload)
+
+    def _send(self, kind: Any, payload: Any) -> None:
+        message = kind(self._agents.node, self._device, payload)
+        self._socket.send(self._codec.encode(message))
+
+
+_ENDS = {
+    answers.Fault.OUTDATED: (Close.SUPERSEDED, "superseded"),
+    answers.Fault.BUSY: (Close.TRY_LATER, "refused"),
+    answers.Fault.STOPPING: (Close.RESTART, "stopping"),
+}
+"""Refusals of a registration that end the connection: elsewhere or later it may be taken."""
+
+
+def _type_of(said: wire.StatusUpdate | wire.Heartbeat) -> str:
+    return str(said.__struct_config__.tag)

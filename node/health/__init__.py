@@ -1,0 +1,1 @@
+"""How nodes measure themselves and each other, and what they report."""

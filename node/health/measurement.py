@@ -1,0 +1,31 @@
+"""A node's own health at one moment, and where it comes from."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from stationkeep.node.config.node_config import Marks
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """What a health source says: the worst component's risk in [0, 1], its name, the readings;
+    `complaints`: alarm → why."""
+
+    risk: float
+    cause: str = ""
+    metrics: Mapping[str, float] = {}
+    complaints: Mapping[str, str] = {}
+
+
+class HealthSource(Protocol):
+    """Where a node's own health comes from: sensors, a recording, or a simulation."""
+
+    def measure(self) -> Measurement:
+        """The health now; called once per report interval, must not block."""
+        ...
+
+
+def component_risk(marks: Marks, reading: float) -> float:
+    """0 at `ok`, 1 at `critical`, linear between, clamped; either may be the larger one."""
+    return min(1.0, max(0.0, (reading - marks.ok) / (marks.critical - marks.ok)))

@@ -1,0 +1,1 @@
+"""HTTP itself: limits, origins, problems, pages. Knows no resource."""

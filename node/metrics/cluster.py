@@ -1,0 +1,202 @@
+"""What the cluster agrees on, as Prometheus metrics; `node.metrics.node` has what each node knows.
+
+The Raft leader alone exports these, so that no sum over nodes counts anything twice. They are
+read from the replicated state, so a new leader's counters go on where the old one's ended. Every
+label value that is known in advance is exported from the start, as 0: the first change of a role
+is then an increase, which a series that begins at 1 would not be. Label values come from closed
+sets or from the members (at most 99); no device ever has a series.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from stationkeep.cluster.alarms import raised_by_name, unacknowledged_by_name
+from stationkeep.cluster.settings import PPM
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.operations import MAX_OPERATIONS
+from stationkeep.cluster.state.state import FAILOVER_BUCKETS, ClusterState
+from stationkeep.cluster.transitions import TRANSITIONS, Role
+from stationkeep.node.metrics.families import PREFIX, counters, gauge, gauges
+from stationkeep.node.service.port import Service
+
+_CLOSED = (Outcome.APPROVED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN)
+_TRANSITIONS = {f"{t.origin}>{t.target}>{t.rule}": 0 for t in TRANSITIONS}
+
+
+def percentile(values: list[int], share: float) -> int:
+    """The smallest value that at least `share` (0..1) of at least one value do not exceed."""
+    ordered = sorted(values)
+    rank = -int(-share * len(ordered) // 1)
+    return ordered[max(rank, 1) - 1]
+
+
+class ClusterCollector(Collector):
+    """What the cluster agrees on; silent on a follower."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing ahead of the scrape: the families depend on who leads then."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of one scrape."""
+        if self._service.consensus.is_leader:
+            state = self._service.state
+            yield from _roles(state)
+            yield from _votes(state)
+            yield from _failovers(state)
+            yield _pending(state, self._service.cluster_time())
+            yield from _orders(state)
+            yield from _fleet(state)
+
+
+def _roles(state: ClusterState) -> Iterator[Metric]:
+    changes = CounterMetricFamily(
+        PREFIX + "role_changes",
+        "Changes of roles since the cluster was born.",
+        labels=["from", "to", "reason"],
+    )
+    for key, number in sorted((_TRANSITIONS | state.counters.role_changes).items()):
+        changes.add_metric(key.split(">"), number)
+    yield changes
+    holding = dict.fromkeys((role.value for role in Role), 0)
+    risks = GaugeMetricFamily(
+        PREFIX + "node_risk_score",
+        "Risk of a node's newest sample, 0 to 1; a missed sample counts as 1.",
+        labels=["node", "role"],
+    )
+    for member in state.members.values():
+        holding[member.role.value] += 1
+        if member.history:
+            risks.add_metric([member.id, member.role.value], member.risk / PPM)
+    yield gauges("role_distribution", "Members in each role of the role table.", "role", holding)
+    yield risks
+    yield gauge(
+        "automatic_changes_paused",
+        "1 while an operator's pause of automatic changes of roles lasts.",
+        float(state.pause is not None),
+    )
+    yield gauges(
+        "alarm",
+        "Alarms of this name that are raised; those about members count each member.",
+        "name",
+        raised_by_name(state),
+    )
+    yield gauges(
+        "alarm_unacknowledged",
+        "Of the alarms raised, those that no operator has acknowledged.",
+        "name",
+        unacknowledged_by_name(state),
+    )
+
+
+def _votes(state: ClusterState) -> Iterator[Metric]:
+    totals = state.counters
+    yield counters(
+        "proposals",
+        "Proposals by what became of them.",
+        "outcome",
+        {**dict.fromkeys((o.value for o in _CLOSED), 0), **totals.proposals},
+    )
+    yield counters(
+        "votes",
+        "Votes by verdict.",
+        "verdict",
+        {"approve": 0, "deny": 0, **totals.votes},
+    )
+    yield counters(
+        "flapping_events_blocked",
+        "Role changes that did not happen: a run that ended before its trigger, or a cool-down.",
+        "reason",
+        {"hysteresis": 0, "cooldown": 0, **totals.flapping_blocked},
+    )
+    if state.closed_actions:
+        yield gauge(
+            "action_compliance_ratio",
+            "Acknowledged successes / targets of the newest closed action, 0 to 1.",
+            state.closed_actions[-1].compliance / PPM,
+        )
+
+
+def _failovers(state: ClusterState) -> Iterator[Metric]:
+    totals = state.counters
+    buckets = [
+        (f"{float(bound)}", float(totals.failover_buckets.get(str(bound), 0)))
+        for bound in FAILOVER_BUCKETS
+    ]
+    yield HistogramMetricFamily(
+        PREFIX + "failover_time_seconds",
+        "From a PRIMARY's first unhealthy sample to its successor being effective.",
+        buckets=[*buckets, ("+Inf", float(totals.failovers))],
+        sum_value=totals.failover_ms_total / 1_000,
+    )
+    if totals.failover_ms:
+        yield gauge(
+            "failover_time_seconds_p95",
+            "95th percentile of the newest (at most 1,000) failover times.",
+            percentile(totals.failover_ms, 0.95) / 1_000,
+        )
+
+
+def failing_since(state: ClusterState) -> int | None:
+    """Cluster ms since when the PRIMARY's work may not be done: the first unhealthy sample of the
+    one in the seat or of the one being replaced, else the first look that found the seat empty."""
+    seat, primary = state.seat, state.primary
+    if seat.failing_since is not None:
+        return seat.failing_since
+    if primary is None:
+        return seat.vacant_since
+    return primary.run_since if primary.run else None
+
+
+def _pending(state: ClusterState, now: int) -> Metric:
+    since = failing_since(state)
+    return gauge(
+        "failover_pending_seconds",
+        "How long the PRIMARY has been unhealthy, or the seat empty, without an effective "
+        "successor; 0 while a healthy PRIMARY is in the seat.",
+        0.0 if since is None else max(0, now - since) / 1_000,
+    )
+
+
+def _orders(state: ClusterState) -> Iterator[Metric]:
+    yield counters(
+        "orders_refused",
+        "Orders of clients that a rule refused; they are no decisions.",
+        "reason",
+        {**dict.fromkeys((reason.value for reason in Reason), 0), **state.counters.refused},
+    )
+    yield gauge(
+        "operations_remembered",
+        f"Outcomes of orders kept for a repetition of their key, at most {MAX_OPERATIONS}.",
+        float(len(state.operations)),
+    )
+
+
+def _fleet(state: ClusterState) -> Iterator[Metric]:
+    devices = GaugeMetricFamily(
+        PREFIX + "devices",
+        "Devices in each ring by health; of those that are offline nobody knows it.",
+        labels=["ring", "health"],
+    )
+    for ring, counts in state.fleet.counts().items():
+        for health in ("healthy", "unhealthy", "offline"):
+            devices.add_metric([ring.value, health], getattr(counts, health))
+    yield devices
+    moves = CounterMetricFamily(
+        PREFIX + "ring_moves",
+        "Devices moved from one ring to another since the cluster was born; from none: registered.",
+        labels=["from", "to", "reason"],
+    )
+    for key, number in sorted(state.counters.ring_moves.items()):
+        moves.add_metric(key.split(">"), number)
+    yield moves

@@ -1,0 +1,185 @@
+"""Prometheus metrics: read from the node at the moment of the scrape.
+
+Here is what a node knows of itself, exported by every node; `node.metrics.links` has
+its links, `node.metrics.cluster` what the cluster agrees on, exported by the Raft leader alone.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from time import monotonic
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.metrics.cluster import ClusterCollector
+from stationkeep.node.metrics.families import PREFIX, Tally, counter, counters, gauge, gauges
+from stationkeep.node.metrics.links import LinksCollector
+from stationkeep.node.service.port import Service, Vitals
+from stationkeep.node.system import logs
+from stationkeep.node.version import VERSION
+
+PATH = "/metrics"
+LAG_INTERVAL = 0.25
+"""Seconds between two measurements of the event loop's lag."""
+COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+PLAN_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class NodeCollector(Collector):
+    """What a node knows of itself."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing ahead of the scrape, which reads a node that may still be starting."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of one scrape."""
+        yield gauges("build_info", "1; the release that runs.", "version", {VERSION: 1.0})
+        yield from self._seat()
+        yield from self._raft()
+        vitals = self._service.vitals()
+        yield from self._storage(vitals)
+        yield counter(
+            "log_lines_dropped", "Lines of log that nobody took in time.", float(logs.dropped())
+        )
+        yield counters(
+            "device_reports",
+            "Words of devices to this node (statuses, heartbeats), by what became of them.",
+            "result",
+            vitals.device_reports,
+        )
+
+    def _seat(self) -> Iterator[Metric]:
+        service = self._service
+        acting = service.effective_role(service.node) is Role.PRIMARY
+        yield gauges(
+            "effective_primary",
+            "1 when this node acts as PRIMARY at this instant.",
+            "node",
+            {service.node: float(acting)},
+        )
+        yield gauge(
+            "primary_lease_remaining_seconds",
+            "Seconds that this node may still act as PRIMARY; 0 without the seat or a lease.",
+            (service.lease_remaining(service.node) or 0.0)
+            if service.state.seat.holder == service.node
+            else 0.0,
+        )
+
+    def _raft(self) -> Iterator[Metric]:
+        consensus = self._service.consensus
+        yield gauge("raft_term", "Raft term that this node knows.", consensus.term)
+        yield gauge("raft_is_leader", "1 on the Raft leader.", float(consensus.is_leader))
+        yield gauge("raft_commit_index", "Newest log index committed.", consensus.commit_index)
+        yield gauge("raft_applied_index", "Newest log index applied.", consensus.applied_index)
+        yield gauge(
+            "raft_has_quorum", "1 while a majority is connected.", float(consensus.has_quorum)
+        )
+        yield gauge(
+            "members_connected",
+            "Members with a connection, this node included.",
+            self._service.connected(),
+        )
+
+    def _storage(self, vitals: Vitals) -> Iterator[Metric]:
+        figures = (
+            ("raft_log_entries", "Entries in the journal.", vitals.log_entries),
+            ("snapshot_seconds", "Duration of the newest snapshot.", vitals.snapshot_seconds),
+            ("pending_proposals", "Own proposals not answered yet.", vitals.pending_proposals),
+        )
+        for name, help_, value in figures:
+            if value is not None:
+                yield gauge(name, help_, value)
+        yield gauge(
+            "journal_failing",
+            "1 while the journal cannot be written and the node leads and votes for nothing.",
+            float(vitals.journal_failing),
+        )
+        if vitals.leader_changes is not None:
+            yield CounterMetricFamily(
+                PREFIX + "raft_leader_changes",
+                "Times that this node saw another Raft leader than before.",
+                value=vitals.leader_changes,
+            )
+        rejected = CounterMetricFamily(
+            PREFIX + "messages_rejected",
+            "Messages of other nodes that were refused.",
+            labels=["link", "reason"],
+        )
+        for (link, reason), number in sorted(vitals.rejected.items()):
+            rejected.add_metric([link, reason], number)
+        yield rejected
+
+
+class Instruments(Collector):
+    """The registry of one node, and the figures that are measured as they happen."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.commits = Tally(
+            "raft_commit_seconds",
+            "From the proposal of a command at this node to its application here.",
+            COMMIT_BUCKETS,
+        )
+        self.syncs = Tally(
+            "journal_sync_seconds", "Duration of a journal transaction, synced.", COMMIT_BUCKETS
+        )
+        self.rebalances = Tally(
+            "rebalance_seconds", "Planning of one check of the rings, on the leader.", PLAN_BUCKETS
+        )
+        self.lag = Tally(
+            "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LAG_BUCKETS
+        )
+        self.registry = CollectorRegistry()
+        for kind in (ClusterCollector, NodeCollector, LinksCollector):
+            self.registry.register(kind(service))
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        self._watching: asyncio.Task[None] | None = None
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing ahead of the scrape."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The histograms."""
+        self._absorb()
+        tallies = (self.commits, self.syncs, self.rebalances, self.lag)
+        return iter([tally.family() for tally in tallies])
+
+    async def _watch(self) -> None:
+        """Measures the event loop's lag until the loop ends; meanwhile takes in what Raft
+        measured, which remembers only so much between two scrapes."""
+        while True:
+            due = monotonic() + LAG_INTERVAL  # the loop's own clock may stand still in a turn
+            await asyncio.sleep(LAG_INTERVAL)
+            self.lag.add((max(0.0, monotonic() - due),))
+            self._absorb()
+
+    def _absorb(self) -> None:
+        taken = self._service.take_timings()
+        self.commits.add(taken.commits)
+        self.syncs.add(taken.syncs)
+        self.rebalances.add(taken.rebalances)
+
+    def route(self) -> Route:
+        """`GET /metrics` in Prometheus' text format."""
+
+        async def expose(_: Request) -> Response:
+            if self._watching is None:  # a node that nobody scrapes measures nothing for it
+                self._watching = asyncio.create_task(self._watch(), name="metrics")
+            text = generate_latest(self.registry)
+            headers = {"Cache-Control": "no-store"}
+            return Response(text, headers=headers, media_type=CONTENT_TYPE_LATEST)
+
+        return Route(PATH, expose, methods=["GET"], name="metrics")

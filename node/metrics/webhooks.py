@@ -1,0 +1,37 @@
+"""What became of webhooks, for Prometheus. One series for each that is configured."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from stationkeep.node.metrics.families import PREFIX, gauges
+from stationkeep.node.webhooks.sending import Webhooks
+
+
+class WebhooksCollector(Collector):
+    """The webhooks of one node, of which only the leader sends."""
+
+    def __init__(self, webhooks: Webhooks) -> None:
+        self._webhooks = webhooks
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing ahead of the scrape."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of one scrape."""
+        deliveries = CounterMetricFamily(
+            PREFIX + "webhook_deliveries",
+            "Attempts of this node to deliver a message to a webhook, by what became of them.",
+            labels=["webhook", "outcome"],
+        )
+        for labels, number in sorted(self._webhooks.results.items()):
+            deliveries.add_metric(labels, number)
+        yield deliveries
+        yield gauges(
+            "webhook_pending",
+            "Messages that a webhook has not accepted yet; on the leader alone.",
+            "webhook",
+            self._webhooks.pending(),
+        )

@@ -1,0 +1,1 @@
+"""PySyncObj and its guards: elections, replication, membership (README.md one folder up)."""

@@ -1,0 +1,1 @@
+"""Where the log and snapshots live, and what may go wrong there."""

@@ -1,0 +1,231 @@
+"""Makes this node do what its role and its open actions say: runs hooks, acknowledges.
+
+The rules:
+
+- Level-triggered and idempotent: what should be (effective role, epoch) is compared with what
+  was last enacted, which outlives a restart. Nothing is fired by an event, so a replayed log
+  fires nothing twice and a missed event loses nothing.
+- Two lanes, one hook at a time in each: an operator's action never holds up a role.
+- Role hooks are retried and fences cut in: `role_hooks.py` has those rules.
+- What this node has hooks for is announced whenever the log says otherwise; an action is ordered
+  of those only that can run it.
+- Operators' actions run once each, oldest first; a failed one is not tried again. One that ended
+  with its node begins anew, when nothing of it runs any more.
+- What is acknowledged of a role is the newest attempt, success or failure, while none is under
+  way; what the log has already is not taken back.
+
+Source: roles.md, "Action propagation and compliance (#408)".
+"""
+
+import re
+from collections.abc import Callable
+
+from stationkeep.cluster.commands import Acknowledge, AnnounceActions
+from stationkeep.cluster.roles.actions import pending_for
+from stationkeep.cluster.state.state import ROLE_CHANGE, Action
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.hooks.runner import Hook, HookResult, HookRunner
+from stationkeep.node.ports import Clock, Consensus, Memory
+from stationkeep.node.replica import Replica
+from stationkeep.node.roles.enacted import recall, remember
+from stationkeep.node.roles.lease import Lease
+from stationkeep.node.roles.role_hooks import Order, RoleHooks
+
+RETRY = 1.0
+"""Seconds until an acknowledgement that is not in the log yet is proposed again."""
+MAX_DETAIL = 200
+
+
+class Enactor:
+    """`propose` hands an acknowledgement to consensus. `orphan`: hooks that an earlier life left
+    running and that were killed; this node is no PRIMARY before they are gone."""
+
+    def __init__(
+        self,
+        node: str,
+        config: HookConfig,
+        *,
+        clock: Clock,
+        consensus: Consensus,
+        replica: Replica,
+        lease: Lease,
+        hooks: HookRunner,
+        memory: Memory,
+        propose: Callable[[Acknowledge | AnnounceActions], None],
+        orphan: Hook | None = None,
+    ) -> None:
+        self._node, self._config = node, config
+        self._clock, self._consensus, self._replica = clock, consensus, replica
+        self._lease, self._hooks, self._memory = lease, hooks, memory
+        self._propose = propose
+        self.enacted = recall(memory)
+        self._roles = RoleHooks(
+            config,
+            clock=clock,
+            hooks=hooks,
+            enacted=self.enacted,
+            save=self._save,
+            environment=self._role_environment,
+            orphan=orphan,
+        )
+        self._orphan = orphan
+        self._action = ""
+        """Id of the operator's action whose hook runs."""
+        self._in_step = False
+        self._offers = tuple(sorted(config.actions))
+        self._announce_at = float("-inf")
+        self._retry_at: dict[str, float] = {}
+
+    @property
+    def running(self) -> str:
+        """What runs now, for display; empty when nothing does."""
+        role = f"role {self._roles.running}" if self._roles.running else ""
+        action = f"action {self._action}" if self._action else ""
+        return ", ".join(filter(None, (role, action)))
+
+    def turn(self) -> None:
+        """Starts what is due and acknowledges what is done."""
+        self._roles.pursue(self._order())
+        if self._caught_up():
+            self._announce()
+            if not self._action:
+                self._run_next_action()
+            self._acknowledge()
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment of the next retry, or of the lease's end; else infinite."""
+        now = self._clock.monotonic()
+        moments = (self._lease.until, self._announce_at, *self._retry_at.values())
+        return min(self._roles.next_wakeup(), *(at for at in moments if at > now), float("inf"))
+
+    # -- what should be -------------------------------------------------------------------------
+
+    def _caught_up(self) -> bool:
+        """After a start the log is replayed from the past, and old orders must not be carried
+        out: true once a leader was heard and everything it says is committed is applied."""
+        if not self._in_step:
+            consensus = self._consensus
+            self._in_step = (
+                self._replica.state.founded
+                and consensus.leader is not None
+                and consensus.applied_index >= consensus.commit_index
+            )
+        return self._in_step
+
+    def _order(self) -> Order | None:
+        """The role to be in, None for "as it is"."""
+        seat = self._replica.state.seat
+        if not self._caught_up():
+            return (Role.SAFE_MODE, self.enacted.epoch) if self.enacted.may_be_primary else None
+        if seat.holder == self._node and not seat.active:
+            # Elected, but the predecessor may still act: stay, unless still enacted as PRIMARY.
+            return (Role.BACKUP, seat.epoch) if self.enacted.may_be_primary else None
+        return self._lease.effective_role(), seat.epoch
+
+    def _role_environment(self, order: Order) -> dict[str, str]:
+        role, epoch = order
+        return self._environment(role, epoch, self._reason(role), self._role_action())
+
+    def _reason(self, role: Role) -> str:
+        member = self._replica.state.members.get(self._node)
+        if self._lease.is_fenced or member is None or member.role is not role:
+            return "lease_lapsed"
+        return member.role_rule or "joined"
+
+    def _role_action(self) -> str:
+        """Id of the newest open change of roles that names this node."""
+        ids = [
+            action.id
+            for action in pending_for(self._replica.state, self._node)
+            if any(change.node == self._node for change in action.changes)
+        ]
+        return ids[-1] if ids else ""
+
+    # -- operators' actions ---------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        """Says what it can run, if the log does not say so."""
+        member = self._replica.state.members.get(self._node)
+        now = self._clock.monotonic()
+        if member is not None and member.actions != self._offers and now >= self._announce_at:
+            self._announce_at = now + RETRY
+            self._propose(AnnounceActions(self._node, self._offers))
+
+    def _run_next_action(self) -> None:
+        if self._orphan is not None and not self._orphan.is_gone:
+            return
+        for action in pending_for(self._replica.state, self._node):
+            command = self._config.actions.get(action.name)
+            if command is not None and action.id not in self.enacted.finished:
+                self._start_action(action, command)
+                return
+
+    def _start_action(self, action: Action, command: str) -> None:
+        self._action = action.id
+        role, epoch = self._lease.effective_role(), self._replica.state.seat.epoch
+        env = self._environment(role, epoch, action.reason, action.id)
+        env["STATIONKEEP_ACTION"] = action.name
+        for name, value in sorted(action.parameters.items()):
+            env[f"STATIONKEEP_PARAMETER_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}"] = value
+        self._hooks.start(
+            command, env, self._config.timeout, lambda result: self._on_action(action.id, result)
+        )
+
+    def _on_action(self, action: str, result: HookResult) -> None:
+        self._action = ""
+        self.enacted.finished[action] = (result.ok, result.detail[:MAX_DETAIL])
+        self._save()
+
+    def _environment(self, role: Role, epoch: int, reason: str, action: str) -> dict[str, str]:
+        return {
+            "STATIONKEEP_NODE": self._node,
+            "STATIONKEEP_ROLE": role.value,
+            "STATIONKEEP_PREVIOUS_ROLE": self.enacted.role.value if self.enacted.role else "",
+            "STATIONKEEP_EPOCH": str(epoch),
+            "STATIONKEEP_REASON": reason,
+            "STATIONKEEP_ACTION_ID": action,
+        }
+
+    # -- acknowledgements -----------------------------------------------------------------------
+
+    def _acknowledge(self) -> None:
+        now = self._clock.monotonic()
+        pending = {action.id: action for action in pending_for(self._replica.state, self._node)}
+        self._retry_at = {id_: at for id_, at in self._retry_at.items() if id_ in pending}
+        self._forget_finished()
+        for id_, action in pending.items():
+            verdict = self._verdict(action)
+            if verdict is not None and now >= self._retry_at.get(id_, now):
+                self._retry_at[id_] = now + RETRY
+                self._propose(Acknowledge(id_, self._node, *verdict))
+
+    def _forget_finished(self) -> None:
+        """Results are remembered until their acknowledgement is in the log."""
+        open_ = {action.id for action in pending_for(self._replica.state, self._node)}
+        if not open_.issuperset(self.enacted.finished):
+            kept = {id_: r for id_, r in self.enacted.finished.items() if id_ in open_}
+            self.enacted.finished = kept
+            self._save()
+
+    def _verdict(self, action: Action) -> tuple[bool, str] | None:
+        """What to acknowledge; None as long as there is nothing to say."""
+        if action.name != ROLE_CHANGE:
+            return self.enacted.finished.get(action.id)
+        target = next((c.target for c in action.changes if c.node == self._node), None)
+        if target is None:
+            return True, ""
+        if self._roles.is_enacted((target, action.epoch)):
+            return True, ""
+        failure = self._roles.failure
+        if failure is not None and failure.order[0] is target:
+            return False, failure.detail[:MAX_DETAIL]
+        order = self._order()
+        member = self._replica.state.members[self._node]
+        overtaken = member.role is not target or self._replica.state.seat.epoch > action.epoch
+        if overtaken and order is not None and self._roles.is_enacted(order):
+            return True, "overtaken by a later change"
+        return None
+
+    def _save(self) -> None:
+        remember(self._memory, self.enacted)

@@ -1,0 +1,1 @@
+"""One process: puts a node together, starts it, drives it, stops it."""

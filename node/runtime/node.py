@@ -1,0 +1,474 @@
+"""Composition root of one process: puts a node together, starts it, stops it.
+
+Start: ports first (a port in use says so at once), then journal and snapshot (verified before
+the engine sees them), then the loop and the HTTP server on one event loop. Stop, at SIGTERM or
+SIGINT: refuse writes, hand over Raft leadership, answer what waits, close. A second signal ends
+the process at once, which is always safe: everything acknowledged is in the journal.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+import uvicorn
+
+from stationkeep.cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state.codec import CodecError
+from stationkeep.node.audit import chain
+from stationkeep.node.audit.file import AuditFile
+from stationkeep.node.config.node_config import NodeConfig
+from stationkeep.node.health.measurement import HealthSource
+from stationkeep.node.health.replay import HealthReplay, ReplayError, read_recording
+from stationkeep.node.health.self_checks import (
+    ClockWatch,
+    DiskWatch,
+    NumberWatch,
+    SelfChecked,
+    Watch,
+)
+from stationkeep.node.health.sensors import CommandSensor, HostSensors
+from stationkeep.node.hooks.leftovers import Leftovers
+from stationkeep.node.hooks.runner import ProcessRunner
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.peers.network import LinkError, PeerNetwork
+from stationkeep.node.raft import (
+    CorruptSnapshot,
+    Journal,
+    JournalError,
+    Raft,
+    SnapshotStore,
+    Timings,
+)
+from stationkeep.node.replica import Replica
+from stationkeep.node.runtime.driver import Driver
+from stationkeep.node.service.node_service import NodeService
+from stationkeep.node.system import garbage as memory
+from stationkeep.node.system import logs
+from stationkeep.node.system.addresses import bind_problem, split_address
+from stationkeep.node.system.clock import SystemClock
+from stationkeep.node.system.printable import printable_lines
+from stationkeep.node.system.small_file import SmallFile
+from stationkeep.node.webhooks.sending import Poster
+
+if TYPE_CHECKING:
+    from stationkeep.node.tracing.watching import Tracing
+
+HANDOVER = 1.0
+"""Seconds for handing over Raft leadership, beyond the longest election timeout."""
+HTTP_GRACE = 1
+"""Seconds for requests under way at the end."""
+
+log = structlog.get_logger("node")
+
+
+class StartError(Exception):
+    """The node cannot start; the message says why and what to do."""
+
+
+def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: float = 1.0) -> int:
+    """Runs a node until it is told to stop; the process's exit code.
+
+    0: stopped on request. 1: could not start, or a fault stopped it. 5: unusable recording.
+    """
+    logs.configure(config.node, config.log.level, config.log.format)
+    with asyncio.Runner(loop_factory=_event_loop_factory()) as runner:
+        try:
+            return runner.run(_serve(config, health_replay, replay_speed))
+        except ReplayError as error:
+            return _refuse(str(error), 5)
+        except (StartError, LinkError, JournalError, CorruptSnapshot, CodecError) as error:
+            return _refuse(str(error), 1)
+        except FileExistsError:
+            return _refuse(f"data_dir: {config.data_dir} is no directory; name another", 1)
+        except OSError as error:
+            return _refuse(f"{error.filename or config.data_dir}: {error.strerror or error}", 1)
+
+
+def _refuse(message: str, code: int) -> int:
+    sys.stderr.write(printable_lines(f"stationkeep: {message}\n"))
+    return code
+
+
+def _event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it exists, else asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(config: NodeConfig, health_replay: Path | None, replay_speed: float) -> int:
+    node = Node(config)
+    try:
+        await node.start(health_replay, replay_speed)
+        return await node.serve()
+    finally:
+        await node.close()
+
+
+def timings(settings: Settings) -> Timings:
+    """Raft's timings by the replicated settings, in seconds."""
+    return Timings(
+        heartbeat=settings.raft_heartbeat / 1_000,
+        election_min=settings.election_timeout_min / 1_000,
+        election_max=settings.election_timeout_max / 1_000,
+        step_down=settings.step_down_after / 1_000,
+    )
+
+
+class Node:
+    """The parts of one running node, and their life."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._replica = Replica(self._clock, config.settings)
+        self._stop = asyncio.Event()
+        self._closers = contextlib.AsyncExitStack()
+        self._driver = Driver()
+        self._hooks = ProcessRunner(
+            self._driver.wake, Leftovers(SmallFile(config.data_dir / "running.json"))
+        )
+        self._probes = ProcessRunner(self._driver.wake)
+        self._network: PeerNetwork
+        self._raft: Raft
+        self._audit: AuditFile
+        self._stood = 0
+        """Log index of the newest entry in the journal at the start."""
+        self._links: dict[str, str] = {}
+        self._loop: NodeLoop
+        self._service: NodeService
+        self._server: _Server
+        self._http: socket.socket
+
+    # -- start ----------------------------------------------------------------------------------
+
+    async def start(self, health_replay: Path | None, replay_speed: float) -> None:
+        """Everything up to the first turn. Raises what makes a start impossible."""
+        config = self._config
+        source = self._replay(health_replay, replay_speed)
+        self._http = self._closers.enter_context(bind("http", config.http))
+        network = PeerNetwork(
+            node_id=config.node,
+            cluster=config.cluster,
+            listen=config.raft,
+            peers={member.id: member.raft for member in config.members},
+        )
+        network.subscribe(self._on_message, self._on_connected, self._on_disconnected)
+        self._network = network
+        # From here to the end nothing yields to the event loop: no message can come too early.
+        await network.start()
+        self._closers.push_async_callback(network.close)
+        boot = self._open_raft(network)
+        self._closers.push_async_callback(self._hooks.close)
+        planning = ThreadPoolExecutor(1, thread_name_prefix="rebalance")
+        self._closers.callback(planning.shutdown, cancel_futures=True)
+        self._closers.push_async_callback(self._probes.close)
+        tracing = self._tracing()
+        self._loop = NodeLoop(
+            config,
+            boot=boot,
+            clock=self._clock,
+            network=network,
+            consensus=self._raft,
+            replica=self._replica,
+            source=self._complaining(source or self._sensors()),
+            hooks=self._hooks,
+            memory=SmallFile(config.data_dir / "enacted.json"),
+            wake=self._driver.wake,
+            submit=planning.submit,
+            orphan=self._hooks.end_orphans(),
+            poster=self._poster(),
+            watch=tracing.watch if tracing else None,
+        )
+        self._service = NodeService(self._loop, self._driver.wake, tracing)
+        self._server = _Server(self._service)
+        log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
+
+    def _open_raft(self, network: PeerNetwork) -> int:
+        """Journal, snapshot, engine; the number of this start."""
+        config = self._config
+        if config.durability == "os":
+            log.warning(
+                "durability os: nothing is synced; a power cut loses what was acknowledged, and "
+                "this node must then rejoin (stationkeep node rejoin)"
+            )
+        journal = Journal(
+            config.data_dir,
+            cluster=config.cluster,
+            node=config.node,
+            durability=config.durability,
+        )
+        with contextlib.ExitStack() as undo:
+            undo.callback(journal.close)
+            boot = journal.next_boot(self._clock.wall() // 1_000)
+            threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+            snapshots = SnapshotStore(
+                config.data_dir,
+                cluster=config.cluster,
+                encode_state=self._replica.frozen,
+                make_room=self._replica.make_room,
+                submit=threads.submit,
+            )
+            self._audit = AuditFile(config.data_dir / chain.NAME, self._replica, config.node)
+            self._raft = Raft(
+                node_id=config.node,
+                members=[member.id for member in config.members],
+                joining=config.join,
+                network=network,
+                clock=self._clock,
+                machine=self._replica,
+                journal=journal,
+                snapshots=snapshots,
+                timings=timings(self._replica.settings),
+                wake=self._driver.wake,
+            )
+            self._audit.catch_up()
+            self._stood = journal[-1][1]
+            undo.pop_all()
+        self._closers.callback(self._raft.close)
+        # First, since with the journal the directory is let go, which a thread may be writing to.
+        self._closers.callback(threads.shutdown)
+        network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
+        return boot
+
+    def _replay(self, health_replay: Path | None, speed: float) -> HealthSource | None:
+        if health_replay is None:
+            return None
+        recording = read_recording(health_replay)
+        return HealthReplay(recording, speed, self._config.sensors.cpu, self._clock)
+
+    def _sensors(self) -> HealthSource:
+        config = self._config.sensors
+        command = None
+        if config.command:
+            command = CommandSensor(config, self._clock, self._probes, self._config.node)
+        lags = {
+            "loop_lag": self._driver.take_worst_lag,
+            "replication_lag": lambda: float(self._raft.commit_index - self._raft.applied_index),
+        }
+        return HostSensors(
+            config, clock=self._clock, data_dir=self._config.data_dir, lags=lags, command=command
+        )
+
+    def _poster(self) -> Poster | None:
+        if not self._config.webhooks:
+            return None
+        # Slow to import, and most nodes tell nobody.
+        from stationkeep.node.webhooks.posting import HttpPoster  # noqa: PLC0415
+
+        poster = HttpPoster(self._driver.wake)
+        self._closers.push_async_callback(poster.close)
+        return poster
+
+    def _tracing(self) -> "Tracing | None":
+        """None when it is off; OpenTelemetry's SDK is then not even imported."""
+        config = self._config.tracing
+        if config is None:
+            return None
+        from stationkeep.node.tracing.otlp import Exports  # noqa: PLC0415
+        from stationkeep.node.tracing.spans import Spans  # noqa: PLC0415
+        from stationkeep.node.tracing.watching import Tracing  # noqa: PLC0415
+
+        exports = Exports(config, self._config.cluster, self._config.node)
+        self._closers.push_async_callback(exports.close)
+        spans = Spans(config.sample_ratio, self._clock, self._raft, exports)
+        return Tracing(self._config.node, self._replica, spans, history=self._stood)
+
+    def _complaining(self, source: HealthSource) -> HealthSource:
+        """Also beside a replayed recording: disk and clock are this node's own, and what it hears
+        of others."""
+        watches: dict[str, Watch] = {
+            DISK_LOW: DiskWatch(self._config.data_dir, self._clock),
+            CLOCK_JUMP: ClockWatch(self._clock),
+            IMPLAUSIBLE_NUMBER: NumberWatch(
+                self._clock, lambda: (self._raft.implausible, self._loop.gossip.implausible)
+            ),
+        }
+        return SelfChecked(source, watches)
+
+    def _on_message(self, peer: str, message: dict[str, Any]) -> None:
+        if message.get("kind") == "gossip":
+            self._loop.on_message(peer, message)
+        else:
+            self._raft.receive(peer, message)
+
+    def _on_connected(self, peer: str) -> None:
+        self._raft.connected(peer)
+
+    def _on_disconnected(self, peer: str) -> None:
+        self._raft.disconnected(peer)
+
+    def _after_turn(self) -> None:
+        """What is replicated and concerns sockets, timers and files."""
+        self._raft.configure(timings(self._replica.settings))
+        self._follow_members()
+        self._audit.turn()
+        if self._audit.behind:
+            self._driver.wake()
+
+    def _follow_members(self) -> None:
+        """Links to the members that the state names, and to whom Raft still has to tell
+        something. Also once this node was removed: it may be taken in again."""
+        state = self._replica.state
+        if not state.founded:
+            return
+        known = self._network.peers
+        wanted = {name: known[name] for name in self._raft.links if name in known}
+        wanted |= {member.id: member.raft for member in state.members.values()}
+        if wanted != self._links:
+            self._links = wanted
+            self._network.set_peers(wanted, self._raft.applied_index)
+            self._note_moves()
+
+    def _note_moves(self) -> None:
+        """A member's address is what it joined with. One that was changed in a file changes
+        nothing, which its author should know."""
+        for member in self._config.members:
+            known = self._replica.state.members.get(member.id)
+            if known is not None and (known.raft, known.http) != (member.raft, member.http):
+                log.warning(
+                    "address_ignored",
+                    member=member.id,
+                    file=f"{member.raft} {member.http}",
+                    cluster=f"{known.raft} {known.http}",
+                    action="members keep the addresses that they joined with: let it leave, "
+                    "and join under the new ones (stationkeep nodes leave, nodes join)",
+                )
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def serve(self) -> int:
+        """Turns and answers until a signal or a fault; the exit code."""
+        event_loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            event_loop.add_signal_handler(number, self._on_signal, number)
+        turning = asyncio.create_task(self._driver.run(self._loop, self._after_turn), name="turns")
+        serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        memory.settle()
+        await asyncio.wait({turning, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        failed = _fault(turning) or _fault(serving)
+        if failed is None and self._stop.is_set():
+            await self._server.agents.drain()
+            await self._hand_over(turning)
+            failed = _fault(turning)
+        self._service.close()
+        self._server.should_exit = True
+        self._driver.stop()
+        stopping.cancel()
+        await asyncio.gather(turning, serving, stopping, return_exceptions=True)
+        if failed is None and not self._stop.is_set():
+            log.critical("stopped by itself")
+            return 1
+        if failed is not None:
+            log.critical("stopped by a fault", exc_info=failed)
+            return 1
+        log.info("stopped")
+        return 0
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            self._hooks.kill()
+            self._probes.kill()
+            os._exit(1)
+        log.info("stopping", signal=signal.Signals(number).name)
+        self._service.draining = True
+        self._loop.intake.stop()
+        self._stop.set()
+
+    async def _hand_over(self, turning: "asyncio.Task[None]") -> None:
+        """What devices said is in the log, and another leads, before this node goes; roles are
+        not touched. Neither is waited for for long."""
+        event_loop = asyncio.get_running_loop()
+        patience = self._replica.settings.election_timeout_max / 1_000 + HANDOVER
+        deadline = event_loop.time() + patience
+        # Polled, since nobody is told when the last word of a device is in the log.
+        while not self._loop.intake.idle and not turning.done() and event_loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        if not self._raft.is_leader or not self._raft.transfer_leadership():
+            return
+        # Polled, since Raft tells nobody of a change of office.
+        while self._raft.is_leader and not turning.done() and event_loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        log.info("handed over", leader=self._raft.leader)
+
+    async def close(self) -> None:
+        """Lets go of everything that was opened, in reverse order."""
+        await self._closers.aclose()
+
+
+def _fault(task: "asyncio.Task[Any]") -> BaseException | None:
+    """What ended a task, when that was an exception."""
+    if not task.done() or task.cancelled():
+        return None
+    return task.exception()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the node decides when to stop."""
+
+    def __init__(self, service: NodeService) -> None:
+        # Slow to import, and not for tests.
+        from stationkeep.node.api.app import create_app  # noqa: PLC0415
+        from stationkeep.node.api.resources.probes import PROBES  # noqa: PLC0415
+        from stationkeep.node.gateway.sessions import Sessions  # noqa: PLC0415
+        from stationkeep.node.http.connections import Connection, raise_descriptors  # noqa: PLC0415
+        from stationkeep.node.http.crowd import Crowd  # noqa: PLC0415
+
+        raise_descriptors()
+        self.agents = Sessions(service.config.node, service.intake, service.loop.replica)
+        made = partial(Connection, self.agents.turns, Crowd(), PROBES)
+        super().__init__(
+            uvicorn.Config(
+                create_app(service, self.agents),
+                http=cast("type[asyncio.Protocol]", made),
+                ws=cast("type[asyncio.Protocol]", self.agents.socket),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                # Who connects is who is written down: what a client says of itself is in a header
+                # of its own, and the audit keeps both.
+                proxy_headers=False,
+                timeout_graceful_shutdown=HTTP_GRACE,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets go of the devices first, of whom uvicorn does not know."""
+        self.agents.close()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(field: str, address: str) -> socket.socket:
+    """A listening socket; raises `StartError` that says who has the port, when that is known."""
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named, because asyncio sets TCP_NODELAY only on sockets that say they are TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(256)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"{field}: {bind_problem(address, port, error)}") from error
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,1 @@
+"""The one asynchronous face of a running node."""

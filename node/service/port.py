@@ -1,0 +1,110 @@
+"""What the HTTP API and the metrics ask of a node.
+
+`node.service.door.Door` answers for a running node; a second implementation, without sockets, is
+`tests/node/api/fake.py`. Everything but `submit`, `barrier` and `events` answers at once, from
+memory.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from stationkeep.cluster.commands import AnyCommand
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.fleet.intake import DeviceIntake
+from stationkeep.node.ports import LinkFigures, ProposalResult
+from stationkeep.node.views.base import Answering
+from stationkeep.node.wire.traceparent import Caller
+
+
+class Streamed(msgspec.Struct, frozen=True):
+    """One event for followers. `id` is the same on every node ("LOG_INDEX.NUMBER"), and empty
+    for those that only concern this stream (`gap`, `overrun`)."""
+
+    id: str
+    kind: str
+    data: Any
+
+
+class Vitals(msgspec.Struct, frozen=True):
+    """Figures of storage and links, for metrics; None where this node does not know.
+
+    `rejected`: what was refused, by (link, reason): ("gossip", "malformed") and so on.
+    `device_reports`: what became of the words of devices, by result.
+    """
+
+    log_entries: int | None = None
+    snapshot_seconds: float | None = None
+    leader_changes: int | None = None
+    pending_proposals: int | None = None
+    journal_failing: bool = False
+    rejected: dict[tuple[str, str], int] = {}
+    device_reports: dict[str, int] = {}
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Seconds that each commit of an own proposal, each journal sync, and the planning of each
+    rebalance took."""
+
+    commits: list[float] = []
+    syncs: list[float] = []
+    rebalances: list[float] = []
+
+
+class TooManyFollowers(Exception):  # noqa: N818 (a refusal, not a fault)
+    """As many clients follow the events as a node serves."""
+
+
+class Service(Answering, Protocol):
+    """One running node, as its doors see it."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; before the cluster is founded, those of the configuration."""
+        ...
+
+    @property
+    def intake(self) -> DeviceIntake:
+        """Where devices report to this node."""
+        ...
+
+    def links(self) -> list[LinkFigures]:
+        """What each link to another member is like, as this node sees it; by peer."""
+        ...
+
+    async def submit(
+        self,
+        command: AnyCommand,
+        *,
+        key: str,
+        actor: str,
+        reason: str,
+        origin: str,
+        caller: Caller | None,
+        timeout: float,  # noqa: ASYNC109 (the outcome is a value)
+    ) -> ProposalResult:
+        """Proposes a keyed command; returns within `timeout` seconds. `origin`: where it came
+        from, and by which node; `caller`: the span that it came from."""
+        ...
+
+    async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
+        """`Committed` when everything committed before the call is applied here."""
+        ...
+
+    def events(self, last_id: str | None) -> AsyncGenerator[Streamed, None]:
+        """Events after `last_id`, or from now on; raises `TooManyFollowers` when iterated."""
+        ...
+
+    def snapshot(self) -> Callable[[], bytes] | None:
+        """Takes the state at the applied index; the function returned gives it in the snapshot
+        file format, on any thread. None before there is one."""
+        ...
+
+    def vitals(self) -> Vitals:
+        """Figures for the metrics."""
+        ...
+
+    def take_timings(self) -> Timings:
+        """What was measured since the previous call."""
+        ...

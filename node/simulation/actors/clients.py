@@ -1,0 +1,159 @@
+"""Clients of a simulated cluster: keyed commands, retried as clients do, and their history.
+
+The registers are the members' priorities: a write is `SetPriority` with a value of its own, a
+read is a barrier and then a look at the state of the node asked, as `?consistency=strong` does.
+"""
+
+from collections.abc import Callable
+
+from stationkeep.cluster.apply import Done
+from stationkeep.cluster.commands import (
+    AddMember,
+    AnyCommand,
+    Barrier,
+    Draft,
+    MemberSpec,
+    RemoveMember,
+    RunAction,
+    SetMaintenance,
+    SetPriority,
+    Switchover,
+)
+from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import DEFAULT_PRIORITY
+from stationkeep.node.checking.linearizability import Operation, Undecided, is_linearizable
+from stationkeep.node.ports import Committed, ProposalResult
+from stationkeep.node.simulation.checks.checks import Checks, Violation
+from stationkeep.node.simulation.machine.clock import Time
+from stationkeep.node.simulation.machine.member import Member
+
+TIMEOUT = 5.0
+PAUSE = 0.5
+PATIENCE = 30.0
+"""Seconds: of one try, between two, and of all together."""
+
+At = Callable[..., None]
+
+
+class Clients:
+    """All clients of one world; each call is a client of its own."""
+
+    def __init__(
+        self, time: Time, at: At, members: dict[str, Member], checks: Checks, keyed: bool
+    ) -> None:
+        """`keyed`: S10 is on; off, a retry is a new command."""
+        self._time, self._at = time, at
+        self._members, self._checks, self._keyed = members, checks, keyed
+        self.history: list[Operation] = []
+        self.orders: dict[int, str] = {}
+        self.acknowledged: dict[str, int] = {}
+        """Operation → index that its client was told."""
+        self.calls = self.given_up = 0
+
+    def write(self, node: str, register: str, value: int) -> None:
+        """Sets a register through a node, until it is acknowledged or patience ends."""
+        operation = self._begin(register, value, write=True)
+        command = SetPriority(register, value)
+        self._try(operation, command, node, self._time.now + PATIENCE)
+
+    def read(self, node: str, register: str) -> None:
+        """Reads a register at a node, behind a barrier."""
+        operation = self._begin(register, None, write=False)
+        self._try(operation, Barrier(), node, self._time.now + PATIENCE)
+
+    def order(self, node: str, what: str) -> None:
+        """An operator's order, through a node; whatever comes of it, it happens once."""
+        self.calls += 1
+        command: AnyCommand = Switchover()
+        if what == "maintenance":
+            command = SetMaintenance(node, 4_000)
+        elif what == "action":
+            command = RunAction("refocus")
+        operation = Operation(self.calls, "", True, None, self._time.now)
+        self._try(operation, command, node, self._time.now + PATIENCE)
+
+    def join(self, node: str, name: str) -> None:
+        """Has a machine taken in, through a node."""
+        self.calls += 1
+        number = int(name.rpartition("-")[2])
+        addresses = f"127.0.0.1:{10_000 + number}", f"127.0.0.1:{20_000 + number}"
+        command = AddMember(MemberSpec(name, *addresses))
+        operation = Operation(self.calls, "", True, None, self._time.now)
+        self._try(operation, command, node, self._time.now + PATIENCE)
+
+    def leave(self, node: str, name: str) -> Operation:
+        """Has a member sent away, through a node; its register is what it was at first."""
+        operation = self._begin(name, DEFAULT_PRIORITY, write=True)
+        self._try(operation, RemoveMember(name), node, self._time.now + PATIENCE)
+        return operation
+
+    def _begin(self, register: str, value: int | None, write: bool) -> Operation:
+        self.calls += 1
+        operation = Operation(self.calls, register, write, value, self._time.now)
+        self.history.append(operation)
+        return operation
+
+    def _try(self, operation: Operation, command: AnyCommand, node: str, until: float) -> None:
+        """One try at one node; the next goes to the next node."""
+        now = self._time.now
+        if now >= until:
+            self.given_up += 1
+            return
+        member = self._members[node]
+        names = sorted(self._members)
+        after = names[(names.index(node) + 1) % len(names)]
+        if not member.runs:
+            self._at(now + PAUSE, self._try, operation, command, after, until)
+            return
+        life, tries = member.life, [False]
+
+        def answered(result: ProposalResult) -> None:
+            if tries[0] or operation.returned <= self._time.now:
+                return
+            tries[0] = True
+            if isinstance(result, Committed):
+                self._returned(operation, member, result)
+            else:
+                self._at(self._time.now + PAUSE, self._try, operation, command, after, until)
+
+        def hung_up() -> None:
+            """The node crashed, or was stopped, with the call on it."""
+            if not tries[0] and (member.life != life or not member.runs):
+                tries[0] = True
+                self._try(operation, command, after, until)
+
+        name = f"op-{operation.number}" if operation.write else ""
+        draft = codec.encode_draft(Draft(command, name if self._keyed else "", "client", name))
+        member.raft.propose(draft, answered, TIMEOUT, retry=self._keyed and bool(name))
+        self._at(now + TIMEOUT + PAUSE, hung_up)
+
+    def _returned(self, operation: Operation, member: Member, result: Committed) -> None:
+        if not isinstance(result.applied.outcome, Done):
+            if operation in self.history:  # refused: it has no effect and says nothing
+                self.history.remove(operation)
+            operation.returned = self._time.now
+            return
+        operation.returned = self._time.now
+        if operation.write:
+            self.acknowledged[f"op-{operation.number}"] = result.index
+        else:
+            found = member.replica.state.members.get(operation.register)
+            operation.value = DEFAULT_PRIORITY if found is None else found.priority
+
+    # -- judging -------------------------------------------------------------------------------
+
+    def judge(self) -> int:
+        """Raises `Violation` for what clients must not see; the number of registers whose
+        history was too concurrent to decide."""
+        for name in self.acknowledged:
+            if name not in self._checks.effects:
+                raise Violation("nothing acknowledged is lost", f"{name} has left no trace")
+        undecided = 0
+        for register in sorted(self._members):
+            operations = [op for op in self.history if op.register == register]
+            try:
+                if not is_linearizable(operations, DEFAULT_PRIORITY):
+                    raise Violation("linearizable", f"the history of {register} is not")
+            except Undecided:
+                undecided += 1
+        return undecided

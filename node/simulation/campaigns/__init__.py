@@ -1,0 +1,1 @@
+"""Many runs: judged, summed up, kept, replayed."""

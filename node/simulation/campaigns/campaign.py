@@ -1,0 +1,173 @@
+"""Many runs: one seed after another, each judged, failures kept as transcripts."""
+
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import msgspec
+import structlog
+
+from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.faults import profiles as faults
+from stationkeep.node.simulation.scenario import Scenario, check_scenario
+from stationkeep.node.simulation.world import World
+
+DURATION = 30.0
+"""Simulated seconds of faults in one run of a campaign, profile demo."""
+DEVICES_IN = 0.25
+"""Share of mixed runs with devices; drawn beside everything else, which it leaves as it is."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What all runs of a campaign share; None and () are drawn anew for each seed."""
+
+    faults: tuple[str, ...] = ()
+    nodes: int | None = None
+    profile: str = "demo"
+    duration: float = DURATION
+    gap: float | None = None
+    load: float = 2.0
+    orders: bool = True
+    """Whether clients also give operators' orders."""
+    compact: tuple[int, ...] = (16, 64, 1_000)
+    """Sizes of the log at which it is compacted; one is drawn."""
+    batch: tuple[int, ...] = (1, 4, 1_024)
+    """Most entries in one message; one is drawn."""
+    guards_off: tuple[str, ...] = ()
+
+    def scenario(self, seed: int) -> Scenario:
+        """The run of one seed; raises `BadScenario`."""
+        draw = random.Random(f"{seed} campaign")  # noqa: S311
+        drawn, nodes = faults.mixture(draw), draw.choice((3, 3, 5))
+        if random.Random(f"{seed} population").random() < DEVICES_IN:  # noqa: S311
+            drawn += tuple(faults.POPULATIONS)
+        bare = Scenario(
+            seed=seed,
+            nodes=nodes if self.nodes is None else self.nodes,
+            profile=self.profile,
+            faults=self.faults or drawn,
+            duration=self.duration,
+            guards_off=self.guards_off,
+            compact_entries=draw.choice(self.compact),
+            batch_entries=draw.choice(self.batch),
+        )
+        check_scenario(bare)
+        script = faults.script(bare.faults, bare, gap=self.gap, load=self.load, orders=self.orders)
+        return msgspec.structs.replace(bare, script=script)
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one run. `rule` and `detail` are empty when everything held."""
+
+    seed: int
+    faults: tuple[str, ...] = ()
+    nodes: int = 0
+    rule: str = ""
+    detail: str = ""
+    at: float = 0.0
+    converged_after: float = 0.0
+    events: int = 0
+    turns: int = 0
+    calls: int = 0
+    elections: int = 0
+    unneeded_elections: int = 0
+    longest_walk: int = 0
+    longest_queue: int = 0
+    undecided: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not self.rule
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No log lines: virtual time makes thousands of them in a second."""
+    before, library = structlog.get_config(), logging.getLogger("pysyncobj")
+    levels = {library: library.level}
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        cache_logger_on_first_use=False,
+    )
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        library.setLevel(levels[library])
+        structlog.configure(**before)
+
+
+def attempt(
+    scenario: Scenario, told: Callable[[float], None] = lambda _: None
+) -> tuple[World | None, Outcome]:
+    """Runs a scenario to its end; a violation is an outcome. A bug of ours anywhere in a turn
+    is one as well: it would have stopped a node. `told` hears the simulated time."""
+    world: World | None = None
+    took, rule, detail = 0.0, "", ""
+    try:
+        world = World(scenario)
+        world.play(told)
+        took = world.converge()
+    except Violation as violation:
+        rule, detail = violation.rule, violation.detail
+    except Exception as error:  # whatever it is, it is the finding
+        rule, detail = "a turn raised", f"{type(error).__name__}: {error}"
+    return world, _outcome(scenario, world, took, rule, detail)
+
+
+def _outcome(
+    scenario: Scenario, world: World | None, took: float, rule: str, detail: str
+) -> Outcome:
+    outcome = Outcome(
+        seed=scenario.seed, faults=scenario.faults, nodes=scenario.nodes, rule=rule, detail=detail
+    )
+    if world is None:
+        return outcome
+    if rule:
+        world.note(f"VIOLATION {rule}: {detail}")
+    return msgspec.structs.replace(
+        outcome,
+        at=world.time.now,
+        converged_after=took,
+        events=world.events,
+        turns=world.checks.checked_turns,
+        calls=world.clients.calls,
+        elections=len(world.leader_changes),
+        unneeded_elections=world.unneeded_elections,
+        longest_walk=world.checks.longest_walk,
+        longest_queue=world.links.longest_queue,
+        undecided=world.undecided,
+    )
+
+
+def run(plan: Plan, seed: int) -> Outcome:
+    """One seed."""
+    with quiet():
+        return attempt(plan.scenario(seed))[1]
+
+
+def run_all(plan: Plan, seeds: Iterable[int], jobs: int = 1) -> Iterator[Outcome]:
+    """Every seed, on `jobs` processes; in whatever order they end."""
+    plan.scenario(0)  # a plan that makes no sense is refused at once
+    if jobs <= 1:
+        for seed in seeds:
+            yield run(plan, seed)
+        return
+    # Not fork: a process with threads (a progress bar's, a test runner's) may not be copied.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        pending = {pool.submit(_run_some, plan, some) for some in _slices(list(seeds), 8)}
+        for done in as_completed(pending):
+            yield from done.result()
+
+
+def _slices(seeds: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(seeds), size):
+        yield seeds[start : start + size]
+
+
+def _run_some(plan: Plan, seeds: list[int]) -> list[Outcome]:
+    return [run(plan, seed) for seed in seeds]

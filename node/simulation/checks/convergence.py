@@ -1,0 +1,92 @@
+"""What must come true once every fault is over, and within what time.
+
+Liveness, bounded: one leader whom all follow, everybody at the end of its log, one effective
+PRIMARY, nothing queued, every proposal answered by its deadline.
+"""
+
+from typing import TYPE_CHECKING
+
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.links.connection import USER_TIMEOUT
+from stationkeep.node.simulation.links.dialling import HELLO_SECONDS
+from stationkeep.node.simulation.links.network import BACKOFF_LAST
+
+if TYPE_CHECKING:
+    from stationkeep.node.simulation.world import World
+
+STEP = 0.05
+GRACE = 1.0
+"""Seconds beyond its deadline at which a proposal without answer counts as forgotten."""
+
+
+def bound(settings: Settings) -> float:
+    """Seconds within which a healed cluster must be well again.
+
+    Connections that are dead without knowing it, ten elections (each may split), then the worst
+    way of the seat: everybody in SAFE_MODE, waiting for cool-down and hold, evaluated and voted.
+    """
+    links = USER_TIMEOUT + HELLO_SECONDS + 2 * BACKOFF_LAST
+    elections = 10 * settings.election_timeout_max
+    seat = (
+        2 * settings.hysteresis_window
+        + settings.promotion_hold
+        + 8 * settings.evaluation_interval
+        + settings.proposal_timeout
+        + settings.action_deadline
+    )
+    return links + (elections + seat) / 1_000
+
+
+class Convergence:
+    """Waits for it."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def wait(self) -> float:
+        """Seconds it took; raises `Violation` when the bound passes."""
+        world = self._world
+        began = world.time.now
+        end = began + bound(world.scenario.settings)
+        while True:
+            missing = self.missing()
+            if not missing:
+                return world.time.now - began
+            if world.time.now >= end:
+                raise Violation("liveness", f"{missing}, {end - began:.0f} s after the heal")
+            world.run(STEP)
+
+    def missing(self) -> str:
+        """What is not well yet; empty when everything is."""
+        world = self._world
+        for member in world.members.values():
+            if not member.up:
+                return f"{member.name} is down ({member.refused or 'crashed'})"
+        leader = world.leader()
+        if leader is None:
+            return "nobody leads"
+        last = leader.raft._engine.last_index()
+        wanted, present = leader.replica.state.members, leader.raft.configuration
+        if {*present.voters} != wanted.keys() or present.learners:
+            return f"voters: {present.voters}, learners: {present.learners}, not {[*wanted]}"
+        for member in (world.members[name] for name in wanted):
+            raft = member.raft
+            if raft.leader != leader.name or raft.term != leader.raft.term:
+                return f"{member.name} follows {raft.leader} in term {raft.term}"
+            if raft.applied_index != last:
+                return f"{member.name} has applied {raft.applied_index} of {last}"
+            late = self._late(member.name)
+            if late:
+                return late
+        if len(world.primaries) != 1:
+            return f"PRIMARYs: {world.primaries}"
+        return ""
+
+    def _late(self, name: str) -> str:
+        member = self._world.members[name]
+        now = member.clock.monotonic()
+        for number, deadline in member.raft.unanswered.items():
+            if now > deadline + GRACE:
+                return f"proposal {number} of {name} was never answered"
+        return ""

@@ -1,0 +1,101 @@
+"""What must go on while a fault lasts, not only when it is over.
+
+One member that hears nobody is of no use, and all the others are well: they reach each other, one
+of them leads, one of them is fit to be PRIMARY. Then somebody acts as PRIMARY again within
+`(failures_to_fail_primary + 1) × evaluation_interval + proposal_timeout` from when nobody did
+(roles.md, "What must hold", 6); the lease of who acted last is over by then.
+"""
+
+from typing import TYPE_CHECKING
+
+from stationkeep.cluster.roles.candidates import best_candidate
+from stationkeep.cluster.settings import Settings
+from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.machine.member import HEALTHY, Member
+
+if TYPE_CHECKING:
+    from stationkeep.node.simulation.world import World
+
+EVERY = 0.1
+"""Simulated seconds between two looks."""
+
+
+def bound(settings: Settings) -> float:
+    """Seconds for which nobody may act in such a time."""
+    evaluations = (settings.failures_to_fail_primary + 1) * settings.evaluation_interval
+    return (evaluations + settings.proposal_timeout) / 1_000
+
+
+class Progress:
+    """Of one world; `look` after turns."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._due = 0.0
+        self._idle: tuple[tuple[str, int], float] | None = None
+        """Who leads in which term, and since when nobody acts though somebody could."""
+        self.demanded = 0.0
+        """The longest time, in seconds, in which progress was due and not there yet."""
+
+    def look(self) -> None:
+        """Raises `Violation` when nobody has acted for too long."""
+        now = self._world.time.now
+        if now < self._due:
+            return
+        self._due = now + EVERY
+        leader = self._leader_of_the_able()
+        if leader is None or self._world.primaries:
+            self._idle = None
+            return
+        office = (leader.name, leader.raft.term)
+        if self._idle is None or self._idle[0] != office:
+            self._idle = (office, now)
+        idle = now - self._idle[1]
+        self.demanded = max(self.demanded, idle)
+        if idle > bound(leader.replica.settings):
+            state = leader.replica.state
+            raise Violation(
+                "progress while one is deaf",
+                f"nobody has acted for {idle:.1f} s, {leader.name} leads, {state.seat.holder} "
+                f"holds the seat, and {best_candidate(state, state.time).node} could",
+            )
+
+    def _leader_of_the_able(self) -> Member | None:
+        """Who leads all members but the deaf one; None where progress is not due."""
+        world = self._world
+        weather = world.links.air.weather
+        if weather.share or weather.late or weather.bare or weather.delay + weather.jitter > 0.05:
+            return None
+        leader = world.leader()
+        if leader is None or not leader.raft.is_leader:
+            return None
+        state = leader.replica.state
+        others = [world.members[name] for name in state.members if name in world.members]
+        deaf = [member for member in others if self._is_deaf(member, others)]
+        able = [member for member in others if member not in deaf]
+        if len(deaf) != 1 or leader in deaf or not all(self._is_well(m, able) for m in able):
+            return None
+        paused = state.pause is not None or state.braked or not state.settings.swarm_mode
+        may = best_candidate(state, state.time).node is not None and not paused
+        return leader if may else None
+
+    def _is_deaf(self, member: Member, others: list[Member]) -> bool:
+        directions = self._world.links.directions
+        return all(
+            directions[other.name, member.name].blocked for other in others if other is not member
+        )
+
+    def _is_well(self, member: Member, able: list[Member]) -> bool:
+        """Nothing is wrong with its machine, nor with its ways to and from the others."""
+        ways = self._world.links.directions
+        names = [other.name for other in able if other is not member]
+        out = [ways[member.name, name] for name in names]
+        disk = member.disk
+        return (
+            member.runs
+            and not any(way.blocked or way.standing or way.mute or way.extra for way in out)
+            and all(self._world.links.lanes.values())
+            and not (disk.full or disk.delay or disk.armed)
+            and member.health.risk <= HEALTHY
+            and member.hooks.mode == "work"
+        )

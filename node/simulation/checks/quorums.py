@@ -1,0 +1,39 @@
+"""Who must have agreed: majorities of the configuration in force, as it changes.
+
+Elections and commits are judged by the voters of the node that elects or commits, as its log
+says (dissertation, section 4.1). What makes that safe is judged as well: two majorities that may
+decide at the same time must meet in a node, and a leader changes nothing before it has committed
+an entry of its own term (the correction of July 2015 to single-server changes).
+"""
+
+from collections.abc import Collection, Mapping
+
+from stationkeep.node.simulation.machine.disk import SimulatedDisk
+
+
+def majority(of: Collection[str]) -> int:
+    """How many are more than half."""
+    return len(of) // 2 + 1
+
+
+def meet(one: Collection[str], other: Collection[str]) -> bool:
+    """Whether every majority of the one shares a member with every majority of the other."""
+    return majority(one) + majority(other) > len({*one, *other})
+
+
+def elected_by(
+    candidate: str,
+    term: int,
+    voters: Collection[str],
+    votes: Mapping[tuple[str, int], Collection[str]],
+) -> list[str]:
+    """Those of `voters` who gave it their vote of that term."""
+    return [name for name in voters if candidate in votes.get((name, term), ())]
+
+
+def holding(index: int, term: int, disks: Collection[SimulatedDisk]) -> int:
+    """On how many disks an entry is, or was before a snapshot took its place."""
+    return sum(
+        disk.term_at(index) == term or (bool(disk.rows) and index < disk.rows[0][0])
+        for disk in disks
+    )

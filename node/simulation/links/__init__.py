@@ -1,0 +1,1 @@
+"""Simulated links: packets, weather, TCP as Linux speaks it."""

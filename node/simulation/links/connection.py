@@ -1,0 +1,150 @@
+"""One connection of a link, from being dialled until it breaks; it carries messages one way.
+
+While nothing can be lost there is nothing to model: a message arrives after the way's latency,
+and none before an earlier one. Otherwise it goes by the kernel's rules (`stream.py`).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from stationkeep.node.simulation.links.stream import At, Stream
+from stationkeep.node.simulation.links.weather import Way
+from stationkeep.node.simulation.machine.clock import Time
+
+Message = dict[str, Any]
+HEAD_BYTES = 150
+"""About what a message has besides its entries: names of fields, numbers, its frame."""
+REPORT_BYTES, HEARD_BYTES = 300, 50
+"""About the size of a report, and of what it says of each peer."""
+USER_TIMEOUT = 10.0
+"""Seconds without acknowledgement after which a connection is given up (`node.peers.streams`)."""
+STANDS_AFTER = 2
+"""Timeouts in a row without an answer after which a stream counts as standing."""
+
+
+class Envelope(msgspec.Struct, eq=False):
+    """A message on its way, perhaps several times: the first that arrives is taken."""
+
+    message: Message
+    session: int
+    taken: bool = False
+
+
+def size_of(message: Message) -> int:
+    """About how many bytes it has on the wire, without packing it."""
+    if message["kind"] == "gossip":
+        return REPORT_BYTES + HEARD_BYTES * len(message.get("heard", ()))
+    size = HEAD_BYTES
+    for entry in message.get("entries", ()):
+        size += len(entry[0]) + 12
+    if "chunk" in message:
+        size += len(message["chunk"][4])
+    for item in message.get("items", ()):
+        size += 12 + sum(len(part) for part in item if type(part) is bytes)
+    return size
+
+
+class Connection:
+    """That A dialled to B. `arrived` gets envelopes in order; `stands` and `broken` are told when
+    it stands still and when the kernel gives it up."""
+
+    def __init__(
+        self,
+        time: Time,
+        at: At,
+        way: Way,
+        *,
+        arrived: Callable[[Envelope], None],
+        stands: Callable[["Connection"], None],
+        broken: Callable[["Connection"], None],
+        round_trip: float,
+    ) -> None:
+        """`round_trip`: seconds that the handshake took."""
+        self._time, self._at, self._way = time, at, way
+        self._arrived, self._stands, self._broken = arrived, stands, broken
+        self._flying: deque[Envelope] = deque()
+        """Messages under way by which nothing else need be known."""
+        self._last = time.now
+        """When the newest message arrives; none arrives before it."""
+        self._leaving = 0
+        """Messages that their node has not been able to send yet."""
+        self._epoch = 0
+        """Numbers each time that what is under way was lost."""
+        self.closed = False
+        self.stream: Stream[Envelope] = Stream(
+            time, at, way, self, round_trip=round_trip, user_timeout=USER_TIMEOUT
+        )
+
+    @property
+    def clean(self) -> bool:
+        """Whether the next message can lose its way by nothing."""
+        return self._way.clean and not self._leaving and self.stream.idle
+
+    @property
+    def standing(self) -> bool:
+        return self.stream.unanswered >= STANDS_AFTER
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether anything was sent again and is not answered yet."""
+        return self.stream.unanswered > 0
+
+    def send(self, envelope: Envelope, after: float = 0.0) -> None:
+        """It leaves in `after` seconds."""
+        if self.clean:
+            self._last = max(self._time.now + after + self._way.latency(), self._last)
+            self._flying.append(envelope)
+            self._at(self._last, self._land, self._epoch)
+        elif after or self._leaving:
+            self._leaving += 1
+            self._at(self._time.now + after, self._leave, envelope)
+        else:
+            self.stream.write(envelope, size_of(envelope.message))
+
+    def _leave(self, envelope: Envelope) -> None:
+        self._leaving -= 1
+        if not self.closed:
+            self.stream.write(envelope, size_of(envelope.message))
+
+    def _land(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            self._arrived(self._flying.popleft())
+
+    def ground(self) -> None:
+        """The way is blocked: what is under way does not arrive, and will be sent again."""
+        self._epoch += 1
+        lost = list(self._flying)
+        self._flying.clear()
+        self._last = self._time.now
+        for envelope in lost:
+            self.stream.write(envelope, size_of(envelope.message))
+
+    # -- node.simulation.stream.Owner ----------------------------------------------------------
+
+    def arrived(self, envelope: Envelope) -> None:
+        """After what was under way when the weather was fine."""
+        if self._last > self._time.now:
+            self._at(self._last, self._arrive_late, envelope)
+        else:
+            self._arrived(envelope)
+
+    def _arrive_late(self, envelope: Envelope) -> None:
+        if not self.closed:
+            self._arrived(envelope)
+
+    def timed_out(self) -> None:
+        if self.stream.unanswered == STANDS_AFTER:
+            self._stands(self)
+
+    def given_up(self) -> None:
+        self._broken(self)
+
+    def close(self) -> None:
+        """What is under way is lost."""
+        self.closed = True
+        self._epoch += 1
+        self._flying.clear()
+        self.stream.close()

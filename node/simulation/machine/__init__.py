@@ -1,0 +1,1 @@
+"""One simulated node and the machine under it."""

@@ -1,0 +1,262 @@
+"""One simulated node: the real parts of `node.runtime.node`, on a simulated machine."""
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stationkeep.cluster.commands import MemberSpec
+from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.transitions import Role
+from stationkeep.node.config.node_config import HookConfig, NodeConfig
+from stationkeep.node.health.measurement import Measurement
+from stationkeep.node.hooks.runner import HookResult
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.ports import ProposalResult
+from stationkeep.node.raft import Journal, Raft, SnapshotStore, Timings
+from stationkeep.node.raft.engine.membership import Configuration
+from stationkeep.node.replica import Replica
+from stationkeep.node.simulation.machine.clock import SimulatedClock
+from stationkeep.node.simulation.machine.disk import SimulatedDisk, SimulatedFiles, SimulatedMemory
+from stationkeep.node.simulation.machine.socket import Socket
+from stationkeep.node.simulation.scenario import Scenario
+
+HEALTHY = 0.1
+HOOKS = HookConfig(
+    roles={role: f"simulated {role}" for role in Role},
+    actions={"refocus": "simulated refocus"},
+    timeout=2.0,
+)
+
+
+class SimulatedHealth:
+    """`HealthSource`: whatever the script says."""
+
+    def __init__(self) -> None:
+        self.risk = HEALTHY
+
+    def measure(self) -> Measurement:
+        return Measurement(self.risk, "simulated", {"risk": self.risk})
+
+
+class SimulatedHooks:
+    """`HookRunner`: ends after a while, well or badly; hanging ones end at their timeout."""
+
+    def __init__(self, later: Callable[[float, Callable[[], None]], None], draw: random.Random):
+        self._later, self._draw = later, draw
+        self.mode = "work"
+
+    def start(
+        self,
+        command: str,
+        env: Mapping[str, str],
+        timeout: float,
+        done: Callable[[HookResult], None],
+    ) -> "SimulatedHook":
+        hook = SimulatedHook()
+        result, after = HookResult(True), 0.01 + 0.2 * self._draw.random()
+        if self.mode == "fail":
+            result = HookResult(False, "exit status 1")
+        elif self.mode == "hang":
+            result, after = HookResult(False, f"timed out after {timeout:g} s"), timeout
+        self._later(after, lambda: hook.end(lambda: done(result)))
+        return hook
+
+
+class SimulatedHook:
+    """`Hook`: gone as soon as it ended or was cancelled."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+
+    def cancel(self) -> None:
+        self.is_gone = True
+
+    def end(self, tell: Callable[[], None]) -> None:
+        """Its time is over; `tell` unless it was cancelled before."""
+        if not self.is_gone:
+            self.is_gone = True
+            tell()
+
+
+class WatchedRaft(Raft):
+    """Counts proposals and their answers: each must get exactly one, in time."""
+
+    def watch(self) -> None:
+        """Begins with none."""
+        self.unanswered: dict[int, float] = {}
+        """Number of the proposal → monotonic moment at which it must be answered."""
+        self.answered_twice = 0
+        self._asked = 0
+
+    def propose(
+        self,
+        draft: bytes,
+        done: Callable[[ProposalResult], None],
+        timeout: float,
+        retry: bool = False,
+    ) -> None:
+        self._asked += 1
+        number = self._asked
+        self.unanswered[number] = self._clock.monotonic() + timeout
+
+        def answered(result: ProposalResult) -> None:
+            if self.unanswered.pop(number, None) is None:
+                self.answered_twice += 1
+            done(result)
+
+        super().propose(draft, answered, timeout, retry)
+
+
+class Member:
+    """A node of the world. Its machine outlives crashes; `life` counts starts of its process."""
+
+    def __init__(
+        self,
+        name: str,
+        names: list[str],
+        settings: Settings,
+        clock: SimulatedClock,
+        disk: SimulatedDisk,
+        *,
+        draw: random.Random,
+    ) -> None:
+        self.name, self.clock, self.disk, self.draw = name, clock, disk, draw
+        self.health = SimulatedHealth()
+        self.up = self.paused = False
+        self.refused = ""
+        """Why the process would not start, when it would not."""
+        self.joining = False
+        """Whether it is no founder: its configuration file says `join`."""
+        self.links: set[str] | None = None
+        """Whom it keeps connections with; None: whom its configuration file names."""
+        self.life = 0
+        self.busy_until = 0.0
+        """True time until which its disk keeps it from doing anything else."""
+        self.agenda_at = float("inf")
+        """True time of its earliest turn on the agenda."""
+        self.seen_commit = 0
+        self.seen_leader: tuple[int, str | None] = (0, None)
+        self.shown = ""
+        self.configuration = Configuration(tuple(names))
+        """As it stood in its log after its last turn."""
+        self.raft: WatchedRaft
+        self.loop: NodeLoop
+        self.replica: Replica
+        self.journal: Journal
+        self.hooks: SimulatedHooks
+        self._settings: Settings | None = None
+        self._compact = 0
+        specs = tuple(MemberSpec(n, f"{n}:7701", f"{n}:8701") for n in names)
+        self.config = NodeConfig(
+            node=name,
+            cluster="simulated",
+            data_dir=Path(name),
+            raft="",
+            http="",
+            members=specs,
+            settings=settings,
+            hooks=HOOKS,
+        )
+
+    def boot(
+        self,
+        socket: Socket,
+        scenario: Scenario,
+        wake: Callable[[], None],
+        later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        """Starts a process from what its disk holds; raises what makes that impossible."""
+        self.life += 1
+        self.hooks = SimulatedHooks(later, self.draw)
+        self.replica = Replica(self.clock, self.config.settings)
+        self._compact = scenario.compact_entries
+        self.journal = Journal(
+            Path(self.name),
+            cluster="simulated",
+            node=self.name,
+            birth=lambda: self.draw.randrange(1, 2**52),
+            storage=self.disk,
+        )
+        boot = self.journal.next_boot(self.clock.wall() // 1_000)
+        self.raft = WatchedRaft(
+            node_id=self.name,
+            members=[member.id for member in self.config.members],
+            joining=self.joining,
+            network=socket,
+            clock=self.clock,
+            machine=self.replica,
+            journal=self.journal,
+            snapshots=SnapshotStore(
+                Path(self.name),
+                cluster="simulated",
+                encode_state=self.replica.snapshot,
+                files=SimulatedFiles(self.disk),
+                submit=lambda work: later(0.2 * self.draw.random(), work),
+                chunk_bytes=scenario.chunk_bytes,
+            ),
+            timings=self._timings(),
+            wake=wake,
+            draw=self.draw.random,
+            guards=scenario.guards,
+        )
+        self.raft.limit_batches(scenario.batch_entries)
+        self.raft.watch()
+        self.loop = NodeLoop(
+            self.config,
+            boot=boot,
+            clock=self.clock,
+            network=socket,
+            consensus=self.raft,
+            replica=self.replica,
+            source=self.health,
+            hooks=self.hooks,
+            memory=SimulatedMemory(self.disk),
+            wake=wake,
+            submit=lambda work: later(0.2 * self.draw.random(), work),
+        )
+        self.up, self.paused, self.refused = True, False, ""
+        self.seen_commit = 0
+        self.configuration = self.raft.configuration
+        self.links = None
+        self._settings = None
+
+    def turn(self) -> None:
+        """One turn of the loop, as `node.runtime.driver` gives it."""
+        self.loop.turn()
+        if self.replica.settings is not self._settings:
+            self._settings = self.replica.settings
+            self.raft.configure(self._timings())
+
+    def _timings(self) -> Timings:
+        settings = self.replica.settings
+        return Timings(
+            heartbeat=settings.raft_heartbeat / 1_000,
+            election_min=settings.election_timeout_min / 1_000,
+            election_max=settings.election_timeout_max / 1_000,
+            step_down=settings.step_down_after / 1_000,
+            compact_entries=self._compact,
+        )
+
+    def wants_links(self) -> set[str]:
+        """Whom it keeps connections with, as `node.runtime.node` decides it."""
+        state = self.replica.state
+        if not state.founded:
+            return set(self.config.peers)
+        return (self.raft.links | state.members.keys()) - {self.name}
+
+    @property
+    def runs(self) -> bool:
+        """Its process exists and is not stopped."""
+        return self.up and not self.paused
+
+    def acts_as(self) -> Role | None:
+        """The role it acts in at this instant; None when it does not act at all."""
+        return self.loop.lease.effective_role() if self.up else None
+
+    def is_primary(self) -> bool:
+        """Whether it believes at this instant that it may act as PRIMARY."""
+        return (
+            self.up
+            and self.replica.state.seat.holder == self.name
+            and self.loop.lease.effective_role() is Role.PRIMARY
+        )

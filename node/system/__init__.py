@@ -1,0 +1,4 @@
+"""The machine under a node: clocks, processes, files, addresses, the log.
+
+Knows nothing of Stationkeep.
+"""

@@ -1,0 +1,60 @@
+"""Addresses as people write them, `host:port`: taken apart, put together, and when taken."""
+
+import errno
+import os
+import re
+import socket
+from urllib.parse import SplitResult, urlsplit
+
+from stationkeep.cluster.names import is_loopback
+from stationkeep.node.system.process import listener
+
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+def split_address(address: str, lowest_port: int = 1) -> tuple[str, int]:
+    """Host and port of `host:port` or `[v6]:port`; raises ValueError with the rule.
+
+    `lowest_port` 0: the system may choose the port.
+    """
+    host, colon, port = address.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    number = int(port) if _PORT.fullmatch(port) else -1
+    if not colon or not bare or not lowest_port <= number < 65_536:
+        raise ValueError("an address host:port with a port between 1 and 65535")
+    return bare, number
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port`, with brackets around IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of an http:// or https:// address; None when it is none, or its port no number."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and host else None
+
+
+def crosses_in_clear(url: SplitResult) -> bool:
+    """Whether what is sent there leaves this machine unencrypted."""
+    return url.scheme == "http" and not is_loopback(url.hostname or "")
+
+
+def said_by_system(error: OSError) -> str:
+    """What the system says, without the address that asyncio adds; empty when it says nothing."""
+    if isinstance(error, socket.gaierror):
+        return error.strerror or ""
+    return os.strerror(error.errno) if error.errno else ""
+
+
+def bind_problem(address: str, port: int, error: OSError) -> str:
+    """Why nobody can listen on `address`, and who has its port, when that is known."""
+    if error.errno != errno.EADDRINUSE:
+        return f"cannot listen on {address}: {error.strerror or error}"
+    holder = listener(port)
+    return f"{address} is in use" + (f" by {holder}" if holder else "")

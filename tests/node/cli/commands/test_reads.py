@@ -1,0 +1,166 @@
+import getpass
+import io
+import json
+
+import httpx
+import pytest
+import yaml
+from rich.console import Console
+
+from stationkeep.node.cli.rendering import tables
+from tests.node.cli.canned import ALARMS, CLUSTER, NODES, CannedNode, Run
+
+READ_COMMANDS = [
+    ("status", ["ATTENTION  sat-001 is PRIMARY", "epoch 1", "leader sat-002", "dead", "2.1s"]),
+    ("nodes list", ["sat-003", "STANDBY", "?", "dead", "2 unhealthy"]),
+    ("nodes links", ["sat-002", "30%", "3.0s", "280/400", "in doubt, stands", "UDP blocked?"]),
+    ("roles list", ["sat-001", "PRIMARY", "T+1.0s"]),
+    ("roles history", ["seat_empty", "STANDBY", "#4"]),
+    ("explain sat-003", ["Why it is not PRIMARY", "0.10, 0.45, 0.50", "sat-002 DENIES"]),
+    ("decisions", ["denied", "3 unhealthy samples"]),
+    ("proposals", ["#99 OPEN", "sat-001 PRIMARY→BACKUP", "sat-003 has not voted"]),
+    ("actions list", ["33%", "no hook for reboot", "sat-003"]),
+    ("alarms list", ["no_primary", "critical", "T+58.0s", "disk_low@sat-002", "93 % in use",
+                     "ann@ground: ordered", "The disk of a member is nearly full."]),
+    ("config show", ["evaluation_interval", "1s"]),
+    ("operation op-7", ["op-7", "done"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "words"), READ_COMMANDS)
+def test_a_read_is_told_in_words(
+    canned: CannedNode, stationkeep: Run, command: str, words: list[str]
+) -> None:
+    result = stationkeep(*command.split())
+    assert result.exit_code == 0
+    for word in words:
+        assert word in result.output
+
+
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [("zoë", "zo%C3%AB@"), ("\udcff", "%FF@"), ("a b", "a b@"), ("x" * 300, "x" * 128)],
+)
+def test_nobody_is_kept_from_asking_by_a_name(
+    canned: CannedNode, stationkeep: Run, monkeypatch: pytest.MonkeyPatch, user: str, told: str
+) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: user)
+    for command in ("status", "resume"):
+        canned.requests.clear()
+        result = stationkeep(command)
+        assert result.exit_code == 0, result.output
+        named = canned.requests[0].headers["X-Stationkeep-Actor"]
+        assert named.startswith(told)
+        assert len(named) <= 128
+
+
+@pytest.mark.parametrize("command", [command for command, _ in READ_COMMANDS])
+def test_json_and_yaml_say_the_same(canned: CannedNode, stationkeep: Run, command: str) -> None:
+    as_json = stationkeep(*command.split(), "--format", "json")
+    as_yaml = stationkeep(*command.split(), "--format", "yaml")
+    assert as_json.exit_code == as_yaml.exit_code == 0
+    assert json.loads(as_json.output) == yaml.safe_load(as_yaml.output)
+
+
+def test_status_as_json_is_what_the_rest_interface_gives(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    assert json.loads(stationkeep("status", "--format", "json").output) == {
+        "cluster": CLUSTER,
+        "nodes": NODES,
+    }
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_status_fits_the_terminal(width: int) -> None:
+    console = Console(width=width, file=io.StringIO())
+    console.print(tables.status(CLUSTER, NODES))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(len(line.rstrip()) for line in text.split("\n")) <= width
+    assert "…" not in text
+    for words in ("8 devices: 6 healthy, 1 unhealthy, 1 offline, 1 pinned", "canary 2   dev 2"):
+        assert words in text
+
+
+def test_status_begins_with_the_verdict_and_what_needs_somebody(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    assert stationkeep("status").output.splitlines()[:3] == [
+        "ATTENTION  sat-001 is PRIMARY and healthy, but 2 things need attention",
+        "  - sat-002 is unhealthy for 2 samples in a row",
+        "  - sat-003 is not heard, for 4 s",
+    ]
+
+
+def test_status_judges_nothing_by_itself(canned: CannedNode, stationkeep: Run) -> None:
+    """The rule is the API's alone (`cluster.verdict`)."""
+    canned.reads["/v1/cluster"] |= {
+        "verdict": "ok",
+        "headline": "all is well",
+        "needs": [],
+        "leader": None,
+        "primary": None,
+        "quorum": {"members": 3, "needed": 2, "connected": 1, "present": False},
+        "paused": {"remaining_s": 90.0, "actor": "ann@ground", "reason": "manoeuvre"},
+        "alarms": ALARMS,
+    }
+    first, second, *_ = stationkeep("status").output.splitlines()
+    assert first == "OK  all is well"
+    assert second.startswith("cluster ")
+
+
+def test_what_a_node_cannot_know_is_shown_as_not_known(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    canned.reads["/v1/cluster"] |= {"age_ms": 25_000}
+    lost = {"known": False, "risk": None}
+    canned.reads["/v1/nodes"]["items"] = [
+        NODES[0] | lost,
+        NODES[2] | lost | {"failure_mode": "UNKNOWN"},
+    ]
+    output = stationkeep("status").output
+    assert "T+62.4s (25s ago)" in output
+    first, second = output.splitlines()[-2:]
+    assert " ? " in first
+    assert "not heard" in second
+    assert "dead" not in second
+
+
+def test_no_alarms_are_said_in_words(canned: CannedNode, stationkeep: Run) -> None:
+    canned.reads["/v1/alarms"] = {"items": []}
+    assert stationkeep("alarms", "list").output == "no alarms\n"
+
+
+def test_decisions_passes_its_filters_on(canned: CannedNode, stationkeep: Run) -> None:
+    stationkeep("decisions", "--subject", "sat-001", "--outcome", "held", "--limit", "3")
+    assert dict(canned.requests[-1].url.params) == {
+        "subject": "sat-001",
+        "outcome": "held",
+        "limit": "3",
+    }
+
+
+def test_a_long_list_is_read_page_by_page(canned: CannedNode, stationkeep: Run) -> None:
+    page = canned.reads["/v1/decisions"]["items"] * 200
+    canned.reads["/v1/decisions"] = {"items": page, "next": "more"}
+    result = stationkeep("decisions", "--limit", "500", "--format", "json")
+    assert len(json.loads(result.output)) == 500
+    assert [request.url.params["limit"] for request in canned.requests] == ["200", "200", "100"]
+    assert canned.requests[1].url.params["cursor"] == "more"
+
+
+def test_a_node_id_cannot_lead_to_another_path(canned: CannedNode, stationkeep: Run) -> None:
+    result = stationkeep("explain", "../cluster?x=1")
+    assert result.exit_code == 1
+    assert canned.requests[-1].url.raw_path == b"/v1/nodes/..%2Fcluster%3Fx%3D1/explain"
+
+
+@pytest.mark.parametrize("text", ["<html>", "[1]", "{}", '{"items": 1}', ""])
+def test_a_stranger_at_that_address_is_no_traceback(
+    canned: CannedNode, stationkeep: Run, text: str
+) -> None:
+    canned.answer = httpx.Response(200, text=text)
+    result = stationkeep("nodes", "list")
+    assert result.exit_code == 1
+    assert result.output.startswith("stationkeep: http://127.0.0.1:8701")
