@@ -7,26 +7,23 @@ from functools import partial
 from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
-from stationkeep.node.api import (
-    fleet_operations,
-    fleet_reads,
-    operations,
-    pages,
-    reads,
-)
-from stationkeep.node.api import (
-    openapi as schema,
-)
+from stationkeep.node.api import openapi, pages
 from stationkeep.node.api.resources import (
-    device_batches as reports,
-)
-from stationkeep.node.api.resources import (
+    actions,
+    alarms,
+    cluster,
+    config,
+    decisions,
+    device_batches,
+    devices,
     events,
     me,
+    nodes,
+    operations,
+    probes,
+    rings,
+    roles,
     snapshot,
-)
-from stationkeep.node.api.resources import (
-    probes as health,
 )
 from stationkeep.node.gateway.sessions import Sessions
 from stationkeep.node.http import problems
@@ -43,6 +40,11 @@ from stationkeep.node.service.port import Service
 from stationkeep.node.system.addresses import split_address
 from stationkeep.node.version import VERSION
 
+RESOURCES = (
+    *(cluster, nodes, roles, decisions, actions, alarms, config, operations),
+    *(devices, rings, device_batches, events, snapshot, me),
+)
+
 DESCRIPTION = """
 Every node answers every request. Reads are local and say how old they are
 (`X-Stationkeep-Applied-Index`, `X-Stationkeep-Staleness-Ms`); `?consistency=strong` passes a
@@ -57,9 +59,9 @@ def create_app(service: NodeService, agents: Sessions) -> FastAPI:
     collectors.append(WebhooksCollector(service.loop.webhooks))
     if service.tracing is not None:
         collectors.append(TracesCollector(service.tracing.spans.sink))
-    config = service.config
-    founders = [split_address(member.http)[0].lower() for member in config.members]
-    return build(Door(service), *collectors, hosts={*config.http_hosts, *founders})
+    own = service.config
+    founders = [split_address(member.http)[0].lower() for member in own.members]
+    return build(Door(service), *collectors, hosts={*own.http_hosts, *founders})
 
 
 def build(service: Service, *collectors: Collector, hosts: Collection[str] = ()) -> FastAPI:
@@ -77,30 +79,30 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.worker = Worker()
-    app.router.routes[:0] = health.routes(service)
+    app.router.routes[:0] = probes.routes(service)
     instruments = metrics.Instruments(service)
     for collector in collectors:
         instruments.registry.register(collector)
     app.router.routes.append(instruments.route())
-    for part in (reads, operations, fleet_reads, fleet_operations, reports, events, snapshot, me):
-        app.include_router(part.router)
+    for resource in RESOURCES:
+        app.include_router(resource.router)
     app.include_router(pages.routes(pages.load()))
     problems.install(app)
     app.add_middleware(
         Limits,
         scrapes=(metrics.PATH,),
         follows=(events.PATH,),
-        rescues=(*operations.RESCUES, fleet_operations.RELEASE_BRAKE),
-        exempt=health.PROBES,
-        bodies=dict.fromkeys((reports.REPORT, reports.REGISTER), MAX_BATCH_BYTES),
+        rescues=(*roles.RESCUES, rings.RELEASE_BRAKE),
+        exempt=probes.PROBES,
+        bodies=dict.fromkeys((device_batches.REPORT, device_batches.REGISTER), MAX_BATCH_BYTES),
     )
     app.add_middleware(
         Origin,
         members=lambda: [member.http for member in service.state.members.values()],
         hosts=hosts,
-        probes=health.PROBES,
+        probes=probes.PROBES,
     )
-    app.openapi = partial(schema.describe, app)  # type: ignore[method-assign]
+    app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     _prepare(app)
     return app
 

@@ -13,18 +13,10 @@ from fastapi.openapi.utils import get_openapi
 from stationkeep.node.api.resources import probes as health
 from stationkeep.node.gateway import batch_bodies as batches
 from stationkeep.node.http import problems
-from stationkeep.node.views import (
-    fleet as fleet_views,
-)
-from stationkeep.node.views import (
-    links as link_views,
-)
-from stationkeep.node.views import (
-    nodes as views,
-)
-from stationkeep.node.views import (
-    records,
-)
+from stationkeep.node.views import fleet as fleet_views
+from stationkeep.node.views import links as link_views
+from stationkeep.node.views import nodes as views
+from stationkeep.node.views import records
 
 JSON = "application/json"
 BINARY = "application/octet-stream"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from stationkeep.node.api import fleet_reads
+from stationkeep.node.api.resources import devices
 from stationkeep.node.views.fleet import DeviceView
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import check, go_silent, register, report
@@ -136,8 +136,8 @@ async def test_a_page_ends_after_so_many_looks(
     client: httpx.AsyncClient, fleet: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filter that hardly anything passes must not hold one request for a million rows."""
-    monkeypatch.setattr(fleet_reads, "MAX_SCANS", 2)
-    monkeypatch.setattr(fleet_reads, "SLICE", 1)
+    monkeypatch.setattr(devices, "MAX_SCANS", 2)
+    monkeypatch.setattr(devices, "SLICE", 1)
     first = await _get(client, "/v1/devices", limit=5)
     assert [item["id"] for item in first["items"]] == list(EIGHT[:2])
     second = await _get(client, "/v1/devices", limit=5, cursor=first["next"])
@@ -524,4 +524,4 @@ async def test_a_large_fleet_is_never_looked_at_in_one_go(
     others_.cancel()
     assert answer["items"] == []
     assert answer["next"] is not None
-    assert len(turns) >= fleet_reads.MAX_SCANS
+    assert len(turns) >= devices.MAX_SCANS

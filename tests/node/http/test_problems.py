@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stationkeep.node.api.operations import RESCUES
+from stationkeep.node.api.resources.roles import RESCUES
 from stationkeep.node.http.limits import MAX_BODY_BYTES, Limits, Places
 from stationkeep.node.http.problems import Kind
 from stationkeep.node.wire.faults import MAX_SHOWN

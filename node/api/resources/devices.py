@@ -1,45 +1,58 @@
-"""GET about devices and rings. A fleet is large: whatever looks at many rows does so in parts."""
+"""Devices. A fleet is large: whatever looks at many rows does so in parts."""
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
-import msgspec
-import numpy as np
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
 from starlette.responses import Response
 
-from stationkeep.cluster.devices.fleet import FleetView
-from stationkeep.cluster.devices.rings import Ring, caps_with
+from stationkeep.cluster.commands import AssignRing, ReleaseRing, RemoveDevice
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.selector import MAX_SELECTOR, SelectorError, Term, parse
 from stationkeep.cluster.devices.table import MAX_DEVICES
-from stationkeep.cluster.fleet.rebalance import plan_rebalance
-from stationkeep.cluster.fleet.regrouping import grouped
-from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.settings import LONGEST_PIN, parse_duration
+from stationkeep.node.api.bodies import DurationText, Input, Reason, in_words
 from stationkeep.node.api.consistency import Read, Reading
-from stationkeep.node.api.fleet_inputs import HealthRuleInput, PoliciesInput, SharesInput
-from stationkeep.node.api.openapi import answers
+from stationkeep.node.api.openapi import answers, outcomes
+from stationkeep.node.api.submission import NO_REASON, Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.views import fleet as views
-from stationkeep.node.views.base import View
-
-MAX_SCANS = 64
-"""Parts of the table that one request looks at, the event loop having its turn in between."""
-SLICE = 100
-"""Devices rendered in one turn of the event loop."""
 
 router = APIRouter()
 
 
-async def planning_of(request: Request) -> asyncio.Lock:
-    """Held while this node makes a plan for somebody: one at a time, of a million rows each."""
-    lock: asyncio.Lock = request.app.state.planning
-    return lock
+MAX_SCANS = 64
+"""Parts of the table that one request looks at, the event loop having its turn in between."""
 
 
-Planning = Annotated[asyncio.Lock, Depends(planning_of)]
+SLICE = 100
+"""Devices rendered in one turn of the event loop."""
+
+
+RingName = Literal["canary", "dev", "stage", "prod"]
+
+
+Lifetime = Annotated[
+    DurationText | Annotated[float, Field(ge=0, le=LONGEST_PIN / 1_000, allow_inf_nan=False)],
+    in_words(LONGEST_PIN),
+]
+
+
+class AssignInput(Input):
+    ring: RingName
+    lifetime: Annotated[Lifetime | None, Field(description="The pin ends then; null: never.")] = (
+        None
+    )
+    reason: Reason = ""
+
+    def milliseconds(self) -> int:
+        """Of the lifetime; 0: the pin has no end."""
+        if self.lifetime is None:
+            return 0
+        return parse_duration("lifetime", self.lifetime, LONGEST_PIN)
+
 
 DeviceId = Annotated[str, Path(min_length=1, max_length=128, description="Id of a device.")]
 
@@ -133,58 +146,19 @@ async def explain_device(read: Reading, device: DeviceId) -> Response:
     return read.answer(views.device_explanation(read.state, row, now))
 
 
-@router.get("/v1/rings", responses=answers(views.RingsView))
-async def list_rings(read: Reading) -> Response:
-    """The rings: devices, health, quotas; the health rule, the policies and the brake."""
-    return read.answer(views.rings_view(read.state))
+@router.put("/v1/devices/{device}/ring", responses=outcomes())
+async def assign_ring(submit: Submit, device: DeviceId, body: AssignInput) -> Response:
+    """Pins a device to a ring, whatever its health, until it is released or the pin ends."""
+    return await submit(AssignRing(device, Ring(body.ring), body.milliseconds()), body.reason)
 
 
-@router.get("/v1/rings/plan", responses=answers(views.RebalancePlanView))
-async def plan_check(read: Reading, planning: Planning) -> Response:
-    """What a check of the rings would move now, on this node's copy; nothing is moved.
-
-    A check draws anew whom it moves for balance: the next one may choose others.
-    """
-    return await _plan(read, planning, read.state.fleet.view())
+@router.delete("/v1/devices/{device}/ring", responses=outcomes())
+async def release_ring(submit: Submit, device: DeviceId) -> Response:
+    """Ends a device's pin; the next check moves it where health, policies and quotas say."""
+    return await submit(ReleaseRing(device), NO_REASON)
 
 
-@router.post("/v1/rings/plan", responses=answers(views.RebalancePlanView))
-async def plan_shares(read: Reading, planning: Planning, body: SharesInput) -> Response:
-    """What a check would move under these shares and caps; nothing is changed or moved."""
-    view = read.state.fleet.view()
-    caps = caps_with(view.shares.caps, body.caps.given())
-    shares = msgspec.structs.replace(view.shares, weights=body.weights_given(), caps=caps)
-    return await _plan(read, planning, msgspec.structs.replace(view, shares=shares))
-
-
-@router.post("/v1/rings/health-rule/plan", responses=answers(views.HealthPlanView))
-async def plan_health_rule(read: Reading, body: HealthRuleInput) -> Response:
-    """How many devices this rule would judge otherwise; nothing is changed."""
-    return read.answer(views.health_plan_view(read.state.fleet, body.parsed()))
-
-
-@router.post("/v1/rings/policies/plan", responses=answers(views.PoliciesPlanView))
-async def plan_policies(read: Reading, planning: Planning, body: PoliciesInput) -> Response:
-    """How many devices these policies, in the place of those that stand, would rule otherwise;
-    nothing is changed."""
-    policies, devices = body.parsed(), grouped(read.state.fleet)
-    plan = partial(views.policies_plan_view, devices, policies)
-    return await _elsewhere(read, planning, plan)
-
-
-async def _plan(read: Read, planning: asyncio.Lock, view: FleetView) -> Response:
-    settings, now = read.service.settings, read.service.cluster_time()
-    return await _elsewhere(read, planning, partial(_planned, view, settings, now))
-
-
-async def _elsewhere(read: Read, planning: asyncio.Lock, plan: Callable[[], View]) -> Response:
-    """The answer with a plan that takes long and looks at nothing that changes meanwhile."""
-    if planning.locked():
-        raise Problem(Kind.BUSY, "a plan is being made already", headers={"Retry-After": "1"})
-    async with planning:
-        return read.answer(await asyncio.to_thread(plan))
-
-
-def _planned(view: FleetView, settings: Settings, now: int) -> views.RebalancePlanView:
-    plan = plan_rebalance(view, settings, now, np.random.default_rng())
-    return views.plan_view(view, plan)
+@router.delete("/v1/devices/{device}", responses=outcomes())
+async def remove_device(submit: Submit, device: DeviceId) -> Response:
+    """Forgets a device; should its agent speak again, it registers as new."""
+    return await submit(RemoveDevice(device), NO_REASON)

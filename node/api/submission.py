@@ -1,0 +1,133 @@
+"""Writes: each is one keyed command in the replicated log.
+
+The idempotency key is the operation's id. Repeating a key returns the first outcome, because
+the state remembers it (DESIGN.md, "How data flows", 4).
+"""
+
+from typing import Annotated, assert_never
+from urllib.parse import quote
+
+import msgspec
+from fastapi import Depends, Header, Request
+from starlette.responses import Response
+
+from stationkeep.cluster.apply import Applied, Rejected
+from stationkeep.cluster.commands import AnyCommand
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.node.api.actor import Who, address_of
+from stationkeep.node.api.consistency import Serving, no_quorum, patience
+from stationkeep.node.api.openapi import JSON
+from stationkeep.node.http.limits import RETRY_AFTER
+from stationkeep.node.http.patterns import PRINTABLE
+from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
+from stationkeep.node.service.port import Service
+from stationkeep.node.views.records import DoneView, UnknownView
+from stationkeep.node.wire.traceparent import operation_id, parse
+
+NO_REASON = ""
+
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=128,
+        pattern=PRINTABLE,
+        description="Makes a repetition by the same actor harmless; the operation's id.",
+    ),
+]
+
+
+Traceparent = Annotated[
+    str | None,
+    Header(description="W3C Trace Context: the caller's span, which the operation continues."),
+]
+
+
+class Submission:
+    """One write: who asks and from where, under which key, and how its result is told."""
+
+    def __init__(
+        self,
+        request: Request,
+        service: Serving,
+        actor: Who,
+        key: Key = None,
+        traceparent: Traceparent = None,
+    ) -> None:
+        self._service: Service = service
+        self._origin = f"{address_of(request)} via {service.node}"
+        self._caller = parse(traceparent)
+        self._key = key or operation_id(self._caller)
+        self._actor = actor
+
+    async def __call__(self, command: AnyCommand, reason: str) -> Response:
+        """Proposes `command`, waits, and answers; raises `Problem` unless it was done."""
+        outcome = await self._service.submit(
+            command,
+            key=self._key,
+            actor=self._actor,
+            reason=reason,
+            origin=self._origin,
+            caller=self._caller,
+            timeout=patience(self._service.settings),
+        )
+        match outcome:
+            case Committed(index, applied):
+                return self._applied(index, applied)
+            case NotProposed(why):
+                raise _not_proposed(why)
+            case OutcomeUnknown(why):
+                return self._unknown(why)
+            case _:
+                assert_never(outcome)
+
+    def _applied(self, index: int, applied: Applied) -> Response:
+        if isinstance(applied.outcome, Rejected):
+            raise _refused(applied.outcome, self._key)
+        first = self._service.state.operations.find(self._actor, self._key)
+        done = DoneView(self._key, "done", first.index if first else index, applied.outcome.result)
+        return Response(msgspec.json.encode(done), media_type=JSON)
+
+    def _unknown(self, why: str) -> Response:
+        view = UnknownView(self._key, "unknown", f"it may or may not be applied: {why}")
+        headers = {"Location": f"/v1/operations/{quote(self._key, safe='')}"}
+        return Response(msgspec.json.encode(view), 202, headers, JSON)
+
+
+def _not_proposed(why: str) -> Problem:
+    """The command has certainly not entered the log."""
+    match why:
+        case "queue_full":
+            return Problem(
+                Kind.BUSY,
+                "too many commands wait for the log",
+                headers={"Retry-After": RETRY_AFTER},
+            )
+        case "too_large":
+            return Problem(Kind.TOO_LARGE, "the command is larger than the log takes")
+        case _:
+            return no_quorum(why)
+
+
+_KINDS = {
+    Reason.UNKNOWN_NODE: Kind.NOT_FOUND,
+    Reason.UNKNOWN_DEVICE: Kind.NOT_FOUND,
+    Reason.UNKNOWN_ALARM: Kind.NOT_FOUND,
+    Reason.INVALID: Kind.INVALID,
+    Reason.NOT_FOUNDED: Kind.NO_QUORUM,
+    Reason.QUOTA: Kind.BUSY,
+}
+
+
+def _refused(rejected: Rejected, key: str) -> Problem:
+    """A rule of the state machine said no; the same on every repetition of the key."""
+    kind = next((k for r, k in _KINDS.items() if r.value == rejected.reason), Kind.REFUSED)
+    detail = rejected.detail or f"refused by the rule {rejected.reason}"
+    headers = {"Retry-After": RETRY_AFTER} if kind is Kind.BUSY else {}
+    return Problem(kind, detail, rule=rejected.reason, operation=key, headers=headers)
+
+
+Submit = Annotated[Submission, Depends()]
