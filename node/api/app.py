@@ -13,6 +13,7 @@ from node.api import (
     events,
     fleet_operations,
     fleet_reads,
+    guide,
     health,
     me,
     operations,
@@ -70,6 +71,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.elsewhere = Elsewhere()
+    app.state.guide = {}
     app.router.routes[:0] = health.routes(service)
     instruments = metrics.Instruments(service)
     for collector in collectors:
@@ -78,6 +80,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     for part in (reads, operations, fleet_reads, fleet_operations, reports, events, snapshot, me):
         app.include_router(part.router)
     app.include_router(pages.routes(pages.load()))
+    app.include_router(guide.router)
     problems.install(app)
     app.add_middleware(
         Limits,
