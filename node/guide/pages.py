@@ -145,6 +145,4 @@ def _files(folder: Traversable) -> Iterator[Traversable]:
 
 def _without_comments(text: str) -> str:
     """Without lines that are a comment, such as the marks around what a script writes."""
-    return "".join(
-        line for line, is_code in lines(text) if is_code or not _COMMENT.fullmatch(line)
-    )
+    return "".join(line for line, is_code in lines(text) if is_code or not _COMMENT.fullmatch(line))

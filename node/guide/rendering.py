@@ -7,6 +7,7 @@ it can be served under the policy of the dashboard. Headings get the anchors tha
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
@@ -31,7 +32,8 @@ _HEAD = """<!doctype html>
 <body class="guide">
 <a class="skip" href="#article">Skip to the page</a>
 <header class="bar">
-<p class="brand"><img src="/dashboard/icon.svg" alt="" width="24" height="24"> <a href="{root}">Guide</a></p>
+<p class="brand"><img src="/dashboard/icon.svg" alt="" width="24" height="24">
+<a href="{root}">Guide</a></p>
 <p class="link"><a href="/">Dashboard</a> <a href="/docs">API</a></p>
 </header>
 <div class="pages">
@@ -129,7 +131,7 @@ def _all(tokens: Iterable[Token]) -> Iterator[Token]:
 def _anchored(tokens: Sequence[Token]) -> Iterator[Section]:
     """Gives every heading its anchor. A second one of the same words gets a number."""
     used: dict[str, int] = {}
-    for opening, inline in zip(tokens, tokens[1:], strict=False):
+    for opening, inline in pairwise(tokens):
         if opening.type != "heading_open":
             continue
         text = _words(inline)
