@@ -1,0 +1,150 @@
+"""Every command that a page shows as one to be typed runs, in the order of the page.
+
+Blocks marked `console` hold commands after `$ `; a line that ends in a backslash goes on in the
+next, and what is neither is output and not compared. Addresses of the pages are those of
+`scripts/up`; here they are replaced by those of a cluster of the test's own.
+"""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.chaos.constellation import free_ports
+from node.guide.pages import find, topics
+
+ROOT = Path(__file__).parents[3]
+NODES, DEVICES = 5, 12
+RAFT, HTTP = 7_701, 8_701
+"""First ports of `up`, which the pages take for granted."""
+DISTURBING = re.compile(
+    r"\bstationkeep (?:kill|start|switchover|failover|node |nodes (?:join|leave|maintenance)"
+    r"|snapshot restore|pause|down)"
+)
+"""Commands after which a cluster is not what the next page expects: such a page gets its own."""
+SHIM = """#!{python}
+import sys
+from node.cli import client
+client.DEFAULT_URL = "http://127.0.0.1:{http}"
+from node.__main__ import main
+sys.argv[0] = "stationkeep"
+main()
+"""
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+
+
+def commands(text: str) -> list[str]:
+    """What is to be typed, in order."""
+    found: list[str] = []
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        goes_on = False
+        for line in block.splitlines():
+            if goes_on:
+                found[-1] += f"\n{line}"
+            elif line.startswith("$ "):
+                found.append(line[2:])
+            goes_on = (goes_on or line.startswith("$ ")) and line.endswith("\\")
+    return found
+
+
+COMMANDS = {topic: commands(find(topic).text) for topic in topics()}
+ALONE = [t for t in topics() if DISTURBING.search("\n".join(COMMANDS[t]))]
+SHARING = [t for t in topics() if COMMANDS[t] and t not in ALONE]
+
+
+class Terminal:
+    """A shell in a folder with a running cluster, where `stationkeep` means this checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.first = free_ports(2 * NODES)
+        shim = folder / "bin" / "stationkeep"
+        shim.parent.mkdir()
+        shim.write_text(SHIM.format(python=sys.executable, http=self.first + NODES))
+        shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+        (folder / ".curlrc").write_text("fail-with-body\n")
+        path = f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self._env = {k: v for k, v in os.environ.items() if not k.startswith("STATIONKEEP_")}
+        self._env |= {"PATH": path, "PYTHONPATH": str(ROOT), "CURL_HOME": str(folder)}
+
+    def up(self) -> None:
+        ports = f"--base-port {self.first} --http-port {self.first + NODES}"
+        self.type(f"stationkeep up --detach --nodes {NODES} --devices {DEVICES} {ports}")
+
+    def type(self, command: str) -> None:
+        """Runs a command as it stands in a page; fails with what it printed."""
+        ended = subprocess.run(
+            ["/bin/sh", "-c", self._here(command)],
+            cwd=self.folder,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert ended.returncode == 0, f"$ {command}\n{ended.stdout}"
+
+    def _here(self, command: str) -> str:
+        for first, here in ((RAFT, self.first), (HTTP, self.first + NODES)):
+            for number in range(NODES):
+                command = command.replace(f":{first + number}", f":{here + number}")
+        return command
+
+    def down(self) -> None:
+        subprocess.run(
+            [self.folder / "bin" / "stationkeep", "down"],
+            cwd=self.folder,
+            env=self._env,
+            capture_output=True,
+            check=False,
+        )
+
+
+def opened(folder: Path) -> Iterator[Terminal]:
+    terminal = Terminal(folder)
+    try:
+        terminal.up()
+        yield terminal
+    finally:
+        terminal.down()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    yield from opened(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Terminal]:
+    yield from opened(tmp_path)
+
+
+def run(terminal: Terminal, topic: str) -> None:
+    for command in COMMANDS[topic]:
+        if command.startswith("curl ") and shutil.which("curl") is None:
+            pytest.skip("no curl here")
+        terminal.type(command)
+
+
+@pytest.mark.parametrize("topic", SHARING)
+def test_the_commands_of_a_page_run(shared: Terminal, topic: str) -> None:
+    run(shared, topic)
+
+
+@pytest.mark.parametrize("topic", ALONE)
+def test_the_commands_of_a_page_run_on_a_cluster_of_its_own(own: Terminal, topic: str) -> None:
+    run(own, topic)
+
+
+def test_commands_are_found_in_their_order() -> None:
+    text = "```console\n$ a \\\n  b\nout\n$ c\n```\n```sh\n$ d\n```\n```console\n$ e\n```\n"
+    assert commands(text) == ["a \\\n  b", "c", "e"]
