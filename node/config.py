@@ -3,7 +3,6 @@
 Every fault is a `ConfigError` with file, line, field, value and rule; those of one file are
 reported together. Replicated settings are only *born* from the file: once the cluster is founded
 they are changed through it (roles.md, "Settings and defaults").
-Names and shape: interfaces.md, "Configuration".
 """
 
 import os
@@ -371,7 +370,7 @@ def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
 
 def _listen(root: Value, field: str, advertised: str) -> str:
     """The address to listen on: the advertised one unless given. Loopback only, as long as
-    there are no certificates to tell friend from stranger (DESIGN.md, "Security")."""
+    there are no certificates to tell friend from stranger."""
     value = root.child(field)
     table = root.child("members")
     address = _address(value) if value is not None else advertised

@@ -7,7 +7,7 @@
     ├── ConfigurationError    5  a configuration that no node would start with
     └── OutcomeUnknownError   6  it may or may not have happened; carries the operation id
 
-Source of the numbers: interfaces.md, "Command line".
+Scripts rely on the numbers.
 """
 
 
