@@ -11,6 +11,11 @@ Scripts rely on the numbers.
 """
 
 
+def see(topic: str) -> str:
+    """The line after a message that a page of the guide helps with."""
+    return f"\n  see: stationkeep guide {topic}"
+
+
 class CommandError(Exception):
     """The command was refused or failed. `str()` is the line that is printed."""
 

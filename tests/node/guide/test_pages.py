@@ -78,6 +78,16 @@ def test_every_link_of_a_served_page_is_served(topic: str) -> None:
             find(place.removeprefix(rendering.ROOT) or INDEX)
 
 
+def test_every_page_that_a_message_names_exists() -> None:
+    """`see: stationkeep guide TOPIC`, and what `node.cli.failures.see` makes of it."""
+    named = set()
+    for file in (ROOT / "node").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        named |= set(re.findall(r"[sS]ee: stationkeep guide ([a-z]+)|\bsee\(\"([a-z]+)\"\)", text))
+    assert {one or other for one, other in named} <= set(topics())
+    assert len(named) >= 3
+
+
 # -- how they are found
 
 
