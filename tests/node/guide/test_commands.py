@@ -1,8 +1,9 @@
 """Every command that a page shows as one to be typed runs, in the order of the page.
 
 Blocks marked `console` hold commands after `$ `; a line that ends in a backslash goes on in the
-next, and what is neither is output and not compared. Addresses of the pages are those of
-`scripts/up`; here they are replaced by those of a cluster of the test's own.
+next. What is neither is output. It is not compared, but a request that is shown to be answered with
+a problem must be answered with one of that type. Addresses of the pages are those of `scripts/up`;
+here they are replaced by those of a cluster of the test's own.
 """
 
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -28,6 +30,9 @@ DISTURBING = re.compile(
     r"|snapshot restore|pause|down)"
 )
 """Commands after which a cluster is not what the next page expects: such a page gets its own."""
+PROBLEM = re.compile(r"urn:stationkeep:problem:[a-z-]+")
+NOT_ANSWERED_WELL = 22
+"""How curl ends when the status is 400 or more."""
 SHIM = """#!{python}
 import sys
 from node.cli import client
@@ -40,22 +45,27 @@ main()
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 
-def commands(text: str) -> list[str]:
-    """What is to be typed, in order."""
-    found: list[str] = []
+class Command(NamedTuple):
+    """What is to be typed, and the type of the problem that it is shown to be answered with."""
+
+    typed: str
+    problem: str
+
+
+def commands(text: str) -> list[Command]:
+    """Those of a page, in order."""
+    found: list[Command] = []
     for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        goes_on = False
-        for line in block.splitlines():
-            if goes_on:
-                found[-1] += f"\n{line}"
-            elif line.startswith("$ "):
-                found.append(line[2:])
-            goes_on = (goes_on or line.startswith("$ ")) and line.endswith("\\")
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            typed = re.match(r"(?:.*\\\n)*.*", part)
+            assert typed is not None
+            problem = PROBLEM.search(part, typed.end())
+            found.append(Command(typed[0], problem[0] if problem else ""))
     return found
 
 
 COMMANDS = {topic: commands(find(topic).text) for topic in topics()}
-ALONE = [t for t in topics() if DISTURBING.search("\n".join(COMMANDS[t]))]
+ALONE = [t for t in topics() if DISTURBING.search("\n".join(c.typed for c in COMMANDS[t]))]
 SHARING = [t for t in topics() if COMMANDS[t] and t not in ALONE]
 
 
@@ -76,12 +86,13 @@ class Terminal:
 
     def up(self) -> None:
         ports = f"--base-port {self.first} --http-port {self.first + NODES}"
-        self.type(f"stationkeep up --detach --nodes {NODES} --devices {DEVICES} {ports}")
+        up = f"stationkeep up --detach --nodes {NODES} --devices {DEVICES} {ports}"
+        self.type(Command(up, ""))
 
-    def type(self, command: str) -> None:
+    def type(self, command: Command) -> None:
         """Runs a command as it stands in a page; fails with what it printed."""
         ended = subprocess.run(
-            ["/bin/sh", "-c", self._here(command)],
+            ["/bin/sh", "-c", self._here(command.typed)],
             cwd=self.folder,
             env=self._env,
             stdin=subprocess.DEVNULL,
@@ -91,7 +102,9 @@ class Terminal:
             timeout=90,
             check=False,
         )
-        assert ended.returncode == 0, f"$ {command}\n{ended.stdout}"
+        expected = NOT_ANSWERED_WELL if command.problem else 0
+        assert ended.returncode == expected, f"$ {command.typed}\n{ended.stdout}"
+        assert command.problem in ended.stdout
 
     def _here(self, command: str) -> str:
         for first, here in ((RAFT, self.first), (HTTP, self.first + NODES)):
@@ -130,7 +143,7 @@ def own(tmp_path: Path) -> Iterator[Terminal]:
 
 def run(terminal: Terminal, topic: str) -> None:
     for command in COMMANDS[topic]:
-        if command.startswith("curl ") and shutil.which("curl") is None:
+        if command.typed.startswith("curl ") and shutil.which("curl") is None:
             pytest.skip("no curl here")
         terminal.type(command)
 
@@ -146,5 +159,10 @@ def test_the_commands_of_a_page_run_on_a_cluster_of_its_own(own: Terminal, topic
 
 
 def test_commands_are_found_in_their_order() -> None:
-    text = "```console\n$ a \\\n  b\nout\n$ c\n```\n```sh\n$ d\n```\n```console\n$ e\n```\n"
-    assert commands(text) == ["a \\\n  b", "c", "e"]
+    text = "```console\n$ a \\\n  b\nout\n$ c\n```\n```sh\n$ d\n```\n```console\n$ e\n{}\n```\n"
+    shown = '{"type":"urn:stationkeep:problem:not-found"}'
+    assert commands(text.replace("{}", shown)) == [
+        Command("a \\\n  b", ""),
+        Command("c", ""),
+        Command("e", "urn:stationkeep:problem:not-found"),
+    ]
