@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
 from cluster.alarms import ALARMS
 from cluster.roles.transitions import OPERATOR_RULES
-from node.cli.main import app
 from node.guide.pages import find
 from node.guide.rendering import article
 from tests.node.monitoring.conftest import MONITORING
@@ -139,20 +137,3 @@ def test_the_page_has_a_section_of_every_alarm_where_its_links_lead() -> None:
     assert {name.replace("_", "-") for name in ALARMS} <= anchors
     table = re.findall(r"^\| `(\w+)` \| (critical|warning) \|", PAGE, re.M)
     assert dict(table) == {name: kind.severity for name, kind in ALARMS.items()}
-
-
-COMMANDS = sorted(set(re.findall(r"`stationkeep ([^`]+)`", PAGE.replace("\n", " "))))
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_every_command_of_the_page_exists(line: str) -> None:
-    command: Any = get_command(app)
-    words = line.split()
-    while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
-    options = {
-        option
-        for parameter in command.params
-        for option in parameter.opts + parameter.secondary_opts
-    }
-    assert {word for word in words if word.startswith("--")} <= options
