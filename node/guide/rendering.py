@@ -34,7 +34,8 @@ _HEAD = """<!doctype html>
 <header class="bar">
 <p class="brand"><img src="/dashboard/icon.svg" alt="" width="24" height="24">
 <a href="{root}">Guide</a></p>
-<p class="link"><a href="/">Dashboard</a> <a href="/docs">API</a></p>
+<p class="link"><a class="down" href="#topics">Topics</a> <a href="/">Dashboard</a>
+<a href="/docs">API</a></p>
 </header>
 <div class="pages">
 """
@@ -115,8 +116,12 @@ def _table_close(*_: Any) -> str:
 
 
 def _fence(_self: RendererHTML, tokens: Sequence[Token], at: int, *_: Any) -> str:
-    kind = escape(tokens[at].info.strip().partition(" ")[0])
-    return f'<pre class="{kind}" tabindex="0"><code>{escape(tokens[at].content)}</code></pre>\n'
+    """A diagram would need a script to be drawn; it is there for those who want its source."""
+    kind = tokens[at].info.strip().partition(" ")[0]
+    block = f'<pre tabindex="0"><code>{escape(tokens[at].content)}</code></pre>\n'
+    if kind != "mermaid":
+        return block
+    return f"<details><summary>Diagram, as its Mermaid source</summary>\n{block}</details>\n"
 
 
 _PARSER = _parser()
@@ -170,7 +175,7 @@ def _align(cell: Token) -> None:
 
 
 def _navigation(page: Page, sections: Sequence[Section]) -> Iterator[str]:
-    yield '<nav aria-label="Topics"><ul>'
+    yield '<nav id="topics" aria-label="Topics"><ul>'
     for topic in topics():
         title = escape(find(topic).title)
         if topic != page.topic:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 from node.chaos.constellation import free_ports
@@ -151,6 +152,13 @@ def run(terminal: Terminal, topic: str) -> None:
 @pytest.mark.parametrize("topic", SHARING)
 def test_the_commands_of_a_page_run(shared: Terminal, topic: str) -> None:
     run(shared, topic)
+
+
+def test_a_node_process_serves_the_pages(shared: Terminal) -> None:
+    """It has left out what a node does not need (`node/lean.py`), and not what this does."""
+    url = f"http://127.0.0.1:{shared.first + NODES}/guide/"
+    for topic in ("", *topics()):
+        assert httpx.get(url + topic).status_code == 200
 
 
 @pytest.mark.parametrize("topic", ALONE)
