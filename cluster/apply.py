@@ -1,8 +1,8 @@
 """The only writer of the state: one match over the commands.
 
 Total: whatever the bytes said, the answer is a value. An exception here would stop every
-replica at the same entry for ever (HAZARDS.md, L1). Each command checks everything before it
-changes anything; a refusal leaves nothing behind but the passage of time.
+replica at the same entry for ever (node/raft/README.md, "L1"). Each command checks everything
+before it changes anything; a refusal leaves nothing behind but the passage of time.
 """
 
 from typing import Any, assert_never

@@ -28,7 +28,9 @@ class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
 
     id: str
     raft: str
+    """Where the other members reach it."""
     http: str
+    """Where clients reach it."""
 
 
 class Complaint(msgspec.Struct, frozen=True, array_like=True):
@@ -215,9 +217,14 @@ class Policy(msgspec.Struct, frozen=True, array_like=True):
     """
 
     name: str
-    priority: str  # "safety" | "performance" | "availability"
+    """Its name, by which denials and orders of operators call it."""
+    priority: str
+    """What it stands for. Safety beats the others; between those the score counts, times the weight
+    of the priority."""
     score: int
+    """How much it counts."""
     forbids: tuple[str, ...]
+    """The changes that it forbids."""
     expires_at: int | None = None
     set_at: int = 0
 

@@ -1,6 +1,6 @@
 """Members and what is heard of them.
 
-Source: roles.md, "Health (#397) and registry (#400)" and, for the lease, "Leases and handover".
+Source: roles.md, "Health and registry" and, for the lease, "Leases and handover".
 """
 
 from stationkeep.cluster.commands import Echo

@@ -52,44 +52,92 @@ Stored = int | bool | str
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """One validated set. Durations in ms, ratios in ppm."""
+    """One validated set. Durations in ms, ratios in ppm. The words under each field are those of
+    the reference, node/guide/configuration.md (`scripts/reference.py`)."""
 
     report_interval: int = 5_000
+    """How often a node reports its health to every other node."""
     evaluation_interval: int = 30_000
+    """How often the leader takes a sample of every member and judges the roles."""
     unhealthy_above: int = 300_000
+    """A sample with a higher risk is unhealthy, and so is a missed one."""
     promotable_below: int = 200_000
+    """Recovery begins with a sample of a lower risk, and starts anew at any other sample."""
     promotion_hold: int = 90_000
+    """How long all samples must be below `promotable_below` before a node is promoted again: from
+    SAFE_MODE to STANDBY, from STANDBY to BACKUP."""
     primary_ceiling: int = 200_000
+    """Lower end of the ascending order of ceilings; no rule reads it by itself."""
     backup_ceiling: int = 250_000
+    """A node is a candidate for PRIMARY only while its latest risk is lower."""
     standby_ceiling: int = 300_000
+    """Part of the ascending order of ceilings; no rule reads it by itself."""
     safe_mode_ceiling: int = 500_000
+    """Upper end of the ascending order of ceilings; no rule reads it by itself."""
     failures_to_fail_primary: int = 3
+    """Unhealthy samples in a row after which a PRIMARY is replaced."""
     failures_to_safe_mode: int = 2
+    """Unhealthy samples in a row after which a BACKUP or STANDBY is isolated in SAFE_MODE."""
     hysteresis_window: int = 300_000
+    """Cool-down: for so long after a change of its role no automatic rule changes a node's role
+    again, with two exemptions. Also the span of the health history, and how long a node other than
+    the PRIMARY may be unable to do its part before that counts as unhealthy."""
     heartbeat_timeout: int = 90_000
+    """A member that was not heard for longer is not alive: it has no vote on proposals and is no
+    candidate."""
     proposal_timeout: int = 5_000
+    """How long the votes on a proposal may take; after that it has timed out."""
     action_deadline: int = 30_000
+    """How long the targets of an action or of a change of role have to acknowledge it."""
     compliance_threshold: int = 900_000
+    """Share of the targets that must have acknowledged an action with success at its deadline;
+    below it the missing ones are escalated."""
     primary_lease: int = 75_000
+    """How long a PRIMARY may act after it sent the newest of its reports that a committed entry
+    echoes. The leader renews leases at a fifth of this."""
     backup_count: int = 1
+    """How many healthy BACKUPs the leader keeps."""
     swarm_mode: bool = True
+    """Whether roles change automatically at all. Orders of operators are obeyed either way."""
     safety_weight: int = 700_000
+    """Weight of the scores of policies with priority safety, among each other."""
     performance_weight: int = 200_000
+    """Weight of the scores of policies with priority performance."""
     availability_weight: int = 100_000
+    """Weight of the scores of policies with priority availability."""
     raft_heartbeat: int = 500
+    """How often the Raft leader sends a heartbeat to each follower."""
     election_timeout_min: int = 3_000
+    """A follower that hears no leader waits at least this long before it stands for election. A
+    leader that hears no quorum for twice this time steps down."""
     election_timeout_max: int = 6_000
+    """And at most this long; the time is drawn anew for each wait."""
     device_status_interval: int = 10_000
+    """How often a device sends its status, varied a little from device to device."""
     device_offline_after: int = 60_000
+    """A device that was silent for so long is offline. It keeps its ring."""
     unhealthy_statuses: int = 2
+    """Unhealthy statuses in a row that make a device unhealthy."""
     healthy_statuses: int = 3
+    """Healthy statuses in a row that make an unhealthy device healthy again."""
     rebalance_interval: int = 30_000
+    """How often the leader checks which devices belong into another ring."""
     ring_band: int = 20_000
+    """How far a ring may be off its quota, as a share of the devices under the same policy, before
+    devices are moved for that; at least one device."""
     ring_dwell: int = 300_000
+    """How long a device stays in a ring before a move that is not a must."""
     recovery_hold: int = 300_000
+    """How long a device must have been healthy before it returns to STAGE or PROD."""
     redistribution: str = Redistribution.BUDGET.value
+    """What a check may move inside the band: `budget` sometimes part of the surplus, `rotate` a
+    part of the fleet at a time, `random` any device, `off` nothing."""
     redistribution_fraction: int = 100_000
+    """How much: the chance of a check and the share of the surplus (`budget`), the share of the
+    devices (`rotate`, `random`)."""
     storm_brake: int = 550_000
+    """Automatic moves stop when more than this share of the online devices turns unhealthy within
+    one check."""
 
     @property
     def history_length(self) -> int:
@@ -120,7 +168,7 @@ _COUNTS = {
     "healthy_statuses": (1, 8),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {"redistribution": tuple(Redistribution)}
-_SHORTEST, LONGEST = 10, 24 * 3_600_000
+SHORTEST, LONGEST = 10, 24 * 3_600_000
 """ms of any duration that is not said to have other bounds."""
 LONGEST_PIN = 366 * LONGEST
 """ms for which an operator may pin a device to a ring, unless without end."""
@@ -135,6 +183,11 @@ def unit_of(field: str) -> Unit:
     if field in _CHOICES:
         return Unit.CHOICE
     return Unit.RATIO if field in _RATIOS else Unit.DURATION
+
+
+def counts_of(field: str) -> tuple[int, int]:
+    """The lowest and the highest value of a field of unit COUNT."""
+    return _COUNTS[field]
 
 
 def choices_of(field: str) -> tuple[str, ...]:
@@ -226,7 +279,7 @@ def parse_duration(field: str, value: object, longest: int = LONGEST) -> int:
     if match is None:
         raise SettingsError(field, value, rule)
     milliseconds = float(match[1]) * _MILLISECONDS[match[2]]  # inf for very many digits
-    if not _SHORTEST <= milliseconds <= longest:
+    if not SHORTEST <= milliseconds <= longest:
         raise SettingsError(field, value, range_rule)
     return round(milliseconds)
 
@@ -299,8 +352,8 @@ def _check_stored(field: str, value: Stored) -> None:
         return
     if isinstance(value, str) or isinstance(value, bool) is not (unit is Unit.FLAG):
         raise SettingsError(field, value, "on or off" if unit is Unit.FLAG else "a number")
-    if unit is Unit.DURATION and not _SHORTEST <= value <= LONGEST:
-        raise SettingsError(field, value, f"{_SHORTEST} to {LONGEST} milliseconds")
+    if unit is Unit.DURATION and not SHORTEST <= value <= LONGEST:
+        raise SettingsError(field, value, f"{SHORTEST} to {LONGEST} milliseconds")
     if unit is Unit.RATIO and not 0 <= value <= PPM:
         raise SettingsError(field, value, "parts per million between 0 and 1000000")
     if unit is Unit.COUNT:
@@ -471,7 +524,11 @@ RELATIONS = (
         "rebalance_interval <= ring_dwell (else each check could move a device again)",
         lambda s: s.rebalance_interval <= s.ring_dwell,
     ),
-    Relation("safety_weight", "the three policy weights sum to 1", _weights_sum_to_one),
+    Relation(
+        "safety_weight",
+        "safety_weight + performance_weight + availability_weight = 1",
+        _weights_sum_to_one,
+    ),
 )
 
 

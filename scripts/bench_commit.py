@@ -28,7 +28,7 @@ SYSTEMS = ("ours", "stock-batch", "stock-nobatch")
 NODES = 3
 MAX_WAIT = 20.0
 MAX_STALLS = 5
-"""Stock may lose a callback when its leader changes (HAZARDS L7); such a run is measured anew."""
+"""Stock may lose a callback when its leader changes (hazard L7); such a run is measured anew."""
 
 
 class Load:

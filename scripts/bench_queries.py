@@ -1,7 +1,7 @@
 """Questions about a fleet of a million: how long until the answer, and how long the event loop is
 held meanwhile. The real application, in-process; run through scripts/bench.
 
-No request may hold the loop for more than 50 ms (interfaces.md). What holds it is counted as CPU
+No request may hold the loop for more than 50 ms. What holds it is counted as CPU
 time of its thread between two turns of another task: what the work costs, whatever else the
 machine is doing. The first request of each, which imports and caches, is not counted.
 """

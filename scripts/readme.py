@@ -1,5 +1,5 @@
-"""Renews what the README shows of a running system: the view of a failover, the eight devices,
-and the figures.
+"""Renews what the README and the guide show of a running system: the view of a failover, the eight
+devices, and the figures. A part is written wherever its marks are.
 
 .venv/bin/python -m scripts.readme picture
 .venv/bin/python -m scripts.readme eight
@@ -27,7 +27,7 @@ from scripts.traces import QUIET, Received, collecting, tree
 from stationkeep.node.chaos.constellation import Constellation
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "node" / "guide").rglob("*.md")))
 
 
 def picture() -> str:
@@ -284,14 +284,17 @@ def _commit_table(commit: dict[str, Any]) -> list[str]:
 
 
 def replace(section: str, content: str) -> None:
-    """Puts `content` between the README's markers of `section`."""
-    text = README.read_text()
-    pattern = rf"(<!-- {section}[^>]*-->\n).*?(<!-- /{section} -->)"
-    renewed, count = re.subn(
-        pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, count=1, flags=re.DOTALL
-    )
-    assert count == 1, f"README.md has no section {section}"
-    README.write_text(renewed)
+    """Puts `content` between the marks of `section`, in every document that has them."""
+    pattern = rf"(<!-- {section}:[^>]*-->\n).*?(<!-- /{section} -->)"
+    found = 0
+    for document in DOCUMENTS:
+        renewed, count = re.subn(
+            pattern, lambda m: f"{m[1]}{content}\n{m[2]}", document.read_text(), flags=re.DOTALL
+        )
+        if count:
+            document.write_text(renewed)
+        found += count
+    assert found, f"no document has a section {section}"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The README says what the code does: its diagram is the table, its commands exist."""
+"""The README and the guide show what the code does: the diagram is the table, commands exist."""
 
 import asyncio
 import re
@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from scripts.profiles import tables
+from scripts.readme import DOCUMENTS
 from stationkeep.cluster.transitions import mermaid
 from stationkeep.node.api.app import build
 from tests.node.api.fake import FakeNode
@@ -20,10 +21,11 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
 def section(name: str) -> str:
-    """What stands between `<!-- name… -->` and `<!-- /name -->`."""
-    found = re.search(rf"<!-- {name}[^>]*-->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
-    assert found is not None, f"README.md has no section {name}"
-    return found[1]
+    """What stands between `<!-- name: … -->` and `<!-- /name -->`, the same in every document."""
+    pattern = re.compile(rf"<!-- {name}:[^>]*-->\n(.*?)<!-- /{name} -->", re.DOTALL)
+    found = {part for file in DOCUMENTS for part in pattern.findall(file.read_text())}
+    assert len(found) == 1, f"{len(found)} different sections {name}"
+    return found.pop()
 
 
 def test_the_diagram_is_the_transition_table() -> None:

@@ -1,6 +1,6 @@
 """Actions and compliance: what nodes must enact, and what follows when they do not.
 
-Source: roles.md, "Action propagation and compliance (#408)".
+Source: roles.md, "Action propagation and compliance".
 """
 
 from stationkeep.cluster.alarms import COMPLIANCE

@@ -2,7 +2,7 @@
 
 A sample is one evaluation's verdict on one node; a run is the number of unhealthy samples in a
 row up to the newest. Only runs trigger anything: that is the hysteresis.
-Source: roles.md, "Health (#397)" and "Failure modes".
+Source: roles.md, "Health and registry" and "Failure modes".
 """
 
 import enum

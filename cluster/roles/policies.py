@@ -1,7 +1,7 @@
 """Policy arbitration: a node's local policies against what the cluster proposes.
 
 SAFETY beats any other priority; otherwise score x weight; on a tie the newer wins, then the
-local one. Source: roles.md, "Policy arbitration (#407)".
+local one. Source: roles.md, "Policy arbitration".
 """
 
 import re

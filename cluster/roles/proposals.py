@@ -3,7 +3,7 @@
 Invariant, checked at each count: with n electors and quorum q = ceil(2n/3), a proposal is
 approved when approvals >= q and denied when even all outstanding votes could not reach q, so
 never both, and every open proposal can still go either way.
-Source: roles.md, "Consensus on a change (#406)".
+Source: roles.md, "Consensus on a change".
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """Facts that apply produces; what a node, its clients and its metrics may react to.
 
 Events are for showing and waking up. Nothing that must happen hangs on receiving one: effects
-compare what should be with what is (DESIGN.md, "How data flows").
+compare what should be with what is (node/guide/internals.md, "How data flows").
 """
 
 import msgspec

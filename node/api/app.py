@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
-from stationkeep.node.api import openapi, pages
+from stationkeep.node.api import guide, openapi, pages
 from stationkeep.node.api.resources import (
     actions,
     alarms,
@@ -79,6 +79,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.worker = Worker()
+    app.state.guide = {}
     app.router.routes[:0] = probes.routes(service)
     instruments = metrics.Instruments(service)
     for collector in collectors:
@@ -87,6 +88,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     for resource in RESOURCES:
         app.include_router(resource.router)
     app.include_router(pages.routes(pages.load()))
+    app.include_router(guide.router)
     problems.install(app)
     app.add_middleware(
         Limits,

@@ -47,13 +47,14 @@ class File(msgspec.Struct, frozen=True):
 def load() -> dict[str, File]:
     """The files by name; what is no part of the page (this package's own code) is left out."""
     return {
-        entry.name: _file(entry.read_bytes(), MEDIA_TYPES[suffix])
+        entry.name: made(entry.read_bytes(), MEDIA_TYPES[suffix])
         for entry in resources.files(PACKAGE).iterdir()
         if (suffix := PurePath(entry.name).suffix) in MEDIA_TYPES
     }
 
 
-def _file(content: bytes, media_type: str) -> File:
+def made(content: bytes, media_type: str) -> File:
+    """A file of content that was made here."""
     return File(content, media_type, _tag(content))
 
 
@@ -63,11 +64,11 @@ def _tag(content: bytes) -> str:
 
 def documentation(app: FastAPI) -> File:
     """The page about the API, made when it is first asked for."""
-    made: File | None = getattr(app.state, "documentation", None)
-    if made is None:
-        made = _file(docs.page(app.openapi()), MEDIA_TYPES[".html"])
-        app.state.documentation = made
-    return made
+    page: File | None = getattr(app.state, "documentation", None)
+    if page is None:
+        page = made(docs.page(app.openapi()), MEDIA_TYPES[".html"])
+        app.state.documentation = page
+    return page
 
 
 def routes(files: Mapping[str, File]) -> APIRouter:
@@ -76,22 +77,23 @@ def routes(files: Mapping[str, File]) -> APIRouter:
 
     @router.api_route("/", methods=["GET", "HEAD"])
     async def index(request: Request, service: Serving) -> Response:
-        return _answer(request, service, files[INDEX])
+        return answer(request, service, files[INDEX])
 
     @router.api_route("/docs", methods=["GET", "HEAD"])
     async def described(request: Request, service: Serving) -> Response:
-        return _answer(request, service, documentation(request.app))
+        return answer(request, service, documentation(request.app))
 
     @router.api_route("/dashboard/{name}", methods=["GET", "HEAD"])
     async def part(request: Request, service: Serving, name: str) -> Response:
         if name not in files:
             raise Problem(Kind.NOT_FOUND, f"the dashboard has no such file: {name[:100]!r}")
-        return _answer(request, service, files[name])
+        return answer(request, service, files[name])
 
     return router
 
 
-def _answer(request: Request, service: Service, file: File) -> Response:
+def answer(request: Request, service: Service, file: File) -> Response:
+    """`file`, or that it has not changed, under the policy of all pages."""
     policy = _policy(request.url.scheme, service)
     tag = f'"{file.tag}{_tag(policy.encode())}"'  # under another policy it is another page
     headers = {

@@ -1,7 +1,7 @@
 """Writes: each is one keyed command in the replicated log.
 
 The idempotency key is the operation's id. Repeating a key returns the first outcome, because
-the state remembers it (DESIGN.md, "How data flows", 4).
+the state remembers it (node/guide/internals.md, "How data flows").
 """
 
 from typing import Annotated, assert_never

@@ -21,6 +21,7 @@ from stationkeep.node.cli.failures import (
     OutcomeUnknownError,
     UnreachableError,
     UsageError,
+    see,
 )
 from stationkeep.node.cli.output import note
 from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
@@ -221,4 +222,6 @@ def _checked(answer: Answer) -> Answer:
     except UNREADABLE:
         body = None
     line = problem_line(answer.status, body)
-    raise NoQuorumError(line) if answer.status == 503 else CommandError(line)
+    if answer.status == 503:
+        raise NoQuorumError(line + see("failover"))
+    raise CommandError(line)

@@ -7,8 +7,13 @@
     ├── ConfigurationError    5  a configuration that no node would start with
     └── OutcomeUnknownError   6  it may or may not have happened; carries the operation id
 
-Source of the numbers: interfaces.md, "Command line".
+Scripts rely on the numbers.
 """
+
+
+def see(topic: str) -> str:
+    """The line after a message that a page of the guide helps with."""
+    return f"\n  see: stationkeep guide {topic}"
 
 
 class CommandError(Exception):

@@ -9,15 +9,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from stationkeep.node.cli.commands import (
-    agent as agent_commands,
-)
-from stationkeep.node.cli.commands import (
-    audit as audit_commands,
-)
-from stationkeep.node.cli.commands import (
-    chaos as chaos_commands,
-)
+from stationkeep.node.cli.commands import agent as agent_commands
+from stationkeep.node.cli.commands import audit as audit_commands
+from stationkeep.node.cli.commands import chaos as chaos_commands
 from stationkeep.node.cli.commands import (
     fleet_reads,
     fleet_writes,
@@ -26,21 +20,12 @@ from stationkeep.node.cli.commands import (
     snapshots,
     writes,
 )
-from stationkeep.node.cli.commands import (
-    links as link_commands,
-)
-from stationkeep.node.cli.commands import (
-    local as local_commands,
-)
-from stationkeep.node.cli.commands import (
-    node as node_commands,
-)
-from stationkeep.node.cli.commands import (
-    plan as plan_commands,
-)
-from stationkeep.node.cli.commands import (
-    simulate as simulate_commands,
-)
+from stationkeep.node.cli.commands import guide as guide_commands
+from stationkeep.node.cli.commands import links as link_commands
+from stationkeep.node.cli.commands import local as local_commands
+from stationkeep.node.cli.commands import node as node_commands
+from stationkeep.node.cli.commands import plan as plan_commands
+from stationkeep.node.cli.commands import simulate as simulate_commands
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import StandardOutput, note
 from stationkeep.node.local.manifest import LocalError
@@ -105,6 +90,7 @@ def _build() -> typer.Typer:
             reads.decisions,
             reads.proposals,
             reads.operation,
+            guide_commands.guide,
         ),
         "Foresee": (plan_commands.plan, simulate_commands.simulate, chaos_commands.chaos),
         "Steer": (writes.switchover, writes.failover, writes.pause, writes.resume),

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 160
 """Columns assumed when stdout is not a terminal, so that no cell is cut in a pipe."""
+PAGE_WIDTH = 100
+"""Columns that a page of prose takes up at most: longer lines are hard to read."""
+PAGER_OPTIONS = "FRX"
+"""What `less` is asked for unless the operator has said: colours, and no pager for what fits."""
 
 
 class Format(enum.StrEnum):
@@ -80,6 +84,22 @@ def show(answer: Any, format_: Format, table: Callable[[Any], "RenderableType"])
         typer.echo(_yaml(answer), nl=False)
     else:
         console().print(table(all_printable(answer)))
+
+
+def page(written: str, shown: str) -> None:
+    """A page of Markdown: in a pipe as it is `written`, on a terminal `shown` with its headings
+    and tables drawn, in the operator's pager."""
+    screen = console()
+    if not screen.is_terminal:
+        typer.echo(printable_lines(written, most=None), nl=False)
+        return
+    from rich.markdown import Markdown  # noqa: PLC0415
+
+    os.environ.setdefault("LESS", PAGER_OPTIONS)
+    text = printable_lines(shown, most=None)
+    drawn = Markdown(text, code_theme="ansi_dark", hyperlinks=False)
+    with screen.pager(styles=True):
+        screen.print(drawn, width=min(screen.width, PAGE_WIDTH))
 
 
 def _yaml(answer: Any) -> str:

@@ -3,7 +3,6 @@
 Every fault is a `ConfigError` with file, line, field, value and rule; those of one file are
 reported together. Replicated settings are only *born* from the file: once the cluster is founded
 they are changed through it (roles.md, "Settings and defaults").
-Names and shape: interfaces.md, "Configuration".
 """
 
 import os
@@ -49,7 +48,9 @@ class Marks(msgspec.Struct, frozen=True):
     """Risk rises linearly from 0 at `ok` to 1 at `critical`; `ok > critical` runs downwards."""
 
     ok: float
+    """The reading at which the risk is 0, and beyond which it rises."""
     critical: float
+    """The reading at which the risk is 1. Below `ok`, the risk rises as the reading falls."""
 
 
 class SensorConfig(msgspec.Struct, frozen=True):
@@ -61,54 +62,92 @@ class SensorConfig(msgspec.Struct, frozen=True):
     """
 
     cpu: Marks | None = Marks(70, 100)
+    """Load of the host's CPUs in percent, averaged over half a minute."""
     memory: Marks | None = Marks(80, 100)
+    """Used memory of the host in percent."""
     disk: Marks | None = Marks(85, 100)
+    """How full the disk of the data directory is, in percent."""
     battery: Marks | None = Marks(30, 5)
+    """Charge of the battery in percent, where there is one that is not being charged."""
     temperature: Marks | None = Marks(80, 105)
+    """The hottest sensor of the host in °C, where it has any."""
     loop_lag: Marks | None = Marks(0.25, 2)
+    """How late the node's event loop is, in seconds."""
     replication_lag: Marks | None = Marks(2_000, 50_000)
+    """Log entries that are committed and not applied yet."""
     command: str = ""
+    """A check of the operator's own. Exit status 0 is risk 0, any other risk 1; one that prints
+    `{"risk": 0.4, "cause": "…"}` says it finely."""
     command_interval: float = 5.0
+    """How often the check is run at most."""
     command_timeout: float = 5.0
+    """A check that takes longer is killed, and counts as risk 1."""
 
 
 class HookConfig(msgspec.Struct, frozen=True):
     """Shell commands run when a role or an action is enacted. `timeout` in seconds."""
 
-    roles: dict[str, str] = {}  # Role → command
+    roles: dict[str, str] = {}
+    """Run when the node begins to act in this role."""
     actions: dict[str, str] = {}
+    """Actions that operators can order of this node: name and command."""
     timeout: float = 10.0
+    """A hook that takes longer is killed with everything that it started, and has failed."""
+
+
+LOG_FORMATS = ("plain", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class LogConfig(msgspec.Struct, frozen=True):
     """Where logs go is always stderr."""
 
     format: Literal["plain", "json"] = "plain"
+    """Lines for people, or a JSON object a line."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe lines that are written."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a node is told at start. `members` has all, this one included, sorted by id."""
 
     node: str
+    """The id of this node, one of `members`."""
     cluster: str
+    """The name of the cluster, the same for all of its nodes."""
     data_dir: Path
+    """The directory of this node's journal, snapshots and audit file, shared with no other node. A
+    relative path counts from the working directory."""
     raft: str
+    """The address, TCP and UDP, on which the node listens for the other members."""
     http: str
+    """The address on which the node listens for clients and devices."""
     members: tuple[MemberSpec, ...]
+    """Every member with the addresses by which the others and clients reach it, this node
+    included."""
     join: bool = False
-    """Not one of the founders: the node waits until the members take it in."""
+    """Whether the cluster exists already, so that the node waits until the members take it in."""
     profile: str = replicated.DEFAULT_PROFILE
+    """The set of settings that the cluster is founded with."""
     settings: Settings = replicated.PROFILES[replicated.DEFAULT_PROFILE]
+    """Single settings on top of the profile. They are replicated: once the cluster is founded, what
+    the file says is not used any more."""
     durability: Literal["sync", "os"] = "sync"
+    """`sync`: what is acknowledged is on disk. `os`: it survives the process and no power cut."""
     sensors: SensorConfig = SensorConfig()
+    """Which components make up the health of this node."""
     hooks: HookConfig = HookConfig()
+    """Commands that are run when the node's role changes, or when an action is ordered."""
     policies: tuple[Policy, ...] = ()
+    """Local policies, by which this node may deny a change of role when it votes."""
     webhooks: tuple[WebhookConfig, ...] = ()
+    """Where decisions are sent to. Every node that may lead needs the same ones."""
     tracing: TracingConfig | None = None
+    """Where traces are sent to; absent: nowhere."""
     log: LogConfig = LogConfig()
+    """What the node writes to stderr."""
     http_hosts: tuple[str, ...] = ()
-    """Further names under which clients ask for this node (`node.http.origin`)."""
+    """Further host names under which clients ask for this node; requests for others are refused."""
     file: str = ""
 
     @property
@@ -121,7 +160,7 @@ _FIELDS = (
     "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
     "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log", "http_hosts",
 )  # fmt: skip
-_OVERRIDES = {
+OVERRIDES = {
     "CLUSTER": ("cluster",),
     "DATA_DIR": ("data_dir",),
     "RAFT": ("raft",),
@@ -134,8 +173,10 @@ _OVERRIDES = {
     "LOG_LEVEL": ("log", "level"),
 }
 MAX_HTTP_HOSTS = 16
-_SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
-_ROLE_HOOKS = {
+MAX_COMMAND = 4_096
+"""Characters of an operator's command."""
+SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
+ROLE_HOOKS = {
     "primary": "PRIMARY",
     "backup": "BACKUP",
     "standby": "STANDBY",
@@ -183,7 +224,7 @@ def _commands(root: Value) -> Iterator[Value]:
     """Every command of the file that is there."""
     hooks, sensors = root.child("hooks"), root.child("sensors")
     actions = hooks.child("actions") if hooks is not None else None
-    found = [hooks.child(field) for field in _ROLE_HOOKS] if hooks is not None else []
+    found = [hooks.child(field) for field in ROLE_HOOKS] if hooks is not None else []
     found.append(sensors.child("command") if sensors is not None else None)
     yield from (value for value in found if value is not None)
     if actions is not None and isinstance(actions.raw, dict):
@@ -216,10 +257,10 @@ def _decoded(path: str, content: bytes) -> str:
 def _override(document: Document, env: Mapping[str, str]) -> None:
     """Applies the environment; variables that are not a node's (STATIONKEEP_URL …) are left."""
     for name in sorted(env):
-        if name.startswith(_SETTINGS_PREFIX):
-            target: tuple[str, ...] = ("settings", name.removeprefix(_SETTINGS_PREFIX).lower())
-        elif name.removeprefix("STATIONKEEP_") in _OVERRIDES and name.startswith("STATIONKEEP_"):
-            target = _OVERRIDES[name.removeprefix("STATIONKEEP_")]
+        if name.startswith(SETTINGS_PREFIX):
+            target: tuple[str, ...] = ("settings", name.removeprefix(SETTINGS_PREFIX).lower())
+        elif name.removeprefix("STATIONKEEP_") in OVERRIDES and name.startswith("STATIONKEEP_"):
+            target = OVERRIDES[name.removeprefix("STATIONKEEP_")]
         else:
             continue
         document.override(target, _scalar(env[name]), f"environment variable {name}")
@@ -334,7 +375,7 @@ def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
 
 def _listen(root: Value, field: str, advertised: str) -> str:
     """The address to listen on: the advertised one unless given. Loopback only, as long as
-    there are no certificates to tell friend from stranger (DESIGN.md, "Security")."""
+    there are no certificates to tell friend from stranger."""
     value = root.child(field)
     table = root.child("members")
     address = _address(value) if value is not None else advertised
@@ -394,7 +435,7 @@ def _sensors(value: Value | None) -> SensorConfig:
     found: dict[str, object] = {}
     for field, item in value.mapping().items():
         if field == "command":
-            found[field] = item.text("a shell command", 4_096)
+            found[field] = item.text("a shell command", MAX_COMMAND)
         elif field in ("command_interval", "command_timeout"):
             found[field] = _seconds(item)
         elif field in SensorConfig.__struct_fields__:
@@ -428,7 +469,7 @@ def _seconds(value: Value) -> float:
 def _hooks(value: Value | None) -> HookConfig:
     if value is None:
         return HookConfig()
-    value.known((*_ROLE_HOOKS, "timeout", "actions"))
+    value.known((*ROLE_HOOKS, "timeout", "actions"))
     timeout, actions = value.child("timeout"), value.child("actions")
     commands: dict[str, Value] = actions.mapping() if actions else {}
     for name, item in commands.items():
@@ -440,11 +481,13 @@ def _hooks(value: Value | None) -> HookConfig:
         actions.refuse(f"at most {MAX_ACTIONS_PER_NODE} actions", len(commands))
     return HookConfig(
         roles={
-            role: hook.text("a shell command", 4_096)
-            for field, role in _ROLE_HOOKS.items()
+            role: hook.text("a shell command", MAX_COMMAND)
+            for field, role in ROLE_HOOKS.items()
             if (hook := value.child(field)) is not None
         },
-        actions={name: item.text("a shell command", 4_096) for name, item in commands.items()},
+        actions={
+            name: item.text("a shell command", MAX_COMMAND) for name, item in commands.items()
+        },
         timeout=_seconds(timeout) if timeout else HookConfig().timeout,
     )
 
@@ -485,7 +528,7 @@ def _log(value: Value | None) -> LogConfig:
     value.known(("format", "level"))
     form, level = value.child("format"), value.child("level")
     chosen = {
-        "format": form.choice(("plain", "json")) if form else "plain",
-        "level": level.choice(("info", "debug", "warning", "error")) if level else "info",
+        "format": form.choice(LOG_FORMATS) if form else LOG_FORMATS[0],
+        "level": level.choice(LOG_LEVELS) if level else LogConfig().level,
     }
     return msgspec.convert(chosen, LogConfig)

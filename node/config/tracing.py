@@ -17,7 +17,10 @@ class TracingConfig(msgspec.Struct, frozen=True):
     the same trace by every node that has the same ratio."""
 
     endpoint: str
+    """Base address of an OTLP/HTTP collector; traces go to its `/v1/traces`. Tracing needs the
+    extra: `pip install 'stationkeep[tracing]'`."""
     sample_ratio: float = 1.0
+    """The share of all traces that is recorded. Nodes with the same ratio record the same ones."""
 
 
 def read_tracing(value: Value | None) -> TracingConfig | None:

@@ -45,9 +45,13 @@ class WebhookConfig(msgspec.Struct, frozen=True):
     """One webhook. `name` is what its cursor in the replicated state is called."""
 
     name: str
+    """What logs, metrics and its cursor in the replicated state call it."""
     url: str
+    """Where messages are sent to."""
     secret: Secret
+    """The secret that signs every message. Either here, or in a file named by `secret_file`."""
     topics: tuple[str, ...] = TOPICS
+    """Which decisions it gets."""
 
 
 def read_webhooks(value: Value | None) -> tuple[WebhookConfig, ...]:

@@ -28,11 +28,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response as Answer
 from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
-from websockets.frames import (  # type: ignore[attr-defined]  # compiled, where there is a compiler
-    Frame,
-    Opcode,
-    apply_mask,
-)
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # compiled, where there is a compiler
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol

@@ -2,7 +2,7 @@
 
 Every node tells every other how it is and what it last heard from each of the rest. One broken
 link between two nodes therefore proves nothing: the others still pass on what they hear.
-Source: roles.md, "Health (#397) and registry (#400)".
+Source: roles.md, "Health and registry".
 """
 
 from collections import OrderedDict

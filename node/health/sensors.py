@@ -2,7 +2,7 @@
 
 Readings are cheap counters of the operating system, cached where they change slowly. CPU load
 is averaged over half a minute: a burst of work is no illness.
-Source: roles.md, "Health (#397)".
+Source: roles.md, "Health and registry".
 """
 
 import math

@@ -7,7 +7,7 @@ stands still, for a minute and more; a datagram is there or is not. `link.py` sa
 goes on which lane, `sessions.py` how they are told apart and sealed.
 
 Everything is bounded: frames, nesting, unauthenticated connections, the time for a hello, the
-bytes that wait for a slow peer, datagrams a second (HAZARDS L8, Security). A full buffer resets
+bytes that wait for a slow peer, datagrams a second (hazard L8). A full buffer resets
 the stream, and Raft goes on from what the peer is known to have.
 """
 # ruff: noqa: N818  (exceptions say what is the case)

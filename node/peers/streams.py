@@ -234,7 +234,7 @@ def _address(transport: asyncio.Transport) -> str:
 
 
 def tune(transport: asyncio.Transport) -> None:
-    """HAZARDS L9: no delay, a dead peer noticed within seconds instead of hours, and, where the
+    """Hazard L9: no delay, a dead peer noticed within seconds instead of hours, and, where the
     system has them, retransmissions that do not back off: Raft's messages are few and small (a
     "thin stream"), and at 20 % loss a doubled retransmission timeout outlasts an election's.
     What a system does not know is left out; what it refuses is no reason to do without a link.

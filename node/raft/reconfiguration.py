@@ -1,6 +1,6 @@
 """Who belongs, and who leads next: what the leader does about it, and what a node says of itself.
 
-One step of membership at a time towards the members that the state names (HAZARDS S9), and
+One step of membership at a time towards the members that the state names (hazard S9), and
 handing over: on request, and before the leader itself is removed (dissertation, 3.10).
 """
 

@@ -14,7 +14,7 @@ The rules:
 - What is acknowledged of a role is the newest attempt, success or failure, while none is under
   way; what the log has already is not taken back.
 
-Source: roles.md, "Action propagation and compliance (#408)".
+Source: roles.md, "Action propagation and compliance".
 """
 
 import re

@@ -2,7 +2,7 @@
 
 Level-triggered: whatever open proposal still lacks this node's ballot gets one, also after a
 restart or a lost message. The rules of judging are `cluster.roles.proposals.judge`.
-Source: roles.md, "Consensus on a change (#406)" and "Policy arbitration (#407)".
+Source: roles.md, "Consensus on a change" and "Policy arbitration".
 """
 
 from collections.abc import Callable

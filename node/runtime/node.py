@@ -203,7 +203,8 @@ class Node:
         if config.durability == "os":
             log.warning(
                 "durability os: nothing is synced; a power cut loses what was acknowledged, and "
-                "this node must then rejoin (stationkeep node rejoin)"
+                "this node must then rejoin (stationkeep node rejoin). "
+                "See: stationkeep guide backup"
             )
         journal = Journal(
             config.data_dir,

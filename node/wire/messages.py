@@ -1,9 +1,9 @@
 """What devices and nodes say to each other: messages, their limits, and what is wrong with one.
 
-Shapes and field names are those of seeds/ring-assignment.md: an envelope of `message_type`,
-`sender_id`, `receiver_id` and `payload`, in JSON or msgpack. Beyond the seed are only optional
-fields: `session` and `sequence` order the words of a device, `labels` and `metrics` are further
-facts about it. A batch over HTTP is a list of the same payloads.
+An envelope of `message_type`, `sender_id`, `receiver_id` and `payload`, in JSON or msgpack
+(node/guide/agents.md). Optional are `session` and `sequence`, which order the messages of a
+device, and `labels` and `metrics`, further facts about it. A batch over HTTP is a list of the same
+payloads.
 
 Every decoded message is within its limits, which are part of its type. `explain` turns a decoder's
 complaint into a `Fault` that names field, value and rule. Nothing here knows sockets or HTTP:

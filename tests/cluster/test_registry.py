@@ -1,4 +1,4 @@
-"""Members: alive, joining, cooling down, in maintenance. roles.md, "registry (#400)"."""
+"""Members: alive, joining, cooling down, in maintenance. roles.md, "Registry"."""
 
 from stationkeep.cluster.commands import SetMaintenance
 from stationkeep.cluster.registry import alive, cooldown_remaining, in_maintenance, is_alive

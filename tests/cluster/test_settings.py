@@ -139,7 +139,7 @@ RELATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"proposal_timeout": "301s"}, "proposal_timeout", "proposal_timeout <= 10 x"),
     ({"device_offline_after": "29s"}, "device_offline_after", "device_status_interval x 3"),
     ({"rebalance_interval": "301s"}, "ring_dwell", "rebalance_interval <= ring_dwell"),
-    ({"safety_weight": 0.6}, "safety_weight", "sum to 1"),
+    ({"safety_weight": 0.6}, "safety_weight", "availability_weight = 1"),
 ]
 
 

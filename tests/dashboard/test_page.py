@@ -1,6 +1,7 @@
 """What one sees, and what one may do, on the page of a node."""
 
 import json
+import re
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -210,6 +211,8 @@ def test_an_alarm_shows_is_acknowledged_and_goes(page: Page, served: Served) -> 
     expect(alarm).to_have_count(0)
     served.do(lambda node: node.commit(AssignRing("device-ill", Ring.PROD)))
     expect(alarm).to_contain_text("warning: pinned unhealthy")
+    guide = alarm.get_by_role("link", name="what to do")
+    expect(guide).to_have_attribute("href", re.compile("/guide/alarms#pinned-unhealthy$"))
     alarm.get_by_role("button", name="Acknowledge …").click()
     page.get_by_label("Reason").fill("its battery is on its way")
     page.locator("#order").get_by_role("button", name="Acknowledge").click()

@@ -211,7 +211,7 @@ def _farewell(manifest: Manifest, data_dir: Path) -> None:
         f"  {me} start NODE{where}       and how it comes back\n"
         f"{_fleet_hints(manifest, me)}"
         f"  {me} down{where}             stop all nodes\n"
-        f"Dashboard: {first.url}/   REST: {first.url}/docs"
+        f"Dashboard: {first.url}/   Guide: {first.url}/guide/   REST: {first.url}/docs"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from msgspec.structs import replace
 
-from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
+from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError, see
 from stationkeep.node.cli.output import say
 
 MOST_FAULTS = 20
@@ -102,4 +102,4 @@ def _refused(errors: Sequence[Exception]) -> ConfigurationError:
     lines = [f"  {error}" for error in errors[:MOST_FAULTS]]
     if len(errors) > MOST_FAULTS:
         lines.append(f"  … and {len(errors) - MOST_FAULTS} more")
-    return ConfigurationError("\n".join(["invalid configuration", *lines]))
+    return ConfigurationError("\n".join(["invalid configuration", *lines]) + see("configuration"))

@@ -9,13 +9,7 @@ import typer
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.cli.client import part
 from stationkeep.node.cli.failures import UsageError
-from stationkeep.node.cli.options import (
-    KeyOption,
-    NodeArgument,
-    ReasonOption,
-    UrlOption,
-    duration,
-)
+from stationkeep.node.cli.options import KeyOption, NodeArgument, ReasonOption, UrlOption, duration
 from stationkeep.node.cli.sending import given, pair, send
 
 

@@ -1,6 +1,6 @@
 """Elections: who stands, who votes, and who is not to be disturbed.
 
-HAZARDS S5 (votes of the forgetful), S8, L2. `Engine` puts these and the other guards together.
+Hazards S5 (votes of the forgetful), S8, L2. `Engine` puts these and the other guards together.
 The library holds elections as it always did; it is only let to them later, and hears less.
 
 Pre-vote (dissertation, 9.6): whose election deadline has passed first asks whether it would be

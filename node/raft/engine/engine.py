@@ -1,4 +1,4 @@
-"""PySyncObj 0.3.17 with the guards of HAZARDS.md: the one class that overrides its private names.
+"""PySyncObj 0.3.17 with guards against its hazards: the one class that overrides private names.
 
 A subclass that defines `_SyncObj__name` overrides the base's `__name`, because the base looks it
 up through `self`. `tests/node/raft/test_contract.py` pins every name and signature used here, so
@@ -7,7 +7,8 @@ that another release of the library fails a test instead of an election.
 What stays the library's: roles and terms, elections and votes, the commit rule, the follower's
 append. What is ours: what reaches it (filtered and translated), what is sent (batches, snapshot
 chunks, numbered replies), when entries are applied (after the journal's commit), durability.
-The README beside this file says which guard is where, and which rule of Raft it restores.
+README.md beside this file explains the hazards (S1 to S11, L1 to L10), and says which guard is
+where and which rule of Raft it restores.
 """
 
 import random

@@ -1,6 +1,6 @@
 """The guards of a follower: what of a leader's message may reach PySyncObj, and what is answered.
 
-HAZARDS S1, S2, S3, L3. `Engine` puts these and the leader's guards together.
+Hazards S1, S2, S3, L3. `Engine` puts these and the leader's guards together.
 """
 # ruff: noqa: N802, N803, N818  (method names are PySyncObj's; exceptions say what is the case)
 

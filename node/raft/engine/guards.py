@@ -2,7 +2,7 @@
 
 Product code never passes anything but `Guards()`. What a switch cannot turn off has no field: S10
 is in the commands (propose without a key), L1, L4, L5, L9, L10 and the ban on pickle are how the
-parts are built. Numbers are those of HAZARDS.md; the README beside this file has the table.
+parts are built. README.md beside this file explains each number.
 """
 
 import msgspec

@@ -1,6 +1,6 @@
 """The guards of a leader: what it sends, and which replies it believes.
 
-HAZARDS S4, L4, L5, L8. `Engine` puts these and the follower's guards together.
+Hazards S4, L4, L5, L8. `Engine` puts these and the follower's guards together.
 """
 # ruff: noqa: N802  (method names are PySyncObj's)
 

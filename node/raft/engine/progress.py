@@ -1,7 +1,7 @@
 """What a leader knows of each follower, which replies it may believe, and what it sends again.
 
 PySyncObj's replies carry no term and no request number, so late ones move matchIndex and
-nextIndex wrongly (HAZARDS S4). Ours do. A success proves a prefix of the log for the whole term,
+nextIndex wrongly (hazard S4). Ours do. A success proves a prefix of the log for the whole term,
 whenever it arrives, so it only ever raises `match`. A reset speaks of the moment its request
 was sent: one that was sent before the last reset was obeyed is out of date, and one that overtook
 an earlier request only says that this one is still on its way.

@@ -1,6 +1,6 @@
 """The configuration in force: read from the log, followed through truncation and snapshots.
 
-HAZARDS S9. `membership.py` says which steps there are; here they take effect on the library,
+Hazard S9. `membership.py` says which steps there are; here they take effect on the library,
 which knows only a set of other voters (`__otherNodes`) for its elections and its commit rule.
 """
 

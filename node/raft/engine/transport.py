@@ -1,7 +1,7 @@
 """PySyncObj's Transport on top of `node.ports.Network`: an outbox that waits for the disk.
 
 What Raft wants sent is collected during a turn and leaves only after the journal's commit
-(HAZARDS S5). When the commit fails it is thrown away: nothing was promised to anyone.
+(hazard S5). When the commit fails it is thrown away: nothing was promised to anyone.
 """
 # ruff: noqa: N802  (the method names are PySyncObj's)
 

@@ -2,7 +2,7 @@
 
 PySyncObj reads and writes its log through this object as if it were a list; everything it does
 is only noted in memory until `commit()`, which makes it durable in one transaction. Nothing that
-depends on it may leave the node before (HAZARDS S5; Raft paper, figure 2, "persistent state …
+depends on it may leave the node before (hazard S5; Raft paper, figure 2, "persistent state …
 updated on stable storage before responding to RPCs"). Since a transaction is all or nothing,
 truncation and compaction cannot be caught half done (S6), and a full disk is an exception
 instead of a SIGBUS (S11).

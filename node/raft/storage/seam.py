@@ -35,7 +35,7 @@ class CorruptJournal(JournalError):
             f"Stop it, move {file.parent} away and let the node join again with an empty data "
             "directory: `stationkeep node rejoin --config FILE` does that (the others will send it "
             "the state); or, if no quorum is left, restore every node from a snapshot "
-            "(stationkeep snapshot restore)."
+            "(stationkeep snapshot restore). See: stationkeep guide backup"
         )
 
 

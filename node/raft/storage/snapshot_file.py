@@ -48,7 +48,7 @@ class CorruptSnapshot(Exception):
             "the snapshot of a node, move that node's data directory away and let it join again "
             "with an empty one: `stationkeep node rejoin --config FILE` does that (the others will "
             "send it the state); or, if no quorum is left, restore every node from a good file "
-            "(stationkeep snapshot verify, snapshot restore)."
+            "(stationkeep snapshot verify, snapshot restore). See: stationkeep guide backup"
         )
 
 

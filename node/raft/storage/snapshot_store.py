@@ -6,7 +6,7 @@ Writing one and reading one that arrived take too long for the event loop: both 
 Sending: the file itself, in numbered chunks that name the snapshot (index, term, total), at most
 `WINDOW` chunks ahead of what the follower confirmed. Receiving: chunk after chunk of one
 snapshot; anything else changes nothing, and the confirmation says which chunk is wanted next
-(HAZARDS S2, L4; Raft paper, section 7, InstallSnapshot "offset" and "done").
+(hazards S2, L4; Raft paper, section 7, InstallSnapshot "offset" and "done").
 """
 # ruff: noqa: N802, N803  (the method names are PySyncObj's)
 
@@ -113,7 +113,7 @@ class SnapshotStore:
         self.seconds = 0.0
         self.error: str | None = None
         self.continuity = True
-        """Whether chunks must follow one another (HAZARDS S2; off only in simulation)."""
+        """Whether chunks must follow one another (hazard S2; off only in simulation)."""
         self._latest: tuple[int, int] | None = None
         self.configured_by: Callable[[int], tuple[Configuration, int]]
         """Set by the engine: the configuration in force at an index, and where it stands."""

@@ -1,7 +1,7 @@
 """`Storage` of a real node: SQLite in WAL mode, one synced transaction per commit.
 
 Since a transaction is all or nothing, truncation and compaction cannot be caught half done
-(HAZARDS S6), and a full disk is an exception instead of a SIGBUS (S11).
+(hazard S6), and a full disk is an exception instead of a SIGBUS (S11).
 """
 
 import contextlib

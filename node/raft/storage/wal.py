@@ -2,7 +2,7 @@
 
 SQLite reads a WAL up to the first frame whose checksum fails and silently ignores the rest. That
 is right for a transaction that a crash tore, and wrong for rot in the middle: synced
-transactions behind it would vanish, and with them votes and acknowledged entries (HAZARDS S5).
+transactions behind it would vanish, and with them votes and acknowledged entries (hazard S5).
 As every transaction is synced before the next one begins, a crash can tear only the last one,
 and that has one commit frame. Two commit frames behind the first bad one prove damage.
 Format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log

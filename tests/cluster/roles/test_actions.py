@@ -1,4 +1,4 @@
-"""Propagation and compliance: roles.md, "Action propagation and compliance (#408)"."""
+"""Propagation and compliance: roles.md, "Action propagation and compliance"."""
 
 from itertools import pairwise
 

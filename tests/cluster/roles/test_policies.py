@@ -1,4 +1,4 @@
-"""Policy arbitration: roles.md, "Policy arbitration (#407)"."""
+"""Policy arbitration: roles.md, "Policy arbitration"."""
 
 import pytest
 

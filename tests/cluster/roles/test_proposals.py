@@ -1,4 +1,4 @@
-"""Consensus on a change: electorate, quorum, outcomes, verdicts. roles.md, "Consensus" (#406)."""
+"""Consensus on a change: electorate, quorum, outcomes, verdicts. roles.md, "Consensus"."""
 
 import pytest
 from hypothesis import given

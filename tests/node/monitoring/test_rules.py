@@ -1,4 +1,4 @@
-"""The rules are right, each alert is tested both ways, and the runbook knows each."""
+"""The rules are right, each alert is tested both ways, and the guide has a section for each."""
 
 import re
 import shutil
@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
 from stationkeep.cluster.alarms import ALARMS
 from stationkeep.cluster.transitions import OPERATOR_RULES
-from stationkeep.node.cli.main import app
+from stationkeep.node.guide.pages import find
+from stationkeep.node.guide.rendering import article
 from tests.node.monitoring.conftest import MONITORING
 from tests.node.monitoring.promql import named
 
 TESTS = Path(__file__).with_name("alerts.test.yml")
-RUNBOOK = (MONITORING / "runbook.md").read_text()
+PAGE = (MONITORING.parent / "guide" / "alarms.md").read_text()
 SEED = {
     "role_changes_total",
     "failover_time_seconds_p95",
@@ -97,16 +97,14 @@ def test_rules_read_only_what_exists(exported: set[str]) -> None:
 def test_every_alert_says_what_it_is_and_what_to_do(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in ("critical", "warning")
     assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}
-    assert alert["annotations"]["runbook_url"] == (
-        f"node/monitoring/runbook.md#{alert['alert'].lower()}"
-    )
-    section = re.search(rf"^## {alert['alert']}\n\n(.*?)(?=^## |\Z)", RUNBOOK, re.M | re.S)
+    assert alert["annotations"]["runbook_url"] == (f"node/guide/alarms.md#{alert['alert'].lower()}")
+    section = re.search(rf"^## {alert['alert']}\n\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
     assert section is not None
     assert len(section[1].split()) > 20
 
 
-def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
-    assert set(re.findall(r"^## ([A-Z_]+)$", RUNBOOK, re.M)) == set(NAMES)
+def test_the_page_has_no_section_of_an_alert_that_is_gone() -> None:
+    assert set(re.findall(r"^## ([A-Z_]+)$", PAGE, re.M)) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -133,23 +131,9 @@ def test_alarms_are_as_severe_as_the_cluster_says() -> None:
         assert set(pattern.split("|")) == critical
 
 
-def test_the_runbook_knows_every_alarm() -> None:
-    table = re.findall(r"^\| (`.*?) \|", RUNBOOK, re.M)
-    assert set(re.findall(r"`(\w+)`", " ".join(table))) == set(ALARMS)
-
-
-COMMANDS = sorted(set(re.findall(r"`stationkeep ([^`]+)`", RUNBOOK.replace("\n", " "))))
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-def test_every_command_of_the_runbook_exists(line: str) -> None:
-    command: Any = get_command(app)
-    words = line.split()
-    while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
-    options = {
-        option
-        for parameter in command.params
-        for option in parameter.opts + parameter.secondary_opts
-    }
-    assert {word for word in words if word.startswith("--")} <= options
+def test_the_page_has_a_section_of_every_alarm_where_its_links_lead() -> None:
+    """The dashboard makes the anchor in the same way (`alarms.js`)."""
+    anchors = {section.anchor for section in article(find("alarms")).sections}
+    assert {name.replace("_", "-") for name in ALARMS} <= anchors
+    table = re.findall(r"^\| `(\w+)` \| (critical|warning) \|", PAGE, re.M)
+    assert dict(table) == {name: kind.severity for name, kind in ALARMS.items()}

@@ -1,7 +1,7 @@
 """What we rely on in PySyncObj 0.3.17, name by name.
 
 A failure here means: the installed release is another library. Read its `syncobj.py` again,
-with HAZARDS.md beside it, before changing these tables.
+with node/raft/README.md beside it, before changing these tables.
 """
 
 import _socket

@@ -1,4 +1,4 @@
-"""HAZARDS S11 and L1-L10: full disks, slow walks, floods, answers that never come."""
+"""Hazards S11 and L1-L10: full disks, slow walks, floods, answers that never come."""
 
 import sqlite3
 from collections import Counter

@@ -1,4 +1,4 @@
-"""HAZARDS S5: what a lost disk had promised is not promised to anybody else.
+"""Hazard S5: what a lost disk had promised is not promised to anybody else.
 
 A journal counts when a committed configuration names its birth, or when its vote made the leader.
 The argument is in node/raft/README.md, "Lost disks".

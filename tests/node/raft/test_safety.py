@@ -1,4 +1,4 @@
-"""HAZARDS S1-S8, S10: one member, and a leader or followers played by hand.
+"""Hazards S1-S8, S10: one member, and a leader or followers played by hand.
 
 Each of these fails when the guard that it names is taken out.
 """

@@ -110,10 +110,13 @@ def test_refused_exits_1_and_names_the_rule(canned: CannedNode, stationkeep: Run
     assert result.output == "stationkeep: sat-003 was not heard for 4 s (rule: not_alive)\n"
 
 
-def test_no_quorum_exits_3(canned: CannedNode, stationkeep: Run) -> None:
+def test_no_quorum_exits_3_and_names_the_page_about_it(
+    canned: CannedNode, stationkeep: Run
+) -> None:
     canned.answer = problem(503, "no leader")
     result = stationkeep("resume")
-    assert (result.exit_code, result.output) == (3, "stationkeep: no leader\n")
+    shown = "stationkeep: no leader\n  see: stationkeep guide failover\n"
+    assert (result.exit_code, result.output) == (3, shown)
 
 
 def test_nobody_there_exits_4_and_says_what_to_do(canned: CannedNode, stationkeep: Run) -> None:

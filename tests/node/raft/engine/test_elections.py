@@ -1,4 +1,4 @@
-"""HAZARDS L2: nobody deposes a healthy leader, and nobody stays deaf to one.
+"""Hazard L2: nobody deposes a healthy leader, and nobody stays deaf to one.
 
 Every test that shows the guard also shows what happens without it.
 """

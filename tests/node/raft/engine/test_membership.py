@@ -1,4 +1,4 @@
-"""HAZARDS S9: who belongs to the cluster changes one server at a time, and comes back whole.
+"""Hazard S9: who belongs to the cluster changes one server at a time, and comes back whole.
 
 The machine's wish is written with drafts `want n1 n2 …`; the leader does the rest.
 """

@@ -1,4 +1,4 @@
-"""HAZARDS S5: a node that lost its disk comes back as one that has promised nothing."""
+"""Hazard S5: a node that lost its disk comes back as one that has promised nothing."""
 
 from pathlib import Path
 

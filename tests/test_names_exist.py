@@ -1,0 +1,98 @@
+"""What comments, docstrings and documents name exists: files, and sections of documents."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = (".ci", "cluster", "node", "scripts", "tests")
+WRITTEN = (".md", ".yml", ".yaml", ".toml", ".sh", ".js", ".css", ".html", ".txt", ".ini", ".cfg")
+"""Suffixes of files that are read as a whole; of Python only comments and docstrings."""
+NAME = re.compile(r"(?<![\w/.*<{$-])((?:\.\./)*(?:[\w-]+/)*[\w-]+\.(?:py|md))\b(?![\w/(])")
+SECTION = re.compile(r'\b([\w/]+\.md), "([^"]+)"(?:(?:,| and| to) "([^"]+)")*')
+FOREIGN = {"syncobj.py", "pysyncobj/win_inet_pton.py"}
+"""Named, and not ours: files of PySyncObj."""
+
+
+def sources() -> list[Path]:
+    found = [file for file in ROOT.iterdir() if file.is_file()]
+    for folder in FOLDERS:
+        found += (ROOT / folder).rglob("*")
+    return sorted(
+        file
+        for file in found
+        if file.is_file() and (file.suffix in (".py", *WRITTEN) or _is_script(file))
+    )
+
+
+def _is_script(file: Path) -> bool:
+    return file.suffix == "" and file.parent != ROOT and file.read_bytes()[:2] == b"#!"
+
+
+SOURCES = sources()
+PATHS = {file.relative_to(ROOT).as_posix() for file in SOURCES}
+
+
+@cache
+def prose(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    return "\n".join(_prose_of_python(text)) if file.suffix == ".py" else text
+
+
+def _prose_of_python(text: str) -> Iterator[str]:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string.lstrip("# ")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+
+
+def exists(name: str, beside: Path) -> bool:
+    """Whether a file is meant by `name`: from the top, from where it is named, or by its end."""
+    if (beside.parent / name).resolve().is_file() or name in FOREIGN:
+        return True
+    return any(f"/{path}".endswith(f"/{name}") for path in PATHS)
+
+
+def named(file: Path) -> set[str]:
+    return set(NAME.findall(prose(file)))
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_every_file_that_is_named_exists(file: Path) -> None:
+    missing = {name for name in named(file) if not exists(name, file)}
+    assert not missing
+
+
+def sections(name: str) -> list[str]:
+    """The headings of the documents that a name may mean, in lower case."""
+    return [
+        line.lstrip("#").strip().lower()
+        for path in PATHS
+        if f"/{path}".endswith(f"/{name}")
+        for line in (ROOT / path).read_text(encoding="utf-8").splitlines()
+        if line.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_every_section_that_is_cited_exists(file: Path) -> None:
+    words = " ".join(prose(file).split())
+    for document, *titles in SECTION.findall(words):
+        for title in filter(None, titles):
+            assert any(title.lower() in heading for heading in sections(document)), (
+                document,
+                title,
+            )
+
+
+def test_names_are_found() -> None:
+    text = "see `a/b.py`, c.md (d.py), ../e.md#f; not x.pyc, y.mdx, *.md, https://h/i.md"
+    assert set(NAME.findall(text)) == {"a/b.py", "c.md", "d.py", "../e.md"}
