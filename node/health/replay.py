@@ -1,6 +1,6 @@
 """A recorded series as a node's health, instead of what its host says.
 
-Source: roles.md, "Health (#397)".
+Source: roles.md, "Health and registry".
 """
 
 import csv
