@@ -7,8 +7,8 @@ import msgspec
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client
-from stationkeep.node.cli.commands.reads import MOST_NODES
 from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.options import MOST_NODES
 from stationkeep.node.ports import LinkFigures
 
 AT_ONCE = 16

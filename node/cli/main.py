@@ -9,23 +9,27 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from stationkeep.node.cli.commands import agent as agent_commands
-from stationkeep.node.cli.commands import audit as audit_commands
-from stationkeep.node.cli.commands import chaos as chaos_commands
 from stationkeep.node.cli.commands import (
-    fleet_reads,
-    fleet_writes,
-    reads,
+    actions,
+    agent,
+    alarms,
+    audit,
+    chaos,
+    cluster,
+    config,
+    decisions,
+    devices,
+    guide,
+    local,
+    node,
+    nodes,
+    plan,
+    rings,
+    roles,
+    simulate,
     simulated_devices,
     snapshots,
-    writes,
 )
-from stationkeep.node.cli.commands import guide as guide_commands
-from stationkeep.node.cli.commands import links as link_commands
-from stationkeep.node.cli.commands import local as local_commands
-from stationkeep.node.cli.commands import node as node_commands
-from stationkeep.node.cli.commands import plan as plan_commands
-from stationkeep.node.cli.commands import simulate as simulate_commands
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import StandardOutput, note
 from stationkeep.node.local.manifest import LocalError
@@ -63,8 +67,87 @@ def _legible() -> Iterator[None]:
         raise
 
 
-def _group(help_: str) -> typer.Typer:
-    return typer.Typer(help=help_, no_args_is_help=True)
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
+    "Look": (
+        *(cluster.status, local.watch, decisions.explain, decisions.decisions),
+        *(decisions.proposals, decisions.operation, guide.guide),
+    ),
+    "Foresee": (plan.plan, simulate.simulate, chaos.chaos),
+    "Steer": (roles.switchover, roles.failover, roles.pause, roles.resume),
+}
+"""Commands of one word."""
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "nodes": (
+        "Nodes: list, links, join, leave, drain, order of candidates, local policies.",
+        {
+            "list": nodes.nodes_list,
+            "links": nodes.nodes_links,
+            "join": nodes.nodes_join,
+            "leave": nodes.nodes_leave,
+            "maintenance": nodes.nodes_maintenance,
+            "priority": nodes.nodes_priority,
+            "policy": nodes.nodes_policy,
+        },
+    ),
+    "roles": (
+        "Roles: who has which, and since when.",
+        {"list": roles.roles_list, "history": roles.roles_history},
+    ),
+    "devices": (
+        "Devices: list, show, pin to a ring, and why each is where it is.",
+        {
+            "list": devices.devices_list,
+            "show": devices.devices_show,
+            "assign": devices.devices_assign,
+            "release": devices.devices_release,
+            "remove": devices.devices_remove,
+            "history": devices.devices_history,
+            "explain": devices.devices_explain,
+            "simulate": simulated_devices.simulate,
+        },
+    ),
+    "rings": (
+        "Rings: shares, policies, what healthy means, rebalancing and its brake.",
+        {
+            "list": rings.rings_list,
+            "rebalance": rings.rings_rebalance,
+            "shares": rings.rings_shares,
+            "health": rings.rings_health,
+            "release-brake": rings.rings_release_brake,
+        },
+    ),
+    "rings policy": (
+        "Ring policies: which rings the devices of a selector may be in.",
+        {
+            "list": rings.policies_list,
+            "set": rings.policies_set,
+            "remove": rings.policies_remove,
+        },
+    ),
+    "actions": (
+        "Actions: hooks that nodes run and acknowledge.",
+        {"list": actions.actions_list, "run": actions.actions_run},
+    ),
+    "alarms": (
+        "Alarms: what an operator should look at, and has seen.",
+        {"list": alarms.alarms_list, "ack": alarms.alarms_ack},
+    ),
+    "config": (
+        "Settings of the cluster, and files of nodes.",
+        {"show": config.config_show, "set": config.config_set, "validate": node.validate},
+    ),
+    "node": ("One node process.", {"run": node.run, "rejoin": node.rejoin}),
+    "snapshot": (
+        "Copies of the replicated state.",
+        {"save": snapshots.save, "verify": snapshots.verify, "restore": snapshots.restore},
+    ),
+    "audit": (
+        "What was decided, as each node has written it down.",
+        {"verify": audit.verify},
+    ),
+}
+"""Commands of several words, by the words before the last."""
 
 
 def _build() -> typer.Typer:
@@ -75,93 +158,20 @@ def _build() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    panels: dict[str, tuple[Callable[..., None], ...]] = {
-        "On this machine": (
-            local_commands.up,
-            local_commands.down,
-            local_commands.kill,
-            local_commands.start,
-            agent_commands.agent,
-        ),
-        "Look": (
-            reads.status,
-            local_commands.watch,
-            reads.explain,
-            reads.decisions,
-            reads.proposals,
-            reads.operation,
-            guide_commands.guide,
-        ),
-        "Foresee": (plan_commands.plan, simulate_commands.simulate, chaos_commands.chaos),
-        "Steer": (writes.switchover, writes.failover, writes.pause, writes.resume),
-    }
-    for panel, commands in panels.items():
+    for panel, commands in PANELS.items():
         for command in commands:
             root.command(rich_help_panel=panel)(command)
-    _add_groups(root)
+    groups: dict[str, typer.Typer] = {}
+    for words, (help_, members) in GROUPS.items():
+        group = groups[words] = typer.Typer(help=help_, no_args_is_help=True)
+        for word, command in members.items():
+            group.command(word)(command)
+        above, _, name = words.rpartition(" ")
+        if above:
+            groups[above].add_typer(group, name=name)
+        else:
+            root.add_typer(group, name=name, rich_help_panel="Parts")
     return root
-
-
-def _add_groups(root: typer.Typer) -> None:
-    nodes = _group("Nodes: list, links, join, leave, drain, order of candidates, local policies.")
-    nodes.command("list")(reads.nodes_list)
-    nodes.command("links")(link_commands.nodes_links)
-    nodes.command("join")(writes.nodes_join)
-    nodes.command("leave")(writes.nodes_leave)
-    nodes.command("maintenance")(writes.nodes_maintenance)
-    nodes.command("priority")(writes.nodes_priority)
-    nodes.command("policy")(writes.nodes_policy)
-    roles = _group("Roles: who has which, and since when.")
-    roles.command("list")(reads.roles_list)
-    roles.command("history")(reads.roles_history)
-    devices = _group("Devices: list, show, pin to a ring, and why each is where it is.")
-    devices.command("list")(fleet_reads.devices_list)
-    devices.command("show")(fleet_reads.devices_show)
-    devices.command("assign")(fleet_writes.devices_assign)
-    devices.command("release")(fleet_writes.devices_release)
-    devices.command("remove")(fleet_writes.devices_remove)
-    devices.command("history")(fleet_reads.devices_history)
-    devices.command("explain")(fleet_reads.devices_explain)
-    devices.command("simulate")(simulated_devices.simulate)
-    actions = _group("Actions: hooks that nodes run and acknowledge.")
-    actions.command("list")(reads.actions_list)
-    actions.command("run")(writes.actions_run)
-    alarms = _group("Alarms: what an operator should look at, and has seen.")
-    alarms.command("list")(reads.alarms_list)
-    alarms.command("ack")(writes.alarms_ack)
-    config = _group("Settings of the cluster, and files of nodes.")
-    config.command("show")(reads.config_show)
-    config.command("set")(writes.config_set)
-    config.command("validate")(node_commands.validate)
-    node = _group("One node process.")
-    node.command("run")(node_commands.run)
-    node.command("rejoin")(node_commands.rejoin)
-    snapshot = _group("Copies of the replicated state.")
-    snapshot.command("save")(snapshots.save)
-    snapshot.command("verify")(snapshots.verify)
-    snapshot.command("restore")(snapshots.restore)
-    parts = {"nodes": nodes, "roles": roles, "devices": devices, "rings": _rings()}
-    parts |= {"actions": actions, "alarms": alarms, "config": config, "node": node}
-    audit = _group("What was decided, as each node has written it down.")
-    audit.command("verify")(audit_commands.verify)
-    parts |= {"snapshot": snapshot, "audit": audit}
-    for name, group in parts.items():
-        root.add_typer(group, name=name, rich_help_panel="Parts")
-
-
-def _rings() -> typer.Typer:
-    rings = _group("Rings: shares, policies, what healthy means, rebalancing and its brake.")
-    rings.command("list")(fleet_reads.rings_list)
-    rings.command("rebalance")(fleet_writes.rings_rebalance)
-    rings.command("shares")(fleet_writes.rings_shares)
-    rings.command("health")(fleet_writes.rings_health)
-    rings.command("release-brake")(fleet_writes.rings_release_brake)
-    policy = _group("Ring policies: which rings the devices of a selector may be in.")
-    policy.command("list")(fleet_reads.policies_list)
-    policy.command("set")(fleet_writes.policies_set)
-    policy.command("remove")(fleet_writes.policies_remove)
-    rings.add_typer(policy, name="policy")
-    return rings
 
 
 app = _build()

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.settings import LONGEST, SettingsError, parse_duration
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.output import Format
 from stationkeep.node.local.manifest import DEFAULT_DATA_DIR
+
+MOST_NODES = 99
+"""That a cluster can have, and a list shows."""
 
 UrlOption = Annotated[
     str | None,
@@ -49,7 +51,6 @@ __all__ = [
     "LimitOption",
     "NodeArgument",
     "ReasonOption",
-    "Ring",
     "UrlOption",
     "client",
     "duration",

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -110,6 +111,21 @@ def _yaml(answer: Any) -> str:
     if printable_lines(document, most=None) != document:
         document = yaml.safe_dump(answer, sort_keys=False, allow_unicode=False)
     return document
+
+
+def show_table(answer: Any, format_: Format, table: str, module: str = "tables") -> None:
+    """Shows `answer`; `table` names a function of a module of `rendering`, which is imported when
+    it is needed: programs that read JSON need not wait for Rich."""
+
+    def build(printable: Any) -> Any:
+        return getattr(import_module(f"stationkeep.node.cli.rendering.{module}"), table)(printable)
+
+    show(answer, format_, build)
+
+
+def show_fleet(answer: Any, format_: Format, table: str) -> None:
+    """Shows an answer about devices or rings; `table`: a function of `rendering.fleet_tables`."""
+    show_table(answer, format_, table, "fleet_tables")
 
 
 def say(text: str) -> None:

@@ -197,10 +197,10 @@ def _foreground(cluster: LocalCluster, manifest: Manifest) -> None:
 
 
 def _farewell(manifest: Manifest, data_dir: Path) -> None:
-    from stationkeep.node.cli.commands import reads  # noqa: PLC0415
+    from stationkeep.node.cli.commands import cluster  # noqa: PLC0415
 
     first = next(iter(manifest.nodes.values()))
-    reads.status(url=first.url)
+    cluster.status(url=first.url)
     me = _command()
     where = "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}"
     say(

@@ -23,7 +23,7 @@ from stationkeep.cluster.settings import (
     parse_duration,
 )
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.commands.writes import scalar
+from stationkeep.node.cli.commands.config import scalar
 from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
 from stationkeep.node.cli.options import Format, FormatOption, client
 from stationkeep.node.cli.output import console, note, show

@@ -155,7 +155,7 @@ def test_the_commands_of_a_page_run(shared: Terminal, topic: str) -> None:
 
 
 def test_a_node_process_serves_the_pages(shared: Terminal) -> None:
-    """It has left out what a node does not need (`node/runtime/lean.py`), and not what this does."""
+    """It left out what a node does not need (`node/runtime/lean.py`), and not what this does."""
     url = f"http://127.0.0.1:{shared.first + NODES}/guide/"
     for topic in ("", *topics()):
         assert httpx.get(url + topic).status_code == 200

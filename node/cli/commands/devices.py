@@ -1,21 +1,26 @@
-"""Commands that look at the fleet: devices, their rings, and why they are in them."""
+"""`devices`: list, show, pin to a ring, and why each is where it is."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.settings import LONGEST_PIN
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import part
 from stationkeep.node.cli.options import (
     DeviceArgument,
     Format,
     FormatOption,
+    KeyOption,
     LimitOption,
-    Ring,
+    ReasonOption,
     UrlOption,
     client,
+    duration,
 )
-from stationkeep.node.cli.output import note, show, warn
+from stationkeep.node.cli.output import note, show_fleet, warn
+from stationkeep.node.cli.sending import given, send
 
 
 def devices_list(
@@ -43,7 +48,7 @@ def devices_list(
         online=_flag(online),
         selector=selector,
     )
-    _show(found.items, format_, "devices")
+    show_fleet(found.items, format_, "devices")
     if not found.items:
         warn(found.warnings)
     if found.more and format_ is Format.TABLE:
@@ -54,7 +59,7 @@ def devices_show(
     device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Everything that is known of one device."""
-    _show(client(url).get(_path(device), shapes.Device), format_, "device")
+    show_fleet(client(url).get(_path(device), shapes.Device), format_, "device")
 
 
 def devices_history(
@@ -65,7 +70,7 @@ def devices_history(
 ) -> None:
     """The rings a device was in, newest first: since when, assigned by whom, and why."""
     items = client(url).items(f"{_path(device)}/history", shapes.Move, limit)
-    _show(items, format_, "ring_history")
+    show_fleet(items, format_, "ring_history")
 
 
 def devices_explain(
@@ -73,17 +78,36 @@ def devices_explain(
 ) -> None:
     """Why a device is in its ring, and what could move it."""
     answer = client(url).get(f"{_path(device)}/explain", shapes.DeviceExplanation)
-    _show(answer, format_, "device_explanation")
+    show_fleet(answer, format_, "device_explanation")
 
 
-def rings_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """The rings: devices, health, quotas; the health rule, policies and the brake."""
-    _show(client(url).get("/v1/rings", shapes.Rings), format_, "rings")
+def devices_assign(
+    device: DeviceArgument,
+    ring: Annotated[Ring, typer.Argument(help="The ring to pin it to.")],
+    *,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="The pin ends after so long. Default: never.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Puts a device into a ring and pins it there, whatever its health, until released."""
+    lifetime = None if for_ is None else duration("--for", for_, LONGEST_PIN)
+    body = given(ring=ring.value, lifetime=lifetime, reason=reason)
+    what = f"{device} is pinned to {ring.value}"
+    send("PUT", f"{_path(device)}/ring", body, key=key, url=url, what=what)
 
 
-def policies_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """Ring policies in their order: the first whose selector matches a device rules it."""
-    _show(client(url).get("/v1/rings", shapes.Rings)["policies"], format_, "ring_policies")
+def devices_release(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
+    """Ends a pin: health, policies and quotas rule the device's ring again."""
+    what = f"{device} is released"
+    send("DELETE", f"{_path(device)}/ring", None, key=key, url=url, what=what)
+
+
+def devices_remove(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
+    """Forgets a device; should its agent speak again, it registers as new."""
+    send("DELETE", _path(device), None, key=key, url=url, what=f"{device} is removed")
 
 
 def _flag(value: bool | None) -> str | None:
@@ -92,14 +116,3 @@ def _flag(value: bool | None) -> str | None:
 
 def _path(device: str) -> str:
     return f"/v1/devices/{part(device)}"
-
-
-def _show(answer: Any, format_: Format, table: str) -> None:
-    """Prints `answer`; `table` names the function of `node.cli.rendering.fleet_tables`."""
-
-    def build(printable: Any) -> Any:
-        from stationkeep.node.cli.rendering import fleet_tables  # noqa: PLC0415
-
-        return getattr(fleet_tables, table)(printable)
-
-    show(answer, format_, build)

@@ -1,60 +1,34 @@
-"""Commands by which an operator steers the fleet. Each is one replicated command."""
+"""`rings`: shares, policies, what healthy means, rebalancing and its brake."""
 
 from typing import Annotated, Any
 
 import typer
 
-from stationkeep.cluster.settings import LONGEST_PIN
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.client import part
 from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.options import (
-    DeviceArgument,
     Format,
     FormatOption,
     KeyOption,
     ReasonOption,
-    Ring,
     UrlOption,
     client,
-    duration,
 )
-from stationkeep.node.cli.output import show, warn
+from stationkeep.node.cli.output import show_fleet, warn
 from stationkeep.node.cli.sending import given, pair, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
+
+
 DryPolicyOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say how many devices it would rule otherwise.")
 ]
 
 
-def devices_assign(
-    device: DeviceArgument,
-    ring: Annotated[Ring, typer.Argument(help="The ring to pin it to.")],
-    *,
-    for_: Annotated[
-        str | None, typer.Option("--for", help="The pin ends after so long. Default: never.")
-    ] = None,
-    reason: ReasonOption = None,
-    key: KeyOption = None,
-    url: UrlOption = None,
-) -> None:
-    """Puts a device into a ring and pins it there, whatever its health, until released."""
-    lifetime = None if for_ is None else duration("--for", for_, LONGEST_PIN)
-    body = given(ring=ring.value, lifetime=lifetime, reason=reason)
-    what = f"{device} is pinned to {ring.value}"
-    send("PUT", f"{_path(device)}/ring", body, key=key, url=url, what=what)
-
-
-def devices_release(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
-    """Ends a pin: health, policies and quotas rule the device's ring again."""
-    what = f"{device} is released"
-    send("DELETE", f"{_path(device)}/ring", None, key=key, url=url, what=what)
-
-
-def devices_remove(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
-    """Forgets a device; should its agent speak again, it registers as new."""
-    send("DELETE", _path(device), None, key=key, url=url, what=f"{device} is removed")
+def rings_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """The rings: devices, health, quotas; the health rule, policies and the brake."""
+    show_fleet(client(url).get("/v1/rings", shapes.Rings), format_, "rings")
 
 
 def rings_rebalance(
@@ -79,7 +53,7 @@ def rings_rebalance(
         )
         return
     plan = client(url).get("/v1/rings/plan", shapes.RebalancePlan)
-    _show(plan, format_, "rebalance_plan")
+    show_fleet(plan, format_, "rebalance_plan")
 
 
 def rings_shares(
@@ -109,7 +83,7 @@ def rings_shares(
     body = given(weights=shares, caps=caps or None, reason=reason)
     if dry_run:
         plan = client(url).plan("/v1/rings/plan", shapes.RebalancePlan, body)
-        _show(plan, format_, "rebalance_plan")
+        show_fleet(plan, format_, "rebalance_plan")
         return
     what = "shares " + " ".join(f"{name}={shares[name]}" for name in RING_NAMES)
     send("PUT", "/v1/rings/shares", body, key=key, url=url, what=what)
@@ -151,7 +125,7 @@ def rings_health(
     )
     if dry_run:
         plan = client(url).plan("/v1/rings/health-rule/plan", shapes.HealthPlan, body)
-        _show(plan, format_, "health_plan")
+        show_fleet(plan, format_, "health_plan")
         warn(plan["warnings"])
         return
     send("PUT", "/v1/rings/health-rule", body, key=key, url=url, what=f"healthy is: {rule}")
@@ -163,6 +137,11 @@ def rings_release_brake(
     """Lets automatic moves go on after the storm brake stopped them."""
     body = given(reason=reason)
     send("POST", "/v1/rings/release-brake", body, key=key, url=url, what="brake released")
+
+
+def policies_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """Ring policies in their order: the first whose selector matches a device rules it."""
+    show_fleet(client(url).get("/v1/rings", shapes.Rings)["policies"], format_, "ring_policies")
 
 
 def policies_set(
@@ -229,23 +208,8 @@ def policies_remove(
 def _foretell(body: dict[str, Any], url: str | None, format_: Format) -> None:
     """Only says what these policies would change."""
     plan = client(url).plan("/v1/rings/policies/plan", shapes.PoliciesPlan, body)
-    _show(plan, format_, "policies_plan")
+    show_fleet(plan, format_, "policies_plan")
     warn(plan["warnings"])
-
-
-def _show(plan: Any, format_: Format, table: str) -> None:
-    """Prints what an order would do; `table` names the function of `rendering.fleet_tables`."""
-
-    def build(printable: Any) -> Any:
-        from stationkeep.node.cli.rendering import fleet_tables  # noqa: PLC0415
-
-        return getattr(fleet_tables, table)(printable)
-
-    show(plan, format_, build)
-
-
-def _path(device: str) -> str:
-    return f"/v1/devices/{part(device)}"
 
 
 def _rings(option: str, texts: list[str]) -> dict[str, str]:

@@ -1,0 +1,55 @@
+"""`actions`: hooks that nodes run and acknowledge."""
+
+from typing import Annotated
+
+import typer
+
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.options import (
+    Format,
+    FormatOption,
+    KeyOption,
+    LimitOption,
+    ReasonOption,
+    UrlOption,
+    client,
+    duration,
+)
+from stationkeep.node.cli.output import show_table
+from stationkeep.node.cli.sending import given, pair, send
+
+
+def actions_list(
+    limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
+) -> None:
+    """Actions and how many of their targets have complied; open ones first."""
+    show_table(client(url).items("/v1/actions", shapes.Action, limit), format_, "actions")
+
+
+def actions_run(
+    name: Annotated[str, typer.Argument(help="Name of the action: a hook in the nodes' files.")],
+    *,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="A node. Repeatable. Default: every alive node."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", help="KEY=VALUE for the hook. Repeatable.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option("--deadline", help="Time to comply, such as 30s.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Has nodes run their hook of that name and acknowledge it."""
+    parameters = dict(pair("--parameter", text) for text in parameter or [])
+    body = given(
+        name=name,
+        targets=target,
+        parameters=parameters or None,
+        deadline=None if deadline is None else duration("--deadline", deadline),
+        reason=reason,
+    )
+    send("POST", "/v1/actions", body, key=key, url=url, what=f"action {name}")

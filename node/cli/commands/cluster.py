@@ -1,0 +1,21 @@
+"""`status`: the cluster in a few lines."""
+
+from typing import Any
+
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.options import MOST_NODES, Format, FormatOption, UrlOption, client
+from stationkeep.node.cli.output import show
+
+
+def status(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """The cluster in a few lines: who is PRIMARY, who leads Raft, every node and its role."""
+    node = client(url)
+    cluster = node.get("/v1/cluster", shapes.Cluster)
+    items = node.items("/v1/nodes", shapes.Node, MOST_NODES)
+
+    def table(answer: Any) -> Any:
+        from stationkeep.node.cli.rendering import tables  # noqa: PLC0415
+
+        return tables.status(answer["cluster"], answer["nodes"])
+
+    show({"cluster": cluster, "nodes": items}, format_, table)

@@ -1,0 +1,177 @@
+"""`nodes`: list, links, join, leave, drain, order of candidates, local policies."""
+
+import enum
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import part
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.links_seen import ask, ask_each
+from stationkeep.node.cli.options import (
+    MOST_NODES,
+    Format,
+    FormatOption,
+    KeyOption,
+    NodeArgument,
+    ReasonOption,
+    UrlOption,
+    client,
+    duration,
+)
+from stationkeep.node.cli.output import note, show, show_table
+from stationkeep.node.cli.sending import given, send
+
+
+class Switch(enum.StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class PolicyPriority(enum.StrEnum):
+    """What a policy is for; decides its weight in arbitration."""
+
+    SAFETY = "safety"
+    PERFORMANCE = "performance"
+    AVAILABILITY = "availability"
+
+
+def nodes_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """Every node: role, effective role, risk, lease, cool-down."""
+    show_table(client(url).items("/v1/nodes", shapes.Node, MOST_NODES), format_, "nodes")
+
+
+def nodes_links(
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="Only links from or to this node.")
+    ] = None,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Ask each member for what it sees, not only one.")
+    ] = False,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Packets lost between the nodes within the last minute, as the receiving node counts them."""
+    asked = client(url)
+    seen, silent = ask_each(asked) if every else ([ask(asked)], {})
+    found = [one.about(node) for one in seen]
+    if node is not None and not any(one.links for one in found):
+        raise CommandError(f"no link from or to {node}")
+
+    def table(_answer: Any) -> Any:  # of the structs, whose names are checked as ids
+        from stationkeep.node.cli.rendering import tables  # noqa: PLC0415
+
+        return tables.links(found)
+
+    show({"nodes": msgspec.to_builtins(found), "unanswered": silent}, format_, table)
+    for name, why in silent.items():
+        note(f"{name}: {why}")
+
+
+def nodes_join(
+    node: NodeArgument,
+    *,
+    raft: Annotated[str, typer.Option("--raft", help="host:port for the other members.")],
+    http: Annotated[str, typer.Option("--http", help="host:port for clients.")],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Takes a node in: a learner first, with a vote once it has caught up.
+
+    Its own file lists the members and itself, and says `join: true`.
+    """
+    body = given(id=node, raft=raft, http=http, reason=reason)
+    send("POST", "/v1/nodes", body, key=key, url=url, what=f"{node} joins")
+
+
+def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:
+    """Removes a node for good. The PRIMARY hands over first (switchover, or maintenance)."""
+    path = f"/v1/nodes/{part(node)}"
+    send("DELETE", path, None, key=key, url=url, what=f"{node} leaves")
+
+
+def nodes_maintenance(
+    node: NodeArgument,
+    *,
+    switch: Annotated[Switch, typer.Argument(metavar="on|off")] = Switch.ON,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="How long, such as 1h. Default: the server's.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Drains a node to STANDBY and keeps it from being a candidate; ends by itself or with off."""
+    if switch is Switch.OFF and for_ is not None:
+        raise UsageError("--for goes with `on` only")
+    span = None if for_ is None else duration("--for", for_)
+    body = given(on=switch is Switch.ON, duration=span, reason=reason)
+    what = f"maintenance of {node} {switch.value}"
+    send("POST", f"/v1/nodes/{part(node)}/maintenance", body, key=key, url=url, what=what)
+
+
+def nodes_priority(
+    node: NodeArgument,
+    priority: Annotated[int, typer.Argument(min=0, max=1_000, help="0 = never PRIMARY.")],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Sets the order in which candidates for PRIMARY are taken; higher first, 0 never."""
+    body = given(priority=priority, reason=reason)
+    send(
+        "POST",
+        f"/v1/nodes/{part(node)}/priority",
+        body,
+        key=key,
+        url=url,
+        what=f"priority of {node} {priority}",
+    )
+
+
+def nodes_policy(
+    node: NodeArgument,
+    name: Annotated[str, typer.Argument(help="Name of the policy.")],
+    *,
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option("--forbid", help="Pattern [NODE:]FROM->TO, * for any. Repeatable."),
+    ] = None,
+    priority: Annotated[PolicyPriority, typer.Option("--priority")] = PolicyPriority.SAFETY,
+    score: Annotated[float, typer.Option("--score", min=0.0, max=1.0)] = 1.0,
+    for_: Annotated[str | None, typer.Option("--for", help="Expires after so long.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the policy.")] = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Gives a node a local policy by which it denies proposals, or takes it away."""
+    if remove == bool(forbid):
+        raise UsageError("give --forbid PATTERN to set the policy, or --remove to take it away")
+    path = f"/v1/nodes/{part(node)}/policies"
+    if remove:
+        send(
+            "DELETE",
+            f"{path}/{part(name)}",
+            None,
+            key=key,
+            url=url,
+            what=f"policy {name} of {node} removed",
+        )
+        return
+    lifetime = None if for_ is None else duration("--for", for_)
+    body = given(
+        name=name,
+        priority=priority.value,
+        score=score,
+        forbids=forbid,
+        lifetime=lifetime,
+        reason=reason,
+    )
+    send("POST", path, body, key=key, url=url, what=f"policy {name} of {node}")
