@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from stationkeep.cluster import alarms, deliveries, membership, operators
+from stationkeep.cluster import alarms, membership, operators, webhook_deliveries
 from stationkeep.cluster.clockwork import advance
 from stationkeep.cluster.commands import (
     Acknowledge,
@@ -55,7 +55,7 @@ from stationkeep.cluster.fleet import checks, orders, registration, reports, sto
 from stationkeep.cluster.names import text_fault
 from stationkeep.cluster.numbers import TIME
 from stationkeep.cluster.roles.actions import acknowledge
-from stationkeep.cluster.roles.evaluation import adopt_plan, echo_leases, record_evaluation
+from stationkeep.cluster.roles.apply_evaluation import adopt_plan, echo_leases, record_evaluation
 from stationkeep.cluster.roles.proposals import cast
 from stationkeep.cluster.roles.seat import acknowledge_demotion
 from stationkeep.cluster.settings import check
@@ -239,7 +239,7 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
         case AcknowledgeAlarm():
             return alarms.acknowledge_alarm(step, command)
         case RecordDelivery():
-            return deliveries.record_delivery(step, command)
+            return webhook_deliveries.record_delivery(step, command)
     assert_never(command)
 
 

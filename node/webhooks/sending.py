@@ -1,9 +1,9 @@
 """Webhooks: role changes and alarms, told to whoever is configured, at least once, in order.
 
 The decision log is the outbox: it is numbered, replicated and bounded. The leader sends what
-follows a webhook's cursor (`cluster.deliveries`), one message at a time, and moves the cursor when
-it was accepted. A new leader goes on behind the cursor; what was accepted and not recorded is sent
-again under the same id. A webhook that is new begins with what comes next.
+follows a webhook's cursor (`cluster.webhook_deliveries`), one message at a time, and moves the
+cursor when it was accepted. A new leader goes on behind the cursor; what was accepted and not
+recorded is sent again under the same id. A webhook that is new begins with what comes next.
 
 A message follows standardwebhooks.com: the headers `webhook-id`, `webhook-timestamp` (Unix
 seconds of this attempt) and `webhook-signature`, `v1,` and the base64 of HMAC-SHA256 over
