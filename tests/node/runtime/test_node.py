@@ -62,7 +62,7 @@ class Solo:
         except HTTPError as error:
             with error:
                 return error.code, {}
-        except (URLError, ConnectionError):
+        except (URLError, ConnectionError, TimeoutError):
             return 0, {}
 
     def post(self, path: str, body: object, **headers: str) -> dict:
