@@ -5,8 +5,8 @@ gossip, votes, leases, hooks' bookkeeping, and `cluster.apply`. What is simulate
 disks, hooks, health, clients. One seed decides everything; the same seed replays exactly.
 
     scenario.py      what happens when: a seed, a cluster, a script of timed actions
-    actions.py       the verbs of a script
-    world.py         the agenda: deliveries, turns, actions, in the order of virtual time
+    world.py         the agenda: deliveries, turns, actions, in the order of virtual time; most
+                     verbs of a script
 
     machine/         `member` one node around the real parts, `disk` what survives a crash, `clock`
                      drift and jumps, `socket` the network as one node sees it
