@@ -212,7 +212,7 @@ class Sessions:
 
 
 class Conversation:
-    """One connection in words; implements `sockets.Talk` and `node.fleet.replies.Listener`."""
+    """One connection in words; implements `websocket.Talk` and `node.fleet.replies.Listener`."""
 
     __slots__ = ("_agents", "_codec", "_device", "_session", "_socket")
 
