@@ -16,6 +16,8 @@ WRITTEN = (".md", ".yml", ".yaml", ".toml", ".sh", ".js", ".css", ".html", ".txt
 """Suffixes of files that are read as a whole; of Python only comments and docstrings."""
 NAME = re.compile(r"(?<![\w/.*<{$-])((?:\.\./)*(?:[\w-]+/)*[\w-]+\.(?:py|md))\b(?![\w/(])")
 SECTION = re.compile(r'\b([\w/]+\.md), "([^"]+)"(?:(?:,| and| to) "([^"]+)")*')
+MODULE = re.compile(r"(?:`|-- )((?:node|cluster)(?:\.\w+)+)")
+"""A module or package of ours, by its name below `stationkeep`; or a file such as cluster.json."""
 FOREIGN = {"syncobj.py", "pysyncobj/win_inet_pton.py"}
 """Named, and not ours: files of PySyncObj."""
 
@@ -69,6 +71,39 @@ def named(file: Path) -> set[str]:
 def test_every_file_that_is_named_exists(file: Path) -> None:
     missing = {name for name in named(file) if not exists(name, file)}
     assert not missing
+
+
+def is_ours(dotted: str) -> bool:
+    """Whether a dotted name is a folder or module of ours, or something that one defines."""
+    place = ROOT
+    names = dotted.split(".")
+    while names and (place / names[0]).is_dir():
+        place /= names.pop(0)
+    module = place / (
+        f"{names.pop(0)}.py" if names and _is_module(place, names[0]) else "__init__.py"
+    )
+    return not names or (module.is_file() and names[0] in _defined(module))
+
+
+def _is_module(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.py").is_file()
+
+
+@cache
+def _defined(file: Path) -> frozenset[str]:
+    """Every name that stands in a module."""
+    text = file.read_text(encoding="utf-8")
+    return frozenset(
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.NAME
+    )
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_every_module_that_is_named_exists(file: Path) -> None:
+    found = {name for name in MODULE.findall(prose(file)) if not name.endswith(".json")}
+    assert {name for name in found if not is_ours(name)} == set()
 
 
 def sections(name: str) -> list[str]:

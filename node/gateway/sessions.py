@@ -101,7 +101,7 @@ class Sessions:
         """A new connection; what uvicorn is given as its WebSocket protocol."""
         return AgentSocket(self, self.turns)
 
-    # -- node.api.sockets.Door ------------------------------------------------------------------
+    # -- node.gateway.websocket.Door ---------------------------------------------------------------
 
     def refusal(self, path: str, origin: str | None) -> Problem | None:
         """Why a WebSocket is refused, or None."""

@@ -122,7 +122,7 @@ class Connection:
         for envelope in lost:
             self.stream.write(envelope, size_of(envelope.message))
 
-    # -- node.simulation.stream.Owner ----------------------------------------------------------
+    # -- node.simulation.links.stream.Owner ----------------------------------------------------
 
     def arrived(self, envelope: Envelope) -> None:
         """After what was under way when the weather was fine."""

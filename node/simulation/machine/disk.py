@@ -113,7 +113,7 @@ class SimulatedDisk:
         elif what == "snapshot" and self.snapshot is not None:
             self.snapshot = self.snapshot[:-1] + bytes([self.snapshot[-1] ^ 1])
 
-    # -- node.raft.storage.Storage -------------------------------------------------------------
+    # -- node.raft.storage.seam.Storage --------------------------------------------------------
 
     def open(self) -> Saved | None:
         if self._record is None:
