@@ -60,28 +60,14 @@ def following(fault_of: Callable[[str], str | None]) -> AfterValidator:
 
 
 NodeName = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NAME_PATTERN)]
-
-
 Address = Annotated[str, Field(max_length=MAX_HOST + 6)]
-
-
 Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NAME_PATTERN)]
-
-
 DurationText = Annotated[str, Field(max_length=32, examples=["10m"])]
-
-
 Seconds = Annotated[float, Field(ge=0, le=LONGEST / 1_000, allow_inf_nan=False)]
-
-
 Duration = Annotated[DurationText | Seconds, in_words(LONGEST)]
-
-
 Reason = Annotated[
     str, Field(max_length=500, pattern=TEXT_PATTERN, description="Why; kept in the history.")
 ]
-
-
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

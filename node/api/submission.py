@@ -26,8 +26,6 @@ from stationkeep.node.views.records import DoneView, UnknownView
 from stationkeep.node.wire.traceparent import operation_id, parse
 
 NO_REASON = ""
-
-
 Key = Annotated[
     str | None,
     Header(
@@ -38,8 +36,6 @@ Key = Annotated[
         description="Makes a repetition by the same actor harmless; the operation's id.",
     ),
 ]
-
-
 Traceparent = Annotated[
     str | None,
     Header(description="W3C Trace Context: the caller's span, which the operation continues."),

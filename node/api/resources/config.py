@@ -17,7 +17,6 @@ from stationkeep.node.views import nodes as views
 
 router = APIRouter()
 
-
 _TYPES: dict[Unit, Any] = {
     Unit.DURATION: Duration,
     Unit.RATIO: Ratio,

@@ -43,9 +43,7 @@ from stationkeep.node.wire.messages import Code, Codec
 REPORT, REGISTER = "/v1/devices:report", "/v1/devices:register"
 MAX_ASSIGNMENTS = 256
 """Devices of one batch that are told another ring; the others are told by their next one."""
-
 router = APIRouter()
-
 
 _STATUSES = readers(StatusBatch, wire.StatusPayload, "statuses", wire.MAX_STATUSES)
 _REGISTRATIONS = readers(

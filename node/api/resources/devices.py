@@ -22,18 +22,11 @@ from stationkeep.node.views import fleet as views
 
 router = APIRouter()
 
-
 MAX_SCANS = 64
 """Parts of the table that one request looks at, the event loop having its turn in between."""
-
-
 SLICE = 100
 """Devices rendered in one turn of the event loop."""
-
-
 RingName = Literal["canary", "dev", "stage", "prod"]
-
-
 Lifetime = Annotated[
     DurationText | Annotated[float, Field(ge=0, le=LONGEST_PIN / 1_000, allow_inf_nan=False)],
     in_words(LONGEST_PIN),

@@ -24,7 +24,6 @@ KEEP_ALIVE = 15.0
 RETRY_MS = 1_000
 """What a browser should wait before it connects again."""
 PATH = "/v1/events"
-
 router = APIRouter()
 
 _RESPONSES: dict[int | str, dict[str, object]] = {

@@ -38,14 +38,9 @@ from stationkeep.node.views import records
 
 router = APIRouter()
 
-
 MAX_EXPLAINED = 100
 """Decisions in one explanation."""
-
-
 NodeId = Annotated[str, Path(min_length=1, max_length=MAX_NAME, description="Id of a node.")]
-
-
 Pattern = Annotated[
     str, Field(min_length=1, max_length=128, description="`[NODE:]ORIGIN->TARGET`, `*` for any.")
 ]

@@ -54,7 +54,6 @@ PROBES: dict[str, tuple[Probe, str]] = {
     "/standby": (_acts_as(Role.STANDBY), "The node acts as STANDBY."),
     "/safe-mode": (_acts_as(Role.SAFE_MODE), "The node is in SAFE_MODE, ordered or fenced."),
 }
-
 _HEADERS = {"Cache-Control": "no-store"}
 
 

@@ -45,16 +45,9 @@ from stationkeep.node.views.base import View
 
 router = APIRouter()
 
-
 RELEASE_BRAKE = "/v1/rings/release-brake"
-
-
 Weight = Annotated[int, Field(ge=0, le=MAX_WEIGHT)]
-
-
 Cap = Annotated[int, Field(ge=0, le=MAX_DEVICES)]
-
-
 Selector = Annotated[
     str,
     Field(

@@ -15,10 +15,7 @@ from stationkeep.node.views import records
 
 router = APIRouter()
 
-
 FAILOVER, PAUSE, RESUME = "/v1/failover", "/v1/pause", "/v1/resume"
-
-
 RESCUES = (FAILOVER, PAUSE, RESUME)
 """Orders that end trouble (`state.operations.ends_trouble`), as far as a path tells them."""
 

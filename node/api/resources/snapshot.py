@@ -14,7 +14,6 @@ CHUNK = 64 * 1024
 """Bytes sent at a time."""
 MAX_AT_ONCE = 2
 """Snapshots being made and sent; each is held in memory until its client has it."""
-
 router = APIRouter()
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from stationkeep.node.agent.readings import Readings
 
 T = TypeVar("T")
-
 UrlsOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,7 +13,6 @@ from stationkeep.node.cli.output import say
 
 MOST_FAULTS = 20
 """Faults of one file that are printed."""
-
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A node's YAML file.")]
 
 

@@ -19,8 +19,6 @@ from stationkeep.node.cli.output import show_fleet, warn
 from stationkeep.node.cli.sending import given, pair, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
-
-
 DryPolicyOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say how many devices it would rule otherwise.")
 ]
