@@ -79,7 +79,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.worker = Worker()
-    app.state.guide = {}
+    app.state.guide = guide.Shelf()
     app.router.routes[:0] = probes.routes(service)
     instruments = metrics.Instruments(service)
     for collector in collectors:

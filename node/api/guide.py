@@ -1,6 +1,6 @@
 """`/guide/`: the pages of the guide, each made when it is first asked for.
 
-On a thread, for the parser takes long by the measure of the event loop, and with it the parser is
+On a thread, for parsing takes long by the measure of the event loop, and with it the parser is
 imported: a node that nobody asks for the guide has none of it in memory.
 """
 
@@ -18,35 +18,49 @@ from stationkeep.node.http.worker import Worker
 
 STYLE = "style.css"
 
+
+class Shelf:
+    """The pages that were made. Only what exists is kept, and one is made at a time; whoever reads
+    does not wait for work on the state, such as a snapshot, which has a worker of its own."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, pages.File] = {}
+        self._worker = Worker()
+
+    async def get(self, name: str, make: Callable[[str], pages.File]) -> pages.File:
+        """What was made before, or is made now."""
+        if name not in self._made:
+            self._made[name] = await self._worker.run(
+                lambda: lambda: self._made.get(name) or make(name)
+            )
+        return self._made[name]
+
+
+def shelf_of(request: Request) -> Shelf:
+    shelf: Shelf = request.app.state.guide
+    return shelf
+
+
 router = APIRouter(include_in_schema=False)
 
 
 @router.api_route("/guide", methods=["GET", "HEAD"])
 @router.api_route("/guide/", methods=["GET", "HEAD"])
 async def index(request: Request, service: Serving) -> Response:
-    return pages.answer(request, service, await _kept(request, INDEX, _page))
+    return pages.answer(request, service, await shelf_of(request).get(INDEX, _page))
 
 
 @router.api_route(f"/guide/{STYLE}", methods=["GET", "HEAD"])
 async def style(request: Request, service: Serving) -> Response:
-    return pages.answer(request, service, await _kept(request, STYLE, _style))
+    return pages.answer(request, service, await shelf_of(request).get(STYLE, _style))
 
 
 @router.api_route("/guide/{topic}", methods=["GET", "HEAD"])
 async def page(request: Request, service: Serving, topic: str) -> Response:
     try:
-        return pages.answer(request, service, await _kept(request, topic, _page))
+        return pages.answer(request, service, await shelf_of(request).get(topic, _page))
     except UnknownTopicError as error:
         raise Problem(Kind.NOT_FOUND, str(error)) from error
-
-
-async def _kept(request: Request, name: str, make: Callable[[str], pages.File]) -> pages.File:
-    """What was made before, or is made now. Only what exists is kept."""
-    kept: dict[str, pages.File] = request.app.state.guide
-    if name not in kept:
-        worker: Worker = request.app.state.worker
-        kept[name] = await worker.run(lambda: lambda: kept.get(name) or make(name))
-    return kept[name]
 
 
 def _page(topic: str) -> pages.File:

@@ -1,11 +1,14 @@
 """`/guide/`: the pages of the guide, as a node serves them."""
 
+import asyncio
 import re
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from stationkeep.node.guide.pages import topics
 
@@ -71,6 +74,23 @@ async def test_an_unknown_topic_is_answered_with_what_was_probably_meant(
 ) -> None:
     answer = await client.get("/guide/configuratoin")
     assert "did you mean configuration?" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("topic", "status"), [("failover", 200), ("nothing", 404)])
+async def test_nobody_waits_for_work_on_the_state_to_read_the_guide(
+    app: FastAPI, client: httpx.AsyncClient, topic: str, status: int
+) -> None:
+    """Such as a snapshot of a large fleet, which takes seconds."""
+    over = threading.Event()
+    work = asyncio.create_task(app.state.worker.run(lambda: over.wait))
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(20):
+            assert (await client.get(f"/guide/{topic}")).status_code == status
+        assert not work.done()
+    finally:
+        over.set()
+        await work
 
 
 @pytest.mark.parametrize("path", ["/guide/", "/guide/configuration", "/guide/style.css"])
