@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -70,6 +71,11 @@ def test_it_lives_beside_others_and_is_public(site: Path) -> None:
     module, file = python(site, "-c", script).split()
     assert module == "stationkeep.node.agent.client"
     assert Path(file).is_relative_to(site)
+
+
+def test_it_says_which_release_it_is(site: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert python(site, "--version") == f"stationkeep {project['version']}\n"
 
 
 def test_pages_and_documents_are_in_it(site: Path) -> None:

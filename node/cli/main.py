@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -31,7 +31,7 @@ from stationkeep.node.cli.commands import (
     snapshots,
 )
 from stationkeep.node.cli.failures import CommandError
-from stationkeep.node.cli.output import StandardOutput, note
+from stationkeep.node.cli.output import StandardOutput, note, say
 from stationkeep.node.local.manifest import LocalError
 from stationkeep.node.system.printable import printable_lines
 
@@ -158,6 +158,7 @@ def _build() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
+    root.callback()(_options)
     for panel, commands in PANELS.items():
         for command in commands:
             root.command(rich_help_panel=panel)(command)
@@ -172,6 +173,26 @@ def _build() -> typer.Typer:
         else:
             root.add_typer(group, name=name, rich_help_panel="Parts")
     return root
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from stationkeep.node.version import VERSION  # noqa: PLC0415 - reads the metadata
+
+        say(f"stationkeep {VERSION}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which release this is."
+        ),
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 app = _build()
