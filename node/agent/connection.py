@@ -85,7 +85,13 @@ class Connection(asyncio.Protocol):
         """Connects; `opened` or `lost` follows. Raises OSError when nobody is there."""
         address = self._address
         tls = address.secure or None
-        await self._loop.create_connection(lambda: self, address.host, address.port, ssl=tls)
+        try:
+            await self._loop.create_connection(lambda: self, address.host, address.port, ssl=tls)
+        except asyncio.CancelledError:
+            # The loop closes what it was making. uvloop does so without `connection_lost`, for
+            # which `closed` would wait for ever.
+            self._listener = self._transport = None
+            raise
 
     def send(self, message: bytes) -> None:
         """Sends a binary message. A node that takes nothing any more costs the connection."""
@@ -135,10 +141,11 @@ class Connection(asyncio.Protocol):
     # -- asyncio.Protocol -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        made = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         if self._listener is None:  # given up while it was being made
-            self.cut("")
+            made.abort()
             return
+        self._transport = made
         self._socket.send_request(self._socket.connect())
         self._flush()
 

@@ -1,10 +1,12 @@
 """One WebSocket, and what nodes may do to it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import uvloop
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -210,3 +212,59 @@ async def test_nobody_there_is_said_at_once() -> None:
         pass
     with pytest.raises(ConnectionRefusedError):
         await opened(url)
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("turns", range(6))
+def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing_to_wait_for(
+    factory: Callable[[], asyncio.AbstractEventLoop], turns: int
+) -> None:
+    """Also when the transport is there and `create_connection` has not returned yet: uvloop then
+    closes it and says nothing."""
+
+    async def give_up() -> None:
+        loop = asyncio.get_running_loop()
+        port = listener.getsockname()[1]
+        made = Connection(f"http://127.0.0.1:{port}", PROTOCOL, Ears())
+        dial = loop.create_task(made.open())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        dial.cancel()
+        await asyncio.wait({dial})
+        made.close()
+        async with asyncio.timeout(10):
+            await made.closed()
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        asyncio.Runner(loop_factory=factory) as runner,
+    ):
+        runner.run(give_up())
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_dial_that_is_given_up_once_its_transport_is_made_leaves_nothing_either(
+    factory: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def give_up() -> None:
+        loop = asyncio.get_running_loop()
+        port = listener.getsockname()[1]
+        made = Connection(f"http://127.0.0.1:{port}", PROTOCOL, Ears())
+        keep = Connection.connection_made
+
+        def and_cancel(connection: Connection, transport: asyncio.BaseTransport) -> None:
+            keep(connection, transport)
+            dial.cancel()
+
+        monkeypatch.setattr(Connection, "connection_made", and_cancel)
+        dial = loop.create_task(made.open())
+        await asyncio.wait({dial})
+        made.close()
+        async with asyncio.timeout(10):
+            await made.closed()
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        asyncio.Runner(loop_factory=factory) as runner,
+    ):
+        runner.run(give_up())
