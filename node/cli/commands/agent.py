@@ -229,12 +229,21 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 @contextlib.contextmanager
 def stopping(stop: Callable[[], object]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the work in good order."""
+    """Ctrl-C and SIGTERM end the work in good order; a second one ends the process."""
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stop)
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def ignore_no_more() -> None:
+        for signum in signals:
+            loop.remove_signal_handler(signum)
+
+    def once() -> None:
+        ignore_no_more()
+        stop()
+
+    for signum in signals:
+        loop.add_signal_handler(signum, once)
     try:
         yield
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(signum)
+        ignore_no_more()
