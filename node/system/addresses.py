@@ -7,7 +7,6 @@ import socket
 from urllib.parse import SplitResult, urlsplit
 
 from stationkeep.cluster.names import is_loopback
-from stationkeep.node.system.process import listener
 
 _PORT = re.compile(r"[0-9]{1,5}")
 
@@ -56,5 +55,7 @@ def bind_problem(address: str, port: int, error: OSError) -> str:
     """Why nobody can listen on `address`, and who has its port, when that is known."""
     if error.errno != errno.EADDRINUSE:
         return f"cannot listen on {address}: {error.strerror or error}"
+    from stationkeep.node.system.process import listener  # noqa: PLC0415 - brings psutil
+
     holder = listener(port)
     return f"{address} is in use" + (f" by {holder}" if holder else "")

@@ -1,5 +1,7 @@
 """What a machine says of itself."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,3 +90,16 @@ def test_impossible_readings_are_refused_where_they_arise(
 ) -> None:
     with pytest.raises(ValueError, match=rule):
         make()
+
+
+def test_an_agent_that_reads_no_host_needs_no_psutil() -> None:
+    script = """
+import sys
+from stationkeep import DeviceAgent, Readings
+DeviceAgent("pixel", "http://127.0.0.1:8701", read_status=lambda: Readings())
+print(*{"psutil", "numpy", "fastapi", "httpx", "pysyncobj"} & set(sys.modules))
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert shown.stdout.strip() == ""
