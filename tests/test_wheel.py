@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +63,17 @@ def test_nothing_is_installed_beside_our_package(site: Path) -> None:
     found = {entry.name for entry in site.iterdir() if not entry.name.endswith(".dist-info")}
     assert found == {"stationkeep", *THEIRS}
     assert (site / "stationkeep" / "py.typed").exists()
+
+
+def test_the_source_archive_makes_the_same_wheel(site: Path, tmp_path: Path) -> None:
+    [archive] = SdistBuilder(str(ROOT)).build(directory=str(tmp_path))
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    [source] = (entry for entry in tmp_path.iterdir() if entry.is_dir())
+    [wheel] = WheelBuilder(str(source)).build(directory=str(tmp_path), versions=["standard"])
+    theirs = {f"{name}/__init__.py" for name in THEIRS}
+    from_checkout = {p.relative_to(site).as_posix() for p in site.rglob("*") if p.is_file()}
+    assert set(ZipFile(wheel).namelist()) == from_checkout - theirs
 
 
 def test_it_lives_beside_others_and_is_public(site: Path) -> None:
