@@ -14,7 +14,7 @@ from stationkeep.node.cli import readiness
 from stationkeep.node.local import cluster as local
 from stationkeep.node.local.cluster import LocalCluster
 from tests.node.cli.canned import READS, Run
-from tests.node.cli.test_local import free_ports
+from tests.node.local.test_cluster import free_ports
 
 FAKE_NODE = Path(__file__).with_name("fake_node.py")
 Prepare = Callable[..., list[str]]
