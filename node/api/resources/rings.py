@@ -229,15 +229,15 @@ async def plan_policies(read: Reading, planning: Planning, body: PoliciesInput) 
     nothing is changed."""
     policies, devices = body.parsed(), grouped(read.state.fleet)
     plan = partial(views.policies_plan_view, devices, policies)
-    return await _elsewhere(read, planning, plan)
+    return await _on_a_thread(read, planning, plan)
 
 
 async def _plan(read: Read, planning: asyncio.Lock, view: FleetView) -> Response:
     settings, now = read.service.settings, read.service.cluster_time()
-    return await _elsewhere(read, planning, partial(_planned, view, settings, now))
+    return await _on_a_thread(read, planning, partial(_planned, view, settings, now))
 
 
-async def _elsewhere(read: Read, planning: asyncio.Lock, plan: Callable[[], View]) -> Response:
+async def _on_a_thread(read: Read, planning: asyncio.Lock, plan: Callable[[], View]) -> Response:
     """The answer with a plan that takes long and looks at nothing that changes meanwhile."""
     if planning.locked():
         raise Problem(Kind.BUSY, "a plan is being made already", headers={"Retry-After": "1"})
