@@ -182,16 +182,17 @@ class NodeLoop:
     # -- what this node knows, for its doors ----------------------------------------------------
 
     def effective_role_of(self, node: str) -> Role | None:
-        """The role a node acts in: this one's for the very instant, another's by its last
-        report; None when that is older than heartbeat_timeout, or than the lease it named."""
+        """The role a node acts in: this one's for the very instant, another's by its last report.
+        None when that is older than heartbeat_timeout or than the lease it named, and when it said
+        PRIMARY of a node that has lost the seat since."""
         if node == self.config.node:
             return self.lease.effective_role()
         lately = self._lately(node)
         if lately is None:
             return None
         report, age = lately
-        lapsed = report.role is Role.PRIMARY and age * 1_000 > report.lease_ms
-        return None if lapsed else report.role
+        holds = self.replica.state.seat.holder == node and age * 1_000 <= report.lease_ms
+        return None if report.role is Role.PRIMARY and not holds else report.role
 
     def lease_remaining_of(self, node: str) -> float | None:
         """Seconds for which a node's lease still holds; None when it was not heard lately."""

@@ -17,7 +17,7 @@ from scripts.bench_queries import Standing
 from stationkeep.cluster.state.state import MAX_FAILOVERS, ClusterState, Member, Sample
 from stationkeep.cluster.transitions import TRANSITIONS, Role
 from stationkeep.node.api.app import build
-from stationkeep.node.service.port import Service, Timings, Vitals
+from stationkeep.node.service.port import Durations, Service, Vitals
 
 RUNS = 50
 BETWEEN = 2_000
@@ -38,8 +38,8 @@ class Scraped(Standing):
         rejected = {("raft", f"reason {n}"): n for n in range(16)}
         return Vitals(1_000, 0.2, 3, 1, False, rejected, {"taken": 1, "outdated": 2})
 
-    def take_timings(self) -> Timings:
-        return Timings([0.004] * BETWEEN, [0.001] * BETWEEN, [0.01])
+    def take_durations(self) -> Durations:
+        return Durations([0.004] * BETWEEN, [0.001] * BETWEEN, [0.01])
 
 
 def grown(devices: int) -> ClusterState:

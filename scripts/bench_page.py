@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stationkeep.node.api.pages import load
 from stationkeep.node.chaos.constellation import Constellation
-from stationkeep.node.service.node_service import MAX_SUBSCRIBERS
+from stationkeep.node.service.node_service import MAX_FOLLOWERS
 
 LOADS = 10
 ORDERS = 100
@@ -70,7 +70,7 @@ async def _followed(cluster: Constellation, node: str) -> dict[str, Any]:
     delays: list[float] = []
     host, port = cluster.addresses[node].split(":")
     following = [
-        asyncio.create_task(_follow(host, int(port), delays)) for _ in range(MAX_SUBSCRIBERS)
+        asyncio.create_task(_follow(host, int(port), delays)) for _ in range(MAX_FOLLOWERS)
     ]
     metrics = f"http://{cluster.addresses[node]}/metrics"
     _lags(metrics)  # measuring begins with the first scrape
@@ -88,7 +88,7 @@ async def _followed(cluster: Constellation, node: str) -> dict[str, Any]:
     lag = _lag_p99(before, _lags(metrics))
     marks = statistics.quantiles(delays, n=100)
     return {
-        "followers": MAX_SUBSCRIBERS,
+        "followers": MAX_FOLLOWERS,
         "delivered": len(delays),
         "ms": {"median": marks[49], "p99": marks[98], "max": max(delays)},
         "event_loop_lag_p99_below_ms": lag,

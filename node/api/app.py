@@ -34,7 +34,6 @@ from stationkeep.node.metrics import node as metrics
 from stationkeep.node.metrics.devices import AgentsCollector
 from stationkeep.node.metrics.traces import TracesCollector
 from stationkeep.node.metrics.webhooks import WebhooksCollector
-from stationkeep.node.service.door import Door
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.service.port import Service
 from stationkeep.node.system.addresses import split_address
@@ -61,7 +60,7 @@ def create_app(service: NodeService, agents: Sessions) -> FastAPI:
         collectors.append(TracesCollector(service.tracing.spans.sink))
     own = service.config
     founders = [split_address(member.http)[0].lower() for member in own.members]
-    return build(Door(service), *collectors, hosts={*own.http_hosts, *founders})
+    return build(service, *collectors, hosts={*own.http_hosts, *founders})
 
 
 def build(service: Service, *collectors: Collector, hosts: Collection[str] = ()) -> FastAPI:

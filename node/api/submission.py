@@ -12,7 +12,7 @@ from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.apply import Applied, Rejected
-from stationkeep.cluster.commands import AnyCommand
+from stationkeep.cluster.commands import AnyCommand, Draft
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.node.api.actor import Who, address_of
 from stationkeep.node.api.consistency import Serving, no_quorum, patience
@@ -61,15 +61,9 @@ class Submission:
 
     async def __call__(self, command: AnyCommand, reason: str) -> Response:
         """Proposes `command`, waits, and answers; raises `Problem` unless it was done."""
-        outcome = await self._service.submit(
-            command,
-            key=self._key,
-            actor=self._actor,
-            reason=reason,
-            origin=self._origin,
-            caller=self._caller,
-            timeout=patience(self._service.settings),
-        )
+        draft = Draft(command, self._key, self._actor, reason, self._origin)
+        timeout = patience(self._service.settings)
+        outcome = await self._service.submit(draft, self._caller, timeout)
         match outcome:
             case Committed(index, applied):
                 return self._applied(index, applied)

@@ -167,7 +167,7 @@ class Instruments(Collector):
             self._absorb()
 
     def _absorb(self) -> None:
-        taken = self._service.take_timings()
+        taken = self._service.take_durations()
         self.commits.add(taken.commits)
         self.syncs.add(taken.syncs)
         self.rebalances.add(taken.rebalances)

@@ -193,7 +193,9 @@ class Node:
             poster=self._poster(),
             watch=tracing.watch if tracing else None,
         )
-        self._service = NodeService(self._loop, self._driver.wake, tracing)
+        self._service = NodeService(
+            self._loop, self._driver.wake, tracing=tracing, raft=self._raft, network=network
+        )
         self._server = _Server(self._service)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
 

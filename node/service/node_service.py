@@ -1,7 +1,7 @@
-"""What the HTTP API sees of its node: submit a command, wait for it, follow the events.
+"""One running node as its HTTP API and its metrics see it: `node.service.port.Service`.
 
-The only asynchronous face of the otherwise synchronous `NodeLoop`; it lives on the same event
-loop, so that reading `service.loop.replica.state` needs no lock.
+The asynchronous face of the otherwise synchronous `NodeLoop`. It lives on the same event loop, so
+that reading the state needs no lock.
 """
 
 import asyncio
@@ -9,40 +9,59 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stationkeep.cluster.commands import AnyCommand, Barrier, Draft
+from stationkeep.cluster.commands import Barrier, Draft
+from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.loop import NodeLoop
-from stationkeep.node.ports import NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.node.ports import (
+    Consensus,
+    LinkFigures,
+    NotProposed,
+    OutcomeUnknown,
+    ProposalResult,
+)
 from stationkeep.node.replica import StreamedEvent
+from stationkeep.node.service import figures
+from stationkeep.node.service.port import Durations, TooManyFollowers, Vitals
+from stationkeep.node.webhooks.lateness import late
 from stationkeep.node.wire.traceparent import Caller
 
 if TYPE_CHECKING:
+    from stationkeep.node.peers.network import PeerNetwork
+    from stationkeep.node.raft import Raft
     from stationkeep.node.tracing.request import Request
     from stationkeep.node.tracing.watching import Tracing
 
 MAX_SUBMISSIONS = 2_000
-MAX_SUBSCRIBERS = 500
+MAX_FOLLOWERS = 500
 BATCH = 64
-"""Events handed to a subscriber before the others have their turn."""
-
-
-class TooManySubscribersError(Exception):
-    """There are `MAX_SUBSCRIBERS` followers of the events already."""
+"""Events handed to a follower before the others have their turn."""
 
 
 class NodeService:
-    """One node, asynchronously. `wake` tells the loop's driver that there is work; `tracing`
-    sees the orders of clients, when it is on."""
+    """Implements `node.service.port.Service`.
+
+    `wake` tells the loop's driver that there is work; `tracing` sees the orders of clients, when
+    it is on; `raft` and `network` are what stands behind the loop's seams, for their figures: in
+    tests a node has neither.
+    """
 
     def __init__(
-        self, loop: NodeLoop, wake: Callable[[], None], tracing: "Tracing | None" = None
+        self,
+        loop: NodeLoop,
+        wake: Callable[[], None],
+        *,
+        tracing: "Tracing | None" = None,
+        raft: "Raft | None" = None,
+        network: "PeerNetwork | None" = None,
     ) -> None:
         self.loop = loop
         self.tracing = tracing
-        self._wake = wake
+        self._wake, self._raft, self._network = wake, raft, network
         self._waiting: set[asyncio.Future[ProposalResult]] = set()
         self._followers: set[asyncio.Event] = set()
         self._closing = False
@@ -54,30 +73,73 @@ class NodeService:
     def config(self) -> NodeConfig:
         return self.loop.config
 
+    # -- what this node knows -------------------------------------------------------------------
+
+    @property
+    def node(self) -> str:
+        return self.loop.config.node
+
+    @property
+    def state(self) -> ClusterState:
+        return self.loop.replica.state
+
+    @property
+    def settings(self) -> Settings:
+        return self.loop.replica.settings
+
+    @property
+    def consensus(self) -> Consensus:
+        return self.loop.consensus
+
     @property
     def intake(self) -> DeviceIntake:
-        """Where devices report. Synchronous: what comes of a registration is heard by its
-        `Listener`, in a later turn of this very event loop."""
+        """Synchronous: what comes of a registration is heard by its `Listener`, in a later turn
+        of this very event loop."""
         return self.loop.intake
+
+    def cluster_time(self) -> int:
+        replica = self.loop.replica
+        return replica.cluster_time() if self.consensus.is_leader else replica.state.time
+
+    def staleness_ms(self) -> int:
+        return self.loop.staleness_ms()
+
+    def connected(self) -> int:
+        return self.loop.connected()
+
+    def links(self) -> list[LinkFigures]:
+        return [] if self._network is None else self._network.figures()
+
+    def removed(self) -> bool:
+        return self._raft is not None and self._raft.standing == "removed"
+
+    def effective_role(self, node: str) -> Role | None:
+        return self.loop.effective_role_of(node)
+
+    def lease_remaining(self, node: str) -> float | None:
+        return self.loop.lease_remaining_of(node)
+
+    def late_webhooks(self) -> dict[str, int]:
+        return late(self.loop.config.webhooks, self.state)
+
+    def snapshot(self) -> Callable[[], bytes] | None:
+        return None if self._raft is None else self._raft.snapshot_file()
+
+    def vitals(self) -> Vitals:
+        return figures.vitals(self.loop, self._raft, self._network)
+
+    def take_durations(self) -> Durations:
+        return figures.take_durations(self.loop, self._raft)
+
+    # -- the log --------------------------------------------------------------------------------
 
     async def submit(
         self,
-        command: AnyCommand,
-        *,
-        key: str = "",
-        actor: str = "",
-        reason: str = "",
-        origin: str = "",
+        draft: Draft,
         caller: Caller | None = None,
-        timeout: float = 10.0,  # noqa: ASYNC109 (part of the protocol: the outcome is a value)
+        timeout: float = 10.0,  # noqa: ASYNC109 (the outcome is a value)
     ) -> ProposalResult:
-        """Proposes a command and waits until it is applied here, at most `timeout` seconds.
-
-        With a `key` a retry is applied once. Never raises for what may happen to a proposal.
-        `caller`: the span that the order came from.
-        """
-        draft = Draft(command, key, actor, reason, origin)
-        if self.tracing is None or not key:
+        if self.tracing is None or not draft.key:
             return await self._submit(draft, timeout)
         request = self.tracing.request(draft, caller)
         outcome = await self._submit(draft, timeout, request)
@@ -109,20 +171,15 @@ class NodeService:
         finally:
             self._waiting.discard(future)
 
-    async def barrier(self, timeout: float = 10.0) -> ProposalResult:  # noqa: ASYNC109
-        """Returns once everything committed before this call is applied here."""
-        return await self.submit(Barrier(), timeout=timeout)
+    async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
+        return await self._submit(Draft(Barrier()), timeout)
+
+    # -- followers of events --------------------------------------------------------------------
 
     async def events(self, last_id: str | None = None) -> AsyncGenerator[StreamedEvent, None]:
-        """Events after `last_id` (None: from now on), for as long as the caller reads.
-
-        Followers share the replica's bounded memory of events instead of each having a queue: a
-        follower so slow that its next event is forgotten gets one last event of kind `overrun`;
-        one that resumes from before that memory begins with an event of kind `gap`.
-        Raises `TooManySubscribersError`.
-        """
-        if len(self._followers) >= MAX_SUBSCRIBERS:
-            raise TooManySubscribersError
+        """Followers share the replica's bounded memory of events instead of each having a queue."""
+        if len(self._followers) >= MAX_FOLLOWERS:
+            raise TooManyFollowers
         replica, ready = self.loop.replica, asyncio.Event()
         self._followers.add(ready)
         try:
@@ -143,10 +200,6 @@ class NodeService:
                     await ready.wait()
         finally:
             self._followers.discard(ready)
-
-    def effective_role(self, node: str) -> Role | None:
-        """The role `node` acts in, as far as this node knows; None when not heard lately."""
-        return self.loop.effective_role_of(node)
 
     def close(self) -> None:
         """Ends every subscription and answers what still waits; called when the node stops."""

@@ -1,30 +1,22 @@
 """What the HTTP API and the metrics ask of a node.
 
-`node.service.door.Door` answers for a running node; a second implementation, without sockets, is
-`tests/node/api/fake.py`. Everything but `submit`, `barrier` and `events` answers at once, from
-memory.
+`node.service.node_service.NodeService` answers for a running node; a second implementation,
+without sockets, is `tests/node/api/fake.py`. Everything but `submit`, `barrier` and `events`
+answers at once, from memory.
 """
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from stationkeep.cluster.commands import AnyCommand
+from stationkeep.cluster.commands import Draft
 from stationkeep.cluster.settings import Settings
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.ports import LinkFigures, ProposalResult
+from stationkeep.node.replica import StreamedEvent
 from stationkeep.node.views.base import Answering
 from stationkeep.node.wire.traceparent import Caller
-
-
-class Streamed(msgspec.Struct, frozen=True):
-    """One event for followers. `id` is the same on every node ("LOG_INDEX.NUMBER"), and empty
-    for those that only concern this stream (`gap`, `overrun`)."""
-
-    id: str
-    kind: str
-    data: Any
 
 
 class Vitals(msgspec.Struct, frozen=True):
@@ -43,7 +35,7 @@ class Vitals(msgspec.Struct, frozen=True):
     device_reports: dict[str, int] = {}
 
 
-class Timings(msgspec.Struct, frozen=True):
+class Durations(msgspec.Struct, frozen=True):
     """Seconds that each commit of an own proposal, each journal sync, and the planning of each
     rebalance took."""
 
@@ -75,25 +67,26 @@ class Service(Answering, Protocol):
 
     async def submit(
         self,
-        command: AnyCommand,
-        *,
-        key: str,
-        actor: str,
-        reason: str,
-        origin: str,
+        draft: Draft,
         caller: Caller | None,
         timeout: float,  # noqa: ASYNC109 (the outcome is a value)
     ) -> ProposalResult:
-        """Proposes a keyed command; returns within `timeout` seconds. `origin`: where it came
-        from, and by which node; `caller`: the span that it came from."""
+        """Proposes a draft and waits until it is applied here, at most `timeout` seconds. With a
+        key a retry is applied once. Never raises for what may happen to a proposal. `caller`: the
+        span that the order came from."""
         ...
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
         """`Committed` when everything committed before the call is applied here."""
         ...
 
-    def events(self, last_id: str | None) -> AsyncGenerator[Streamed, None]:
-        """Events after `last_id`, or from now on; raises `TooManyFollowers` when iterated."""
+    def events(self, last_id: str | None) -> AsyncGenerator[StreamedEvent, None]:
+        """Events after `last_id` (None: from now on), for as long as the caller reads.
+
+        A follower so slow that its next event is forgotten gets one last event of kind `overrun`;
+        one that resumes from before what is remembered begins with an event of kind `gap`.
+        Raises `TooManyFollowers` when iterated.
+        """
         ...
 
     def snapshot(self) -> Callable[[], bytes] | None:
@@ -105,6 +98,6 @@ class Service(Answering, Protocol):
         """Figures for the metrics."""
         ...
 
-    def take_timings(self) -> Timings:
+    def take_durations(self) -> Durations:
         """What was measured since the previous call."""
         ...

@@ -12,13 +12,10 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from stationkeep.cluster.apply import Applied
 from stationkeep.cluster.commands import FoundCluster, MemberSpec
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.api.app import build
 from stationkeep.node.chaos.constellation import Constellation, free_ports
-from stationkeep.node.replica import StreamedEvent, snake_case
-from stationkeep.node.service.door import streamed
 from tests.node.api.fake import MEMBERS, FakeNode
 
 FOREIGN = "station.example"
@@ -79,23 +76,12 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     assert complaints.heard == []
 
 
-class Streaming(FakeNode):
-    """Tells followers what a running node tells them."""
-
-    def _stream(self, index: int, applied: Applied) -> None:
-        for n, event in enumerate(applied.events):
-            kind, at, wall = snake_case(type(event).__name__), self.state.time, self.state.wall
-            told = StreamedEvent(f"{index}.{n}", kind, "", event, at, wall)
-            self.streamed.append(streamed(told, self.state.fleet))
-        self._more.set()
-
-
 class Served:
-    """A `Streaming` node behind a real HTTP server, on a thread with a loop of its own."""
+    """A `FakeNode` behind a real HTTP server, on a thread with a loop of its own."""
 
     def __init__(self) -> None:
         self.port = free_ports(len(MEMBERS))
-        self.node = Streaming()
+        self.node = FakeNode()
         self.node.max_followers = 10
         specs = tuple(
             MemberSpec(node, f"127.0.0.1:1{number}", f"127.0.0.1:{self.port + number}")

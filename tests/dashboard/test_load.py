@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from stationkeep.node.service.port import Streamed
+from stationkeep.cluster.state.decisions import Decision, Outcome
+from stationkeep.cluster.state.events import Decided
+from stationkeep.node.replica import StreamedEvent
 from tests.dashboard.conftest import Served
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
@@ -25,11 +27,10 @@ def _decide(node: FakeNode, count: int) -> None:
     for n in range(count):
         node.state.decisions_made += 1
         node.state.decisions.append(node.state.decisions[-1])
-        data = {"id": 100 + n, "at_ms": n, "wall_ms": 1_000 + n, "about": ["rings"]}
-        more = {"outcome": "done", "subjects": [], "changes": [], "proposal": None, "actor": ""}
-        sentence = f"check {n} of the rings moved 1 device: 1 stage → canary (unhealthy)"
-        decision = {**data, **more, "sentence": sentence}
-        node.streamed.append(Streamed(f"9.{n}", "decided", decision))
+        facts = {"check": n, "moves": {"stage>canary>unhealthy": 1}}
+        decision = Decision(100 + n, 9, n, 1_000 + n, "rebalance", Outcome.DONE, (), facts=facts)
+        told = StreamedEvent(f"9.{n}", "decided", "", Decided(decision), n, 1_000 + n)
+        node.streamed.append(told)
     node._more.set()
 
 

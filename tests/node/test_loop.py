@@ -284,6 +284,17 @@ def test_what_others_act_as_is_known_by_their_last_word() -> None:
     assert viewer.effective_role_of("nobody") is None
 
 
+def test_a_node_that_lost_the_seat_is_not_taken_for_primary_by_its_last_word() -> None:
+    world = settled(World(3))
+    primary = str(world.primary)
+    viewer = world.loops[next(n for n in world.names if n != primary)]
+    assert viewer.effective_role_of(primary) is Role.PRIMARY
+    submit(world, Switchover())
+    while viewer.replica.state.seat.holder == primary:
+        world.run(0.01)
+    assert viewer.effective_role_of(primary) is not Role.PRIMARY
+
+
 def test_staleness_grows_without_a_leader() -> None:
     world = settled(World(3))
     loop = world.loops["sat-001"]

@@ -6,18 +6,21 @@ and so on) are the record.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Header
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.node.api.consistency import Read, Serving
 from stationkeep.node.api.openapi import EVENTS, problem
 from stationkeep.node.http.problems import Kind, Problem
-from stationkeep.node.service.port import Streamed, TooManyFollowers
+from stationkeep.node.replica import StreamedEvent
+from stationkeep.node.service.port import Service, TooManyFollowers
+from stationkeep.node.views.events import event_view
 
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a comment keeps proxies from closing the stream."""
@@ -49,7 +52,7 @@ async def follow_events(
     ] = None,
 ) -> Response:
     """Role changes, decisions, votes, ring moves, alarms: from now on, or after an event."""
-    follow = Follow(service.events(last_event_id))
+    follow = Follow(service, last_event_id)
     await asyncio.sleep(0)  # lets the source say at once that it has followers enough
     if follow.turned_away():
         detail = "as many clients follow the events as this node serves"
@@ -61,9 +64,10 @@ async def follow_events(
 class Follow:
     """One client's place in the stream of events: always waiting for the next one."""
 
-    def __init__(self, events: AsyncGenerator[Streamed, None]) -> None:
-        self._events = events
-        self._next = asyncio.ensure_future(anext(events))
+    def __init__(self, service: Service, last_id: str | None) -> None:
+        self._service = service
+        self._events = service.events(last_id)
+        self._next = asyncio.ensure_future(anext(self._events))
 
     def turned_away(self) -> bool:
         """Whether the source has refused another follower."""
@@ -81,7 +85,7 @@ class Follow:
                 event = self._next.result()
             except StopAsyncIteration:
                 return
-            yield frame(event)
+            yield frame(event, self._service.state.fleet)
             self._next = asyncio.ensure_future(anext(self._events))
 
     async def close(self) -> None:
@@ -104,8 +108,17 @@ class _Streaming(StreamingResponse):
             await self._follow.close()
 
 
-def frame(event: Streamed) -> bytes:
+def frame(event: StreamedEvent, fleet: Fleet) -> bytes:
     """One event as it goes over the wire."""
     head = f"id: {event.id}\n" if event.id else ""
-    data = msgspec.json.encode(event.data).decode()
+    data = msgspec.json.encode(_data(event, fleet)).decode()
     return f"{head}event: {event.kind}\ndata: {data}\n\n".encode()
+
+
+def _data(event: StreamedEvent, fleet: Fleet) -> dict[str, Any]:
+    """What happened, beside its log index and times."""
+    if event.event is None:
+        return {"detail": event.detail}
+    index = int(event.id.partition(".")[0])
+    when = {"index": index, "at_ms": event.at, "wall_ms": event.wall}
+    return when | event_view(event.event, fleet)

@@ -39,8 +39,8 @@ from stationkeep.node.ports import (
     OutcomeUnknown,
     ProposalResult,
 )
-from stationkeep.node.replica import Listener
-from stationkeep.node.service.port import Streamed, Timings, TooManyFollowers, Vitals
+from stationkeep.node.replica import Listener, StreamedEvent, snake_case
+from stationkeep.node.service.port import Durations, TooManyFollowers, Vitals
 
 MEMBERS = ("sat-001", "sat-002", "sat-003")
 
@@ -98,12 +98,12 @@ class FakeNode:
         self.leases: dict[str, float] = {}
         self.max_followers = 2
         self.followers = 0
-        self.timings = Timings()
+        self.durations = Durations()
         self.dismissed = False
         self.stale = 7
         self.late: dict[str, int] = {}
         self.linked = [link(peer) for peer in MEMBERS[1:]]
-        self.streamed: list[Streamed] = []
+        self.streamed: list[StreamedEvent] = []
         self.happened: list[Event] = []
         self.gate: asyncio.Event | None = None  # holds writes back while it is not set
         self.entered: asyncio.Queue[str] = asyncio.Queue()
@@ -161,8 +161,8 @@ class FakeNode:
     def _stream(self, index: int, applied: Applied) -> None:
         self.happened += applied.events
         for n, event in enumerate(applied.events):
-            data = {"index": index, **msgspec.to_builtins(event)}
-            self.streamed.append(Streamed(f"{index}.{n}", data.pop("type").lower(), data))
+            kind, at, wall = snake_case(type(event).__name__), self.state.time, self.state.wall
+            self.streamed.append(StreamedEvent(f"{index}.{n}", kind, "", event, at, wall))
         self._more.set()
 
     # -- node.service.port.Service ---------------------------------------------------------------
@@ -198,27 +198,20 @@ class FakeNode:
 
     async def submit(
         self,
-        command: AnyCommand,
-        *,
-        key: str,
-        actor: str,
-        reason: str,
-        origin: str,
+        draft: Draft,
         caller: Any,
         timeout: float,  # noqa: ASYNC109
     ) -> ProposalResult:
         if self.gate is not None:
-            self.entered.put_nowait(key)
+            self.entered.put_nowait(draft.key)
             await self.gate.wait()
-        if self.refuse is not None:
-            return self.refuse
-        return self._commit(Draft(command, key, actor, reason, origin))
+        return self.refuse or self._commit(draft)
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
         self.barriers += 1
         return self.refuse or self._commit(Draft(Barrier()))
 
-    async def events(self, last_id: str | None) -> AsyncGenerator[Streamed, None]:
+    async def events(self, last_id: str | None) -> AsyncGenerator[StreamedEvent, None]:
         if self.followers >= self.max_followers:
             raise TooManyFollowers
         self.followers += 1
@@ -241,8 +234,8 @@ class FakeNode:
         reports = {"taken": 30, "outdated": 1}
         return Vitals(12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports)
 
-    def take_timings(self) -> Timings:
-        taken, self.timings = self.timings, Timings()
+    def take_durations(self) -> Durations:
+        taken, self.durations = self.durations, Durations()
         return taken
 
     # -- a story --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import httpx
 
 from stationkeep.cluster.alarms import ALARMS
 from stationkeep.cluster.commands import Complaint, Echo, Measured, RecordEvaluation
+from stationkeep.node.views.events import event_view
 from tests.node.api.fake import MEMBERS, FakeNode
 
 FULL = (Complaint("disk_low", "disk 93 % in use"),)
@@ -86,6 +87,7 @@ async def test_followers_of_the_events_see_the_whole_life(
     await client.post("/v1/alarms/disk_low/ack", json={"reason": "seen"})
     complain(node, ())
     life = [e for e in node.streamed if e.kind.startswith("alarm")]
-    assert [e.kind for e in life] == ["alarmraised", "alarmacknowledged", "alarmcleared"]
-    assert all((e.data["name"], e.data["subject"]) == ("disk_low", "sat-002") for e in life)
-    assert life[1].data["comment"] == "seen"
+    assert [e.kind for e in life] == ["alarm_raised", "alarm_acknowledged", "alarm_cleared"]
+    told = [event_view(e.event, node.state.fleet) for e in life if e.event is not None]
+    assert all((data["name"], data["subject"]) == ("disk_low", "sat-002") for data in told)
+    assert told[1]["comment"] == "seen"

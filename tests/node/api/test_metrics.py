@@ -12,7 +12,7 @@ from stationkeep.node.api.app import build
 from stationkeep.node.metrics.cluster import percentile
 from stationkeep.node.metrics.links import COUNTERS
 from stationkeep.node.peers.figures import Reception
-from stationkeep.node.service.port import Timings
+from stationkeep.node.service.port import Durations
 from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import check, go_silent, register, report
 
@@ -200,7 +200,7 @@ async def test_lease_and_effective_primary(client: httpx.AsyncClient, node: Fake
 async def test_commits_and_syncs_are_counted_once(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:
-    node.timings = Timings([0.002, 0.002, 99.0], [0.0005])
+    node.durations = Durations([0.002, 0.002, 99.0], [0.0005])
     await _scrape(client)
     _, samples = await _scrape(client)
     assert samples["raft_commit_seconds_count", ()] == 3
@@ -255,7 +255,7 @@ def _ring(node: FakeNode, row: int) -> str:
 async def test_what_became_of_reports_and_how_long_plans_took(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:
-    node.timings = Timings(rebalances=[0.004, 0.2])
+    node.durations = Durations(rebalances=[0.004, 0.2])
     _, samples = await _scrape(client)
     assert samples["device_reports_total", (("result", "outdated"),)] == 1
     assert samples["rebalance_seconds_count", ()] == 2

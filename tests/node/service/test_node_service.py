@@ -5,11 +5,12 @@ from contextlib import aclosing
 
 import pytest
 
-from stationkeep.cluster.commands import Barrier, Pause, RunAction
+from stationkeep.cluster.commands import AnyCommand, Barrier, Draft, Pause, RunAction
 from stationkeep.node import replica as replica_module
-from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
+from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
 from stationkeep.node.service import node_service as module
-from stationkeep.node.service.node_service import NodeService, TooManySubscribersError
+from stationkeep.node.service.node_service import NodeService
+from stationkeep.node.service.port import TooManyFollowers
 from tests.node.world import World
 
 
@@ -25,8 +26,9 @@ class Live:
     def wake(self) -> None:
         self.woken += 1
 
-    async def submit(self, command, **options):
-        task = asyncio.create_task(self.service.submit(command, **options))
+    async def submit(self, command: AnyCommand, *identity: str) -> ProposalResult:
+        """`identity`: key, actor, reason."""
+        task = asyncio.create_task(self.service.submit(Draft(command, *identity)))
         await asyncio.sleep(0)
         self.world.run(0.1)
         return await task
@@ -34,7 +36,7 @@ class Live:
 
 async def test_a_command_is_answered_once_applied() -> None:
     live = Live()
-    result = await live.submit(Pause(60_000), key="k", actor="me", reason="why")
+    result = await live.submit(Pause(60_000), "k", "me", "why")
     assert isinstance(result, Committed)
     assert live.woken == 1
     operation = live.world.loops["sat-001"].replica.state.operations.find("me", "k")
@@ -46,20 +48,20 @@ async def test_a_command_is_answered_once_applied() -> None:
 async def test_submissions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     live = Live()
     monkeypatch.setattr(module, "MAX_SUBMISSIONS", 0)
-    assert await live.service.submit(Barrier()) == NotProposed("queue_full")
+    assert await live.service.submit(Draft(Barrier())) == NotProposed("queue_full")
 
 
 async def test_a_command_too_large_and_one_too_late() -> None:
     live = Live()
     huge = RunAction("x", parameters={"x": "y" * 300_000})
-    assert await live.service.submit(huge) == NotProposed("too_large")
+    assert await live.service.submit(Draft(huge)) == NotProposed("too_large")
     live.service.draining = True
-    assert await live.service.submit(Barrier()) == NotProposed("stopping")
+    assert await live.service.submit(Draft(Barrier())) == NotProposed("stopping")
 
 
 async def test_closing_answers_everyone() -> None:
     live = Live()
-    waiting = asyncio.create_task(live.service.submit(Barrier()))
+    waiting = asyncio.create_task(live.service.submit(Draft(Barrier())))
     following = asyncio.create_task(anext(live.service.events(), None))
     await asyncio.sleep(0)
     live.service.close()
@@ -72,7 +74,7 @@ async def test_events_come_live_and_can_be_resumed() -> None:
     async with aclosing(live.service.events()) as events:
         first = asyncio.create_task(anext(events))
         await asyncio.sleep(0)
-        await live.submit(Pause(60_000), key="k")
+        await live.submit(Pause(60_000), "k")
         seen = [await first, await anext(events)]
     assert {e.kind for e in seen} == {"pause_changed", "decided"}
     async with aclosing(live.service.events(seen[0].id)) as events:
@@ -94,7 +96,7 @@ async def test_a_slow_follower_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
     async with aclosing(live.service.events()) as events:
         first = asyncio.create_task(anext(events))
         await asyncio.sleep(0)
-        await live.submit(Pause(60_000), key="k")
+        await live.submit(Pause(60_000), "k")
         await first
         live.world.run(20)
         kinds = [event.kind async for event in events]
@@ -103,6 +105,6 @@ async def test_a_slow_follower_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_followers_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_SUBSCRIBERS", 0)
-    with pytest.raises(TooManySubscribersError):
+    monkeypatch.setattr(module, "MAX_FOLLOWERS", 0)
+    with pytest.raises(TooManyFollowers):
         await anext(Live().service.events())

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from stationkeep.node.api.resources import events
-from stationkeep.node.service.port import Streamed
+from stationkeep.node.replica import StreamedEvent
 from tests.node.api.fake import FakeNode
 
 
@@ -151,8 +151,8 @@ async def test_a_follower_that_leaves_in_the_middle_of_events(
 async def test_the_stream_ends_with_its_source(
     node: FakeNode, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def short(_: str | None) -> AsyncIterator[Streamed]:
-        yield Streamed("", "gap", {"detail": "forgotten"})
+    async def short(_: str | None) -> AsyncIterator[StreamedEvent]:
+        yield StreamedEvent("", "gap", "forgotten")
 
     monkeypatch.setattr(node, "events", short)
     stream = follow()

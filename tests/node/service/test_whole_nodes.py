@@ -1,10 +1,10 @@
 """The API of whole nodes in virtual time: what a running node says of itself and of the others."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,19 +12,16 @@ import pytest
 import structlog
 
 from stationkeep.cluster.commands import Registration
-from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state import codec
 from stationkeep.node.api.app import create_app
+from stationkeep.node.api.resources.events import frame
 from stationkeep.node.gateway.sessions import Sessions
-from stationkeep.node.peers.network import PeerNetwork
-from stationkeep.node.raft import Journal, Raft, SnapshotStore
-from stationkeep.node.replica import Replica
-from stationkeep.node.runtime.node import timings
-from stationkeep.node.service.door import MAX_REASONS, Door, Stored, Wired, _bounded
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.service.figures import MAX_REASONS, bounded
 from stationkeep.node.service.node_service import NodeService
 from tests.node.api.fleet_story import ILL, WELL
 from tests.node.fleet.proposing import Ears
-from tests.node.world import ManualClock, World
+from tests.node.world import World
 
 ROLE_PROBES = ("/primary", "/backup", "/standby", "/safe-mode")
 
@@ -130,19 +127,28 @@ async def test_a_dead_node_has_no_effective_role(constellation: Constellation) -
     assert sum(node["effective_role"] == "PRIMARY" for node in nodes) == 1
 
 
-async def test_events_have_the_same_ids_everywhere(constellation: Constellation) -> None:
-    streams = []
-    for loop in constellation.world.loops.values():
-        door = Door(NodeService(loop, lambda: None))
-        async with aclosing(door.events("0.0")) as events:
-            streams.append([await anext(events) for _ in range(30)])
+async def _streamed(loop: NodeLoop, count: int) -> list[bytes]:
+    """The first events of a node, as they go over the wire."""
+    async with aclosing(NodeService(loop, lambda: None).events("0.0")) as events:
+        return [frame(await anext(events), loop.replica.state.fleet) for _ in range(count)]
+
+
+def _told(frame: bytes) -> tuple[str, str, Any]:
+    """Id, kind and data of an event."""
+    id_, kind, data, *_ = (line.partition(": ")[2] for line in frame.decode().split("\n"))
+    return id_, kind, json.loads(data)
+
+
+async def test_events_are_the_same_everywhere(constellation: Constellation) -> None:
+    streams = [await _streamed(loop, 30) for loop in constellation.world.loops.values()]
     assert streams[0] == streams[1] == streams[2]
-    kinds = {event.kind for event in streams[0]}
+    told = [_told(event) for event in streams[0]]
+    kinds = {kind for _, kind, _ in told}
     assert {"founded", "decided", "role_changed", "samples_recorded"} <= kinds
     assert "leases_echoed" not in kinds
-    decided = next(event for event in streams[0] if event.kind == "decided")
-    assert decided.data["sentence"]
-    assert decided.data["index"] == int(decided.id.partition(".")[0])
+    id_, decided = next((id_, data) for id_, kind, data in told if kind == "decided")
+    assert decided["sentence"]
+    assert decided["index"] == int(id_.partition(".")[0])
 
 
 async def test_a_device_of_one_node_is_seen_from_every_node(constellation: Constellation) -> None:
@@ -190,30 +196,29 @@ async def test_what_a_node_and_the_leader_measure_of_devices(constellation: Cons
     assert re.search(r"stationkeep_rebalance_seconds_count [1-9]", led)
 
 
-async def test_moves_are_streamed_with_names_under_the_same_ids(
-    constellation: Constellation,
-) -> None:
+async def test_moves_are_streamed_with_names(constellation: Constellation) -> None:
     world = constellation.world
     intake = next(iter(world.loops.values())).intake
     intake.register(Registration("device-001", session=1, sequence=1, reading=WELL), Ears())
     world.run(2)
     streams = []
     for loop in world.loops.values():
-        door = Door(NodeService(loop, lambda: None))
-        async with aclosing(door.events("0.0")) as events:
-            streams.append(await anext(e async for e in events if e.kind == "devices_moved"))
+        async with aclosing(NodeService(loop, lambda: None).events("0.0")) as events:
+            moved = await anext(e async for e in events if e.kind == "devices_moved")
+            streams.append(frame(moved, loop.replica.state.fleet))
     assert streams[0] == streams[1] == streams[2]
-    assert [move["device"] for move in streams[0].data["moves"]] == ["device-001"]
+    _, _, data = _told(streams[0])
+    assert [move["device"] for move in data["moves"]] == ["device-001"]
 
 
 async def test_an_event_that_is_forgotten_is_told_as_a_gap(constellation: Constellation) -> None:
     loop = constellation.world.loops["sat-001"]
     loop.replica.prepare(codec.encode_snapshot(loop.replica.state))()
     constellation.world.run(2)
-    async with aclosing(Door(NodeService(loop, lambda: None)).events("3.0")) as events:
+    async with aclosing(NodeService(loop, lambda: None).events("3.0")) as events:
         first = await asyncio.wait_for(anext(events), 5)
     assert first.kind == "gap"
-    assert first.data["detail"]
+    assert first.detail
 
 
 async def test_metrics_of_a_consensus_without_files(constellation: Constellation) -> None:
@@ -223,51 +228,14 @@ async def test_metrics_of_a_consensus_without_files(constellation: Constellation
     assert (await constellation.ask("sat-001", "GET", "/v1/snapshot")).status_code == 503
 
 
-class _Alone:
-    """`Network` of a node without peers."""
-
-    def send(self, peer: str, message: dict[str, Any]) -> bool:
-        raise AssertionError("there is nobody to send to")
-
-    def connected(self, peer: str) -> bool:
-        return False
-
-
-async def test_raft_offers_what_the_door_asks_of_it(tmp_path: Path) -> None:
-    clock = ManualClock()
-    replica = Replica(clock, PROFILES["demo"])
-    raft = Raft(
-        node_id="sat-001",
-        members=["sat-001"],
-        network=_Alone(),  # type: ignore[arg-type]
-        clock=clock,
-        machine=replica,
-        journal=Journal(tmp_path, cluster="test", node="sat-001"),
-        snapshots=SnapshotStore(
-            tmp_path, cluster="test", encode_state=replica.snapshot, submit=lambda work: work()
-        ),
-        timings=timings(PROFILES["demo"]),
-    )
-    try:
-        assert isinstance(raft, Stored)
-    finally:
-        raft.close()
-
-
-def test_the_network_offers_what_the_door_asks_of_it() -> None:
-    network = PeerNetwork(node_id="sat-001", cluster="test", listen="127.0.0.1:0", peers={})
-    assert isinstance(network, Wired)
-    assert network.figures() == []
-
-
 async def test_links_that_nobody_measures_are_none(constellation: Constellation) -> None:
     assert await constellation.get("sat-001", "/v1/links") == {"node": "sat-001", "links": []}
     told = (await constellation.ask("sat-001", "GET", "/metrics")).text
     assert "stationkeep_link_connected{" not in told
 
 
-def test_reasons_of_refusal_are_bounded() -> None:
+def test_reasons_of_refusal_arebounded() -> None:
     reasons = {f"reason {n}": 1 for n in range(MAX_REASONS + 8)}
-    labels = _bounded("raft", reasons)
+    labels = bounded("raft", reasons)
     assert len(labels) == MAX_REASONS + 1
     assert labels["raft", "other"] == 8

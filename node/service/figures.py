@@ -1,0 +1,55 @@
+"""Figures of a running node for its metrics: what storage, links and intake have counted."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from stationkeep.node.loop import NodeLoop
+from stationkeep.node.service.port import Durations, Vitals
+
+if TYPE_CHECKING:
+    from stationkeep.node.peers.network import PeerNetwork
+    from stationkeep.node.raft import Raft
+
+MAX_REASONS = 32
+"""Distinct reasons of refused messages that become label values; the rest are "other"."""
+
+
+def vitals(loop: NodeLoop, raft: "Raft | None", network: "PeerNetwork | None") -> Vitals:
+    """Without `raft` or `network`: a node without files, or without sockets."""
+    gossip = loop.gossip
+    rejected = {
+        ("gossip", "malformed"): gossip.malformed,
+        ("gossip", "outdated"): gossip.outdated,
+        ("gossip", "implausible"): gossip.implausible.total,
+    }
+    if network is not None:
+        rejected |= bounded("connection", network.rejected)
+    reports = dict(loop.intake.results)
+    if raft is None:
+        return Vitals(rejected=rejected, device_reports=reports)
+    return Vitals(
+        log_entries=raft.log_entries,
+        snapshot_seconds=raft.snapshot_seconds,
+        leader_changes=raft.leader_changes,
+        pending_proposals=raft.pending_proposals,
+        journal_failing=raft.journal_error is not None,
+        rejected=rejected | bounded("raft", raft.rejected),
+        device_reports=reports,
+    )
+
+
+def take_durations(loop: NodeLoop, raft: "Raft | None") -> Durations:
+    """What was measured since the previous call."""
+    plans = loop.rebalancer.drain_seconds()
+    if raft is None:
+        return Durations(rebalances=plans)
+    return Durations(raft.drain_commit_seconds(), raft.drain_sync_seconds(), plans)
+
+
+def bounded(link: str, reasons: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    """Label values are for ever: a reason beyond the first `MAX_REASONS` is "other"."""
+    counted: dict[tuple[str, str], int] = {}
+    for position, (reason, number) in enumerate(reasons.items()):
+        label = (link, reason if position < MAX_REASONS else "other")
+        counted[label] = counted.get(label, 0) + number
+    return counted
