@@ -245,6 +245,11 @@ class Conversation:
             self._refuse(Code.INVALID, self._foreign("sender_id", said.sender_id))
         elif isinstance(said, wire.StatusUpdate):
             self._report(said.payload)
+        elif isinstance(said, wire.TaskUpdate):
+            fault = Fault(
+                "payload.task_id", said.payload.task_id, "a task that the device was told"
+            )
+            self._refuse(Code.UNKNOWN_TASK, fault, task_id=said.payload.task_id)
         else:
             self._heartbeat(said.payload)
 
@@ -361,10 +366,11 @@ class Conversation:
         closing: bool = False,
         retry_after: float | None = None,
         session: int | None = None,
+        task_id: str | None = None,
     ) -> None:
         self._agents.faults[code] += 1
         payload = wire.ErrorPayload(
-            code, fault.field, fault.value, fault.rule, closing, retry_after, session
+            code, fault.field, fault.value, fault.rule, closing, retry_after, session, task_id
         )
         self._send(wire.Error, payload)
 
@@ -381,5 +387,5 @@ _ENDS = {
 """Refusals of a registration that end the connection: elsewhere or later it may be taken."""
 
 
-def _type_of(said: wire.StatusUpdate | wire.Heartbeat) -> str:
+def _type_of(said: wire.Said) -> str:
     return str(said.__struct_config__.tag)

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from stationkeep.cluster import unreadable
+from stationkeep.node.wire import tasks
 from stationkeep.node.wire.faults import Fault, shown
 
 MAX_MESSAGE_BYTES = 32 * 1024
@@ -45,6 +46,7 @@ _PATTERN_RULES = {
     ID_PATTERN: "letters, digits and . _ : @ + - beginning with a letter or digit",
     KEY_PATTERN: "letters, digits and _ . / - beginning with a letter or digit",
     METRIC_PATTERN: "a-z 0-9 _ beginning with a letter, and none of the built-in names",
+    **tasks.TASK_PATTERN_RULES,
 }
 
 MAX_ID = 128
@@ -90,6 +92,10 @@ class Code(enum.StrEnum):
     """An operator removed the device; it may register anew."""
     STOPPING = "stopping"
     """The node stops; every other serves."""
+    UNKNOWN_TASK = "unknown_task"
+    """The device has no such task."""
+    ILLEGAL_TRANSITION = "illegal_transition"
+    """A task in its state cannot come to what was said."""
 
 
 class Close(enum.IntEnum):
@@ -178,7 +184,13 @@ class Heartbeat(Closed, tag_field="message_type", tag="heartbeat", gc=False):
     receiver_id: Sender = ""
 
 
-Said = Registration | StatusUpdate | Heartbeat
+class TaskUpdate(Closed, tag_field="message_type", tag="task_update", gc=False):
+    sender_id: Sender
+    payload: tasks.TaskUpdatePayload
+    receiver_id: Sender = ""
+
+
+Said = Registration | StatusUpdate | Heartbeat | TaskUpdate
 
 
 class BatchedRegistration(Closed, gc=False):
@@ -225,7 +237,7 @@ class AckPayload(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class ErrorPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     """`closing`: the connection ends after this. `retry_after`: seconds. `session`: the newest
-    session that is known of the device."""
+    session that is known of the device. `task_id`: of the update that was refused."""
 
     code: Code
     field: str
@@ -234,6 +246,7 @@ class ErrorPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     closing: bool = False
     retry_after: float | None = None
     session: int | None = None
+    task_id: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="message_type"):
@@ -255,7 +268,19 @@ class Error(Message, frozen=True, tag="error"):
     payload: ErrorPayload
 
 
-Told = Ack | RingAssignment | Error
+class Task(Message, frozen=True, tag="task"):
+    payload: tasks.TaskPayload
+
+
+class TaskAck(Message, frozen=True, tag="task_ack"):
+    payload: tasks.TaskAckPayload
+
+
+class TaskCancel(Message, frozen=True, tag="task_cancel"):
+    payload: tasks.TaskCancelPayload
+
+
+Told = Ack | RingAssignment | Error | Task | TaskAck | TaskCancel
 
 
 # -- encodings ----------------------------------------------------------------------------------
@@ -289,7 +314,8 @@ _STEP = re.compile(r"\.([A-Za-z_]+)|\[(\d+|\.\.\.)\]")
 _RULES = {
     "assigned_ring": "canary, dev, stage or prod",
     "last_updated": "a time as 2025-10-16T12:34:56 (RFC 3339)",
-    "message_type": "registration, device_status_update or heartbeat",
+    "message_type": "registration, device_status_update, heartbeat or task_update",
+    **tasks.RULES,
 }
 """Where what the decoder says would leave a reader guessing."""
 

@@ -526,7 +526,11 @@ async def _answer_to(pixel: Device, message: str | bytes) -> Any:
         ('{"message_type":"heartbeat","sender_id":' + "[" * 9_000, "invalid", "expected str"),
         (b'{"message_type": "heartbeat", "sender_id": "\xff"}', "malformed", "UTF-8 text"),
         ("{}", "invalid", "required"),
-        ('{"message_type": "deploy"}', "invalid", "registration, device_status_update or"),
+        (
+            '{"message_type": "deploy"}',
+            "invalid",
+            "registration, device_status_update, heartbeat or",
+        ),
         ('"' + "x" * (wire.MAX_MESSAGE_BYTES) + '"', "too_large", "at most 32768 bytes"),
     ],
 )
