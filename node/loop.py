@@ -27,7 +27,7 @@ from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.rebalancer import Rebalancer, Submit
-from stationkeep.node.health.gossip import Gossip, Report, Standing
+from stationkeep.node.health.gossip import Gossip, Report, RoleStatus
 from stationkeep.node.health.measurement import HealthSource
 from stationkeep.node.hooks.runner import Hook, HookRunner
 from stationkeep.node.ports import (
@@ -89,7 +89,7 @@ class NodeLoop:
             network=network,
             replica=replica,
             source=source,
-            standing=self._standing,
+            role_status=self._role_status,
             sent=self.lease.sent,
         )
         self.voter = Voter(
@@ -234,8 +234,8 @@ class NodeLoop:
         if in_touch and self.consensus.applied_index >= self.consensus.commit_index:
             self._current_at = self.clock.monotonic()
 
-    def _standing(self) -> Standing:
-        return Standing(
+    def _role_status(self) -> RoleStatus:
+        return RoleStatus(
             self.lease.effective_role(),
             self.replica.state.seat.epoch,
             int(self.lease.remaining() * 1_000),

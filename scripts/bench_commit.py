@@ -94,7 +94,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     from stationkeep.node.peers.network import PeerNetwork
     from stationkeep.node.ports import Committed
     from stationkeep.node.raft import Journal, Raft, SnapshotStore, Timings
-    from stationkeep.node.system import garbage as memory
+    from stationkeep.node.system import garbage
 
     class Nothing:
         """A state machine that does the least."""
@@ -151,7 +151,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     turning.raft = raft
     network.subscribe(raft.receive, raft.connected, raft.disconnected)
     await network.start()
-    memory.settle()
+    garbage.tune()
     turning.wake()
 
     def propose(data: bytes, answered: Callable[[bool], None]) -> None:

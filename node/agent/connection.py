@@ -15,7 +15,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from stationkeep.node.system.addresses import said_by_system
+from stationkeep.node.system.addresses import system_message
 
 PATH = "/v1/agents"
 MAX_MESSAGE = 64 * 1024
@@ -62,7 +62,7 @@ def websocket_address(url: str) -> WebSocketURI:
 
 def error_text(error: OSError) -> str:
     """In few words, without the address: reasons are counted."""
-    return said_by_system(error) or "no connection"
+    return system_message(error) or "no connection"
 
 
 class Connection(asyncio.Protocol):

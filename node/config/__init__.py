@@ -1,1 +1,1 @@
-"""A node's file: read once at start, every fault shown with its line."""
+"""A node's configuration file: read once at start, every error reported with its line."""

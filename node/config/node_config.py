@@ -1,8 +1,8 @@
 """The configuration of one node: one YAML file, environment overrides, parsed once at start.
 
-Every fault is a `ConfigError` with file, line, field, value and rule; those of one file are
-reported together. Replicated settings are only *born* from the file: once the cluster is founded
-they are changed through it (roles.md, "Settings and defaults").
+Every error is a `ConfigError` with file, line, field, value and rule; those of one file are
+reported together. Replicated settings only get their initial values from the file: once the
+cluster is founded, they are changed through it (roles.md, "Settings and defaults").
 """
 
 import os
@@ -45,21 +45,17 @@ __all__ = ["ConfigError", "NodeConfig", "load", "validate"]
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """Risk rises linearly from 0 at `ok` to 1 at `critical`; `ok > critical` runs downwards."""
+    """Risk rises linearly from 0 at `ok` to 1 at `critical`. With `ok > critical` it rises as the
+    reading falls."""
 
     ok: float
-    """The reading at which the risk is 0, and beyond which it rises."""
+    """The reading up to which the risk is 0."""
     critical: float
-    """The reading at which the risk is 1. Below `ok`, the risk rises as the reading falls."""
+    """The reading from which the risk is 1. If it is below `ok`, a falling reading is the risk."""
 
 
 class SensorConfig(msgspec.Struct, frozen=True):
-    """Which components make up the health of this node; None = off.
-
-    Percent for cpu (host-wide), memory, disk (of the data directory) and battery; °C for
-    temperature; seconds for loop_lag; log entries for replication_lag. `command`: an operator's
-    own check, run at most every `command_interval` seconds and killed after `command_timeout`.
-    """
+    """Which components make up the health of this node; None = off."""
 
     cpu: Marks | None = Marks(70, 100)
     """Load of the host's CPUs in percent, averaged over half a minute."""
@@ -68,31 +64,31 @@ class SensorConfig(msgspec.Struct, frozen=True):
     disk: Marks | None = Marks(85, 100)
     """How full the disk of the data directory is, in percent."""
     battery: Marks | None = Marks(30, 5)
-    """Charge of the battery in percent, where there is one that is not being charged."""
+    """Charge of the battery in percent, if there is one that is not being charged."""
     temperature: Marks | None = Marks(80, 105)
-    """The hottest sensor of the host in °C, where it has any."""
+    """The hottest sensor of the host in °C, if it has any."""
     loop_lag: Marks | None = Marks(0.25, 2)
     """How late the node's event loop is, in seconds."""
     replication_lag: Marks | None = Marks(2_000, 50_000)
     """Log entries that are committed and not applied yet."""
     command: str = ""
-    """A check of the operator's own. Exit status 0 is risk 0, any other risk 1; one that prints
-    `{"risk": 0.4, "cause": "…"}` says it finely."""
+    """Your own check. Exit status 0 is risk 0, any other is risk 1. For a value between, exit with
+    0 and print `{"risk": 0.4, "cause": "…"}`."""
     command_interval: float = 5.0
-    """How often the check is run at most."""
+    """The shortest time between two runs of the check, in seconds."""
     command_timeout: float = 5.0
-    """A check that takes longer is killed, and counts as risk 1."""
+    """A check that takes longer, in seconds, is killed and counts as risk 1."""
 
 
 class HookConfig(msgspec.Struct, frozen=True):
-    """Shell commands run when a role or an action is enacted. `timeout` in seconds."""
+    """Shell commands run when a role or an action is enacted."""
 
     roles: dict[str, str] = {}
-    """Run when the node begins to act in this role."""
+    """Role and command, run when the node begins to act in this role."""
     actions: dict[str, str] = {}
     """Actions that operators can order of this node: name and command."""
     timeout: float = 10.0
-    """A hook that takes longer is killed with everything that it started, and has failed."""
+    """A hook that takes longer, in seconds, is killed with everything it started: it has failed."""
 
 
 LOG_FORMATS = ("plain", "json")
@@ -100,16 +96,16 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class LogConfig(msgspec.Struct, frozen=True):
-    """Where logs go is always stderr."""
+    """What is logged, and how. Logs always go to stderr."""
 
     format: Literal["plain", "json"] = "plain"
-    """Lines for people, or a JSON object a line."""
+    """Lines for people, or one JSON object per line."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe lines that are written."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a node is told at start. `members` has all, this one included, sorted by id."""
+    """The configuration of one node. `members` is sorted by id."""
 
     node: str
     """The id of this node, one of `members`."""
@@ -117,38 +113,40 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the cluster, the same for all of its nodes."""
     data_dir: Path
     """The directory of this node's journal, snapshots and audit file, shared with no other node. A
-    relative path counts from the working directory."""
+    relative path is relative to the working directory."""
     raft: str
     """The address, TCP and UDP, on which the node listens for the other members."""
     http: str
     """The address on which the node listens for clients and devices."""
     members: tuple[MemberSpec, ...]
-    """Every member with the addresses by which the others and clients reach it, this node
-    included."""
+    """Every member, this node included, with the addresses at which the others and clients reach
+    it."""
     join: bool = False
-    """Whether the cluster exists already, so that the node waits until the members take it in."""
+    """Whether the cluster exists already, so that the node waits until it is added as a member."""
     profile: str = replicated.DEFAULT_PROFILE
     """The set of settings that the cluster is founded with."""
     settings: Settings = replicated.PROFILES[replicated.DEFAULT_PROFILE]
-    """Single settings on top of the profile. They are replicated: once the cluster is founded, what
-    the file says is not used any more."""
+    """Single settings that override the profile. They are replicated: once the cluster is founded,
+    those in the file have no effect."""
     durability: Literal["sync", "os"] = "sync"
-    """`sync`: what is acknowledged is on disk. `os`: it survives the process and no power cut."""
+    """`sync`: what is acknowledged is on disk. `os`: it survives a crash of the process, but not a
+    power cut."""
     sensors: SensorConfig = SensorConfig()
     """Which components make up the health of this node."""
     hooks: HookConfig = HookConfig()
     """Commands that are run when the node's role changes, or when an action is ordered."""
     policies: tuple[Policy, ...] = ()
-    """Local policies, by which this node may deny a change of role when it votes."""
+    """Local policies that let this node deny a change of role when it votes."""
     webhooks: tuple[WebhookConfig, ...] = ()
-    """Where decisions are sent to. Every node that may lead needs the same ones."""
+    """Where decisions are sent. Every node that may become leader needs the same list."""
     tracing: TracingConfig | None = None
-    """Where traces are sent to; absent: nowhere."""
+    """Where traces are sent. Absent: nowhere."""
     log: LogConfig = LogConfig()
     """What the node writes to stderr."""
     http_hosts: tuple[str, ...] = ()
-    """Further host names under which clients ask for this node; requests for others are refused."""
+    """Further host names that clients use for this node. Requests for any other are refused."""
     file: str = ""
+    """The path that the configuration was read from."""
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -185,10 +183,10 @@ ROLE_HOOKS = {
 
 
 def load(path: str | Path, env: Mapping[str, str] | None = None) -> NodeConfig:
-    """The configuration in `path`, with `STATIONKEEP_*` of `env` (default: the process's) on top.
+    """The configuration in `path`, overridden by `STATIONKEEP_*` of `env` (default: the process's).
 
-    Raises `ConfigError` at the first fault, the further ones in its `others`. A relative
-    `data_dir` counts from the working directory.
+    Raises the first `ConfigError`, with the further ones in its `others`. A relative `data_dir` is
+    relative to the working directory.
     """
     document = _open(path, os.environ if env is None else env)
     config = None if document.errors else _read(document)
@@ -198,8 +196,8 @@ def load(path: str | Path, env: Mapping[str, str] | None = None) -> NodeConfig:
 
 
 def validate(path: str | Path, env: Mapping[str, str] | None = None) -> list[ConfigError]:
-    """All faults of a file; empty when a node would start with it and could run its commands, as
-    far as one sees from here. `env` defaults to none."""
+    """All errors of a file. Empty when a node would start with it and, as far as can be checked
+    here, could run its commands. `env` defaults to an empty one."""
     try:
         document = _open(path, {} if env is None else env)
         if not document.errors:
@@ -212,7 +210,7 @@ def validate(path: str | Path, env: Mapping[str, str] | None = None) -> list[Con
 
 
 def _check_commands(root: Value) -> None:
-    """That what they run exists. No fault to a node that starts: its file may come later, and a
+    """Checks that what the commands run exists. `load` does not: the file may appear later, and a
     hook that cannot be run fails and says so."""
     for value in _commands(root):
         fault = command_fault(value.raw) if isinstance(value.raw, str) else None
@@ -221,7 +219,7 @@ def _check_commands(root: Value) -> None:
 
 
 def _commands(root: Value) -> Iterator[Value]:
-    """Every command of the file that is there."""
+    """Every command that the file sets."""
     hooks, sensors = root.child("hooks"), root.child("sensors")
     actions = hooks.child("actions") if hooks is not None else None
     found = [hooks.child(field) for field in ROLE_HOOKS] if hooks is not None else []
@@ -234,7 +232,7 @@ def _commands(root: Value) -> Iterator[Value]:
 def _open(path: str | Path, env: Mapping[str, str]) -> Document:
     try:
         with open(path, "rb", opener=regular) as file:
-            content = file.read(4 * MAX_BYTES + 1)  # enough to be too long in any case
+            content = file.read(4 * MAX_BYTES + 1)  # 4 bytes a character: surely too long
     except OSError as error:
         raise ConfigError(str(path), None, "", str(path), f"readable: {error.strerror}") from error
     document = parse(str(path), _decoded(str(path), content))
@@ -255,7 +253,7 @@ def _decoded(path: str, content: bytes) -> str:
 
 
 def _override(document: Document, env: Mapping[str, str]) -> None:
-    """Applies the environment; variables that are not a node's (STATIONKEEP_URL …) are left."""
+    """Applies the environment; variables of other programs (STATIONKEEP_URL …) are ignored."""
     for name in sorted(env):
         if name.startswith(SETTINGS_PREFIX):
             target: tuple[str, ...] = ("settings", name.removeprefix(SETTINGS_PREFIX).lower())
@@ -267,7 +265,7 @@ def _override(document: Document, env: Mapping[str, str]) -> None:
 
 
 def _scalar(text: str) -> object:
-    """A variable's text as YAML would read it in a file; anything but a scalar stays text."""
+    """A variable's text parsed as YAML would be in a file; anything but a scalar stays text."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -331,7 +329,7 @@ def _address(value: Value | None) -> str:
 
 
 def _reached(value: Value | None, fault_of: Callable[[str], str | None]) -> str:
-    """An address by which others reach a member."""
+    """An address at which others reach a member."""
     text = "" if value is None else value.text(ADDRESS_RULE)
     fault = fault_of(text) if text else None
     if value is not None and fault is not None:
@@ -369,13 +367,13 @@ def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
     if not isinstance(value.raw, bool):
         value.refuse("true or false")
     elif value.raw and len(members) == 1:
-        value.refuse("a node that joins lists those whom it joins among its members")
+        value.refuse("a node that joins lists the existing members among its members")
     return value.raw is True
 
 
 def _listen(root: Value, field: str, advertised: str) -> str:
-    """The address to listen on: the advertised one unless given. Loopback only, as long as
-    there are no certificates to tell friend from stranger."""
+    """The address to listen on, by default the advertised one. Without certificates nobody can be
+    authenticated, so only loopback is allowed."""
     value = root.child(field)
     table = root.child("members")
     address = _address(value) if value is not None else advertised

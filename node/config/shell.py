@@ -1,8 +1,8 @@
-"""What is plainly wrong with an operator's shell command, seen without running it.
+"""Finds obvious mistakes in an operator's shell command without running it.
 
-Only the beginning is looked at: the first program of the first simple command. What the shell
-would have to work out (`$HOOK`, `cd … &&`, a function, a PATH of its own, a redirection before the
-program, a here-document) is left to it.
+Only the first program of the first simple command is checked. What only the shell can resolve
+(`$HOOK`, `cd … &&`, a function, a PATH set by the command, a redirection before the program, a
+here-document) is not checked.
 """
 
 import os
@@ -24,12 +24,12 @@ _SHELLS_OWN = frozenset({
 
 
 def _decides(word: str) -> bool:
-    """Whether what runs is known by this word: it is no assignment, or one of the PATH."""
+    """Whether this word determines what runs: it is not an assignment, or it assigns PATH."""
     return word.startswith("PATH=") or not _ASSIGNMENT.fullmatch(word)
 
 
 def command_fault(command: str) -> str | None:
-    """The rule that a command breaks; None when nothing is seen to be wrong with it."""
+    """The rule that a command breaks; None if no mistake was found."""
     if "<<" in command:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`tracing:` in a node's file: which collector is told, and of how many traces."""
+"""`tracing:` in a node's file: the collector that traces are sent to, and how many."""
 
 from importlib.util import find_spec
 
@@ -12,19 +12,17 @@ _NEEDED = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 class TracingConfig(msgspec.Struct, frozen=True):
-    """`endpoint`: base address of an OTLP/HTTP collector; traces go to its `/v1/traces`, as with
-    OTEL_EXPORTER_OTLP_ENDPOINT. `sample_ratio`: the share of traces that is recorded, 0 to 1;
-    the same trace by every node that has the same ratio."""
+    """Tracing that is on. `endpoint` means what it means in OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     endpoint: str
     """Base address of an OTLP/HTTP collector; traces go to its `/v1/traces`. Tracing needs the
     extra: `pip install 'stationkeep[tracing]'`."""
     sample_ratio: float = 1.0
-    """The share of all traces that is recorded. Nodes with the same ratio record the same ones."""
+    """The share of traces that is recorded. Nodes with the same ratio record the same traces."""
 
 
 def read_tracing(value: Value | None) -> TracingConfig | None:
-    """The tracing of a file, None when it is off; faults are noted in its document."""
+    """The tracing that a file configures, None when it is off; errors go into its document."""
     if value is None:
         return None
     value.known(TracingConfig.__struct_fields__)
@@ -39,7 +37,7 @@ def read_tracing(value: Value | None) -> TracingConfig | None:
 
 
 def _endpoint(value: Value) -> str:
-    """In clear text to this machine alone: traces name people, addresses and reasons."""
+    """Unencrypted to loopback only: traces contain names of people, addresses and reasons."""
     url = value.text("an address https://…", 2_048)
     parts = split_url(url)
     if parts is None or parts.query or parts.fragment:
@@ -52,5 +50,5 @@ def _endpoint(value: Value) -> str:
 def _installed() -> bool:
     try:
         return all(find_spec(name) is not None for name in _NEEDED)
-    except ModuleNotFoundError:  # of a parent
+    except ModuleNotFoundError:  # a parent package is missing
         return False

@@ -1,6 +1,6 @@
-"""`webhooks:` in a node's file: who is told, of what, and the secret that signs it.
+"""`webhooks:` in a node's file: where messages are sent, which ones, and the secret signing them.
 
-Every node that may lead the cluster needs the same section. It stands in the file and not in the
+Every node that may lead the cluster needs the same section. It is in the file and not in the
 replicated settings because of the secrets: what is in the log is in every snapshot and backup.
 """
 
@@ -23,12 +23,12 @@ PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
 """Bytes of a secret (standardwebhooks.com)."""
 _VISIBLE = re.compile(r"[!-~]+")
-"""What an address consists of; names and paths beyond ASCII are written in its escapes."""
+"""The characters of a URL; anything beyond ASCII must be escaped."""
 _SECRET_RULE = f"{PREFIX} and {SHORTEST} to {LONGEST} bytes in base64"
 
 
 class Secret:
-    """A key that signs, and that nothing prints."""
+    """A signing key that is never printed."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -42,20 +42,20 @@ class Secret:
 
 
 class WebhookConfig(msgspec.Struct, frozen=True):
-    """One webhook. `name` is what its cursor in the replicated state is called."""
+    """One webhook."""
 
     name: str
-    """What logs, metrics and its cursor in the replicated state call it."""
+    """Its name in logs and metrics, and of its cursor in the replicated state."""
     url: str
-    """Where messages are sent to."""
+    """Where messages are sent."""
     secret: Secret
-    """The secret that signs every message. Either here, or in a file named by `secret_file`."""
+    """The secret that signs every message, given here or in a file named by `secret_file`."""
     topics: tuple[str, ...] = TOPICS
-    """Which decisions it gets."""
+    """Which decisions it receives."""
 
 
 def read_webhooks(value: Value | None) -> tuple[WebhookConfig, ...]:
-    """The webhooks of a file; faults are noted in its document."""
+    """The webhooks that a file configures; errors go into its document."""
     if value is None:
         return ()
     items = value.items()
@@ -97,8 +97,8 @@ def _name(value: Value) -> str:
 
 
 def _url(value: Value) -> str:
-    """In clear text to this machine alone: a signature keeps nothing secret. A fault shows no more
-    of it than scheme and host: with many services, who knows the path may write."""
+    """Unencrypted to loopback only: a signature does not encrypt. An error shows only scheme and
+    host: with many services, whoever knows the path may post."""
     url = value.text("an address https://…", 2_048)
     parts = split_url(url)
     if parts is None or not _VISIBLE.fullmatch(url):

@@ -1,8 +1,8 @@
-"""A YAML document whose every value knows its line, so that a fault can be shown where it is.
+"""A YAML document whose every value knows its line, so that errors can point to it.
 
-`parse` makes a tree of `Value`s out of a file. Reading methods of `Value` never raise for what
-the file says: they note a `ConfigError` in the document and return a stand-in, so that one run
-reports all faults of a file together.
+`parse` turns a file into a tree of `Value`s. The reading methods of `Value` do not raise when a
+value is invalid: they record a `ConfigError` in the document and return a placeholder, so that one
+run reports all errors of a file together.
 """
 
 import difflib
@@ -16,17 +16,17 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
-"""A signing secret, which stands out so that it can be kept out of what is shown, wherever in a
-file it was put by mistake."""
+"""A signing secret. Its prefix lets us hide it in messages, wherever in a file it was put by
+mistake."""
 
 T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A configured value that is refused: where it stands, what it is and the rule it breaks.
+    """A configured value that is refused: where it is, what it is and the rule it breaks.
 
-    `file` is a path, or names an environment variable; `line` counts from 1 and is None where
-    there is none. `others`: further faults found in the same reading.
+    `file` is a path, or names an environment variable; `line` counts from 1, or is None. `others`:
+    further errors found in the same file.
     """
 
     def __init__(self, file: str, line: int | None, field: str, value: object, rule: str) -> None:
@@ -53,17 +53,17 @@ class Value:
         self.file = file or document.file
 
     def refuse(self, rule: str, value: object = None, member: str = "") -> None:
-        """Notes that this value breaks `rule`, or that its `member` does, which is not given."""
+        """Records that this value breaks `rule`, or that its absent `member` does."""
         shown = self.shown if value is None else value
         path = self.child_path(member) if member else self.path
         error = ConfigError(self.file, self.line, path, shown, rule)
         errors = self._document.errors
-        if not errors or str(errors[-1]) != str(error):  # read twice, refused once
+        if not errors or str(errors[-1]) != str(error):  # a value read twice is refused once
             errors.append(error)
 
     @property
     def shown(self) -> object:
-        """The value for a message: a scalar itself, of a container only what it is."""
+        """The value for a message: a scalar itself, a container only by its kind."""
         if isinstance(self.raw, dict):
             return "a mapping"
         return "a list" if isinstance(self.raw, list) else self.raw
@@ -72,14 +72,14 @@ class Value:
         return f"{self.path}.{name}" if self.path else name
 
     def child(self, name: str) -> "Value | None":
-        """The member called `name` of a mapping; None where there is none, or null."""
+        """The member called `name` of a mapping; None if it is absent or null."""
         if not isinstance(self.raw, dict):
             return None
         found: Value | None = self.raw.get(name)
         return None if found is None or found.raw is None else found
 
     def required(self, name: str, rule: str) -> "Value | None":
-        """`child`, but its absence is a fault."""
+        """`child`, but its absence is an error."""
         found = self.child(name)
         if found is None:
             self._document.errors.append(
@@ -88,8 +88,8 @@ class Value:
         return found
 
     def known(self, names: Iterable[str]) -> "Value":
-        """Refuses members that are not in `names`, suggesting the nearest; returns itself. What
-        they hold is not shown: it may be a secret whose name was mistyped."""
+        """Refuses members that are not in `names`, suggesting the nearest; returns itself. Their
+        values are not shown: one may be a secret whose name was mistyped."""
         allowed = sorted(names)
         for name, child in self.mapping().items():
             if name not in allowed:
@@ -120,7 +120,7 @@ class Value:
         return ""
 
     def choice(self, names: Sequence[str]) -> str:
-        """One of `names`; the first stands in for a fault."""
+        """One of `names`; the first if the value is invalid."""
         if isinstance(self.raw, str) and self.raw in names:
             return self.raw
         self.refuse(f"one of {', '.join(names)}")
@@ -134,17 +134,17 @@ class Value:
         self.refuse(f"a number between {low:g} and {high:g}")
         return low
 
-    def through(self, parser: Callable[[Any], T], stand_in: T) -> T:
-        """What `parser` makes of the raw value; its ValueError is the rule broken."""
+    def through(self, parser: Callable[[Any], T], placeholder: T) -> T:
+        """The raw value parsed by `parser`, whose ValueError states the broken rule."""
         try:
             return parser(self.raw)
         except ValueError as error:
             self.refuse(getattr(error, "rule", str(error)))
-            return stand_in
+            return placeholder
 
 
 class Document:
-    """One file being read, and the faults found in it so far."""
+    """One file being read, and the errors found in it so far."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -152,7 +152,7 @@ class Document:
         self.root = Value(self, "", {}, 1)
 
     def override(self, path: Sequence[str], value: Any, source: str) -> None:
-        """Replaces the value at `path` by one that comes from `source` (for messages)."""
+        """Replaces the value at `path`; messages name `source` as its origin."""
         at = self.root
         for depth, name in enumerate(path[:-1], start=1):
             inner = at.raw.get(name) if isinstance(at.raw, dict) else None
@@ -163,7 +163,7 @@ class Document:
         at.raw[path[-1]] = Value(self, ".".join(path), value, None, source)
 
     def raise_errors(self) -> None:
-        """Raises the first fault, with the others attached, if there is any."""
+        """Raises the first error, with the others attached, if there is any."""
         if self.errors:
             first = self.errors[0]
             first.others = tuple(self.errors[1:])
@@ -171,7 +171,7 @@ class Document:
 
 
 def parse(file: str, text: str) -> Document:
-    """The tree of a YAML text; faults of the YAML itself are in `errors` of the result."""
+    """The tree of a YAML text; syntax errors are in `errors` of the result."""
     document = Document(file)
     if len(text) > MAX_BYTES:
         document.root.refuse(f"a configuration has at most {MAX_BYTES} characters", len(text))
@@ -182,9 +182,7 @@ def parse(file: str, text: str) -> Document:
             _compose(document, text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        rule = (
-            f"not YAML{_column(error.problem_mark)}; indents are blanks, a text with `: ` is quoted"
-        )
+        rule = f"not YAML{_column(error.problem_mark)}; indent with spaces, quote a text with `: `"
         document.errors.append(ConfigError(file, line, "", _line_of(text, line), rule))
     except yaml.YAMLError:
         document.errors.append(ConfigError(file, None, "", "", "not YAML: a control character"))
@@ -196,12 +194,12 @@ def _column(mark: Any) -> str:
 
 
 def _line(mark: Any) -> int:
-    """Line of a YAML mark, counted from 1; the library's types allow for none."""
+    """Line of a YAML mark, counted from 1; the library's types allow None."""
     return 1 if mark is None else int(mark.line) + 1
 
 
 def _line_of(text: str, line: int | None) -> str:
-    """A line that is no YAML, up to where it may tell a secret."""
+    """A line that is not YAML, cut where a secret may begin."""
     lines = text.splitlines()
     if line is None or line > len(lines):
         return ""

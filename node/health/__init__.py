@@ -1,1 +1,1 @@
-"""How nodes measure themselves and each other, and what they report."""
+"""How nodes measure their own health, exchange it, and judge each other by it."""

@@ -1,7 +1,8 @@
-"""Health reports between nodes, beside the Raft log: what is heard, directly and from others.
+"""Health reports that nodes exchange outside the Raft log, first hand and second hand.
 
-Every node tells every other how it is and what it last heard from each of the rest. One broken
-link between two nodes therefore proves nothing: the others still pass on what they hear.
+Every node sends every other its own health and the newest report it has received from each of the
+rest. A single broken link between two nodes therefore proves nothing: the others relay what they
+receive.
 Source: roles.md, "Health and registry".
 """
 
@@ -28,16 +29,17 @@ MAX_HEARD = 128
 MAX_METRICS = 32
 MAX_COMPLAINTS = 8
 MAX_OBSERVATIONS = 256
-"""Reports remembered per node: some evaluation windows of any sensible timing."""
+"""Reports remembered per node: several evaluation windows of any sensible timing."""
 RECURRENCE_HALF_LIFE = 3_600.0
+"""Seconds."""
 MAX_RECURRENCE = 10.0
 LONGEST_ITEM = 128
-"""Bytes of a metric, or of what was heard of a node, at the most."""
+"""The most bytes that one metric, or one second-hand report, takes."""
 MAX_REPORT = 1_100
-"""Bytes of an encoded report: it must fit a datagram (`node.peers.sessions.MAX_BODY`), or at 20 %
-loss it waits for a stream that may stand still."""
+"""Bytes of an encoded report. It must fit into a datagram (`node.peers.sessions.MAX_BODY`): at
+20 % loss the stream, its only other way, may be stalled."""
 JITTER = 0.1
-"""Reports go out up to this share early, so that nodes do not fall into step."""
+"""Reports are sent up to this share of the interval early, so that nodes do not synchronise."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=CEILING)]
 Boot = Annotated[int, msgspec.Meta(ge=0, le=BOOT.ceiling)]
@@ -47,78 +49,92 @@ Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Second hand: the newest report of a node, `age` ms before the message that carries it, and
-    the log index that it had applied."""
+    """Second hand: the newest report that the sender has received from another node."""
 
     boot: Boot
     seq: Count
     risk: Share
     age: Milliseconds
+    """Time since the sender received it."""
     applied: Count
+    """The log index that the node had applied."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One node's word on itself. `risk` in [0, 1], `recurrence` in [0, 10]. `applied`: the log
-    index that it has applied. `complaints`: alarm → why, of what is wrong and no risk yet."""
+    """A node's report on itself."""
 
     kind: str
     node: Identifier
     boot_id: Boot
+    """Number of the start of this node; `seq` counts its reports since then."""
     seq: Count
     risk: Share
     cause: Annotated[str, msgspec.Meta(max_length=200)]
+    """The component with that risk, and its reading."""
     recurrence: Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RECURRENCE)]
+    """The node's `Recurrence`."""
     metrics: Annotated[
         dict[Annotated[str, msgspec.Meta(max_length=64)], float],
         msgspec.Meta(max_length=MAX_METRICS),
     ]
+    """Readings by component, for people."""
     heard: Annotated[dict[Identifier, Heard], msgspec.Meta(max_length=MAX_HEARD)]
+    """Second-hand reports by node."""
     role: Role
+    """The effective role."""
     epoch: Count
     lease_ms: Milliseconds
+    """What remains of the lease."""
     applied: Count = 0
+    """The log index that the node has applied."""
     complaints: Annotated[
         dict[Identifier, Annotated[str, msgspec.Meta(max_length=MAX_DETAIL)]],
         msgspec.Meta(max_length=MAX_COMPLAINTS),
     ] = {}
+    """Problems that are not a risk yet: name of the alarm → detail."""
 
 
 class Observed(msgspec.Struct):
-    """One report as known here. `at`: monotonic s of the report's arrival where it was heard
-    first hand; `learnt`: when this node learnt of it; `direct`: heard by this node itself.
-    `behind`: entries that the node lags by; `unable`: why it cannot do its part, "" if it can."""
+    """What one report says, as this node knows it."""
 
     risk: int
+    """Parts per million."""
     at: float
+    """When the node's report arrived first hand, here or at the peer that relays it; monotonic s
+    of this node."""
     learnt: float
+    """When it arrived at this node, by either way; monotonic s."""
     direct: bool
+    """Whether this node received it first hand."""
     behind: int = 0
+    """Log entries that the node lags by."""
     unable: str = ""
+    """Why it cannot do its part; "" if it can."""
 
 
 class Neighbour:
-    """What is known of one node: its newest own report and a bounded memory of risks."""
+    """What is known of one node: its newest own report and a bounded history of risks."""
 
     def __init__(self) -> None:
         self.report: Report | None = None
         self.heard_at = 0.0
         self.boot = 0
-        """The highest boot that may be known of it."""
+        """The highest credible boot that was reported for it."""
         self.idle_since: float | None = None
-        """Since when it has been heard to leave its seat idle."""
+        """Since when its reports show that it leaves its seat idle."""
         self._behind_since: float | None = None
         self._judged = (0, 0)
-        """The newest report that was looked at for that."""
+        """The newest report that `_behind_since` takes into account."""
         self.observed: OrderedDict[tuple[int, int], Observed] = OrderedDict()
 
     def accepts(self, report: Report) -> bool:
-        """Whether the report is newer than everything heard from the node itself."""
+        """Whether the report is newer than every other received from the node itself."""
         if self.report is None:
             return True
         return (report.boot_id, report.seq) > (self.report.boot_id, self.report.seq)
 
     def behind_for(self, key: tuple[int, int], behind: int, at: float) -> float:
-        """Seconds for which it has been heard to be behind, up to the report `key`."""
+        """Seconds for which its reports have shown it to be behind, up to the report `key`."""
         if key > self._judged:
             self._judged = key
             if not behind:
@@ -128,7 +144,7 @@ class Neighbour:
         return at - self._behind_since if behind and self._behind_since is not None else 0.0
 
     def note(self, key: tuple[int, int], observed: Observed) -> None:
-        """Remembers an observation; the same report first hand replaces its second-hand copy."""
+        """Records an observation; a report received first hand replaces its second-hand copy."""
         known = self.observed.get(key)
         if known is None:
             self.observed[key] = observed
@@ -139,12 +155,13 @@ class Neighbour:
             known.behind, known.unable = observed.behind, observed.unable
 
     def newest(self) -> tuple[int, int] | None:
-        """(boot, seq) of the newest report known of, by whatever way."""
+        """(boot, seq) of the newest report known, first or second hand."""
         return max(self.observed, default=None)
 
 
 class Recurrence:
-    """A decaying count of unhealthy episodes, half gone after an hour, at most 10."""
+    """An exponentially decaying count of unhealthy episodes, with a half-life of an hour, at most
+    10."""
 
     def __init__(self) -> None:
         self._value = 0.0
@@ -152,7 +169,7 @@ class Recurrence:
         self._unhealthy = False
 
     def update(self, unhealthy: bool, now: float) -> float:
-        """The count at `now` (monotonic s), an episode more when one begins."""
+        """The count at `now` (monotonic s), incremented if an episode begins."""
         self._value *= 0.5 ** ((now - self._at) / RECURRENCE_HALF_LIFE) if self._value else 0.0
         self._at = now
         if unhealthy and not self._unhealthy:
@@ -161,21 +178,23 @@ class Recurrence:
         return self._value
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """What a node says of its own office in a report. `fault`: why it cannot do its part in the
-    cluster, however well its host is; empty when it can."""
+class RoleStatus(msgspec.Struct, frozen=True):
+    """What a node reports about its effective role."""
 
     role: Role
     epoch: int
     lease_ms: int
+    """What remains of its lease."""
     fault: str = ""
+    """Why it cannot do its part in the cluster, however healthy its host is; "" if it can."""
 
 
 class Gossip:
-    """This node's voice and ears. Synchronous: `receive` and `turn` are called by the loop.
+    """Sends this node's reports and receives those of its peers. Synchronous: the loop calls
+    `receive` and `turn`.
 
-    `standing`: what to say of the own effective role; `sent`: told (boot, seq, monotonic s)
-    just before a report leaves, because leases count from there.
+    `sent` is called with (boot, seq, monotonic s) just before a report leaves, because leases
+    count from there.
     """
 
     def __init__(
@@ -188,13 +207,13 @@ class Gossip:
         network: Network,
         replica: Replica,
         source: HealthSource,
-        standing: Callable[[], Standing],
+        role_status: Callable[[], RoleStatus],
         sent: Callable[[int, int, float], None],
     ) -> None:
         self.node, self.boot = node, boot
         self._peers = peers
         self._clock, self._network, self._replica = clock, network, replica
-        self._source, self._standing, self._sent = source, standing, sent
+        self._source, self._role_status, self._sent = source, role_status, sent
         self._yardstick = Yardstick(clock, replica)
         self._neighbours = {name: Neighbour() for name in (node, *peers)}
         self._recurrence = Recurrence()
@@ -208,16 +227,16 @@ class Gossip:
         self.received = 0
 
     def follow(self, peers: tuple[str, ...]) -> None:
-        """From now on these are the others; what was heard of who left is forgotten."""
+        """Replaces the list of peers; the reports of those that left are forgotten."""
         self._peers = peers
         kept = {name: self._neighbours.get(name) or Neighbour() for name in (self.node, *peers)}
         self._neighbours = kept
 
-    # -- speaking -------------------------------------------------------------------------------
+    # -- sending --------------------------------------------------------------------------------
 
     def next_wakeup(self) -> float:
-        """Monotonic moment of the next own report, by the interval in force now: a shorter one
-        must not wait for the end of a longer one."""
+        """Monotonic moment of the next own report. Goes by the current interval, so that a
+        shortened one takes effect at once."""
         if self._reported_at is None:
             return self.listening_since
         interval = self._replica.settings.report_interval / 1_000
@@ -235,21 +254,22 @@ class Gossip:
             self._network.send(peer, message)
 
     def _phase(self) -> float:
-        """A number in [0, 1) that wanders with every report and differs between nodes; no
-        random source, so that a simulated run replays exactly."""
+        """A number in [0, 1) that changes with every report and differs between nodes. Not random,
+        so that a simulated run replays exactly."""
         return (self._seq * 0.618 + self._offset) % 1
 
     def _notice_pause(self, now: float) -> None:
-        """A node that was stopped heard nothing meanwhile and must not judge others by that."""
+        """Detects that this process was paused: what it did not receive meanwhile says nothing
+        about the others."""
         settings = self._replica.settings
         if now - self._last_turn > max(0.5, 3 * settings.report_interval / 1_000):
             self.listening_since = now
         self._last_turn = now
 
     def _report(self, now: float) -> Report:
-        measured, standing = self._source.measure(), self._standing()
-        if standing.fault:
-            measured = replace(measured, risk=1.0, cause=standing.fault)
+        measured, status = self._source.measure(), self._role_status()
+        if status.fault:
+            measured = replace(measured, risk=1.0, cause=status.fault)
         unhealthy = measured.risk * PPM > self._replica.settings.unhealthy_above
         recurrence = self._recurrence.update(unhealthy, now)
         self._outgrow()
@@ -264,9 +284,9 @@ class Gossip:
             recurrence=recurrence,
             metrics=dict(list(measured.metrics.items())[:MAX_METRICS]),
             heard=self._heard(now),
-            role=standing.role,
-            epoch=standing.epoch,
-            lease_ms=standing.lease_ms,
+            role=status.role,
+            epoch=status.epoch,
+            lease_ms=status.lease_ms,
             applied=self._replica.state.index,
             complaints=dict(measured.complaints),
         )
@@ -276,10 +296,10 @@ class Gossip:
         return report
 
     def _outgrow(self) -> None:
-        """A node that lost its disk counts its starts from 1 again, and somebody may have spoken
-        in our name: all that we say would be older than what was heard before. So we go on above
-        what the cluster knows of us, and above what a peer says to have heard; however much that
-        is, in steps that the others believe."""
+        """Moves our (boot, seq) above every one that is known of this node. A node that lost its
+        disk counts its starts from 1 again, and somebody may have reported in our name: the others
+        would drop all our reports as outdated. However large the gap is, we go in steps that the
+        others accept."""
         claims = list(self._heard_of_us())
         known = self._replica.state.members.get(self.node)
         if known is not None:
@@ -289,15 +309,15 @@ class Gossip:
             self.boot = min(max(self.boot, newest[0]), BOOT.stride(self.boot)) + 1
 
     def _heard_of_us(self) -> Iterator[tuple[int, int]]:
-        """(boot, seq) of the report of ours that each of the others says to have heard last."""
+        """(boot, seq) of our newest report that each of the others has received, as it says."""
         for name, neighbour in self._neighbours.items():
             heard = neighbour.report.heard.get(self.node) if neighbour.report else None
             if heard is not None and name != self.node:
                 yield heard.boot, heard.seq
 
     def _heard(self, now: float) -> dict[str, Heard]:
-        """Begins with another neighbour each time: in a cluster so large that a report cannot tell
-        of all, each is told of in turn."""
+        """The second-hand reports to send. Starts with another neighbour each time: in a large
+        cluster they do not all fit into one report, and so take turns."""
         heard: dict[str, Heard] = {}
         names = list(self._neighbours)
         first = self._seq % len(names)
@@ -306,15 +326,16 @@ class Gossip:
             report = neighbour.report
             age = (now - neighbour.heard_at) * 1_000
             if name != self.node and report is not None and age <= 86_400_000:
-                said = (report.boot_id, report.seq, report.risk, round(age, 1), report.applied)
-                heard[name] = Heard(*said)
+                heard[name] = Heard(
+                    report.boot_id, report.seq, report.risk, round(age, 1), report.applied
+                )
         return heard
 
-    # -- hearing --------------------------------------------------------------------------------
+    # -- receiving ------------------------------------------------------------------------------
 
     def receive(self, peer: str, message: Mapping[str, Any]) -> bool:
-        """Takes in a peer's message; one that is no valid report of that very peer is counted
-        and dropped, as is one older than what was heard before."""
+        """Processes a peer's message. One that is not a valid report by that peer about itself is
+        counted and dropped, as is one older than a report received before."""
         try:
             report = msgspec.convert(message, Report)
         except msgspec.ValidationError:
@@ -324,7 +345,7 @@ class Gossip:
             self.malformed += 1
             return False
         now = self._clock.monotonic()
-        if not self._reach(peer, peer, report.boot_id):
+        if not self._credible(peer, peer, report.boot_id):
             return False
         if not self._neighbours[peer].accepts(report):
             self.outdated += 1
@@ -333,9 +354,10 @@ class Gossip:
         self._take(report, now)
         return True
 
-    def _reach(self, by: str, node: str, boot: int) -> bool:
-        """Whether a boot of `node` that `by` tells of can be: else nothing that the node itself
-        says would be new any more. With each word of its own we follow by a step."""
+    def _credible(self, by: str, node: str, boot: int) -> bool:
+        """Whether to believe `by` that `node` has reached this boot. Believing any number would
+        make all true reports of the node outdated. The limit rises a step with each report that
+        the node itself sends."""
         neighbour, member = self._neighbours[node], self._replica.state.members.get(node)
         known = max(neighbour.boot, member.boot if member is not None else 0)
         limit = BOOT.limit(known)
@@ -353,11 +375,11 @@ class Gossip:
         for name, heard in report.heard.items():
             other = self._neighbours.get(name)
             strange = other is None or name in (self.node, report.node)
-            if other is not None and not strange and self._reach(report.node, name, heard.boot):
+            if other is not None and not strange and self._credible(report.node, name, heard.boot):
                 other.note((heard.boot, heard.seq), self._second_hand(other, heard, now))
 
     def _judged(self, neighbour: Neighbour, report: Report, now: float) -> Observed:
-        """A report heard first hand: what the node says, and whether it can do its part."""
+        """A first-hand report, and our judgement whether the node can do its part."""
         if not self._yardstick.is_idle(report.node, report.role):
             neighbour.idle_since = None
         elif neighbour.idle_since is None:
@@ -377,18 +399,18 @@ class Gossip:
         return Observed(_ppm(heard.risk), at, now, False, behind, unable)
 
     def _lags(self, neighbour: Neighbour, key: tuple[int, int], behind: int, at: float) -> bool:
-        """Whether it has been behind for longer than the log takes to reach it."""
+        """Whether it has been behind for longer than `patience_behind`."""
         return neighbour.behind_for(key, behind, at) > self._yardstick.patience_behind
 
-    # -- what follows from it -------------------------------------------------------------------
+    # -- evaluating -----------------------------------------------------------------------------
 
     def samples(
         self, since: float, expected: int = 0, judged_from: float = float("-inf")
     ) -> tuple[Measured, ...]:
-        """The leader's samples: of every node, the median of reports heard after `since`
-        (monotonic s) by this node or by a peer that told of it. Who has applied less of the log
-        than up to `expected`, an index of about that moment, is lagging. Nobody is called unable
-        by what was heard before `judged_from`."""
+        """The leader's samples: for every node, the median of its reports received after `since`
+        (monotonic s) by this node or by a peer that relayed them. A node that has applied less
+        than `expected`, an index of about that moment, is lagging. Reports received before
+        `judged_from` make no node unable."""
         return tuple(
             self._sample(name, since, expected, judged_from) for name in sorted(self._neighbours)
         )
@@ -408,9 +430,9 @@ class Gossip:
         return Measured(name, len(risks), median(risks), report.cause, recurrence, said, unable)
 
     def echoes(self) -> tuple[Echo, ...]:
-        """The newest report known of every node, with the cluster time at which it was learnt.
-        Who is a lease behind hears of one when it is over: it is given none, so that who comes
-        next need not wait for its end."""
+        """The newest report known of every node, with the cluster time at which it arrived here.
+        A lease would reach a node that is a lease behind only after it has expired: such a node is
+        granted none, so that its successor need not wait for it to expire."""
         return tuple(sorted(self._echoes(), key=lambda echo: echo.node))
 
     def _echoes(self) -> Iterator[Echo]:
@@ -422,9 +444,9 @@ class Gossip:
                 yield Echo(name, *newest, at, known.behind == 0)
 
     def observations(self, since: float) -> dict[str, Observation]:
-        """A voter's view: of every node the median of what this node itself heard after
-        `since`; nothing second hand, so that votes are independent of each other. Who cannot do
-        its part is not healthy."""
+        """A voter's view: for every node the median of the reports that this node received first
+        hand after `since`. Nothing second hand, so that votes are independent of each other. A node
+        that cannot do its part counts as unhealthy."""
         view: dict[str, Observation] = {}
         for name, neighbour in self._neighbours.items():
             heard = [o for o in neighbour.observed.values() if o.direct and o.at > since]
@@ -435,7 +457,7 @@ class Gossip:
         return view
 
     def last_report(self, node: str) -> tuple[Report, float] | None:
-        """The newest report heard from `node` itself (also this node), and its age in s."""
+        """The newest report received from `node` itself (or our own), and its age in s."""
         neighbour = self._neighbours.get(node)
         if neighbour is None or neighbour.report is None:
             return None
@@ -443,29 +465,28 @@ class Gossip:
 
 
 def _inability(heard: Iterable[Observed], judged_from: float = float("-inf")) -> str:
-    """Why a node cannot do its part, by most of what was heard of it; empty when it can."""
-    said = [o.unable if o.at > judged_from else "" for o in heard]
-    faults = [fault for fault in said if fault]
-    return faults[-1] if 2 * len(faults) > len(said) else ""
+    """Why a node cannot do its part, if the majority of its reports show it; else ""."""
+    judged = [o.unable if o.at > judged_from else "" for o in heard]
+    faults = [fault for fault in judged if fault]
+    return faults[-1] if 2 * len(faults) > len(judged) else ""
 
 
 def _complaints(report: Report, expected: int) -> tuple[Complaint, ...]:
-    """What the node says is wrong with it, and what it cannot know itself: that it lags."""
-    said = dict(report.complaints)
+    """The node's own complaints, and one that it cannot know of: that it lags."""
+    complaints = dict(report.complaints)
     if report.applied < expected:
-        said[MEMBER_LAGGING] = f"at least {expected - report.applied:,} log entries behind"
-    return tuple(Complaint(name, detail) for name, detail in sorted(said.items()))
+        complaints[MEMBER_LAGGING] = f"at least {expected - report.applied:,} log entries behind"
+    return tuple(Complaint(name, detail) for name, detail in sorted(complaints.items()))
 
 
 def shortened(report: Report) -> Report:
-    """The report so that it fits a datagram: without the last of its metrics, which are for
-    people, then without the last of what it heard, then with its cause and complaints in fewer
-    words."""
+    """The report, cut to fit into a datagram: metrics go first, since they are only for people,
+    then second-hand reports, then the ends of cause and complaints."""
     for field, least in (("metrics", 0), ("heard", 4)):
-        told = list(getattr(report, field).items())
-        while len(told) > least and (excess := _excess(report)) > 0:
-            told = told[: max(least, len(told) - max(1, excess // LONGEST_ITEM))]
-            report = replace(report, **{field: dict(told)})
+        items = list(getattr(report, field).items())
+        while len(items) > least and (excess := _excess(report)) > 0:
+            items = items[: max(least, len(items) - max(1, excess // LONGEST_ITEM))]
+            report = replace(report, **{field: dict(items)})
     for most in (100, 50, 20):
         if _excess(report) > 0:
             complaints = {name: detail[:most] for name, detail in report.complaints.items()}

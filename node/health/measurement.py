@@ -9,13 +9,16 @@ from stationkeep.node.config.node_config import Marks
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """What a health source says: the worst component's risk in [0, 1], its name, the readings;
-    `complaints`: alarm → why."""
+    """What a health source measures."""
 
     risk: float
+    """Risk of the worst component, in [0, 1]."""
     cause: str = ""
+    """That component and its reading."""
     metrics: Mapping[str, float] = {}
+    """Readings by component."""
     complaints: Mapping[str, str] = {}
+    """Problems that are not a risk yet: name of the alarm → detail."""
 
 
 class HealthSource(Protocol):
@@ -27,5 +30,5 @@ class HealthSource(Protocol):
 
 
 def component_risk(marks: Marks, reading: float) -> float:
-    """0 at `ok`, 1 at `critical`, linear between, clamped; either may be the larger one."""
+    """0 at `ok`, 1 at `critical`, linear between, clamped; either mark may be the larger one."""
     return min(1.0, max(0.0, (reading - marks.ok) / (marks.critical - marks.ok)))

@@ -1,4 +1,4 @@
-"""A recorded series as a node's health, instead of what its host says.
+"""A recorded series as a node's health, instead of its host's sensors.
 
 Source: roles.md, "Health and registry".
 """
@@ -25,12 +25,14 @@ class ReplayError(ValueError):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """A recorded series. `offsets`: seconds since the first row, rising; `length`: after which
-    it begins again. `values`: risks in [0, 1] if `is_risk`, else CPU percent."""
+    """A recorded series."""
 
     offsets: tuple[float, ...]
+    """Seconds since the first row, rising."""
     values: tuple[float, ...]
+    """Risks in [0, 1] if `is_risk`, else CPU percent."""
     length: float
+    """Seconds after which it starts over."""
     is_risk: bool
 
 
@@ -89,7 +91,7 @@ def _moment(place: str, text: str) -> float:
 
 
 def _date(text: str) -> float:
-    """Unix time of an ISO date, taken for UTC unless it says otherwise; NaN when it is none."""
+    """Unix time of an ISO date, in UTC unless it has an offset; NaN when it is not a date."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -109,10 +111,9 @@ def _reading(place: str, column: str, text: str, top: float) -> float:
 
 
 class HealthReplay:
-    """A recorded series as this node's health, from its start, over and over.
+    """Plays a recorded series as this node's health, in a loop, `speed` times as fast.
 
-    One recorded step lasts its own spacing / `speed`. CPU percents pass through the marks of the
-    cpu component (its defaults when that is off); risks are taken as they are.
+    The marks of the cpu component (the defaults when it is off) turn CPU percents into risks.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class HealthReplay:
         self._start = clock.monotonic()
 
     def measure(self) -> Measurement:
-        """The newest step that lies at or before now."""
+        """The newest row that is due by now."""
         recording = self._recording
         elapsed = (self._clock.monotonic() - self._start) * self._speed
         step = bisect_right(recording.offsets, elapsed % recording.length) - 1

@@ -1,7 +1,7 @@
-"""What a host says of itself: each component a risk between 0 and 1, the worst one counts.
+"""The host's health: each component has a risk between 0 and 1, and the worst one counts.
 
 Readings are cheap counters of the operating system, cached where they change slowly. CPU load
-is averaged over half a minute: a burst of work is no illness.
+is averaged over half a minute: a burst of work is not a problem.
 Source: roles.md, "Health and registry".
 """
 
@@ -27,7 +27,7 @@ SLOW = 10.0
 UNITS = {"loop_lag": "s", "replication_lag": "entries", "temperature": "°C"}
 
 Reader = Callable[[], float | None]
-"""A component's reading now; None where the host has no such thing."""
+"""A component's reading now; None if the host does not have the component."""
 
 
 def describe(component: str, reading: float) -> str:
@@ -37,7 +37,7 @@ def describe(component: str, reading: float) -> str:
 
 
 class Average:
-    """An exponential average over time that begins at 0."""
+    """An exponential moving average that starts at 0."""
 
     def __init__(self, constant: float) -> None:
         self._constant = constant
@@ -45,7 +45,7 @@ class Average:
         self._at: float | None = None
 
     def update(self, reading: float, now: float) -> float:
-        """The average at `now` (monotonic s) after another reading."""
+        """The average at `now` (monotonic s), including this reading."""
         if self._at is not None:
             weight = 1 - math.exp(-(now - self._at) / self._constant)
             self._value += weight * (reading - self._value)
@@ -54,7 +54,7 @@ class Average:
 
 
 class Cached:
-    """A reader that really reads at most every `interval` seconds."""
+    """A reader that calls another at most every `interval` seconds."""
 
     def __init__(self, reader: Reader, clock: Clock, interval: float) -> None:
         self._reader, self._clock, self._interval = reader, clock, interval
@@ -71,8 +71,8 @@ class Cached:
 class CommandSensor:
     """An operator's own check, run in the background.
 
-    Exit status 0 means healthy, another risk 1; JSON `{"risk": 0..1, "cause": "…"}` as the whole
-    output of a successful run says it finely. The newest result stands until the next one.
+    Exit status 0 is risk 0, any other is risk 1. A run that exits with 0 and prints nothing but
+    JSON `{"risk": 0..1, "cause": "…"}` has that risk. The newest result is valid until the next.
     """
 
     def __init__(self, config: SensorConfig, clock: Clock, runner: HookRunner, node: str) -> None:
@@ -109,16 +109,16 @@ def judge_command(result: HookResult) -> Measurement:
     if not result.output.lstrip().startswith("{"):
         return Measurement(0.0)
     try:
-        said = msgspec.json.decode(result.output, type=_CommandOutput)
+        output = msgspec.json.decode(result.output, type=_CommandOutput)
     except UNREADABLE as error:
         return Measurement(1.0, f"command: {explain(error, 'json')}"[:200])
-    if not 0 <= said.risk <= 1:
-        return Measurement(1.0, f"command: risk {said.risk:g} is not between 0 and 1")
-    return Measurement(said.risk, said.cause[:200])
+    if not 0 <= output.risk <= 1:
+        return Measurement(1.0, f"command: risk {output.risk:g} is not between 0 and 1")
+    return Measurement(output.risk, output.cause[:200])
 
 
 class HostSensors:
-    """The host's own health. `lags`: readers of what only the node itself can measure."""
+    """The host's health. `lags`: readers of the components that the node itself measures."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class HostSensors:
                 self._components.append((name, marks, reader))
 
     def measure(self) -> Measurement:
-        """The worst component. One that cannot be read is worth no risk, and is left out."""
+        """The worst component. One that cannot be read is left out, and is no risk."""
         metrics: dict[str, float] = {}
         worst, cause = 0.0, ""
         for name, marks, reader in self._components:
@@ -157,15 +157,15 @@ class HostSensors:
             if risk > worst:
                 worst, cause = risk, describe(name, reading)
         if self._command is not None:
-            said = self._command.poll()
-            metrics["command"] = said.risk
-            if said.risk > worst:
-                worst, cause = said.risk, said.cause
+            result = self._command.poll()
+            metrics["command"] = result.risk
+            if result.risk > worst:
+                worst, cause = result.risk, result.cause
         return Measurement(worst, cause, metrics)
 
 
 class _CpuReader:
-    """Percent of all cores in use, averaged; what psutil counts since the previous call."""
+    """Percent of all cores in use, averaged. psutil measures since its previous call."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -183,14 +183,14 @@ class _CpuReader:
 
 
 def _disk(path: Path) -> float | None:
-    """Percent of the file system in use; a disk that fails is the journal's to judge."""
+    """Percent of the file system in use. If the disk fails, the journal deals with that."""
     with suppress(OSError):
         return float(psutil.disk_usage(str(path)).percent)
     return None
 
 
 def _battery() -> float | None:
-    """Percent left, unless there is no battery or it is being charged."""
+    """Percent left; None if there is no battery, or it is being charged."""
     read: Callable[[], Any] | None = getattr(psutil, "sensors_battery", None)
     found = None
     if read is not None:

@@ -1,9 +1,9 @@
 """Runs operators' commands: hooks of roles and actions, and the health command.
 
-A command runs in a session of its own, so that at its timeout everything it started ends with
-it. A command that ends in time may leave services running: starting one is what hooks are for.
-What outlives its node is ended by the node's next life (`leftovers.py`).
-Nothing here reaches a process that leaves the session (`setsid`) or that is another user's.
+A command runs in its own session, so that at its timeout it can be killed with everything that it
+started. A command that exits in time may leave services running: starting one is what hooks are
+for. A command that survives its node is killed when the node starts again (`leftovers.py`).
+Processes that leave the session (`setsid`) or belong to another user are out of reach.
 """
 
 import asyncio
@@ -22,27 +22,30 @@ import structlog
 from stationkeep.node.hooks.leftovers import Leftovers
 
 MAX_OUTPUT = 16 * 1024
-"""Bytes of output kept; the rest is read and thrown away, so that the command is not stuck."""
+"""Bytes of output kept; the rest is read and discarded, so that the command does not block."""
 DRAIN = 0.2
-"""Seconds for the rest of the output, which a service left behind may hold open for ever."""
+"""Seconds to wait for the end of the output, which a service left behind may hold open for ever."""
 
-BURIAL, LAST_BURIAL = 0.02, 1.0
-"""Seconds between two looks at whether a killed group is gone: at first, and at most."""
+POLL, SLOWEST_POLL = 0.02, 1.0
+"""Seconds between two checks whether a killed process group is gone: at first, and at most."""
 PATIENCE = 5.0
-"""Seconds until an orphan that was killed and is still there is somebody else's to end."""
+"""Seconds after which a leftover that survives its kill is reported to the operator."""
 
 GATED = 'read -r _ && exec "$@" </dev/null'
-"""What a command's process does first; the end of the file fails the read."""
+"""What a command's process does first; if the pipe is closed, the read fails and nothing runs."""
 
 log = structlog.get_logger("node.hooks")
 
 
 class HookResult(msgspec.Struct, frozen=True):
-    """`detail` says in a few words why it is not `ok`; `output` is stdout and stderr together."""
+    """How a command ended."""
 
     ok: bool
+    """Whether it exited with status 0 in time."""
     detail: str = ""
+    """Why it is not `ok`, in a few words."""
     output: str = ""
+    """Its stdout and stderr together, at most `MAX_OUTPUT`."""
 
 
 class Hook(Protocol):
@@ -50,13 +53,13 @@ class Hook(Protocol):
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing of it runs any more. What a command that ended by itself left behind
-        is not counted."""
+        """Whether none of its processes runs any more. Services that it left running when it
+        exited by itself do not count."""
         ...
 
     def cancel(self) -> None:
-        """Kills it with all that it started, at once, unless it has ended. `done` is not called
-        any more, but the loop is woken when `is_gone` comes true."""
+        """Kills it at once with all that it started, unless it has ended. `done` will not be
+        called, but the loop is woken when `is_gone` becomes true."""
         ...
 
 
@@ -70,14 +73,14 @@ class HookRunner(Protocol):
         timeout: float,
         done: Callable[[HookResult], None],
     ) -> Hook:
-        """Runs `command`, for at most `timeout` s, and calls `done` once, from the loop, when
-        it is gone."""
+        """Runs `command` for at most `timeout` s. When it is gone, calls `done` once, from the
+        event loop."""
         ...
 
 
 class ProcessHook:
-    """`Hook` of a process. Killing is done where `cancel` is called, not when the event loop
-    gets to it: what is started next shall not run beside it."""
+    """`Hook` of a process. `cancel` kills synchronously, not in a task of the event loop: what is
+    started next must not run beside it."""
 
     def __init__(self) -> None:
         self.is_gone = False
@@ -87,11 +90,11 @@ class ProcessHook:
 
     @property
     def pid(self) -> int | None:
-        """Of its process, when there is one."""
+        """The pid of its process, once there is one."""
         return self._process.pid if self._process is not None else None
 
     def started(self, process: Process) -> None:
-        """Notes the process, which may have been cancelled while it was being started."""
+        """Stores the process, and kills it if the hook was cancelled while it was being started."""
         self._process = process
         if self.is_cancelled:
             self.kill()
@@ -101,13 +104,13 @@ class ProcessHook:
         self.kill()
 
     def kill(self) -> None:
-        """Kills its group, unless it has ended and the number is no longer ours to signal."""
+        """Kills its process group, unless the process has been reaped and its pid may be reused."""
         if self._process is not None and self._process.returncode is None:
             self._killed = True
             _kill_group(self._process.pid)
 
-    async def bury(self) -> None:
-        """Called after the end: waits until all that was killed is gone."""
+    async def ended(self) -> None:
+        """Call once the process has ended: waits until all that was killed with it is gone."""
         if self._process is not None and self._killed:
             await _gone(self._process.pid)
         self.is_gone = True
@@ -115,13 +118,13 @@ class ProcessHook:
 
 class ProcessRunner:
     """Commands as processes of /bin/sh. `finished` is called after every `done`, and when a
-    cancelled command is gone. `register`: where they are written down while they run."""
+    cancelled command is gone. `leftovers` records them while they run."""
 
     def __init__(
-        self, finished: Callable[[], None] = lambda: None, register: Leftovers | None = None
+        self, finished: Callable[[], None] = lambda: None, leftovers: Leftovers | None = None
     ) -> None:
         self._finished = finished
-        self._register = register
+        self._leftovers = leftovers
         self._tasks: set[asyncio.Task[None]] = set()
         self._hooks: set[ProcessHook] = set()
 
@@ -138,30 +141,30 @@ class ProcessRunner:
         task.add_done_callback(lambda _: self._hooks.discard(hook))
         return hook
 
-    def end_orphans(self) -> Hook | None:
-        """Kills at once what an earlier life left running; None when it left nothing. What is
-        returned says when all of it is gone: until then it may still act."""
-        orphans = self._register.orphans() if self._register is not None else {}
-        if not orphans:
+    def kill_leftovers(self) -> Hook | None:
+        """Kills what the previous run left running; None if there is nothing. The hook returned
+        says when all of it is gone: until then it may still act."""
+        left = self._leftovers.load() if self._leftovers is not None else {}
+        if not left:
             return None
-        for group, command in orphans.items():
-            log.warning("hook of an earlier life killed", pid=group, command=command)
+        for group, command in left.items():
+            log.warning("hook of the previous run killed", pid=group, command=command)
             _kill_group(group)
         hook = ProcessHook()
-        self._spawn(self._bury_orphans(hook, orphans))
+        self._spawn(self._await_leftovers(hook, left))
         return hook
 
-    async def _bury_orphans(self, hook: ProcessHook, orphans: Mapping[int, str]) -> None:
-        for group, command in orphans.items():
+    async def _await_leftovers(self, hook: ProcessHook, left: Mapping[int, str]) -> None:
+        for group, command in left.items():
             try:
                 async with asyncio.timeout(PATIENCE):
                     await _gone(group)
             except TimeoutError:
-                log.error("hook of an earlier life cannot be ended", pid=group, command=command,
+                log.error("hook of the previous run cannot be killed", pid=group, command=command,
                           action="end it by hand; until then no action runs here, and no PRIMARY",
                 )  # fmt: skip
                 await _gone(group)
-            self._crossed_out(group)
+            self._forget(group)
         hook.is_gone = True
         self._finished()
 
@@ -171,14 +174,14 @@ class ProcessRunner:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _written_down(self, hook: ProcessHook, command: str, process: Process) -> None:
-        if self._register is not None:
-            self._register.add(process.pid, command)
+    def _record(self, hook: ProcessHook, command: str, process: Process) -> None:
+        if self._leftovers is not None:
+            self._leftovers.add(process.pid, command)
         hook.started(process)
 
-    def _crossed_out(self, pid: int | None) -> None:
-        if self._register is not None and pid is not None:
-            self._register.remove(pid)
+    def _forget(self, pid: int | None) -> None:
+        if self._leftovers is not None and pid is not None:
+            self._leftovers.remove(pid)
 
     async def _run(
         self,
@@ -189,10 +192,10 @@ class ProcessRunner:
         done: Callable[[HookResult], None],
     ) -> None:
         try:
-            result = await run(command, env, timeout, partial(self._written_down, hook, command))
-            await hook.bury()
+            result = await run(command, env, timeout, partial(self._record, hook, command))
+            await hook.ended()
         finally:
-            self._crossed_out(hook.pid)
+            self._forget(hook.pid)
         log.info("command ended", command=command, ok=result.ok, detail=result.detail,
                  cancelled=hook.is_cancelled, output=result.output[:500])  # fmt: skip
         if not hook.is_cancelled:
@@ -200,12 +203,12 @@ class ProcessRunner:
         self._finished()
 
     def kill(self) -> None:
-        """Ends what still runs without waiting for anything: for a process that ends itself."""
+        """Kills what still runs without waiting: for a node that is about to exit."""
         for hook in self._hooks:
             hook.kill()
 
     async def close(self) -> None:
-        """Ends what still runs; their `done` is not called."""
+        """Kills what still runs and waits; `done` is not called."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -217,13 +220,13 @@ async def run(
     timeout: float,  # noqa: ASYNC109 (counts for the command, not for this coroutine)
     started: Callable[[Process], None] = lambda _: None,
 ) -> HookResult:
-    """Runs one command, a line for /bin/sh or a program with its arguments, with `env` on top of
-    the process's environment; `started` is told of the process as soon as there is one, and
-    before it does anything: it waits at a gate, which a node that dies meanwhile never opens.
+    """Runs one command, a line for /bin/sh or a program with its arguments, with `env` added to
+    this process's environment. `started` is called with the process before the command runs: the
+    process waits at a gate, which stays shut if this process dies meanwhile.
 
-    The pipe for its output is our own, not asyncio's: with that, waiting for a process means
-    waiting for everyone who holds the other end, a service left behind included. Such a service
-    should redirect its output, since nobody reads it once the command has ended.
+    The pipe for its output is our own: asyncio's would wait for every process that holds the other
+    end, including a service left behind. Such a service should redirect its output, since nobody
+    reads it once the command has ended.
     """
     argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
     reader, output = asyncio.StreamReader(), bytearray()
@@ -263,7 +266,7 @@ async def run(
 async def _at_the_gate(
     argv: Sequence[str], env: Mapping[str, str], gate: int, output: int
 ) -> Process:
-    """A process that runs the command as soon as it reads a line from `gate`."""
+    """Starts a process that runs the command once it reads a line from `gate`."""
     return await asyncio.create_subprocess_exec(
         "/bin/sh", "-c", GATED, "sh", *argv,
         stdin=gate,
@@ -275,7 +278,7 @@ async def _at_the_gate(
 
 
 def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
-    """Two pipes, or none."""
+    """Two pipes. Raises OSError and leaves none open."""
     first = os.pipe()
     try:
         return first, os.pipe()
@@ -286,7 +289,7 @@ def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 async def _wait(process: Process, timeout: float) -> str:  # noqa: ASYNC109
-    """Waits for the end and makes it come in time; what went wrong, or ""."""
+    """Waits for the process and kills it at its timeout; returns what went wrong, or ""."""
     try:
         async with asyncio.timeout(timeout):
             status = await process.wait()
@@ -308,23 +311,23 @@ async def _read(stream: asyncio.StreamReader, into: bytearray) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    # Not permitted: the command became another user's; all that is left is to wait for its end.
+    # Not permitted: the command runs as another user now; we can only wait for it to end.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 async def _gone(group: int) -> None:
-    """Waits for the end of what was killed: a process in the middle of a system call takes its
-    time. Nobody tells of the end of those that are not our children."""
-    pause = BURIAL
+    """Waits until a killed process group is gone: a process in a system call may take a while.
+    Polls, because only the exit of a child is announced."""
+    pause = POLL
     while lives(group):
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LAST_BURIAL)
+        pause = min(2 * pause, SLOWEST_POLL)
 
 
 def lives(group: int) -> bool:
-    """Whether a process of the group runs. A zombie does not, though the system counts it as
-    long as nobody reaps it, which in a container may be for ever."""
+    """Whether a process of the group runs. Zombies do not count, though the system keeps them
+    until they are reaped, which in a container may be never."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

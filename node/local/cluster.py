@@ -34,7 +34,7 @@ from stationkeep.node.local.manifest import (
     read_manifest,
 )
 from stationkeep.node.system.operator_files import private_directory
-from stationkeep.node.system.process import birth, listener, send
+from stationkeep.node.system.process import birth, port_holder, send
 
 HOST = "127.0.0.1"
 MAX_NODES = 99
@@ -361,6 +361,6 @@ def _taken_ports(nodes: Mapping[str, NodeRecord]) -> list[str]:
                 try:
                     probe.bind((host, int(port)))
                 except OSError as error:
-                    who = listener(int(port)) or error.strerror
+                    who = port_holder(int(port)) or error.strerror
                     complaints.append(f"{address} ({what} port of {node}): {who}")
     return complaints

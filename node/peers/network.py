@@ -26,7 +26,7 @@ from stationkeep.node.peers.sessions import BadDatagram, address_of
 from stationkeep.node.peers.streams import Inbound, Outbound
 from stationkeep.node.ports import LinkFigures
 from stationkeep.node.system.addresses import bind_problem, join_address, split_address
-from stationkeep.node.system.resolver import Names
+from stationkeep.node.system.resolver import Resolver
 from stationkeep.node.system.turns import Turns
 
 MAX_STRANGERS = 32
@@ -139,7 +139,7 @@ class PeerNetwork:
                 "on loopback only (127.0.0.1, ::1, localhost)"
             )
         self.loop = asyncio.get_running_loop()
-        self.names = Names()
+        self.names = Resolver()
         self._datagrams = DatagramSockets(self.loop, self._on_datagram)
         for tries_left in reversed(range(1 if self._port else ANY_PORT_TRIES)):
             try:

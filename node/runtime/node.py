@@ -52,8 +52,7 @@ from stationkeep.node.raft import (
 from stationkeep.node.replica import Replica
 from stationkeep.node.runtime.driver import Driver
 from stationkeep.node.service.node_service import NodeService
-from stationkeep.node.system import garbage as memory
-from stationkeep.node.system import logs
+from stationkeep.node.system import garbage, logs
 from stationkeep.node.system.addresses import bind_problem, split_address
 from stationkeep.node.system.clock import SystemClock
 from stationkeep.node.system.printable import printable_lines
@@ -189,7 +188,7 @@ class Node:
             memory=SmallFile(config.data_dir / "enacted.json"),
             wake=self._driver.wake,
             submit=planning.submit,
-            orphan=self._hooks.end_orphans(),
+            orphan=self._hooks.kill_leftovers(),
             poster=self._poster(),
             watch=tracing.watch if tracing else None,
         )
@@ -361,7 +360,7 @@ class Node:
         turning = asyncio.create_task(self._driver.run(self._loop, self._after_turn), name="turns")
         serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
-        memory.settle()
+        garbage.tune()
         await asyncio.wait({turning, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         failed = _fault(turning) or _fault(serving)
         if failed is None and self._stop.is_set():

@@ -1,4 +1,4 @@
-"""Addresses as people write them, `host:port`: taken apart, put together, and when taken."""
+"""Addresses as people write them, `host:port`: parsing, formatting, and who holds a port."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def join_address(host: str, port: int) -> str:
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of an http:// or https:// address; None when it is none, or its port no number."""
+    """The parts of an http:// or https:// address; None when it is not one or its port is bad."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -40,22 +40,22 @@ def split_url(url: str) -> SplitResult | None:
 
 
 def crosses_in_clear(url: SplitResult) -> bool:
-    """Whether what is sent there leaves this machine unencrypted."""
+    """Whether a request to this address leaves the machine unencrypted."""
     return url.scheme == "http" and not is_loopback(url.hostname or "")
 
 
-def said_by_system(error: OSError) -> str:
-    """What the system says, without the address that asyncio adds; empty when it says nothing."""
+def system_message(error: OSError) -> str:
+    """The operating system's message without the address that asyncio adds, "" if it has none."""
     if isinstance(error, socket.gaierror):
         return error.strerror or ""
     return os.strerror(error.errno) if error.errno else ""
 
 
 def bind_problem(address: str, port: int, error: OSError) -> str:
-    """Why nobody can listen on `address`, and who has its port, when that is known."""
+    """Why `address` cannot be listened on, and which process holds its port, if that is known."""
     if error.errno != errno.EADDRINUSE:
         return f"cannot listen on {address}: {error.strerror or error}"
-    from stationkeep.node.system.process import listener  # noqa: PLC0415 - brings psutil
+    from stationkeep.node.system.process import port_holder  # noqa: PLC0415 - brings psutil
 
-    holder = listener(port)
+    holder = port_holder(port)
     return f"{address} is in use" + (f" by {holder}" if holder else "")

@@ -8,8 +8,8 @@ _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 class SystemClock:
     """`node.ports.Clock` of a real node.
 
-    CLOCK_BOOTTIME where the system has it, because it also counts while the machine sleeps: a
-    node that was suspended must not wake up believing in a lease that ran out meanwhile.
+    CLOCK_BOOTTIME where the system has it, because it also advances while the machine sleeps: a
+    node that was suspended must not wake up and trust a lease that has expired meanwhile.
     """
 
     def monotonic(self) -> float:

@@ -1,15 +1,16 @@
-"""How a node's process looks for garbage."""
+"""How a node's process tunes Python's garbage collector."""
 
 import gc
 
 CONTAINERS = 10_000
-"""Made and not freed again, before Python looks for cycles among them; by itself it does at 700."""
+"""Net allocations of containers between two collections of the youngest generation. Python's
+default is 700."""
 
 
-def settle() -> None:
-    """Once the process has come up: what lives now lives to the end and is not looked at again,
-    and cycles are looked for less often. Ours are few, nearly everything goes when its last
-    reference does, and a busy leader spent a tenth of its time with the commands in flight."""
+def tune() -> None:
+    """Call once the process is up. What is alive now lives until the end and is never scanned
+    again, and collections are rarer: cycles are few, reference counts free nearly everything, and
+    with the default a busy leader spent a tenth of its time scanning commands in flight."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(CONTAINERS)

@@ -1,7 +1,8 @@
 """Structured logs on stderr: one line each, for people or as JSON.
 
-Whoever logs never waits: who reads a node's stderr may have stopped reading, and a full pipe would
-hold up the event loop. A thread writes; what it cannot write in time is dropped and counted.
+Logging never blocks: the reader of a node's stderr may have stopped reading, and a full pipe would
+stall the event loop. A thread does the writing; lines that it cannot keep up with are dropped and
+counted.
 """
 
 import atexit
@@ -19,48 +20,49 @@ from stationkeep.node.system.printable import printable
 OF_SEVERAL_LINES = ("exception", "stack")
 
 MOST_WAITING = 4_096
-"""Lines that wait to be written; further ones are dropped."""
-FAREWELL = 1.0
-"""Seconds for what still waits when the process ends."""
+"""Lines waiting to be written; further ones are dropped."""
+LAST_FLUSH = 1.0
+"""Seconds for writing what still waits when the process ends."""
 
 
-class Unhurried(logging.Handler):
-    """Writes lines to `stream` on a thread of its own."""
+class BackgroundHandler(logging.Handler):
+    """Writes lines to `stream` on its own thread."""
 
     def __init__(self, stream: IO[str]) -> None:
         super().__init__()
         self._stream = stream
         self._lines: queue.Queue[str] = queue.Queue(MOST_WAITING)
         self.dropped = 0
-        """Lines, since the start."""
+        """Lines dropped since the start."""
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hands a line over; drops it where too many wait. Never raises: whoever logs is not to
-        fail by what is logged."""
+        """Queues a line, or drops it if the queue is full. Never raises: a caller must not fail
+        because of what it logs."""
         try:
             line = self.format(record)
         except Exception as error:
-            line = f"stationkeep: a line of {record.name} cannot be told: {type(error).__name__}"
+            name = type(error).__name__
+            line = f"stationkeep: a log line of {record.name} cannot be formatted: {name}"
         try:
             self._lines.put_nowait(line + "\n")
         except queue.Full:
             self.dropped += 1
 
-    def settle(self, seconds: float) -> None:
-        """Waits until everything is written, or for so long."""
+    def drain(self, seconds: float) -> None:
+        """Waits until everything is written, for at most `seconds`."""
         written = threading.Thread(target=self._lines.join, daemon=True)
         written.start()
         written.join(seconds)
 
     def _write(self) -> None:
-        told = 0
+        reported = 0
         while True:
             line = self._lines.get()
             try:
-                if self.dropped > told:
-                    dropped, told = self.dropped - told, self.dropped
-                    self._stream.write(f"stationkeep: {dropped} lines of log were dropped here\n")
+                if self.dropped > reported:
+                    dropped, reported = self.dropped - reported, self.dropped
+                    self._stream.write(f"stationkeep: {dropped} log lines were dropped here\n")
                 self._stream.write(line)
                 self._stream.flush()
             except (OSError, ValueError):  # nobody reads any more, or it is closed
@@ -70,12 +72,13 @@ class Unhurried(logging.Handler):
 
 
 def dropped() -> int:
-    """Lines of this process that were not written."""
-    return sum(h.dropped for h in logging.getLogger().handlers if isinstance(h, Unhurried))
+    """Log lines that this process has dropped."""
+    handlers = logging.getLogger().handlers
+    return sum(h.dropped for h in handlers if isinstance(h, BackgroundHandler))
 
 
 def configure(node: str, level: str, format_: str) -> None:
-    """Sets up structlog and, through it, the standard library's logging (uvicorn's)."""
+    """Sets up structlog and routes the standard library's logging (uvicorn's) through it."""
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -101,8 +104,8 @@ def configure(node: str, level: str, format_: str) -> None:
             exception_formatter=structlog.dev.plain_traceback,
         )
         renderers = [_legible, console]
-    handler = Unhurried(sys.stderr)
-    atexit.register(handler.settle, FAREWELL)
+    handler = BackgroundHandler(sys.stderr)
+    atexit.register(handler.drain, LAST_FLUSH)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -116,14 +119,14 @@ def configure(node: str, level: str, format_: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(least)
-    for chatty in ("asyncio", "uvicorn", "httpx", "httpcore"):  # the latter tell whole addresses
+    for chatty in ("asyncio", "uvicorn", "httpx", "httpcore"):  # httpx logs whole addresses
         logging.getLogger(chatty).setLevel(max(least, logging.WARNING))
     structlog.contextvars.bind_contextvars(node=node)
 
 
 def _legible(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """An event whose values are each one line that no terminal acts upon. JSON escapes for
-    itself. Tracebacks are indented, so that no message in one can pass for a line of the log."""
+    """Makes each value of an event one line without control characters (JSON does its own
+    escaping). Tracebacks are indented, so that no message in one can pass for a log line."""
     for name, value in event.items():
         if name in OF_SEVERAL_LINES:
             event[name] = "\n".join(f"    {printable(line)}" for line in value.split("\n"))

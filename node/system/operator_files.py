@@ -1,4 +1,4 @@
-"""Files and directories that an operator names: what is opened, and who may read what we make."""
+"""Files and directories that an operator names: what we open, and who may read what we create."""
 
 import os
 import stat
@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def regular(path: str, flags: int) -> int:
-    """An opener for `open`: of regular files only, and without waiting. A pipe without a writer
-    would hold up whoever opens it, for ever. Raises OSError."""
+    """An opener for `open` that accepts regular files only and never blocks: opening a pipe that
+    nobody writes to would hang for ever. Raises OSError."""
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return handle
@@ -16,6 +16,6 @@ def regular(path: str, flags: int) -> int:
 
 
 def private_directory(path: Path) -> None:
-    """Makes it, where it is missing, closed to others: what a node keeps is nobody else's. One that
-    is there stays as it is: somebody may have named a place that others need. Raises OSError."""
+    """Creates `path`, readable by its owner only, if it is missing: what a node stores is nobody
+    else's business. One that exists keeps its mode: others may need it. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

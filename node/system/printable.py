@@ -1,34 +1,34 @@
-"""Text of others on its way to a terminal or into a log line.
+"""Makes foreign text safe for a terminal or a log line.
 
 Names, reasons and details come from devices, operators, peers, and from whatever answers at an
 address. A terminal obeys control characters and reorders what follows a bidirectional override; a
-log line with a line break in it is two lines, the second in anybody's words. So everything that
-people are shown passes through here. What Python holds to be unprintable (`str.isprintable`:
-control and format characters, surrogates, unassigned code points, every space but " ") is written
-as JSON escapes it: a JSON document stays the same document.
+log line with a line break in it becomes two lines, the second forged. So everything that people
+are shown passes through here. Characters that Python considers unprintable (`str.isprintable`:
+control and format characters, surrogates, unassigned code points, every space but " ") are written
+as JSON escapes, so that a JSON document stays the same document.
 """
 
 import re
 from typing import Any
 
 MOST_SHOWN = 2_000
-"""Characters of one text that people are shown."""
+"""Characters shown of one text."""
 
 
 def printable(text: str, most: int | None = MOST_SHOWN) -> str:
-    """One line that says the same; cut with an ellipsis after `most` characters of the text."""
+    """`text` as one harmless line, cut with an ellipsis after `most` characters."""
     if most is not None and len(text) > most:
         text = text[: most - 1] + "…"
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def printable_lines(text: str, most: int | None = MOST_SHOWN) -> str:
-    """The same for each line of a text whose line breaks are ours."""
+    """`printable` for each line of a text whose line breaks are our own."""
     return "\n".join(printable(line, most) for line in text.split("\n"))
 
 
 def all_printable(value: Any) -> Any:
-    """A JSON value with every string in it, names of fields included, on one line."""
+    """A JSON value with every string in it, field names included, made printable."""
     match value:
         case str():
             return printable(value)

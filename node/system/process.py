@@ -1,4 +1,4 @@
-"""Processes that somebody else may have started: is it still the same one, and who has a port."""
+"""Processes that we may not have started: is a pid still the same process, and who holds a port."""
 
 import _socket
 import os
@@ -8,23 +8,22 @@ from pathlib import Path
 
 
 def birth(pid: int) -> str | None:
-    """When a process was started, in a form that no other process of this pid can share.
+    """When a process was started, in a form that no other process with this pid can share.
 
-    None when there is no such process, or only its zombie. On Linux clock ticks since boot with
-    the boot's id, since the wall-clock time that psutil computes moves when the clock is set.
+    None when there is no such process, or only its zombie. On Linux the boot's id and clock ticks
+    since boot: the wall-clock time that psutil computes changes when the clock is set.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
-        return None if Path("/proc/self/stat").exists() else _birth_elsewhere(pid)
+        return None if Path("/proc/self/stat").exists() else _birth_without_proc(pid)
     fields = stat[stat.rindex(")") + 2 :].split()
     state, started = fields[0], fields[19]
     return None if state in {"Z", "X"} else f"{boot}:{started}"
 
 
-def _birth_elsewhere(pid: int) -> str | None:
-    """`birth` where there is no /proc."""
+def _birth_without_proc(pid: int) -> str | None:
     import psutil  # noqa: PLC0415
 
     try:
@@ -36,10 +35,10 @@ def _birth_elsewhere(pid: int) -> str | None:
 
 
 def send(pid: int, born: str, signum: signal.Signals) -> bool:
-    """Signals process `pid` if it is the one born then; False when that one no longer runs.
+    """Signals process `pid` if its `birth` is `born`; False when that process no longer runs.
 
-    Where the system has pidfds, one is opened before the check, so that the pid cannot change
-    hands between the check and the signal.
+    Where the system has pidfds, one is opened before the check, so that the pid cannot be reused
+    between the check and the signal.
     """
     try:
         if not hasattr(os, "pidfd_open"):
@@ -59,11 +58,11 @@ def send(pid: int, born: str, signum: signal.Signals) -> bool:
     return True
 
 
-def listener(port: int) -> str | None:
-    """Who takes connections or datagrams of a port of this machine, when the system tells."""
+def port_holder(port: int) -> str | None:
+    """The process that listens on a TCP or UDP port of this machine; None if we may not know."""
     import psutil  # noqa: PLC0415
 
-    # Importing PySyncObj replaces this function of the standard library by one that works on
+    # Importing PySyncObj replaces this function of the standard library with one that works on
     # Windows only (pysyncobj/win_inet_pton.py, its last line); psutil needs the real one.
     socket.inet_ntop = _socket.inet_ntop
     try:

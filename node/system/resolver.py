@@ -1,8 +1,8 @@
-"""Addresses of names, asked for on threads of their own.
+"""Host names resolved on dedicated threads.
 
-A name whose server does not answer holds a thread for many seconds. In a pool that others need, the
-event loop's among them, one dead name would keep the living from being found, and the process from
-ending. Here each name has one thread at a time, and the threads do not hold up the end.
+A lookup blocks its thread for many seconds if the name server does not answer. In a shared pool,
+such as the event loop's, a few dead names would block all other lookups, and keep the process from
+exiting. Here each name has at most one thread, and the threads are daemons.
 """
 
 import asyncio
@@ -12,24 +12,24 @@ import socket
 import threading
 
 MOST_LOOKUPS = 64
-"""Names asked for at the same time; for more there is no answer yet."""
+"""Lookups in flight; further names are refused."""
 
 
-class Names:
-    """Of one event loop."""
+class Resolver:
+    """Resolves names for one event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._asked: dict[str, asyncio.Future[list[str]]] = {}
 
     async def addresses(self, host: str) -> list[str]:
-        """The IP addresses of a host, best first; raises OSError. Who has no time to wait cancels:
-        the question stays, and the next who asks for the same name waits for its answer."""
+        """The IP addresses of a host, best first; raises OSError. Cancelling the call leaves the
+        lookup running: the next call for the same name waits for its answer."""
         if is_address(host):
             return [host]
         if host not in self._asked:
             if len(self._asked) >= MOST_LOOKUPS:
-                raise OSError(f"{host}: not looked up, {MOST_LOOKUPS} other names are")
+                raise OSError(f"{host}: not looked up, {MOST_LOOKUPS} lookups are in flight")
             self._asked[host] = self._loop.create_future()
             threading.Thread(
                 target=self._look_up, args=(host,), name=f"name {host}", daemon=True
@@ -43,7 +43,7 @@ class Names:
             answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             found = list(dict.fromkeys(str(address[0]) for *_, address in answers))
         except (OSError, UnicodeError) as error:
-            found = OSError(f"{host}: {getattr(error, 'strerror', None) or 'no name of a host'}")
+            found = OSError(f"{host}: {getattr(error, 'strerror', None) or 'not a host name'}")
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._answer, host, found)
 
@@ -51,7 +51,7 @@ class Names:
         asked = self._asked.pop(host)
         if isinstance(found, OSError):
             asked.set_exception(found)
-            asked.exception()  # it may be that nobody waits any more
+            asked.exception()  # retrieved, in case nobody waits any more
         else:
             asked.set_result(found)
 

@@ -1,4 +1,4 @@
-"""A small file that is always whole: the old content or the new one, whatever happens."""
+"""A small file replaced atomically: after a crash it holds the old content or the new one."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,15 @@ class SmallFile:
         self._path = path
 
     def load(self) -> bytes | None:
-        """What was saved last; None where nothing was. Raises OSError when unreadable."""
+        """What was saved last; None if nothing was. Raises OSError when it cannot be read."""
         try:
             return self._path.read_bytes()
         except FileNotFoundError:
             return None
 
     def save(self, content: bytes) -> None:
-        """Writes beside, syncs, and renames over; raises OSError and keeps the old content."""
+        """Writes a new file, syncs it and renames it over the old one; on OSError the old content
+        stays."""
         beside = self._path.with_name(self._path.name + ".new")
         with beside.open("wb") as file:
             file.write(content)

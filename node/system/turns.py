@@ -1,12 +1,12 @@
-"""So much work for those who have sent something, in each turn of the event loop.
+"""A time budget for parsing input, in each turn of the event loop.
 
-What arrives is read by as many connections as there are, in one turn of the event loop, and a few
-bytes can be much work. Whoever parses what others send does it in steps, and takes them here: when
-the share of a turn is used up, the next steps wait in line until other things had their turn, Raft
-above all. A step that wants another one stands at the end of the line again.
+In one turn of the event loop every connection may have something to read, and a few bytes can be
+much work. So input is parsed in steps, and the steps run here: once the budget of a turn is used
+up, the remaining steps are queued until everything else, above all Raft, has had its turn. A step
+that leads to another one queues it at the end.
 
-A line is as long as its owner allows: each connection stands in it once, and does not read while
-it does.
+The queue is bounded by its users: each connection has at most one step in it, and does not read
+while it has.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from collections.abc import Callable
 from time import perf_counter
 
 SHARE = 0.008
-"""Seconds of one turn of the event loop. The last step may go beyond it by what it takes."""
+"""Seconds of one turn of the event loop. The last step may overrun it."""
 
 Step = Callable[[], None]
 
 
 class Turns:
-    """One line of steps. `share`: seconds for them in one turn of the event loop."""
+    """One queue of steps. `share`: seconds for them in one turn of the event loop."""
 
     __slots__ = ("_left", "_line", "_running", "_share", "_ticking")
 
@@ -31,7 +31,7 @@ class Turns:
         self._ticking = self._running = False
 
     def take(self, step: Step) -> None:
-        """Takes the step now, or as soon as its turn comes."""
+        """Runs the step now, or as soon as its turn comes."""
         self._line.append(step)
         if not self._ticking:
             self._begin()
@@ -63,7 +63,7 @@ class Turns:
 
 
 class Gate:
-    """Lets `at_once` tasks begin in each turn of the event loop; the others wait in line."""
+    """Lets `at_once` tasks begin in each turn of the event loop; the others are queued."""
 
     __slots__ = ("_at_once", "_left", "_line", "_ticking")
 
@@ -93,6 +93,6 @@ class Gate:
             self._begin()
         while self._line and self._left:
             turn = self._line.popleft()
-            if not turn.done():  # who waits no longer was cancelled
+            if not turn.done():  # else its task was cancelled while it waited
                 turn.set_result(None)
                 self._left -= 1

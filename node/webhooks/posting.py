@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 
 from stationkeep.cluster.state.state import MAX_WEBHOOKS
-from stationkeep.node.system.resolver import Names
+from stationkeep.node.system.resolver import Resolver
 from stationkeep.node.webhooks.sending import Answer, Verdict
 from stationkeep.node.wire.unreached import why
 
@@ -36,7 +36,7 @@ class HttpPoster:
             # One for each webhook of this office and the last: the deaf hold up nobody else.
             limits=httpx.Limits(max_connections=2 * MAX_WEBHOOKS, max_keepalive_connections=0),
         )
-        self._names = Names()
+        self._names = Resolver()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def post(

@@ -1,4 +1,4 @@
-"""What devices, nodes and clients say to each other, and what is wrong with it.
+"""Messages between devices, nodes and clients: their schemas, and how invalid ones are described.
 
 Shared with agents, which run without a node.
 """

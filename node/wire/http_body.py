@@ -1,15 +1,15 @@
-"""The body of an HTTP answer, of a known size at the most, whoever answers."""
+"""Reads the body of an HTTP response up to a limit, whoever sends it."""
 
 import httpx
 
 
 class TooLarge(httpx.DecodingError):
-    """The answer has more bytes than whoever asked takes, or may have once it is unpacked."""
+    """The response is longer than the limit, or compressed and so of unknown length."""
 
 
 async def read(response: httpx.Response, most: int) -> bytes:
-    """The body of a streamed answer; `TooLarge` beyond `most` bytes, or when it is compressed,
-    which nobody here asks for: a few bytes can stand for millions."""
+    """The body of a streamed response. Raises `TooLarge` beyond `most` bytes, and when it is
+    compressed, which we never ask for: a few bytes can expand to millions."""
     if response.headers.get("content-encoding", "identity") != "identity":
         raise TooLarge("compressed")
     content = bytearray()

@@ -1,20 +1,20 @@
-"""What a node was told and did not believe: numbers too far ahead (`cluster.numbers`)."""
+"""Counters that were received and rejected for being too far ahead (`cluster.numbers`)."""
 
 
 class Implausible:
-    """Counts them by number, and remembers the newest in words. That is all that is kept, however
-    often and by however many they are said."""
+    """Tallies rejected values. Its size is bounded, however many are received."""
 
     def __init__(self) -> None:
         self.counted: dict[str, int] = {}
-        """By the number's name, of which there are few."""
+        """Rejected values by the name of the counter, of which there are few."""
         self.newest = ""
+        """A sentence about the newest one."""
 
     @property
     def total(self) -> int:
         return sum(self.counted.values())
 
     def note(self, who: str, number: str, value: int, limit: int) -> None:
-        """`who` said a number above its limit."""
+        """Records that `who` sent a `value` above `limit`."""
         self.counted[number] = self.counted.get(number, 0) + 1
-        self.newest = f"{who} said {number} {value}, above the limit of {limit}"
+        self.newest = f"{who} sent {number} {value}, above the limit of {limit}"

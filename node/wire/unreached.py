@@ -1,7 +1,7 @@
-"""Why an HTTP request got no answer, in words of our own.
+"""Why an HTTP request got no response, in our own words.
 
-httpx hands on what the layers below it say, and the wording of each changes with its releases.
-What the system says (`OSError`) stays: it is what people look for.
+httpx passes on the messages of the layers below it, and their wording changes between releases.
+Messages of the operating system (`OSError`) are kept: they are what people search for.
 """
 
 import ssl
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import httpx
 
-from stationkeep.node.system.addresses import said_by_system
+from stationkeep.node.system.addresses import system_message
 from stationkeep.node.wire.http_body import TooLarge
 
 ADDRESS = "must be an address such as http://127.0.0.1:8701"
-"""The rule that an address breaks for which httpx has no use."""
+"""The rule that an address breaks if httpx does not accept it."""
 
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (httpx.InvalidURL, ADDRESS),
@@ -32,11 +32,11 @@ ELSE = "no answer"
 
 
 def why(error: BaseException) -> str:
-    """In few words, without the address."""
+    """The reason in a few words, without the address."""
     causes = list(_causes(error))
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
-    said = None if tls else next(filter(None, map(_system, causes)), None)
-    return said or _ours(tls or error)
+    system = None if tls else next(filter(None, map(_system, causes)), None)
+    return system or _ours(tls or error)
 
 
 def _ours(error: BaseException) -> str:
@@ -44,8 +44,8 @@ def _ours(error: BaseException) -> str:
 
 
 def _system(error: BaseException) -> str | None:
-    """What the system said, without what Python and asyncio put around it."""
-    return said_by_system(error).lower() or None if isinstance(error, OSError) else None
+    """The system's message, without what Python and asyncio put around it."""
+    return system_message(error).lower() or None if isinstance(error, OSError) else None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

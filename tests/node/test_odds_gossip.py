@@ -15,7 +15,7 @@ from stationkeep.cluster.odds.forecast import watch
 from stationkeep.cluster.odds.trial import estimate
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.health.gossip import Gossip, Standing
+from stationkeep.node.health.gossip import Gossip, RoleStatus
 from stationkeep.node.replica import Replica
 from tests.node.world import Health, ManualClock
 
@@ -52,7 +52,7 @@ class Nodes:
             self.gossips[name] = Gossip(
                 name, 1, peers=tuple(n for n in names if n != name), clock=self.clock,
                 network=Post(self, name), replica=Replica(self.clock, DEMO), source=Health(),
-                standing=lambda: Standing(Role.STANDBY, 0, 0), sent=lambda *_: None,
+                role_status=lambda: RoleStatus(Role.STANDBY, 0, 0), sent=lambda *_: None,
             )  # fmt: skip
 
     def run_to(self, moment: float) -> None:

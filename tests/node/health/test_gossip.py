@@ -20,7 +20,7 @@ from stationkeep.node.health.gossip import (
     Heard,
     Recurrence,
     Report,
-    Standing,
+    RoleStatus,
     shortened,
 )
 from stationkeep.node.peers.sessions import MAX_BODY
@@ -59,7 +59,7 @@ class Ear:
         self.gossip = Gossip(
             "a", 1, peers=peers or ("b", "c"), clock=self.clock, network=self.post,
             replica=self.replica,
-            source=self.health, standing=lambda: Standing(Role.STANDBY, 0, 0),
+            source=self.health, role_status=lambda: RoleStatus(Role.STANDBY, 0, 0),
             sent=lambda _boot, seq, at: self.sent.append((seq, at)),
         )  # fmt: skip
 
@@ -366,7 +366,7 @@ def test_what_a_peer_says_to_have_heard_of_us_bans_nobody() -> None:
     before = pair.heard
     pair.run(2)
     assert pair.heard - before >= 9
-    said = f"c said boot {BOOT.ceiling}, above the limit of "
+    said = f"c sent boot {BOOT.ceiling}, above the limit of "
     assert pair.a.gossip.implausible.newest.startswith(said)
 
 

@@ -180,11 +180,11 @@ def test_a_refused_number_is_said_for_ten_minutes_by_whoever_heard_it() -> None:
     assert watch() is None
     raft.note("n2", "term", 1 << 53, 65_536)
     clock.now += 5
-    assert watch() == "n2 said term 9007199254740992, above the limit of 65536"
+    assert watch() == "n2 sent term 9007199254740992, above the limit of 65536"
     gossip.note("n3", "boot", 1 << 60, 1)
-    assert str(watch()).startswith("n3 said boot")
+    assert str(watch()).startswith("n3 sent boot")
     clock.now += module.REMEMBERED - 1
-    assert str(watch()).startswith("n3 said boot")
+    assert str(watch()).startswith("n3 sent boot")
     clock.now += 1
     assert watch() is None
 

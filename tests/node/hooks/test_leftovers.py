@@ -38,7 +38,7 @@ def left() -> Iterator["subprocess.Popen[bytes]"]:
     process.wait()
 
 
-def book(file: Path) -> Leftovers:
+def record(file: Path) -> Leftovers:
     return Leftovers(SmallFile(file))
 
 
@@ -48,13 +48,13 @@ def note(file: Path, pid: int, born: str | None) -> None:
 
 async def test_a_command_is_written_down_while_it_runs(tmp_path: Path) -> None:
     file, results = tmp_path / "running.json", list[HookResult]()
-    runner = ProcessRunner(register=book(file))
+    runner = ProcessRunner(leftovers=record(file))
     runner.start(f"cat {file} > {tmp_path}/copy; echo $$ > {tmp_path}/pid", {}, 20, results.append)
     await until(lambda: bool(results))
     pid = (tmp_path / "pid").read_text().strip()
     assert json.loads((tmp_path / "copy").read_text())[pid]["born"], "before it did anything"
     assert json.loads(file.read_text()) == {}
-    assert runner.end_orphans() is None
+    assert runner.kill_leftovers() is None
 
 
 def test_a_command_whose_node_dies_at_the_gate_does_nothing(tmp_path: Path) -> None:
@@ -75,33 +75,33 @@ asyncio.run(run("touch {done}", {{}}, 20, die))
     assert not done.exists()
 
 
-async def test_an_orphan_is_killed_at_once_and_gone_in_the_end(tmp_path: Path, left) -> None:
+async def test_a_leftover_is_killed_at_once_and_gone_in_the_end(tmp_path: Path, left) -> None:
     file, woken = tmp_path / "running.json", asyncio.Event()
     note(file, left.pid, birth(left.pid))
-    orphan = ProcessRunner(woken.set, book(file)).end_orphans()
-    assert orphan is not None
-    assert not orphan.is_gone
+    left_hook = ProcessRunner(woken.set, record(file)).kill_leftovers()
+    assert left_hook is not None
+    assert not left_hook.is_gone
     assert left.wait(20) == -signal.SIGKILL
     await asyncio.wait_for(woken.wait(), 20)
-    assert orphan.is_gone
+    assert left_hook.is_gone
     assert json.loads(file.read_text()) == {}
 
 
 async def test_another_process_with_its_number_is_left_alone(tmp_path: Path, left) -> None:
     file = tmp_path / "running.json"
     note(file, left.pid, f"{birth(left.pid)}0")
-    assert ProcessRunner(register=book(file)).end_orphans() is None
+    assert ProcessRunner(leftovers=record(file)).kill_leftovers() is None
     assert lives(left.pid)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"x": 1}', b'{"1": {"born": 7}}'])
-async def test_a_spoilt_book_is_taken_for_empty(tmp_path: Path, content: bytes) -> None:
+async def test_a_corrupt_record_is_taken_for_empty(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "running.json"
     file.write_bytes(content)
-    assert ProcessRunner(register=book(file)).end_orphans() is None
+    assert ProcessRunner(leftovers=record(file)).kill_leftovers() is None
 
 
-async def test_an_orphan_that_cannot_be_ended_is_reported_and_kept_in_mind(
+async def test_a_leftover_that_cannot_be_killed_is_reported_and_stays_recorded(
     tmp_path: Path, left, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "running.json"
@@ -109,14 +109,14 @@ async def test_an_orphan_that_cannot_be_ended_is_reported_and_kept_in_mind(
     with monkeypatch.context() as another_users:
         another_users.setattr(os, "killpg", _refuse)
         another_users.setattr(hooks, "PATIENCE", 0.05)
-        runner = ProcessRunner(register=book(file))
-        orphan = runner.end_orphans()
-        assert orphan is not None
+        runner = ProcessRunner(leftovers=record(file))
+        left_hook = runner.kill_leftovers()
+        assert left_hook is not None
         with capture_logs() as logs:
-            await until(lambda: any("cannot be ended" in line["event"] for line in logs))
-        assert not orphan.is_gone
+            await until(lambda: any("cannot be killed" in line["event"] for line in logs))
+        assert not left_hook.is_gone
         await runner.close()
-    assert book(file).orphans() == {left.pid: "sleep 60"}
+    assert record(file).load() == {left.pid: "sleep 60"}
 
 
 def _refuse(*_: object) -> None:
@@ -124,7 +124,7 @@ def _refuse(*_: object) -> None:
 
 
 class Lingering:
-    """`Hook` of an earlier life."""
+    """`Hook` of the previous run."""
 
     is_gone = False
 
@@ -132,16 +132,16 @@ class Lingering:
         raise AssertionError("it was killed already")
 
 
-def test_no_primary_beside_an_orphan_but_every_other_role() -> None:
+def test_no_primary_beside_a_leftover_but_every_other_role() -> None:
     world = World(1, hooks=HookConfig(roles={role.value: f"be {role}" for role in Role}))
     world.kill("sat-001")
-    orphan = Lingering()
+    left_hook = Lingering()
     world.hooks["sat-001"].started.clear()
-    world.start("sat-001", orphan=orphan)
+    world.start("sat-001", orphan=left_hook)
     world.run(10)
     started = [command for command, _ in world.hooks["sat-001"].started]
     assert started == ["be STANDBY"]
-    orphan.is_gone = True
+    left_hook.is_gone = True
     world.run(2)
     assert [command for command, _ in world.hooks["sat-001"].started][-1] == "be PRIMARY"
 
@@ -155,10 +155,10 @@ def test_an_action_cut_short_with_its_node_begins_anew_when_nothing_of_it_runs()
     world.loops["sat-001"].consensus.propose(action, lambda _: None, 5.0)
     world.run(0.2)
     world.kill("sat-001")
-    orphan = Lingering()
-    world.start("sat-001", orphan=orphan)
+    left_hook = Lingering()
+    world.start("sat-001", orphan=left_hook)
     world.run(1)
     assert [command for command, _ in hooks.started] == ["take"]
-    orphan.is_gone = True
+    left_hook.is_gone = True
     world.run(1)
     assert [command for command, _ in hooks.started] == ["take", "take"]

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from stationkeep.node.config import node_config as config
 from stationkeep.node.local.cluster import LocalCluster
 from stationkeep.node.local.manifest import LocalError, Plan, read_manifest
-from stationkeep.node.system.process import birth, listener, send
+from stationkeep.node.system.process import birth, port_holder, send
 
 FAKE = """
 import signal, sys
@@ -235,7 +235,7 @@ def test_a_taken_port_is_named_with_its_holder(cluster: LocalCluster, plan: Plan
     with socket.socket() as other:
         other.bind(("127.0.0.1", plan.http_port + 1))
         other.listen()
-        assert f"pid {os.getpid()}" in (listener(plan.http_port + 1) or "")
+        assert f"pid {os.getpid()}" in (port_holder(plan.http_port + 1) or "")
         with pytest.raises(LocalError, match=r"\(HTTP port of sat-002\): pid"):
             cluster.up(plan)
     assert cluster.running() == []

@@ -62,7 +62,7 @@ def test_a_term_out_of_reach_is_refused_and_counted(cluster, type_: str, to_lead
     raft = c.rafts[target]
     assert raft.term <= before + TERM.step
     assert raft.rejected["term too far ahead"] == 1
-    said = f"{sender} said term {CEILING}, above the limit of {before + TERM.step}"
+    said = f"{sender} sent term {CEILING}, above the limit of {before + TERM.step}"
     assert (raft.implausible.counted, raft.implausible.newest) == ({"term": 1}, said)
     goes_on(c)
     assert max(raft.term for raft in c.rafts.values()) < before + TERM.step

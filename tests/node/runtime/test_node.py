@@ -230,7 +230,7 @@ def test_a_primary_hook_that_outlived_its_node_is_ended_by_the_next_life(solo: S
     assert all(line.startswith("Z") for line in seen.read_text().split()), "none ran beside it"
     solo.process.send_signal(signal.SIGTERM)
     _, errors = solo.end()
-    assert "hook of an earlier life killed" in errors
+    assert "hook of the previous run killed" in errors
     assert json.loads((solo.directory / "data" / "running.json").read_text()) == {}
 
 

@@ -12,14 +12,14 @@ from typing import Literal
 import pytest
 import structlog
 
-from stationkeep.node.system.logs import MOST_WAITING, Unhurried, configure, dropped
+from stationkeep.node.system.logs import MOST_WAITING, BackgroundHandler, configure, dropped
 
 
 def settle() -> None:
     """Until every line is written."""
     (handler,) = logging.getLogger().handlers
-    assert isinstance(handler, Unhurried)
-    handler.settle(5.0)
+    assert isinstance(handler, BackgroundHandler)
+    handler.drain(5.0)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody(
         monkeypatch.setattr(sys, "stderr", pipe)
         configure("sat-001", "info", "json")
         (handler,) = logging.getLogger().handlers
-        assert isinstance(handler, Unhurried)
+        assert isinstance(handler, BackgroundHandler)
         log = logging.getLogger("node")
         for number in range(3 * MOST_WAITING):
             log.info("line %d %s", number, "x" * 100)
@@ -65,9 +65,9 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody(
         lines: list[str] = []
         reader = threading.Thread(target=lambda: lines.extend(reading))
         reader.start()
-        handler.settle(5.0)
+        handler.drain(5.0)
         log.info("read again")
-        handler.settle(5.0)
+        handler.drain(5.0)
         pipe.close()
         reader.join()
     told = [int(line.split()[1]) for line in lines if "were dropped" in line]
@@ -131,5 +131,5 @@ def test_what_cannot_be_told_does_not_fail_who_logs_it(
     logging.getLogger("library").warning("%s", Mute())
     logging.getLogger("library").warning("goes on")
     settle()
-    assert "a line of library cannot be told: RuntimeError" in shown.getvalue()
+    assert "a log line of library cannot be formatted: RuntimeError" in shown.getvalue()
     assert "goes on" in shown.getvalue()

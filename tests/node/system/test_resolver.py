@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stationkeep.node.system import resolver as names
-from stationkeep.node.system.resolver import Names
+from stationkeep.node.system.resolver import Resolver
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Server:
 
 
 async def test_a_mute_name_holds_up_no_other(server: Server) -> None:
-    found = Names()
+    found = Resolver()
     for number in range(50):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001):
@@ -49,7 +49,7 @@ async def test_a_mute_name_holds_up_no_other(server: Server) -> None:
 
 
 async def test_each_name_has_one_thread_whoever_asks(server: Server) -> None:
-    found = Names()
+    found = Resolver()
     tries = [asyncio.create_task(found.addresses("mute")) for _ in range(5)]
     await asyncio.sleep(0)
     tries.pop().cancel()
@@ -59,7 +59,7 @@ async def test_each_name_has_one_thread_whoever_asks(server: Server) -> None:
 
 
 async def test_an_answer_that_nobody_waits_for_is_forgotten(server: Server) -> None:
-    found = Names()
+    found = Resolver()
     assert [await _refusal(found, "beta") for _ in range(2)] == [
         "beta: Name or service not known"
     ] * 2
@@ -68,16 +68,16 @@ async def test_an_answer_that_nobody_waits_for_is_forgotten(server: Server) -> N
 
 async def test_so_many_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "MOST_LOOKUPS", 2)
-    found = Names()
+    found = Resolver()
     waiting = [asyncio.create_task(found.addresses(name)) for name in ("mute1", "mute2")]
     await asyncio.sleep(0)
-    assert "2 other names" in await _refusal(found, "alpha")
+    assert "2 lookups are in flight" in await _refusal(found, "alpha")
     server.answers.set()
     await asyncio.gather(*waiting)
     assert await found.addresses("alpha") == ["127.0.0.7"]
 
 
-async def _refusal(found: Names, host: str) -> str:
+async def _refusal(found: Resolver, host: str) -> str:
     with pytest.raises(OSError, match=host) as refused:
         await found.addresses(host)
     return str(refused.value)
