@@ -33,8 +33,8 @@ MANY, PATIENCE_OF_MANY = 256, 1.0
 Done = Callable[[ProposalResult], None]
 
 
-class Pending(msgspec.Struct, eq=False, gc=False):
-    """One proposal not answered yet. In no cycle: whoever waits for `done` does not know it."""
+class Pending(msgspec.Struct, eq=False):
+    """One proposal not answered yet."""
 
     draft: bytes
     done: Done

@@ -1,11 +1,15 @@
 """A bounded slice of `scripts/simulate`: every profile alone, and mixtures of them."""
 
+import gc
+import weakref
+
 import pytest
 from msgspec.structs import replace
 
-from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run
+from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run, run_all
 from stationkeep.node.simulation.faults import profiles as faults
-from stationkeep.node.simulation.scenario import Action
+from stationkeep.node.simulation.scenario import Action, Scenario
+from stationkeep.node.simulation.world import World
 
 MIXED = 100
 KNOWN = 3
@@ -62,6 +66,26 @@ def test_one_seed_is_one_run() -> None:
         worlds = [attempt(scenario)[0] for _ in range(2)]
     assert worlds[0].notes == worlds[1].notes
     assert worlds[0].events == worlds[1].events
+
+
+def test_a_run_that_is_over_is_forgotten() -> None:
+    """A campaign of thousands needs no more memory than a short one. What a process left
+    unanswered as it died does not keep its world."""
+    with quiet():
+        world = World(Scenario(seed=1, nodes=3))
+        world.run(1.0)
+        world.perform(Action(1.0, "write", ("sat-001", "sat-001", "101")))
+        world.perform(Action(1.0, "crash", ("sat-001", "process")))
+    over = weakref.ref(world)
+    del world
+    gc.collect()
+    assert over() is None
+
+
+def test_every_seed_of_a_campaign_is_run_once_on_several_processes() -> None:
+    seeds = range(30)
+    outcomes = list(run_all(Plan(faults=("none",), duration=0.1, nodes=3), seeds, jobs=2))
+    assert sorted(outcome.seed for outcome in outcomes) == list(seeds)
 
 
 def test_a_power_cut_with_durability_os_loses_what_was_acknowledged() -> None:
