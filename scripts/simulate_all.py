@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +23,8 @@ from stationkeep.node.simulation.faults import profiles as faults
 from stationkeep.node.simulation.scenario import BadScenario
 
 SAVE = Path(".stationkeep/simulation")
+LINE_SECONDS = 60.0
+"""Between two lines about how far it is, where no bar can be shown."""
 
 
 def main() -> int:
@@ -72,20 +75,43 @@ def _campaign(options: argparse.Namespace) -> int:
     plan.scenario(seeds[-1])
     console = Console(stderr=True)
     began, done, failed = time.monotonic(), Counter[str](), []
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("seeds", total=len(seeds))
-        for outcome in campaign.run_all(plan, seeds, options.jobs):
-            progress.advance(bar)
-            done["runs"] += 1
-            done["turns"] += outcome.turns
-            done["calls"] += outcome.calls
-            done["undecided"] += outcome.undecided
-            if not outcome.ok:
-                failed.append(outcome)
-                progress.console.print(_failure(plan, outcome, options.save), soft_wrap=True)
+    for outcome in _shown(campaign.run_all(plan, seeds, options.jobs), len(seeds), console):
+        done["runs"] += 1
+        done["turns"] += outcome.turns
+        done["calls"] += outcome.calls
+        done["undecided"] += outcome.undecided
+        if not outcome.ok:
+            failed.append(outcome)
+            console.print(_failure(plan, outcome, options.save), soft_wrap=True)
     _report(done, failed, time.monotonic() - began, options.seconds)
     return 1 if failed else 0
+
+
+def _shown(outcomes: Iterator[Outcome], total: int, console: Console) -> Iterator[Outcome]:
+    """Shows how far they are: a bar on a terminal, elsewhere a line a minute."""
+    if not console.is_terminal:
+        yield from _with_lines(outcomes, total, console)
+        return
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("seeds", total=total)
+        for outcome in outcomes:
+            progress.advance(bar)
+            yield outcome
+
+
+def _with_lines(outcomes: Iterator[Outcome], total: int, console: Console) -> Iterator[Outcome]:
+    began = said = time.monotonic()
+    for number, outcome in enumerate(outcomes, 1):
+        yield outcome
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS:
+            said, pace = now, number * 60 / (now - began)
+            console.print(
+                f"{number:,} of {total:,} seeds, {pace:.0f} a minute, "
+                f"{(total - number) / pace:.0f} min to go",
+                soft_wrap=True,
+            )
 
 
 def _failure(plan: Plan, outcome: Outcome, folder: Path) -> str:

@@ -4,7 +4,8 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
 from multiprocessing import get_context
 
 import msgspec
@@ -14,11 +15,14 @@ from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.faults import profiles as faults
 from stationkeep.node.simulation.scenario import Scenario, check_scenario
 from stationkeep.node.simulation.world import World
+from stationkeep.node.system import garbage
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
 DEVICES_IN = 0.25
 """Share of mixed runs with devices; drawn beside everything else, which it leaves as it is."""
+SLICE, QUEUED = 8, 4
+"""Seeds that a process is given at once, and how many such slices wait for each process."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,15 +162,24 @@ def run_all(plan: Plan, seeds: Iterable[int], jobs: int = 1) -> Iterator[Outcome
             yield run(plan, seed)
         return
     # Not fork: a process with threads (a progress bar's, a test runner's) may not be copied.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        pending = {pool.submit(_run_some, plan, some) for some in _slices(list(seeds), 8)}
-        for done in as_completed(pending):
-            yield from done.result()
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=garbage.settle) as pool:
+        slices = _slices(seeds)
+        pending: set[Future[list[Outcome]]] = set()
+        while True:
+            for some in islice(slices, QUEUED * jobs - len(pending)):
+                pending.add(pool.submit(_run_some, plan, some))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield from future.result()
 
 
-def _slices(seeds: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(seeds), size):
-        yield seeds[start : start + size]
+def _slices(seeds: Iterable[int]) -> Iterator[list[int]]:
+    rest = iter(seeds)
+    while some := list(islice(rest, SLICE)):
+        yield some
 
 
 def _run_some(plan: Plan, seeds: list[int]) -> list[Outcome]:
