@@ -163,7 +163,7 @@ def run_all(plan: Plan, seeds: Iterable[int], jobs: int = 1) -> Iterator[Outcome
         return
     # Not fork: a process with threads (a progress bar's, a test runner's) may not be copied.
     context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=garbage.settle) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=garbage.tune) as pool:
         slices = _slices(seeds)
         pending: set[Future[list[Outcome]]] = set()
         while True:
