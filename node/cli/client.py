@@ -1,20 +1,13 @@
-"""The HTTP client of the command line: one request at a time, problems turned into `CommandError`s.
+"""The HTTP client of the command line: one request at a time, and `CommandError`s for problems."""
 
-httpx is imported when the first request is made, so that `stationkeep --help` need not wait.
-"""
-
-import getpass
-import socket
 import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import msgspec
 
-from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.exchange import MOST_BYTES, Answer, exchange, understood
+from stationkeep.node.cli.exchange import answer_of, understood
 from stationkeep.node.cli.failures import (
     CommandError,
     NoQuorumError,
@@ -24,10 +17,12 @@ from stationkeep.node.cli.failures import (
     see,
 )
 from stationkeep.node.cli.output import note
+from stationkeep.node.client import errors, exchange
+from stationkeep.node.client.exchange import DEFAULT_URL
+from stationkeep.node.client.problems import problem_of
 from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
 from stationkeep.node.system.printable import printable
 
-DEFAULT_URL = "http://127.0.0.1:8701"
 READ_SECONDS = 4.0
 """A frozen node accepts connections and says nothing; reads then go to another."""
 WRITE_SECONDS = 30.0
@@ -37,40 +32,20 @@ MAX_PAGES = 60
 """More than the decision log holds at 200 a page; a server that pages for ever is cut off."""
 
 
-_PLAIN = "".join(map(chr, range(ord(" "), ord("~") + 1)))
-MAX_ACTOR = 128
-"""Characters of a name that a node takes."""
-
-
-def actor() -> str:
-    """Who asks, as the history will show it: `user@host`. What a header cannot carry stands as in
-    a URL: nobody is kept from asking by a name."""
+def named(url: str) -> str:
+    """The address that `--url` gives."""
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no such uid in the password file, as in many containers
-        user = "unknown"
-    named = f"{user}@{socket.gethostname()}"
-    return quote(named, safe=_PLAIN, errors="surrogateescape")[:MAX_ACTOR].strip()
+        return exchange.checked_url(url)
+    except ValueError as error:
+        raise UsageError(f"--url {error}") from error
 
 
 def part(text: str) -> str:
     """A name as one part of a path."""
     try:
-        return quote(text, safe="")
+        return exchange.part(text)
     except UnicodeEncodeError as error:
         raise UsageError(f"{text!r}: must be UTF-8") from error
-
-
-def problem_line(status: int, body: object) -> str:
-    """A problem document (RFC 9457) as one line: what was wrong, and the rule that says so."""
-    if not isinstance(body, dict):
-        return f"the node answered {status} without saying why"
-    said = [body.get(name) for name in ("detail", "title")]
-    words = next((text for text in said if text and isinstance(text, str)), "")
-    text = printable(words) or f"the node answered {status}"
-    rule = body.get("rule")
-    named = printable(rule) if isinstance(rule, str) else ""
-    return f"{text} (rule: {named})" if named not in text else text
 
 
 class Page(NamedTuple):
@@ -90,15 +65,14 @@ class Client:
     """
 
     def __init__(self, url: str | None = None, data_dir: Path = DEFAULT_DATA_DIR) -> None:
-        self.url = (url or DEFAULT_URL).rstrip("/")
+        self.url = DEFAULT_URL if url is None else named(url)
         self._named = url is not None
         self._data_dir = data_dir
 
     def get(self, path: str, shape: Any, **params: str | int | None) -> dict[str, Any]:
         """The JSON body of a read, of which `shape` (`node.cli.shapes`) holds."""
         given = {name: value for name, value in params.items() if value is not None}
-        headers = {"X-Stationkeep-Actor": actor()}  # of operations under one id, the own
-        return understood(self._request("GET", path, params=given, headers=headers), shape)
+        return understood(self._request(self._call("GET", path, params=given)), shape)
 
     def items(
         self, path: str, shape: Any, limit: int, **params: str | None
@@ -126,11 +100,11 @@ class Client:
 
     def plan(self, path: str, shape: Any, body: dict[str, Any]) -> dict[str, Any]:
         """What an order would do: a POST that changes nothing."""
-        return understood(self._request("POST", path, body=body), shape)
+        return understood(self._request(self._call("POST", path, body=body)), shape)
 
     def download(self, path: str, most: int) -> bytes:
         """The raw body of a read, of so many bytes at the most."""
-        return self._request("GET", path, most=most).content
+        return self._request(self._call("GET", path, most=most)).content
 
     def write(
         self, method: str, path: str, body: dict[str, Any] | None, key: str | None
@@ -140,8 +114,7 @@ class Client:
         Raises `OutcomeUnknownError` when the command may have arrived and nothing confirms it.
         """
         operation = key or f"op-{uuid.uuid4().hex}"
-        headers = {"Idempotency-Key": operation, "X-Stationkeep-Actor": actor()}
-        response = self._request(method, path, body=body, headers=headers, operation=operation)
+        response = self._request(self._call(method, path, body=body, operation=operation))
         try:
             answer = understood(response, shapes.Written)
         except CommandError as error:
@@ -152,45 +125,36 @@ class Client:
             raise OutcomeUnknownError(printable(said), printable(why))
         return answer
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: dict[str, Any] | None = None,
-        body: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-        operation: str | None = None,
-        most: int = MOST_BYTES,
-    ) -> Answer:
-        """One request; with `operation` it is a write, whose loss on the way is not harmless."""
-        import httpx  # noqa: PLC0415
+    def _call(
+        self, method: str, path: str, *, body: Any = None, operation: str = "", **more: Any
+    ) -> exchange.Call:
+        """With `operation` it is a write, whose loss on the way is not harmless."""
+        seconds = WRITE_SECONDS if operation else READ_SECONDS
+        try:
+            content = None if body is None else msgspec.json.encode(body)
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{error.object[error.start :]!r}: must be UTF-8") from error
+        return exchange.Call(
+            method, path, exchange.actor(), seconds, body=content, operation=operation, **more
+        )
 
-        from stationkeep.node.wire.unreached import ADDRESS, why  # noqa: PLC0415
-
-        failed: dict[str, str] = {}
-        seconds = READ_SECONDS if operation is None else WRITE_SECONDS
-        for url in self._addresses():
-            try:
-                answer = exchange(
-                    url, method, path, silence=seconds, most=most,
-                    params=params, json=body, headers=headers,
-                )  # fmt: skip
-            except UnicodeEncodeError as error:
-                raise UsageError(f"{error.object[error.start :]!r}: must be UTF-8") from error
-            except httpx.InvalidURL as error:
-                raise UsageError(f"--url {url}: {ADDRESS}") from error
-            except httpx.UnsupportedProtocol as error:
-                raise UsageError(f"--url {url}: must begin with http:// or https://") from error
-            except httpx.HTTPError as error:
-                arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if operation is not None and arrived:
-                    raise OutcomeUnknownError(operation, f"{url}: {why(error)}") from error
-                failed[url] = why(error)
-                continue
-            self._moved_to(url)
-            return _checked(answer)
-        raise UnreachableError(self._nobody_answers(failed))
+    def _request(self, call: exchange.Call) -> exchange.Answer:
+        """The answer, unless it is a problem."""
+        try:
+            answer = answer_of(self._addresses(), call)
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{error.object[error.start :]!r}: must be UTF-8") from error
+        except errors.OutcomeUnknownError as error:
+            raise OutcomeUnknownError(error.operation, error.why) from error
+        except errors.UnreachableError as error:
+            raise UnreachableError(self._nobody_answers(error)) from error
+        self._moved_to(answer.node)
+        problem = problem_of(answer)
+        if problem is None:
+            return answer
+        if problem.status == 503:
+            raise NoQuorumError(problem.line + see("failover"))
+        raise CommandError(problem.line)
 
     def _addresses(self) -> list[str]:
         others = [] if self._named else http_addresses(self._data_dir).values()
@@ -201,9 +165,9 @@ class Client:
             note(f"{self.url} does not answer; asked {url} instead")
             self.url = url
 
-    def _nobody_answers(self, failed: dict[str, str]) -> str:
+    def _nobody_answers(self, error: errors.UnreachableError) -> str:
         """Who was asked, and whom one could ask."""
-        line = "; ".join(f"no answer from {url}: {reason}" for url, reason in failed.items())
+        line, failed = str(error), error.failed
         known = http_addresses(self._data_dir)
         others = [f"{node} {url}" for node, url in known.items() if url not in failed]
         if others:
@@ -211,17 +175,3 @@ class Client:
         if known:
             return f"{line}\n  `stationkeep up` starts the local cluster in {self._data_dir}"
         return f"{line}\n  `stationkeep up` starts a local cluster, --url names a node elsewhere"
-
-
-def _checked(answer: Answer) -> Answer:
-    """The answer, unless it is a problem."""
-    if answer.status < 400:
-        return answer
-    try:
-        body = msgspec.json.decode(answer.content)
-    except UNREADABLE:
-        body = None
-    line = problem_line(answer.status, body)
-    if answer.status == 503:
-        raise NoQuorumError(line + see("failover"))
-    raise CommandError(line)

@@ -1,68 +1,27 @@
-"""One HTTP exchange of the command line, bounded in bytes and in time whatever answers.
-
-A timeout for each read alone would let a server drip one byte at a time for ever, hence a second
-one over everything; compressed answers are not asked for and not taken, so that the bytes counted
-are all there are. httpx is imported when the first request is made.
-"""
+"""Requests of the command line, which has no event loop, and what it makes of an answer."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from stationkeep.cluster.unreadable import UNREADABLE, explain
 from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.client.exchange import Answer, Call, ask, open_http
 
-if TYPE_CHECKING:
-    import httpx
-
-CONNECT_SECONDS = 2.0
-WHOLE_SECONDS = 60.0
-"""From the first byte sent to the last one received."""
-MOST_BYTES = 16 << 20
-"""Of an answer; a page of 200 devices with all the text that they may have takes half of it."""
 MOST_LEVELS = 32
 """Of nesting in an answer; ours have 8."""
-HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-class Answer(NamedTuple):
-    """What the node at `url` answered, whatever it may be worth."""
-
-    url: str
-    status: int
-    content: bytes
-
-
-def open_http(url: str, seconds: float) -> "httpx.AsyncClient":
-    """A connection pool for one node that waits so long for each read; tests put theirs here."""
-    import httpx  # noqa: PLC0415
-
-    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-    return httpx.AsyncClient(base_url=url, timeout=timeout, headers=HEADERS)
-
-
-def exchange(
-    url: str, method: str, path: str, *, silence: float, most: int = MOST_BYTES, **request: Any
-) -> Answer:
-    """The answer to one request. Raises `httpx.HTTPError` when there is none, when nothing comes
-    for `silence` seconds, or when it is larger than `most` bytes."""
-    import httpx  # noqa: PLC0415
-
-    from stationkeep.node.wire.http_body import read  # noqa: PLC0415
+def answer_of(urls: Iterable[str], call: Call) -> Answer:
+    """As `ask` does it."""
 
     async def answered() -> Answer:
-        async with (
-            asyncio.timeout(WHOLE_SECONDS),
-            open_http(url, silence) as http,
-            http.stream(method, path, **request) as response,
-        ):
-            return Answer(f"{url}{path}", response.status_code, await read(response, most))
+        async with open_http() as http:
+            return await ask(http, urls, call)
 
-    try:
-        return asyncio.run(answered())
-    except TimeoutError as error:
-        raise httpx.ReadTimeout("the answer does not end") from error
+    return asyncio.run(answered())
 
 
 def understood(answer: Answer, shape: Any) -> dict[str, Any]:

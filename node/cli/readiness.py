@@ -6,9 +6,11 @@ from typing import Any
 
 from stationkeep.cluster.settings import Settings
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.exchange import exchange, understood
+from stationkeep.node.cli.exchange import answer_of, understood
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import note
+from stationkeep.node.client.errors import UnreachableError
+from stationkeep.node.client.exchange import Call, actor
 from stationkeep.node.local.cluster import LocalCluster
 from stationkeep.node.local.manifest import DEVICES, Manifest, NodeRecord
 
@@ -106,10 +108,8 @@ def _until(seconds: float) -> Iterator[None]:
 
 def _ask(url: str, path: str, shape: Any = dict) -> tuple[int, dict[str, Any]] | None:
     """Status and JSON of a GET; None when there is no proper answer yet."""
-    import httpx  # noqa: PLC0415
-
     try:
-        answer = exchange(url, "GET", path, silence=_ANSWER_SECONDS)
+        answer = answer_of([url], Call("GET", path, actor(), _ANSWER_SECONDS))
         return answer.status, understood(answer, shape)
-    except (httpx.HTTPError, CommandError):
+    except (UnreachableError, CommandError):
         return None

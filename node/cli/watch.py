@@ -16,16 +16,16 @@ import httpx
 from rich.live import Live
 
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.client import DEFAULT_URL
-from stationkeep.node.cli.exchange import MOST_BYTES, Answer, open_http, understood
-from stationkeep.node.cli.failures import CommandError, UnreachableError, UsageError
+from stationkeep.node.cli.client import named
+from stationkeep.node.cli.exchange import understood
+from stationkeep.node.cli.failures import CommandError, UnreachableError
 from stationkeep.node.cli.output import console
 from stationkeep.node.cli.rendering import screen
 from stationkeep.node.cli.rendering.screen import Picture
+from stationkeep.node.client.exchange import DEFAULT_URL, MOST_BYTES, Answer, open_http
 from stationkeep.node.local.manifest import http_addresses
 from stationkeep.node.system.printable import all_printable
 from stationkeep.node.wire.http_body import read
-from stationkeep.node.wire.unreached import ADDRESS
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 0.8
@@ -67,13 +67,8 @@ class Sources:
 
 def starting_points(url: str | None, data_dir: Path) -> list[str]:
     """Where to begin: the node that was named, else the default one; then the local cluster."""
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise UsageError(f"--url {url}: must begin with http:// or https://")
-    try:
-        httpx.URL(url or DEFAULT_URL)
-    except httpx.InvalidURL as error:
-        raise UsageError(f"--url {url}: {ADDRESS}") from error
-    return [url or DEFAULT_URL, *http_addresses(data_dir).values()]
+    first = DEFAULT_URL if url is None else named(url)
+    return [first, *http_addresses(data_dir).values()]
 
 
 async def take(http: httpx.AsyncClient, url: str) -> Picture:
@@ -167,7 +162,7 @@ class Watcher:
 
 def open_client() -> httpx.AsyncClient:
     """Short patience: there are other nodes."""
-    return open_http("", ANSWER_SECONDS)
+    return open_http(ANSWER_SECONDS)
 
 
 def run(

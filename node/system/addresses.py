@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from stationkeep.cluster.names import is_loopback
 
+URL_RULE = "must be an address such as http://127.0.0.1:8701"
 _PORT = re.compile(r"[0-9]{1,5}")
 
 

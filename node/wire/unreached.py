@@ -9,15 +9,12 @@ from collections.abc import Iterator
 
 import httpx
 
-from stationkeep.node.system.addresses import system_message
+from stationkeep.node.system.addresses import URL_RULE, system_message
 from stationkeep.node.wire.http_body import TooLarge
 
-ADDRESS = "must be an address such as http://127.0.0.1:8701"
-"""The rule that an address breaks if httpx does not accept it."""
-
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
-    (httpx.InvalidURL, ADDRESS),
-    (httpx.UnsupportedProtocol, ADDRESS),
+    (httpx.InvalidURL, URL_RULE),
+    (httpx.UnsupportedProtocol, URL_RULE),
     (ssl.SSLCertVerificationError, "its certificate is not trusted"),
     (ssl.SSLError, "no TLS could be agreed on"),
     (httpx.ConnectTimeout, "no connection in time"),

@@ -19,6 +19,7 @@ LEFT_OUT = (
     "node/chaos",
     "node/cli",
     "node/agent",
+    "node/client",
     "cluster/odds",
 )
 """What serves nobody but its own process."""

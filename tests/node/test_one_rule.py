@@ -100,7 +100,7 @@ def rest(spec: MemberSpec) -> Refusal | None:
 def shell(spec: MemberSpec) -> Refusal | None:
     options = ["nodes", "join", f"--raft={spec.raft}", f"--http={spec.http}", "--", spec.id]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange, "open_http", lambda _url, _seconds: _asking_from_a_loop())
+        patch.setattr(exchange, "open_http", _asking_from_a_loop)
         ended = CliRunner().invoke(command_line, options)
     if ended.exit_code == 0:
         _api.cache_clear()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from stationkeep.cluster.settings import SettingsError, parse_duration
-from stationkeep.node.cli.client import DEFAULT_URL
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.output import note
+from stationkeep.node.client.exchange import DEFAULT_URL
 from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
 
 if TYPE_CHECKING:

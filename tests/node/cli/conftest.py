@@ -14,8 +14,8 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     """Every connection of the command line leads to this node; no local cluster is about."""
     node_ = CannedNode()
 
-    def open_http(url: str, _seconds: float) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=url, transport=httpx.MockTransport(node_))
+    def open_http() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(node_))
 
     def open_watching() -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=httpx.MockTransport(node_))

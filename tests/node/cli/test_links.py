@@ -34,8 +34,8 @@ def three(canned: CannedNode, monkeypatch: pytest.MonkeyPatch) -> dict[str, Json
             raise httpx.ConnectError("refused") from ConnectionRefusedError(111, "refused")
         return httpx.Response(200, json=said)
 
-    def open_http(url: str, _seconds: float) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=url, transport=httpx.MockTransport(answer))
+    def open_http() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(answer))
 
     monkeypatch.setattr(exchange, "open_http", open_http)
     return answers

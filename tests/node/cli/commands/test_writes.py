@@ -65,6 +65,12 @@ def test_a_node_leaves_by_name(canned: CannedNode, stationkeep: Run) -> None:
     assert "done: sat-003 leaves" in result.output
 
 
+@pytest.mark.parametrize("device", [".", "..", "a/../b"])
+def test_a_name_is_no_step_up_in_a_path(canned: CannedNode, stationkeep: Run, device: str) -> None:
+    assert stationkeep("devices", "release", device).exit_code == 0
+    assert canned.requests[0].url.path == f"/v1/devices/{device}/ring"
+
+
 def test_each_write_without_a_key_gets_its_own(canned: CannedNode, stationkeep: Run) -> None:
     stationkeep("resume")
     stationkeep("resume")

@@ -1,0 +1,90 @@
+"""What a node says instead of an answer: problem documents (RFC 9457), believed in nothing.
+
+Source: node/guide/api.md, "Errors".
+"""
+
+import msgspec
+
+from stationkeep.cluster.unreadable import UNREADABLE
+from stationkeep.node.client.errors import (
+    AnswerError,
+    BusyError,
+    NoQuorumError,
+    NotFoundError,
+    RefusedError,
+    StationkeepError,
+)
+from stationkeep.node.client.exchange import Answer
+from stationkeep.node.system.printable import printable
+
+OURS = "urn:stationkeep:problem:"
+LATER = frozenset({408, 429, 503})
+"""Statuses with which a node says that it did nothing, and that one may come again."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The document, or as much of one as there was; every text is fit to be shown."""
+
+    status: int
+    ours: bool = False
+    detail: str = ""
+    rule: str = ""
+    field: str = ""
+    value: str = ""
+    operation: str = ""
+
+    @property
+    def line(self) -> str:
+        """What is wrong, and the rule that says so."""
+        said = self.detail or f"the node answered {self.status}"
+        return said if not self.rule or self.rule in said else f"{said} (rule: {self.rule})"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try would be answered the same: one that the log refused always is."""
+        return self.status < 500 and (self.status not in LATER or bool(self.operation))
+
+    @property
+    def undone(self) -> bool:
+        """Whether the change that was asked for has certainly not been made."""
+        return self.is_final or (self.ours and self.status in LATER)
+
+
+def problem_of(answer: Answer) -> Problem | None:
+    """The problem that an answer is; None when it is none."""
+    if answer.status < 400:
+        return None
+    try:
+        body = msgspec.json.decode(answer.content)
+    except UNREADABLE:
+        body = None
+    if not isinstance(body, dict):
+        return Problem(answer.status, detail=f"the node answered {answer.status} without a reason")
+    said = {name: _text(body, name) for name in ("detail", "rule", "field", "value", "operation")}
+    said["detail"] = said["detail"] or _text(body, "title")
+    return Problem(answer.status, ours=_text(body, "type").startswith(OURS), **said)
+
+
+def error_of(problem: Problem) -> StationkeepError:
+    """The same as an exception."""
+    match problem.status:
+        case 429:
+            return BusyError(problem.line, rule=problem.rule)
+        case 503:
+            return NoQuorumError(problem.line)
+        case status if status >= 500:
+            return AnswerError(problem.line)
+    kind = NotFoundError if problem.status == 404 else RefusedError
+    return kind(
+        problem.line,
+        status=problem.status,
+        rule=problem.rule,
+        field=problem.field,
+        value=problem.value,
+        operation=problem.operation,
+    )
+
+
+def _text(body: dict[str, object], name: str) -> str:
+    value = body.get(name)
+    return printable(value) if isinstance(value, str) else ""
