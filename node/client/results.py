@@ -1,0 +1,231 @@
+"""What a client returns, and the answers of nodes that it is made of.
+
+An answer is checked against its shape here before anything of it is used; a node of a newer
+release may say more. Times are seconds where a name ends in `_s`, milliseconds of cluster time
+where it ends in `_ms`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
+
+import msgspec
+
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.unreadable import UNREADABLE, explain
+from stationkeep.node.client.errors import AnswerError
+from stationkeep.node.client.exchange import Answer
+from stationkeep.node.system.printable import printable
+
+T = TypeVar("T")
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what is returned: it does not change, and another call may return another."""
+
+
+# -- the cluster and its devices ----------------------------------------------------------------
+
+
+class FleetTotals(TypedDict):
+    """Devices over all rings, and in each: total = healthy + unhealthy + offline."""
+
+    total_slaves: Count
+    healthy_devices: Count
+    unhealthy_devices: Count
+    offline_devices: Count
+    pinned_devices: Count
+    ring_distribution: dict[str, Count]
+
+
+class ClusterStatus(FleetTotals):
+    """The cluster and its fleet at a glance."""
+
+    verdict: str
+    """`ok` when nobody is needed; `headline` says how things are."""
+    headline: str
+    primary: str | None
+    """The node that acts as PRIMARY."""
+    leader: str | None
+    members: list[str]
+
+
+class DeviceStatus(Result, frozen=True, kw_only=True):
+    """A device as the cluster knows it. Readings are percentages, and not a number (`math.nan`)
+    as long as the device has reported none."""
+
+    slave_id: str
+    device_name: str
+    os_version: str
+    app_version: str
+    assigned_ring: Ring
+    battery_level: float
+    battery_charging: bool
+    cpu_usage: float
+    memory_usage: float
+    disk_usage: float
+    metrics: Mapping[str, float]
+    """Further readings by name."""
+    online: bool
+    healthy: bool
+    """The cluster's verdict, from the newest statuses; it means nothing while not `online`."""
+    pinned: bool
+    policy: str | None
+    """Name of the ring policy that rules it."""
+    labels: Mapping[str, str]
+    capabilities: Mapping[str, str]
+    seen_s: float
+    """Seconds since it was last heard."""
+
+    def is_healthy(self) -> bool:
+        """Whether it is online, and well by the cluster's health rule."""
+        return self.online and self.healthy
+
+
+class OperationStatus(Result, frozen=True, kw_only=True):
+    """What became of a change. `status`: `done` or `refused`, then with `rule` and `detail`."""
+
+    operation: str
+    status: str
+    actor: str
+    at_ms: Count
+    rule: str = ""
+    detail: str = ""
+    result: Mapping[str, Any] = {}
+
+
+# -- what devices are to do ---------------------------------------------------------------------
+
+
+class TaskStatus(Result, frozen=True, kw_only=True):
+    """What one device is to do; `task_id` is DEPLOYMENT/DEVICE/ATTEMPT."""
+
+    task_id: str
+    deployment: Count
+    state: str
+    attempt: Count
+    phase: str | None = None
+    progress: int | None = None
+    reason: str | None = None
+    detail: str = ""
+
+
+class DeploymentStatus(Result, frozen=True, kw_only=True):
+    """How far a deployment is. `tallies`: state of a task → tasks in it."""
+
+    deployment: Count
+    task_type: str
+    state: str
+    members: Count
+    tallies: Mapping[str, Count]
+    reason: str | None = None
+    parameters: Mapping[str, str] = {}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no task of it will change any more."""
+        return self.state == "closed"
+
+
+# -- what nodes answer --------------------------------------------------------------------------
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """A part of a list, and the cursor of the next."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    operation: str
+    status: str
+    result: dict[str, Any] = {}
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    deployment: Count
+    members: Count
+
+
+class PrimaryAnswer(msgspec.Struct, frozen=True):
+    id: str
+    active: bool
+
+
+class ClusterAnswer(msgspec.Struct, frozen=True):
+    """`GET /v1/cluster`"""
+
+    verdict: str
+    headline: str
+    leader: str | None
+    members: list[str]
+    primary: PrimaryAnswer | None
+    fleet: FleetTotals
+
+    def status(self) -> ClusterStatus:
+        primary = self.primary
+        return {
+            **self.fleet,
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "primary": primary.id if primary and primary.active else None,
+            "leader": self.leader,
+            "members": self.members,
+        }
+
+
+class ReadingsAnswer(msgspec.Struct, frozen=True):
+    battery_level: float | int = math.nan
+    battery_charging: bool = False
+    cpu_usage: float | int = math.nan
+    memory_usage: float | int = math.nan
+    disk_usage: float | int = math.nan
+    metrics: dict[str, float] = {}
+
+
+class DeviceAnswer(msgspec.Struct, frozen=True):
+    """`GET /v1/devices/ID`, and an item of `GET /v1/devices`"""
+
+    id: str
+    name: str
+    os_version: str
+    app_version: str
+    capabilities: dict[str, str]
+    labels: dict[str, str]
+    ring: Ring
+    pin: dict[str, Any] | None
+    policy: str | None
+    healthy: bool
+    online: bool
+    status: ReadingsAnswer | None
+    seen_s: float
+
+    def device(self) -> DeviceStatus:
+        readings = self.status or ReadingsAnswer()
+        return DeviceStatus(
+            slave_id=self.id,
+            device_name=self.name,
+            os_version=self.os_version,
+            app_version=self.app_version,
+            assigned_ring=self.ring,
+            pinned=self.pin is not None,
+            policy=self.policy,
+            online=self.online,
+            healthy=self.healthy,
+            labels=self.labels,
+            capabilities=self.capabilities,
+            seen_s=self.seen_s,
+            **msgspec.structs.asdict(readings),
+        )
+
+
+def understood(answer: Answer, shape: type[T]) -> T:
+    """What an answer says, if it has this shape. Raises `AnswerError`."""
+    try:
+        return msgspec.json.decode(answer.content, type=shape)
+    except UNREADABLE as error:
+        why = printable(str(explain(error, "json")))
+        raise AnswerError(f"{answer.url}: {why}; is that a Stationkeep node?") from error
