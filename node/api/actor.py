@@ -28,7 +28,7 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def actor_of(request: Request, actor: Actor = None) -> str:
+async def actor_of(request: Request, actor: Actor = None) -> str:
     """Whom a write of this caller is put down to."""
     return actor or f"{ANONYMOUS}{address_of(request)}"
 

@@ -29,6 +29,7 @@ from stationkeep.node.gateway.sessions import Sessions
 from stationkeep.node.http import problems
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, Limits
 from stationkeep.node.http.origin import Origin
+from stationkeep.node.http.short_way import ShortWay
 from stationkeep.node.http.worker import Worker
 from stationkeep.node.metrics import node as metrics
 from stationkeep.node.metrics.devices import AgentsCollector
@@ -89,6 +90,10 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     app.include_router(pages.routes(pages.load()))
     app.include_router(guide.router)
     problems.install(app)
+    # The last one that is added is asked first.
+    app.add_middleware(
+        ShortWay, routes=[route for resource in RESOURCES for route in resource.router.routes]
+    )
     app.add_middleware(
         Limits,
         scrapes=(metrics.PATH,),

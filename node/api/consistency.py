@@ -72,13 +72,13 @@ class Read:
         }
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The node that this application speaks for."""
     service: Service = request.app.state.service
     return service
 
 
-def worker_of(request: Request) -> Worker:
+async def worker_of(request: Request) -> Worker:
     """Where this application does what takes long."""
     worker: Worker = request.app.state.worker
     return worker

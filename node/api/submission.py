@@ -23,7 +23,7 @@ from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
 from stationkeep.node.service.port import Service
 from stationkeep.node.views.records import DoneView, UnknownView
-from stationkeep.node.wire.traceparent import operation_id, parse
+from stationkeep.node.wire.traceparent import Caller, operation_id, parse
 
 NO_REASON = ""
 Key = Annotated[
@@ -46,18 +46,11 @@ class Submission:
     """One write: who asks and from where, under which key, and how its result is told."""
 
     def __init__(
-        self,
-        request: Request,
-        service: Serving,
-        actor: Who,
-        key: Key = None,
-        traceparent: Traceparent = None,
+        self, service: Service, actor: str, origin: str, key: str | None, caller: Caller | None
     ) -> None:
-        self._service: Service = service
-        self._origin = f"{address_of(request)} via {service.node}"
-        self._caller = parse(traceparent)
-        self._key = key or operation_id(self._caller)
-        self._actor = actor
+        """`caller`: the span that the write came from."""
+        self._service, self._actor, self._origin, self._caller = service, actor, origin, caller
+        self._key = key or operation_id(caller)
 
     async def __call__(self, command: AnyCommand, reason: str) -> Response:
         """Proposes `command`, waits, and answers; raises `Problem` unless it was done."""
@@ -120,4 +113,16 @@ def _refused(rejected: Rejected, key: str) -> Problem:
     return Problem(kind, detail, rule=rejected.reason, operation=key, headers=headers)
 
 
-Submit = Annotated[Submission, Depends()]
+async def submission(
+    request: Request,
+    service: Serving,
+    actor: Who,
+    key: Key = None,
+    traceparent: Traceparent = None,
+) -> Submission:
+    """Dependency of every write."""
+    origin = f"{address_of(request)} via {service.node}"
+    return Submission(service, actor, origin, key, parse(traceparent))
+
+
+Submit = Annotated[Submission, Depends(submission)]

@@ -183,7 +183,12 @@ def _trace(error: Exception) -> str:
     return "".join(traceback.format_exception(error))[-MAX_TRACE:]
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+KNOWN = (Problem, RequestValidationError, SettingsError, HTTPException)
+"""Errors that are no bugs."""
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """What a client is told of an error."""
     return _of(error, request).response()
 
 
@@ -192,6 +197,6 @@ Handler = Callable[[Request, Any], Awaitable[Response]]
 
 def install(app: FastAPI) -> None:
     """Makes every error of `app` a problem document."""
-    handler = cast("Handler", _answer)
-    for error in (Problem, RequestValidationError, SettingsError, HTTPException, Exception):
+    handler = cast("Handler", answer)
+    for error in (*KNOWN, Exception):
         app.add_exception_handler(error, handler)
