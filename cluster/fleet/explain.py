@@ -10,7 +10,7 @@ import msgspec
 from stationkeep.cluster.devices.fleet import Device, Move
 from stationkeep.cluster.devices.moves import MoveReason
 from stationkeep.cluster.devices.policies import RingPolicy, allowed
-from stationkeep.cluster.devices.rings import LOW_RINGS, RINGS, UNSET, rings_of
+from stationkeep.cluster.devices.rings import LOW_RINGS, RINGS, UNSET, Ring, rings_of
 from stationkeep.cluster.devices.status import Condition, Reading, failing
 from stationkeep.cluster.settings import Redistribution, format_duration
 from stationkeep.cluster.state.state import ClusterState
@@ -73,7 +73,8 @@ def _say_pin(state: ClusterState, device: Device) -> Iterator[str]:
     why = f" ({pin.reason})" if pin.reason else ""
     yield f"pinned by {pin.actor or 'somebody unnamed'} {until}{why}: no check moves it"
     if not device.healthy and device.online and not _low(device):
-        yield f"unhealthy and pinned to {device.ring}: an alarm says so"
+        alarm = "; an alarm is raised for it" if device.ring is Ring.PROD else ""
+        yield f"unhealthy and pinned to {device.ring}{alarm}"
 
 
 def _say_policy(state: ClusterState, device: Device) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from stationkeep.cluster.alarms import PINNED_UNHEALTHY
 from stationkeep.cluster.commands import (
     AssignRing,
     ChangeSettings,
@@ -125,11 +126,20 @@ def test_a_pin_says_whose_and_for_how_long(node: FakeNode) -> None:
     said = story(node, IDS[0])
     assert said[0] == "in prod for 0s, because an operator pinned it there"
     assert said[1] == "pinned by ann@ground for another 90s (promoted): no check moves it"
-    assert said[2] == "unhealthy and pinned to prod: an alarm says so"
+    assert said[2] == "unhealthy and pinned to prod; an alarm is raised for it"
     assert said[4] == "unhealthy; at its last status cpu was 95, not < 80"
     assert not any("next check" in line or "ring_dwell" in line for line in said)
     node.commit(AssignRing(IDS[0], Ring.PROD), "l")
     assert story(node, IDS[0])[1] == "pinned by somebody unnamed until released: no check moves it"
+
+
+def test_only_an_unhealthy_device_pinned_to_prod_is_said_to_have_an_alarm(node: FakeNode) -> None:
+    for device, ring in zip(IDS, (Ring.PROD, Ring.STAGE), strict=False):
+        node.commit(AssignRing(device, ring), device)
+        report(node, device, ill=True)
+    assert PINNED_UNHEALTHY in node.state.alarms
+    assert story(node, IDS[0])[2].endswith("an alarm is raised for it")
+    assert story(node, IDS[1])[2] == "unhealthy and pinned to stage"
 
 
 def test_a_policy_says_what_it_allows(node: FakeNode) -> None:
