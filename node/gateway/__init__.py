@@ -1,1 +1,1 @@
-"""How devices' words reach the intake."""
+"""Receives messages from devices, by WebSocket and HTTP, and hands them to `node.fleet.intake`."""

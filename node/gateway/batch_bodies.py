@@ -1,4 +1,4 @@
-"""Bodies of many payloads: decoded in one go when all are good, one by one when some are not."""
+"""Request bodies with many payloads: decoded at once if all are valid, else one by one."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
@@ -14,14 +14,14 @@ from stationkeep.node.wire.faults import Fault
 from stationkeep.node.wire.messages import Code, Codec
 
 MAX_ERRORS = 100
-"""Refused payloads of a batch that are explained; the others are only counted."""
+"""Refused payloads of a batch that are described; further ones are only counted."""
 
 P = TypeVar("P")
 
 
 class PayloadFault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is wrong with the payload at an index of the batch. `session`, where the payload is
-    outdated: the newest that is known of its device, which a restarted agent has to exceed."""
+    """What is wrong with the payload at an index of the batch. `session`, if the payload is
+    outdated: the newest known session of its device, which a restarted agent has to exceed."""
 
     index: int
     code: Code
@@ -32,13 +32,13 @@ class PayloadFault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StatusBatch(msgspec.Struct, forbid_unknown_fields=True):
-    """Statuses; of one device the oldest first."""
+    """Statuses; those of one device in order, oldest first."""
 
     statuses: Annotated[list[wire.StatusPayload], Meta(min_length=1, max_length=wire.MAX_STATUSES)]
 
 
 class RegistrationBatch(msgspec.Struct, forbid_unknown_fields=True):
-    """Registrations; of a device that is in it twice the newer counts."""
+    """Registrations; if a device occurs twice, the newer one counts."""
 
     registrations: Annotated[
         list[wire.BatchedRegistration], Meta(min_length=1, max_length=wire.MAX_REGISTRATIONS)
@@ -57,8 +57,8 @@ class AssignedView(msgspec.Struct, frozen=True):
 
 
 class BatchView(msgspec.Struct, frozen=True):
-    """What became of a batch. `errors`: those refused, the first 100 of them. `assignments`:
-    devices whose ring is not what they say it is (the first 256), or that were registered."""
+    """The outcome of a batch. `errors`: the first 100 refused payloads. `assignments`: devices
+    that were registered, or whose ring differs from what they reported (the first 256)."""
 
     accepted: int
     refused: int
@@ -67,12 +67,12 @@ class BatchView(msgspec.Struct, frozen=True):
 
 
 class Batch(Generic[P]):
-    """The good payloads of a body, and what is wrong with the others."""
+    """The valid payloads of a body, and what is wrong with the others."""
 
     def __init__(self, payloads: list[P]) -> None:
         self.payloads = payloads
         self.indices: Sequence[int] = range(len(payloads))
-        """Where each of them stood in the body."""
+        """The index of each in the body."""
         self.refused = 0
         self._errors: list[PayloadFault] = []
 
@@ -83,18 +83,18 @@ class Batch(Generic[P]):
         fault: Callable[[], Fault],
         session: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """Counts a payload as refused; `fault` and `session` are asked only while there is room
-        to say it."""
+        """Counts a payload as refused; `fault` and `session` are called only for those that are
+        described."""
         self.refused += 1
         if len(self._errors) < MAX_ERRORS:
-            said = fault()
+            found = fault()
             self._errors.append(
-                PayloadFault(index, code, said.field, said.value, said.rule, session())
+                PayloadFault(index, code, found.field, found.value, found.rule, session())
             )
 
     @property
     def errors(self) -> list[PayloadFault]:
-        """What is said of those refused, by index."""
+        """Descriptions of refused payloads, by index."""
         return sorted(self._errors, key=lambda error: error.index)
 
 
@@ -110,7 +110,7 @@ class Reader(Generic[P]):
         self._whole, self._parts, self._one = map(codec.decoder, (whole, parts, payload))
 
     def read(self, body: bytes) -> Batch[P]:
-        """The payloads of a body; raises `Problem` when it is no batch."""
+        """The payloads of a body; raises `Problem` when it is not a batch."""
         try:
             return Batch(getattr(self._whole.decode(body), self._field))
         except UNREADABLE:
@@ -121,8 +121,8 @@ class Reader(Generic[P]):
             parts: list[msgspec.Raw] = getattr(self._parts.decode(body), self._field)
         except UNREADABLE as error:
             fault = wire.explain(error, body, self._codec, "body")
-            said = str(fault) if fault.value else f"{fault.field}: {fault.rule}"
-            raise Problem(Kind.INVALID, said, faults=(fault,)) from None
+            detail = str(fault) if fault.value else f"{fault.field}: {fault.rule}"
+            raise Problem(Kind.INVALID, detail, faults=(fault,)) from None
         batch, good, indices = Batch[P]([]), list[P](), list[int]()
         for index, part in enumerate(parts):
             try:
@@ -159,7 +159,7 @@ _BY_TYPE = {
 
 
 def codec_of(request: Request) -> Codec:
-    """The encoding of a request's body; raises `Problem` for one that is not spoken here."""
+    """The encoding of a request's body; raises `Problem` if it is not supported."""
     given = request.headers.get("content-type", "")
     codec = _BY_TYPE.get(given.partition(";")[0].strip().lower())
     if codec is None:

@@ -1,7 +1,7 @@
-"""What devices say, as the log keeps it: fixed point, for one device or for thousands at once.
+"""Converts what devices report to the fixed point of the log, one device or thousands at once.
 
-Percent in hundredths, custom metrics in thousandths (`cluster.devices.status`). Everything here has
-passed the schema of `node.wire.messages`, so that nothing can be out of range.
+Percentages in hundredths, custom metrics in thousandths (`cluster.devices.status`). All input has
+passed the schema of `node.wire.messages`, so nothing can be out of range.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def reading_of(status: DeviceStatus) -> Reading:
 def registration_of(
     device: str, payload: wire.RegistrationPayload | wire.BatchedRegistration
 ) -> Registration:
-    """A registration as a command carries it; capabilities become text, as JSON writes them."""
+    """A registration as in a command; values of capabilities become text, written as in JSON."""
     status = payload.device_status
     return Registration(
         device,
@@ -55,7 +55,7 @@ def _text(value: str | float | bool) -> str:
 
 
 def columns_of(payloads: Sequence[StatusPayload]) -> StatusColumns:
-    """A batch as the intake takes it: one pass over the structs for each column, then numpy."""
+    """A batch of statuses as columns: one pass over the structs for each, then numpy."""
     statuses = [payload.device_status for payload in payloads]
     return StatusColumns(
         ids=[status.slave_id for status in statuses],

@@ -1,18 +1,20 @@
-"""The devices' door, `WS /v1/agents`: who may connect, for how long, and what is said.
+"""Connections of devices, `WS /v1/agents`: acceptance, lifetime and protocol.
 
-`Sessions` holds all connections of a node: how many, how silent, how they end. A `Conversation` is
-one of them in words: it reads what a device says, hands it to the intake (`node.fleet`), and says
-what the intake has to say. Whatever a device says wrong is answered by an `error` that names field,
-value and rule; nothing of that message is kept, and the connection goes on. It ends only when
+`Sessions` holds all connections of a node: it limits their number, closes silent ones, and counts
+how they end. A `Conversation` is the protocol on one connection: it decodes the device's messages,
+passes them to the intake (`node.fleet.intake`), and sends the intake's replies. An invalid message
+is answered with an `error` that names field, value and rule; it has no effect, and the connection
+stays open. The node closes a connection with
 
-    1008  the device hurries, does not read, registers nothing, or is silent for too long
-    1009  a message is larger than any can be (between 32 and 64 KiB it is merely refused)
-    1012  the node stops, or has far more devices than its share; another one serves
+    1002  the WebSocket protocol was violated
+    1008  the device sends too fast, does not read, does not register, or is silent for too long
+    1009  a message is longer than 64 KiB (one longer than 32 KiB only gets an `error`)
+    1012  the node stops, or has far more devices than its share; the device should try another
     1013  no registration is possible now
-    4001  the device talks elsewhere: a newer session of it, or the same on a newer connection
+    4001  the device has a newer session, or a newer connection with the same session
     4002  an operator removed the device
 
-or when the WebSocket itself is invalid (1002). Each end is counted by its cause.
+Closed connections are counted by cause.
 """
 
 import asyncio
@@ -31,7 +33,7 @@ from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.load_shedding import to_send_away
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
 from stationkeep.node.gateway.fixed_point import reading_of, registration_of
-from stationkeep.node.gateway.websocket import MESSAGE_RATE, AgentSocket, Stage, Talk
+from stationkeep.node.gateway.websocket import MESSAGE_RATE, AgentSocket, Handler, Stage
 from stationkeep.node.http.connections import most_devices
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.origin import refusal_of
@@ -44,14 +46,15 @@ from stationkeep.node.wire.messages import Close, Code, Codec
 
 PATH = "/v1/agents"
 REGISTRATION_SECONDS = 10.0
-"""For a device to register, and from a refused registration to the next."""
+"""Within which a device must register, or register again after a refusal."""
 SWEEP_SECONDS = 0.5
+"""Between two checks for silent connections."""
 JITTER = 0.1
-"""Part by which intervals differ from device to device."""
+"""Share by which intervals differ from device to device."""
 SPREAD_SECONDS = 60.0
-"""Between two looks at whether this node has more than its share of the devices."""
+"""Between two checks whether this node has more than its share of the devices."""
 DRAINED_AT_ONCE = 256
-"""Connections closed in one go when the node stops; others get their turn in between."""
+"""Connections closed in one turn of the event loop when the node stops."""
 ENDS = (
     "gone", "too_fast", "too_slow", "silent", "unregistered", "invalid_frames", "refused",
     "superseded", "removed", "stopping", "spread",
@@ -60,28 +63,29 @@ ENDS = (
 
 
 def intervals(settings: Settings) -> tuple[float, float]:
-    """Seconds from status to status, and to a heartbeat between; drawn anew for each device, so
-    that devices that came together do not speak together."""
+    """Seconds between two statuses, and from a status to the heartbeat after it. Drawn at random
+    for each device, so that devices that connected at the same time do not report at the same
+    time."""
     drawn = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it guards nothing
     status = settings.device_status_interval / 1_000 * drawn
     return round(status, 3), round(status / 2, 3)
 
 
 class Sessions:
-    """All devices' connections of a node; implements `node.gateway.websocket.Door`."""
+    """All connections of devices to a node; implements `node.gateway.websocket.Gateway`."""
 
     def __init__(self, node: str, intake: DeviceIntake, replica: Replica) -> None:
         self.node, self.intake, self._replica = node, intake, replica
         self.turns = Turns()
-        """For what arrives on the connections."""
+        """Schedules the parsing of what arrives."""
         self._sockets: set[AgentSocket] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._spread_at = float("-inf")
         self._draining = False
         self.ended = dict.fromkeys(ENDS, 0)
-        """Connections that ended, by why."""
-        self.faults = dict.fromkeys(Code, 0)
-        """Errors said to devices, by code."""
+        """Connections that ended, by cause."""
+        self.errors = dict.fromkeys(Code, 0)
+        """Errors sent to devices, by code."""
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -98,26 +102,26 @@ class Sessions:
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> AgentSocket:
-        """A new connection; what uvicorn is given as its WebSocket protocol."""
+        """A new connection. This method is what uvicorn calls as its WebSocket protocol class."""
         return AgentSocket(self, self.turns)
 
-    # -- node.gateway.websocket.Door ---------------------------------------------------------------
+    # -- node.gateway.websocket.Gateway ------------------------------------------------------------
 
     def refusal(self, path: str, origin: str | None) -> Problem | None:
         """Why a WebSocket is refused, or None."""
         if path != PATH:
             return Problem(Kind.NOT_FOUND, f"no WebSocket here; devices connect to {PATH}")
         if self._draining:
-            return Problem(Kind.BUSY, "this node stops; every other serves")
+            return Problem(Kind.BUSY, "this node is stopping; connect to another one")
         if len(self) >= most_devices():
             detail = f"{most_devices()} devices are connected to this node already"
             return Problem(Kind.BUSY, detail, headers={"Retry-After": RETRY_AFTER})
         return refusal_of(origin)
 
-    def admitted(self, socket: AgentSocket, codec: Codec) -> Talk:
-        """A connection stands; the device is to register."""
+    def admitted(self, socket: AgentSocket, codec: Codec) -> Handler:
+        """A connection was accepted; the device has to register."""
         self._sockets.add(socket)
-        socket.due = socket.heard_at + REGISTRATION_SECONDS
+        socket.due = socket.last_frame_at + REGISTRATION_SECONDS
         self._sweep_later()
         return Conversation(self, socket, codec)
 
@@ -129,7 +133,7 @@ class Sessions:
     # -- silence --------------------------------------------------------------------------------
 
     def _sweep_later(self) -> None:
-        """One timer for all: two for each of ten thousand would cost more than a look at each."""
+        """One timer for all connections: timers for each of ten thousand would cost more."""
         if self._sweeper is None and self._sockets:
             loop = asyncio.get_running_loop()
             self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
@@ -145,11 +149,11 @@ class Sessions:
         self._sweep_later()
 
     def _overdue(self, socket: AgentSocket, now: float) -> None:
-        """Something was to happen on this connection by now."""
+        """The deadline of this connection has passed."""
         match socket.stage:
-            case Stage.DEVICE:
+            case Stage.REGISTERED:
                 self._silent(socket, now)
-            case Stage.STRANGER:
+            case Stage.UNREGISTERED:
                 rule = f"no registration within {REGISTRATION_SECONDS:g} s"
                 socket.end(Close.POLICY, "unregistered", rule)
             case Stage.CLOSING | Stage.HANDSHAKE:
@@ -158,20 +162,20 @@ class Sessions:
                 assert_never(socket.stage)
 
     def _silent(self, socket: AgentSocket, now: float) -> None:
-        """Asks a silent device for a sign of life; lets go of one that gives none."""
+        """Pings a silent device; closes its connection if it stays silent."""
         patience = self.patience
-        silent = now - socket.heard_at
+        silent = now - socket.last_frame_at
         if silent >= patience:
-            socket.end(Close.POLICY, "silent", f"nothing heard for {patience:g} s")
+            socket.end(Close.POLICY, "silent", f"nothing received for {patience:g} s")
             return
         if silent >= patience / 3:
             socket.ping()
-        socket.due = min(now + patience / 3, socket.heard_at + patience)
+        socket.due = min(now + patience / 3, socket.last_frame_at + patience)
 
     def _spread(self) -> None:
-        """Sends a few devices elsewhere when far too many are here."""
+        """Sends a few devices to other nodes if this one has far more than its share."""
         state = self._replica.state
-        devices = [socket for socket in self._sockets if socket.stage is Stage.DEVICE]
+        devices = [socket for socket in self._sockets if socket.stage is Stage.REGISTERED]
         rings = state.fleet.counts().values()
         online = sum(ring.healthy + ring.unhealthy for ring in rings)
         going = to_send_away(len(devices), online, len(alive(state, state.time)))
@@ -186,17 +190,17 @@ class Sessions:
     # -- what every conversation needs ----------------------------------------------------------
 
     def intervals(self) -> tuple[float, float]:
-        """As `intervals`, by the settings in force."""
+        """`intervals` with the current settings."""
         return intervals(self._replica.settings)
 
     def addresses(self) -> tuple[str, ...]:
-        """Where else a device may go."""
+        """Addresses of all nodes, any of which a device may use."""
         return tuple(f"http://{member.http}" for member in self._replica.state.members.values())
 
-    # -- the end --------------------------------------------------------------------------------
+    # -- stopping -------------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Sends every device to another node, and takes no new one."""
+        """Sends every device to another node, and accepts no new connection."""
         self._draining = True
         for n, socket in enumerate(tuple(self._sockets)):
             socket.end(Close.RESTART, "stopping", "the node stops")
@@ -204,7 +208,7 @@ class Sessions:
                 await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Ends what is left, at once."""
+        """Aborts the connections that are left."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         for socket in tuple(self._sockets):
@@ -212,46 +216,47 @@ class Sessions:
 
 
 class Conversation:
-    """One connection in words; implements `websocket.Talk` and `node.fleet.replies.Listener`."""
+    """The protocol on one connection; implements `node.gateway.websocket.Handler` and
+    `node.fleet.replies.Listener`."""
 
     __slots__ = ("_agents", "_codec", "_device", "_session", "_socket")
 
     def __init__(self, agents: Sessions, socket: AgentSocket, codec: Codec) -> None:
         self._agents, self._socket, self._codec = agents, socket, codec
-        self._device = ""  # whose connection this is, or is to be
+        self._device = ""  # the id that this connection has registered, or tried to
         self._session = 0
 
-    # -- what the device says -------------------------------------------------------------------
+    # -- messages of the device -----------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
-        """A message of the device."""
+        """Handles a message of the device."""
         if len(data) > wire.MAX_MESSAGE_BYTES:
             rule = f"a message takes at most {wire.MAX_MESSAGE_BYTES} bytes"
             self._refuse(Code.TOO_LARGE, Fault("message", f"{len(data)} bytes", rule))
             return
         try:
-            said = self._codec.decode_said(data)
+            message = self._codec.decode_said(data)
         except UNREADABLE as error:
             invalid = isinstance(error, msgspec.ValidationError)
             fault = wire.explain(error, data, self._codec)
             self._refuse(Code.INVALID if invalid else Code.MALFORMED, fault)
             return
-        if isinstance(said, wire.Registration):
-            self._register(said)
-        elif self._socket.stage is not Stage.DEVICE:
+        if isinstance(message, wire.Registration):
+            self._register(message)
+        elif self._socket.stage is not Stage.REGISTERED:
             rule = "a registration, and its acknowledgement, come first"
-            self._refuse(Code.UNREGISTERED, Fault("message_type", _type_of(said), rule))
-        elif said.sender_id != self._device:
-            self._refuse(Code.INVALID, self._foreign("sender_id", said.sender_id))
-        elif isinstance(said, wire.StatusUpdate):
-            self._report(said.payload)
-        elif isinstance(said, wire.TaskUpdate):
+            self._refuse(Code.UNREGISTERED, Fault("message_type", _type_of(message), rule))
+        elif message.sender_id != self._device:
+            self._refuse(Code.INVALID, self._foreign("sender_id", message.sender_id))
+        elif isinstance(message, wire.StatusUpdate):
+            self._report(message.payload)
+        elif isinstance(message, wire.TaskUpdate):
             fault = Fault(
-                "payload.task_id", said.payload.task_id, "a task that the device was told"
+                "payload.task_id", message.payload.task_id, "a task that was sent to this device"
             )
-            self._refuse(Code.UNKNOWN_TASK, fault, task_id=said.payload.task_id)
+            self._refuse(Code.UNKNOWN_TASK, fault, task_id=message.payload.task_id)
         else:
-            self._heartbeat(said.payload)
+            self._heartbeat(message.payload)
 
     def _report(self, payload: wire.StatusPayload) -> None:
         status = payload.device_status
@@ -273,23 +278,24 @@ class Conversation:
             return
         self._send(wire.Ack, wire.AckPayload("heartbeat", *self._agents.intervals()))
 
-    def _register(self, said: wire.Registration) -> None:
-        status = said.payload.device_status
-        if self._device and said.sender_id != self._device:
-            self._refuse(Code.INVALID, self._foreign("sender_id", said.sender_id))
-        elif status is not None and status.slave_id != said.sender_id:
-            rule = f"a device speaks for itself alone; sender_id is {said.sender_id}"
+    def _register(self, message: wire.Registration) -> None:
+        device, payload = message.sender_id, message.payload
+        status = payload.device_status
+        if self._device and device != self._device:
+            self._refuse(Code.INVALID, self._foreign("sender_id", device))
+        elif status is not None and status.slave_id != device:
+            rule = f"a device reports only about itself; sender_id is {device}"
             fault = Fault("payload.device_status.slave_id", status.slave_id, rule)
             self._refuse(Code.INVALID, fault)
         else:
-            self._device, self._session = said.sender_id, said.payload.session
-            self._agents.intake.register(registration_of(said.sender_id, said.payload), self)
+            self._device, self._session = device, payload.session
+            self._agents.intake.register(registration_of(device, payload), self)
 
     def _foreign(self, field: str, value: str) -> Fault:
-        return Fault(field, shown(value), f"this connection is that of {self._device} alone")
+        return Fault(field, shown(value), f"this connection belongs to {self._device}")
 
-    def hurried(self) -> None:
-        """It sends more than it may."""
+    def too_fast(self) -> None:
+        """The device sends more messages than it may."""
         rule = f"a connection sends at most {MESSAGE_RATE:g} messages a second"
         self._refuse(Code.TOO_FAST, Fault("message", "", rule), closing=True)
 
@@ -298,7 +304,7 @@ class Conversation:
         if self._device:
             self._agents.intake.leave(self._device, self)
 
-    # -- what the intake says ---------------------------------------------------------------------
+    # -- replies of the intake --------------------------------------------------------------------
 
     def registered(self, assignment: Assignment) -> None:
         """The device is known to the cluster and may report."""
@@ -317,14 +323,14 @@ class Conversation:
         self._send(wire.Ack, payload)
 
     def refused(self, refusal: IntakeRefusal) -> None:
-        """The registration was not taken."""
+        """The registration was refused."""
         end = _ENDS.get(refusal.fault)
         self._decline(refusal, closing=end is not None)
         if end is not None:
             self._socket.end(*end, refusal.rule)
 
     def assigned(self, assignment: Assignment) -> None:
-        """The ring is another one now."""
+        """The device has another ring now."""
         payload = wire.RingPayload(
             assignment.ring,
             assignment.reason,
@@ -334,21 +340,21 @@ class Conversation:
         self._send(wire.RingAssignment, payload)
 
     def superseded(self) -> None:
-        """The device talks elsewhere."""
-        rule = "a newer connection or session of this device speaks for it"
+        """The device has a newer connection or session."""
+        rule = "this device has a newer connection or session"
         self._refuse(Code.SUPERSEDED, Fault("session", str(self._session), rule), closing=True)
         self._socket.end(Close.SUPERSEDED, "superseded", rule)
 
     def removed(self) -> None:
         """An operator removed the device."""
-        rule = "an operator removed this device; it may register anew"
+        rule = "an operator removed this device; it may register again"
         self._refuse(Code.REMOVED, Fault("sender_id", self._device, rule), closing=True)
         self._socket.end(Close.REMOVED, "removed", rule)
 
-    # -- saying it ------------------------------------------------------------------------------
+    # -- sending --------------------------------------------------------------------------------
 
     def _decline(self, refusal: IntakeRefusal, *, closing: bool = False) -> None:
-        """Says what the intake refused."""
+        """Sends a refusal of the intake."""
         outdated = refusal.fault is answers.Fault.OUTDATED
         self._refuse(
             Code(refusal.fault.value),
@@ -368,7 +374,7 @@ class Conversation:
         session: int | None = None,
         task_id: str | None = None,
     ) -> None:
-        self._agents.faults[code] += 1
+        self._agents.errors[code] += 1
         payload = wire.ErrorPayload(
             code, fault.field, fault.value, fault.rule, closing, retry_after, session, task_id
         )
@@ -384,8 +390,8 @@ _ENDS = {
     answers.Fault.BUSY: (Close.TRY_LATER, "refused"),
     answers.Fault.STOPPING: (Close.RESTART, "stopping"),
 }
-"""Refusals of a registration that end the connection: elsewhere or later it may be taken."""
+"""Refusals of a registration that close the connection: another node, or a later try, may work."""
 
 
-def _type_of(said: wire.Said) -> str:
-    return str(said.__struct_config__.tag)
+def _type_of(message: wire.Said) -> str:
+    return str(message.__struct_config__.tag)

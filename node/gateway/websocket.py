@@ -1,19 +1,19 @@
-"""One device's WebSocket: handshake, frames, limits, an end in good order.
+"""One device's WebSocket: handshake, frames, limits, orderly close.
 
-No ASGI, no task and no queue for each connection: the sans-I/O protocol of `websockets` sits
-right on the transport. Measured (Python 3.11, uvloop, 2,000 connections, statuses of 350 bytes
-one by one), memory of an idle connection and processor time of a message:
+There is no ASGI, no task and no queue per connection: the sans-I/O protocol of `websockets` sits
+directly on the transport. Memory of an idle connection and CPU time of a message, measured with
+Python 3.11, uvloop, 2,000 connections, and statuses of 350 bytes one by one:
 
     uvicorn's websockets            26 kB   124 µs
     uvicorn's websockets-sansio     19 kB    46 µs
     uvicorn's wsproto               17 kB    53 µs
     this                             6 kB    23 µs
 
-The library decides what is a valid frame; only whole data frames, which nearly all are, are
-unmasked here without it.
+The library judges whether frames are valid. Only frames that are a whole message, as nearly all
+are, bypass it and are unmasked here.
 
-Nothing is buffered for a device but one incomplete message (64 KiB) and what its socket has not
-taken yet (`MAX_UNSENT`); one that does not read loses its connection, not the node its memory.
+Buffered for a device are at most one incomplete message (64 KiB) and what its socket has not sent
+yet (`MAX_UNSENT`). A device that does not read loses its connection.
 """
 
 import asyncio
@@ -39,47 +39,48 @@ from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire.messages import CODECS, FAULTS, JSON, MAX_FRAME_BYTES, Close, Codec
 
 MAX_UNSENT = 16 * 1024
-"""Bytes that wait for a device to read, beyond the system's own buffer."""
+"""Bytes waiting to be sent to a device, in addition to the system's buffer."""
 SYSTEM_BUFFER = 32 * 1024
-"""That of the system; by default it would take megabytes for a device that does not read."""
+"""Bytes of the system's send buffer. By default it can grow to megabytes if a device does not
+read."""
 CLOSE_SECONDS = 5.0
-"""For a device to answer that the connection ends."""
+"""Within which a device must answer a close frame."""
 MESSAGE_RATE, MESSAGE_BURST = 20.0, 60.0
-"""Frames a second that a connection may send, and at once after a pause."""
+"""Frames a second that a connection may send, and how many at once after a pause."""
 
 _log = logging.getLogger("websockets.server")
-_log.setLevel(logging.CRITICAL)  # what a stranger sends is counted, not logged
+_log.setLevel(logging.CRITICAL)  # protocol errors of clients are counted, not logged
 
 
-class Talk(Protocol):
-    """What is said over a connection; its other half is `AgentSocket`."""
+class Handler(Protocol):
+    """Receives the messages of one connection, an `AgentSocket`."""
 
     def received(self, data: bytes) -> None:
-        """A whole message."""
+        """A whole message has arrived."""
         ...
 
-    def hurried(self) -> None:
-        """More frames came than the limit; the connection is being closed."""
+    def too_fast(self) -> None:
+        """The device exceeded the message rate; the connection is about to be closed."""
         ...
 
     def lost(self) -> None:
-        """The connection is gone. Comes once, last, and never from within a call to the socket."""
+        """The connection is gone. Called once, last, and never from within a call to the socket."""
         ...
 
 
-class Door(Protocol):
-    """What admits connections; implemented by `node.gateway.sessions.Sessions`."""
+class Gateway(Protocol):
+    """Accepts connections; implemented by `node.gateway.sessions.Sessions`."""
 
     def refusal(self, path: str, origin: str | None) -> Problem | None:
         """Why a device may not connect now, or None."""
         ...
 
-    def admitted(self, socket: "AgentSocket", codec: Codec) -> Talk:
-        """A device is connected; what it says goes to the result."""
+    def admitted(self, socket: "AgentSocket", codec: Codec) -> Handler:
+        """A device has connected; the handler returned receives its messages."""
         ...
 
     def closed(self, socket: "AgentSocket", why: str) -> None:
-        """It is no longer. `why`: one of `agents.ENDS`."""
+        """A connection has ended. `why`: one of `node.gateway.sessions.ENDS`."""
         ...
 
 
@@ -87,57 +88,59 @@ class Stage(enum.IntEnum):
     """The life of a connection."""
 
     HANDSHAKE = 0
-    STRANGER = 1  # has registered nothing
-    DEVICE = 2
+    UNREGISTERED = 1
+    REGISTERED = 2
     CLOSING = 3
 
 
-_TALKING = frozenset({Stage.STRANGER, Stage.DEVICE})
+_TALKING = frozenset({Stage.UNREGISTERED, Stage.REGISTERED})
 _DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
 _WHOLE_MESSAGE = frozenset({0x80 | Opcode.TEXT, 0x80 | Opcode.BINARY})
-"""First bytes of frames that are a message each: final, without extensions (RFC 6455, 5.2)."""
+"""First bytes of frames that are a whole message: final, without extensions (RFC 6455, 5.2)."""
 _MASKED, _LENGTH = 0x80, 0x7F
 _MASK_AT = {126: 4, 127: 10}
-"""Where the masking key begins, by the length in the second byte; else at 2."""
-LONGEST_HEAD = 14
+"""Offset of the masking key, by the length in the second byte; for other lengths it is 2."""
+LONGEST_FRAME = 14 + MAX_FRAME_BYTES
+"""Bytes of a frame with its head."""
 
 
 class AgentSocket(asyncio.Protocol):
-    """uvicorn makes one when a request asks for a WebSocket, and feeds it that request again."""
+    """The connection. uvicorn creates one when a request asks for a WebSocket, and feeds it that
+    request again."""
 
     __slots__ = (
         "_allowance",
         "_codec",
-        "_door",
-        "_in_line",
+        "_gateway",
+        "_handler",
         "_loop",
         "_partial",
         "_parts",
         "_peer",
-        "_talk",
+        "_queued",
         "_transport",
         "_turns",
         "_why",
         "due",
-        "heard_at",
+        "last_frame_at",
         "stage",
     )
     _transport: asyncio.Transport
 
-    def __init__(self, door: Door, turns: Turns) -> None:
-        self._door, self._turns, self._in_line = door, turns, False
+    def __init__(self, gateway: Gateway, turns: Turns) -> None:
+        self._gateway, self._turns, self._queued = gateway, turns, False
         self._loop = asyncio.get_running_loop()
         self._peer = _Peer(select_subprotocol=_choose, max_size=MAX_FRAME_BYTES, logger=_log)
-        self._talk: Talk | None = None
+        self._handler: Handler | None = None
         self._codec = JSON
         self._partial = self._parts = b""
         self._allowance = MESSAGE_BURST
         self._why = "gone"
         self.stage = Stage.HANDSHAKE
-        self.heard_at = self._loop.time()
-        """Loop time of the newest whole frame."""
+        self.last_frame_at = self._loop.time()
+        """Loop time at which the newest frame was complete."""
         self.due = float("inf")
-        """Loop time at which the door is to look after this connection."""
+        """Loop time at which the gateway has to check this connection."""
 
     # -- asyncio.Protocol -----------------------------------------------------------------------
 
@@ -149,49 +152,52 @@ class AgentSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._partial += data
-        if not self._in_line:
-            self._in_line = True
+        if not self._queued:
+            self._queued = True
             self._turns.take(self._read)
-        if self._in_line and not self._transport.is_closing():  # still: the turn is used up
+        if self._queued and not self._transport.is_closing():  # this turn's budget is used up
             self._transport.pause_reading()
 
     def _read(self) -> None:
-        """What has arrived: no more frames than the limit of their rate."""
-        self._in_line = False
+        """Handles the frames that are complete. The rate limit bounds their number. The library
+        closes the connection for one that is too long, without waiting for its end."""
+        self._queued = False
         self._transport.resume_reading()
-        data, at, size = self._partial, 0, 0
-        while self.stage in _TALKING and len(data) - at >= (size := _frame_size(data, at)):
+        data, at = self._partial, 0
+        size = _frame_size(data, at)
+        while self.stage in _TALKING and size <= min(len(data) - at, LONGEST_FRAME):
             self._frame(data[at : at + size])
             at += size
+            size = _frame_size(data, at)
         self._partial = data[at:]
-        if self.stage not in _TALKING or size > MAX_FRAME_BYTES + LONGEST_HEAD:
+        if self.stage not in _TALKING or size > LONGEST_FRAME:
             rest, self._partial = self._partial, b""
             self._parse(rest)
 
     def eof_received(self) -> None:
-        """The device ended its half; the transport then closes ours."""
+        """The device closed its side; the transport then closes ours."""
         self._peer.receive_eof()
 
     def pause_writing(self) -> None:
-        """It does not read what it is sent."""
+        """The device does not read what it is sent."""
         self.end(Close.POLICY, "too_slow", "reads too slowly")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.stage = Stage.CLOSING
-        talk, self._talk = self._talk, None
-        if talk is not None:
-            self._door.closed(self, self._why)
-            talk.lost()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            self._gateway.closed(self, self._why)
+            handler.lost()
 
-    # -- what the door does ---------------------------------------------------------------------
+    # -- called by the gateway ------------------------------------------------------------------
 
     def admit(self, silence: float) -> None:
-        """Its device is registered, and looked after when silent for so many seconds."""
-        if self.stage is Stage.STRANGER:
-            self.stage, self.due = Stage.DEVICE, self.heard_at + silence
+        """Its device is registered. Sets the deadline to `silence` seconds after its last frame."""
+        if self.stage is Stage.UNREGISTERED:
+            self.stage, self.due = Stage.REGISTERED, self.last_frame_at + silence
 
     def send(self, message: bytes) -> None:
-        """Sends a message, unless the connection ends anyway."""
+        """Sends a message, unless the connection is closing."""
         if self._peer.state is not State.OPEN:
             return
         if self._codec.binary:
@@ -201,7 +207,7 @@ class AgentSocket(asyncio.Protocol):
         self._flush()
 
     def ping(self) -> None:
-        """Asks for a sign of life: see `heard_at`."""
+        """Sends a ping; the answer updates `last_frame_at`."""
         if self._peer.state is State.OPEN:
             self._peer.send_ping(b"")
             self._flush()
@@ -215,13 +221,13 @@ class AgentSocket(asyncio.Protocol):
         self._flush()
 
     def abort(self) -> None:
-        """Ends the connection at once."""
+        """Drops the connection at once."""
         self._transport.abort()
 
-    # -- inside ---------------------------------------------------------------------------------
+    # -- frames ---------------------------------------------------------------------------------
 
     def _frame(self, data: bytes) -> None:
-        """One frame, whole."""
+        """Handles one complete frame."""
         if not self._allowed():
             return
         whole = data[0] in _WHOLE_MESSAGE and data[1] & _MASKED
@@ -232,20 +238,20 @@ class AgentSocket(asyncio.Protocol):
             self._parse(data)
 
     def _allowed(self) -> bool:
-        """Counts a frame; closes when it is one too many."""
+        """Counts a frame against the rate limit; closes the connection if it is exceeded."""
         now = self._loop.time()
-        earned = (now - self.heard_at) * MESSAGE_RATE
+        earned = (now - self.last_frame_at) * MESSAGE_RATE
         self._allowance = min(self._allowance + earned, MESSAGE_BURST) - 1
-        self.heard_at = now
+        self.last_frame_at = now
         if self._allowance >= 0:
             return True
-        if self._talk is not None:
-            self._talk.hurried()
+        if self._handler is not None:
+            self._handler.too_fast()
         self.end(Close.POLICY, "too_fast", f"more than {MESSAGE_RATE:g} messages a second")
         return False
 
     def _parse(self, data: bytes) -> None:
-        """What only the library understands: the handshake, control frames, fragments, faults."""
+        """Leaves to the library the handshake, control frames, fragments and invalid frames."""
         self._peer.receive_data(data)
         for event in self._peer.events_received():
             if isinstance(event, Request):
@@ -259,7 +265,7 @@ class AgentSocket(asyncio.Protocol):
     def _answer(self, request: Request) -> None:
         """Accepts or refuses the handshake."""
         path, origin = urlsplit(request.path).path, request.headers.get("Origin")
-        refusal = self._door.refusal(path, origin)
+        refusal = self._gateway.refusal(path, origin)
         response = self._peer.accept(request) if refusal is None else None
         if response is None or response.status_code != 101:
             fault = refusal or Problem(Kind.INVALID, _broken(self._peer.handshake_exc))
@@ -269,26 +275,26 @@ class AgentSocket(asyncio.Protocol):
         self._peer.send_response(response)
         if self._peer.subprotocol is not None:
             self._codec = CODECS[self._peer.subprotocol]
-        self.stage = Stage.STRANGER
-        self._talk = self._door.admitted(self, self._codec)
+        self.stage = Stage.UNREGISTERED
+        self._handler = self._gateway.admitted(self, self._codec)
 
     def _fragment(self, frame: Frame) -> None:
-        """A part of a message; the library has bounded their sum."""
+        """Collects a part of a message; the library limits the total length."""
         self._parts += frame.data
         if frame.fin:
             message, self._parts = self._parts, b""
             self._message(message)
 
     def _message(self, data: bytes) -> None:
-        if self._talk is not None and self.stage in _TALKING:
-            self._talk.received(data)
+        if self._handler is not None and self.stage in _TALKING:
+            self._handler.received(data)
 
     def _closing(self, why: str) -> None:
         self._why, self.stage = why, Stage.CLOSING
         self.due = self._loop.time() + CLOSE_SECONDS
 
     def _flush(self) -> None:
-        """Hands over what the library wants sent; an empty piece ends the connection."""
+        """Writes what the library wants to send; an empty piece means to close the transport."""
         for piece in self._peer.data_to_send():
             if piece:
                 self._transport.write(piece)
@@ -298,7 +304,7 @@ class AgentSocket(asyncio.Protocol):
 
 
 def _frame_size(data: bytes, at: int) -> int:
-    """Bytes of the frame that begins at `at`, or of its head while that is incomplete."""
+    """Length of the frame at `at`; while its head is incomplete, the bytes needed to go on."""
     if len(data) - at < 2:
         return 2
     length = data[at + 1] & _LENGTH
@@ -312,7 +318,7 @@ def _frame_size(data: bytes, at: int) -> int:
 
 
 def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """The first subprotocol of ours that the device offers; JSON when it offers none."""
+    """The first of our subprotocols that the device offers; JSON when it offers none."""
     for name in offered:
         if name in CODECS:
             return name
@@ -322,7 +328,7 @@ def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | 
 
 
 class _Peer(ServerProtocol):
-    """The library's protocol, which ends a connection in our words."""
+    """The library's protocol, with our own texts in close frames."""
 
     def fail(self, code: int, reason: str = "") -> None:
         super().fail(code, FAULTS.get(code, ""))
@@ -330,13 +336,13 @@ class _Peer(ServerProtocol):
 
 def _broken(error: Exception | None) -> str:
     """The rule that a handshake broke."""
-    if isinstance(error, NegotiationError):  # of `_choose`
+    if isinstance(error, NegotiationError):  # raised by `_choose`
         return str(error)
-    return "no handshake of a WebSocket (RFC 6455, 4.1)"
+    return "not a WebSocket handshake (RFC 6455, 4.1)"
 
 
 def _http(answer: Answer) -> Response:
-    """A refusal as the library sends it."""
+    """A refusal in the library's own type."""
     headers = Headers(
         (name.decode(), value.decode("latin-1")) for name, value in answer.raw_headers
     )

@@ -1,5 +1,5 @@
-"""What the devices' door counts, for Prometheus: who is connected, why connections ended, and
-what was said wrong. Label values are closed sets."""
+"""Metrics of device connections: how many there are, why they ended, and errors sent to devices.
+Label values are closed sets."""
 
 from collections.abc import Iterator
 
@@ -11,25 +11,25 @@ from stationkeep.node.metrics.families import PREFIX
 
 
 class AgentsCollector(Collector):
-    """The door of one node."""
+    """The connections of one node."""
 
     def __init__(self, agents: Sessions) -> None:
         self._agents = agents
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing ahead of the scrape."""
+        """Nothing before the scrape."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         yield GaugeMetricFamily(
             PREFIX + "device_connections",
-            "WebSockets of devices at this node.",
+            "Devices connected to this node by WebSocket.",
             value=len(self._agents),
         )
         ended = CounterMetricFamily(
             PREFIX + "device_connections_ended",
-            "WebSockets of devices that ended, by why.",
+            "WebSockets of devices that ended, by cause.",
             labels=["reason"],
         )
         for reason, number in self._agents.ended.items():
@@ -37,9 +37,9 @@ class AgentsCollector(Collector):
         yield ended
         errors = CounterMetricFamily(
             PREFIX + "device_errors",
-            "Errors said to devices over WebSockets, by code.",
+            "Errors sent to devices by WebSocket, by code.",
             labels=["code"],
         )
-        for code, number in self._agents.faults.items():
+        for code, number in self._agents.errors.items():
             errors.add_metric([code.value], number)
         yield errors

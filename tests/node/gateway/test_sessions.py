@@ -283,7 +283,7 @@ async def test_a_device_that_gives_no_sign_of_life_is_let_go(
     await _raw_handshake(reader, writer)
     writer.write(_frame(_registration()))
     seen = await reader.read()  # to the end: pings that nobody answers, and the reason
-    assert b"nothing heard for 0.3 s" in seen
+    assert b"nothing received for 0.3 s" in seen
     assert seen.count(b"\x89\x00") >= 1
     writer.close()
     assert doorstep.agents.ended["silent"] == 1
@@ -468,7 +468,7 @@ BYE = _frame(b"\x03\xe8", 0x88)
 async def test_messages_in_any_pieces(doorstep: Doorstep, port: int) -> None:
     whole = b"".join(_frame(_registration(f"slave-{n:03d}")) for n in range(3)) + BYE
     await _raw(port, whole)
-    assert doorstep.agents.faults[wire.Code.INVALID] == 2  # a connection is one device's
+    assert doorstep.agents.errors[wire.Code.INVALID] == 2  # a connection is one device's
     message = _frame(_registration("in-bytes"))
     await _raw(port, *(bytes([byte]) for byte in message + BYE))
     await _until(lambda: len(doorstep.fleet) == 2)
@@ -544,7 +544,7 @@ async def test_what_is_no_message(
         assert rule in error["rule"]
         assert error["field"]
         assert (await pixel.ask("heartbeat", {}))["message_type"] == "ack"
-        assert doorstep.agents.faults[wire.Code(code)] == 1
+        assert doorstep.agents.errors[wire.Code(code)] == 1
 
 
 # -- what can be seen of it ---------------------------------------------------------------------
