@@ -1,1 +1,1 @@
-"""The audit file of a node: every decision as a line, held together by a hash chain."""
+"""The audit file of a node: every decision as one line, secured by a hash chain."""

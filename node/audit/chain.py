@@ -1,12 +1,12 @@
-"""Lines that hold each other: the hash chain of an audit file, and its verification.
+"""The hash chain of an audit file, and its verification.
 
-Every line begins with a hash over the hash of the line before it and its own remaining bytes, so
-that none can be altered, left out or put between without all later ones being wrong. The first
-line of each file is a header that carries on the chain of the file before it.
+Every line begins with a hash over the previous line's hash and its own remaining bytes, so that no
+line can be altered, removed or inserted without invalidating all later ones. The first line of each
+file is a header that continues the chain of the file before it.
 
-What this shows is tampering by whoever does not rewrite everything that follows. Against one who
-does, two things help that `verify` can be given: a hash noted elsewhere earlier, and the files of
-other nodes, which hold the same decisions.
+This detects tampering unless everything after it is rewritten as well. Against that, `verify` can
+be given a hash that was stored somewhere else earlier, and the files of other nodes, which contain
+the same decisions.
 """
 
 import hashlib
@@ -22,44 +22,47 @@ from stationkeep.node.system.operator_files import regular
 
 NAME = "audit.jsonl"
 START = "0" * 64
-"""Stands for the hash before the first line of all."""
+"""The previous hash of the very first line."""
 MAX_LINE = 1024 * 1024
 """Bytes of one line; the longest decision takes a tenth."""
 AUDIT = 1
-"""What these files are: the number of their format."""
+"""Version of the file format."""
 _PREFIX = b'{"hash":"'
 _ROTATED = re.compile(r"audit-([0-9]{6})\.jsonl")
 _DIGEST_BYTES = 8
 
 
 class Header(msgspec.Struct):
-    """The first line of a file. `file` counts from 1; `after`: the newest decision in the files
-    before it; `previous`: the hash of their last line, `START` when there is none to go on from."""
+    """The first line of a file."""
 
     node: str
     file: int
+    """Number of the file, from 1."""
     after: int
+    """The newest decision in the files before it."""
     previous: str
+    """The hash of the last line before it; `START` if there is none."""
     wall: int
+    """Unix ms of the newest log entry applied."""
     audit: int = AUDIT
 
 
 def seal(previous: str, record: Mapping[str, Any] | msgspec.Struct) -> tuple[bytes, str]:
-    """A record as the line after the one with the hash `previous`, and its own hash."""
+    """The line for a record that follows the line with the hash `previous`, and its own hash."""
     rest = b'",' + msgspec.json.encode(record)[1:]
     digest = hashlib.sha256(previous.encode() + rest).hexdigest()
     return _PREFIX + digest.encode() + rest + b"\n", digest
 
 
 def claimed(line: bytes) -> str | None:
-    """The hash that a line carries; None when it is no line of a chain."""
+    """The hash that a line begins with; None when it does not begin with one."""
     digest = line[len(_PREFIX) : len(_PREFIX) + 64]
     sound = line.startswith(_PREFIX) and re.fullmatch(rb"[0-9a-f]{64}", digest)
     return digest.decode() if sound else None
 
 
 def holds(previous: str, line: bytes) -> bool:
-    """Whether a line (without its end) is what followed the line with the hash `previous`."""
+    """Whether a line (without its line break) follows the line with the hash `previous`."""
     rest = line[len(_PREFIX) + 64 :]
     return claimed(line) == hashlib.sha256(previous.encode() + rest).hexdigest()
 
@@ -70,36 +73,40 @@ def rotated(directory: Path) -> list[Path]:
 
 
 def number_of(path: Path) -> int:
-    """Which file it was, counted from 1."""
+    """The number of a full file."""
     match = _ROTATED.fullmatch(path.name)
     assert match is not None
     return int(match[1])
 
 
 class Verdict(msgspec.Struct):
-    """What was found in one node's files. `fault`: the first thing that does not hold; what
-    stands before it does. `notes`: what is no fault and worth knowing. `digests`: decision →
-    digest of what it says, the same on every node."""
+    """What was found in one node's files."""
 
     node: str = ""
     files: int = 0
     decisions: int = 0
     refusals: int = 0
     first: int = 0
+    """Number of the oldest decision."""
     last: int = 0
+    """Number of the newest decision."""
     head: str = START
+    """Hash of the last valid line."""
     fault: str = ""
+    """The first error; everything before it is valid."""
     notes: list[str] = []
+    """What is worth knowing but no error."""
     digests: dict[int, bytes] = {}
+    """Decision → digest of its content, which is the same on every node."""
 
 
 class _Broken(Exception):  # noqa: N818 - a finding
-    """Where the chain ends that holds."""
+    """The chain is broken here."""
 
 
 def verify(paths: Sequence[Path], head: str = "") -> Verdict:
-    """Follows the chain through the files, oldest first. `head`: a hash noted earlier, which
-    must be in it. Raises OSError for what cannot be read."""
+    """Follows the chain through the files, oldest first. `head`: a hash stored earlier, which must
+    be in the chain. Raises OSError when a file cannot be read."""
     verdict = Verdict()
     seen_head = not head
     try:
@@ -110,28 +117,28 @@ def verify(paths: Sequence[Path], head: str = "") -> Verdict:
         verdict.fault = str(broken)
         return verdict
     if not verdict.node and not verdict.notes:
-        verdict.fault = f"{paths[-1]}: holds nothing"
+        verdict.fault = f"{paths[-1]}: is empty"
     elif not seen_head:
         verdict.fault = f"the hash {head} is not in the chain: it was cut off or rewritten"
     return verdict
 
 
 def _follow(path: Path, verdict: Verdict, newest: bool) -> Iterator[str]:
-    """The hash of each line that holds; raises `_Broken` at the first that does not."""
+    """The hash of each valid line; raises `_Broken` at the first invalid one."""
     with open(path, "rb", opener=regular) as file:
         number = 0
         while line := file.readline(MAX_LINE):
             number += 1
             if not line.endswith(b"\n"):
                 if newest and len(line) < MAX_LINE:
-                    verdict.notes.append(f"{path}:{number}: not complete: being written, or torn")
+                    verdict.notes.append(f"{path}:{number}: incomplete: being written, or torn")
                     return
-                raise _Broken(f"{path}:{number}: a line without its end")
+                raise _Broken(f"{path}:{number}: the line does not end")
             try:
                 _take(path, number, line[:-1], verdict)
             except UNREADABLE as error:
                 what = explain(error, "json")
-                raise _Broken(f"{path}:{number}: no decision: {what}") from error
+                raise _Broken(f"{path}:{number}: not a decision: {what}") from error
             yield verdict.head
     verdict.files += 1
 
@@ -139,7 +146,7 @@ def _follow(path: Path, verdict: Verdict, newest: bool) -> Iterator[str]:
 def _take(path: Path, number: int, line: bytes, verdict: Verdict) -> None:
     place = f"{path}:{number}"
     if claimed(line) is None:
-        raise _Broken(f"{place}: carries no hash")
+        raise _Broken(f"{place}: does not begin with a hash")
     if number == 1:
         _take_header(place, line, verdict)
     elif not holds(verdict.head, line):
@@ -154,22 +161,22 @@ def _take_header(place: str, line: bytes, verdict: Verdict) -> None:
     if not holds(header.previous, line):
         raise _Broken(f"{place}: this header was altered")
     if header.audit != AUDIT:
-        raise _Broken(f"{place}: of kind {header.audit}, but this release reads {AUDIT}")
+        raise _Broken(f"{place}: has format {header.audit}, but this release reads {AUDIT}")
     if verdict.files and (header.previous, header.after) != (verdict.head, verdict.last):
-        raise _Broken(f"{place}: does not go on where the file before it ends")
+        raise _Broken(f"{place}: does not continue the file before it")
     if header.file == 1 and header.previous != START:
-        raise _Broken(f"{place}: the first file, but it goes on from one that is gone")
+        raise _Broken(f"{place}: claims to be the first file, but continues another one")
     if not verdict.files and header.previous != START:
         verdict.notes.append(f"{place}: older files are gone, up to decision {header.after}")
     if verdict.node and header.node != verdict.node:
-        raise _Broken(f"{place}: of {header.node}, but the file before it is of {verdict.node}")
+        raise _Broken(f"{place}: is by {header.node}, but the file before it by {verdict.node}")
     verdict.node = header.node
     verdict.last = max(verdict.last, header.after)
 
 
 def _take_decision(place: str, line: bytes, verdict: Verdict) -> None:
     record: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
-    if "refused" in record:  # the nodes need not have noted the same ones
+    if "refused" in record:  # not compared: nodes may have recorded different ones
         verdict.refusals += 1
         return
     id_ = record.get("id")
@@ -180,27 +187,27 @@ def _take_decision(place: str, line: bytes, verdict: Verdict) -> None:
     verdict.first = verdict.first or id_
     verdict.last = id_
     verdict.decisions += 1
-    # The sentence is how this release puts it; the hash is this file's own.
-    said = {field: value for field, value in record.items() if field not in ("hash", "sentence")}
-    encoded = msgspec.json.encode(said, order="deterministic")
+    # The sentence's wording depends on the release, and the hash on this node's chain.
+    content = {name: value for name, value in record.items() if name not in ("hash", "sentence")}
+    encoded = msgspec.json.encode(content, order="deterministic")
     verdict.digests[id_] = hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest()
 
 
 def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
-    """Where nodes tell the same decision differently: a line for each node that tells some
-    otherwise than the first who told them."""
-    told: dict[int, tuple[bytes, str]] = {}
+    """Where nodes recorded the same decision differently: one line for each node that differs
+    from the first that recorded it."""
+    known: dict[int, tuple[bytes, str]] = {}
     found = []
     for verdict in verdicts:
         mine = {id_: (digest, verdict.node) for id_, digest in verdict.digests.items()}
-        differing = sorted(id_ for id_, (digest, _) in mine.items() if _differs(told, id_, digest))
+        differing = sorted(id_ for id_, (digest, _) in mine.items() if _differs(known, id_, digest))
         if differing:
-            first = f"decision {differing[0]} is told differently"
+            first = f"decision {differing[0]} differs"
             more = f", and {len(differing) - 1} more" if len(differing) > 1 else ""
-            found.append(f"{told[differing[0]][1]} and {verdict.node}: {first}{more}")
-        told = {**mine, **told}
+            found.append(f"{known[differing[0]][1]} and {verdict.node}: {first}{more}")
+        known = {**mine, **known}
     return found
 
 
-def _differs(told: dict[int, tuple[bytes, str]], id_: int, digest: bytes) -> bool:
-    return id_ in told and told[id_][0] != digest
+def _differs(known: dict[int, tuple[bytes, str]], id_: int, digest: bytes) -> bool:
+    return id_ in known and known[id_][0] != digest

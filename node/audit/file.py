@@ -1,16 +1,17 @@
-"""Every decision as one JSON line in the data directory; outlives what the state forgets.
+"""Writes every decision as one JSON line into the data directory, where it outlives the state's
+bounded list.
 
-Level-triggered: after a restart, or a snapshot that skipped log entries, it goes on behind the
-last decision it holds, with whatever the state still has, and never writes one twice. What a
-snapshot brings may be ten thousand decisions: they are written a slice a turn, and kept here
-until then, since entries applied meanwhile make the state forget the oldest.
+Level-triggered: after a restart, or a snapshot that skipped log entries, it continues after the
+last decision in the file with whatever the state still has, and never writes one twice. A snapshot
+may bring ten thousand decisions: they are written in slices, one a turn, and kept here until then,
+since entries applied meanwhile make the state forget the oldest.
 
-The lines hold each other (`chain.py`), through files that are full and were put aside too. A
-file that is found damaged is put aside as it is, and a new chain begins: nothing is mended here
-but a last line without its end, which is what a crash leaves.
+The lines form a hash chain (`chain.py`) that continues through the rotated files. A file that is
+found damaged is rotated as it is, and a new chain begins. The only thing ever repaired is an
+incomplete last line, which is what a crash leaves behind.
 
-Orders that were refused are noted between the decisions (`refusals.py`), as they are applied: those
-that a snapshot skipped, or that came while the disk refused, are in the files of other nodes.
+Refused orders are recorded between the decisions (`refusals.py`) as they are applied. Those that a
+snapshot skipped, or that came while the disk failed, are only in the files of other nodes.
 Source: roles.md, "Decision log".
 """
 
@@ -39,7 +40,7 @@ SLICE = 256
 TAIL = chain.MAX_LINE
 """Bytes read back at start to find the last complete line; one line is far shorter."""
 MAX_FILE_BYTES = 32 * 1024 * 1024
-"""Beyond which a file is full and put aside."""
+"""Size from which a file is full and gets rotated."""
 MAX_FILES = 16
 """Full files that are kept."""
 
@@ -47,32 +48,37 @@ log = structlog.get_logger("node.audit")
 
 
 class _Line(msgspec.Struct):
-    """What goes on from a line: of a decision its `id`; `after` of a header, which has `audit`, and
-    of a refusal, which has `refused`; the log's `index` of both decision and refusal."""
+    """What is needed of any last line to continue after it."""
 
     hash: str = ""
     id: int = 0
+    """Of a decision: its number."""
     after: int = 0
+    """Of a header or a refusal: the newest decision before it."""
     audit: int = 0
+    """Of a header: the version of the format."""
     refused: str = ""
+    """Of a refusal: the kind of command."""
     index: int = 0
+    """Of a decision or a refusal: its log index."""
 
 
 class AuditFile:
-    """The audit file of one node. A disk that refuses is reported once and does not stop the
-    node: the state keeps the newest decisions, and writing goes on when the disk allows."""
+    """The audit file of one node. A failing disk is logged once and does not stop the node: the
+    state keeps the newest decisions, and writing resumes when the disk works again."""
 
     def __init__(self, path: Path, replica: Replica, node: str) -> None:
         self._path, self._replica, self._node = path, replica, node
         self.broken = ""
+        """Why the file cannot be written; "" if it can."""
         self.behind = False
         """Whether there is something for the next `turn` to write."""
         self._last = self._index = 0
         self._refusals = Refusals()
         self._head = chain.START
         """Hash of the last line, in whichever file it is."""
-        self._owed: list[Decision] = []
-        """What the file lacks, oldest first."""
+        self._missing: list[Decision] = []
+        """What is not in the file yet, oldest first."""
         try:
             self._recover()
         except OSError as error:
@@ -81,7 +87,7 @@ class AuditFile:
         replica.on_restored(self._on_restored)
 
     def _recover(self) -> None:
-        """Finds the last complete line; a torn one, left by a crash, is cut off."""
+        """Finds the last complete line; cuts off an incomplete one that a crash left."""
         line = _last_line(self._path, cut=True) if self._path.exists() else b""
         full = chain.rotated(self._path.parent)
         if not line and full:
@@ -95,22 +101,21 @@ class AuditFile:
             return
         self._head = chain.START
         if self._path.exists():
-            log.error("audit file is damaged: put aside, a new chain begins", path=str(self._path))
-            self._put_aside()
+            log.error("audit file is damaged: rotated, a new chain begins", path=str(self._path))
+            self._rotate()
 
     def catch_up(self) -> None:
-        """Appends what the state has and the file has not, all at once: at a node's start."""
-        self._owe()
-        self._write(len(self._owed))
+        """Appends everything that the file lacks at once; called when a node starts."""
+        self._collect_missing()
+        self._write(len(self._missing))
 
     def turn(self) -> None:
-        """Appends a slice of what is missing, when something is; more where the state fills
-        faster than that."""
+        """Appends a slice of what is missing, or more if decisions come faster than that."""
         if self.behind:
-            self._write(max(SLICE, len(self._owed) - MAX_DECISIONS))
+            self._write(max(SLICE, len(self._missing) - MAX_DECISIONS))
 
     def _on_restored(self) -> None:
-        self._owe()
+        self._collect_missing()
         self.behind = True
 
     def _on_applied(self, index: int, entry: Entry | None, applied: Applied) -> None:
@@ -122,32 +127,32 @@ class AuditFile:
         decided = sum(isinstance(event, Decided) for event in applied.events)
         if not decided:
             return
-        self._owe()
-        if self.broken or len(self._owed) > decided:
+        self._collect_missing()
+        if self.broken or len(self._missing) > decided:
             self.behind = True
         else:
             self._write(decided)
 
     def _take_refusal(self, index: int, entry: Entry, why: Rejected) -> None:
-        if index <= self._index or self._owed:  # replayed, or a decision has its place before it
+        if index <= self._index or self._missing:  # replayed, or a decision must be written first
             return
         record = self._refusals.record(index, entry, why, self._last)
         if record is not None:
             self._try(lambda: self._extend([record]))
             self._index = index
 
-    def _owe(self) -> None:
-        """Takes in what the state has beyond. A disk that refuses for long leaves a hole: no more
-        is kept for it than the state keeps."""
-        newest = self._owed[-1].id if self._owed else self._last
-        self._owed += _after(newest, self._replica.state.decisions)
+    def _collect_missing(self) -> None:
+        """Adds the newest decisions of the state. While the disk fails, no more are kept than the
+        state keeps: if that lasts, the file will have a gap."""
+        newest = self._missing[-1].id if self._missing else self._last
+        self._missing += _after(newest, self._replica.state.decisions)
         if self.broken:
-            del self._owed[:-MAX_DECISIONS]
+            del self._missing[:-MAX_DECISIONS]
 
     def _write(self, count: int) -> None:
-        self._append(self._owed[:count])
-        self._owed = _after(self._last, self._owed)
-        self.behind = bool(self._owed) and not self.broken
+        self._append(self._missing[:count])
+        self._missing = _after(self._last, self._missing)
+        self.behind = bool(self._missing) and not self.broken
 
     def _append(self, decisions: list[Decision]) -> None:
         if decisions:
@@ -155,7 +160,7 @@ class AuditFile:
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
-            if self.broken:  # whatever part of it reached the file counts as written
+            if self.broken:  # a part of the last write may have reached the file
                 self._recover()
             write()
         except OSError as error:
@@ -174,10 +179,10 @@ class AuditFile:
             self._last, self._index = decisions[-1].id, max(self._index, decisions[-1].index)
 
     def _extend(self, records: Sequence[Mapping[str, Any] | msgspec.Struct]) -> None:
-        """Writes the lines that follow, in a new file when the present one is full."""
+        """Appends lines, to a new file if the current one is full."""
         size = self._path.stat().st_size if self._path.exists() else 0
         if size >= MAX_FILE_BYTES:
-            self._put_aside()
+            self._rotate()
             size = 0
         head, lines = self._head, []
         if not size:
@@ -196,8 +201,8 @@ class AuditFile:
         wall = self._replica.state.wall
         return chain.Header(self._node, number, self._last, self._head, wall)
 
-    def _put_aside(self) -> None:
-        """The present file becomes the newest of the full ones, and the oldest of them goes."""
+    def _rotate(self) -> None:
+        """Makes the current file the newest of the full ones, and deletes the oldest of them."""
         full = chain.rotated(self._path.parent)
         number = 1 + (chain.number_of(full[-1]) if full else 0)
         self._path.rename(self._path.with_name(f"audit-{number:06}.jsonl"))
@@ -206,8 +211,8 @@ class AuditFile:
 
 
 def _last_line(path: Path, *, cut: bool) -> bytes:
-    """The last complete line, without its end; `cut`: what stands behind it is cut off. Where
-    there is no line at all in so many bytes, those."""
+    """The last complete line, without its line break. `cut`: truncates the file after it. If there
+    is no complete line in the last `TAIL` bytes, returns those bytes."""
     with open(path, "r+b" if cut else "rb", opener=regular) as file:
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(0, size - TAIL))
@@ -221,7 +226,7 @@ def _last_line(path: Path, *, cut: bool) -> bytes:
 
 
 def _read(line: bytes) -> _Line | None:
-    """What goes on from a line; None when it is damaged."""
+    """A last line; None when it is damaged."""
     if chain.claimed(line) is None:
         return None
     try:

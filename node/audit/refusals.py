@@ -1,8 +1,9 @@
-"""Orders that were refused, as lines of the audit file: so many a minute.
+"""Refused orders as lines of the audit file, at a bounded rate.
 
-They are no decisions and may come by the thousand a second, so a file that took them all would
-turn over within the hour. Some of each actor and some in all are written; the next line says how
-many were not. Minutes are those of cluster time, so that every node writes the same ones.
+They are not decisions and may come by the thousand a second: if all were written, the oldest file
+would be deleted within the hour. So there is a limit per minute for each actor, and for all; the
+next line that is written says how many were not. Minutes are those of cluster time, so that every
+node writes the same lines.
 """
 
 from collections import Counter
@@ -14,31 +15,39 @@ from stationkeep.cluster.commands import Entry
 
 WINDOW = 60_000
 MOST, MOST_OF_ONE = 30, 10
-"""Written in one window: of all, and of one actor."""
+"""Lines written in one window: in all, and of one actor."""
 MAX_TEXT = 256
-"""Characters of what a client says, and of why it was refused."""
+"""Characters of each text in a line."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """`refused`: the kind of command; `after`: the newest decision in the file; `unwritten`: how
-    many others were refused since the last one that was written."""
+    """One refused order."""
 
     refused: str
+    """The kind of command."""
     reason: str
+    """The rule that refused it."""
     detail: str
     index: int
     at: int
+    """Cluster time, ms."""
     wall: int
+    """Unix ms."""
     actor: str
     comment: str
+    """The reason that the actor gave for the order."""
     key: str
+    """Its idempotency key."""
     origin: str
+    """Where the order came from, as seen by the node that received it."""
     after: int
+    """The newest decision in the file."""
     unwritten: int
+    """Orders refused since the previous line that were not written."""
 
 
 class Refusals:
-    """Chooses which are written."""
+    """Chooses which refusals are written."""
 
     def __init__(self) -> None:
         self._window = -1
@@ -46,7 +55,7 @@ class Refusals:
         self._unwritten = 0
 
     def record(self, index: int, entry: Entry, why: Rejected, after: int) -> Refusal | None:
-        """The line of a refused order; None when there are too many."""
+        """The line for a refused order; None beyond the limit."""
         draft, window = entry.draft, entry.at // WINDOW
         if window != self._window:
             self._window = window

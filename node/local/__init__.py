@@ -1,1 +1,1 @@
-"""A cluster of node processes on this machine: what `up`, `down`, `kill` and `start` stand on."""
+"""A cluster of node processes on this machine, for the commands `up`, `down`, `kill`, `start`."""

@@ -1,10 +1,9 @@
-"""A cluster of node processes on this machine: what `up`, `down`, `kill` and `start` stand on.
+"""A cluster of node processes on this machine, for the commands `up`, `down`, `kill`, `start`.
 
-The data directory holds `cluster.json` (who there is, on which ports, as which process), one
-configuration file, one log and one directory per node, and the log of the simulated devices. A
-process is known by its pid *and* the moment it was started, so that a pid which the system has
-given to somebody else is never signalled. Processes are started in sessions of their own: the
-terminal's Ctrl-C reaches only `up`, which then stops them in order.
+The data directory contains `cluster.json` (nodes, ports and processes), a configuration file, a log
+and a directory for each node, and the log of the simulated devices. A process is identified by its
+pid *and* its start time, so that a pid which the system has reused is never signalled. Each process
+has its own session: Ctrl-C in the terminal reaches only `up`, which then stops them in order.
 """
 
 import contextlib
@@ -40,26 +39,28 @@ HOST = "127.0.0.1"
 MAX_NODES = 99
 NODE_COMMAND = (sys.executable, "-m", "stationkeep")
 DEVICE_SPEEDS = {"demo": 4.0}
-"""By profile: how fast simulated devices fall ill and get well. In `demo` verdicts take a second
-and recovery ten, so that illnesses of half a minute show everything."""
+"""By profile: how fast simulated devices become unhealthy and recover. In `demo` a verdict takes a
+second and recovery ten, so half a minute of ill health shows everything."""
 TERM_SECONDS = 10.0
+"""Within which a process must end after SIGTERM."""
 KILL_SECONDS = 5.0
+"""Within which a process must end after SIGKILL."""
 _PORT_SECONDS = 2.0
-"""How long a process that was just killed may hold its ports."""
+"""How long a process that was just killed may still hold its ports."""
 _POLL_SECONDS = 0.05
 _LOG_TAIL = 8
 _NOT_INHERITED = frozenset(
     f"STATIONKEEP_{name}"
     for name in ("URL", "NODE", "CLUSTER", "RAFT", "HTTP", "DATA_DIR", "PROFILE")
 )
-"""Overrides that would make all nodes the same node, or contradict the file just written."""
+"""Overrides that would make all nodes the same node, or contradict the files just written."""
 
 _children: list[subprocess.Popen[bytes]] = []
-"""What this process has started and not yet seen end; nodes may outlive it (`up --detach`)."""
+"""Processes that this one has started and not yet reaped; nodes may outlive it (`up --detach`)."""
 
 
 class LocalCluster:
-    """The cluster in one data directory. `command` starts a node; tests put their own."""
+    """The cluster in one data directory. `command` starts a node; tests use another."""
 
     def __init__(self, data_dir: Path, command: Iterable[str] | None = None) -> None:
         self.data_dir = data_dir.absolute()
@@ -73,7 +74,7 @@ class LocalCluster:
         return found
 
     def running(self) -> list[str]:
-        """Ids of the nodes whose processes live."""
+        """Ids of the nodes whose processes are running."""
         self.reap()
         found = read_manifest(self.data_dir)
         return [] if found is None else [n for n, r in found.nodes.items() if r.running]
@@ -81,14 +82,14 @@ class LocalCluster:
     def up(self, plan: Plan, *, fresh: bool = False) -> Manifest:
         """Writes configurations and starts every node; all or nothing.
 
-        Raises `LocalError` when the cluster runs already, its data is that of another shape, or
-        a port is taken.
+        Raises `LocalError` when the cluster is already running, when the plan does not fit its
+        data, or when a port is taken.
         """
         with self._locked():
             manifest = self._prepare(plan, fresh)
-            complaints = _taken_ports(manifest.nodes)
-            if complaints:
-                raise LocalError("ports are taken:\n  " + "\n  ".join(complaints))
+            taken = _taken_ports(manifest.nodes)
+            if taken:
+                raise LocalError("ports are taken:\n  " + "\n  ".join(taken))
             self._write_configs(manifest, plan)
             try:
                 for record in manifest.nodes.values():
@@ -103,7 +104,7 @@ class LocalCluster:
         return manifest
 
     def start(self, node: str) -> NodeRecord:
-        """Starts one node again, with the arguments it had."""
+        """Starts one node again, with the same arguments."""
         _record(self.manifest(), node)
         with self._locked():
             manifest = self.manifest()
@@ -113,19 +114,19 @@ class LocalCluster:
                     f"{node} runs already (pid {record.pid}); if it is stopped, "
                     f"`stationkeep kill {node} --signal CONT` wakes it"
                 )
-            complaints = _taken_ports({node: record})
+            taken = _taken_ports({node: record})
             freed = time.monotonic() + _PORT_SECONDS
-            while complaints and time.monotonic() < freed:
+            while taken and time.monotonic() < freed:
                 time.sleep(_POLL_SECONDS)
-                complaints = _taken_ports({node: record})
-            if complaints:
-                raise LocalError("ports are taken:\n  " + "\n  ".join(complaints))
+                taken = _taken_ports({node: record})
+            if taken:
+                raise LocalError("ports are taken:\n  " + "\n  ".join(taken))
             self._spawn_node(record)
             self._write(manifest)
         return record
 
     def kill(self, node: str, signum: signal.Signals, seconds: float = TERM_SECONDS) -> bool:
-        """Signals one node; for KILL and TERM waits until it is gone. False: it still lives."""
+        """Signals one node; after KILL and TERM waits until it is gone. False: it still runs."""
         record = _record(self.manifest(), node)
         if not _send(record, signum):
             raise LocalError(f"{node} does not run; `stationkeep start {node}` starts it")
@@ -134,11 +135,12 @@ class LocalCluster:
         return self._await_gone([record], seconds)
 
     def down(self, seconds: float = TERM_SECONDS) -> dict[str, str]:
-        """Stops the devices and every node: SIGTERM, and SIGKILL for what lives `seconds` later.
+        """Stops the devices and every node: SIGTERM, then SIGKILL for what still runs `seconds`
+        later.
 
-        Returns node, or `devices` → how it ended: `stopped`, `killed`, or `was not running`.
+        Returns how each node, and `devices`, ended: `stopped`, `killed`, or `was not running`.
         """
-        self.manifest()  # or there is nothing to stop, and no directory to make
+        self.manifest()  # raises before a lock is created where there is no cluster
         with self._locked():
             manifest = self.manifest()
             ends = self._stop(manifest.processes, seconds)
@@ -146,7 +148,7 @@ class LocalCluster:
         return ends
 
     def log_tail(self, node: str) -> str:
-        """The last lines of the log of a node, or of the devices; indented."""
+        """The last lines of the log of a node, or of the devices, indented."""
         manifest = self.manifest()
         fleet = manifest.devices if node == DEVICES else None
         path = Path((fleet or _record(manifest, node)).log)
@@ -157,7 +159,7 @@ class LocalCluster:
         return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL:])
 
     def reap(self) -> None:
-        """Takes in the exit status of our own dead children, so that none stays a zombie."""
+        """Reaps our own children that have exited, so that none stays a zombie."""
         _children[:] = [child for child in _children if child.poll() is None]
 
     def _prepare(self, plan: Plan, fresh: bool) -> Manifest:
@@ -172,7 +174,7 @@ class LocalCluster:
                 )
             if not fresh:
                 _same_shape(old, plan, self.data_dir)
-            self._stop(old.processes, TERM_SECONDS)  # devices may have outlived their nodes
+            self._stop(old.processes, TERM_SECONDS)  # the devices may still run
             if fresh:
                 self._remove(old)
         manifest = self._new_manifest(plan) if old is None or fresh else old
@@ -207,7 +209,7 @@ class LocalCluster:
         return Manifest("stationkeep-local", plan.profile or "demo", raft, http, nodes)
 
     def _remove(self, old: Manifest) -> None:
-        """Deletes what belongs to the nodes of `old`, and nothing else in the directory."""
+        """Deletes the files of the cluster `old`, and nothing else in the directory."""
         for record in old.nodes.values():
             shutil.rmtree(record.data_dir, ignore_errors=True)
             for path in (record.config, record.log):
@@ -217,7 +219,7 @@ class LocalCluster:
         (self.data_dir / MANIFEST).unlink(missing_ok=True)
 
     def _write_configs(self, manifest: Manifest, plan: Plan) -> None:
-        """Writes the files that are missing; one that exists may have been edited, and is kept."""
+        """Writes missing configuration files. Existing ones are kept: they may have been edited."""
         for node, record in manifest.nodes.items():
             path = Path(record.config)
             if not path.exists():
@@ -267,7 +269,7 @@ class LocalCluster:
         return ends
 
     def _await_gone(self, records: Iterable[Started], seconds: float) -> bool:
-        """Waits until none of them runs; False when `seconds` were not enough."""
+        """Waits until none of them runs; False if one still does after `seconds`."""
         waiting = list(records)
         deadline = time.monotonic() + seconds
         while True:
@@ -286,22 +288,23 @@ class LocalCluster:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One `up`, `start` or `down` at a time; they rewrite the manifest."""
+        """Allows one `up`, `start` or `down` at a time: they rewrite the manifest."""
         try:
             private_directory(self.data_dir)
             lock = (self.data_dir / "cluster.lock").open("w")
         except FileExistsError as error:
-            raise LocalError(f"{self.data_dir} is no directory; name another --data-dir") from error
+            rule = "is not a directory; name another --data-dir"
+            raise LocalError(f"{self.data_dir} {rule}") from error
         except OSError as error:
             raise LocalError(f"{self.data_dir}: {error.strerror}") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise LocalError(f"another command is at work in {self.data_dir}") from error
+                raise LocalError(f"another command is using {self.data_dir}") from error
             try:
                 yield
-            except OSError as error:  # a full disk, no permission: not this program's fault
+            except OSError as error:  # such as a full disk or missing permission
                 raise LocalError(str(error)) from error
 
 
@@ -329,12 +332,12 @@ def _same_shape(old: Manifest, plan: Plan, data_dir: Path) -> None:
         if wanted is not None and wanted != present:
             raise LocalError(
                 f"{option} {wanted}: {data_dir} has the data of a cluster with {option} {present}; "
-                "go on without the option, use another --data-dir, or start anew with --fresh"
+                "omit the option, use another --data-dir, or start over with --fresh"
             )
 
 
 def _set_arguments(manifest: Manifest, plan: Plan) -> None:
-    """What each node is started with beside its file."""
+    """Sets the command-line arguments of each node."""
     for node in plan.replays:
         _record(manifest, node)
     for node, record in manifest.nodes.items():
@@ -346,8 +349,8 @@ def _set_arguments(manifest: Manifest, plan: Plan) -> None:
 
 
 def _taken_ports(nodes: Mapping[str, NodeRecord]) -> list[str]:
-    """Which of their ports are in use, and by whom if the system tells."""
-    complaints = []
+    """Which of their ports are in use, and by which process if that is known."""
+    taken = []
     for node, record in nodes.items():
         for what, address, kind in (
             ("Raft", record.raft, socket.SOCK_STREAM),
@@ -362,5 +365,5 @@ def _taken_ports(nodes: Mapping[str, NodeRecord]) -> list[str]:
                     probe.bind((host, int(port)))
                 except OSError as error:
                     who = port_holder(int(port)) or error.strerror
-                    complaints.append(f"{address} ({what} port of {node}): {who}")
-    return complaints
+                    taken.append(f"{address} ({what} port of {node}): {who}")
+    return taken

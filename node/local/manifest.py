@@ -12,32 +12,34 @@ from stationkeep.node.system.process import birth
 DEFAULT_DATA_DIR = Path(".stationkeep")
 MANIFEST = "cluster.json"
 DEVICES = "devices"
-"""What the simulated fleet is called where nodes are called by their ids."""
+"""The name of the simulated devices' process, among the ids of nodes."""
 
 
 class LocalError(Exception):
-    """The local cluster cannot do that; says why and what to do."""
+    """A command cannot be carried out; says why and what to do."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What `up` was asked for; None: as the data directory has it, else the default."""
+    """The options of `up`. None: as in the data directory, else the default."""
 
     nodes: int | None = None
+    """How many."""
     profile: str | None = None
     base_port: int | None = None
+    """The first node's Raft port; the others follow."""
     http_port: int | None = None
+    """The first node's HTTP port; the others follow."""
     host_sensors: bool = False
+    """Whether the host's sensors count towards health."""
     replays: Mapping[str, Path] = {}
+    """By node, the recording that it plays as its health."""
     replay_speed: float | None = None
     devices: int = 0
+    """How many devices to simulate."""
 
 
 class NodeRecord(msgspec.Struct):
-    """One node of the local cluster. Paths are absolute; `pid` 0: not running.
-
-    `birth`: when the process was started, as `node.system.process.birth` tells it. `arguments` come
-    after `node run --config FILE`.
-    """
+    """One node of the local cluster. Paths are absolute."""
 
     raft: str
     http: str
@@ -45,8 +47,11 @@ class NodeRecord(msgspec.Struct):
     data_dir: str
     log: str
     arguments: list[str] = []
+    """What follows `node run --config FILE`."""
     pid: int = 0
+    """0: not running."""
     birth: str = ""
+    """`node.system.process.birth` of the process."""
 
     @property
     def url(self) -> str:
@@ -54,14 +59,15 @@ class NodeRecord(msgspec.Struct):
 
     @property
     def running(self) -> bool:
-        """Whether the process that was started lives (a stopped one does, a zombie does not)."""
+        """Whether the process still exists (a stopped one does, a zombie does not)."""
         return _runs(self.pid, self.birth)
 
 
 class DevicesRecord(msgspec.Struct):
-    """The process that simulates the fleet beside the nodes; fields as in `NodeRecord`."""
+    """The process that simulates devices; for the other fields see `NodeRecord`."""
 
     count: int
+    """How many devices."""
     log: str
     pid: int = 0
     birth: str = ""
@@ -90,13 +96,13 @@ class Manifest(msgspec.Struct):
 
     @property
     def processes(self) -> dict[str, Started]:
-        """All that belongs to the cluster, in the order in which it is stopped."""
+        """All processes of the cluster, in the order in which they are stopped."""
         fleet: dict[str, Started] = {} if self.devices is None else {DEVICES: self.devices}
         return fleet | self.nodes
 
 
 def read_manifest(data_dir: Path) -> Manifest | None:
-    """The local cluster of a data directory; None when there is none; `LocalError` if damaged."""
+    """The manifest in a data directory, or None; raises `LocalError` if it is damaged."""
     path = data_dir / MANIFEST
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -114,7 +120,7 @@ def read_manifest(data_dir: Path) -> Manifest | None:
 
 
 def http_addresses(data_dir: Path) -> dict[str, str]:
-    """Node id → URL of the local cluster in `data_dir`; empty when there is none to be read."""
+    """Node id → URL of the local cluster in `data_dir`; empty if there is no readable one."""
     try:
         manifest = read_manifest(data_dir)
     except LocalError:
@@ -123,9 +129,9 @@ def http_addresses(data_dir: Path) -> dict[str, str]:
 
 
 _SENSORS_OFF = """\
-# All nodes of a local cluster run on one machine. Its processor, memory, disk, temperature and
-# battery say the same of every node, so a busy machine would look like all of them failing at
-# once. They are off here; what is kept differs from process to process.
+# All nodes of a local cluster run on one machine. Its CPU, memory, disk, temperature and battery
+# are the same for every node, so on a busy machine all nodes would seem to fail at once. These
+# sensors are off here; the others differ from process to process.
 sensors:
   cpu: "off"
   memory: "off"
@@ -157,6 +163,6 @@ def config_text(manifest: Manifest, node: str, *, host_sensors: bool) -> str:
         "profile": manifest.profile,
         "members": members,
     }
-    head = "# Written by `stationkeep up`, and kept as you edit it.\n"
+    head = "# Written once by `stationkeep up`; your edits are kept.\n"
     sensors = "" if host_sensors else _SENSORS_OFF
     return head + yaml.safe_dump(body, sort_keys=False) + sensors + _HOOKS_HINT

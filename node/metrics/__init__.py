@@ -1,1 +1,1 @@
-"""Prometheus metrics, read from the node at the moment of the scrape."""
+"""Prometheus metrics, read from the node at each scrape."""

@@ -1,10 +1,10 @@
-"""What the cluster agrees on, as Prometheus metrics; `node.metrics.node` has what each node knows.
+"""Metrics of the replicated state; `node.metrics.node` has those of a single node.
 
-The Raft leader alone exports these, so that no sum over nodes counts anything twice. They are
-read from the replicated state, so a new leader's counters go on where the old one's ended. Every
-label value that is known in advance is exported from the start, as 0: the first change of a role
-is then an increase, which a series that begins at 1 would not be. Label values come from closed
-sets or from the members (at most 99); no device ever has a series.
+Only the Raft leader exports these, so that a sum over nodes counts nothing twice. They are read
+from the replicated state, so a new leader's counters continue where the old one's ended. Every
+label value that is known in advance is exported from the start, as 0: otherwise the series of the
+first role change would begin at 1, and not show as an increase. Label values come from closed sets
+or from the members (at most 99); no device ever has its own series.
 """
 
 from collections.abc import Iterator
@@ -31,20 +31,20 @@ _TRANSITIONS = {f"{t.origin}>{t.target}>{t.rule}": 0 for t in TRANSITIONS}
 
 
 def percentile(values: list[int], share: float) -> int:
-    """The smallest value that at least `share` (0..1) of at least one value do not exceed."""
+    """The smallest value that at least `share` (0..1) of the values do not exceed."""
     ordered = sorted(values)
     rank = -int(-share * len(ordered) // 1)
     return ordered[max(rank, 1) - 1]
 
 
 class ClusterCollector(Collector):
-    """What the cluster agrees on; silent on a follower."""
+    """The replicated state's metrics; none on a follower."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing ahead of the scrape: the families depend on who leads then."""
+        """Nothing before the scrape: the families depend on who leads then."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -62,7 +62,7 @@ class ClusterCollector(Collector):
 def _roles(state: ClusterState) -> Iterator[Metric]:
     changes = CounterMetricFamily(
         PREFIX + "role_changes",
-        "Changes of roles since the cluster was born.",
+        "Role changes since the cluster was founded.",
         labels=["from", "to", "reason"],
     )
     for key, number in sorted((_TRANSITIONS | state.counters.role_changes).items()):
@@ -82,18 +82,18 @@ def _roles(state: ClusterState) -> Iterator[Metric]:
     yield risks
     yield gauge(
         "automatic_changes_paused",
-        "1 while an operator's pause of automatic changes of roles lasts.",
+        "1 while an operator has paused automatic role changes.",
         float(state.pause is not None),
     )
     yield gauges(
         "alarm",
-        "Alarms of this name that are raised; those about members count each member.",
+        "Raised alarms of this name; an alarm about members counts once per member.",
         "name",
         raised_by_name(state),
     )
     yield gauges(
         "alarm_unacknowledged",
-        "Of the alarms raised, those that no operator has acknowledged.",
+        "Raised alarms that no operator has acknowledged.",
         "name",
         unacknowledged_by_name(state),
     )
@@ -103,7 +103,7 @@ def _votes(state: ClusterState) -> Iterator[Metric]:
     totals = state.counters
     yield counters(
         "proposals",
-        "Proposals by what became of them.",
+        "Closed proposals by outcome.",
         "outcome",
         {**dict.fromkeys((o.value for o in _CLOSED), 0), **totals.proposals},
     )
@@ -115,7 +115,7 @@ def _votes(state: ClusterState) -> Iterator[Metric]:
     )
     yield counters(
         "flapping_events_blocked",
-        "Role changes that did not happen: a run that ended before its trigger, or a cool-down.",
+        "Role changes prevented: the node recovered before the threshold, or a cool-down held.",
         "reason",
         {"hysteresis": 0, "cooldown": 0, **totals.flapping_blocked},
     )
@@ -135,21 +135,22 @@ def _failovers(state: ClusterState) -> Iterator[Metric]:
     ]
     yield HistogramMetricFamily(
         PREFIX + "failover_time_seconds",
-        "From a PRIMARY's first unhealthy sample to its successor being effective.",
+        "Time from a PRIMARY's first unhealthy sample until its successor is effective.",
         buckets=[*buckets, ("+Inf", float(totals.failovers))],
         sum_value=totals.failover_ms_total / 1_000,
     )
     if totals.failover_ms:
         yield gauge(
             "failover_time_seconds_p95",
-            "95th percentile of the newest (at most 1,000) failover times.",
+            "95th percentile of the newest failover times (at most 1,000).",
             percentile(totals.failover_ms, 0.95) / 1_000,
         )
 
 
 def failing_since(state: ClusterState) -> int | None:
-    """Cluster ms since when the PRIMARY's work may not be done: the first unhealthy sample of the
-    one in the seat or of the one being replaced, else the first look that found the seat empty."""
+    """Cluster time (ms) since when there may be no working PRIMARY: the first unhealthy sample of
+    the one in the seat, or of the one being replaced, else the first evaluation that found the
+    seat empty."""
     seat, primary = state.seat, state.primary
     if seat.failing_since is not None:
         return seat.failing_since
@@ -171,13 +172,13 @@ def _pending(state: ClusterState, now: int) -> Metric:
 def _orders(state: ClusterState) -> Iterator[Metric]:
     yield counters(
         "orders_refused",
-        "Orders of clients that a rule refused; they are no decisions.",
+        "Orders of clients that a rule refused.",
         "reason",
         {**dict.fromkeys((reason.value for reason in Reason), 0), **state.counters.refused},
     )
     yield gauge(
         "operations_remembered",
-        f"Outcomes of orders kept for a repetition of their key, at most {MAX_OPERATIONS}.",
+        f"Outcomes of orders kept for retries with the same key, at most {MAX_OPERATIONS}.",
         float(len(state.operations)),
     )
 
@@ -185,7 +186,7 @@ def _orders(state: ClusterState) -> Iterator[Metric]:
 def _fleet(state: ClusterState) -> Iterator[Metric]:
     devices = GaugeMetricFamily(
         PREFIX + "devices",
-        "Devices in each ring by health; of those that are offline nobody knows it.",
+        "Devices in each ring by health; the health of offline devices is unknown.",
         labels=["ring", "health"],
     )
     for ring, counts in state.fleet.counts().items():
@@ -194,7 +195,7 @@ def _fleet(state: ClusterState) -> Iterator[Metric]:
     yield devices
     moves = CounterMetricFamily(
         PREFIX + "ring_moves",
-        "Devices moved from one ring to another since the cluster was born; from none: registered.",
+        "Moves of devices between rings since the cluster was founded; from none: registrations.",
         labels=["from", "to", "reason"],
     )
     for key, number in sorted(state.counters.ring_moves.items()):

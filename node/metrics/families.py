@@ -1,4 +1,4 @@
-"""Metric families under one prefix, as both collectors and the devices' door make them."""
+"""Builds metric families with our prefix."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -36,9 +36,9 @@ def counters(name: str, help_: str, label: str, values: Mapping[str, float]) -> 
     return family
 
 
-class Tally:
-    """A histogram of durations in seconds, filled in batches; `prometheus_client`'s own takes a
-    lock for each value, which a scrape cannot afford for thousands."""
+class Histogram:
+    """A histogram of durations in seconds, filled in batches. `prometheus_client`'s own takes a
+    lock for each value, too much for a scrape that adds thousands."""
 
     def __init__(self, name: str, help_: str, bounds: tuple[float, ...]) -> None:
         self._name, self._help, self._bounds = PREFIX + name, help_, bounds
@@ -52,7 +52,7 @@ class Tally:
             self._sum += value
 
     def family(self) -> Metric:
-        """The histogram as it stands."""
+        """The current histogram."""
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
         return HistogramMetricFamily(self._name, self._help, buckets=buckets, sum_value=self._sum)

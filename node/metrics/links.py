@@ -1,8 +1,8 @@
-"""What a node measured of its links, as Prometheus metrics; one series a peer (at most 98).
+"""Metrics of a node's links; one series per peer (at most 98).
 
-How many datagrams were lost is not exported as a counter: one that comes late takes a loss back,
-and a counter that falls looks like a restart. What the peer sent and what arrived only grow, and
-their difference is what was lost.
+Lost datagrams are not exported as a counter: one that arrives late undoes a loss, and a counter
+that decreases looks like a restart. Datagrams sent by the peer and datagrams received only grow,
+and their difference is what was lost.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from stationkeep.node.service.port import Service
 
 GAUGES: dict[str, tuple[str, Callable[[LinkFigures], float]]] = {
     "link_connected": (
-        "1 while messages reach the peer, on either lane.",
+        "1 while messages reach the peer, by stream or datagram.",
         lambda link: link.connected,
     ),
     "link_standing": (
@@ -24,38 +24,38 @@ GAUGES: dict[str, tuple[str, Callable[[LinkFigures], float]]] = {
         lambda link: link.standing,
     ),
     "link_in_doubt": (
-        "1 while small messages to the peer travel on both lanes, since packets were lost.",
+        "1 while small messages are sent by stream and datagram, because packets were lost.",
         lambda link: link.in_doubt,
     ),
     "link_longest_silence_seconds": (
-        "Longest time without a datagram of the peer, within the last minute.",
+        "Longest time without a datagram from the peer, within the last minute.",
         lambda link: link.longest_silence_s,
     ),
 }
 COUNTERS: dict[str, tuple[str, Callable[[LinkFigures], int]]] = {
     "link_datagrams_sent": (
-        "Datagrams that the peer numbered, up to the newest that arrived.",
+        "Datagrams sent by the peer, up to the newest that arrived.",
         lambda link: link.received_total + link.lost_total,
     ),
     "link_datagrams_received": (
-        "Datagrams of the peer that arrived.",
+        "Datagrams received from the peer.",
         lambda link: link.received_total,
     ),
     "link_datagrams_duplicates": (
-        "Messages of the peer that arrived on both lanes, or twice, and were taken once.",
+        "Messages from the peer that arrived more than once; the copies were discarded.",
         lambda link: link.duplicates_total,
     ),
 }
 
 
 class LinksCollector(Collector):
-    """The links to the other members, as this node sees them."""
+    """This node's links to the other members."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing ahead of the scrape: the peers are those of then."""
+        """Nothing before the scrape: the peers may change until then."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -72,7 +72,7 @@ class LinksCollector(Collector):
 def _losses(links: list[LinkFigures]) -> Metric:
     family = GaugeMetricFamily(
         PREFIX + "link_loss_ratio",
-        "Share of the peer's datagrams that did not arrive, within the last minute, 0 to 1.",
+        "Share of the peer's datagrams that were lost within the last minute, 0 to 1.",
         labels=["peer"],
     )
     for link in links:
@@ -84,7 +84,7 @@ def _losses(links: list[LinkFigures]) -> Metric:
 def _refused(links: list[LinkFigures]) -> Metric:
     family = CounterMetricFamily(
         PREFIX + "link_datagrams_refused",
-        "Datagrams of the peer's sessions that were dropped, by reason.",
+        "Datagrams in the peer's sessions that were refused, by reason.",
         labels=["peer", "reason"],
     )
     for link in links:

@@ -1,7 +1,7 @@
-"""Prometheus metrics: read from the node at the moment of the scrape.
+"""Metrics of a node itself, exported by every node, and the route `/metrics`.
 
-Here is what a node knows of itself, exported by every node; `node.metrics.links` has
-its links, `node.metrics.cluster` what the cluster agrees on, exported by the Raft leader alone.
+`node.metrics.links` has a node's links, `node.metrics.cluster` the replicated state, exported only
+by the Raft leader.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.metrics.cluster import ClusterCollector
-from stationkeep.node.metrics.families import PREFIX, Tally, counter, counters, gauge, gauges
+from stationkeep.node.metrics.families import PREFIX, Histogram, counter, counters, gauge, gauges
 from stationkeep.node.metrics.links import LinksCollector
 from stationkeep.node.service.port import Service, Vitals
 from stationkeep.node.system import logs
@@ -33,28 +33,28 @@ LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class NodeCollector(Collector):
-    """What a node knows of itself."""
+    """One node's own metrics."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing ahead of the scrape, which reads a node that may still be starting."""
+        """Nothing before the scrape: the node may still be starting."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
-        yield gauges("build_info", "1; the release that runs.", "version", {VERSION: 1.0})
+        yield gauges("build_info", "1; labelled with the running release.", "version", {VERSION: 1})
         yield from self._seat()
         yield from self._raft()
         vitals = self._service.vitals()
         yield from self._storage(vitals)
         yield counter(
-            "log_lines_dropped", "Lines of log that nobody took in time.", float(logs.dropped())
+            "log_lines_dropped", "Log lines that could not be written in time.", logs.dropped()
         )
         yield counters(
             "device_reports",
-            "Words of devices to this node (statuses, heartbeats), by what became of them.",
+            "Statuses and heartbeats of devices to this node, by result.",
             "result",
             vitals.device_reports,
         )
@@ -64,7 +64,7 @@ class NodeCollector(Collector):
         acting = service.effective_role(service.node) is Role.PRIMARY
         yield gauges(
             "effective_primary",
-            "1 when this node acts as PRIMARY at this instant.",
+            "1 if this node acts as PRIMARY now.",
             "node",
             {service.node: float(acting)},
         )
@@ -78,7 +78,7 @@ class NodeCollector(Collector):
 
     def _raft(self) -> Iterator[Metric]:
         consensus = self._service.consensus
-        yield gauge("raft_term", "Raft term that this node knows.", consensus.term)
+        yield gauge("raft_term", "Current Raft term at this node.", consensus.term)
         yield gauge("raft_is_leader", "1 on the Raft leader.", float(consensus.is_leader))
         yield gauge("raft_commit_index", "Newest log index committed.", consensus.commit_index)
         yield gauge("raft_applied_index", "Newest log index applied.", consensus.applied_index)
@@ -87,7 +87,7 @@ class NodeCollector(Collector):
         )
         yield gauge(
             "members_connected",
-            "Members with a connection, this node included.",
+            "Connected members, including this node.",
             self._service.connected(),
         )
 
@@ -95,20 +95,20 @@ class NodeCollector(Collector):
         figures = (
             ("raft_log_entries", "Entries in the journal.", vitals.log_entries),
             ("snapshot_seconds", "Duration of the newest snapshot.", vitals.snapshot_seconds),
-            ("pending_proposals", "Own proposals not answered yet.", vitals.pending_proposals),
+            ("pending_proposals", "This node's proposals in flight.", vitals.pending_proposals),
         )
         for name, help_, value in figures:
             if value is not None:
                 yield gauge(name, help_, value)
         yield gauge(
             "journal_failing",
-            "1 while the journal cannot be written and the node leads and votes for nothing.",
+            "1 while the journal cannot be written; the node then neither leads nor votes.",
             float(vitals.journal_failing),
         )
         if vitals.leader_changes is not None:
             yield CounterMetricFamily(
                 PREFIX + "raft_leader_changes",
-                "Times that this node saw another Raft leader than before.",
+                "Changes of the Raft leader that this node has seen.",
                 value=vitals.leader_changes,
             )
         rejected = CounterMetricFamily(
@@ -122,23 +122,23 @@ class NodeCollector(Collector):
 
 
 class Instruments(Collector):
-    """The registry of one node, and the figures that are measured as they happen."""
+    """The registry of one node, with the histograms that are filled between scrapes."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.commits = Tally(
+        self.commits = Histogram(
             "raft_commit_seconds",
-            "From the proposal of a command at this node to its application here.",
+            "Time from the proposal of a command at this node until it is applied here.",
             COMMIT_BUCKETS,
         )
-        self.syncs = Tally(
-            "journal_sync_seconds", "Duration of a journal transaction, synced.", COMMIT_BUCKETS
+        self.syncs = Histogram(
+            "journal_sync_seconds", "Duration of a synced journal transaction.", COMMIT_BUCKETS
         )
-        self.rebalances = Tally(
-            "rebalance_seconds", "Planning of one check of the rings, on the leader.", PLAN_BUCKETS
+        self.rebalances = Histogram(
+            "rebalance_seconds", "Time to plan one rebalancing, on the leader.", PLAN_BUCKETS
         )
-        self.lag = Tally(
-            "event_loop_lag_seconds", "How late the event loop wakes a sleeper.", LAG_BUCKETS
+        self.lag = Histogram(
+            "event_loop_lag_seconds", "Delay of timers in the event loop.", LAG_BUCKETS
         )
         self.registry = CollectorRegistry()
         for kind in (ClusterCollector, NodeCollector, LinksCollector):
@@ -148,20 +148,20 @@ class Instruments(Collector):
         self._watching: asyncio.Task[None] | None = None
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing ahead of the scrape."""
+        """Nothing before the scrape."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """The histograms."""
         self._absorb()
-        tallies = (self.commits, self.syncs, self.rebalances, self.lag)
-        return iter([tally.family() for tally in tallies])
+        histograms = (self.commits, self.syncs, self.rebalances, self.lag)
+        return iter([histogram.family() for histogram in histograms])
 
     async def _watch(self) -> None:
-        """Measures the event loop's lag until the loop ends; meanwhile takes in what Raft
-        measured, which remembers only so much between two scrapes."""
+        """Measures the event loop's lag for ever. Also collects the durations that Raft measured,
+        of which it keeps only a limited number."""
         while True:
-            due = monotonic() + LAG_INTERVAL  # the loop's own clock may stand still in a turn
+            due = monotonic() + LAG_INTERVAL  # the loop's own clock is cached during a turn
             await asyncio.sleep(LAG_INTERVAL)
             self.lag.add((max(0.0, monotonic() - due),))
             self._absorb()
@@ -176,7 +176,7 @@ class Instruments(Collector):
         """`GET /metrics` in Prometheus' text format."""
 
         async def expose(_: Request) -> Response:
-            if self._watching is None:  # a node that nobody scrapes measures nothing for it
+            if self._watching is None:  # a node that is never scraped does not measure
                 self._watching = asyncio.create_task(self._watch(), name="metrics")
             text = generate_latest(self.registry)
             headers = {"Cache-Control": "no-store"}

@@ -1,4 +1,4 @@
-"""What became of the spans of a node that is traced, for Prometheus."""
+"""Metrics of a traced node's spans."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -19,10 +19,10 @@ class TracesCollector(Collector):
         self._sink = sink
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing ahead of the scrape."""
+        """Nothing before the scrape."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """The family of one scrape."""
-        help_ = "Spans that this node told of, by what became of them: exported, failed, dropped."
+        help_ = "Spans of this node by outcome: exported, failed or dropped."
         yield counters("trace_spans", help_, "outcome", self._sink.results)

@@ -1,4 +1,4 @@
-"""What became of webhooks, for Prometheus. One series for each that is configured."""
+"""Metrics of webhooks; one series for each that is configured."""
 
 from collections.abc import Iterator
 
@@ -10,20 +10,20 @@ from stationkeep.node.webhooks.sending import Webhooks
 
 
 class WebhooksCollector(Collector):
-    """The webhooks of one node, of which only the leader sends."""
+    """The webhooks of one node; only the leader sends."""
 
     def __init__(self, webhooks: Webhooks) -> None:
         self._webhooks = webhooks
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing ahead of the scrape."""
+        """Nothing before the scrape."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         deliveries = CounterMetricFamily(
             PREFIX + "webhook_deliveries",
-            "Attempts of this node to deliver a message to a webhook, by what became of them.",
+            "Attempts by this node to deliver a message to a webhook, by outcome.",
             labels=["webhook", "outcome"],
         )
         for labels, number in sorted(self._webhooks.results.items()):
@@ -31,7 +31,7 @@ class WebhooksCollector(Collector):
         yield deliveries
         yield gauges(
             "webhook_pending",
-            "Messages that a webhook has not accepted yet; on the leader alone.",
+            "Messages that a webhook has not accepted yet; on the leader only.",
             "webhook",
             self._webhooks.pending(),
         )

@@ -1,5 +1,5 @@
-"""Traces of orders and proposals: who did what on their way, and how long each took. Off unless a
-node's file says `tracing:`.
+"""Traces of orders and proposals: what each node did for them, and how long it took. Off unless a
+node's file has `tracing:`.
 
     request ─ propose ─┬─ commit                  an order, at the node that took it
                        ├─ apply                   every node
@@ -9,24 +9,24 @@ node's file says `tracing:`.
               ├─ vote ─ commit                    every elector
               └─ apply, handover, acknowledge     as above; `apply` of its opening, and of its end
 
-Each node tells of its own doings alone, so nothing is told twice. They meet in one trace because
-its id, and that of the span which the others hang on (`propose` of an order, `proposal`), follow
-from what is in the log. A request continues the trace of its caller, and what follows on all
-nodes does as well, unless the client chose the operation's id; then the two traces are linked.
+Each node records only what it does itself, so no span is recorded twice. The spans form one trace
+because its id, and the id of the parent span (`propose` of an order, or `proposal`), are derived
+from what is in the log. A request continues the trace of its caller, and so do the spans that
+follow on all nodes, unless the client chose the operation's id: then the two traces are linked.
 
-All of it only watches: the entries that are applied here and the commands that are proposed here.
-It holds up nothing, and what it cannot know for certain it does not tell. A node that restarts,
-or is sent a snapshot, says no more of what had begun before; the spans of a leader that is lost
-are missing, while those of the others stay: traces may be cut, and are never wrong. What stood in
-the journal at the start was applied in an earlier life and is not told again.
+Tracing only observes the entries applied here and the commands proposed here. It delays nothing,
+and records nothing that it does not know for certain. A node that restarts, or installs a snapshot,
+records nothing more about what had begun before; a leader that is lost takes its spans with it. So
+traces may be incomplete, but are never wrong. Entries that were in the journal at the start were
+applied in the previous run and are not recorded again.
 
-Times are those of each node's own clock; spans of different nodes are as far off as the clocks.
+Times are those of each node's own clock: spans of different nodes are off by as much as the clocks.
 
-spans.py        spans, and when they are told
-watching.py     what this node does, as it sees it happen
-request.py      a client's order
-otlp.py         to the collector: the only module that knows OpenTelemetry (extra `tracing`)
+spans.py        spans: their ids, sampling and times
+watching.py     observes what this node proposes and applies
+request.py      a client's order, from request to response
+otlp.py         exports to a collector; the only module that knows OpenTelemetry (extra `tracing`)
 
-The caller's trace, as a request names it, is `wire/traceparent.py`'s; `tracing:` in a node's file
-is `config/tracing.py`'s.
+`wire/traceparent.py` reads the caller's trace from a request, `config/tracing.py` reads `tracing:`
+from a node's file.
 """

@@ -1,7 +1,7 @@
-"""Spans to a collector, over OTLP/HTTP: the only module that knows OpenTelemetry.
+"""Exports spans to a collector over OTLP/HTTP. The only module that knows OpenTelemetry.
 
-The SDK's batching thread sends; what `tell` costs the loop is the making of a span. While the
-collector is away or slow at most `MAX_QUEUE` spans wait; further ones are dropped, and counted.
+The SDK's batching thread sends; the event loop only creates the spans. While the collector is down
+or slow, at most `MAX_QUEUE` spans wait; further ones are dropped and counted.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ MAX_BATCH = 512
 EVERY = 1.0
 """Seconds between two batches."""
 TIMEOUT = 5.0
-"""Seconds for a batch, its repetitions included."""
-FAREWELL = 2.0
-"""Seconds for the last batch, when the node stops."""
+"""Seconds for a batch, retries included."""
+LAST_FLUSH = 2.0
+"""Seconds for the last batch when the node stops."""
 
 _SAMPLED = api.TraceFlags(api.TraceFlags.SAMPLED)
 
@@ -39,12 +39,12 @@ log = structlog.get_logger("node.otlp")
 
 
 class Exports:
-    """Implements `node.tracing.spans.Sink`. `exporter`: tests put their own."""
+    """Implements `node.tracing.spans.Sink`. `exporter` is for tests."""
 
     def __init__(
         self, config: TracingConfig, cluster: str, node: str, exporter: SpanExporter | None = None
     ) -> None:
-        # It repeats itself, and names no figure; what goes wrong is said here, once.
+        # The SDK logs every failure, without figures; `_Counted` logs each change once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._counted = _Counted(exporter or _otlp(config))
         self._processor = BatchSpanProcessor(
@@ -69,18 +69,18 @@ class Exports:
         )
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer("stationkeep", VERSION)
-        self._told = 0
+        self._queued = 0
         self._dropped = 0
 
     @property
     def results(self) -> dict[str, int]:
         return {"dropped": self._dropped, **self._counted.results}
 
-    def tell(self, span: Span) -> None:
-        if self._told - self._counted.taken >= MAX_QUEUE:
+    def put(self, span: Span) -> None:
+        if self._queued - self._counted.taken >= MAX_QUEUE:
             self._dropped += 1
             return
-        self._told += 1
+        self._queued += 1
         self._ids.trace, self._ids.span = span.trace, span.id
         made = self._tracer.start_span(
             span.name,
@@ -95,14 +95,14 @@ class Exports:
         made.end(span.end)
 
     async def close(self) -> None:
-        """Sends what waits, as far as `FAREWELL` allows; the SDK alone would wait 30 s."""
+        """Sends what waits, for at most `LAST_FLUSH`; the SDK by itself would wait 30 s."""
         ending = threading.Thread(target=self._processor.shutdown, daemon=True)
         ending.start()
-        await asyncio.to_thread(ending.join, FAREWELL)
+        await asyncio.to_thread(ending.join, LAST_FLUSH)
 
 
 class _Ids(IdGenerator):
-    """The ids of the span that is told: `node.tracing` has chosen them."""
+    """Gives a span the ids that `node.tracing` has chosen for it."""
 
     trace = span = 0
 
@@ -114,7 +114,7 @@ class _Ids(IdGenerator):
 
 
 class _Counted(SpanExporter):
-    """Counts what an exporter does, and says when that changes; called from its thread."""
+    """Counts an exporter's results and logs when they change. Called on the SDK's thread."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -142,13 +142,13 @@ class _Counted(SpanExporter):
 
 
 def _remote(trace: int, span: int | None) -> api.Span:
-    """A span by its ids alone; one without a span's id is no parent at all."""
+    """A span that is known only by its ids; without a span id it is not a parent."""
     context = api.SpanContext(trace, span or 0, is_remote=True, trace_flags=_SAMPLED)
     return api.NonRecordingSpan(context)
 
 
 def _otlp(config: TracingConfig) -> SpanExporter:
-    """No proxy of the environment: what the file says is where it goes."""
+    """An exporter that uses no proxy from the environment: spans go only where the file says."""
     session = requests.Session()
     session.trust_env = False
     return OTLPSpanExporter(f"{config.endpoint}/v1/traces", timeout=TIMEOUT, session=session)

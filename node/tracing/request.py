@@ -1,4 +1,4 @@
-"""A client's order at the node that took it, from its acceptance to the answer."""
+"""A client's order at the node that received it, from request to response."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from stationkeep.node.wire.traceparent import Caller, trace_named
 
 
 class Request:
-    """`trace` and `sampled` are known when it is answered."""
+    """Traces one request. `trace` and `sampled` are set once it is answered."""
 
     def __init__(
         self,
@@ -22,32 +22,32 @@ class Request:
         draft: Draft,
         caller: Caller | None,
     ) -> None:
-        """`story_of`: what an operation (`identity`) did, as far as it is remembered here."""
+        """`story_of`: finds the story of an operation (`identity`), if this node still has it."""
         self._spans, self._story_of = spans, story_of
         self._draft, self._caller = draft, caller
         self._operation = identity(draft.actor, draft.key)
         self._id = randbits(64)
         self._began = self._spans.now()
         self._proposed: float | None = None
-        self._settled: float | None = None
+        self._resolved: float | None = None
         self._story: Story | None = None
         self.trace, self.sampled = 0, False
 
     def watch(self, done: Done) -> Done:
-        """Sees the order as it is proposed; returns what to call in place of `done`."""
+        """Call when the order is proposed, and pass on the result in place of `done`."""
         self._proposed = self._spans.now()
-        return partial(self._on_settled, done)
+        return partial(self._on_result, done)
 
-    def _on_settled(self, done: Done, result: ProposalResult) -> None:
-        """An order that was carried out before, under the same key, is another one's story."""
-        self._settled = self._spans.now()
+    def _on_result(self, done: Done, result: ProposalResult) -> None:
+        """The story is ours only if this request was applied, not an earlier one with its key."""
+        self._resolved = self._spans.now()
         story = self._story_of(self._operation)
         ours = story is not None and isinstance(result, Committed) and story.index == result.index
         self._story = story if ours else None
         done(result)
 
     def answered(self, result: ProposalResult) -> None:
-        """The client is told now."""
+        """Call when the response is sent; records the spans of this request."""
         self.trace, self.sampled = self._choose_trace()
         story = self._story if self._story is not None and self._story.sampled else None
         apart = story is not None and story.trace != self.trace
@@ -58,7 +58,7 @@ class Request:
             **_outcome(result),
         }
         failed = "" if isinstance(result, Committed) else result.why
-        self._spans.tell(
+        self._spans.record(
             "request",
             self,
             self._began,
@@ -70,15 +70,15 @@ class Request:
             failed=failed,
         )
         if story is not None:
-            self._tell_of_story(story, apart)
-        elif self._proposed is not None and self._settled is not None:
-            first, last = self._proposed, self._settled
-            self._spans.tell(
+            self._record_story(story, apart)
+        elif self._proposed is not None and self._resolved is not None:
+            first, last = self._proposed, self._resolved
+            self._spans.record(
                 "propose", self, first, last, parent=self._id, attributes={}, failed=failed
             )
 
     def _choose_trace(self) -> tuple[int, bool]:
-        """The caller's; else that of the operation; else one of the request's own."""
+        """The caller's trace, else the operation's, else a new one."""
         if self._caller is not None:
             return self._caller.trace, True
         known = self._story_of(self._operation)
@@ -88,20 +88,20 @@ class Request:
         trace = named[0] if named else randbits(128)
         return trace, self._spans.samples(trace)
 
-    def _tell_of_story(self, story: Story, apart: bool) -> None:
+    def _record_story(self, story: Story, apart: bool) -> None:
         assert self._proposed is not None
-        assert self._settled is not None
-        self._spans.tell(
+        assert self._resolved is not None
+        self._spans.record(
             "propose",
             story,
             self._proposed,
-            self._settled,
+            self._resolved,
             parent=None if apart else self._id,
             attributes=story.attributes,
             id_=story.anchor,
             link=(self.trace, self._id) if apart else None,
         )
-        self._spans.tell_commit(
+        self._spans.record_commit(
             story, self._proposed, story.began, parent=story.anchor, index=story.index
         )
 

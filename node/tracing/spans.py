@@ -1,4 +1,4 @@
-"""Spans of one node: to which trace they belong, whether that is recorded, and when they were."""
+"""Spans of one node: the trace that each belongs to, whether it is sampled, and its times."""
 
 import time
 from collections import OrderedDict
@@ -13,9 +13,9 @@ from stationkeep.node.ports import Clock, Consensus
 from stationkeep.node.wire.traceparent import trace_named
 
 MAX_STORIES = 256
-"""Orders, proposals and actions that are followed at a time; the oldest is cut."""
+"""Orders, proposals and actions that are followed at a time; the oldest is dropped."""
 _CLOCK_SET = 5_000_000
-"""Nanoseconds by which wall clock and monotonic clock must have parted to be compared anew."""
+"""Nanoseconds by which the wall clock must have moved against the monotonic one to count as set."""
 
 Attributes = dict[str, str | int | bool]
 _K = TypeVar("_K")
@@ -23,18 +23,21 @@ _V = TypeVar("_V")
 
 
 class Span(msgspec.Struct, frozen=True):
-    """One span as it is told, after its end. `begin` and `end`: Unix ns. `link`: trace and span
-    of the same matter in another trace. `failed`: why, where it did."""
+    """One span that has ended."""
 
     name: str
     trace: int
     id: int
     parent: int | None
     begin: int
+    """Unix ns."""
     end: int
+    """Unix ns."""
     attributes: Attributes
     link: tuple[int, int] | None = None
+    """Trace and span id of the same matter in another trace."""
     failed: str = ""
+    """Why it failed; "" if it did not."""
 
 
 class Sink(Protocol):
@@ -42,16 +45,16 @@ class Sink(Protocol):
 
     @property
     def results(self) -> Mapping[str, int]:
-        """Spans since the start, by what became of them."""
+        """Spans since the start: how many were exported, failed or dropped."""
         ...
 
-    def tell(self, span: Span) -> None:
-        """Takes a span, or drops it; neither waits nor raises."""
+    def put(self, span: Span) -> None:
+        """Queues a span, or drops it; never blocks or raises."""
         ...
 
 
-class Home(Protocol):
-    """What spans belong to: a trace that is recorded, or is not."""
+class TraceContext(Protocol):
+    """The trace that a span belongs to, and whether it is sampled."""
 
     @property
     def trace(self) -> int: ...
@@ -61,22 +64,28 @@ class Home(Protocol):
 
 
 class Story(msgspec.Struct):
-    """One order or proposal, since its opening was applied here (monotonic s). Its spans hang on
-    `anchor`."""
+    """One order or proposal that this node follows since it applied the entry that opened it.
+    Moments are monotonic s."""
 
     trace: int
     anchor: int
+    """Id of the span that is the parent of all others."""
     sampled: bool
     index: int
-    began: float  # its opening began to be applied
-    learned: float  # and was applied
+    """Log index of the entry that opened it."""
+    began: float
+    """When this node began to apply that entry."""
+    learned: float
+    """When it had applied it."""
     attributes: Attributes
-    proposed: float | None = None  # by this node, which leads
-    cast: float | None = None  # this node's vote was proposed
+    proposed: float | None = None
+    """When this node, as the leader, proposed it."""
+    cast: float | None = None
+    """When this node proposed its vote."""
 
 
 class Spans:
-    """Tells of spans when both ends are known, all moments given in monotonic seconds."""
+    """Records spans once they have ended. All moments are monotonic seconds."""
 
     def __init__(
         self,
@@ -86,30 +95,30 @@ class Spans:
         sink: Sink,
         wall: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`wall`: Unix ns."""
+        """`wall` returns Unix ns."""
         self._bound = round(sample_ratio * 2**64)
         self._consensus, self.sink = consensus, sink
         self.now, self._wall = clock.monotonic, wall
         self._epoch = 0
 
     def samples(self, trace: int) -> bool:
-        """Whether a trace is recorded: by its id, as OpenTelemetry's TraceIdRatioBased does."""
+        """Whether a trace is sampled: decided by its id, as OpenTelemetry's TraceIdRatioBased."""
         return trace % 2**64 < self._bound
 
     def begin(
         self, identity: str, key: str, index: int, began: float, attributes: Attributes
     ) -> Story:
-        """A story that the log tells every node of; `identity` is the same on all, and `key` the
-        operation's id, where it is one."""
+        """A story with the same ids on every node: they are derived from `identity`, or from the
+        trace that an operation's id in `key` names."""
         name = identity.encode()
-        trace, asked = trace_named(key) or (_digest(name, 16), False)
-        sampled = asked or self.samples(trace)
+        trace, by_caller = trace_named(key) or (_digest(name, 16), False)
+        sampled = by_caller or self.samples(trace)
         return Story(trace, _digest(name, 8), sampled, index, began, self.now(), attributes)
 
-    def tell(
+    def record(
         self,
         name: str,
-        home: Home,
+        context: TraceContext,
         begin: float,
         end: float,
         *,
@@ -119,30 +128,29 @@ class Spans:
         link: tuple[int, int] | None = None,
         failed: str = "",
     ) -> int:
-        """Tells of a span, unless its trace is not recorded; its id, a random one if none is
-        given."""
+        """Records a span if its trace is sampled. Returns its id, a random one if `id_` is None."""
         number = randbits(64) if id_ is None else id_
-        if home.sampled:
+        if context.sampled:
             first, last = self._unix(begin), self._unix(end)
-            span = Span(name, home.trace, number, parent, first, last, attributes, link, failed)
-            self.sink.tell(span)
+            span = Span(name, context.trace, number, parent, first, last, attributes, link, failed)
+            self.sink.put(span)
         return number
 
-    def tell_commit(
-        self, home: Home, proposed: float, applying: float, *, parent: int, index: int
+    def record_commit(
+        self, context: TraceContext, proposed: float, applying: float, *, parent: int, index: int
     ) -> None:
-        """From the proposal of a command until it stands in the log of a majority, and its turn
-        to be applied here has come."""
+        """Records the time from the proposal of a command until it is committed and this node
+        begins to apply it."""
         about: Attributes = {
             "stationkeep.log.index": index,
             "stationkeep.raft.term": self._consensus.term,
             "stationkeep.raft.leader": self._consensus.leader or "",
         }
-        self.tell("commit", home, proposed, applying, parent=parent, attributes=about)
+        self.record("commit", context, proposed, applying, parent=parent, attributes=about)
 
     def _unix(self, moment: float) -> int:
-        """Unix ns of a monotonic moment. The clocks are compared once, so that spans follow each
-        other as they did; and anew when one of them was set."""
+        """Unix ns of a monotonic moment. The offset between the clocks is kept, so that spans keep
+        their order, and measured again when the wall clock was set."""
         epoch = self._wall() - int(self.now() * 1e9)
         if abs(epoch - self._epoch) > _CLOCK_SET:
             self._epoch = epoch
@@ -154,7 +162,7 @@ def _digest(name: bytes, size: int) -> int:
 
 
 def remember(known: "OrderedDict[_K, _V]", key: _K, value: _V) -> None:
-    """Notes the newest of at most `MAX_STORIES`."""
+    """Adds an entry and drops the oldest beyond `MAX_STORIES`."""
     known[key] = value
     if len(known) > MAX_STORIES:
         known.popitem(last=False)

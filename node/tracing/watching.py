@@ -1,5 +1,5 @@
-"""What this node does for orders and proposals, seen as it happens: `Tracing` is a listener of the
-replica and is shown what the node proposes. It changes nothing and keeps little.
+"""Observes what this node does for orders and proposals: `Tracing` listens to the replica, and
+sees every command that the node proposes. It changes nothing and keeps little.
 """
 
 from collections import OrderedDict
@@ -29,17 +29,18 @@ from stationkeep.node.tracing.spans import Attributes, Spans, Story, remember
 from stationkeep.node.wire.traceparent import Caller
 
 
-class _Task(msgspec.Struct):
+class _Action(msgspec.Struct):
     """An action that this node is a target of."""
 
     story: Story
     learned: float
     name: str
-    answered: float | None = None  # its acknowledgement was proposed
+    acknowledged: float | None = None
+    """When its acknowledgement was proposed."""
 
 
 class _Succession(msgspec.Struct):
-    """This node is the new PRIMARY, and waits until it may act."""
+    """This node is the new PRIMARY and waits until it may act."""
 
     story: Story
     learned: float
@@ -47,15 +48,16 @@ class _Succession(msgspec.Struct):
 
 
 class Tracing:
-    """`history`: log index up to which entries may have been applied in an earlier life."""
+    """Records the spans of one node."""
 
     def __init__(self, node: str, replica: Replica, spans: Spans, history: int = 0) -> None:
+        """`history`: log index up to which entries may have been applied in a previous run."""
         self.spans = spans
         self._node, self._replica, self._history = node, replica, history
         self._began = 0.0
         self._orders: OrderedDict[str, Story] = OrderedDict()
         self._proposals: OrderedDict[int, Story] = OrderedDict()
-        self._tasks: OrderedDict[str, _Task] = OrderedDict()
+        self._actions: OrderedDict[str, _Action] = OrderedDict()
         self._succession: _Succession | None = None
         replica.on_applying(self._on_applying)
         replica.listen(self._on_applied)
@@ -64,38 +66,38 @@ class Tracing:
     # -- what this node proposes ----------------------------------------------------------------
 
     def request(self, draft: Draft, caller: Caller | None) -> Request:
-        """A client's order was taken."""
+        """Starts tracing a client's order."""
         return Request(self.spans, self._orders.get, draft, caller)
 
     def watch(self, draft: Draft, done: Done) -> Done:
-        """A command of the node's own, as it is proposed; see `node.ports.Watch`."""
+        """Observes a command that the node itself proposes; see `node.ports.Watch`."""
         now = self.spans.now()
         match draft.command:
             case AdoptPlan(motions=motions) if motions:
                 return partial(self._on_plan, now, done)
             case CastVote(proposal=id_) if id_ in self._proposals:
                 story = self._proposals[id_]
-                story.cast = story.cast or now  # the first try, when there are several
-            case Acknowledge(action=id_) if id_ in self._tasks:
-                task = self._tasks[id_]
-                task.answered = task.answered or now
+                story.cast = story.cast or now  # of several attempts, the first
+            case Acknowledge(action=id_) if id_ in self._actions:
+                action = self._actions[id_]
+                action.acknowledged = action.acknowledged or now
         return done
 
     def _on_plan(self, proposed: float, done: Done, result: ProposalResult) -> None:
-        """Whose plan it was is certain only now: two leaders may have proposed the same."""
+        """Records the plan only now that it was ours: two leaders may have proposed the same."""
         if isinstance(result, Committed):
             for event in result.applied.events:
                 if isinstance(event, ProposalOpened) and event.proposal in self._proposals:
-                    self._tell_of_plan(self._proposals[event.proposal], proposed)
+                    self._record_plan(self._proposals[event.proposal], proposed)
         done(result)
 
-    def _tell_of_plan(self, story: Story, proposed: float) -> None:
+    def _record_plan(self, story: Story, proposed: float) -> None:
         story.proposed = proposed
         about, now = story.attributes, self.spans.now()
-        propose = self.spans.tell(
+        propose = self.spans.record(
             "propose", story, proposed, now, parent=story.anchor, attributes=about
         )
-        self.spans.tell_commit(story, proposed, story.began, parent=propose, index=story.index)
+        self.spans.record_commit(story, proposed, story.began, parent=propose, index=story.index)
 
     # -- what is applied here -------------------------------------------------------------------
 
@@ -123,26 +125,26 @@ class Tracing:
                 case ActionAcknowledged() if event.node == self._node:
                     self._on_acknowledged(event, entry, index)
                 case ActionClosed():
-                    self._tasks.pop(event.action, None)
+                    self._actions.pop(event.action, None)
                 case _:
                     pass
 
     def _on_restored(self) -> None:
-        """A snapshot skips entries: of what had begun the rest is unknown."""
+        """A snapshot skips entries, so nothing is known about the end of what had begun."""
         self._orders.clear()
         self._proposals.clear()
-        self._tasks.clear()
+        self._actions.clear()
         self._succession = None
 
     def _story_of(self, index: int, entry: Entry) -> Story | None:
-        """What roles and actions of this entry belong to. What falls due with its time changes
-        no role and opens no action."""
+        """The story that role changes and actions of this entry belong to. (What becomes due by
+        the entry's time changes no role and opens no action.)"""
         draft = entry.draft
         if isinstance(draft.command, CastVote):
             return self._proposals.get(draft.command.proposal)
         operations = self._replica.state.operations
         first = operations.find(draft.actor, draft.key) if draft.key else None
-        if first is None or first.index != index:  # a repetition has no effect
+        if first is None or first.index != index:  # a retry has no effect
             return None
         about: Attributes = {
             "stationkeep.operation": draft.key,
@@ -168,17 +170,17 @@ class Tracing:
     def _begin(
         self, matter: str, key: str, index: int, entry: Entry, attributes: Attributes
     ) -> Story:
-        """Wall time, as it stands in the log, tells clusters apart that were founded anew under
-        an old name."""
+        """Begins a story. The wall time of the entry is part of its identity, so that the traces
+        of a cluster that is founded again under the same name do not mix with the old ones."""
         identity = f"{self._replica.state.cluster_id}\0{matter}\0{entry.wall}"
         story = self.spans.begin(identity, key, index, self._began, attributes)
-        self._tell_apply(story, index)
+        self._record_apply(story, index)
         return story
 
-    def _tell_apply(self, story: Story, index: int) -> None:
+    def _record_apply(self, story: Story, index: int) -> None:
         about: Attributes = {**story.attributes, "stationkeep.log.index": index}
         now = self.spans.now()
-        self.spans.tell("apply", story, self._began, now, parent=story.anchor, attributes=about)
+        self.spans.record("apply", story, self._began, now, parent=story.anchor, attributes=about)
 
     def _on_vote(self, event: VoteCounted, entry: Entry, index: int) -> None:
         story, vote = self._proposals.get(event.proposal), entry.draft.command
@@ -190,21 +192,21 @@ class Tracing:
             "stationkeep.grounds": vote.policy or str(vote.grounds),
         }
         now = self.spans.now()
-        id_ = self.spans.tell(
+        id_ = self.spans.record(
             "vote", story, story.learned, now, parent=story.anchor, attributes=about
         )
         if story.cast is not None:
-            self.spans.tell_commit(story, story.cast, self._began, parent=id_, index=index)
+            self.spans.record_commit(story, story.cast, self._began, parent=id_, index=index)
 
     def _on_closed(self, event: ProposalClosed, index: int) -> None:
         story = self._proposals.pop(event.proposal, None)
         if story is None:
             return
         if event.outcome == ProposalOutcome.APPROVED:
-            self._tell_apply(story, index)
+            self._record_apply(story, index)
         if story.proposed is not None:
             about = {**story.attributes, "stationkeep.outcome": str(event.outcome)}
-            self.spans.tell(
+            self.spans.record(
                 "proposal",
                 story,
                 story.proposed,
@@ -215,7 +217,7 @@ class Tracing:
             )
 
     def _on_seated(self, story: Story | None, event: RoleChanged, applied: Applied) -> None:
-        self._succession = None  # an earlier one never came to act
+        self._succession = None  # if there was one, it never became effective
         if story is None:
             return
         left = (e for e in applied.events if isinstance(e, RoleChanged) and e is not event)
@@ -233,33 +235,38 @@ class Tracing:
         if event.failover_ms is not None:
             about["stationkeep.failover_ms"] = event.failover_ms
         now, anchor = self.spans.now(), mine.story.anchor
-        self.spans.tell("handover", mine.story, mine.learned, now, parent=anchor, attributes=about)
+        self.spans.record(
+            "handover", mine.story, mine.learned, now, parent=anchor, attributes=about
+        )
 
     def _on_action(self, story: Story | None, id_: str) -> None:
         action = self._replica.state.actions.get(id_)
         if story is not None and action is not None and self._node in action.targets:
-            remember(self._tasks, id_, _Task(story, self.spans.now(), action.name))
+            remember(self._actions, id_, _Action(story, self.spans.now(), action.name))
 
     def _on_acknowledged(self, event: ActionAcknowledged, entry: Entry, index: int) -> None:
-        task, answer = self._tasks.pop(event.action, None), entry.draft.command
-        if task is None or not isinstance(answer, Acknowledge):
+        action, answer = self._actions.pop(event.action, None), entry.draft.command
+        if action is None or not isinstance(answer, Acknowledge):
             return
         about: Attributes = {
             "stationkeep.action": event.action,
-            "stationkeep.action.name": task.name,
+            "stationkeep.action.name": action.name,
             "stationkeep.role": self._replica.state.members[self._node].role.value,
         }
-        id_ = self.spans.tell(
+        story = action.story
+        id_ = self.spans.record(
             "acknowledge",
-            task.story,
-            task.learned,
+            story,
+            action.learned,
             self.spans.now(),
-            parent=task.story.anchor,
+            parent=story.anchor,
             attributes=about,
             failed="" if event.success else answer.detail or "failed",
         )
-        if task.answered is not None:
-            self.spans.tell_commit(task.story, task.answered, self._began, parent=id_, index=index)
+        if action.acknowledged is not None:
+            self.spans.record_commit(
+                story, action.acknowledged, self._began, parent=id_, index=index
+            )
 
 
 def _changes(proposal: Proposal) -> str:

@@ -1,1 +1,1 @@
-"""The replicated state as clients see it."""
+"""Turns the replicated state into the JSON shapes that clients see. Pure: no I/O, no clock."""

@@ -1,4 +1,4 @@
-"""What all views share: the base of their shapes, and what they ask of the node that answers."""
+"""What all views share: their base class, and what they need to know from the answering node."""
 
 from typing import Protocol
 
@@ -10,12 +10,12 @@ from stationkeep.node.ports import Consensus
 
 
 class View(msgspec.Struct, frozen=True, gc=False):
-    """Base of all shapes. They are made by the thousand and hold no cycles: were the garbage
-    collector to follow them, it would walk the whole state with them, in the middle of a list."""
+    """Base of all shapes. They are created by the thousand and contain no cycles. If the garbage
+    collector tracked them, creating a list would trigger collections of the whole state."""
 
 
 class Answering(Protocol):
-    """The node that answers: the state as applied there, and what it alone knows."""
+    """The node that answers a request: its applied state, and what it alone knows."""
 
     @property
     def node(self) -> str:
@@ -24,14 +24,14 @@ class Answering(Protocol):
 
     @property
     def state(self) -> ClusterState:
-        """The state as applied here; never to be written by a caller."""
+        """The state as applied here; callers must not modify it."""
         ...
 
     @property
     def consensus(self) -> Consensus: ...
 
     def cluster_time(self) -> int:
-        """Cluster milliseconds now: that of the state, or the leader's own estimate."""
+        """Cluster time in ms: the state's, or on the leader its current estimate."""
         ...
 
     def staleness_ms(self) -> int:
@@ -39,23 +39,25 @@ class Answering(Protocol):
         ...
 
     def connected(self) -> int:
-        """Members with a connection now, this node included."""
+        """Connected members, including this node."""
         ...
 
     def removed(self) -> bool:
-        """Whether this node knows that it is no member any more: what it shows is old."""
+        """Whether this node knows that it was removed from the cluster: its state is outdated."""
         ...
 
     def effective_role(self, node: str) -> Role | None:
-        """What a node acts as: for this node at this very instant (the lease decides, not the
-        table alone), for another by what it last said; None when it was not heard lately."""
+        """The role that a node acts in. For this node it is exact (it depends on the lease, not
+        only on the role table); for another it is what its newest report says, or None if there is
+        no recent one."""
         ...
 
     def late_webhooks(self) -> dict[str, int]:
-        """Webhooks of this node's file that have owed an acceptance for long, and for how many
-        milliseconds (`node.webhooks.lateness`)."""
+        """Webhooks in this node's file that are late, and by how many milliseconds
+        (`node.webhooks.lateness`)."""
         ...
 
     def lease_remaining(self, node: str) -> float | None:
-        """Seconds that a node may still act as PRIMARY, 0.0 without a lease; None: not heard."""
+        """Seconds that a node may still act as PRIMARY, 0.0 without a lease; None if it has not
+        reported recently."""
         ...

@@ -15,4 +15,4 @@ def event_view(event: AnyEvent, fleet: Fleet) -> dict[str, Any]:
     if isinstance(event, Decided):
         decided: dict[str, Any] = msgspec.to_builtins(decision_view(event.decision))
         return decided
-    return fleet_events.told(event, fleet) or msgspec.structs.asdict(event)
+    return fleet_events.fleet_event(event, fleet) or msgspec.structs.asdict(event)

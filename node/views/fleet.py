@@ -1,7 +1,7 @@
-"""State → what clients see of devices and rings. Shapes as in `nodes.py`.
+"""State → what clients see of devices and rings. For units see `nodes.py`.
 
 Percentages are 0..100 as devices report them. A device's health is two facts: `online`, and the
-verdict `healthy`, which means nothing while it is not online.
+verdict `healthy`, which is meaningless while it is offline.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from stationkeep.node.views.fleet_events import count_ways
 
 
 class PinView(View, frozen=True):
-    """Who put a device where it is; `remaining_s` is null for a pin without end."""
+    """Who pinned a device to its ring. `remaining_s` is null if the pin does not expire."""
 
     actor: str
     reason: str
@@ -29,7 +29,7 @@ class PinView(View, frozen=True):
 
 
 class StatusView(View, frozen=True):
-    """The newest readings that are replicated; at most a second older than those received."""
+    """The newest replicated readings; at most a second older than those received."""
 
     battery_level: int
     battery_charging: bool
@@ -40,7 +40,7 @@ class StatusView(View, frozen=True):
 
 
 class DeviceView(View, frozen=True):
-    """`GET /v1/devices/ID`. `policy`: name of the ring policy that rules it, null for none."""
+    """`GET /v1/devices/ID`. `policy`: name of the ring policy that applies to it, or null."""
 
     id: str
     name: str
@@ -65,9 +65,9 @@ class DeviceView(View, frozen=True):
 
 
 class DeviceList(View, frozen=True):
-    """A page may hold fewer than `limit` devices, even none, and still name a `next`: of a large
-    fleet only so many rows are looked at for one request. `warnings`: where
-    nothing was found, keys of the selector that no device has."""
+    """A page may have fewer than `limit` devices, even none, and still have a `next`: one request
+    examines only a limited number of devices. `warnings`: if nothing was found, keys of the
+    selector that no device has."""
 
     items: list[DeviceView]
     next: str | None
@@ -75,8 +75,8 @@ class DeviceList(View, frozen=True):
 
 
 class MoveView(View, frozen=True):
-    """One line of a device's ring history; `origin` is null where it registered. `comment`: what
-    the operator gave as reason, as long as the decision log remembers it."""
+    """One line of a device's ring history. `origin` is null for its registration. `comment`: the
+    operator's reason, for as long as the decision log has it."""
 
     at_ms: int
     ago_s: float
@@ -89,7 +89,7 @@ class MoveView(View, frozen=True):
 
 
 class MoveList(View, frozen=True):
-    """The newest moves of a device, newest first, as far as they are remembered."""
+    """The remembered moves of a device, newest first."""
 
     items: list[MoveView]
 
@@ -104,8 +104,8 @@ class DeviceExplanationView(View, frozen=True):
 
 
 class RingView(View, frozen=True):
-    """One ring. `quota`: devices it should hold now beside its pinned ones; `share`: its part of
-    all weights, 0..1."""
+    """One ring. `quota`: how many devices it should have now, not counting pinned ones; `share`:
+    its share of all weights, 0..1."""
 
     ring: Ring
     devices: int
@@ -120,7 +120,8 @@ class RingView(View, frozen=True):
 
 
 class RingPolicyView(View, frozen=True):
-    """`rings` that the devices it rules may be in; `weights` among them, null: the fleet's."""
+    """`rings`: where the devices that it applies to may be; `weights` among these rings, or null
+    for the fleet's."""
 
     name: str
     selector: str
@@ -148,9 +149,9 @@ class RingsView(View, frozen=True):
 
 
 class HealthPlanView(View, frozen=True):
-    """`POST /v1/rings/health-rule/plan`: of the devices online, how many newest statuses would be
-    judged otherwise than now. A verdict turns only after several such statuses in a row.
-    `warnings`: metrics that no device has reported."""
+    """`POST /v1/rings/health-rule/plan`: for how many devices online the newest status would be
+    judged differently. A verdict only changes after several such statuses in a row. `warnings`:
+    metrics that no device has reported."""
 
     online: int
     to_unhealthy: int
@@ -159,16 +160,17 @@ class HealthPlanView(View, frozen=True):
 
 
 class RuledView(View, frozen=True):
-    """How many devices one of the policies would rule."""
+    """To how many devices one of the policies would apply."""
 
     name: str
     devices: int
 
 
 class PoliciesPlanView(View, frozen=True):
-    """`POST /v1/rings/policies/plan`: of all `devices`, how many another rule than now would rule
-    (`changed`), and how many would stand in a ring where they may not, not being pinned (`astray`):
-    checks move those as they are online. `warnings`: policies and keys that match nothing."""
+    """`POST /v1/rings/policies/plan`: of all `devices`, to how many another policy than now would
+    apply (`changed`), and how many, not being pinned, would be in a ring that they may not be in
+    (`astray`). Checks move the latter once they are online. `warnings`: policies and keys that
+    match nothing."""
 
     devices: int
     changed: int
@@ -186,7 +188,7 @@ class PlannedMovesView(View, frozen=True):
 
 
 class RebalancePlanView(View, frozen=True):
-    """`GET /v1/rings/plan`: what a check would move now; `braked`: it would move nothing."""
+    """`GET /v1/rings/plan`: what a check would move now. `braked`: the brake would prevent it."""
 
     total: int
     devices: int
@@ -237,7 +239,7 @@ def _pin_view(pin: Pin, now: int) -> PinView:
 
 
 def move_views(state: ClusterState, device: str, moves: list[Move], now: int) -> list[MoveView]:
-    """Moves of one device, as `history` gives them."""
+    """Moves of one device, in the order of `moves`."""
     comments = _comments(state, device) if any(move.actor for move in moves) else {}
     return [
         _move_view(move, comments.get(move.at, "") if move.actor else "", now) for move in moves
@@ -245,7 +247,7 @@ def move_views(state: ClusterState, device: str, moves: list[Move], now: int) ->
 
 
 def _comments(state: ClusterState, device: str) -> dict[int, str]:
-    """What operators gave as reason of their orders about a device, by the time of the order."""
+    """Operators' reasons for orders about a device, by the time of the order."""
     return {d.at: d.comment for d in state.decisions if d.actor and device in d.subjects}
 
 
@@ -271,18 +273,18 @@ def _assigned_by(move: Move) -> str:
 
 
 def device_explanation(state: ClusterState, row: int, now: int) -> DeviceExplanationView:
-    """Why the device in a row is in its ring, and how it came there."""
-    told = explain_device(state, row)
+    """Why the device in a row is in its ring, and how it got there."""
+    explained = explain_device(state, row)
     return DeviceExplanationView(
-        device=told.device,
+        device=explained.device,
         ring=state.fleet.device(row).ring,
-        summary=told.summary,
-        history=move_views(state, told.device, told.moves, now),
+        summary=explained.summary,
+        history=move_views(state, explained.device, explained.moves, now),
     )
 
 
 def rings_view(state: ClusterState) -> RingsView:
-    """The rings beside their quotas, and the rules they are filled by."""
+    """The rings with their quotas, and the rules for filling them."""
     fleet = state.fleet
     return RingsView(
         items=_ring_views(fleet),
@@ -339,7 +341,7 @@ def _brake_view(state: ClusterState) -> BrakeView | None:
 
 
 def plan_view(view: FleetView, plan: RebalancePlan) -> RebalancePlanView:
-    """A plan, counted by way and reason; `view`: the columns it was made on."""
+    """A plan, counted by origin, target and reason. `view`: the columns that it was made from."""
     ways = count_ways(view.ring[plan.rows], plan.rings, plan.reasons)
     return RebalancePlanView(
         total=int(view.tally.sum()),
@@ -360,7 +362,7 @@ def plan_view(view: FleetView, plan: RebalancePlan) -> RebalancePlanView:
 
 
 def health_plan_view(fleet: Fleet, rule: HealthRule) -> HealthPlanView:
-    """What a health rule would make of the newest statuses, beside the one that stands."""
+    """How a health rule would judge the newest statuses, compared with the current one."""
     table = fleet.table
     online = table.online[: table.used].astype(bool)
     before, after = fleet.meeting(fleet.rule), fleet.meeting(rule)
@@ -373,14 +375,14 @@ def health_plan_view(fleet: Fleet, rule: HealthRule) -> HealthPlanView:
 
 
 def policies_plan_view(devices: Grouped, policies: Sequence[RingPolicy]) -> PoliciesPlanView:
-    """What these policies would do to the devices, in the place of those that stand."""
-    told = regrouping(devices, policies)
+    """What these policies would change if they replaced the current ones."""
+    plan = regrouping(devices, policies)
     return PoliciesPlanView(
-        devices=told.devices,
-        changed=told.changed,
-        astray=told.astray,
-        policies=[RuledView(p.name, n) for p, n in zip(policies, told.ruled, strict=True)],
-        warnings=told.warnings,
+        devices=plan.devices,
+        changed=plan.changed,
+        astray=plan.astray,
+        policies=[RuledView(p.name, n) for p, n in zip(policies, plan.ruled, strict=True)],
+        warnings=plan.warnings,
     )
 
 

@@ -1,7 +1,7 @@
-"""Events about devices as followers see them: counts of all, names of the first few.
+"""Events about devices as followers see them: the count, and the names of the first few.
 
-An event is columns, one entry of the log may move thousands of devices. Names are looked up when
-the event is sent, which may be much later: a row that has a new tenant by then gives no name.
+One log entry may move thousands of devices, so an event consists of columns. Names are looked up
+when the event is sent, which may be much later: a row that another device uses by then is omitted.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ MAX_NAMED = 100
 Column = npt.NDArray[Any]
 
 
-def told(event: AnyEvent, fleet: Fleet) -> dict[str, Any] | None:
+def fleet_event(event: AnyEvent, fleet: Fleet) -> dict[str, Any] | None:
     """The data of an event about devices; None for any other event."""
     match event:
         case DevicesMoved():
@@ -68,8 +68,8 @@ def _ring(code: int) -> Ring | None:
 def count_ways(
     origins: Column, rings: Column, reasons: Column
 ) -> dict[tuple[Ring | None, Ring, MoveReason], int]:
-    """How many moves there are from each ring (None: a registration) to each ring for each
-    reason. Bins instead of a sort: it is asked of a million moves as well."""
+    """The number of moves by origin (None: a registration), target and reason. Counts in bins
+    rather than sorting: there may be a million moves."""
     nowhere, codes = len(RINGS), len(REASONS)
     start = np.minimum(origins, nowhere).astype(np.intp)
     counts = np.bincount((start * nowhere + rings) * codes + reasons)

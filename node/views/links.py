@@ -1,8 +1,8 @@
 """Figures of links → what clients see of them.
 
-Each node numbers the datagrams that it sends to a peer, and probes an idle one every second, so
-the peer knows how many it did not get. These figures are the node's own: they are not replicated,
-and another node sees other ones.
+Each node numbers the datagrams that it sends to a peer, and sends a probe every second if there is
+nothing else, so the peer knows how many were lost. The figures are this node's own: they are not
+replicated, and another node's differ.
 """
 
 from typing import Annotated
@@ -18,49 +18,51 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class LinkView(View, frozen=True):
-    """One link, from `peer` to this node. Its loss is 1 - heard / sent; without a datagram
-    (`sent` 0) that is not known. Totals count from the start of this node."""
+    """One link, from `peer` to this node. Its loss is 1 - heard / sent, or unknown if `sent` is 0.
+    Totals count from the start of this node."""
 
     peer: Annotated[str, Meta(description="Id of the member at the other end.")]
-    connected: Annotated[bool, Meta(description="Whether messages reach the peer, either way.")]
-    streams: Annotated[Count, Meta(description="Streams to the peer, those that drain included.")]
+    connected: Annotated[
+        bool, Meta(description="Whether messages reach the peer, by stream or datagram.")
+    ]
+    streams: Annotated[Count, Meta(description="Streams to the peer, including draining ones.")]
     standing: Annotated[
         bool, Meta(description="The newest stream to the peer has unanswered retransmissions.")
     ]
     in_doubt: Annotated[
         bool,
         Meta(
-            description="Packets were lost lately, or the peer answers none: small messages "
-            "travel on both lanes."
+            description="Packets were lost recently, or the peer does not answer datagrams: small "
+            "messages are sent by stream and datagram."
         ),
     ]
     window_s: Annotated[
-        Seconds, Meta(description="Seconds up to now that the next three figures cover.")
+        Seconds, Meta(description="The next three figures cover this many seconds up to now.")
     ]
-    sent: Annotated[Count, Meta(description="Datagrams that the peer numbered.")]
-    heard: Annotated[Count, Meta(description="Of these, datagrams that arrived here.")]
+    sent: Annotated[Count, Meta(description="Datagrams sent by the peer.")]
+    heard: Annotated[Count, Meta(description="How many of these were received here.")]
     longest_silence_s: Annotated[
-        Seconds, Meta(description="Longest time without a datagram of the peer, in seconds.")
+        Seconds, Meta(description="Longest time without a datagram from the peer, in seconds.")
     ]
-    received_total: Annotated[Count, Meta(description="Datagrams that arrived.")]
+    received_total: Annotated[Count, Meta(description="Datagrams received from the peer.")]
     lost_total: Annotated[
-        Count, Meta(description="Datagrams that have not arrived; fewer when one comes late.")
+        Count, Meta(description="Datagrams not received; decreases when one arrives late.")
     ]
     duplicates_total: Annotated[
-        Count, Meta(description="Messages that arrived on both lanes, or twice; taken once.")
+        Count, Meta(description="Messages received more than once; the copies were discarded.")
     ]
     refused_total: Annotated[
-        dict[str, Count], Meta(description="Datagrams of the peer that were dropped, by reason.")
+        dict[str, Count], Meta(description="Datagrams from the peer that were refused, by reason.")
     ]
 
 
 class LinksView(View, frozen=True):
-    """`GET /v1/links`: the links to the other members as `node` sees them, by peer."""
+    """`GET /v1/links`: the links of `node` to the other members."""
 
     node: str
     links: list[LinkView]
 
 
 def links_view(node: str, figures: list[LinkFigures]) -> LinksView:
-    """Figures → what clients see of them."""
+    """The links of a node from its figures."""
     return LinksView(node, msgspec.convert(figures, list[LinkView], from_attributes=True))

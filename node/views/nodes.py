@@ -1,8 +1,8 @@
 """State → what clients see of the cluster and its nodes.
 
-The structs here are the REST shapes: they are encoded by msgspec and published in the OpenAPI
-document (`api/openapi.py`), so that text and behaviour are one. Seconds are floats named `_s`,
-cluster milliseconds integers named `_ms`; risks are 0..1.
+The structs here are the REST shapes: msgspec encodes them, and the OpenAPI document is generated
+from them (`api/openapi.py`). Fields that end in `_s` are seconds (float), in `_ms` milliseconds of
+cluster time (integer); risks are 0..1.
 """
 
 from typing import Any, Literal
@@ -24,11 +24,11 @@ from stationkeep.node.views.base import Answering, View
 HISTORY_IN_LISTS = 100
 """Samples of a node shown in a list; `GET /v1/nodes/ID` shows all."""
 UNKNOWN = "UNKNOWN"
-"""In place of a failure mode that the node which answers cannot know."""
+"""The failure mode when the answering node cannot know it."""
 
 
 class PrimaryView(View, frozen=True):
-    """Holder of the seat. While not `active` it waits for its predecessor's lease to end."""
+    """Holder of the seat. Until it is `active` it waits for its predecessor's lease to expire."""
 
     id: str
     epoch: int
@@ -37,7 +37,7 @@ class PrimaryView(View, frozen=True):
 
 
 class QuorumView(View, frozen=True):
-    """Members, how many a majority needs, and how many this node has a connection to."""
+    """Members, how many a majority needs, and how many this node is connected to."""
 
     members: int
     needed: int
@@ -52,7 +52,7 @@ class PauseView(View, frozen=True):
 
 
 class AcknowledgementView(View, frozen=True):
-    """Who has seen an alarm, when, and what they said of it."""
+    """Who acknowledged an alarm, when, and with what comment."""
 
     actor: str
     at_ms: int
@@ -60,7 +60,7 @@ class AcknowledgementView(View, frozen=True):
 
 
 class AlarmView(View, frozen=True):
-    """A raised alarm. `id`: its name, and `@` and the subject when it is about one node."""
+    """A raised alarm. `id`: its name, followed by `@` and the subject if it is about one node."""
 
     id: str
     name: str
@@ -74,16 +74,16 @@ class AlarmView(View, frozen=True):
 
 
 class AlarmList(View, frozen=True):
-    """`GET /v1/alarms`: what is raised now, the grave first, then the oldest."""
+    """`GET /v1/alarms`: raised alarms, critical ones first, then the oldest."""
 
     items: list[AlarmView]
 
 
 class FleetView(View, frozen=True):
-    """`fleet` of `GET /v1/cluster`: totals over all rings, and the devices in each of them.
+    """`fleet` of `GET /v1/cluster`: totals over all rings, and the devices in each ring.
 
-    The names are those of the system this one replaces. Of the devices that are offline nobody
-    knows the health: total = healthy + unhealthy + offline.
+    Field names are those of the system that this one replaces. The health of offline devices is
+    unknown: total = healthy + unhealthy + offline.
     """
 
     total_slaves: int
@@ -96,7 +96,7 @@ class FleetView(View, frozen=True):
 
 
 class NeedView(View, frozen=True):
-    """One matter that needs somebody. `alarm`: its id, when it is a raised alarm."""
+    """One problem that needs attention. `alarm`: its id, if it is a raised alarm."""
 
     level: Level
     sentence: str
@@ -106,9 +106,9 @@ class NeedView(View, frozen=True):
 class ClusterView(View, frozen=True):
     """`GET /v1/cluster`.
 
-    `verdict` is `ok` when nothing `needs` anyone (`cluster.verdict`); the matters are named with
-    the grave ones first. `barred`: why no order can be carried out now, null when it can. `age_ms`:
-    how long this node has not been up to date; cluster time stands still while nobody leads.
+    `verdict` is `ok` when nothing `needs` attention (`cluster.verdict`); critical problems come
+    first. `barred`: why no order can be carried out now, or null. `age_ms`: for how long this node
+    has not been up to date; cluster time does not advance while there is no leader.
     """
 
     cluster_id: str
@@ -166,11 +166,11 @@ class AddressView(View, frozen=True):
 
 
 class NodeView(View, frozen=True):
-    """`GET /v1/nodes/ID`. `effective_role` is null when the node was not heard lately, `epoch`
-    is null unless the node holds the seat. Where the node that answers has lost touch, nobody's
-    health is `known`: `risk` is null, and `alive` says whether that very node hears it. `unable`:
-    why it cannot do its part although it is alive, empty when it can. `actions`: what it has hooks
-    for; null as long as it has not said."""
+    """`GET /v1/nodes/ID`. `effective_role` is null if the node has not reported recently, `epoch`
+    is null unless the node holds the seat. If the answering node has lost touch with the cluster,
+    `known` is false: `risk` is null, and `alive` says whether the answering node receives its
+    reports. `unable`: why it cannot do its part although it is alive, or "". `actions`: those that
+    it has hooks for; null until it has announced them."""
 
     id: str
     role: Role
@@ -217,14 +217,14 @@ class NodeRoleList(View, frozen=True):
 
 
 class ConfigView(View, frozen=True):
-    """`GET /v1/config`; `profile_hint` names the profile these settings equal, if one."""
+    """`GET /v1/config`; `profile_hint` names the profile that these settings equal, or is null."""
 
     settings: dict[str, Any]
     profile_hint: str | None
 
 
 class MeView(View, frozen=True):
-    """`GET /v1/me`. `role`: with `viewer` every write is refused; `because` says why."""
+    """`GET /v1/me`. `role`: a `viewer` may not write; `because` says why it is this role."""
 
     actor: str
     role: Literal["viewer", "admin"]
@@ -235,15 +235,15 @@ def cluster_view(here: Answering) -> ClusterView:
     """The cluster as this node knows it."""
     state, consensus, now = here.state, here.consensus, here.cluster_time()
     pause, sight = state.pause, _sight(here)
-    told = judge(state, now, sight)
+    verdict = judge(state, now, sight)
     return ClusterView(
         cluster_id=state.cluster_id,
         node=here.node,
         version=VERSION,
-        verdict=told.level,
-        headline=told.headline,
-        needs=[NeedView(n.level, n.sentence, n.alarm or None) for n in told.needs],
-        barred=told.barred or None,
+        verdict=verdict.level,
+        headline=verdict.headline,
+        needs=[NeedView(n.level, n.sentence, n.alarm or None) for n in verdict.needs],
+        barred=verdict.barred or None,
         time_ms=now,
         age_ms=sight.age,
         wall_ms=state.wall,
@@ -266,7 +266,7 @@ def cluster_view(here: Answering) -> ClusterView:
 
 
 def _sight(here: Answering) -> Sight:
-    """What this node sees for itself, beside the state."""
+    """What this node knows beyond the replicated state."""
     consensus = here.consensus
     return Sight(
         node=here.node,
@@ -282,7 +282,7 @@ def _sight(here: Answering) -> Sight:
 
 
 def alarm_views(state: ClusterState) -> list[AlarmView]:
-    """What is raised now, the grave first, then the oldest."""
+    """Raised alarms, critical ones first, then the oldest."""
     views = [_alarm_view(alarm) for alarm in state.alarms.values()]
     return sorted(views, key=lambda v: (v.severity != "critical", v.since_ms, v.id))
 
@@ -317,7 +317,7 @@ def fleet_view(fleet: Fleet) -> FleetView:
 
 
 def node_view(here: Answering, member: Member, newest: int | None = None) -> NodeView:
-    """One member; `newest` limits its history to that many samples."""
+    """One member, with the `newest` samples of its history, or all if None."""
     state, now = here.state, here.cluster_time()
     samples = member.history if newest is None else member.history[-newest:]
     acting, age = here.effective_role(member.id), here.staleness_ms()

@@ -1,7 +1,7 @@
 """State → what clients see of the past: decisions, proposals, actions, role changes, operations.
 
-Times are cluster milliseconds (`at_ms`) beside the leader's wall clock (`wall_ms`, display
-only); risks, scores and compliance are 0..1. Shapes as in `nodes.py`.
+Times are milliseconds of cluster time (`at_ms`), with the leader's wall clock (`wall_ms`) for
+display only; risks, scores and compliance are 0..1.
 """
 
 import enum
@@ -27,8 +27,8 @@ from stationkeep.node.views.base import View
 
 
 class About(enum.StrEnum):
-    """What a decision is about; one may be about several: a switchover is an order, and moves
-    roles."""
+    """What a decision is about. It may be about several things: a switchover is an order and
+    changes roles."""
 
     ALARMS = "alarms"
     ROLES = "roles"
@@ -43,7 +43,7 @@ class ChangeView(View, frozen=True):
 
 
 class RejectedView(View, frozen=True):
-    """A candidate passed over, and why (`cluster.state.decisions.Reason`)."""
+    """A candidate that was not chosen, and why (`cluster.state.decisions.Reason`)."""
 
     node: str
     reason: str
@@ -177,7 +177,8 @@ class RoleChangeList(View, frozen=True):
 
 
 class OperationView(View, frozen=True):
-    """`GET /v1/operations/ID`: what became of a write. `rule` and `detail` when refused."""
+    """`GET /v1/operations/ID`: the outcome of a write. `rule` and `detail` say why it was
+    refused."""
 
     operation: str
     status: OperationStatus
@@ -192,7 +193,7 @@ class OperationView(View, frozen=True):
 
 
 class DoneView(View, frozen=True):
-    """200 of a write: it is in the log at `index` and applied."""
+    """200 of a write: it is committed at `index` and applied."""
 
     operation: str
     status: str
@@ -209,7 +210,7 @@ class UnknownView(View, frozen=True):
 
 
 def is_about(decision: Decision, about: About) -> bool:
-    """Whether a list of decisions about this has this one in it."""
+    """Whether a decision is about this."""
     match about:
         case About.ALARMS:
             return decision.matter == "alarm"
@@ -248,7 +249,7 @@ def decision_view(decision: Decision) -> DecisionView:
 
 
 def proposal_view(proposal: Proposal) -> ProposalView:
-    """One proposal with the votes cast so far, in order of their arrival."""
+    """One proposal with the votes cast so far, in the order they arrived."""
     ballots = sorted(proposal.ballots.values(), key=lambda ballot: (ballot.at, ballot.voter))
     return ProposalView(
         id=proposal.id,

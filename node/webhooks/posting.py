@@ -13,27 +13,27 @@ from stationkeep.node.wire.unreached import why
 TIMEOUT = 10.0
 """Seconds for the whole of an exchange."""
 MOST_ADDRESSES = 4
-"""Of a name, tried one after the other."""
+"""Addresses of a host that are tried, one after the other."""
 _LATER = (408, 425, 429)
-"""Of the answers 4xx those that ask to come again."""
+"""The 4xx statuses that ask for a retry."""
 
 
 class HttpPoster:
-    """A bounded number of connections. Follows no redirection, heeds no proxy of the environment
-    and reads no answer beyond its head: what the file says is where it goes.
+    """Posts over a bounded number of connections. Goes only where the file says: it follows no
+    redirects, uses no proxy from the environment, and reads nothing of a response but its head.
 
-    Names are asked for beside the event loop's own threads (`node.system.resolver`), and the client
-    is given addresses. So a connection is of one message: among those that are kept, it could not
-    tell the hosts of one address apart, whose certificates differ.
+    Names are resolved outside the event loop's thread pool (`node.system.resolver`), and the client
+    gets addresses. So every message has its own connection: in a pool, the client could not tell
+    hosts apart that share an address but have different certificates.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        """`wake` is told after each answer."""
+        """`wake` is called after each answer."""
         self._wake = wake
         self._client = httpx.AsyncClient(
             timeout=TIMEOUT,
             trust_env=False,
-            # One for each webhook of this office and the last: the deaf hold up nobody else.
+            # One for each webhook, of this term and the last: one that hangs delays no other.
             limits=httpx.Limits(max_connections=2 * MAX_WEBHOOKS, max_keepalive_connections=0),
         )
         self._names = Resolver()
@@ -54,8 +54,8 @@ class HttpPoster:
         self._wake()
 
     async def _attempt(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        """Never raises for what is sent where: an address may be impossible in ways that only
-        the network's own code knows (ValueError)."""
+        """Never raises because of the address: some are invalid in ways that only the network
+        code detects (ValueError)."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 return await self._send(httpx.URL(url), headers, body)
@@ -65,7 +65,7 @@ class HttpPoster:
             return Answer(Verdict.LATER, why(error))
 
     async def _send(self, url: httpx.URL, headers: dict[str, str], body: bytes) -> Answer:
-        """To the first address of the host that can be reached."""
+        """Sends to the first address of the host that can be reached."""
         addresses = (await self._names.addresses(url.raw_host.decode("ascii")))[:MOST_ADDRESSES]
         patience = httpx.Timeout(TIMEOUT, connect=TIMEOUT / len(addresses))
         named = {**headers, "Host": url.netloc.decode("ascii")}
@@ -86,7 +86,7 @@ class HttpPoster:
         raise OSError(f"{url.host}: it has no address")
 
     async def close(self) -> None:
-        """Ends what is under way; it is sent again by whoever leads next."""
+        """Cancels what is in flight; the next leader sends it again."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -115,8 +115,8 @@ class FakeNode:
             clock=replica,
             consensus=self.consensus,
             replica=replica,
-            propose=self._propose_for_desk,
-            wake=self._turn_desk_soon,
+            propose=self._propose_for_intake,
+            wake=self._turn_intake_soon,
         )
 
     # -- what the devices' intake needs: a clock, a replica, a way to the log --------------------
@@ -133,10 +133,10 @@ class FakeNode:
     def on_restored(self, listener: Any) -> None:
         """Nothing is ever restored here."""
 
-    def _turn_desk_soon(self) -> None:
+    def _turn_intake_soon(self) -> None:
         asyncio.get_running_loop().call_soon(self.intake.turn)
 
-    def _propose_for_desk(
+    def _propose_for_intake(
         self, command: AnyCommand, _timeout: float, done: Callable[[ProposalResult], None]
     ) -> None:
         committed = self._commit(Draft(command))

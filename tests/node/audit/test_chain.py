@@ -150,7 +150,7 @@ def test_a_full_file_cannot_be_taken_out_or_replaced(tmp_path: Path, small: None
     write(tmp_path, more=12)
     kept = files(tmp_path)
     without = verify([kept[0], *kept[2:]])
-    assert without.fault == f"{kept[2]}:1: does not go on where the file before it ends"
+    assert without.fault == f"{kept[2]}:1: does not continue the file before it"
     assert verify([kept[1], kept[0], *kept[2:]]).fault
 
 
@@ -178,7 +178,7 @@ def test_nodes_hold_the_same_and_who_tells_otherwise_is_found(tmp_path: Path) ->
     AuditFile(tmp_path / "sat-003" / chain.NAME, replica, "sat-003")
     replay(replica, [*LOG[:3], entry(Pause(77_000), "other")])
     verdicts.append(verify(files(tmp_path / "sat-003")))
-    assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 is told differently"]
+    assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 differs"]
 
 
 def test_who_tells_otherwise_is_found_past_a_node_that_tells_nothing(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_who_tells_otherwise_is_found_past_a_node_that_tells_nothing(tmp_path: P
     alter(tmp_path / "sat-002" / chain.NAME)
     verdicts = [verify(files(tmp_path / node)) for node in ("sat-001", "sat-002", "sat-003")]
     assert [bool(verdict.fault) for verdict in verdicts] == [False, True, False]
-    assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 is told differently"]
+    assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 differs"]
 
 
 def alter_one_decision(path: Path, node: str) -> None:
@@ -215,9 +215,9 @@ def header(**said: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("record", "rule"),
     [
-        (header(audit=2), "of kind 2, but this release reads 1"),
-        (header(file="x"), "no decision: "),
-        ({"id": 1}, "no decision: "),
+        (header(audit=2), "has format 2, but this release reads 1"),
+        (header(file="x"), "not a decision: "),
+        ({"id": 1}, "not a decision: "),
     ],
 )
 def test_a_header_that_is_none_is_a_fault(
@@ -231,7 +231,7 @@ def test_a_header_that_is_none_is_a_fault(
 def test_a_file_that_was_emptied_is_a_fault(tmp_path: Path) -> None:
     path = tmp_path / chain.NAME
     path.touch()
-    assert verify([path]).fault == f"{path}: holds nothing"
+    assert verify([path]).fault == f"{path}: is empty"
 
 
 def test_lines_too_deep_to_read_are_a_fault(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_lines_too_deep_to_read_are_a_fault(tmp_path: Path) -> None:
     previous = json.loads(head)["hash"]
     digest = hashlib.sha256(previous.encode() + rest).hexdigest().encode()
     path.write_bytes(head + b'{"hash":"' + digest + rest + b"\n")
-    assert verify([path]).fault.startswith(f"{path}:2: no decision: ")
+    assert verify([path]).fault.startswith(f"{path}:2: not a decision: ")
     write(tmp_path)
     assert len(rotated(tmp_path)) == 1, "put aside"
 
@@ -253,7 +253,9 @@ def test_a_file_taken_away_under_a_running_node_is_missed(tmp_path: Path) -> Non
     (tmp_path / chain.NAME).unlink()
     replay(replica, LOG[5:], first=6)
     path = tmp_path / chain.NAME
-    assert verify([path]).fault == f"{path}:1: the first file, but it goes on from one that is gone"
+    assert (
+        verify([path]).fault == f"{path}:1: claims to be the first file, but continues another one"
+    )
 
 
 def test_a_header_that_skips_decisions_is_a_fault(tmp_path: Path, small: None) -> None:
@@ -267,7 +269,7 @@ def test_a_header_that_skips_decisions_is_a_fault(tmp_path: Path, small: None) -
         content += line
     newest.write_bytes(content)
     fault = verify(files(tmp_path)).fault
-    assert fault == f"{newest}:1: does not go on where the file before it ends"
+    assert fault == f"{newest}:1: does not continue the file before it"
 
 
 def test_a_line_being_written_is_no_fault(tmp_path: Path) -> None:
@@ -277,7 +279,7 @@ def test_a_line_being_written_is_no_fault(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     verdict = verify([path])
     assert verdict.fault == ""
-    assert verdict.notes == [f"{path}:{whole}: not complete: being written, or torn"]
+    assert verdict.notes == [f"{path}:{whole}: incomplete: being written, or torn"]
     write(tmp_path)
     assert verify([path]).decisions == len(LOG), "and is written again at the next start"
 

@@ -297,7 +297,7 @@ def test_a_damaged_manifest_is_said_to_be_so(cluster: LocalCluster) -> None:
 
 def test_a_file_is_no_data_directory(cluster: LocalCluster) -> None:
     cluster.data_dir.write_text("")
-    with pytest.raises(LocalError, match="is no directory"):
+    with pytest.raises(LocalError, match="is not a directory"):
         cluster.up(Plan())
     cluster.data_dir.unlink()
 

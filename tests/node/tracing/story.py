@@ -23,7 +23,7 @@ class Told:
     def __init__(self, node: str, spans: list[tuple[str, Span]]) -> None:
         self._node, self._spans = node, spans
 
-    def tell(self, span: Span) -> None:
+    def put(self, span: Span) -> None:
         assert span.begin <= span.end, span
         self._spans.append((self._node, span))
 

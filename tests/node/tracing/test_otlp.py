@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from stationkeep.node.config.tracing import TracingConfig
 from stationkeep.node.metrics.traces import TracesCollector
-from stationkeep.node.tracing.otlp import FAREWELL, MAX_QUEUE, Exports
+from stationkeep.node.tracing.otlp import LAST_FLUSH, MAX_QUEUE, Exports
 from stationkeep.node.tracing.spans import Span
 from tests.node.runtime.test_node import free_port
 
@@ -58,7 +58,7 @@ async def exported(*spans: Span) -> list[ReadableSpan]:
     exporter = InMemorySpanExporter()
     exports = Exports(CONFIG, "fleet", "sat-001", exporter)
     for span in spans:
-        exports.tell(span)
+        exports.put(span)
     await exports.close()
     assert exports.results == {"dropped": 0, "exported": len(spans), "failed": 0}
     return list(exporter.get_finished_spans())
@@ -93,27 +93,27 @@ async def test_a_root_a_link_and_a_failure() -> None:
 
 async def test_a_collector_that_hangs_makes_nobody_wait_and_costs_spans(hanging: Hanging) -> None:
     exports = Exports(CONFIG, "fleet", "sat-001", hanging)
-    exports.tell(SPAN)
+    exports.put(SPAN)
     await asyncio.to_thread(hanging.entered.wait)
     for _ in range(MAX_QUEUE + 7):
-        exports.tell(SPAN)
+        exports.put(SPAN)
     assert exports.results == {"dropped": 7, "exported": 0, "failed": 0}
     began = time.monotonic()
     await exports.close()
-    assert time.monotonic() - began < 2 * FAREWELL  # the SDK alone: 30 s
+    assert time.monotonic() - began < 2 * LAST_FLUSH  # the SDK alone: 30 s
 
 
 async def test_an_exporter_that_raises_is_counted_and_goes_on() -> None:
     exports = Exports(CONFIG, "fleet", "sat-001", Broken())
-    exports.tell(SPAN)
-    exports.tell(SPAN)
+    exports.put(SPAN)
+    exports.put(SPAN)
     await exports.close()
     assert exports.results == {"dropped": 0, "exported": 0, "failed": 2}
 
 
 async def test_what_became_of_spans_is_a_metric() -> None:
     exports = Exports(CONFIG, "fleet", "sat-001", InMemorySpanExporter())
-    exports.tell(SPAN)
+    exports.put(SPAN)
     await exports.close()
     registry = CollectorRegistry()
     registry.register(TracesCollector(exports))
@@ -176,7 +176,7 @@ async def test_a_resolver_that_is_mute_holds_up_the_exporters_thread_alone(
     exports = Exports(TracingConfig("http://collector.example:4318"), "fleet", "sat-001")
     try:
         for _ in range(MAX_QUEUE):
-            exports.tell(SPAN)
+            exports.put(SPAN)
         assert await asyncio.to_thread(asked.wait, 10)
         assert not any(name.startswith("asyncio") for name in threads)
         await exports.close()

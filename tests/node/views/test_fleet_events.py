@@ -32,7 +32,7 @@ def fleet(node: FakeNode) -> FakeNode:
 def told(node: FakeNode, kind: type[Event]) -> dict[str, Any]:
     """The data of the newest event of a kind, as a follower gets it."""
     event = next(e for e in reversed(node.happened) if isinstance(e, kind))
-    data = fleet_events.told(event, node.state.fleet)
+    data = fleet_events.fleet_event(event, node.state.fleet)
     assert data is not None
     assert json.loads(msgspec.json.encode(data)) == data
     return data
@@ -72,7 +72,7 @@ async def test_a_row_with_a_new_tenant_lends_nobody_its_name(
     await client.delete("/v1/devices/slave-001")
     register(fleet, "newcomer")
     first = next(e for e in fleet.happened if isinstance(e, DevicesMoved))
-    data = fleet_events.told(first, fleet.state.fleet)
+    data = fleet_events.fleet_event(first, fleet.state.fleet)
     assert data is not None
     assert data["count"] == 8
     assert [move["device"] for move in data["moves"]] == list(EIGHT[1:])
@@ -86,4 +86,4 @@ async def test_silence_and_return_are_told(fleet: FakeNode) -> None:
 
 
 def test_other_events_are_told_elsewhere(fleet: FakeNode) -> None:
-    assert fleet_events.told(DeviceRemoved("x", 1), fleet.state.fleet) is None
+    assert fleet_events.fleet_event(DeviceRemoved("x", 1), fleet.state.fleet) is None
