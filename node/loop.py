@@ -18,133 +18,87 @@ Nothing here is asynchronous, sleeps or reads a clock of its own: a simulator dr
 code in virtual time, by `on_message`, `turn` and `next_wakeup`.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from stationkeep.cluster.commands import Acknowledge, AnnounceActions, AnyCommand, CastVote, Draft
-from stationkeep.cluster.state import codec
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import NodeConfig
+from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.intake import DeviceIntake
-from stationkeep.node.fleet.rebalancer import Rebalancer, Submit
+from stationkeep.node.fleet.rebalancer import Rebalancer
 from stationkeep.node.health.gossip import Gossip, Report, RoleStatus
 from stationkeep.node.health.measurement import HealthSource
-from stationkeep.node.hooks.runner import Hook, HookRunner
-from stationkeep.node.ports import (
-    Clock,
-    Consensus,
-    Memory,
-    Network,
-    NotProposed,
-    ProposalResult,
-    Watch,
-)
-from stationkeep.node.replica import Replica
+from stationkeep.node.hooks.runner import HookRunner
+from stationkeep.node.ports import Memory
 from stationkeep.node.roles.enactor import Enactor
 from stationkeep.node.roles.leader_duties import Leader
 from stationkeep.node.roles.lease import Lease
 from stationkeep.node.roles.voter import Voter
 from stationkeep.node.webhooks.sending import Poster, Webhooks
 
-VOTE_TIMEOUT = 5.0
+
+class Part(Protocol):
+    """What has its place in a turn."""
+
+    def turn(self) -> None:
+        """Does what is due."""
+        ...
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment at which `turn` has something to do though nothing arrives."""
+        ...
 
 
 class NodeLoop:
     """Composes the parts of a node around its replica and its consensus.
 
     `boot`: incarnation of this node, higher at each start. The caller routes messages: those of
-    kind "gossip" to `on_message`, the others to consensus. `wake`: told when a word of a device
-    makes a turn due before `next_wakeup`. `submit` runs the planning of a rebalance elsewhere;
-    `poster` sends the webhooks, where there are any; `watch` sees what this node itself proposes.
+    kind "gossip" to `on_message`, the others to consensus. `source`: how this node is; `hooks`
+    and `memory`: what runs the operators' commands, and remembers that across a restart; `poster`
+    sends the webhooks, where there are any.
     """
 
     def __init__(
         self,
         config: NodeConfig,
-        *,
         boot: int,
-        clock: Clock,
-        network: Network,
-        consensus: Consensus,
-        replica: Replica,
+        bench: Workbench,
+        *,
         source: HealthSource,
         hooks: HookRunner,
         memory: Memory,
-        wake: Callable[[], None] = lambda: None,
-        submit: Submit | None = None,
-        orphan: Hook | None = None,
         poster: Poster | None = None,
-        watch: Watch | None = None,
     ) -> None:
         self.config, self.boot = config, boot
-        self.clock, self.network = clock, network
-        self.consensus, self.replica = consensus, replica
-        self._watch = watch
-        self.lease = Lease(config.node, clock, replica)
+        self.clock, self.network = bench.host.clock, bench.host.network
+        self.consensus, self.replica = bench.consensus, bench.replica
+        self.lease = Lease(config.node, self.clock, self.replica)
         self.gossip = Gossip(
             config.node,
             boot,
             peers=config.peers,
-            clock=clock,
-            network=network,
-            replica=replica,
+            clock=self.clock,
+            network=self.network,
+            replica=self.replica,
             source=source,
             role_status=self._role_status,
             sent=self.lease.sent,
         )
-        self.voter = Voter(
-            config.node,
-            clock=clock,
-            replica=replica,
-            gossip=self.gossip,
-            policies=config.policies,
-            propose=self._propose_quietly,
+        self.leader = Leader(bench, config, self.gossip)
+        self.voter = Voter(bench, self.gossip, config.policies)
+        self.enactor = Enactor(bench, config.hooks, self.lease, hooks, memory)
+        self.rebalancer = Rebalancer(bench)
+        self.intake = DeviceIntake(bench)
+        self.webhooks = Webhooks(bench, config.webhooks, poster)
+        self._parts: tuple[Part, ...] = (
+            self.gossip,
+            self.leader,
+            self.voter,
+            self.enactor,
+            self.rebalancer,
+            self.intake,
+            self.webhooks,
         )
-        self.enactor = Enactor(
-            config.node,
-            config.hooks,
-            clock=clock,
-            consensus=consensus,
-            replica=replica,
-            lease=self.lease,
-            hooks=hooks,
-            memory=memory,
-            propose=self._propose_quietly,
-            orphan=orphan,
-        )
-        self.leader = Leader(
-            config,
-            clock=clock,
-            consensus=consensus,
-            replica=replica,
-            gossip=self.gossip,
-            propose=self._propose,
-        )
-        self.rebalancer = Rebalancer(
-            clock=clock,
-            consensus=consensus,
-            replica=replica,
-            propose=self._propose,
-            submit=submit,
-        )
-        self.intake = DeviceIntake(
-            config.node,
-            clock=clock,
-            consensus=consensus,
-            replica=replica,
-            propose=self._propose,
-            wake=wake,
-        )
-        self.webhooks = Webhooks(
-            config.webhooks,
-            config.node,
-            clock=clock,
-            consensus=consensus,
-            replica=replica,
-            propose=self._propose,
-            poster=poster,
-        )
-        self._current_at = clock.monotonic()
+        self._current_at = self.clock.monotonic()
         self.peers = config.peers
         self._known = {config.node, *config.peers}
         self._follow_members()
@@ -157,27 +111,14 @@ class NodeLoop:
         """Does everything that is due; see the order above."""
         self.consensus.turn()
         self._follow_members()
-        self.gossip.turn()
-        self.leader.turn()
-        self.voter.turn()
-        self.enactor.turn()
-        self.rebalancer.turn()
-        self.intake.turn()
-        self.webhooks.turn()
+        for part in self._parts:
+            part.turn()
         self._note_freshness()
 
     def next_wakeup(self) -> float:
         """Monotonic moment at which `turn` is due though nothing arrives."""
-        return min(
-            self.consensus.next_wakeup(),
-            self.gossip.next_wakeup(),
-            self.leader.next_wakeup(),
-            self.voter.next_wakeup(),
-            self.enactor.next_wakeup(),
-            self.rebalancer.next_wakeup(),
-            self.intake.next_wakeup(),
-            self.webhooks.next_wakeup(),
-        )
+        moments = [part.next_wakeup() for part in self._parts]
+        return min(self.consensus.next_wakeup(), *moments)
 
     # -- what this node knows, for its doors ----------------------------------------------------
 
@@ -246,22 +187,3 @@ class NodeLoop:
         """What only this node knows of why it cannot do its part; the rest is judged by those who
         hear it (`node.health.ability`)."""
         return "the disk refuses the journal" if self.consensus.journal_error is not None else ""
-
-    # -- proposing ------------------------------------------------------------------------------
-
-    def _propose_quietly(self, command: Acknowledge | AnnounceActions | CastVote) -> None:
-        """For duties that look at the state again instead of waiting for an outcome."""
-        self._propose(command, VOTE_TIMEOUT, lambda _: None)
-
-    def _propose(
-        self, command: AnyCommand, timeout: float, done: Callable[[ProposalResult], None]
-    ) -> None:
-        draft = Draft(command)
-        try:
-            encoded = codec.encode_draft(draft)
-        except codec.CodecError:
-            done(NotProposed("too_large"))
-            return
-        if self._watch is not None:
-            done = self._watch(draft, done)
-        self.consensus.propose(encoded, done, timeout)

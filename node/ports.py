@@ -4,13 +4,14 @@ Everything above them (`loop.py` and what it calls) is synchronous, single-threa
 neither sockets nor clocks, so that the same code runs in a process and in virtual time.
 """
 
+import random
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import msgspec
 
 from stationkeep.cluster.apply import Applied
-from stationkeep.cluster.commands import Draft
+from stationkeep.cluster.commands import AnyCommand, Draft
 from stationkeep.cluster.state.codec import Piece
 
 
@@ -101,6 +102,20 @@ class Network(Protocol):
         ...
 
 
+class Host(msgspec.Struct, frozen=True):
+    """The machine that a node runs on, real or simulated.
+
+    `wake`: there is work before the moment that `next_wakeup` named. `submit`: runs work that
+    takes long, once, where it does not hold up the loop. `draw`: chance, in [0, 1).
+    """
+
+    clock: Clock
+    network: Network
+    wake: Callable[[], None] = lambda: None
+    submit: Callable[[Callable[[], None]], object] = lambda work: work()
+    draw: Callable[[], float] = random.random
+
+
 class StateMachine(Protocol):
     """What Raft replicates; implemented by `node.replica.Replica`."""
 
@@ -155,6 +170,9 @@ ProposalResult = Committed | NotProposed | OutcomeUnknown
 
 Done = Callable[[ProposalResult], None]
 """Waits for the outcome of a proposal."""
+
+Propose = Callable[[AnyCommand, float, Done], None]
+"""Proposes a command; `Done` gets its outcome within so many seconds."""
 
 Watch = Callable[[Draft, Done], Done]
 """Sees a draft as it is proposed, and who waits for its outcome; returns what to call in place of

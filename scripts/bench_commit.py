@@ -92,7 +92,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     """Our whole stack below the node's loop: links, Raft, journal with fsync."""
     from stationkeep.cluster.apply import Applied, Done
     from stationkeep.node.peers.network import PeerNetwork
-    from stationkeep.node.ports import Committed
+    from stationkeep.node.ports import Committed, Host
     from stationkeep.node.raft import Journal, Raft, SnapshotStore, Timings
     from stationkeep.node.system import garbage
 
@@ -135,8 +135,7 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
     raft = Raft(
         node_id=name,
         members=peers,
-        network=network,
-        clock=SystemClock(),
+        host=Host(SystemClock(), network, turning.wake),
         machine=machine,
         journal=journal,
         snapshots=SnapshotStore(
@@ -146,7 +145,6 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
             submit=lambda work: loop.run_in_executor(None, work),
         ),
         timings=Timings(),
-        wake=turning.wake,
     )
     turning.raft = raft
     network.subscribe(raft.receive, raft.connected, raft.disconnected)

@@ -5,8 +5,6 @@ at any time between two turns; `turn` proposes, compares and tells. See the pack
 promised and why.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -14,7 +12,6 @@ from numpy.typing import NDArray
 from stationkeep.cluster.apply import Applied
 from stationkeep.cluster.commands import (
     MAX_BATCH,
-    AnyCommand,
     Entry,
     RegisterDevices,
     Registration,
@@ -24,6 +21,7 @@ from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.status import Reading, judge_one, reading_fault
 from stationkeep.cluster.fleet.registration import order_fault, registration_fault, sequence_fault
 from stationkeep.cluster.state.events import DeviceRemoved, DevicesMoved, DevicesRegistered
+from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.connected import ConnectedDevices
 from stationkeep.node.fleet.registrations import (
     PATIENCE,
@@ -46,8 +44,6 @@ from stationkeep.node.fleet.status_buffer import (
     orders,
     within_reach,
 )
-from stationkeep.node.ports import Clock, Consensus, ProposalResult
-from stationkeep.node.replica import Replica
 
 FLUSH = 1.0
 """Seconds between two flushes at the least."""
@@ -65,29 +61,17 @@ TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
 FLEET_EVENTS = (DevicesRegistered, DevicesMoved, DeviceRemoved)
 """What may concern a device that is connected."""
 
-Propose = Callable[[AnyCommand, float, Callable[[ProposalResult], None]], None]
-
 
 class DeviceIntake:
-    """`propose(command, timeout in s, done)` hands a command to consensus; `wake` tells the
-    loop's driver that there is work before `next_wakeup`, as it said at the last turn."""
+    """Of one node."""
 
-    def __init__(
-        self,
-        node: str,
-        *,
-        clock: Clock,
-        consensus: Consensus,
-        replica: Replica,
-        propose: Propose,
-        wake: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._node, self._clock = node, clock
-        self._consensus, self._replica, self._wake = consensus, replica, wake
+    def __init__(self, bench: Workbench) -> None:
+        self._node, self._clock, self._wake = bench.node, bench.host.clock, bench.host.wake
+        self._consensus, self._replica = bench.consensus, bench.replica
         self._heard = StatusBuffer()
-        self._audience = ConnectedDevices(replica, self._heard)
-        self._arrivals = Registrations(node, clock, propose, self._on_landed)
-        self._outbox = Outbox(clock, propose)
+        self._audience = ConnectedDevices(bench.replica, self._heard)
+        self._arrivals = Registrations(bench, self._on_landed)
+        self._outbox = Outbox(bench)
         self._flushed_at = float("-inf")
         self._dirty = self._changed = False
         self._dirty_since = float("-inf")
@@ -95,8 +79,8 @@ class DeviceIntake:
         self._stopping = False
         self.results = {"taken": 0, "outdated": 0, "unknown": 0, "refused": 0}
         """Reports by what became of them, since the start."""
-        replica.listen(self._on_applied)
-        replica.on_restored(self._on_restored)
+        bench.replica.listen(self._on_applied)
+        bench.replica.on_restored(self._on_restored)
 
     @property
     def connections(self) -> int:

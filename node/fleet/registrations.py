@@ -17,8 +17,9 @@ from stationkeep.cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Reg
 from stationkeep.cluster.fleet.registration import OLDER
 from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
 from stationkeep.cluster.state.decisions import Reason
+from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.replies import Fault, IntakeRefusal, Listener
-from stationkeep.node.ports import Clock, Committed, ProposalResult
+from stationkeep.node.ports import Committed, ProposalResult
 
 MAX_WAITING = 8_192
 """Registrations that wait at one node: about two seconds' worth of commits."""
@@ -34,8 +35,6 @@ RETRY = 0.25
 REFUSALS_PER_TURN = 256
 COME_BACK = 2.0
 """Seconds after which a device that was refused for want of a leader should try again."""
-
-Propose = Callable[[RegisterDevices, float, Callable[[ProposalResult], None]], None]
 
 log = structlog.get_logger("node.fleet")
 _encode = msgspec.msgpack.Encoder().encode
@@ -59,20 +58,14 @@ class Registrations:
     """
 
     def __init__(
-        self,
-        node: str,
-        clock: Clock,
-        propose: Propose,
-        landed: Callable[[PendingRegistration, int, int], None],
+        self, bench: Workbench, landed: Callable[[PendingRegistration, int, int], None]
     ) -> None:
-        self._node, self._clock = node, clock
-        self._propose, self._landed = propose, landed
-        self._waiting: dict[
-            str, PendingRegistration
-        ] = {}  # by deadline, since all are equally patient
-        self._queued: dict[
-            str, PendingRegistration
-        ] = {}  # of these, the ones in no command under way
+        self._node, self._clock = bench.node, bench.host.clock
+        self._propose, self._landed = bench.propose, landed
+        self._waiting: dict[str, PendingRegistration] = {}
+        """By deadline, since all are equally patient."""
+        self._queued: dict[str, PendingRegistration] = {}
+        """Of these, the ones in no command under way."""
         self._in_flight = 0
         self._not_before = float("-inf")
 

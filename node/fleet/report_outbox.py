@@ -7,13 +7,14 @@ What is heard meanwhile therefore waits until everything here is known to be in 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
 from stationkeep.cluster.apply import Rejected
 from stationkeep.cluster.commands import ReportDevices
-from stationkeep.node.ports import Clock, Committed, NotProposed, ProposalResult
+from stationkeep.node.duty import Workbench
+from stationkeep.node.ports import Committed, NotProposed, ProposalResult
 
 IN_FLIGHT = 4
 """Commands proposed at a time: 0.9 MB, so that a flush of many does not hold up the log."""
@@ -21,16 +22,14 @@ TIMEOUT = 5.0
 RETRY = 0.25
 """Seconds until a command whose outcome is unknown, or that found no leader, is proposed again."""
 
-Propose = Callable[[ReportDevices, float, Callable[[ProposalResult], None]], None]
-
 log = structlog.get_logger("node.fleet")
 
 
 class Outbox:
-    """The commands of one flush. `propose(command, timeout in s, done)`."""
+    """The commands of one flush."""
 
-    def __init__(self, clock: Clock, propose: Propose) -> None:
-        self._clock, self._propose = clock, propose
+    def __init__(self, bench: Workbench) -> None:
+        self._clock, self._propose = bench.host.clock, bench.propose
         self._waiting: deque[ReportDevices] = deque()
         self._in_flight = 0
         self._not_before = float("-inf")

@@ -77,6 +77,11 @@ class HookRunner(Protocol):
         event loop."""
         ...
 
+    def kill_leftovers(self) -> Hook | None:
+        """Kills what the previous run left running; None if there is nothing. The hook returned
+        says when all of it is gone: until then it may still act."""
+        ...
+
 
 class ProcessHook:
     """`Hook` of a process. `cancel` kills synchronously, not in a task of the event loop: what is
@@ -142,8 +147,6 @@ class ProcessRunner:
         return hook
 
     def kill_leftovers(self) -> Hook | None:
-        """Kills what the previous run left running; None if there is nothing. The hook returned
-        says when all of it is gone: until then it may still act."""
         left = self._leftovers.load() if self._leftovers is not None else {}
         if not left:
             return None

@@ -6,7 +6,6 @@ this file says why.
 """
 
 import math
-import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import structlog
 
 from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
-from stationkeep.node.ports import Clock, Network, ProposalResult, StateMachine
+from stationkeep.node.ports import Host, ProposalResult, StateMachine
 from stationkeep.node.raft.engine import pysyncobj_patch as library
 from stationkeep.node.raft.engine.engine import Engine, Timings
 from stationkeep.node.raft.engine.guards import STOCK_FLUSH_SECONDS, Guards
@@ -57,25 +56,22 @@ class Raft(RaftStatus):
         node_id: str,
         members: Iterable[str],
         joining: bool = False,
-        network: Network,
-        clock: Clock,
+        host: Host,
         machine: StateMachine,
         journal: Journal,
         snapshots: SnapshotStore,
         timings: Timings,
-        wake: Callable[[], None] = lambda: None,
-        draw: Callable[[], float] = random.random,
         guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
         """Loads the log and the snapshot; raises `CorruptJournal`, `CorruptSnapshot`, or the
         machine's `CodecError` when they cannot be used.
 
         `members`: ids of the founding members; what log and snapshot say comes before that.
-        `joining`: this node is no founder and waits until the others take it in. `wake`: called
-        from `propose`, `receive`, `connected`, when there is work for `turn`. `draw`: election
-        timeouts, [0, 1).
-        `guards`: for the simulator alone.
+        `joining`: this node is no founder and waits until the others take it in. The host is
+        woken from `propose`, `receive` and `connected`, when there is work for `turn`; it draws
+        the election timeouts. `guards`: for the simulator alone.
         """
+        network, clock = host.network, host.clock
         self._use_clock = clock.monotonic
         library.use(clock.monotonic)
         self.node_id = node_id
@@ -83,7 +79,7 @@ class Raft(RaftStatus):
         self._clock = clock
         self._machine = machine
         self._journal = journal
-        self._wake = wake
+        self._wake = host.wake
         self._transport = OutboxTransport(network)
         voters = tuple(sorted(m for m in members if not (joining and m == node_id)))
         self._engine = Engine(
@@ -94,7 +90,7 @@ class Raft(RaftStatus):
             transport=self._transport,
             timings=timings,
             prepare=machine.prepare,
-            draw=draw,
+            draw=host.draw,
             guards=guards,
         )
         self._guards = guards
@@ -118,7 +114,7 @@ class Raft(RaftStatus):
             network=network,
             machine=machine,
             monotonic=clock.monotonic,
-            wake=wake,
+            wake=host.wake,
         )
         self._retry_at = 0.0
         self._office = False

@@ -18,64 +18,50 @@ Source: roles.md, "Action propagation and compliance".
 """
 
 import re
-from collections.abc import Callable
 
 from stationkeep.cluster.commands import Acknowledge, AnnounceActions
 from stationkeep.cluster.roles.actions import pending_for
 from stationkeep.cluster.state.state import ROLE_CHANGE, Action
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import HookConfig
-from stationkeep.node.hooks.runner import Hook, HookResult, HookRunner
-from stationkeep.node.ports import Clock, Consensus, Memory
-from stationkeep.node.replica import Replica
+from stationkeep.node.duty import NEVER, Owed, Workbench
+from stationkeep.node.hooks.runner import HookResult, HookRunner
+from stationkeep.node.ports import Memory
 from stationkeep.node.roles.enacted import recall, remember
 from stationkeep.node.roles.lease import Lease
 from stationkeep.node.roles.role_hooks import Order, RoleHooks
 
-RETRY = 1.0
-"""Seconds until an acknowledgement that is not in the log yet is proposed again."""
 MAX_DETAIL = 200
+_OFFERS = "offers"
+"""Key of the announcement among what is owed to the log; all others are ids of actions."""
 
 
 class Enactor:
-    """`propose` hands an acknowledgement to consensus. `orphan`: hooks that an earlier life left
-    running and that were killed; this node is no PRIMARY before they are gone."""
+    """Of one node, whose last enactment is in `memory`. What the previous run left running is
+    killed first, and this node is no PRIMARY before that is gone."""
 
     def __init__(
-        self,
-        node: str,
-        config: HookConfig,
-        *,
-        clock: Clock,
-        consensus: Consensus,
-        replica: Replica,
-        lease: Lease,
-        hooks: HookRunner,
-        memory: Memory,
-        propose: Callable[[Acknowledge | AnnounceActions], None],
-        orphan: Hook | None = None,
+        self, bench: Workbench, config: HookConfig, lease: Lease, hooks: HookRunner, memory: Memory
     ) -> None:
-        self._node, self._config = node, config
-        self._clock, self._consensus, self._replica = clock, consensus, replica
+        self._node, self._clock, self._replica = bench.node, bench.host.clock, bench.replica
+        self._consensus, self._config = bench.consensus, config
         self._lease, self._hooks, self._memory = lease, hooks, memory
-        self._propose = propose
         self.enacted = recall(memory)
+        self._leftover = hooks.kill_leftovers()
         self._roles = RoleHooks(
             config,
-            clock=clock,
+            clock=self._clock,
             hooks=hooks,
             enacted=self.enacted,
             save=self._save,
             environment=self._role_environment,
-            orphan=orphan,
+            leftover=self._leftover,
         )
-        self._orphan = orphan
         self._action = ""
         """Id of the operator's action whose hook runs."""
         self._in_step = False
         self._offers = tuple(sorted(config.actions))
-        self._announce_at = float("-inf")
-        self._retry_at: dict[str, float] = {}
+        self._owed = Owed(bench)
 
     @property
     def running(self) -> str:
@@ -95,9 +81,12 @@ class Enactor:
 
     def next_wakeup(self) -> float:
         """Monotonic moment of the next retry, or of the lease's end; else infinite."""
-        now = self._clock.monotonic()
-        moments = (self._lease.until, self._announce_at, *self._retry_at.values())
-        return min(self._roles.next_wakeup(), *(at for at in moments if at > now), float("inf"))
+        lapse = self._lease.until
+        return min(
+            self._roles.next_wakeup(),
+            self._owed.next_wakeup(),
+            lapse if lapse > self._clock.monotonic() else NEVER,
+        )
 
     # -- what should be -------------------------------------------------------------------------
 
@@ -147,13 +136,13 @@ class Enactor:
     def _announce(self) -> None:
         """Says what it can run, if the log does not say so."""
         member = self._replica.state.members.get(self._node)
-        now = self._clock.monotonic()
-        if member is not None and member.actions != self._offers and now >= self._announce_at:
-            self._announce_at = now + RETRY
-            self._propose(AnnounceActions(self._node, self._offers))
+        if member is None or member.actions == self._offers:
+            return
+        if self._owed.is_due(_OFFERS):
+            self._owed.propose(_OFFERS, AnnounceActions(self._node, self._offers))
 
     def _run_next_action(self) -> None:
-        if self._orphan is not None and not self._orphan.is_gone:
+        if self._leftover is not None and not self._leftover.is_gone:
             return
         for action in pending_for(self._replica.state, self._node):
             command = self._config.actions.get(action.name)
@@ -190,15 +179,13 @@ class Enactor:
     # -- acknowledgements -----------------------------------------------------------------------
 
     def _acknowledge(self) -> None:
-        now = self._clock.monotonic()
         pending = {action.id: action for action in pending_for(self._replica.state, self._node)}
-        self._retry_at = {id_: at for id_, at in self._retry_at.items() if id_ in pending}
+        self._owed.keep({_OFFERS, *pending})
         self._forget_finished()
         for id_, action in pending.items():
             verdict = self._verdict(action)
-            if verdict is not None and now >= self._retry_at.get(id_, now):
-                self._retry_at[id_] = now + RETRY
-                self._propose(Acknowledge(id_, self._node, *verdict))
+            if verdict is not None and self._owed.is_due(id_):
+                self._owed.propose(id_, Acknowledge(id_, self._node, *verdict))
 
     def _forget_finished(self) -> None:
         """Results are remembered until their acknowledgement is in the log."""

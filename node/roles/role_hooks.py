@@ -54,14 +54,14 @@ class RoleHooks:
         enacted: Enacted,
         save: Callable[[], None],
         environment: Callable[[Order], Mapping[str, str]],
-        orphan: Hook | None = None,
+        leftover: Hook | None = None,
     ) -> None:
         self._config, self._clock, self._hooks = config, clock, hooks
         self._enacted, self._save, self._environment = enacted, save, environment
         self.failure: Failure | None = None
         self._current: _Attempt | None = None
-        self._dying = orphan
-        """A PRIMARY hook that was killed and may not be gone yet; or hooks of an earlier life."""
+        self._dying = leftover
+        """A PRIMARY hook that was killed and may not be gone yet; or what the previous run left."""
         self._tried: Order | None = None
         self._delay = FIRST_RETRY
 

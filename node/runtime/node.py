@@ -27,6 +27,7 @@ from stationkeep.cluster.state.codec import CodecError
 from stationkeep.node.audit import chain
 from stationkeep.node.audit.file import AuditFile
 from stationkeep.node.config.node_config import NodeConfig
+from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.health.measurement import HealthSource
 from stationkeep.node.health.replay import HealthReplay, ReplayError, read_recording
 from stationkeep.node.health.self_checks import (
@@ -41,6 +42,7 @@ from stationkeep.node.hooks.leftovers import Leftovers
 from stationkeep.node.hooks.runner import ProcessRunner
 from stationkeep.node.loop import NodeLoop
 from stationkeep.node.peers.network import LinkError, PeerNetwork
+from stationkeep.node.ports import Host
 from stationkeep.node.raft import (
     CorruptSnapshot,
     Journal,
@@ -170,27 +172,23 @@ class Node:
         # From here to the end nothing yields to the event loop: no message can come too early.
         await network.start()
         self._closers.push_async_callback(network.close)
-        boot = self._open_raft(network)
-        self._closers.push_async_callback(self._hooks.close)
         planning = ThreadPoolExecutor(1, thread_name_prefix="rebalance")
+        host = Host(self._clock, network, self._driver.wake, planning.submit)
+        boot = self._open_raft(host)
+        network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
+        self._closers.push_async_callback(self._hooks.close)
         self._closers.callback(planning.shutdown, cancel_futures=True)
         self._closers.push_async_callback(self._probes.close)
         tracing = self._tracing()
+        propose = proposing(self._raft, tracing.watch if tracing else None)
         self._loop = NodeLoop(
             config,
-            boot=boot,
-            clock=self._clock,
-            network=network,
-            consensus=self._raft,
-            replica=self._replica,
+            boot,
+            Workbench(config.node, host, self._raft, self._replica, propose),
             source=self._complaining(source or self._sensors()),
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
-            wake=self._driver.wake,
-            submit=planning.submit,
-            orphan=self._hooks.kill_leftovers(),
             poster=self._poster(),
-            watch=tracing.watch if tracing else None,
         )
         self._service = NodeService(
             self._loop, self._driver.wake, tracing=tracing, raft=self._raft, network=network
@@ -198,7 +196,7 @@ class Node:
         self._server = _Server(self._service)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
 
-    def _open_raft(self, network: PeerNetwork) -> int:
+    def _open_raft(self, host: Host) -> int:
         """Journal, snapshot, engine; the number of this start."""
         config = self._config
         if config.durability == "os":
@@ -229,13 +227,11 @@ class Node:
                 node_id=config.node,
                 members=[member.id for member in config.members],
                 joining=config.join,
-                network=network,
-                clock=self._clock,
+                host=host,
                 machine=self._replica,
                 journal=journal,
                 snapshots=snapshots,
                 timings=timings(self._replica.settings),
-                wake=self._driver.wake,
             )
             self._audit.catch_up()
             self._stood = journal[-1][1]
@@ -243,7 +239,6 @@ class Node:
         self._closers.callback(self._raft.close)
         # First, since with the journal the directory is let go, which a thread may be writing to.
         self._closers.callback(threads.shutdown)
-        network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
         return boot
 
     def _replay(self, health_replay: Path | None, speed: float) -> HealthSource | None:

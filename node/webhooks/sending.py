@@ -22,7 +22,7 @@ message of the type `decisions.lost` names the range in which some are missing.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol, assert_never
@@ -31,12 +31,11 @@ import msgspec
 import structlog
 
 from stationkeep.cluster.alarms import WEBHOOK_MISSED
-from stationkeep.cluster.commands import AnyCommand, RecordDelivery
+from stationkeep.cluster.commands import RecordDelivery
 from stationkeep.cluster.state.decisions import Decision, Kind, kind_of
 from stationkeep.cluster.state.state import ClusterState, Delivery
 from stationkeep.node.config.webhooks import TOPICS, WebhookConfig
-from stationkeep.node.ports import Clock, Consensus, ProposalResult
-from stationkeep.node.replica import Replica
+from stationkeep.node.duty import AT_ONCE, NEVER, Duty, Office, Workbench
 from stationkeep.node.version import VERSION
 from stationkeep.node.views.records import decision_view
 
@@ -50,7 +49,6 @@ MAX_AGE = 24 * 3_600_000
 CHECKPOINT = 1_000
 """Decisions that concern a webhook in nothing, after which its cursor is moved all the same:
 behind the oldest one that is kept, it could not be told from one that missed something."""
-RECORD_TIMEOUT = 5.0
 RECORD_PACE = 0.5
 """Seconds between two tries to record a cursor."""
 
@@ -59,8 +57,6 @@ OUTCOMES = ("delivered", "failed", "abandoned", "lost")
 cursor."""
 
 log = structlog.get_logger("node.webhooks")
-
-Propose = Callable[[AnyCommand, float, Callable[[ProposalResult], None]], None]
 
 
 class Verdict(StrEnum):
@@ -172,7 +168,8 @@ def headers_of(
 class _Route:
     """One webhook in one term of office."""
 
-    def __init__(self, webhook: WebhookConfig, cursor: Delivery) -> None:
+    def __init__(self, bench: Workbench, webhook: WebhookConfig, cursor: Delivery) -> None:
+        self._clock, self._replica = bench.host.clock, bench.replica
         self.webhook = webhook
         self.settled = cursor.upto  # newest decision that is accepted, given up or of no concern
         self.missed, self.confessed = cursor.missed, cursor.confessed
@@ -182,32 +179,41 @@ class _Route:
         self.refusals = 0  # in a row, of the one whose turn it is
         self.not_before = float("-inf")  # monotonic s
         self.wanted = cursor.upto  # what the cursor should say
-        self.recording = False
-        self.record_at = float("-inf")
+        self.cursor = Duty(bench, self._record_due, self._record)
+        self._record_at = AT_ONCE
+
+    def next_wakeup(self) -> float:
+        """Monotonic moment of the next attempt, or of recording the cursor."""
+        waits = self.waiting is not None and not self.sending
+        return min(self.not_before if waits else NEVER, self.cursor.next_wakeup())
+
+    def _record_due(self) -> float:
+        known = self._replica.state.deliveries.get(self.webhook.name)
+        behind = known is None or (
+            known.upto < self.wanted
+            or known.missed < self.missed
+            or known.confessed < self.confessed
+        )
+        return self._record_at if behind else NEVER
+
+    def _record(self) -> RecordDelivery:
+        self._record_at = self._clock.monotonic() + RECORD_PACE
+        return RecordDelivery(self.webhook.name, self.wanted, self.missed, self.confessed)
 
 
-class Webhooks:
+class Webhooks(Office):
     """The leader's duty to tell; silent on a node that does not lead. Synchronous."""
 
     def __init__(
-        self,
-        webhooks: Sequence[WebhookConfig],
-        node: str,
-        *,
-        clock: Clock,
-        consensus: Consensus,
-        replica: Replica,
-        propose: Propose,
-        poster: Poster | None,
+        self, bench: Workbench, webhooks: Sequence[WebhookConfig], poster: Poster | None
     ) -> None:
         """`poster` may be None where there are no webhooks."""
         assert poster is not None or not webhooks
-        self._webhooks, self._node = webhooks, node
-        self._clock, self._consensus, self._replica = clock, consensus, replica
-        self._propose, self._poster = propose, poster
-        self._term: int | None = None
+        super().__init__(bench, Duty(bench, self._forgetting_due, self._forgotten))
+        self._webhooks, self._poster = webhooks, poster
+        self._clock, self._replica = bench.host.clock, bench.replica
+        self._names = {webhook.name for webhook in webhooks}
         self._routes: list[_Route] = []
-        self._strangers_at = float("-inf")  # monotonic s
         self.results: Counter[tuple[str, str]] = Counter(
             {(w.name, o): 0 for w in webhooks for o in OUTCOMES}
         )
@@ -215,22 +221,23 @@ class Webhooks:
 
     def turn(self) -> None:
         """Sends what is due and records what was accepted."""
-        if not self._consensus.is_leader or not self._replica.state.founded:
-            self._term, self._routes = None, []
+        super().turn()
+        if self._term is None or not self._replica.state.founded:
             return
-        if self._term != self._consensus.term:
-            self._term = self._consensus.term
+        if not self._routes:
             self._routes = [self._route(webhook) for webhook in self._webhooks]
-        self._forget_strangers()
         for route in self._routes:
             self._choose(route)
             self._send(route)
-            self._record(route)
+            route.cursor.turn()
 
     def next_wakeup(self) -> float:
         """Monotonic moment of the next attempt; infinite when there is nothing to tell."""
-        moments = (moment for route in self._routes for moment in self._due(route))
-        return min(moments, default=float("inf"))
+        routes = [route.next_wakeup() for route in self._routes]
+        return min([super().next_wakeup(), *routes])
+
+    def _end(self) -> None:
+        self._routes = []
 
     def pending(self) -> dict[str, int]:
         """Messages that each webhook has not accepted yet; empty on a node that does not lead."""
@@ -253,26 +260,21 @@ class Webhooks:
     def _route(self, webhook: WebhookConfig) -> _Route:
         state = self._replica.state
         known = state.deliveries.get(webhook.name)
-        return _Route(webhook, known or Delivery(state.decisions_made, state.time))
+        return _Route(self._bench, webhook, known or Delivery(state.decisions_made, state.time))
 
-    def _forget_strangers(self) -> None:
-        """A webhook that is in no file any more is not to be told that it missed something: nobody
-        but us could clear the alarm."""
-        state, now = self._replica.state, self._clock.monotonic()
-        if WEBHOOK_MISSED not in state.alarms or now < self._strangers_at:
-            return
-        self._strangers_at = now + RECORD_TIMEOUT
-        ours = {webhook.name for webhook in self._webhooks}
+    def _forgotten(self) -> RecordDelivery | None:
+        """A webhook that is in no file any more and missed something, taken for one that knows:
+        nobody but us could clear the alarm."""
+        state = self._replica.state
+        if WEBHOOK_MISSED not in state.alarms:
+            return None
         for name, cursor in state.deliveries.items():
-            if name not in ours and cursor.missed > cursor.confessed:
-                told = RecordDelivery(name, cursor.upto, cursor.missed, cursor.missed)
-                self._propose(told, RECORD_TIMEOUT, lambda _: None)
+            if name not in self._names and cursor.missed > cursor.confessed:
+                return RecordDelivery(name, cursor.upto, cursor.missed, cursor.missed)
+        return None
 
-    def _due(self, route: _Route) -> Iterator[float]:
-        if route.waiting is not None and not route.sending:
-            yield route.not_before
-        if self._is_unrecorded(route):
-            yield route.record_at
+    def _forgetting_due(self) -> float:
+        return NEVER if self._forgotten() is None else AT_ONCE
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -316,7 +318,7 @@ class Webhooks:
         assert self._poster is not None
         route.sending = True
         cluster = self._replica.state.cluster_id
-        body = body_of(told, cluster, self._node)
+        body = body_of(told, cluster, self._bench.node)
         headers = headers_of(webhook, told, cluster, body, self._clock.wall() // 1_000)
         self._poster.post(
             webhook.url, headers, body, lambda answer: self._on_answer(route, told, answer)
@@ -360,29 +362,6 @@ class Webhooks:
             route.not_before = self._clock.monotonic() + FIRST_RETRY
             return True
         return self._replica.state.time - told.at > MAX_AGE
-
-    # -- the cursor -----------------------------------------------------------------------------
-
-    def _is_unrecorded(self, route: _Route) -> bool:
-        known = self._replica.state.deliveries.get(route.webhook.name)
-        behind = known is None or (
-            known.upto < route.wanted
-            or known.missed < route.missed
-            or known.confessed < route.confessed
-        )
-        return behind and not route.recording
-
-    def _record(self, route: _Route) -> None:
-        now = self._clock.monotonic()
-        if not self._is_unrecorded(route) or now < route.record_at:
-            return
-        route.recording, route.record_at = True, now + RECORD_PACE
-        command = RecordDelivery(route.webhook.name, route.wanted, route.missed, route.confessed)
-        self._propose(command, RECORD_TIMEOUT, lambda _: self._on_recorded(route))
-
-    def _on_recorded(self, route: _Route) -> None:
-        """Whatever came of it: the next turn looks at the state."""
-        route.recording = False
 
 
 def _after(id_: int, decisions: list[Decision]) -> list[Decision]:

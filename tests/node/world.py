@@ -17,10 +17,11 @@ from stationkeep.cluster.settings import PROFILES, Settings
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import HookConfig, NodeConfig
 from stationkeep.node.config.webhooks import WebhookConfig
+from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.health.measurement import Measurement
 from stationkeep.node.hooks.runner import Hook, HookResult
 from stationkeep.node.loop import NodeLoop
-from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, Watch
+from stationkeep.node.ports import Committed, Host, NotProposed, OutcomeUnknown, Watch
 from stationkeep.node.replica import Replica
 from stationkeep.node.webhooks.sending import Poster
 
@@ -94,6 +95,11 @@ class Hooks:
         self.hold = False
         self.linger = False
         self.waiting: list[Callable[[HookResult], None]] = []
+        self.leftover: Hook | None = None
+        """What the next life of the node finds running."""
+
+    def kill_leftovers(self) -> Hook | None:
+        return self.leftover
 
     def start(self, command: str, env: Any, timeout: float, done: Any) -> HeldHook:
         self.started.append((command, dict(env)))
@@ -242,7 +248,7 @@ class World:
 
     # -- nodes ----------------------------------------------------------------------------------
 
-    def start(self, name: str, orphan: Hook | None = None) -> NodeLoop:
+    def start(self, name: str) -> NodeLoop:
         """Starts a node with an empty replica, as after kill -9; the log replays into it."""
         self._boots[name] += 1
         self.down.discard(name)
@@ -250,23 +256,24 @@ class World:
         clock.now = self.now
         replica = Replica(clock, self.settings)
         consensus = SharedLog(self, name, replica)
+        watch = self._watcher(name, clock, replica, consensus) if self._watcher else None
+        host = Host(clock, Wire(self, name), submit=self.submit)
         loop = NodeLoop(
             self.config(name),
-            boot=self._boots[name],
-            clock=clock,
-            network=Wire(self, name),
-            consensus=consensus,
-            replica=replica,
+            self._boots[name],
+            Workbench(name, host, consensus, replica, proposing(consensus, watch)),
             source=self.health[name],
             hooks=self.hooks[name],
             memory=self.memories[name],
-            orphan=orphan,
             poster=self._poster,
-            watch=self._watcher(name, clock, replica, consensus) if self._watcher else None,
         )
         self.loops[name] = loop
         self._wakeups[name] = self.now
         return loop
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Work that takes long is done at once."""
+        work()
 
     def config(self, name: str) -> NodeConfig:
         members = tuple(MemberSpec(n, f"{n}:1", f"{n}:2") for n in self.names)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.commands import ReportDevices
 from stationkeep.node.fleet.connected import ConnectedDevices
-from stationkeep.node.fleet.intake import FLUSH
+from stationkeep.node.fleet.intake import FLUSH, DeviceIntake
 from stationkeep.node.fleet.registrations import PATIENCE, TIMEOUT, Registrations
 from stationkeep.node.fleet.replies import Assignment
 from stationkeep.node.fleet.report_outbox import Outbox
@@ -187,18 +187,25 @@ def test_a_flush_that_is_merged_instead_of_repeated_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first rule of `node.fleet.report_outbox`."""
+    intakes: dict[Outbox, DeviceIntake] = {}
+    flush = DeviceIntake._flush
+
+    def flushing(self: DeviceIntake) -> None:
+        intakes[self._outbox] = self
+        flush(self)
 
     def merging(self: Outbox, command: ReportDevices, result: Any) -> None:
         self._in_flight -= 1
         if isinstance(result, Committed):
             return
-        intake = self._propose.__self__.intake
+        intake = intakes[self]
         rows = np.frombuffer(command.rows, "<u4")
         counts = np.frombuffer(command.counts, np.uint8)
         intake._heard.count[rows] = np.minimum(intake._heard.count[rows] + counts, 8)
         intake._heard.dirty[rows] = True
         intake._awake()
 
+    monkeypatch.setattr(DeviceIntake, "_flush", flushing)
     rule = broken(monkeypatch, Outbox, "_on_done", merging, faults=("oneway",))
     assert rule == "a status counts once"
 

@@ -8,10 +8,11 @@ from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import HookConfig, NodeConfig
+from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.health.measurement import Measurement
 from stationkeep.node.hooks.runner import HookResult
 from stationkeep.node.loop import NodeLoop
-from stationkeep.node.ports import ProposalResult
+from stationkeep.node.ports import Host, ProposalResult
 from stationkeep.node.raft import Journal, Raft, SnapshotStore, Timings
 from stationkeep.node.raft.engine.membership import Configuration
 from stationkeep.node.replica import Replica
@@ -60,6 +61,9 @@ class SimulatedHooks:
             result, after = HookResult(False, f"timed out after {timeout:g} s"), timeout
         self._later(after, lambda: hook.end(lambda: done(result)))
         return hook
+
+    def kill_leftovers(self) -> None:
+        """Nothing outlives a simulated process."""
 
 
 class SimulatedHook:
@@ -178,12 +182,18 @@ class Member:
             storage=self.disk,
         )
         boot = self.journal.next_boot(self.clock.wall() // 1_000)
+        host = Host(
+            self.clock,
+            socket,
+            wake,
+            submit=lambda work: later(0.2 * self.draw.random(), work),
+            draw=self.draw.random,
+        )
         self.raft = WatchedRaft(
             node_id=self.name,
             members=[member.id for member in self.config.members],
             joining=self.joining,
-            network=socket,
-            clock=self.clock,
+            host=host,
             machine=self.replica,
             journal=self.journal,
             snapshots=SnapshotStore(
@@ -191,28 +201,21 @@ class Member:
                 cluster="simulated",
                 encode_state=self.replica.snapshot,
                 files=SimulatedFiles(self.disk),
-                submit=lambda work: later(0.2 * self.draw.random(), work),
+                submit=host.submit,
                 chunk_bytes=scenario.chunk_bytes,
             ),
             timings=self._timings(),
-            wake=wake,
-            draw=self.draw.random,
             guards=scenario.guards,
         )
         self.raft.limit_batches(scenario.batch_entries)
         self.raft.watch()
         self.loop = NodeLoop(
             self.config,
-            boot=boot,
-            clock=self.clock,
-            network=socket,
-            consensus=self.raft,
-            replica=self.replica,
+            boot,
+            Workbench(self.name, host, self.raft, self.replica, proposing(self.raft)),
             source=self.health,
             hooks=self.hooks,
             memory=SimulatedMemory(self.disk),
-            wake=wake,
-            submit=lambda work: later(0.2 * self.draw.random(), work),
         )
         self.up, self.paused, self.refused = True, False, ""
         self.seen_commit = 0

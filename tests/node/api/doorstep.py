@@ -16,11 +16,12 @@ from stationkeep.cluster.commands import AnyCommand, Draft, FoundCluster, Member
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state import codec
 from stationkeep.node.api.resources.probes import PROBES
+from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.gateway.sessions import PATH, Sessions
 from stationkeep.node.http.connections import Connection
 from stationkeep.node.http.crowd import Crowd
-from stationkeep.node.ports import Committed, ProposalResult
+from stationkeep.node.ports import Committed, Host, ProposalResult
 from stationkeep.node.replica import Replica
 
 STATUS: dict[str, Any] = {
@@ -80,13 +81,15 @@ class Doorstep:
         self.replica = Replica(self.clock)
         self.log = OneLog(self.replica)
         log: Any = self.log
+        nobody: Any = None
         self.intake = DeviceIntake(
-            "sat-001",
-            clock=self.clock,
-            consensus=log,
-            replica=self.replica,
-            propose=lambda command, _timeout, done: self.log.propose(_draft(command), done),
-            wake=self._wake,
+            Workbench(
+                "sat-001",
+                Host(self.clock, nobody, self._wake),
+                log,
+                self.replica,
+                lambda command, _timeout, done: self.log.propose(_draft(command), done),
+            )
         )
         self.agents = Sessions("sat-001", self.intake, self.replica)
         member = MemberSpec("sat-001", "127.0.0.1:7701", "127.0.0.1:8701")

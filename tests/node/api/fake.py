@@ -31,9 +31,11 @@ from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.events import Event
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.transitions import Role
+from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.ports import (
     Committed,
+    Host,
     LinkFigures,
     NotProposed,
     OutcomeUnknown,
@@ -110,13 +112,10 @@ class FakeNode:
         self._more = asyncio.Event()
         self._applied: list[Listener] = []
         replica: Any = self
+        nobody: Any = None
+        host = Host(replica, nobody, self._turn_intake_soon)
         self.intake = DeviceIntake(
-            self.node,
-            clock=replica,
-            consensus=self.consensus,
-            replica=replica,
-            propose=self._propose_for_intake,
-            wake=self._turn_intake_soon,
+            Workbench(self.node, host, self.consensus, replica, self._propose_for_intake)
         )
 
     # -- what the devices' intake needs: a clock, a replica, a way to the log --------------------

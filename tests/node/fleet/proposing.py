@@ -5,8 +5,16 @@ from typing import Any
 
 from stationkeep.cluster.apply import Applied, Done, Rejected
 from stationkeep.cluster.commands import AnyCommand
+from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
-from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown, ProposalResult
+from stationkeep.node.ports import (
+    Clock,
+    Committed,
+    Host,
+    NotProposed,
+    OutcomeUnknown,
+    ProposalResult,
+)
 
 
 class Proposals:
@@ -38,6 +46,12 @@ class Proposals:
 
     def _answer(self, result: ProposalResult) -> None:
         self.waiting.pop(0)[1](result)
+
+
+def bench(clock: Clock, log: Proposals) -> Workbench:
+    """That of a node which does nothing but propose."""
+    nobody: Any = None
+    return Workbench("sat-001", Host(clock, nobody), nobody, nobody, log.propose)
 
 
 class Ears:

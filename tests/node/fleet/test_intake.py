@@ -39,8 +39,8 @@ A, B, C = "sat-001", "sat-002", "sat-003"
 class Fleet(World):
     """Three nodes, and devices that talk to them. `C` leads."""
 
-    def __init__(self) -> None:
-        super().__init__(3)
+    def __init__(self, **more: Any) -> None:
+        super().__init__(3, **more)
         self.flushes: list[tuple[str, ReportDevices]] = []
         self.run(1.0)
 

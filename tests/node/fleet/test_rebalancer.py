@@ -7,6 +7,7 @@ import pytest
 
 from stationkeep.cluster.alarms import DEVICE_STORM
 from stationkeep.cluster.commands import (
+    Draft,
     MarkOffline,
     Pause,
     RecordRebalance,
@@ -16,37 +17,34 @@ from stationkeep.cluster.commands import (
     SetRingShares,
 )
 from stationkeep.cluster.devices.rings import RINGS, Ring
+from stationkeep.node.duty import PACE
 from stationkeep.node.fleet import rebalancer as module
-from stationkeep.node.fleet.rebalancer import Rebalancer
+from stationkeep.node.ports import Done, Watch
 from tests.node.fleet.proposing import Ears
 from tests.node.fleet.test_intake import ILL, WELL, A, B, C, Fleet
 
 
 class Watched(Fleet):
-    """Notes what rebalancers propose; `hold` keeps plans from being made until `make_plans`."""
+    """Notes what nodes propose; `hold` keeps plans from being made until `make_plans`."""
 
     def __init__(self) -> None:
         self.proposed: list[tuple[str, Any]] = []
         self.hold = False
         self.works: list[Callable[[], None]] = []
-        super().__init__()
-        for name in self.names:
-            self.watch(name)
+        super().__init__(watcher=self.watch)
 
-    def watch(self, name: str) -> None:
-        loop = self.loops[name]
+    def watch(self, name: str, *_: Any) -> Watch:
+        def saw(draft: Draft, done: Done) -> Done:
+            self.proposed.append((name, draft.command))
+            return done
 
-        def propose(command: Any, timeout: float, done: Any) -> None:
-            self.proposed.append((name, command))
-            loop._propose(command, timeout, done)
+        return saw
 
-        loop.rebalancer = Rebalancer(
-            clock=loop.clock,
-            consensus=loop.consensus,
-            replica=loop.replica,
-            propose=propose,
-            submit=lambda work: self.works.append(work) if self.hold else work(),
-        )
+    def submit(self, work: Callable[[], None]) -> None:
+        if self.hold:
+            self.works.append(work)
+        else:
+            work()
 
     def make_plans(self) -> None:
         works, self.works = self.works, []
@@ -319,4 +317,4 @@ def test_refusals_are_paced(fleet: Watched, monkeypatch: pytest.MonkeyPatch) -> 
         module, "_parts", lambda plan, after: [RecordRebalance(after + 5, False, *[b""] * 4)]
     )
     fleet.run(2.0)
-    assert 1 < len(fleet.of(RecordRebalance)) <= 2.0 / module.PACE + 1
+    assert 1 < len(fleet.of(RecordRebalance)) <= 2.0 / PACE + 1

@@ -9,7 +9,7 @@ from stationkeep.cluster.state.decisions import Reason
 from stationkeep.node.fleet import registrations as module
 from stationkeep.node.fleet.registrations import PendingRegistration, Registrations
 from stationkeep.node.fleet.replies import Fault
-from tests.node.fleet.proposing import Ears, Proposals
+from tests.node.fleet.proposing import Ears, Proposals, bench
 from tests.node.world import ManualClock
 
 
@@ -19,7 +19,7 @@ class Desk:
     def __init__(self) -> None:
         self.clock, self.log = ManualClock(), Proposals()
         self.landed: list[tuple[str, int, int]] = []
-        self.queue = Registrations("sat-001", self.clock, self.log.propose, self._on_landed)
+        self.queue = Registrations(bench(self.clock, self.log), self._on_landed)
 
     def _on_landed(self, arrival: PendingRegistration, row: int, birth: int) -> None:
         self.landed.append((arrival.registration.id, row, birth))

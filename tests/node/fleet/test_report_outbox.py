@@ -7,7 +7,7 @@ import pytest
 from stationkeep.cluster.commands import ReportDevices
 from stationkeep.node.fleet import report_outbox as flush
 from stationkeep.node.fleet.report_outbox import Outbox
-from tests.node.fleet.proposing import Proposals
+from tests.node.fleet.proposing import Proposals, bench
 from tests.node.world import ManualClock
 
 
@@ -27,7 +27,7 @@ def log() -> Proposals:
 
 
 def box(clock: ManualClock, log: Proposals, count: int = 1) -> Outbox:
-    outbox = Outbox(clock, log.propose)
+    outbox = Outbox(bench(clock, log))
     outbox.put(report(number) for number in range(count))
     outbox.turn()
     return outbox

@@ -137,7 +137,8 @@ def test_no_primary_beside_a_leftover_but_every_other_role() -> None:
     world.kill("sat-001")
     left_hook = Lingering()
     world.hooks["sat-001"].started.clear()
-    world.start("sat-001", orphan=left_hook)
+    world.hooks["sat-001"].leftover = left_hook
+    world.start("sat-001")
     world.run(10)
     started = [command for command, _ in world.hooks["sat-001"].started]
     assert started == ["be STANDBY"]
@@ -156,7 +157,8 @@ def test_an_action_cut_short_with_its_node_begins_anew_when_nothing_of_it_runs()
     world.run(0.2)
     world.kill("sat-001")
     left_hook = Lingering()
-    world.start("sat-001", orphan=left_hook)
+    world.hooks["sat-001"].leftover = left_hook
+    world.start("sat-001")
     world.run(1)
     assert [command for command, _ in hooks.started] == ["take"]
     left_hook.is_gone = True

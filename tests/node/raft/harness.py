@@ -15,7 +15,7 @@ import msgpack
 
 from stationkeep.cluster.apply import Applied, Done
 from stationkeep.cluster.state.codec import CodecError
-from stationkeep.node.ports import ProposalResult
+from stationkeep.node.ports import Host, ProposalResult
 from stationkeep.node.raft import Guards, Journal, Raft, SnapshotStore, Timings
 from stationkeep.node.raft.storage.snapshot_store import Submit
 
@@ -169,13 +169,11 @@ class Cluster:
             node_id=name,
             members=changes.get("members", self.founders),
             joining=name not in self.founders,
-            network=Wire(self, name),
-            clock=self.clock,
+            host=Host(self.clock, Wire(self, name), draw=self.random.random),
             machine=machine,
             journal=journal,
             snapshots=store,
             timings=changes.get("timings", self.timings),
-            draw=self.random.random,
             guards=self.guards,
         )
         self.rafts[name], self.machines[name] = raft, machine
