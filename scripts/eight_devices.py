@@ -8,10 +8,7 @@ import asyncio
 import logging
 import sys
 
-import httpx
-
-from stationkeep.node.agent import DeviceAgent, Readings
-from stationkeep.node.wire.unreached import why
+from stationkeep import AsyncClient, DeviceAgent, Readings, UnreachableError
 
 DEVICES = {
     "Pixel 8 Pro": ("Android 14", Readings(battery_level=85, battery_charging=True, cpu_usage=45)),
@@ -38,10 +35,10 @@ async def main(url: str) -> None:
         )
         for number, (name, (system, readings)) in enumerate(DEVICES.items(), start=1)
     ]
-    async with httpx.AsyncClient(base_url=url) as http:
-        await http.get("/livez")
+    async with AsyncClient(url) as master:
+        await master.get_cluster_status()  # agents would wait until a node answers
         await asyncio.gather(*(agent.start() for agent in agents))
-        status = (await http.get("/v1/cluster")).json()["fleet"]
+        status = await master.get_cluster_status()
 
     for agent in agents:
         logging.info("%s: %s", agent.identity.device_name, agent.identity.device_id)
@@ -65,7 +62,5 @@ if __name__ == "__main__":
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8701"))
-    except httpx.ConnectError as error:
-        sys.exit(
-            f"no node answers ({why(error)}); scripts/up --detach --devices 0 starts a cluster"
-        )
+    except UnreachableError as error:
+        sys.exit(f"{error}; scripts/up --detach --devices 0 starts a cluster")
