@@ -1,6 +1,5 @@
 """The HTTP client of the command line: one request at a time, and `CommandError`s for problems."""
 
-import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +112,10 @@ class Client:
 
         Raises `OutcomeUnknownError` when the command may have arrived and nothing confirms it.
         """
-        operation = key or f"op-{uuid.uuid4().hex}"
+        try:
+            operation = exchange.operation_of(key)
+        except ValueError as error:
+            raise UsageError(f"--idempotency-{error}") from error
         response = self._request(self._call(method, path, body=body, operation=operation))
         try:
             answer = understood(response, shapes.Written)

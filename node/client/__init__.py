@@ -1,13 +1,13 @@
-"""Programs' side of the API: asks the nodes of a cluster, and gives them orders.
+"""The client for Python programs.
 
-asynchronous  `AsyncClient`, where all of it is written
-blocking      `Client`, the same for a program without an event loop
-errors        how a call ends when it does not end well
-results       what is returned, and the answers that it is made of
-listing       lists page by page, and the mappings `ring_assignments` and `device_statuses`
-nodes         which node is asked, and how often; a change is made once however often it is sent
-problems      problem documents of nodes
-exchange      one request, bounded in bytes and in time; the command line uses it too
+asynchronous  `AsyncClient`
+blocking      `Client`: the same without `await`
+results       what they return
+errors        what they raise
+listing       lists, page by page; the mappings `ring_assignments` and `device_statuses`
+nodes         which node a request goes to, and how often it is repeated
+problems      problem documents
+exchange      one request, limited in bytes and time; the command line uses it too
 """
 
 from stationkeep.cluster.devices.rings import Ring as RingType

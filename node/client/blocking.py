@@ -1,4 +1,4 @@
-"""`Client`: the same for a program without an event loop."""
+"""`Client`, for programs without an event loop."""
 
 import asyncio
 import concurrent.futures
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from stationkeep.node.client.asynchronous import (
-    SECONDS,
+    REQUEST_SECONDS,
     AsyncClient,
     AsyncDeployment,
     Consistency,
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop on a thread of its own. `last`: what it does before it ends."""
+    """An event loop in a thread of its own. `last` runs in it before it ends."""
 
     def __init__(self, last: Callable[[], Awaitable[None]]) -> None:
         self._last = last
@@ -49,9 +49,9 @@ class LoopThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns, or raises. Any thread may ask, except the loop's own."""
+        """Runs the coroutine there and waits for it. For any thread but the loop's own."""
         with self._lock:
-            if self._closed or not self._thread.is_alive():  # no thread lives on after a fork
+            if self._closed or not self._thread.is_alive():  # threads do not survive a fork
                 coroutine.close()
                 raise RuntimeError("the client is closed, or belongs to another process")
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -59,12 +59,12 @@ class LoopThread:
             return future.result()
         except concurrent.futures.CancelledError:
             raise RuntimeError("the client was closed meanwhile") from None
-        except BaseException:  # Ctrl-C: nobody waits for it any more
+        except BaseException:  # Ctrl-C
             future.cancel()
             raise
 
     def end(self) -> None:
-        """Cancels what is under way. The garbage collector may call this on any thread."""
+        """Cancels what still runs. The garbage collector may call this in any thread."""
         with self._lock:
             if self._closed or not self._thread.is_alive():
                 return
@@ -83,13 +83,13 @@ class LoopThread:
 
 
 class Client:
-    """Asks the nodes of a cluster, and gives them orders.
+    """A cluster and its fleet.
 
         with Client(["http://127.0.0.1:8701", "http://127.0.0.1:8702"]) as master:
             master.assign_slave_to_ring("slave-001", RingType.PROD)
 
-    Arguments and methods are those of `AsyncClient`, without `await`. Threads may share one; it
-    has an event loop on a thread of its own, so that it can be used where one runs already.
+    Arguments and methods are those of `AsyncClient`, without `await`. Threads may share a client.
+    Its requests run in an event loop of their own, so that it also works inside another one.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Client:
         urls: str | Iterable[str] = DEFAULT_URL,
         *,
         actor: str | None = None,
-        timeout: float = SECONDS,
+        timeout: float = REQUEST_SECONDS,
         consistency: Consistency = "local",
     ) -> None:
         self._client = AsyncClient(urls, actor=actor, timeout=timeout, consistency=consistency)
@@ -107,14 +107,14 @@ class Client:
 
     @property
     def ring_assignments(self) -> RingAssignments:
-        """Ring → ids of its devices, a ring being asked for when it is first looked at."""
+        """Ring → ids of its devices."""
         return RingAssignments(
             lambda ring: tuple(device.slave_id for device in self.devices(ring=ring))
         )
 
     @property
     def device_statuses(self) -> DeviceStatuses:
-        """Id → device; for a large fleet there is `devices`."""
+        """Id → device. For a large fleet use `devices`."""
         return DeviceStatuses(self.device, lambda: list(self.devices()))
 
     def devices(
@@ -126,16 +126,16 @@ class Client:
         selector: str | None = None,
         limit: int | None = None,
     ) -> Iterator[DeviceStatus]:
-        """Devices that match all that is given, asked for page by page."""
+        """The devices that match all arguments, fetched page by page."""
         filters = {"ring": ring, "healthy": healthy, "online": online, "selector": selector}
-        return self._each(self._client.device_pages(limit, **filters))
+        return self._each(self._client._device_pages(limit, **filters))
 
     def device(self, slave_id: str) -> DeviceStatus:
         """One device. Raises `NotFoundError`."""
         return self._run(self._client.device(slave_id))
 
     def device_tasks(self, slave_id: str) -> list[TaskStatus]:
-        """What the device is to do now and was to do before."""
+        """The device's tasks, the newest first."""
         return self._run(self._client.device_tasks(slave_id))
 
     def assign_slave_to_ring(
@@ -161,7 +161,7 @@ class Client:
         return self._run(self._client.get_cluster_status())
 
     def operation(self, key: str) -> OperationStatus:
-        """What became of a change, by its key. Raises `NotFoundError`."""
+        """The outcome of a write, by its key. Raises `NotFoundError`."""
         return self._run(self._client.operation(key))
 
     def submit_task(
@@ -173,22 +173,22 @@ class Client:
         key: str | None = None,
         **options: Any,
     ) -> "Deployment":
-        """Has a device (`target` of the parameters) or a `ring` of them do something."""
+        """Gives devices a task: the `target` that `parameters` name, or all of a `ring`."""
         made = self._client.submit_task(task_type, parameters, reason=reason, key=key, **options)
         return Deployment(self, self._run(made))
 
     def deployment(self, number: int) -> "Deployment":
-        """A deployment that was made before. Raises `NotFoundError`."""
+        """An earlier deployment. Raises `NotFoundError`."""
         return Deployment(self, self._run(self._client.deployment(number)))
 
     def deployments(self, *, limit: int | None = None) -> Iterator[DeploymentStatus]:
-        """All that are remembered, the newest first."""
-        return self._each(self._client.deployment_pages(limit))
+        """All deployments, the newest first."""
+        return self._each(self._client._deployment_pages(limit))
 
-    # -- its end --------------------------------------------------------------------------------
+    # -- closing --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Closes the connections; what other threads wait for ends with `RuntimeError`."""
+        """Closes the connections. Calls that other threads wait for raise `RuntimeError`."""
         self._end()
 
     def __enter__(self) -> Self:
@@ -208,7 +208,7 @@ class Client:
 
 
 class Deployment:
-    """A deployment: its `number`, and how many `members` have a task."""
+    """One deployment. `members`: how many devices have a task of it."""
 
     def __init__(self, client: Client, made: AsyncDeployment) -> None:
         self._client = client
@@ -220,16 +220,15 @@ class Deployment:
         return repr(self._made)
 
     def status(self) -> DeploymentStatus:
-        """How far it is."""
+        """Its state now."""
         return self._client._run(self._made.status())
 
     def wait(self, timeout: float | None = None) -> DeploymentStatus:
-        """Returns when no task of it will change any more; `StillOpenError` after `timeout`
-        seconds."""
+        """Returns its state once it is over. Raises `StillOpenError` after `timeout` seconds."""
         return self._client._run(self._made.wait(timeout))
 
     def cancel(self, reason: str = "", *, key: str | None = None) -> None:
-        """Cancels what has not begun, and what can still be left off."""
+        """Cancels all tasks that have not begun to install."""
         self._client._run(self._made.cancel(reason, key=key))
 
 

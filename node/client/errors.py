@@ -1,31 +1,31 @@
-"""How a call ends when it does not end well.
+"""The exceptions of a client.
 
     StationkeepError
     ├── RefusedError           a rule says no; nothing has changed
     │   └── NotFoundError      there is no such device, deployment or operation
     ├── BusyError              too many requests at once; nothing has changed
-    ├── NoQuorumError          the nodes cannot agree on anything now; nothing has changed
+    ├── NoQuorumError          no leader or no majority; nothing has changed
     ├── UnreachableError       no node answers; nothing has changed
-    ├── OutcomeUnknownError    sent, but not confirmed: it may or may not take effect
-    ├── AnswerError            what answers is no node, or says what cannot be read
-    └── StillOpenError         waited for as long as was wanted (also a `TimeoutError`)
+    ├── OutcomeUnknownError    a write was sent and not confirmed: it may or may not take effect
+    ├── AnswerError            the answer is not one of a node, or the node failed
+    └── StillOpenError         a deployment is still open when the wait for its end is over
 
-A client raises nothing else, except `ValueError` for an argument that cannot be sent at all.
+A client raises no others, except `ValueError` for an argument that cannot be sent.
 """
 
 from collections.abc import Mapping
 
 
 class StationkeepError(Exception):
-    """Base of all. `str()` is a sentence for people, on one line."""
+    """Base of all. `str()` is one printable line."""
 
 
 class RefusedError(StationkeepError):
     """A rule of the cluster says no.
 
-    `rule` is a word for programs (`unknown_device`, `quota`) or, where a field is at fault, what
-    the field must be; `field` and `value` are then its path and what stood there. `operation` is
-    the id under which the log remembers the refusal, if it got that far. `status`: of HTTP.
+    If a field is at fault, `field` and `value` are its path and its value, and `rule` is what it
+    must be. Otherwise `rule` is a stable word for programs (`unknown_device`, `cooldown`).
+    `operation`: the idempotency key, if it was the log that refused. `status`: of HTTP.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class NotFoundError(RefusedError):
 
 
 class BusyError(StationkeepError):
-    """Too many requests at once, or the own share is used up (`rule` is then `quota`)."""
+    """Too many requests at once, or the actor's share is used up (`rule` is then `quota`)."""
 
     def __init__(self, message: str, *, rule: str = "") -> None:
         super().__init__(message)
@@ -59,23 +59,23 @@ class BusyError(StationkeepError):
 
 
 class NoQuorumError(StationkeepError):
-    """Nodes answer, but have no leader, or no majority."""
+    """Nodes answer, but have no leader or no majority."""
 
 
 class UnreachableError(StationkeepError):
     """No node answers. `failed`: address → why not."""
 
     def __init__(self, failed: Mapping[str, str]) -> None:
-        told = "; ".join(f"no answer from {url}: {reason}" for url, reason in failed.items())
-        super().__init__(told or "no node answered in time")
+        line = "; ".join(f"no answer from {url}: {reason}" for url, reason in failed.items())
+        super().__init__(line or "no node answered in time")
         self.failed = dict(failed)
 
 
 class OutcomeUnknownError(StationkeepError):
-    """The change may or may not take effect.
+    """The write may or may not take effect.
 
-    The same call again with `key=error.operation` cannot take effect twice; `operation` of a
-    client says what became of it.
+    The same call with `key=error.operation` cannot take effect twice. `client.operation(key)` says
+    what became of it.
     """
 
     def __init__(self, operation: str, why: str) -> None:
@@ -85,8 +85,8 @@ class OutcomeUnknownError(StationkeepError):
 
 
 class AnswerError(StationkeepError):
-    """The answer is not one that a node gives."""
+    """The answer cannot be understood, or the node says that it failed."""
 
 
 class StillOpenError(StationkeepError, TimeoutError):
-    """What was waited for goes on."""
+    """The wait is over before the deployment is."""

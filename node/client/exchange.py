@@ -1,15 +1,15 @@
-"""Requests to nodes, bounded in bytes and in time whatever answers.
+"""One request to a node, limited in bytes and in time whatever answers.
 
-A timeout for each read alone would let a server drip one byte at a time for ever, hence a second
-one over everything; compressed answers are not asked for and not taken, so that the bytes counted
-are all there are. httpx is imported when the first request is made, so that `stationkeep --help`
-need not wait for it.
+With a timeout for each read alone, a server could send one byte at a time for ever; so there is a
+second one for the whole. Compressed answers are neither requested nor accepted, so that the bytes
+counted are all there are. httpx is imported only when it is needed: `stationkeep --help` is quick.
 """
 
 import asyncio
 import getpass
 import re
 import socket
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -26,10 +26,10 @@ CONNECT_SECONDS = 2.0
 WHOLE_SECONDS = 60.0
 """From the first byte sent to the last one received."""
 MOST_BYTES = 16 << 20
-"""Of an answer; a page of 200 devices with all the text that they may have takes half of it."""
+"""Of an answer. A page of 200 devices with texts of full length takes half of it."""
 MAX_ACTOR = 128
 MAX_KEY = 128
-"""Characters of a name, and of an idempotency key, that a node takes."""
+"""Characters of an actor's name and of an idempotency key that a node accepts."""
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 _URL = re.compile(r"[!-~]+")
@@ -38,8 +38,10 @@ _PLAIN = "".join(map(chr, range(ord(" "), ord("~") + 1)))
 
 
 class Call(NamedTuple):
-    """One request. `silence`: seconds in which something of the answer must come. `operation`: the
-    idempotency key of a change; empty where nothing is changed, so that a lost answer is no harm.
+    """One request.
+
+    `silence`: seconds without any byte of the answer before it is given up. `operation`: the
+    idempotency key of a write; empty for a read, whose answer may get lost without harm.
     """
 
     method: str
@@ -61,7 +63,7 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What was answered at `url`, whatever it may be worth; `node`: the address of who did."""
+    """What came back from `url`, unchecked. `node`: the address that was asked."""
 
     url: str
     status: int
@@ -70,8 +72,7 @@ class Answer(NamedTuple):
 
 
 def actor() -> str:
-    """Who asks, as the history will show it: `user@host`. What a header cannot carry stands as in
-    a URL: nobody is kept from asking by a name."""
+    """Who asks, as the history will show it: `user@host`."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no such uid in the password file, as in many containers
@@ -80,20 +81,23 @@ def actor() -> str:
 
 
 def plain(name: str) -> str:
-    """A name of an actor as a header can carry it."""
+    """An actor's name as a header can carry it: other characters are percent-encoded, so that no
+    name keeps anybody from asking."""
     return quote(name, safe=_PLAIN, errors="surrogateescape")[:MAX_ACTOR].strip()
 
 
 def checked_url(url: str) -> str:
-    """The address of a node; raises `ValueError` for what is none."""
+    """The address of a node, without a slash at its end. Raises `ValueError`."""
     parts = split_url(url)
     if parts is None or parts.query or parts.fragment or not _URL.fullmatch(url):
         raise ValueError(f"{printable(repr(url))} refused: {URL_RULE}")
     return url.rstrip("/")
 
 
-def checked_key(key: str) -> str:
-    """An idempotency key; raises `ValueError` for one that no node takes."""
+def operation_of(key: str | None) -> str:
+    """The idempotency key of a write: the one given or a new one. Raises `ValueError`."""
+    if key is None:
+        return f"op-{uuid.uuid4().hex}"
     if not _KEY.fullmatch(key):
         rule = f"1 to {MAX_KEY} printable characters of ASCII"
         raise ValueError(f"key: {printable(repr(key))} refused: {rule}")
@@ -101,14 +105,14 @@ def checked_key(key: str) -> str:
 
 
 def part(text: str) -> str:
-    """A name as one part of a path, and never as the step up that `..` would be. Raises
-    `UnicodeEncodeError` for what is not UTF-8."""
+    """A name as one segment of a path, where `..` does not mean the one above. Raises
+    `UnicodeEncodeError` if it cannot be UTF-8."""
     quoted = quote(text, safe="")
     return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 
 
 def open_http(silence: float = WHOLE_SECONDS) -> "httpx.AsyncClient":
-    """A pool of connections; tests put theirs here."""
+    """A pool of connections. Tests replace this function."""
     import httpx  # noqa: PLC0415
 
     timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
@@ -116,8 +120,8 @@ def open_http(silence: float = WHOLE_SECONDS) -> "httpx.AsyncClient":
 
 
 async def exchange(http: "httpx.AsyncClient", url: str, call: Call) -> Answer:
-    """The answer of the node at `url`. Raises `httpx.HTTPError` when there is none, when nothing
-    comes for too long, or when it is too large."""
+    """The answer of the node at `url`. Raises `httpx.HTTPError` if there is none, or if it takes
+    too long or is too large."""
     import httpx  # noqa: PLC0415
 
     from stationkeep.node.wire.http_body import read  # noqa: PLC0415
@@ -143,8 +147,8 @@ async def exchange(http: "httpx.AsyncClient", url: str, call: Call) -> Answer:
 async def ask(http: "httpx.AsyncClient", urls: Iterable[str], call: Call) -> Answer:
     """The answer of the first of these nodes that gives one.
 
-    A change goes on to another node only if it cannot have reached the one before;
-    `OutcomeUnknownError` where it may have. Raises `UnreachableError` when nobody answers.
+    A write goes on to the next node only if it cannot have reached the one before, and raises
+    `OutcomeUnknownError` if it may have. Raises `UnreachableError` if no node answers.
     """
     import httpx  # noqa: PLC0415
 

@@ -1,7 +1,4 @@
-"""Lists that nodes give page by page, and the two that a client has as attributes.
-
-Names as in the system that Stationkeep replaces: `ring_assignments` and `device_statuses`.
-"""
+"""Lists, which nodes send in pages, and the mappings that a client has as attributes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
@@ -12,22 +9,19 @@ from stationkeep.node.client.results import DeviceStatus, Page
 
 T = TypeVar("T")
 PAGE = 200
-"""Items asked for at a time: as many as an answer has room for, however long their texts are."""
+"""Items of a page; `exchange.MOST_BYTES` has room for them however long their texts are."""
 MOST_ITEMS = 1 << 20
-"""Of a list; a fleet cannot have more devices."""
+"""Of a list: as many as a fleet can have devices."""
 MOST_EMPTY = 100
-"""Pages in a row: a node that looks through a large fleet in vain sends a handful."""
+"""Empty pages in a row. A node that finds nothing in a full fleet sends four."""
 
 Fetch = Callable[[int, str | None], Awaitable[Page[T]]]
-"""Asks for a page of at most so many items, after this cursor."""
+"""Fetches a page: at most so many items, after this cursor."""
 
 
 async def pages(fetch: Fetch[T], limit: int | None) -> AsyncIterator[list[T]]:
-    """The pages of a list, up to `limit` items of it (None: all).
-
-    A page may be short, even empty, and still name a next one: a filter that hardly anything passes
-    is looked through in parts.
-    """
+    """The pages of a list, up to `limit` items (None: all). A page may be short, even empty, and
+    still have a next one. Raises `AnswerError` if the list has no end."""
     left, empty, cursor = MOST_ITEMS if limit is None else limit, 0, None
     while left > 0:
         page = await fetch(min(left, PAGE), cursor)
@@ -44,7 +38,7 @@ async def pages(fetch: Fetch[T], limit: int | None) -> AsyncIterator[list[T]]:
 
 
 class RingAssignments(Mapping[str, tuple[str, ...]]):
-    """Ring → ids of the devices in it. A ring is asked for when it is first looked at."""
+    """Ring → ids of its devices. A ring is fetched when it is first used, and then kept."""
 
     def __init__(self, fetch: Callable[[Ring], tuple[str, ...]]) -> None:
         self._fetch = fetch
@@ -65,12 +59,9 @@ class RingAssignments(Mapping[str, tuple[str, ...]]):
     def __len__(self) -> int:
         return len(Ring)
 
-    def __repr__(self) -> str:
-        return f"<RingAssignments {dict(self)}>"
-
 
 class DeviceStatuses(Mapping[str, DeviceStatus]):
-    """Id → device. One that is named is asked for alone; all are when they are gone through."""
+    """Id → device. A single one is fetched when it is first used; iterating fetches all."""
 
     def __init__(
         self, fetch: Callable[[str], DeviceStatus], fetch_all: Callable[[], list[DeviceStatus]]
@@ -92,9 +83,6 @@ class DeviceStatuses(Mapping[str, DeviceStatus]):
 
     def __len__(self) -> int:
         return len(self._all())
-
-    def __repr__(self) -> str:
-        return f"<DeviceStatuses of {len(self)} devices>"
 
     def _all(self) -> dict[str, DeviceStatus]:
         if not self._whole:

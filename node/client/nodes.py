@@ -1,9 +1,9 @@
-"""The nodes that a client may ask, and how long it goes on asking.
+"""Which node a request goes to, and how often it is repeated.
 
-A request goes to the node that answered last, and from one that does not answer to the next. What
-changes something carries an idempotency key, under which the cluster does it once: so a change
-whose answer was lost is sent again, to another node, under the same key, until an answer says what
-became of it or the time is over.
+A request goes to the node that answered last, and to the next one if that does not answer. A write
+carries an idempotency key and takes effect once however often it is sent. So a write whose answer
+was lost is sent again under its key, to the next node, until an answer says what became of it or
+time is up.
 """
 
 import asyncio
@@ -21,73 +21,73 @@ from stationkeep.node.system.printable import printable
 
 MAX_ADDRESSES = 128
 ROUNDS = 2
-"""Times that all nodes are tried although none answers; more only to learn an outcome."""
+"""Attempts on all nodes before a request fails because none answers. A write in doubt goes on."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
-"""Seconds between two tries: bounds of a pause that doubles."""
+"""Seconds between two attempts: the pause doubles from one to the other."""
 
 
 class Nodes:
-    """Addresses of one cluster's nodes and the connections to them.
+    """The addresses of one cluster's nodes, and the connections to them.
 
-    `seconds`: how long a request may take, all tries together. Raises `ValueError` when no address
-    is given, too many are, or one is none.
+    `seconds`: limit of a request with all its repetitions. Raises `ValueError` for an address that
+    is none, and for none or too many of them.
     """
 
-    def __init__(self, urls: str | Iterable[str], seconds: float) -> None:
-        given = [urls] if isinstance(urls, str) else urls
-        self._urls = list(dict.fromkeys(checked_url(url) for url in given))
+    def __init__(self, urls: Iterable[str], seconds: float) -> None:
+        self._urls = list(dict.fromkeys(checked_url(url) for url in urls))
         if not 1 <= len(self._urls) <= MAX_ADDRESSES:
             rule = f"from 1 to {MAX_ADDRESSES} addresses"
             raise ValueError(f"urls: {len(self._urls)} refused: {rule}")
-        self.seconds = seconds
+        self._seconds = seconds
         self._at = 0
         self._http = open_http()
 
     async def answer(self, call: Call) -> Answer:
-        """The answer, which is no problem document. Raises `StationkeepError`."""
-        tries = _Tries(call)
+        """The answer, which is not a problem document. Raises `StationkeepError`."""
+        attempts = _Attempts(call)
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self._seconds):
                 for pause in _pauses():
-                    answer = await self._try(call, tries)
+                    answer = await self._attempt(call, attempts)
                     if answer is not None:
                         return answer
                     await asyncio.sleep(pause)
         except TimeoutError:
             pass
-        raise tries.verdict()
+        raise attempts.error()
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._http.aclose()
 
-    async def _try(self, call: Call, tries: "_Tries") -> Answer | None:
-        """An answer that stands; None when another try may bring one."""
-        tries.begin()
+    async def _attempt(self, call: Call, attempts: "_Attempts") -> Answer | None:
+        """The answer, or None if another attempt may bring one."""
+        attempts.begin()
         try:
             answer = await ask(self._http, self._in_order(), call)
         except UnreachableError as error:
-            tries.nobody(error)
+            attempts.unreached(error)
             return None
         except OutcomeUnknownError as error:
-            tries.lost(error.why)
+            attempts.lost(error.why)
             self._at += 1
             return None
         self._at = self._urls.index(answer.node)
-        if tries.settled_by(answer):
+        if attempts.accept(answer):
             return answer
         self._at += 1
         return None
 
     def _in_order(self) -> list[str]:
-        """The one that answered last comes first."""
+        """All addresses, beginning with the one that answered last."""
         at = self._at % len(self._urls)
         return self._urls[at:] + self._urls[:at]
 
 
-class _Tries:
-    """What the tries of one request have shown so far."""
+class _Attempts:
+    """What the attempts at one request have shown so far. `_doubt`: why the write may have taken
+    effect although no answer said so."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -97,11 +97,12 @@ class _Tries:
         self._last: StationkeepError = UnreachableError({})
 
     def begin(self) -> None:
-        """From here until an answer the change may be made."""
+        """The request is being sent."""
         self._under_way = True
 
-    def nobody(self, error: UnreachableError) -> None:
-        """No node was reached. With nothing in doubt that is told after so many rounds."""
+    def unreached(self, error: UnreachableError) -> None:
+        """No node was reached. Raises that if it has happened often enough and nothing is in
+        doubt."""
         self._under_way = False
         self._last = error
         self._rounds += 1
@@ -109,12 +110,12 @@ class _Tries:
             raise error
 
     def lost(self, why: str) -> None:
-        """The change may have arrived, and no answer came."""
+        """A node may have received the write, and did not answer."""
         self._under_way = False
         self._doubt = why
 
-    def settled_by(self, answer: Answer) -> bool:
-        """Whether an answer says what became of the request; raises what it says if it is bad."""
+    def accept(self, answer: Answer) -> bool:
+        """Whether the answer is the one to return. Raises if it is an error that is final."""
         self._under_way = False
         problem = problem_of(answer)
         if problem is None:
@@ -127,12 +128,11 @@ class _Tries:
             self._doubt = self._doubt or problem.line
         if not problem.is_final:
             return False
-        if self._doubt and not problem.operation:  # from in front of the log: says nothing of it
-            raise self.verdict()
-        raise self._last
+        # Only a refusal by the log, which names the operation, also answers earlier attempts.
+        raise self._last if problem.operation else self.error()
 
-    def verdict(self) -> StationkeepError:
-        """What is to be told when there is no more time."""
+    def error(self) -> StationkeepError:
+        """How the request ends if there is no better answer."""
         if self._call.operation and (self._doubt or self._under_way):
             why = self._doubt or "no answer in time"
             return OutcomeUnknownError(self._call.operation, printable(why))
@@ -140,7 +140,7 @@ class _Tries:
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds to wait after each try, drawn so that clients which failed together part."""
+    """Seconds to wait after each attempt, random so that clients do not repeat in step."""
     pause = FIRST_PAUSE
     while True:
         yield random.uniform(pause / 2, pause)  # noqa: S311

@@ -1,4 +1,4 @@
-"""What a node says instead of an answer: problem documents (RFC 9457), believed in nothing.
+"""Problem documents (RFC 9457), which nodes send instead of an answer. Nothing in them is trusted.
 
 Source: node/guide/api.md, "Errors".
 """
@@ -19,11 +19,11 @@ from stationkeep.node.system.printable import printable
 
 OURS = "urn:stationkeep:problem:"
 LATER = frozenset({408, 429, 503})
-"""Statuses with which a node says that it did nothing, and that one may come again."""
+"""Statuses by which a node says that it has done nothing and that the request may be repeated."""
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """The document, or as much of one as there was; every text is fit to be shown."""
+    """What was in the document; every text is printable. `ours`: a node of ours sent it."""
 
     status: int
     ours: bool = False
@@ -35,23 +35,23 @@ class Problem(msgspec.Struct, frozen=True):
 
     @property
     def line(self) -> str:
-        """What is wrong, and the rule that says so."""
+        """What is wrong, and which rule says so."""
         said = self.detail or f"the node answered {self.status}"
         return said if not self.rule or self.rule in said else f"{said} (rule: {self.rule})"
 
     @property
     def is_final(self) -> bool:
-        """Whether another try would be answered the same: one that the log refused always is."""
+        """Whether a repetition would get the same answer, as it does once the log has refused."""
         return self.status < 500 and (self.status not in LATER or bool(self.operation))
 
     @property
     def undone(self) -> bool:
-        """Whether the change that was asked for has certainly not been made."""
+        """Whether the write has certainly not taken effect."""
         return self.is_final or (self.ours and self.status in LATER)
 
 
 def problem_of(answer: Answer) -> Problem | None:
-    """The problem that an answer is; None when it is none."""
+    """The problem in an answer, None if it is a good one."""
     if answer.status < 400:
         return None
     try:
@@ -66,14 +66,13 @@ def problem_of(answer: Answer) -> Problem | None:
 
 
 def error_of(problem: Problem) -> StationkeepError:
-    """The same as an exception."""
-    match problem.status:
-        case 429:
-            return BusyError(problem.line, rule=problem.rule)
-        case 503:
-            return NoQuorumError(problem.line)
-        case status if status >= 500:
-            return AnswerError(problem.line)
+    """The exception for a problem."""
+    if problem.status == 429:
+        return BusyError(problem.line, rule=problem.rule)
+    if problem.status == 503:
+        return NoQuorumError(problem.line)
+    if problem.status >= 500:
+        return AnswerError(problem.line)
     kind = NotFoundError if problem.status == 404 else RefusedError
     return kind(
         problem.line,

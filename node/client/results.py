@@ -1,8 +1,7 @@
-"""What a client returns, and the answers of nodes that it is made of.
+"""What a client returns, and the shapes of the answers that it is made from.
 
-An answer is checked against its shape here before anything of it is used; a node of a newer
-release may say more. Times are seconds where a name ends in `_s`, milliseconds of cluster time
-where it ends in `_ms`.
+Answers are checked against these shapes; fields that a newer node adds are ignored. Names in `_s`
+are seconds, names in `_ms` milliseconds of cluster time.
 """
 
 import math
@@ -23,14 +22,14 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of what is returned: it does not change, and another call may return another."""
+    """Base of what is returned."""
 
 
 # -- the cluster and its devices ----------------------------------------------------------------
 
 
 class FleetTotals(TypedDict):
-    """Devices over all rings, and in each: total = healthy + unhealthy + offline."""
+    """Numbers of devices: total = healthy + unhealthy + offline."""
 
     total_slaves: Count
     healthy_devices: Count
@@ -41,10 +40,10 @@ class FleetTotals(TypedDict):
 
 
 class ClusterStatus(FleetTotals):
-    """The cluster and its fleet at a glance."""
+    """State of the cluster and totals of its fleet."""
 
     verdict: str
-    """`ok` when nobody is needed; `headline` says how things are."""
+    """`ok` if nothing needs attention; `headline` says it in words."""
     headline: str
     primary: str | None
     """The node that acts as PRIMARY."""
@@ -53,8 +52,8 @@ class ClusterStatus(FleetTotals):
 
 
 class DeviceStatus(Result, frozen=True, kw_only=True):
-    """A device as the cluster knows it. Readings are percentages, and not a number (`math.nan`)
-    as long as the device has reported none."""
+    """A device as the cluster knows it. Readings are percentages, `math.nan` before the first
+    report."""
 
     slave_id: str
     device_name: str
@@ -67,25 +66,25 @@ class DeviceStatus(Result, frozen=True, kw_only=True):
     memory_usage: float
     disk_usage: float
     metrics: Mapping[str, float]
-    """Further readings by name."""
+    """Other readings by name."""
     online: bool
     healthy: bool
-    """The cluster's verdict, from the newest statuses; it means nothing while not `online`."""
+    """The verdict of the cluster's health rule. It means nothing unless `online`."""
     pinned: bool
     policy: str | None
-    """Name of the ring policy that rules it."""
+    """Name of the ring policy that applies to it."""
     labels: Mapping[str, str]
     capabilities: Mapping[str, str]
     seen_s: float
-    """Seconds since it was last heard."""
+    """Seconds since its last message."""
 
     def is_healthy(self) -> bool:
-        """Whether it is online, and well by the cluster's health rule."""
+        """Whether it is online and healthy."""
         return self.online and self.healthy
 
 
 class OperationStatus(Result, frozen=True, kw_only=True):
-    """What became of a change. `status`: `done` or `refused`, then with `rule` and `detail`."""
+    """The outcome of a write. `status`: `done`, or `refused` with `rule` and `detail`."""
 
     operation: str
     status: str
@@ -96,11 +95,11 @@ class OperationStatus(Result, frozen=True, kw_only=True):
     result: Mapping[str, Any] = {}
 
 
-# -- what devices are to do ---------------------------------------------------------------------
+# -- deployments and their tasks ----------------------------------------------------------------
 
 
 class TaskStatus(Result, frozen=True, kw_only=True):
-    """What one device is to do; `task_id` is DEPLOYMENT/DEVICE/ATTEMPT."""
+    """The task of one device. `task_id`: DEPLOYMENT/DEVICE/ATTEMPT."""
 
     task_id: str
     deployment: Count
@@ -113,7 +112,7 @@ class TaskStatus(Result, frozen=True, kw_only=True):
 
 
 class DeploymentStatus(Result, frozen=True, kw_only=True):
-    """How far a deployment is. `tallies`: state of a task → tasks in it."""
+    """State of a deployment. `tallies`: state of a task → how many are in it."""
 
     deployment: Count
     task_type: str
@@ -125,7 +124,7 @@ class DeploymentStatus(Result, frozen=True, kw_only=True):
 
     @property
     def is_over(self) -> bool:
-        """Whether no task of it will change any more."""
+        """Whether none of its tasks will change any more."""
         return self.state == "closed"
 
 
@@ -133,7 +132,7 @@ class DeploymentStatus(Result, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """A part of a list, and the cursor of the next."""
+    """A page of a list, and the cursor of the next one."""
 
     items: list[T]
     next: str | None = None
@@ -223,7 +222,7 @@ class DeviceAnswer(msgspec.Struct, frozen=True):
 
 
 def understood(answer: Answer, shape: type[T]) -> T:
-    """What an answer says, if it has this shape. Raises `AnswerError`."""
+    """The content of an answer. Raises `AnswerError` unless it has this shape."""
     try:
         return msgspec.json.decode(answer.content, type=shape)
     except UNREADABLE as error:

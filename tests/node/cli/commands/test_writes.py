@@ -96,6 +96,7 @@ USAGE = [
     "node run --config x.yaml --replay-speed 60",
     "node run --config x.yaml --health-replay missing.csv",
     "no-such-command",
+    "resume --idempotency-key é",
 ]
 
 
