@@ -106,12 +106,6 @@ class Operations:
         """The outcome of this actor's operation."""
         return self._known.get(identity(actor, key))
 
-    def newest(self, key: str) -> Operation | None:
-        """The newest operation under a key, whoever gave it. Looks through all (some ms of a full
-        table): it is a person who asks, and an index of its own would cost every order memory."""
-        newest_first = reversed(self._known.values())
-        return next((record for record in newest_first if record.key == key), None)
-
     def make_room(self, actor: str, now: int, *, rescue: bool) -> str | None:
         """Readies a place for one more; or says why this actor gets none."""
         if len(self._known) < MAX_OPERATIONS:

@@ -106,8 +106,7 @@ class NeedView(View, frozen=True):
 class ClusterView(View, frozen=True):
     """`GET /v1/cluster`.
 
-    `verdict` is `ok` when nothing `needs` attention (`cluster.verdict`); critical problems come
-    first. `barred`: why no order can be carried out now, or null. `age_ms`: for how long this node
+    `verdict` is `ok` when nothing `needs` attention; critical problems come first. `barred`: why no order can be carried out now, or null. `age_ms`: for how long this node
     has not been up to date; cluster time does not advance while there is no leader.
     """
 

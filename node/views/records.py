@@ -43,7 +43,7 @@ class ChangeView(View, frozen=True):
 
 
 class RejectedView(View, frozen=True):
-    """A candidate that was not chosen, and why (`cluster.state.decisions.Reason`)."""
+    """A candidate that was not chosen. `reason`: a stable word, as the `rule` of a refusal is."""
 
     node: str
     reason: str

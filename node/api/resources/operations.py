@@ -18,12 +18,11 @@ router = APIRouter()
 async def get_operation(
     read: Reading, actor: Who, operation: Annotated[str, Path(min_length=1, max_length=128)]
 ) -> Response:
-    """What became of a write, by its operation id (its idempotency key): of the caller's own, or
-    else of the newest that anyone has given this id."""
-    operations = read.state.operations
-    known = operations.find(actor, operation) or operations.newest(operation)
+    """What became of a write of the caller's own, by its operation id (its idempotency key)."""
+    known = read.state.operations.find(actor, operation)
     if known is None:
         index = read.service.consensus.applied_index
-        detail = f"no operation {operation} is remembered at index {index}: it was not applied"
-        raise Problem(Kind.NOT_FOUND, f"{detail} so far, or is long past", operation=operation)
+        detail = f"no operation {operation} of {actor} is remembered at index {index}"
+        more = "it was not applied so far, or is long past"
+        raise Problem(Kind.NOT_FOUND, f"{detail}: {more}", operation=operation)
     return read.answer(records.operation_view(known))

@@ -1,5 +1,8 @@
 """The OpenAPI document, and every request that it allows: none of them breaks the node."""
 
+import json
+import re
+
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi.checks import (
@@ -50,3 +53,8 @@ def test_the_document_names_every_path_and_no_422() -> None:
     assert all(operation.get("summary") for operation in operations)
     ids = [operation["operationId"] for operation in operations]
     assert len(ids) == len(set(ids))
+
+
+def test_the_document_names_no_module_of_ours() -> None:
+    document = json.dumps(build(FakeNode()).openapi())
+    assert re.findall(r"`(?:stationkeep|cluster|node)\.[\w.]+`", document) == []
