@@ -78,6 +78,20 @@ class RingCounts(msgspec.Struct, frozen=True):
     quota: int
 
 
+def _ring_counts(tally: Sequence[Sequence[Sequence[int]]], quota: int) -> RingCounts:
+    """`tally`: devices by healthy, online and pinned, each first of those that are not."""
+    (sick_away, sick), (well_away, well) = tally
+    away = sum(sick_away) + sum(well_away)
+    return RingCounts(
+        total=away + sum(sick) + sum(well),
+        healthy=sum(well),
+        unhealthy=sum(sick),
+        offline=away,
+        pinned=sick_away[1] + sick[1] + well_away[1] + well[1],
+        quota=quota,
+    )
+
+
 class Move(msgspec.Struct, frozen=True):
     """One line of a device's ring history; `origin` None: it registered."""
 
@@ -275,19 +289,9 @@ class Fleet:
 
     def counts(self) -> dict[Ring, RingCounts]:
         """Figures by ring; costs nothing that grows with the fleet."""
-        by_class = self.table.by_class.sum(axis=0)  # ring, healthy, online, pinned
-        quota = self.quotas().sum(axis=0)
-        return {
-            ring: RingCounts(
-                total=int(by_class[ring.code].sum()),
-                healthy=int(by_class[ring.code, 1, 1].sum()),
-                unhealthy=int(by_class[ring.code, 0, 1].sum()),
-                offline=int(by_class[ring.code, :, 0].sum()),
-                pinned=int(by_class[ring.code, :, :, 1].sum()),
-                quota=int(quota[ring.code]),
-            )
-            for ring in RINGS
-        }
+        rings = self.table.by_class.sum(axis=0).tolist()  # ring, healthy, online, pinned
+        quota = self.quotas().sum(axis=0).tolist()
+        return {ring: _ring_counts(rings[ring.code], quota[ring.code]) for ring in RINGS}
 
     def summary(self) -> dict[str, Any]:
         """The seed's words for the whole: `total_slaves, healthy_devices, ring_distribution`."""

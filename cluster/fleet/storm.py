@@ -29,8 +29,8 @@ def turned(step: Step, rows: Column, healthy: Column) -> None:
 
 def figures(fleet: Fleet) -> tuple[int, int]:
     """(devices online, unhealthy ones among them)."""
-    by_health = fleet.table.by_class[:, :, :, 1].sum(axis=(0, 1, 3))
-    return int(by_health.sum()), int(by_health[0])
+    sick, well = fleet.table.by_class[:, :, :, 1].sum(axis=(0, 1, 3)).tolist()
+    return sick + well, sick
 
 
 def watch(step: Step) -> None:

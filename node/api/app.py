@@ -74,6 +74,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
         docs_url=None,  # `pages` has one of ours
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # we have our own
     )
     app.state.service = service
     app.state.snapshots = snapshot.Slots()
@@ -104,7 +105,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     )
     app.add_middleware(
         Origin,
-        members=lambda: [member.http for member in service.state.members.values()],
+        members=lambda: (member.http for member in service.state.members.values()),
         hosts=hosts,
         probes=probes.PROBES,
     )

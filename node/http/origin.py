@@ -18,6 +18,7 @@ does not see what came of it.
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -36,6 +37,8 @@ PREFLIGHT = {
     ),
     "Access-Control-Max-Age": "600",
 }
+REMEMBERED = 64
+"""Names of hosts that were taken apart lately: nearly all requests name the same few."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Members = Callable[[], Iterable[str]]
@@ -100,6 +103,7 @@ def misdirected(
     return Problem(Kind.MISDIRECTED, detail)
 
 
+@lru_cache(REMEMBERED)
 def _is_ip(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -130,6 +134,7 @@ def _site(url: str) -> tuple[str, int] | None:
     return "localhost" if host in OWN_HOSTS else host, default if port is None else port
 
 
+@lru_cache(REMEMBERED)
 def _host(origin: str) -> str | None:
     try:
         return urlsplit(origin).hostname

@@ -106,8 +106,9 @@ class NeedView(View, frozen=True):
 class ClusterView(View, frozen=True):
     """`GET /v1/cluster`.
 
-    `verdict` is `ok` when nothing `needs` attention; critical problems come first. `barred`: why no order can be carried out now, or null. `age_ms`: for how long this node
-    has not been up to date; cluster time does not advance while there is no leader.
+    `verdict` is `ok` when nothing `needs` attention; critical problems come first. `barred`: why
+    no order can be carried out now, or null. `age_ms`: for how long this node has not been up to
+    date; cluster time does not advance while there is no leader.
     """
 
     cluster_id: str
