@@ -6,6 +6,7 @@ link          a device's tie to the cluster over any number of connections: all 
 channel       one of these connections, and whether the node takes in what it is sent
 connection    the WebSocket of a channel
 addresses     which nodes there are, and which to turn to next
+tasks         what the device is told to do: `on_tasks` ties them to the client
 host          what a real machine says of itself; `readings` is the form of it
 behaviour     what simulated devices say instead
 """
@@ -13,5 +14,16 @@ behaviour     what simulated devices say instead
 from stationkeep.node.agent.client import AgentEndedError, DeviceAgent
 from stationkeep.node.agent.device import Ringed
 from stationkeep.node.agent.readings import Readings
+from stationkeep.node.agent.tasks.handler import Postpone, Rejected, Task
+from stationkeep.node.agent.tasks.spool import SpoolError
 
-__all__ = ["AgentEndedError", "DeviceAgent", "Readings", "Ringed"]
+__all__ = [
+    "AgentEndedError",
+    "DeviceAgent",
+    "Postpone",
+    "Readings",
+    "Rejected",
+    "Ringed",
+    "SpoolError",
+    "Task",
+]

@@ -98,7 +98,7 @@ class Channel:
         self.stage, self._patience = Stage.REGISTERED, patience
         self.answered()
 
-    def ask(self, said: wire.Heartbeat) -> None:
+    def ask(self, said: wire.Heartbeat | wire.Registration) -> None:
         """Sends what the node answers at once; the link tells `answered`."""
         self._expect(MOST_SILENCE, "the node is silent")
         self.send(said)

@@ -4,14 +4,23 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from msgspec.structs import replace
 
 from stationkeep.node.agent.addresses import Addresses
 from stationkeep.node.agent.device import Identity, Ringed
 from stationkeep.node.agent.link import Link
 from stationkeep.node.agent.readings import Readings
 from stationkeep.node.agent.tally import Tally
+from stationkeep.node.wire.tasks import TaskUpdatePayload
+
+if TYPE_CHECKING:
+    from stationkeep.node.agent.on_tasks import DeviceTasks
+    from stationkeep.node.agent.tasks.commands import Commands
+    from stationkeep.node.agent.tasks.handler import OnTask
 
 OnRing = Callable[[Ringed], Awaitable[object] | None]
 Value = str | bool | int | float
@@ -32,6 +41,13 @@ class DeviceAgent:
     says how the device is whenever that is due (default: this machine, through psutil); it must
     not block. `on_ring` is told of each new ring, plainly or as a coroutine: one call at a time,
     and of several rings that came meanwhile only the newest.
+
+    `on_task` carries out what the cluster tells the device to do, one task at a time: a coroutine
+    function that is given a `Task` and returns the version that runs afterwards. With a `spool`, a
+    directory of its own, artifacts are downloaded there and verified first, and a task that was
+    under way goes on after a crash; without one a handler is given the address at most. `trust`:
+    a directory of public keys, NAME.pem; artifacts that bear a signature must bear one of these,
+    and with `require_signature` all must.
     """
 
     def __init__(
@@ -45,6 +61,11 @@ class DeviceAgent:
         capabilities: Mapping[str, Value] | None = None,
         labels: Mapping[str, str] | None = None,
         on_ring: OnRing | None = None,
+        on_task: "OnTask | Commands | None" = None,
+        spool: Path | None = None,
+        trust: Path | None = None,
+        require_signature: bool = False,
+        download: bool = True,
         read_status: Callable[[], Readings] | None = None,
     ) -> None:
         self.identity = Identity(
@@ -57,6 +78,13 @@ class DeviceAgent:
         )
         self._addresses = Addresses([urls] if isinstance(urls, str) else urls)
         self._on_ring = on_ring
+        self._tasks: DeviceTasks | None = None
+        if on_task is not None:
+            from stationkeep.node.agent import on_tasks  # noqa: PLC0415 - brings an HTTP client
+
+            self._tasks = on_tasks.DeviceTasks(
+                self, on_task, spool, trust, require_signature=require_signature, download=download
+            )
         self._read_status = read_status or _host_readings()
         self._link: Link | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -81,11 +109,13 @@ class DeviceAgent:
 
     async def start(self) -> Self:
         """Connects, and returns when the ring is known; waits for as long as no node answers.
-        Raises `AgentEndedError` when the registration is refused for good."""
+        Raises `AgentEndedError` when the registration is refused for good, and `SpoolError` when
+        the spool cannot be used."""
         assert self._link is None, "an agent starts once"
+        tasks = None if self._tasks is None else await self._tasks.start()
         ready = asyncio.create_task(self._changed.wait())
         over = asyncio.create_task(self._over.wait())
-        self._link = Link(self.identity, self._addresses, self, self.tally)
+        self._link = Link(self.identity, self._addresses, self, self.tally, tasks)
         self._link.start()
         try:
             await asyncio.wait({ready, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -108,10 +138,12 @@ class DeviceAgent:
             raise AgentEndedError(self._why)
 
     async def stop(self) -> None:
-        """Leaves in good order; an `on_ring` that still runs is cancelled."""
+        """Leaves in good order; an `on_ring` or `on_task` that still runs is cancelled."""
         if self._link is not None:
             self._link.stop()
             await self._link.closed()
+        if self._tasks is not None:
+            await self._tasks.stop()
         if self._follower is not None:
             self._follower.cancel()
             with suppress(asyncio.CancelledError):
@@ -142,6 +174,21 @@ class DeviceAgent:
     def ended(self, why: str) -> None:
         self._why = why
         self._over.set()
+
+    # -- what tasks say and make of it ----------------------------------------------------------
+
+    def say(self, update: TaskUpdatePayload) -> None:
+        """Tells the node that serves the device now how a task goes; none: nobody hears it."""
+        if self._link is not None:
+            self._link.say(update)
+
+    def runs(self, versions: Mapping[str, str]) -> None:
+        """Other versions run, by component: nodes hear so first."""
+        self.identity = replace(
+            self.identity, app_version=versions["app"], os_version=versions["os"]
+        )
+        if self._link is not None:
+            self._link.renew(self.identity)
 
     async def _follow(self, on_ring: OnRing) -> None:
         """Calls `on_ring` until what it was last called with is what there is."""

@@ -35,6 +35,7 @@ that is known.
 
 import asyncio
 import time
+from typing import Protocol
 
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.agent.addresses import Addresses
@@ -44,6 +45,7 @@ from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status
 from stationkeep.node.agent.tally import Tally
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
+from stationkeep.node.wire.tasks import TaskReason, TaskState, TaskUpdatePayload
 
 MOST_CHANNELS = 2
 """Connections of one device at a time."""
@@ -85,25 +87,45 @@ def patience(status_interval: float) -> float:
     return min(LONGEST_PATIENCE, max(SHORTEST_PATIENCE, status_interval / 2))
 
 
+class TaskListener(Protocol):
+    """Who carries out what nodes tell the device to do."""
+
+    def served(self) -> None:
+        """A node serves the device, and knows what it runs: what is to be said can be said."""
+        ...
+
+    def told(self, message: wire.Task | wire.TaskAck | wire.TaskCancel) -> None: ...
+
+    def refused(self, task_id: str) -> None:
+        """A node will not take what was said of a task."""
+        ...
+
+
 class Link:
-    """See above. `failures`: tries in a row that led to no registration."""
+    """See above. `failures`: tries in a row that led to no registration. `tasks`: for a device
+    that carries out tasks."""
 
     __slots__ = ("_addresses", "_channels", "_failures", "_floor", "_heartbeat", "_identity",
                  "_intervals", "_known", "_loop", "_next", "_not_before", "_owner", "_patience",
-                 "_sequence", "_serving", "_session", "_stale", "_status", "_stopped", "_tally",
-                 "_withheld", "ring")  # fmt: skip
+                 "_renewing", "_sequence", "_serving", "_session", "_stale", "_status", "_stopped",
+                 "_tally", "_tasks", "_withheld", "ring")  # fmt: skip
 
     def __init__(
-        self, identity: Identity, addresses: Addresses, owner: Owner, tally: Tally
+        self,
+        identity: Identity,
+        addresses: Addresses,
+        owner: Owner,
+        tally: Tally,
+        tasks: TaskListener | None = None,
     ) -> None:
         self._identity, self._addresses = identity, addresses
-        self._owner, self._tally = owner, tally
+        self._owner, self._tally, self._tasks = owner, tally, tasks
         self._loop = asyncio.get_running_loop()
         self._stale = 0
         seconds, fraction = divmod(time.time_ns(), 1_000_000_000)
         self._session = first_session(seconds)
         self._sequence = fraction // 1_000
-        self._known = self._stopped = False
+        self._known = self._stopped = self._renewing = False
         self._failures = self._withheld = 0
         self._patience = FIRST_PATIENCE
         self._floor = self._not_before = 0.0
@@ -137,6 +159,23 @@ class Link:
         """Returns when nothing of it is left on the event loop, after `stop`."""
         for channel in self._channels:
             await channel.closed()
+
+    def say(self, update: TaskUpdatePayload) -> None:
+        """Says how a task goes, unless no node serves the device now, or the one that does is
+        yet to hear what the device runs: `served` follows."""
+        if self._serving is not None and not self._renewing:
+            self._serving.send(wire.TaskUpdate(self._identity.device_id, update))
+
+    def renew(self, identity: Identity) -> None:
+        """The device is another than it was, of the same id: it registers again, on the
+        connection that serves it. If that takes long another one does (see `channel`)."""
+        self._identity = identity
+        for other in self._registering():  # as what it was
+            self._give_up(other, NOT_NEEDED)
+        if self._serving is not None:
+            self._renewing = True
+            self._serving.ask(self._registration())
+        self._seek()
 
     # -- seeking --------------------------------------------------------------------------------
 
@@ -189,6 +228,7 @@ class Link:
             if timer is not None:
                 timer.cancel()
         self._status = self._heartbeat = None
+        self._renewing = False
         self._tally.connected -= self._serving is not None
         self._serving = None
 
@@ -201,22 +241,15 @@ class Link:
     def opened(self, channel: Channel) -> None:
         self._channels.remove(channel)
         self._channels.append(channel)
-        identity = self._identity
-        payload = wire.RegistrationPayload(
-            capabilities=identity.capabilities,
-            labels=identity.labels,
-            device_status=self._device_status(),
-            session=self._session,
-            sequence=self._next_word(),
-        )
-        channel.register(wire.Registration(identity.device_id, payload))
+        channel.register(self._registration())
 
     def received(self, channel: Channel, message: Data) -> None:
         """What this agent cannot read is left alone: a newer node may say more than it knows."""
         try:
             told = CODEC.decode_told(bytes(message))
-        except UNREADABLE:
+        except UNREADABLE as error:
             self._tally.errors["unreadable"] += 1
+            self._reject(bytes(message), error)
             return
         match told:
             case wire.Ack():
@@ -225,6 +258,21 @@ class Link:
                 self._ringed(told.payload.ring, told.payload.reason, told.payload.timestamp)
             case wire.Error():
                 self._refused(channel, told.payload)
+            case wire.Task() | wire.TaskAck() | wire.TaskCancel() if self._tasks is not None:
+                self._tasks.told(told)
+
+    def _reject(self, message: bytes, error: Exception) -> None:
+        """A task that breaks a rule is refused by name: nobody need wait for it."""
+        task_id = None if self._tasks is None else wire.task_named(message, CODEC)
+        if task_id is not None:
+            self.say(
+                TaskUpdatePayload(
+                    task_id=task_id,
+                    state=TaskState.REJECTED,
+                    reason=TaskReason.PRECONDITION,
+                    detail=str(wire.explain(error, message, CODEC, "task")),
+                )
+            )
 
     def doubted(self, channel: Channel) -> None:
         self._seek()
@@ -253,6 +301,9 @@ class Link:
         if channel is not self._serving:
             self._registered(channel, ack)
         self._ringed(ack.ring, ack.reason or "", ack.timestamp or "")
+        self._renewing = False
+        if self._tasks is not None:
+            self._tasks.served()
 
     def _answered(self, channel: Channel) -> None:
         """The node has taken in what was said; if that was late, a dial beside it is not needed
@@ -294,6 +345,8 @@ class Link:
 
     def _refused(self, channel: Channel, error: wire.ErrorPayload) -> None:
         self._tally.errors[error.code] += 1
+        if error.task_id is not None and self._tasks is not None:
+            self._tasks.refused(error.task_id)
         said = f"{error.code}: {error.field}: {error.value} refused: {error.rule}"
         registering = channel.stage is Stage.REGISTERING
         self._known |= error.code is Code.SUPERSEDED
@@ -338,7 +391,8 @@ class Link:
         assert channel is not None
         self._report_later()
         others = self._registering()
-        if others and (channel.in_doubt or self._withheld < MOST_WITHHELD):
+        pending = others or self._renewing
+        if pending and (channel.in_doubt or self._withheld < MOST_WITHHELD):
             self._withheld += 1
             return
         self._withheld = 0
@@ -347,6 +401,17 @@ class Link:
         payload = wire.StatusPayload(self._device_status(), self._session, self._next_word())
         self._tally.statuses += 1
         channel.send(wire.StatusUpdate(self._identity.device_id, payload))
+
+    def _registration(self) -> wire.Registration:
+        identity = self._identity
+        payload = wire.RegistrationPayload(
+            capabilities=identity.capabilities,
+            labels=identity.labels,
+            device_status=self._device_status(),
+            session=self._session,
+            sequence=self._next_word(),
+        )
+        return wire.Registration(identity.device_id, payload)
 
     def _registering(self) -> list[Channel]:
         return [channel for channel in self._channels if channel.stage is Stage.REGISTERING]

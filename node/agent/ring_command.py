@@ -1,8 +1,6 @@
 """A program that is run whenever the device's ring changes."""
 
-import shlex
-import shutil
-
+from stationkeep.node.agent.command_line import parsed
 from stationkeep.node.agent.device import Ringed
 from stationkeep.node.hooks.runner import HookResult, run
 
@@ -18,12 +16,7 @@ class RingCommand:
     """
 
     def __init__(self, line: str, device_id: str, timeout: float = TIMEOUT) -> None:
-        try:
-            self._argv = shlex.split(line)
-        except ValueError as error:
-            raise ValueError(f"{line!r} refused: a quotation without an end") from error
-        if not self._argv or shutil.which(self._argv[0]) is None:
-            raise ValueError(f"{line!r} refused: its first word must be a program")
+        self._argv = parsed(line)
         self._device_id = device_id
         self._timeout = timeout
 

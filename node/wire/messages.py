@@ -303,6 +303,22 @@ MSGPACK = Codec("stationkeep.msgpack", "application/msgpack", msgspec.msgpack, b
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 
 
+class _Named(msgspec.Struct):
+    task_id: tasks.TaskId
+
+
+class _SomeTask(msgspec.Struct, tag_field="message_type", tag="task"):
+    payload: _Named
+
+
+def task_named(data: bytes, codec: Codec) -> str | None:
+    """The id of a task that is not readable as a whole; None where there is none."""
+    try:
+        return codec.decoder(_SomeTask).decode(data).payload.task_id  # type: ignore[no-any-return]
+    except unreadable.UNREADABLE:
+        return None
+
+
 def timestamp(unix_ms: int) -> str:
     """ISO 8601, UTC, whole seconds."""
     return datetime.fromtimestamp(unix_ms // 1_000, UTC).isoformat().replace("+00:00", "Z")

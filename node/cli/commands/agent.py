@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import os
 import platform
 import re
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import typer
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from stationkeep.node.agent.client import DeviceAgent
     from stationkeep.node.agent.device import Ringed
     from stationkeep.node.agent.readings import Readings
+    from stationkeep.node.agent.tasks.commands import Commands
 
 T = TypeVar("T")
 UrlsOption = Annotated[
@@ -62,6 +65,60 @@ def agent(
             "STATIONKEEP_RING says which.",
         ),
     ] = None,
+    on_task: Annotated[
+        str | None,
+        typer.Option(
+            "--on-task",
+            help="Program with arguments that carries out what the cluster tells the device to do, "
+            "such as to install an artifact, without a shell; `stationkeep guide agents` says how.",
+        ),
+    ] = None,
+    on_rollback: Annotated[
+        str | None,
+        typer.Option(
+            "--on-rollback",
+            help="Program that goes back to STATIONKEEP_VERSION without an artifact. Default: that "
+            "of --on-task, with the older artifact.",
+        ),
+    ] = None,
+    version_command: Annotated[
+        str | None,
+        typer.Option(
+            "--version-command",
+            help="Program that prints the version that runs. Default: the exit status of --on-task "
+            "is believed.",
+        ),
+    ] = None,
+    reboot_command: Annotated[
+        str | None,
+        typer.Option(
+            "--reboot-command",
+            help="Program that restarts the machine. Default: somebody else does.",
+        ),
+    ] = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(
+            "--spool",
+            help="Directory of this agent alone, for what must survive a crash. Default: "
+            "~/.local/state/stationkeep/ID.",
+        ),
+    ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            "--trust",
+            help="Directory of Ed25519 public keys, NAME.pem; a signature must be of one of these.",
+        ),
+    ] = None,
+    require_signature: Annotated[
+        bool,
+        typer.Option("--require-signature", help="Refuse artifacts without a signature."),
+    ] = False,
+    no_download: Annotated[
+        bool,
+        typer.Option("--no-download", help="The program of --on-task downloads, and verifies."),
+    ] = False,
     disk: Annotated[
         Path, typer.Option("--disk", help="A path on the file system that is reported.")
     ] = Path("/"),
@@ -78,13 +135,27 @@ def agent(
         typer.Option("--pretend-for", help="Such as 30s; then it is well again. Default: always."),
     ] = None,
 ) -> None:
-    """Makes this machine a device: tells the cluster how it is, and hears which ring it is in.
+    """Makes this machine a device: tells the cluster how it is, hears which ring it is in, and
+    carries out what it is told to do.
 
     Goes on until Ctrl-C, from node to node. Of two agents of one id the one started last counts;
     the other ends with exit code 1.
     """
+    id_ = device_id or _host_id()
+    commands = _commands(
+        {
+            "--on-task": on_task,
+            "--on-rollback": on_rollback,
+            "--version-command": version_command,
+            "--reboot-command": reboot_command,
+            "--spool": spool,
+            "--trust": trust,
+            "--require-signature": require_signature,
+            "--no-download": no_download,
+        }
+    )
     device = _device(
-        device_id=device_id or _host_id(),
+        device_id=id_,
         urls=urls(url),
         device_name=name,
         os_version=os_version or f"{platform.system()} {platform.release()}",
@@ -92,6 +163,11 @@ def agent(
         labels=pairs("--label", label),
         capabilities=pairs("--capability", capability),
         on_ring=on_ring,
+        on_task=commands,
+        spool=(spool or _spool_of(id_)) if commands is not None else None,
+        trust=trust,
+        require_signature=require_signature,
+        download=not no_download,
         read_status=_readings(disk, pairs("--pretend", pretend), pretend_for),
     )
     run(_follow(device))
@@ -117,7 +193,42 @@ def _device(device_id: str, on_ring: str | None, **given: Any) -> "DeviceAgent":
     try:
         return DeviceAgent(device_id, on_ring=tell, **given)
     except ValueError as error:
-        raise UsageError(f"--url {error}") from error
+        raise UsageError(_as_typed(str(error))) from error
+
+
+def _as_typed(fault: str) -> str:
+    """What the library says of a parameter, of the option that stands for it."""
+    field, _, rest = fault.partition(": ")
+    option = {"urls": "--url", "require_signature": "--require-signature"}.get(field)
+    return f"{option}: {rest}" if option is not None else fault
+
+
+def _commands(given: dict[str, Any]) -> "Commands | None":
+    """What carries tasks out, if anything does; the other options are about that."""
+    from stationkeep.node.agent.command_line import parsed  # noqa: PLC0415
+    from stationkeep.node.agent.tasks.commands import Commands  # noqa: PLC0415
+
+    if given["--on-task"] is None:
+        extra = [option for option, value in given.items() if value]
+        if extra:
+            raise UsageError(f"{extra[0]} needs --on-task")
+        return None
+    lines = {"task": "--on-task", "rollback": "--on-rollback", "version": "--version-command",
+             "reboot": "--reboot-command"}  # fmt: skip
+    found: dict[str, list[str]] = {}
+    for name, option in lines.items():
+        try:
+            if given[option] is not None:
+                found[name] = parsed(given[option])
+        except ValueError as error:
+            raise UsageError(f"{option} {error}") from error
+    return Commands(**found)
+
+
+def _spool_of(device_id: str) -> Path:
+    """Where services of a user keep their state (XDG Base Directory Specification)."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "stationkeep" / quote(device_id, safe="")
 
 
 def _host_id() -> str:
@@ -168,6 +279,7 @@ def _number(name: str, text: str) -> float:
 
 async def _follow(device: "DeviceAgent") -> None:
     from stationkeep.node.agent.client import AgentEndedError  # noqa: PLC0415
+    from stationkeep.node.agent.tasks.spool import SpoolError  # noqa: PLC0415
 
     identity = device.identity.device_id
     note(f"{identity}: looking for a node")
@@ -177,6 +289,8 @@ async def _follow(device: "DeviceAgent") -> None:
             await living
     except AgentEndedError as error:
         raise CommandError(f"{identity}: {error}") from error
+    except SpoolError as error:
+        raise UsageError(f"--spool {error}") from error
     except asyncio.CancelledError:
         note(f"{identity}: ended")
     finally:

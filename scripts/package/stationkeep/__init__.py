@@ -11,7 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stationkeep.node.agent import AgentEndedError, DeviceAgent, Readings, Ringed
+    from stationkeep.node.agent import (
+        AgentEndedError,
+        DeviceAgent,
+        Postpone,
+        Readings,
+        Rejected,
+        Ringed,
+        SpoolError,
+        Task,
+    )
     from stationkeep.node.client import (
         AnswerError,
         AsyncClient,
@@ -50,17 +59,30 @@ __all__ = [
     "NotFoundError",
     "OperationStatus",
     "OutcomeUnknownError",
+    "Postpone",
     "Readings",
     "RefusedError",
+    "Rejected",
     "RingType",
     "Ringed",
+    "SpoolError",
     "StationkeepError",
     "StillOpenError",
+    "Task",
     "TaskStatus",
     "UnreachableError",
 ]
 
-_OF_AGENTS = {"AgentEndedError", "DeviceAgent", "Readings", "Ringed"}
+_OF_AGENTS = {
+    "AgentEndedError",
+    "DeviceAgent",
+    "Postpone",
+    "Readings",
+    "Rejected",
+    "Ringed",
+    "SpoolError",
+    "Task",
+}
 
 
 def __getattr__(name: str) -> object:

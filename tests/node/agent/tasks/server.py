@@ -1,0 +1,78 @@
+"""An artifact server that a test plays, byte by byte: honest, forgetful or hostile."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Self
+
+Answer = Callable[["Server", dict[str, str]], bytes]
+"""The whole answer to a request with these headers; then the connection ends."""
+
+
+class Server:
+    """`requests`: the headers of each, in lower case, its path as `path`."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[dict[str, str]] = []
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/fw.bin"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = head.strip().split("\r\n")
+        pairs = (line.partition(": ") for line in lines)
+        request = {name.lower(): value for name, _, value in pairs} | {"path": first.split()[1]}
+        self.requests.append(request)
+        writer.write(self.answer(self, request))
+        try:
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+        except ConnectionError:
+            pass
+
+
+def answer(status: str, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def offset(request: dict[str, str]) -> int:
+    found = re.fullmatch(r"bytes=(\d+)-", request.get("range", ""))
+    return 0 if found is None else int(found[1])
+
+
+def whole(content: bytes, etag: str = '"one"') -> Answer:
+    """An honest server."""
+    return dropping(content, len(content), etag)
+
+
+def dropping(content: bytes, at_most: int, etag: str = '"one"') -> Answer:
+    """One whose connections break after so many bytes."""
+
+    def reply(_: Server, request: dict[str, str]) -> bytes:
+        first = offset(request)
+        part = content[first:]
+        head = {"Content_Length": str(len(part)), "ETag": etag}
+        if first and request.get("if-range", etag) == etag:
+            head["Content_Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+            return answer("206 Partial Content", part[:at_most], **head)
+        head["Content_Length"] = str(len(content))
+        return answer("200 OK", content[:at_most], **head)
+
+    return reply
