@@ -184,11 +184,13 @@ class Carrier:
         if not _is_same_work(before, self.book.job) or isinstance(event, Started):
             self._progress, self._detail = None, ""
             self._begin()
+        if isinstance(event, Started):
+            return
         if answer is not None:
             self._speaker.say(answer)
         if self.versions != ran:
             self._speaker.runs(self.versions)
-        elif not isinstance(event, Acknowledged | Started):
+        elif not isinstance(event, Acknowledged):
             self._say()
 
     def _keep(self, book: Book) -> Book:

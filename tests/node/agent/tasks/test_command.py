@@ -145,7 +145,12 @@ def test_lines_are_the_same_in_whatever_pieces_they_come(size: int) -> None:
 
 
 async def test_of_gigabytes_only_the_end_is_kept(tmp_path: Path) -> None:
-    lots = "import sys\nfor _ in range(3000): sys.stdout.write('progress 5 x\\n' * 999)\nprint('the end'); exit(1)"
+    lots = """
+import sys
+for _ in range(3000): sys.stdout.write("progress 5 x\\n" * 999)
+print("the end")
+exit(1)
+"""
     result = await install(tmp_path, lots)
     assert isinstance(result, Ended)
     assert result.detail.endswith("the end\nexit status 1")
