@@ -8,7 +8,7 @@ connection    the WebSocket of a channel
 addresses     which nodes there are, and which to turn to next
 tasks         what the device is told to do: `on_tasks` ties them to the client
 host          what a real machine says of itself; `readings` is the form of it
-behaviour     what simulated devices say instead
+behaviour     what simulated devices say instead; `updates`: how they take updates
 """
 
 from stationkeep.node.agent.client import AgentEndedError, DeviceAgent

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import httpx
 import msgspec
+from msgspec.structs import replace
 
 from stationkeep.node.agent.addresses import Addresses
 from stationkeep.node.agent.batches import MAX_BATCH, Batch, Member, open_http
@@ -19,7 +20,10 @@ from stationkeep.node.agent.behaviour import Behaviour
 from stationkeep.node.agent.device import Identity, Ringed
 from stationkeep.node.agent.link import OVERTAKEN, Link
 from stationkeep.node.agent.readings import Readings
+from stationkeep.node.agent.simulated_device import SimulatedDevice
 from stationkeep.node.agent.tally import Tally
+from stationkeep.node.agent.updates import Updates
+from stationkeep.node.wire.tasks import TaskState
 
 MAX_DEVICES = 60_000
 """Of one process: about the ports that one address has for connections to another."""
@@ -50,6 +54,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 
     count: int
     behaviour: Behaviour
+    updates: Updates = Updates()
     speed: float = 1.0
     prefix: str = "device"
 
@@ -69,7 +74,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet at one moment. Rates are per second since the moment before; `rings`: devices by
-    the ring that they last heard of."""
+    the ring that they last heard of; `tasks`: ended ones by how they ended."""
 
     seconds: float
     devices: int
@@ -86,25 +91,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[str, int]
     ended_because: dict[str, int]
     rings: dict[str, int]
-
-
-class _Device:
-    """`link.Owner` of one device."""
-
-    __slots__ = ("_count", "_index", "_simulator")
-
-    def __init__(self, simulator: "Simulator", index: int) -> None:
-        self._simulator, self._index, self._count = simulator, index, 0
-
-    def read(self) -> Readings:
-        self._count += 1
-        return self._simulator.readings(self._index, self._count)
-
-    def ringed(self, news: Ringed) -> None:
-        self._simulator.moved(news)
-
-    def ended(self, why: str) -> None:
-        self._simulator.ended(self._index, why)
+    tasks: dict[str, int]
 
 
 class Simulator:
@@ -118,6 +105,7 @@ class Simulator:
         self._tally = Tally()
         self._rings: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
+        self._tasks: Counter[str] = Counter()
         self._away: deque[int] = deque()  # of those that ended, who may come back
         self._over = asyncio.Event()
         self._before = (0.0, 0)
@@ -134,25 +122,31 @@ class Simulator:
 
     @contextlib.asynccontextmanager
     async def _on_connections(self) -> AsyncIterator[None]:
-        links = [self._link(index) for index in range(self._fleet.count)]
+        devices = [self._device(index) for index in range(self._fleet.count)]
+        links = [self._link(device) for device in devices]
         for index, link in enumerate(links):
             link.start(index / STARTS_PER_SECOND)
-        returning = asyncio.create_task(self._bring_back(links))
+        returning = asyncio.create_task(self._bring_back(devices, links))
         try:
             yield
         finally:
             returning.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await returning
-            for link in links:
+            for device, link in zip(devices, links, strict=True):
                 link.stop()
+                await device.stop()
             await asyncio.gather(*(link.closed() for link in links))
 
-    def _link(self, index: int) -> Link:
-        owner = _Device(self, index)
-        return Link(self._fleet.identity(index), self._addresses, owner, self._tally)
+    def _device(self, index: int) -> SimulatedDevice:
+        fleet = self._fleet
+        return SimulatedDevice(self, index, fleet.identity(index), fleet.updates)
 
-    async def _bring_back(self, links: list[Link]) -> None:
+    def _link(self, device: SimulatedDevice) -> Link:
+        device.link = Link(device.identity, self._addresses, device, self._tally, device)
+        return device.link
+
+    async def _bring_back(self, devices: list[SimulatedDevice], links: list[Link]) -> None:
         """Starts devices anew whose other agent has gone. As long as it is there it is left in
         peace: two fleets of the same names would else throw each other out without end."""
         async with open_http() as http:
@@ -163,7 +157,7 @@ class Simulator:
                     if not await self._abandoned(http, self._fleet.identity(index).device_id):
                         self._away.append(index)
                         continue
-                    former, links[index] = links[index], self._link(index)
+                    former, links[index] = links[index], self._link(devices[index])
                     links[index].ring = former.ring
                     links[index].start()
                     self._ended[OVERTAKEN] -= 1
@@ -181,7 +175,8 @@ class Simulator:
     async def _in_batches(self) -> AsyncIterator[None]:
         fleet = self._fleet
         members = [
-            Member(fleet.identity(index), _Device(self, index)) for index in range(fleet.count)
+            Member(_without_tasks(fleet.identity(index)), self._device(index))
+            for index in range(fleet.count)
         ]
         batches = [
             Batch(members[first : first + MAX_BATCH], self._addresses, self._tally)
@@ -226,6 +221,7 @@ class Simulator:
             lost=dict(tally.lost),
             refused=dict(tally.errors),
             ended_because=dict(+self._ended),
+            tasks=dict(self._tasks),
             rings={ring: count for ring, count in sorted(self._rings.items()) if count},
         )
 
@@ -240,9 +236,18 @@ class Simulator:
         if news.previous is not None:
             self._rings[news.previous] -= 1
 
+    def task_ended(self, state: TaskState) -> None:
+        self._tasks[state] += 1
+
     def ended(self, index: int, why: str) -> None:
         self._ended[why] += 1
         if why == OVERTAKEN:
             self._away.append(index)
         elif self._ended.total() - len(self._away) == self._fleet.count:
             self._over.set()
+
+
+def _without_tasks(identity: Identity) -> Identity:
+    """Who has no connection is told none."""
+    able = {name: can for name, can in identity.capabilities.items() if name != "deployment"}
+    return replace(identity, capabilities=able)

@@ -23,6 +23,7 @@ from stationkeep.node.system.printable import printable
 
 if TYPE_CHECKING:
     from stationkeep.node.agent.simulator import Fleet, Moment
+    from stationkeep.node.agent.updates import Updates
 
 LINE_EVERY = 10.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -63,6 +64,22 @@ def simulate(
         str | None, typer.Option("--duration", help="Such as 90s or 5m. Default: until Ctrl-C.")
     ] = None,
     prefix: Annotated[str, typer.Option("--prefix", help="Ids are this and a number.")] = "device",
+    update_seconds: Annotated[
+        float, typer.Option("--update-seconds", help="That a device takes for an update.")
+    ] = 5.0,
+    fail: Annotated[float, typer.Option("--fail", help="Share of updates that fail.")] = 0.0,
+    brick: Annotated[
+        float, typer.Option("--brick", help="Share of updates after which a device is silent.")
+    ] = 0.0,
+    ill: Annotated[
+        float, typer.Option("--ill", help="Share of updated devices that are overloaded.")
+    ] = 0.0,
+    ill_version: Annotated[
+        str | None, typer.Option("--ill-version", help="Only as long as they run this one.")
+    ] = None,
+    revert: Annotated[
+        float, typer.Option("--revert", help="Share of updates that are undone soon after.")
+    ] = 0.0,
     batch: Annotated[
         bool, typer.Option("--batch", help="Report over HTTP in batches, without connections.")
     ] = False,
@@ -76,8 +93,10 @@ def simulate(
     percentages, each device from another place in one of them).
     """
     fleet = _fleet(
-        count=count, profile=profile, data=data or [], seed=seed, speed=speed, prefix=prefix
-    )
+        count=count, profile=profile, data=data or [], seed=seed, speed=speed, prefix=prefix,
+        updates=_updates(update_seconds, ill_version, seed,
+                         {"fail": fail, "brick": brick, "ill": ill, "revert": revert}),
+    )  # fmt: skip
     length = math.inf if duration is None else seconds("--duration", duration)
     if not batch:
         _raise_file_limit(count)
@@ -86,7 +105,14 @@ def simulate(
 
 
 def _fleet(
-    *, count: int, profile: Profile, data: list[Path], seed: int, speed: float, prefix: str
+    *,
+    count: int,
+    profile: Profile,
+    data: list[Path],
+    seed: int,
+    speed: float,
+    prefix: str,
+    updates: "Updates",
 ) -> "Fleet":
     from stationkeep.node.agent.behaviour import behaviour  # noqa: PLC0415
     from stationkeep.node.agent.simulator import MAX_DEVICES, Fleet  # noqa: PLC0415
@@ -102,7 +128,22 @@ def _fleet(
         feel = behaviour(profile.value, seed, data)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return Fleet(count=count, behaviour=feel, speed=speed, prefix=prefix)
+    return Fleet(count=count, behaviour=feel, updates=updates, speed=speed, prefix=prefix)
+
+
+def _updates(
+    took: float, ill_version: str | None, seed: int, shares: dict[str, float]
+) -> "Updates":
+    from stationkeep.node.agent.updates import MOST_SECONDS, Updates  # noqa: PLC0415
+
+    if not 0 <= took <= MOST_SECONDS:
+        raise UsageError(f"--update-seconds {took:g} refused: from 0 to {MOST_SECONDS:g}")
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise UsageError(f"--{name} {share:g} refused: a share from 0 to 1")
+    if ill_version is not None and not shares["ill"]:
+        raise UsageError("--ill-version needs --ill")
+    return Updates(seconds=took, ill_version=ill_version, seed=seed, **shares)
 
 
 def _raise_file_limit(count: int) -> None:
@@ -182,6 +223,7 @@ def _table(told: dict[str, Any]) -> Table:
         "tries that failed": _reasons(told["failed"]),
         "refused": _reasons(told["refused"]),
         "ended for good": _reasons(told["ended_because"]),
+        "updates": _reasons(told["tasks"]),
         "changes of ring": f"{told['ring_changes']:,}, first ones included",
         "rings": rings or "none heard of",
     }
