@@ -17,6 +17,8 @@ device's session, which has 32 bits, and its sequences begin anew with each.
 
 from typing import NamedTuple
 
+U32 = (1 << 32) - 1
+"""The greatest number of a column of 32 bits."""
 CEILING = 1 << 53
 """Exact in a float, so in JavaScript too, and far below the 64 bits of SQLite and msgpack."""
 DAY = 86_400_000
@@ -47,9 +49,9 @@ BOOT = Number("boot", CEILING, 1 << 20, 1 << 62)
 """A new journal begins at Unix seconds << 20, which reaches the base in 2242, and below the base
 for good. Who says something that is believed of a node makes that node go on above it, which the
 step leaves room for."""
-SESSION = Number("session of a device", 3 << 30, 1 << 8, (1 << 32) - 1)
+SESSION = Number("session of a device", 3 << 30, 1 << 8, U32)
 """Of a device: Unix seconds at its agent's start, at the base from 2072 on."""
-SEQUENCE = Number("sequence of a device's words", 3 << 30, 1 << 16, (1 << 32) - 1)
+SEQUENCE = Number("sequence of a device's words", 3 << 30, 1 << 16, U32)
 """Within a session. Whoever numbers by seconds reaches the base in 2072."""
 TIME = Number("cluster time", 0, DAY)
 """Milliseconds. Somebody leads and appends far more often than once a day."""

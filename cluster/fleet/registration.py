@@ -19,7 +19,7 @@ from stationkeep.cluster.fleet.journeys import Journey, travel
 from stationkeep.cluster.fleet.reports import Batch, named, serving, take_in
 from stationkeep.cluster.fleet.storm import watch
 from stationkeep.cluster.names import text_fault
-from stationkeep.cluster.numbers import SEQUENCE, SESSION
+from stationkeep.cluster.numbers import SEQUENCE, SESSION, U32
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.events import DevicesRegistered
 from stationkeep.cluster.state.step import Refused, Step
@@ -27,7 +27,6 @@ from stationkeep.cluster.state.step import Refused, Step
 MAX_TEXT = 256
 MAX_PROPERTIES = 32
 """Labels, and capabilities, of one device."""
-U32 = (1 << 32) - 1
 OLDER = "is older than"
 """In the refusal of a session before the one that is known, and in no other."""
 DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")

@@ -26,7 +26,7 @@ from stationkeep.cluster.names import (
     link_fault,
     name_fault,
 )
-from stationkeep.cluster.roles.policies import PATTERN_RULE, is_pattern
+from stationkeep.cluster.roles.policies import PATTERN_RULE, PRIORITIES, is_pattern
 from stationkeep.cluster.settings import Settings, SettingsError
 from stationkeep.cluster.state.state import (
     MAX_ACTIONS_PER_NODE,
@@ -505,7 +505,7 @@ def _policies(value: Value | None) -> tuple[Policy, ...]:
 
 def _policy(value: Value) -> Policy:
     value.known(("name", "priority", "score", "forbids"))
-    priority = value.required("priority", "safety, performance or availability")
+    priority = value.required("priority", f"one of {', '.join(PRIORITIES)}")
     score = value.required("score", "a number between 0 and 1")
     forbids = value.required("forbids", 'patterns such as ["*->PRIMARY"]')
     patterns = forbids.items() if forbids else ()
@@ -514,7 +514,7 @@ def _policy(value: Value) -> Policy:
             pattern.refuse(f"a pattern {PATTERN_RULE}")
     return Policy(
         name=_name(value.required("name", "how denials name it")),
-        priority=priority.choice(("safety", "performance", "availability")) if priority else "",
+        priority=priority.choice(PRIORITIES) if priority else "",
         score=round(score.number(0, 1) * replicated.PPM) if score else 0,
         forbids=tuple(str(pattern.raw) for pattern in patterns),
     )

@@ -20,6 +20,7 @@ from stationkeep.cluster.commands import (
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.status import Reading, judge_one, reading_fault
 from stationkeep.cluster.fleet.registration import order_fault, registration_fault, sequence_fault
+from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.state.events import DeviceRemoved, DevicesMoved, DevicesRegistered
 from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.connected import ConnectedDevices
@@ -54,7 +55,6 @@ BATCH_WITH_METRICS = 1_536
 RICH = 4 * BATCH_WITH_METRICS
 """Rows with custom metrics in one flush: these are gathered one by one, in up to 25 ms."""
 WAIT_FOR_LEADER = 0.25
-MAX_NUMBER = (1 << 32) - 1
 TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
 """What became of each status of a batch."""
 
@@ -222,15 +222,15 @@ class DeviceIntake:
         if row is None:
             self.results["unknown"] += 1
             return _unknown(device)
-        if not 0 <= session <= MAX_NUMBER or not 0 <= sequence <= MAX_NUMBER:
+        if not 0 <= session <= U32 or not 0 <= sequence <= U32:
             self.results["refused"] += 1
             return faulty(f"sequence: {session}, {sequence} are not both below 2^32")
         known = self._newest(row)
         session, sequence = _number(known, session, sequence)
-        if session > known >> 32 or sequence > MAX_NUMBER:  # the session has used its numbers up
+        if session > known >> 32 or sequence > U32:  # the session has used its numbers up
             self.results["unknown"] += 1
             return IntakeRefusal(Fault.UNKNOWN, "session", str(session), "a new session registers")
-        newest = known & MAX_NUMBER if session == known >> 32 else 0
+        newest = known & U32 if session == known >> 32 else 0
         fault = sequence_fault(sequence, newest)
         if fault is not None:
             self.results["refused"] += 1
@@ -383,7 +383,7 @@ class DeviceIntake:
             return registration
         row = self._fleet.row(registration.id)
         known = 0 if row is None else self._newest(row) >> 32
-        return replace(registration, session=min(known + 1, MAX_NUMBER), sequence=0)
+        return replace(registration, session=min(known + 1, U32), sequence=0)
 
     def _judged(self, registration: Registration) -> Registration:
         reading = registration.reading
@@ -422,7 +422,7 @@ class DeviceIntake:
 
 def _number(known: int, session: int, sequence: int) -> tuple[int, int]:
     """The numbers of a word whose agent gave none: the session known, the next sequence."""
-    return session or known >> 32, sequence or (known & MAX_NUMBER) + 1
+    return session or known >> 32, sequence or (known & U32) + 1
 
 
 def _unknown(device: str) -> IntakeRefusal:

@@ -23,7 +23,7 @@ from stationkeep.cluster.devices.status import (
     Reading,
 )
 from stationkeep.cluster.devices.table import Table
-from stationkeep.cluster.numbers import SEQUENCE
+from stationkeep.cluster.numbers import SEQUENCE, U32
 
 Rows = NDArray[np.intp]
 """Row numbers, each at most once."""
@@ -33,7 +33,7 @@ NEVER = -np.inf
 REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE = 5.0, 8
 """Seconds from one registration of a device to the next in the long run, and how many at once.
 Two agents of one id that throw each other out would else fill the log as fast as they can."""
-_SHIFT, _LOW = np.uint64(32), np.uint64((1 << 32) - 1)
+_SHIFT, _LOW = np.uint64(32), np.uint64(U32)
 
 _COLUMNS = {
     "birth": np.uint32,

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.alarms import MAX_DETAIL, MEMBER_LAGGING
 from stationkeep.cluster.commands import Complaint, Echo, Measured, Observation
+from stationkeep.cluster.names import MAX_NAME
 from stationkeep.cluster.numbers import BOOT, CEILING
 from stationkeep.cluster.roles.health import median
 from stationkeep.cluster.settings import PPM
@@ -44,7 +45,7 @@ JITTER = 0.1
 Count = Annotated[int, msgspec.Meta(ge=0, le=CEILING)]
 Boot = Annotated[int, msgspec.Meta(ge=0, le=BOOT.ceiling)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
 
 

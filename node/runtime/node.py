@@ -22,7 +22,6 @@ import structlog
 import uvicorn
 
 from stationkeep.cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
-from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.codec import CodecError
 from stationkeep.node.audit import chain
 from stationkeep.node.audit.file import AuditFile
@@ -117,16 +116,6 @@ async def _serve(config: NodeConfig, health_replay: Path | None, replay_speed: f
         return await node.serve()
     finally:
         await node.close()
-
-
-def timings(settings: Settings) -> Timings:
-    """Raft's timings by the replicated settings, in seconds."""
-    return Timings(
-        heartbeat=settings.raft_heartbeat / 1_000,
-        election_min=settings.election_timeout_min / 1_000,
-        election_max=settings.election_timeout_max / 1_000,
-        step_down=settings.step_down_after / 1_000,
-    )
 
 
 class Node:
@@ -231,7 +220,7 @@ class Node:
                 machine=self._replica,
                 journal=journal,
                 snapshots=snapshots,
-                timings=timings(self._replica.settings),
+                timings=Timings.of(self._replica.settings),
             )
             self._audit.catch_up()
             self._stood = journal[-1][1]
@@ -310,7 +299,7 @@ class Node:
 
     def _after_turn(self) -> None:
         """What is replicated and concerns sockets, timers and files."""
-        self._raft.configure(timings(self._replica.settings))
+        self._raft.configure(Timings.of(self._replica.settings))
         self._follow_members()
         self._audit.turn()
         if self._audit.behind:

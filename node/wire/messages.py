@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from stationkeep.cluster import unreadable
+from stationkeep.cluster.numbers import U32
 from stationkeep.node.wire import tasks
 from stationkeep.node.wire.faults import Fault, shown
 
@@ -57,7 +58,7 @@ Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=KEY_PATTERN)]
 MetricName = Annotated[str, Meta(max_length=32, pattern=METRIC_PATTERN)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
-MAX_ORDINAL = 2**32 - 1
+MAX_ORDINAL = U32
 Ordinal = Annotated[int, Meta(ge=0, le=MAX_ORDINAL)]
 """A session or sequence number; 0: the device does not number its words."""
 Metric = Annotated[float, Meta(ge=-MAX_METRIC, le=MAX_METRIC)]

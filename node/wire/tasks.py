@@ -13,6 +13,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from stationkeep.cluster.numbers import U32
+
 MAX_TASK_DETAIL = 2_048
 """Characters of what a device says of a task: the end of its log when it failed."""
 MAX_ARTIFACT_BYTES = 1 << 40
@@ -123,7 +125,7 @@ class TaskPayload(msgspec.Struct, frozen=True, kw_only=True):
     which installing may begin."""
 
     task_id: TaskId
-    deployment: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    deployment: Annotated[int, Meta(ge=1, le=U32)]
     attempt: Annotated[int, Meta(ge=1, le=MAX_ATTEMPT)]
     task_type: TaskType
     parameters: Parameters = {}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import httpx
 import pytest
@@ -17,12 +17,16 @@ from typer.testing import CliRunner
 
 from stationkeep.cluster.apply import Rejected
 from stationkeep.cluster.commands import AddMember, FoundCluster, MemberSpec, Pause, RunAction
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE, TEXT_RULE
+from stationkeep.cluster.roles.policies import PRIORITIES
 from stationkeep.node.api.app import build
+from stationkeep.node.api.resources.nodes import PolicyInput
 from stationkeep.node.cli import exchange
 from stationkeep.node.cli.main import app as command_line
 from stationkeep.node.config.node_config import ConfigError, load
 from stationkeep.node.peers.network import PeerNetwork
+from stationkeep.node.wire import messages as wire
 from tests.cluster.driver import ORBIT, Driver
 from tests.node.api.fake import FakeNode
 
@@ -203,3 +207,8 @@ def test_nobody_is_born_under_another_name(name: str) -> None:
     outcome = driver.do(FoundCluster("c", (_spec("id", name),), ORBIT)).outcome
     assert isinstance(outcome, Rejected)
     assert NAME_RULE in outcome.detail
+
+
+def test_what_types_must_spell_out_is_what_the_state_machine_has() -> None:
+    assert get_args(wire.Ring) == tuple(Ring)
+    assert get_args(PolicyInput.model_fields["priority"].annotation) == PRIORITIES

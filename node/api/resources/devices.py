@@ -1,7 +1,7 @@
 """Devices. A fleet is large: whatever looks at many rows does so in parts."""
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
@@ -19,6 +19,8 @@ from stationkeep.node.api.submission import NO_REASON, Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, encode_cursor
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.views import fleet as views
+from stationkeep.node.wire.messages import MAX_ID
+from stationkeep.node.wire.messages import Ring as RingName
 
 router = APIRouter()
 
@@ -26,7 +28,6 @@ MAX_SCANS = 64
 """Parts of the table that one request looks at, the event loop having its turn in between."""
 SLICE = 100
 """Devices rendered in one turn of the event loop."""
-RingName = Literal["canary", "dev", "stage", "prod"]
 Lifetime = Annotated[
     DurationText | Annotated[float, Field(ge=0, le=LONGEST_PIN / 1_000, allow_inf_nan=False)],
     in_words(LONGEST_PIN),
@@ -47,7 +48,7 @@ class AssignInput(Input):
         return parse_duration("lifetime", self.lifetime, LONGEST_PIN)
 
 
-DeviceId = Annotated[str, Path(min_length=1, max_length=128, description="Id of a device.")]
+DeviceId = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="Id of a device.")]
 
 
 def row_of(read: Read, device: str) -> int:

@@ -17,6 +17,7 @@ from stationkeep.cluster.commands import (
 )
 from stationkeep.cluster.explain import explain
 from stationkeep.cluster.names import MAX_NAME, address_fault, link_fault
+from stationkeep.cluster.operators import MAX_PRIORITY
 from stationkeep.cluster.settings import PPM
 from stationkeep.node.api.bodies import (
     Address,
@@ -60,7 +61,7 @@ class JoinInput(Input):
 
 
 class PriorityInput(Input):
-    priority: Annotated[int, Field(ge=0, le=1_000)]
+    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)]
     reason: Reason = ""
 
 

@@ -36,12 +36,12 @@ from stationkeep.cluster.settings import Settings
 from stationkeep.node.api.bodies import Input, Label, Reason
 from stationkeep.node.api.consistency import Read, Reading
 from stationkeep.node.api.openapi import answers, outcomes
-from stationkeep.node.api.resources.devices import RingName
 from stationkeep.node.api.submission import NO_REASON, Submit
 from stationkeep.node.http.patterns import VERSION_PATTERN
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.views import fleet as views
 from stationkeep.node.views.base import View
+from stationkeep.node.wire.messages import Ring as RingName
 
 router = APIRouter()
 

@@ -20,6 +20,7 @@ import pysyncobj.syncobj
 from pysyncobj import SyncObjConf
 from pysyncobj.node import Node
 
+from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.codec import Piece
 from stationkeep.node.raft.engine.elections import FOLLOWER
 from stationkeep.node.raft.engine.follower import FollowerGuards, LogDiverged
@@ -56,6 +57,17 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """The log is compacted when it holds more entries …"""
     compact_seconds: float = 300.0
     """… or when this long has passed since."""
+
+    @classmethod
+    def of(cls, settings: Settings, **more: Any) -> "Timings":
+        """By the replicated settings, which are in milliseconds."""
+        return cls(
+            heartbeat=settings.raft_heartbeat / 1_000,
+            election_min=settings.election_timeout_min / 1_000,
+            election_max=settings.election_timeout_max / 1_000,
+            step_down=settings.step_down_after / 1_000,
+            **more,
+        )
 
 
 class Engine(FollowerGuards, LeaderGuards):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.node.simulation.faults import extremes
 from stationkeep.node.simulation.faults import links as link_faults
 from stationkeep.node.simulation.faults.rhythm import Profile, Setting, act, anyone, moments
@@ -214,7 +215,7 @@ class Fleet(msgspec.Struct, frozen=True):
         for at in moments(draw, on, on.gap / 2):
             what = draw.choice(("ill", "roam", "renew", "pin"))
             if what == "pin":
-                ring = draw.choice(("canary", "dev", "stage", "prod"))
+                ring = draw.choice([ring.value for ring in RINGS])
                 yield act(at, "pin", draw.choice(on.names), ring)
             elif what == "ill":
                 yield act(at, "ill", draw.uniform(0.1, 0.5), draw.uniform(0.5, 6) * on.span)

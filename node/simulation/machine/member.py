@@ -231,14 +231,7 @@ class Member:
             self.raft.configure(self._timings())
 
     def _timings(self) -> Timings:
-        settings = self.replica.settings
-        return Timings(
-            heartbeat=settings.raft_heartbeat / 1_000,
-            election_min=settings.election_timeout_min / 1_000,
-            election_max=settings.election_timeout_max / 1_000,
-            step_down=settings.step_down_after / 1_000,
-            compact_entries=self._compact,
-        )
+        return Timings.of(self.replica.settings, compact_entries=self._compact)
 
     def wants_links(self) -> set[str]:
         """Whom it keeps connections with, as `node.runtime.node` decides it."""

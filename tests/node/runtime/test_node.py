@@ -19,8 +19,8 @@ import yaml
 
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.config.node_config import load
-from stationkeep.node.raft import Journal
-from stationkeep.node.runtime.node import Node, StartError, bind, timings
+from stationkeep.node.raft import Journal, Timings
+from stationkeep.node.runtime.node import Node, StartError, bind
 from stationkeep.node.system.small_file import SmallFile
 from tests.node.hooks.test_runner import runs
 
@@ -99,7 +99,7 @@ def solo(tmp_path: Path) -> Iterator[Solo]:
 
 
 def test_raft_follows_the_settings() -> None:
-    demo = timings(PROFILES["demo"])
+    demo = Timings.of(PROFILES["demo"])
     assert (demo.heartbeat, demo.election_min, demo.election_max) == (0.1, 0.5, 1.0)
     assert demo.step_down == 1.0
 
