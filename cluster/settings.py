@@ -138,6 +138,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storm_brake: int = 550_000
     """Automatic moves stop when more than this share of the online devices turns unhealthy within
     one check."""
+    offer_timeout: int = 60_000
+    """How long a device has to answer the offer of a task, but never less than three times
+    `device_status_interval`; after that the offer is made again, later and later. Half of it is
+    the first wait before another attempt."""
+    progress_timeout: int = 600_000
+    """How long a device that carries out a task may say nothing of it before the task has timed
+    out."""
+    task_timeout: int = 3_600_000
+    """How long one attempt at a task may take in all. No wait for another attempt is longer."""
+    deployment_deadline: int = 86_400_000
+    """How long a deployment tries to reach a device, unless it says otherwise itself."""
+    max_in_flight: int = 500
+    """Tasks of one deployment that are offered or in progress at a time, unless it says otherwise
+    itself."""
+    task_retries: int = 2
+    """Further attempts at a task that failed for a reason that another may mend, unless its
+    deployment says otherwise itself."""
 
     @property
     def history_length(self) -> int:
@@ -148,6 +165,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def lease_renewal(self) -> int:
         """Milliseconds between two lease renewals that the leader commits."""
         return self.primary_lease // 5
+
+    @property
+    def answer_time(self) -> int:
+        """Milliseconds that an offer waits for its answer. No relation of the two settings: those
+        of a cluster that is older than tasks must go on to hold."""
+        return max(self.offer_timeout, 3 * self.device_status_interval)
 
     @property
     def step_down_after(self) -> int:
@@ -166,6 +189,8 @@ _COUNTS = {
     "backup_count": (0, 100),
     "unhealthy_statuses": (1, 8),
     "healthy_statuses": (1, 8),
+    "max_in_flight": (1, 1_048_576),
+    "task_retries": (0, 10),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {"redistribution": tuple(Redistribution)}
 SHORTEST, LONGEST = 10, 24 * 3_600_000
@@ -216,6 +241,10 @@ PROFILES: dict[str, Settings] = {
         rebalance_interval=5_000,
         ring_dwell=60_000,
         recovery_hold=60_000,
+        offer_timeout=12_000,
+        progress_timeout=120_000,
+        task_timeout=600_000,
+        deployment_deadline=3_600_000,
     ),
     "lan": Settings(
         report_interval=1_000,
@@ -234,6 +263,10 @@ PROFILES: dict[str, Settings] = {
         rebalance_interval=5_000,
         ring_dwell=60_000,
         recovery_hold=60_000,
+        offer_timeout=12_000,
+        progress_timeout=120_000,
+        task_timeout=600_000,
+        deployment_deadline=3_600_000,
     ),
     "demo": Settings(
         report_interval=200,
@@ -252,6 +285,10 @@ PROFILES: dict[str, Settings] = {
         rebalance_interval=1_000,
         ring_dwell=10_000,
         recovery_hold=10_000,
+        offer_timeout=3_000,
+        progress_timeout=15_000,
+        task_timeout=60_000,
+        deployment_deadline=300_000,
     ),
 }
 DEFAULT_PROFILE = "ground"
@@ -523,6 +560,11 @@ RELATIONS = (
         "ring_dwell",
         "rebalance_interval <= ring_dwell (else each check could move a device again)",
         lambda s: s.rebalance_interval <= s.ring_dwell,
+    ),
+    Relation(
+        "progress_timeout",
+        "offer_timeout <= progress_timeout <= task_timeout <= deployment_deadline",
+        lambda s: s.offer_timeout <= s.progress_timeout <= s.task_timeout <= s.deployment_deadline,
     ),
     Relation(
         "safety_weight",

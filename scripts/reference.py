@@ -71,6 +71,10 @@ GROUPS = {
         "rebalance_interval", "ring_band", "ring_dwell", "recovery_hold", "redistribution",
         "redistribution_fraction", "storm_brake",
     ),
+    "Tasks": (
+        "offer_timeout", "progress_timeout", "task_timeout", "deployment_deadline",
+        "max_in_flight", "task_retries",
+    ),
 }  # fmt: skip
 
 

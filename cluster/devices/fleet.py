@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -120,7 +121,7 @@ class FleetView(msgspec.Struct, frozen=True):
     policy: Column
     home: Column
     healthy: Column
-    movable: Column  # online and not pinned
+    movable: Column  # online, not pinned, and no task has it
     ring_since: Column
     turned_at: Column
     revision: Column
@@ -185,23 +186,26 @@ class Fleet:
         """The keys of a selector that no device has, in words."""
         return unknown_keys(terms, keys_of(self.table.kinds.all))
 
-    def meeting(self, rule: HealthRule) -> Column:
-        """By row, whether the newest status of a device would be judged healthy."""
+    def meeting(self, rule: HealthRule, rows: Column | None = None) -> Column:
+        """By row (of all, or of these), whether the newest status of a device would be judged
+        healthy; who has reported no figures has nothing against it."""
         table = self.table
-        found = np.ones(table.used, bool)
+        of: Any = slice(0, table.used) if rows is None else rows
+        found = np.ones(table.used if rows is None else len(rows), bool)
         for condition in rule.conditions:
             if condition.metric in BUILT_IN:
-                values = getattr(table, condition.metric)[: table.used]
+                values = getattr(table, condition.metric)[of]
             elif condition.metric in table.metrics:
-                values = table.metrics[condition.metric][: table.used]
+                values = table.metrics[condition.metric][of]
             else:
                 continue
             below = condition.operator == "<"
             held = values < condition.threshold if below else values > condition.threshold
             held |= values == MISSING
             if condition.metric == "battery" and rule.charging_excuses_battery:
-                held |= table.charging[: table.used].astype(bool)
+                held |= table.charging[of].astype(bool)
             found &= held
+        found |= table.updated_at[of] == NEVER
         return found
 
     def row(self, device: str) -> int | None:
@@ -357,6 +361,40 @@ class Fleet:
             return "offline"
         return "healthy" if table.healthy[row] else "unhealthy"
 
+    def rows_of(self, terms: Sequence[Term]) -> Column:
+        """All rows that a selector matches, in one pass over columns; `select` pages."""
+        table, used = self.table, slice(0, self.table.used)
+        rows = np.flatnonzero(table.birth[used])
+        shared = [term for term in terms if term.key not in LIVE_KEYS]
+        if shared:
+            kinds = table.kinds.all
+            fits = [kind is not None and matches(shared, kind.value_of) for kind in kinds]
+            rows = rows[np.array(fits, bool)[table.kind[rows]]]
+        for term in terms:
+            if term.key in LIVE_KEYS:
+                rows = rows[np.isin(rows, self._with(term)) != term.negated]
+        return rows
+
+    def _with(self, term: Term) -> Column:
+        """The rows of which one of the `LIVE_KEYS` has one of a term's values."""
+        table, used = self.table, slice(0, self.table.used)
+        match term.key:
+            case "id":
+                return np.array([table.rows[id] for id in term.values if id in table.rows], np.intp)
+            case "name":
+                names = enumerate(chain.from_iterable(table.names.chunks()))
+                return np.array([row for row, name in names if name in term.values], np.intp)
+            case "ring":
+                wanted = [ring.code for ring in RINGS if ring.value in term.values]
+                return np.flatnonzero(np.isin(table.ring[used], wanted))
+        standing = {
+            "offline": ~table.online[used],
+            "healthy": table.online[used] & table.healthy[used],
+            "unhealthy": table.online[used] & ~table.healthy[used],
+        }
+        found = [standing[value] for value in term.values if value in standing]
+        return np.flatnonzero(np.any(found, axis=0)) if found else np.zeros(0, np.intp)
+
     def history(self, row: int, limit: int = 100) -> list[Move]:
         """The remembered moves of the device in a row, newest first."""
         moves = self.moves.of(row, int(self.table.birth[row]), limit)
@@ -380,7 +418,7 @@ class Fleet:
             policy=table.policy[used].copy(),
             home=table.home[used].copy(),
             healthy=table.healthy[used].copy(),
-            movable=table.online[used] & ~table.pinned[used],
+            movable=table.online[used] & ~table.pinned[used] & (table.task[used] == 0),
             ring_since=table.ring_since[used].copy(),
             turned_at=table.turned_at[used].copy(),
             revision=table.revision[used].copy(),

@@ -5,7 +5,7 @@ encoded a chunk at a time. So taking the image stops the loop for a copy of the 
 only, and whoever writes it on a thread lets others work in between.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -25,6 +25,7 @@ from stationkeep.cluster.devices.shares import Shares
 from stationkeep.cluster.devices.status import MAX_METRICS, HealthRule, is_metric, rule_fault
 from stationkeep.cluster.devices.table import (
     COLUMNS,
+    LATER,
     MAX_DEVICES,
     Column,
     Kind,
@@ -101,15 +102,15 @@ class FrozenFleet:
         yield map_header(len(Image.__struct_fields__))
         yield _encoder.encode("head") + self._head
         yield _encoder.encode("columns")
-        yield from _columns(self._columns)
+        yield from encoded_columns(self._columns)
         yield _encoder.encode("metrics")
-        yield from _columns(self._metrics)
+        yield from encoded_columns(self._metrics)
         yield _encoder.encode("moves")
-        yield from _binary(self._moves.view(np.uint8).data)
+        yield from encoded_binary(self._moves.view(np.uint8).data)
         for name, chunks in self._texts.items():
             yield _encoder.encode(name) + array_header(len(chunks))
             for chunk in chunks:
-                yield from _binary(_encoder.encode(chunk))
+                yield from encoded_binary(_encoder.encode(chunk))
 
 
 class Room:
@@ -168,14 +169,16 @@ def _head(fleet: Fleet) -> Head:
     )
 
 
-def _columns(columns: dict[str, memoryview]) -> Iterator[bytes | memoryview]:
+def encoded_columns(columns: Mapping[str, memoryview]) -> Iterator[bytes | memoryview]:
+    """A map of names to columns, piece by piece."""
     yield map_header(len(columns))
     for name, content in columns.items():
         yield _encoder.encode(name)
-        yield from _binary(content)
+        yield from encoded_binary(content)
 
 
-def _binary(content: bytes | memoryview) -> Iterator[bytes | memoryview]:
+def encoded_binary(content: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    """Bytes as msgpack writes them."""
     yield binary_header(len(content))
     yield content
 
@@ -250,9 +253,11 @@ def _table(image: Image) -> Table:
     table.grow(head.used)
     table.used, table.births, table.free = head.used, head.births, head.free
     table.revised = head.revised
-    _demand(list(image.columns) == list(COLUMNS), "columns are not those of this release")
-    for name, dtype in COLUMNS.items():
-        getattr(table, name)[: head.used] = _values(image.columns[name], dtype, head.used)
+    known = [name for name in COLUMNS if name in image.columns or name not in LATER]
+    _demand(list(image.columns) == known, "columns are not those of this release")
+    for name in known:
+        values = _values(image.columns[name], COLUMNS[name], head.used)
+        getattr(table, name)[: head.used] = values
     _demand(len(image.metrics) <= MAX_METRICS, "metrics are too many")
     for name, content in image.metrics.items():
         _demand(is_metric(name), "metrics have names that are none")

@@ -52,7 +52,10 @@ COLUMNS: dict[str, str] = {
     "served_by": "<u2",  # place in `Fleet.nodes`
     "kind": "<u4",
     "lot": "<u4",  # keyed hash of the id: decides ties and cohorts
+    "task": "<u2",  # slot of the deployment whose task has it (OFFERED, IN_PROGRESS), 0 none
 }
+LATER = {"task"}
+"""Columns that older snapshots lack: zero there."""
 Column = npt.NDArray[Any]
 
 
@@ -115,6 +118,7 @@ class Table:
     served_by: Column
     kind: Column
     lot: Column
+    task: Column
 
     def __init__(self) -> None:
         self.used = 0

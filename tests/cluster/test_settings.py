@@ -63,6 +63,12 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("redistribution", "budget", "budget"),
     ("redistribution_fraction", 0.1, 0.1),
     ("storm_brake", 0.55, 0.55),
+    ("offer_timeout", "60s", "3s"),
+    ("progress_timeout", "600s", "15s"),
+    ("task_timeout", "3600s", "60s"),
+    ("deployment_deadline", "86400s", "300s"),
+    ("max_in_flight", 500, 500),
+    ("task_retries", 2, 2),
 ]
 
 
@@ -140,6 +146,9 @@ RELATIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"device_offline_after": "29s"}, "device_offline_after", "device_status_interval x 3"),
     ({"rebalance_interval": "301s"}, "ring_dwell", "rebalance_interval <= ring_dwell"),
     ({"safety_weight": 0.6}, "safety_weight", "availability_weight = 1"),
+    ({"progress_timeout": "59s"}, "progress_timeout", "offer_timeout <= progress_timeout"),
+    ({"task_timeout": "599s"}, "progress_timeout", "progress_timeout <= task_timeout"),
+    ({"deployment_deadline": "1m"}, "progress_timeout", "task_timeout <= deployment_deadline"),
 ]
 
 
@@ -277,3 +286,9 @@ def test_check_blames_an_interval_of_zero() -> None:
     fault = check(Settings(evaluation_interval=0))
     assert fault is not None
     assert fault.field == "evaluation_interval"
+
+
+def test_an_offer_waits_for_three_statuses_at_least() -> None:
+    assert parse({}).answer_time == 60_000
+    slow = parse({"device_status_interval": "40s", "device_offline_after": "120s"})
+    assert slow.answer_time == 120_000

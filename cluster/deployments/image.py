@@ -1,0 +1,186 @@
+"""The deployments as bytes, and back.
+
+What is small is encoded at once; rosters are written as they lie in memory, and are not copied for
+it: whoever changes one copies it first (`Roster.own`).
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from stationkeep.cluster.deployments.artifacts import (
+    MAX_ARTIFACTS,
+    Artifact,
+    Artifacts,
+    artifact_fault,
+)
+from stationkeep.cluster.deployments.book import (
+    MAX_CLOSED_DEPLOYMENTS,
+    MAX_NUMBER,
+    MAX_OPEN_DEPLOYMENTS,
+    MAX_TASKS,
+    MAX_VERSIONS,
+    Book,
+    Versions,
+)
+from stationkeep.cluster.deployments.deployment import (
+    MAX_FAILURES,
+    Deployment,
+    DeploymentState,
+    limit_faults,
+    parameter_faults,
+    require_fault,
+)
+from stationkeep.cluster.deployments.lifecycle import STATES, TASK_REASONS
+from stationkeep.cluster.deployments.roster import COLUMNS, MAX_ATTEMPTS, Roster
+from stationkeep.cluster.devices.image import (
+    BadImageError,
+    array_header,
+    encoded_columns,
+    map_header,
+)
+from stationkeep.cluster.devices.table import MAX_DEVICES, Column
+
+_CHUNK = 1_024
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Head(msgspec.Struct):
+    """All that is small."""
+
+    opened: int
+    closed: list[int]
+    artifacts: dict[int, Artifact]
+    known: list[Deployment]
+
+
+class Image(msgspec.Struct):
+    """The deployments as a snapshot holds them. `rosters`: by number, in the columns of `roster`,
+    little-endian; `versions`: in chunks."""
+
+    head: Head
+    versions: list[list[str]]
+    rosters: dict[int, dict[str, memoryview]]
+
+
+_images = msgspec.msgpack.Decoder(Image)
+
+
+class FrozenBook:
+    """The deployments as they were, to be written later and elsewhere while they go on."""
+
+    def __init__(self, book: Book) -> None:
+        known = list(book.known.values())
+        self._head = _encoder.encode(Head(book.opened, book.closed, book.artifacts.known, known))
+        self._versions = tuple(book.versions.texts)
+        self._rosters = {number: roster.columns() for number, roster in book.rosters.items()}
+
+    def parts(self) -> Iterator[bytes | memoryview]:
+        """The bytes of an `Image`, piece by piece."""
+        yield map_header(len(Image.__struct_fields__))
+        yield _encoder.encode("head") + self._head
+        starts = range(0, len(self._versions), _CHUNK)
+        yield _encoder.encode("versions") + array_header(len(starts))
+        for start in starts:
+            yield _encoder.encode(self._versions[start : start + _CHUNK])
+        yield _encoder.encode("rosters") + map_header(len(self._rosters))
+        for number, columns in self._rosters.items():
+            yield _encoder.encode(number)
+            yield from encoded_columns({name: _bytes(c) for name, c in columns.items()})
+
+
+def _bytes(column: Column) -> memoryview:
+    return column.view(np.uint8).data
+
+
+# Back
+
+
+def thaw_book(encoded: bytes | memoryview | msgspec.Raw) -> Book:
+    """The deployments of an image. Whatever apply relies on is checked: raises `BadImageError` or
+    another `ValueError` for an image that no replica ever gave."""
+    image = _images.decode(encoded)
+    head, book = image.head, Book()
+    book.opened, book.closed = head.opened, head.closed
+    book.artifacts = _artifacts(head)
+    book.versions = Versions(_versions(image))
+    for deployment in head.known:
+        _check(deployment, book)
+        book.restore(deployment)
+    _check_numbers(book)
+    for number, columns in image.rosters.items():
+        _demand(number in book.known, "rosters are of unknown deployments")
+        book.rosters[number] = _roster(book, book.known[number], columns)
+    _demand(book.tasks <= MAX_TASKS, "tasks are too many")
+    _demand(all(d.number in book.rosters for d in book.open_ones()), "rosters are missing")
+    return book
+
+
+def _demand(holds: bool | np.bool_, what: str) -> None:
+    if not holds:
+        raise BadImageError(f"the deployments' {what}")
+
+
+def _artifacts(head: Head) -> Artifacts:
+    within = all(1 <= number <= MAX_ARTIFACTS for number in head.artifacts)
+    _demand(within, "artifacts are not numbered")
+    _demand(not any(map(artifact_fault, head.artifacts.values())), "artifacts are no artifacts")
+    return Artifacts(head.artifacts)
+
+
+def _versions(image: Image) -> list[str]:
+    texts = [text for chunk in image.versions for text in chunk]
+    _demand(1 <= len(texts) <= MAX_VERSIONS + 1 and texts[0] == "", "versions do not fit")
+    return texts
+
+
+def _check(deployment: Deployment, book: Book) -> None:
+    d = deployment
+    _demand(d.number not in book.known, "numbers come twice")
+    _demand(1 <= d.number <= book.opened <= MAX_NUMBER, "numbers are none")
+    closed = d.state is DeploymentState.CLOSED
+    _demand(closed is (d.slot == 0) is (d.closed_at is not None), "states do not fit their slots")
+    _demand(0 <= d.slot <= MAX_OPEN_DEPLOYMENTS, "slots are none")
+    _demand(d.artifact == 0 or d.artifact in book.artifacts.known, "artifacts are unknown")
+    _demand(len(d.tallies) == len(STATES) and min(d.tallies) >= 0, "tallies are no tallies")
+    _demand(sum(d.tallies) == d.members <= MAX_DEVICES, "tallies are not of all members")
+    faults = [*parameter_faults(d.parameters), *limit_faults(d.limits)]
+    _demand(not faults and require_fault(d.require) is None, "words are no order's")
+    _demand(len(d.failures) <= MAX_FAILURES, "groups of failures are too many")
+    _demand(min(d.opened_at, d.rate, d.tokens, d.tokens_at, d.at_rate) >= 0, "figures are negative")
+
+
+def _check_numbers(book: Book) -> None:
+    numbers = list(book.known)
+    _demand(numbers == sorted(numbers), "order is not that of their opening")
+    slots = [d.slot for d in book.known.values() if d.slot]
+    _demand(len(slots) == len(set(slots)), "slots come twice")
+    closed = sorted(d.number for d in book.known.values() if not d.slot)
+    _demand(sorted(book.closed) == closed, "closed ones are not those that are")
+    _demand(len(closed) <= MAX_CLOSED_DEPLOYMENTS, "closed ones are too many")
+
+
+def _roster(book: Book, deployment: Deployment, columns: dict[str, memoryview]) -> Roster:
+    _demand(list(columns) == list(COLUMNS), "columns are not those of this release")
+    members = deployment.members
+    values = {}
+    for name, dtype in COLUMNS.items():
+        whole = len(columns[name]) == members * np.dtype(dtype).itemsize
+        _demand(whole, "columns are not of one length")
+        values[name] = np.frombuffer(columns[name], dtype)
+    roster = Roster(values)
+    roster.columns()  # they are the snapshot's
+    row = roster.row.astype(np.int64)
+    _demand(bool((np.diff(row) > 0).all()), "rows do not ascend")
+    _demand(not members or int(row[-1]) < MAX_DEVICES, "rows are none")
+    _check_codes("states", roster.state, len(STATES))
+    _check_codes("reasons", roster.reason, len(TASK_REASONS))
+    _check_codes("versions", roster.version, len(book.versions.texts))
+    _check_codes("attempts", roster.attempt, MAX_ATTEMPTS + 1)
+    _demand(roster.tally() == deployment.tallies, "tallies are not what a count gives")
+    return roster
+
+
+def _check_codes(what: str, codes: Column, end: int) -> None:
+    _demand(int(codes.max(initial=0)) < end, f"{what} have codes that mean nothing")
