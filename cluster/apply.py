@@ -21,12 +21,16 @@ from stationkeep.cluster.commands import (
     AnyCommand,
     AssignRing,
     Barrier,
+    CancelDeployment,
     CastVote,
     ChangeSettings,
+    CreateDeployment,
     Entry,
+    ExpireTasks,
     Failover,
     FoundCluster,
     MarkOffline,
+    OfferTasks,
     Pause,
     PutPolicy,
     RecordDelivery,
@@ -41,8 +45,10 @@ from stationkeep.cluster.commands import (
     RemovePolicy,
     RenewLeases,
     ReportDevices,
+    ReportTasks,
     RequestRebalance,
     Resume,
+    RetryTasks,
     RunAction,
     SetHealthRule,
     SetMaintenance,
@@ -51,7 +57,10 @@ from stationkeep.cluster.commands import (
     SetRingShares,
     Switchover,
 )
-from stationkeep.cluster.fleet import checks, orders, registration, reports, storm
+from stationkeep.cluster.delivery import arrivals, expiries, offers
+from stationkeep.cluster.delivery import orders as deployments
+from stationkeep.cluster.delivery import reports as tasks
+from stationkeep.cluster.fleet import checks, orders, reports, storm
 from stationkeep.cluster.names import text_fault
 from stationkeep.cluster.numbers import TIME
 from stationkeep.cluster.roles.actions import acknowledge
@@ -213,7 +222,7 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
         case RecordMembers():
             return membership.record_members(step, command)
         case RegisterDevices():
-            return registration.register_devices(step, command)
+            return arrivals.register_devices(step, command)
         case ReportDevices():
             return reports.report_devices(step, command)
         case MarkOffline():
@@ -227,7 +236,7 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
         case ReleaseRing():
             return orders.release_ring(step, command)
         case RemoveDevice():
-            return orders.remove_device(step, command)
+            return arrivals.remove_device(step, command)
         case SetRingShares():
             return orders.set_ring_shares(step, command)
         case SetHealthRule():
@@ -236,6 +245,18 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return orders.set_ring_policies(step, command)
         case ReleaseBrake():
             return storm.release_brake(step, command)
+        case CreateDeployment():
+            return deployments.create_deployment(step, command)
+        case CancelDeployment():
+            return deployments.cancel_deployment(step, command)
+        case RetryTasks():
+            return deployments.retry_tasks(step, command)
+        case OfferTasks():
+            return offers.offer_tasks(step, command)
+        case ExpireTasks():
+            return expiries.expire_tasks(step, command)
+        case ReportTasks():
+            return tasks.report_tasks(step, command)
         case AcknowledgeAlarm():
             return alarms.acknowledge_alarm(step, command)
         case RecordDelivery():

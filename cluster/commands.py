@@ -8,9 +8,11 @@ Commands are encoded as arrays: fields may be appended (with defaults), never mo
 
 import msgspec
 
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import REQUIRE, Limits, Target
 from stationkeep.cluster.devices.policies import RingPolicy
 from stationkeep.cluster.devices.rings import Four, Ring
-from stationkeep.cluster.devices.status import Condition, Reading
+from stationkeep.cluster.devices.status import Condition, HealthRule, Reading
 from stationkeep.cluster.settings import Settings, Stored
 from stationkeep.cluster.transitions import Role, Rule
 
@@ -428,6 +430,88 @@ class RequestRebalance(Command, frozen=True):
     """Operator: the leader checks the rings at once."""
 
 
+class CreateDeployment(Command, frozen=True):
+    """Operator: have devices do something, and install `artifact` if there is one. `require`: what
+    the newest status of a device must meet when its task is offered, None: nothing. Devices that
+    run a newer version are passed over unless `allow_downgrade`.
+
+    Result: `deployment`, its number, and devices by what they begin as: `members`, of them
+    `already_installed` and `newer_installed`; `incapable` ones are no members.
+    """
+
+    target: Target
+    task_type: str = "deployment"
+    parameters: dict[str, str] = {}
+    artifact: Artifact | None = None
+    priority: int = 500
+    limits: Limits = Limits()
+    require: HealthRule | None = REQUIRE
+    allow_downgrade: bool = False
+
+
+class CancelDeployment(Command, frozen=True):
+    """Operator: no task begins any more, and devices that have begun may still cancel."""
+
+    deployment: int
+
+
+class RetryTasks(Command, frozen=True):
+    """Operator: another attempt for tasks that failed, timed out or were unreached; of `devices`,
+    or of all (empty). A closed deployment whose roster is kept opens again."""
+
+    deployment: int
+    devices: tuple[str, ...] = ()
+
+
+class OfferTasks(Command, frozen=True):
+    """The leader: tasks of one deployment that devices are to be told of. `positions` u32 in its
+    roster, strictly ascending, at most `MAX_BATCH`; `attempts` u8. Each is checked again, and what
+    may not be offered now is left out."""
+
+    deployment: int
+    positions: bytes
+    attempts: bytes
+
+
+class ExpireTasks(Command, frozen=True):
+    """The leader: tasks of one deployment whose wait is over, as columns of `OfferTasks`. Each is
+    checked again."""
+
+    deployment: int
+    positions: bytes
+    attempts: bytes
+
+
+class TaskNote(msgspec.Struct, frozen=True, array_like=True):
+    """What few rows of a batch say besides: `position` in it, `detail` of a failure (at most 200
+    characters), `retry_after` s of a postponement."""
+
+    position: int
+    detail: str = ""
+    retry_after: int = 0
+
+
+class ReportTasks(Command, frozen=True):
+    """A node: what its devices say of their tasks, one word a device, as columns like those of
+    `ReportDevices`; at most `MAX_BATCH` rows, strictly ascending.
+
+    `words`, `phases`, `reasons`: codes of `lifecycle.Word`, `Phase` and `TaskReason`; `progress`:
+    percent. Phase and progress count with `in_progress`, the reason with `failed` and `rejected`.
+    Result: `answers`, the code of an `Answer` for each row.
+    """
+
+    node: str
+    rows: bytes  # u32
+    births: bytes  # u32
+    deployments: bytes  # u32
+    attempts: bytes  # u8
+    words: bytes  # u8
+    phases: bytes  # u8
+    progress: bytes  # u8
+    reasons: bytes  # u8
+    notes: tuple[TaskNote, ...] = ()
+
+
 class AcknowledgeAlarm(Command, frozen=True):
     """Operator: an alarm was seen. `alarm`: its id, or a name for all raised ones of it."""
 
@@ -479,6 +563,12 @@ AnyCommand = (
     | SetRingPolicies
     | ReleaseBrake
     | RequestRebalance
+    | CreateDeployment
+    | CancelDeployment
+    | RetryTasks
+    | OfferTasks
+    | ExpireTasks
+    | ReportTasks
     | AcknowledgeAlarm
     | RecordDelivery
 )

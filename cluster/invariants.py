@@ -10,11 +10,12 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.delivery import invariants as delivery_invariants
 from stationkeep.cluster.fleet import invariants as fleet_invariants
 from stationkeep.cluster.numbers import BOOT, CEILING, RESTORED
 from stationkeep.cluster.roles.evaluate import touches_seat
 from stationkeep.cluster.roles.proposals import quorum
-from stationkeep.cluster.settings import check
+from stationkeep.cluster.settings import check as settings_fault
 from stationkeep.cluster.state.decisions import Ballot
 from stationkeep.cluster.state.operations import MAX_ACCOUNTS, MAX_OPERATIONS
 from stationkeep.cluster.state.state import (
@@ -177,7 +178,7 @@ def numbers_hold(state: ClusterState) -> str | None:
 
 def settings_hold(state: ClusterState) -> str | None:
     """The settings in force are in their ranges and keep their relations."""
-    fault = check(state.settings)
+    fault = settings_fault(state.settings)
     return str(fault) if fault is not None else None
 
 
@@ -212,3 +213,7 @@ def violations(state: ClusterState) -> Iterator[str]:
             yield f"{invariant.__name__}: {fault}"
     for name, fault in _of_fleet(state):
         yield f"fleet.{name}: {fault}"
+    for check in delivery_invariants.INVARIANTS:
+        fault = check(state)
+        if fault is not None:
+            yield f"delivery.{check.__name__}: {fault}"

@@ -6,6 +6,7 @@ Every sentence says who, what and on which figures, so that it can be read witho
 from collections.abc import Callable
 
 from stationkeep.cluster.commands import Change
+from stationkeep.cluster.delivery import sentences as delivery
 from stationkeep.cluster.fleet import sentences as fleet
 from stationkeep.cluster.settings import PPM, as_written, format_duration
 from stationkeep.cluster.state.decisions import Ballot, Decision, Outcome, Reason
@@ -274,6 +275,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "promotion": _say_member,
     "leave": _say_member,
     **fleet.TEXTS,
+    **delivery.TEXTS,
 }
 
 

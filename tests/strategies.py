@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from stationkeep.cluster import commands as c
 from stationkeep.cluster.alarms import ALARMS
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import Limits, Pace, Target
 from stationkeep.cluster.devices.policies import RingPolicy, version_of
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.cluster.devices.status import Condition, Reading
+from stationkeep.cluster.devices.status import Condition, HealthRule, Reading
 from stationkeep.cluster.settings import PPM, PROFILES, Settings, Stored, choices_of, merge
 from stationkeep.cluster.settings import SettingsError as _SettingsError
 from stationkeep.cluster.transitions import Role, Rule
@@ -124,9 +126,11 @@ readings = st.builds(
 _labels = st.dictionaries(
     st.sampled_from(["model", "site"]) | texts, st.sampled_from(["a", "b"]) | texts, max_size=2
 )
+_capabilities = st.just({"deployment": "true"}) | _labels
+_versions = st.sampled_from(["1.0.0", "2.0.0", "blue"]) | texts
 registrations = st.builds(
-    c.Registration, devices, texts, st.sampled_from(["Android 14", "iOS 17"]) | texts, texts,
-    _labels, _labels, small | wire_integers, small | wire_integers, st.none() | readings,
+    c.Registration, devices, texts, st.sampled_from(["Android 14", "iOS 17"]) | texts, _versions,
+    _capabilities, _labels, small | wire_integers, small | wire_integers, st.none() | readings,
     st.booleans(),
 )  # fmt: skip
 conditions = st.builds(
@@ -184,6 +188,57 @@ _metric_columns = st.builds(
 def _reports(draw: st.DrawFn) -> c.ReportDevices:
     metrics = draw(tuples_of(_metric_columns, 2))
     return c.ReportDevices(draw(nodes), *draw(_report_columns), metrics)
+
+
+# Deployments: few numbers and attempts, for the same reason.
+
+_targets = st.builds(Target, everyone=st.just(True)) | st.builds(
+    Target,
+    st.none() | st.sampled_from(Ring),
+    st.sampled_from(["", "model=a", "id in (device-1, device-2)", "ring!=prod, health=healthy"])
+    | texts,
+    tuples_of(devices, 3),
+    st.booleans(),
+)
+_artifacts = st.builds(Artifact, _versions) | st.builds(
+    Artifact,
+    _versions,
+    st.sampled_from(["app", "os"]) | texts,
+    st.sampled_from(["", "https://h/f", "http://127.0.0.1/f", "http://h/f", "https://[h/f"])
+    | texts,
+    st.sampled_from(["", "0" * 64, "f" * 64]) | texts,
+    small | wire_integers,
+    texts,
+    texts,
+    texts,
+)
+_durations = st.none() | st.integers(0, 10**6) | wire_integers
+_limits = st.builds(
+    Limits,
+    st.none() | small | wire_integers,
+    st.none() | st.builds(Pace, small | wire_integers, small | wire_integers, small),
+    _durations,
+    st.none() | small | wire_integers,
+)
+_numbers = st.integers(0, 4) | wire_integers
+_task_columns = columns_of(
+    ("<u4", _u32), ("<u4", st.integers(0, 4)), ("u1", st.integers(0, 3)), ("u1", st.integers(0, 5)),
+    ("u1", st.integers(0, 5)), ("u1", st.integers(0, 100)), ("u1", st.integers(0, 11)),
+)  # fmt: skip
+_notes = st.builds(c.TaskNote, small | wire_integers, texts, small | wire_integers)
+
+
+@st.composite
+def _task_reports(draw: st.DrawFn) -> c.ReportTasks:
+    return c.ReportTasks(draw(nodes), *draw(_task_columns), draw(tuples_of(_notes, 2)))
+
+
+def _batches(kind: type[c.OfferTasks | c.ExpireTasks]) -> st.SearchStrategy[Any]:
+    return st.builds(
+        lambda number, drawn: kind(number, *drawn),
+        _numbers,
+        columns_of(("u1", st.integers(0, 3))),
+    )
 
 
 _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
@@ -271,6 +326,22 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     c.RecordDelivery: st.builds(
         c.RecordDelivery, st.sampled_from(["pager", "chat"]) | texts, small | wire_integers
     ),
+    c.CreateDeployment: st.builds(
+        c.CreateDeployment,
+        _targets,
+        st.just("deployment") | texts,
+        st.dictionaries(texts, texts, max_size=2),
+        st.none() | _artifacts,
+        st.sampled_from([0, 500, 1_000]) | wire_integers,
+        _limits,
+        st.none() | st.builds(HealthRule, tuples_of(conditions, 2), st.booleans()),
+        st.booleans(),
+    ),
+    c.CancelDeployment: st.builds(c.CancelDeployment, _numbers),
+    c.RetryTasks: st.builds(c.RetryTasks, _numbers, tuples_of(devices, 3)),
+    c.OfferTasks: _batches(c.OfferTasks),
+    c.ExpireTasks: _batches(c.ExpireTasks),
+    c.ReportTasks: _task_reports(),
     c.AnnounceActions: st.builds(
         c.AnnounceActions, nodes, tuples_of(st.sampled_from(["beacon", "role_change"]) | texts, 3)
     ),
@@ -294,6 +365,18 @@ _OF_THE_FLEET = (
 def fleet_commands() -> st.SearchStrategy[Any]:
     """Any command about devices, and settings and time beside them."""
     kinds = (*_OF_THE_FLEET, c.ChangeSettings, c.AdvanceTime)
+    return st.one_of(*[_COMMANDS[kind] for kind in kinds])
+
+
+_OF_DEPLOYMENTS = (
+    c.CreateDeployment, c.CancelDeployment, c.RetryTasks, c.OfferTasks, c.ExpireTasks,
+    c.ReportTasks,
+)  # fmt: skip
+
+
+def delivery_commands() -> st.SearchStrategy[Any]:
+    """Any command about deployments, and what else changes their tasks."""
+    kinds = (*_OF_DEPLOYMENTS, c.RegisterDevices, c.RemoveDevice, c.MarkOffline, c.AdvanceTime)
     return st.one_of(*[_COMMANDS[kind] for kind in kinds])
 
 

@@ -79,6 +79,7 @@ def _stands(step: Step, rows: Column, revisions: Column, rings: Column, reasons:
     must = (reasons == MoveReason.UNHEALTHY.code) & sick_above
     must |= (reasons == MoveReason.POLICY.code) & outside
     free = table.online[at] & ~table.pinned[at] & (table.revision[at] == revisions)
+    free &= table.task[at] == 0  # while it installs a device may well look ill
     stands: Column = there & free & (ring != rings) & _within(eligible, rings) & (must | may)
     return stands
 

@@ -18,12 +18,14 @@ from stationkeep.cluster.state.step import Step
 
 
 def turned(step: Step, rows: Column, healthy: Column) -> None:
-    """Notes new verdicts, already in the table: how many turned since the newest check."""
+    """Notes new verdicts, already in the table: how many turned since the newest check. A device
+    that a task has is expected to look ill."""
     fleet = step.state.fleet
     table, since = fleet.table, fleet.checked_at
+    idle = table.task[rows] == 0
     recently = table.turned_at[rows] > (NEVER if since is None else since)
-    recovered_in_time = int((healthy & recently).sum())
-    fleet.turned = max(0, fleet.turned - recovered_in_time) + int((~healthy).sum())
+    recovered_in_time = int((healthy & recently & idle).sum())
+    fleet.turned = max(0, fleet.turned - recovered_in_time) + int((~healthy & idle).sum())
     table.turned_at[rows] = step.now
 
 

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from stationkeep.cluster.commands import Command, Draft, Entry
+from stationkeep.cluster.deployments.image import FrozenBook, thaw_book
 from stationkeep.cluster.devices.image import (
     BadImageError,
     FrozenFleet,
@@ -28,9 +30,9 @@ from stationkeep.cluster.state.operations import Operation, Operations
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.unreadable import UNREADABLE, explain
 
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
 OLDEST_FORMAT = 1
-"""Format 1 knew of no fleet: a state read from it has an empty one."""
+"""Format 1 knew of no fleet and format 2 of no deployments: a state read from it has none."""
 MAX_DRAFT_BYTES = 256 * 1024
 MAX_TIME = TIME.ceiling
 """Milliseconds; leaves room for adding deadlines within 64 bits."""
@@ -48,7 +50,7 @@ _operation_decoder = msgspec.msgpack.Decoder(Operation)
 
 
 def _no_table(kind: type, decoded: Any) -> None:
-    raise AssertionError("fleet and operations are read for themselves")
+    raise AssertionError("fleet, deployments and operations are read for themselves")
 
 
 _state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_table)
@@ -114,13 +116,14 @@ class FrozenState:
     """A state as it was, to be encoded later and elsewhere while the state goes on.
 
     The two tables that grow into the tens of thousands hold records that never change: of those
-    it keeps references; of the fleet it copies the columns. Everything else is encoded at once.
+    it keeps references, as of rosters, which are copied before they change; of the fleet it copies
+    the columns. Everything else is encoded at once.
     Whoever calls `encode` on a thread lets others work in between: no step of it takes longer
     than a few hundred records do.
     """
 
     def __init__(self, state: ClusterState, room: Room | None = None) -> None:
-        self._parts: list[bytes | tuple[Any, ...] | FrozenFleet] = []
+        self._parts: list[bytes | tuple[Any, ...] | FrozenFleet | FrozenBook] = []
         self._parts.append(_FORMAT.pack(SNAPSHOT_FORMAT))
         self._parts.append(map_header(len(state.__struct_fields__)))
         for field in state.__struct_fields__:
@@ -128,6 +131,8 @@ class FrozenState:
             self._parts.append(_encoder.encode(field))
             if field == "fleet":
                 self._parts.append(FrozenFleet(value, room))
+            elif field == "deployments":
+                self._parts.append(FrozenBook(value))
             elif field == "decisions":
                 self._parts += [array_header(len(value)), tuple(value)]
             elif field == "operations":
@@ -160,7 +165,7 @@ class FrozenState:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
-            elif isinstance(part, FrozenFleet):
+            elif isinstance(part, FrozenFleet | FrozenBook):
                 yield from part.parts()
             elif len(part) == 2 and isinstance(part[0], tuple):
                 for key, record in zip(*part, strict=True):
@@ -196,15 +201,26 @@ def _decode_state(encoded: memoryview) -> ClusterState:
     decisions = fields.pop("decisions", msgspec.Raw(array_header(0)))
     operations = fields.pop("operations", msgspec.Raw(map_header(0)))
     fleet = fields.pop("fleet", None)
+    book = fields.pop("deployments", None)
     state = _state_decoder.decode(_encoder.encode(fields))
     if fleet is not None:
         state.fleet = thaw(fleet)
+    if book is not None:
+        state.deployments = thaw_book(book)
+    _check_tasks(state)
     state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
     table = _outline_decoder.decode(operations)
     state.operations = Operations()
     for one in table.values():
         state.operations.restore(_operation_decoder.decode(one))
     return state
+
+
+def _check_tasks(state: ClusterState) -> None:
+    """Fleet and deployments must agree on who has which device."""
+    table = state.fleet.table
+    if not np.array_equal(state.deployments.taken(table.used), table.task[: table.used]):
+        raise BadImageError("the device table names other tasks than the deployments have")
 
 
 def digest(state: ClusterState) -> str:

@@ -52,6 +52,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_NODE = "unknown_node"
     UNKNOWN_DEVICE = "unknown_device"
     UNKNOWN_ALARM = "unknown_alarm"
+    UNKNOWN_DEPLOYMENT = "unknown_deployment"
     UNKNOWN_ACTION = "unknown_action"  # a target has no hook of that name
     STALE_REVISION = "stale_revision"
     STALE_ROLE = "stale_role"
@@ -67,6 +68,9 @@ class Reason(enum.StrEnum):
     DUPLICATE = "duplicate"
     LIMIT = "limit"
     QUOTA = "quota"  # this actor has used up its share of what all need
+    NOT_IN_STATE = "not_in_state"  # what it is about is over, or has not begun
+    INCAPABLE = "incapable"  # no device of the target can carry out tasks
+    ARTIFACT_DIFFERS = "artifact_differs"  # the same version is known with another hash
     QUORUM = "quorum"  # those who stay would be too few
     # grounds of votes
     OBSERVATIONS_AGREE = "observations_agree"

@@ -185,6 +185,30 @@ class RingsChecked(Event, frozen=True):
     moved: int
 
 
+class DeploymentChanged(Event, frozen=True):
+    """It opened, closes or is closed (`DeploymentState`), or opened again. Tasks by the thousand
+    may have changed with it, of which no other event tells: whoever serves devices compares."""
+
+    deployment: int
+    state: str
+    reason: str
+
+
+class TasksChanged(Event, frozen=True):
+    """Tasks of one deployment took a step, all by one cause. `count` of them, in columns the first
+    `MAX_BATCH`: `origins` and `targets` are codes of `lifecycle.TaskState`, `reasons` of
+    `TaskReason`, `attempts` those after it."""
+
+    deployment: int
+    count: int
+    rows: bytes  # u32
+    births: bytes  # u32
+    origins: bytes  # u8
+    targets: bytes  # u8
+    reasons: bytes  # u8
+    attempts: bytes  # u8
+
+
 AnyEvent = (
     Founded
     | SamplesRecorded
@@ -215,4 +239,6 @@ AnyEvent = (
     | FleetRulesChanged
     | RebalanceRequested
     | RingsChecked
+    | DeploymentChanged
+    | TasksChanged
 )

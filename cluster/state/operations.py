@@ -77,9 +77,14 @@ def ends_trouble(command: Command) -> bool:
             return False
 
 
+def party(actor: str) -> str:
+    """Whose share an order is reckoned to: all who give no name are one."""
+    return ANONYMOUS if actor.startswith(ANONYMOUS) else actor
+
+
 def identity(actor: str, key: str) -> str:
     """What tells an operation from all others; neither part can hold a line's end."""
-    return f"{ANONYMOUS if actor.startswith(ANONYMOUS) else actor}\n{key}"
+    return f"{party(actor)}\n{key}"
 
 
 class Operations:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from stationkeep.cluster.commands import Change, Policy
+from stationkeep.cluster.deployments.book import Book
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.decisions import Ballot, Decision
@@ -269,6 +270,7 @@ class Counters(msgspec.Struct):
     failover_buckets: dict[str, int] = {}  # cumulative, upper bound in seconds as text
     ring_moves: dict[str, int] = {}  # "from>to>reason", "" as from: a registration
     refused: dict[str, int] = {}  # orders, by `decisions.Reason`
+    task_transitions: dict[str, int] = {}  # "from>to>reason" of `lifecycle`
 
 
 FAILOVER_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60, 120, 180, 240, 300, 600)
@@ -306,6 +308,7 @@ class ClusterState(msgspec.Struct):
     counters: Counters = msgspec.field(default_factory=Counters)
     fleet: Fleet = msgspec.field(default_factory=Fleet)
     deliveries: dict[str, Delivery] = {}  # webhook → how far it has been told
+    deployments: Book = msgspec.field(default_factory=Book)
 
     @property
     def founded(self) -> bool:

@@ -115,7 +115,7 @@ def test_a_time_out_of_range_is_refused(times: tuple[int, int]) -> None:
 
 def test_a_snapshot_of_another_format_is_refused_by_number() -> None:
     encoded = struct.pack(">H", 99) + codec.encode_snapshot(ClusterState())[2:]
-    with pytest.raises(CodecError, match="format 99; this release reads formats 1 to 2"):
+    with pytest.raises(CodecError, match="format 99; this release reads formats 1 to 3"):
         codec.decode_snapshot(encoded)
     with pytest.raises(CodecError, match="this one is empty"):
         codec.decode_snapshot(b"")
@@ -124,7 +124,11 @@ def test_a_snapshot_of_another_format_is_refused_by_number() -> None:
 def test_a_snapshot_gives_the_same_bytes_and_digest_after_a_restore() -> None:
     state = settled().state
     restored = codec.decode_snapshot(codec.encode_snapshot(state))
-    tables = {"fleet": state.fleet, "operations": state.operations}
+    tables = {
+        "fleet": state.fleet,
+        "operations": state.operations,
+        "deployments": state.deployments,
+    }
     assert msgspec.structs.replace(restored, **tables) == state
     assert [*restored.operations.values()] == [*state.operations.values()]
     assert codec.digest(restored) == codec.digest(state)

@@ -1,0 +1,92 @@
+"""What a registration does to tasks: a device runs what it reports, whatever it was told.
+
+Source: tasks.md, "Versions" and "Table of transitions".
+"""
+
+import numpy as np
+
+from stationkeep.cluster.commands import RegisterDevices, RemoveDevice
+from stationkeep.cluster.delivery.failures import note_failures
+from stationkeep.cluster.delivery.members import version_of
+from stationkeep.cluster.delivery.reports import present
+from stationkeep.cluster.delivery.steps import Wait, close_if_over, may, take
+from stationkeep.cluster.deployments.deployment import Deployment
+from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
+from stationkeep.cluster.deployments.roster import REVERTED, Roster
+from stationkeep.cluster.deployments.versions import is_newer
+from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.fleet import orders, registration
+from stationkeep.cluster.state.step import Step
+
+
+def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
+    """Takes devices in, and ends the tasks of those that run something else by now."""
+    answer = registration.register_devices(step, command)
+    known = {step.state.fleet.row(device.id) for device in command.devices}
+    rows = np.array(sorted(row for row in known if row is not None), np.intp)
+    births = step.state.fleet.table.birth[rows]
+    for deployment in step.state.deployments.open_ones():
+        roster = step.state.deployments.rosters[deployment.number]
+        positions = present(step.state.fleet, roster, rows, births)
+        positions = positions[positions >= 0]
+        if len(positions):
+            roster.own()
+            _hear_again(deployment, roster, positions, step.now)
+            _compare_versions(step, deployment, roster, positions)
+            close_if_over(step, deployment)
+    return answer
+
+
+def _hear_again(deployment: Deployment, roster: Roster, positions: Column, now: int) -> None:
+    """Who left offers unanswered is there again, and is offered its task at once."""
+    waits = roster.state[positions] == TaskState.QUEUED.code
+    for reason in (TaskReason.UNANSWERED, TaskReason.NOT_ANSWERING):
+        again = positions[waits & (roster.reason[positions] == reason.code)]
+        roster.reason[again] = roster.detail[again] = 0
+        roster.due[again] = deployment.tenths(now)
+
+
+def _compare_versions(
+    step: Step, deployment: Deployment, roster: Roster, positions: Column
+) -> None:
+    artifact = step.state.deployments.artifact_of(deployment)
+    if artifact is None:
+        return
+    table = step.state.fleet.table
+    kinds = [table.kinds[kind] for kind in table.kind[roster.row[positions]].tolist()]
+    versions = [version_of(kind, artifact) for kind in kinds]
+    said = np.array([bool(version) for version in versions], bool)
+    runs = np.array([version == artifact.version for version in versions], bool)
+    newer = np.array([is_newer(version, artifact.version) for version in versions], bool)
+    states = roster.state[positions]
+    reverted = positions[said & ~runs & may(Cause.REVERSION, states)]
+    installed = positions[runs & may(Cause.INSTALLED, states)]
+    overtaken = positions[newer & may(Cause.NEWER, states)]
+    take(step, deployment, installed, Cause.INSTALLED)
+    roster.flags[reverted] |= REVERTED
+    take(step, deployment, reverted, Cause.REVERSION, Wait(TaskReason.REVERTED.code))
+    note_failures(step, deployment, reverted)
+    if not deployment.allow_downgrade:
+        why = Wait(TaskReason.NEWER_INSTALLED.code)
+        take(step, deployment, overtaken, Cause.NEWER, why)
+
+
+def remove_device(step: Step, command: RemoveDevice) -> dict[str, object]:
+    """Forgets a device, and whatever it was to do."""
+    row = step.state.fleet.row(command.device)
+    if row is not None:
+        _cancel_all(step, row)
+    return orders.remove_device(step, command)
+
+
+def _cancel_all(step: Step, row: int) -> None:
+    rows = np.array([row], np.intp)
+    births = step.state.fleet.table.birth[rows]
+    for deployment in step.state.deployments.open_ones():
+        positions = present(
+            step.state.fleet, step.state.deployments.rosters[deployment.number], rows, births
+        )
+        states = step.state.deployments.rosters[deployment.number].state[positions]
+        positions = positions[(positions >= 0) & may(Cause.REMOVAL, states)]
+        take(step, deployment, positions, Cause.REMOVAL, Wait(TaskReason.REMOVED.code))
+        close_if_over(step, deployment)

@@ -1,0 +1,96 @@
+"""Who becomes a member of a deployment, and as what: found in one pass, in apply.
+
+Only devices with the capability `deployment` carry out tasks. Source: tasks.md,
+"Deployments" and "Versions".
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import Target
+from stationkeep.cluster.deployments.lifecycle import TaskState
+from stationkeep.cluster.deployments.versions import is_newer
+from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.devices.selector import parse
+from stationkeep.cluster.devices.table import Column, Kind
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.step import Refused
+
+CAPABILITY = "deployment"
+_NO = ("", "false", "no", "off", "0")
+"""What a device may say of a capability that it does not have."""
+
+
+class Members(NamedTuple):
+    """Rows, ascending, and the codes of the states that their tasks begin in; how many devices of
+    the target are incapable."""
+
+    rows: Column
+    states: Column
+    incapable: int
+
+
+def members_of(
+    fleet: Fleet, target: Target, artifact: Artifact | None, allow_downgrade: bool
+) -> Members:
+    """The members of a deployment that opens now."""
+    rows = targeted(fleet, target)
+    begin = _beginnings(fleet, artifact, allow_downgrade)[fleet.table.kind[rows]]
+    capable = begin != _INCAPABLE
+    return Members(rows[capable], begin[capable], len(rows) - int(capable.sum()))
+
+
+def targeted(fleet: Fleet, target: Target) -> Column:
+    """The rows of a target, ascending."""
+    table, used = fleet.table, slice(0, fleet.table.used)
+    if target.ring is not None:
+        return np.flatnonzero((table.ring[used] == target.ring.code) & (table.birth[used] > 0))
+    if target.devices:
+        return np.array(sorted(_row(fleet, device) for device in target.devices), np.intp)
+    return fleet.rows_of(parse(target.selector))
+
+
+def _row(fleet: Fleet, device: str) -> int:
+    row = fleet.row(device)
+    if row is None:
+        detail = f"target.devices: {device[:128]!r} is not registered"
+        raise Refused(Reason.UNKNOWN_DEVICE, detail)
+    return row
+
+
+_INCAPABLE = 255
+
+
+def _beginnings(fleet: Fleet, artifact: Artifact | None, allow_downgrade: bool) -> Column:
+    """By the number of a kind, the code of the state that its devices' tasks begin in."""
+    begins: dict[str, int] = {}
+    found = np.full(max(1, len(fleet.table.kinds.all)), _INCAPABLE, np.uint8)
+    for number, kind in enumerate(fleet.table.kinds.all):
+        if kind is None or not is_capable(kind):
+            continue
+        version = version_of(kind, artifact)
+        if version not in begins:
+            begins[version] = _begin(version, artifact, allow_downgrade).code
+        found[number] = begins[version]
+    return found
+
+
+def _begin(version: str, artifact: Artifact | None, allow_downgrade: bool) -> TaskState:
+    if artifact is None:
+        return TaskState.QUEUED
+    if version == artifact.version:
+        return TaskState.ALREADY_INSTALLED
+    passed_over = not allow_downgrade and is_newer(version, artifact.version)
+    return TaskState.CANCELED if passed_over else TaskState.QUEUED
+
+
+def is_capable(kind: Kind) -> bool:
+    """Whether devices of a kind carry out tasks."""
+    return any(name == CAPABILITY and said.lower() not in _NO for name, said in kind.capabilities)
+
+
+def version_of(kind: Kind, artifact: Artifact | None) -> str:
+    """Which version a device reports of what an artifact changes."""
+    return kind.os_version if artifact and artifact.component == "os" else kind.app_version

@@ -1,0 +1,216 @@
+"""Which tasks are offered to their devices, and when: planned by the leader, checked by apply.
+
+Level-triggered: whoever is QUEUED and may be offered is, as many at a time as limit and pace allow.
+The plan is pure and bounded; of what it asks for apply leaves out whatever does not hold any more,
+so that a late plan of a deposed leader can do no harm. Source: tasks.md, "Offering".
+"""
+
+import enum
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import numpy as np
+
+from stationkeep.cluster.commands import MAX_BATCH, OfferTasks
+from stationkeep.cluster.delivery.members import version_of
+from stationkeep.cluster.delivery.steps import Wait, take
+from stationkeep.cluster.deployments.deployment import TOKEN, Deployment
+from stationkeep.cluster.deployments.lifecycle import Cause, TaskState
+from stationkeep.cluster.deployments.roster import Roster
+from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.fleet.columns import column, packed, row_column
+from stationkeep.cluster.state.decisions import Reason
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.state.step import Refused, Step
+
+MOST_PLANNED = 4 * MAX_BATCH
+"""Offers of one plan."""
+_CHUNK = 65_536
+"""Queued tasks looked at at a time, in a random order of chunks."""
+
+
+class Hold(enum.StrEnum):
+    """Why no task of any deployment is offered."""
+
+    CLUSTER_PAUSED = "cluster_paused"
+    SWARM_OFF = "swarm_off"
+    STORM = "storm"
+
+
+def hold_of(state: ClusterState) -> Hold | None:
+    """What holds all offers back, or None."""
+    if state.pause is not None:
+        return Hold.CLUSTER_PAUSED
+    if not state.settings.swarm_mode:
+        return Hold.SWARM_OFF
+    return Hold.STORM if state.fleet.braked else None
+
+
+def room(deployment: Deployment, now: int) -> int:
+    """How many tasks of a deployment may be offered at a cluster time."""
+    if not deployment.open or now >= deployment.deadline:
+        return 0
+    assert deployment.limits.max_in_flight is not None
+    left = max(0, deployment.limits.max_in_flight - deployment.in_flight)
+    return min(left, deployment.tokens_by(now) // TOKEN) if deployment.limits.pace else left
+
+
+def offerable(state: ClusterState, deployment: Deployment, positions: Column, now: int) -> Column:
+    """Which of these tasks may be offered: queued, due, and their devices ready for them."""
+    table, roster = state.fleet.table, state.deployments.rosters[deployment.number]
+    rows = roster.row[positions]
+    good: Column = roster.state[positions] == TaskState.QUEUED.code
+    good &= roster.due[positions] <= deployment.tenths(now)
+    good &= (table.birth[rows] == roster.birth[positions]) & table.online[rows]
+    good &= table.task[rows] == 0
+    if deployment.require is not None:
+        good &= state.fleet.meeting(deployment.require, rows)
+    good &= ~_claimed(state, deployment, rows, roster.birth[positions])
+    return good
+
+
+def _claimed(state: ClusterState, deployment: Deployment, rows: Column, births: Column) -> Column:
+    """Which devices a deployment of higher priority has a queued task for."""
+    found = np.zeros(len(rows), bool)
+    for other in state.deployments.open_ones():
+        if other.priority <= deployment.priority:
+            break
+        if other.count(TaskState.QUEUED):
+            roster = state.deployments.rosters[other.number]
+            places = roster.find(rows, births)
+            found |= (places >= 0) & (roster.state[places] == TaskState.QUEUED.code)
+    return found
+
+
+def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
+    """What the leader is to offer at cluster time `now`: at most `MOST_PLANNED` tasks."""
+    if not state.founded or hold_of(state) is not None:
+        return []
+    plan: list[OfferTasks] = []
+    taken = np.zeros(state.fleet.table.used, bool)
+    left = MOST_PLANNED
+    for deployment in state.deployments.open_ones():
+        most = min(left, room(deployment, now))
+        if most and deployment.count(TaskState.QUEUED):
+            positions = _choose(state, deployment, now, most, taken)
+            plan += _commands(state, deployment, positions)
+            left -= len(positions)
+    return plan
+
+
+def _choose(
+    state: ClusterState, deployment: Deployment, now: int, most: int, taken: Column
+) -> Column:
+    """At most so many tasks to offer, drawn by lot; `taken`: rows that this plan has offered a
+    task already."""
+    roster = state.deployments.rosters[deployment.number]
+    found: list[Column] = []
+    count = 0
+    for chunk in _chunks(state, deployment, roster):
+        good = offerable(state, deployment, chunk, now) & ~taken[roster.row[chunk]]
+        found.append(chunk[good])
+        count += len(found[-1])
+        if count >= most:
+            break
+    positions = np.concatenate(found) if found else np.zeros(0, np.intp)
+    if len(positions) > most:
+        lots = draw(state, deployment, roster.row[positions])
+        positions = positions[np.argpartition(lots, most)[:most]]
+    taken[roster.row[positions]] = True
+    return np.sort(positions)
+
+
+def _chunks(state: ClusterState, deployment: Deployment, roster: Roster) -> Iterator[Column]:
+    queued = roster.in_state(TaskState.QUEUED)
+    starts = np.arange(0, len(queued), _CHUNK)
+    for start in starts[np.argsort(_mixed(starts.astype(np.uint64) ^ _salt(state, deployment)))]:
+        yield queued[start : start + _CHUNK]
+
+
+def draw(state: ClusterState, deployment: Deployment, rows: Column) -> Column:
+    """A random number for each device, u64, that is its own in this deployment for good."""
+    return _mixed(state.fleet.table.lot[rows].astype(np.uint64) ^ _salt(state, deployment))
+
+
+def _salt(state: ClusterState, deployment: Deployment) -> np.uint64:
+    name = f"{state.cluster_id}\n{deployment.number}".encode()
+    return np.uint64(int.from_bytes(blake2b(name, digest_size=8).digest()))
+
+
+def _mixed(values: Column) -> Column:
+    """splitmix64 (Steele, Lea, Flood 2014)."""
+    mixed: Column = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def _commands(
+    state: ClusterState, deployment: Deployment, positions: Column
+) -> Iterator[OfferTasks]:
+    attempts = state.deployments.rosters[deployment.number].attempt[positions]
+    for start in range(0, len(positions), MAX_BATCH):
+        part = slice(start, start + MAX_BATCH)
+        yield OfferTasks(
+            deployment.number, packed(positions[part], "<u4"), packed(attempts[part], "u1")
+        )
+
+
+# In apply
+
+
+def offer_tasks(step: Step, command: OfferTasks) -> dict[str, object]:
+    """Offers what may be offered now, of what the leader planned."""
+    deployment = open_deployment(step, command.deployment)
+    roster = step.state.deployments.rosters[deployment.number]
+    positions, attempts = positions_of(roster, command.positions, command.attempts)
+    held = hold_of(step.state)
+    if held is not None:
+        raise Refused(Reason.PAUSED, f"no task is offered: {held}")
+    good = roster.attempt[positions] == attempts
+    good &= offerable(step.state, deployment, positions, step.now)
+    chosen = positions[good][: room(deployment, step.now)]
+    if len(chosen):
+        _offer(step, deployment, roster, chosen)
+    return {"offered": len(chosen), "left_out": len(positions) - len(chosen)}
+
+
+def _offer(step: Step, deployment: Deployment, roster: Roster, positions: Column) -> None:
+    roster.own()
+    _note_versions(step, deployment, roster, positions)
+    if deployment.limits.pace is not None:
+        deployment.tokens = deployment.tokens_by(step.now) - TOKEN * len(positions)
+        deployment.tokens_at = step.now
+    due = deployment.after(step.now, step.state.settings.answer_time)
+    take(step, deployment, positions, Cause.OFFER, Wait(0, due, roster.detail[positions]))
+
+
+def _note_versions(step: Step, deployment: Deployment, roster: Roster, positions: Column) -> None:
+    """What each device runs as it is offered its task for the first time: where it can go back
+    to."""
+    book, table = step.state.deployments, step.state.fleet.table
+    artifact = book.artifact_of(deployment)
+    first = positions[roster.version[positions] == 0]
+    kinds, places = np.unique(table.kind[roster.row[first]], return_inverse=True)
+    run = [version_of(table.kinds[kind], artifact) for kind in kinds.tolist()]
+    numbers = book.versions.numbers(run, book.rosters.values())
+    roster.version[first] = np.array([numbers[version] for version in run], np.uint16)[places]
+
+
+def open_deployment(step: Step, number: int) -> Deployment:
+    """The deployment, refused unless it is one that is not over."""
+    deployment = step.state.deployments.known.get(number)
+    if deployment is None or not deployment.slot:
+        raise Refused(Reason.NOT_IN_STATE, f"deployment: {number} is not open")
+    return deployment
+
+
+def positions_of(roster: Roster, positions: bytes, attempts: bytes) -> tuple[Column, Column]:
+    """The columns of a leader's command: positions that are in the roster, and attempts."""
+    places = row_column(positions, "positions")
+    tried = column("attempts", attempts, "u1", len(places))
+    if len(places) and int(places[-1]) >= len(roster):
+        rule = f"{int(places[-1])} is beyond the {len(roster)} tasks there are"
+        raise Refused(Reason.INVALID, f"positions: {rule}")
+    return places.astype(np.intp), tried

@@ -1,0 +1,246 @@
+"""The operator's hand on deployments: created, canceled, retried.
+
+Source: tasks.md, "Deployments" and "Shares and memory".
+"""
+
+import numpy as np
+
+from stationkeep.cluster.commands import CancelDeployment, CreateDeployment, RetryTasks
+from stationkeep.cluster.delivery.members import Members, members_of
+from stationkeep.cluster.delivery.steps import Wait, about, close_if_over, may, take
+from stationkeep.cluster.deployments.artifacts import MAX_ARTIFACTS, Artifact, artifact_fault
+from stationkeep.cluster.deployments.book import (
+    MAX_NUMBER,
+    MAX_OPEN_DEPLOYMENTS,
+    MAX_OPEN_OF_ONE,
+    MAX_OPEN_ORDERED,
+    MAX_TASKS,
+    MAX_TASKS_OF_ONE,
+    MAX_TASKS_ORDERED,
+)
+from stationkeep.cluster.deployments.deployment import (
+    MAX_PRIORITY,
+    TOKEN,
+    CloseReason,
+    Deployment,
+    DeploymentState,
+    Limits,
+    limit_faults,
+    parameter_faults,
+    require_fault,
+    target_faults,
+)
+from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
+from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, REVERTED, TOLD_TO_CANCEL, Roster
+from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.operators import check_name
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.events import DeploymentChanged
+from stationkeep.cluster.state.operations import party
+from stationkeep.cluster.state.step import Refused, Step
+
+
+def create_deployment(step: Step, command: CreateDeployment) -> dict[str, object]:
+    """Opens a deployment to whoever is in the target now."""
+    _check_words(command)
+    book, artifact = step.state.deployments, command.artifact
+    if artifact is not None:
+        _check_artifact(step, artifact)
+    members = members_of(step.state.fleet, command.target, artifact, command.allow_downgrade)
+    if not len(members.rows):
+        none = f"target: {command.target} has no device that can carry out tasks"
+        raise Refused(Reason.INCAPABLE, f"{none} ({members.incapable} without the capability)")
+    slot = _find_slot(step, len(members.rows), step.actor)
+    book.make_room(len(members.rows))
+    roster = _roster(step, members)
+    deployment = _opened(step, command, members, roster, slot)
+    book.add(deployment, roster)
+    step.emit(DeploymentChanged(deployment.number, deployment.state, deployment.reason))
+    counts = {
+        "members": deployment.members,
+        "already_installed": deployment.count(TaskState.ALREADY_INSTALLED),
+        "newer_installed": deployment.count(TaskState.CANCELED),
+        "incapable": deployment.incapable,
+    }
+    step.decide("deployment", Outcome.DONE, (), facts=about(step, deployment) | counts)
+    close_if_over(step, deployment)
+    return {"deployment": deployment.number, **counts}
+
+
+def _check_words(command: CreateDeployment) -> None:
+    check_name("task_type", command.task_type)
+    if not 0 <= command.priority <= MAX_PRIORITY:
+        rule = f"{command.priority} is not between 0 and {MAX_PRIORITY}"
+        raise Refused(Reason.INVALID, f"priority: {rule}")
+    faults = [
+        *target_faults(command.target),
+        *limit_faults(command.limits),
+        *parameter_faults(command.parameters),
+        require_fault(command.require),
+    ]
+    if command.artifact is not None:
+        fault = artifact_fault(command.artifact)
+        faults.append(None if fault is None else f"artifact.{fault}")
+    for fault in filter(None, faults):
+        raise Refused(Reason.INVALID, fault)
+
+
+def _check_artifact(step: Step, artifact: Artifact) -> None:
+    known = step.state.deployments.artifacts
+    other = known.differing(artifact)
+    if other is not None:
+        is_other = f"{artifact.component} {artifact.version} is known with {other.sha256}"
+        detail = f"artifact.sha256: {artifact.sha256}, and {is_other}: give it another version"
+        raise Refused(Reason.ARTIFACT_DIFFERS, detail)
+    if not known.has_room_for(artifact):
+        raise Refused(Reason.LIMIT, f"artifact: {MAX_ARTIFACTS} are in use")
+
+
+def _find_slot(step: Step, tasks: int, actor: str) -> int:
+    """A free slot, where the shares of this actor and of all such orders allow it."""
+    book = step.state.deployments
+    everybodys = book.open_ones()
+    own = [d for d in everybodys if party(d.actor) == party(actor)]
+    _check_share(own, tasks, MAX_OPEN_OF_ONE, MAX_TASKS_OF_ONE, Reason.QUOTA)
+    _check_share(everybodys, tasks, MAX_OPEN_ORDERED, MAX_TASKS_ORDERED, Reason.LIMIT)
+    slot = book.free_slot()
+    if slot is None or book.opened >= MAX_NUMBER or not book.has_room(tasks):
+        detail = f"{MAX_OPEN_DEPLOYMENTS} deployments or {MAX_TASKS} tasks are open"
+        raise Refused(Reason.LIMIT, detail)
+    return slot
+
+
+def _check_share(
+    open_ones: list[Deployment], tasks: int, most: int, most_tasks: int, reason: Reason
+) -> None:
+    whose = "of this actor " if reason is Reason.QUOTA else ""
+    instead = "cancel one, or wait until one is over"
+    if len(open_ones) >= most:
+        raise Refused(reason, f"{len(open_ones)} deployments {whose}are open: {instead}")
+    used = sum(d.members for d in open_ones)
+    if used + tasks > most_tasks:
+        rule = f"{used} tasks {whose}are open, with {tasks} more there would be over {most_tasks}"
+        raise Refused(reason, f"target: {rule}: {instead}")
+
+
+def _roster(step: Step, members: Members) -> Roster:
+    births = step.state.fleet.table.birth[members.rows]
+    roster = Roster.of(members.rows, births, members.states)
+    roster.reason[roster.in_state(TaskState.CANCELED)] = TaskReason.NEWER_INSTALLED.code
+    return roster
+
+
+def _opened(
+    step: Step,
+    command: CreateDeployment,
+    members: Members,
+    roster: Roster,
+    slot: int,
+) -> Deployment:
+    settings, given, now = step.state.settings, command.limits, step.now
+    artifacts, artifact = step.state.deployments.artifacts, command.artifact
+    limits = Limits(
+        max_in_flight=given.max_in_flight or settings.max_in_flight,
+        pace=given.pace,
+        deadline=given.deadline or settings.deployment_deadline,
+        retries=settings.task_retries if given.retries is None else given.retries,
+    )
+    assert limits.deadline is not None
+    return Deployment(
+        number=step.state.deployments.opened + 1,
+        slot=slot,
+        task_type=command.task_type,
+        parameters=command.parameters,
+        artifact=0 if artifact is None else artifacts.number(artifact),
+        target=str(command.target),
+        priority=command.priority,
+        require=command.require,
+        allow_downgrade=command.allow_downgrade,
+        limits=limits,
+        deadline=now + limits.deadline,
+        actor=step.actor,
+        comment=step.comment,
+        opened_at=now,
+        wall=step.wall,
+        members=len(roster),
+        incapable=members.incapable,
+        tallies=roster.tally(),
+        rate=given.pace.start if given.pace else 0,
+        tokens=TOKEN if given.pace else 0,
+        tokens_at=now,
+    )
+
+
+def _existing(step: Step, number: int) -> Deployment:
+    deployment = step.state.deployments.known.get(number)
+    if deployment is None:
+        raise Refused(Reason.UNKNOWN_DEPLOYMENT, f"deployment: {number} is not known")
+    return deployment
+
+
+def cancel_deployment(step: Step, command: CancelDeployment) -> dict[str, object]:
+    """What has not begun is canceled at once, what has begun is told to; it is over when the last
+    of those has ended, which their own deadlines see to."""
+    deployment = _existing(step, command.deployment)
+    if not deployment.open:
+        detail = f"deployment: {deployment.number} is {deployment.state} already"
+        raise Refused(Reason.NOT_IN_STATE, detail)
+    roster = step.state.deployments.rosters[deployment.number]
+    waiting = np.flatnonzero(may(Cause.WITHDRAWAL, roster.state))
+    take(step, deployment, waiting, Cause.WITHDRAWAL, Wait(TaskReason.CANCELED.code))
+    roster.own()
+    running = roster.in_state(TaskState.IN_PROGRESS)
+    roster.flags[running] |= TOLD_TO_CANCEL
+    deployment.state = DeploymentState.CLOSING
+    counts = {"canceled": len(waiting), "in_progress": len(running)}
+    step.decide("cancel_deployment", Outcome.DONE, (), facts=about(step, deployment) | counts)
+    if len(running):
+        step.emit(DeploymentChanged(deployment.number, deployment.state, CloseReason.CANCELED))
+    close_if_over(step, deployment)
+    return {"deployment": deployment.number, **counts}
+
+
+def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
+    """Another attempt, with the time that the deployment was given at first."""
+    deployment = _existing(step, command.deployment)
+    book = step.state.deployments
+    if deployment.state is DeploymentState.CLOSING:
+        detail = f"deployment: {deployment.number} is being canceled"
+        raise Refused(Reason.NOT_IN_STATE, detail)
+    roster = book.rosters.get(deployment.number)
+    if deployment.reason is CloseReason.CANCELED:
+        raise Refused(Reason.NOT_IN_STATE, f"deployment: {deployment.number} was canceled")
+    if roster is None:
+        detail = f"deployment: of {deployment.number} only the tallies are remembered"
+        raise Refused(Reason.NOT_IN_STATE, detail)
+    positions = _retryable(step, roster, command.devices)
+    if not len(positions):
+        detail = "devices: none of these tasks failed, timed out or was unreached"
+        raise Refused(Reason.NOT_IN_STATE, detail)
+    if not deployment.slot:
+        book.reopen(deployment, _find_slot(step, len(roster), deployment.actor))
+        deployment.closed_at, deployment.reason = None, CloseReason.NONE
+        step.emit(DeploymentChanged(deployment.number, deployment.state, deployment.reason))
+    assert deployment.limits.deadline is not None
+    deployment.deadline = step.now + deployment.limits.deadline
+    roster.own()
+    roster.attempt[positions] += 1
+    roster.flags[positions] = 0
+    wait = Wait(TaskReason.RETRY.code, deployment.tenths(step.now))
+    take(step, deployment, positions, Cause.ORDERED_RETRY, wait)
+    facts = {**about(step, deployment), "tasks": len(positions)}
+    step.decide("retry_tasks", Outcome.DONE, (), facts=facts)
+    return {"deployment": deployment.number, "retried": len(positions)}
+
+
+def _retryable(step: Step, roster: Roster, devices: tuple[str, ...]) -> Column:
+    """Positions of the tasks that may have another attempt: of members that still are the devices
+    that were meant."""
+    fleet = step.state.fleet
+    again = may(Cause.ORDERED_RETRY, roster.state) & (roster.attempt < MAX_ATTEMPTS)
+    again &= roster.flags & REVERTED == 0
+    again &= fleet.table.birth[roster.row] == roster.birth
+    if devices:
+        rows = [fleet.row(device) for device in devices]
+        again &= np.isin(roster.row, [row for row in rows if row is not None])
+    return np.flatnonzero(again)
