@@ -22,6 +22,7 @@ from scripts import (
     bench_queries,
     bench_rest,
     bench_simulation,
+    bench_tasks,
 )
 
 PARTS = (
@@ -31,6 +32,7 @@ PARTS = (
     "idle",
     "simulation",
     "fleet",
+    "tasks",
     "queries",
     "rest",
     "devices",
@@ -98,6 +100,10 @@ def main() -> None:
             console.print(f"{name}: {found}")
     if "fleet" in parts:
         for name, figure in bench_fleet.run().items():
+            figures[name] = figure
+            show(console, name, figure)
+    if "tasks" in parts:
+        for name, figure in bench_tasks.run().items():
             figures[name] = figure
             show(console, name, figure)
     if "queries" in parts:

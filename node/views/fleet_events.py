@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stationkeep.cluster.deployments.lifecycle import STATES, TASK_REASONS
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.moves import REASONS, MoveReason
 from stationkeep.cluster.devices.rings import RINGS, UNSET, Ring
@@ -19,6 +20,7 @@ from stationkeep.cluster.state.events import (
     DevicesTurned,
     DevicesWentOffline,
     DevicesWentOnline,
+    TasksChanged,
 )
 
 MAX_NAMED = 100
@@ -38,6 +40,8 @@ def fleet_event(event: AnyEvent, fleet: Fleet) -> dict[str, Any] | None:
                 "turned_unhealthy": event.turned_unhealthy,
                 **_named(event, fleet),
             }
+        case TasksChanged():
+            return _tasks(event, fleet)
         case DevicesRegistered() | DevicesWentOffline() | DevicesWentOnline():
             return {"count": len(event.rows) // 4, **_named(event, fleet)}
         case _:
@@ -56,6 +60,30 @@ def _moved(event: DevicesMoved, fleet: Fleet) -> dict[str, Any]:
         "moves": [
             {"device": name, **_way(_ring(origin), RINGS[ring], REASONS[reason])}
             for row, birth, origin, ring, reason in zip(*named, strict=True)
+            if (name := _name(fleet, row, birth)) is not None
+        ],
+    }
+
+
+def _tasks(event: TasksChanged, fleet: Fleet) -> dict[str, Any]:
+    """One step of tasks: all of them by one cause, though not all from one state."""
+    named = [_u32(column)[:MAX_NAMED].tolist() for column in (event.rows, event.births)]
+    named += [
+        np.frombuffer(column, np.uint8)[:MAX_NAMED].tolist()
+        for column in (event.origins, event.targets, event.reasons, event.attempts)
+    ]
+    return {
+        "deployment": event.deployment,
+        "count": event.count,
+        "tasks": [
+            {
+                "task_id": f"{event.deployment}/{name}/{attempt}",
+                "device": name,
+                "origin": STATES[origin].value,
+                "state": STATES[target].value,
+                "reason": TASK_REASONS[reason].value,
+            }
+            for row, birth, origin, target, reason, attempt in zip(*named, strict=True)
             if (name := _name(fleet, row, birth)) is not None
         ],
     }
