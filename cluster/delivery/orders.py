@@ -10,7 +10,6 @@ from stationkeep.cluster.delivery.members import Members, members_of
 from stationkeep.cluster.delivery.steps import Wait, about, close_if_over, may, take
 from stationkeep.cluster.deployments.artifacts import MAX_ARTIFACTS, Artifact, artifact_fault
 from stationkeep.cluster.deployments.book import (
-    MAX_NUMBER,
     MAX_OPEN_DEPLOYMENTS,
     MAX_OPEN_OF_ONE,
     MAX_OPEN_ORDERED,
@@ -33,6 +32,7 @@ from stationkeep.cluster.deployments.deployment import (
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, REVERTED, TOLD_TO_CANCEL, Roster
 from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import DeploymentChanged
@@ -104,7 +104,7 @@ def _find_slot(step: Step, tasks: int, actor: str) -> int:
     _check_share(own, tasks, MAX_OPEN_OF_ONE, MAX_TASKS_OF_ONE, Reason.QUOTA)
     _check_share(everybodys, tasks, MAX_OPEN_ORDERED, MAX_TASKS_ORDERED, Reason.LIMIT)
     slot = book.free_slot()
-    if slot is None or book.opened >= MAX_NUMBER or not book.has_room(tasks):
+    if slot is None or book.opened >= U32 or not book.has_room(tasks):
         detail = f"{MAX_OPEN_DEPLOYMENTS} deployments or {MAX_TASKS} tasks are open"
         raise Refused(Reason.LIMIT, detail)
     return slot

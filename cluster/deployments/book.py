@@ -23,7 +23,6 @@ MAX_TASKS_ORDERED, MAX_TASKS_OF_ONE = MAX_TASKS // 2, MAX_TASKS // 4
 """Of them in open deployments that were ordered, and in those of one actor: one whole fleet."""
 MAX_CLOSED_DEPLOYMENTS = 1_000
 MAX_VERSIONS = 65_535
-MAX_NUMBER = (1 << 32) - 1
 
 
 class Versions:

@@ -17,7 +17,6 @@ from stationkeep.cluster.deployments.artifacts import (
 )
 from stationkeep.cluster.deployments.book import (
     MAX_CLOSED_DEPLOYMENTS,
-    MAX_NUMBER,
     MAX_OPEN_DEPLOYMENTS,
     MAX_TASKS,
     MAX_VERSIONS,
@@ -41,6 +40,7 @@ from stationkeep.cluster.devices.image import (
     map_header,
 )
 from stationkeep.cluster.devices.table import MAX_DEVICES, Column
+from stationkeep.cluster.numbers import U32
 
 _CHUNK = 1_024
 _encoder = msgspec.msgpack.Encoder()
@@ -138,7 +138,7 @@ def _versions(image: Image) -> list[str]:
 def _check(deployment: Deployment, book: Book) -> None:
     d = deployment
     _demand(d.number not in book.known, "numbers come twice")
-    _demand(1 <= d.number <= book.opened <= MAX_NUMBER, "numbers are none")
+    _demand(1 <= d.number <= book.opened <= U32, "numbers are none")
     closed = d.state is DeploymentState.CLOSED
     _demand(closed is (d.slot == 0) is (d.closed_at is not None), "states do not fit their slots")
     _demand(0 <= d.slot <= MAX_OPEN_DEPLOYMENTS, "slots are none")

@@ -12,13 +12,14 @@ import numpy as np
 
 from stationkeep.cluster.deployments.lifecycle import STATES, TaskState
 from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.numbers import U32
 
 TENTH = 100
 """ms; one step of a roster's times."""
 MAX_ATTEMPTS = 15
 MAX_UNANSWERED = 8
 """Offers in a row that a device may leave unanswered before it is offered no more."""
-LATEST = (1 << 32) - 1
+LATEST = U32
 
 COLUMNS: dict[str, str] = {
     "row": "<u4",
