@@ -47,7 +47,7 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     peer: str
     connected: bool
     streams: int
-    standing: bool
+    stalled: bool
     in_doubt: bool
     window_s: float
     sent: int

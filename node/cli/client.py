@@ -23,16 +23,16 @@ from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
 from stationkeep.node.system.printable import printable
 
 READ_SECONDS = 4.0
-"""A frozen node accepts connections and says nothing; reads then go to another."""
+"""A frozen node accepts connections and never answers; after this time reads go to another."""
 WRITE_SECONDS = 30.0
-"""Longer than a node waits for the log (profile orbit: 14 s), so that its answer is heard."""
+"""Longer than a node waits for a commit (profile orbit: 14 s), so that its answer arrives."""
 PAGE = 200
 MAX_PAGES = 60
-"""More than the decision log holds at 200 a page; a server that pages for ever is cut off."""
+"""More than the decision log has at 200 a page; protects from a server that pages for ever."""
 
 
 def named(url: str) -> str:
-    """The address that `--url` gives."""
+    """The address given with `--url`, checked."""
     try:
         return exchange.checked_url(url)
     except ValueError as error:
@@ -40,7 +40,7 @@ def named(url: str) -> str:
 
 
 def part(text: str) -> str:
-    """A name as one part of a path."""
+    """A name, escaped as one segment of a path."""
     try:
         return exchange.part(text)
     except UnicodeEncodeError as error:
@@ -48,7 +48,7 @@ def part(text: str) -> str:
 
 
 class Page(NamedTuple):
-    """Items of a list, whether it goes on after them, and what is odd about the question."""
+    """Items of a list, whether there are more, and the server's warnings about the query."""
 
     items: list[dict[str, Any]]
     more: bool
@@ -58,9 +58,9 @@ class Page(NamedTuple):
 class Client:
     """Talks to the node at `url`.
 
-    When the caller named no node (`named=False`) and the default one does not answer, a node of
-    the local cluster in `./.stationkeep` is asked in its stead, and stderr says so. A write goes
-    on to another node only if it cannot have reached the first.
+    When no `url` is given and the default node does not answer, a node of the local cluster in
+    `./.stationkeep` is asked instead, and stderr says so. A write is sent to another node only if
+    it cannot have reached the first.
     """
 
     def __init__(self, url: str | None = None, data_dir: Path = DEFAULT_DATA_DIR) -> None:
@@ -69,21 +69,21 @@ class Client:
         self._data_dir = data_dir
 
     def get(self, path: str, shape: Any, **params: str | int | None) -> dict[str, Any]:
-        """The JSON body of a read, of which `shape` (`node.cli.shapes`) holds."""
+        """The JSON body of a read, checked against `shape` (`node.cli.shapes`)."""
         given = {name: value for name, value in params.items() if value is not None}
         return understood(self._request(self._call("GET", path, params=given)), shape)
 
     def items(
         self, path: str, shape: Any, limit: int, **params: str | None
     ) -> list[dict[str, Any]]:
-        """Up to `limit` items of a paged list, as many requests as that takes."""
+        """Up to `limit` items of a paged list, in as many requests as that takes."""
         return self.page(path, shape, limit, **params).items
 
     def page(self, path: str, shape: Any, limit: int, **params: str | None) -> Page:
-        """Up to `limit` items, of which `shape` holds, of a paged list; and whether there are more.
+        """Up to `limit` items of a paged list, checked against `shape`, and whether there are more.
 
-        A page may be short, even empty, and still name a next one: a filter that hardly anything
-        passes is looked through in parts.
+        A page may be short, even empty, and still have a next one: the server examines only a
+        limited number of items per request.
         """
         found: list[dict[str, Any]] = []
         cursor: str | None = None
@@ -98,19 +98,19 @@ class Client:
         return Page(found[:limit], more, page.get("warnings", []))
 
     def plan(self, path: str, shape: Any, body: dict[str, Any]) -> dict[str, Any]:
-        """What an order would do: a POST that changes nothing."""
+        """A POST that changes nothing and returns what an order would do."""
         return understood(self._request(self._call("POST", path, body=body)), shape)
 
     def download(self, path: str, most: int) -> bytes:
-        """The raw body of a read, of so many bytes at the most."""
+        """The raw body of a read, of at most `most` bytes."""
         return self._request(self._call("GET", path, most=most)).content
 
     def write(
         self, method: str, path: str, body: dict[str, Any] | None, key: str | None
     ) -> dict[str, Any]:
-        """Sends a command; the answer says `operation`, `status: done` and its `result`.
+        """Sends a command; the answer has `operation`, `status: done` and `result`.
 
-        Raises `OutcomeUnknownError` when the command may have arrived and nothing confirms it.
+        Raises `OutcomeUnknownError` when the command may have arrived but was not confirmed.
         """
         try:
             operation = exchange.operation_of(key)
@@ -123,14 +123,15 @@ class Client:
             raise OutcomeUnknownError(operation, str(error)) from error
         if answer.get("status") == "unknown":
             why = answer.get("detail") or "the cluster did not confirm it in time"
-            said = answer.get("operation") or operation
-            raise OutcomeUnknownError(printable(said), printable(why))
+            raise OutcomeUnknownError(
+                printable(answer.get("operation") or operation), printable(why)
+            )
         return answer
 
     def _call(
         self, method: str, path: str, *, body: Any = None, operation: str = "", **more: Any
     ) -> exchange.Call:
-        """With `operation` it is a write, whose loss on the way is not harmless."""
+        """With `operation` it is a write, which may not simply be sent again."""
         seconds = WRITE_SECONDS if operation else READ_SECONDS
         try:
             content = None if body is None else msgspec.json.encode(body)
@@ -141,7 +142,7 @@ class Client:
         )
 
     def _request(self, call: exchange.Call) -> exchange.Answer:
-        """The answer, unless it is a problem."""
+        """The answer; a problem document is raised as an error."""
         try:
             answer = answer_of(self._addresses(), call)
         except UnicodeEncodeError as error:
@@ -168,12 +169,12 @@ class Client:
             self.url = url
 
     def _nobody_answers(self, error: errors.UnreachableError) -> str:
-        """Who was asked, and whom one could ask."""
+        """Which nodes were asked, and which others could be."""
         line, failed = str(error), error.failed
         known = http_addresses(self._data_dir)
         others = [f"{node} {url}" for node, url in known.items() if url not in failed]
         if others:
-            return f"{line}\n  nodes of the local cluster that --url may name: {', '.join(others)}"
+            return f"{line}\n  nodes of the local cluster to try with --url: {', '.join(others)}"
         if known:
             return f"{line}\n  `stationkeep up` starts the local cluster in {self._data_dir}"
-        return f"{line}\n  `stationkeep up` starts a local cluster, --url names a node elsewhere"
+        return f"{line}\n  `stationkeep up` starts a local cluster; --url selects another node"

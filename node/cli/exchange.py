@@ -1,4 +1,4 @@
-"""Requests of the command line, which has no event loop, and what it makes of an answer."""
+"""Requests of the command line, which has no event loop, and the checking of answers."""
 
 import asyncio
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.client.exchange import Answer, Call, ask, open_http
 
 MOST_LEVELS = 32
-"""Of nesting in an answer; ours have 8."""
+"""Levels of nesting accepted in an answer; real ones have 8."""
 
 
 def answer_of(urls: Iterable[str], call: Call) -> Answer:
-    """As `ask` does it."""
+    """`node.client.exchange.ask`, for synchronous callers."""
 
     async def answered() -> Answer:
         async with open_http() as http:
@@ -25,9 +25,9 @@ def answer_of(urls: Iterable[str], call: Call) -> Answer:
 
 
 def understood(answer: Answer, shape: Any) -> dict[str, Any]:
-    """The JSON object that an answer holds, if it is one of this shape (`node.cli.shapes`).
+    """The JSON object in an answer, checked against a shape (`node.cli.shapes`).
 
-    Fields that the shape does not name stay in it. Raises `CommandError`.
+    Fields that the shape does not have are kept. Raises `CommandError`.
     """
     try:
         found = msgspec.json.decode(answer.content)

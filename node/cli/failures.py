@@ -1,18 +1,18 @@
-"""How a command ends when it does not end well: one line for people, one exit code for scripts.
+"""How a command fails: a message for people and an exit code for scripts.
 
     CommandError              1  refused or failed
-    ├── UsageError            2  what was typed makes no sense
+    ├── UsageError            2  invalid arguments
     ├── NoQuorumError         3  no leader, or no quorum
-    ├── UnreachableError      4  nobody answers at that address
+    ├── UnreachableError      4  no node answers at that address
     ├── ConfigurationError    5  a configuration that no node would start with
-    └── OutcomeUnknownError   6  it may or may not have happened; carries the operation id
+    └── OutcomeUnknownError   6  it may or may not take effect; has the operation id
 
 Scripts rely on the numbers.
 """
 
 
 def see(topic: str) -> str:
-    """The line after a message that a page of the guide helps with."""
+    """A line to add to a message, pointing to a page of the guide."""
     return f"\n  see: stationkeep guide {topic}"
 
 
@@ -23,13 +23,13 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """What was typed cannot be meant."""
+    """The arguments are invalid."""
 
     exit_code = 2
 
 
 class NoQuorumError(CommandError):
-    """The node answers, but the cluster cannot decide anything now."""
+    """The node answers, but the cluster has no quorum or no leader."""
 
     exit_code = 3
 

@@ -1,4 +1,4 @@
-"""What members say of their links (`GET /v1/links`), checked as anything from outside."""
+"""The members' links (`GET /v1/links`), fetched and checked."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
@@ -12,7 +12,7 @@ from stationkeep.node.cli.options import MOST_NODES
 from stationkeep.node.ports import LinkFigures
 
 AT_ONCE = 16
-"""Nodes that are asked side by side: one that hangs holds up only those behind it."""
+"""Nodes that are asked concurrently: one that hangs delays only those queued after it."""
 MOST_LINKS = 99
 
 NodeId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=64)]
@@ -21,7 +21,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)]
 
 
 class Link(LinkFigures, frozen=True, kw_only=True):
-    """A link in an answer. Its peer's name goes to a terminal: it must be one."""
+    """A link in an answer. The peer's name is shown on a terminal, so it is checked as well."""
 
     peer: NodeId
     window_s: Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
@@ -31,25 +31,25 @@ class Link(LinkFigures, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The links to `node` from its peers, as it sees them."""
+    """The links from its peers to `node`, as it sees them."""
 
     node: NodeId
     links: Annotated[list[Link], msgspec.Meta(max_length=MOST_LINKS)]
 
     def about(self, node: str | None) -> "Seen":
-        """Only the links from or to a node, if one is given."""
+        """Only the links from or to `node`; all if it is None."""
         if node in (None, self.node):
             return self
         return Seen(self.node, [link for link in self.links if link.peer == node])
 
 
 def ask(asked: Client) -> Seen:
-    """Raises `CommandError` when there is no answer, or none that makes sense."""
+    """The links of one node. Raises `CommandError` when there is no valid answer."""
     return msgspec.convert(asked.get("/v1/links", Seen), Seen)
 
 
 def ask_each(asked: Client) -> tuple[list[Seen], dict[str, str]]:
-    """What each member of the cluster sees, and why some do not say."""
+    """The links of each member, and by name why some did not answer."""
     members = asked.items("/v1/nodes", shapes.Node, MOST_NODES)
     urls = {member["id"]: f"http://{member['address']['http']}" for member in members}
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -1,4 +1,4 @@
-"""The `stationkeep` command: which commands there are, and how failures leave the process."""
+"""The `stationkeep` command: its subcommands, and how failures become exit codes."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ from stationkeep.node.system.printable import printable_lines
 
 
 class _Commands(TyperGroup):
-    """Turns refusals into one line on stderr and their exit code; everything else is a bug."""
+    """Turns `CommandError`s into a message on stderr and an exit code; other errors are bugs."""
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _legible():
@@ -57,7 +57,7 @@ class _Commands(TyperGroup):
 
 @contextlib.contextmanager
 def _legible() -> Iterator[None]:
-    """Within it errors of usage, which typer prints, repeat what was typed in printable text.
+    """Makes the messages of usage errors printable: typer prints them, and they quote arguments.
     Their class is click's or, since typer 0.20, typer's own; all have a `message`."""
     try:
         yield
@@ -69,17 +69,17 @@ def _legible() -> Iterator[None]:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
-    "Look": (
+    "Inspect": (
         *(cluster.status, local.watch, decisions.explain, decisions.decisions),
         *(decisions.proposals, decisions.operation, guide.guide),
     ),
-    "Foresee": (plan.plan, simulate.simulate, chaos.chaos),
-    "Steer": (roles.switchover, roles.failover, roles.pause, roles.resume),
+    "Plan and test": (plan.plan, simulate.simulate, chaos.chaos),
+    "Control": (roles.switchover, roles.failover, roles.pause, roles.resume),
 }
-"""Commands of one word."""
+"""Commands of one word, by the panel of `--help` that shows them."""
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "nodes": (
-        "Nodes: list, links, join, leave, drain, order of candidates, local policies.",
+        "Nodes: list, links, join, leave, maintenance, priority, local policies.",
         {
             "list": nodes.nodes_list,
             "links": nodes.nodes_links,
@@ -91,11 +91,11 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         },
     ),
     "roles": (
-        "Roles: who has which, and since when.",
+        "Roles: which node has which, since when, and the history.",
         {"list": roles.roles_list, "history": roles.roles_history},
     ),
     "devices": (
-        "Devices: list, show, pin to a ring, and why each is where it is.",
+        "Devices: list, show, pin to a ring, explain.",
         {
             "list": devices.devices_list,
             "show": devices.devices_show,
@@ -108,7 +108,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         },
     ),
     "rings": (
-        "Rings: shares, policies, what healthy means, rebalancing and its brake.",
+        "Rings: shares, policies, health rule, rebalancing and its brake.",
         {
             "list": rings.rings_list,
             "rebalance": rings.rings_rebalance,
@@ -130,7 +130,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         {"list": actions.actions_list, "run": actions.actions_run},
     ),
     "alarms": (
-        "Alarms: what an operator should look at, and has seen.",
+        "Alarms: list and acknowledge.",
         {"list": alarms.alarms_list, "ack": alarms.alarms_ack},
     ),
     "config": (
@@ -143,17 +143,17 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         {"save": snapshots.save, "verify": snapshots.verify, "restore": snapshots.restore},
     ),
     "audit": (
-        "What was decided, as each node has written it down.",
+        "The audit files of nodes.",
         {"verify": audit.verify},
     ),
 }
-"""Commands of several words, by the words before the last."""
+"""Groups of commands, by name, with help and members."""
 
 
 def _build() -> typer.Typer:
     root = typer.Typer(
         cls=_Commands,
-        help="Keeps every node of a cluster in its role, and can say why.",
+        help="Keeps every node of a cluster in its role, and can explain why.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
@@ -171,7 +171,7 @@ def _build() -> typer.Typer:
         if above:
             groups[above].add_typer(group, name=name)
         else:
-            root.add_typer(group, name=name, rich_help_panel="Parts")
+            root.add_typer(group, name=name, rich_help_panel="Groups")
     return root
 
 
@@ -188,11 +188,11 @@ def _options(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_say_version, is_eager=True, help="Say which release this is."
+            "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Options before a command."""
 
 
 app = _build()
@@ -214,8 +214,8 @@ def main() -> None:
 
 
 def _give_up(error: OSError) -> int:
-    """The exit code, after a line on what is wrong; silently when nobody reads any more."""
-    # What is left in the buffer is flushed once more at the end.
+    """Reports that stdout failed, unless its reader just closed it; returns the exit code."""
+    # Python flushes what is left in the buffer at exit: that must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):
         note(f"stationkeep: standard output cannot be written: {error.strerror}")

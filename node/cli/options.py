@@ -1,4 +1,4 @@
-"""Options that many commands share, written once."""
+"""Options that many commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ from stationkeep.node.cli.output import Format
 from stationkeep.node.local.manifest import DEFAULT_DATA_DIR
 
 MOST_NODES = 99
-"""That a cluster can have, and a list shows."""
+"""The most nodes that a cluster can have, and that a list shows."""
 
 UrlOption = Annotated[
     str | None,
@@ -25,7 +25,7 @@ UrlOption = Annotated[
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 ReasonOption = Annotated[
-    str | None, typer.Option("--reason", help="Why; remembered in the decision log.")
+    str | None, typer.Option("--reason", help="Why; kept in the decision log.")
 ]
 KeyOption = Annotated[
     str | None,
@@ -34,7 +34,9 @@ KeyOption = Annotated[
         help="Operation id to use. Repeating a command with the same id cannot apply it twice.",
     ),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", min=1, max=10_000, help="The most items to show.")
+]
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", help="Where the local cluster keeps its data.")
 ]
@@ -58,13 +60,13 @@ __all__ = [
 
 
 def client(url: str | None) -> Client:
-    """The client for what `--url` said."""
+    """The client for a value of `--url`."""
     return Client(url)
 
 
 def duration(option: str, text: str, longest: int = LONGEST) -> str:
-    """`text` unchanged when it is a duration of at most `longest` ms; a usage error naming the
-    option otherwise."""
+    """`text` unchanged, if it is a duration of at most `longest` ms; else raises a usage error that
+    names the option."""
     try:
         parse_duration(option, text, longest)
     except SettingsError as error:

@@ -1,8 +1,8 @@
-"""Printing: the same answer as a table for people, or as JSON or YAML for programs.
+"""Prints answers: as a table for people, or as JSON or YAML for programs.
 
-The only door to the terminal: whatever leaves through it is printable, and no text is taken for
-Rich markup. A table is made of an answer whose texts are on one line each; lines of ours may
-quote others, and keep their own line breaks only.
+All output to the terminal passes through this module. It makes every text printable and never
+interprets it as Rich markup. Texts from an answer become one line each; our own messages keep their
+line breaks, but not those of texts that they quote.
 """
 
 import enum
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 160
 """Columns assumed when stdout is not a terminal, so that no cell is cut in a pipe."""
 PAGE_WIDTH = 100
-"""Columns that a page of prose takes up at most: longer lines are hard to read."""
+"""Columns that a page of prose uses at most: longer lines are hard to read."""
 PAGER_OPTIONS = "FRX"
-"""What `less` is asked for unless the operator has said: colours, and no pager for what fits."""
+"""Default options of `less`: keep colours, and quit at once if the text fits on the screen."""
 
 
 class Format(enum.StrEnum):
@@ -39,8 +39,8 @@ class Format(enum.StrEnum):
 
 
 class StandardOutput(io.FileIO):
-    """Standard output that knows its own failure: a full disk, or nobody who reads. So it is
-    told from an error of anything else."""
+    """Standard output that remembers its own failure, a full disk or a closed pipe, so that it can
+    be distinguished from other errors."""
 
     def __init__(self) -> None:
         super().__init__(_descriptor(), "w", closefd=False)
@@ -61,13 +61,13 @@ class StandardOutput(io.FileIO):
 
 
 def _descriptor() -> int:
-    """That of standard output. Python has none when it was closed before the start (`>&-`): then
-    nobody reads, as with /dev/null, which takes the place that a socket would be given."""
+    """The descriptor of standard output. If that was closed before the start (`>&-`), /dev/null is
+    opened in its place, so that no socket gets its number."""
     return sys.stdout.fileno() if sys.stdout is not None else os.open(os.devnull, os.O_WRONLY)
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Standard output or error: as wide as the terminal, or wide enough when there is none."""
+    """Standard output or error: as wide as the terminal, or `PIPE_WIDTH` when there is none."""
     from rich.console import Console  # noqa: PLC0415
 
     plain: dict[str, Any] = {"stderr": stderr, "markup": False, "emoji": False, "highlight": False}
@@ -76,8 +76,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def show(answer: Any, format_: Format, table: Callable[[Any], "RenderableType"]) -> None:
-    """Prints `answer` as asked; `table` is called only when a table is wanted, with the answer as
-    people may see it."""
+    """Prints `answer` in a format. `table` is called only for a table, with all texts printable."""
     if format_ is Format.JSON:
         document = json.dumps(answer, indent=2, ensure_ascii=False)
         typer.echo(printable_lines(document, most=None))
@@ -88,8 +87,8 @@ def show(answer: Any, format_: Format, table: Callable[[Any], "RenderableType"])
 
 
 def page(written: str, shown: str) -> None:
-    """A page of Markdown: in a pipe as it is `written`, on a terminal `shown` with its headings
-    and tables drawn, in the operator's pager."""
+    """Prints a page of Markdown: `written` as it is in a pipe; `shown`, rendered, in the operator's
+    pager on a terminal."""
     screen = console()
     if not screen.is_terminal:
         typer.echo(printable_lines(written, most=None), nl=False)
@@ -104,7 +103,7 @@ def page(written: str, shown: str) -> None:
 
 
 def _yaml(answer: Any) -> str:
-    """In plain ASCII where PyYAML would print an override or the like as it is."""
+    """YAML; in plain ASCII if PyYAML would leave characters in it that are not printable."""
     import yaml  # noqa: PLC0415
 
     document: str = yaml.safe_dump(answer, sort_keys=False, allow_unicode=True)
@@ -114,8 +113,8 @@ def _yaml(answer: Any) -> str:
 
 
 def show_table(answer: Any, format_: Format, table: str, module: str = "tables") -> None:
-    """Shows `answer`; `table` names a function of a module of `rendering`, which is imported when
-    it is needed: programs that read JSON need not wait for Rich."""
+    """Shows `answer`. `table` names a function in a module of `rendering`, which is imported only
+    if needed: programs that read JSON need not wait for Rich."""
 
     def build(printable: Any) -> Any:
         return getattr(import_module(f"stationkeep.node.cli.rendering.{module}"), table)(printable)
@@ -124,21 +123,21 @@ def show_table(answer: Any, format_: Format, table: str, module: str = "tables")
 
 
 def show_fleet(answer: Any, format_: Format, table: str) -> None:
-    """Shows an answer about devices or rings; `table`: a function of `rendering.fleet_tables`."""
+    """Shows an answer about devices or rings. `table`: a function in `rendering.fleet_tables`."""
     show_table(answer, format_, table, "fleet_tables")
 
 
 def say(text: str) -> None:
-    """What came of a command, in words."""
+    """Prints the outcome of a command."""
     typer.echo(printable_lines(text))
 
 
 def warn(warnings: Iterable[str]) -> None:
-    """What is likely not to be meant, a line each, on stderr."""
+    """Prints warnings on stderr, one a line."""
     for text in warnings:
         note(f"warning: {text}")
 
 
 def note(text: str) -> None:
-    """A remark for people; on stderr, so that it never mixes with an answer."""
+    """Prints a remark for people on stderr, so that it never mixes with an answer."""
     typer.echo(printable_lines(text), err=True)

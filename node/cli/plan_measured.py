@@ -1,8 +1,8 @@
-"""`plan --measured`: the loss that the members saw of each other's numbered datagrams.
+"""`plan --measured`: plans with the loss that the members measure on their links.
 
-Every member is asked for its own view (`GET /v1/links`); one that does not answer, or answers
-nonsense, is named and left out. Two losses come of it: that of the worst link, as independent
-losses, and, where some link was silent for longer than those explain, that link's bursts.
+Every member is asked for its own view (`GET /v1/links`); one that gives no valid answer is named
+and left out. The result is one or two models of loss: independent losses at the rate of the worst
+link, and, if a link was silent for longer than these explain, that link's bursts.
 """
 
 import statistics
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 WORST_SHOWN = 5
 PROBE = 1.0
-"""Seconds within which each node sends each peer some datagram, whatever else it says."""
+"""Seconds within which each node sends each peer at least one datagram."""
 
 
 class Link(NamedTuple):
-    """One direction, and the loss that explains it; None when nothing at all came through."""
+    """One direction of a link, and the loss that explains its figures; None if all was lost."""
 
     origin: str
     target: str
@@ -38,12 +38,12 @@ class Link(NamedTuple):
 
     @property
     def lost(self) -> float:
-        """The share that did not arrive."""
+        """The share of datagrams that did not arrive."""
         return max(0.0, 1 - self.seen.heard / self.seen.sent)
 
 
 class Measured(NamedTuple):
-    """All links that carried numbered datagrams, the worst first, and who did not tell, and why."""
+    """All links with datagrams, the worst first, and why some members did not answer."""
 
     links: list[Link]
     unanswered: dict[str, str]
@@ -54,14 +54,14 @@ class Measured(NamedTuple):
 
         found = [link.loss for link in self.links if link.loss is not None]
         if not found:
-            raise CommandError("no link was heard: there is nothing to plan with")
+            raise CommandError("no datagram arrived on any link: there is nothing to plan with")
         bursts = [loss for loss in found if loss.burst is not None]
         longest = max(bursts, key=lambda loss: loss.burst or 0.0, default=None)
         return [Loss(found[0].rate), *([longest] if longest else [])]
 
 
 def measure(cluster: Client, settings: Settings) -> Measured:
-    """Asks every member that the cluster names."""
+    """Asks every member of the cluster."""
     seen, unanswered = ask_each(cluster)
     links = [_link(one.node, link, settings) for one in seen for link in one.links if link.sent > 0]
     return Measured(sorted(links, key=lambda link: -link.lost), unanswered)
@@ -81,7 +81,7 @@ def _link(target: str, seen: LinkFigures, settings: Settings) -> Link:
 
 
 def answer(measured: Measured) -> Json:
-    """For programs: every link, the worst first."""
+    """Every link for programs, the worst first."""
     return {
         "links": [
             {
@@ -100,10 +100,10 @@ def answer(measured: Measured) -> Json:
     }
 
 
-def table(told: Json) -> RenderableType:
-    """The worst links on 80 columns; those that nothing came through are cut, not lossy."""
+def table(measured: Json) -> RenderableType:
+    """The worst links in 80 columns. A link on which nothing arrived is cut, rather than lossy."""
     worst = grid("WORST LINKS", "SENT", "HEARD", "LOST", "LONGEST SILENCE", "BURSTS")
-    for link in told["links"][:WORST_SHOWN]:
+    for link in measured["links"][:WORST_SHOWN]:
         burst = link["mean_burst_s"]
         worst.add_row(
             f"{link['from']} to {link['to']}",
@@ -113,6 +113,7 @@ def table(told: Json) -> RenderableType:
             f"{link['longest_silence_s']:.1f}s",
             "cut" if link["heard"] == 0 else f"{burst:.1f}s" if burst else "-",
         )
-    lines = [f"{len(told['links'])} links, median {100 * told['median_loss']:.1f} % lost."]
-    lines += [f"{node} did not tell: {why}" for node, why in told["unanswered"].items()]
+    median = 100 * measured["median_loss"]
+    lines = [f"{len(measured['links'])} links, median {median:.1f} % lost."]
+    lines += [f"{node} did not answer: {why}" for node, why in measured["unanswered"].items()]
     return Group(worst, Text("\n".join(lines) + "\n"))

@@ -1,4 +1,4 @@
-"""Waiting, with a limit, for what `up` and `start` have set going."""
+"""Waits, with a limit, until what `up` and `start` have started is ready."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _ANSWER_SECONDS = 2.0
 
 
 def await_node(cluster: LocalCluster, node: str, record: NodeRecord) -> None:
-    """Returns when the node answers `/livez`; `CommandError` with its log when it will not."""
+    """Returns when the node answers `/livez`; raises `CommandError` with its log if it does not."""
     for _ in _until(START_SECONDS):
         if not record.running:
             raise CommandError(f"{node} ended at once; {record.log} says\n{cluster.log_tail(node)}")
@@ -32,8 +32,8 @@ def await_node(cluster: LocalCluster, node: str, record: NodeRecord) -> None:
 
 
 def await_primary(cluster: LocalCluster, manifest: Manifest, seconds: float) -> str:
-    """Waits until every node answers and one effectively is PRIMARY, and returns its id."""
-    said = ""
+    """Waits until every node answers and one acts as PRIMARY; returns its id."""
+    shown = ""
     for _ in _until(seconds):
         _nobody_ended(cluster, manifest)
         asked = {node: _ask(record.url, "/primary") for node, record in manifest.nodes.items()}
@@ -43,17 +43,17 @@ def await_primary(cluster: LocalCluster, manifest: Manifest, seconds: float) -> 
             note(f"{primaries[0]} is PRIMARY")
             return primaries[0]
         stage = "waiting for the nodes to answer" if silent else "waiting for a PRIMARY"
-        if stage != said:
+        if stage != shown:
             note(f"{stage} …")
-            said = stage
+            shown = stage
     what = f"no answer from {', '.join(silent)}" if silent else "no PRIMARY"
     raise CommandError(f"{what} after {seconds:.0f} s; the logs are in {cluster.data_dir}")
 
 
 def await_devices(cluster: LocalCluster, manifest: Manifest) -> None:
-    """Waits until all simulated devices are registered, `DEVICE_SECONDS` at most.
+    """Waits until all simulated devices are registered, for at most `DEVICE_SECONDS`.
 
-    `CommandError` with their log when their process ended; that it takes longer is no failure.
+    Raises `CommandError` with their log if their process ends. Taking longer is not an error.
     """
     fleet = manifest.devices
     if fleet is None:
@@ -73,9 +73,9 @@ def await_devices(cluster: LocalCluster, manifest: Manifest) -> None:
 
 
 def await_roles(cluster: LocalCluster, manifest: Manifest, settings: Settings) -> None:
-    """Waits until every node acts and the BACKUPs are chosen, for the time that should take.
+    """Waits until every node acts and the BACKUPs are chosen, for as long as that should take.
 
-    Nothing fails when it takes longer: the table that follows shows how things stand.
+    Taking longer is not an error: the table that is printed next shows the state.
     """
     wanted = min(settings.backup_count, len(manifest.nodes) - 1)
     hold = settings.promotion_hold + 5 * settings.evaluation_interval + settings.proposal_timeout
@@ -99,7 +99,7 @@ def _nobody_ended(cluster: LocalCluster, manifest: Manifest) -> None:
 
 
 def _until(seconds: float) -> Iterator[None]:
-    """Yields at each poll until the time is over."""
+    """Yields once per poll for `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield
@@ -107,7 +107,7 @@ def _until(seconds: float) -> Iterator[None]:
 
 
 def _ask(url: str, path: str, shape: Any = dict) -> tuple[int, dict[str, Any]] | None:
-    """Status and JSON of a GET; None when there is no proper answer yet."""
+    """Status and JSON of a GET; None while there is no valid answer."""
     try:
         answer = answer_of([url], Call("GET", path, actor(), _ANSWER_SECONDS))
         return answer.status, understood(answer, shape)

@@ -1,4 +1,4 @@
-"""How every command that changes something is sent, and how its outcome is told."""
+"""Sends the commands that change something, and prints their outcome."""
 
 import json
 from typing import Any
@@ -11,12 +11,12 @@ from stationkeep.node.system.printable import all_printable
 
 
 def given(**fields: Any) -> dict[str, Any]:
-    """The fields that were given."""
+    """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def pair(option: str, text: str) -> tuple[str, str]:
-    """`NAME=VALUE` taken apart; a usage error naming the option otherwise."""
+    """Splits `NAME=VALUE`; else raises a usage error that names the option."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"{option} {text!r}: must have the form NAME=VALUE".strip())
@@ -32,15 +32,15 @@ def send(
     url: str | None,
     what: str,
 ) -> None:
-    """Sends the command and says in one line what came of it."""
+    """Sends the command and prints its outcome in one line, then its results."""
     answer = all_printable(client(url).write(method, path, body, key))
     if answer.get("status") not in {"done", None}:
         raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
     at = f" at log index {answer['index']}" if answer.get("index") else ""
     say(f"done: {what}{at} (operation {answer.get('operation', '-')})")
     result = answer.get("result") or {}
-    odd = result.pop("warnings", [])
-    warn(odd if isinstance(odd, list) else [str(odd)])
+    warnings = result.pop("warnings", [])
+    warn(warnings if isinstance(warnings, list) else [str(warnings)])
     for name, value in result.items():
         say(f"  {_result_line(name, value)}")
 

@@ -1,8 +1,8 @@
-"""What the command line takes for granted of answers, by path: checked before it is relied upon.
+"""The shapes of answers that the command line relies on, checked before use.
 
-Only what is read here, so that a newer node may say more, and an older one less; `NotRequired` is
-what the tables can do without. Bounds are those of what can be computed with, not of what is
-sensible: 2⁵³ is exact as a float, and dates end with the year 9999.
+They contain only what is used here, so that a newer node may send more and an older one less;
+`NotRequired` marks what the tables can do without. Bounds only ensure that values can be computed
+with, not that they make sense: 2⁵³ is exact as a float, and dates end with the year 9999.
 """
 
 from typing import Annotated, Any, Generic, NotRequired, TypedDict, TypeVar
@@ -11,7 +11,7 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Millis = Count
-"""Of cluster time."""
+"""Cluster time."""
 Wall = Annotated[int, Meta(ge=0, le=253_370_764_800_000)]
 """Milliseconds since 1970."""
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -245,7 +245,7 @@ class Config(TypedDict):
 
 
 class Written(TypedDict):
-    """What a write, or the question after an operation, is answered."""
+    """The answer to a write, or to a query for an operation."""
 
     operation: NotRequired[str]
     status: NotRequired[str]

@@ -1,8 +1,8 @@
-"""`watch`: keeps a picture of the cluster on the terminal, from whichever node answers.
+"""`watch`: shows the cluster on the terminal, live, from whichever node answers.
 
-One node is asked every half second, and at once whenever its event stream says that something
-happened. When it stops answering the next one is asked; the members' addresses are learnt from
-the answers, so that one address is enough to begin with.
+One node is asked every half second, and at once when its event stream reports something. When it
+stops answering, the next one is asked. The members' addresses are learned from the answers, so one
+address is enough to begin with.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ from stationkeep.node.wire.http_body import read
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 0.8
-"""A frozen node accepts connections and says nothing; after this long it counts as silent."""
+"""A frozen node accepts connections and never answers; after this time the next one is asked."""
 QUIETEST_SECONDS = 0.1
-"""Least time between two requests, however fast events come."""
+"""The least time between two requests, however fast events come."""
 NOTICE_SECONDS = 10.0
 MOST_SOURCES = 99
 MOST_DECISIONS = 40
@@ -40,7 +40,7 @@ OpenClient = Callable[[], httpx.AsyncClient]
 
 
 class Sources:
-    """The addresses that may be asked, and the one being asked."""
+    """The known addresses, and the one in use."""
 
     def __init__(self, urls: Iterable[str]) -> None:
         self.urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
@@ -60,19 +60,19 @@ class Sources:
                     self.urls.append(url)
 
     def move(self) -> str:
-        """Goes on to the next address and returns it."""
+        """Switches to the next address and returns it."""
         self._at = (self._at + 1) % len(self.urls)
         return self.current
 
 
 def starting_points(url: str | None, data_dir: Path) -> list[str]:
-    """Where to begin: the node that was named, else the default one; then the local cluster."""
+    """The first addresses: the one given, or the default one, then those of the local cluster."""
     first = DEFAULT_URL if url is None else named(url)
     return [first, *http_addresses(data_dir).values()]
 
 
 async def take(http: httpx.AsyncClient, url: str) -> Picture:
-    """One picture from the node at `url`; raises `httpx.HTTPError` when it does not give one."""
+    """Fetches what is shown from the node at `url`. Raises `httpx.HTTPError` or `TimeoutError`."""
     wanted = {
         "/v1/cluster": shapes.Cluster,
         f"/v1/nodes?limit={MOST_SOURCES}": shapes.Page[shapes.Node],
@@ -87,7 +87,7 @@ async def take(http: httpx.AsyncClient, url: str) -> Picture:
 
 
 async def _answer(http: httpx.AsyncClient, url: str, shape: Any) -> dict[str, Any]:
-    """As people may see it."""
+    """The answer, checked and with all texts printable."""
     async with http.stream("GET", url) as response:
         response.raise_for_status()
         answer = Answer(url, response.status_code, await read(response, MOST_BYTES))
@@ -99,7 +99,7 @@ async def _answer(http: httpx.AsyncClient, url: str, shape: Any) -> dict[str, An
 
 
 class Watcher:
-    """Takes pictures for ever; `look` does one round and returns what to show."""
+    """Fetches what to show, from whichever node answers."""
 
     def __init__(self, sources: Sources, http: httpx.AsyncClient) -> None:
         self._sources = sources
@@ -111,10 +111,8 @@ class Watcher:
         self.stirred = asyncio.Event()
 
     async def look(self) -> Picture | None:
-        """A picture from the current node, or from the next that answers.
-
-        None until anybody has ever answered; later the last picture, marked as silent.
-        """
+        """A picture from the current node, or from the next one that answers. If none does, the
+        last picture, marked as silent; None if there has never been one."""
         left = self._sources.current
         for _ in range(len(self._sources.urls)):
             try:
@@ -138,12 +136,12 @@ class Watcher:
         return picture._replace(notice=self._notice if now < self._notice_until else "")
 
     async def listen(self) -> None:
-        """Follows the event stream of the current node; its end is news as well."""
+        """Follows the event stream of the current node. Its end triggers a refresh as well."""
         while True:
             url = self._sources.current
             with contextlib.suppress(httpx.HTTPError):
                 async with self._http.stream("GET", f"{url}/v1/events", timeout=None) as stream:
-                    async for chunk in stream.aiter_raw():  # whose lines may never end
+                    async for chunk in stream.aiter_raw():  # not by line: one may never end
                         if b"event:" in chunk:
                             self.stirred.set()
                         if url != self._sources.current:
@@ -161,7 +159,7 @@ class Watcher:
 
 
 def open_client() -> httpx.AsyncClient:
-    """Short patience: there are other nodes."""
+    """A client with a short timeout, since there are other nodes to ask."""
     return open_http(ANSWER_SECONDS)
 
 
@@ -172,10 +170,8 @@ def run(
     on_tick: Callable[[], None] = lambda: None,
     opener: OpenClient = open_client,
 ) -> None:
-    """Shows the live view until Ctrl-C, or one frame.
-
-    Raises `UnreachableError` with `once` when nobody answers.
-    """
+    """Shows the live view until Ctrl-C, or one frame with `once`, which raises `UnreachableError`
+    when no node answers."""
     if once:
         asyncio.run(_print_one(urls, opener))
         return

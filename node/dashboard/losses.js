@@ -45,5 +45,5 @@ function levelOf(link, lost) {
 function noteOf(link) {
   if (!link.connected) return "down";
   if (!link.heard) return "no datagrams (UDP blocked?)";
-  return [link.standing && "its stream stands", link.in_doubt && "in doubt"].filter(Boolean).join(", ");
+  return [link.stalled && "its stream is stalled", link.in_doubt && "in doubt"].filter(Boolean).join(", ");
 }

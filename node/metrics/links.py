@@ -19,9 +19,9 @@ GAUGES: dict[str, tuple[str, Callable[[LinkFigures], float]]] = {
         "1 while messages reach the peer, by stream or datagram.",
         lambda link: link.connected,
     ),
-    "link_standing": (
+    "link_stalled": (
         "1 while the newest stream to the peer has unanswered retransmissions.",
-        lambda link: link.standing,
+        lambda link: link.stalled,
     ),
     "link_in_doubt": (
         "1 while small messages are sent by stream and datagram, because packets were lost.",

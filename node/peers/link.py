@@ -76,7 +76,7 @@ class Link:
         self._path = Path()
         self._copies, self._admitted = Ration(now), Ration(now)
         self._sent_at = now
-        self._standing = False
+        self._stalled = False
         self._watching: asyncio.TimerHandle | None = None
         self._refused = False
         self._life = 0
@@ -307,7 +307,7 @@ class Link:
         fresh.on_lost = self._lost
         self._session, self._destination = fresh.session, fresh.destination
         self._path.follow(fresh.session.name)
-        self._standing = False
+        self._stalled = False
         if not fresh.ready:  # lost before its turn came
             self._lost(fresh)
             return
@@ -339,8 +339,8 @@ class Link:
         if self._stream is None:
             return
         pulse = self._stream.pulse()
-        self._standing = pulse.unanswered > 0
-        if self._standing:
+        self._stalled = pulse.unanswered > 0
+        if self._stalled:
             self._path.lost_at = self._loop.time()
         if pulse.unanswered >= STANDING:
             self._wanted.set()
@@ -370,7 +370,7 @@ class Link:
             peer=self.peer,
             connected=self.up,
             streams=len(self._dialled()),
-            standing=self._standing,
+            stalled=self._stalled,
             in_doubt=self._path.is_in_doubt(now),
             window_s=round(covered, 3),
             sent=sent,

@@ -26,7 +26,7 @@ class LinkView(View, frozen=True):
         bool, Meta(description="Whether messages reach the peer, by stream or datagram.")
     ]
     streams: Annotated[Count, Meta(description="Streams to the peer, including draining ones.")]
-    standing: Annotated[
+    stalled: Annotated[
         bool, Meta(description="The newest stream to the peer has unanswered retransmissions.")
     ]
     in_doubt: Annotated[

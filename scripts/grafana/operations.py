@@ -177,7 +177,7 @@ def links() -> list[Any]:
             "Of each node: to so many peers small messages travel twice; and streams that stand.",
             "short",
             (f"sum by (instance) (stationkeep_link_in_doubt{{{J}}})", "{{instance}} in doubt"),
-            (f"sum by (instance) (stationkeep_link_standing{{{J}}})", "{{instance}} stands"),
+            (f"sum by (instance) (stationkeep_link_stalled{{{J}}})", "{{instance}} stalled"),
         ),
         graph(
             "Datagrams doubled and refused",

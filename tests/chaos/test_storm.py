@@ -82,7 +82,7 @@ def test_a_storm_that_is_told_to_end_leaves_no_process_behind(tmp_path: Path) ->
         storm.terminate()
         _, said = storm.communicate(timeout=60)
     assert storm.returncode == 1
-    assert f"interrupted; what there is lies in {folder}" in said
+    assert f"interrupted; data and history so far: {folder}" in said
     assert local.running() == []
     assert not any(Path(f"/proc/{pid}").exists() for pid in nodes)
 

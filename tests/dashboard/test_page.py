@@ -90,7 +90,7 @@ def test_a_node_says_what_it_misses_of_the_others(page: Page, served: Served) ->
     served.node.linked = [
         link("sat-002", sent=400, heard=396, longest_silence_s=1.04),
         link("sat-003", sent=400, heard=320, longest_silence_s=2.5, in_doubt=True),
-        link("sat-004", sent=100, heard=60, standing=True),
+        link("sat-004", sent=100, heard=60, stalled=True),
         link("sat-005", sent=0, heard=0, longest_silence_s=60.0),
         link("sat-006", sent=0, heard=0, connected=False),
     ]
@@ -100,7 +100,7 @@ def test_a_node_says_what_it_misses_of_the_others(page: Page, served: Served) ->
     told = [
         ("good", ["sat-002", "1 %", "1.0 s"]),
         ("warn", ["sat-003", "20 %", "2.5 s", "in doubt"]),
-        ("bad", ["sat-004", "40 %", "its stream stands"]),
+        ("bad", ["sat-004", "40 %", "its stream is stalled"]),
         ("bad", ["sat-005", "100 %", "no datagrams (UDP blocked?)"]),
         ("bad", ["sat-006", "?", "down"]),
     ]

@@ -22,7 +22,7 @@ from stationkeep.node.cli.sending import given, pair, send
 def actions_list(
     limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
-    """Actions and how many of their targets have complied; open ones first."""
+    """Lists actions and how many of their targets have complied; open ones first."""
     show_table(client(url).items("/v1/actions", shapes.Action, limit), format_, "actions")
 
 
@@ -31,7 +31,7 @@ def actions_run(
     *,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", help="A node. Repeatable. Default: every alive node."),
+        typer.Option("--target", help="A node. Repeatable. Default: all nodes that are alive."),
     ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", help="KEY=VALUE for the hook. Repeatable.")
@@ -43,7 +43,7 @@ def actions_run(
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Has nodes run their hook of that name and acknowledge it."""
+    """Makes nodes run their hook of that name and acknowledge it."""
     parameters = dict(pair("--parameter", text) for text in parameter or [])
     body = given(
         name=name,

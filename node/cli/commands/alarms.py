@@ -1,4 +1,4 @@
-"""`alarms`: what an operator should look at, and has seen."""
+"""`alarms`: list and acknowledge."""
 
 from typing import Annotated
 
@@ -19,18 +19,18 @@ from stationkeep.node.cli.sending import given, send
 
 
 def alarms_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """What is raised now, the grave first. What is over is among the decisions."""
+    """Lists raised alarms, critical ones first. Cleared ones are in `stationkeep decisions`."""
     show_table(client(url).get("/v1/alarms", shapes.Alarms)["items"], format_, "alarms")
 
 
 def alarms_ack(
     alarm: Annotated[
-        str, typer.Argument(metavar="ALARM", help="Its id, or a name for all alarms of it.")
+        str, typer.Argument(metavar="ALARM", help="An id, or a name for all alarms of that name.")
     ],
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Says that an alarm was seen; it stays until what it is about is over."""
+    """Acknowledges an alarm; it stays raised until its cause is gone."""
     path = f"/v1/alarms/{part(alarm)}/ack"
     send("POST", path, given(reason=reason), key=key, url=url, what=f"{alarm} acknowledged")

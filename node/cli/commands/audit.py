@@ -1,4 +1,4 @@
-"""`audit verify`: whether a node's history is still what was written, from its files alone."""
+"""`audit verify`: checks from its files alone whether a node's history was tampered with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,37 +16,38 @@ if TYPE_CHECKING:
 
 def verify(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="One audit file, by itself.")
+        Path | None, typer.Argument(metavar="[FILE]", help="Check only this audit file.")
     ] = None,
     *,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     head: Annotated[
-        str | None, typer.Option("--head", help="A hash noted earlier, which must be in the chain.")
+        str | None, typer.Option("--head", help="A hash stored earlier; it must be in the chain.")
     ] = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Follows the hash chain of audit files: of one file, a node's directory, or all local nodes.
+    """Verifies the hash chain of audit files: one file, a node's directory, or all local nodes.
 
-    Nodes are compared as well: they hold the same decisions. Note the head now and then.
+    Nodes are also compared with each other: they must have the same decisions. Store the head
+    somewhere safe from time to time.
     """
     from stationkeep.node.audit import chain  # noqa: PLC0415
 
     chains = [[file]] if file is not None else _chains(data_dir)
     if head is not None and len(chains) > 1:
-        raise UsageError("--head goes with the files of one node: name its FILE or --data-dir")
+        raise UsageError("--head is for the files of one node: give its FILE or --data-dir")
     try:
         verdicts = [chain.verify(paths, head or "") for paths in chains]
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from error
     faults = [verdict.fault for verdict in verdicts if verdict.fault]
     faults += chain.contradictions(verdicts)
-    show(_told(verdicts, faults), format_, _lines)
+    show(_answer(verdicts, faults), format_, _lines)
     if faults:
         raise CommandError("; ".join(faults))
 
 
 def _chains(directory: Path) -> list[list[Path]]:
-    """The files of each node, oldest first: of one whose directory this is, or of those in it."""
+    """The files of each node, oldest first: in this directory, or in the directories in it."""
     from stationkeep.node.audit import chain  # noqa: PLC0415
 
     nodes = [directory, *sorted(path for path in directory.glob("*") if path.is_dir())]
@@ -56,11 +57,11 @@ def _chains(directory: Path) -> list[list[Path]]:
     ]
     found = [paths for paths in chains if paths]
     if not found:
-        raise CommandError(f"{directory}: no audit file there, nor in the directories in it")
+        raise CommandError(f"{directory}: no audit file here or in its directories")
     return found
 
 
-def _told(verdicts: Sequence["Verdict"], faults: list[str]) -> dict[str, Any]:
+def _answer(verdicts: Sequence["Verdict"], faults: list[str]) -> dict[str, Any]:
     fields = ("node", "files", "decisions", "refusals", "first", "last", "head", "fault", "notes")
     return {
         "intact": not faults,
@@ -69,11 +70,11 @@ def _told(verdicts: Sequence["Verdict"], faults: list[str]) -> dict[str, Any]:
     }
 
 
-def _lines(told: dict[str, Any]) -> Any:
+def _lines(answer: dict[str, Any]) -> Any:
     from rich.text import Text  # noqa: PLC0415
 
     lines = []
-    for one in told["nodes"]:
+    for one in answer["nodes"]:
         state = "BROKEN" if one["fault"] else "intact"
         span = f" ({one['first']} to {one['last']})" if one["decisions"] else ""
         lines.append(f"{one['node'] or '?'}: {state}, {one['decisions']} decisions{span}")

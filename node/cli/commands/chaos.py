@@ -1,4 +1,4 @@
-"""`stationkeep chaos`: a real cluster of its own, in bad weather, and what clients saw of it."""
+"""`stationkeep chaos`: injects faults into a real cluster and checks what its clients saw."""
 
 import contextlib
 import math
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_MINUTES = 240.0
 LINE_EVERY = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress if there is no terminal."""
 
 
 def chaos(  # noqa: PLR0917 - options, always named
@@ -31,12 +31,12 @@ def chaos(  # noqa: PLR0917 - options, always named
         float, typer.Option("--minutes", help=f"How long, at most {MAX_MINUTES:g}.")
     ] = 5.0,
     nodes: Annotated[int, typer.Option("--nodes", help="Members, 3 to 9.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Decides which faults come when.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Determines the faults and their times.")] = 1,
     faults: Annotated[
         str,
         typer.Option(
             "--faults",
-            help="With commas, or all: kill, stop, term, restart, majority, blackout.",
+            help="all, or a list with commas: kill, stop, term, restart, majority, blackout.",
         ),
     ] = "all",
     keep: Annotated[
@@ -45,22 +45,22 @@ def chaos(  # noqa: PLR0917 - options, always named
     ] = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Kills, stops and starts the processes of a cluster under load, and checks all it said.
+    """Kills, stops and starts the processes of a cluster under load, and checks all its answers.
 
-    Runs a cluster of its own on free ports, in a temporary directory. Exit code 1 when a promise
-    was broken; then everything is kept, and the directory named.
+    Runs its own cluster on free ports, in a temporary directory. Exits with 1 if a promise was
+    broken; then everything is kept, and the directory is named.
     """
     from stationkeep.node.chaos.storm import storm  # noqa: PLC0415
 
     plan = _plan(minutes, nodes, seed, faults)
     folder = _folder(keep)
     try:
-        with _progress(plan.seconds) as told:
-            report = storm(plan, folder, told)
+        with _progress(plan.seconds) as progress:
+            report = storm(plan, folder, progress)
     except TimeoutError as error:
         raise CommandError(f"the cluster did not come up, see {folder}: {error}") from error
     except KeyboardInterrupt:
-        raise CommandError(f"interrupted; what there is lies in {folder}") from None
+        raise CommandError(f"interrupted; data and history so far: {folder}") from None
     show(_as_dict(report), format_, _table)
     if report.violations:
         shown = "\n  ".join(report.violations)
@@ -99,7 +99,7 @@ def _folder(keep: Path | None) -> Path:
 
 @contextlib.contextmanager
 def _progress(seconds: float) -> Iterator["Told"]:
-    """A bar with live counters on a terminal, now and then a line elsewhere. Within, SIGTERM
+    """Shows a bar with live counters on a terminal, else a line from time to time. SIGTERM
     interrupts like Ctrl-C, so that no process outlives the storm."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -166,7 +166,7 @@ def _as_dict(report: "Report") -> dict[str, Any]:
         "seconds": round(report.seconds, 1),
         "nodes": report.plan.nodes,
         "seed": report.plan.seed,
-        **{told: counts.get(name, 0) for name, told in names.items()},
+        **{shown: counts.get(name, 0) for name, shown in names.items()},
         "seat_changes": report.seat_changes,
         "raft_terms": report.terms,
         "longest_without_primary_s": round(report.longest_gap, 1),

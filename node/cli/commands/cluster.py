@@ -1,4 +1,4 @@
-"""`status`: the cluster in a few lines."""
+"""`status`: a summary of the cluster."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from stationkeep.node.cli.output import show
 
 
 def status(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """The cluster in a few lines: who is PRIMARY, who leads Raft, every node and its role."""
+    """Shows the cluster: verdict, PRIMARY, Raft leader, fleet, and every node with its role."""
     node = client(url)
     cluster = node.get("/v1/cluster", shapes.Cluster)
     items = node.items("/v1/nodes", shapes.Node, MOST_NODES)

@@ -20,7 +20,7 @@ from stationkeep.node.cli.sending import pair, send
 
 
 def config_show(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """The settings that all nodes share."""
+    """Shows the settings that all nodes share."""
     show_table(client(url).get("/v1/config", shapes.Config), format_, "settings")
 
 
@@ -32,7 +32,7 @@ def config_set(
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Changes settings on all nodes at once; an impossible set is refused as a whole."""
+    """Changes settings on all nodes at once; an invalid combination is refused as a whole."""
     changes = {name: scalar(value) for name, value in (pair("", a) for a in assignments)}
     if reason is not None:
         changes["reason"] = reason
@@ -40,7 +40,7 @@ def config_set(
 
 
 def scalar(text: str) -> str | int | float | bool:
-    """`0.3` as a number, `true` as a flag, `5s` as text."""
+    """Parses `0.3` as a number, `true` as a flag, `5s` as text."""
     try:
         value = msgspec.json.decode(text)
     except (*UNREADABLE, UnicodeEncodeError):

@@ -1,4 +1,4 @@
-"""Why: decisions, proposals, operations, and a node explained."""
+"""`explain`, `decisions`, `proposals`, `operation`: what was decided, and why."""
 
 from typing import Annotated
 
@@ -20,14 +20,14 @@ from stationkeep.node.cli.output import show_table
 def explain(
     node: NodeArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
-    """Why a node is what it is, and why it is not PRIMARY: samples, votes and rules."""
+    """Explains why a node has its role, and why it is not PRIMARY: samples, votes and rules."""
     answer = client(url).get(f"/v1/nodes/{part(node)}/explain", shapes.Explanation)
     show_table(answer, format_, "explanation")
 
 
 def decisions(
     subject: Annotated[
-        str | None, typer.Option("--subject", help="Only about this node, or device.")
+        str | None, typer.Option("--subject", help="Only about this node or device.")
     ] = None,
     outcome: Annotated[
         str | None,
@@ -37,7 +37,7 @@ def decisions(
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """What was done or held back, newest first, with the reason."""
+    """Lists what was done or held back, newest first, with the reason."""
     items = client(url).items(
         "/v1/decisions", shapes.Decision, limit, subject=subject, outcome=outcome
     )
@@ -47,7 +47,7 @@ def decisions(
 def proposals(
     limit: LimitOption = 5, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
-    """Proposed changes with every voter's verdict; open ones first."""
+    """Lists proposed changes with all votes; open ones first."""
     show_table(client(url).items("/v1/proposals", shapes.Proposal, limit), format_, "proposals")
 
 
@@ -56,6 +56,6 @@ def operation(
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """What became of an operation whose outcome was unknown."""
+    """Shows the outcome of an operation, for one that was unknown."""
     path = f"/v1/operations/{part(operation_id)}"
     show_table(client(url).get(path, shapes.Written), format_, "facts")

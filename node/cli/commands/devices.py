@@ -1,4 +1,4 @@
-"""`devices`: list, show, pin to a ring, and why each is where it is."""
+"""`devices`: list, show, pin to a ring, explain."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ def devices_list(
     *,
     ring: Annotated[Ring | None, typer.Option("--ring", help="Only this ring.")] = None,
     healthy: Annotated[
-        bool | None, typer.Option("--healthy/--unhealthy", help="Only these; none that is offline.")
+        bool | None, typer.Option("--healthy/--unhealthy", help="Only these, and only online.")
     ] = None,
     online: Annotated[bool | None, typer.Option("--online/--offline", help="Only these.")] = None,
     selector: Annotated[
@@ -38,7 +38,7 @@ def devices_list(
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Devices with their ring, health and last readings."""
+    """Lists devices with their ring, health and last readings."""
     found = client(url).page(
         "/v1/devices",
         shapes.Device,
@@ -52,13 +52,13 @@ def devices_list(
     if not found.items:
         warn(found.warnings)
     if found.more and format_ is Format.TABLE:
-        note(f"… and more: --limit {limit} shows no more of them")
+        note(f"… and more: raise --limit {limit} to see them")
 
 
 def devices_show(
     device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
-    """Everything that is known of one device."""
+    """Shows everything that is known about one device."""
     show_fleet(client(url).get(_path(device), shapes.Device), format_, "device")
 
 
@@ -68,7 +68,7 @@ def devices_history(
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """The rings a device was in, newest first: since when, assigned by whom, and why."""
+    """Lists the rings that a device was in, newest first: since when, by whose order, and why."""
     items = client(url).items(f"{_path(device)}/history", shapes.Move, limit)
     show_fleet(items, format_, "ring_history")
 
@@ -76,7 +76,7 @@ def devices_history(
 def devices_explain(
     device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
-    """Why a device is in its ring, and what could move it."""
+    """Explains why a device is in its ring, and what could move it."""
     answer = client(url).get(f"{_path(device)}/explain", shapes.DeviceExplanation)
     show_fleet(answer, format_, "device_explanation")
 
@@ -86,13 +86,13 @@ def devices_assign(
     ring: Annotated[Ring, typer.Argument(help="The ring to pin it to.")],
     *,
     for_: Annotated[
-        str | None, typer.Option("--for", help="The pin ends after so long. Default: never.")
+        str | None, typer.Option("--for", help="When the pin expires. Default: never.")
     ] = None,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Puts a device into a ring and pins it there, whatever its health, until released."""
+    """Moves a device to a ring and pins it there, whatever its health, until it is released."""
     lifetime = None if for_ is None else duration("--for", for_, LONGEST_PIN)
     body = given(ring=ring.value, lifetime=lifetime, reason=reason)
     what = f"{device} is pinned to {ring.value}"
@@ -100,13 +100,13 @@ def devices_assign(
 
 
 def devices_release(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
-    """Ends a pin: health, policies and quotas rule the device's ring again."""
+    """Ends a pin: health, policies and quotas decide about the device's ring again."""
     what = f"{device} is released"
     send("DELETE", f"{_path(device)}/ring", None, key=key, url=url, what=what)
 
 
 def devices_remove(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
-    """Forgets a device; should its agent speak again, it registers as new."""
+    """Removes a device; if its agent connects again, it registers as a new one."""
     send("DELETE", _path(device), None, key=key, url=url, what=f"{device} is removed")
 
 

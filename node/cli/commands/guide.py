@@ -1,4 +1,4 @@
-"""`guide`: the pages that every node serves at `/guide/`, in a terminal. No node is needed."""
+"""`guide`: shows the pages of the guide in a terminal. No node is needed."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ from stationkeep.node.guide.pages import INDEX, UnknownTopicError, find, for_ter
 
 def guide(
     topic: Annotated[
-        str | None, typer.Argument(help="A page, such as failover. Without one: which there are.")
+        str | None, typer.Argument(help="A page, such as failover. Default: list all pages.")
     ] = None,
 ) -> None:
-    """Shows a page of the guide, or which pages there are."""
+    """Shows a page of the guide, or lists the pages."""
     if topic is None:
         _list()
         return

@@ -1,4 +1,4 @@
-"""`up`, `down`, `kill`, `start`, `watch`: a cluster of processes on this machine, and its view."""
+"""`up`, `down`, `kill`, `start`: a cluster of processes on this machine; `watch`: the live view."""
 
 import enum
 import shutil
@@ -33,7 +33,7 @@ class Profile(enum.StrEnum):
 
 
 class Signal(enum.StrEnum):
-    """What `kill` sends."""
+    """Signals that `kill` can send."""
 
     KILL = "KILL"
     STOP = "STOP"
@@ -62,11 +62,11 @@ def up(
         bool, typer.Option("--detach", help="Leave the nodes running and return.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete the former cluster's data first.")
+        bool, typer.Option("--fresh", help="Delete the previous cluster's data first.")
     ] = False,
     host_sensors: Annotated[
         bool,
-        typer.Option("--host-sensors", help="Measure this machine too (all nodes share it)."),
+        typer.Option("--host-sensors", help="Also use this machine's sensors (the same for all)."),
     ] = False,
     health_replay: Annotated[
         list[str] | None,
@@ -77,12 +77,12 @@ def up(
         typer.Option("--replay-speed", min=0.001, help="Recorded seconds per second."),
     ] = None,
 ) -> None:
-    """Starts a cluster of node processes here, waits for a PRIMARY, and shows the live view.
+    """Starts a cluster on this machine, waits for a PRIMARY, and shows the live view.
 
-    Ctrl-C stops everything it started. Data of an earlier run is taken up again.
+    Ctrl-C stops everything that it started. Data of an earlier run is used again.
     """
     if replay_speed is not None and not health_replay:
-        raise UsageError("--replay-speed says how fast --health-replay goes, which is not given")
+        raise UsageError("--replay-speed needs --health-replay")
     plan = Plan(
         nodes=nodes,
         profile=None if profile is None else profile.value,
@@ -117,7 +117,7 @@ def up(
 
 
 def down(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
-    """Stops every node of the local cluster, and its devices; the data stays."""
+    """Stops all nodes of the local cluster, and its devices; the data is kept."""
     ends = LocalCluster(data_dir).down()
     for node, end in ends.items():
         say(f"{node}: {end}")
@@ -128,15 +128,15 @@ def down(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
 def kill(
     node: LocalNode,
     sig: Annotated[
-        Signal, typer.Option("--signal", help="STOP freezes, CONT wakes.")
+        Signal, typer.Option("--signal", help="STOP freezes the node, CONT resumes it.")
     ] = Signal.KILL,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Sends a signal to one node of the local cluster; KILL unless told otherwise."""
+    """Sends a signal to one node of the local cluster, KILL by default."""
     signum = signal.Signals[f"SIG{sig.value}"]
     if not LocalCluster(data_dir).kill(node, signum):
         raise CommandError(f"{node} got SIG{sig.value} and still runs")
-    verbs = {"KILL": "killed", "TERM": "stopped in good order", "STOP": "frozen", "CONT": "awake"}
+    verbs = {"KILL": "killed", "TERM": "stopped cleanly", "STOP": "frozen", "CONT": "resumed"}
     say(f"{node}: {verbs[sig.value]}")
 
 
@@ -145,15 +145,15 @@ def start(node: LocalNode, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     cluster = LocalCluster(data_dir)
     record = cluster.start(node)
     await_node(cluster, node, record)
-    say(f"{node}: runs (pid {record.pid}), {record.url}")
+    say(f"{node}: running (pid {record.pid}), {record.url}")
 
 
 def watch(
     url: UrlOption = None,
-    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Live view: roles, risks, leases, votes and decisions. Outlives the node it talks to."""
+    """Shows roles, risks, leases, votes and decisions, live. Switches nodes if one fails."""
     from stationkeep.node.cli import watch as live  # noqa: PLC0415
 
     live.run(live.starting_points(url, data_dir), once=once)
@@ -174,15 +174,15 @@ def _replays(texts: list[str]) -> dict[str, Path]:
 def _patience(settings: Settings) -> float:
     """Seconds within which a healthy cluster must have a PRIMARY.
 
-    An election, one evaluation_interval of listening, two evaluations, one vote; and half a
-    minute for a slow machine to start the processes.
+    An election, one evaluation_interval of collecting reports, two evaluations, and a vote; plus
+    half a minute for a slow machine to start the processes.
     """
     rounds = 4 * settings.evaluation_interval + settings.proposal_timeout
     return (rounds + 2 * settings.election_timeout_max) / 1_000 + 30
 
 
 def _foreground(cluster: LocalCluster, manifest: Manifest) -> None:
-    """The live view until Ctrl-C; without a terminal, one frame and then patience."""
+    """Shows the live view until Ctrl-C; without a terminal prints one frame and waits."""
     from stationkeep.node.cli import watch as live  # noqa: PLC0415
 
     addresses = [record.url for record in manifest.nodes.values()]
@@ -206,9 +206,9 @@ def _farewell(manifest: Manifest, data_dir: Path) -> None:
     say(
         f"\nTry next:\n"
         f"  {me} watch{where}            live view\n"
-        f"  {me} kill NODE{where}        kill -9: take the PRIMARY and watch the failover\n"
-        f"  {me} explain NODE     why it is what it is\n"
-        f"  {me} start NODE{where}       and how it comes back\n"
+        f"  {me} kill NODE{where}        kill -9: try the PRIMARY and watch the failover\n"
+        f"  {me} explain NODE     why it has its role\n"
+        f"  {me} start NODE{where}       start it again\n"
         f"{_fleet_hints(manifest, me)}"
         f"  {me} down{where}             stop all nodes\n"
         f"Dashboard: {first.url}/   Guide: {first.url}/guide/   REST: {first.url}/docs"
@@ -222,22 +222,22 @@ def _fleet_hints(manifest: Manifest, me: str) -> str:
     return (
         f"  {me} devices list     the simulated devices and their rings\n"
         f"  {me} agent --id {first} --pretend cpu=95 --pretend-for 20s\n"
-        f"  {me} devices history {first}    one of them fell ill: where it went, and why\n"
+        f"  {me} devices history {first}    where it was moved while it was unhealthy, and why\n"
     )
 
 
 def _command() -> str:
-    """How to call this command from here: its name if that is on the path, else where it is."""
+    """How to run this command from here: its name if that is on the PATH, else its path."""
     if shutil.which("stationkeep"):
         return "stationkeep"
     script = Path(sys.argv[0]).absolute()
     if script.name == "__main__.py":
-        return f"{sys.executable} -m node"
+        return f"{sys.executable} -m stationkeep"
     return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 def _take_down(cluster: LocalCluster) -> None:
-    """Stops all nodes; further signals wait until that is done, for it is bounded."""
+    """Stops all nodes. Further signals are ignored meanwhile: it takes a bounded time."""
     previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         note("stopping all nodes and devices …")
@@ -251,7 +251,7 @@ def _take_down(cluster: LocalCluster) -> None:
 
 @contextmanager
 def _stopping_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end `up` as Ctrl-C does, so that it can stop what it started."""
+    """Makes SIGTERM and SIGHUP act like Ctrl-C, so that `up` stops what it started."""
 
     def interrupt(_signum: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""`node run` and `config validate`: what concerns one node's file and process."""
+"""`node run`, `node rejoin`, `config validate`: one node's process and file."""
 
 import enum
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from stationkeep.node.cli.failures import CommandError, ConfigurationError, Usag
 from stationkeep.node.cli.output import say
 
 MOST_FAULTS = 20
-"""Faults of one file that are printed."""
+"""Errors of one file that are printed."""
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A node's YAML file.")]
 
 
@@ -38,11 +38,11 @@ def run(
         typer.Option("--durability", help="os: no sync; a power cut loses acknowledged writes."),
     ] = None,
 ) -> None:
-    """Runs one node until it is told to stop (SIGTERM; a second one stops it at once)."""
+    """Runs one node until SIGTERM or Ctrl-C; a second signal stops it at once."""
     if health_replay is not None and not health_replay.is_file():
         raise UsageError(f"--health-replay {health_replay}: no such file")
     if replay_speed is not None and health_replay is None:
-        raise UsageError("--replay-speed says how fast --health-replay goes, which is not given")
+        raise UsageError("--replay-speed needs --health-replay")
     from stationkeep.node.config import node_config as configuration  # noqa: PLC0415
 
     try:
@@ -59,10 +59,10 @@ def run(
 def rejoin(
     config: Annotated[Path, typer.Option("--config", help="The node's YAML file.")],
 ) -> None:
-    """Lets a stopped node come back that lost its disk, or whose journal is damaged.
+    """Prepares a stopped node to rejoin that lost its disk, or whose journal is damaged.
 
-    Its data directory is moved aside and an empty one takes its place, under a new incarnation:
-    it votes for nobody until the other members have sent it everything. One node at a time.
+    Its data directory is moved aside and replaced by an empty one with a new incarnation: the node
+    does not vote until the other members have sent it everything. One node at a time.
     """
     from stationkeep.node.config import node_config as configuration  # noqa: PLC0415
     from stationkeep.node.raft import JournalError, rejoin_empty  # noqa: PLC0415
@@ -88,7 +88,7 @@ def rejoin(
 
 
 def validate(file: FileArgument) -> None:
-    """Says whether a node would start with this file, or names line, field and rule."""
+    """Checks whether a node would start with this file; names line, field and rule if not."""
     from stationkeep.node.config import node_config as configuration  # noqa: PLC0415
 
     errors = configuration.validate(file)

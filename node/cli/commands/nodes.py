@@ -1,4 +1,4 @@
-"""`nodes`: list, links, join, leave, drain, order of candidates, local policies."""
+"""`nodes`: list, links, join, leave, maintenance, priority, local policies."""
 
 import enum
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ class Switch(enum.StrEnum):
 
 
 class PolicyPriority(enum.StrEnum):
-    """What a policy is for; decides its weight in arbitration."""
+    """What a policy protects; decides which of several policies a denial names."""
 
     SAFETY = "safety"
     PERFORMANCE = "performance"
@@ -41,7 +41,7 @@ class PolicyPriority(enum.StrEnum):
 
 
 def nodes_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """Every node: role, effective role, risk, lease, cool-down."""
+    """Lists all nodes: role, effective role, risk, lease, cool-down."""
     show_table(client(url).items("/v1/nodes", shapes.Node, MOST_NODES), format_, "nodes")
 
 
@@ -51,12 +51,12 @@ def nodes_links(
     ] = None,
     *,
     every: Annotated[
-        bool, typer.Option("--all", help="Ask each member for what it sees, not only one.")
+        bool, typer.Option("--all", help="Ask each member for its own figures, not only one.")
     ] = False,
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Packets lost between the nodes within the last minute, as the receiving node counts them."""
+    """Shows packets lost between nodes within the last minute, as counted by the receiving node."""
     asked = client(url)
     seen, silent = ask_each(asked) if every else ([ask(asked)], {})
     found = [one.about(node) for one in seen]
@@ -82,16 +82,16 @@ def nodes_join(
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Takes a node in: a learner first, with a vote once it has caught up.
+    """Adds a node: a learner at first, a voter once it has caught up.
 
-    Its own file lists the members and itself, and says `join: true`.
+    Its own file lists the members and itself, and has `join: true`.
     """
     body = given(id=node, raft=raft, http=http, reason=reason)
     send("POST", "/v1/nodes", body, key=key, url=url, what=f"{node} joins")
 
 
 def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:
-    """Removes a node for good. The PRIMARY hands over first (switchover, or maintenance)."""
+    """Removes a node for good. A PRIMARY must hand over first (switchover, or maintenance)."""
     path = f"/v1/nodes/{part(node)}"
     send("DELETE", path, None, key=key, url=url, what=f"{node} leaves")
 
@@ -101,15 +101,15 @@ def nodes_maintenance(
     *,
     switch: Annotated[Switch, typer.Argument(metavar="on|off")] = Switch.ON,
     for_: Annotated[
-        str | None, typer.Option("--for", help="How long, such as 1h. Default: the server's.")
+        str | None, typer.Option("--for", help="How long, such as 1h. Default: the setting's.")
     ] = None,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Drains a node to STANDBY and keeps it from being a candidate; ends by itself or with off."""
+    """Moves a node to STANDBY and keeps it from being a candidate; expires, or ends with off."""
     if switch is Switch.OFF and for_ is not None:
-        raise UsageError("--for goes with `on` only")
+        raise UsageError("--for is only valid with `on`")
     span = None if for_ is None else duration("--for", for_)
     body = given(on=switch is Switch.ON, duration=span, reason=reason)
     what = f"maintenance of {node} {switch.value}"
@@ -123,7 +123,7 @@ def nodes_priority(
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Sets the order in which candidates for PRIMARY are taken; higher first, 0 never."""
+    """Sets a node's priority as a candidate for PRIMARY: the highest is chosen first, 0 never."""
     body = given(priority=priority, reason=reason)
     send(
         "POST",
@@ -145,15 +145,15 @@ def nodes_policy(
     ] = None,
     priority: Annotated[PolicyPriority, typer.Option("--priority")] = PolicyPriority.SAFETY,
     score: Annotated[float, typer.Option("--score", min=0.0, max=1.0)] = 1.0,
-    for_: Annotated[str | None, typer.Option("--for", help="Expires after so long.")] = None,
+    for_: Annotated[str | None, typer.Option("--for", help="How long. Default: no end.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the policy.")] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Gives a node a local policy by which it denies proposals, or takes it away."""
+    """Sets or removes a local policy of a node: it makes the node deny proposals."""
     if remove == bool(forbid):
-        raise UsageError("give --forbid PATTERN to set the policy, or --remove to take it away")
+        raise UsageError("give --forbid PATTERN to set the policy, or --remove to remove it")
     path = f"/v1/nodes/{part(node)}/policies"
     if remove:
         send(

@@ -1,7 +1,7 @@
-"""`plan`: what a settings set promises under loss. The figures are those of `cluster.odds`.
+"""`plan`: what settings promise under packet loss, computed by `cluster.odds`.
 
-Settings come from one place (a profile, a node's file, or the running cluster), `--set` changes
-them. An impossible set leaves with exit code 5, a loss that makes no sense with 2.
+Settings come from one source (a profile, a node's file, or the running cluster); `--set` changes
+them. Invalid settings lead to exit code 5, an invalid loss to 2.
 """
 
 import enum
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Lane(enum.StrEnum):
-    """`cluster.odds.Lane`, which takes numpy to import."""
+    """`cluster.odds.Lane`, whose import would bring numpy."""
 
     DATAGRAM = "datagram"
     STREAM = "stream"
@@ -42,11 +42,12 @@ class Lane(enum.StrEnum):
 
 DEFAULT_NODES = 5
 FREQUENT = 100.0
-"""Samples between two events that are counted; rarer ones are counted at a higher loss."""
+"""Mean number of samples between two events that `--check` counts; rarer events are counted at a
+higher loss."""
 
 
 class Source(NamedTuple):
-    """Settings and how many nodes, with a word on where they come from."""
+    """Settings and number of nodes, and the name of where they come from."""
 
     name: str
     settings: Settings
@@ -63,7 +64,7 @@ def plan(
         Path | None, typer.Option("--config", help="A node's YAML file: its settings and members.")
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="The running cluster's settings and members.")
+        bool, typer.Option("--live", help="Use the running cluster's settings and members.")
     ] = False,
     changes: Annotated[
         list[str] | None,
@@ -79,21 +80,21 @@ def plan(
     ] = None,
     measured: Annotated[
         bool,
-        typer.Option("--measured", help="The loss that the running cluster's members saw."),
+        typer.Option("--measured", help="Use the loss that the running cluster measures."),
     ] = False,
     lane: Annotated[
-        Lane, typer.Option("--lane", help="What carries reports; stream: when UDP is blocked.")
+        Lane, typer.Option("--lane", help="How reports travel; stream: when UDP is blocked.")
     ] = Lane.DATAGRAM,
     nodes: Annotated[
         int | None, typer.Option("--nodes", help="Default: 5, or the members of the source.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draws the distributions into an SVG file.")
+        Path | None, typer.Option("--plot", help="Draw the distributions into an SVG file.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Counts events over the real core and compares.")
+        bool, typer.Option("--check", help="Compare with events counted in simulated runs.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Chance of --check.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of --check.")] = 1,
     cases: Annotated[
         int, typer.Option("--cases", min=30, max=100_000, help="Events that --check counts.")
     ] = 400,
@@ -103,7 +104,7 @@ def plan(
     ] = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """How often losses look like failures, and how soon a real failure is healed."""
+    """Computes how often losses look like failures, and how soon a real failure is repaired."""
     from stationkeep.cluster import odds  # noqa: PLC0415 - numpy
     from stationkeep.node.cli.rendering import plan_view  # noqa: PLC0415
 
@@ -125,7 +126,7 @@ def plan(
         answer["check"] = list(_checked(figures, seed, cases))
     show(answer, format_, plan_view.table)
     if plot is not None:
-        note(f"drawn into {plot}")
+        note(f"plot: {plot}")
     missed = [c["what"] for c in answer.get("check", []) if not c["agrees"]]
     if missed:
         raise CommandError(f"counted and computed figures differ: {', '.join(missed)}")
@@ -143,7 +144,7 @@ def _forecast(settings: Settings, loss: "Loss", nodes: int, lane: str) -> "Forec
 def _plan_measured(
     source: Source, settings: Settings, nodes: int, *, lane: Lane, url: str | None, format_: Format
 ) -> None:
-    """The figures for the loss of the worst link, and for its bursts where there are any."""
+    """Plans for the loss of the worst link, and for the longest bursts if there are any."""
     from rich.console import Group  # noqa: PLC0415
 
     from stationkeep.node.cli import plan_measured  # noqa: PLC0415
@@ -152,33 +153,32 @@ def _plan_measured(
     cluster = client(url or os.environ.get("STATIONKEEP_URL"))
     seen = plan_measured.measure(cluster, settings)
     losses = [x for x in seen.losses() if lane is Lane.DATAGRAM or x.burst is None]
-    told = plan_measured.answer(seen)
     plans = [
         plan_view.answer(_forecast(settings, loss, nodes, lane), source.name) for loss in losses
     ]
     show(
-        {"measured": told, "plans": plans},
+        {"measured": plan_measured.answer(seen), "plans": plans},
         format_,
-        lambda said: Group(
-            plan_measured.table(said["measured"]), *map(plan_view.table, said["plans"])
+        lambda answer: Group(
+            plan_measured.table(answer["measured"]), *map(plan_view.table, answer["plans"])
         ),
     )
 
 
 def _alone(option: str, **others: object) -> None:
-    """Refuses options that say nothing beside this one."""
+    """Refuses options that have no effect together with this one."""
     given = [f"--{name}" for name, value in others.items() if value]
     if given:
-        raise UsageError(f"{option}: nothing for {' and '.join(given)} to do beside it")
+        raise UsageError(f"{option} cannot be combined with {' or '.join(given)}")
 
 
-# -- what was asked -----------------------------------------------------------------------------
+# -- settings and loss --------------------------------------------------------------------------
 
 
 def _source(profile: str | None, config: Path | None, live: bool, url: str | None) -> Source:
     given = [n for n, v in (("--profile", profile), ("--config", config), ("--live", live)) if v]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)}: settings come from one place")
+        raise UsageError(f"{' and '.join(given)}: give only one source of settings")
     if config is not None:
         return _from_file(config)
     if live:
@@ -218,7 +218,7 @@ def _changed_by(changes: dict[str, Any], base: Settings | None = None) -> Settin
     try:
         return parse(changes, base)
     except SettingsError as error:
-        raise ConfigurationError(f"impossible settings: {error}") from error
+        raise ConfigurationError(f"invalid settings: {error}") from error
 
 
 def _share(text: str) -> float:
@@ -238,7 +238,7 @@ def _seconds(text: str | None) -> float | None:
         raise UsageError(str(error)) from error
 
 
-# -- what else was asked ------------------------------------------------------------------------
+# -- plot and check -----------------------------------------------------------------------------
 
 
 def _draw(figures: "Forecast", path: Path) -> None:
@@ -251,7 +251,7 @@ def _draw(figures: "Forecast", path: Path) -> None:
 
 
 def _checked(figures: "Forecast", seed: int, cases: int) -> Iterator[dict[str, Any]]:
-    """Every figure counted, with a bar on stderr."""
+    """Counts every figure, with a progress bar on stderr."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description:32}"), BarColumn(), TimeRemainingColumn())
@@ -269,8 +269,8 @@ def _ticking(values: Iterator[float], bar: Any, task: Any) -> Iterator[float]:
 
 
 def _counts(figures: "Forecast", seed: int) -> Iterator[tuple[str, float, float, Iterator[float]]]:
-    """(what, computed s, at which loss, counted s without end) of every figure that can be
-    counted; false alarms at a loss that makes them frequent."""
+    """(name, computed s, loss, endless counted s) of every figure that can be counted; false
+    alarms are counted at a loss that makes them frequent."""
     from stationkeep.cluster.odds import Model  # noqa: PLC0415
     from stationkeep.cluster.odds.forecast import false_alarm, frequent, watch  # noqa: PLC0415
     from stationkeep.cluster.odds.trial import failures, false_alarms  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`rings`: shares, policies, what healthy means, rebalancing and its brake."""
+"""`rings`: shares, policies, health rule, rebalancing and its brake."""
 
 from typing import Annotated, Any
 
@@ -20,26 +20,26 @@ from stationkeep.node.cli.sending import given, pair, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
 DryPolicyOption = Annotated[
-    bool, typer.Option("--dry-run", help="Only say how many devices it would rule otherwise.")
+    bool, typer.Option("--dry-run", help="Only show how many devices it would affect.")
 ]
 
 
 def rings_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """The rings: devices, health, quotas; the health rule, policies and the brake."""
+    """Shows the rings: devices, health, quotas; the health rule, policies and the brake."""
     show_fleet(client(url).get("/v1/rings", shapes.Rings), format_, "rings")
 
 
 def rings_rebalance(
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what a check would move now.")
+        bool, typer.Option("--dry-run", help="Only show what a check would move now.")
     ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Has the leader check all rings at once instead of at the next interval."""
+    """Makes the leader check all rings now instead of at the next interval."""
     if not dry_run:
         send(
             "POST",
@@ -47,7 +47,7 @@ def rings_rebalance(
             given(reason=reason),
             key=key,
             url=url,
-            what="rebalance asked for",
+            what="rebalance requested",
         )
         return
     plan = client(url).get("/v1/rings/plan", shapes.RebalancePlan)
@@ -62,18 +62,18 @@ def rings_shares(
     cap: Annotated[
         list[str] | None,
         typer.Option(
-            "--cap", help="RING=DEVICES, at most so many; 0: no cap. Repeatable. Default: as it is."
+            "--cap", help="RING=DEVICES, the most; 0: no cap. Repeatable. Default: unchanged."
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what a check would move then.")
+        bool, typer.Option("--dry-run", help="Only show what a check would then move.")
     ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Sets the rings' target shares, and the caps that are given; the others stay."""
+    """Sets the rings' target shares, and the given caps; other caps stay."""
     shares = {name: _whole("RING=WEIGHT", text) for name, text in _rings("", weights).items()}
     if set(shares) != set(RING_NAMES):
         raise UsageError(f"give a weight for each of {', '.join(RING_NAMES)}")
@@ -100,20 +100,20 @@ def rings_health(
     ] = False,
     unreported: Annotated[
         bool,
-        typer.Option("--unreported", help="Also with a metric that no device has reported."),
+        typer.Option("--unreported", help="Allow a metric that no device has reported."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many devices it would judge otherwise.")
+        bool, typer.Option("--dry-run", help="Only show for how many devices the verdict changes.")
     ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Sets when a device is healthy; disk and custom metrics may be named too.
+    """Sets when a device is healthy; the rule may also use disk and custom metrics.
 
-    A metric that a device does not report is no fault, so a name that none reports is refused,
-    unless it is said to be meant.
+    A device that does not report a metric fulfils its condition. So a metric that no device reports
+    is refused as a likely typing error, unless --unreported is given.
     """
     body = given(
         rule=rule,
@@ -132,13 +132,13 @@ def rings_health(
 def rings_release_brake(
     reason: ReasonOption = None, key: KeyOption = None, url: UrlOption = None
 ) -> None:
-    """Lets automatic moves go on after the storm brake stopped them."""
+    """Resumes automatic moves after the storm brake stopped them."""
     body = given(reason=reason)
     send("POST", "/v1/rings/release-brake", body, key=key, url=url, what="brake released")
 
 
 def policies_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """Ring policies in their order: the first whose selector matches a device rules it."""
+    """Lists ring policies in order: the first one whose selector matches a device applies."""
     show_fleet(client(url).get("/v1/rings", shapes.Rings)["policies"], format_, "ring_policies")
 
 
@@ -156,7 +156,7 @@ def policies_set(
         str | None, typer.Option("--weights", help="Such as canary=1,dev=3. Default: the shares.")
     ] = None,
     before: Annotated[
-        str | None, typer.Option("--before", help="Stand before this policy. Default: last.")
+        str | None, typer.Option("--before", help="Insert before this policy. Default: last.")
     ] = None,
     dry_run: DryPolicyOption = False,
     reason: ReasonOption = None,
@@ -164,7 +164,7 @@ def policies_set(
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Adds a ring policy, or replaces the one of that name where it stands."""
+    """Adds a ring policy, or replaces the one with that name in its place."""
     if rings is None and weights is None:
         raise UsageError("give --rings or --weights: a policy that allows all changes nothing")
     policy = given(
@@ -173,10 +173,10 @@ def policies_set(
         rings=None if rings is None else [part.strip() for part in rings.split(",")],
         weights=None if weights is None else _weights(weights),
     )
-    standing, version = _standing(url)
-    body = given(policies=_placed(standing, policy, before), version=version, reason=reason)
+    current, version = _current(url)
+    body = given(policies=_placed(current, policy, before), version=version, reason=reason)
     if dry_run:
-        _foretell(body, url, format_)
+        _show_plan(body, url, format_)
         return
     send("PUT", "/v1/rings/policies", body, key=key, url=url, what=f"ring policy {name}")
 
@@ -190,21 +190,21 @@ def policies_remove(
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Removes a ring policy; its devices follow the next that matches, or the default."""
-    standing, version = _standing(url)
-    left = [policy for policy in standing if policy["name"] != name]
-    if len(left) == len(standing):
-        raise UsageError(f"no ring policy {name}; there are: {_names(standing)}")
+    """Removes a ring policy; its devices get the next policy that matches, or none."""
+    current, version = _current(url)
+    left = [policy for policy in current if policy["name"] != name]
+    if len(left) == len(current):
+        raise UsageError(f"no ring policy {name}; there are: {_names(current)}")
     body = given(policies=left, version=version, reason=reason)
     if dry_run:
-        _foretell(body, url, format_)
+        _show_plan(body, url, format_)
         return
     what = f"ring policy {name} removed"
     send("PUT", "/v1/rings/policies", body, key=key, url=url, what=what)
 
 
-def _foretell(body: dict[str, Any], url: str | None, format_: Format) -> None:
-    """Only says what these policies would change."""
+def _show_plan(body: dict[str, Any], url: str | None, format_: Format) -> None:
+    """Shows what these policies would change."""
     plan = client(url).plan("/v1/rings/policies/plan", shapes.PoliciesPlan, body)
     show_fleet(plan, format_, "policies_plan")
     warn(plan["warnings"])
@@ -216,7 +216,7 @@ def _rings(option: str, texts: list[str]) -> dict[str, str]:
     for text in texts:
         name, value = pair(option, text)
         if name not in RING_NAMES:
-            raise UsageError(f"{option} {text!r}: none of {', '.join(RING_NAMES)}".strip())
+            raise UsageError(f"{option} {text!r}: not one of {', '.join(RING_NAMES)}".strip())
         if name in values:
             raise UsageError(f"{option} {text!r}: {name} is given twice".strip())
         values[name] = value
@@ -234,8 +234,8 @@ def _weights(text: str) -> dict[str, int]:
     return {name: _whole("--weights", value) for name, value in parts.items()}
 
 
-def _standing(url: str | None) -> tuple[list[dict[str, Any]], str]:
-    """The policies as they stand, every acknowledged change included, and their version."""
+def _current(url: str | None) -> tuple[list[dict[str, Any]], str]:
+    """The current policies, including every acknowledged change, and their version."""
     rings = client(url).get("/v1/rings", shapes.Rings, consistency="strong")
     fields = ("name", "selector", "rings", "weights")
     policies = [given(**{field: one[field] for field in fields}) for one in rings["policies"]]
@@ -243,11 +243,11 @@ def _standing(url: str | None) -> tuple[list[dict[str, Any]], str]:
 
 
 def _placed(
-    standing: list[dict[str, Any]], policy: dict[str, Any], before: str | None
+    current: list[dict[str, Any]], policy: dict[str, Any], before: str | None
 ) -> list[dict[str, Any]]:
-    """The list with `policy`: where `before` says, else in its own former place, else last."""
-    names = [known["name"] for known in standing]
-    others = [known for known in standing if known["name"] != policy["name"]]
+    """The list with `policy` inserted before `before`, else in its previous place, else last."""
+    names = [known["name"] for known in current]
+    others = [known for known in current if known["name"] != policy["name"]]
     if before is None:
         at = names.index(policy["name"]) if policy["name"] in names else len(others)
     elif any(known["name"] == before for known in others):

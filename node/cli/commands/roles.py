@@ -1,4 +1,4 @@
-"""Roles: who has which, and the orders that change it."""
+"""`roles`, `switchover`, `failover`, `pause`, `resume`: the role table, and orders about it."""
 
 from typing import Annotated
 
@@ -21,14 +21,14 @@ from stationkeep.node.cli.sending import given, send
 
 
 def roles_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
-    """The role table beside what every node effectively is."""
+    """Shows the role table, and the role that every node acts in."""
     show_table(client(url).items("/v1/roles", shapes.RoleNow, MOST_NODES), format_, "roles")
 
 
 def roles_history(
     limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
-    """Changes of role, newest first."""
+    """Lists role changes, newest first."""
     items = client(url).items("/v1/roles/history", shapes.RoleChange, limit)
     show_table(items, format_, "role_history")
 
@@ -41,7 +41,7 @@ def switchover(
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Moves the PRIMARY seat in good order to a healthy node."""
+    """Moves the PRIMARY seat to a healthy node, in a planned handover."""
     body = given(target=to, reason=reason)
     send(
         "POST",
@@ -56,13 +56,13 @@ def switchover(
 def failover(
     to: Annotated[str, typer.Option("--to", help="New PRIMARY.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Even when the new PRIMARY is unfit.")
+        bool, typer.Option("--force", help="Even if the new PRIMARY is unfit.")
     ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Moves the PRIMARY seat even though the present PRIMARY is unhealthy."""
+    """Moves the PRIMARY seat even if the current PRIMARY is unhealthy."""
     body = given(target=to, force=force, reason=reason)
     send("POST", "/v1/failover", body, key=key, url=url, what=f"failover to {to}")
 
@@ -73,7 +73,7 @@ def pause(
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Suspends automatic changes of role for a while."""
+    """Suspends automatic role changes for a limited time."""
     body = given(duration=duration("--for", for_), reason=reason)
     send("POST", "/v1/pause", body, key=key, url=url, what=f"pause for {for_}")
 

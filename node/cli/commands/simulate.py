@@ -1,4 +1,4 @@
-"""`stationkeep simulate`: what would happen to a cluster, under these faults, in so many hours."""
+"""`stationkeep simulate`: runs simulated clusters under faults, in virtual time."""
 
 import math
 from pathlib import Path
@@ -23,8 +23,10 @@ FAULTS_PER_EVALUATIONS = 20
 
 def simulate(  # noqa: PLR0917 - options, always named
     nodes: Annotated[int, typer.Option("--nodes", help="Members, 3 to 9.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Decides everything; of the first run.")] = 1,
-    runs: Annotated[int, typer.Option("--runs", help="One seed after another.")] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Random seed of the first run; determines everything.")
+    ] = 1,
+    runs: Annotated[int, typer.Option("--runs", help="How many, with consecutive seeds.")] = 1,
     faults: Annotated[
         str, typer.Option("--faults", help="Fault profiles with commas, all (mixed), or none.")
     ] = "lossy,partition,crash",
@@ -37,17 +39,17 @@ def simulate(  # noqa: PLR0917 - options, always named
         typer.Option("--every", help="Mean time between faults of a profile, such as 10m."),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Draws who was what, of the first run; SVG.")
+        Path | None, typer.Option("--picture", help="Draw the first run's roles over time; SVG.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Writes the first run's transcript.")
+        Path | None, typer.Option("--save", help="Write the first run's transcript.")
     ] = None,
     replay: Annotated[
-        Path | None, typer.Option("--replay", help="Does again what a transcript says.")
+        Path | None, typer.Option("--replay", help="Repeat the run of a transcript and compare.")
     ] = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Runs whole simulated clusters under faults, checks them at every step, and sums up."""
+    """Simulates whole clusters under faults, checks them at every step, and sums up."""
     if replay is not None:
         _replay(replay)
         return
@@ -69,7 +71,7 @@ def simulate(  # noqa: PLR0917 - options, always named
         raise CommandError(answer.broken[0])
 
 
-# -- what was asked -----------------------------------------------------------------------------
+# -- options ------------------------------------------------------------------------------------
 
 
 def _plan(nodes: int, faults: str, hours: float, profile: str, every: str | None) -> "Plan":
@@ -158,7 +160,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _replay(file: Path) -> None:
-    """Replays a transcript: exit code 0 when it held and is the same again, else 1."""
+    """Replays a transcript; fails if the run differs from it, or violates a rule."""
     from stationkeep.node.simulation.campaigns import transcript  # noqa: PLC0415
 
     try:
@@ -172,12 +174,12 @@ def _replay(file: Path) -> None:
     say(f"= {after.end}")
     difference = transcript.difference(before, after)
     if difference:
-        raise CommandError(f"{file}: not the same again: {difference}")
+        raise CommandError(f"{file}: the run differs: {difference}")
     if after.end != transcript.NOTHING:
-        raise CommandError(f"{file}: the same again, to the last line")
+        raise CommandError(f"{file}: the run is the same, with its violation")
 
 
-# -- what came of it ----------------------------------------------------------------------------
+# -- results ------------------------------------------------------------------------------------
 
 
 class _Answer:

@@ -1,4 +1,4 @@
-"""`devices simulate`: a fleet of made-up devices, each a real client."""
+"""`devices simulate`: a fleet of simulated devices, each a real client."""
 
 import contextlib
 import enum
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from stationkeep.node.agent.updates import Updates
 
 LINE_EVERY = 10.0
-"""Seconds between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress if there is no terminal."""
 SPARE_FILES = 100
-"""Open files beside the devices' sockets."""
+"""Open files in addition to the devices' sockets."""
 MOST_REASONS = 6
-"""Reasons of one kind in the table at the end."""
+"""Reasons of one kind shown in the table at the end."""
 
 
 class Profile(enum.StrEnum):
@@ -147,7 +147,7 @@ def _updates(
 
 
 def _raise_file_limit(count: int) -> None:
-    """A socket is an open file, of which a process has 1,024 unless it asks for more."""
+    """Every socket is an open file, and the usual limit of a process is 1,024."""
     wanted = count + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted:

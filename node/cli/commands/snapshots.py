@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stationkeep.node.raft.storage.snapshot_file import Snapshot
 
 MAX_FAULTS = 1_000
-"""Characters of what is wrong with a state."""
+"""Characters shown of the violations in a state."""
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A snapshot file.")]
 
 
@@ -41,16 +41,16 @@ def save(
 
 
 def verify(file: FileArgument) -> None:
-    """Checks a snapshot file: checksum, format, ranges, and what must hold of its state."""
+    """Checks a snapshot file: checksum, format, ranges, and the invariants of its state."""
     found, state = _read(file)
     say(
-        f"{file}: good; {found.cluster}, members {', '.join(found.members)}, "
+        f"{file}: valid; {found.cluster}, members {', '.join(found.members)}, "
         f"log index {found.index}, term {found.term}, cluster time {state.time / 1_000:.1f} s"
     )
 
 
 def _read(file: Path) -> "tuple[Snapshot, ClusterState]":
-    """A file from which nodes can go on; anything else is refused with the reason."""
+    """A snapshot that nodes can start from; raises `CommandError` with the reason otherwise."""
     from stationkeep.cluster.invariants import violations  # noqa: PLC0415
     from stationkeep.cluster.state.codec import CodecError, decode_snapshot  # noqa: PLC0415
     from stationkeep.node.raft.storage import snapshot_file as snapshot  # noqa: PLC0415
@@ -64,7 +64,7 @@ def _read(file: Path) -> "tuple[Snapshot, ClusterState]":
         raise CommandError(f"{file}: {error.strerror}") from error
     faults = list(violations(state))
     if state.index > found.index:
-        faults.append(f"its state is of log index {state.index}, itself of {found.index}")
+        faults.append(f"its state has log index {state.index}, but the file says {found.index}")
     if faults:
         raise CommandError(f"{file}: not a usable snapshot: {'; '.join(faults)[:MAX_FAULTS]}")
     return found, state

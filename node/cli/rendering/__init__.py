@@ -1,1 +1,1 @@
-"""Answers as text for a terminal: tables, figures, pictures."""
+"""Renders answers as text for a terminal: tables, figures, plots."""

@@ -1,4 +1,4 @@
-"""What the REST interface says of devices and rings, as Rich tables. Words first, colour second."""
+"""Devices and rings as Rich tables. Every state is a word; colour only repeats it."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def devices(items: list[Json]) -> RenderableType:
 
 
 def readings(item: Json) -> tuple[str, str, str, str]:
-    """Battery, CPU, memory and disk, short; `+` stands for charging."""
+    """Battery, CPU, memory and disk, short; `+` means charging."""
     status = item["status"]
     if status is None:
         return ("-", "-", "-", "-")
@@ -46,13 +46,13 @@ def readings(item: Json) -> tuple[str, str, str, str]:
 
 
 def health_text(item: Json) -> Text:
-    """The word for a device's health in its colour."""
+    """A device's health as a coloured word."""
     word = wording.device_health(item)
     return Text(word, style=HEALTH_STYLES[word])
 
 
 def device(item: Json) -> RenderableType:
-    """One device with everything that is known of it."""
+    """Everything that is known about one device."""
     pin = item["pin"]
     status = item["status"] or {}
     shown: Json = {
@@ -86,7 +86,7 @@ def _figure(value: Any) -> str:
 def ring_history(items: list[Json]) -> RenderableType:
     """Moves of one device, newest first."""
     if not items:
-        return Text("no move is remembered")
+        return Text("no moves remembered")
     table = grid("CLUSTER", "FROM", "TO", "ASSIGNED BY", wrapped=("WHY",))
     for item in items:
         table.add_row(
@@ -100,7 +100,7 @@ def ring_history(items: list[Json]) -> RenderableType:
 
 
 def device_explanation(answer: Json) -> RenderableType:
-    """The answer to "why is this device in this ring"."""
+    """Why a device is in its ring, with its history."""
     head = Text()
     head.append(f"{answer['device']} is in {answer['ring']}\n", style="bold")
     for line in answer["summary"]:
@@ -110,7 +110,7 @@ def device_explanation(answer: Json) -> RenderableType:
 
 
 def rings(answer: Json) -> RenderableType:
-    """The rings beside their quotas, then the rules they are filled by."""
+    """The rings with their quotas, then the rules for filling them."""
     table = grid("RING", "DEVICES", "HEALTHY", "UNHEALTHY", "OFFLINE", "PINNED", "QUOTA", "SHARE")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -139,7 +139,7 @@ def _rules(answer: Json) -> Json:
 def ring_policies(items: list[Json]) -> RenderableType:
     """Ring policies in the order in which they are tried."""
     if not items:
-        return Text("no ring policies: the shares rule all devices")
+        return Text("no ring policies: the shares apply to all devices")
     table = grid("POLICY", "DEVICES", "RINGS", "WEIGHTS", wrapped=("SELECTOR",))
     for item in items:
         weights = item["weights"]
@@ -154,10 +154,10 @@ def ring_policies(items: list[Json]) -> RenderableType:
 
 
 def rebalance_plan(answer: Json) -> RenderableType:
-    """What a check would move now, counted by why, from and to."""
+    """What a check would move now, counted by origin, target and reason."""
     head = Text(f"a check now would move {answer['devices']:,} of {answer['total']:,} devices")
     if answer["braked"]:
-        head.append("\nthe storm brake holds them back", style="bold red")
+        head.append("\nthe storm brake prevents it", style="bold red")
     if not answer["moves"]:
         return head
     table = grid("DEVICES", "FROM", "TO", wrapped=("WHY",))
@@ -168,19 +168,19 @@ def rebalance_plan(answer: Json) -> RenderableType:
 
 
 def health_plan(answer: Json) -> RenderableType:
-    """How many devices a health rule would judge otherwise."""
+    """For how many devices a health rule would change the verdict."""
     changed = answer["to_unhealthy"] + answer["to_healthy"]
     return Text(
-        f"it would judge {changed:,} of {answer['online']:,} devices online otherwise: "
-        f"{answer['to_unhealthy']:,} unhealthy, {answer['to_healthy']:,} healthy"
+        f"the verdict would change for {changed:,} of {answer['online']:,} devices online: "
+        f"{answer['to_unhealthy']:,} to unhealthy, {answer['to_healthy']:,} to healthy"
     )
 
 
 def policies_plan(answer: Json) -> RenderableType:
-    """How many devices other ring policies would rule otherwise."""
+    """How many devices other ring policies would affect."""
     head = Text(
-        f"it would rule {answer['changed']:,} of {answer['devices']:,} devices otherwise; "
-        f"{answer['astray']:,} would stand where they may not, and be moved by checks"
+        f"another policy would apply to {answer['changed']:,} of {answer['devices']:,} devices; "
+        f"{answer['astray']:,} would be in a ring that they may not be in, and checks move them"
     )
     table = grid("POLICY", "DEVICES")
     table.columns[1].justify = "right"

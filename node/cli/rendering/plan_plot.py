@@ -1,7 +1,7 @@
-"""The picture of `plan`: two panels of lines, written as SVG by hand.
+"""The plot of `plan`: two panels of lines, as SVG.
 
-Above: the share of failures noticed and healed within a time. Below: the time between false
-failovers over the loss, on a logarithmic scale that is labelled in units people have a feeling for.
+Above: the share of failures detected and repaired within a time. Below: the time between false
+failovers by loss, on a logarithmic scale labelled in familiar units.
 """
 
 import itertools
@@ -31,7 +31,7 @@ Point = tuple[float, float]
 
 
 class Panel(NamedTuple):
-    """A rectangle of the picture, and the ranges its axes show."""
+    """A rectangle of the plot, and the ranges of its axes."""
 
     top: float
     bottom: float
@@ -39,13 +39,13 @@ class Panel(NamedTuple):
     y: tuple[float, float]
 
     def at(self, x: float, y: float) -> Point:
-        """Where a point lies, in pixels."""
+        """The position of a point in pixels."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return LEFT + across * (RIGHT - LEFT), self.bottom - up * (self.bottom - self.top)
 
     def line(self, points: Sequence[Point], colour: str, extra: str = "") -> str:
-        """A polyline through points of the axes' ranges."""
+        """A polyline through points given in the axes' units."""
         where = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*p) for p in points))
         return f'<polyline points="{where}" stroke="{colour}" {extra}/>'
 
@@ -92,7 +92,7 @@ def picture(figures: "Forecast") -> str:
 
 
 def _healing(figures: "Forecast") -> list[str]:
-    """Share of failures noticed (dashed) and healed (solid) within a time."""
+    """Share of failures detected (dashed) and repaired (solid) within a time."""
     distributions = {
         model: healing(
             figures.settings,
@@ -130,7 +130,7 @@ _STROKES = {"noticed": 'stroke-dasharray="5 4" opacity="0.75"', "replaced": ""}
 
 
 def _alarms(figures: "Forecast") -> list[str]:
-    """Time between false failovers over the loss; the loss asked for is marked."""
+    """Time between false failovers by loss; the given loss is marked."""
     loss = figures.loss
     ticks = [(math.log10(seconds), label) for seconds, label in TICKS]
     panel = Panel(470, 746, (0.0, max(RATES)), (ticks[0][0], ticks[-1][0]))
@@ -155,7 +155,7 @@ def _alarms(figures: "Forecast") -> list[str]:
 
 
 def _mark(panel: Panel, rate: float, seconds: float, colour: str) -> list[str]:
-    """A dot where the question was asked, when that is on the picture."""
+    """A dot at the given loss, if that is within the panel."""
     if not math.isfinite(seconds) or rate > panel.x[1]:
         return []
     height = math.log10(seconds)

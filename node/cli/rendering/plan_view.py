@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 YEAR = 365.25 * 86_400
 NEVER_IN_A_YEAR = 1e-5
-"""Of anything an hour: once in eleven years."""
+"""Events an hour that are shown as 0: one in eleven years."""
 MODELS = {"links": "each link alone", "uplink": "its uplink at once"}
 
 
@@ -58,7 +58,7 @@ def _spread(spread: "Spread | None") -> Json | None:
 
 
 def table(result: Json) -> RenderableType:
-    """Everything a person asked for, on 80 columns."""
+    """The whole answer in 80 columns."""
     parts: list[RenderableType] = [Text(_head(result)), _rates(result)]
     if result["lane"] == Lane.DATAGRAM:
         parts += [Text(), _times(result)]
@@ -82,7 +82,7 @@ def _head(result: Json) -> str:
 
 
 def grid(*headers: str) -> Table:
-    """Columns without lines, numbers to the right."""
+    """A table without lines, numbers right-aligned."""
     columns = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for i, header in enumerate(headers):
         columns.add_column(header, justify="left" if i == 0 else "right", no_wrap=True)
@@ -134,8 +134,8 @@ def _check(checks: list[Json]) -> Table:
 def _small_print(result: Json) -> str:
     lines = [
         *_LANES[result["lane"]],
-        f"Each link alone: peers may pass on what the leader misses ({result['relays']} counted).",
-        "Its uplink at once: what it sends is lost to everybody; the cautious figure.",
+        f"Each link alone: peers may relay what the leader misses ({result['relays']} counted).",
+        "Its uplink at once: what it sends is lost to all others; the cautious figure.",
         "False alarms are triggers; the vote of two thirds can only make them rarer.",
     ]
     if result["lane"] == Lane.DATAGRAM:
@@ -150,16 +150,16 @@ def _small_print(result: Json) -> str:
 
 
 _LANES = {
-    Lane.DATAGRAM: ("Lane: datagrams, one packet each; the copies on streams are not counted on.",),
+    Lane.DATAGRAM: ("Lane: datagrams, one packet each; copies sent by stream are ignored.",),
     Lane.STREAM: (
-        "Lane: streams alone, as when UDP is blocked; TCP stands still behind a loss.",
-        "Coarse; replacement is not computed: votes wait behind lost packets too.",
+        "Lane: streams only, as when UDP is blocked; after a loss TCP stalls.",
+        "Coarse; replacement is not computed, since votes wait behind lost packets too.",
     ),
 }
 
 
 def few(value: float) -> str:
-    """A number that is nought when nobody would see it in a year."""
+    """A number; 0 if it is less than `NEVER_IN_A_YEAR`."""
     return "0" if value < NEVER_IN_A_YEAR else f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 
@@ -168,7 +168,7 @@ def _chance(value: float) -> str:
 
 
 def _between(seconds: float | None, rate: float) -> str:
-    """Time between false alarms; too long for doubles is not yet never."""
+    """Time between false alarms; with loss it is never infinite, only too long for a float."""
     return "> 1e270 years" if seconds is None and rate > 0 else long_span(seconds)
 
 

@@ -1,7 +1,7 @@
-"""One frame of `watch`: a picture of the cluster as text that fits a given width and height.
+"""One frame of `watch`: the cluster as text that fits a given width and height.
 
 Pure, so that frames can be compared in tests. Every role and verdict is a word; colour only
-repeats it. From top to bottom, in the order in which it gives way last: what is wrong, the
+repeats it. From top to bottom, and by priority if there is little room: what needs attention, the
 nodes, the fleet, proposals and their votes, the newest decisions.
 """
 
@@ -16,19 +16,19 @@ from stationkeep.node.cli.rendering.tables import ROLE_STYLES, ballots, verdict
 Json = dict[str, Any]
 
 LOW = 16
-"""Lines below which the fleet gives way to the nodes."""
+"""Height below which the fleet is not shown."""
 WIDE = 118
-"""Columns from which the failure mode and the cause of a risk are shown too."""
+"""Width from which the failure mode and the cause of a risk are shown."""
 RECENT_MS = 15_000
 """How long (cluster time) a closed proposal stays in view; in profile demo votes take 20 ms."""
 MOST_PROPOSALS = 2
 MOST_VOTE_LINES = 3
-LEGEND = "◆ leads Raft   × missed sample   ? not heard of   Ctrl-C leaves"
+LEGEND = "◆ leads Raft   × missed sample   ? unknown   Ctrl-C quits"
 
 
 class Picture(NamedTuple):
-    """What one node answered. `notice`: something about the connection; `silent`: seconds since
-    anybody answered, 0 when the picture is current."""
+    """What one node answered. `notice`: a remark about the connection; `silent`: seconds since
+    the last answer, 0 if the picture is current."""
 
     cluster: Json
     nodes: list[Json]
@@ -47,7 +47,7 @@ class _Column(NamedTuple):
 def frame(picture: Picture, width: int, height: int) -> Text:
     """At most `height` lines of at most `width` columns."""
     lines = _header(picture, max(1, height // 4))
-    rest = min(9, height // 4)  # of the lines, for proposals and decisions
+    rest = min(9, height // 4)  # lines for proposals and decisions
     fleet = _fleet(picture.cluster.get("fleet"), height)
     room = max(3, height - len(lines) - len(fleet) - rest)
     lines += [Text(), *_node_rows(picture, width, room), *fleet]
@@ -66,12 +66,12 @@ def frame(picture: Picture, width: int, height: int) -> Text:
 
 
 def lost(urls: list[str], notice: str) -> Text:
-    """The frame while nobody has answered yet."""
+    """The frame before the first answer."""
     return Text(f"{notice}\ntrying {', '.join(urls)} …")
 
 
 def _header(picture: Picture, most: int) -> list[Text]:
-    """What is wrong, of which `most` matters at the most, and who leads what."""
+    """The verdict in at most `most` lines, the PRIMARY and the Raft leader."""
     cluster = picture.cluster
     first = Text(cluster["cluster_id"] or "not founded yet", style="bold")
     first.append(f"   {wording.clock(cluster.get('wall_ms'))}", style="not bold")
@@ -81,11 +81,12 @@ def _header(picture: Picture, most: int) -> list[Text]:
     quorum = cluster["quorum"]
     seat.append(f"   Raft leader {cluster.get('leader') or 'none'}, term {cluster['term']}")
     seat.append(f"   {cluster['node']} sees {quorum['connected']}/{quorum['members']}")
-    told = verdict(cluster, most)
-    if picture.silent:  # it is of then, and nobody knows how it is now
-        text = f"NOBODY ANSWERS since {picture.silent:.0f} s; this is the last picture"
-        told = [Text(text, style="bold reverse"), *(Text(line.plain, style="dim") for line in told)]
-    lines = [*told, first, seat]
+    lines = verdict(cluster, most)
+    if picture.silent:  # the verdict is outdated
+        text = f"NO NODE ANSWERS since {picture.silent:.0f} s; this is the last known state"
+        old = (Text(line.plain, style="dim") for line in lines)
+        lines = [Text(text, style="bold reverse"), *old]
+    lines += [first, seat]
     if picture.notice:
         lines.append(Text(picture.notice, style="yellow"))
     return lines
@@ -113,8 +114,8 @@ def _node_rows(picture: Picture, width: int, room: int) -> list[Text]:
     lines = [Text("".join(c.title.ljust(c.width) for c in columns).rstrip(), style="dim")]
     shown = picture.nodes
     if len(shown) > room - 1:
-        # Too small for all: the PRIMARY comes first, then those that are out of the ordinary.
-        shown = sorted(shown, key=lambda n: (_ordinariness(n), n["id"]))
+        # No room for all: the PRIMARY comes first, then nodes that are not healthy STANDBYs.
+        shown = sorted(shown, key=lambda n: (_rank(n), n["id"]))
         shown = shown[: room - 2]
     lines += [_node_row(node, columns) for node in shown]
     if len(shown) < len(picture.nodes):
@@ -122,7 +123,7 @@ def _node_rows(picture: Picture, width: int, room: int) -> list[Text]:
     return lines
 
 
-def _ordinariness(node: Json) -> int:
+def _rank(node: Json) -> int:
     if node["role"] == "PRIMARY":
         return 0
     return 2 if node["role"] == "STANDBY" and node["alive"] else 1
@@ -157,7 +158,7 @@ def _node_row(node: Json, columns: list[_Column]) -> Text:
 
 
 def _fleet(fleet: Json | None, height: int) -> list[Text]:
-    """Devices by health and by ring; nothing while there is no fleet, or no room for it."""
+    """Devices by health and by ring; nothing if there are none, or no room."""
     if not fleet or not fleet["total_slaves"] or height < LOW:
         return []
     head = Text.assemble(("FLEET ", "bold"), wording.fleet_line(fleet))
@@ -167,7 +168,7 @@ def _fleet(fleet: Json | None, height: int) -> list[Text]:
 
 
 def _proposals(picture: Picture, width: int) -> list[Text]:
-    """Open proposals and those closed a moment ago, with everybody's verdict."""
+    """Open and recently closed proposals, with their votes."""
     now = picture.cluster["time_ms"]
     lines: list[Text] = []
     recent = [p for p in picture.proposals if _is_recent(p, now)][:MOST_PROPOSALS]
@@ -208,7 +209,7 @@ def _votes(item: Json, now: int) -> str:
 def _decisions(decisions: list[Json], width: int, room: int) -> list[Text]:
     """As many lines of sentences as there is room for, newest first."""
     lines: list[Text] = []
-    for item in wording.settled(decisions):
+    for item in wording.without_openings(decisions):
         time = wording.clock(item.get("wall_ms"))
         indent = len(time) + 1
         first, *rest = textwrap.wrap(item["sentence"], max(20, width - indent)) or [""]

@@ -1,4 +1,4 @@
-"""Answers of the REST interface as Rich tables. Every role is a word, colour only repeats it."""
+"""Answers of the REST API as Rich tables. Every role is a word; colour only repeats it."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -32,16 +32,16 @@ ROLE_STYLES = {
 }
 LEVEL_STYLES = {"ok": "bold green", "attention": "bold yellow", "critical": "bold red"}
 LOSS_STYLES = ((0.05, "green"), (0.3, "yellow"), (float("inf"), "bold red"))
-"""Of a link that loses less than this share of its packets."""
+"""The style of a link that loses less than this share of its packets."""
 
 
 def role_text(role: str) -> Text:
-    """A role's word in its colour."""
+    """A role as a coloured word."""
     return Text(role, style=ROLE_STYLES.get(role, ""))
 
 
 def grid(*headers: str, wrapped: tuple[str, ...] = ()) -> Table:
-    """A table whose cells stay on one line, but for those of the last, `wrapped` columns."""
+    """A table whose cells stay on one line, except in the `wrapped` columns, which come last."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for header in headers:
         table.add_column(header, no_wrap=True)
@@ -51,10 +51,10 @@ def grid(*headers: str, wrapped: tuple[str, ...] = ()) -> Table:
 
 
 class Fitted:
-    """A table that leaves out columns, those in `spare` one by one, until it fits its terminal."""
+    """A table that drops columns, those in `spare` one by one, until it fits the terminal."""
 
     def __init__(self, headers: str, *, spare: str, right: str = "") -> None:
-        """Headers with `|` between; `right`: those of columns of figures."""
+        """Headers are separated by `|`; columns in `right` are right-aligned."""
         self._headers, self._spare = headers.split("|"), spare.split("|")
         self._right = frozenset(right.split("|"))
         self._rows: list[tuple[RenderableType, ...]] = []
@@ -81,7 +81,7 @@ class Fitted:
 
 
 def nodes(items: list[Json]) -> Fitted:
-    """Nodes with roles, health and what is special about them."""
+    """Nodes with roles, health and flags."""
     table = Fitted(
         "NODE|ROLE|ACTS AS|EPOCH|RISK|SAMPLES|LEASE|COOL|HTTP|FLAGS",
         spare="HTTP|SAMPLES|COOL|EPOCH",
@@ -104,7 +104,7 @@ def nodes(items: list[Json]) -> Fitted:
 
 
 def links(nodes: "Iterable[Seen]") -> RenderableType:
-    """Links by the node that measured them, each from a peer to that node."""
+    """Links, grouped by the node that measured them; each is from a peer to that node."""
     items = [(one.node, link) for one in nodes for link in one.links]
     if not items:
         return Text("no links: this node has no peers")
@@ -134,7 +134,7 @@ def _loss(link: LinkFigures) -> Text:
 
 
 def verdict(cluster: Json, most: int | None = None) -> list[Text]:
-    """The verdict and what needs somebody, a line each; of the matters no more than `most`."""
+    """The verdict, then a line for each problem, at most `most`."""
     level = cluster["verdict"]
     style = LEVEL_STYLES.get(level, "bold")
     lines = [Text.assemble((level.upper(), style), f"  {cluster['headline']}")]
@@ -149,7 +149,7 @@ def verdict(cluster: Json, most: int | None = None) -> list[Text]:
 
 
 def status(cluster: Json, items: list[Json]) -> RenderableType:
-    """The cluster in a few lines, then its nodes."""
+    """A summary of the cluster, then its nodes."""
     head = Text()
     head.append(f"cluster   {cluster['cluster_id'] or 'not founded yet'}")
     head.append(f"   {wording.when(cluster)}, asked {cluster['node']}\n")
@@ -180,7 +180,7 @@ def decisions(items: Iterable[Json]) -> Table:
 
 
 def decision_story(item: Json) -> Text:
-    """One decision with the samples, the passed-over candidates and the votes behind it."""
+    """One decision with its samples, the candidates passed over, and the votes."""
     story = Text()
     story.append(f"{wording.clock(item.get('wall_ms'))} ", style="dim")
     story.append(f"{wording.cluster_time(item['at_ms'])} {item['sentence']}\n")
@@ -199,22 +199,22 @@ def decision_story(item: Json) -> Text:
 
 
 def vote_line(vote: Json) -> str:
-    """A vote in words: `sat-003 approves: observations agree; heard sat-001 at 0.45 …`."""
+    """A vote in words: `sat-003 approves: observations agree; saw sat-001 at 0.45 …`."""
     verdict = "approves" if vote["approve"] else "DENIES"
     grounds = _words(vote.get("grounds") or "")
     policy = f" {vote['policy']}" if vote.get("policy") else ""
-    heard = "; ".join(_observation(seen) for seen in vote.get("evidence", []))
-    return f"{vote['voter']} {verdict}: {grounds}{policy}" + (f"; {heard}" if heard else "")
+    seen = "; ".join(_observation(one) for one in vote.get("evidence", []))
+    return f"{vote['voter']} {verdict}: {grounds}{policy}" + (f"; {seen}" if seen else "")
 
 
 def _observation(seen: Json) -> str:
     if not seen["reports"]:
-        return f"heard nothing of {seen['node']}"
-    return f"heard {seen['node']} at {seen['risk']:.2f} ({seen['reports']} reports)"
+        return f"no reports from {seen['node']}"
+    return f"saw {seen['node']} at {seen['risk']:.2f} ({seen['reports']} reports)"
 
 
 def explanation(answer: Json) -> RenderableType:
-    """The answer to "why is it what it is, and why is it not PRIMARY"."""
+    """Why a node has its role, and why it is not PRIMARY."""
     head = Text()
     head.append(f"{answer['node']} is {answer['role']}\n", style="bold")
     for line in answer.get("summary", []):
@@ -223,20 +223,20 @@ def explanation(answer: Json) -> RenderableType:
         head.append("\nWhy it is not PRIMARY\n", style="bold")
         for line in answer["why_not_primary"]:
             head.append(f"  {line}\n")
-    decisions_ = wording.settled(answer.get("decisions", []))
+    decisions_ = wording.without_openings(answer.get("decisions", []))
     head.append("\nDecisions about it, newest first\n" if decisions_ else "", style="bold")
     return Group(head, *(decision_story(item) for item in decisions_))
 
 
 def proposals(items: list[Json]) -> RenderableType:
-    """Proposals with every elector's verdict."""
+    """Proposals with every elector's vote."""
     if not items:
         return Text("no proposals yet")
     return Group(*(proposal_story(item) for item in items))
 
 
 def proposal_story(item: Json) -> Text:
-    """One proposal: what, what became of it, and who voted how."""
+    """One proposal: its changes, outcome and votes."""
     changes = ", ".join(wording.change(change) for change in item["changes"])
     story = Text()
     story.append(f"#{item['id']} {str(item['outcome']).upper()} ", style="bold")
@@ -256,7 +256,7 @@ def ballots(item: Json) -> list[Json]:
 
 
 def roles(items: list[Json]) -> Table:
-    """Table role and effective role of every node."""
+    """The role in the table and the effective role of every node."""
     table = grid("NODE", "ROLE", "ACTS AS", "SINCE")
     for item in items:
         since = item.get("since_ms")
@@ -288,7 +288,7 @@ def role_history(items: list[Json]) -> Table:
 
 
 def actions(items: list[Json]) -> Table:
-    """Actions with their compliance and who still owes an answer."""
+    """Actions with their compliance, and the targets that failed or have not answered."""
     table = grid("ID", "NAME", "OUTCOME", "DONE", wrapped=("FAILED", "NO ANSWER"))
     for item in items:
         acks: Json = item.get("acks", {})
@@ -306,26 +306,26 @@ def actions(items: list[Json]) -> Table:
 
 
 def alarms(items: list[Json]) -> RenderableType:
-    """What is raised, of whom, and who has seen it."""
+    """Raised alarms, and who has acknowledged them."""
     if not items:
         return Text("no alarms")
     table = grid("ALARM", "SEVERITY", "SINCE", "CLUSTER", "SEEN BY", wrapped=("DETAIL",))
     for item in items:
         seen = item.get("acknowledged")
-        said = f": {seen['comment']}" if seen and seen["comment"] else ""
+        comment = f": {seen['comment']}" if seen and seen["comment"] else ""
         table.add_row(
             item["id"],
             Text(item["severity"], style="bold red" if item["severity"] == "critical" else ""),
             wording.clock(item.get("wall_ms")),
             wording.cluster_time(item["since_ms"]),
-            f"{seen['actor']}{said}" if seen else "-",
+            f"{seen['actor']}{comment}" if seen else "-",
             f"{item['detail']}\n{item['meaning']}",
         )
     return table
 
 
 def facts(answer: Json) -> Table:
-    """A flat object, one `name value` a line."""
+    """A flat object, one `name value` per line."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, value in answer.items():
         table.add_row(name, str(value))

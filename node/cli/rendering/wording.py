@@ -1,4 +1,4 @@
-"""Small figures and phrases that tables, `status` and `watch` share. Plain text, no colour."""
+"""Figures and phrases that tables, `status` and `watch` share. Plain text, no colour."""
 
 import datetime
 from typing import Any
@@ -9,13 +9,13 @@ BARS = "▁▂▃▄▅▆▇█"
 MISSED = "×"
 SHOWN_SAMPLES = 10
 FRESH = 2.0
-"""Seconds of age that are not worth a word."""
+"""Seconds of age that are not mentioned."""
 
 Json = dict[str, Any]
 
 
 def bar(history: list[Json], length: int = SHOWN_SAMPLES) -> str:
-    """The newest samples as one character each, oldest first; × where none was heard."""
+    """The newest samples as one character each, oldest first; × for a missed one."""
     return "".join(
         MISSED if sample.get("missed") else level(sample["risk"]) for sample in history[-length:]
     ).rjust(length)
@@ -31,8 +31,8 @@ def sample(risk: float | None) -> str:
     return "missed" if risk is None else f"{risk:.2f}"
 
 
-def settled(decisions: list[Json]) -> list[Json]:
-    """Without the openings of proposals whose outcome is in the list too."""
+def without_openings(decisions: list[Json]) -> list[Json]:
+    """`decisions` without the openings of proposals whose outcome is also in the list."""
     closed = {d.get("proposal") for d in decisions if d["outcome"] != "proposed"}
     return [d for d in decisions if d["outcome"] != "proposed" or d.get("proposal") not in closed]
 
@@ -49,7 +49,7 @@ def span(seconds: float | None) -> str:
 
 
 def cooldown(seconds: float | None) -> str:
-    """A cool-down left; `-` when it is over."""
+    """The rest of a cool-down; `-` when it is over."""
     return span(seconds) if seconds else "-"
 
 
@@ -66,13 +66,13 @@ def clock(wall_ms: int | None) -> str:
 
 
 def acts_as(node: Json) -> str:
-    """The effective role, or `?` when the answering node has not heard of it lately."""
+    """The effective role, or `?` if the answering node has no recent report."""
     effective = node.get("effective_role")
     return str(effective) if effective else "?"
 
 
 def flags(node: Json) -> list[str]:
-    """What is out of the ordinary about a node, most important first."""
+    """What is unusual about a node, most important first."""
     found = []
     if node.get("joining"):
         found.append("joining")
@@ -97,12 +97,12 @@ def flags(node: Json) -> list[str]:
 
 
 def link_flags(link: LinkFigures) -> list[str]:
-    """What is special about a link, in words."""
+    """What is unusual about a link."""
     marks = {
         "down": not link.connected,
         "UDP blocked?": link.connected and not link.heard,
         "in doubt": link.in_doubt,
-        "stands": link.standing,
+        "stalled": link.stalled,
     }
     return [mark for mark, is_so in marks.items() if is_so]
 
@@ -129,21 +129,21 @@ def quorum_line(cluster: Json) -> str:
 
 
 def when(cluster: Json) -> str:
-    """Cluster time, and how old that is where it is not of now: `T+62.4s (25s ago)`."""
+    """Cluster time, with its age if it is outdated: `T+62.4s (25s ago)`."""
     age = cluster["age_ms"] / 1_000
-    told = cluster_time(cluster["time_ms"])
-    return told if age < FRESH else f"{told} ({span(age)} ago)"
+    time = cluster_time(cluster["time_ms"])
+    return time if age < FRESH else f"{time} ({span(age)} ago)"
 
 
 def risk(node: Json) -> str:
-    """A node's risk; `?` where the node that answers cannot know it, `-` before the first."""
+    """A node's risk; `?` if the answering node cannot know it, `-` before the first sample."""
     if not node.get("known", True):
         return "?"
     return "-" if node.get("risk") is None else f"{node['risk']:.2f}"
 
 
 def device_health(item: Json) -> str:
-    """A device's health in a word; nobody knows how one is that is offline."""
+    """A device's health as a word; that of an offline device is unknown."""
     if not item["online"]:
         return "offline"
     return "healthy" if item["healthy"] else "unhealthy"
@@ -163,7 +163,7 @@ def pin(item: Json) -> str:
 
 
 def brake(item: Json) -> str:
-    """That automatic moves stand still, and what lets them go on."""
+    """The active storm brake, and how to release it."""
     since = cluster_time(item["since_ms"])
     return f"STORM BRAKE since {since}: {item['detail']} (rings release-brake ends it)"
 

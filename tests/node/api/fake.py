@@ -53,7 +53,7 @@ def link(peer: str, **changes: Any) -> LinkFigures:
         peer=peer,
         connected=True,
         streams=1,
-        standing=False,
+        stalled=False,
         in_doubt=False,
         window_s=60.0,
         sent=400,

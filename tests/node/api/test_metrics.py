@@ -54,7 +54,7 @@ EVERY_NODE = {
     "device_reports",
     "rebalance_seconds",
     "link_connected",
-    "link_standing",
+    "link_stalled",
     "link_in_doubt",
     "link_loss_ratio",
     "link_longest_silence_seconds",
@@ -271,11 +271,11 @@ def test_percentile_is_the_nearest_rank(values: list[int], expected: int) -> Non
 
 
 async def test_each_link_has_a_series_a_peer(client: httpx.AsyncClient, node: FakeNode) -> None:
-    node.linked = [link("sat-002", sent=400, heard=300, standing=True), link("sat-003")]
+    node.linked = [link("sat-002", sent=400, heard=300, stalled=True), link("sat-003")]
     _, samples = await _scrape(client)
     peer = (("peer", "sat-002"),)
     assert samples["link_connected", peer] == 1
-    assert samples["link_standing", peer] == 1
+    assert samples["link_stalled", peer] == 1
     assert samples["link_in_doubt", peer] == 0
     assert samples["link_loss_ratio", peer] == 0.25
     assert samples["link_longest_silence_seconds", peer] == 1.1

@@ -269,7 +269,7 @@ async def test_actions_show_compliance(client: httpx.AsyncClient) -> None:
 async def test_links_as_this_node_alone_sees_them(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:
-    node.linked = [link("sat-002", standing=True, in_doubt=True)]
+    node.linked = [link("sat-002", stalled=True, in_doubt=True)]
     assert await _get(client, "/v1/links") == {
         "node": "sat-001",
         "links": [
@@ -277,7 +277,7 @@ async def test_links_as_this_node_alone_sees_them(
                 "peer": "sat-002",
                 "connected": True,
                 "streams": 1,
-                "standing": True,
+                "stalled": True,
                 "in_doubt": True,
                 "window_s": 60.0,
                 "sent": 400,

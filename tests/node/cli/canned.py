@@ -290,7 +290,7 @@ def link(peer: str, **changes: Any) -> Json:
         "peer": peer,
         "connected": True,
         "streams": 1,
-        "standing": False,
+        "stalled": False,
         "in_doubt": False,
         "window_s": 60.0,
         "sent": 400,
@@ -307,7 +307,7 @@ def link(peer: str, **changes: Any) -> Json:
 LINKS: Json = {
     "node": "sat-001",
     "links": [
-        link("sat-002", heard=280, in_doubt=True, standing=True, longest_silence_s=3.04),
+        link("sat-002", heard=280, in_doubt=True, stalled=True, longest_silence_s=3.04),
         link("sat-003", sent=0, heard=0, in_doubt=True, longest_silence_s=60.0),
     ],
 }

@@ -59,7 +59,7 @@ def test_a_hash_that_is_not_there(cluster: Path, stationkeep: Run) -> None:
 def test_where_there_is_nothing(tmp_path: Path, stationkeep: Run) -> None:
     result = stationkeep("audit", "verify", "--data-dir", str(tmp_path))
     assert result.exit_code == 1
-    assert "no audit file there" in result.stderr
+    assert "no audit file here" in result.stderr
     missing = stationkeep("audit", "verify", str(tmp_path / "audit.jsonl"))
     assert missing.exit_code == 1
     assert "No such file" in missing.stderr

@@ -93,7 +93,7 @@ def test_the_list_passes_its_filters_on(canned: CannedNode, stationkeep: Run) ->
 def test_a_cut_list_says_so(canned: CannedNode, stationkeep: Run) -> None:
     canned.reads["/v1/devices"] = {"items": DEVICES, "next": "more"}
     result = stationkeep("devices", "list", "--limit", "3")
-    assert "--limit 3 shows no more" in result.stderr
+    assert "raise --limit 3" in result.stderr
     whole = stationkeep("devices", "list", "--limit", "3", "--format", "json")
     assert whole.stderr == ""
 
@@ -231,7 +231,10 @@ def test_a_health_rule_is_sent_as_it_is_meant(canned: CannedNode, stationkeep: R
 
 def test_what_orders_would_change_is_counted(canned: CannedNode, stationkeep: Run) -> None:
     told = stationkeep("rings", "health", "temprature < 70", "--dry-run")
-    assert "would judge 6 of 7 devices online otherwise: 5 unhealthy, 1 healthy" in told.stdout
+    assert (
+        "verdict would change for 6 of 7 devices online: 5 to unhealthy, 1 to healthy"
+        in told.stdout
+    )
     assert "warning: no device reports temprature; did you mean temperature?" in told.stderr
     shares = [f"{ring}=1" for ring in ("canary", "dev", "stage", "prod")]
     assert (
@@ -252,7 +255,7 @@ def test_what_ring_policies_would_change_is_counted(
     canned: CannedNode, stationkeep: Run, command: str, names: list[str]
 ) -> None:
     told = stationkeep("rings", "policy", *command.split(), "--dry-run")
-    assert "would rule 3 of 8 devices otherwise; 1 would stand where they may not" in told.stdout
+    assert "would apply to 3 of 8 devices; 1 would be in a ring" in told.stdout
     assert "warning: beta rules no device now" in told.stderr
     assert [one["name"] for one in canned.body["policies"]] == names
     methods = {(request.method, request.url.path) for request in canned.requests}

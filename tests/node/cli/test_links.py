@@ -108,7 +108,7 @@ def test_a_node_without_peers_says_so(canned: CannedNode, stationkeep: Run) -> N
 def test_the_worst_links_fit_eighty_columns() -> None:
     worst = link(
         "sat-003", connected=True, sent=0, heard=0, longest_silence_s=60.0, in_doubt=True,
-        standing=True, streams=4,
+        stalled=True, streams=4,
     )  # fmt: skip
     seen = [*LINKS["links"], worst, link("sat-004", connected=False, sent=0, heard=0)]
     console = Console(width=80, file=io.StringIO())
@@ -116,7 +116,7 @@ def test_the_worst_links_fit_eighty_columns() -> None:
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert "UDP blocked?, in doubt, stands" in lines[3]
+    assert "UDP blocked?, in doubt, stalled" in lines[3]
     assert "100%" in lines[3]
     assert "?" in lines[4].split()
     assert lines[4].split()[-1] == "down"

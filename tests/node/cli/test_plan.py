@@ -53,7 +53,7 @@ def test_streams_alone_are_said_to_be_what_the_figures_rest_on(stationkeep: Run)
     assert links["elections_an_hour_at_most"] > 300
     assert links["no_primary_s_an_hour_at_most"] > 700
     output = stationkeep(*arguments).output
-    assert "Lane: streams alone" in output
+    assert "Lane: streams only" in output
     assert "replaced" not in output
     assert max(len(line.rstrip()) for line in output.splitlines()) <= 80
     assert "Lane: datagrams" in stationkeep("plan").output
@@ -162,8 +162,8 @@ def test_a_difference_is_a_failure(stationkeep: Run, monkeypatch: pytest.MonkeyP
         ("--set nonsense", 2, "NAME=VALUE"),
         ("--config missing.yaml", 5, "missing.yaml"),
         ("--profile moon", 2, "orbit, ground, lan, demo"),
-        ("--profile lan --live", 2, "one place"),
-        ("--profile lan --url http://127.0.0.1:8703", 2, "one place"),
+        ("--profile lan --live", 2, "one source"),
+        ("--profile lan --url http://127.0.0.1:8703", 2, "one source"),
         ("--loss 1", 2, "less than 1"),
         ("--loss -0.1", 2, "at least 0"),
         ("--loss nan", 2, "--loss"),
@@ -174,9 +174,9 @@ def test_a_difference_is_a_failure(stationkeep: Run, monkeypatch: pytest.MonkeyP
         ("--burst 10s --nodes 21", 2, "at most 20 nodes"),
         ("--lane pigeon", 2, "lane"),
         ("--lane stream --burst 10s", 2, "independent losses only"),
-        ("--lane stream --check", 2, "beside it"),
-        ("--measured --loss 0.2", 2, "beside it"),
-        ("--measured --profile lan", 2, "one place"),
+        ("--lane stream --check", 2, "cannot be combined with"),
+        ("--measured --loss 0.2", 2, "cannot be combined with"),
+        ("--measured --profile lan", 2, "one source"),
         ("--nodes 2", 2, "3 to 99"),
         ("--seed -1", 2, "seed"),
         ("--cases 3", 2, "cases"),

@@ -22,7 +22,7 @@ NAMES = ("sat-001", "sat-002", "sat-003")
 def link(peer: str, sent: int = 400, heard: int = 400, silence: float = 1.0, **more: Any) -> Json:
     """As node/api answers; of the fields that `plan` needs not only some."""
     return {
-        "peer": peer, "connected": True, "streams": 1, "standing": False, "in_doubt": False,
+        "peer": peer, "connected": True, "streams": 1, "stalled": False, "in_doubt": False,
         "window_s": 60.0, "sent": sent, "heard": heard, "longest_silence_s": silence,
         "received_total": 10_231, "lost_total": 2_511, "duplicates_total": 7_712,
         "refused_total": {"unknown_key": 0, "forged": 0, "replayed": 0, "malformed": 0},
@@ -69,7 +69,7 @@ def test_a_silence_that_losses_do_not_explain_is_a_burst(
     output = stationkeep("plan", "--measured").stdout
     assert "3 nodes, cluster stationkeep-local\n25 % of packets lost, independent" in output
     assert "15 % of packets lost, in bursts of" in output
-    assert "sat-003 did not tell" in output
+    assert "sat-003 did not answer" in output
     assert "WORST LINKS" in output
     assert max(len(line.rstrip()) for line in output.splitlines()) <= 80
 

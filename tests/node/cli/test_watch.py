@@ -47,7 +47,7 @@ DECISIONS, newest first
 --:--:-- sat-001 was to become BACKUP after 3 unhealthy samples; sat-002 denied
          it.
 
-◆ leads Raft   × missed sample   ? not heard of   Ctrl-C leaves"""
+◆ leads Raft   × missed sample   ? unknown   Ctrl-C quits"""
 
 
 def plain(view: Picture, width: int = 80, height: int = 24) -> str:
@@ -111,7 +111,7 @@ def test_a_picture_of_the_past_is_not_told_as_of_now() -> None:
     view.cluster.update(verdict="ok", headline="sat-001 is PRIMARY and healthy", needs=[])
     frame = screen.frame(view, 80, 24)
     first, second, *_ = frame.plain.split("\n")
-    assert first.rstrip() == "NOBODY ANSWERS since 3 s; this is the last picture"
+    assert first.rstrip() == "NO NODE ANSWERS since 3 s; this is the last known state"
     assert second.startswith("OK  ")
     shown_green = [span for span in frame.spans if "green" in str(span.style)]
     assert all(span.start > frame.plain.index("sat-001 PRIMARY") for span in shown_green)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stationkeep.node.cli import readiness
+from stationkeep.node.cli.commands import local as commands
 from stationkeep.node.local import cluster as local
 from stationkeep.node.local.cluster import LocalCluster
 from tests.node.cli.canned import READS, Run
@@ -71,7 +72,7 @@ def test_up_detached_waits_for_a_primary_and_says_what_to_try(
     assert stationkeep("kill", "sat-003", "--signal", "STOP", *data).output == "sat-003: frozen\n"
     assert stationkeep("kill", "sat-003", *data).output == "sat-003: killed\n"
     assert stationkeep("kill", "sat-003", *data).exit_code == 1
-    assert "sat-003: runs (pid" in stationkeep("start", "sat-003", *data).output
+    assert "sat-003: running (pid" in stationkeep("start", "sat-003", *data).output
     down = stationkeep("down", *data)
     assert (down.exit_code, down.output.count("stopped")) == (0, 4)
     assert "devices: stopped" in down.output
@@ -169,3 +170,11 @@ def test_a_signal_to_up_stops_everything_it_started(
     assert "stopped" in errors
     assert LocalCluster(tmp_path / "data").running() == []
     assert not fleet.running
+
+
+def test_hints_name_the_module_when_the_command_is_not_on_the_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/stationkeep/__main__.py"])
+    assert commands._command() == f"{sys.executable} -m stationkeep"

@@ -13,7 +13,7 @@ from tests.node.cli.canned import ALARMS, CLUSTER, NODES, CannedNode, Run
 READ_COMMANDS = [
     ("status", ["ATTENTION  sat-001 is PRIMARY", "epoch 1", "leader sat-002", "dead", "2.1s"]),
     ("nodes list", ["sat-003", "STANDBY", "?", "dead", "2 unhealthy"]),
-    ("nodes links", ["sat-002", "30%", "3.0s", "280/400", "in doubt, stands", "UDP blocked?"]),
+    ("nodes links", ["sat-002", "30%", "3.0s", "280/400", "in doubt, stalled", "UDP blocked?"]),
     ("roles list", ["sat-001", "PRIMARY", "T+1.0s"]),
     ("roles history", ["seat_empty", "STANDBY", "#4"]),
     ("explain sat-003", ["Why it is not PRIMARY", "0.10, 0.45, 0.50", "sat-002 DENIES"]),
