@@ -136,7 +136,7 @@ async def exchange(http: "httpx.AsyncClient", url: str, call: Call) -> Answer:
                 params=dict(call.params) or None,
                 content=call.body,
                 headers=call.headers(),
-                timeout=httpx.Timeout(call.silence, connect=CONNECT_SECONDS),
+                timeout=httpx.Timeout(call.silence, connect=CONNECT_SECONDS, pool=None),
             ) as response,
         ):
             return Answer(where, response.status_code, await read(response, call.most), url)

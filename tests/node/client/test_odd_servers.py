@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from stationkeep.node.client import (
@@ -16,6 +17,7 @@ from stationkeep.node.client import (
     UnreachableError,
     asynchronous,
     exchange,
+    nodes,
 )
 from tests.node.cli.canned import CLUSTER
 
@@ -96,6 +98,11 @@ async def once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(GOOD)
 
 
+async def slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(0.1)
+    writer.write(GOOD)
+
+
 SERVERS = [drip_head, drip_body, flood, flood_head, nothing, half, reset, other_protocol]
 
 
@@ -119,6 +126,19 @@ async def test_alone_it_is_unreachable_and_a_write_to_it_is_in_doubt(serve: Serv
             await client.get_cluster_status()
         with pytest.raises(OutcomeUnknownError):
             await client.release_slave("slave-001")
+
+
+async def test_a_wait_for_a_free_connection_is_no_silence_of_a_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one connection the last of 35 begins after 3.4 s, when two attempts would be over."""
+    one = httpx.Limits(max_connections=1)
+    monkeypatch.setattr(nodes, "open_http", lambda: httpx.AsyncClient(limits=one))
+    monkeypatch.setattr(exchange, "WHOLE_SECONDS", 30.0)
+    monkeypatch.setattr(asynchronous, "READ_SECONDS", 1.0)
+    async with server(slow) as node, AsyncClient(node) as client:
+        answers = await asyncio.gather(*(client.get_cluster_status() for _ in range(35)))
+    assert len(answers) == 35
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_no_failure() -> None:
