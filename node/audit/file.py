@@ -1,10 +1,12 @@
 """Writes every decision as one JSON line into the data directory, where it outlives the state's
 bounded list.
 
-Level-triggered: after a restart, or a snapshot that skipped log entries, it continues after the
-last decision in the file with whatever the state still has, and never writes one twice. A snapshot
-may bring ten thousand decisions: they are written in slices, one a turn, and kept here until then,
-since entries applied meanwhile make the state forget the oldest.
+What one turn of the node brings is written at the end of that turn, before any client hears of it:
+opening the file costs more than a line does. Level-triggered: after a restart, or a snapshot that
+skipped log entries, it continues after the last decision in the file with whatever the state still
+has, and never writes one twice. A snapshot may bring ten thousand decisions: they are written in
+slices, one a turn, and kept here until then, since entries applied meanwhile make the state forget
+the oldest.
 
 The lines form a hash chain (`chain.py`) that continues through the rotated files. A file that is
 found damaged is rotated as it is, and a new chain begins. The only thing ever repaired is an
@@ -124,17 +126,14 @@ class AuditFile:
             self._take_refusal(index, entry, applied.outcome)
 
     def _take_decisions(self, applied: Applied) -> None:
-        decided = sum(isinstance(event, Decided) for event in applied.events)
-        if not decided:
-            return
-        self._collect_missing()
-        if self.broken or len(self._missing) > decided:
+        if any(isinstance(event, Decided) for event in applied.events):
+            self._collect_missing()
             self.behind = True
-        else:
-            self._write(decided)
 
     def _take_refusal(self, index: int, entry: Entry, why: Rejected) -> None:
-        if index <= self._index or self._missing:  # replayed, or a decision must be written first
+        if self._missing and not self.broken:
+            self.turn()  # a decision has its place before it
+        if index <= self._index or self._missing:  # replayed, or the file lacks a decision
             return
         record = self._refusals.record(index, entry, why, self._last)
         if record is not None:

@@ -12,9 +12,8 @@ import pytest
 from stationkeep.cluster.commands import AnyCommand, Pause
 from stationkeep.node.audit import chain
 from stationkeep.node.audit.chain import Verdict, contradictions, rotated, verify
-from stationkeep.node.audit.file import AuditFile
 from stationkeep.node.replica import Replica
-from tests.node.audit.test_file import LOG, entry, replay
+from tests.node.audit.test_file import LOG, entry, replay, written
 from tests.node.world import ManualClock
 
 NODE = "sat-001"
@@ -24,7 +23,7 @@ def write(directory: Path, node: str = NODE, more: int = 0) -> Replica:
     """The audit files of a node that has lived a while."""
     directory.mkdir(exist_ok=True)
     replica = Replica(ManualClock())
-    AuditFile(directory / chain.NAME, replica, node)
+    written(directory / chain.NAME, replica, node)
     pauses: list[AnyCommand] = [Pause(90_000 + n) for n in range(more)]
     replay(replica, [*LOG, *(entry(pause, f"m{n}") for n, pause in enumerate(pauses))])
     return replica
@@ -160,7 +159,7 @@ def test_who_rewrites_everything_is_found_by_a_hash_noted_before(tmp_path: Path)
     assert verify(files(tmp_path / "true"), noted).fault == ""
     replica = Replica(ManualClock())
     (tmp_path / "forged").mkdir()
-    AuditFile(tmp_path / "forged" / chain.NAME, replica, NODE)
+    written(tmp_path / "forged" / chain.NAME, replica)
     replay(replica, LOG[:-1])
     assert verify(files(tmp_path / "forged")).fault == ""
     verdict = verify(files(tmp_path / "forged"), noted)
@@ -175,7 +174,7 @@ def test_nodes_hold_the_same_and_who_tells_otherwise_is_found(tmp_path: Path) ->
     assert contradictions(verdicts) == []
     replica = Replica(ManualClock())
     (tmp_path / "sat-003").mkdir()
-    AuditFile(tmp_path / "sat-003" / chain.NAME, replica, "sat-003")
+    written(tmp_path / "sat-003" / chain.NAME, replica, "sat-003")
     replay(replica, [*LOG[:3], entry(Pause(77_000), "other")])
     verdicts.append(verify(files(tmp_path / "sat-003")))
     assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 differs"]
@@ -248,7 +247,7 @@ def test_lines_too_deep_to_read_are_a_fault(tmp_path: Path) -> None:
 
 def test_a_file_taken_away_under_a_running_node_is_missed(tmp_path: Path) -> None:
     replica = Replica(ManualClock())
-    AuditFile(tmp_path / chain.NAME, replica, NODE)
+    written(tmp_path / chain.NAME, replica)
     replay(replica, LOG[:5])
     (tmp_path / chain.NAME).unlink()
     replay(replica, LOG[5:], first=6)

@@ -39,10 +39,17 @@ def replay(replica: Replica, entries: list[bytes], first: int = 1) -> None:
         replica.apply(content, index)
 
 
+def written(path: Path, replica: Replica, node: str = "sat-001") -> AuditFile:
+    """The audit file of a node whose entries come one in each turn."""
+    audit = AuditFile(path, replica, node)
+    replica.listen(lambda *_: audit.turn())
+    return audit
+
+
 def begun(folder: Path) -> tuple[Path, Replica, AuditFile]:
     """A file of its own, and what is written to it."""
     path, replica = folder / "audit.jsonl", Replica(ManualClock())
-    return path, replica, AuditFile(path, replica, "sat-001")
+    return path, replica, written(path, replica)
 
 
 @contextmanager
@@ -63,7 +70,7 @@ def ids(path: Path) -> list[int]:
 def test_every_decision_is_written_with_its_sentence(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
-    AuditFile(path, replica, "sat-001")
+    written(path, replica)
     replay(replica, LOG)
     assert ids(path) == [d.id for d in replica.state.decisions]
     last = json.loads(path.read_text().splitlines()[-1])
@@ -75,7 +82,7 @@ def test_a_replayed_log_writes_nothing_twice(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     for length in (3, 5, len(LOG)):
         replica = Replica(ManualClock())
-        AuditFile(path, replica, "sat-001")
+        written(path, replica)
         replay(replica, LOG[:length])
         assert ids(path) == [d.id for d in replica.state.decisions]
 
@@ -83,11 +90,11 @@ def test_a_replayed_log_writes_nothing_twice(tmp_path: Path) -> None:
 def test_a_torn_line_is_cut_off_and_written_again(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
-    AuditFile(path, replica, "sat-001")
+    written(path, replica)
     replay(replica, LOG[:4])
     path.write_bytes(path.read_bytes()[:-7])
     again = Replica(ManualClock())
-    AuditFile(path, again, "sat-001")
+    written(path, again)
     replay(again, LOG)
     assert ids(path) == [d.id for d in again.state.decisions]
 
@@ -102,6 +109,8 @@ def test_a_snapshot_that_skips_entries_leaves_no_hole(
     replica = Replica(ManualClock())
     audit = AuditFile(path, replica, "sat-001")
     replay(replica, LOG[:3])
+    while audit.behind:
+        audit.turn()
     had = len(ids(path))
     replica.prepare(donor.snapshot())()
     replica.apply(entry(Pause(1_000), "last"), len(LOG) + 1)
@@ -113,6 +122,7 @@ def test_a_snapshot_that_skips_entries_leaves_no_hole(
             break
     assert ids(path) == [d.id for d in replica.state.decisions]
     replica.apply(entry(Pause(1_001), "after"), len(LOG) + 2)
+    audit.turn()
     assert ids(path) == [d.id for d in replica.state.decisions]
 
 
@@ -191,7 +201,7 @@ def notes(path: Path) -> list[dict[str, Any]]:
 def test_a_refused_order_is_noted_between_the_decisions(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
-    AuditFile(path, replica, "sat-001")
+    written(path, replica)
     replay(replica, [*LOG, refused(1), entry(Pause(5_000), "last")])
     [note] = notes(path)
     assert note["refused"] == "Switchover"
@@ -202,12 +212,27 @@ def test_a_refused_order_is_noted_between_the_decisions(tmp_path: Path) -> None:
     assert verdict.decisions == len(replica.state.decisions)
 
 
+def test_what_one_turn_brings_is_written_together_and_in_its_order(tmp_path: Path) -> None:
+    path, replica = tmp_path / "audit.jsonl", Replica(ManualClock())
+    audit = AuditFile(path, replica, "sat-001")
+    replay(replica, LOG)
+    assert not path.exists()
+    replay(replica, [refused(1), entry(Pause(5_000), "last")], first=len(LOG) + 1)
+    audit.turn()
+    assert not audit.behind
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    *_, before, note, last = lines
+    assert (before["key"], note["key"], last["key"]) == ("k7", "r1", "last")
+    assert ids(path) == [d.id for d in replica.state.decisions]
+    assert chain.verify([path]).fault == ""
+
+
 def test_a_replayed_log_notes_no_refusal_twice(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     log = [*LOG, refused(1), refused(2), entry(Pause(5_000), "more"), refused(3)]
     for length in range(len(LOG), len(log) + 1):
         replica = Replica(ManualClock())
-        AuditFile(path, replica, "sat-001")
+        written(path, replica)
         replay(replica, log[:length])
     assert [note["key"] for note in notes(path)] == ["r1", "r2", "r3"]
     assert ids(path) == [d.id for d in replica.state.decisions]
@@ -217,7 +242,7 @@ def test_a_replayed_log_notes_no_refusal_twice(tmp_path: Path) -> None:
 def test_a_flood_of_refusals_is_noted_in_part_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     replica = Replica(ManualClock())
-    AuditFile(path, replica, "sat-001")
+    written(path, replica)
     flood = [refused(n, f"actor-{n % 2}") for n in range(500)]
     replay(replica, [*LOG, *flood, refused(500, at=refusals.WINDOW)])
     *some, last = notes(path)
