@@ -34,7 +34,7 @@ MAX_SCRAPES = 16
 """Of the metrics, at once."""
 MAX_FOLLOWERS = 500
 """Of the events, at once."""
-READS_IN_A_TURN, WRITES_IN_A_TURN = 1, 32
+READS_IN_A_TURN, WRITES_IN_A_TURN = 1, 64
 """Requests that begin in one turn of the event loop; what waits for the log counts as a write."""
 BODY_TIMEOUT = 10.0
 """Seconds for a request's body to arrive."""
