@@ -39,7 +39,7 @@ class RebalancePlan(msgspec.Struct, frozen=True):
 
 
 def plan_rebalance(
-    view: FleetView, settings: Settings, now: int, draw: np.random.Generator
+    view: FleetView, settings: Settings, now: int, draw: "np.random.Generator"
 ) -> RebalancePlan:
     """What a check at cluster time `now` would move."""
     check = _Check(view, settings, now, draw)
@@ -55,7 +55,7 @@ class _Check:
     """One check: who may be moved still, how the rings stand by now, and the moves so far."""
 
     def __init__(
-        self, view: FleetView, settings: Settings, now: int, draw: np.random.Generator
+        self, view: FleetView, settings: Settings, now: int, draw: "np.random.Generator"
     ) -> None:
         self.view, self.settings, self.draw = view, settings, draw
         self.place = view.policy * np.uint8(4) + view.ring
