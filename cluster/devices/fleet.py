@@ -68,18 +68,16 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class RingCounts(msgspec.Struct, frozen=True):
-    """One ring's figures. `healthy` and `unhealthy` count online devices only; `quota` is how
-    many unpinned devices it should hold."""
+    """One ring's figures. `healthy` and `unhealthy` count online devices only."""
 
     total: int
     healthy: int
     unhealthy: int
     offline: int
     pinned: int
-    quota: int
 
 
-def _ring_counts(tally: Sequence[Sequence[Sequence[int]]], quota: int) -> RingCounts:
+def _ring_counts(tally: Sequence[Sequence[Sequence[int]]]) -> RingCounts:
     """`tally`: devices by healthy, online and pinned, each first of those that are not."""
     (sick_away, sick), (well_away, well) = tally
     away = sum(sick_away) + sum(well_away)
@@ -89,7 +87,6 @@ def _ring_counts(tally: Sequence[Sequence[Sequence[int]]], quota: int) -> RingCo
         unhealthy=sum(sick),
         offline=away,
         pinned=sick_away[1] + sick[1] + well_away[1] + well[1],
-        quota=quota,
     )
 
 
@@ -294,8 +291,11 @@ class Fleet:
     def counts(self) -> dict[Ring, RingCounts]:
         """Figures by ring; costs nothing that grows with the fleet."""
         rings = self.table.by_class.sum(axis=0).tolist()  # ring, healthy, online, pinned
-        quota = self.quotas().sum(axis=0).tolist()
-        return {ring: _ring_counts(rings[ring.code], quota[ring.code]) for ring in RINGS}
+        return {ring: _ring_counts(rings[ring.code]) for ring in RINGS}
+
+    def quota_by_ring(self) -> dict[Ring, int]:
+        """How many unpinned devices each ring should hold."""
+        return dict(zip(RINGS, self.quotas().sum(axis=0).tolist(), strict=True))
 
     def summary(self) -> dict[str, Any]:
         """The seed's words for the whole: `total_slaves, healthy_devices, ring_distribution`."""

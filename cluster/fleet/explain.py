@@ -157,9 +157,9 @@ def _say_dwell(state: ClusterState, device: Device) -> str:
     left = device.ring_since + state.settings.ring_dwell - state.time
     if left > 0:
         return f"no check moves it for balance for another {_span(left)} (ring_dwell)"
-    counts = state.fleet.counts()[device.ring]
+    counts, quota = state.fleet.counts()[device.ring], state.fleet.quota_by_ring()[device.ring]
     free = counts.total - counts.pinned
-    standing = f"{device.ring} holds {free} that are not pinned, its quota is {counts.quota}"
+    standing = f"{device.ring} holds {free} that are not pinned, its quota is {quota}"
     if state.settings.redistribution == Redistribution.OFF:
         return f"a check moves it only to restore the quotas: {standing}"
     mode = f"redistribution: {state.settings.redistribution}"

@@ -299,7 +299,7 @@ def rings_view(state: ClusterState) -> RingsView:
 
 
 def _ring_views(fleet: Fleet) -> list[RingView]:
-    counts, whole = fleet.counts(), sum(fleet.weights)
+    counts, quota, whole = fleet.counts(), fleet.quota_by_ring(), sum(fleet.weights)
     return [
         RingView(
             ring=ring,
@@ -308,7 +308,7 @@ def _ring_views(fleet: Fleet) -> list[RingView]:
             unhealthy=counts[ring].unhealthy,
             offline=counts[ring].offline,
             pinned=counts[ring].pinned,
-            quota=counts[ring].quota,
+            quota=quota[ring],
             weight=weight,
             share=weight / whole,
             cap=cap or None,

@@ -73,9 +73,10 @@ class Devices:
 
     def rings(self, _: list[str]) -> Iterator[str]:
         """rings: who stands where"""
+        quota = self.fleet.quota_by_ring()
         for ring, counts in self.fleet.counts().items():
             here = ", ".join(self.fleet.id(row) for row in self.driver.in_ring(ring))
-            yield f"{ring} {counts.total} of {counts.quota}: {here or 'nobody'}"
+            yield f"{ring} {counts.total} of {quota[ring]}: {here or 'nobody'}"
 
     def why(self, words: list[str]) -> Iterator[str]:
         """why NAME: why it is in its ring"""

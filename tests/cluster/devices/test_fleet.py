@@ -82,7 +82,7 @@ def test_counts_by_ring() -> None:
     driver.sicken(other)
     prod = driver.fleet.counts()[Ring.PROD]
     assert (prod.total, prod.healthy, prod.unhealthy, prod.pinned, prod.offline) == (2, 1, 1, 1, 0)
-    assert sum(c.quota for c in driver.fleet.counts().values()) == 7
+    assert sum(driver.fleet.quota_by_ring().values()) == 7
 
 
 def test_a_history_is_of_one_device_newest_first() -> None:

@@ -66,7 +66,7 @@ def test_pinned_devices_take_room_below_a_cap_and_none_of_a_quota() -> None:
         driver.done(AssignRing(driver.fleet.id(row), Ring.CANARY))
     driver.crowd(6)
     assert driver.distribution == (2, 2, 2, 2)
-    assert [c.quota for c in driver.fleet.counts().values()] == [0, 2, 2, 2]
+    assert list(driver.fleet.quota_by_ring().values()) == [0, 2, 2, 2]
 
 
 def test_a_policy_decides_where_its_devices_may_start() -> None:
