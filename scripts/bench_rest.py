@@ -1,8 +1,9 @@
 """Requests a second through the public door, beside etcd's, by one load generator.
 
-3 nodes each on loopback, fsync on, all requests to the leader: h2load with N connections of one
-request in flight each. Ours speaks HTTP/1.1 and JSON, etcd 3.4 gRPC (a Put of the same size, a
-serializable and a linearizable Range). Debian: apt-get install nghttp2-client etcd-server.
+3 nodes each on loopback, fsync on, all requests to the leader (`/primary` to the PRIMARY): h2load
+with N connections of one request in flight each, after a second to connect them. Ours speaks
+HTTP/1.1 and JSON, etcd 3.4 gRPC (a Put of the same size, a serializable and a linearizable Range).
+Debian: apt-get install nghttp2-client etcd-server.
 """
 
 import base64
@@ -19,10 +20,14 @@ import httpx
 from scripts.bench_cluster import running
 from scripts.bench_etcd import members, varint_field
 from stationkeep.node.chaos.constellation import Constellation
+from stationkeep.node.http.crowd import share
+from stationkeep.node.http.limits import MAX_IN_FLIGHT
 
-IN_FLIGHT = (1, 16, 250)
+IN_FLIGHT = (1, 16, share(MAX_IN_FLIGHT))
+"""The last is as many as one address may have at a node of ours."""
 READS_IN_FLIGHT = 16
 SECONDS = 5
+WARM_UP = 1
 NODES = 3
 NEEDED = {"h2load": "nghttp2-client", "etcd": "etcd-server"}
 _RATE = re.compile(r"finished in [\d.]+s, ([\d.]+) req/s")
@@ -58,19 +63,21 @@ def _ours(seconds: int) -> Loads:
         cluster.settled()
         base = f"http://{cluster.addresses[cluster.leader()]}"
         body = _file(folder, json.dumps({"priority": 100}).encode())
-        write = [f"{base}/v1/nodes/{_a_backup(cluster)}/priority", *_json(body)]
+        write = [f"{base}/v1/nodes/{_first(cluster, 'BACKUP')}/priority", *_json(body)]
         loads = {
             f"write, {count} in flight": _h2load(write, count, seconds, "--h1")
             for count in IN_FLIGHT
         }
-        for path in ("/primary", "/v1/cluster", "/v1/cluster?consistency=strong"):
-            count = READS_IN_FLIGHT
-            loads[f"GET {path}, {count} in flight"] = _h2load([base + path], count, seconds, "--h1")
+        primary = f"http://{cluster.addresses[_first(cluster, 'PRIMARY')]}/primary"
+        strong = f"{base}/v1/cluster?consistency=strong"
+        for url in (primary, f"{base}/v1/cluster", strong):
+            count, path = READS_IN_FLIGHT, url.removeprefix("http://").partition("/")[2]
+            loads[f"GET /{path}, {count} in flight"] = _h2load([url], count, seconds, "--h1")
         return loads
 
 
-def _a_backup(cluster: Constellation) -> str:
-    return cluster.roles()["BACKUP"][0]
+def _first(cluster: Constellation, role: str) -> str:
+    return cluster.roles()[role][0]
 
 
 def _json(body: Path) -> list[str]:
@@ -128,7 +135,8 @@ def _file(folder: str, data: bytes) -> Path:
 
 
 def _h2load(call: list[str], count: int, seconds: int, *more: str) -> tuple[float, str]:
-    command = ["h2load", "-c", str(count), "-m", "1", "-D", str(seconds), *more, *call]
+    timing = ["-D", str(seconds), "--warm-up-time", str(WARM_UP)]
+    command = ["h2load", "-c", str(count), "-m", "1", *timing, *more, *call]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     succeeded, failed = map(int, _found(_SUCCEEDED, said))
     # Those cut off by the end of the time count as failed; anything else makes the figure void.
