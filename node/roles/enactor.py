@@ -10,7 +10,8 @@ The rules:
 - What this node has hooks for is announced whenever the log says otherwise; an action is ordered
   of those only that can run it.
 - Operators' actions run once each, oldest first; a failed one is not tried again. One that ended
-  with its node begins anew, when nothing of it runs any more.
+  with its node begins anew, when nothing of it runs any more. None runs beyond its deadline, so
+  that one which hangs costs the next ones no more than the order allowed it.
 - What is acknowledged of a role is the newest attempt, success or failure, while none is under
   way; what the log has already is not taken back.
 
@@ -18,6 +19,8 @@ Source: roles.md, "Action propagation and compliance".
 """
 
 import re
+
+import structlog
 
 from stationkeep.cluster.commands import Acknowledge, AnnounceActions
 from stationkeep.cluster.roles.actions import pending_for
@@ -34,6 +37,8 @@ from stationkeep.node.roles.role_hooks import Order, RoleHooks
 MAX_DETAIL = 200
 _OFFERS = "offers"
 """Key of the announcement among what is owed to the log; all others are ids of actions."""
+
+log = structlog.get_logger("node.enactor")
 
 
 class Enactor:
@@ -60,6 +65,8 @@ class Enactor:
         self._action = ""
         """Id of the operator's action whose hook runs."""
         self._in_step = False
+        self._deadline = 0
+        """The `action_deadline` that the timeout of the hooks was compared with, ms."""
         self._offers = tuple(sorted(config.actions))
         self._owed = Owed(bench)
 
@@ -74,6 +81,7 @@ class Enactor:
         """Starts what is due and acknowledges what is done."""
         self._roles.pursue(self._order())
         if self._caught_up():
+            self._compare_times()
             self._announce()
             if not self._action:
                 self._run_next_action()
@@ -131,6 +139,23 @@ class Enactor:
         ]
         return ids[-1] if ids else ""
 
+    def _compare_times(self) -> None:
+        """A role hook that may hang for longer than the cluster waits is no mistake in a file: the
+        deadline is the cluster's and may change while it runs. So its owner is told."""
+        deadline = self._replica.settings.action_deadline
+        if deadline == self._deadline:
+            return
+        self._deadline = deadline
+        if self._config.roles and self._config.timeout * 1_000 >= deadline:
+            log.warning(
+                "hooks_outlast_deadline",
+                timeout=f"{self._config.timeout:g} s",
+                action_deadline=f"{deadline / 1_000:g} s",
+                action="a role hook that hangs is noticed too late to be reported: set "
+                "hooks.timeout below action_deadline, or raise that. "
+                "See: stationkeep guide hooks",
+            )
+
     # -- operators' actions ---------------------------------------------------------------------
 
     def _announce(self) -> None:
@@ -157,9 +182,10 @@ class Enactor:
         env["STATIONKEEP_ACTION"] = action.name
         for name, value in sorted(action.parameters.items()):
             env[f"STATIONKEEP_PARAMETER_{re.sub(r'[^A-Za-z0-9]', '_', name).upper()}"] = value
-        self._hooks.start(
-            command, env, self._config.timeout, lambda result: self._on_action(action.id, result)
-        )
+        # Once the action is closed nobody takes its result, and others wait for their turn.
+        left = (action.deadline - self._replica.state.time) / 1_000
+        timeout = min(self._config.timeout, left)
+        self._hooks.start(command, env, timeout, lambda result: self._on_action(action.id, result))
 
     def _on_action(self, action: str, result: HookResult) -> None:
         self._action = ""

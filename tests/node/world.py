@@ -88,6 +88,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self.started: list[tuple[str, dict[str, str]]] = []
+        self.timeouts: list[float] = []
         self.cancelled: list[str] = []
         self.result = HookResult(True)
         self.results: dict[str, HookResult] = {}
@@ -103,6 +104,7 @@ class Hooks:
 
     def start(self, command: str, env: Any, timeout: float, done: Any) -> HeldHook:
         self.started.append((command, dict(env)))
+        self.timeouts.append(timeout)
         if self.hold:
             self.waiting.append(done)
         else:

@@ -1,8 +1,9 @@
 """Effects: level-triggered, in two lanes, retried, once per order, remembered across restarts."""
 
 import pytest
+from structlog.testing import capture_logs
 
-from stationkeep.cluster.commands import Draft, Failover, RunAction
+from stationkeep.cluster.commands import ChangeSettings, Draft, Failover, RunAction
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import Ack
 from stationkeep.cluster.transitions import Role
@@ -272,3 +273,52 @@ def test_a_fence_that_failed_once_is_tried_again_at_the_next_lapse() -> None:
         world.elect(primary)
         world.run_until(lambda: world.primary == primary, 5)
     assert commands(world, primary).count("be SAFE_MODE") == 2
+
+
+# -- time ----------------------------------------------------------------------------------------
+
+
+def test_an_action_that_hangs_costs_the_next_one_no_more_than_its_own_deadline() -> None:
+    world = World(1, hooks=HookConfig(actions={"backup": "take", "rotate": "turn"}, timeout=60))
+    world.run(5)
+    hooks = world.hooks["sat-001"]
+    hooks.hold = True
+    for name, deadline in (("backup", 2_000), ("rotate", 5_000)):
+        draft = codec.encode_draft(Draft(RunAction(name, ("sat-001",), deadline=deadline)))
+        world.loops["sat-001"].consensus.propose(draft, lambda _: None, 5.0)
+        world.run(0.1)
+    assert commands(world, "sat-001") == ["take"]
+    assert 1.8 < hooks.timeouts[0] <= 2.0
+    world.run(hooks.timeouts[0])
+    hooks.waiting.pop()(HookResult(False, "timed out"))
+    world.run(0.1)
+    assert commands(world, "sat-001") == ["take", "turn"]
+    assert 2.5 < hooks.timeouts[1] < 3.2, "what it has left"
+    hooks.waiting.pop()(HookResult(True))
+    world.run(0.5)
+    closed = world.loops["sat-001"].replica.state.closed_actions
+    assert [(a.name, a.outcome.value) for a in closed if a.name != "role_change"] == [
+        ("backup", "noncompliant"),
+        ("rotate", "compliant"),
+    ]
+
+
+@pytest.mark.parametrize(("timeout", "warned"), [(10.0, True), (3.0, True), (2.9, False)])
+def test_hooks_that_may_outlast_the_deadline_are_said_at_the_start(
+    timeout: float, warned: bool
+) -> None:
+    """`demo` waits 3 s for the word that a role is enacted."""
+    with capture_logs() as logs:
+        World(1, hooks=HookConfig(roles=HOOKS.roles, timeout=timeout)).run(3)
+    said = [line for line in logs if line["event"] == "hooks_outlast_deadline"]
+    assert [line["action_deadline"] for line in said] == ["3 s"] * warned
+
+
+def test_a_deadline_that_is_shortened_under_the_hooks_is_said_too() -> None:
+    world = World(1, hooks=HookConfig(roles=HOOKS.roles, timeout=2.0))
+    world.run(3)
+    draft = codec.encode_draft(Draft(ChangeSettings({"action_deadline": 1_500})))
+    with capture_logs() as logs:
+        world.loops["sat-001"].consensus.propose(draft, lambda _: None, 5.0)
+        world.run(1)
+    assert [line["event"] for line in logs].count("hooks_outlast_deadline") == 1
