@@ -1,5 +1,5 @@
-// What an operator may order. Nothing is ordered without a confirmation that says what will happen,
-// and an order whose outcome nobody knows is repeated under its first key: it happens once.
+// Orders of the operator. Each needs a confirmation that says what will happen. An order whose
+// outcome is unknown is repeated with the same key, so that it takes effect once.
 
 import { h, render } from "./dom.js";
 import { newKey, Problem } from "./link.js";
@@ -16,13 +16,13 @@ export class Actions {
     });
   }
 
-  /** One that opens an order; disabled, with the reason, as long as none can be carried out. */
+  /** A button that opens an order; disabled, with the reason, while no order can be carried out. */
   button(text, order) {
     const barred = this.picture.barred;
     return h("button", { type: "button", disabled: barred !== "", title: barred || null, onclick: order }, text);
   }
 
-  /** The reason, for those who do not hover; nothing while it is only being asked for. */
+  /** The reason as text, for those who cannot hover; nothing until the first answer. */
   barred() {
     return this.picture.answered && this.picture.barred && h("p", { class: "quiet barred" }, this.picture.barred);
   }
@@ -108,7 +108,7 @@ export class Actions {
     if (!this.dialog.open) this.dialog.showModal();
   }
 
-  /** Again with every drawing of the page: what cannot be ordered any more says so. */
+  /** Called with every drawing of the page: says so if the order is no longer possible. */
   draw() {
     const { asked, busy, problem } = this;
     if (!asked) return;
@@ -138,27 +138,28 @@ export class Actions {
       return;
     }
     if (this.asked === asked) this.dialog.close();
-    this.tell(`${asked.title}: done.`);
+    this.notify(`${asked.title}: done.`);
     this.picture.askAll();
   }
 
-  /** The first one again, for the very same order whose outcome is not known. */
+  /** The idempotency key: the same one if exactly the same order is repeated. */
   keyOf(asked, order) {
     const same = JSON.stringify(order);
     if (asked.same !== same) Object.assign(asked, { same, key: newKey() });
     return asked.key;
   }
 
-  /** Closing the dialog calls nothing back: then it is told beside whatever is on the screen. */
+  /** Shows why an order failed: in its dialog, or as a notice if that has been closed, which does
+   *  not cancel the order. */
   failed(asked, error) {
     if (error instanceof Problem && error.status !== 503) asked.same = null;
     const why = [this.picture.barred, error.message].filter(Boolean).join(" ");
-    if (this.asked !== asked) return this.tell(`${asked.title}: ${why}`);
+    if (this.asked !== asked) return this.notify(`${asked.title}: ${why}`);
     Object.assign(this, { busy: false, problem: why });
     this.draw();
   }
 
-  tell(text) {
+  notify(text) {
     this.notice.hidePopover();
     this.notice.textContent = text;
     this.notice.showPopover(); // above any sheet that is open

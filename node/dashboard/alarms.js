@@ -1,4 +1,4 @@
-// What an operator should look at now, the grave first.
+// Raised alarms, critical ones first.
 
 import { h } from "./dom.js";
 import { ago, plain } from "./words.js";
@@ -20,7 +20,7 @@ function entry(alarm, picture, actions) {
       : actions.button("Acknowledge …", () => actions.acknowledge(alarm)));
 }
 
-/** Its section in the guide, at a node that answers. */
+/** The alarm's section in the guide, at a node that answers. */
 function guide(alarm, picture) {
   return `${picture.link.origin}/guide/alarms#${alarm.name.replaceAll("_", "-")}`;
 }

@@ -1,4 +1,4 @@
-// Puts the parts together: what changed is drawn at the next frame, however much it was.
+// Puts the parts together: all changes are drawn together at the next frame.
 
 import { Actions } from "./actions.js";
 import { alarmList } from "./alarms.js";
@@ -23,7 +23,7 @@ const detail = new Detail(picture, link, actions, place("detail"));
 const timeline = new Timeline(picture, (id) => (picture.node(id) ? detail.node(id) : detail.device(id)), soon);
 let followed = false;
 
-/** What happened while nothing was followed is asked for. */
+/** Fetches what was missed while no event stream was followed. */
 function moved() {
   if (link.streaming && !followed) picture.askAll();
   followed = link.streaming;
@@ -40,22 +40,22 @@ function soon() {
   });
 }
 
-/** The title is seen where the page is not: nothing is drawn while its tab is in the background. */
+/** Sets the title at once, because nothing is drawn while the tab is in the background. */
 function name() {
   if (!picture.cluster) return;
   const title = `${verdict(picture, link).says} – Stationkeep`;
   if (document.title !== title) document.title = title;
 }
 
-/** The policy that this page came with lets it speak with the members there were. For the sake of
- *  one that joined it is loaded anew, unless somebody is at work with it. */
+/** The content security policy of this page allows only the members of that time. It is reloaded
+ *  when a node has joined, unless somebody is using it. */
 function renew() {
   if (!link.outgrown || document.querySelector("dialog[open], input:focus")) return;
   location.replace(`${link.origin}/`);
 }
 
 function draw() {
-  picture.settle();
+  picture.flush();
   render(place("link"), ...linkLine());
   document.body.classList.toggle("lost", link.lost);
   document.body.classList.toggle("old", picture.isOld);
@@ -98,7 +98,7 @@ function find(event) {
   detail.device(new FormData(event.target).get("device").trim());
 }
 
-// -- light or dark: as the system has it, unless chosen otherwise ---------------------------------
+// -- light or dark: the system's choice, unless the user has chosen -------------------------------
 
 const THEMES = { system: "dark", dark: "light", light: "system" };
 
@@ -113,7 +113,7 @@ place("theme").addEventListener("click", () => {
   wear(next);
 });
 
-/** A browser that is told to keep nothing says so with an error: then the choice ends with the page. */
+/** A browser that may not store anything throws: then the choice lasts until the page is closed. */
 function keep(theme) {
   try {
     localStorage.setItem("theme", theme);

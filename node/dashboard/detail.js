@@ -1,4 +1,4 @@
-// One node, one device, or the devices of one ring: how it is, its history, why.
+// Details of one node, one device, or the devices of one ring: state, history, explanation.
 
 import { h, render } from "./dom.js";
 import { Problem, Unreachable } from "./link.js";
@@ -60,7 +60,7 @@ export class Detail {
     if (!(shown.once && this.told)) setTimeout(() => shown === this.shown && this.ask(shown), AGAIN_MS);
   }
 
-  /** Of the node itself, which may well hang: the rest does not wait for it. */
+  /** Asks the node itself, which may hang, so the rest does not wait for it. */
   async askLosses(shown) {
     const node = this.picture.node(shown.id);
     const address = shown.id === this.picture.cluster.node ? null : node?.address.http;
@@ -80,7 +80,7 @@ export class Detail {
     this.draw();
   }
 
-  /** One page more; null when nobody answered: the button stays. */
+  /** The next page; null if no node answered: then the button stays. */
   async page(path) {
     try {
       return await this.link.get(path);
@@ -106,7 +106,7 @@ export class Detail {
   ofNode() {
     const { told, picture } = this;
     const node = picture.node(this.shown.id);
-    if (!node) return h("p", null, "It is no member any more.");
+    if (!node) return h("p", null, "It is no longer a member.");
     const role = ROLES[node.role];
     return [
       h("p", { class: `role node ${role.kind}` }, h("span", { class: "mark", "aria-hidden": "true" }, role.mark), node.role.replace("_", " "), `, ${healthOf(node).word}`),

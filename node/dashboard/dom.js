@@ -1,8 +1,8 @@
-// Elements from descriptions. A part of the screen is described anew whenever something changed,
-// and only what differs is touched: focus, text being typed and what was unfolded stay.
+// Elements from descriptions. A part of the page is described again whenever something changed, and
+// only the differences are applied: focus, typed text and open details are kept.
 
 const SVG = "http://www.w3.org/2000/svg";
-const described = new WeakMap(); // node → the description that it shows
+const described = new WeakMap(); // node → its current description
 
 /** Describes an element. `props`: attributes, `on…` handlers, `key` among its siblings, `style`
  *  (an object of custom properties; the policy forbids style attributes). */
@@ -28,8 +28,8 @@ export function render(parent, ...wanted) {
   }
 }
 
-/** The children by key. Those that go, go first: nobody who stays must move for them, because what
- *  is moved loses the focus. */
+/** The children by key. Removes those that are not wanted first, so that no other has to be moved:
+ *  an element that is moved loses the focus. */
 function keyedOf(parent, wanted) {
   const keyed = new Map();
   for (const node of [...parent.childNodes]) {

@@ -1,12 +1,12 @@
-// The state of the cluster in one sentence, and what to do about it. The verdict is the API's
-// (cluster/verdict.py); only that nobody answers, nobody but the page can know.
+// The state of the cluster in one sentence, and what to do about it. The verdict comes from the API
+// (cluster/verdict.py), except when no node answers.
 
 import { h } from "./dom.js";
 import { ago, isUnheard, LEVELS, plural } from "./words.js";
 
 const SEALS = { ok: "good", attention: "warn", critical: "bad" };
 
-/** Level, sentence, and the matters that need somebody. */
+/** Level, sentence, and the problems that need attention. */
 export function verdict(picture, link) {
   if (link.lost) return { level: "bad", says: "No node answers", needs: [], but: `shown is what was known ${ago(picture.age)}` };
   const { verdict: level, headline: says, needs } = picture.cluster;
@@ -32,7 +32,7 @@ export function headline(picture, link, actions) {
   ];
 }
 
-/** Alarms stand below, where they can be acknowledged. */
+/** A problem that is not an alarm: those are listed below, where they can be acknowledged. */
 function needed({ level, sentence }) {
   const seal = SEALS[level];
   return h("li", { "data-level": seal }, h("span", { class: `seal small ${seal}`, "aria-hidden": "true" }, LEVELS[seal]), sentence);
@@ -49,7 +49,7 @@ function facts(cluster, picture) {
   ].filter(Boolean);
 }
 
-/** The newest change of the seat, and why: what a person who was called wants to know first. */
+/** The newest change of PRIMARY, and why: the first question of an operator on call. */
 function lastChange(picture) {
   const change = picture.seatChange;
   if (!change) return null;

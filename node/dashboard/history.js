@@ -1,12 +1,12 @@
-// What was decided, newest first: one history of everything, and one of each matter that is looked
-// at alone, so that a night of ring moves does not push out the one change of role.
+// Decisions, newest first: one history of all, and one for each kind that is viewed separately, so
+// that a night of ring moves does not push out the only role change.
 
 export const ALL = "all";
 export const MAX_DECISIONS = 400;
 const PAGE = 100;
 
 export class History {
-  /** `about`: `ALL`, or what the interface calls it (`?about=`). */
+  /** `about`: `ALL`, or a value of the API's `?about=`. */
   constructor(about) {
     this.about = about;
     this.forget();
@@ -14,12 +14,12 @@ export class History {
 
   forget() {
     this.items = []; // newest first, at most MAX_DECISIONS
-    this.noted = []; // came by the stream, not in their place yet
-    this.older = null; // cursor of what was decided before them
-    this.torn = true; // there may be a hole between these and the newest: the next answer replaces them
+    this.noted = []; // received from the stream, not sorted in yet
+    this.older = null; // cursor of the page before them
+    this.torn = true; // there may be a gap before the newest: the next answer replaces them all
   }
 
-  /** Something was missed: what is known stays on the screen until the next answer. */
+  /** Events were missed: the items stay on the screen until the next answer replaces them. */
   tear() {
     this.torn = true;
   }
@@ -29,19 +29,19 @@ export class History {
     return `/v1/decisions?limit=${PAGE}${about}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`;
   }
 
-  /** Thousands may come at once: they wait for the next drawing, and only the newest of them. */
+  /** Keeps the newest until the next drawing: thousands may come at once. */
   note(decision) {
     if (this.about !== ALL && !decision.about.includes(this.about)) return;
     this.noted.push(decision);
     if (this.noted.length > 2 * MAX_DECISIONS) this.noted.splice(0, MAX_DECISIONS);
   }
 
-  /** Puts what came by the stream in its place; before every drawing. */
-  settle() {
+  /** Sorts in what came by the stream; called before every drawing. */
+  flush() {
     this.remember(this.noted.splice(0));
   }
 
-  /** The newest page, as a node answered it. */
+  /** Takes the newest page of a node's answer. */
   take({ items, next }) {
     if (this.torn) {
       this.items = [];
@@ -51,7 +51,7 @@ export class History {
     this.remember(items);
   }
 
-  /** The page before those that are known. */
+  /** Takes the page before the oldest known item. */
   prepend({ items, next }) {
     this.older = next;
     this.remember(items);

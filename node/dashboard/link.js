@@ -1,17 +1,17 @@
-// The way to the cluster. Every node answers everything, so that it does not matter which one is
-// asked: when the one in use dies, hangs, or falls behind, the next is taken, and stays.
+// The connection to the cluster. Every node answers everything, so any one will do: when the one in
+// use dies, hangs or falls behind, the page switches to another and stays there.
 
-const ANSWER_MS = 1_500; // for a read; a node that takes longer hangs
-const WRITE_MS = 3_000; // for one attempt at an order; then another node may do better
-const ORDER_MS = 7_000; // for an order as a whole: nobody waits longer before a page that says nothing
-const STALE_MS = 3_000; // beyond it, another node may know more
+const ANSWER_MS = 1_500; // for a read; a node that takes longer counts as hanging
+const WRITE_MS = 3_000; // for one attempt at an order; then another node is tried
+const ORDER_MS = 7_000; // for an order with all attempts
+const STALE_MS = 3_000; // staleness beyond which another node is looked for
 const AGAIN_MS = 1_000;
 const FULL_MS = 5_000;
-const SILENT_MS = 40_000; // of the stream, which says something every 15 s
-const UNANSWERED = "No node said in time what became of it. Ordered again as it is, it still happens once.";
+const SILENT_MS = 40_000; // without data from the stream, which sends something every 15 s
+const UNANSWERED = "No node confirmed it in time. You can repeat the same order: it will take effect only once.";
 const MAX_FRAME = 4 * 1024 * 1024; // characters of one event
 
-/** A node said no; `detail` says why. */
+/** A node refused; the message says why. */
 export class Problem extends Error {
   constructor(status, body) {
     super(body?.detail ?? `status ${status}`);
@@ -24,16 +24,17 @@ export class Problem extends Error {
 export class Unreachable extends Error {}
 
 export class Link {
-  /** `onEvent(kind, data)`: of the stream; `onChange()`: `state` or the node in use changed. */
+  /** `onEvent(kind, data)`: an event of the stream; `onChange()`: the state of the connection, or
+   *  the node in use, has changed. */
   constructor(onEvent, onChange) {
     this.origin = location.origin;
-    this.lost = false; // nobody answers
+    this.lost = false; // no node answers
     this.streaming = false;
     this.staleness = 0;
     this.onEvent = onEvent;
     this.onChange = onChange;
     this.others = [];
-    this.permitted = null; // those that the policy of this page names
+    this.permitted = null; // origins that this page's content security policy allows
     this.lastId = "";
     this.looking = null;
     this.lookedAt = 0;
@@ -46,7 +47,7 @@ export class Link {
     this.permitted ??= new Set(this.others);
   }
 
-  /** Whether there are members that this page may not speak with. */
+  /** Whether there are members that this page may not connect to. */
   get outgrown() {
     return this.others.some((origin) => !this.permitted.has(origin));
   }
@@ -59,7 +60,7 @@ export class Link {
       answer = await fetch(origin + path, { signal: AbortSignal.timeout(ANSWER_MS) });
       if (!answer.ok) throw new Problem(answer.status, await answer.json());
       const body = await answer.json();
-      if (origin === this.origin) this.heard(answer);
+      if (origin === this.origin) this.received(answer);
       return body;
     } catch (error) {
       if (error instanceof Problem) throw error;
@@ -68,8 +69,8 @@ export class Link {
     }
   }
 
-  /** What one member alone can say; null when it does not. `address`: its HTTP address, or null for
-   *  the node in use, which the page may know under another one. */
+  /** Asks one particular member; null if it does not answer. `address`: its HTTP address, or null
+   *  for the node in use, which the page may know by another address. */
   async from(address, path) {
     const origin = address === null ? this.origin : originOf(address);
     if (origin !== this.origin && !this.permitted?.has(origin)) return null;
@@ -81,8 +82,8 @@ export class Link {
     }
   }
 
-  /** Orders something. The key makes a repetition harmless, here or at another node. Throws `Problem`;
-   *  when nobody said what became of it, `Unreachable`. */
+  /** Sends an order. The key makes it safe to repeat, also at another node. Throws `Problem`, or
+   *  `Unreachable` if the outcome is unknown. */
   async send(key, method, path, body) {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
     const until = performance.now() + ORDER_MS;
@@ -106,13 +107,13 @@ export class Link {
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(patience),
     });
-    const said = await answer.json();
-    if (!answer.ok) throw new Problem(answer.status, said);
-    if (answer.status === 202) throw new Problem(503, said); // asked again under the same key
-    return said;
+    const result = await answer.json();
+    if (!answer.ok) throw new Problem(answer.status, result);
+    if (answer.status === 202) throw new Problem(503, result); // repeated with the same key
+    return result;
   }
 
-  heard(answer) {
+  received(answer) {
     this.staleness = Number(answer.headers.get("X-Stationkeep-Staleness-Ms") ?? 0);
     if (this.lost) {
       this.lost = false;
@@ -123,7 +124,7 @@ export class Link {
 
   // -- another node ---------------------------------------------------------------------------
 
-  /** Takes the best of all nodes that answer; one search at a time. */
+  /** Switches to the best of all nodes that answer; one search at a time. */
   look() {
     this.lookedAt = Date.now();
     this.looking ??= this.search().finally(() => (this.looking = null));
@@ -155,7 +156,7 @@ export class Link {
     this.following?.abort();
   }
 
-  /** What was followed is not what is there now: the stream begins anew. */
+  /** Starts the stream from the beginning, because this is another history than before. */
   restart() {
     this.lastId = "";
     this.following?.abort();
@@ -163,7 +164,7 @@ export class Link {
 
   // -- the stream of events -------------------------------------------------------------------
 
-  /** Follows the events for ever, here or there, and resumes after the last one seen. */
+  /** Follows the events of the node in use for ever, and resumes after the last one seen. */
   async follow() {
     for (;;) {
       this.following = new AbortController();
@@ -182,7 +183,7 @@ export class Link {
   async read(origin, control) {
     const headers = this.lastId ? { "Last-Event-ID": this.lastId } : {};
     const answer = await fetch(`${origin}/v1/events`, { headers, signal: control.signal });
-    if (!answer.ok) return pause(FULL_MS); // as many follow as the node serves: meanwhile the page asks
+    if (!answer.ok) return pause(FULL_MS); // the node has no room for more followers: the page polls
     this.streaming = true;
     this.onChange();
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -1,4 +1,4 @@
-// What a node misses of the others' packets, as it has counted them itself.
+// Packets from the other nodes that a node did not receive, by its own count.
 
 import { h } from "./dom.js";
 import { LEVELS, span } from "./words.js";
@@ -7,13 +7,13 @@ const WARN = 0.05;
 const BAD = 0.3;
 const HEADS = ["from", "lost", "longest silence", "note"];
 
-/** `told`: the node's own `/v1/links`; null when it does not answer, undefined when not yet. */
-export function lossTable(told) {
-  if (told === undefined) return says("Asking it …");
-  if (told === null) return says("It does not answer, and nobody else knows.");
-  if (!told.links.length) return says("It has counted none.");
+/** `answer`: the node's own `/v1/links`; null if it does not answer, undefined until then. */
+export function lossTable(answer) {
+  if (answer === undefined) return says("Asking it …");
+  if (answer === null) return says("It does not answer, and nobody else knows.");
+  if (!answer.links.length) return says("It has counted none.");
   return h("table", { class: "losses" }, h("thead", null, h("tr", null, HEADS.map((text) => h("th", { scope: "col" }, text)))),
-    h("tbody", null, told.links.map(row)));
+    h("tbody", null, answer.links.map(row)));
 }
 
 function says(text) {
@@ -30,8 +30,8 @@ function row(link) {
     h("td", { class: "quiet" }, noteOf(link)));
 }
 
-/** The share that did not arrive; null when nothing came that would say how many there were. A peer
- *  that is connected sends a datagram every second: then all are lost. */
+/** The share that did not arrive; null if that is unknown, because not even the number of datagrams
+ *  sent is. A connected peer sends one every second: then all were lost. */
 function lossOf(link) {
   if (link.sent) return 1 - link.heard / link.sent;
   return link.connected ? 1 : null;

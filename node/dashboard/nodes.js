@@ -1,10 +1,10 @@
-// The nodes in a row: role, what each acts as, health with its last ten samples, lease, Raft.
+// A card for each node: role, effective role, health with the last ten samples, lease, Raft.
 
 import { h } from "./dom.js";
 import { ago, healthOf, isUnheard, LEVELS, risk, ROLES, span } from "./words.js";
 
 const SAMPLES = 10;
-const BAR = 10; // width of one sample, in the picture's own units
+const BAR = 10; // width of one sample, in units of the SVG
 const HIGH = 30;
 
 export function nodeCards(picture, show) {
@@ -39,7 +39,7 @@ function lastRisk({ history }, now) {
 
 function actsAs(node, role) {
   if (node.lost) return "not known";
-  if (isUnheard(node)) return "nobody hears what it does";
+  if (isUnheard(node)) return "no report of what it does";
   if (node.effective_role !== node.role) return `still acts as ${node.effective_role}`;
   return role.means;
 }
@@ -55,7 +55,7 @@ function chips(node) {
   ].filter(Boolean);
 }
 
-/** How long the PRIMARY may still act without hearing from the leader. */
+/** How long the PRIMARY may still act without another echo. */
 function lease(node, limits) {
   if (node.role !== "PRIMARY") return null;
   const left = node.lease_remaining_s;
@@ -69,18 +69,18 @@ function lease(node, limits) {
 
 const UNITS = { ms: 0.001, s: 1, m: 60, h: 3_600, d: 86_400 };
 
-/** Seconds of a duration as the settings write it ("2.5s", "1m30s"). */
+/** Seconds of a duration as written in the settings ("2.5s", "1m30s"). */
 function seconds(text) {
   let whole = 0;
   for (const [, figure, unit] of String(text ?? "").matchAll(/([\d.]+)(ms|s|m|h|d)/g)) whole += figure * UNITS[unit];
   return whole;
 }
 
-/** The risks, oldest left; what was missed is a cross, not just another colour. */
+/** The risks, oldest left; a missed sample is a cross, not just another colour. */
 export function sparkline(samples, limit) {
-  const told = samples.map((one) => (one.missed ? "missed" : risk(one.risk))).join(" ");
+  const listed = samples.map((one) => (one.missed ? "missed" : risk(one.risk))).join(" ");
   return h("svg", { class: "spark", viewBox: `0 0 ${SAMPLES * BAR} ${HIGH}`, role: "img", preserveAspectRatio: "none",
-    "aria-label": `risk of the last ${samples.length} samples, newest last: ${told || "none"}` },
+    "aria-label": `risk of the last ${samples.length} samples, newest last: ${listed || "none"}` },
     h("line", { class: "base", x1: 0, x2: SAMPLES * BAR, y1: HIGH - 0.5, y2: HIGH - 0.5 }),
     limit !== undefined && h("line", { class: "limit", x1: 0, x2: SAMPLES * BAR, y1: HIGH * (1 - limit), y2: HIGH * (1 - limit) }),
     samples.map((one, place) => sample(one, place + SAMPLES - samples.length, limit ?? 1)));

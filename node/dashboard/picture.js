@@ -1,5 +1,5 @@
-// What is known of the cluster. Events say what to ask for again; the lists that are asked for are
-// the truth. Without the stream everything is asked for with every beat.
+// What is known about the cluster. Events only trigger requests; their answers are the truth.
+// Without the event stream, everything is requested at every beat.
 
 import { ALL, History } from "./history.js";
 import { Problem, Unreachable } from "./link.js";
@@ -9,7 +9,7 @@ const BACK_MS = 1_000;
 const OLD_MS = 3_000;
 const ROLES = "roles";
 
-/** What is asked for, how often at most (ms), and the events after which it is. */
+/** What is requested, the shortest interval (ms), and the events that trigger a request. */
 const PARTS = {
   cluster: { path: "/v1/cluster", every: 150, after: /^(role|seat|alarm|pause|settings|member|founded)/ },
   nodes: { path: "/v1/nodes", every: 150, after: /^(role|seat|member|samples|founded)/ },
@@ -22,17 +22,17 @@ const EACH_BEAT = ["cluster", "nodes"];
 const HISTORY = { every: 1_000, after: /^(gap|overrun)/ };
 
 export class Picture {
-  /** `onChange()`: something is different now. */
+  /** `onChange()` is called when something has changed. */
   constructor(link, onChange) {
     this.link = link;
     this.onChange = onChange;
     this.parts = {};
-    this.histories = {}; // by what they are about; those that anybody looks at
+    this.histories = {}; // by what they are about; only those that are viewed
     for (const about of [ALL, ROLES]) this.histories[about] = new History(about);
     this.askedAt = {};
     this.asking = new Set();
     this.due = new Set();
-    this.heardAt = 0; // of the newest answer, local ms
+    this.answeredAt = 0; // time of the newest answer, local ms
   }
 
   start() {
@@ -40,7 +40,7 @@ export class Picture {
     setInterval(() => this.beat(), BEAT_MS);
   }
 
-  /** Also draws: time passes where nobody answers. */
+  /** Also draws: ages change even if no node answers. */
   beat() {
     this.onChange();
     const behind = !this.link.streaming || !this.parts.rings;
@@ -54,7 +54,7 @@ export class Picture {
     }
   }
 
-  /** All that can be asked for. */
+  /** Everything that can be requested. */
   get names() {
     return [...Object.keys(PARTS), ...Object.keys(this.histories)];
   }
@@ -63,14 +63,14 @@ export class Picture {
     return PARTS[name] ?? { ...HISTORY, path: this.histories[name].path() };
   }
 
-  /** One event of the stream. */
+  /** Handles one event of the stream. */
   happened(kind, data) {
     if (kind === "decided") this.note(data);
     if (HISTORY.after.test(kind)) this.eachHistory((one) => one.tear());
     for (const name of this.names) if (this.how(name).after.test(kind)) this.ask(name);
   }
 
-  /** Asks for a part again, soon; what comes meanwhile is asked for once more afterwards. */
+  /** Requests a part soon; if it is being requested already, once more afterwards. */
   ask(name) {
     if (this.due.has(name)) return;
     const wait = (this.askedAt[name] ?? -Infinity) + this.how(name).every - performance.now();
@@ -104,15 +104,15 @@ export class Picture {
     if (name in this.histories) this.histories[name].take(body);
     else this.parts[name] = body;
     if (name === "cluster") {
-      this.heardAt = Date.now();
+      this.answeredAt = Date.now();
       this.compare(before, body);
     }
     if (name === "nodes") this.link.knows(body.items.map((node) => node.address.http));
     this.onChange();
   }
 
-  /** Cluster time never goes back. Where it does, this node is far behind the one before, or another
-   *  cluster lives at these addresses now: either way its history is not the one shown. */
+  /** Cluster time never goes back. If it seems to, this node is far behind the previous one, or these
+   *  addresses belong to another cluster now: either way its history is not the one shown. */
   compare(before, cluster) {
     if (!before || cluster.time_ms > before.time_ms - BACK_MS) return;
     this.eachHistory((one) => one.forget());
@@ -120,9 +120,9 @@ export class Picture {
     this.askAll();
   }
 
-  // -- what was decided -----------------------------------------------------------------------
+  // -- decisions ------------------------------------------------------------------------------
 
-  /** All that is known of it; asked for as soon as somebody looks. */
+  /** The history about something; requested when it is first viewed. */
   history(about) {
     if (!this.histories[about]) {
       this.histories[about] = new History(about);
@@ -140,12 +140,12 @@ export class Picture {
     this.onChange();
   }
 
-  /** Before every drawing. */
-  settle() {
-    this.eachHistory((one) => one.settle());
+  /** Called before every drawing. */
+  flush() {
+    this.eachHistory((one) => one.flush());
   }
 
-  /** Asks for what was decided before. */
+  /** Requests older decisions. */
   async lookBack(about) {
     const history = this.history(about);
     try {
@@ -156,7 +156,7 @@ export class Picture {
     this.onChange();
   }
 
-  /** The newest change of the seat; null as long as none is known. */
+  /** The newest change of the seat; null if none is known. */
   get seatChange() {
     return this.history(ROLES).items.find(isSeatChange) ?? null;
   }
@@ -170,17 +170,18 @@ export class Picture {
     return this.link.lost ? items.map(unknown) : items;
   }
 
-  /** Milliseconds that what is shown is old: it was so much already for the node that told it. */
+  /** Age of what is shown, ms: its age at the answering node, and the time since the answer. */
   get age() {
-    return (this.cluster?.age_ms ?? 0) + (Date.now() - this.heardAt);
+    return (this.cluster?.age_ms ?? 0) + (Date.now() - this.answeredAt);
   }
 
-  /** Whether that is worth a word: who hears its node each second is never that far behind. */
+  /** Whether to mention the age: with an answer every second it never gets this high. */
   get isOld() {
     return this.age > OLD_MS;
   }
 
-  /** Cluster milliseconds now, about: it stands still while nobody leads, and people do not. */
+  /** Approximate cluster time now, ms. Without a leader cluster time does not advance, but this
+   *  does, since people think in real time. */
   get now() {
     return (this.cluster?.time_ms ?? 0) + this.age;
   }
@@ -189,7 +190,7 @@ export class Picture {
     return this.nodes.find((node) => node.id === id);
   }
 
-  /** Whether it is known what this page may do. */
+  /** Whether the page knows what it may do. */
   get answered() {
     return this.parts.me !== undefined && this.cluster !== undefined;
   }
@@ -197,13 +198,13 @@ export class Picture {
   /** Why no order can be given now; empty when one can. */
   get barred() {
     if (this.link.lost) return "Nothing can be ordered: no node answers.";
-    if (!this.answered) return "It is being asked what you may do.";
+    if (!this.answered) return "Asking what you may do …";
     const { role, because } = this.parts.me;
     return role === "viewer" ? `You may look only. ${because}` : (this.cluster.barred ?? "");
   }
 }
 
-/** A node as it is known while nobody answers: not at all. */
+/** A node while no node answers: nothing about it is known. */
 function unknown(node) {
   return { ...node, lost: true, known: false, risk: null, effective_role: null, lease_remaining_s: null };
 }

@@ -1,4 +1,4 @@
-// What the cluster votes on: who said what, and what each had seen.
+// Proposals: how each elector voted, and on what evidence.
 
 import { h } from "./dom.js";
 import { ago, changesOf, plain, risk } from "./words.js";
@@ -27,7 +27,7 @@ function proposal(one, now) {
       one.rejected.length > 0 && h("p", null, "Passed over: ", one.rejected.map((each) => `${each.node} (${plain(each.reason)})`).join(", "))));
 }
 
-/** One mark for each elector, so that the vote is seen at a glance. */
+/** One mark per elector, so that the result is visible at a glance. */
 function dots(one) {
   const marks = one.electorate.map((voter) => {
     const ballot = one.ballots.find((each) => each.voter === voter);

@@ -1,4 +1,4 @@
-// The fleet: four rings, each with its devices against its quota, and how they are.
+// The fleet: four rings, each with its devices by health, and its quota.
 
 import { h } from "./dom.js";
 import { ago, number, plural } from "./words.js";
@@ -27,7 +27,7 @@ function row(ring, widest, show) {
       ring.pinned > 0 && h("span", { class: "quiet" }, `${number(ring.pinned)} pinned`)));
 }
 
-/** The whole fleet in a line, the brake, and the way to one device. */
+/** The whole fleet in a line, the brake, and a search for one device. */
 export function fleetLine(picture, find) {
   const { fleet } = picture.cluster;
   const brake = picture.parts.rings?.brake;

@@ -1,4 +1,4 @@
-// What happened, newest first: the decision log as sentences.
+// The decision log as sentences, newest first.
 
 import { h } from "./dom.js";
 import { ALL } from "./history.js";
@@ -6,7 +6,7 @@ import { dateOf, timeOf } from "./words.js";
 
 const SHOWN = 20;
 
-/** What decisions are about: how each is marked and called. */
+/** What decisions are about: mark and word of each. */
 const KINDS = {
   roles: { mark: "★", word: "role" },
   rings: { mark: "◎", word: "ring" },
@@ -32,11 +32,11 @@ export class Timeline {
     this.redraw();
   }
 
-  /** What was proposed is told once: by what became of it, as soon as that is known. */
+  /** A proposal is listed once: by its outcome, as soon as that is known. */
   list() {
     const { items, older, torn } = this.picture.history(this.kind);
-    const settled = new Set(items.map((one) => one.outcome !== "proposed" && one.proposal));
-    const wanted = items.filter((one) => !(one.outcome === "proposed" && settled.has(one.proposal)));
+    const closed = new Set(items.map((one) => one.outcome !== "proposed" && one.proposal));
+    const wanted = items.filter((one) => !(one.outcome === "proposed" && closed.has(one.proposal)));
     if (!wanted.length) return h("p", { class: "quiet" }, torn ? "Asking …" : "Nothing of this kind is remembered.");
     const more = wanted.length > this.most || older;
     return [
@@ -59,7 +59,7 @@ export class Timeline {
       h("p", null, this.linked(decision)));
   }
 
-  /** The sentence, with the first mention of each node and device as a way to its story. */
+  /** The sentence; the first mention of each node and device opens its details. */
   linked({ sentence, subjects, about }) {
     const known = subjects.filter((id) => (about.includes("rings") || this.picture.node(id)) && sentence.includes(id));
     const places = known.map((id) => [sentence.indexOf(id), id]).sort((a, b) => a[0] - b[0]);

@@ -1,23 +1,23 @@
-// Roles, states, times and figures as people read them. Everything that has a colour has a word
-// and a shape as well.
+// Roles, states, times and figures for people. Everything that has a colour also has a word and a
+// shape.
 
 export const ROLES = {
   PRIMARY: { mark: "★", kind: "primary", means: "does the work" },
   BACKUP: { mark: "◆", kind: "backup", means: "ready to take over" },
   STANDBY: { mark: "●", kind: "standby", means: "in reserve" },
-  SAFE_MODE: { mark: "■", kind: "safe", means: "keeps still until it is well" },
+  SAFE_MODE: { mark: "■", kind: "safe", means: "isolated until it is healthy" },
 };
 
 export const RINGS = ["canary", "dev", "stage", "prod"];
 
 export const LEVELS = { good: "✓", warn: "!", bad: "✕", quiet: "?" };
 
-/** Whether nobody hears what it does, be it only since the newest sample. */
+/** Whether no report of it arrives, if only since the newest sample. */
 export function isUnheard(node) {
   return node.effective_role === null || (node.known && node.history.at(-1)?.missed === true);
 }
 
-/** How a node is: a level, a word, and what is wrong. */
+/** A node's health: a level and a word. */
 export function healthOf(node) {
   if (node.lost) return { level: "quiet", word: "not known" };
   if (node.joining) return { level: "warn", word: "joining" };
@@ -52,7 +52,7 @@ export function span(seconds) {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
-/** How long ago, in whole units: what changes with every glance distracts. */
+/** How long ago, in whole units, so that the text does not change all the time. */
 export function ago(milliseconds) {
   const seconds = Math.max(0, Math.round(milliseconds / 1_000));
   return seconds < 1 ? "just now" : `${seconds < 10 ? `${seconds} s` : span(seconds)} ago`;

@@ -1,6 +1,6 @@
 """Links between the members of one cluster, on two lanes: streams and datagrams.
 
-`network.py`: who is a peer, and what arrives of whom · `link.py`: one peer, and which message goes
-on which lane · `sessions.py`: numbers, keys and echoes · `streams.py`, `datagrams.py`: the sockets
-· `handshake.py`: who speaks · `frames.py`: the bytes of a message · `figures.py`: what was lost.
+`network.py`: the peers, and the messages from them · `link.py`: one peer, and the lane for each
+message · `sessions.py`: numbers, keys and echoes · `streams.py`, `datagrams.py`: the sockets ·
+`handshake.py`: identification · `frames.py`: encoding · `figures.py`: statistics of losses.
 """

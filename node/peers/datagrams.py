@@ -1,4 +1,5 @@
-"""Datagram sockets beside the listening one. What is in a datagram is `sessions.py`'s."""
+"""Datagram sockets on the address of the listening stream socket. `sessions.py` defines the content
+of datagrams."""
 
 import contextlib
 import errno
@@ -10,14 +11,14 @@ from typing import Any
 from stationkeep.node.peers.sessions import MAX_DATAGRAM
 
 AT_ONCE = 64
-"""Datagrams taken in one go; the event loop has other things to do."""
+"""Datagrams received at a time, so that the event loop gets to other work."""
 RECEIVE_BUFFER = 1024 * 1024
-"""Bytes that the system may keep while the event loop is busy; it may grant less."""
+"""Bytes that the system may buffer while the event loop is busy; it may grant less."""
 
 
 class DatagramSockets:
-    """One for each address listened on. Sends without waiting: what the system does not take is
-    lost, like any datagram."""
+    """One socket for each address that is listened on. Sending never blocks: what the system does
+    not accept is lost, like any datagram."""
 
     def __init__(self, loop: AbstractEventLoop, on_datagram: Callable[[bytes], None]) -> None:
         self._loop, self._on_datagram = loop, on_datagram
@@ -25,8 +26,8 @@ class DatagramSockets:
         """By address family."""
 
     def open(self, addresses: Iterable[Any]) -> None:
-        """`addresses`: those of the listening streams, as the sockets name them. Raises OSError
-        when one is taken; then none is open."""
+        """`addresses`: those of the listening stream sockets. Raises OSError if one is in use; then
+        none is open."""
         try:
             for address in addresses:
                 family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -45,7 +46,7 @@ class DatagramSockets:
         self._loop.add_reader(sock, self._readable, sock)
 
     def send(self, datagram: bytes, address: Any) -> bool:
-        """Whether the system took it; `address` None: nobody knows where to."""
+        """Whether the system accepted it. `address` is None if it is unknown."""
         if address is None:
             return False
         sock = self._sockets.get(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
@@ -53,7 +54,7 @@ class DatagramSockets:
             return False
         try:
             sock.sendto(datagram, address)
-        except OSError:  # full, or the word that an earlier one found nobody
+        except OSError:  # buffer full, or an earlier datagram was refused
             return False
         return True
 
@@ -64,7 +65,7 @@ class DatagramSockets:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno != errno.ECONNREFUSED:  # of one that was sent: nobody is there
+                if error.errno != errno.ECONNREFUSED:  # a datagram that we sent was refused
                     return
                 continue
             self._on_datagram(datagram)

@@ -1,4 +1,4 @@
-"""What a node saw of a peer's datagrams: how many of how many, and how long there was none."""
+"""Statistics of a peer's datagrams: how many arrived of how many, and the longest silence."""
 
 from collections import deque
 
@@ -16,7 +16,7 @@ class _Slice(msgspec.Struct):
 
 
 class Reception:
-    """Counts of one peer's datagrams, in slices that together are the window."""
+    """Counts of one peer's datagrams, in time slices that together form the window."""
 
     def __init__(self, now: float) -> None:
         self._slices: deque[_Slice] = deque([_Slice(now)])
@@ -25,7 +25,7 @@ class Reception:
         self.refused = dict.fromkeys(("forged", "malformed", "replayed", "too_many"), 0)
 
     def note(self, ahead: int, now: float) -> None:
-        """A datagram, `ahead` counters beyond the highest before; 0 or less: a late one."""
+        """Counts a datagram that is `ahead` counters beyond the highest so far; 0 or less: late."""
         slice_ = self._slice(now)
         slice_.heard += 1
         slice_.sent += max(0, ahead)
@@ -35,7 +35,7 @@ class Reception:
         self.lost = max(0, self.lost + ahead - 1)
 
     def read(self, now: float) -> tuple[float, int, int, float]:
-        """Seconds that the figures cover, sent, heard, longest silence in s."""
+        """Seconds covered, datagrams sent, datagrams received, longest silence in s."""
         self._slice(now)
         covered = min(now - self._began, WINDOW_SECONDS)
         silence = max(now - self.heard_at, *(s.silence for s in self._slices))
@@ -43,7 +43,7 @@ class Reception:
         return covered, max(sent, heard), heard, min(silence, WINDOW_SECONDS)
 
     def _slice(self, now: float) -> _Slice:
-        """The present one; those that left the window go."""
+        """The current slice; drops those that have left the window."""
         if now - self._slices[-1].began >= SLICE_SECONDS:
             self._slices.append(_Slice(now))
         while now - self._slices[0].began > WINDOW_SECONDS and len(self._slices) > 1:

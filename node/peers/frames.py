@@ -1,14 +1,14 @@
 """Frames on a stream: a 4-byte big-endian length, then a msgpack map. Never pickle.
 
-Behind the handshake each map has the number of its message in front (8 bytes), which `sessions.py`
-explains. Arrays arrive as tuples. The limits hold before anything is buffered or built: whoever
-announces 2 GB is refused after four bytes.
+After the handshake, the number of the message (8 bytes; see `sessions.py`) precedes each map.
+Arrays arrive as tuples. Limits apply before anything is buffered or built: a peer that announces
+2 GB is refused after four bytes.
 
-A byte is enough for an object, and an object takes as much time and memory as a hundred bytes of
-data. So the objects of a frame are limited as well, all together: limits of each container
-multiply when containers are nested.
+One byte can encode an object, and an object costs as much time and memory as a hundred bytes of
+data. So the total number of objects in a frame is limited, too: limits per container would multiply
+in nested containers.
 """
-# ruff: noqa: N818  (exceptions say what is the case)
+# ruff: noqa: N818  (exceptions are named after what is the case)
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ import msgpack
 MAX_FRAME = 8 * 1024 * 1024
 MAX_HELLO = 4 * 1024
 MAX_OBJECTS = 32 * 1024
-"""Of one frame: twice what the most entries of a message to a follower are."""
+"""Objects in one frame: twice as many as a message with the most entries has."""
 
 _LENGTH = struct.Struct(">I")
 _NUMBERED = struct.Struct(">IQ")
@@ -30,7 +30,7 @@ _LIMITS = {
     "strict_map_key": True,
     "max_str_len": 64 * 1024,
     "max_bin_len": MAX_FRAME,
-    "max_array_len": 4 * 1024,  # as many entries a message has; made as soon as it is announced
+    "max_array_len": 4 * 1024,  # the most entries of a message; allocated when announced
     "max_map_len": 4 * 1024,
     "max_ext_len": 0,
 }
@@ -39,7 +39,7 @@ _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
 class BadFrame(ValueError):
-    """Bytes that are not a frame of ours; `reason` is a short word for the counter."""
+    """Bytes that are not a valid frame; `reason` is a short word for the counter."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -55,8 +55,8 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 class _Counter:
-    """What is told of every container of a frame, and ends the decoding of one with too many
-    objects: at the latest one container later."""
+    """Hooks that count the objects of every container, and abort the decoding of a frame that has
+    too many."""
 
     __slots__ = ("_left",)
 
@@ -78,8 +78,8 @@ class _Counter:
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The message that was encoded; raises `BadFrame`."""
-    if len(body) <= MAX_OBJECTS:  # it cannot have more
+    """The message in `body`; raises `BadFrame`."""
+    if len(body) <= MAX_OBJECTS:  # it cannot have more objects
         return _map(body, _LIMITS)
     counter = _Counter()
     hooks = {"list_hook": counter.array, "object_hook": counter.map}
@@ -87,7 +87,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def decode_hello(body: bytes) -> dict[str, Any]:
-    """That of a frame of the handshake, which anybody can send; raises `BadFrame`."""
+    """The message in a frame of the handshake, which anybody can send; raises `BadFrame`."""
     return _map(body, _HELLO_LIMITS)
 
 
@@ -110,14 +110,14 @@ def pack(message: Mapping[str, Any]) -> bytes:
 
 
 def numbered(number: int, body: bytes) -> bytes:
-    """A frame with an encoded message, behind the handshake."""
+    """A frame with an encoded message, for use after the handshake."""
     return _NUMBERED.pack(len(body) + _NUMBER_BYTES, number) + body
 
 
 class FrameReader:
-    """Takes bytes as they come, gives whole messages: dicts with string keys, arrays as tuples.
+    """Turns a stream of bytes into messages: dicts with string keys, arrays as tuples.
 
-    A length above the limit is refused as soon as it is read, before its body is buffered.
+    A length above the limit is refused as soon as it is read, before the body is buffered.
     """
 
     def __init__(self) -> None:
@@ -125,12 +125,12 @@ class FrameReader:
         self._buffer = bytearray()
 
     def greeted(self) -> None:
-        """What follows are messages: longer, and numbered."""
+        """Call after the handshake: from now on frames are longer, and numbered."""
         self._limit, self._skipped = MAX_FRAME + _NUMBER_BYTES, _NUMBER_BYTES
 
     def feed(self, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The messages completed by `data`, each with its number; that of a hello is 0. Those that
-        are not taken come next time. Raises `BadFrame`."""
+        """The messages completed by `data`, each with its number, 0 for a hello. Messages that the
+        caller does not take are returned by the next call. Raises `BadFrame`."""
         buffer = self._buffer
         buffer += data
         while len(buffer) >= _LENGTH.size:

@@ -1,11 +1,11 @@
-"""The first frame each way on a stream: who speaks, and what is said to those who may not.
+"""The first frame in each direction of a stream: who it is, or why it is turned away.
 
-Who dials names the session that begins with this stream, and the key of its datagrams. `life` is a
-random number of the process that speaks: another one means that it has restarted.
+The dialling side names the session that begins with this stream, and the key of its datagrams.
+`life` is a random number of the sending process: if it changes, that process has restarted.
 
-Whoever is not a member, or does not speak like one, is disconnected, counted and logged once in
-a while. Only who was a member is answered: one that was removed while it was away is told so,
-and by which entry of the log, since nobody sends that to it any more.
+A connection from anybody but a member, or with an invalid hello, is closed and counted, and logged
+now and then. Only a former member gets an answer: a node that was removed while it was away is told
+so, with the index of the log entry, since nobody sends it the log any more.
 """
 
 import secrets
@@ -30,19 +30,19 @@ log = structlog.get_logger("node.peers")
 
 
 class Hello:
-    """What one node says of itself, and what it expects of others."""
+    """Builds this node's hello, and checks those of others."""
 
     def __init__(self, cluster: str, node_id: str) -> None:
         self._cluster, self._node = cluster, node_id
         self.life = secrets.randbits(62) | 1
 
     def frame(self, session: Outgoing | None = None) -> bytes:
-        """`session`: that of the stream, when we dialled it."""
+        """`session`: the session of the stream, if we dialled it."""
         begun = {"session": session.name, "key": session.key} if session else {}
         return pack({**self._said("hello"), "life": self.life, **begun})
 
     def farewell(self, index: int) -> bytes:
-        """For who was removed by the configuration at `index`, instead of a hello."""
+        """Sent instead of a hello to a node that the configuration at `index` removed."""
         return pack({**self._said("removed"), "index": index})
 
     def _said(self, kind: str) -> dict[str, Any]:
@@ -51,8 +51,8 @@ class Hello:
     def wrong_with(
         self, hello: dict[str, Any], members: Container[str], expected: str | None = None
     ) -> str | None:
-        """Why this hello is refused, as a word for the counter; None when it is right.
-        `expected`: whom we dialled; None: it dialled us, and begins a session."""
+        """Why a hello is refused, as a word for the counter; None if it is valid. `expected`: the
+        peer that we dialled; None: the peer dialled us, and begins a session."""
         fields = ANSWERS if expected is not None else DIALS
         if hello.get("kind") != "hello" or "version" not in hello:
             return "no_hello"
@@ -73,7 +73,7 @@ class Hello:
         return None
 
     def removed_at(self, farewell: dict[str, Any], peer: str) -> int | None:
-        """The log index in the farewell of `peer`; None when that makes no sense."""
+        """The log index in the farewell of `peer`; None if the farewell is invalid."""
         said = dict(farewell)
         index = said.pop("index", None)
         if said != self._said("removed") | {"node": peer} or type(said["version"]) is not int:
@@ -82,12 +82,12 @@ class Hello:
 
 
 def _is_name(value: Any) -> bool:
-    """Of a session or a life: a random number that is not 0."""
+    """Whether it can name a session or a life: a random number, not 0."""
     return type(value) is int and 0 < value < MAX_NAME
 
 
 class Refusals:
-    """Refused connections: every one is counted, of each host one in a while is logged."""
+    """Refused connections: all are counted, one per host and interval is logged."""
 
     def __init__(self) -> None:
         self.counted: dict[str, int] = {}

@@ -1,13 +1,13 @@
-"""`Link`: everything between this node and one peer, both lanes, both directions.
+"""`Link`: everything between this node and one peer, on both lanes, in both directions.
 
-Sending: on the newest stream that we dialled, and, if it fits and is worth it, as a datagram under
-the same number. A stream that stands (see `STANDING`) is left to drain while a fresh one is dialled
-beside it. Datagrams go on while no stream is there: the session's key stays valid.
+Sending: on the newest stream that we dialled, and often also as a datagram with the same number, if
+it fits. A stream that is stalled (see `STALLED`) is left to drain while another one is dialled.
+Datagrams continue while there is no stream: the session's key remains valid.
 
 Receiving: from every session that the peer began in its present life, on either lane, each number
 once.
 
-Up and down: a link is up from the first stream on, and as long as there is one, or as the peer
+Up and down: a link is up from its first stream on, for as long as there is a stream or the peer
 answers our datagrams. It is down at once when dialling is refused, since then the process is gone.
 """
 
@@ -36,31 +36,32 @@ if TYPE_CHECKING:
 
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 BACKOFF_REMOVED = 60.0
-"""Seconds until a peer is dialled again that said that we were removed. Long, since it dials us
-when that has changed."""
+"""Seconds until a peer is dialled again that said that we were removed. Long, since it dials us if
+that changes."""
 RACE_SECONDS = 0.4
-"""A lost SYN is repeated after 1 s, the next after 3: another dial beside it is sooner there."""
+"""Seconds until another dial is started beside one that takes long: TCP repeats a lost SYN only
+after 1 s, and then after 3."""
 MAX_DIALS = 4
-STANDING = 2
-"""Retransmission time-outs in a row without an acknowledgement. A third would wait 0.8 s at least,
-and each next one twice as long."""
+STALLED = 2
+"""Retransmission time-outs in a row without an acknowledgement, after which a stream is replaced. A
+third would take at least another 0.8 s, and each further one twice as long."""
 WATCH_SECONDS = 0.2
 MAX_STREAMS = 4
-"""Dialled by us and not drained yet; as many may a peer have dialled."""
+"""Streams that we have dialled and that are not drained yet; a peer may have dialled as many."""
 MAX_SESSIONS = 8
-"""Of a peer's present life whose numbers are still taken."""
+"""Sessions of a peer's present life whose messages are still accepted."""
 LINGER = 5.0
-"""Seconds for which a link without a stream is up though the peer does not answer."""
+"""Seconds for which a link without a stream stays up although the peer does not answer."""
 SPARED, DOUBTED = 50.0, 2_000.0
-"""Datagrams a second on a link that loses nothing, and on one that does or has no stream."""
+"""The most datagrams a second on a link without losses, and on one with losses or no stream."""
 MOST_RECEIVED = 10_000.0
-"""Datagrams a second that are opened for one peer."""
+"""Datagrams a second that are decrypted for one peer."""
 RENEWAL_SECONDS = 3_600.0
-"""Age at which a session is replaced by a fresh one, with another key."""
+"""Age at which a session is replaced by a new one with another key."""
 
 
 class Link:
-    """Of one peer; `address`: host and port that it listens on."""
+    """The link to one peer. `address`: host and port that it listens on."""
 
     def __init__(self, network: "PeerNetwork", peer: str, address: tuple[str, int]) -> None:
         self._network, self.peer, self.address = network, peer, address
@@ -68,7 +69,7 @@ class Link:
         now = self._loop.time()
         self.up = False
         self.dismissed = False
-        """Whether the peer said that we were removed, when we dialled last."""
+        """Whether the peer said that we were removed when we last dialled it."""
         self._stream: Outbound | None = None
         self._draining: list[Outbound] = []
         self._session: Outgoing | None = None
@@ -92,7 +93,7 @@ class Link:
     # -- sending -------------------------------------------------------------------------------
 
     def send(self, message: dict[str, Any]) -> bool:
-        """Whether it left on some lane."""
+        """Whether it was sent on at least one lane."""
         session, stream = self._session, self._stream
         if session is None:
             return False
@@ -122,14 +123,14 @@ class Link:
         return MAX_BODY if passes and self._path.loses(now) else MAX_FRAME
 
     def _probe(self, now: float) -> None:
-        """A datagram without a message, for the echoes' sake."""
+        """Sends a datagram without a message, so that the peer echoes it."""
         if self._session is not None:
             self._send_datagram(self._session, 0, b"", now)
 
     # -- receiving -----------------------------------------------------------------------------
 
     def accept(self, inbound: Inbound, life: int, name: int, key: bytes) -> None:
-        """The peer has dialled us and begins a session."""
+        """Called when the peer has dialled us and begins a session."""
         if life != self._life:
             self._forget_life()
             self._life = life
@@ -145,8 +146,8 @@ class Link:
         self._reached.set()
 
     def _forget_life(self) -> None:
-        """The peer has restarted: what its former process sent is void, and so are the sessions
-        that it knew of."""
+        """The peer has restarted: discards what its former process sent, and the sessions that it
+        knew."""
         for name in self._sessions:
             self._network.sessions.pop(name, None)
         self._sessions.clear()
@@ -162,7 +163,7 @@ class Link:
             self._inbound.remove(inbound)
 
     def take_frame(self, session: Incoming, number: int, message: dict[str, Any]) -> None:
-        """A message that came on a stream; raises `BadFrame` for a number out of reach."""
+        """Handles a message from a stream; raises `BadFrame` for a number out of range."""
         if not session.numbers.expects(number):
             raise BadFrame("bad_number")
         if session.numbers.take(number):
@@ -171,7 +172,7 @@ class Link:
             self._reception.duplicates += 1
 
     def take_datagram(self, name: int, counter: int, datagram: bytes) -> None:
-        """A datagram that names a session of this peer."""
+        """Handles a datagram that names a session of this peer."""
         now = self._loop.time()
         session = self._sessions[name]
         if not self._admitted.take(MOST_RECEIVED, now):
@@ -180,11 +181,11 @@ class Link:
         top = session.counters.top
         try:
             opened = session.open(datagram, counter)
-            self._sessions.move_to_end(name)  # the one that is used least makes room for others
+            self._sessions.move_to_end(name)  # the least recently used session is evicted first
             self._reception.note(session.counters.top - top, now)
             self._echo = session.echo
             if session.heard == 1:
-                self._probe(now)  # so that the peer knows at once that its datagrams pass
+                self._probe(now)  # tells the peer at once that its datagrams arrive
             self._answered(opened.echo, now)
             self._take(session, opened)
         except BadDatagram as error:
@@ -210,7 +211,7 @@ class Link:
     # -- dialling ------------------------------------------------------------------------------
 
     async def _keep_dialled(self) -> None:
-        """One stream after another, with bounded back-off and jitter between the tries."""
+        """Dials one stream after another, with bounded back-off and jitter between attempts."""
         pause = 0.0
         while True:
             await self._wanted.wait()
@@ -220,7 +221,7 @@ class Link:
             fresh = await self._race()
             if fresh is not None:
                 pause = BACKOFF_FIRST
-                self._wanted.clear()  # what was wanted meanwhile was this
+                self._wanted.clear()  # this stream satisfies requests made meanwhile
                 self._take_over(fresh)
                 continue
             self._wanted.set()
@@ -232,8 +233,8 @@ class Link:
                 pause = BACKOFF_REMOVED
 
     async def _rest(self, pause: float) -> None:
-        """Waits, but no longer than until the peer reaches us: then we reach it as well, and if
-        we had been removed we are not any more."""
+        """Waits, at most until the peer dials us: then we can reach it as well, and if we had been
+        removed, that is no longer so."""
         self._reached.clear()
         try:
             async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):  # noqa: S311
@@ -242,7 +243,8 @@ class Link:
             pass
 
     async def _race(self) -> Outbound | None:
-        """Dials, and once more whenever that takes long; the first stream that is greeted wins."""
+        """Dials, and again whenever that takes long; the first stream to complete the handshake
+        wins."""
         running: set[asyncio.Task[Outbound | None]] = set()
         started = 0
         try:
@@ -266,7 +268,7 @@ class Link:
                 task.cancel()
 
     async def _dial(self) -> Outbound | None:
-        """Connects and greets; None when nobody answered in time, or not as we want."""
+        """Connects and shakes hands; None if there was no valid answer in time."""
         host, port = self.address
         try:
             async with asyncio.timeout(HELLO_SECONDS):
@@ -285,7 +287,7 @@ class Link:
         return stream if stream.ready else None
 
     async def _connect(self, hosts: list[str], port: int) -> Outbound:
-        """To the first of a host's addresses that takes it; raises what the last one said."""
+        """Connects to the first of the addresses that accepts; raises the error of the last."""
         for host in hosts[:-1]:
             try:
                 return await self._connect([host], port)
@@ -297,8 +299,8 @@ class Link:
         return stream
 
     def _take_over(self, fresh: Outbound) -> None:
-        """From now on we send on this one. What an older one carries may be late or lost: that
-        is told by `on_connected`, though the link was up."""
+        """Sends on this stream from now on. What an older one carries may be late or lost:
+        `on_connected` is called for that reason, even if the link was up."""
         older, self._stream = self._stream, fresh
         if older is not None:
             self._draining.append(older)
@@ -334,7 +336,7 @@ class Link:
     # -- watching ------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """While something is not acknowledged: whether the stream stands."""
+        """Checks whether the stream is stalled, while it has unacknowledged data."""
         self._watching = None
         if self._stream is None:
             return
@@ -342,13 +344,13 @@ class Link:
         self._stalled = pulse.unanswered > 0
         if self._stalled:
             self._path.lost_at = self._loop.time()
-        if pulse.unanswered >= STANDING:
+        if pulse.unanswered >= STALLED:
             self._wanted.set()
         if pulse.outstanding:
             self._watching = self._loop.call_later(WATCH_SECONDS, self._watch)
 
     def tick(self) -> None:
-        """Once a second: a probe when nothing else was sent, and what is due."""
+        """Called once a second: sends a probe if nothing else was sent, and does what is due."""
         now = self._loop.time()
         if now - self._sent_at >= 1.0:
             self._probe(now)
@@ -385,7 +387,7 @@ class Link:
     # -- end -----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Sends what waits, as far as the peer takes it at once, and lets go of everything."""
+        """Sends what can be sent without waiting, and closes everything."""
         self._dialler.cancel()
         if self._watching is not None:
             self._watching.cancel()
@@ -401,7 +403,7 @@ class Link:
         self._session = None
 
     async def closed(self) -> None:
-        """Returns when nothing of it is left, after `close`."""
+        """Call after `close`; returns when everything has ended."""
         await asyncio.gather(self._dialler, return_exceptions=True)
         for stream in self._dialled():
             stream.transport.abort()

@@ -1,16 +1,16 @@
 """`PeerNetwork`: messages between the members of one cluster.
 
 Every node dials every peer. A dialled stream only sends, an accepted one only receives, so there
-is no tie to break when two nodes dial each other. Beside the stream goes a lane of datagrams, on
-the same port number (UDP): a stream that loses a fifth of its packets does not lose messages, it
-stands still, for a minute and more; a datagram is there or is not. `link.py` says which message
-goes on which lane, `sessions.py` how they are told apart and sealed.
+is no tie to break when two nodes dial each other. A lane of datagrams complements the stream, on
+the same port number (UDP): a stream that loses a fifth of its packets loses no messages but stalls,
+for a minute and more; a datagram either arrives or does not. `link.py` decides which message goes
+on which lane, `sessions.py` numbers and encrypts them.
 
 Everything is bounded: frames, nesting, unauthenticated connections, the time for a hello, the
-bytes that wait for a slow peer, datagrams a second (hazard L8). A full buffer resets
-the stream, and Raft goes on from what the peer is known to have.
+bytes that wait for a slow peer, datagrams a second (hazard L8). A full buffer resets the stream,
+and Raft continues from what the peer is known to have.
 """
-# ruff: noqa: N818  (exceptions say what is the case)
+# ruff: noqa: N818  (exceptions are named after what is the case)
 
 import asyncio
 import errno
@@ -35,21 +35,21 @@ SEND_BUFFER = 32 * 1024 * 1024
 """Bytes that may wait for one peer; beyond it the connection is reset."""
 MAX_PEERS = 256
 MAX_HEARSAY = 32
-"""Peers known from what another peer told, and not met yet; a newer one replaces the oldest."""
+"""Peers known only from another peer's list; a newer one replaces the oldest."""
 TICK_SECONDS = 1.0
 ANY_PORT_TRIES = 16
-"""For a port that is free on both lanes, when none is named."""
+"""Attempts to find a port that is free on both lanes, when none is configured."""
 
 OnMessage = Callable[[str, dict[str, Any]], None]
 OnPeer = Callable[[str], None]
 
 
 class LinkError(Exception):
-    """Base of what can go wrong when the network is started."""
+    """Base of the errors at the start of the network."""
 
 
 class PortInUse(LinkError):
-    """Someone else listens there; the message says who, when that can be known."""
+    """Another process listens there; the message names it if it is known."""
 
 
 class NotLoopback(LinkError):
@@ -81,14 +81,14 @@ class PeerNetwork:
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._links: dict[str, Link] = {}
         self._hearsay: dict[str, None] = {}
-        """Peers that were only told of, the oldest first. They are dialled; who says to be one of
-        them is not listened to before one was met where it is said to live."""
+        """Peers that only another peer has named, oldest first. They are dialled; a connection
+        from one of them is not accepted until we have reached it at its given address."""
         self.sessions: dict[int, Link] = {}
-        """Whose datagrams name which session."""
+        """The link to which each session belongs, for datagrams."""
         self.turns = Turns()
-        """For the messages of all streams."""
+        """Schedules the messages of all streams."""
         self._strangers: dict[Inbound, None] = {}
-        """Who has not said hello yet, in order of arrival."""
+        """Connections without a hello yet, in order of arrival."""
         self._version = -1
         self._server: asyncio.Server | None = None
         self._datagrams: DatagramSockets
@@ -99,15 +99,14 @@ class PeerNetwork:
         self._on_connected: OnPeer = lambda _: None
         self._on_disconnected: OnPeer = lambda _: None
         self.removed: Callable[[str], int | None] = lambda _: None
-        """The log index at which a name is known to be removed; None when it is not. Set by the
-        owner."""
+        """The log index at which a name was removed; None if it was not. Set by the owner."""
         self.on_removed: Callable[[str, int], None] = lambda *_: None
-        """Told who says that we were removed, and at which log index that is so."""
+        """Called with the peer that says that we were removed, and the log index of that."""
 
     # -- node.ports.Network --------------------------------------------------------------------
 
     def send(self, peer: str, message: dict[str, Any]) -> bool:
-        """See `node.ports.Network.send`. On the stream, messages of one loop turn leave in one
+        """See `node.ports.Network.send`. On the stream, messages of one loop turn are sent in one
         write."""
         link = self._links.get(peer)
         return link is not None and link.send(message)
@@ -124,7 +123,7 @@ class PeerNetwork:
     def subscribe(
         self, on_message: OnMessage, on_connected: OnPeer, on_disconnected: OnPeer
     ) -> None:
-        """See `node.ports.Network.subscribe`. Before `start`."""
+        """See `node.ports.Network.subscribe`. Call before `start`."""
         self._on_message = on_message
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
@@ -132,7 +131,7 @@ class PeerNetwork:
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listens, then begins to dial. Raises `PortInUse`, `NotLoopback`, `LinkError`."""
+        """Listens, then starts dialling. Raises `PortInUse`, `NotLoopback`, `LinkError`."""
         if not is_loopback(self._host):
             raise NotLoopback(
                 f"raft: {self._listening} refused: without certificates a node listens "
@@ -166,7 +165,7 @@ class PeerNetwork:
 
     @property
     def port(self) -> int:
-        """The port listened on; differs from the configured one only when that was 0."""
+        """The port that is listened on; differs from the configured one only if that is 0."""
         assert self._server is not None, "started"
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -176,7 +175,7 @@ class PeerNetwork:
             link.tick()
 
     async def close(self) -> None:
-        """Sends what waits, as far as the peers take it at once, and closes everything."""
+        """Sends what can be sent without waiting, and closes everything."""
         self._closing = True
         if self._ticking is not None:
             self._ticking.cancel()
@@ -192,19 +191,19 @@ class PeerNetwork:
         for link in links:
             await link.closed()
 
-    # -- who the peers are ---------------------------------------------------------------------
+    # -- peers ---------------------------------------------------------------------------------
 
     @property
     def peers(self) -> dict[str, str]:
-        """Id → address of every peer that this node dials and listens to."""
+        """Id → address of every peer that this node dials and accepts."""
         return {peer: join_address(*address) for peer, address in self._peers.items()}
 
     def set_peers(self, peers: Mapping[str, str], version: int) -> None:
-        """From now on these; `node_id` is left out. Links to others are closed, new ones dialled.
+        """Replaces the peers; `node_id` is ignored. Links to others are closed, new ones dialled.
 
-        `version` (the applied index) is told to the peers with the table: who was away when
-        somebody joined must be able to hear that one, or a leader that it never heard of could
-        not reach it.
+        The list is also sent to the peers, with its `version` (the applied index): a node that was
+        away when another joined must accept that one, or it could not be reached by a leader that
+        it has never heard of.
         """
         self._version = max(self._version, version)
         wanted = {p: split_address(a) for p, a in peers.items() if p != self.node_id}
@@ -229,13 +228,13 @@ class PeerNetwork:
             self._on_disconnected(peer)
 
     def tell_peers(self, peer: str) -> None:
-        """Which peers we know of, and since when, once that is known."""
+        """Sends our list of peers and its version, once there is one."""
         if self._version >= 0:
             table = {**self.peers, self.node_id: self._listening}
             self.send(peer, {"kind": "peers", "version": self._version, "peers": table})
 
     def deliver(self, peer: str, message: dict[str, Any]) -> None:
-        """A message of a peer; what it says of other peers concerns nobody but this class."""
+        """Delivers a message of a peer; lists of peers are handled here."""
         if message.get("kind") != "peers":
             self._on_message(peer, message)
             return
@@ -253,10 +252,10 @@ class PeerNetwork:
         self._hearsay[name] = None
         self._add(name, split_address(address))
 
-    # -- what links tell and ask ---------------------------------------------------------------
+    # -- called by links -----------------------------------------------------------------------
 
     def went_up(self, peer: str) -> None:
-        """Also told of a link that is up and has a fresh stream."""
+        """A link came up, or is up and has a new stream."""
         self._hearsay.pop(peer, None)
         self._on_connected(peer)
 
@@ -264,12 +263,12 @@ class PeerNetwork:
         self._on_disconnected(peer)
 
     def task_ended(self, task: "asyncio.Task[None]") -> None:
-        """A callback raised: that is the owner's to hear, not to be lost with the task."""
+        """Passes an exception raised by a callback to the loop's handler."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.loop.call_exception_handler({"message": str(error), "exception": error})
 
     def dismissed(self, stream: Outbound, farewell: dict[str, Any]) -> None:
-        """A peer turns us away and says why: we were removed from the cluster."""
+        """A peer turned us away because we were removed from the cluster."""
         index = self.hello.removed_at(farewell, stream.peer)
         if index is None:
             self.reject(stream, "bad_removed")
@@ -295,15 +294,15 @@ class PeerNetwork:
             link.take_datagram(session, counter, datagram)
 
     def figures(self) -> list[LinkFigures]:
-        """What each link is like, as this end sees it; by peer."""
+        """The figures of each link at this end, sorted by peer."""
         return [self._links[peer].figures() for peer in sorted(self._links)]
 
     # -- accepting -----------------------------------------------------------------------------
 
     def admit(self, inbound: Inbound) -> bool:
-        """Whether a new connection may say hello. When all places are taken the one that has
-        been silent longest loses its own: a member says hello at once, and so gets in however
-        many strangers hold their places."""
+        """Whether a new connection may send a hello. When all places are taken, the connection that
+        has waited longest is closed: a member sends its hello at once, and so gets in however many
+        strangers connect."""
         if self._closing:
             self.reject(inbound, "closing")
             return False
@@ -315,7 +314,7 @@ class PeerNetwork:
         return True
 
     def welcome(self, inbound: Inbound, hello: dict[str, Any]) -> None:
-        """A hello that is right: the peer's session begins."""
+        """A hello is valid: begins the peer's session."""
         self._strangers.pop(inbound, None)
         link = self._links[hello["node"]]
         link.accept(inbound, hello["life"], hello["session"], hello["key"])
@@ -326,15 +325,15 @@ class PeerNetwork:
             inbound.link.inbound_lost(inbound)
 
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
-        """Why this hello is refused, as a word for the counter; None when it is right."""
+        """Why a hello is refused, as a word for the counter; None if it is valid."""
         known = self._links if expected is not None else self._links.keys() - self._hearsay.keys()
         wrong = self.hello.wrong_with(hello, known, expected)
         if wrong is None and expected is None and hello["session"] in self.sessions:
-            return "session_in_use"  # names travel in clear: nobody may take another's
+            return "session_in_use"  # names are sent in clear: nobody may take over another's
         return wrong
 
     def refuse(self, inbound: Inbound, hello: dict[str, Any], reason: str) -> None:
-        """Turns away who said hello; who was removed while it was away is told so."""
+        """Turns away a connection; a node that was removed while it was away is told so."""
         index = self.removed(hello["node"]) if reason == "unknown_member" else None
         if index is None:
             self.reject(inbound, reason)
@@ -351,7 +350,7 @@ class PeerNetwork:
 
 
 def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
-    """Ids and addresses of a message of kind "peers"; None when they make no sense."""
+    """Ids and addresses in a message of kind "peers"; None if they are invalid."""
     version, table = message.get("version"), message.get("peers")
     if type(version) is not int or not isinstance(table, dict) or len(table) > MAX_PEERS:
         return None

@@ -1,17 +1,17 @@
-"""Sessions: what numbers, seals and counts the messages of one direction of a link. No I/O.
+"""Sessions: number, encrypt and count the messages in one direction of a link. No I/O.
 
 A session begins with the handshake of a stream. In its hello the dialling node names the session
-and gives a key; from then on every message has a number of that session, whichever lane carries
-it, and the receiver takes each number once. So a message may travel on both lanes, and a datagram
-that somebody recorded is worth nothing.
+and its key; from then on every message has a number in that session, whichever lane carries it, and
+the receiver accepts each number once. So a message may be sent on both lanes, and replaying a
+recorded datagram has no effect.
 
-A fresh stream is a fresh session with a key of its own: keys are renewed with streams, and no
-number is ever used twice under one key.
+Every stream has its own session and key: keys are renewed with streams, and no number is ever used
+twice with one key.
 
-A datagram is `version | session | counter` in clear, authenticated, and sealed behind it
-`number | echo | message` with AES-256-GCM; the counter is its nonce. The counter numbers the
-datagrams of a session, so that the receiver knows how many it did not get. The echo tells the
-other side how many of *its* datagrams arrived here.
+A datagram consists of `version | session | counter`, in clear but authenticated, and
+`number | echo | message`, encrypted with AES-256-GCM; the counter is the nonce. The counter numbers
+the datagrams of a session, so that the receiver knows how many it missed. The echo says how many of
+the receiver's own datagrams have arrived at the sender.
 """
 
 import secrets
@@ -25,29 +25,29 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 VERSION = 1
 KEY_BYTES = 32
 MAX_DATAGRAM = 1_200
-"""Bytes of a datagram with everything around the message: passes unfragmented wherever IPv6 does
-(minimum MTU 1,280, RFC 8200)."""
+"""Bytes of a datagram, headers included: not fragmented on any path that supports IPv6 (minimum MTU
+1,280, RFC 8200)."""
 _HEADER = struct.Struct(">BQQ")
 _INNER = struct.Struct(">QQQQ")
 _TAG_BYTES = 16
 MAX_BODY = MAX_DATAGRAM - _HEADER.size - _INNER.size - _TAG_BYTES
-"""Bytes of a message that fits a datagram."""
+"""Bytes of a message that fits into a datagram."""
 MAX_COUNTER = (1 << 63) - 1
 WINDOW = 4_096
-"""Numbers behind the newest one that are still told apart; older ones count as seen."""
+"""Numbers before the newest one that are tracked; older ones count as seen."""
 MAX_JUMP = 1 << 20
-"""How far ahead of the newest number the next one may be. More cannot have been lost: a session
-that lost so much is replaced (`Outgoing.is_used_up`)."""
+"""How far ahead of the newest number the next one may be. More cannot have been lost in between: a
+session that has lost so many is replaced (`Outgoing.is_used_up`)."""
 DOUBT_SECONDS = 10.0
+"""Seconds after a loss for which a path is in doubt."""
 ECHO_SECONDS = 3.0
-"""Three probes."""
+"""Seconds without an echo after which a path is in doubt: three probes."""
 
 _SEEN = (1 << WINDOW) - 1
 
 
 class Echo(NamedTuple):
-    """What a node says of the other's datagrams: of which session, its highest counter, and how
-    many arrived."""
+    """What a node has received of the other's datagrams: session, highest counter, and number."""
 
     session: int = 0
     top: int = 0
@@ -55,14 +55,14 @@ class Echo(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What was in a datagram. `number` 0: a probe, without a message."""
+    """The content of a datagram. `number` 0: a probe, without a message."""
 
     number: int
     echo: Echo
     body: bytes
 
 
-# ruff: noqa: N818  (exceptions say what is the case)
+# ruff: noqa: N818  (exceptions are named after what is the case)
 
 
 class BadDatagram(ValueError):
@@ -81,10 +81,10 @@ class Window:
     def __init__(self) -> None:
         self.top = 0
         self._seen = 0
-        """Bit i stands for `top - i`."""
+        """Bit i is set if `top - i` was seen."""
 
     def take(self, number: int) -> bool:
-        """Whether a number is new; it is not any more. One too old to be told apart is not."""
+        """Marks a number as seen; returns whether it was new. One older than the window is not."""
         ahead = number - self.top
         if ahead > 0:
             self._seen = (self._seen << ahead | 1) & _SEEN if ahead < WINDOW else 1
@@ -97,12 +97,12 @@ class Window:
         return True
 
     def expects(self, number: int) -> bool:
-        """Whether a number is within reach of those that were seen."""
+        """Whether a number is at most `MAX_JUMP` ahead of the highest seen."""
         return 0 < number <= self.top + MAX_JUMP
 
 
 class Outgoing:
-    """A session as its sender keeps it. `name`: 64 random bits; `key`: of the datagrams."""
+    """A session at its sender. `name`: a random number; `key`: for its datagrams."""
 
     __slots__ = ("_cipher", "counter", "key", "name", "number")
 
@@ -111,9 +111,9 @@ class Outgoing:
         self.key = secrets.token_bytes(KEY_BYTES)
         self._cipher = AESGCM(self.key)
         self.number = 0
-        """Of the newest message."""
+        """Number of the newest message."""
         self.counter = 0
-        """Of the newest datagram."""
+        """Counter of the newest datagram."""
 
     def next_number(self) -> int:
         self.number += 1
@@ -127,13 +127,13 @@ class Outgoing:
         return header + self._cipher.encrypt(_nonce(self.counter), inner, header)
 
     def is_used_up(self, answered: int) -> bool:
-        """Whether so many datagrams went unanswered that the receiver would refuse the next: half
-        of what it bears. `answered`: the highest counter that it is known to have seen."""
+        """Whether so many datagrams were not echoed, half of `MAX_JUMP`, that the receiver may soon
+        refuse the next. `answered`: the highest counter that it is known to have seen."""
         return self.counter - answered > MAX_JUMP // 2 or self.number > MAX_COUNTER // 2
 
 
 class Incoming:
-    """A session as its receiver keeps it."""
+    """A session at its receiver."""
 
     __slots__ = ("_cipher", "counters", "heard", "name", "numbers")
 
@@ -141,18 +141,18 @@ class Incoming:
         self.name = name
         self._cipher = AESGCM(key)
         self.numbers = Window()
-        """Of messages, on either lane."""
+        """Numbers of messages, on either lane."""
         self.counters = Window()
-        """Of datagrams."""
+        """Counters of datagrams."""
         self.heard = 0
-        """Datagrams that arrived, each once."""
+        """Datagrams that arrived, without duplicates."""
 
     @property
     def echo(self) -> Echo:
         return Echo(self.name, self.counters.top, self.heard)
 
     def open(self, datagram: bytes, counter: int) -> Opened:
-        """Raises `BadDatagram`: forged, replayed, or malformed by somebody who has the key."""
+        """Decrypts a datagram. Raises `BadDatagram` if it is forged, replayed or malformed."""
         header = datagram[: _HEADER.size]
         try:
             inner = self._cipher.decrypt(_nonce(counter), datagram[_HEADER.size :], header)
@@ -170,7 +170,7 @@ class Incoming:
 
 
 def address_of(datagram: bytes) -> tuple[int, int]:
-    """Session and counter that a datagram names, not believed yet; raises `BadDatagram`."""
+    """Session and counter of a datagram, not authenticated yet; raises `BadDatagram`."""
     if not _HEADER.size + _INNER.size + _TAG_BYTES <= len(datagram) <= MAX_DATAGRAM:
         raise BadDatagram("malformed")
     version, session, counter = _HEADER.unpack_from(datagram)
@@ -184,11 +184,11 @@ def _nonce(counter: int) -> bytes:
 
 
 class Path(msgspec.Struct):
-    """What a sender knows of its way to a peer, from the echoes. Seconds are monotonic.
+    """What a sender knows from echoes about the path to a peer. Seconds are monotonic.
 
-    The way is *in doubt* when it was seen to lose within `DOUBT_SECONDS`, or when no echo came for
-    `ECHO_SECONDS`. Then every message that fits goes on both lanes; else only some do, which is
-    enough to notice the next loss and costs a busy link nothing.
+    The path is *in doubt* if it lost datagrams within `DOUBT_SECONDS`, or if no echo came for
+    `ECHO_SECONDS`. Then every message that fits is sent on both lanes. Otherwise only some are,
+    which is enough to detect the next loss and costs a busy link nothing.
     """
 
     session: int = 0
@@ -200,11 +200,11 @@ class Path(msgspec.Struct):
     """When an echo last showed a new loss."""
 
     def follow(self, session: int) -> None:
-        """A fresh session: its counters begin anew."""
+        """Switches to a new session, whose counters start at 0."""
         self.session, self.top, self.missing = session, 0, 0
 
     def answered(self, echo: Echo, sent: int, now: float) -> None:
-        """`sent`: the highest counter that we gave out; an echo of more is none."""
+        """Takes an echo into account. `sent`: our highest counter; an echo of more is invalid."""
         if echo.session != self.session or not self.top < echo.top <= sent:
             return
         missing = max(0, echo.top - echo.heard)
@@ -213,11 +213,11 @@ class Path(msgspec.Struct):
         self.top, self.missing, self.answered_at = echo.top, missing, now
 
     def is_heard(self, now: float) -> bool:
-        """Whether datagrams pass at all, there and back."""
+        """Whether datagrams get through in both directions."""
         return now - self.answered_at < ECHO_SECONDS
 
     def loses(self, now: float) -> bool:
-        """Whether datagrams pass, and some were lost lately."""
+        """Whether datagrams were lost recently."""
         return now - self.lost_at < DOUBT_SECONDS
 
     def is_in_doubt(self, now: float) -> bool:
@@ -225,7 +225,7 @@ class Path(msgspec.Struct):
 
 
 class Ration:
-    """A token bucket: so many a second, and as many at once."""
+    """A token bucket with a capacity of one second."""
 
     __slots__ = ("_at", "_left")
 

@@ -1,7 +1,7 @@
-"""The two kinds of streams between members, and how their sockets are tuned.
+"""The two kinds of streams between members, and the tuning of their sockets.
 
 A dialled stream (`Outbound`) only sends, an accepted one (`Inbound`) only receives; the first
-frame each way is a hello. What is done with them is `link.py`'s.
+frame in each direction is a hello. `link.py` uses them.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 HELLO_SECONDS = 3.0
 FRAMES_AT_ONCE = 32
-"""Taken from a stream in one go; then others have their turn."""
+"""Frames taken from a stream before others have their turn."""
 USER_TIMEOUT_MS = 10_000
 THIN_STREAM = (16, 17)
-"""Linux: TCP_THIN_LINEAR_TIMEOUTS, TCP_THIN_DUPACK (tcp(7)); the second does nothing since 4.16,
-where loss detection by time (RACK) does better."""
+"""Linux: TCP_THIN_LINEAR_TIMEOUTS, TCP_THIN_DUPACK (tcp(7)); the second has no effect since 4.16,
+where time-based loss detection (RACK) replaced it."""
 
 log = structlog.get_logger("node.peers")
 
 
 class Pulse(NamedTuple):
-    """How a stream is, by what its peer acknowledged. `unanswered`: retransmission time-outs in a
-    row that brought nothing, 0 where the system does not say."""
+    """The state of a stream. `outstanding`: whether it has unacknowledged data; `unanswered`:
+    retransmission time-outs in a row without an acknowledgement, 0 if the system does not tell."""
 
     outstanding: bool
     unanswered: int
@@ -52,7 +52,7 @@ class Inbound(asyncio.Protocol):
         self.address = "?"
         self._unread, self._in_line = b"", False
         self.link: Link | None = None
-        """Of the peer, once it has said hello."""
+        """The link to the peer, once its hello has arrived."""
         self.session: Incoming
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,7 +69,7 @@ class Inbound(asyncio.Protocol):
         self._unread += data
         if not self._in_line:
             self._queue()
-        if self._in_line and not self.transport.is_closing():  # still: the turn is used up
+        if self._in_line and not self.transport.is_closing():  # this turn's budget is used up
             self.transport.pause_reading()
 
     def _queue(self) -> None:
@@ -77,7 +77,7 @@ class Inbound(asyncio.Protocol):
         self._network.turns.take(self._take)
 
     def _take(self) -> None:
-        """A few messages of those that have arrived; for more it stands in line again."""
+        """Handles a few of the messages that have arrived, and queues itself again for more."""
         self._in_line = False
         data, self._unread = self._unread, b""
         taken = 0
@@ -103,13 +103,13 @@ class Inbound(asyncio.Protocol):
         self._network.inbound_lost(self)
 
     def settle(self) -> None:
-        """No hello is awaited any more."""
+        """Stops waiting for a hello."""
         if self._timeout is not None:
             self._timeout.cancel()
             self._timeout = None
 
     def dismiss(self, frame: bytes) -> None:
-        """Turned away with a word of explanation."""
+        """Turns the peer away with an explanation."""
         self.settle()
         self.transport.write(frame)
         self.transport.close()
@@ -126,7 +126,7 @@ class Inbound(asyncio.Protocol):
 
 
 class Outbound(asyncio.Protocol):
-    """A dialled stream: hello both ways, then ours to send on."""
+    """A dialled stream: after a hello in both directions, we send on it."""
 
     def __init__(self, network: "Network", peer: str) -> None:
         self._network = network
@@ -138,14 +138,14 @@ class Outbound(asyncio.Protocol):
         self.greeted: asyncio.Future[None] = network.loop.create_future()
         self.on_lost: Callable[[Outbound], None] = lambda _: None
         self.destination: Any = None
-        """The peer's address as the system names it; None when it was lost before it was made."""
+        """The peer's address as the system names it; None if the connection was lost at once."""
         self.transport: asyncio.Transport
         self._frames: list[bytes] = []
         self._bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        # Asked for now: a connection that is reset does not know it any more.
+        # Read now: after a reset the connection does not know it any more.
         self.destination = self.transport.get_extra_info("peername")
         tune(self.transport)
         self.transport.write(self._network.hello.frame(self.session))
@@ -189,7 +189,7 @@ class Outbound(asyncio.Protocol):
         return True
 
     def flush(self) -> None:
-        """Hands over what waits."""
+        """Writes what is queued."""
         if self._frames and not self.transport.is_closing():
             self.transport.write(b"".join(self._frames))
         self._frames.clear()
@@ -207,7 +207,7 @@ class Outbound(asyncio.Protocol):
 
 
 class _TcpInfo(NamedTuple):
-    """Of Linux's struct tcp_info (linux/tcp.h): retransmission time-outs since the last
+    """Parts of Linux's struct tcp_info (linux/tcp.h): retransmission time-outs since the last
     acknowledgement, and segments that are not acknowledged."""
 
     retransmits: int
@@ -234,10 +234,10 @@ def _address(transport: asyncio.Transport) -> str:
 
 
 def tune(transport: asyncio.Transport) -> None:
-    """Hazard L9: no delay, a dead peer noticed within seconds instead of hours, and, where the
+    """Hazard L9: no delay, a dead peer detected within seconds instead of hours, and, where the
     system has them, retransmissions that do not back off: Raft's messages are few and small (a
-    "thin stream"), and at 20 % loss a doubled retransmission timeout outlasts an election's.
-    What a system does not know is left out; what it refuses is no reason to do without a link.
+    "thin stream"), and at 20 % loss a doubled retransmission timeout is longer than an election
+    timeout. Options that the system does not know or refuses are skipped.
     """
     sock = transport.get_extra_info("socket")
     if sock is None:

@@ -111,7 +111,7 @@ def test_a_primary_that_is_not_heard_is_said_to_be_that(page: Page, served: Serv
     served.do(lambda node: node.evaluate(sat_001=None))
     expect(page.locator("#headline h1")).to_have_text("sat-001 is PRIMARY but not heard")
     expect(page.locator("#headline .facts")).to_contain_text("not heard: sat-001")
-    expect(page.locator("[data-node=sat-001] .acts")).to_have_text("nobody hears what it does")
+    expect(page.locator("[data-node=sat-001] .acts")).to_have_text("no report of what it does")
 
 
 def test_what_goes_takes_the_focus_from_nobody(page: Page, served: Served) -> None:
@@ -245,7 +245,7 @@ def test_an_order_that_hangs_is_given_up_soon(page: Page, served: Served) -> Non
     order = page.locator("#order")
     order.get_by_role("button", name="Pause").click()
     expect(order.get_by_role("button", name="Being agreed …")).to_be_disabled()
-    expect(order.get_by_role("alert")).to_contain_text("No node said in time", timeout=9_000)
+    expect(order.get_by_role("alert")).to_contain_text("No node confirmed it", timeout=9_000)
     expect(order.get_by_role("button", name="Pause")).to_be_enabled()
 
 
@@ -260,7 +260,7 @@ def test_an_order_of_unknown_outcome_is_repeated_under_its_key(page: Page, serve
     page.get_by_role("button", name="Pause …").click()
     order = page.locator("#order")
     order.get_by_role("button", name="Pause").click()
-    expect(order.get_by_role("alert")).to_contain_text("No node said", timeout=20_000)
+    expect(order.get_by_role("alert")).to_contain_text("No node confirmed", timeout=20_000)
     page.unroute("**/v1/pause")
     order.get_by_role("button", name="Pause").click()
     expect(page.locator("#notice")).to_contain_text("done")

@@ -101,7 +101,7 @@ async def test_a_stream_that_stands_is_replaced_while_it_drains(stations, monkey
     real = Outbound.pulse
 
     def pulse(stream: Outbound) -> Pulse:
-        return real(stream) if stream is not first or drained else Pulse(True, link.STANDING)
+        return real(stream) if stream is not first or drained else Pulse(True, link.STALLED)
 
     monkeypatch.setattr(Outbound, "pulse", pulse)
     a.network.send("b", {"n": 1})
@@ -115,7 +115,7 @@ async def test_a_stream_that_stands_is_replaced_while_it_drains(stations, monkey
 
 
 async def test_no_more_than_a_few_streams_stand_beside_each_other(stations, monkeypatch) -> None:
-    monkeypatch.setattr(Outbound, "pulse", lambda _: Pulse(True, link.STANDING))
+    monkeypatch.setattr(Outbound, "pulse", lambda _: Pulse(True, link.STALLED))
     a, _ = await two(stations)
     replaced = 0
     while replaced < 3 * link.MAX_STREAMS:
