@@ -1,5 +1,5 @@
-"""Driving and watching a real local cluster from outside: signals, files and HTTP, as a user has.
+"""Drives and watches a real local cluster from outside, as a user can: signals, files and HTTP.
 
-Its users are `tests/chaos`, `tests/network`, `scripts/bench` and `stationkeep chaos` (`storm.py`).
-Where packets are to be lost as well, the cluster lives in a network namespace (`isolated.py`).
+Used by `tests/chaos`, `tests/network`, `scripts/bench` and `stationkeep chaos` (`storm.py`). To
+lose packets as well, the cluster runs in a network namespace (`isolated.py`).
 """

@@ -1,7 +1,7 @@
-"""Clients of a cluster in a storm: keyed writes and strong reads, retried until they are answered.
+"""Clients during a storm: keyed writes and strong reads, retried until they are answered.
 
-Each is a thread with a connection pool of its own. An outcome that is not known is retried under
-the same key at another node, which must not apply it twice.
+Each is a thread with its own connection pool. A write with an unknown outcome is retried with the
+same key at another node, which must not apply it twice.
 """
 
 import random
@@ -15,7 +15,7 @@ from stationkeep.node.chaos.ledger import PPM, Ledger, Order, Register
 from stationkeep.node.checking.linearizability import Operation
 
 TRY_SECONDS = 4.0
-"""Of one try; a stopped node never answers."""
+"""Time-out of one try; a stopped node never answers."""
 PAUSE = 0.15
 """Seconds between two tries."""
 THINK = 0.15
@@ -23,13 +23,13 @@ THINK = 0.15
 READS, SWITCHOVERS = 0.4, 0.01
 """Shares of all operations; the rest are writes."""
 NEVER = ("nobody:SAFE_MODE->PRIMARY",)
-"""What a register forbids: there is no such node."""
+"""What the policy of a register forbids: it has no effect, as there is no such node."""
 _LATER = frozenset({408, 429, 503})
 _REFUSALS = frozenset({400, 404, 409})
 
 
 class Client(threading.Thread):
-    """Works until `closing` is set, then finishes what it has begun, until `abandon` is set."""
+    """Works until `closing` is set, then finishes what it has begun, or gives up at `abandon`."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Client(threading.Thread):
         operation.value = round(scores[0] * PPM) if scores else None
 
     def _settle(self, order: Order) -> bool:
-        """Tries until the outcome is known; False when the storm was given up before."""
+        """Retries until the outcome is known; False if the storm was aborted before."""
         while not self._abandon.is_set():
             order.tries += 1
             if order.tries > 1:
@@ -160,7 +160,7 @@ class Client(threading.Thread):
     def _ask(
         self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
     ) -> httpx.Response | None:
-        """One try at any node; None: no answer (and a write may have been done)."""
+        """One try at a random node; None: no answer (a write may have been applied)."""
         url = f"http://{self._draw.choice(list(self._addresses.values()))}{path}"
         headers = {"Idempotency-Key": key} if key else {}
         try:

@@ -1,4 +1,4 @@
-"""A real cluster of real processes, on ports of its own, in a directory of its own."""
+"""A cluster of real processes, on its own ports and in its own directory."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ _WRITE_SECONDS = 15.0  # longer than a node itself waits for an outcome
 
 
 def free_ports(count: int, lowest: int | None = None) -> int:
-    """First port of `count` neighbours that nobody listens on; each test process its own range."""
+    """First of `count` consecutive free ports; each test process has its own range."""
     if lowest is None:
         lowest = 21_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     for first in range(lowest, lowest + 2_000 - count, count):
@@ -40,9 +40,9 @@ def free_ports(count: int, lowest: int | None = None) -> int:
 
 
 class Constellation:
-    """A local cluster and the questions that tests ask of it.
+    """A local cluster, with the queries and orders that tests need.
 
-    `caller`: the address to ask from, where that matters.
+    `caller`: the address to connect from, if that matters.
     """
 
     def __init__(self, data_dir: Path, caller: str | None = None) -> None:
@@ -74,8 +74,8 @@ class Constellation:
             raise ConnectionError(f"{verb} {url}: {why(error)}") from error
 
     def anyone(self, path: str) -> Any:
-        """The answer of the first node that is in touch with a leader (a node just started
-        answers from its own journal, which may be old)."""
+        """The answer of the first node that is in touch with a leader. (A node that has just
+        started answers from its own journal, which may be outdated.)"""
         for node in self.local.running():
             try:
                 if self.ask(node, "/v1/cluster?consistency=strong").get("leader"):
@@ -125,20 +125,20 @@ class Constellation:
         return str(self.until("every role is filled and effective", shape))
 
     def acting(self) -> str:
-        """Waits until somebody acts as PRIMARY and every node is heard; returns the PRIMARY."""
+        """Waits until a node acts as PRIMARY and every node reports; returns the PRIMARY."""
 
         def primary() -> str | None:
             heard = all(node["effective_role"] for node in self.nodes().values())
             acting = self.roles().get("PRIMARY")
             return acting[0] if acting and heard else None
 
-        return str(self.until("a PRIMARY acts and all are heard", primary))
+        return str(self.until("a PRIMARY acts and all nodes report", primary))
 
     def leader(self) -> str:
         return str(self.until("a Raft leader", lambda: self.anyone("/v1/cluster")["leader"]))
 
     def seat_primary(self, *, beside_leader: bool) -> str:
-        """Makes PRIMARY and Raft leader one node, or two; returns the PRIMARY."""
+        """Makes the Raft leader PRIMARY, or another node; returns the PRIMARY."""
         primary = self.acting()
         leader = self.leader()
         if (primary == leader) is beside_leader:
@@ -148,7 +148,7 @@ class Constellation:
         return self.acting()
 
     def give_seat(self, target: str) -> None:
-        """Waits until this node acts as PRIMARY, by an order where the cluster chose another."""
+        """Waits until `target` acts as PRIMARY; orders a failover to it if need be."""
 
         def ordered() -> bool:
             answer = self.ask(target, "/v1/failover", {"target": target, "force": True})
@@ -174,7 +174,7 @@ class Constellation:
         return "\n".join(f"{node}:\n{self.local.log_tail(node)}" for node in nodes)
 
     def stop(self) -> None:
-        """Ends whatever of it runs, stopped processes too."""
+        """Ends all its processes, also stopped ones."""
         self._http.close()
         if (self.data_dir / MANIFEST).exists():
             self.local.down(seconds=5.0)

@@ -1,7 +1,7 @@
-"""Which faults hit a cluster, and when: drawn from a seed before anything runs.
+"""Plans the faults of a storm and their times, from a seed, before anything runs.
 
-A strike says what happens and for how long; whom it hits is decided at its moment, since only
-then is it known who is PRIMARY.
+A strike says what happens and for how long. Its victim is chosen when it happens, since only then
+is it known which node is PRIMARY.
 """
 
 import random
@@ -10,22 +10,25 @@ from collections.abc import Mapping
 import msgspec
 
 SPELL = 120.0
-"""Seconds of storm between two calms, in which everything must become well again."""
+"""Seconds of storm between two calms, in which the cluster must recover."""
 GAP = 4.0
 """Mean seconds between two strikes."""
 AIMS = ("anyone", "anyone", "primary", "leader")
 
 
-class BadForecast(ValueError):  # noqa: N818 (says what is the case)
-    """No such fault; names it and those that exist."""
+class BadForecast(ValueError):  # noqa: N818 (named after what is the case)
+    """An unknown fault; the message names it and those that exist."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """`weight`: how often compared with others; `seconds`: the shortest and longest absence."""
+    """A kind of fault."""
 
     says: str
+    """Description, for people."""
     weight: int
+    """How often it is chosen, relative to the others."""
     seconds: tuple[float, float]
+    """The shortest and the longest absence of the victim."""
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -39,14 +42,18 @@ FAULTS: Mapping[str, Fault] = {
 
 
 class Strike(msgspec.Struct, frozen=True):
-    """One fault. `at` and `seconds` count the seconds of its spell; `aim` is one of `AIMS`."""
+    """One fault."""
 
     at: float
+    """Seconds since the start of its spell."""
     fault: str
+    """One of `FAULTS`."""
     aim: str
+    """One of `AIMS`."""
     seconds: float
+    """How long the victim is absent."""
     freeze: bool
-    """Of `majority`: SIGSTOP instead of kill -9."""
+    """For `majority`: SIGSTOP instead of kill -9."""
 
 
 def parse_faults(text: str) -> tuple[str, ...]:
@@ -71,8 +78,8 @@ def forecast(seed: int, spell: int, seconds: float, faults: tuple[str, ...]) -> 
     while at < seconds:
         name = draw.choices(faults, weights)[0]
         shortest, longest = FAULTS[name].seconds
-        # Squared: most absences are short, so that the cluster is caught in the middle of
-        # recovering; a few are long, so that the absent must be sent a snapshot.
+        # Squared: most absences are short, so that the next strike comes during recovery; a few
+        # are long, so that the node needs a snapshot afterwards.
         absent = shortest + (longest - shortest) * draw.random() ** 2
         strikes.append(Strike(at, name, draw.choice(AIMS), absent, draw.random() < 0.5))
         at += min(3 * GAP, draw.expovariate(1 / GAP))

@@ -1,7 +1,7 @@
-"""Judges a storm: what clients were told against what the log and the replicas say.
+"""Judges a storm: compares the answers to clients with the decision log and the replicas.
 
-Nothing acknowledged is lost, nothing is applied twice, what was decided stays decided, replicas
-that have applied the same entries are equal, and histories are linearizable.
+Nothing acknowledged is lost, nothing is applied twice, decisions never change, replicas that have
+applied the same entries are equal, and histories are linearizable.
 """
 
 import time
@@ -16,14 +16,14 @@ from stationkeep.node.checking.linearizability import Undecided, is_linearizable
 
 PAGE = 500
 SAMPLING_SECONDS = 4.0
-"""How long replicas are compared at one check; they are seldom at the same index at once."""
+"""How long replicas are compared at each check; they are rarely at the same index at once."""
 _BETWEEN = 0.1
 _PATIENCE = 15.0
 """Seconds to look for a node that answers a strong read."""
 
 
 class Inspector:
-    """Asks `nodes()`, the ids of those that should answer now."""
+    """Checks the cluster. `nodes()`: ids of the nodes that should answer now."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Inspector:
         self.compared = self.judged = self.undecided = self.checks = 0
 
     def check(self) -> None:
-        """Everything that can be judged while the storm goes on."""
+        """Checks everything that can be judged during the storm."""
         self.checks += 1
         self.seat()
         self.decisions()
@@ -57,9 +57,9 @@ class Inspector:
     # -- the decision log --------------------------------------------------------------------------
 
     def decisions(self) -> bool:
-        """Reads what was decided since the last time, and looks for every acknowledged order.
-        False when nobody could be asked."""
-        told = self._ledger.acknowledged()
+        """Reads new decisions, and looks for every acknowledged order among them. False if no
+        node answered."""
+        acknowledged = self._ledger.acknowledged()
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             for node in self._nodes():
@@ -68,14 +68,14 @@ class Inspector:
                 except OSError:
                     continue
                 self._enter(fresh)
-                self._find(told)
+                self._find(acknowledged)
                 return True
             time.sleep(_BETWEEN)
         return False
 
     def _fresh(self, node: str) -> Iterator[dict[str, Any]]:
-        """Decisions not read yet and the newest one that was, newest first, from one node; raises
-        OSError when it cannot answer. The first page is a strong read."""
+        """New decisions and the newest one read before, newest first, from one node; raises OSError
+        if it does not answer. The first page is a strong read."""
         path = f"/v1/decisions?limit={PAGE}"
         page = self._page(node, f"{path}&consistency=strong")
         while True:
@@ -110,9 +110,9 @@ class Inspector:
                 if end != (number, index):
                     violate("nothing is applied twice", f"{key}: at {end[1]} and at {index}")
 
-    def _find(self, told: list[Order]) -> None:
+    def _find(self, acknowledged: list[Order]) -> None:
         found = []
-        for order in told:
+        for order in acknowledged:
             end = self._ends.get(order.key)
             if end is None:
                 detail = f"{order.key} was acknowledged at {order.index} and left no decision"
@@ -127,7 +127,7 @@ class Inspector:
     # -- registers -------------------------------------------------------------------------------
 
     def registers(self) -> None:
-        """Judges the histories that are complete, and has their registers removed."""
+        """Judges the complete histories, and lets clients remove their registers."""
         for register in self._ledger.take_finished():
             self.judged += 1
             try:
@@ -157,7 +157,8 @@ class Inspector:
     # -- replicas --------------------------------------------------------------------------------
 
     def digests(self, wanted: int, seconds: float) -> int:
-        """Compares replicas until `wanted` of them were seen at one index; the most there were."""
+        """Compares replicas until `wanted` of them were seen at the same index; returns the most
+        that were."""
         deadline = time.monotonic() + seconds
         seen: dict[int, set[str]] = {}
         most = 0

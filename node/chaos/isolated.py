@@ -1,4 +1,4 @@
-"""A constellation in a network namespace of its own, whose packets can be lost."""
+"""A constellation in its own network namespace, where packets can be lost."""
 
 import os
 from pathlib import Path
@@ -14,9 +14,9 @@ PORTS = 21_000
 
 
 class Isolated(Constellation):
-    """A context manager; within it, `network.impose` says what is lost.
+    """A context manager; within it, `network.impose` sets what is lost.
 
-    Whoever asks the nodes through it, or watches them, loses nothing.
+    Its own requests to the nodes, and those of its watch, are not affected.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -44,19 +44,19 @@ class Isolated(Constellation):
         super().up(nodes, profile, first, **plan)
 
     def cut(self, sender: str, receiver: str) -> Rules:
-        """What one member sends to another is lost; what it hears of it is not."""
+        """Everything that one member sends to another is lost, but not the other way round."""
         return cut(self.ports[sender], self.ports[receiver])
 
     def muted(self, node: str) -> Rules:
-        """Nobody hears a member any more."""
+        """Everything that a member sends is lost."""
         return [rule for other in self._others(node) for rule in self.cut(node, other)]
 
     def deafened(self, node: str) -> Rules:
-        """A member hears nobody any more."""
+        """Everything that is sent to a member is lost."""
         return [rule for other in self._others(node) for rule in self.cut(other, node)]
 
     def closed(self, node: str) -> Rules:
-        """Nobody reaches a member; what it dials itself goes through."""
+        """Nobody can dial a member; connections that it dials itself work."""
         return closed(self.ports[node])
 
     def _others(self, node: str) -> list[str]:
@@ -64,7 +64,7 @@ class Isolated(Constellation):
 
 
 class _Grouped(LocalCluster):
-    """Each node runs in the Unix group whose number is its Raft port: `Namespace.tell_apart`."""
+    """Runs each node in the Unix group whose number is its Raft port: `Namespace.tell_apart`."""
 
     def _spawn_node(self, record: NodeRecord) -> None:
         group = os.getegid()

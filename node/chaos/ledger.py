@@ -1,9 +1,9 @@
-"""What the clients of a storm asked for and were told: the evidence that is judged.
+"""Requests of a storm's clients and their answers: the evidence that is judged.
 
-The registers are local policies of members: a write puts the policy with a score that no other
-write has, a read looks it up behind a barrier. Each lives for one stretch between two checks, so
-that its history is short enough to be decided, and is removed after that. The policies forbid
-what cannot happen, and so have no effect.
+Registers are local policies of members: a write sets the policy with a score that no other write
+has, a read looks it up behind a barrier. Each is used between two checks, so that its history is
+short enough to be judged, and then removed. The policies forbid what cannot happen, and so have no
+effect.
 """
 
 import json
@@ -24,13 +24,15 @@ PPM = 1_000_000
 
 
 class Register(msgspec.Struct):
-    """One policy of one node, and all that clients did to it. `open`: takes new operations."""
+    """One policy of one node, and all operations on it."""
 
     name: str
     node: str
     history: list[Operation] = []
     pending: int = 0
+    """Operations in flight."""
     open: bool = True
+    """Whether clients may begin new operations."""
 
     @property
     def path(self) -> str:
@@ -38,19 +40,21 @@ class Register(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """A keyed write. `index`: the log index its client was told; `refused`: the rule."""
+    """A keyed write."""
 
     key: str
     method: str
     path: str
     body: dict[str, Any] | None
     index: int | None = None
+    """The log index in the acknowledgement."""
     refused: str | None = None
+    """The rule that refused it."""
     tries: int = 0
 
 
 class Ledger:
-    """Shared by all threads. `file`: where each line of evidence goes as it comes."""
+    """The evidence, shared by all threads. Each line also goes to `file` at once."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.RLock()
@@ -70,7 +74,7 @@ class Ledger:
             self._file.close()
 
     def note(self, what: str, **facts: Any) -> None:
-        """One line of the history file."""
+        """Writes one line to the history file."""
         with self._lock:
             if not self._file.closed:
                 line = {"at": round(self._clock() - self._began, 4), "what": what, **facts}
@@ -81,7 +85,7 @@ class Ledger:
             self.counts[what] += 1
 
     def violate(self, rule: str, detail: str) -> None:
-        """Something that must never be; each only once."""
+        """Records a violation, each only once."""
         with self._lock:
             text = f"{rule}: {detail}"
             if text not in self.violations:
@@ -92,7 +96,7 @@ class Ledger:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """No client begins anything within."""
+        """Within it, clients begin nothing."""
         self._open.clear()
         try:
             yield
@@ -118,14 +122,14 @@ class Ledger:
             return [register for register in self.registers if register.open]
 
     def take_finished(self) -> list[Register]:
-        """Closed registers on which nothing is under way; the caller judges them."""
+        """Removes and returns closed registers without operations in flight, to be judged."""
         with self._lock:
             done = [r for r in self.registers if not r.open and r.pending == 0]
             self.registers = [r for r in self.registers if r not in done]
             return done
 
     def begin(self, register: Register, *, write: bool) -> Operation:
-        """An operation on a register, from now on until `end`."""
+        """Begins an operation on a register; `end` or `drop` ends it."""
         with self._lock:
             self._numbers += 1
             value = self._numbers % PPM + 1 if write else None
@@ -135,11 +139,11 @@ class Ledger:
             return operation
 
     def begin_again(self, operation: Operation) -> None:
-        """A read without answer has seen nothing: it begins when it is tried again."""
+        """An unanswered read has observed nothing: its start is that of its last try."""
         operation.invoked = self._clock()
 
     def end(self, register: Register, operation: Operation, *, known: bool) -> None:
-        """The operation returned, or (not `known`) its outcome will never be learnt."""
+        """The operation returned, or (if not `known`) its outcome will never be known."""
         with self._lock:
             register.pending -= 1
             if known:
@@ -155,7 +159,7 @@ class Ledger:
             )
 
     def drop(self, register: Register, operation: Operation) -> None:
-        """The operation was refused: it had no effect and says nothing."""
+        """The operation was refused: it had no effect, and is no evidence."""
         with self._lock:
             register.pending -= 1
             register.history.remove(operation)
@@ -163,19 +167,19 @@ class Ledger:
     # -- orders ----------------------------------------------------------------------------------
 
     def order(self, method: str, path: str, body: dict[str, Any] | None, key: str) -> Order:
-        """A keyed write about to be sent."""
+        """Records a keyed write that is about to be sent."""
         with self._lock:
             order = Order(key, method, path, body)
             self.orders[key] = order
             return order
 
     def acknowledged(self) -> list[Order]:
-        """Orders whose clients were told an outcome, so far."""
+        """Orders that have been acknowledged so far."""
         with self._lock:
             return [o for o in self.orders.values() if o.index is not None]
 
     def forget(self, orders: list[Order]) -> None:
-        """They were found in the log: no need to look again."""
+        """Removes orders that were found in the log."""
         with self._lock:
             for order in orders:
                 self.orders.pop(order.key, None)

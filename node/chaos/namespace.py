@@ -1,8 +1,8 @@
-"""A network of its own on this machine, and the packets that it loses.
+"""A separate network on this machine that can lose packets.
 
-Whoever enters a `Namespace` has a loopback interface and nothing else; processes and threads
-started from there are born in it, and it ends with the last of them. A fault is a list of iptables
-rules for packets that arrive (`loss`, `cut`, ...), so a sender never learns of a loss. `impose`
+A thread that enters a `Namespace` has a loopback interface and nothing else; processes and threads
+that it starts are in it, too, and it ends with the last of them. A fault is a list of iptables
+rules for incoming packets (`loss`, `cut`, ...), so a sender is not notified of a loss. `impose`
 replaces all faults in one step.
 
 Needs Linux, root, iproute2 and iptables (Debian's packages).
@@ -15,12 +15,12 @@ import subprocess
 from collections.abc import Iterable
 
 SPARED = "127.0.0.2"
-"""Connections from this address lose nothing: a watcher must see the cluster, not its own loss."""
+"""An address whose connections lose nothing, for watching the cluster."""
 _NEWNET = 0x4000_0000  # CLONE_NEWNET, sched.h
 _COMMAND_SECONDS = 10.0
 
 Rules = list[str]
-"""Of the chain INPUT, without the `-A INPUT`."""
+"""Rules of the chain INPUT, without `-A INPUT`."""
 
 
 class NamespaceError(OSError):
@@ -28,7 +28,7 @@ class NamespaceError(OSError):
 
 
 def unavailable() -> str | None:
-    """Why this machine cannot make a namespace that loses packets; None when it can."""
+    """Why this machine cannot create a namespace that loses packets; None if it can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     for program, package in (("ip", "iproute2"), ("iptables-restore", "iptables")):
@@ -44,7 +44,7 @@ def unavailable() -> str | None:
 
 
 class Namespace:
-    """A fresh network namespace that the calling thread enters and leaves; a context manager."""
+    """A new network namespace that the calling thread enters and leaves; a context manager."""
 
     def __init__(self) -> None:
         self._members: tuple[int, ...] = ()
@@ -71,15 +71,15 @@ class Namespace:
         os.close(self._home)
 
     def impose(self, *faults: Rules) -> None:
-        """From now on these, and no others; the first rule that matches a packet decides."""
+        """Replaces all faults; the first rule that matches a packet decides."""
         self._faults = faults
         self._apply()
 
     def tell_apart(self, members: Iterable[int]) -> None:
-        """Ports of members that `cut` will name; before they dial.
+        """Prepares for `cut`: names the members' ports. Call before they dial.
 
-        A member must run in the Unix group that has the number of its port: nothing else tells
-        who dialled a connection of processes on one address.
+        Each member must run in the Unix group with the number of its port: on one address, nothing
+        else identifies the process that dialled a connection.
         """
         self._members = tuple(members)
         self._apply()
@@ -97,26 +97,27 @@ class Namespace:
 
 
 def loss(share: float) -> Rules:
-    """Of every packet, with this probability, independently of all others."""
+    """Loses every packet with this probability, independently of all others."""
     return [f"-m statistic --mode random --probability {share} -j DROP"]
 
 
 def without(protocol: str) -> Rules:
-    """`tcp`: connections stand still, and none can be opened. `udp`: no datagrams."""
+    """`tcp`: connections stall, and none can be opened. `udp`: no datagrams pass."""
     return [f"-p {protocol} -j DROP"]
 
 
 def closed(port: int) -> Rules:
-    """As a firewall before one member: nobody can reach its port, while connections that it dials
-    itself carry both ways."""
+    """Like a firewall in front of one member: nobody can reach its port, but connections that it
+    dials itself work in both directions."""
     return [f"-p tcp --dport {port} -j DROP", f"-p udp --dport {port} -j DROP"]
 
 
 def cut(sender: int, receiver: int) -> Rules:
-    """Everything that the member at one port sends to the member at another; not the way back.
+    """Loses everything that the member at one port sends to the member at another, but not the
+    other way round.
 
-    A member's datagrams leave from its port. A connection that it dialled leaves from any, and is
-    known by the mark that its first packet got (`Namespace.tell_apart`).
+    A member sends datagrams from its port. A connection that it dialled has any source port, and is
+    identified by the mark of its first packet (`Namespace.tell_apart`).
     """
     return [
         f"-p udp --sport {sender} --dport {receiver} -j DROP",
@@ -126,7 +127,7 @@ def cut(sender: int, receiver: int) -> Rules:
 
 
 def _call(function: str, *arguments: int) -> None:
-    """A function of libc; Python 3.11 has neither of the two that are needed."""
+    """Calls a function of libc that Python 3.11 does not have."""
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, function)(*arguments) != 0:
         number = ctypes.get_errno()

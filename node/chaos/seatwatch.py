@@ -1,9 +1,8 @@
-"""Watches who answers 200 on `/primary`, on every node at once, many times a second.
+"""Watches which nodes answer 200 on `/primary`: polls all of them, many times a second.
 
-What an outsider can know of "never two PRIMARYs" is the order of answers: each answer lies
-between the moment its request was sent and the moment it was received. Epochs must follow that
-order, and one epoch has one holder (`violations`). Its users are the tests with real processes
-and `scripts/bench`.
+From outside, "never two PRIMARYs" can only be checked by the order of answers: each was given
+between the sending of its request and its arrival. Epochs must follow that order, and one epoch has
+one holder (`violations`). Used by the tests with real processes and `scripts/bench`.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ import msgspec
 
 PERIOD = 0.02
 SHORTEST_GAP = 0.5
-"""Seconds without a 200 that count as a gap; a busy machine answers late by less."""
+"""Seconds without a 200 that count as a gap; more than the delay of a busy machine."""
 _ANSWER_SECONDS = 1.0
 _MAX_BODY = 64 * 1024
 
@@ -32,7 +31,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """What a watch saw, in figures. Times in seconds; `terms`: Raft terms that passed."""
+    """Results of a watch, in figures. Times in seconds; `terms`: Raft terms that passed."""
 
     seconds: float
     primary_changes: int
@@ -44,12 +43,12 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SeatWatch:
-    """Polls `/primary` of every node in a thread of its own; a context manager.
+    """Polls `/primary` of every node on its own thread; a context manager.
 
-    `nodes`: id → `host:port`. `answers` holds the 200s only, in the order they were received;
-    `polls` counts all answers, and `leaders` has the leader of every Raft term that one named.
-    `began` and `ended`: `time.monotonic()` seconds.
-    `caller`: the address to ask from, where that matters.
+    `nodes`: id → `host:port`. `answers` has only the 200s, in the order they were received; `polls`
+    counts all answers, and `leaders` has the leader of every Raft term that an answer named.
+    `began` and `ended`: `time.monotonic()` seconds. `caller`: the address to connect from, if that
+    matters.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class SeatWatch:
         self.ended = time.monotonic()
 
     def wait(self, wanted: Callable[[Answer], bool], timeout: float) -> Answer:
-        """The first 200, past or future, that is wanted; raises TimeoutError."""
+        """The first 200, past or future, for which `wanted` is true; raises TimeoutError."""
         seen = 0
         deadline = time.monotonic() + timeout
         with self._news:
@@ -102,12 +101,12 @@ class SeatWatch:
         return reigns
 
     def violations(self) -> list[str]:
-        """What contradicts "at most one acts, in the order of epochs"."""
+        """Observations that contradict "at most one acts, in the order of epochs"."""
         answers = sorted(self.answers, key=lambda a: a.sent)
         return list(_shared_epochs(answers)) + list(_late_epochs(answers))
 
     def gaps(self) -> list[tuple[float, float]]:
-        """From when to when nobody answered 200, of a watch that has ended."""
+        """Start and end of each time span without a 200; call after the end."""
         answers = sorted(self.answers, key=lambda a: a.received)
         ends = [self.began, *(a.received for a in answers)]
         begins = [*(a.sent for a in answers), self.ended]
@@ -118,7 +117,7 @@ class SeatWatch:
         ]
 
     def tally(self) -> Tally:
-        """All that a watch that has ended saw."""
+        """The results; call after the end."""
         gaps = [end - begin for begin, end in self.gaps()]
         terms = self.leaders or {0: ""}
         return Tally(
@@ -193,7 +192,7 @@ def _shared_epochs(answers: list[Answer]) -> Iterator[str]:
 
 
 def _late_epochs(answers: list[Answer]) -> Iterator[str]:
-    """An answer of an older epoch to a request sent after a newer epoch's answer had come."""
+    """Answers with an older epoch to requests sent after a newer epoch's answer had arrived."""
     by_receipt = sorted(answers, key=lambda a: a.received)
     newest, received = 0, 0
     for a in answers:  # by the moment each was sent

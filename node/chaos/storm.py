@@ -1,7 +1,7 @@
-"""A storm: a real cluster under load whose nodes are killed, stopped and started, and judged.
+"""A storm: kills, stops and starts the nodes of a real cluster under load, and judges the results.
 
-Spells of bad weather are divided by calms. A check happens every `CHECK_EVERY` seconds of a
-spell; in a calm everything is healed, and must be well again within `bound`.
+Spells of faults alternate with calms. During a spell there is a check every `CHECK_EVERY` seconds;
+in a calm all faults are undone, and the cluster must recover within `bound`.
 """
 
 import math
@@ -33,21 +33,21 @@ REGISTERS = 3
 CLIENTS = 6
 HISTORY = "history.jsonl"
 START_SECONDS = 10.0
-"""What a process may need, on a busy machine, from its start to its first message."""
+"""Time that a process may need on a busy machine from its start to its first message."""
 PORTS = 31_000
-"""First of the ports of storms; those of tests lie below, ephemeral ones above."""
+"""First port of storms; those of tests are below, ephemeral ones above."""
 EQUAL_SECONDS = 15.0
 FINISH_SECONDS = 20.0
 _TICK = 0.1
 
 
 def bound(settings: Settings) -> float:
-    """Seconds within which a healed cluster must be well: that of the simulator, and a start."""
+    """Seconds within which the cluster must recover: as in the simulator, and a process start."""
     return convergence.bound(settings) + START_SECONDS
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for; checked by the caller."""
+    """The options of a storm; the caller has checked them."""
 
     seconds: float
     nodes: int = 5
@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What came of it. Times in seconds; `counts`: see the ledger's users."""
+    """The results. Times in seconds; `counts`: the ledger's counters."""
 
     plan: Plan
     seconds: float
@@ -73,8 +73,8 @@ class Report(msgspec.Struct, frozen=True):
     violations: list[str]
 
 
-Told = Callable[[float, dict[str, int]], None]
-"""Called a few times a second with the seconds of storm so far and the counters."""
+Progress = Callable[[float, dict[str, int]], None]
+"""Called a few times a second with the seconds since the start and the counters."""
 
 
 def longest_gap(answers: list[Answer], began: float, ended: float) -> float:
@@ -83,28 +83,30 @@ def longest_gap(answers: list[Answer], began: float, ended: float) -> float:
     return max(b - a for a, b in pairwise([began, *moments, ended]))
 
 
-def storm(plan: Plan, folder: Path, told: Told) -> Report:
-    """Lives through one storm and stops every process of it; violations are in the report.
+def storm(plan: Plan, folder: Path, progress: Progress) -> Report:
+    """Runs one storm and stops all its processes; violations are in the report.
 
-    `folder` keeps the cluster's data and the history. Raises TimeoutError or LocalError when
-    the cluster does not even come up.
+    `folder` receives the cluster's data and the history. Raises TimeoutError or LocalError if the
+    cluster does not come up.
     """
     cluster = Constellation(folder / "cluster")
     ledger = Ledger(folder / HISTORY)
     try:
         cluster.up(plan.nodes, PROFILE, lowest_port=PORTS)
         cluster.acting()
-        return _Course(plan, cluster, ledger, told).run()
+        return _Course(plan, cluster, ledger, progress).run()
     finally:
         cluster.stop()
         ledger.close()
 
 
 class _Course:
-    """The course of one storm over a cluster that is well."""
+    """The course of one storm over a cluster that is up."""
 
-    def __init__(self, plan: Plan, cluster: Constellation, ledger: Ledger, told: Told) -> None:
-        self._plan, self._cluster, self._ledger, self._told = plan, cluster, ledger, told
+    def __init__(
+        self, plan: Plan, cluster: Constellation, ledger: Ledger, progress: Progress
+    ) -> None:
+        self._plan, self._cluster, self._ledger, self._progress = plan, cluster, ledger, progress
         self._stop, self._closing, self._abandon = (threading.Event() for _ in range(3))
         names = cluster.addresses
         self._watch = SeatWatch(names, WATCH_PERIOD)
@@ -159,7 +161,7 @@ class _Course:
             due = time.monotonic() + CHECK_EVERY
             while thread.is_alive():
                 thread.join(_TICK)
-                self._tell()
+                self._report_progress()
                 if time.monotonic() >= due:
                     self._turn_registers()
                     self._inspector.check()
@@ -179,7 +181,7 @@ class _Course:
             raise
 
     def _calm(self, *, last: bool) -> None:
-        """Everything was healed; all must become well, and then be equal."""
+        """All faults are undone: the cluster must recover, and then all replicas must be equal."""
         began = time.monotonic()
         try:
             self._cluster.until("well again", self._well, self._bound)
@@ -200,9 +202,9 @@ class _Course:
             self._ledger.violate("replicas catch up", detail)
 
     def _well(self) -> bool:
-        """Everybody answers, knows a leader and is heard, and one PRIMARY acts; raises OSError
-        when somebody does not answer. (A node that died a moment ago passes for alive.)"""
-        self._tell()
+        """Whether every node answers, knows a leader and reports, and one PRIMARY acts; raises
+        OSError if a node does not answer. (A node that has just died still counts as alive.)"""
+        self._report_progress()
         ready = [self._cluster.ask(node, "/readyz")["ok"] for node in self._cluster.addresses]
         nodes = self._cluster.nodes().values()
         acting = [n["id"] for n in nodes if n["role"] == n["effective_role"] == "PRIMARY"]
@@ -227,8 +229,8 @@ class _Course:
         answers = self._watch.answers
         return answers[-1].node if answers else None
 
-    def _tell(self) -> None:
-        self._told(time.monotonic() - self._began, dict(self._ledger.counts))
+    def _report_progress(self) -> None:
+        self._progress(time.monotonic() - self._began, dict(self._ledger.counts))
 
     def _report(self, before: dict[str, Any]) -> Report:
         ended = time.monotonic()

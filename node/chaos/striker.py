@@ -1,4 +1,4 @@
-"""Hits the nodes of a cluster as the forecast says, and puts them on their feet again."""
+"""Applies the faults of a forecast to the nodes of a cluster, and undoes them."""
 
 import random
 import signal
@@ -14,12 +14,13 @@ from stationkeep.node.local.manifest import LocalError
 
 _TICK = 0.05
 _LOOK = 0.5
-"""Seconds between two looks for nodes that died by themselves."""
+"""Seconds between two checks for nodes that died by themselves."""
 _START_PATIENCE = 15.0
 
 
 class Striker:
-    """`down`: node → the moment it shall come back; a node in `frozen` is stopped, not dead."""
+    """Applies faults. `down`: node → when to bring it back; a node in `frozen` is stopped, not
+    dead."""
 
     def __init__(
         self, cluster: Constellation, ledger: Ledger, seed: int, primary: Callable[[], str | None]
@@ -34,12 +35,12 @@ class Striker:
         self.frozen: set[str] = set()
 
     def up(self) -> list[str]:
-        """Nodes that nothing was done to, or that were woken or started again."""
+        """Nodes that are neither killed nor stopped now."""
         with self._lock:
             return [node for node in self._names if node not in self.down]
 
     def spell(self, strikes: list[Strike], seconds: float, stop: threading.Event) -> None:
-        """Lives through one spell, then heals what is hurt."""
+        """Runs one spell, then undoes its faults."""
         began = time.monotonic()
         left = list(strikes)
         while not stop.is_set() and time.monotonic() < began + seconds:
@@ -78,7 +79,7 @@ class Striker:
         if strike.fault == "majority":
             return up[: max(0, self.majority - len(self.down))]
         if len(self.down) + 1 > len(self._names) - self.majority:
-            return []  # one more and nobody has a quorum: that is for `majority`
+            return []  # one more, and there is no quorum: only `majority` does that
         aim = {"primary": self._primary, "leader": self._leader}.get(strike.aim, lambda: None)()
         return [aim] if aim in up else up[:1]
 
@@ -136,7 +137,7 @@ class Striker:
                     self.down.pop(node)
 
     def _start(self, node: str) -> None:
-        """Starts a node. Its ports may be held for a moment by what is left of its last life."""
+        """Starts a node. Remains of its previous process may still hold its ports for a moment."""
         deadline = time.monotonic() + _START_PATIENCE
         while True:
             try:

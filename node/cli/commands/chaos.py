@@ -19,7 +19,8 @@ from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import console, note, show
 
 if TYPE_CHECKING:
-    from stationkeep.node.chaos.storm import Plan, Report, Told
+    from stationkeep.node.chaos.storm import Plan, Report
+    from stationkeep.node.chaos.storm import Progress as StormProgress
 
 MAX_MINUTES = 240.0
 LINE_EVERY = 30.0
@@ -98,7 +99,7 @@ def _folder(keep: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def _progress(seconds: float) -> Iterator["Told"]:
+def _progress(seconds: float) -> Iterator["StormProgress"]:
     """Shows a bar with live counters on a terminal, else a line from time to time. SIGTERM
     interrupts like Ctrl-C, so that no process outlives the storm."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
