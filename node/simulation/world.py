@@ -106,9 +106,9 @@ class World:
         self.run_to(self.time.now + seconds)
 
     def run_to(self, end: float) -> None:
-        agenda, time = self._agenda, self.time
+        agenda, time, pop = self._agenda, self.time, heapq.heappop
         while agenda and agenda[0][0] <= end:
-            moment, _, function, arguments = heapq.heappop(agenda)
+            moment, _, function, arguments = pop(agenda)
             time.now = max(time.now, moment)
             self.events += 1
             function(*arguments)

@@ -79,11 +79,6 @@ class Connection:
         )
 
     @property
-    def clean(self) -> bool:
-        """Whether the next message can lose its way by nothing."""
-        return self._way.clean and not self._leaving and self.stream.idle
-
-    @property
     def standing(self) -> bool:
         return self.stream.unanswered >= STANDS_AFTER
 
@@ -92,13 +87,19 @@ class Connection:
         """Whether anything was sent again and is not answered yet."""
         return self.stream.unanswered > 0
 
-    def send(self, envelope: Envelope, after: float = 0.0) -> None:
-        """It leaves in `after` seconds."""
-        if self.clean:
-            self._last = max(self._time.now + after + self._way.latency(), self._last)
-            self._flying.append(envelope)
-            self._at(self._last, self._land, self._epoch)
-        elif after or self._leaving:
+    def send_cleanly(self, envelope: Envelope, after: float) -> bool:
+        """It leaves in `after` seconds and cannot be lost; False when it could, and nothing is
+        sent."""
+        if self._leaving or not self.stream.idle or not self._way.clean:
+            return False
+        self._last = max(self._time.now + after + self._way.latency(), self._last)
+        self._flying.append(envelope)
+        self._at(self._last, self._land, self._epoch)
+        return True
+
+    def send(self, envelope: Envelope, after: float) -> None:
+        """It leaves in `after` seconds, by a stream."""
+        if after or self._leaving:
             self._leaving += 1
             self._at(self._time.now + after, self._leave, envelope)
         else:

@@ -119,8 +119,7 @@ class Links:
             self._send_bare(link, message, after)
             return True
         stream, envelope = link.newest, Envelope(message, link.session)
-        if stream is not None and stream.clean:
-            stream.send(envelope, after)
+        if stream is not None and stream.send_cleanly(envelope, after):
             return True
         fits = self.lanes["datagram"] and size_of(message) <= DATAGRAM_BYTES
         if fits:
