@@ -1,60 +1,55 @@
-"""The agenda of a simulated cluster: everything that happens, in the order of virtual time."""
+"""A simulated cluster: the turns of its nodes, and the life and death of their processes."""
 
-import heapq
-import itertools
 import random
 from collections.abc import Callable
 from typing import Any
 
-from stationkeep.cluster.transitions import Role
 from stationkeep.node.raft import CorruptSnapshot, JournalError
 from stationkeep.node.simulation.actors.clients import Clients
-from stationkeep.node.simulation.actors.devices import VERBS as DEVICE_VERBS
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.operators import Operators
-from stationkeep.node.simulation.checks.checks import Checks, Violation
+from stationkeep.node.simulation.agenda import Agenda
+from stationkeep.node.simulation.checks.checks import Checks
 from stationkeep.node.simulation.checks.convergence import Convergence
 from stationkeep.node.simulation.checks.progress import Progress
 from stationkeep.node.simulation.checks.trouble import Trouble
-from stationkeep.node.simulation.faults.disturbances import VERBS as LINK_VERBS
 from stationkeep.node.simulation.faults.disturbances import Disturbances
 from stationkeep.node.simulation.links.connection import Message
 from stationkeep.node.simulation.links.network import Links
-from stationkeep.node.simulation.machine.clock import SimulatedClock, Time
+from stationkeep.node.simulation.machine.clock import SimulatedClock
 from stationkeep.node.simulation.machine.disk import Crash, SimulatedDisk
 from stationkeep.node.simulation.machine.member import HEALTHY, Member
+from stationkeep.node.simulation.machine.members import Members
 from stationkeep.node.simulation.machine.socket import Socket
-from stationkeep.node.simulation.scenario import Action, Scenario
+from stationkeep.node.simulation.scenario import Scenario
 
 TURN = 0.0005
 """Seconds between two turns of one node at the least: work takes time."""
 MAX_NOTES = 200_000
 INFINITY = float("inf")
-_CALLS = frozenset({"write", "read", "order"})
+STOPPING = 0.5
+"""Seconds from an order to stop until the process ends; leadership is handed over meanwhile."""
 
 
 class World:
-    """One run. `perform` does an action now, `run` lets time pass."""
+    """One run: a cluster and all that acts on it. `actions` says what may happen to it."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.time = Time()
-        self._agenda: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._order = itertools.count()
+        self.agenda = Agenda()
+        self.time, self.at, self.run = self.agenda.time, self.agenda.at, self.agenda.run
         self.names = scenario.names
         """Machines in operation: the founders, and spare ones once they were asked to join."""
-        self._spares = scenario.spares
         self.guards = scenario.guards
-        self.events = 0
         self.notes: list[str] = []
         self.timeline: list[tuple[float, str, str]] = []
         """When, who, and what it is from then on: a role, "down" or "paused"."""
         self.undecided = 0
-        self._healed = False
+        self.healed = False
         self.leader_changes: list[tuple[float, str, int]] = []
         self.unneeded_elections = 0
         self.trouble = Trouble(self.time)
-        self.members: dict[str, Member] = {}
+        self.members = Members()
         self._parties: dict[str, Any] = {name: _Party(self, name) for name in self.names}
         self.links = Links(self.time, self.at, self._draws("network"), self._parties, self.names)
         self.disturbances = Disturbances(self.links, self.names)
@@ -64,9 +59,16 @@ class World:
         self.clients = Clients(
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
-        self.devices = Devices(self, self._draws("devices"))
-        self.operators = Operators(self)
-        self.progress = Progress(self)
+        self.devices = Devices(self.agenda, self.members, scenario, self._draws("devices"))
+        self.operators = Operators(
+            self.time,
+            self.members,
+            self.clients,
+            self.links,
+            start=self.start,
+            reconfigured=self.note_troubles,
+        )
+        self.progress = Progress(self.time, self.members, self.links)
         for name in self.names:
             self.start(self.members[name])
 
@@ -87,45 +89,13 @@ class World:
         disk.written = lambda what, removed: self.checks.stored(member, what, removed)
         return member
 
-    def _provide(self, name: str) -> None:
+    def provide(self, name: str) -> None:
         """A spare machine is in operation from now on."""
         if name not in self.members:
             self._parties[name] = _Party(self, name)
             self.links.add(name)
             self.members[name] = self._member(name)
             self.members[name].joining = True
-
-    # -- time ----------------------------------------------------------------------------------
-
-    def at(self, moment: float, function: Callable[..., None], *arguments: Any) -> None:
-        """Puts a call on the agenda."""
-        heapq.heappush(self._agenda, (moment, next(self._order), function, arguments))
-
-    def run(self, seconds: float) -> None:
-        """Lets time pass; raises `Violation` when something breaks."""
-        self.run_to(self.time.now + seconds)
-
-    def run_to(self, end: float) -> None:
-        agenda, time, pop = self._agenda, self.time, heapq.heappop
-        while agenda and agenda[0][0] <= end:
-            moment, _, function, arguments = pop(agenda)
-            time.now = max(time.now, moment)
-            self.events += 1
-            function(*arguments)
-        time.now = max(time.now, end)
-
-    def play(self, told: Callable[[float], None] = lambda _: None) -> None:
-        """The scenario's script, to its end; `told` hears the time now and then."""
-        for action in self.scenario.script:
-            self._run_slowly_to(action.at, told)
-            self.perform(action)
-        self._run_slowly_to(self.scenario.duration, told)
-
-    def _run_slowly_to(self, end: float, told: Callable[[float], None]) -> None:
-        slice_ = self.scenario.duration / 100
-        while self.time.now < end:
-            self.run_to(min(end, self.time.now + slice_))
-            told(self.time.now)
 
     def note(self, what: str) -> None:
         """A line of the transcript."""
@@ -163,7 +133,7 @@ class World:
 
     def _crashed(self, member: Member, crash: Crash) -> None:
         self.note(f"{member.name} crashes at {crash.point}")
-        self._end(member, silently=True)
+        self.end(member, silently=True)
 
     def _stall(self, name: str, seconds: float) -> None:
         member = self.members[name]
@@ -256,86 +226,34 @@ class World:
         self.links.join(member.name)
         wake()
 
-    def _end(self, member: Member, silently: bool) -> None:
+    def end(self, member: Member, silently: bool) -> None:
+        """Ends its process; `silently`: so that nobody is told, as when power is lost."""
         member.up = member.paused = False
         member.disk.armed = None
         member.agenda_at = INFINITY
         self.links.leave(member.name, silently)
         self._show(member, "down")
 
-    def _sends(self, member: Member, peer: str, message: Message) -> float:
-        self.checks.sends(member.name, peer, message)
-        if member.disk.armed is not None:
-            member.disk.reach("outbox.between")
-        return max(0.0, member.busy_until - self.time.now)
-
-    # -- actions -------------------------------------------------------------------------------
-
-    def perform(self, action: Action) -> None:
-        """Does an action of a script now; on somebody who is not there it does nothing."""
-        if action.verb == "join":
-            self._provide(action.words[0])
-        found = [self._who(word) for word in action.words]
-        words = [word for word in found if word is not None]
-        if len(words) < len(found):
-            return
-        self.note("> " + " ".join((action.verb, *action.words)))
-        if action.verb in DEVICE_VERBS:
-            self.devices.perform(action.verb, *words)
-            return
-        if action.verb in LINK_VERBS:
-            self.disturbances.perform(action.verb, *words)
-        else:
-            getattr(self, "_do_" + action.verb.replace("-", "_"))(*words)
-        if action.verb not in _CALLS:
-            self.note_troubles()
-
-    def _who(self, word: str) -> str | None:
-        if word == "leader":
-            leading = [m for m in self.members.values() if m.up and m.raft.is_leader]
-            return max(leading, key=lambda m: m.raft.term).name if leading else None
-        if word == "primary":
-            acting = [m.name for m in self.members.values() if m.is_primary()]
-            return acting[0] if acting else None
-        return None if word in self._spares and word not in self.members else word
-
-    def _do_crash(self, name: str, how: str) -> None:
-        member = self.members[name]
-        if member.up:
-            if how == "power":
-                member.disk.lose_power(member.draw)
-            self._end(member, silently=how == "power")
-
-    def _do_crash_at(self, name: str, point: str) -> None:
-        self.members[name].disk.armed = point
-
-    def _do_start(self, name: str) -> None:
-        if not self.members[name].up:
-            self.start(self.members[name])
-
-    def _do_stop(self, name: str) -> None:
+    def stop(self, member: Member) -> None:
         """A graceful stop: leadership handed over, what waits written."""
-        member = self.members[name]
-        if member.runs:
-            self.trouble.moment(name)
-            member.raft.transfer_leadership()
-            self.at(self.time.now + 0.5, self._stopped, member, member.life)
+        self.trouble.moment(member.name)
+        member.raft.transfer_leadership()
+        self.at(self.time.now + STOPPING, self._stopped, member, member.life)
 
     def _stopped(self, member: Member, life: int) -> None:
-        if member.up and member.life == life and not self._healed:
+        if member.up and member.life == life and not self.healed:
             try:
                 member.raft.close()
             except Crash as crash:
                 self._crashed(member, crash)
                 return
-            self._end(member, silently=False)
+            self.end(member, silently=False)
 
-    def _do_pause(self, name: str, seconds: str) -> None:
-        member = self.members[name]
-        if member.runs:
-            member.paused = True
-            self._show(member, "paused")
-            self.at(self.time.now + float(seconds), self._resume, member, member.life)
+    def pause(self, member: Member, seconds: float) -> None:
+        """Stops its process where it is, for a while."""
+        member.paused = True
+        self._show(member, "paused")
+        self.at(self.time.now + seconds, self._resume, member, member.life)
 
     def _resume(self, member: Member, life: int) -> None:
         if member.paused and member.life == life:
@@ -346,64 +264,18 @@ class World:
                 if peer != member.name:
                     self.links.dial(member.name, peer)
 
-    def _do_rate(self, name: str, rate: str) -> None:
-        self.members[name].clock.run_at(float(rate))
-
-    def _do_wall(self, name: str, seconds: str) -> None:
-        self.members[name].clock.wall_offset += int(float(seconds) * 1_000)
-
-    def _do_durability(self, name: str, mode: str) -> None:
-        self.members[name].disk.synced = mode == "sync"
-
-    def _do_slow(self, name: str, seconds: str) -> None:
-        self.members[name].disk.delay = float(seconds)
-
-    def _do_full(self, name: str, state: str) -> None:
-        self.members[name].disk.full = state == "on"
-
-    def _do_rot(self, name: str, what: str) -> None:
-        """A byte on the disk of a node flips; it is found when the node starts."""
-        self.members[name].disk.rot(what)
-
-    def _do_erase(self, name: str) -> None:
-        """An operator gives a node that is down an empty disk."""
-        if not self.members[name].up:
-            self.members[name].disk.erase()
-
-    def _do_risk(self, name: str, risk: str) -> None:
-        self.members[name].health.risk = float(risk)
-
-    def _do_hooks(self, name: str, mode: str) -> None:
-        if self.members[name].up:
-            self.members[name].hooks.mode = mode
-
-    def _do_transfer(self) -> None:
-        leader = self._who("leader")
-        if leader is not None:
-            self.trouble.moment(leader)
-            self.members[leader].raft.transfer_leadership()
-
-    def _do_write(self, node: str, register: str, value: str) -> None:
-        self.clients.write(node, register, int(float(value)))
-
-    def _do_read(self, node: str, register: str) -> None:
-        self.clients.read(node, register)
-
-    def _do_order(self, node: str, what: str) -> None:
-        self.clients.order(node, what)
-
-    def _do_join(self, name: str, through: str) -> None:
-        self.operators.join(name, through)
-
-    def _do_leave(self, name: str, through: str) -> None:
-        self.operators.leave(name, through)
+    def _sends(self, member: Member, peer: str, message: Message) -> float:
+        self.checks.sends(member.name, peer, message)
+        if member.disk.armed is not None:
+            member.disk.reach("outbox.between")
+        return max(0.0, member.busy_until - self.time.now)
 
     # -- the end -------------------------------------------------------------------------------
 
     def heal(self) -> None:
         """Every fault is over."""
         self.note("> heal")
-        self._healed = True
+        self.healed = True
         self.disturbances.heal()
         for member in self.members.values():
             member.disk.full, member.disk.delay, member.disk.armed = False, 0.0, None
@@ -424,21 +296,11 @@ class World:
         takes longer than it may. Judges the clients' histories then."""
         self.heal()
         self.devices.heal()
-        took = Convergence(self).wait()
+        took = Convergence(self.agenda, self.members, self.scenario.settings).wait()
         self.devices.judge()
         self.checks.settled()
         self.undecided = self.clients.judge()
         return took
-
-    def leader(self) -> Member | None:
-        """Who leads, of those who think so the newest."""
-        name = self._who("leader")
-        return None if name is None else self.members[name]
-
-    @property
-    def primaries(self) -> list[str]:
-        """Who acts as PRIMARY now."""
-        return [m.name for m in self.members.values() if m.acts_as() is Role.PRIMARY]
 
 
 class _Party:
@@ -468,6 +330,3 @@ class _Party:
         member = self._world.members[self._name]
         if member.up:
             member.raft.disconnected(peer)
-
-
-__all__ = ["Violation", "World"]

@@ -1,16 +1,13 @@
 """Delays and silences of many streams of messages, real or modelled, to be compared."""
 
-import heapq
 import itertools
 import random
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
+from stationkeep.node.simulation.agenda import Agenda, Time
 from stationkeep.node.simulation.links.congestion import Congestion
 from stationkeep.node.simulation.links.stream import Stream
-from stationkeep.node.simulation.machine.clock import Time
 
 ROUND_TRIP = 0.00005
 """Seconds on a loopback interface."""
@@ -43,24 +40,6 @@ class Delays(msgspec.Struct, frozen=True):
 
 def quantile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-class Agenda:
-    """What is to happen, in the order of virtual time."""
-
-    def __init__(self) -> None:
-        self.time = Time()
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._order = itertools.count()
-
-    def at(self, moment: float, function: Callable[..., None], *arguments: Any) -> None:
-        heapq.heappush(self._heap, (moment, next(self._order), function, arguments))
-
-    def run_to(self, end: float) -> None:
-        while self._heap and self._heap[0][0] <= end:
-            self.time.now, _, function, arguments = heapq.heappop(self._heap)
-            function(*arguments)
-        self.time.now = end
 
 
 class Losing:

@@ -6,6 +6,7 @@ import weakref
 import pytest
 from msgspec.structs import replace
 
+from stationkeep.node.simulation.actions import perform
 from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run, run_all
 from stationkeep.node.simulation.faults import profiles as faults
 from stationkeep.node.simulation.scenario import Action, Scenario
@@ -65,7 +66,7 @@ def test_one_seed_is_one_run() -> None:
     with quiet():
         worlds = [attempt(scenario)[0] for _ in range(2)]
     assert worlds[0].notes == worlds[1].notes
-    assert worlds[0].events == worlds[1].events
+    assert worlds[0].agenda.events == worlds[1].agenda.events
 
 
 def test_a_run_that_is_over_is_forgotten() -> None:
@@ -74,8 +75,8 @@ def test_a_run_that_is_over_is_forgotten() -> None:
     with quiet():
         world = World(Scenario(seed=1, nodes=3))
         world.run(1.0)
-        world.perform(Action(1.0, "write", ("sat-001", "sat-001", "101")))
-        world.perform(Action(1.0, "crash", ("sat-001", "process")))
+        perform(world, Action(1.0, "write", ("sat-001", "sat-001", "101")))
+        perform(world, Action(1.0, "crash", ("sat-001", "process")))
     over = weakref.ref(world)
     del world
     gc.collect()

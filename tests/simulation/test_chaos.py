@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from stationkeep.node.simulation.actions import perform
 from stationkeep.node.simulation.campaigns import transcript
 from stationkeep.node.simulation.campaigns.campaign import quiet
 from stationkeep.node.simulation.checks.checks import Violation
@@ -51,7 +52,7 @@ class Chaos(RuleBasedStateMachine):
     def do(self, verb: str, *words: str) -> None:
         action = Action(self.world.time.now, verb, words)
         self.script.append(action)
-        self.guarded(lambda: self.world.perform(action))
+        self.guarded(lambda: perform(self.world, action))
 
     def guarded(self, step) -> None:
         try:

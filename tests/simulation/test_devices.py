@@ -57,7 +57,7 @@ def heard(made: World) -> list[tuple[str, str]]:
 
 def stands(made: World) -> list[tuple[str, str]]:
     """Where each device is, by the leader's table."""
-    leader = made.leader()
+    leader = made.members.leader()
     assert leader is not None
     fleet = leader.replica.state.fleet
     rows = [(device.id, fleet.row(device.id)) for device in made.devices.all]
@@ -110,7 +110,7 @@ def test_one_seed_is_one_run_with_devices_as_well() -> None:
     assert one is not None
     assert other is not None
     assert one.notes == other.notes
-    assert one.events == other.events
+    assert one.agenda.events == other.agenda.events
     assert heard(one) == heard(other)
 
 

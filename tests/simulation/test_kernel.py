@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.links.congestion import Congestion
 from stationkeep.node.simulation.links.dialling import HELLO_SECONDS, Dial
 from tests.simulation import kernel
-from tests.simulation.delays import Agenda, Losing, modelled, quantile
+from tests.simulation.delays import Losing, modelled, quantile
 
 SECONDS, STREAMS = 35.0, 100
 KNOWN = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")

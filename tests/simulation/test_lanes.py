@@ -4,12 +4,12 @@ import random
 
 import pytest
 
+from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.campaigns.campaign import attempt, quiet
 from stationkeep.node.simulation.campaigns.summary import Summary, summarise
 from stationkeep.node.simulation.faults.disturbances import Disturbances
 from stationkeep.node.simulation.links.network import COMFORTABLE, Links
 from stationkeep.node.simulation.scenario import Action, Scenario
-from tests.simulation.delays import Agenda
 
 A, B = "sat-001", "sat-002"
 SMALL = {"kind": "gossip", "heard": {}}
@@ -45,9 +45,9 @@ class Pair:
         self.links = Links(
             self.agenda.time, self.agenda.at, random.Random(1), self.parties, names
         )  # fmt: skip
-        self.disturb = Disturbances(self.links, names).perform
-        self.disturb("lane", "datagram", datagram)
-        self.disturb("lane", "fresh", fresh)
+        self.disturbances = Disturbances(self.links, names)
+        self.disturbances.lane("datagram", datagram)
+        self.disturbances.lane("fresh", fresh)
         for name in names:
             self.links.join(name)
         self.wait(1.0)
@@ -69,23 +69,23 @@ class Pair:
 
 def test_a_standing_stream_costs_small_messages_nothing() -> None:
     pair = Pair()
-    pair.disturb("standing", A, B, "on")
+    pair.disturbances.standing(A, B, "on")
     pair.say(SMALL, 40)
     assert len(pair.heard) == 40
 
 
 def test_blocked_datagrams_cost_nothing_while_the_stream_goes() -> None:
     pair = Pair()
-    pair.disturb("weather", "0.001", "0", "0.0001", "0")
-    pair.disturb("udp", A, B, "off")
+    pair.disturbances.weather("0.001", "0", "0.0001", "0")
+    pair.disturbances.udp(A, B, "off")
     pair.say(SMALL, 40)
     assert len(pair.heard) == 40
 
 
 def test_what_arrives_on_both_lanes_is_taken_once() -> None:
     pair = Pair()
-    pair.disturb("weather", "0.001", "0.001", "0.0001", "0")
-    pair.disturb("stray", "0.5", "2", "0.5")
+    pair.disturbances.weather("0.001", "0.001", "0.0001", "0")
+    pair.disturbances.stray("0.5", "2", "0.5")
     pair.say(SMALL, 100)
     pair.wait(5.0)
     assert len(pair.heard) == 100
@@ -93,11 +93,11 @@ def test_what_arrives_on_both_lanes_is_taken_once() -> None:
 
 def test_what_is_big_waits_for_the_stream() -> None:
     pair = Pair(fresh="off")
-    pair.disturb("standing", A, B, "on")
+    pair.disturbances.standing(A, B, "on")
     pair.say(BIG)
     pair.wait(2.0)
     assert pair.heard == []
-    pair.disturb("standing", A, B, "off")
+    pair.disturbances.standing(A, B, "off")
     pair.wait(5.0)
     assert len(pair.heard) == 1
 
@@ -106,10 +106,10 @@ def test_what_is_big_waits_for_the_stream() -> None:
 def test_a_fresh_stream_takes_the_place_of_one_that_stands(fresh: str, connections: int) -> None:
     """Opened again, it would still stand until its next timeout."""
     pair = Pair(fresh=fresh)
-    pair.disturb("standing", A, B, "on")
+    pair.disturbances.standing(A, B, "on")
     pair.say(SMALL)
     pair.wait(3.0)
-    pair.disturb("standing", A, B, "off")
+    pair.disturbances.standing(A, B, "off")
     pair.wait(1.1)
     assert pair.parties[A].connections == connections
     assert pair.parties[A].disconnections == 0
@@ -118,7 +118,7 @@ def test_a_fresh_stream_takes_the_place_of_one_that_stands(fresh: str, connectio
 def test_a_link_in_doubt_is_comfortable_with_little() -> None:
     pair = Pair()
     assert pair.links.comfortable(A, B) > 1_000_000
-    pair.disturb("standing", A, B, "on")
+    pair.disturbances.standing(A, B, "on")
     pair.say(SMALL, 4)
     assert pair.links.comfortable(A, B) == COMFORTABLE
 
@@ -143,8 +143,8 @@ def test_whose_machine_lost_power_is_gone_when_the_stream_is_given_up() -> None:
 
 def test_a_former_life_s_datagrams_are_not_taken() -> None:
     pair = Pair()
-    pair.disturb("stray", "1", "3", "0")
-    pair.disturb("standing", A, B, "on")
+    pair.disturbances.stray("1", "3", "0")
+    pair.disturbances.standing(A, B, "on")
     pair.say(SMALL, 5)
     before = len(pair.heard)
     pair.links.leave(B, silently=False)

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stationkeep.node.simulation.actions import perform, play
 from stationkeep.node.simulation.campaigns.campaign import attempt, quiet
 from stationkeep.node.simulation.checks import quorums
+from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.scenario import Action, Scenario
-from stationkeep.node.simulation.world import Violation, World
+from stationkeep.node.simulation.world import World
 
 NAMES = [f"n{i}" for i in range(6)]
 VOTERS = st.sets(st.sampled_from(NAMES), min_size=1)
@@ -18,7 +20,7 @@ def lived(*script: tuple[float, str]) -> World:
     actions = tuple(Action(at, *_split(line)) for at, line in script)
     with quiet():
         world = World(Scenario(seed=4, nodes=3, script=actions, duration=20.0))
-        world.play()
+        play(world)
         world.converge()
     return world
 
@@ -29,7 +31,7 @@ def _split(line: str) -> tuple[str, tuple[str, ...]]:
 
 
 def voters(world: World) -> set[str]:
-    leader = world.leader()
+    leader = world.members.leader()
     assert leader is not None
     return set(leader.raft.configuration.voters)
 
@@ -64,7 +66,7 @@ def test_one_that_left_comes_back(erased: bool) -> None:
 def test_who_has_no_vote_and_stands_is_noticed() -> None:
     with quiet():
         world = World(Scenario(seed=4, nodes=3))
-        world.perform(Action(0.0, "join", ("sat-004", "sat-001")))
+        perform(world, Action(0.0, "join", ("sat-004", "sat-001")))
         with pytest.raises(Violation, match="only voters stand"):
             world.checks.sends("sat-004", "sat-001", {"type": "request_vote", "term": 9})
 

@@ -5,10 +5,11 @@ import random
 
 import pytest
 
+from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.links.congestion import Congestion
 from stationkeep.node.simulation.links.retransmission import RTO_LEAST, RTO_MOST, RoundTrips
 from stationkeep.node.simulation.links.stream import SEGMENT, Stream
-from tests.simulation.delays import INTERVAL, ROUND_TRIP, Agenda, Listener, Losing
+from tests.simulation.delays import INTERVAL, ROUND_TRIP, Listener, Losing
 
 USER_TIMEOUT = 10.0
 

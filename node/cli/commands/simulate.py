@@ -101,7 +101,8 @@ def _plan(nodes: int, faults: str, hours: float, profile: str, every: str | None
 
 
 def _check(seed: int, runs: int, plan: "Plan") -> None:
-    from stationkeep.node.simulation.scenario import BadScenario, Scenario, check_scenario  # noqa: PLC0415
+    from stationkeep.node.simulation.actions import check_scenario  # noqa: PLC0415
+    from stationkeep.node.simulation.scenario import BadScenario, Scenario  # noqa: PLC0415
 
     if not 1 <= runs <= MAX_RUNS:
         raise UsageError(f"--runs {runs} refused: from 1 to {MAX_RUNS}")

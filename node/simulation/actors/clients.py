@@ -4,8 +4,6 @@ The registers are the members' priorities: a write is `SetPriority` with a value
 read is a barrier and then a look at the state of the node asked, as `?consistency=strong` does.
 """
 
-from collections.abc import Callable
-
 from stationkeep.cluster.apply import Done
 from stationkeep.cluster.commands import (
     AddMember,
@@ -23,16 +21,14 @@ from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import DEFAULT_PRIORITY
 from stationkeep.node.checking.linearizability import Operation, Undecided, is_linearizable
 from stationkeep.node.ports import Committed, ProposalResult
+from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.checks.checks import Checks, Violation
-from stationkeep.node.simulation.machine.clock import Time
 from stationkeep.node.simulation.machine.member import Member
 
 TIMEOUT = 5.0
 PAUSE = 0.5
 PATIENCE = 30.0
 """Seconds: of one try, between two, and of all together."""
-
-At = Callable[..., None]
 
 
 class Clients:

@@ -11,19 +11,18 @@ node and no other, knows the newest assignment, is online and is counted where i
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from stationkeep.cluster.commands import AssignRing, Draft, Registration
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.state import codec
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
+from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.checks.promises import Acknowledged, Promises
 from stationkeep.node.simulation.machine.member import Member
-
-if TYPE_CHECKING:
-    from stationkeep.node.simulation.world import World
+from stationkeep.node.simulation.machine.members import Members
+from stationkeep.node.simulation.scenario import Scenario
 
 MAX_DEVICES = 10_000
 PATIENCE = 12.0
@@ -35,8 +34,6 @@ HEARING = 40.0
 """Seconds after the cluster is well within which every device knows its newest assignment: its
 own patience with a node that was not, twice the intake's with the log, and a flush."""
 STEP = 0.1
-VERBS = frozenset({"devices", "ill", "roam", "renew", "pin"})
-"""What a script may say of devices."""
 
 
 class Line:
@@ -186,9 +183,12 @@ class Device:
 class Devices:
     """All devices of one world; none until a script's `devices`."""
 
-    def __init__(self, world: "World", draw: random.Random) -> None:
-        self._world, self._draw = world, draw
-        self._names = world.names
+    def __init__(
+        self, agenda: Agenda, members: Members, scenario: Scenario, draw: random.Random
+    ) -> None:
+        self._agenda, self._members, self._draw = agenda, members, draw
+        self._seed = scenario.seed
+        self._interval = scenario.settings.device_status_interval / 1_000
         self.all: list[Device] = []
         self._orders = 0
         self._promises = Promises()
@@ -197,10 +197,10 @@ class Devices:
 
     @property
     def now(self) -> float:
-        return self._world.time.now
+        return self._agenda.time.now
 
     def node(self, number: int) -> Member:
-        return self._world.members[self._names[number % len(self._names)]]
+        return self._members[[*self._members][number % len(self._members)]]
 
     def when_running(self, line: Line, do: Callable[[], None]) -> None:
         """Does it when the node of a line next runs; not in another life of it."""
@@ -209,52 +209,47 @@ class Devices:
         if line.member.runs:
             do()
         else:
-            self._world.at(self.now + STEP, self.when_running, line, do)
+            self._agenda.at(self.now + STEP, self.when_running, line, do)
 
-    def _members(self) -> list[Member]:
+    def _belonging(self) -> list[Member]:
         """The nodes that belong to the cluster, by the newest state that anyone has."""
-        members = self._world.members
-        newest = max((m.replica.state for m in members.values()), key=lambda s: s.index)
-        return [member for name, member in members.items() if name in newest.members]
+        belong = self._members.newest_state().members
+        return [member for name, member in self._members.items() if name in belong]
 
     # -- verbs of a script ---------------------------------------------------------------------
 
-    def perform(self, verb: str, *words: str | None) -> None:
-        """Does an action of a script now."""
-        getattr(self, "_do_" + verb)(*words)
-
-    def _do_devices(self, count: str) -> None:
+    def add(self, count: str) -> None:
         """So many devices more, within a second."""
         for number in range(len(self.all), min(MAX_DEVICES, len(self.all) + int(float(count)))):
-            draw = random.Random(f"{self._world.scenario.seed} device {number}")  # noqa: S311
+            draw = random.Random(f"{self._seed} device {number}")  # noqa: S311
             device = Device(f"device-{number:03}", self, draw, numbers=number % 4 != 3)
             self.all.append(device)
             self._promises.devices[device.id] = device
-            self._world.at(self.now + draw.random(), self._tick, device)
-        self._world.at(self.now + 1.0, self._look)
+            self._agenda.at(self.now + draw.random(), self._tick, device)
+        self._agenda.at(self.now + 1.0, self._look)
 
-    def _do_ill(self, share: str, seconds: str) -> None:
+    def fall_ill(self, share: str, seconds: str) -> None:
         """A share of them is unhealthy for a while."""
         chosen = [device for device in self.all if self._draw.random() < float(share)]
         for device in chosen:
             device.ill = True
-        self._world.at(self.now + float(seconds), self._recover, chosen)
+        self._agenda.at(self.now + float(seconds), self._recover, chosen)
 
-    def _do_roam(self, share: str) -> None:
+    def roam(self, share: str) -> None:
         """A share of them changes networks: they leave their nodes for others."""
         for device in self.all:
             if self._draw.random() < float(share):
                 device.hang_up(noticed=self._draw.random() < 0.5)
 
-    def _do_renew(self, share: str) -> None:
+    def renew(self, share: str) -> None:
         """The agents of a share of them start anew."""
         for device in self.all:
             if self._draw.random() < float(share):
                 device.restart()
 
-    def _do_pin(self, node: str, ring: str) -> None:
+    def pin(self, node: str, ring: str) -> None:
         """An operator pins some device for a while, through a node; once, whatever comes of it."""
-        member = self._world.members[node]
+        member = self._members[node]
         if not self.all or not member.runs:
             return
         self._orders += 1
@@ -267,9 +262,8 @@ class Devices:
 
     def _tick(self, device: Device) -> None:
         device.tick()
-        interval = self._world.scenario.settings.device_status_interval / 1_000
-        pause = interval if device.line is not None else self._draw.uniform(*BACKOFF)
-        self._world.at(self.now + pause * (0.9 + 0.1 * self._draw.random()), self._tick, device)
+        pause = self._interval if device.line is not None else self._draw.uniform(*BACKOFF)
+        self._agenda.at(self.now + pause * (0.9 + 0.1 * self._draw.random()), self._tick, device)
 
     def _recover(self, devices: list[Device]) -> None:
         for device in devices:
@@ -293,10 +287,10 @@ class Devices:
 
     def _look(self) -> None:
         """No acknowledged registration is lost on any node that has applied it."""
-        for member in self._world.members.values():
+        for member in self._members.values():
             if member.up:
                 self._promises.all_kept(member)
-        self._world.at(self.now + 1.0, self._look)
+        self._agenda.at(self.now + 1.0, self._look)
 
     # -- what must come true -------------------------------------------------------------------
 
@@ -310,15 +304,15 @@ class Devices:
         while missing := self._missing(wanted):
             if self.now - began > HEARING:
                 raise Violation("every device hears", f"{missing}, {HEARING:g} s after the heal")
-            self._world.run(STEP)
-        for member in self._members():
+            self._agenda.run(STEP)
+        for member in self._belonging():
             self._promises.all_kept(member)
             self._promises.counts(member)
         return self.now - began
 
     def _revisions(self) -> dict[str, int]:
         """The newest assignments, as the leader has them now."""
-        leader = self._world.leader()
+        leader = self._members.leader()
         if leader is None:
             return {}
         fleet = leader.replica.state.fleet
@@ -327,7 +321,7 @@ class Devices:
 
     def _missing(self, wanted: dict[str, int]) -> str:
         """What is not well yet; empty when everything is."""
-        leader = self._world.leader()
+        leader = self._members.leader()
         if leader is None:
             return "nobody leads"
         table = leader.replica.state.fleet.table
@@ -344,5 +338,5 @@ class Devices:
 
     def _sessions(self) -> str:
         """Nobody keeps a session that is not the device's own."""
-        kept = sum(member.loop.intake.connections for member in self._members())
+        kept = sum(member.loop.intake.connections for member in self._belonging())
         return f"{kept} sessions of {len(self.all)} devices" * (kept != len(self.all))

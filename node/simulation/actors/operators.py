@@ -5,14 +5,15 @@ gets an empty disk only when it stands in no configuration any more. What they a
 through a client's call like any other, so that it is refused, lost and repeated like any other.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.checking.linearizability import Operation
+from stationkeep.node.simulation.actors.clients import Clients
+from stationkeep.node.simulation.agenda import Time
+from stationkeep.node.simulation.links.network import Links
 from stationkeep.node.simulation.machine.member import Member
-
-if TYPE_CHECKING:
-    from stationkeep.node.simulation.world import World
+from stationkeep.node.simulation.machine.members import Members
 
 FEWEST = 3
 """Members that stay: two survive no lost disk."""
@@ -21,8 +22,21 @@ FEWEST = 3
 class Operators:
     """Of one world."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(
+        self,
+        time: Time,
+        members: Members,
+        clients: Clients,
+        links: Links,
+        *,
+        start: Callable[[Member], None],
+        reconfigured: Callable[[], None],
+    ) -> None:
+        """`start` boots a machine; `reconfigured` is told when a node counts others than before
+        as its majority."""
+        self._time, self._members, self._clients, self._links = time, members, clients, links
+        self._start, self._reconfigured = start, reconfigured
+        self._founders = list(members)
         self.moving = False
         """Whether anybody was asked to join or leave yet; before that nothing here costs time."""
         self.leaving: set[str] = set()
@@ -31,36 +45,36 @@ class Operators:
 
     def join(self, name: str, through: str) -> None:
         """Boots a machine as a newcomer, unless it runs, and asks a node to take it in."""
-        member = self._world.members[name]
+        member = self._members[name]
         self.moving = True
         self.leaving.discard(name)
         if not member.up and self._is_free(name):
             member.disk.erase()
             member.joining = True  # a founder that left is none any more
-            self._world.start(member)
-        self._world.clients.join(through, name)
+            self._start(member)
+        self._clients.join(through, name)
 
     def leave(self, name: str, through: str) -> None:
         """Asks a node to let one go; its process runs on, as an operator may forget it."""
-        under_way = sum(order.returned > self._world.time.now for order in self._leaves)
+        under_way = sum(order.returned > self._time.now for order in self._leaves)
         if self._voters() - under_way > FEWEST:
             self.moving = True
             self.leaving.add(name)
-            self._leaves.append(self._world.clients.leave(through, name))
+            self._leaves.append(self._clients.leave(through, name))
 
     def members(self) -> set[str]:
         """Who belongs to the cluster, by the newest state that any process has."""
         newest = self._newest()
-        return set(self._world.scenario.names if newest is None else newest.members)
+        return set(self._founders if newest is None else newest.members)
 
     def _voters(self) -> int:
         newest = self._newest()
         if newest is None:
-            return len(self._world.scenario.names)
+            return len(self._founders)
         return sum(not member.learner for member in newest.members.values())
 
     def _newest(self) -> ClusterState | None:
-        states = [m.replica.state for m in self._world.members.values() if m.up]
+        states = [m.replica.state for m in self._members.values() if m.up]
         founded = [state for state in states if state.founded]
         return max(founded, key=lambda state: state.index, default=None)
 
@@ -68,18 +82,18 @@ class Operators:
         """After a turn: whom it counts as a majority, and whom it keeps connections with."""
         if member.raft.configuration is not member.configuration:
             member.configuration = member.raft.configuration
-            self._world.note_troubles()
+            self._reconfigured()
         links = member.wants_links()
         links |= self._told(member)
         if links != member.links:
             member.links = links
-            self._world.links.follow(member.name, links)
+            self._links.follow(member.name, links)
 
     def _told(self, member: Member) -> set[str]:
         """Whoever keeps a connection with a node and has applied more tells it where the others
         live (`node.peers.network`, messages of kind "peers")."""
         told: set[str] = set()
-        for other in self._world.members.values():
+        for other in self._members.values():
             reaches = other.up and other.links and member.name in other.links
             if reaches and other.raft.applied_index > member.raft.applied_index:
                 told |= {other.name, *(other.links or ())}
@@ -87,6 +101,6 @@ class Operators:
 
     def _is_free(self, name: str) -> bool:
         """Whether it belongs to nothing, by whatever any other node knows or knew last."""
-        others = [m for m in self._world.members.values() if m.name != name and m.life]
+        others = [m for m in self._members.values() if m.name != name and m.life]
         listed = any(name in m.raft.configuration.members for m in others)
         return not listed and name not in self.members()

@@ -22,10 +22,11 @@ from stationkeep.cluster.odds.trial import HALF_WIDTH, Estimate
 from stationkeep.cluster.roles.health import trigger_length
 from stationkeep.cluster.state.events import RoleChanged, SamplesRecorded
 from stationkeep.cluster.transitions import Role, Rule
+from stationkeep.node.simulation.actions import perform
+from stationkeep.node.simulation.agenda import Time
 from stationkeep.node.simulation.campaigns.campaign import quiet
 from stationkeep.node.simulation.links.connection import Message
 from stationkeep.node.simulation.links.network import Links
-from stationkeep.node.simulation.machine.clock import Time
 from stationkeep.node.simulation.scenario import Action, Scenario
 from stationkeep.node.simulation.world import World
 
@@ -122,12 +123,12 @@ def observe(
     with quiet():
         world = World(Scenario(seed=seed, nodes=nodes, profile=profile, compact_entries=8_192))
         world.run(SETTLING / 2)
-        leader = world.leader()
+        leader = world.members.leader()
         assert leader is not None, "a cluster at peace elects one"
         if leader.is_primary():
-            world.perform(Action(0.0, "order", (leader.name, "switchover")))
+            perform(world, Action(0.0, "order", (leader.name, "switchover")))
         world.run(SETTLING / 4)
-        world.perform(Action(0.0, "write", (leader.name, leader.name, str(NEVER_PRIMARY))))
+        perform(world, Action(0.0, "write", (leader.name, leader.name, str(NEVER_PRIMARY))))
         world.run(SETTLING / 4)
         draw = random.Random(f"{seed} reports")  # noqa: S311
         lossy = LossyReports(world.links, world.time, loss, model, draw)

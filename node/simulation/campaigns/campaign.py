@@ -11,9 +11,10 @@ from multiprocessing import get_context
 import msgspec
 import structlog
 
+from stationkeep.node.simulation import actions
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.faults import profiles as faults
-from stationkeep.node.simulation.scenario import Scenario, check_scenario
+from stationkeep.node.simulation.scenario import Scenario
 from stationkeep.node.simulation.world import World
 from stationkeep.node.system import garbage
 
@@ -58,7 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             compact_entries=draw.choice(self.compact),
             batch_entries=draw.choice(self.batch),
         )
-        check_scenario(bare)
+        actions.check_scenario(bare)
         script = faults.script(bare.faults, bare, gap=self.gap, load=self.load, orders=self.orders)
         return msgspec.structs.replace(bare, script=script)
 
@@ -114,7 +115,7 @@ def attempt(
     took, rule, detail = 0.0, "", ""
     try:
         world = World(scenario)
-        world.play(told)
+        actions.play(world, told)
         took = world.converge()
     except Violation as violation:
         rule, detail = violation.rule, violation.detail
@@ -137,7 +138,7 @@ def _outcome(
         outcome,
         at=world.time.now,
         converged_after=took,
-        events=world.events,
+        events=world.agenda.events,
         turns=world.checks.checked_turns,
         calls=world.clients.calls,
         elections=len(world.leader_changes),

@@ -63,8 +63,7 @@ def spans(world: World) -> list[Span]:
 
 def summarise(world: World) -> Summary:
     """One run."""
-    changes = max((m.replica.state for m in world.members.values()), key=lambda s: s.index)
-    history = changes.role_changes
+    history = world.members.newest_state().role_changes
     served, gap, began = _service(spans(world))
     seats = [c for c in history if c.target is Role.PRIMARY]
     unordered = [c for c in seats[1:] if c.rule not in OPERATOR_RULES]

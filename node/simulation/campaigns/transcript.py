@@ -22,8 +22,9 @@ from pathlib import Path
 
 import msgspec
 
+from stationkeep.node.simulation.actions import check_scenario
 from stationkeep.node.simulation.campaigns.campaign import attempt, quiet
-from stationkeep.node.simulation.scenario import Action, BadScenario, Scenario, check_scenario
+from stationkeep.node.simulation.scenario import Action, BadScenario, Scenario
 from stationkeep.node.simulation.world import World
 
 VERSION = 1

@@ -18,9 +18,9 @@ from stationkeep.cluster.invariants import violations
 from stationkeep.cluster.state.codec import digest
 from stationkeep.cluster.state.events import LeasesEchoed, SamplesRecorded
 from stationkeep.node.raft.storage.seam import Row, Transaction
+from stationkeep.node.simulation.agenda import Time
 from stationkeep.node.simulation.checks import quorums
 from stationkeep.node.simulation.checks.trouble import Trouble
-from stationkeep.node.simulation.machine.clock import Time
 from stationkeep.node.simulation.machine.member import Member
 
 DIGEST_EVERY = 32
@@ -153,7 +153,7 @@ class Checks:
         commit = raft.commit_index
         if commit != member.seen_commit:
             self._committed(member, commit)
-        if raft._engine._isLeader():
+        if raft.leads:
             self._leads(member, raft.term)
             self._still_may(member)
             self._reconfigures(member)
@@ -227,23 +227,24 @@ class Checks:
     def _reconfigures(self, leader: Member) -> None:
         """A change of members keeps majorities overlapping, and comes in office (`quorums`). The
         admission of a voter's new journal is none."""
-        standings = leader.raft._engine._standings
+        known = leader.raft.configurations
         changes = [
-            after
-            for before, after in pairwise(standings)
-            if before.configuration.members != after.configuration.members
+            (term, after)
+            for (_, before), (term, after) in pairwise(known)
+            if before.members != after.members
         ]
-        if not changes or changes[-1].term != leader.raft.term:
+        if not changes or changes[-1][0] != leader.raft.term:
             return
-        base = standings[0]
-        for standing in changes:
-            if not quorums.meet(base.configuration.voters, standing.configuration.voters):
+        applied = known[0][1].voters
+        for _, configuration in changes:
+            if not quorums.meet(applied, configuration.voters):
                 raise Violation(
                     "majorities meet",
-                    f"{leader.name} goes from {base.configuration.voters}, the last applied, to "
-                    f"{standing.configuration.voters}: two majorities need not meet",
+                    f"{leader.name} goes from {applied}, the last applied, to "
+                    f"{configuration.voters}: two majorities need not meet",
                 )
-        if leader.raft._engine._term_at(leader.raft.commit_index) != leader.raft.term:
+        committed = self._entry(leader, leader.raft.commit_index)
+        if committed is None or committed[0] != leader.raft.term:
             raise Violation(
                 "members change in office", f"{leader.name} has committed nothing of its term"
             )
@@ -285,7 +286,7 @@ class Checks:
 
     def _complete(self, member: Member, term: int) -> None:
         """Leader completeness (Raft paper, section 5.4)."""
-        last = member.raft._engine.last_index()
+        last = member.raft.last_index
         for index, (known, command) in self.committed.items():
             if self._committed_in[index] >= term:  # votes that came late: it leads nobody
                 continue

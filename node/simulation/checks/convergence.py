@@ -4,16 +4,14 @@ Liveness, bounded: one leader whom all follow, everybody at the end of its log, 
 PRIMARY, nothing queued, every proposal answered by its deadline.
 """
 
-from typing import TYPE_CHECKING
-
 from stationkeep.cluster.settings import Settings
+from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.links.connection import USER_TIMEOUT
 from stationkeep.node.simulation.links.dialling import HELLO_SECONDS
 from stationkeep.node.simulation.links.network import BACKOFF_LAST
-
-if TYPE_CHECKING:
-    from stationkeep.node.simulation.world import World
+from stationkeep.node.simulation.machine.member import Member
+from stationkeep.node.simulation.machine.members import Members
 
 STEP = 0.05
 GRACE = 1.0
@@ -41,52 +39,50 @@ def bound(settings: Settings) -> float:
 class Convergence:
     """Waits for it."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, agenda: Agenda, members: Members, settings: Settings) -> None:
+        self._agenda, self._members = agenda, members
+        self._bound = bound(settings)
 
     def wait(self) -> float:
         """Seconds it took; raises `Violation` when the bound passes."""
-        world = self._world
-        began = world.time.now
-        end = began + bound(world.scenario.settings)
-        while True:
-            missing = self.missing()
-            if not missing:
-                return world.time.now - began
-            if world.time.now >= end:
-                raise Violation("liveness", f"{missing}, {end - began:.0f} s after the heal")
-            world.run(STEP)
+        time = self._agenda.time
+        began = time.now
+        while missing := self.missing():
+            if time.now >= began + self._bound:
+                raise Violation("liveness", f"{missing}, {self._bound:.0f} s after the heal")
+            self._agenda.run(STEP)
+        return time.now - began
 
     def missing(self) -> str:
         """What is not well yet; empty when everything is."""
-        world = self._world
-        for member in world.members.values():
+        members = self._members
+        for member in members.values():
             if not member.up:
                 return f"{member.name} is down ({member.refused or 'crashed'})"
-        leader = world.leader()
+        leader = members.leader()
         if leader is None:
             return "nobody leads"
-        last = leader.raft._engine.last_index()
+        last = leader.raft.last_index
         wanted, present = leader.replica.state.members, leader.raft.configuration
         if {*present.voters} != wanted.keys() or present.learners:
             return f"voters: {present.voters}, learners: {present.learners}, not {[*wanted]}"
-        for member in (world.members[name] for name in wanted):
+        for member in (members[name] for name in wanted):
             raft = member.raft
             if raft.leader != leader.name or raft.term != leader.raft.term:
                 return f"{member.name} follows {raft.leader} in term {raft.term}"
             if raft.applied_index != last:
                 return f"{member.name} has applied {raft.applied_index} of {last}"
-            late = self._late(member.name)
+            late = self._late(member)
             if late:
                 return late
-        if len(world.primaries) != 1:
-            return f"PRIMARYs: {world.primaries}"
+        if len(members.primaries) != 1:
+            return f"PRIMARYs: {members.primaries}"
         return ""
 
-    def _late(self, name: str) -> str:
-        member = self._world.members[name]
+    @staticmethod
+    def _late(member: Member) -> str:
         now = member.clock.monotonic()
         for number, deadline in member.raft.unanswered.items():
             if now > deadline + GRACE:
-                return f"proposal {number} of {name} was never answered"
+                return f"proposal {number} of {member.name} was never answered"
         return ""

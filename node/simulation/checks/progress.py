@@ -6,15 +6,13 @@ of them leads, one of them is fit to be PRIMARY. Then somebody acts as PRIMARY a
 (roles.md, "What must hold", 6); the lease of who acted last is over by then.
 """
 
-from typing import TYPE_CHECKING
-
 from stationkeep.cluster.roles.candidates import best_candidate
 from stationkeep.cluster.settings import Settings
+from stationkeep.node.simulation.agenda import Time
 from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.links.network import Links
 from stationkeep.node.simulation.machine.member import HEALTHY, Member
-
-if TYPE_CHECKING:
-    from stationkeep.node.simulation.world import World
+from stationkeep.node.simulation.machine.members import Members
 
 EVERY = 0.1
 """Simulated seconds between two looks."""
@@ -29,8 +27,8 @@ def bound(settings: Settings) -> float:
 class Progress:
     """Of one world; `look` after turns."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, time: Time, members: Members, links: Links) -> None:
+        self._time, self._members, self._links = time, members, links
         self._due = 0.0
         self._idle: tuple[tuple[str, int], float] | None = None
         """Who leads in which term, and since when nobody acts though somebody could."""
@@ -39,12 +37,12 @@ class Progress:
 
     def look(self) -> None:
         """Raises `Violation` when nobody has acted for too long."""
-        now = self._world.time.now
+        now = self._time.now
         if now < self._due:
             return
         self._due = now + EVERY
         leader = self._leader_of_the_able()
-        if leader is None or self._world.primaries:
+        if leader is None or self._members.primaries:
             self._idle = None
             return
         office = (leader.name, leader.raft.term)
@@ -62,15 +60,14 @@ class Progress:
 
     def _leader_of_the_able(self) -> Member | None:
         """Who leads all members but the deaf one; None where progress is not due."""
-        world = self._world
-        weather = world.links.air.weather
+        weather = self._links.air.weather
         if weather.share or weather.late or weather.bare or weather.delay + weather.jitter > 0.05:
             return None
-        leader = world.leader()
+        leader = self._members.leader()
         if leader is None or not leader.raft.is_leader:
             return None
         state = leader.replica.state
-        others = [world.members[name] for name in state.members if name in world.members]
+        others = [self._members[name] for name in state.members if name in self._members]
         deaf = [member for member in others if self._is_deaf(member, others)]
         able = [member for member in others if member not in deaf]
         if len(deaf) != 1 or leader in deaf or not all(self._is_well(m, able) for m in able):
@@ -80,21 +77,21 @@ class Progress:
         return leader if may else None
 
     def _is_deaf(self, member: Member, others: list[Member]) -> bool:
-        directions = self._world.links.directions
+        directions = self._links.directions
         return all(
             directions[other.name, member.name].blocked for other in others if other is not member
         )
 
     def _is_well(self, member: Member, able: list[Member]) -> bool:
         """Nothing is wrong with its machine, nor with its ways to and from the others."""
-        ways = self._world.links.directions
+        ways = self._links.directions
         names = [other.name for other in able if other is not member]
         out = [ways[member.name, name] for name in names]
         disk = member.disk
         return (
             member.runs
             and not any(way.blocked or way.standing or way.mute or way.extra for way in out)
-            and all(self._world.links.lanes.values())
+            and all(self._links.lanes.values())
             and not (disk.full or disk.delay or disk.armed)
             and member.health.risk <= HEALTHY
             and member.hooks.mode == "work"

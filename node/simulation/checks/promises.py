@@ -6,7 +6,7 @@ replica counts is what its devices are.
 """
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -18,9 +18,6 @@ from stationkeep.node.fleet.replies import Assignment
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.machine.member import Member
 
-if TYPE_CHECKING:
-    from stationkeep.node.simulation.actors.devices import Device
-
 
 class Acknowledged(msgspec.Struct, frozen=True):
     """What a device was promised: its row, and the log index by which every node knows it."""
@@ -30,17 +27,27 @@ class Acknowledged(msgspec.Struct, frozen=True):
     index: int
 
 
+class Promised(Protocol):
+    """A device, as far as it was promised anything. `numbers`: whether it numbers its words."""
+
+    id: str
+    numbers: bool
+    acknowledged: Acknowledged | None
+    statuses: dict[int, list[int]]
+    """Session → sequences of the statuses that a node took in it; of agents that number."""
+
+
 class Promises:
     """Of all devices of one world, by id."""
 
     def __init__(self) -> None:
-        self.devices: dict[str, Device] = {}
+        self.devices: dict[str, Promised] = {}
         self._rings: dict[tuple[str, int], str] = {}
         self._judged = 0
         self._counted: dict[tuple[str, int], tuple[int, int]] = {}
         """Device and session → newest sequence that the log counted, and how many statuses."""
 
-    def registered(self, device: "Device", member: Member) -> None:
+    def registered(self, device: Promised, member: Member) -> None:
         """A registration is acknowledged by a node."""
         state = member.replica.state
         row = state.fleet.row(device.id)

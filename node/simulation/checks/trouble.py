@@ -1,6 +1,6 @@
 """Who was in trouble, and when: what tells a needed failover or election from a false one."""
 
-from stationkeep.node.simulation.machine.clock import Time
+from stationkeep.node.simulation.agenda import Time
 
 
 class Trouble:

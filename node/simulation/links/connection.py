@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from stationkeep.node.simulation.links.stream import At, Stream
+from stationkeep.node.simulation.agenda import At, Time
+from stationkeep.node.simulation.links.stream import Stream
 from stationkeep.node.simulation.links.weather import Way
-from stationkeep.node.simulation.machine.clock import Time
 
 Message = dict[str, Any]
 HEAD_BYTES = 150

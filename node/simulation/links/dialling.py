@@ -8,9 +8,9 @@ second, three, and seven; the hellos go by the rules of streams.
 from collections.abc import Callable
 from typing import Protocol
 
+from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.links import stream
-from stationkeep.node.simulation.links.stream import At, Stream
-from stationkeep.node.simulation.machine.clock import Time
+from stationkeep.node.simulation.links.stream import Stream
 
 HELLO_SECONDS = 3.0
 """Until a dial is given up (`node.peers.streams`)."""

@@ -15,11 +15,10 @@ from typing import Protocol
 
 import msgspec
 
+from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.links.connection import Connection, Envelope, Message, size_of
 from stationkeep.node.simulation.links.dialling import Race
-from stationkeep.node.simulation.links.stream import At
 from stationkeep.node.simulation.links.weather import Air, Direction, Way
-from stationkeep.node.simulation.machine.clock import Time
 
 BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 MAX_WAITING = 20_000

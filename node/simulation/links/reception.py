@@ -8,9 +8,8 @@ seems as long as acknowledgements were lost.
 
 from collections.abc import Callable
 
-from stationkeep.node.simulation.machine.clock import Time
+from stationkeep.node.simulation.agenda import At, Time
 
-At = Callable[..., None]
 QUICK, DELAYED = 16, 0.04
 """Acknowledgements sent at once at first and after anything unusual; s that others wait."""
 PAUSE = 0.2

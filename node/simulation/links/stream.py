@@ -13,20 +13,17 @@ compares it with the kernel.
 """
 
 from collections import deque
-from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.links.congestion import THIN_TIMEOUTS, Congestion, window
 from stationkeep.node.simulation.links.reception import Ranges, Receiver
 from stationkeep.node.simulation.links.retransmission import RoundTrips
-from stationkeep.node.simulation.machine.clock import Time
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
-At = Callable[..., None]
-"""`at(moment, function, *arguments)` puts a call on the agenda."""
 
 SEGMENT = 1_448
 """Bytes of one segment on Ethernet."""

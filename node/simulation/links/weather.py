@@ -9,7 +9,7 @@ import random
 
 import msgspec
 
-from stationkeep.node.simulation.machine.clock import Time
+from stationkeep.node.simulation.agenda import Time
 
 
 class Weather(msgspec.Struct):

@@ -1,15 +1,8 @@
 """Clocks of simulated nodes, each with its own idea of true time."""
 
+from stationkeep.node.simulation.agenda import Time
+
 WALL_AT_START = 1_700_000_000_000
-
-
-class Time:
-    """True time of a world, in seconds since it began."""
-
-    __slots__ = ("now",)
-
-    def __init__(self) -> None:
-        self.now = 0.0
 
 
 class SimulatedClock:

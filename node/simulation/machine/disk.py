@@ -20,7 +20,7 @@ from random import Random
 
 from stationkeep.cluster.state.codec import Piece
 from stationkeep.node.raft.storage.seam import JournalFailed, Row, Saved, Transaction
-from stationkeep.node.simulation.machine.clock import Time
+from stationkeep.node.simulation.agenda import Time
 
 POINTS = {
     "journal.begin": "before a transaction",

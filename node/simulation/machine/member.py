@@ -83,7 +83,8 @@ class SimulatedHook:
 
 
 class WatchedRaft(Raft):
-    """Counts proposals and their answers: each must get exactly one, in time."""
+    """Counts proposals and their answers: each must get exactly one, in time. And shows of the
+    engine what only checks ask."""
 
     def watch(self) -> None:
         """Begins with none."""
@@ -109,6 +110,22 @@ class WatchedRaft(Raft):
             done(result)
 
         super().propose(draft, answered, timeout, retry)
+
+    @property
+    def leads(self) -> bool:
+        """In the engine's eyes, also before it takes office."""
+        return bool(self._engine._isLeader())
+
+    @property
+    def last_index(self) -> int:
+        """Of the last entry in its log."""
+        return self._engine.last_index()
+
+    @property
+    def configurations(self) -> list[tuple[int, Configuration]]:
+        """The last one that is applied, and those behind it in the log; each with the term of
+        its entry."""
+        return [(one.term, one.configuration) for one in self._engine._standings]
 
 
 class Member:

@@ -1,0 +1,303 @@
+"""What may happen to a world: the verbs of a script, what each wants behind it, and what it does.
+
+Words are checked before a world begins (`check_scenario`), so that `perform` finds a node where
+one is named, and a number where one is due.
+"""
+
+from collections.abc import Callable
+from typing import Concatenate, NamedTuple
+
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.raft.engine.guards import Guards
+from stationkeep.node.simulation.actors.devices import Devices
+from stationkeep.node.simulation.faults.disturbances import Disturbances
+from stationkeep.node.simulation.links.network import LANES
+from stationkeep.node.simulation.machine.disk import POINTS
+from stationkeep.node.simulation.scenario import (
+    MAX_HOURS,
+    MAX_NODES,
+    Action,
+    BadScenario,
+    Scenario,
+)
+from stationkeep.node.simulation.world import World
+
+WHO = ("leader", "primary")
+"""Names that mean whoever it is at that moment."""
+PARTS = 100
+"""Of a scenario's duration: after each, who watches hears of it."""
+
+Do = Callable[Concatenate[World, ...], None]
+Check = Callable[[str, Scenario], str | None]
+"""What a word should be, if it is something else."""
+
+
+class Verb(NamedTuple):
+    """`wants`: how each word behind it is checked. `troubles`: whether it can bring a node into
+    trouble, or out of it."""
+
+    wants: tuple[Check, ...]
+    do: Do
+    troubles: bool = True
+
+
+# -- playing ---------------------------------------------------------------------------------------
+
+
+def play(world: World, told: Callable[[float], None] = lambda _: None) -> None:
+    """The scenario's script, to its end; `told` hears the time now and then. Raises `Violation`
+    when something breaks."""
+    for action in world.scenario.script:
+        _run_slowly_to(world, action.at, told)
+        perform(world, action)
+    _run_slowly_to(world, world.scenario.duration, told)
+
+
+def _run_slowly_to(world: World, end: float, told: Callable[[float], None]) -> None:
+    part = world.scenario.duration / PARTS
+    while world.time.now < end:
+        world.agenda.run_to(min(end, world.time.now + part))
+        told(world.time.now)
+
+
+def perform(world: World, action: Action) -> None:
+    """Does an action now; on somebody who is not there it does nothing."""
+    if action.verb == "join":
+        world.provide(action.words[0])
+    words = [_who(world, word) for word in action.words]
+    present = [word for word in words if word is not None]
+    if len(present) < len(words):
+        return
+    world.note("> " + " ".join((action.verb, *action.words)))
+    verb = VERBS[action.verb]
+    verb.do(world, *present)
+    if verb.troubles:
+        world.note_troubles()
+
+
+def _who(world: World, word: str) -> str | None:
+    """Who is meant by a name; any other word is itself."""
+    if word == "leader":
+        leader = world.members.leader()
+        return None if leader is None else leader.name
+    if word == "primary":
+        return next(iter(world.members.primaries), None)
+    absent = word in world.scenario.spares and word not in world.members
+    return None if absent else word
+
+
+# -- machines --------------------------------------------------------------------------------------
+
+
+def _crash(world: World, name: str, how: str) -> None:
+    member = world.members[name]
+    if member.up:
+        if how == "power":
+            member.disk.lose_power(member.draw)
+        world.end(member, silently=how == "power")
+
+
+def _crash_at(world: World, name: str, point: str) -> None:
+    world.members[name].disk.armed = point
+
+
+def _start(world: World, name: str) -> None:
+    if not world.members[name].up:
+        world.start(world.members[name])
+
+
+def _stop(world: World, name: str) -> None:
+    if world.members[name].runs:
+        world.stop(world.members[name])
+
+
+def _pause(world: World, name: str, seconds: str) -> None:
+    if world.members[name].runs:
+        world.pause(world.members[name], float(seconds))
+
+
+def _rate(world: World, name: str, rate: str) -> None:
+    world.members[name].clock.run_at(float(rate))
+
+
+def _wall(world: World, name: str, seconds: str) -> None:
+    world.members[name].clock.wall_offset += int(float(seconds) * 1_000)
+
+
+def _durability(world: World, name: str, mode: str) -> None:
+    world.members[name].disk.synced = mode == "sync"
+
+
+def _slow(world: World, name: str, seconds: str) -> None:
+    world.members[name].disk.delay = float(seconds)
+
+
+def _full(world: World, name: str, state: str) -> None:
+    world.members[name].disk.full = state == "on"
+
+
+def _rot(world: World, name: str, what: str) -> None:
+    """A byte on the disk of a node flips; it is found when the node starts."""
+    world.members[name].disk.rot(what)
+
+
+def _erase(world: World, name: str) -> None:
+    """An operator gives a node that is down an empty disk."""
+    if not world.members[name].up:
+        world.members[name].disk.erase()
+
+
+def _risk(world: World, name: str, risk: str) -> None:
+    world.members[name].health.risk = float(risk)
+
+
+def _hooks(world: World, name: str, mode: str) -> None:
+    if world.members[name].up:
+        world.members[name].hooks.mode = mode
+
+
+# -- people ----------------------------------------------------------------------------------------
+
+
+def _transfer(world: World) -> None:
+    leader = world.members.leader()
+    if leader is not None:
+        world.trouble.moment(leader.name)
+        leader.raft.transfer_leadership()
+
+
+def _write(world: World, node: str, register: str, value: str) -> None:
+    world.clients.write(node, register, int(float(value)))
+
+
+def _read(world: World, node: str, register: str) -> None:
+    world.clients.read(node, register)
+
+
+def _order(world: World, node: str, what: str) -> None:
+    world.clients.order(node, what)
+
+
+def _join(world: World, name: str, through: str) -> None:
+    world.operators.join(name, through)
+
+
+def _leave(world: World, name: str, through: str) -> None:
+    world.operators.leave(name, through)
+
+
+# -- links and devices -----------------------------------------------------------------------------
+
+
+def _links(do: Callable[Concatenate[Disturbances, ...], None]) -> Do:
+    return lambda world, *words: do(world.disturbances, *words)
+
+
+def _devices(do: Callable[Concatenate[Devices, ...], None]) -> Do:
+    return lambda world, *words: do(world.devices, *words)
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def _number(word: str, _: Scenario) -> str | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return "a number"
+    return None if abs(value) < 1e9 else "a number"
+
+
+def _node(word: str, scenario: Scenario) -> str | None:
+    return None if word in WHO else _machine(word, scenario, ", leader, primary")
+
+
+def _machine(word: str, scenario: Scenario, or_else: str = "") -> str | None:
+    first, last = scenario.names[0], scenario.spares[-1]
+    fits = word in scenario.names or word in scenario.spares
+    return None if fits else f"a node ({first} … {last}){or_else}"
+
+
+def _one_of(*choices: str) -> Check:
+    return lambda word, _: None if word in choices else "one of " + ", ".join(choices)
+
+
+VERBS: dict[str, Verb] = {
+    "crash": Verb((_node, _one_of("process", "power")), _crash),
+    "crash-at": Verb((_node, _one_of(*POINTS)), _crash_at),
+    "start": Verb((_node,), _start),
+    "stop": Verb((_node,), _stop),
+    "pause": Verb((_node, _number), _pause),
+    "rate": Verb((_node, _number), _rate),
+    "wall": Verb((_node, _number), _wall),
+    "slow": Verb((_node, _number), _slow),
+    "durability": Verb((_node, _one_of("sync", "os")), _durability),
+    "full": Verb((_node, _one_of("on", "off")), _full),
+    "rot": Verb((_node, _one_of("journal", "snapshot")), _rot),
+    "erase": Verb((_node,), _erase),
+    "risk": Verb((_node, _number), _risk),
+    "hooks": Verb((_node, _one_of("work", "fail", "hang")), _hooks),
+    "cut": Verb((_node, _node), _links(Disturbances.cut)),
+    "mend": Verb((_node, _node), _links(Disturbances.mend)),
+    "isolate": Verb((_node,), _links(Disturbances.isolate)),
+    "rejoin": Verb((_node,), _links(Disturbances.rejoin)),
+    "reset": Verb((_node, _node), _links(Disturbances.reset)),
+    "weather": Verb((_number, _number, _number, _number), _links(Disturbances.weather)),
+    "far": Verb((_node, _node, _number), _links(Disturbances.far)),
+    "stray": Verb((_number, _number, _number), _links(Disturbances.stray)),
+    "udp": Verb((_node, _node, _one_of("on", "off")), _links(Disturbances.udp)),
+    "standing": Verb((_node, _node, _one_of("on", "off")), _links(Disturbances.standing)),
+    "lane": Verb((_one_of(*LANES), _one_of("on", "off")), _links(Disturbances.lane)),
+    "datagrams": Verb((_one_of("on", "off"),), _links(Disturbances.datagrams)),
+    "devices": Verb((_number,), _devices(Devices.add), troubles=False),
+    "ill": Verb((_number, _number), _devices(Devices.fall_ill), troubles=False),
+    "roam": Verb((_number,), _devices(Devices.roam), troubles=False),
+    "renew": Verb((_number,), _devices(Devices.renew), troubles=False),
+    "pin": Verb((_node, _one_of(*Ring)), _devices(Devices.pin), troubles=False),
+    "transfer": Verb((), _transfer),
+    "write": Verb((_node, _node, _number), _write, troubles=False),
+    "read": Verb((_node, _node), _read, troubles=False),
+    "order": Verb((_node, _one_of("switchover", "maintenance", "action")), _order, troubles=False),
+    "join": Verb((_machine, _node), _join),
+    "leave": Verb((_node, _node), _leave),
+}
+"""`weather`: delay s, jitter s, share lost, mean burst s. `stray`, of datagrams: share that is
+late, by up to s, share that arrives twice. `join`, `leave`: who, and the node that the operator
+asks. `ill`: share of the devices, s."""
+
+
+def check_action(action: Action, scenario: Scenario) -> None:
+    """Raises `BadScenario` when the world would not know what to do."""
+    verb = VERBS.get(action.verb)
+    if verb is None:
+        raise BadScenario(f"{action}: no such verb; known are {', '.join(sorted(VERBS))}")
+    if len(verb.wants) != len(action.words):
+        raise BadScenario(f"{action}: {action.verb} takes {len(verb.wants)} words")
+    for check, word in zip(verb.wants, action.words, strict=True):
+        wanted = check(word, scenario)
+        if wanted is not None:
+            raise BadScenario(f"{action}: {word!r} is not {wanted}")
+    if not 0 <= action.at < MAX_HOURS * 3600:
+        raise BadScenario(f"{action}: not a moment of a simulation")
+
+
+def check_scenario(scenario: Scenario) -> None:
+    """Raises `BadScenario` at the first part that makes no sense."""
+    if not 0 <= scenario.seed < 2**63:
+        raise BadScenario(f"seed: {scenario.seed} refused: a whole number from 0 to 2^63 - 1")
+    if not 3 <= scenario.nodes <= MAX_NODES:
+        raise BadScenario(f"nodes: {scenario.nodes} refused: between 3 and {MAX_NODES}")
+    if scenario.profile not in PROFILES:
+        known = ", ".join(sorted(PROFILES))
+        raise BadScenario(f"profile: {scenario.profile!r} refused: one of {known}")
+    if not 0 < scenario.duration <= MAX_HOURS * 3600:
+        raise BadScenario(
+            f"duration: {scenario.duration} s refused: more than 0 and at most {MAX_HOURS} h"
+        )
+    switches = {*Guards.__struct_fields__, "s10"}
+    for guard in scenario.guards_off:
+        if guard not in switches:
+            raise BadScenario(f"guard: {guard!r} refused: one of {', '.join(sorted(switches))}")
+    for action in scenario.script:
+        check_action(action, scenario)

@@ -1,0 +1,23 @@
+"""All simulated nodes of a world."""
+
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.simulation.machine.member import Member
+
+
+class Members(dict[str, Member]):
+    """Machines in operation, by name: the founders, and those that were asked to join."""
+
+    def leader(self) -> Member | None:
+        """Who leads, of those who think so the newest."""
+        leading = [member for member in self.values() if member.up and member.raft.is_leader]
+        return max(leading, key=lambda member: member.raft.term, default=None)
+
+    @property
+    def primaries(self) -> list[str]:
+        """Who acts as PRIMARY now."""
+        return [member.name for member in self.values() if member.is_primary()]
+
+    def newest_state(self) -> ClusterState:
+        """Of all nodes that ever ran, also those that are down."""
+        states = (member.replica.state for member in self.values() if member.life)
+        return max(states, key=lambda state: state.index)
