@@ -3,6 +3,7 @@
 3 nodes each on loopback, fsync on, all requests to the leader (`/primary` to the PRIMARY): h2load
 with N connections of one request in flight each, after a second to connect them. Ours speaks
 HTTP/1.1 and JSON, etcd 3.4 gRPC (a Put of the same size, a serializable and a linearizable Range).
+Beside both, as many commands in flight inside the leader: what the log takes without HTTP.
 Debian: apt-get install nghttp2-client etcd-server.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from scripts import bench_commit
 from scripts.bench_cluster import running
 from scripts.bench_etcd import members, varint_field
 from stationkeep.node.chaos.constellation import Constellation
@@ -38,20 +40,25 @@ Figures = dict[str, dict[str, Any]]
 
 
 def run(seconds: int = SECONDS) -> Figures:
-    """What was asked → requests a second of ours and of etcd, and the ratio."""
+    """What was asked → requests a second of ours and of etcd, the ratio, and without HTTP."""
     missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
     if missing:
         return {"missing": {"apt-get install": " ".join(missing)}}
     ours, theirs = _ours(seconds), _etcd(seconds)
-    return {
-        name: {
-            "ours_per_second": rate,
-            "ours_ms": mean,
-            **({"etcd_per_second": theirs[name][0], "etcd_ms": theirs[name][1],
-                "ratio": rate / theirs[name][0]} if name in theirs else {}),
-        }
-        for name, (rate, mean) in ours.items()
-    }  # fmt: skip
+    inside = bench_commit.measure("ours", IN_FLIGHT, seconds)
+    figures: Figures = {}
+    for name, (rate, mean) in ours.items():
+        figures[name] = {"ours_per_second": rate, "ours_ms": mean}
+        if name in theirs:
+            etcd, etcd_ms = theirs[name]
+            figures[name] |= {"etcd_per_second": etcd, "etcd_ms": etcd_ms, "ratio": rate / etcd}
+    for count, found in inside.items():
+        figures[_write(count)]["inside_per_second"] = found["per_second"]
+    return figures
+
+
+def _write(count: int) -> str:
+    return f"write, {count} in flight"
 
 
 Loads = dict[str, tuple[float, str]]
@@ -64,10 +71,7 @@ def _ours(seconds: int) -> Loads:
         base = f"http://{cluster.addresses[cluster.leader()]}"
         body = _file(folder, json.dumps({"priority": 100}).encode())
         write = [f"{base}/v1/nodes/{_first(cluster, 'BACKUP')}/priority", *_json(body)]
-        loads = {
-            f"write, {count} in flight": _h2load(write, count, seconds, "--h1")
-            for count in IN_FLIGHT
-        }
+        loads = {_write(count): _h2load(write, count, seconds, "--h1") for count in IN_FLIGHT}
         primary = f"http://{cluster.addresses[_first(cluster, 'PRIMARY')]}/primary"
         strong = f"{base}/v1/cluster?consistency=strong"
         for url in (primary, f"{base}/v1/cluster", strong):
@@ -97,7 +101,7 @@ def _etcd(seconds: int) -> Loads:
             return _h2load([*call, *headers], count, seconds)
 
         put = varint_field(1, key) + varint_field(2, b'{"priority": 100}')
-        loads = {f"write, {count} in flight": asked("Put", put, count) for count in IN_FLIGHT}
+        loads = {_write(count): asked("Put", put, count) for count in IN_FLIGHT}
         # A refusal of gRPC comes with status 200, too.
         written = sum(rate * seconds for rate, _ in loads.values())
         if _version(address, key) < 0.9 * written:

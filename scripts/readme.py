@@ -8,7 +8,7 @@ devices, and the figures. A part is written wherever its marks are.
 .venv/bin/python -m scripts.readme figures FIGURES.json   (from scripts/bench --json)
 .venv/bin/python -m scripts.readme simulation FIGURES.json (its part simulation)
 .venv/bin/python -m scripts.readme loss FIGURES.json       (its part loss)
-.venv/bin/python -m scripts.readme rest FIGURES.json       (its parts rest and commit)
+.venv/bin/python -m scripts.readme rest FIGURES.json       (its part rest)
 .venv/bin/python -m scripts.readme fleet FIGURES.json     (its other parts)
 """
 
@@ -146,19 +146,16 @@ def figures(measured: dict[str, Any]) -> str:
 
 def rest_figures(measured: dict[str, Any]) -> str:
     """Requests a second through REST, beside etcd's, and beside commands without HTTP."""
-    inside = {
-        f"write, {count} in flight": f"{f['per_second']['median']:,.0f}"
-        for count, f in measured.get("commit", {}).get("ours", {}).items()
-    }
     lines = [f"Machine: {measured['machine']}.", ""]
     lines += ["| 3 nodes, fsync on | REST | mean | etcd 3.4, gRPC | ratio | without HTTP |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     for name, f in measured["rest"].items():
-        theirs, ratio = "-", "-"
+        told = [f"{f['ours_per_second']:,.0f}", f["ours_ms"], "-", "-", "-"]
         if "ratio" in f:
-            theirs, ratio = f"{f['etcd_per_second']:,.0f}", f"{f['ratio']:.2f}"
-        rate, alone = f"{f['ours_per_second']:,.0f}", inside.get(name, "-")
-        lines.append(f"| {name} | {rate} | {f['ours_ms']} | {theirs} | {ratio} | {alone} |")
+            told[2:4] = f"{f['etcd_per_second']:,.0f}", f"{f['ratio']:.2f}"
+        if "inside_per_second" in f:
+            told[4] = f"{f['inside_per_second']:,.0f}"
+        lines.append(f"| {name} | {' | '.join(told)} |")
     return "\n".join(lines)
 
 
