@@ -64,6 +64,8 @@ class NodeService:
         self._wake, self._raft, self._network = wake, raft, network
         self._waiting: set[asyncio.Future[ProposalResult]] = set()
         self._followers: set[asyncio.Event] = set()
+        self._barrier: asyncio.Task[ProposalResult] | None = None
+        """Will be proposed when the event loop comes to it."""
         self._closing = False
         self.draining = False
         """Set while the node stops: writes are refused, reads still answered."""
@@ -172,6 +174,14 @@ class NodeService:
             self._waiting.discard(future)
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
+        """Those who ask in one turn of the event loop share one entry of the log, which stands
+        behind everything that any of them is to see."""
+        if self._barrier is None:
+            self._barrier = asyncio.create_task(self._pass_barrier(timeout), name="barrier")
+        return await asyncio.shield(self._barrier)  # who gives up leaves it to the others
+
+    async def _pass_barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
+        self._barrier = None
         return await self._submit(Draft(Barrier()), timeout)
 
     # -- followers of events --------------------------------------------------------------------

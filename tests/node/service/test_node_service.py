@@ -45,6 +45,23 @@ async def test_a_command_is_answered_once_applied() -> None:
     assert isinstance(await live.submit(Barrier()), Committed)
 
 
+async def test_barriers_of_one_turn_share_an_entry_also_when_one_gives_up() -> None:
+    live = Live()
+    index = live.world.loops["sat-001"].replica.state.index
+    first, gone, last = (asyncio.create_task(live.service.barrier(5)) for _ in range(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    later = asyncio.create_task(live.service.barrier(5))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    live.world.run(0.05)
+    found = await first, await last, await later
+    assert [type(result) for result in found] == [Committed] * 3
+    assert found[0] == found[1]
+    assert (found[0].index, found[2].index) == (index + 1, index + 2)
+
+
 async def test_submissions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     live = Live()
     monkeypatch.setattr(module, "MAX_SUBMISSIONS", 0)
