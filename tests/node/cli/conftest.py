@@ -1,8 +1,10 @@
+from functools import cache
 from pathlib import Path
 
 import httpx
 import pytest
-from typer.testing import CliRunner
+import typer.testing
+from typer.main import get_command
 
 from stationkeep.node.cli import exchange, watch
 from stationkeep.node.cli.main import app
@@ -28,8 +30,14 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     return node_
 
 
+BUILT = cache(get_command)
+"""The command of an app; Typer's runner makes it anew for each run, and that takes longer than most
+runs."""
+
+
 @pytest.fixture
-def stationkeep() -> Run:
+def stationkeep(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command with these arguments."""
-    runner = CliRunner()
+    monkeypatch.setattr(typer.testing, "_get_command", BUILT)
+    runner = typer.testing.CliRunner()
     return lambda *arguments: runner.invoke(app, list(arguments), catch_exceptions=False)
