@@ -1,19 +1,21 @@
 """The README and the guide show what the code does: the diagram is the table, commands exist."""
 
+import ast
 import asyncio
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from scripts.profiles import tables
 from scripts.readme import DOCUMENTS
 from stationkeep.cluster.transitions import mermaid
 from stationkeep.node.api.app import build
+from stationkeep.node.cli.main import app as command_line
+from tests.node.agent.door import Door, assignment
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register, report
 
@@ -43,14 +45,26 @@ COMMANDS = sorted(set(re.findall(r"^stationkeep ([a-z]+)|`stationkeep ([a-z]+)",
 
 @pytest.mark.parametrize("command", [a or b for a, b in COMMANDS])
 def test_every_command_named_exists(command: str) -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "stationkeep", command, "--help"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert shown.returncode == 0, shown.stderr
+    shown = CliRunner().invoke(command_line, [command, "--help"])
+    assert shown.exit_code == 0, shown.output
     assert shown.stdout
+
+
+async def test_the_agent_of_the_readme_prints_the_rings_that_it_is_told() -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    printed: asyncio.Queue[Any] = asyncio.Queue()
+    async with Door() as door, asyncio.timeout(10):
+        here = example.replace("http://127.0.0.1:8701", door.url)
+        code = compile(here, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        running = asyncio.create_task(eval(code, {"print": printed.put_nowait}))
+        registered = {await printed.get(), await printed.get()}
+        await door.tell(assignment("phone-1", "canary"))
+        moved = await printed.get()
+        running.cancel()
+        await asyncio.wait([running])
+    assert "prod" in registered
+    assert [(told.ring, told.reason) for told in registered - {"prod"}] == [("prod", "registered")]
+    assert (moved.ring, moved.reason) == ("canary", "rebalance")
 
 
 def test_the_query_example_prints_what_it_asks_for(

@@ -33,11 +33,21 @@ def test_an_unknown_topic_is_refused_with_what_was_probably_meant(stationkeep: R
     assert "Traceback" not in result.output
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize("topic", topics())
-def test_on_a_terminal_a_page_is_drawn_and_paged(
-    topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_on_a_terminal_a_page_is_drawn(
+    topic: str, stationkeep: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for a terminal, says Rich
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shown = stationkeep("guide", topic).stdout
+    assert "\x1b[1" in shown
+    assert "](" not in shown
+    assert find(topic).title.split()[0] in shown
+
+
+@pytest.mark.processes
+def test_on_a_terminal_a_page_is_paged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paged = tmp_path / "paged"
     monkeypatch.setenv("PAGER", f"sh -c 'cat > {paged}'")
     monkeypatch.setenv("TERM", "xterm")
@@ -45,12 +55,11 @@ def test_on_a_terminal_a_page_is_drawn_and_paged(
     monkeypatch.delenv("NO_COLOR", raising=False)
     ours, theirs = pty.openpty()
     try:
-        command = [sys.executable, "-m", "stationkeep", "guide", topic]
+        command = [sys.executable, "-m", "stationkeep", "guide", "failover"]
         subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, check=True, timeout=60)
     finally:
         os.close(ours)
         os.close(theirs)
     shown = paged.read_text(encoding="utf-8")
     assert "\x1b[1" in shown
-    assert "](" not in shown
-    assert find(topic).title.split()[0] in shown
+    assert find("failover").title.split()[0] in shown
