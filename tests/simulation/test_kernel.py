@@ -36,6 +36,7 @@ BLUR = 0.06
 
 pytestmark = [
     pytest.mark.network,
+    pytest.mark.xdist_group("kernel"),  # measured once
     pytest.mark.timeout(240),
     pytest.mark.skipif(
         os.geteuid() != 0 or shutil.which("iptables") is None, reason="needs root and iptables"

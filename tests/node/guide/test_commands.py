@@ -44,6 +44,8 @@ main()
 """
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
+ON_SHARED = pytest.mark.xdist_group("pages")
+"""One cluster for all processes of tests."""
 
 
 class Command(NamedTuple):
@@ -149,11 +151,13 @@ def run(terminal: Terminal, topic: str) -> None:
         terminal.type(command)
 
 
+@ON_SHARED
 @pytest.mark.parametrize("topic", SHARING)
 def test_the_commands_of_a_page_run(shared: Terminal, topic: str) -> None:
     run(shared, topic)
 
 
+@ON_SHARED
 def test_a_node_process_serves_the_pages(shared: Terminal) -> None:
     """It left out what a node does not need (`node/runtime/lean.py`), and not what this does."""
     url = f"http://127.0.0.1:{shared.first + NODES}/guide/"
