@@ -46,7 +46,7 @@ REQUEST_SECONDS = 30.0
 READ_SECONDS = 4.0
 """Without a byte of the answer. A node whose process is stopped still accepts connections."""
 LOG_SECONDS = 15.0
-"""The same where the node may wait for the log: at most 14 s in the default profile."""
+"""The same where the node may wait for the log: at most 14 s, in profile orbit."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two looks at a deployment whose end is awaited: the pause doubles."""
 OUTAGE_SECONDS = 60.0
