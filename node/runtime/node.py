@@ -12,14 +12,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import structlog
-import uvicorn
 
 from stationkeep.cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
 from stationkeep.cluster.state.codec import CodecError
@@ -52,9 +50,10 @@ from stationkeep.node.raft import (
 )
 from stationkeep.node.replica import Replica
 from stationkeep.node.runtime.driver import Driver
+from stationkeep.node.runtime.member_links import MemberLinks
+from stationkeep.node.runtime.server import Server, StartError, bind
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.system import garbage, logs
-from stationkeep.node.system.addresses import bind_problem, split_address
 from stationkeep.node.system.clock import SystemClock
 from stationkeep.node.system.printable import printable_lines
 from stationkeep.node.system.small_file import SmallFile
@@ -65,14 +64,8 @@ if TYPE_CHECKING:
 
 HANDOVER = 1.0
 """Seconds for handing over Raft leadership, beyond the longest election timeout."""
-HTTP_GRACE = 1
-"""Seconds for requests under way at the end."""
 
 log = structlog.get_logger("node")
-
-
-class StartError(Exception):
-    """The node cannot start; the message says why and what to do."""
 
 
 def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: float = 1.0) -> int:
@@ -132,15 +125,14 @@ class Node:
             self._driver.wake, Leftovers(SmallFile(config.data_dir / "running.json"))
         )
         self._probes = ProcessRunner(self._driver.wake)
-        self._network: PeerNetwork
         self._raft: Raft
         self._audit: AuditFile
         self._stood = 0
         """Log index of the newest entry in the journal at the start."""
-        self._links: dict[str, str] = {}
+        self._links: MemberLinks
         self._loop: NodeLoop
         self._service: NodeService
-        self._server: _Server
+        self._server: Server
         self._http: socket.socket
 
     # -- start ----------------------------------------------------------------------------------
@@ -157,7 +149,6 @@ class Node:
             peers={member.id: member.raft for member in config.members},
         )
         network.subscribe(self._on_message, self._on_connected, self._on_disconnected)
-        self._network = network
         # From here to the end nothing yields to the event loop: no message can come too early.
         await network.start()
         self._closers.push_async_callback(network.close)
@@ -165,6 +156,7 @@ class Node:
         host = Host(self._clock, network, self._driver.wake, planning.submit)
         boot = self._open_raft(host)
         network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
+        self._links = MemberLinks(network, self._raft, self._replica, config.members)
         self._closers.push_async_callback(self._hooks.close)
         self._closers.callback(planning.shutdown, cancel_futures=True)
         self._closers.push_async_callback(self._probes.close)
@@ -182,7 +174,7 @@ class Node:
         self._service = NodeService(
             self._loop, self._driver.wake, tracing=tracing, raft=self._raft, network=network
         )
-        self._server = _Server(self._service)
+        self._server = Server(self._service)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
 
     def _open_raft(self, host: Host) -> int:
@@ -300,39 +292,10 @@ class Node:
     def _after_turn(self) -> None:
         """What is replicated and concerns sockets, timers and files."""
         self._raft.configure(Timings.of(self._replica.settings))
-        self._follow_members()
+        self._links.follow()
         self._audit.turn()
         if self._audit.behind:
             self._driver.wake()
-
-    def _follow_members(self) -> None:
-        """Links to the members that the state names, and to whom Raft still has to tell
-        something. Also once this node was removed: it may be taken in again."""
-        state = self._replica.state
-        if not state.founded:
-            return
-        known = self._network.peers
-        wanted = {name: known[name] for name in self._raft.links if name in known}
-        wanted |= {member.id: member.raft for member in state.members.values()}
-        if wanted != self._links:
-            self._links = wanted
-            self._network.set_peers(wanted, self._raft.applied_index)
-            self._note_moves()
-
-    def _note_moves(self) -> None:
-        """A member's address is what it joined with. One that was changed in a file changes
-        nothing, which its author should know."""
-        for member in self._config.members:
-            known = self._replica.state.members.get(member.id)
-            if known is not None and (known.raft, known.http) != (member.raft, member.http):
-                log.warning(
-                    "address_ignored",
-                    member=member.id,
-                    file=f"{member.raft} {member.http}",
-                    cluster=f"{known.raft} {known.http}",
-                    action="members keep the addresses that they joined with: let it leave, "
-                    "and join under the new ones (stationkeep nodes leave, nodes join)",
-                )
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -401,60 +364,3 @@ def _fault(task: "asyncio.Task[Any]") -> BaseException | None:
     if not task.done() or task.cancelled():
         return None
     return task.exception()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the node decides when to stop."""
-
-    def __init__(self, service: NodeService) -> None:
-        # Slow to import, and not for tests.
-        from stationkeep.node.api.app import create_app  # noqa: PLC0415
-        from stationkeep.node.api.resources.probes import PROBES  # noqa: PLC0415
-        from stationkeep.node.gateway.sessions import Sessions  # noqa: PLC0415
-        from stationkeep.node.http.connections import Connection, raise_descriptors  # noqa: PLC0415
-        from stationkeep.node.http.crowd import Crowd  # noqa: PLC0415
-
-        raise_descriptors()
-        self.agents = Sessions(service.config.node, service.intake, service.loop.replica)
-        made = partial(Connection, self.agents.turns, Crowd(), PROBES)
-        super().__init__(
-            uvicorn.Config(
-                create_app(service, self.agents),
-                http=cast("type[asyncio.Protocol]", made),
-                ws=cast("type[asyncio.Protocol]", self.agents.socket),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                # Who connects is who is written down: what a client says of itself is in a header
-                # of its own, and the audit keeps both.
-                proxy_headers=False,
-                timeout_graceful_shutdown=HTTP_GRACE,
-            )
-        )
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets go of the devices first, of whom uvicorn does not know."""
-        self.agents.close()
-        await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def bind(field: str, address: str) -> socket.socket:
-    """A listening socket; raises `StartError` that says who has the port, when that is known."""
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, because asyncio sets TCP_NODELAY only on sockets that say they are TCP.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(256)
-    except OSError as error:
-        sock.close()
-        raise StartError(f"{field}: {bind_problem(address, port, error)}") from error
-    sock.setblocking(False)
-    return sock

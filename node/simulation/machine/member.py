@@ -251,7 +251,7 @@ class Member:
         return Timings.of(self.replica.settings, compact_entries=self._compact)
 
     def wants_links(self) -> set[str]:
-        """Whom it keeps connections with, as `node.runtime.node` decides it."""
+        """Whom it keeps connections with, as `node.runtime.member_links` decides it."""
         state = self.replica.state
         if not state.founded:
             return set(self.config.peers)

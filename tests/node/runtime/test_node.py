@@ -20,7 +20,8 @@ import yaml
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.config.node_config import load
 from stationkeep.node.raft import Journal, Timings
-from stationkeep.node.runtime.node import Node, StartError, bind
+from stationkeep.node.runtime.node import Node
+from stationkeep.node.runtime.server import StartError, bind
 from stationkeep.node.system.small_file import SmallFile
 from tests.node.hooks.test_runner import runs
 

@@ -1,0 +1,77 @@
+"""The HTTP server of a node: uvicorn, with devices beside it, on a port that is bound before."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from functools import partial
+from typing import cast
+
+import uvicorn
+
+from stationkeep.node.service.node_service import NodeService
+from stationkeep.node.system.addresses import bind_problem, split_address
+
+HTTP_GRACE = 1
+"""Seconds for requests under way at the end."""
+
+
+class StartError(Exception):
+    """The node cannot start; the message says why and what to do."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the node decides when to stop."""
+
+    def __init__(self, service: NodeService) -> None:
+        # Slow to import, and not for tests.
+        from stationkeep.node.api.app import create_app  # noqa: PLC0415
+        from stationkeep.node.api.resources.probes import PROBES  # noqa: PLC0415
+        from stationkeep.node.gateway.sessions import Sessions  # noqa: PLC0415
+        from stationkeep.node.http.connections import Connection, raise_descriptors  # noqa: PLC0415
+        from stationkeep.node.http.crowd import Crowd  # noqa: PLC0415
+
+        raise_descriptors()
+        self.agents = Sessions(service.config.node, service.intake, service.loop.replica)
+        made = partial(Connection, self.agents.turns, Crowd(), PROBES)
+        super().__init__(
+            uvicorn.Config(
+                create_app(service, self.agents),
+                http=cast("type[asyncio.Protocol]", made),
+                ws=cast("type[asyncio.Protocol]", self.agents.socket),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                # Who connects is who is written down: what a client says of itself is in a header
+                # of its own, and the audit keeps both.
+                proxy_headers=False,
+                timeout_graceful_shutdown=HTTP_GRACE,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets go of the devices first, of whom uvicorn does not know."""
+        self.agents.close()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(field: str, address: str) -> socket.socket:
+    """A listening socket; raises `StartError` that says who has the port, when that is known."""
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named, because asyncio sets TCP_NODELAY only on sockets that say they are TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(256)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"{field}: {bind_problem(address, port, error)}") from error
+    sock.setblocking(False)
+    return sock
