@@ -1,23 +1,24 @@
-"""Webhooks: role changes and alarms, told to whoever is configured, at least once, in order.
+"""Webhooks: sends role changes and alarms to the configured receivers, at least once, in order.
 
-The decision log is the outbox: it is numbered, replicated and bounded. The leader sends what
-follows a webhook's cursor (`cluster.webhook_deliveries`), one message at a time, and moves the
-cursor when it was accepted. A new leader goes on behind the cursor; what was accepted and not
-recorded is sent again under the same id. A webhook that is new begins with what comes next.
+The decision log is the outbox: it is numbered, replicated and bounded. The leader sends the
+decisions after a webhook's cursor (`cluster.webhook_deliveries`), one message at a time, and moves
+the cursor once a message is accepted. A new leader continues after the cursor; a message that was
+accepted but not recorded is sent again with the same id. A new webhook starts with the next
+decision.
 
-A message follows standardwebhooks.com: the headers `webhook-id`, `webhook-timestamp` (Unix
-seconds of this attempt) and `webhook-signature`, `v1,` and the base64 of HMAC-SHA256 over
-`id.timestamp.body` by the secret. Any answer of 2xx accepts it. After any other, or none, it is
-sent again, ever later. It is given up, and the next one has its turn,
-- when the receiver refuses it (3xx, 4xx) `MAX_REFUSALS` times in a row: it was understood, and what
-  comes behind it must not wait a day for a mistake that only people mend;
-- at once after 410 Gone, which is the receiver's word that it wants no more of it;
+A message follows standardwebhooks.com: the headers `webhook-id`, `webhook-timestamp` (Unix seconds
+of this attempt) and `webhook-signature`, `v1,` and the base64 of HMAC-SHA256 with the secret over
+`id.timestamp.body`. Any 2xx response accepts it. After any other, or none, it is sent again, after
+ever longer pauses. It is abandoned, and the next one is sent,
+- when the receiver refuses it (3xx, 4xx) `MAX_REFUSALS` times in a row: the receiver works, and the
+  messages behind must not wait a day for a mistake that only people can fix;
+- at once after 410 Gone, with which the receiver says that it does not want it;
 - when it fails and is a day old, whatever the reason.
-408, 425 and 429 say "later", and are no refusals. So each message is tried at least once, and what
-is given up is counted and logged.
+408, 425 and 429 mean "later", and are not refusals. So each message is tried at least once, and
+abandoned ones are counted and logged.
 
-A webhook that is deaf for so long that the log has turned past its cursor is told of that first: a
-message of the type `decisions.lost` names the range in which some are missing.
+If a webhook fails for so long that decisions after its cursor have been dropped from the log, it is
+sent that first: a message of the type `decisions.lost` names the range in which some are missing.
 """
 
 from bisect import bisect_right
@@ -40,39 +41,40 @@ from stationkeep.node.version import VERSION
 from stationkeep.node.views.records import decision_view
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
-"""Seconds before a message is sent again; twice as long each time."""
+"""Seconds before a message is sent again; doubled each time."""
 MAX_REFUSALS = 8
-"""Refusals in a row after which a message is given up: two minutes, as long as a receiver takes
-to be restarted."""
+"""Refusals in a row after which a message is abandoned: two minutes, long enough for a receiver to
+restart."""
 MAX_AGE = 24 * 3_600_000
-"""Milliseconds of cluster time after which a message that fails is given up."""
+"""Milliseconds of cluster time after which a message that fails is abandoned."""
 CHECKPOINT = 1_000
-"""Decisions that concern a webhook in nothing, after which its cursor is moved all the same:
-behind the oldest one that is kept, it could not be told from one that missed something."""
+"""Decisions that do not concern a webhook, after which its cursor is moved past them: a cursor
+older than the log would look like missed decisions."""
 RECORD_PACE = 0.5
-"""Seconds between two tries to record a cursor."""
+"""Seconds between two attempts to record a cursor."""
 
 OUTCOMES = ("delivered", "failed", "abandoned", "lost")
-"""Attempts that were accepted or not, messages given up, and times that the log had turned past a
-cursor."""
+"""Attempts that were accepted, attempts that were not, messages abandoned, and how often decisions
+after a cursor were dropped from the log."""
 
 log = structlog.get_logger("node.webhooks")
 
 
 class Verdict(StrEnum):
-    """What a receiver says to a message."""
+    """A receiver's response to a message."""
 
     ACCEPTED = "accepted"
-    LATER = "later"  # it could not take it, or was not there
-    REFUSED = "refused"  # it will not take it as it is
-    GONE = "gone"  # it wants no more
+    LATER = "later"  # it is unreachable, or cannot accept it now
+    REFUSED = "refused"  # it does not accept this message
+    GONE = "gone"  # it does not want it any more
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came of an attempt; `why` it was not accepted, for people."""
+    """The outcome of an attempt."""
 
     verdict: Verdict = Verdict.ACCEPTED
     why: str = ""
+    """Why it was not accepted, for people."""
 
 
 class Poster(Protocol):
@@ -81,24 +83,26 @@ class Poster(Protocol):
     def post(
         self, url: str, headers: dict[str, str], body: bytes, done: Callable[[Answer], None]
     ) -> None:
-        """Sends in the background; calls `done` once, later, whatever happens."""
+        """Sends in the background; always calls `done` once, later."""
         ...
 
 
 class Message(msgspec.Struct, frozen=True):
-    """The body. `type`: `role.changed`, `seat.handed_over`, `alarm.raised`, `alarm.cleared`,
-    `alarm.acknowledged` or `decisions.lost`; `timestamp`: when it was decided, or noticed, RFC
-    3339; `data.decision` is an element of `GET /v1/decisions`, `data.lost` a range of their
-    numbers in which the webhook was not told of all."""
+    """The body of a message."""
 
     type: str
+    """`role.changed`, `seat.handed_over`, `alarm.raised`, `alarm.cleared`, `alarm.acknowledged` or
+    `decisions.lost`."""
     timestamp: str
+    """When it was decided, or the loss was noticed; RFC 3339."""
     data: dict[str, Any]
+    """`decision`: an element of `GET /v1/decisions`; or `lost`: a range of their numbers of which
+    the webhook has not received all."""
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """Decisions between `first` and `last` that were forgotten before their webhook was told of
-    them. `at`, `wall`: when that was noticed."""
+    """Decisions between `first` and `last` were dropped from the log before the webhook received
+    all of them. `at`, `wall`: when that was noticed."""
 
     first: int
     last: int
@@ -110,11 +114,12 @@ class Loss(msgspec.Struct, frozen=True):
         return f"lost-{self.last}"
 
 
-Told = Decision | Loss
+Subject = Decision | Loss
+"""What a message is about."""
 
 
 def topic_of(decision: Decision) -> str | None:
-    """The topic that a decision belongs to; None for those that nobody is told of."""
+    """The topic that a decision belongs to; None if it is not sent."""
     kind = kind_of(decision)
     return kind.value if kind in _TOPICS else None
 
@@ -123,38 +128,38 @@ _TOPICS = frozenset({Kind.ROLES, Kind.ALARMS})
 assert sorted(kind.value for kind in _TOPICS) == sorted(TOPICS)
 
 
-def type_of(told: Told) -> str:
-    """The type of the message about a decision that somebody is told of."""
-    match told:
+def type_of(subject: Subject) -> str:
+    """The type of a message."""
+    match subject:
         case Loss():
             return "decisions.lost"
         case Decision(matter="alarm"):
-            return f"alarm.{told.facts['change']}"
+            return f"alarm.{subject.facts['change']}"
         case Decision(matter="handover"):
             return "seat.handed_over"
         case Decision():
             return "role.changed"
         case _:
-            assert_never(told)
+            assert_never(subject)
 
 
-def body_of(told: Told, cluster: str, node: str) -> bytes:
-    """The message about a decision, or about the loss of some, as sent by `node`."""
-    moment = datetime.fromtimestamp(told.wall / 1_000, UTC).isoformat(timespec="milliseconds")
+def body_of(subject: Subject, cluster: str, node: str) -> bytes:
+    """The body of a message as sent by `node`."""
+    moment = datetime.fromtimestamp(subject.wall / 1_000, UTC).isoformat(timespec="milliseconds")
     data: dict[str, Any] = {"cluster": cluster, "sent_by": node}
-    if isinstance(told, Loss):
-        data["lost"] = {"first": told.first, "last": told.last}
+    if isinstance(subject, Loss):
+        data["lost"] = {"first": subject.first, "last": subject.last}
     else:
-        data["decision"] = decision_view(told)
-    return msgspec.json.encode(Message(type_of(told), moment, data))
+        data["decision"] = decision_view(subject)
+    return msgspec.json.encode(Message(type_of(subject), moment, data))
 
 
 def headers_of(
-    webhook: WebhookConfig, told: Told, cluster: str, body: bytes, seconds: int
+    webhook: WebhookConfig, subject: Subject, cluster: str, body: bytes, seconds: int
 ) -> dict[str, str]:
-    """The signed headers. The id is the same at every attempt and of every node; the wall time
-    in it tells clusters apart that are founded anew under an old name."""
-    id_ = f"{cluster}.{told.id}.{told.wall}"
+    """The signed headers. The id is the same at every attempt and from every node; the wall time in
+    it distinguishes the messages of a cluster that is founded again under the same name."""
+    id_ = f"{cluster}.{subject.id}.{subject.wall}"
     signature = webhook.secret.sign(f"{id_}.{seconds}.".encode() + body)
     return {
         "Content-Type": "application/json",
@@ -171,14 +176,21 @@ class _Route:
     def __init__(self, bench: Workbench, webhook: WebhookConfig, cursor: Delivery) -> None:
         self._clock, self._replica = bench.host.clock, bench.replica
         self.webhook = webhook
-        self.settled = cursor.upto  # newest decision that is accepted, given up or of no concern
+        self.done = cursor.upto
+        """The newest decision that was accepted, abandoned, or does not concern the webhook."""
         self.missed, self.confessed = cursor.missed, cursor.confessed
-        self.waiting: Told | None = None  # what it is the turn of
+        """The newest decision that it missed, and the newest of which it was sent that."""
+        self.waiting: Subject | None = None
+        """What is to be sent next, or being sent."""
         self.sending = False
-        self.failures = 0  # in a row
-        self.refusals = 0  # in a row, of the one whose turn it is
-        self.not_before = float("-inf")  # monotonic s
-        self.wanted = cursor.upto  # what the cursor should say
+        self.failures = 0
+        """Failed attempts in a row."""
+        self.refusals = 0
+        """Refusals of the current message in a row."""
+        self.not_before = float("-inf")
+        """When to try again, monotonic s."""
+        self.wanted = cursor.upto
+        """Where the recorded cursor should be."""
         self.cursor = Duty(bench, self._record_due, self._record)
         self._record_at = AT_ONCE
 
@@ -202,12 +214,12 @@ class _Route:
 
 
 class Webhooks(Office):
-    """The leader's duty to tell; silent on a node that does not lead. Synchronous."""
+    """The leader's duty to send webhooks; idle on other nodes. Synchronous."""
 
     def __init__(
         self, bench: Workbench, webhooks: Sequence[WebhookConfig], poster: Poster | None
     ) -> None:
-        """`poster` may be None where there are no webhooks."""
+        """`poster` may be None if there are no webhooks."""
         assert poster is not None or not webhooks
         super().__init__(bench, Duty(bench, self._forgetting_due, self._forgotten))
         self._webhooks, self._poster = webhooks, poster
@@ -217,10 +229,10 @@ class Webhooks(Office):
         self.results: Counter[tuple[str, str]] = Counter(
             {(w.name, o): 0 for w in webhooks for o in OUTCOMES}
         )
-        """By (webhook, outcome), on this node since its start."""
+        """Counts by (webhook, outcome), on this node since its start."""
 
     def turn(self) -> None:
-        """Sends what is due and records what was accepted."""
+        """Sends messages that are due, and records those accepted."""
         super().turn()
         if self._term is None or not self._replica.state.founded:
             return
@@ -232,7 +244,7 @@ class Webhooks(Office):
             route.cursor.turn()
 
     def next_wakeup(self) -> float:
-        """Monotonic moment of the next attempt; infinite when there is nothing to tell."""
+        """Monotonic moment of the next attempt; infinite if there is nothing to send."""
         routes = [route.next_wakeup() for route in self._routes]
         return min([super().next_wakeup(), *routes])
 
@@ -243,15 +255,15 @@ class Webhooks(Office):
         """Messages that each webhook has not accepted yet; empty on a node that does not lead."""
         if not self._routes:
             return {}
-        told: dict[str, list[int]] = {topic: [] for topic in TOPICS}
-        oldest = min(route.settled for route in self._routes)
+        ids: dict[str, list[int]] = {topic: [] for topic in TOPICS}
+        oldest = min(route.done for route in self._routes)
         for decision in _after(oldest, self._replica.state.decisions):
             topic = topic_of(decision)
             if topic is not None:
-                told[topic].append(decision.id)
+                ids[topic].append(decision.id)
         return {
             route.webhook.name: sum(
-                len(told[topic]) - bisect_right(told[topic], route.settled)
+                len(ids[topic]) - bisect_right(ids[topic], route.done)
                 for topic in set(route.webhook.topics)
             )
             for route in self._routes
@@ -263,8 +275,8 @@ class Webhooks(Office):
         return _Route(self._bench, webhook, known or Delivery(state.decisions_made, state.time))
 
     def _forgotten(self) -> RecordDelivery | None:
-        """A webhook that is in no file any more and missed something, taken for one that knows:
-        nobody but us could clear the alarm."""
+        """Marks a webhook that missed decisions, but is no longer in any file, as informed: nobody
+        else could clear the alarm."""
         state = self._replica.state
         if WEBHOOK_MISSED not in state.alarms:
             return None
@@ -279,7 +291,7 @@ class Webhooks(Office):
     # -- sending --------------------------------------------------------------------------------
 
     def _choose(self, route: _Route) -> None:
-        """The next thing that the webhook is told of: first that it missed something."""
+        """Chooses what to send next: above all, that the webhook missed something."""
         state = self._replica.state
         self._notice_loss(route, state)
         if route.waiting is not None:
@@ -290,20 +302,21 @@ class Webhooks(Office):
             self._choose_decision(route, state)
 
     def _choose_decision(self, route: _Route, state: ClusterState) -> None:
-        if route.settled == state.decisions_made:
+        if route.done == state.decisions_made:
             return
-        for decision in _after(route.settled, state.decisions):
+        for decision in _after(route.done, state.decisions):
             if topic_of(decision) in route.webhook.topics:
                 route.waiting = decision
                 return
-            route.settled = decision.id
-        if route.settled - route.wanted >= CHECKPOINT:
-            route.wanted = route.settled
+            route.done = decision.id
+        if route.done - route.wanted >= CHECKPOINT:
+            route.wanted = route.done
 
     def _notice_loss(self, route: _Route, state: ClusterState) -> None:
-        """Where the log turned past the cursor in one of its topics; what waits is held here."""
+        """Checks whether decisions of its topics after the cursor were dropped from the log. (The
+        one that is being sent is kept here.)"""
         waiting = route.waiting.id if isinstance(route.waiting, Decision) else 0
-        reached = max(route.settled, route.missed, waiting)
+        reached = max(route.done, route.missed, waiting)
         missed = max((state.forgotten.get(topic, 0) for topic in route.webhook.topics), default=0)
         if missed > reached:
             name = route.webhook.name
@@ -312,21 +325,21 @@ class Webhooks(Office):
             route.missed = missed
 
     def _send(self, route: _Route) -> None:
-        told, webhook = route.waiting, route.webhook
-        if told is None or route.sending or self._clock.monotonic() < route.not_before:
+        subject, webhook = route.waiting, route.webhook
+        if subject is None or route.sending or self._clock.monotonic() < route.not_before:
             return
         assert self._poster is not None
         route.sending = True
         cluster = self._replica.state.cluster_id
-        body = body_of(told, cluster, self._bench.node)
-        headers = headers_of(webhook, told, cluster, body, self._clock.wall() // 1_000)
+        body = body_of(subject, cluster, self._bench.node)
+        headers = headers_of(webhook, subject, cluster, body, self._clock.wall() // 1_000)
         self._poster.post(
-            webhook.url, headers, body, lambda answer: self._on_answer(route, told, answer)
+            webhook.url, headers, body, lambda answer: self._on_answer(route, subject, answer)
         )
 
-    def _on_answer(self, route: _Route, told: Told, answer: Answer) -> None:
+    def _on_answer(self, route: _Route, subject: Subject, answer: Answer) -> None:
         if route not in self._routes:
-            return  # of a former office: the cursor is the present leader's to move
+            return  # sent in a former term: only the current leader moves the cursor
         route.sending = False
         name = route.webhook.name
         if answer.verdict is Verdict.ACCEPTED:
@@ -335,15 +348,15 @@ class Webhooks(Office):
         else:
             self.results[name, "failed"] += 1
             self._put_off(route, answer)
-            if not self._is_hopeless(route, told, answer):
+            if not self._is_hopeless(route, subject, answer):
                 return
-            log.error("webhook message is given up", webhook=name, decision=told.id)
+            log.error("webhook message is abandoned", webhook=name, decision=subject.id)
             self.results[name, "abandoned"] += 1
         route.waiting, route.refusals = None, 0
-        if isinstance(told, Loss):
-            route.confessed = told.last
+        if isinstance(subject, Loss):
+            route.confessed = subject.last
         else:
-            route.settled = route.wanted = told.id
+            route.done = route.wanted = subject.id
 
     def _put_off(self, route: _Route, answer: Answer) -> None:
         pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(route.failures, 20))
@@ -354,14 +367,14 @@ class Webhooks(Office):
         name = route.webhook.name
         log.warning("webhook failed", webhook=name, why=answer.why[:200], retry_in=pause)
 
-    def _is_hopeless(self, route: _Route, told: Told, answer: Answer) -> bool:
-        """Whether a message that failed is given up. After a refusal the next one is sent soon,
-        to a receiver that does answer; after silence its long pauses stay."""
+    def _is_hopeless(self, route: _Route, subject: Subject, answer: Answer) -> bool:
+        """Whether to abandon a message that failed. After refusals the next one is sent soon, since
+        the receiver answers; if it does not, the long pauses stay."""
         if answer.verdict is Verdict.GONE or route.refusals >= MAX_REFUSALS:
             route.failures = 0
             route.not_before = self._clock.monotonic() + FIRST_RETRY
             return True
-        return self._replica.state.time - told.at > MAX_AGE
+        return self._replica.state.time - subject.at > MAX_AGE
 
 
 def _after(id_: int, decisions: list[Decision]) -> list[Decision]:
@@ -369,7 +382,7 @@ def _after(id_: int, decisions: list[Decision]) -> list[Decision]:
 
 
 def _loss(state: ClusterState, webhook: str) -> Loss | None:
-    """What is recorded that a webhook missed and does not know: the same on every node."""
+    """The recorded loss that a webhook has not been sent yet; the same on every node."""
     cursor, alarm = state.deliveries.get(webhook), state.alarms.get(WEBHOOK_MISSED)
     if cursor is None or alarm is None or cursor.missed <= cursor.confessed:
         return None
