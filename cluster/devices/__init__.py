@@ -1,4 +1,5 @@
-"""The fleet as data: the device table, rings, selectors, policies, shares.
+"""Devices as data: the table of devices, rings, selectors, policies, shares.
 
-The rules about it are in `cluster.fleet`.
+Data only, below the state. The commands that change it, and the rules for that, are in
+`cluster.fleet`.
 """

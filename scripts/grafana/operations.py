@@ -11,7 +11,7 @@ def votes() -> list[Any]:
     return [
         graph(
             "Proposals",
-            "What became of them. Many denied: nodes see each other differently.",
+            "By outcome. Many denied: nodes see each other differently.",
             "short",
             (grown("job_outcome:stationkeep_proposals:max", "outcome") + " > 0", "{{outcome}}"),
             bars=True,
@@ -202,7 +202,7 @@ def fleet() -> list[Any]:
         ),
         graph(
             "Devices by health",
-            "Nobody knows the health of those that are offline.",
+            "The health of offline devices is unknown.",
             "short",
             (f"sum by (health) ({devices})", "{{health}}"),
             stacked=True,
@@ -216,8 +216,8 @@ def fleet() -> list[Any]:
             stacked=True,
         ),
         graph(
-            "Words of devices",
-            "Statuses and heartbeats, by what became of them.",
+            "Messages of devices",
+            "Statuses and heartbeats, by result.",
             "ops",
             (rate("stationkeep_device_reports_total", "result"), "{{result}}"),
             stacked=True,
@@ -231,7 +231,7 @@ def fleet() -> list[Any]:
         ),
         graph(
             "Connections that ended, errors",
-            "Why, and what was said wrong.",
+            "By cause, and by code.",
             "ops",
             (rate("stationkeep_device_connections_ended_total", "reason"), "ended: {{reason}}"),
             (rate("stationkeep_device_errors_total", "code"), "error: {{code}}"),
@@ -246,7 +246,7 @@ def fleet() -> list[Any]:
 
 
 def tellings() -> list[Any]:
-    """Whether those are told who asked to be: webhooks, the collector of traces, who ordered."""
+    """Messages to others: webhooks, traces, answers to orders."""
     return [
         graph(
             "Messages waiting",
@@ -257,7 +257,7 @@ def tellings() -> list[Any]:
         ),
         graph(
             "Attempts to deliver",
-            "By webhook; abandoned: given up, refused or too old; lost: forgotten before.",
+            "By webhook; abandoned: refused, or too old; lost: dropped from the log before.",
             "short",
             (
                 grown("stationkeep_webhook_deliveries_total", "webhook, outcome") + " > 0",
@@ -269,7 +269,7 @@ def tellings() -> list[Any]:
         ),
         graph(
             "Spans of traces",
-            "What became of them; dropped or failed: the collector is away or too slow.",
+            "By outcome; dropped or failed: the collector is down or too slow.",
             "short",
             (grown("stationkeep_trace_spans_total", "outcome") + " > 0", "{{outcome}}"),
             bars=True,
@@ -309,8 +309,8 @@ def processes() -> list[Any]:
             (f"count by (version) (stationkeep_build_info{{{J}}})", "{{version}}"),
         ),
         graph(
-            "Lines of log dropped",
-            "Nobody read the node's stderr in time.",
+            "Log lines dropped",
+            "The node's stderr was not read in time.",
             "short",
             (rate("stationkeep_log_lines_dropped_total", "instance"), "{{instance}}"),
         ),

@@ -166,7 +166,7 @@ def test_who_rewrites_everything_is_found_by_a_hash_noted_before(tmp_path: Path)
     assert verdict.fault == f"the hash {noted} is not in the chain: it was cut off or rewritten"
 
 
-def test_nodes_hold_the_same_and_who_tells_otherwise_is_found(tmp_path: Path) -> None:
+def test_a_node_whose_file_differs_from_the_others_is_found(tmp_path: Path) -> None:
     verdicts: list[Verdict] = []
     for node in ("sat-001", "sat-002"):
         write(tmp_path / node, node)
@@ -180,7 +180,7 @@ def test_nodes_hold_the_same_and_who_tells_otherwise_is_found(tmp_path: Path) ->
     assert contradictions(verdicts) == ["sat-001 and sat-003: decision 4 differs"]
 
 
-def test_who_tells_otherwise_is_found_past_a_node_that_tells_nothing(tmp_path: Path) -> None:
+def test_a_file_that_differs_is_found_though_another_is_empty(tmp_path: Path) -> None:
     for node in ("sat-001", "sat-002", "sat-003"):
         write(tmp_path / node, node)
     alter_one_decision(tmp_path / "sat-003" / chain.NAME, "sat-003")

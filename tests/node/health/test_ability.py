@@ -52,7 +52,7 @@ class Watcher(Ear):
 
 
 @pytest.mark.parametrize("through", [False, True])
-def test_who_is_a_lease_behind_is_unable_whoever_tells_of_it(through: bool) -> None:
+def test_a_node_a_lease_behind_is_unable_first_or_second_hand(through: bool) -> None:
     ear = Watcher()
     ear.pass_time(5.0, through=through)
     assert ear.unable() == ""

@@ -120,7 +120,7 @@ def test_malformed_reports_are_counted_and_dropped(changes: dict[str, Any]) -> N
     assert ear.sample("b") == (0, 1_000_000)
 
 
-def test_complaints_and_lag_are_told_of_whom_was_heard_itself() -> None:
+def test_complaints_and_lag_count_only_from_first_hand_reports() -> None:
     ear = Ear()
     ear.clock.now = 1.0
     ear.hear("b", applied=7, complaints={"disk_low": "full"}, heard={"c": [1, 1, 0.1, 0, 0]})
@@ -292,7 +292,7 @@ def test_every_report_fits_a_datagram(heard, metrics, complaints) -> None:
         assert short == full
 
 
-def test_in_a_large_cluster_each_is_told_of_in_turn() -> None:
+def test_in_a_large_cluster_second_hand_reports_take_turns() -> None:
     names = [f"satellite-with-a-long-name-{n:03}" for n in range(98)]
     ear = Ear(*names)
     for name in names:

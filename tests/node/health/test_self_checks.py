@@ -82,7 +82,7 @@ def test_a_node_that_dies_is_unreachable_until_it_is_back(world: World) -> None:
     world.run_until(lambda: not alarms(world), 10)
 
 
-def test_who_is_heard_and_does_not_follow_the_log_is_lagging(world: World) -> None:
+def test_a_node_that_reports_but_does_not_follow_the_log_is_lagging(world: World) -> None:
     log = world.loops[SICK].consensus
     log.turn = lambda: None  # type: ignore[method-assign]
     took = world.run_until(lambda: f"{MEMBER_LAGGING}@{SICK}" in alarms(world), 10)
@@ -174,7 +174,7 @@ def test_a_clock_that_drifts_or_a_machine_that_sleeps_is_no_jump() -> None:
     assert watch() is None
 
 
-def test_a_refused_number_is_said_for_ten_minutes_by_whoever_heard_it() -> None:
+def test_a_refused_number_is_reported_for_ten_minutes() -> None:
     clock, raft, gossip = ManualClock(), Implausible(), Implausible()
     watch = NumberWatch(clock, lambda: (raft, gossip))
     assert watch() is None

@@ -173,7 +173,7 @@ async def test_strangers_are_few_and_keep_no_member_out(stations, monkeypatch) -
     await hang_up(*(writer for _, writer in silent))
 
 
-async def test_who_was_removed_is_told_rests_and_is_found_when_it_is_back(
+async def test_a_removed_node_is_told_rests_and_is_found_when_it_is_back(
     stations, monkeypatch
 ) -> None:
     monkeypatch.setattr(link, "BACKOFF_REMOVED", 3600.0)
@@ -319,7 +319,7 @@ async def test_nobody_takes_the_session_of_another(stations) -> None:
 @pytest.mark.parametrize("life", [1, 2**63 - 1, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("session", [1, 2**63 - 1])
 @pytest.mark.parametrize("number", [1, 2**20, 2**64 - 1])
-async def test_after_any_one_hello_in_its_name_a_peer_is_heard(
+async def test_a_peer_is_accepted_whatever_hello_came_in_its_name_before(
     stations, life: int, session: int, number: int
 ) -> None:
     """Also after a first message with any number, and a table of peers of any version."""
@@ -418,7 +418,7 @@ async def test_peers_are_added_and_dropped_while_running(stations) -> None:
     assert a.network.peers == {"c": table["c"]}
 
 
-async def test_who_was_away_hears_from_its_peers_who_joined_meanwhile(stations) -> None:
+async def test_a_node_that_was_away_learns_from_its_peers_of_a_new_member(stations) -> None:
     table = addresses("a", "b", "c")
     two = {name: table[name] for name in ("a", "b")}
     a, c = await stations("a", table), await stations("c", table)
@@ -451,7 +451,7 @@ async def test_a_table_of_peers_that_makes_no_sense_is_counted(stations, message
     assert set(a.network.peers) == {"b"}
 
 
-async def test_a_name_that_was_only_told_of_is_no_peer(stations) -> None:
+async def test_a_name_that_only_a_peer_mentioned_is_not_accepted(stations) -> None:
     """Nobody was met under it where it is said to live."""
     a = await stations("a", addresses("a", "b"))
     nowhere = addresses(*(f"z{number:03}" for number in range(40)))

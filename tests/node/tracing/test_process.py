@@ -127,7 +127,7 @@ def test_an_order_continues_the_callers_trace_on_every_node(
     assert {s.parent for s in trace if s.name in ("commit", "apply")} == {propose.id}
 
 
-def test_a_restart_does_not_tell_again_what_the_journal_replays(
+def test_a_restart_records_no_spans_for_what_the_journal_replays(
     solo: Solo, collector: Collector
 ) -> None:
     solo.content["tracing"] = {"endpoint": collector.url}

@@ -213,7 +213,7 @@ def test_a_leader_lost_in_the_middle_takes_its_spans_along_and_no_others() -> No
     assert len({s.id for _, s in trace}) == len(trace)
 
 
-def test_a_node_that_starts_again_tells_nothing_of_its_earlier_life() -> None:
+def test_a_restarted_node_records_no_spans_of_its_previous_run() -> None:
     traced = Traced()
     traced.failed_over()
     world = traced.world

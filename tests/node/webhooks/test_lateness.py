@@ -34,7 +34,7 @@ def test_only_what_a_webhook_owes_for_long_makes_it_late() -> None:
     assert late([PAGER, ALARMS], node.state) == {}
 
 
-def test_who_was_never_told_begins_with_what_comes_next() -> None:
+def test_a_new_webhook_starts_with_the_next_decision() -> None:
     node = FakeNode().with_primary()
     _pass(node, 2 * LATE)
     assert late([PAGER], node.state) == {}

@@ -98,7 +98,7 @@ async def test_an_impossible_address_is_a_failure_and_is_answered(
     assert (await post(poster, url)).verdict is Verdict.LATER
 
 
-async def test_the_deaf_leave_room_for_the_others(
+async def test_webhooks_that_hang_leave_room_for_the_others(
     server: Server, poster: HttpPoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaf = Server()
@@ -114,7 +114,7 @@ async def test_the_deaf_leave_room_for_the_others(
         await poster.close()
 
 
-async def test_who_does_not_answer_is_not_waited_for_long(
+async def test_a_receiver_that_does_not_answer_is_not_waited_for_long(
     server: Server, poster: HttpPoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(posting, "TIMEOUT", 0.1)
@@ -182,7 +182,7 @@ async def test_a_resolver_that_is_mute_about_one_holds_up_nobody_else(
     assert await asyncio.to_thread(lambda: 1), "the loop's own threads are free"
 
 
-async def test_who_is_mute_is_not_waited_for_long(
+async def test_a_receiver_that_never_finishes_is_not_waited_for_long(
     poster: HttpPoster, resolver: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(posting, "TIMEOUT", 0.1)

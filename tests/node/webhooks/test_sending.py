@@ -81,7 +81,7 @@ def other_than(world: World, *names: str | None) -> str:
     return next(name for name in world.names if name not in (world.leader, *names))
 
 
-def test_the_election_of_the_first_primary_is_told_once() -> None:
+def test_the_election_of_the_first_primary_is_sent_once() -> None:
     world, receiver = begin()
     world.run(5)
     first = next(m for _, m in receiver.accepted if m["type"] == "role.changed")
@@ -93,7 +93,7 @@ def test_the_election_of_the_first_primary_is_told_once() -> None:
     assert receiver.decisions == sorted(receiver.decisions)
 
 
-def test_a_failover_and_its_alarms_are_told_in_order() -> None:
+def test_a_failover_and_its_alarms_are_sent_in_order() -> None:
     world, receiver = begin()
     world.run(15)
     receiver.accepted.clear()
@@ -111,7 +111,7 @@ def test_a_failover_and_its_alarms_are_told_in_order() -> None:
 @pytest.mark.parametrize(
     ("topics", "told"), [(("alarms",), {"alarm"}), (("roles",), {"role", "seat"})]
 )
-def test_a_webhook_is_told_of_its_topics_only(topics: tuple[str, ...], told: set[str]) -> None:
+def test_a_webhook_receives_only_its_topics(topics: tuple[str, ...], told: set[str]) -> None:
     world, receiver = begin(WebhookConfig("some", "https://h/", Secret(KEY), topics))
     world.run(15)
     primary = world.primary
@@ -212,7 +212,7 @@ def test_what_is_pending_is_counted_for_each_webhook_by_its_topics() -> None:
     assert loop.webhooks.pending() == pending
 
 
-def test_one_that_is_deaf_holds_up_nobody_else() -> None:
+def test_a_webhook_that_fails_delays_no_other() -> None:
     deaf = WebhookConfig("deaf", "https://deaf/", Secret(KEY))
     world, receiver = begin(deaf, PAGER)
     receiver.answer = lambda _: YES
@@ -318,7 +318,7 @@ def test_a_webhook_that_is_concerned_with_nothing_keeps_its_cursor_fresh(
     assert state.decisions_made - state.deliveries["quiet"].upto < 3
 
 
-def test_a_webhook_is_told_first_that_the_log_had_turned_past_its_cursor(
+def test_a_webhook_is_first_sent_that_decisions_after_its_cursor_were_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("stationkeep.cluster.state.step.MAX_DECISIONS", 4)
