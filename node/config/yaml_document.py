@@ -18,6 +18,8 @@ HIDDEN = "(hidden)"
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
 """A signing secret. Its prefix lets us hide it in messages, wherever in a file it was put by
 mistake."""
+_CONFIDENTIAL = re.compile("secret|://")
+"""What precedes a secret in a line: with many services, whoever knows a URL may post."""
 
 T = TypeVar("T")
 
@@ -203,8 +205,9 @@ def _line_of(text: str, line: int | None) -> str:
     lines = text.splitlines()
     if line is None or line > len(lines):
         return ""
-    shown, named, _ = lines[line - 1].strip().partition("secret")
-    return shown[:80] + (f"{named} {HIDDEN}" if named else "")
+    shown = lines[line - 1].strip()
+    found = _CONFIDENTIAL.search(shown)
+    return shown[:80] if found is None else f"{shown[: found.end()][:80]} {HIDDEN}"
 
 
 def _hide(text: str) -> str:

@@ -98,6 +98,7 @@ def test_a_secret_that_is_none_is_refused_without_showing_it(tmp_path: Path, sec
         f"{{name: a, url: https://h/, secret: {SECRET}: 1}}",
         "{name: a, url: https://h/, secret: 'hunter2hunter2}",
         "{name: a, url: http://hooks.example/hunter2hunter2, secret: x}",
+        "{name: a, url: https://hooks.example/hunter2hunter2: {}: x}",
         "{name: a, url: 'https://hooks example/hunter2hunter2', secret: x}",
         "{name: a, url: 'hooks.example/hunter2hunter2', secret: x}",
         SECRET,
