@@ -133,7 +133,6 @@ def retry(step: Step, deployment: Deployment, roster: Roster, positions: Column)
     if len(positions):
         due = backoff(step, deployment, roster, positions, roster.attempt[positions])
         roster.attempt[positions] += 1
-        roster.flags[positions] &= ~np.uint8(CLAIMED)
         take(step, deployment, positions, Cause.RETRY, Wait(TaskReason.RETRY.code, due))
 
 

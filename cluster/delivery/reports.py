@@ -194,8 +194,11 @@ class _Reported:
         return answers.astype(np.uint8)
 
     def _causes(self) -> Column:
-        """A success is only claimed as long as the device reports another version."""
+        """A success is only claimed as long as the device reports another version, and what is put
+        off when it was told to cancel is canceled."""
+        told = self.roster.flags[self.places] & TOLD_TO_CANCEL > 0
         causes = _CAUSES[self.batch.words]
+        causes[told & (causes == Cause.POSTPONEMENT.code)] = Cause.CANCELLATION.code
         artifact = self.step.state.deployments.artifact_of(self.deployment)
         says_so = causes == Cause.SUCCESS.code
         if artifact is not None and says_so.any():
@@ -234,6 +237,8 @@ class _Reported:
                 take(self.step, self.deployment, positions, cause, Wait(why.code))
 
     def _go_on(self, batch: Batch, positions: Column) -> None:
+        """Whoever goes on claims no longer that it has succeeded."""
+        self.roster.flags[positions] &= 255 ^ CLAIMED
         self.roster.flags[positions] |= ACCEPTED
         silent_at = self.deployment.after(self.step.now, self.step.state.settings.progress_timeout)
         due = np.minimum(silent_at, self._over_at(positions))

@@ -40,7 +40,7 @@ REVERTED = 1 << 4
 """It succeeded, and then reported another version."""
 TOLD_TO_CANCEL = 1 << 5
 CLAIMED = 1 << 7
-"""The device said that it has succeeded, and has not reported the version yet."""
+"""The device's newest word was that it has succeeded, and it reports another version."""
 
 _PHASE_BITS = 4
 _Byte = TypeVar("_Byte", int, Column)

@@ -7,12 +7,13 @@ verdict `healthy`, which is meaningless while it is offline.
 from collections.abc import Sequence
 
 from stationkeep.cluster.alarms import DEVICE_STORM
+from stationkeep.cluster.delivery.explain import explain_device
 from stationkeep.cluster.devices.fleet import Device, Fleet, FleetView, Move, Pin
 from stationkeep.cluster.devices.moves import AUTOMATIC, MoveReason
 from stationkeep.cluster.devices.policies import RingPolicy, allowed, version_of
 from stationkeep.cluster.devices.rings import RINGS, Four, Ring, rings_of
 from stationkeep.cluster.devices.status import HealthRule
-from stationkeep.cluster.fleet.explain import explain_device, say_move
+from stationkeep.cluster.fleet.explain import say_move
 from stationkeep.cluster.fleet.rebalance import RebalancePlan
 from stationkeep.cluster.fleet.regrouping import Grouped, regrouping
 from stationkeep.cluster.state.state import ClusterState

@@ -221,6 +221,16 @@ def test_a_canceled_deployment_ends_by_its_own_deadlines(driver: DeliveryDriver)
     assert driver.deployment().state == "closed"
 
 
+def test_what_is_put_off_when_it_was_told_to_cancel_is_canceled(driver: DeliveryDriver) -> None:
+    driver.create(Target(devices=("dev-0001",)))
+    driver.offer()
+    driver.say(Word.IN_PROGRESS, 1)
+    driver.done(CancelDeployment(1))
+    assert driver.say(Word.POSTPONED, 1, retry_after=60) == "taken"
+    assert driver.states(1) == [TaskState.CANCELED]
+    assert driver.deployment().state == "closed"
+
+
 def test_only_what_was_told_to_cancel_can_say_that_it_did(driver: DeliveryDriver) -> None:
     driver.create()
     driver.offer()
