@@ -110,7 +110,7 @@ def agreement(hours: float = 1.0) -> dict[str, str]:
             (Rule.PRIMARY_FAILED, told.false_failover),
             (Rule.ISOLATE, told.false_safe_mode),
         ):
-            counted = seen.tallies[rule].seconds(PROFILES["demo"].evaluation_interval / 1_000)
+            counted = seen.counts[rule].seconds(PROFILES["demo"].evaluation_interval / 1_000)
             name = f"{rule.value}, {model.value} {loss.rate:g} in {loss.burst:g} s, {nodes} nodes"
             figures[name] = (
                 f"{computed:.1f} / {counted.mean:.1f} "

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from stationkeep.node.simulation.campaigns.hazards import HAZARDS, Tally, table, tally
+from stationkeep.node.simulation.campaigns.hazards import HAZARDS, count_strikes, table
 from stationkeep.node.simulation.scenario import BadScenario
 
 README = Path(__file__).parent.parent / "node" / "raft" / "README.md"
@@ -17,19 +17,19 @@ def write(runs: int, jobs: int, only: str | None) -> int:
     if not wanted:
         known = ", ".join(h.guard for h in HAZARDS)
         raise BadScenario(f"--only: {only!r} refused: known are {known}")
-    tallies = []
+    strikes = []
     for hazard in wanted:
-        tallies.append(tally(hazard, runs, jobs))
+        strikes.append(count_strikes(hazard, runs, jobs))
         print(
-            f"{hazard.guard}: {tallies[-1].without} of {runs} without, "
-            f"{tallies[-1].with_it} with its guard",
+            f"{hazard.guard}: {strikes[-1].without} of {runs} without, "
+            f"{strikes[-1].with_it} with its guard",
             file=sys.stderr,
         )
-    lines = table(tallies)
+    lines = table(strikes)
     print("\n".join(lines))
     if only is None:
         _put(lines, runs)
-    return int(any(not t.without or t.with_it for t in tallies))
+    return int(any(not t.without or t.with_it for t in strikes))
 
 
 def _put(lines: list[str], runs: int) -> None:
@@ -41,6 +41,3 @@ def _put(lines: list[str], runs: int) -> None:
         f"`scripts/simulate --hazards {runs}`; 30 simulated seconds of faults a run, 13 of L8's."
     )
     README.write_text("\n".join([before + BEGIN, note, "", *lines, END]) + after, encoding="utf-8")
-
-
-__all__ = ["Tally", "write"]

@@ -16,7 +16,7 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
                      `progress` while a fault lasts, `convergence` once all are over
     faults/          `profiles` named, each turning a seed into actions; `links` those of the
                      network, `disturbances` what they do; `extremes` beyond what is promised
-    machine/         `member` one node around the real parts, `members` all of them, `disk` what
+    machine/         `node` one of them around the real parts, `members` all nodes, `disk` what
                      survives a crash, `clock` drift and jumps, `socket` the network as one node
                      sees it
     links/           `network` links with two lanes; `connection` one of them: it simply delivers,

@@ -18,8 +18,8 @@ from stationkeep.node.simulation.links.connection import Message
 from stationkeep.node.simulation.links.network import Links
 from stationkeep.node.simulation.machine.clock import SimulatedClock
 from stationkeep.node.simulation.machine.disk import Crash, SimulatedDisk
-from stationkeep.node.simulation.machine.member import HEALTHY, Member
 from stationkeep.node.simulation.machine.members import Members
+from stationkeep.node.simulation.machine.node import HEALTHY, SimulatedNode
 from stationkeep.node.simulation.machine.socket import Socket
 from stationkeep.node.simulation.scenario import Scenario
 
@@ -77,7 +77,7 @@ class World:
         there."""
         return random.Random(f"{self.scenario.seed} {purpose}")  # noqa: S311
 
-    def _member(self, name: str) -> Member:
+    def _member(self, name: str) -> SimulatedNode:
         known = self.scenario.names
         draw = self._draws(name)
         clock = SimulatedClock(self.time, offset=draw.uniform(0, 1e5))
@@ -85,7 +85,7 @@ class World:
         settings = self.scenario.settings
         if name not in known:
             known.append(name)
-        member = Member(name, known, settings, clock, disk, draw=draw)
+        member = SimulatedNode(name, known, settings, clock, disk, draw=draw)
         disk.written = lambda what, removed: self.checks.stored(member, what, removed)
         return member
 
@@ -104,13 +104,13 @@ class World:
 
     # -- turns ---------------------------------------------------------------------------------
 
-    def wake(self, member: Member, moment: float) -> None:
+    def wake(self, member: SimulatedNode, moment: float) -> None:
         """Its next turn is at `moment` at the latest."""
         if moment < member.agenda_at:
             member.agenda_at = moment
             self.at(moment, self._turn, member, moment)
 
-    def _turn(self, member: Member, moment: float) -> None:
+    def _turn(self, member: SimulatedNode, moment: float) -> None:
         if member.agenda_at != moment:
             return  # another one took its place
         member.agenda_at = INFINITY
@@ -131,7 +131,7 @@ class World:
         self._look(member)
         self.wake(member, max(wanted, now + TURN))
 
-    def _crashed(self, member: Member, crash: Crash) -> None:
+    def _crashed(self, member: SimulatedNode, crash: Crash) -> None:
         self.note(f"{member.name} crashes at {crash.point}")
         self.end(member, silently=True)
 
@@ -139,7 +139,7 @@ class World:
         member = self.members[name]
         member.busy_until = max(member.busy_until, self.time.now) + seconds
 
-    def _look(self, member: Member) -> None:
+    def _look(self, member: SimulatedNode) -> None:
         """Notes what has changed about a member since its last turn."""
         raft = member.raft
         if self.operators.moving:
@@ -151,7 +151,7 @@ class World:
         role = member.acts_as()
         self._show(member, role.value if role is not None else "down")
 
-    def _count_election(self, member: Member) -> None:
+    def _count_election(self, member: SimulatedNode) -> None:
         """A leader that was deposed although nothing was wrong with it was deposed needlessly."""
         now, before = self.time.now, self.leader_changes
         lately = now - 3 * self.scenario.settings.election_timeout_max / 1_000
@@ -178,7 +178,7 @@ class World:
                 or member.disk.delay > 0,
             )
 
-    def _show(self, member: Member, what: str) -> None:
+    def _show(self, member: SimulatedNode, what: str) -> None:
         if what in ("down", "paused"):
             self.note_troubles()
         if what != member.shown:
@@ -188,7 +188,7 @@ class World:
 
     # -- life of a process ---------------------------------------------------------------------
 
-    def start(self, member: Member) -> None:
+    def start(self, member: SimulatedNode) -> None:
         """Starts its process."""
         socket = Socket(self.links, member.name, lambda peer, m: self._sends(member, peer, m))
 
@@ -226,7 +226,7 @@ class World:
         self.links.join(member.name)
         wake()
 
-    def end(self, member: Member, silently: bool) -> None:
+    def end(self, member: SimulatedNode, silently: bool) -> None:
         """Ends its process; `silently`: so that nobody is told, as when power is lost."""
         member.up = member.paused = False
         member.disk.armed = None
@@ -234,13 +234,13 @@ class World:
         self.links.leave(member.name, silently)
         self._show(member, "down")
 
-    def stop(self, member: Member) -> None:
+    def stop(self, member: SimulatedNode) -> None:
         """A graceful stop: leadership handed over, what waits written."""
         self.trouble.moment(member.name)
         member.raft.transfer_leadership()
         self.at(self.time.now + STOPPING, self._stopped, member, member.life)
 
-    def _stopped(self, member: Member, life: int) -> None:
+    def _stopped(self, member: SimulatedNode, life: int) -> None:
         if member.up and member.life == life and not self.healed:
             try:
                 member.raft.close()
@@ -249,13 +249,13 @@ class World:
                 return
             self.end(member, silently=False)
 
-    def pause(self, member: Member, seconds: float) -> None:
+    def pause(self, member: SimulatedNode, seconds: float) -> None:
         """Stops its process where it is, for a while."""
         member.paused = True
         self._show(member, "paused")
         self.at(self.time.now + seconds, self._resume, member, member.life)
 
-    def _resume(self, member: Member, life: int) -> None:
+    def _resume(self, member: SimulatedNode, life: int) -> None:
         if member.paused and member.life == life:
             member.paused = False
             self.note_troubles()
@@ -264,7 +264,7 @@ class World:
                 if peer != member.name:
                     self.links.dial(member.name, peer)
 
-    def _sends(self, member: Member, peer: str, message: Message) -> float:
+    def _sends(self, member: SimulatedNode, peer: str, message: Message) -> float:
         self.checks.sends(member.name, peer, message)
         if member.disk.armed is not None:
             member.disk.reach("outbox.between")

@@ -21,7 +21,7 @@ def test_false_alarms_come_as_often_as_computed(model: Model, loss: Loss) -> Non
         (Rule.PRIMARY_FAILED, told.false_failover),
         (Rule.ISOLATE, told.false_safe_mode),
     ):
-        counted = seen.tallies[rule].seconds(DEMO.evaluation_interval / 1_000)
+        counted = seen.counts[rule].seconds(DEMO.evaluation_interval / 1_000)
         assert counted.cases >= 30, rule
         assert counted.covers(computed), (rule, computed, counted)
         assert seen.changes[rule] <= counted.cases, "votes only prevent"

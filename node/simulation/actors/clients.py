@@ -23,7 +23,7 @@ from stationkeep.node.checking.linearizability import Operation, Undecided, is_l
 from stationkeep.node.ports import Committed, ProposalResult
 from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.checks.checks import Checks, Violation
-from stationkeep.node.simulation.machine.member import Member
+from stationkeep.node.simulation.machine.node import SimulatedNode
 
 TIMEOUT = 5.0
 PAUSE = 0.5
@@ -35,7 +35,7 @@ class Clients:
     """All clients of one world; each call is a client of its own."""
 
     def __init__(
-        self, time: Time, at: At, members: dict[str, Member], checks: Checks, keyed: bool
+        self, time: Time, at: At, members: dict[str, SimulatedNode], checks: Checks, keyed: bool
     ) -> None:
         """`keyed`: S10 is on; off, a retry is a new command."""
         self._time, self._at = time, at
@@ -123,7 +123,7 @@ class Clients:
         member.raft.propose(draft, answered, TIMEOUT, retry=self._keyed and bool(name))
         self._at(now + TIMEOUT + PAUSE, hung_up)
 
-    def _returned(self, operation: Operation, member: Member, result: Committed) -> None:
+    def _returned(self, operation: Operation, member: SimulatedNode, result: Committed) -> None:
         if not isinstance(result.applied.outcome, Done):
             if operation in self.history:  # refused: it has no effect and says nothing
                 self.history.remove(operation)

@@ -20,8 +20,8 @@ from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.checks.promises import Acknowledged, Promises
-from stationkeep.node.simulation.machine.member import Member
 from stationkeep.node.simulation.machine.members import Members
+from stationkeep.node.simulation.machine.node import SimulatedNode
 from stationkeep.node.simulation.scenario import Scenario
 
 MAX_DEVICES = 10_000
@@ -39,7 +39,7 @@ STEP = 0.1
 class Line:
     """`Listener`: one connection between a device and a life of a node."""
 
-    def __init__(self, device: "Device", member: Member) -> None:
+    def __init__(self, device: "Device", member: SimulatedNode) -> None:
         self._device, self.member, self.life = device, member, member.life
         self.opened_at = 0.0
         self.is_registered = False
@@ -199,7 +199,7 @@ class Devices:
     def now(self) -> float:
         return self._agenda.time.now
 
-    def node(self, number: int) -> Member:
+    def node(self, number: int) -> SimulatedNode:
         return self._members[[*self._members][number % len(self._members)]]
 
     def when_running(self, line: Line, do: Callable[[], None]) -> None:
@@ -211,7 +211,7 @@ class Devices:
         else:
             self._agenda.at(self.now + STEP, self.when_running, line, do)
 
-    def _belonging(self) -> list[Member]:
+    def _belonging(self) -> list[SimulatedNode]:
         """The nodes that belong to the cluster, by the newest state that anyone has."""
         belong = self._members.newest_state().members
         return [member for name, member in self._members.items() if name in belong]
@@ -273,15 +273,15 @@ class Devices:
         """Every fault is over, theirs as well."""
         self._recover(self.all)
 
-    def born(self, member: Member) -> None:
+    def born(self, member: SimulatedNode) -> None:
         """A process of this member has started."""
         self._promises.watch(member)
 
-    def promised(self, device: Device, member: Member) -> None:
+    def promised(self, device: Device, member: SimulatedNode) -> None:
         """A registration is acknowledged by a node."""
         self._promises.registered(device, member)
 
-    def said(self, member: Member, assignment: Assignment) -> None:
+    def said(self, member: SimulatedNode, assignment: Assignment) -> None:
         """A node tells an assignment."""
         self._promises.said(member, assignment)
 

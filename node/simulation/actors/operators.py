@@ -12,8 +12,8 @@ from stationkeep.node.checking.linearizability import Operation
 from stationkeep.node.simulation.actors.clients import Clients
 from stationkeep.node.simulation.agenda import Time
 from stationkeep.node.simulation.links.network import Links
-from stationkeep.node.simulation.machine.member import Member
 from stationkeep.node.simulation.machine.members import Members
+from stationkeep.node.simulation.machine.node import SimulatedNode
 
 FEWEST = 3
 """Members that stay: two survive no lost disk."""
@@ -29,7 +29,7 @@ class Operators:
         clients: Clients,
         links: Links,
         *,
-        start: Callable[[Member], None],
+        start: Callable[[SimulatedNode], None],
         reconfigured: Callable[[], None],
     ) -> None:
         """`start` boots a machine; `reconfigured` is told when a node counts others than before
@@ -78,7 +78,7 @@ class Operators:
         founded = [state for state in states if state.founded]
         return max(founded, key=lambda state: state.index, default=None)
 
-    def look(self, member: Member) -> None:
+    def look(self, member: SimulatedNode) -> None:
         """After a turn: whom it counts as a majority, and whom it keeps connections with."""
         if member.raft.configuration is not member.configuration:
             member.configuration = member.raft.configuration
@@ -89,7 +89,7 @@ class Operators:
             member.links = links
             self._links.follow(member.name, links)
 
-    def _told(self, member: Member) -> set[str]:
+    def _told(self, member: SimulatedNode) -> set[str]:
         """Whoever keeps a connection with a node and has applied more tells it where the others
         live (`node.peers.network`, messages of kind "peers")."""
         told: set[str] = set()

@@ -36,7 +36,7 @@ NEVER_PRIMARY = 0
 """The priority that keeps the leader out of the seat: it always hears itself (`cluster.odds`)."""
 
 
-class Tally(msgspec.Struct):
+class AlarmCount(msgspec.Struct):
     """Of one trigger: samples in which it could have been reached, and how often it was."""
 
     samples: int = 0
@@ -85,8 +85,8 @@ class Observer:
     def __init__(self, world: World, leader: str) -> None:
         self._leader = leader
         self._replica = world.members[leader].replica
-        self.tallies = {Rule.PRIMARY_FAILED: Tally(), Rule.ISOLATE: Tally()}
-        self.changes = dict.fromkeys(self.tallies, 0)
+        self.counts = {Rule.PRIMARY_FAILED: AlarmCount(), Rule.ISOLATE: AlarmCount()}
+        self.changes = dict.fromkeys(self.counts, 0)
         """Times that a healthy node lost its role by this rule."""
         self._armed: dict[str, Role] = {}
         """Who has been heard since its last alarm, in its present role."""
@@ -108,9 +108,9 @@ class Observer:
                 continue
             rule = Rule.PRIMARY_FAILED if member.role is Role.PRIMARY else Rule.ISOLATE
             if self._armed.get(node) is member.role:
-                self.tallies[rule].samples += 1
+                self.counts[rule].samples += 1
                 if member.run >= length:
-                    self.tallies[rule].alarms += 1
+                    self.counts[rule].alarms += 1
                     del self._armed[node]
             elif member.run == 0:
                 self._armed[node] = member.role

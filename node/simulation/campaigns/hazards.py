@@ -181,7 +181,7 @@ def search(hazard: Hazard, limit: int, first: int = 0) -> Outcome | None:
     return None
 
 
-class Tally(msgspec.Struct, frozen=True):
+class Strikes(msgspec.Struct, frozen=True):
     """Of so many runs each, in how many a hazard struck without its guard, and with it."""
 
     hazard: Hazard
@@ -190,22 +190,22 @@ class Tally(msgspec.Struct, frozen=True):
     with_it: int
 
 
-def tally(hazard: Hazard, runs: int, jobs: int = 1) -> Tally:
+def count_strikes(hazard: Hazard, runs: int, jobs: int = 1) -> Strikes:
     """Counts both ways over the same seeds."""
     counts = [
         sum(hazard.struck(outcome) for outcome in run_all(plan, range(runs), jobs))
         for plan in (hazard.without(), hazard.plan)
     ]
-    return Tally(hazard, runs, *counts)
+    return Strikes(hazard, runs, *counts)
 
 
-def table(tallies: Iterator[Tally] | list[Tally]) -> list[str]:
+def table(strikes: Iterator[Strikes] | list[Strikes]) -> list[str]:
     """Lines of Markdown."""
     lines = [
         "| # | hazard | guard | seen as | without it | with it |",
         "|---|---|---|---|---|---|",
     ]
-    for one in tallies:
+    for one in strikes:
         hazard = one.hazard
         lines.append(
             f"| {hazard.guard.upper()} | {hazard.what} | {hazard.remedy} | {hazard.sign} | "

@@ -21,7 +21,7 @@ from stationkeep.node.raft.storage.seam import Row, Transaction
 from stationkeep.node.simulation.agenda import Time
 from stationkeep.node.simulation.checks import quorums
 from stationkeep.node.simulation.checks.trouble import Trouble
-from stationkeep.node.simulation.machine.member import Member
+from stationkeep.node.simulation.machine.node import SimulatedNode
 
 DIGEST_EVERY = 32
 STEP_DOWN_SLACK = 1.5
@@ -43,7 +43,7 @@ class Checks:
     """All checks of one world."""
 
     def __init__(
-        self, members: dict[str, Member], time: Time, trouble: Trouble, durable: bool
+        self, members: dict[str, SimulatedNode], time: Time, trouble: Trouble, durable: bool
     ) -> None:
         """`durable`: what is committed must be on disks; off, when S5 is, to see what follows."""
         self._members, self._time = members, time
@@ -71,7 +71,7 @@ class Checks:
 
     # -- hooks ---------------------------------------------------------------------------------
 
-    def born(self, member: Member) -> None:
+    def born(self, member: SimulatedNode) -> None:
         """A process of this member has started."""
         member.replica.listen(self._listener(member))
 
@@ -117,7 +117,7 @@ class Checks:
             )
         known.append(candidate)
 
-    def stored(self, member: Member, transaction: Transaction, removed: list[Row]) -> None:
+    def stored(self, member: SimulatedNode, transaction: Transaction, removed: list[Row]) -> None:
         """Log matching: an entry at an index and term is the same everywhere, and so is the
         one before it; by induction, everything before it (Raft paper, section 5.3)."""
         for index, term, _, command in transaction.rows:
@@ -132,7 +132,7 @@ class Checks:
 
         self._nothing_erased(member, removed)
 
-    def _nothing_erased(self, member: Member, removed: list[Row]) -> None:
+    def _nothing_erased(self, member: SimulatedNode, removed: list[Row]) -> None:
         """What is committed stays on a disk that had it (Raft paper, AppendEntries 3)."""
         disk = member.disk
         for index, term, _, _ in removed:
@@ -146,7 +146,7 @@ class Checks:
                     f"{member.name} no longer has entry {index} of term {term}",
                 )
 
-    def after_turn(self, member: Member) -> None:
+    def after_turn(self, member: SimulatedNode) -> None:
         """Everything that a turn of this member can have broken."""
         self.checked_turns += 1
         raft = member.raft
@@ -165,7 +165,7 @@ class Checks:
             raise Violation("answered once", f"{member.name} answered a proposal twice")
 
     @staticmethod
-    def _answered_in_time(member: Member) -> None:
+    def _answered_in_time(member: SimulatedNode) -> None:
         """The oldest proposal is not past its deadline: this turn would have answered it."""
         number, deadline = next(iter(member.raft.unanswered.items()))
         if member.clock.monotonic() > deadline + 0.001:
@@ -173,7 +173,7 @@ class Checks:
 
     # -- Raft ----------------------------------------------------------------------------------
 
-    def _committed(self, member: Member, commit: int) -> None:
+    def _committed(self, member: SimulatedNode, commit: int) -> None:
         if commit < member.seen_commit:
             raise Violation(
                 "commit never regresses", f"{member.name}: {member.seen_commit} to {commit}"
@@ -200,7 +200,7 @@ class Checks:
             self._forget()
 
     @staticmethod
-    def _entry(member: Member, index: int) -> tuple[int, bytes] | None:
+    def _entry(member: SimulatedNode, index: int) -> tuple[int, bytes] | None:
         journal = member.journal
         first = journal[0][1] if len(journal) else 0
         if not first or not first <= index < first + len(journal):
@@ -208,7 +208,7 @@ class Checks:
         command, _, term = journal[index - first]
         return term, command
 
-    def _on_majority(self, member: Member, index: int, term: int) -> None:
+    def _on_majority(self, member: SimulatedNode, index: int, term: int) -> None:
         """What is committed is on the disks of a majority (Raft paper, section 5.4.2): of the
         voters that its leader counted in this turn, in which it may have changed them."""
         leader = self._members[self.leaders.get(member.raft.term, member.name)]
@@ -224,7 +224,7 @@ class Checks:
                 f"{quorums.holding(index, term, disks)} of {len(disks)} disks",
             )
 
-    def _reconfigures(self, leader: Member) -> None:
+    def _reconfigures(self, leader: SimulatedNode) -> None:
         """A change of members keeps majorities overlapping, and comes in office (`quorums`). The
         admission of a voter's new journal is none."""
         known = leader.raft.configurations
@@ -249,7 +249,7 @@ class Checks:
                 "members change in office", f"{leader.name} has committed nothing of its term"
             )
 
-    def _leads(self, member: Member, term: int) -> None:
+    def _leads(self, member: SimulatedNode, term: int) -> None:
         known = self.leaders.get(term)
         if known == member.name:
             return
@@ -260,7 +260,7 @@ class Checks:
         self._elected_at[member.name] = self._time.now
         self._complete(member, term)
 
-    def _elected(self, member: Member, term: int) -> None:
+    def _elected(self, member: SimulatedNode, term: int) -> None:
         """Elected by a majority of servers, each counted once (Raft paper, section 5.2)."""
         voters = member.raft.configuration.voters
         by = quorums.elected_by(member.name, term, voters, self._votes)
@@ -270,7 +270,7 @@ class Checks:
                 f"{member.name} leads term {term}, elected by {', '.join(by)} of {len(voters)}",
             )
 
-    def _still_may(self, member: Member) -> None:
+    def _still_may(self, member: SimulatedNode) -> None:
         """A leader that has lost its majority steps down (dissertation, section 6.2). One that was
         elected while cut off, by votes still on their way, has as long from then."""
         cut_off = self._trouble.cut_off_since(member.name)
@@ -284,7 +284,7 @@ class Checks:
                 f"{member.name} has led for {self._time.now - cut_off:.1f} s without one",
             )
 
-    def _complete(self, member: Member, term: int) -> None:
+    def _complete(self, member: SimulatedNode, term: int) -> None:
         """Leader completeness (Raft paper, section 5.4)."""
         last = member.raft.last_index
         for index, (known, command) in self.committed.items():
@@ -310,14 +310,14 @@ class Checks:
 
     # -- state ---------------------------------------------------------------------------------
 
-    def _only_primary(self, member: Member) -> None:
+    def _only_primary(self, member: SimulatedNode) -> None:
         others = [m.name for m in self._members.values() if m is not member and m.is_primary()]
         if others:
             raise Violation(
                 "never two effective PRIMARYs", f"{member.name} and {', '.join(others)} act"
             )
 
-    def _listener(self, member: Member) -> Callable[[int, Entry | None, Applied], None]:
+    def _listener(self, member: SimulatedNode) -> Callable[[int, Entry | None, Applied], None]:
         def applied(index: int, entry: Entry | None, what: Applied) -> None:
             routine = all(isinstance(event, _ROUTINE) for event in what.events)
             if index > self._judged:
@@ -332,11 +332,11 @@ class Checks:
 
         return applied
 
-    def _invariants(self, member: Member) -> None:
+    def _invariants(self, member: SimulatedNode) -> None:
         for fault in violations(member.replica.state):
             raise Violation("invariant", f"{fault} ({member.name})")
 
-    def _effect(self, member: Member, index: int, entry: Entry, what: Applied) -> None:
+    def _effect(self, member: SimulatedNode, index: int, entry: Entry, what: Applied) -> None:
         """Exactly once: the effect of one client's operation happens at one index."""
         draft = entry.draft
         if not isinstance(what.outcome, Done):
@@ -350,7 +350,7 @@ class Checks:
                 "applied once", f"{draft.reason} took effect at {known} and again at {index}"
             )
 
-    def _same_digest(self, member: Member, index: int) -> None:
+    def _same_digest(self, member: SimulatedNode, index: int) -> None:
         mine = digest(member.replica.state)
         name, known = self._digests.setdefault(index, (member.name, mine))
         if known != mine:

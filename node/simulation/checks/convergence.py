@@ -10,8 +10,8 @@ from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.links.connection import USER_TIMEOUT
 from stationkeep.node.simulation.links.dialling import HELLO_SECONDS
 from stationkeep.node.simulation.links.network import BACKOFF_LAST
-from stationkeep.node.simulation.machine.member import Member
 from stationkeep.node.simulation.machine.members import Members
+from stationkeep.node.simulation.machine.node import SimulatedNode
 
 STEP = 0.05
 GRACE = 1.0
@@ -80,7 +80,7 @@ class Convergence:
         return ""
 
     @staticmethod
-    def _late(member: Member) -> str:
+    def _late(member: SimulatedNode) -> str:
         now = member.clock.monotonic()
         for number, deadline in member.raft.unanswered.items():
             if now > deadline + GRACE:

@@ -11,8 +11,8 @@ from stationkeep.cluster.settings import Settings
 from stationkeep.node.simulation.agenda import Time
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.links.network import Links
-from stationkeep.node.simulation.machine.member import HEALTHY, Member
 from stationkeep.node.simulation.machine.members import Members
+from stationkeep.node.simulation.machine.node import HEALTHY, SimulatedNode
 
 EVERY = 0.1
 """Simulated seconds between two looks."""
@@ -58,7 +58,7 @@ class Progress:
                 f"holds the seat, and {best_candidate(state, state.time).node} could",
             )
 
-    def _leader_of_the_able(self) -> Member | None:
+    def _leader_of_the_able(self) -> SimulatedNode | None:
         """Who leads all members but the deaf one; None where progress is not due."""
         weather = self._links.air.weather
         if weather.share or weather.late or weather.bare or weather.delay + weather.jitter > 0.05:
@@ -76,13 +76,13 @@ class Progress:
         may = best_candidate(state, state.time).node is not None and not paused
         return leader if may else None
 
-    def _is_deaf(self, member: Member, others: list[Member]) -> bool:
+    def _is_deaf(self, member: SimulatedNode, others: list[SimulatedNode]) -> bool:
         directions = self._links.directions
         return all(
             directions[other.name, member.name].blocked for other in others if other is not member
         )
 
-    def _is_well(self, member: Member, able: list[Member]) -> bool:
+    def _is_well(self, member: SimulatedNode, able: list[SimulatedNode]) -> bool:
         """Nothing is wrong with its machine, nor with its ways to and from the others."""
         ways = self._links.directions
         names = [other.name for other in able if other is not member]

@@ -16,7 +16,7 @@ from stationkeep.cluster.commands import Entry, ReportDevices
 from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.node.fleet.replies import Assignment
 from stationkeep.node.simulation.checks.checks import Violation
-from stationkeep.node.simulation.machine.member import Member
+from stationkeep.node.simulation.machine.node import SimulatedNode
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Promises:
         self._counted: dict[tuple[str, int], tuple[int, int]] = {}
         """Device and session → newest sequence that the log counted, and how many statuses."""
 
-    def registered(self, device: Promised, member: Member) -> None:
+    def registered(self, device: Promised, member: SimulatedNode) -> None:
         """A registration is acknowledged by a node."""
         state = member.replica.state
         row = state.fleet.row(device.id)
@@ -60,7 +60,7 @@ class Promises:
         elif (known.row, known.birth) != (row, birth):
             raise Violation("a registration is kept", f"{device.id} has another row or birth")
 
-    def said(self, member: Member, assignment: Assignment) -> None:
+    def said(self, member: SimulatedNode, assignment: Assignment) -> None:
         """A node tells an assignment; its revision is the same ring everywhere and for ever."""
         key = (assignment.device, assignment.revision)
         known = self._rings.setdefault(key, assignment.ring)
@@ -71,7 +71,7 @@ class Promises:
                 f"{member.name} says {assignment.ring}",
             )
 
-    def watch(self, member: Member) -> None:
+    def watch(self, member: SimulatedNode) -> None:
         """A process of this member has started: what it applies is looked at."""
 
         def applied(index: int, entry: Entry | None, what: Applied) -> None:
@@ -83,7 +83,7 @@ class Promises:
 
         member.replica.listen(applied)
 
-    def _count_once(self, member: Member, command: ReportDevices) -> None:
+    def _count_once(self, member: SimulatedNode, command: ReportDevices) -> None:
         """A command may not count more statuses of a session than there were, up to the sequence
         that it names, beyond those that the log has counted already."""
         fleet = member.replica.state.fleet
@@ -105,7 +105,7 @@ class Promises:
                     f"{sequence}; it sent {there}",
                 )
 
-    def all_kept(self, member: Member) -> None:
+    def all_kept(self, member: SimulatedNode) -> None:
         """No acknowledged registration is lost on a node that has applied it."""
         state = member.replica.state
         for device in self.devices.values():
@@ -120,7 +120,7 @@ class Promises:
                     f"row {row} at index {state.index}",
                 )
 
-    def counts(self, member: Member) -> None:
+    def counts(self, member: SimulatedNode) -> None:
         """What a replica counts is what its devices are, one by one."""
         fleet = member.replica.state.fleet
         found = {ring: [0, 0, 0, 0, 0] for ring in RINGS}

@@ -10,7 +10,7 @@ from stationkeep.node.simulation.faults.rhythm import Setting, act, moments, pai
 from stationkeep.node.simulation.scenario import Action
 
 
-class Weather(msgspec.Struct, frozen=True):
+class BadWeather(msgspec.Struct, frozen=True):
     """The links are bad from the beginning: now more, now less."""
 
     share: tuple[float, float] = (0.0, 0.0)

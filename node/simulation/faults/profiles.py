@@ -224,10 +224,10 @@ class Fleet(msgspec.Struct, frozen=True):
 
 
 PROFILES: dict[str, Profile] = {
-    "lossy": link_faults.Weather(share=(0.02, 0.3)),
-    "bursty": link_faults.Weather(share=(0.02, 0.25), burst=(0.2, 3.0)),
-    "delay": link_faults.Weather(delay=(0.02, 0.2)),
-    "jitter": link_faults.Weather(jitter=(0.05, 0.4)),
+    "lossy": link_faults.BadWeather(share=(0.02, 0.3)),
+    "bursty": link_faults.BadWeather(share=(0.02, 0.25), burst=(0.2, 3.0)),
+    "delay": link_faults.BadWeather(delay=(0.02, 0.2)),
+    "jitter": link_faults.BadWeather(jitter=(0.05, 0.4)),
     "far": link_faults.Far(),
     "partition": link_faults.Partition(),
     "straggler": link_faults.Straggler(),

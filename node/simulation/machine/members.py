@@ -1,13 +1,13 @@
 """All simulated nodes of a world."""
 
 from stationkeep.cluster.state.state import ClusterState
-from stationkeep.node.simulation.machine.member import Member
+from stationkeep.node.simulation.machine.node import SimulatedNode
 
 
-class Members(dict[str, Member]):
+class Members(dict[str, SimulatedNode]):
     """Machines in operation, by name: the founders, and those that were asked to join."""
 
-    def leader(self) -> Member | None:
+    def leader(self) -> SimulatedNode | None:
         """Who leads, of those who think so the newest."""
         leading = [member for member in self.values() if member.up and member.raft.is_leader]
         return max(leading, key=lambda member: member.raft.term, default=None)

@@ -128,7 +128,7 @@ class WatchedRaft(Raft):
         return [(one.term, one.configuration) for one in self._engine._standings]
 
 
-class Member:
+class SimulatedNode:
     """A node of the world. Its machine outlives crashes; `life` counts starts of its process."""
 
     def __init__(
