@@ -59,13 +59,13 @@ class Channel:
     """Dials at once. `patience`: seconds for an answer that needs no more than attention."""
 
     __slots__ = ("_connection", "_dial", "_loop", "_owner", "_patience", "_timer",
-                 "in_doubt", "stage", "url")  # fmt: skip
+                 "_unanswered", "in_doubt", "stage", "url")  # fmt: skip
 
     def __init__(self, url: str, owner: Owner, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner, self.url, self._patience = owner, url, patience
         self.stage = Stage.DIALLING
-        self.in_doubt = False
+        self.in_doubt = self._unanswered = False
         self._timer: asyncio.TimerHandle | None = None
         self._connection = Connection(url, CODEC.name, self)
         self._expect(CONNECT_SECONDS, "nobody there: no answer")
@@ -88,17 +88,19 @@ class Channel:
         self._connection.send(CODEC.encode(said))
 
     def register(self, said: wire.Registration) -> None:
-        """Sends the registration; the link tells `registered` when it is acknowledged."""
+        """Sends a registration, the first one or another; the link tells `registered` when it is
+        acknowledged."""
+        self._unanswered = True
         self._expect(REGISTER_SECONDS, "the registration was not answered in time")
         self.send(said)
         self._connection.ping()
 
     def registered(self, patience: float) -> None:
         """The node serves the device here; its answers are due within `patience` seconds."""
-        self.stage, self._patience = Stage.REGISTERED, patience
+        self.stage, self._patience, self._unanswered = Stage.REGISTERED, patience, False
         self.answered()
 
-    def ask(self, said: wire.Heartbeat | wire.Registration) -> None:
+    def ask(self, said: wire.Heartbeat) -> None:
         """Sends what the node answers at once; the link tells `answered`."""
         self._expect(MOST_SILENCE, "the node is silent")
         self.send(said)
@@ -141,7 +143,7 @@ class Channel:
 
     def ponged(self) -> None:
         """The node has the registration; its answer is up to the log."""
-        if self.stage is Stage.REGISTERING:
+        if self._unanswered:
             self.answered()
             self._cut_after(REGISTER_SECONDS, "the registration was not answered in time")
 

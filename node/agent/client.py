@@ -126,6 +126,7 @@ class DeviceAgent:
             ready.cancel()
             over.cancel()
         if self.assignment is None:
+            await self.stop()
             raise AgentEndedError(self._why)
         if self._on_ring is not None:
             self._follower = asyncio.create_task(self._follow(self._on_ring))

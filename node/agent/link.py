@@ -174,7 +174,7 @@ class Link:
             self._give_up(other, NOT_NEEDED)
         if self._serving is not None:
             self._renewing = True
-            self._serving.ask(self._registration())
+            self._serving.register(self._registration())
         self._seek()
 
     # -- seeking --------------------------------------------------------------------------------
@@ -298,7 +298,9 @@ class Link:
             self._answered(channel)
         if ack.ring is None:
             return
-        if channel is not self._serving:
+        if channel is self._serving:
+            channel.registered(self._patience)
+        else:
             self._registered(channel, ack)
         self._ringed(ack.ring, ack.reason or "", ack.timestamp or "")
         self._renewing = False

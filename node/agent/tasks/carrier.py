@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from stationkeep.node.agent.tasks.book import Book, Job, Moment, read, written
 from stationkeep.node.agent.tasks.machine import (
+    LATE,
     Acknowledged,
     CancelAsked,
     Ended,
@@ -47,6 +48,8 @@ REPEAT = 5.0
 device that says nothing of a task for one that has lost it."""
 PROGRESS_EVERY = 1.0
 """Seconds from one word about the same phase to the next, at the least."""
+SHOWN = 200
+"""Characters of a failure's account that are logged."""
 MOST_REFUSALS = 12
 """Times in a row that nodes know no such task, until it is believed: one that lags behind the
 others does not know the newest."""
@@ -182,6 +185,7 @@ class Carrier:
         book, answer = step(self.book, event)
         self.book = self._keep(book)
         if not _is_same_work(before, self.book.job) or isinstance(event, Started):
+            self._note(before)
             self._progress, self._detail = None, ""
             self._begin()
         if isinstance(event, Started):
@@ -192,6 +196,17 @@ class Carrier:
             self._speaker.runs(self.versions)
         elif not isinstance(event, Acknowledged):
             self._say()
+
+    def _note(self, before: Job | None) -> None:
+        """For who runs the agent: how what was done before has ended, and what is done now."""
+        job, newest = self.book.job, self.book.outcomes[-1:]
+        if before is not None and newest and newest[0].update.task_id == _task_id(before):
+            end = newest[0].update
+            why = ": ".join(part for part in (end.reason, end.detail[-SHOWN:]) if part)
+            log.info("task %s: %s%s", end.task_id, end.state, f" ({why})" if why else "")
+        if job is not None:
+            resumed = ", resumed" if job.resumed else ""
+            log.info("task %s: %s%s", job.task.task_id, job.phase, resumed)
 
     def _keep(self, book: Book) -> Book:
         """The book, once it is kept; the one that follows where it cannot be."""
@@ -249,6 +264,11 @@ class Carrier:
             return Expired("\n".join(getattr(error.__cause__, "__notes__", ())))
         except FailedError as error:
             return error.end
+        except Exception as error:  # told to whoever runs us; nodes need not wait for the deadline
+            context = {"message": f"{job.phase} raised", "exception": error}
+            self._loop.call_exception_handler(context)
+            reason = LATE.get(job.phase, TaskReason.PRECONDITION)
+            return Ended(TaskState.FAILED, reason, f"{type(error).__name__}: {error}")
 
     def _advance(self, percent: int | None, detail: str = "") -> None:
         """The present phase is so far."""

@@ -25,7 +25,6 @@ from stationkeep.node.wire.tasks import Artifact, Phase, TaskReason, TaskState
 
 HASHED_AT_ONCE = 1 << 20
 """Bytes."""
-SECONDS_OF_DAY = 24 * 3_600
 REASONS: dict[type[Exception], TaskReason] = {
     DownloadError: TaskReason.DOWNLOAD,
     NotTheArtifactError: TaskReason.HASH,
@@ -141,7 +140,7 @@ class Phases:
         passed = now.since(job.told)
         if task.install_before is not None:
             if now.boot != job.told.boot:
-                await asyncio.sleep(SECONDS_OF_DAY)
+                await asyncio.get_running_loop().create_future()
             if passed >= task.seconds_until(task.install_before):
                 return Ended(TaskState.POSTPONED, detail="its window has closed", retry_after=1)
         if task.install_after is not None:

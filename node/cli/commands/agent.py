@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import os
 import platform
@@ -170,7 +171,22 @@ def agent(
         download=not no_download,
         read_status=_readings(disk, pairs("--pretend", pretend), pretend_for),
     )
-    run(_follow(device))
+    news = _News()
+    news.setFormatter(logging.Formatter(f"{id_}: %(message)s"))
+    log = logging.getLogger("stationkeep.agent")
+    log.setLevel(logging.INFO)
+    log.addHandler(news)
+    try:
+        run(_follow(device))
+    finally:
+        log.removeHandler(news)
+
+
+class _News(logging.Handler):
+    """What becomes of tasks, for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(self.format(record))
 
 
 def _device(device_id: str, on_ring: str | None, **given: Any) -> "DeviceAgent":
@@ -193,14 +209,7 @@ def _device(device_id: str, on_ring: str | None, **given: Any) -> "DeviceAgent":
     try:
         return DeviceAgent(device_id, on_ring=tell, **given)
     except ValueError as error:
-        raise UsageError(_as_typed(str(error))) from error
-
-
-def _as_typed(fault: str) -> str:
-    """What the library says of a parameter, of the option that stands for it."""
-    field, _, rest = fault.partition(": ")
-    option = {"urls": "--url", "require_signature": "--require-signature"}.get(field)
-    return f"{option}: {rest}" if option is not None else fault
+        raise UsageError(f"--url {error}") from error
 
 
 def _commands(given: dict[str, Any]) -> "Commands | None":
@@ -213,6 +222,9 @@ def _commands(given: dict[str, Any]) -> "Commands | None":
         if extra:
             raise UsageError(f"{extra[0]} needs --on-task")
         return None
+    if given["--require-signature"] and given["--trust"] is None:
+        raise UsageError("--require-signature needs --trust")
+    _check_keys(given["--trust"])
     lines = {"task": "--on-task", "rollback": "--on-rollback", "version": "--version-command",
              "reboot": "--reboot-command"}  # fmt: skip
     found: dict[str, list[str]] = {}
@@ -223,6 +235,16 @@ def _commands(given: dict[str, Any]) -> "Commands | None":
         except ValueError as error:
             raise UsageError(f"{option} {error}") from error
     return Commands(**found)
+
+
+def _check_keys(trust: Path | None) -> None:
+    from stationkeep.node.agent.tasks.signature import read_keys  # noqa: PLC0415
+
+    try:
+        if trust is not None:
+            read_keys(trust)
+    except ValueError as error:
+        raise UsageError(f"--trust {error}") from error
 
 
 def _spool_of(device_id: str) -> Path:

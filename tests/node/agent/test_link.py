@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.agent import channel, link
+from stationkeep.node.agent.device import Identity
 from stationkeep.node.agent.link import OVERTAKEN
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
+from stationkeep.node.wire.tasks import TaskState, TaskUpdatePayload
 from tests.node.agent.virtual import NEVER, Cluster, Fate, Wire, run
 
 STANDS = Fate(stands=[(10.0, NEVER)])
@@ -282,3 +284,106 @@ def test_whatever_happens_to_connections_one_that_works_is_found(
 def _ordered(sent: list[tuple[float, Wire, wire.Said]]) -> bool:
     words = [(said.payload.session, said.payload.sequence) for _, _, said in sent]
     return words == sorted(set(words))
+
+
+# -- tasks -----------------------------------------------------------------------------------------
+
+
+class Tasks:
+    """`link.TaskListener`: when it was served, and what it was told."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.served_at: list[float] = []
+        self.told_of: list[object] = []
+        self.refusals: list[str] = []
+        self._loop = asyncio.get_running_loop()
+        self._cluster = cluster
+        cluster.link = link.Link(
+            Identity(device_id="phone", app_version="1.0.0"),
+            cluster.addresses, cluster, cluster.tally, self,
+        )  # fmt: skip
+
+    def served(self) -> None:
+        self.served_at.append(self._loop.time())
+
+    def told(self, message: object) -> None:
+        self.told_of.append(message)
+
+    def refused(self, task_id: str) -> None:
+        self.refusals.append(task_id)
+
+    def words(self, since: float) -> list[str]:
+        """What was said from then on: kinds of messages, registrations with their version."""
+        return [
+            said.payload.device_status.app_version
+            if isinstance(said, wire.Registration) and said.payload.device_status
+            else type(said).__name__
+            for at, _, said in self._cluster.sent
+            if at >= since
+        ]
+
+
+UPDATE = TaskUpdatePayload(task_id="17/phone/1", state=TaskState.SUCCEEDED)
+NEWER = Identity(device_id="phone", app_version="2.0.0")
+
+
+@told
+async def test_what_the_device_runs_is_known_before_it_says_how_a_task_went() -> None:
+    cluster = Cluster(in_order(Fate(log=1.5)), interval=1.0)
+    tasks = Tasks(cluster)
+    await served(cluster, 5.0)
+    assert len(tasks.served_at) == 1
+    now = asyncio.get_running_loop().time()
+    cluster.link.renew(NEWER)
+    cluster.link.say(UPDATE)  # too early: dropped, since `served` follows
+    await cluster.live(1.0)
+    assert "TaskUpdate" not in tasks.words(now)
+    await cluster.live(1.0)
+    assert len(tasks.served_at) == 2
+    cluster.link.say(UPDATE)
+    words = tasks.words(now)
+    assert words[0] == "2.0.0"
+    assert words[-1] == "TaskUpdate"
+    assert len(cluster.wires) == 1  # all on the same connection
+    assert not cluster.ends
+    await left(cluster)
+
+
+@told
+async def test_a_version_that_changes_while_no_node_answers_is_the_next_registrations() -> None:
+    cluster = Cluster(in_order(Fate(stands=[(10.0, NEVER)])), interval=1.0)
+    tasks = Tasks(cluster)
+    await served(cluster, 9.5)
+    now = asyncio.get_running_loop().time()
+    cluster.link.renew(NEWER)
+    await cluster.live(10.0)
+    assert {word for word in tasks.words(now) if word[0].isdigit()} == {"2.0.0"}
+    assert len(tasks.served_at) >= 2
+    assert cluster.link.url is not None
+    await left(cluster)
+
+
+@told
+async def test_a_registration_under_way_with_the_old_version_does_not_count() -> None:
+    cluster = Cluster(in_order(STANDS, Fate(log=3.0)), interval=1.0)
+    tasks = Tasks(cluster)
+    await served(cluster, 11.5)  # the first stands still; the second has been sent the old version
+    now = asyncio.get_running_loop().time()
+    assert tasks.words(9.0).count("1.0.0") == 1
+    cluster.link.renew(NEWER)
+    await cluster.live(15.0)
+    assert [word for word in tasks.words(now) if word[0].isdigit()][-1] == "2.0.0"
+    await left(cluster)
+
+
+@told
+async def test_refusals_of_updates_are_told_by_task() -> None:
+    cluster = Cluster(in_order(), interval=1.0)
+    tasks = Tasks(cluster)
+    await served(cluster, 2.0)
+    error = wire.ErrorPayload(Code.UNKNOWN_TASK, "f", "v", "r", task_id="17/phone/1")
+    cluster.wires[0].tell(wire.Error("sat", "phone", error))
+    await cluster.live(1.0)
+    assert tasks.refusals == ["17/phone/1"]
+    assert len(cluster.wires) == 1  # no reason to go elsewhere
+    await left(cluster)

@@ -11,9 +11,14 @@ import pytest
 
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
+from stationkeep.node.wire.tasks import TaskState, TaskUpdatePayload
 from tests.node.agent.door import Door, assignment, error
+from tests.node.agent.tasks.test_command import living
+from tests.node.agent.tasks.told import DEVICE, artifact, task
 from tests.node.agent.threads import LoopThread
 from tests.node.cli.canned import Run
+
+TASKS = ["--on-task", "true"]
 
 
 class Threaded(LoopThread):
@@ -101,6 +106,13 @@ def test_ctrl_c_ends_a_fleet_with_its_table(node: Threaded) -> None:
         (["--profile", "replay"], "--profile replay needs --data FILE.csv"),
         (["--data", "x.csv"], "--data is for --profile replay, not for mixed"),
         (["--profile", "replay", "--data", "x.csv"], "x.csv: No such file or directory"),
+        (["--update-seconds", "-1"], "--update-seconds -1 refused: from 0 to 86400"),
+        (["--update-seconds", "nan"], "--update-seconds nan refused"),
+        (["--fail", "1.5"], "--fail 1.5 refused: a share from 0 to 1"),
+        (["--brick", "-0.1"], "--brick -0.1 refused"),
+        (["--ill", "nan"], "--ill nan refused"),
+        (["--revert", "2"], "--revert 2 refused"),
+        (["--ill-version", "2.1.0"], "--ill-version needs --ill"),
     ],
 )
 def test_a_fleet_that_cannot_be_is_refused(
@@ -163,6 +175,50 @@ def _cpu(said: wire.Said) -> float | None:
     return None if status is None else status.cpu_usage
 
 
+INSTALL = """
+import os, signal, time
+print("progress 50 copying", flush=True)
+if os.environ["STATIONKEEP_RESUMED"] == "0":
+    time.sleep(600)
+open("version", "w").write(os.environ["STATIONKEEP_VERSION"])
+"""
+"""Does not come to its end when it is run for the first time."""
+
+
+def _of_tasks(node: Threaded) -> list[TaskUpdatePayload]:
+    return [said.payload for said in node.door.of(wire.TaskUpdate)]
+
+
+def test_an_agent_carries_tasks_out_also_after_it_was_ended_in_the_midst(
+    node: Threaded, tmp_path: Path
+) -> None:
+    (tmp_path / "install.py").write_text(INSTALL)
+    (tmp_path / "version").write_text("1.0.0")
+    command = [
+        "agent", "--url", node.door.url, "--id", DEVICE, "--spool", "spool", "--on-task",
+        f"{sys.executable} install.py", "--version-command", "cat version",
+    ]  # fmt: skip
+    told = task(artifact=artifact(url=None), parameters={"note": "\x1b[2J"})
+    with started(*command) as process:
+        node.heard(lambda _: bool(node.door.of(wire.Registration)))
+        node.do(node.door.tell(wire.Task("sat-001", DEVICE, told)))
+        node.heard(lambda _: any(update.progress == 50 for update in _of_tasks(node)))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "slave-001: task 17/slave-001/1: installing\n" in errors
+    assert living(tmp_path / "spool") == []
+    with started(*command) as process:
+        node.heard(lambda _: any(u.state is TaskState.SUCCEEDED for u in _of_tasks(node)))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert "slave-001: task 17/slave-001/1: installing, resumed\n" in errors
+    assert "slave-001: task 17/slave-001/1: succeeded\n" in errors
+    registered = node.door.of(wire.Registration)
+    versions = [said.payload.device_status.app_version for said in registered]
+    assert versions == ["1.0.0", "1.0.0", "2.0.0"]
+
+
 def test_an_agent_that_a_newer_one_replaces_says_so(node: Threaded) -> None:
     with started("agent", "--url", node.door.url, "--id", "server-1") as process:
         node.heard(lambda _: len(node.door.of(wire.Heartbeat)) > 1)
@@ -185,6 +241,21 @@ def test_an_agent_that_a_newer_one_replaces_says_so(node: Threaded) -> None:
         (["--label", "=x"], "--label =x: must have the form KEY=VALUE"),
         (["--disk", "/no/such"], "--disk /no/such: No such file or directory"),
         (["--url", "ftp://a"], "--url 'ftp://a' refused: an address such as"),
+        (["--on-task", "no-such-program"], "--on-task 'no-such-program' refused: its first word"),
+        (["--on-task", "sh '"], '--on-task "sh \'" refused: a quotation without an end'),
+        ([*TASKS, "--on-rollback", ""], "--on-rollback '' refused: its first word"),
+        ([*TASKS, "--version-command", "no-such"], "--version-command 'no-such' refused"),
+        ([*TASKS, "--reboot-command", "no-such"], "--reboot-command 'no-such' refused"),
+        ([*TASKS, "--require-signature"], "--require-signature needs --trust"),
+        ([*TASKS, "--trust", "/no/such"], "--trust /no/such refused: a directory with 1 to 64"),
+        ([*TASKS, "--spool", "/dev/null"], "--spool /dev/null: "),
+        (["--on-rollback", "true"], "--on-rollback needs --on-task"),
+        (["--version-command", "true"], "--version-command needs --on-task"),
+        (["--reboot-command", "true"], "--reboot-command needs --on-task"),
+        (["--spool", "x"], "--spool needs --on-task"),
+        (["--trust", "x"], "--trust needs --on-task"),
+        (["--require-signature"], "--require-signature needs --on-task"),
+        (["--no-download"], "--no-download needs --on-task"),
     ],
 )
 def test_an_agent_that_cannot_be_is_refused(
