@@ -110,8 +110,10 @@ class Phases:
         assert self._file is not None
         try:
             size, found = await _sha256(self._file)
-        except OSError:
+        except FileNotFoundError:
             return Incomplete()
+        except OSError as error:
+            raise FailedError(TaskReason.DISK, f"{self._file.name}: {error.strerror}") from error
         if size < (artifact.size or 0):
             return Incomplete()
         if found != artifact.sha256:
@@ -132,20 +134,23 @@ class Phases:
             raise FailedError(TaskReason.SIGNATURE, str(error)) from error
 
     async def _wait(self, job: Job) -> Result:
-        """For the moment from which installing may begin; what has begun may end. After a reboot
-        nobody knows what time it is, until a node tells the task again."""
+        """For the moment from which installing may begin; what has begun may end."""
         task, now = job.task, self._clock()
-        if job.runs > 0:
+        if job.runs > 0 or (task.install_after, task.install_before) == (None, None):
             return Done()
+        if now.boot != job.told.boot:
+            return _put_off("nobody knows what time it is after a reboot")
         passed = now.since(job.told)
-        if task.install_before is not None:
-            if now.boot != job.told.boot:
-                await asyncio.get_running_loop().create_future()
-            if passed >= task.seconds_until(task.install_before):
-                return Ended(TaskState.POSTPONED, detail="its window has closed", retry_after=1)
+        if task.install_before is not None and passed >= task.seconds_until(task.install_before):
+            return _put_off("its window has closed")
         if task.install_after is not None:
             await asyncio.sleep(max(0.0, task.seconds_until(task.install_after) - passed))
         return Done()
+
+
+def _put_off(why: str) -> Ended:
+    """Told again, a task comes with times that count from then."""
+    return Ended(TaskState.POSTPONED, detail=why, retry_after=1)
 
 
 async def _sha256(path: Path) -> tuple[int, str]:
