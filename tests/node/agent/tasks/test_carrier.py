@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 
 import pytest
 
@@ -67,6 +68,8 @@ class Device:
         self.ran: list[Mapping[str, str]] = []
         self.cleared = 0
         self.running = 0
+        self.renewing = False
+        self.early = 0
         self.now = at(100)
         self.carrier = Carrier(DEVICE, self.disk, self, self, self.clock)
 
@@ -95,12 +98,18 @@ class Device:
         self.cleared += 1
 
     def say(self, update: TaskUpdatePayload) -> None:
+        self.early += self.renewing
         self.said.append(update)
 
     def runs(self, versions: Mapping[str, str]) -> None:
         assert all(update.state is TaskState.IN_PROGRESS for update in self.said)
         self.ran.append(versions)
-        asyncio.get_running_loop().call_soon(self.carrier.served)
+        self.renewing = True
+        asyncio.get_running_loop().call_soon(self._renewed)
+
+    def _renewed(self) -> None:
+        self.renewing = False
+        self.carrier.served()
 
     # -- the story -------------------------------------------------------------------------------
 
@@ -128,6 +137,7 @@ async def device() -> AsyncIterator[Device]:
     made.carrier.start(GIVEN)
     yield made
     await made.carrier.stop()
+    assert made.early == 0, "said before nodes know what runs"
 
 
 async def test_phases_are_done_one_after_the_other_and_said(device: Device) -> None:
@@ -194,6 +204,31 @@ async def test_a_cancel_ends_what_is_being_done_before_anything_else_begins(devi
     device.gate.set()
     await device.until(lambda: device.carrier.book.version("app") == "2.0.0")
     assert device.done.count(Phase.INSTALLING) == 1
+
+
+async def test_what_will_not_be_cancelled_does_nothing_for_the_next_task(device: Device) -> None:
+    perform, begun, leave = device.perform, asyncio.Event(), asyncio.Event()
+
+    async def stubborn(job: Job, progress: Progress) -> Result:
+        if job.task.deployment != 17:
+            return await perform(job, progress)
+        with suppress(asyncio.CancelledError):
+            begun.set()
+            await asyncio.Event().wait()
+        await leave.wait()
+        return Done()
+
+    device.perform = stubborn  # type: ignore[method-assign]
+    device.tell()
+    await begun.wait()
+    device.gate.clear()
+    device.tell(task(18))
+    leave.set()
+    await device.until(lambda: device.running)
+    assert device.done == [Phase.DOWNLOADING]
+    job = device.carrier.book.job
+    assert job is not None
+    assert (job.task.deployment, job.phase) == (18, Phase.DOWNLOADING)
 
 
 async def test_a_task_ends_at_its_deadline_whatever_it_does(device: Device) -> None:

@@ -18,6 +18,7 @@ from stationkeep.node.agent.tasks.book import Job
 from stationkeep.node.agent.tasks.command import MAX_LOG, Finished, Output, run
 from stationkeep.node.agent.tasks.commands import CommandInstaller, Commands
 from stationkeep.node.agent.tasks.machine import Confirmed, Done, Ended, RebootNeeded, Result
+from stationkeep.node.system.process import birth
 from stationkeep.node.wire.tasks import MAX_TASK_DETAIL, Phase, TaskReason, TaskState
 from tests.node.agent.tasks.told import DEVICE, artifact, at, task
 
@@ -195,9 +196,14 @@ time.sleep(60)
 
 
 async def cut_short(spool: Path, script: str) -> asyncio.CancelledError:
-    """Runs a command until it is ready, and cancels it."""
+    """Runs a command until it says something, and cancels it."""
     ready = asyncio.Event()
-    work = asyncio.create_task(installer(spool, script).install(JOB, None, lambda *_: ready.set()))
+
+    def heard(percent: int | None, detail: str = "") -> None:
+        hear(percent, detail)
+        ready.set()
+
+    work = asyncio.create_task(installer(spool, script).install(JOB, None, heard))
     await ready.wait()
     work.cancel()
     with pytest.raises(asyncio.CancelledError) as cut:
@@ -220,13 +226,15 @@ async def test_nothing_that_it_started_is_left_when_it_fails(tmp_path: Path) -> 
 
 async def test_what_throws_its_environment_away_ends_with_its_session(tmp_path: Path) -> None:
     script = """
-import os, subprocess, time
-p = subprocess.Popen(["/usr/bin/env", "-i", "/bin/sleep", "60"])
-print(f"progress 1 {p.pid}", flush=True)
+import subprocess, time
+bare = subprocess.Popen(["/usr/bin/env", "-i", "/bin/sleep", "60"])
+while b"sleep" not in open(f"/proc/{bare.pid}/cmdline", "rb").read(): time.sleep(0.01)
+print(f"progress 1 {bare.pid}", flush=True)
 time.sleep(60)
 """
     await cut_short(tmp_path, script)
-    assert living(tmp_path) == []
+    [(_, bare)] = HEARD
+    assert birth(int(bare)) is None
 
 
 async def test_a_fork_bomb_ends(tmp_path: Path) -> None:
