@@ -49,6 +49,20 @@ class Owner(Protocol):
         ...
 
 
+class TaskListener(Protocol):
+    """Who carries out what nodes tell the device to do."""
+
+    def served(self) -> None:
+        """A node serves the device, and knows what it runs: what is to be said can be said."""
+        ...
+
+    def told(self, message: wire.Task | wire.TaskAck | wire.TaskCancel) -> None: ...
+
+    def refused(self, task_id: str) -> None:
+        """A node will not take what was said of a task."""
+        ...
+
+
 def device_status(identity: Identity, ring: str | None, readings: Readings) -> wire.DeviceStatus:
     """The seed's message about a device in this ring, as a node named it."""
     return wire.DeviceStatus(
@@ -64,3 +78,17 @@ def device_status(identity: Identity, ring: str | None, readings: Readings) -> w
         app_version=identity.app_version,
         metrics=readings.metrics,
     )
+
+
+def registration(
+    identity: Identity, status: wire.DeviceStatus, session: int, sequence: int
+) -> wire.Registration:
+    """What a device registers with; its versions and name are those of the status."""
+    payload = wire.RegistrationPayload(
+        capabilities=identity.capabilities,
+        labels=identity.labels,
+        device_status=status,
+        session=session,
+        sequence=sequence,
+    )
+    return wire.Registration(identity.device_id, payload)

@@ -35,17 +35,24 @@ that is known.
 
 import asyncio
 import time
-from typing import Protocol
 
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.agent.addresses import Addresses
 from stationkeep.node.agent.channel import CODEC, CONNECT_SECONDS, Channel, Stage
 from stationkeep.node.agent.connection import Data
-from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
+from stationkeep.node.agent.device import (
+    Identity,
+    Owner,
+    Ringed,
+    TaskListener,
+    device_status,
+    first_session,
+    registration,
+)
 from stationkeep.node.agent.tally import Tally
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
-from stationkeep.node.wire.tasks import TaskReason, TaskState, TaskUpdatePayload
+from stationkeep.node.wire.tasks import TaskUpdatePayload
 
 MOST_CHANNELS = 2
 """Connections of one device at a time."""
@@ -85,20 +92,6 @@ def patience(status_interval: float) -> float:
     status to status, within bounds. With a question after each status, no word stays longer than
     an interval without an answer; and a device is offline after three of them at the earliest."""
     return min(LONGEST_PATIENCE, max(SHORTEST_PATIENCE, status_interval / 2))
-
-
-class TaskListener(Protocol):
-    """Who carries out what nodes tell the device to do."""
-
-    def served(self) -> None:
-        """A node serves the device, and knows what it runs: what is to be said can be said."""
-        ...
-
-    def told(self, message: wire.Task | wire.TaskAck | wire.TaskCancel) -> None: ...
-
-    def refused(self, task_id: str) -> None:
-        """A node will not take what was said of a task."""
-        ...
 
 
 class Link:
@@ -249,7 +242,9 @@ class Link:
             told = CODEC.decode_told(bytes(message))
         except UNREADABLE as error:
             self._tally.errors["unreadable"] += 1
-            self._reject(bytes(message), error)
+            rejection = wire.rejection_of(bytes(message), error, CODEC)
+            if rejection is not None and self._tasks is not None:
+                self.say(rejection)
             return
         match told:
             case wire.Ack():
@@ -260,19 +255,6 @@ class Link:
                 self._refused(channel, told.payload)
             case wire.Task() | wire.TaskAck() | wire.TaskCancel() if self._tasks is not None:
                 self._tasks.told(told)
-
-    def _reject(self, message: bytes, error: Exception) -> None:
-        """A task that breaks a rule is refused by name: nobody need wait for it."""
-        task_id = None if self._tasks is None else wire.task_named(message, CODEC)
-        if task_id is not None:
-            self.say(
-                TaskUpdatePayload(
-                    task_id=task_id,
-                    state=TaskState.REJECTED,
-                    reason=TaskReason.PRECONDITION,
-                    detail=str(wire.explain(error, message, CODEC, "task")),
-                )
-            )
 
     def doubted(self, channel: Channel) -> None:
         self._seek()
@@ -405,15 +387,8 @@ class Link:
         channel.send(wire.StatusUpdate(self._identity.device_id, payload))
 
     def _registration(self) -> wire.Registration:
-        identity = self._identity
-        payload = wire.RegistrationPayload(
-            capabilities=identity.capabilities,
-            labels=identity.labels,
-            device_status=self._device_status(),
-            session=self._session,
-            sequence=self._next_word(),
-        )
-        return wire.Registration(identity.device_id, payload)
+        status = self._device_status()
+        return registration(self._identity, status, self._session, self._next_word())
 
     def _registering(self) -> list[Channel]:
         return [channel for channel in self._channels if channel.stage is Stage.REGISTERING]

@@ -304,22 +304,6 @@ MSGPACK = Codec("stationkeep.msgpack", "application/msgpack", msgspec.msgpack, b
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 
 
-class _Named(msgspec.Struct):
-    task_id: tasks.TaskId
-
-
-class _SomeTask(msgspec.Struct, tag_field="message_type", tag="task"):
-    payload: _Named
-
-
-def task_named(data: bytes, codec: Codec) -> str | None:
-    """The id of a task that is not readable as a whole; None where there is none."""
-    try:
-        return codec.decoder(_SomeTask).decode(data).payload.task_id  # type: ignore[no-any-return]
-    except unreadable.UNREADABLE:
-        return None
-
-
 def timestamp(unix_ms: int) -> str:
     """ISO 8601, UTC, whole seconds."""
     return datetime.fromtimestamp(unix_ms // 1_000, UTC).isoformat().replace("+00:00", "Z")
@@ -373,3 +357,26 @@ def _value(data: bytes, where: str, codec: Codec) -> str:
             return ""
     large = isinstance(value, list | dict) and len(value) > MAX_LISTED
     return f"{len(value)} items" if large else shown(value)
+
+
+class _Named(msgspec.Struct):
+    task_id: tasks.TaskId
+
+
+class _SomeTask(msgspec.Struct, tag_field="message_type", tag="task"):
+    payload: _Named
+
+
+def rejection_of(data: bytes, error: Exception, codec: Codec) -> tasks.TaskUpdatePayload | None:
+    """What a device says of a task that it cannot read, so that nobody waits for it; None for what
+    is no task, or names none."""
+    try:
+        task = codec.decoder(_SomeTask).decode(data)
+    except unreadable.UNREADABLE:
+        return None
+    return tasks.TaskUpdatePayload(
+        task_id=task.payload.task_id,
+        state=tasks.TaskState.REJECTED,
+        reason=tasks.TaskReason.PRECONDITION,
+        detail=str(explain(error, data, codec, "task")),
+    )

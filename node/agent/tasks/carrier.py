@@ -142,12 +142,12 @@ class Carrier:
 
     async def stop(self) -> None:
         """Leaves the job as it is, for the next start; nothing of it goes on."""
-        if self._say_at is not None:
-            self._say_at.cancel()
         for task in self._working:
             task.cancel()
         if self._working:
             await asyncio.wait(self._working)
+        if self._say_at is not None:
+            self._say_at.cancel()
 
     # -- what nodes say -------------------------------------------------------------------------
 

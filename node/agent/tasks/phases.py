@@ -7,6 +7,7 @@ and the window is waited for. Installing is what an `Installer` does: an operato
 
 import asyncio
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +72,8 @@ class Phases:
 
     def clear(self) -> None:
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            with suppress(OSError):  # of a disk that takes no changes: then nothing is begun
+                self._file.unlink(missing_ok=True)
 
     def _artifact(self, job: Job) -> Artifact | None:
         """What is to be downloaded, if anything is."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from tests.node.agent.tasks.server import Answer, Server, dropping, whole
 from tests.node.agent.tasks.told import DEVICE, artifact, task
 
 CONTENT = b"the new firmware"
+GUIDE = (Path(__file__).parents[3] / "node" / "guide" / "agents.md").read_text()
 NAMED = artifact(url=None, sha256=None, size=None)
 """A version, and nothing to download."""
 
@@ -451,6 +453,28 @@ async def test_a_spool_that_is_not_ours_stays_as_it_is(
         with pytest.raises(SpoolError, match=r"tasks\.json: .*refused"):
             await DeviceAgent(DEVICE, door.url, on_task=installs, spool=tmp_path).start()
     assert await asyncio.to_thread(book.read_text) == content
+
+
+async def test_the_guides_handler_does_what_the_guide_says(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    [snippet] = [block for block in blocks if "on_task" in block]
+    names: dict[str, Any] = {}
+    with monkeypatch.context() as without:
+        without.setattr(asyncio, "run", lambda work: work.close())
+        exec(snippet, names)
+    expected = {
+        "deployment": TaskState.SUCCEEDED,
+        "wipe": TaskState.REJECTED,
+        "rollback": TaskState.POSTPONED,
+    }
+    async with living(door, on_task=names["on_task"]):
+        for number, (kind, state) in enumerate(expected.items(), start=1):
+            later = {"when": "later"} if state is TaskState.POSTPONED else {}
+            version = artifact(f"{number}.5.0", url=None)
+            await tell(door, task(number, task_type=kind, artifact=version, parameters=later))
+            assert (await ended(door, f"{number}/slave-001/1")).state is state
 
 
 # -- commands ------------------------------------------------------------------------------------
