@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from stationkeep.node.agent.connection import websocket_address
+from stationkeep.node.system.addresses import member_urls
 
 MAX_ADDRESSES = 128
 AVOIDED = 5.0
@@ -42,11 +43,8 @@ class Addresses:
 
     def learn(self, nodes: Iterable[str], teller: str) -> None:
         """The cluster's members (host:port) as the node at the address `teller` names them; they
-        replace those learnt before, and are spoken to as it is, in TLS or not. What is no address
-        is left out: a node's word shall not stop the device."""
-        scheme = teller.partition("://")[0]
-        urls = [f"{scheme}://{node.rpartition('://')[2].rstrip('/')}" for node in nodes]
-        self._learnt = [url for url in urls if _is_address(url)][:MAX_ADDRESSES]
+        replace those learnt before. What is no address does not stop the device."""
+        self._learnt = member_urls(nodes, teller)[:MAX_ADDRESSES]
         known = self.known
         self._failed = {url: at for url, at in self._failed.items() if url in known}
 
@@ -73,11 +71,3 @@ class Addresses:
 def _checked(url: str) -> str:
     websocket_address(url)
     return url.rstrip("/")
-
-
-def _is_address(url: str) -> bool:
-    try:
-        websocket_address(url)
-    except ValueError:
-        return False
-    return True

@@ -6,7 +6,6 @@ task, a queue or a buffer of its own per connection.
 
 import asyncio
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
@@ -15,7 +14,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from stationkeep.node.system.addresses import system_message
+from stationkeep.node.system.addresses import split_url, system_message
 
 PATH = "/v1/agents"
 MAX_MESSAGE = 64 * 1024
@@ -47,17 +46,12 @@ class Listener(Protocol):
 
 def websocket_address(url: str) -> WebSocketURI:
     """Where the node at `url` takes devices in; raises ValueError with the rule broken."""
-    rule = f"{url!r} refused: an address such as http://127.0.0.1:8701"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(rule) from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(rule)
+    parts = split_url(url)
+    if parts is None or parts.hostname is None:
+        raise ValueError(f"{url!r} refused: an address such as http://127.0.0.1:8701")
     secure = parts.scheme == "https"
-    usual = 443 if secure else 80
-    return WebSocketURI(secure, parts.hostname, port or usual, parts.path.rstrip("/") + PATH, "")
+    port = parts.port or (443 if secure else 80)
+    return WebSocketURI(secure, parts.hostname, port, parts.path.rstrip("/") + PATH, "")
 
 
 def error_text(error: OSError) -> str:

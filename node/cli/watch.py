@@ -24,6 +24,7 @@ from stationkeep.node.cli.rendering import screen
 from stationkeep.node.cli.rendering.screen import Picture
 from stationkeep.node.client.exchange import DEFAULT_URL, MOST_BYTES, Answer, open_http
 from stationkeep.node.local.manifest import http_addresses
+from stationkeep.node.system.addresses import member_urls
 from stationkeep.node.system.printable import all_printable
 from stationkeep.node.wire.http_body import read
 
@@ -51,13 +52,10 @@ class Sources:
         return self.urls[self._at]
 
     def learn(self, nodes: list[dict[str, Any]]) -> None:
-        """Adds the members' HTTP addresses."""
-        for node in nodes:
-            address = (node.get("address") or {}).get("http")
-            if address and len(self.urls) < MOST_SOURCES:
-                url = address if "://" in address else f"http://{address}"
-                if url not in self.urls:
-                    self.urls.append(url)
+        """Adds the members' HTTP addresses, as the current source names them."""
+        told = [(node.get("address") or {}).get("http") or "" for node in nodes]
+        known = dict.fromkeys([*self.urls, *member_urls(told, self.current)])
+        self.urls = list(known)[:MOST_SOURCES]
 
     def move(self) -> str:
         """Switches to the next address and returns it."""

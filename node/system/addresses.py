@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import socket
+from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from stationkeep.cluster.names import is_loopback
@@ -38,6 +39,14 @@ def split_url(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if parts.scheme in ("http", "https") and host else None
+
+
+def member_urls(members: Iterable[str], teller: str) -> list[str]:
+    """Where the members of a cluster are asked that the node at the address `teller` names,
+    `host:port`: as that node is, in TLS or not. What is no address is left out."""
+    scheme = teller.partition("://")[0]
+    urls = [f"{scheme}://{member.rpartition('://')[2].rstrip('/')}" for member in members]
+    return [url for url in urls if split_url(url) is not None]
 
 
 def crosses_in_clear(url: SplitResult) -> bool:

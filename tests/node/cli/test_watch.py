@@ -172,6 +172,19 @@ async def test_watch_learns_the_members_and_moves_on_when_one_dies(members: Memb
         assert third.cluster["node"] == "sat-002"
 
 
+def test_watch_goes_on_as_it_began_and_believes_no_address_that_is_none() -> None:
+    sources = watch.Sources(["https://fleet.example"])
+    told = ["sat-001:8701", "http://sat-002:8702", "sat-001:8701", "[::1", "a:99999", ""]
+    sources.learn([*({"address": {"http": address}} for address in told), {}])
+    assert sources.urls == [
+        "https://fleet.example",
+        "https://sat-001:8701",
+        "https://sat-002:8702",
+    ]
+    sources.learn([{"address": {"http": f"sat:{port}"}} for port in range(1, 500)])
+    assert len(sources.urls) == watch.MOST_SOURCES
+
+
 async def test_watch_starts_even_if_the_first_address_is_dead(members: Members) -> None:
     members.dead = {8701}
     async with httpx.AsyncClient(transport=members) as http:
