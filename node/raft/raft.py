@@ -109,7 +109,7 @@ class Raft(RaftStatus):
             stamp=machine.stamp,
             monotonic=clock.monotonic,
         )
-        self._steering = Reconfiguration(
+        self._reconfiguration = Reconfiguration(
             engine=self._engine,
             network=network,
             machine=machine,
@@ -207,7 +207,7 @@ class Raft(RaftStatus):
         The follower that has most of the log is told to stand for election at once, as soon as
         it has all of it (dissertation, section 3.10, "leadership transfer extension").
         """
-        return self._steering.transfer()
+        return self._reconfiguration.transfer()
 
     # -- the node's own calls ------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Raft(RaftStatus):
         then, and nobody sends it the entry. What its own log knows better stands."""
         if by in self._engine.configuration().members:
             library.use(self._use_clock)
-            self._steering.told_removed(by, index)
+            self._reconfiguration.told_removed(by, index)
 
     def configure(self, timings: Timings) -> None:
         """New timings, from the replicated settings; in force at once."""
@@ -295,16 +295,16 @@ class Raft(RaftStatus):
             self._count(str(error))
 
     def _may_append(self) -> bool:
-        return self._office and self._engine._isLeader() and not self._steering.transferring
+        return self._office and self._engine._isLeader() and not self._reconfiguration.transferring
 
     def _take_proposals(self) -> None:
         """Called within the tick: drafts into our log, as leader in office."""
-        self._steering.offer()
-        self._steering.admit()
+        self._reconfiguration.offer()
+        self._reconfiguration.admit()
         if not self._may_append():
             self._forwarding.decline()
             return
-        self._steering.step()
+        self._reconfiguration.step()
         room = min(
             APPENDS_PER_TURN, MAX_UNCOMMITTED + self.commit_index - self._engine.last_index()
         )
@@ -360,7 +360,7 @@ class Raft(RaftStatus):
             if command[:1] == REGULAR:
                 applied = self._machine.apply(command[1:], index)
             elif command[:1] == MEMBERSHIP:
-                self._steering.apply(command[1:], index)
+                self._reconfiguration.apply(command[1:], index)
             self._engine.applied(index)
             for pending in self._proposals.applied(index, term, applied):
                 self._commit_seconds.append(self._clock.monotonic() - pending.proposed_at)
@@ -379,7 +379,7 @@ class Raft(RaftStatus):
             return
         if seen[1] is not None and seen != self._last_led:
             self.leader_changes += 1
-            self._steering.led_anew()
+            self._reconfiguration.led_anew()
             self._last_led = seen
             log.info("raft_leader", leader=seen[1], term=seen[0])
         if seen[0] != self._seen[0] or seen[1] != self._seen[1]:
@@ -403,7 +403,7 @@ class Raft(RaftStatus):
             return False
         if self._office:
             room = engine.last_index() - engine.raftCommitIndex < MAX_UNCOMMITTED
-            return room and not self._steering.transferring
+            return room and not self._reconfiguration.transferring
         leader = engine.leader()
         return leader not in (None, self.node_id) and (
             now >= self._forwarding.hold_until and self._network.connected(str(leader))

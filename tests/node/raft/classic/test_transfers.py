@@ -76,7 +76,7 @@ def test_transfer_ends_with_a_higher_term(cluster) -> None:
     c.run(0.05)
     stand(c, leader, c.followers()[0])
     c.run_until(lambda: c.leader() not in (None, leader))
-    assert not c.rafts[leader]._steering.transferring
+    assert not c.rafts[leader]._reconfiguration.transferring
     got = c.propose(leader, b"x:", retry=True)
     c.run_until(lambda: bool(got))
     assert isinstance(got[0], Committed)

@@ -211,8 +211,8 @@ def test_s9_one_change_at_a_time_and_only_in_office(cluster) -> None:
     c.drop = lambda s, p, m: m.get("type") == "next_node_idx"  # nothing is committed any more
     before = engine.configured_at()
     c.machines[leader].wanted = [*c.founders, "n4", "n5"]
-    c.rafts[leader]._steering.step()
-    c.rafts[leader]._steering.step()
+    c.rafts[leader]._reconfiguration.step()
+    c.rafts[leader]._reconfiguration.step()
     assert engine.configured_at() == engine.last_index() > before
     assert engine.configuration().learners == ("n4",), "one, and no other before it is applied"
     c.drop = lambda *_: False
