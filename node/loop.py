@@ -9,8 +9,9 @@ Order of effects within a turn, and why:
 4. Voter: ballots for proposals that step 1 brought; only proposes.
 5. Enactor: compares what should be with what is; starts and kills hooks, proposes
    acknowledgements.
-6. Rebalancer (the leader's) and intake: which devices are silent, which move; what devices said
-   since the last flush is proposed, and they are told what step 1 brought.
+6. Rebalancer and conductor (the leader's), intake and errands: which devices are silent, which
+   move, which tasks are offered; what devices said is proposed, and they are sent what step 1
+   brought.
 7. Webhooks (the leader's): what was decided is sent to those who want to know.
 
 What 3 to 7 propose enters the log in the next turn, which consensus then wants at once.
@@ -23,6 +24,8 @@ from typing import Any, Protocol
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.duty import Workbench
+from stationkeep.node.fleet.conductor import Conductor
+from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.rebalancer import Rebalancer
 from stationkeep.node.health.gossip import Gossip, Report, RoleStatus
@@ -87,7 +90,9 @@ class NodeLoop:
         self.voter = Voter(bench, self.gossip, config.policies)
         self.enactor = Enactor(bench, config.hooks, self.lease, hooks, memory)
         self.rebalancer = Rebalancer(bench)
+        self.conductor = Conductor(bench)
         self.intake = DeviceIntake(bench)
+        self.errands = Errands(bench, self.intake.connected)
         self.webhooks = Webhooks(bench, config.webhooks, poster)
         self._parts: tuple[Part, ...] = (
             self.gossip,
@@ -95,7 +100,9 @@ class NodeLoop:
             self.voter,
             self.enactor,
             self.rebalancer,
+            self.conductor,
             self.intake,
+            self.errands,
             self.webhooks,
         )
         self._current_at = self.clock.monotonic()

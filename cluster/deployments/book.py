@@ -81,6 +81,11 @@ class Book:
     def __len__(self) -> int:
         return len(self.known)
 
+    @property
+    def any_open(self) -> bool:
+        """Whether any deployment is not closed."""
+        return bool(self._slots)
+
     def open_ones(self) -> list[Deployment]:
         """Those that are not closed, as they take precedence: by priority, then by age."""
         mine = [self.known[number] for number in self._slots.values()]

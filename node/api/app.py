@@ -15,6 +15,7 @@ from stationkeep.node.api.resources import (
     config,
     decisions,
     device_batches,
+    device_tasks,
     devices,
     events,
     me,
@@ -42,7 +43,7 @@ from stationkeep.node.version import VERSION
 
 RESOURCES = (
     *(cluster, nodes, roles, decisions, actions, alarms, config, operations),
-    *(devices, rings, device_batches, events, snapshot, me),
+    *(devices, rings, device_batches, device_tasks, events, snapshot, me),
 )
 
 DESCRIPTION = """
@@ -101,7 +102,9 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
         follows=(events.PATH,),
         rescues=(*roles.RESCUES, rings.RELEASE_BRAKE),
         exempt=probes.PROBES,
-        bodies=dict.fromkeys((device_batches.REPORT, device_batches.REGISTER), MAX_BATCH_BYTES),
+        bodies=dict.fromkeys(
+            (device_batches.REPORT, device_batches.REGISTER, device_tasks.REPORT), MAX_BATCH_BYTES
+        ),
     )
     app.add_middleware(
         Origin,

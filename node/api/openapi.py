@@ -17,6 +17,7 @@ from stationkeep.node.views import fleet as fleet_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
 from stationkeep.node.views import records
+from stationkeep.node.wire import tasks
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -51,6 +52,9 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     batches.AssignedView,
     batches.StatusBatch,
     batches.RegistrationBatch,
+    batches.TaskUpdateBatch,
+    batches.TaskBatchView,
+    tasks.TaskPayload,
     link_views.LinksView,
     health.HealthView,
     problems.ProblemView,

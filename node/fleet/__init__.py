@@ -8,13 +8,17 @@
                       it is known to be there
     connected.py      the connected devices, and what each was sent
     load_shedding.py  how many devices a node sends to others
+    errands.py        tasks: devices are sent theirs, and what they say goes into the log
     rebalancer.py     the leader's duties: who is offline, who moves
+    conductor.py      the leader's duties: which tasks are offered, whose time is over
 
 Synchronous and without a clock of its own, as everything in `node.loop`: the simulator drives
 the same code. What is promised, and what it hangs on:
 
 - **An acknowledged registration is in the log.** A device hears `registered` only after the entry
   was applied here; every node knows its row and ring from then on.
+- **An acknowledged word about a task is in the log**, and a device repeats it until then; the
+  state takes it once, whichever node it comes by.
 - **A status counts once.** Session and sequence order the words of a device; apply drops what
   is not newer. A flush whose outcome is unknown is proposed again with the very same content:
   merged with newer statuses it could be counted twice.

@@ -28,6 +28,8 @@ class ConnectedDevices:
         self._replica, self._heard = replica, heard
         self._listeners: dict[int, Listener] = {}
         self._untold: deque[int] = deque()  # rows, each at most once: `heard.queued`
+        self.admitted: list[int] = []
+        """Rows admitted since `errands` last looked, in the turn before this one or in this."""
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -45,12 +47,23 @@ class ConnectedDevices:
         self._listeners[row] = listener
         self._heard.connected[row] = True
         self._heard.told[row] = self._fleet.table.revision[row]
+        self.admitted.append(row)
         listener.registered(self.assignment(row))
 
     def leave(self, row: int, listener: Listener) -> None:
         """A connection is gone, unless another one took its place before."""
         if self._listeners.get(row) is listener:
             self._dismiss(row)
+
+    def listener(self, row: int) -> Listener | None:
+        """The connection of the device in a row."""
+        return self._listeners.get(row)
+
+    def among(self, rows: Rows) -> Rows:
+        """Those of these rows whose devices are connected here."""
+        rows = rows[rows < self._heard.capacity]
+        here: Rows = rows[self._heard.connected[rows]]
+        return here
 
     def compare(self) -> None:
         """Queues whoever is to be told something: removed, talking elsewhere now, or assigned

@@ -69,7 +69,8 @@ class DeviceIntake:
         self._node, self._clock, self._wake = bench.node, bench.host.clock, bench.host.wake
         self._consensus, self._replica = bench.consensus, bench.replica
         self._heard = StatusBuffer()
-        self._audience = ConnectedDevices(bench.replica, self._heard)
+        self.connected = ConnectedDevices(bench.replica, self._heard)
+        """The devices with a connection here."""
         self._arrivals = Registrations(bench, self._on_landed)
         self._outbox = Outbox(bench)
         self._flushed_at = float("-inf")
@@ -81,11 +82,6 @@ class DeviceIntake:
         """Reports by what became of them, since the start."""
         bench.replica.listen(self._on_applied)
         bench.replica.on_restored(self._on_restored)
-
-    @property
-    def connections(self) -> int:
-        """Devices with a connection here."""
-        return len(self._audience)
 
     @property
     def idle(self) -> bool:
@@ -128,6 +124,24 @@ class DeviceIntake:
             self._soil(row)
         return None
 
+    def other_version(self, device: str, os: str, app: str) -> IntakeRefusal | None:
+        """Refuses a status that names another version (empty: names none) than the device has
+        registered with: by what it registers with a task is judged."""
+        row = self._fleet.row(device)
+        if row is None:
+            return None
+        table = self._fleet.table
+        kind = table.kinds[int(table.kind[row])]
+        rule = "the version that the device registered with; it registers again with another one"
+        for field, value, known in (
+            ("os_version", os, kind.os_version),
+            ("app_version", app, kind.app_version),
+        ):
+            if value and value != known:
+                self.results["unknown"] += 1
+                return IntakeRefusal(Fault.UNKNOWN, f"device_status.{field}", value[:80], rule)
+        return None
+
     def heartbeat(self, device: str, session: int, sequence: int) -> IntakeRefusal | None:
         """The device is there, and says nothing else."""
         row = self._newer(device, session, sequence)
@@ -166,12 +180,12 @@ class DeviceIntake:
         self._arrivals.leave(device, listener)
         row = self._fleet.row(device)
         if row is not None:
-            self._audience.leave(row, listener)
+            self.connected.leave(row, listener)
 
     def assignment(self, device: str) -> Assignment | IntakeRefusal:
         """The ring of a device, as far as this node has applied the log."""
         row = self._fleet.row(device)
-        return _unknown(device) if row is None else self._audience.assignment(row)
+        return _unknown(device) if row is None else self.connected.assignment(row)
 
     def session(self, device: str) -> int | None:
         """The newest session that is known of a device here; None for an unknown device."""
@@ -185,10 +199,10 @@ class DeviceIntake:
         self._arrivals.turn()
         if self._changed:
             self._changed = False
-            self._audience.compare()
-        self._audience.tell()
+            self.connected.compare()
+        self.connected.tell()
         if self._clock.monotonic() >= self._stranded_at():
-            self._audience.send_away(busy("this node has lost touch with the cluster"))
+            self.connected.send_away(busy("this node has lost touch with the cluster"))
         if self._dirty and self._clock.monotonic() >= self._flush_due():
             self._flush()
         self._outbox.turn()
@@ -201,7 +215,7 @@ class DeviceIntake:
 
     def next_wakeup(self) -> float:
         """Monotonic moment at which `turn` has something to do; infinite when nothing waits."""
-        if self._audience.waits or self._changed:
+        if self.connected.waits or self._changed:
             return self._clock.monotonic()
         return min(
             self._flush_due() if self._dirty else float("inf"),
@@ -289,7 +303,7 @@ class DeviceIntake:
         heard.reach(int(rows.max()) + 1)
         strange = rows[heard.birth[rows] != births]
         if len(strange):
-            self._audience.evict(strange)
+            self.connected.evict(strange)
             heard.forget(strange)
             heard.birth[strange] = self._fleet.table.birth[strange]
 
@@ -324,7 +338,7 @@ class DeviceIntake:
     def _stranded_at(self) -> float:
         """When the connected devices are sent away, because nothing that they say has come into
         the log for long: they would be offline for the others, and never hear of a new ring."""
-        if not len(self._audience) or (self._outbox.empty and not self._dirty):
+        if not len(self.connected) or (self._outbox.empty and not self._dirty):
             return float("inf")
         patience = max(PATIENCE, self._replica.settings.device_offline_after / 2_000)
         return max(self._dirty_since, self._outbox.landed_at) + patience
@@ -403,7 +417,7 @@ class DeviceIntake:
         heard.order[row] = max(newest, order_of(registration.session, registration.sequence))
         if registration.reading is not None:
             heard.know(row, registration.reading, registration.healthy, self._clock.monotonic())
-        self._audience.admit(row, listener)
+        self.connected.admit(row, listener)
 
     # -- what came of the log -------------------------------------------------------------------
 

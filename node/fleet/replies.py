@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from stationkeep.node.wire.tasks import TaskPayload
+
 
 class Assignment(msgspec.Struct, frozen=True):
     """A device's ring, as its `ring_assignment` message says it.
@@ -65,6 +67,14 @@ class Listener(Protocol):
 
     def assigned(self, assignment: Assignment) -> None:
         """The ring is another one now."""
+        ...
+
+    def task_sent(self, task: TaskPayload) -> None:
+        """The device is to carry this out; it may have been sent before."""
+        ...
+
+    def task_canceled(self, task_id: str, reason: str) -> None:
+        """A task that was sent is no longer wanted."""
         ...
 
     def superseded(self) -> None:

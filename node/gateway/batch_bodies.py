@@ -10,6 +10,7 @@ from msgspec import Meta
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire import tasks
 from stationkeep.node.wire.faults import Fault
 from stationkeep.node.wire.messages import Code, Codec
 
@@ -45,6 +46,14 @@ class RegistrationBatch(msgspec.Struct, forbid_unknown_fields=True):
     ]
 
 
+class TaskUpdateBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """What devices say of their tasks; of a device that is in it twice the newer counts."""
+
+    updates: Annotated[
+        list[tasks.TaskUpdatePayload], Meta(min_length=1, max_length=wire.MAX_STATUSES)
+    ]
+
+
 class AssignedView(msgspec.Struct, frozen=True):
     """A device's ring. `status_interval`: seconds from one status to the next."""
 
@@ -64,6 +73,15 @@ class BatchView(msgspec.Struct, frozen=True):
     refused: int
     errors: Sequence[PayloadFault]
     assignments: Sequence[AssignedView]
+
+
+class TaskBatchView(msgspec.Struct, frozen=True):
+    """What became of a batch of task updates. `acknowledged`: those that are in the log."""
+
+    accepted: int
+    refused: int
+    errors: Sequence[PayloadFault]
+    acknowledged: Sequence[tasks.TaskAckPayload]
 
 
 class Batch(Generic[P]):
@@ -91,6 +109,11 @@ class Batch(Generic[P]):
             self._errors.append(
                 PayloadFault(index, code, found.field, found.value, found.rule, session())
             )
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Drops all payloads but those at these positions."""
+        self.payloads = [self.payloads[position] for position in positions]
+        self.indices = [self.indices[position] for position in positions]
 
     @property
     def errors(self) -> list[PayloadFault]:

@@ -25,10 +25,12 @@ import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.cluster.registry import alive
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.fleet import replies as answers
+from stationkeep.node.fleet.errands import Errands, TaskAnswer
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.load_shedding import to_send_away
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
@@ -41,6 +43,7 @@ from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.replica import Replica
 from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire import messages as wire
+from stationkeep.node.wire import tasks
 from stationkeep.node.wire.faults import Fault, shown
 from stationkeep.node.wire.messages import Close, Code, Codec
 
@@ -74,8 +77,8 @@ def intervals(settings: Settings) -> tuple[float, float]:
 class Sessions:
     """All connections of devices to a node; implements `node.gateway.websocket.Gateway`."""
 
-    def __init__(self, node: str, intake: DeviceIntake, replica: Replica) -> None:
-        self.node, self.intake, self._replica = node, intake, replica
+    def __init__(self, node: str, intake: DeviceIntake, errands: Errands, replica: Replica) -> None:
+        self.node, self.intake, self.errands, self._replica = node, intake, errands, replica
         self.turns = Turns()
         """Schedules the parsing of what arrives."""
         self._sockets: set[AgentSocket] = set()
@@ -251,10 +254,7 @@ class Conversation:
         elif isinstance(message, wire.StatusUpdate):
             self._report(message.payload)
         elif isinstance(message, wire.TaskUpdate):
-            fault = Fault(
-                "payload.task_id", message.payload.task_id, "a task that was sent to this device"
-            )
-            self._refuse(Code.UNKNOWN_TASK, fault, task_id=message.payload.task_id)
+            self._update(message.payload)
         else:
             self._heartbeat(message.payload)
 
@@ -266,9 +266,36 @@ class Conversation:
             return
         session = payload.session or self._session
         intake = self._agents.intake
-        refusal = intake.report(self._device, session, payload.sequence, reading_of(status))
+        refusal = intake.other_version(self._device, status.os_version, status.app_version)
+        if refusal is None:
+            refusal = intake.report(self._device, session, payload.sequence, reading_of(status))
         if refusal is not None:
             self._decline(refusal)
+
+    def _update(self, payload: tasks.TaskUpdatePayload) -> None:
+        if tasks.identity_of(payload.task_id)[1] != self._device:
+            self._refuse(
+                Code.INVALID,
+                self._foreign("payload.task_id", payload.task_id),
+                task_id=payload.task_id,
+            )
+            return
+        refusal = self._agents.errands.say(self._device, payload, self._answered)
+        if refusal is not None:
+            self._decline(refusal, task_id=payload.task_id)
+
+    def _answered(self, answer: TaskAnswer | None) -> None:
+        """What became of a task update, now that it is in the log."""
+        if answer is None:
+            return
+        code = TASK_ERRORS.get(answer.answer)
+        if code is None:
+            outdated = answer.answer is Answer.OUTDATED
+            ack = tasks.TaskAckPayload(answer.task_id, str(answer.said), outdated)
+            self._send(wire.TaskAck, ack)
+        else:
+            fault = Fault("payload.task_id", f"{answer.task_id} {answer.said}", answer.rule)
+            self._refuse(code, fault, task_id=answer.task_id)
 
     def _heartbeat(self, payload: wire.HeartbeatPayload) -> None:
         session = payload.session or self._session
@@ -339,6 +366,14 @@ class Conversation:
         )
         self._send(wire.RingAssignment, payload)
 
+    def task_sent(self, task: tasks.TaskPayload) -> None:
+        """The device is to carry this out."""
+        self._send(wire.Task, task)
+
+    def task_canceled(self, task_id: str, reason: str) -> None:
+        """A task is no longer wanted."""
+        self._send(wire.TaskCancel, tasks.TaskCancelPayload(task_id, reason))
+
     def superseded(self) -> None:
         """The device has a newer connection or session."""
         rule = "this device has a newer connection or session"
@@ -353,7 +388,9 @@ class Conversation:
 
     # -- sending --------------------------------------------------------------------------------
 
-    def _decline(self, refusal: IntakeRefusal, *, closing: bool = False) -> None:
+    def _decline(
+        self, refusal: IntakeRefusal, *, closing: bool = False, task_id: str | None = None
+    ) -> None:
         """Sends a refusal of the intake."""
         outdated = refusal.fault is answers.Fault.OUTDATED
         self._refuse(
@@ -362,6 +399,7 @@ class Conversation:
             closing=closing,
             retry_after=refusal.retry_after,
             session=self._agents.intake.session(self._device) if outdated else None,
+            task_id=task_id,
         )
 
     def _refuse(
@@ -385,6 +423,8 @@ class Conversation:
         self._socket.send(self._codec.encode(message))
 
 
+TASK_ERRORS = {Answer.ILLEGAL: Code.ILLEGAL_TRANSITION, Answer.UNKNOWN: Code.UNKNOWN_TASK}
+"""Answers to a task update that are errors; the others acknowledge it."""
 _ENDS = {
     answers.Fault.OUTDATED: (Close.SUPERSEDED, "superseded"),
     answers.Fault.BUSY: (Close.TRY_LATER, "refused"),

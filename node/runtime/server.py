@@ -32,7 +32,9 @@ class Server(uvicorn.Server):
         from stationkeep.node.http.crowd import Crowd  # noqa: PLC0415
 
         raise_descriptors()
-        self.agents = Sessions(service.config.node, service.intake, service.loop.replica)
+        self.agents = Sessions(
+            service.config.node, service.intake, service.errands, service.loop.replica
+        )
         made = partial(Connection, self.agents.turns, Crowd(), PROBES)
         super().__init__(
             uvicorn.Config(

@@ -15,6 +15,7 @@ from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import NodeConfig
+from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.loop import NodeLoop
 from stationkeep.node.ports import (
@@ -98,6 +99,11 @@ class NodeService:
         """Synchronous: what comes of a registration is heard by its `Listener`, in a later turn
         of this very event loop."""
         return self.loop.intake
+
+    @property
+    def errands(self) -> Errands:
+        """Synchronous, as `intake`."""
+        return self.loop.errands
 
     def cluster_time(self) -> int:
         replica = self.loop.replica

@@ -12,6 +12,7 @@ import msgspec
 
 from stationkeep.cluster.commands import Draft
 from stationkeep.cluster.settings import Settings
+from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.ports import LinkFigures, ProposalResult
 from stationkeep.node.replica import StreamedEvent
@@ -59,6 +60,11 @@ class Service(Answering, Protocol):
     @property
     def intake(self) -> DeviceIntake:
         """Where devices report to this node."""
+        ...
+
+    @property
+    def errands(self) -> Errands:
+        """Where devices learn of their tasks and report on them."""
         ...
 
     def links(self) -> list[LinkFigures]:

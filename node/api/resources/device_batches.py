@@ -39,6 +39,7 @@ from stationkeep.node.service.port import Service
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.faults import Fault
 from stationkeep.node.wire.messages import Code, Codec
+from stationkeep.node.wire.tasks import TaskPayload
 
 REPORT, REGISTER = "/v1/devices:report", "/v1/devices:register"
 MAX_ASSIGNMENTS = 256
@@ -62,6 +63,7 @@ async def report_devices(request: Request, service: Serving) -> Response:
     codec = codec_of(request)
     batch = _STATUSES[codec.name].read(await request.body())
     taken: list[wire.StatusPayload] = []
+    _refuse_other_versions(batch, service)
     if batch.payloads:
         results = service.intake.report_many(columns_of(batch.payloads))
         for position in np.flatnonzero(results != TAKEN).tolist():
@@ -69,6 +71,21 @@ async def report_devices(request: Request, service: Serving) -> Response:
         taken = [batch.payloads[position] for position in np.flatnonzero(results == TAKEN).tolist()]
     view = BatchView(len(taken), batch.refused, batch.errors, _news(service, taken))
     return _answer(codec, view)
+
+
+def _refuse_other_versions(batch: Batch[wire.StatusPayload], service: Service) -> None:
+    kept: list[int] = []
+    for position, payload in enumerate(batch.payloads):
+        status = payload.device_status
+        said = status.slave_id, status.os_version, status.app_version
+        refusal = service.intake.other_version(*said)
+        if refusal is None:
+            kept.append(position)
+        else:
+            fault = partial(Fault, refusal.field, refusal.value, refusal.rule)
+            batch.refuse(batch.indices[position], Code.UNKNOWN, fault)
+    if len(kept) < len(batch.payloads):
+        batch.keep(kept)
 
 
 def _refuse(batch: Batch[wire.StatusPayload], position: int, result: int, service: Service) -> None:
@@ -130,6 +147,12 @@ class _Waiting:
 
     def assigned(self, assignment: Assignment) -> None:
         """Comes too late: it was answered with the ring that it had then."""
+
+    def task_sent(self, task: TaskPayload) -> None:
+        """It asks for its task itself."""
+
+    def task_canceled(self, task_id: str, reason: str) -> None:
+        """As its task."""
 
     def superseded(self) -> None:
         fault = Fault("session", "", "a newer registration of this device speaks for it")

@@ -23,6 +23,7 @@ from stationkeep.node.simulation.checks.promises import Acknowledged, Promises
 from stationkeep.node.simulation.machine.members import Members
 from stationkeep.node.simulation.machine.node import SimulatedNode
 from stationkeep.node.simulation.scenario import Scenario
+from stationkeep.node.wire.tasks import TaskPayload
 
 MAX_DEVICES = 10_000
 PATIENCE = 12.0
@@ -58,6 +59,12 @@ class Line:
 
     def assigned(self, assignment: Assignment) -> None:
         self._device.told(self, assignment)
+
+    def task_sent(self, task: TaskPayload) -> None:
+        """It has nothing to install."""
+
+    def task_canceled(self, task_id: str, reason: str) -> None:
+        """It had begun nothing."""
 
     def superseded(self) -> None:
         self._device.lost(self)
@@ -338,5 +345,5 @@ class Devices:
 
     def _sessions(self) -> str:
         """Nobody keeps a session that is not the device's own."""
-        kept = sum(member.loop.intake.connections for member in self._belonging())
+        kept = sum(len(member.loop.intake.connected) for member in self._belonging())
         return f"{kept} sessions of {len(self.all)} devices" * (kept != len(self.all))

@@ -17,6 +17,7 @@ from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state import codec
 from stationkeep.node.api.resources.probes import PROBES
 from stationkeep.node.duty import Workbench
+from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.gateway.sessions import PATH, Sessions
 from stationkeep.node.http.connections import Connection
@@ -82,16 +83,16 @@ class Doorstep:
         self.log = OneLog(self.replica)
         log: Any = self.log
         nobody: Any = None
-        self.intake = DeviceIntake(
-            Workbench(
-                "sat-001",
-                Host(self.clock, nobody, self._wake),
-                log,
-                self.replica,
-                lambda command, _timeout, done: self.log.propose(_draft(command), done),
-            )
+        bench = Workbench(
+            "sat-001",
+            Host(self.clock, nobody, self._wake),
+            log,
+            self.replica,
+            lambda command, _timeout, done: self.log.propose(_draft(command), done),
         )
-        self.agents = Sessions("sat-001", self.intake, self.replica)
+        self.intake = DeviceIntake(bench)
+        self.errands = Errands(bench, self.intake.connected)
+        self.agents = Sessions("sat-001", self.intake, self.errands, self.replica)
         member = MemberSpec("sat-001", "127.0.0.1:7701", "127.0.0.1:8701")
         self.commit(FoundCluster("test", (member,), PROFILES[profile]))
         self.replica.took_office()
@@ -115,6 +116,7 @@ class Doorstep:
     def _turn(self) -> None:
         for _ in range(4):
             self.intake.turn()
+            self.errands.turn()
             self.log.turn()
 
     @property

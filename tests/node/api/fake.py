@@ -32,6 +32,7 @@ from stationkeep.cluster.state.events import Event
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.duty import Workbench
+from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.ports import (
     Committed,
@@ -114,9 +115,9 @@ class FakeNode:
         replica: Any = self
         nobody: Any = None
         host = Host(replica, nobody, self._turn_intake_soon)
-        self.intake = DeviceIntake(
-            Workbench(self.node, host, self.consensus, replica, self._propose_for_intake)
-        )
+        bench = Workbench(self.node, host, self.consensus, replica, self._propose_for_intake)
+        self.intake = DeviceIntake(bench)
+        self.errands = Errands(bench, self.intake.connected)
 
     # -- what the devices' intake needs: a clock, a replica, a way to the log --------------------
 
@@ -133,7 +134,11 @@ class FakeNode:
         """Nothing is ever restored here."""
 
     def _turn_intake_soon(self) -> None:
-        asyncio.get_running_loop().call_soon(self.intake.turn)
+        asyncio.get_running_loop().call_soon(self._turn_intake)
+
+    def _turn_intake(self) -> None:
+        self.intake.turn()
+        self.errands.turn()
 
     def _propose_for_intake(
         self, command: AnyCommand, _timeout: float, done: Callable[[ProposalResult], None]

@@ -15,6 +15,7 @@ from stationkeep.node.ports import (
     OutcomeUnknown,
     ProposalResult,
 )
+from stationkeep.node.wire.tasks import TaskPayload
 
 
 class Proposals:
@@ -61,6 +62,7 @@ class Ears:
         self.heard: list[str] = []
         self.assignments: list[Assignment] = []
         self.refusals: list[IntakeRefusal] = []
+        self.tasks: list[TaskPayload] = []
 
     def registered(self, assignment: Assignment) -> None:
         self.heard.append("registered")
@@ -73,6 +75,13 @@ class Ears:
     def assigned(self, assignment: Assignment) -> None:
         self.heard.append("assigned")
         self.assignments.append(assignment)
+
+    def task_sent(self, task: TaskPayload) -> None:
+        self.heard.append("task")
+        self.tasks.append(task)
+
+    def task_canceled(self, task_id: str, reason: str) -> None:
+        self.heard.append(f"cancel {task_id} {reason}")
 
     def superseded(self) -> None:
         self.heard.append("superseded")

@@ -155,7 +155,7 @@ def test_a_device_that_moves_on_is_served_by_its_new_node_alone(fleet: Fleet) ->
     fleet.run(0.5)
     assert old.heard == ["registered", "superseded"]
     assert new.heard == ["registered"]
-    assert [fleet.loops[n].intake.connections for n in fleet.names] == [0, 1, 0]
+    assert [len(fleet.loops[n].intake.connected) for n in fleet.names] == [0, 1, 0]
     assert new.assignments[0].ring == old.assignments[0].ring
     refusal = fleet.report("pixel", 2, node=A)
     assert refusal is not None
@@ -176,9 +176,9 @@ def test_the_same_agent_on_a_new_connection_takes_over(fleet: Fleet) -> None:
     second = fleet.register("pixel", sequence=2)
     assert first.heard == ["registered", "superseded"]
     fleet.loops[A].intake.leave("pixel", first)
-    assert fleet.loops[A].intake.connections == 1, "the first one's end is not the second's"
+    assert len(fleet.loops[A].intake.connected) == 1, "the first one's end is not the second's"
     fleet.loops[A].intake.leave("pixel", second)
-    assert fleet.loops[A].intake.connections == 0
+    assert len(fleet.loops[A].intake.connected) == 0
 
 
 def test_late_words_of_a_connection_that_stood_change_nothing(fleet: Fleet) -> None:
@@ -330,7 +330,7 @@ def test_whoever_left_while_the_node_was_away_is_dismissed_in_portions_too(
         assert loop.intake.next_wakeup() <= loop.clock.monotonic()
         loop.intake.turn()
         assert sum(ears.heard[-1] == "superseded" for ears in everyone) == gone
-    assert loop.intake.connections == 0
+    assert len(loop.intake.connected) == 0
 
 
 def test_a_removed_device_hears_of_it_before_its_row_speaks_for_another(

@@ -57,7 +57,7 @@ async def exposition() -> str:
         results={("pager", "delivered"): 1}, pending=lambda: {"pager": 0}
     )
     spans: Any = SimpleNamespace(results={"exported": 1})
-    agents = AgentsCollector(Sessions(node.node, node.intake, replica))
+    agents = AgentsCollector(Sessions(node.node, node.intake, node.errands, replica))
     app = build(node, agents, WebhooksCollector(webhooks), TracesCollector(spans))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:

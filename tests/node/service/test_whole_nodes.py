@@ -53,7 +53,7 @@ async def constellation() -> AsyncIterator[Constellation]:
     async with AsyncExitStack() as stack:
         clients = {}
         for name, loop in world.loops.items():
-            agents = Sessions(name, loop.intake, loop.replica)
+            agents = Sessions(name, loop.intake, loop.errands, loop.replica)
             app = create_app(NodeService(loop, lambda: None), agents)
             transport = httpx.ASGITransport(app=app)
             client = httpx.AsyncClient(transport=transport, base_url="http://localhost")

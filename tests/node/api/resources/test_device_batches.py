@@ -247,7 +247,7 @@ async def test_a_device_that_registers_twice_in_a_batch(
     row = fleet.state.fleet.row("twice")
     assert row is not None
     assert fleet.state.fleet.device(row).app_version == "2"
-    assert fleet.intake.connections == 0
+    assert len(fleet.intake.connected) == 0
 
 
 async def test_more_registrations_than_fit(client: httpx.AsyncClient, fleet: FakeNode) -> None:

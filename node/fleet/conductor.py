@@ -1,0 +1,79 @@
+"""What the leader does for tasks: offers them to their devices, and records what has run out.
+
+Level-triggered: what is to be done is read off the state, in parts of a few thousand tasks, and
+each is checked again as it is applied. So a deposed leader's late words do nothing wrong, and
+whatever was left out is found again by the next look.
+Source: tasks.md, "Offering" and "Waits and retries".
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from stationkeep.cluster.apply import Applied
+from stationkeep.cluster.commands import Entry, ExpireTasks, OfferTasks
+from stationkeep.cluster.delivery.expiries import plan_expiries
+from stationkeep.cluster.delivery.offers import plan_offers
+from stationkeep.cluster.state.events import DeploymentChanged, TasksChanged
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.duty import AT_ONCE, Duty, Office, Workbench
+from stationkeep.node.ports import Committed, ProposalResult
+
+LOOK = 0.25
+"""Seconds between two looks while nothing happens; a look is a few passes over the rosters."""
+
+Step = OfferTasks | ExpireTasks
+Planner = Callable[[ClusterState, int], Sequence[Step]]
+
+
+class _Steps:
+    """One kind of step: planned, then proposed part by part, then planned anew."""
+
+    def __init__(self, bench: Workbench, plan: Planner) -> None:
+        self._clock, self._replica, self._plan = bench.host.clock, bench.replica, plan
+        self._parts: deque[Step] = deque()
+        self._look_at = AT_ONCE
+        self.duty = Duty(bench, self._due, self._next, self._then)
+
+    def look(self) -> None:
+        """Something has happened: the next look is due at once."""
+        self._look_at = AT_ONCE
+
+    def forget(self) -> None:
+        """What was planned concerns nobody any more."""
+        self._parts.clear()
+        self.look()
+
+    def _due(self) -> float:
+        return AT_ONCE if self._parts else self._look_at
+
+    def _next(self) -> Step | None:
+        if not self._parts:
+            self._look_at = self._clock.monotonic() + LOOK
+            self._parts.extend(self._plan(self._replica.state, self._replica.cluster_time()))
+        return self._parts.popleft() if self._parts else None
+
+    def _then(self, result: ProposalResult) -> None:
+        if not isinstance(result, Committed):
+            self.forget()
+
+
+class Conductor(Office):
+    """Expiries come first: they make room for offers."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._expiries = _Steps(bench, plan_expiries)
+        self._offers = _Steps(bench, plan_offers)
+        super().__init__(bench, self._expiries.duty, self._offers.duty)
+        self._replica = bench.replica
+        bench.replica.listen(self._on_applied)
+
+    def _is_needed(self) -> bool:
+        return self._replica.state.deployments.any_open
+
+    def _end(self) -> None:
+        self._expiries.forget()
+        self._offers.forget()
+
+    def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
+        if any(isinstance(event, DeploymentChanged | TasksChanged) for event in applied.events):
+            self._offers.look()
