@@ -148,7 +148,8 @@ class Limits:
             return
         if body is not None:
             await self._gates[_waits(scope)].wait()
-            await self._app(scope, _replay(body, receive), send)
+            message = {"type": "http.request", "body": body, "more_body": False}
+            await self._app(scope, replay(message, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body, or None when the client left; raises `Problem` beyond a limit."""
@@ -183,9 +184,9 @@ async def _read(receive: Receive, most: int) -> bytes | None:
             return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that hands the body over once, then whatever the server has to say."""
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def replay(message: Message, receive: Receive) -> Receive:
+    """A `receive` that hands over this message first, then whatever the server has to say."""
+    pending = [message]
 
     async def replayed() -> Message:
         return pending.pop() if pending else await receive()

@@ -37,7 +37,7 @@ PREFLIGHT = {
     ),
     "Access-Control-Max-Age": "600",
 }
-REMEMBERED = 64
+MAX_HOSTS = 64
 """Names of hosts that were taken apart lately: nearly all requests name the same few."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -103,7 +103,7 @@ def misdirected(
     return Problem(Kind.MISDIRECTED, detail)
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_HOSTS)
 def _is_ip(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -134,7 +134,7 @@ def _site(url: str) -> tuple[str, int] | None:
     return "localhost" if host in OWN_HOSTS else host, default if port is None else port
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(MAX_HOSTS)
 def _host(origin: str) -> str | None:
     try:
         return urlsplit(origin).hostname

@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stationkeep.node.http import problems
+from stationkeep.node.http.limits import replay
 
 CONTENT_TYPE, JSON = b"content-type", "application/json"
 REQUIRED = inspect.Parameter.empty
@@ -266,7 +267,7 @@ class ShortWay:
         try:
             taken = plan.take(scope, path, message)
         except NotPlain:
-            await self._app(scope, _again(message, receive), send)
+            await self._app(scope, replay(message, receive) if message else receive, send)
             return
         response = await _answer(plan, Request(scope, receive), taken)
         await response(scope, receive, send)
@@ -284,15 +285,3 @@ async def _answer(plan: Plan, request: Request, taken: list[Any]) -> Response:
         return await plan.answer(request, taken)
     except problems.KNOWN as error:
         return await problems.answer(request, error)
-
-
-def _again(message: Message, receive: Receive) -> Receive:
-    """A `receive` that begins with what was received already."""
-    if not message:
-        return receive
-    pending = [message]
-
-    async def received() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return received
