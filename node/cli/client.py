@@ -155,6 +155,8 @@ class Client:
         problem = problem_of(answer)
         if problem is None:
             return answer
+        if call.operation and not problem.undone:
+            raise OutcomeUnknownError(call.operation, problem.line)
         if problem.status == 503:
             raise NoQuorumError(problem.line + see("failover"))
         raise CommandError(problem.line)

@@ -401,6 +401,6 @@ class CannedNode:
 
 
 def problem(status: int, detail: str, rule: str | None = None) -> httpx.Response:
-    body: Json = {"type": "urn:x", "title": "A rule refuses this", "status": status}
+    body: Json = {"type": "urn:stationkeep:problem:x", "title": "No", "status": status}
     body |= {"detail": detail} | ({} if rule is None else {"rule": rule})
     return httpx.Response(status, json=body)

@@ -148,6 +148,18 @@ def test_a_write_lost_on_the_way_exits_6_with_its_operation(
     assert len(canned.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "answer", [problem(500, "a bug"), httpx.Response(502), httpx.Response(503, text="a proxy")]
+)
+def test_a_write_of_which_nobody_says_that_it_failed_exits_6(
+    canned: CannedNode, stationkeep: Run, answer: httpx.Response
+) -> None:
+    canned.answer = answer
+    result = stationkeep("resume", "--idempotency-key", "op-9")
+    assert result.exit_code == 6
+    assert "stationkeep operation op-9" in result.output
+
+
 def test_a_read_lost_on_the_way_exits_4(canned: CannedNode, stationkeep: Run) -> None:
     canned.answer = httpx.ReadTimeout("slow")
     assert stationkeep("status").exit_code == 4
