@@ -91,7 +91,7 @@ class DeviceIntake:
     # -- what devices say -----------------------------------------------------------------------
 
     def register(self, registration: Registration, listener: Listener) -> None:
-        """Takes a device in; `listener` hears the outcome, within `arrivals.PATIENCE` seconds.
+        """Takes a device in; `listener` hears the outcome, within `registrations.PATIENCE` seconds.
 
         An agent that does not number its words says session 0 and sequence 0.
         """

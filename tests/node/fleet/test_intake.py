@@ -19,8 +19,7 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.numbers import SEQUENCE
 from stationkeep.cluster.state import codec
-from stationkeep.node.fleet import connected as audience
-from stationkeep.node.fleet import intake
+from stationkeep.node.fleet import connected, intake
 from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal
 from stationkeep.node.fleet.status_buffer import (
     REGISTRATION_EVERY,
@@ -285,7 +284,7 @@ def test_a_device_elsewhere_costs_nothing_and_hears_when_it_comes(fleet: Fleet) 
 def test_many_moves_are_told_in_bounded_portions(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audience, "TELLS_PER_TURN", 2)
+    monkeypatch.setattr(connected, "TELLS_PER_TURN", 2)
     everyone = [fleet.register(f"d{number}") for number in range(5)]
     for number in range(5):
         ring = Ring.PROD if everyone[number].assignments[0].ring != Ring.PROD else Ring.DEV
@@ -319,7 +318,7 @@ def test_what_a_snapshot_skipped_is_told_all_the_same(fleet: Fleet) -> None:
 def test_whoever_left_while_the_node_was_away_is_dismissed_in_portions_too(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audience, "TELLS_PER_TURN", 2)
+    monkeypatch.setattr(connected, "TELLS_PER_TURN", 2)
     everyone = [fleet.register(f"d{number}", A) for number in range(5)]
     fleet.cuts |= {(A, B), (B, A), (A, C), (C, A)}
     for number in range(5):
@@ -338,14 +337,14 @@ def test_a_removed_device_hears_of_it_before_its_row_speaks_for_another(
 ) -> None:
     """Its turn to be told has not come when a report for the row's new tenant does."""
     old = fleet.register("old", A)
-    monkeypatch.setattr(audience, "TELLS_PER_TURN", 0)
+    monkeypatch.setattr(connected, "TELLS_PER_TURN", 0)
     fleet.order(RemoveDevice("old"))
     fleet.register("new", B)
     assert fleet.device("new").row == 0
     assert old.heard == ["registered"]
     assert fleet.report("new", 2, ILL, node=A) is None
     assert old.heard == ["registered", "removed"]
-    monkeypatch.setattr(audience, "TELLS_PER_TURN", 256)
+    monkeypatch.setattr(connected, "TELLS_PER_TURN", 256)
     fleet.order(AssignRing("new", Ring.STAGE))
     assert old.heard == ["registered", "removed"]
 
