@@ -434,6 +434,16 @@ def keys_of(kinds: Iterable[Kind | None]) -> set[str]:
     return had
 
 
+def absent(keys: Iterable[str], kinds: Iterable[Kind | None]) -> set[str]:
+    """Which of these keys no device has. Looks no farther than it must."""
+    left = set(keys) - set(OWN_KEYS)
+    for kind in filter(None, kinds):
+        if not left:
+            break
+        left.difference_update(name for name, _ in (*kind.labels, *kind.capabilities))
+    return left
+
+
 def unknown_keys(terms: Sequence[Term], had: set[str]) -> list[str]:
     """The keys of a selector that are not among those, in words."""
     keys = dict.fromkeys(term.key for term in terms)
@@ -441,9 +451,21 @@ def unknown_keys(terms: Sequence[Term], had: set[str]) -> list[str]:
 
 
 def groups_of(kinds: Sequence[Kind | None], policies: Sequence[RingPolicy]) -> Column:
-    """By number of the kind, the group of its devices under these policies."""
+    """By number of the kind, the group of its devices under these policies. Devices with labels of
+    their own are each a kind of their own: what the policies ask of them is tried once for all that
+    answer the same."""
     selectors = [parse(policy.selector) for policy in policies]
-    groups = [NO_POLICY if kind is None else _group_of(kind, selectors) for kind in kinds]
+    keys = tuple(dict.fromkeys(term.key for terms in selectors for term in terms))
+    tried: dict[tuple[str | None, ...], int] = {}
+    groups = []
+    for kind in kinds:
+        if kind is None:
+            groups.append(NO_POLICY)
+            continue
+        answers = kind.values_of(keys)
+        if answers not in tried:
+            tried[answers] = _group_of(kind, selectors)
+        groups.append(tried[answers])
     return np.array(groups or [NO_POLICY], np.uint8)
 
 

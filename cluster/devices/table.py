@@ -6,7 +6,7 @@ writes the same; they grow by doubling. A row that is given up is given to a lat
 common (versions, capabilities, labels) is kept once for all of a kind.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,6 +77,12 @@ class Kind(msgspec.Struct, frozen=True, array_like=True):
             if name == key:
                 return value
         return None
+
+    def values_of(self, keys: Sequence[str]) -> tuple[str | None, ...]:
+        """What several keys stand for, as `value_of` says of one."""
+        had = dict((*self.capabilities, *self.labels))
+        had["os"], had["app"] = self.os_version, self.app_version
+        return tuple(map(had.get, keys))
 
 
 class Spec(msgspec.Struct, frozen=True):

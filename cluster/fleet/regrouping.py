@@ -1,11 +1,17 @@
 """What ring policies would do to the devices there are, before they are set."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from stationkeep.cluster.devices.fleet import Fleet, groups_of, keys_of, unknown_keys
+from stationkeep.cluster.devices.fleet import (
+    Fleet,
+    absent,
+    groups_of,
+    keys_of,
+    unknown_keys,
+)
 from stationkeep.cluster.devices.policies import MAX_RING_POLICIES, NO_POLICY, RingPolicy, allowed
 from stationkeep.cluster.devices.rings import ANY_RING
 from stationkeep.cluster.devices.selector import parse
@@ -77,10 +83,12 @@ def regrouping(devices: Grouped, policies: Sequence[RingPolicy]) -> Regrouping:
 
 
 def idle(
-    kinds: Iterable[Kind | None], policies: Sequence[RingPolicy], ruled: Sequence[int]
+    kinds: Collection[Kind | None], policies: Sequence[RingPolicy], ruled: Sequence[int]
 ) -> list[str]:
     """Policies that rule no device, and keys that no device has."""
-    found, had = [], keys_of(kinds)
+    found = []
+    asked = {term.key for policy in policies for term in parse(policy.selector)}
+    had = keys_of(kinds) if absent(asked, kinds) else asked
     for policy, devices in zip(policies, ruled, strict=True):
         if not devices:
             found.append(f"{policy.name} rules no device now")
