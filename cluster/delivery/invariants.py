@@ -32,17 +32,13 @@ def one_task_a_device(state: ClusterState) -> str | None:
     IN_PROGRESS, and it is one."""
     table = state.fleet.table
     try:
-        found = state.deployments.taken(table.used)
+        found = state.deployments.taken(table.birth[: table.used])
     except ValueError as error:
         return str(error)
     other = np.flatnonzero(found != table.task[: table.used])
     if len(other):
         row = other[0]
         return f"row {row} is said to be busy with {table.task[row]}, not {found[row]}"
-    for deployment in state.deployments.open_ones():
-        roster = state.deployments.rosters[deployment.number]
-        if (table.birth[roster.row[roster.active]] != roster.birth[roster.active]).any():
-            return f"deployment {deployment.number} has a task of a device that is gone"
     return None
 
 

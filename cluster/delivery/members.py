@@ -37,7 +37,7 @@ def members_of(
 ) -> Members:
     """The members of a deployment that opens now."""
     rows = targeted(fleet, target)
-    begin = _beginnings(fleet, artifact, allow_downgrade)[fleet.table.kind[rows]]
+    begin = _beginnings(fleet, rows, artifact, allow_downgrade)
     capable = begin != _INCAPABLE
     return Members(rows[capable], begin[capable], len(rows) - int(capable.sum()))
 
@@ -63,18 +63,25 @@ def _row(fleet: Fleet, device: str) -> int:
 _INCAPABLE = 255
 
 
-def _beginnings(fleet: Fleet, artifact: Artifact | None, allow_downgrade: bool) -> Column:
-    """By the number of a kind, the code of the state that its devices' tasks begin in."""
-    begins: dict[str, int] = {}
-    found = np.full(max(1, len(fleet.table.kinds.all)), _INCAPABLE, np.uint8)
-    for number, kind in enumerate(fleet.table.kinds.all):
-        if kind is None or not is_capable(kind):
-            continue
+def _beginnings(
+    fleet: Fleet, rows: Column, artifact: Artifact | None, allow_downgrade: bool
+) -> Column:
+    """The codes of the states that the tasks of these devices begin in. Each kind of device among
+    them is looked at once, and each version that these report compared once."""
+    kinds, numbers = fleet.table.kinds, fleet.table.kind[rows]
+    begins = np.zeros(len(kinds.all), np.uint8)
+    asked = np.zeros(len(kinds.all), bool)
+    asked[numbers] = True
+    known: dict[tuple[object, str], int] = {}
+    for number in np.flatnonzero(asked).tolist():
+        kind = kinds[number]
         version = version_of(kind, artifact)
-        if version not in begins:
-            begins[version] = _begin(version, artifact, allow_downgrade).code
-        found[number] = begins[version]
-    return found
+        key = (kind.capabilities, version)
+        if key not in known:
+            state = _begin(version, artifact, allow_downgrade)
+            known[key] = state.code if is_capable(kind) else _INCAPABLE
+        begins[number] = known[key]
+    return begins[numbers]
 
 
 def _begin(version: str, artifact: Artifact | None, allow_downgrade: bool) -> TaskState:

@@ -99,19 +99,20 @@ class Book:
         """What a deployment installs."""
         return self.artifacts[deployment.artifact] if deployment.artifact else None
 
-    def taken(self, rows: int) -> Column:
-        """By row of a device table of so many: the slot whose task has the device, 0 none. Raises
-        `ValueError` when a roster has rows beyond it, or two have a device."""
+    def taken(self, births: Column) -> Column:
+        """By row of the device table, whose `births` these are: the slot whose task has the
+        device, 0 none. Raises `ValueError` for a roster with rows beyond them, and for a device
+        that two tasks have, or one of a device that is gone."""
         for number, roster in self.rosters.items():
-            if len(roster) and int(roster.row[-1]) >= rows:
+            if len(roster) and int(roster.row[-1]) >= len(births):
                 raise ValueError(f"deployment {number} has rows that no table has")
-        found = np.zeros(rows, np.uint16)
+        found = np.zeros(len(births), np.uint16)
         for deployment in self.open_ones():
             roster = self.rosters[deployment.number]
-            mine = roster.row[roster.active]
-            if found[mine].any():
-                raise ValueError(f"deployment {deployment.number} has a device of another")
-            found[mine] = deployment.slot
+            rows = roster.row[roster.active]
+            if found[rows].any() or (births[rows] != roster.birth[roster.active]).any():
+                raise ValueError(f"deployment {deployment.number} has a device that is not its own")
+            found[rows] = deployment.slot
         return found
 
     def free_slot(self) -> int | None:

@@ -219,7 +219,9 @@ def _decode_state(encoded: memoryview) -> ClusterState:
 def _check_tasks(state: ClusterState) -> None:
     """Fleet and deployments must agree on who has which device."""
     table = state.fleet.table
-    if not np.array_equal(state.deployments.taken(table.used), table.task[: table.used]):
+    if not np.array_equal(
+        state.deployments.taken(table.birth[: table.used]), table.task[: table.used]
+    ):
         raise BadImageError("the device table names other tasks than the deployments have")
 
 

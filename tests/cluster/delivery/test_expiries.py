@@ -188,3 +188,15 @@ def test_a_device_that_comes_back_in_time_is_offered_its_next_attempt(
     driver.done(RegisterDevices(NODE, (again,)))
     assert driver.offer() == 1
     assert driver.task(1).attempt == 2
+
+
+def test_who_goes_on_after_it_claimed_success_and_falls_silent_is_only_silent(
+    driver: DeliveryDriver,
+) -> None:
+    driver.create(ONE)
+    driver.offer()
+    driver.say(Word.SUCCEEDED, 1)
+    driver.say(Word.IN_PROGRESS, 1, phase=Phase.INSTALLING)
+    driver.wait(10 * MINUTE)
+    driver.expire()
+    assert (driver.task(1).state, driver.task(1).attempt) == ("queued", 2)

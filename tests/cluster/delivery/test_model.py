@@ -36,7 +36,7 @@ orders = st.fixed_dictionaries(
         "retries": st.integers(0, 3),
         "priority": st.sampled_from([500, 500, 900]),
         "downgrade": st.booleans(),
-        "time": st.sampled_from([model.DEADLINE, model.DEADLINE, 5_400_000]),
+        "time": st.sampled_from([model.DEADLINE, 5_400_000]),
     }
 )
 
@@ -121,8 +121,8 @@ class Life(RuleBasedStateMachine):
         words=st.lists(
             st.builds(
                 model.Said,
-                st.sampled_from([Word.IN_PROGRESS, Word.SUCCEEDED, *Word]),
-                st.sampled_from([TaskReason.INSTALL, TaskReason.DOWNLOAD, *SAID_BY_DEVICES]),
+                st.sampled_from([Word.IN_PROGRESS, Word.IN_PROGRESS, Word.FAILED, *Word]),
+                st.just(TaskReason.INSTALL) | st.sampled_from(SAID_BY_DEVICES),
                 st.sampled_from([0, 60, 86_400]),
             ),
             min_size=1,
