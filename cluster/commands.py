@@ -484,7 +484,7 @@ class ExpireTasks(Command, frozen=True):
 
 class TaskNote(msgspec.Struct, frozen=True, array_like=True):
     """What few rows of a batch say besides: `position` in it, `detail` of a failure (at most 200
-    characters), `retry_after` s of a postponement."""
+    characters), `retry_after` s of a postponement, 0: it does not say."""
 
     position: int
     detail: str = ""

@@ -230,7 +230,7 @@ class Fleet:
             task.becomes("in_progress")
         elif word == "postponed":
             task.becomes("queued", "postponed")
-            task.not_before = self.now + wait * 1_000
+            task.not_before = self.now + (wait * 1_000 or OFFER)
             task.unanswered = 0
         elif word == "failed":
             task.becomes("failed", reason or "other")

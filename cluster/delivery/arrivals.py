@@ -7,8 +7,7 @@ import numpy as np
 
 from stationkeep.cluster.commands import RegisterDevices, RemoveDevice
 from stationkeep.cluster.delivery.failures import note_failures
-from stationkeep.cluster.delivery.members import version_of
-from stationkeep.cluster.delivery.reports import present
+from stationkeep.cluster.delivery.members import present, version_of
 from stationkeep.cluster.delivery.steps import Wait, close_if_over, may, take
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState

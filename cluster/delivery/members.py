@@ -1,4 +1,4 @@
-"""Who becomes a member of a deployment, and as what: found in one pass, in apply.
+"""Who becomes a member of a deployment, and as what, and what members run.
 
 Only devices with the capability `deployment` carry out tasks. Source: tasks.md,
 "Deployments" and "Versions".
@@ -11,6 +11,7 @@ import numpy as np
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.cluster.deployments.lifecycle import TaskState
+from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.deployments.versions import is_newer
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.selector import parse
@@ -101,3 +102,19 @@ def is_capable(kind: Kind) -> bool:
 def version_of(kind: Kind, artifact: Artifact | None) -> str:
     """Which version a device reports of what an artifact changes."""
     return kind.os_version if artifact and artifact.component == "os" else kind.app_version
+
+
+def present(fleet: Fleet, roster: Roster, rows: Column, births: Column) -> Column:
+    """The positions of these devices' tasks; -1 where there is none, or the device is gone."""
+    places = roster.find(rows, births)
+    there = (places >= 0) & (fleet.table.birth[roster.row[places]] == births)
+    return np.where(there, places, -1)
+
+
+def running(fleet: Fleet, roster: Roster, positions: Column, artifact: Artifact) -> Column:
+    """Whether the devices at these positions report an artifact's version."""
+    kinds, places = np.unique(fleet.table.kind[roster.row[positions]], return_inverse=True)
+    runs = [
+        version_of(fleet.table.kinds[kind], artifact) == artifact.version for kind in kinds.tolist()
+    ]
+    return np.array(runs, bool)[places]

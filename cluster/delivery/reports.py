@@ -13,19 +13,16 @@ import numpy as np
 from stationkeep.cluster.commands import ReportTasks, TaskNote
 from stationkeep.cluster.delivery.expiries import retry
 from stationkeep.cluster.delivery.failures import note_failures
-from stationkeep.cluster.delivery.members import version_of
+from stationkeep.cluster.delivery.members import present, running
 from stationkeep.cluster.delivery.steps import Wait, close_if_over, take
-from stationkeep.cluster.deployments.artifacts import Artifact
-from stationkeep.cluster.deployments.deployment import (
-    MAX_FAILURE_TEXT,
-    Deployment,
-)
+from stationkeep.cluster.deployments.deployment import MAX_FAILURE_TEXT, Deployment
 from stationkeep.cluster.deployments.lifecycle import (
     CAUSE_OF,
     CAUSES,
     NO_STEP,
     PHASES,
     SAID_BY_DEVICES,
+    STATES,
     TARGETS,
     WORDS,
     Cause,
@@ -33,6 +30,7 @@ from stationkeep.cluster.deployments.lifecycle import (
     TaskReason,
     TaskState,
     Word,
+    codes,
 )
 from stationkeep.cluster.deployments.roster import (
     ACCEPTED,
@@ -42,7 +40,6 @@ from stationkeep.cluster.deployments.roster import (
     Roster,
     detail_of,
 )
-from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.columns import column, row_column
 from stationkeep.cluster.names import text_fault
@@ -75,21 +72,20 @@ class Answer(enum.StrEnum):
 ANSWERS = tuple(Answer)
 _CAUSES = np.array([CAUSE_OF[word].code for word in WORDS], np.uint8)
 """By the code of a word."""
-_NONE = 255
-_ENDS = np.full(len(WORDS), _NONE, np.uint8)
+_NEVER = 255
+_ENDS = np.full(len(WORDS), _NEVER, np.uint8)
 """By the code of a word: the state of a task of which it has been taken."""
-for _word, _state in (
-    (Word.SUCCEEDED, TaskState.SUCCEEDED),
-    (Word.FAILED, TaskState.FAILED),
-    (Word.REJECTED, TaskState.REJECTED),
-    (Word.POSTPONED, TaskState.QUEUED),
-    (Word.CANCELED, TaskState.CANCELED),
-):
+for _word, _state in {
+    Word.SUCCEEDED: TaskState.SUCCEEDED,
+    Word.FAILED: TaskState.FAILED,
+    Word.REJECTED: TaskState.REJECTED,
+    Word.POSTPONED: TaskState.QUEUED,
+    Word.CANCELED: TaskState.CANCELED,
+}.items():
     _ENDS[_word.code] = _state.code
 _DECIDED = np.isin(
-    np.arange(len(TaskState)), [TaskState.TIMED_OUT.code, TaskState.CANCELED.code,
-                                TaskState.UNREACHED.code],
-)  # fmt: skip
+    np.arange(len(STATES)), codes((TaskState.TIMED_OUT, TaskState.CANCELED, TaskState.UNREACHED))
+)
 """By the code of a state: whether the cluster has ended the task, whatever the device says now."""
 
 
@@ -270,25 +266,11 @@ class _Reported:
             retry(self.step, self.deployment, self.roster, positions)
 
     def _postpone(self, batch: Batch, positions: Column) -> None:
-        asked = np.zeros(len(positions), np.int64)
+        """Until when it asks for; who does not say is asked as if it had not answered."""
+        wait = np.full(len(positions), -(-self.step.state.settings.answer_time // TENTH), np.int64)
         for n, note in batch.notes.items():
-            asked[n] = note.retry_after
-        due = self.deployment.after(self.step.now, 0) + asked * (1_000 // TENTH)
-        wait = Wait(TaskReason.POSTPONED.code, due)
-        take(self.step, self.deployment, positions, Cause.POSTPONEMENT, wait)
-
-
-def present(fleet: Fleet, roster: Roster, rows: Column, births: Column) -> Column:
-    """The positions of these devices' tasks; -1 where there is none, or the device is gone."""
-    places = roster.find(rows, births)
-    there = (places >= 0) & (fleet.table.birth[roster.row[places]] == births)
-    return np.where(there, places, -1)
-
-
-def running(fleet: Fleet, roster: Roster, positions: Column, artifact: Artifact) -> Column:
-    """Whether the devices at these positions report an artifact's version."""
-    kinds, places = np.unique(fleet.table.kind[roster.row[positions]], return_inverse=True)
-    runs = [
-        version_of(fleet.table.kinds[kind], artifact) == artifact.version for kind in kinds.tolist()
-    ]
-    return np.array(runs, bool)[places]
+            if note.retry_after:
+                wait[n] = note.retry_after * 1_000 // TENTH
+        due = self.deployment.after(self.step.now, 0) + wait
+        why = TaskReason.POSTPONED.code
+        take(self.step, self.deployment, positions, Cause.POSTPONEMENT, Wait(why, due))

@@ -124,7 +124,6 @@ class Deployment(msgspec.Struct):
     """Devices of the target that cannot carry out tasks, and are no members."""
     tallies: list[int]
     """Tasks by the code of their state."""
-    transitions: int = 0
     state: DeploymentState = DeploymentState.OPEN
     reason: CloseReason = CloseReason.NONE
     closed_at: int | None = None
