@@ -14,6 +14,7 @@ from stationkeep.node.api.resources import (
     cluster,
     config,
     decisions,
+    deployments,
     device_batches,
     device_tasks,
     devices,
@@ -43,7 +44,7 @@ from stationkeep.node.version import VERSION
 
 RESOURCES = (
     *(cluster, nodes, roles, decisions, actions, alarms, config, operations),
-    *(devices, rings, device_batches, device_tasks, events, snapshot, me),
+    *(devices, rings, device_batches, device_tasks, deployments, events, snapshot, me),
 )
 
 DESCRIPTION = """

@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from stationkeep.node.api.resources import probes as health
 from stationkeep.node.gateway import batch_bodies as batches
 from stationkeep.node.http import problems
+from stationkeep.node.views import deployments as deployment_views
 from stationkeep.node.views import fleet as fleet_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
@@ -48,6 +49,13 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     fleet_views.RebalancePlanView,
     fleet_views.HealthPlanView,
     fleet_views.PoliciesPlanView,
+    deployment_views.DeploymentView,
+    deployment_views.DeploymentList,
+    deployment_views.TaskView,
+    deployment_views.TaskList,
+    deployment_views.ArtifactView,
+    deployment_views.ArtifactList,
+    deployment_views.CreatedView,
     batches.BatchView,
     batches.AssignedView,
     batches.StatusBatch,
@@ -91,6 +99,12 @@ def outcomes() -> dict[int | str, dict[str, Any]]:
         202: {"description": "Outcome unknown yet.", "content": _content(records.UnknownView)},
         **{status: problem(status) for status in (*ALWAYS, 404, 409, 503)},
     }
+
+
+def created(view: type) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a write that makes something."""
+    done = {201: {"description": "Made, and applied here.", "content": _content(view)}}
+    return done | {status: said for status, said in outcomes().items() if status != 200}
 
 
 def _probe(summary: str, name: str) -> dict[str, Any]:

@@ -67,6 +67,17 @@ class Submission:
             case _:
                 assert_never(outcome)
 
+    async def create(
+        self, command: AnyCommand, reason: str, view: type[msgspec.Struct]
+    ) -> Response:
+        """As a call; done, it is 201 with a `view` of the result."""
+        answer = await self(command, reason)
+        if answer.status_code != 200:
+            return answer
+        done = msgspec.json.decode(answer.body, type=DoneView)
+        made = msgspec.convert({"operation": done.operation, **done.result}, view)
+        return Response(msgspec.json.encode(made), 201, media_type=JSON)
+
     def _applied(self, index: int, applied: Applied) -> Response:
         if isinstance(applied.outcome, Rejected):
             raise _refused(applied.outcome, self._key)
@@ -99,6 +110,7 @@ _KINDS = {
     Reason.UNKNOWN_NODE: Kind.NOT_FOUND,
     Reason.UNKNOWN_DEVICE: Kind.NOT_FOUND,
     Reason.UNKNOWN_ALARM: Kind.NOT_FOUND,
+    Reason.UNKNOWN_DEPLOYMENT: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
     Reason.QUOTA: Kind.BUSY,

@@ -23,7 +23,7 @@ from tests.node.holding import holding
 LONGEST = 0.1
 """Seconds of processor time. The aim is half of that, which a test on a busy machine cannot ask."""
 JSON = {"Content-Type": "application/json"}
-PARTS = {"node": "sat-001", "device": "d", "name": "x", "alarm": "x"}
+PARTS = {"number": 1, "node": "sat-001", "device": "d", "name": "x", "alarm": "x"}
 
 
 def _many(unit: str, size: int) -> str:
