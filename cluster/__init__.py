@@ -50,6 +50,17 @@ explicit list of moves, and each is made only if its reason still holds (`fleet.
 - Every change of an assignment raises its revision and stands in the log of moves with its reason
   and actor (`fleet.journeys`): what a device is told is read off the table, never remembered.
 
+**Tasks.** A deployment is a roster of tasks, one a device, in columns (`deployments.roster`);
+which steps a task may take is one table (`deployments.lifecycle`), and every step is taken in one
+place (`delivery.steps`). The leader plans offers and expiries (pure), nodes commit what devices say
+of their tasks; all of it is looked at again row by row, and what no longer holds is left out.
+
+- *A device runs what it reports*: an installation has succeeded when the device registers with
+  the version, not when it says so, and has failed if it then reports another.
+- *Every word is taken once*: (deployment, device, birth, attempt) must be the present one, and the
+  table must have the step; a repetition is answered and changes nothing.
+- *Every wait has an end*, which the leader looks for: a million deadlines are not in the clockwork.
+
 **The caller's duties** (kept by `node`):
 
 - Feed `apply` every committed entry once, in order; nothing else may touch the state.

@@ -7,6 +7,10 @@ import httpx
 import msgspec
 import pytest
 
+from stationkeep.cluster.commands import CreateDeployment
+from stationkeep.cluster.delivery.offers import plan_offers
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.cluster.state.events import (
     DeviceRemoved,
     DevicesMoved,
@@ -14,6 +18,7 @@ from stationkeep.cluster.state.events import (
     DevicesWentOffline,
     DevicesWentOnline,
     Event,
+    TasksChanged,
 )
 from stationkeep.node.views import fleet_events
 from tests.node.api.fake import FakeNode
@@ -83,6 +88,26 @@ async def test_silence_and_return_are_told(fleet: FakeNode) -> None:
     assert told(fleet, DevicesWentOffline)["count"] == 2
     report(fleet, EIGHT[0])
     assert told(fleet, DevicesWentOnline)["count"] == 1
+
+
+def test_steps_of_tasks_are_told_by_device(fleet: FakeNode) -> None:
+    register(fleet, "phone", app_version="1.0.0", capabilities={"deployment": "true"})
+    fleet.commit(CreateDeployment(Target(everyone=True), artifact=Artifact("2.0.0")))
+    for part in plan_offers(fleet.state, fleet.state.time):
+        fleet.commit(part)
+    assert told(fleet, TasksChanged) == {
+        "deployment": 1,
+        "count": 1,
+        "tasks": [
+            {
+                "task_id": "1/phone/1",
+                "device": "phone",
+                "origin": "queued",
+                "state": "offered",
+                "reason": "",
+            }
+        ],
+    }
 
 
 def test_other_events_are_told_elsewhere(fleet: FakeNode) -> None:
