@@ -11,7 +11,9 @@ Whatever ends or begins something goes at once, mere progress once a second.
 Source: tasks.md, "What devices say".
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +103,8 @@ class Errands:
         """Rows to look at, in this order."""
         self._look_at_all = False
         self._words: dict[int, _Word] = {}
+        self._landed: deque[tuple[int, _Word, Answer]] = deque()
+        """Words of one command, in the log, that are still to be answered."""
         self._under_way = self._urgent = False
         self._flushed_at = self._not_before = AT_ONCE
         self.results = dict.fromkeys(ANSWERS, 0)
@@ -159,15 +163,17 @@ class Errands:
     def turn(self) -> None:
         """Sends what is to be sent, to a bounded number; proposes what was said."""
         self._gather()
-        for row in list(self._rows)[:TELLS_PER_TURN]:
+        for row in list(islice(self._rows, TELLS_PER_TURN)):
             del self._rows[row]
             self._look(row)
         if self._flush_due() <= self._clock.monotonic():
             self._flush()
+        for _ in range(min(len(self._landed), TELLS_PER_TURN)):
+            self._answer(*self._landed.popleft())
 
     def next_wakeup(self) -> float:
         """Monotonic moment at which `turn` has something to do; infinite when nothing waits."""
-        if self._rows or self._look_at_all or self._connected.admitted:
+        if self._rows or self._landed or self._look_at_all or self._connected.admitted:
             return self._clock.monotonic()
         return self._flush_due()
 
@@ -224,7 +230,7 @@ class Errands:
     # -- words on their way into the log --------------------------------------------------------
 
     def _flush_due(self) -> float:
-        if not self._words or self._under_way:
+        if not self._words or self._under_way or self._landed:
             return NEVER
         if self._consensus.leader is None:
             return self._clock.monotonic() + RETRY
@@ -232,7 +238,7 @@ class Errands:
 
     def _flush(self) -> None:
         """Proposes the words of the lowest rows; the others as soon as these are in the log."""
-        rows = list(_batch(sorted(self._words.items())))
+        rows = list(_batch(self._words))
         words = [self._words.pop(row) for row in rows]
         self._flushed_at, self._under_way = self._clock.monotonic(), True
         self._urgent = self._urgent and bool(self._words)
@@ -250,7 +256,7 @@ class Errands:
         else:
             codes = result.applied.outcome.result["answers"]
             for (row, word), code in zip(batch, codes, strict=True):
-                self._answer(row, word, ANSWERS[code])
+                self._landed.append((row, word, ANSWERS[code]))
 
     def _again(self, batch: list[tuple[int, _Word]]) -> None:
         """Each word by itself may be repeated; where a newer one came meanwhile, that counts."""
@@ -347,11 +353,11 @@ _REASON_CODES: dict[wire.TaskReason | None, int] = {
 }
 
 
-def _batch(words: list[tuple[int, _Word]]) -> Iterator[int]:
+def _batch(words: Mapping[int, _Word]) -> Iterator[int]:
     """The rows of one command, ascending."""
     notes = 0
-    for row, word in words[:MAX_BATCH]:
-        notes += _note_of(0, word) is not None
+    for row in sorted(words)[:MAX_BATCH]:
+        notes += _note_of(0, words[row]) is not None
         if notes > MAX_NOTES:
             return
         yield row

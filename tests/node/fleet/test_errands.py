@@ -328,3 +328,27 @@ def test_a_device_without_a_connection_asks_for_its_task(fleet: Delivery) -> Non
     assert isinstance(task, wire.TaskPayload)
     assert task.task_id == "1/pixel/1"
     assert isinstance(errands.task("nobody"), IntakeRefusal)
+
+
+def test_a_crowd_is_sent_and_answered_in_portions(
+    fleet: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ears = {f"d{n}": fleet.connect(f"d{n}") for n in range(5)}
+    fleet.live(0.5)
+    monkeypatch.setattr(module, "TELLS_PER_TURN", 2)
+    fleet.create(artifact=None)
+    assert all(len(one.tasks) == 1 for one in ears.values())
+    for id_ in ears:
+        fleet.say(f"1/{id_}/1", Said.SUCCEEDED)
+    at_once: list[int] = []
+    turn = fleet.loops[A].errands.turn
+
+    def watched() -> None:
+        before = sum(map(len, fleet.answers.values()))
+        turn()
+        at_once.append(sum(map(len, fleet.answers.values())) - before)
+
+    monkeypatch.setattr(fleet.loops[A].errands, "turn", watched)
+    fleet.run(1.0)
+    assert sum(at_once) == 5
+    assert max(at_once) == 2
