@@ -112,25 +112,30 @@ class DeviceAgent:
         Raises `AgentEndedError` when the registration is refused for good, and `SpoolError` when
         the spool cannot be used."""
         assert self._link is None, "an agent starts once"
-        tasks = None if self._tasks is None else await self._tasks.start()
-        ready = asyncio.create_task(self._changed.wait())
-        over = asyncio.create_task(self._over.wait())
-        self._link = Link(self.identity, self._addresses, self, self.tally, tasks)
-        self._link.start()
         try:
-            await asyncio.wait({ready, over}, return_when=asyncio.FIRST_COMPLETED)
+            tasks = None if self._tasks is None else await self._tasks.start()
+            self._link = Link(self.identity, self._addresses, self, self.tally, tasks)
+            self._link.start()
+            await self._known_or_over()
         except asyncio.CancelledError:
             await self.stop()
             raise
-        finally:
-            ready.cancel()
-            over.cancel()
         if self.assignment is None:
             await self.stop()
             raise AgentEndedError(self._why)
         if self._on_ring is not None:
             self._follower = asyncio.create_task(self._follow(self._on_ring))
         return self
+
+    async def _known_or_over(self) -> None:
+        """Returns when the ring is known, or never will be."""
+        ready = asyncio.create_task(self._changed.wait())
+        over = asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait({ready, over}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            over.cancel()
 
     async def wait(self) -> None:
         """Returns once the agent was stopped; raises `AgentEndedError` when it ended by itself."""

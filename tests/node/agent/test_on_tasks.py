@@ -517,9 +517,9 @@ open({str(version)!r}, "w").write(os.environ["STATIONKEEP_VERSION"])
 async def test_a_command_that_outlives_its_deadline_says_how_far_it_came(
     door: Door, tmp_path: Path
 ) -> None:
-    slow = "import time; print('step 1 of 2', flush=True); time.sleep(60)"
-    async with living(door, on_task=Commands(task=python(slow)), spool=tmp_path):
-        await tell(door, task(artifact=NAMED, deadline="2026-11-29T14:00:01Z"))
+    slow = Commands(task=["/bin/sh", "-c", "echo step 1 of 2; sleep 60"])
+    async with living(door, on_task=slow, spool=tmp_path):
+        await tell(door, task(artifact=NAMED, deadline="2026-11-29T14:00:02Z"))
         end = await ended(door)
     assert (end.state, end.reason) == (TaskState.FAILED, TaskReason.INSTALL)
     assert end.detail == "step 1 of 2\nnot done by the deadline"

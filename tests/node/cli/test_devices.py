@@ -57,7 +57,7 @@ def started(*arguments: str) -> subprocess.Popen[str]:
 
 def test_a_simulated_fleet_ends_with_a_table(node: Threaded, stationkeep: Run) -> None:
     result = stationkeep(
-        "devices", "simulate", "--count", "5", "--duration", "500ms", "--url", node.door.url
+        "devices", "simulate", "--count", "5", "--duration", "2s", "--url", node.door.url
     )
     assert result.exit_code == 0, result.output
     assert "5, connected at the end 5" in result.stdout

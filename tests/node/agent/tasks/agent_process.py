@@ -16,12 +16,13 @@ from tests.node.agent.tasks.told import DEVICE
 async def main() -> None:
     url, place, boot, commands = sys.argv[1:]
     spool.present_moment = lambda: _moment(Path(boot))
-    from stationkeep.node.agent.tasks.commands import Commands
+    from stationkeep.node.agent.tasks import commands as commands_module
 
+    commands_module.CONFIRM_SECONDS = 1.0
     carrier.REPEAT = 0.2
     addresses.FIRST_PAUSE = 0.05
     agent = DeviceAgent(
-        DEVICE, url, app_version="1.0.0", on_task=Commands(**json.loads(commands)),
+        DEVICE, url, app_version="1.0.0", on_task=commands_module.Commands(**json.loads(commands)),
         spool=Path(place), read_status=Readings,
     )  # fmt: skip
     async with agent:

@@ -306,32 +306,36 @@ async def test_without_one_it_is_the_ordinary_command_with_the_older_artifact(
     assert await ordinary.install(BACK, None, hear) == Done()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands_module, "CONFIRM_SECONDS", 0.5)
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands_module, "CONFIRM_EVERY", 0.01)
 
 
-@pytest.mark.usefixtures("impatient")
+async def test_the_version_that_was_asked_for_is_confirmed_as_soon_as_it_runs(
+    tmp_path: Path,
+) -> None:
+    asking = installer(tmp_path, "", version=["/bin/echo", "2.0.0"])
+    assert await asking.confirm(JOB) == Confirmed("2.0.0")
+
+
 @pytest.mark.parametrize(
     ("script", "version"),
     [
-        ("print('2.0.0')", "2.0.0"),
-        ("print('1.0.0')", "1.0.0"),
-        ("print('two words')", ""),
-        ("print('x' * 70)", ""),
-        ("exit(1)", ""),
-        ("import time; time.sleep(60)", ""),
+        ("echo 1.0.0", "1.0.0"),
+        ("echo two words", ""),
+        ("printf '%70d' 1 | tr ' ' x", ""),
+        ("echo 2.0.0; exit 1", ""),
+        ("sleep 60", ""),
     ],
 )
-async def test_the_version_that_runs_is_what_the_version_command_says(
-    tmp_path: Path, script: str, version: str
+async def test_another_version_or_none_is_what_is_known_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, version: str
 ) -> None:
-    asking = installer(tmp_path, "", version=python(script))
+    monkeypatch.setattr(commands_module, "CONFIRM_SECONDS", 0.5)
+    asking = installer(tmp_path, "", version=["/bin/sh", "-c", script])
     assert await asking.confirm(JOB) == Confirmed(version)
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_service_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
     count = tmp_path / "count"
     later = f"""
