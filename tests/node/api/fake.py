@@ -144,7 +144,9 @@ class FakeNode:
         self, command: AnyCommand, _timeout: float, done: Callable[[ProposalResult], None]
     ) -> None:
         committed = self._commit(Draft(command))
-        asyncio.get_running_loop().call_soon(done, committed)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(done, committed)
+        loop.call_soon(self._turn_intake)  # as a node turns when something is committed
 
     # -- the log --------------------------------------------------------------------------------
 
