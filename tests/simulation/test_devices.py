@@ -87,7 +87,7 @@ def test_restarted_agents_take_over_from_the_older_ones() -> None:
         (0.0, "devices", "12"), (3.0, "renew", "1"), (3.5, "renew", "1"), (4.0, "renew", "1")
     )
     assert {device.session for device in made.devices.all} == {4}
-    assert sum(member.loop.intake.connections for member in made.members.values()) == 12
+    assert sum(len(member.loop.intake.connected) for member in made.members.values()) == 12
 
 
 def test_ill_devices_leave_the_upper_rings_while_leaders_come_and_go() -> None:
