@@ -28,6 +28,7 @@ from stationkeep.node.client.results import (
     ClusterStatus,
     DeploymentStatus,
     DeviceStatus,
+    Failure,
     OperationStatus,
     TaskStatus,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Deployment",
     "DeploymentStatus",
     "DeviceStatus",
+    "Failure",
     "NoQuorumError",
     "NotFoundError",
     "OperationStatus",

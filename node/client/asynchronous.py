@@ -193,6 +193,21 @@ class AsyncClient:
         path = f"/v1/deployments/{int(number)}/cancel"
         await self._write(Written, "POST", path, {"reason": reason}, key)
 
+    async def _retry(
+        self, number: int, devices: Iterable[str], reason: str, key: str | None
+    ) -> None:
+        path = f"/v1/deployments/{int(number)}/retry"
+        await self._write(Written, "POST", path, {"devices": list(devices), "reason": reason}, key)
+
+    def _task_pages(
+        self, number: int, limit: int | None, **filters: str | None
+    ) -> AsyncIterator[list[TaskStatus]]:
+        async def fetch(most: int, cursor: str | None) -> Page[TaskStatus]:
+            path = f"/v1/deployments/{int(number)}/tasks"
+            return await self._read(Page[TaskStatus], path, limit=most, cursor=cursor, **filters)
+
+        return pages(fetch, limit)
+
     async def deployments(self, *, limit: int | None = None) -> AsyncIterator[DeploymentStatus]:
         """All deployments, the newest first."""
         async for page in self._deployment_pages(limit):
@@ -282,6 +297,21 @@ class AsyncDeployment:
     async def cancel(self, reason: str = "", *, key: str | None = None) -> None:
         """Cancels all tasks that have not begun to install."""
         await self._client._cancel(self.number, reason, key)
+
+    async def retry(
+        self, devices: Iterable[str] = (), reason: str = "", *, key: str | None = None
+    ) -> None:
+        """Another attempt for tasks that failed or timed out, and for devices that were not
+        reached: of these devices, by default of all."""
+        await self._client._retry(self.number, devices, reason, key)
+
+    async def tasks(
+        self, *, state: str | None = None, ring: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[TaskStatus]:
+        """Its tasks that match all arguments."""
+        async for page in self._client._task_pages(self.number, limit, state=state, ring=ring):
+            for task in page:
+                yield task
 
     async def _until_over(self) -> DeploymentStatus:
         pause, answered = FIRST_PAUSE, time.monotonic()

@@ -231,6 +231,20 @@ class Deployment:
         """Cancels all tasks that have not begun to install."""
         self._client._run(self._made.cancel(reason, key=key))
 
+    def retry(
+        self, devices: Iterable[str] = (), reason: str = "", *, key: str | None = None
+    ) -> None:
+        """Another attempt for tasks that failed or timed out, and for devices that were not
+        reached: of these devices, by default of all."""
+        self._client._run(self._made.retry(devices, reason, key=key))
+
+    def tasks(
+        self, *, state: str | None = None, ring: str | None = None, limit: int | None = None
+    ) -> Iterator[TaskStatus]:
+        """Its tasks that match all arguments."""
+        found = self._client._client._task_pages(self.number, limit, state=state, ring=ring)
+        return self._client._each(found)
+
 
 async def _next(pages: AsyncIterator[list[T]]) -> list[T] | None:
     return await anext(pages, None)

@@ -103,12 +103,25 @@ class TaskStatus(Result, frozen=True, kw_only=True):
 
     task_id: str
     deployment: Count
+    device: str
     state: str
     attempt: Count
-    phase: str | None = None
-    progress: int | None = None
-    reason: str | None = None
-    detail: str = ""
+    reason: str
+    phase: str | None
+    progress: Count
+    """Percent, while it is in progress."""
+    since_s: float
+    waits: str | None
+    """Why it is not offered to the device yet."""
+
+
+class Failure(Result, frozen=True, kw_only=True):
+    """Equal failures. `device`: one of those that had it."""
+
+    reason: str
+    text: str
+    count: Count
+    device: str
 
 
 class DeploymentStatus(Result, frozen=True, kw_only=True):
@@ -116,11 +129,18 @@ class DeploymentStatus(Result, frozen=True, kw_only=True):
 
     deployment: Count
     task_type: str
+    parameters: Mapping[str, str]
+    version: str | None
+    target: str
     state: str
+    """`open`; `closing` when canceled; `closed`, for the `reason` `completed` or `canceled`."""
+    reason: str
+    held: str | None
+    """Why none of its tasks is offered at present."""
     members: Count
+    incapable: Count
     tallies: Mapping[str, Count]
-    reason: str | None = None
-    parameters: Mapping[str, str] = {}
+    failures: list[Failure]
 
     @property
     def is_over(self) -> bool:

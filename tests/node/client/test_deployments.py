@@ -23,7 +23,9 @@ CREATED = httpx.Response(201, json={"deployment": 17, "members": 3})
 def deployment(state: str, **tallies: int) -> httpx.Response:
     body: dict[str, Any] = {
         "deployment": 17, "task_type": "deployment", "state": state, "members": 3,
-        "tallies": tallies, "reason": None, "parameters": {"version": "2.0.0"}, "later": [1],
+        "tallies": tallies, "reason": "", "parameters": {"version": "2.0.0"}, "later": [1],
+        "version": "2.0.0", "target": "ring prod", "held": None, "incapable": 0,
+        "failures": [{"reason": "install", "text": "exit 1", "count": 1, "device": "slave-001"}],
     }  # fmt: skip
     return httpx.Response(200, json=body)
 

@@ -1,23 +1,20 @@
 """The examples of the guide's page, as they are printed there, against real nodes."""
 
-import ast
 import re
 from collections.abc import Iterator
-from inspect import CO_COROUTINE
 
 import pytest
 
-from stationkeep import Client, DeviceAgent, Readings
+from stationkeep import Client, DeviceAgent, Readings, Task
 from stationkeep.node.chaos.constellation import Constellation
-from stationkeep.node.guide.pages import find
 from tests.node.agent.threads import LoopThread
+from tests.node.client.examples import EXAMPLES, SLEEPLESS, run
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
 HTTP = 8_701
 """First port of `up`, which the page takes for granted."""
 EIGHT = [f"slave-{number:03d}" for number in range(1, 9)]
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", find("client").text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -49,27 +46,24 @@ def agent(slave_id: str, constellation: Constellation) -> DeviceAgent:
         app_version="1.0.0",
         capabilities={"deployment": True},
         labels={"region": "eu"},
+        on_task=install,
         read_status=lambda: Readings(battery_level=85, cpu_usage=45.2, memory_usage=62.5),
     )
+
+
+async def install(task: Task) -> str:
+    return task.version
 
 
 def urls(constellation: Constellation) -> list[str]:
     return [f"http://{address}" for address in constellation.addresses.values()]
 
 
-def here(example: str, constellation: Constellation) -> str:
+def here(text: str, constellation: Constellation) -> str:
     """With the addresses of this cluster."""
     for number, url in enumerate(urls(constellation)):
-        example = example.replace(f"http://127.0.0.1:{HTTP + number}", url)
-    return example.replace("Client()", f'Client("{urls(constellation)[0]}")')
-
-
-async def run(example: str, names: dict[str, object]) -> None:
-    """As at the prompt of `python -m asyncio`."""
-    code = compile(example, "client.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    ended = eval(code, names)
-    if code.co_flags & CO_COROUTINE:
-        await ended
+        text = text.replace(f"http://127.0.0.1:{HTTP + number}", url)
+    return text.replace("Client()", f'Client("{urls(constellation)[0]}")')
 
 
 async def test_the_examples_run_as_they_are_printed(
@@ -77,10 +71,11 @@ async def test_the_examples_run_as_they_are_printed(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names: dict[str, object] = {}
-    for example in EXAMPLES:
-        await run(here(example, cluster), names)
+    names: dict[str, object] = {"asyncio": SLEEPLESS}
+    for text in EXAMPLES:
+        await run(here(text, cluster), names)
     printed = capsys.readouterr().out
+    assert re.search(r"^(\d) of \1 devices run 1\.9\.0$", printed, re.MULTILINE)
     for line in (
         "8 devices, sat-",
         " 1.0.0 85",
@@ -89,11 +84,15 @@ async def test_the_examples_run_as_they_are_printed(
         "Total Slaves: 8\nHealthy Devices: 8\nRing Distribution: {'canary':",
         "Pixel 8 Pro:\n  Ring: prod\n  Battery: 85%\n  CPU: 45.2%\n  Healthy: True\n",
         "8 are well by these",
+        "Deploying to canary...\ncanary deployment complete\nDeploying to dev...",
     ):
         assert line in printed
     with Client(urls(cluster)) as master:
         assert "slave-001" in master.ring_assignments["prod"]
         assert master.device("slave-001").pinned
+        for deployment in list(master.deployments()):
+            assert master.deployment(deployment.deployment).wait(30).state == "closed"
+        assert {device.app_version for device in master.devices()} == {"2.1.0"}
 
 
 def test_a_client_goes_on_when_its_node_is_killed(cluster: Constellation) -> None:

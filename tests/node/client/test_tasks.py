@@ -1,9 +1,6 @@
-"""Tasks as programs give them: the examples of the orchestrator, as they were printed."""
+"""Tasks as programs give them, on the real state of deployments."""
 
-import ast
-import asyncio
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,38 +11,9 @@ from stationkeep.node.api.app import build
 from stationkeep.node.client import AsyncClient, RefusedError, RingType, nodes
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
-from tests.node.client.tasks_standin import routes
+from tests.node.client.examples import SLEEPLESS, example, run
 
 EIGHT = tuple(f"slave-{n:03d}" for n in range(1, 9))
-RING_SPECIFIC = """
-# Deploy only to PROD ring
-prod_slaves = master.ring_assignments[RingType.PROD]
-for slave_id in prod_slaves:
-    await master.submit_task(
-        task_type="deployment",
-        parameters={"version": "2.0.0", "target": slave_id}
-    )
-"""
-PROGRESSIVE = '''
-async def progressive_rollout(master, version):
-    """Progressive rollout across rings."""
-    rings = [RingType.CANARY, RingType.DEV, RingType.STAGE, RingType.PROD]
-    
-    for ring in rings:
-        print(f"Deploying to {ring.value}...")
-        
-        # Deploy to all slaves in ring
-        slaves = master.ring_assignments[ring]
-        for slave_id in slaves:
-            await master.submit_task(
-                task_type="deployment",
-                parameters={"version": version, "ring": ring.value}
-            )
-        
-        # Wait for validation before next ring
-        await asyncio.sleep(60)  # Wait 1 minute
-        print(f"{ring.value} deployment complete")
-'''  # noqa: W293
 
 
 @pytest.fixture
@@ -54,7 +22,6 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     node = FakeNode().with_primary()
     register(node, *EIGHT, app_version="1.0.0", capabilities={"deployment": "true"})
     app = build(node)
-    app.router.routes[:0] = routes(node).routes
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     monkeypatch.setattr(nodes, "open_http", lambda: httpx.AsyncClient(transport=transport))
     return node
@@ -66,19 +33,10 @@ async def master(node: FakeNode) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-async def run(example: str, **names: Any) -> dict[str, Any]:
-    names |= {"RingType": RingType, "asyncio": SimpleNamespace(sleep=lambda _: asyncio.sleep(0))}
-    code = compile(example, "example", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    ended = eval(code, names)
-    if asyncio.iscoroutine(ended):
-        await ended
-    return names
-
-
 async def test_each_device_of_a_ring_gets_a_task_of_its_own(
     node: FakeNode, master: AsyncClient
 ) -> None:
-    await run(RING_SPECIFIC, master=master)
+    await run(example("prod_slaves"), {"master": master, "RingType": RingType})
     prod = (await master.ring_assignments)["prod"]
     for slave_id in EIGHT:
         tasks = await master.device_tasks(slave_id)
@@ -92,7 +50,8 @@ async def test_each_device_of_a_ring_gets_a_task_of_its_own(
 async def test_the_rings_are_deployed_to_one_after_the_other(
     node: FakeNode, master: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = await run(PROGRESSIVE)
+    names: dict[str, Any] = {"RingType": RingType, "asyncio": SLEEPLESS}
+    await run(example("def progressive_rollout"), names)
     await names["progressive_rollout"](master, "2.0.0")
     assert capsys.readouterr().out.splitlines()[:2] == [
         "Deploying to canary...",
@@ -109,7 +68,11 @@ async def test_a_ring_as_a_whole_is_one_deployment(node: FakeNode, master: Async
     assert (made.number, made.members) == (1, 2)
     status = await made.status()
     assert status.tallies == dict.fromkeys(TaskState, 0) | {"queued": 2}
+    assert (status.version, status.target, status.state) == ("2.0.0", "ring prod", "open")
     assert not status.is_over
+    tasks = [task async for task in made.tasks(state="queued", ring="prod")]
+    assert {task.device for task in tasks} == set((await master.ring_assignments)["prod"])
+    assert [task async for task in made.tasks(state="failed")] == []
 
 
 async def test_a_deployment_that_is_canceled_is_over(node: FakeNode, master: AsyncClient) -> None:
@@ -119,6 +82,35 @@ async def test_a_deployment_that_is_canceled_is_over(node: FakeNode, master: Asy
     assert (ended.state, ended.reason, ended.tallies["canceled"]) == ("closed", "canceled", 2)
     with pytest.raises(RefusedError) as caught:
         await made.cancel()
+    assert caught.value.rule == "not_in_state"
+
+
+async def test_further_options_are_those_of_the_api(node: FakeNode, master: AsyncClient) -> None:
+    artifact = {"version": "2.0.0", "url": "https://x/fw", "sha256": "0" * 64, "size": 7}
+    made = await master.submit_task(
+        all=True, artifact=artifact, priority=900, pace={"from": 5}, deadline="2h", reason="fix"
+    )
+    [found] = node.state.deployments.known.values()
+    assert (made.members, found.priority, found.comment) == (8, 900, "fix")
+    with pytest.raises(RefusedError) as caught:
+        await master.submit_task(all=True, priority=1_001)
+    assert caught.value.field == "priority"
+
+
+async def test_a_target_and_a_ring_at_once_are_refused(node: FakeNode, master: AsyncClient) -> None:
+    with pytest.raises(RefusedError) as caught:
+        await master.submit_task(parameters={"target": "slave-001", "ring": "prod"})
+    assert caught.value.field == "parameters.target"
+    assert not node.state.deployments.known
+
+
+async def test_tasks_that_were_canceled_are_not_tried_again(
+    node: FakeNode, master: AsyncClient
+) -> None:
+    made = await master.submit_task(parameters={"version": "2.0.0", "ring": "dev"})
+    await made.cancel()
+    with pytest.raises(RefusedError) as caught:
+        await made.retry(reason="again")
     assert caught.value.rule == "not_in_state"
 
 
