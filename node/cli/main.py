@@ -29,6 +29,7 @@ from stationkeep.node.cli.commands import (
     simulate,
     simulated_devices,
     snapshots,
+    tasks,
 )
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import StandardOutput, note, say
@@ -103,6 +104,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "release": devices.devices_release,
             "remove": devices.devices_remove,
             "history": devices.devices_history,
+            "tasks": devices.devices_tasks,
             "explain": devices.devices_explain,
             "simulate": simulated_devices.simulate,
         },
@@ -123,6 +125,16 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "list": rings.policies_list,
             "set": rings.policies_set,
             "remove": rings.policies_remove,
+        },
+    ),
+    "tasks": (
+        "Tasks of devices: submit, list, show, cancel, retry.",
+        {
+            "submit": tasks.tasks_submit,
+            "list": tasks.tasks_list,
+            "show": tasks.tasks_show,
+            "cancel": tasks.tasks_cancel,
+            "retry": tasks.tasks_retry,
         },
     ),
     "actions": (

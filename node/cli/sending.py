@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from stationkeep.node.cli import shapes
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import client
 from stationkeep.node.cli.output import say, warn
@@ -31,18 +32,20 @@ def send(
     key: str | None,
     url: str | None,
     what: str,
-) -> None:
-    """Sends the command and prints its outcome in one line, then its results."""
-    answer = all_printable(client(url).write(method, path, body, key))
+) -> dict[str, Any]:
+    """Sends the command, prints its outcome in one line, then its results; returns the answer."""
+    answer: dict[str, Any] = all_printable(client(url).write(method, path, body, key))
     if answer.get("status") not in {"done", None}:
         raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
     at = f" at log index {answer['index']}" if answer.get("index") else ""
     say(f"done: {what}{at} (operation {answer.get('operation', '-')})")
-    result = answer.get("result") or {}
+    made = {name: answer[name] for name in shapes.Made.__annotations__ if name in answer}
+    result = answer.get("result") or made
     warnings = result.pop("warnings", [])
     warn(warnings if isinstance(warnings, list) else [str(warnings)])
     for name, value in result.items():
         say(f"  {_result_line(name, value)}")
+    return answer
 
 
 def _result_line(name: str, value: Any) -> str:

@@ -244,7 +244,17 @@ class Config(TypedDict):
     settings: dict[str, Any]
 
 
-class Written(TypedDict):
+class Made(TypedDict):
+    """What `POST /v1/tasks` made; its answer has no `result`."""
+
+    deployment: NotRequired[Count]
+    members: NotRequired[Count]
+    already_installed: NotRequired[Count]
+    newer_installed: NotRequired[Count]
+    incapable: NotRequired[Count]
+
+
+class Written(Made):
     """The answer to a write, or to a query for an operation."""
 
     operation: NotRequired[str]
@@ -385,3 +395,64 @@ class HealthPlan(TypedDict):
     to_unhealthy: Count
     to_healthy: Count
     warnings: Names
+
+
+# -- tasks --------------------------------------------------------------------------------------
+
+
+class PaceNow(TypedDict("PaceNow", {"from": Count})):  # a keyword in Python
+    to: Count
+    factor: Count
+    now: Count
+
+
+class Failure(TypedDict):
+    reason: str
+    text: str
+    count: Count
+    device: str
+
+
+class Deployment(TypedDict):
+    """`/v1/deployments/N`"""
+
+    deployment: Count
+    task_type: str
+    parameters: dict[str, str]
+    component: str | None
+    version: str | None
+    target: str
+    priority: Count
+    require: str | None
+    allow_downgrade: bool
+    max_in_flight: Count | None
+    retries: Count | None
+    pace: PaceNow | None
+    state: str
+    reason: str
+    held: str | None
+    members: Count
+    incapable: Count
+    tallies: dict[str, Count]
+    failures: list[Failure]
+    actor: str
+    comment: str
+    age_s: Seconds
+    deadline_s: Seconds
+    closed_s: Seconds | None
+    rostered: bool
+
+
+class Task(TypedDict):
+    task_id: str
+    device: str
+    ring: str
+    state: str
+    attempt: Count
+    reason: str
+    phase: str | None
+    progress: Count
+    since_s: Seconds
+    previous: str
+    canceling: bool
+    waits: str | None

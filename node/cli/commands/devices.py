@@ -19,7 +19,7 @@ from stationkeep.node.cli.options import (
     client,
     duration,
 )
-from stationkeep.node.cli.output import note, show_fleet, warn
+from stationkeep.node.cli.output import note, show_fleet, show_table, warn
 from stationkeep.node.cli.sending import given, send
 
 
@@ -59,7 +59,11 @@ def devices_show(
     device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
 ) -> None:
     """Shows everything that is known about one device."""
-    show_fleet(client(url).get(_path(device), shapes.Device), format_, "device")
+    node = client(url)
+    found = node.get(_path(device), shapes.Device)
+    if format_ is Format.TABLE:
+        found |= {"tasks": node.get(f"{_path(device)}/tasks", shapes.Page[shapes.Task])["items"]}
+    show_fleet(found, format_, "device")
 
 
 def devices_history(
@@ -71,6 +75,14 @@ def devices_history(
     """Lists the rings that a device was in, newest first: since when, by whose order, and why."""
     items = client(url).items(f"{_path(device)}/history", shapes.Move, limit)
     show_fleet(items, format_, "ring_history")
+
+
+def devices_tasks(
+    device: DeviceArgument, url: UrlOption = None, format_: FormatOption = Format.TABLE
+) -> None:
+    """Lists the tasks that a device was given, newest first, and what became of them."""
+    found = client(url).get(f"{_path(device)}/tasks", shapes.Page[shapes.Task])
+    show_table(found["items"], format_, "tasks", "task_tables")
 
 
 def devices_explain(

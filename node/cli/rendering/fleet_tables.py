@@ -10,6 +10,8 @@ from stationkeep.node.cli.rendering.tables import Fitted, facts, grid
 
 Json = dict[str, Any]
 
+NEWEST_TASKS = 3
+"""Of a device that are shown with it."""
 HEALTH_STYLES = {"healthy": "green", "unhealthy": "bold red", "offline": "dim"}
 
 
@@ -66,6 +68,10 @@ def device(item: Json) -> RenderableType:
         "policy": item["policy"] or "-",
         "health": wording.device_health(item),
         "seen": f"{wording.ago(item['seen_s'])} ago, by {item['served_by'] or '-'}",
+        **{
+            f"task {task['task_id']}": wording.task(task)
+            for task in item.get("tasks", [])[:NEWEST_TASKS]
+        },
         **{name.replace("_", " "): _figure(status.get(name)) for name in _READINGS},
         **{name: _figure(value) for name, value in status.get("metrics", {}).items()},
         **{f"label {name}": value for name, value in item["labels"].items()},

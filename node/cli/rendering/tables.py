@@ -327,6 +327,8 @@ def alarms(items: list[Json]) -> RenderableType:
 def facts(answer: Json) -> Table:
     """A flat object, one `name value` per line."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for _ in ("name", "value"):
+        table.add_column(overflow="fold")
     for name, value in answer.items():
         table.add_row(name, str(value))
     return table

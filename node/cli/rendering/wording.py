@@ -180,3 +180,51 @@ def fleet_line(fleet: Json) -> str:
 def ring_line(fleet: Json) -> str:
     """`canary 3   dev 3   stage 3   prod 3`."""
     return "   ".join(f"{ring} {count:,}" for ring, count in fleet["ring_distribution"].items())
+
+
+def task(item: Json) -> str:
+    """Where a task stands: `in_progress, installing 40%`, `queued: the device is offline …`."""
+    if item["waits"]:
+        return f"{item['state']}: {item['waits']}"
+    canceling = ", told to cancel" if item["canceling"] else ""
+    if item["phase"]:
+        return f"{item['state']}, {item['phase']} {item['progress']}%{canceling}"
+    return f"{item['state']} ({item['reason']})" if item["reason"] else item["state"]
+
+
+def what(deployment: Json) -> str:
+    """What a deployment has devices do: `app 2.0.0`, or the type of its tasks."""
+    version = deployment["version"]
+    return f"{deployment['component']} {version}" if version else deployment["task_type"]
+
+
+UNFINISHED = ("queued", "offered", "in_progress")
+FAILED = ("failed", "rejected", "timed_out", "unreached")
+
+
+def count(deployment: Json, states: tuple[str, ...]) -> int:
+    """Tasks of a deployment in any of these states."""
+    tallies: dict[str, int] = deployment["tallies"]
+    return sum(tallies.get(state, 0) for state in states)
+
+
+def done(deployment: Json) -> int:
+    """Tasks of a deployment that have come to an end, good or bad."""
+    members: int = deployment["members"]
+    return max(0, members - count(deployment, UNFINISHED))
+
+
+def deployment_line(deployment: Json) -> str:
+    """`9 of 12 done, 1 failed, 2 in_progress`."""
+    tallies = deployment["tallies"]
+    failed = count(deployment, FAILED)
+    parts = [f"{done(deployment):,} of {deployment['members']:,} done"]
+    parts += [f"{failed:,} failed"] if failed else []
+    parts += [f"{tallies[state]:,} {state}" for state in UNFINISHED if tallies.get(state)]
+    return ", ".join(parts) + (f"; {deployment['held']}" if deployment["held"] else "")
+
+
+def progress(share: float, length: int = 10) -> str:
+    """A bar that is filled to a share."""
+    full = min(length, max(0, int(share * length)))
+    return "█" * full + "·" * (length - full)

@@ -258,6 +258,72 @@ def listed(*items: Json) -> Json:
     return {"items": list(items), "next": None}
 
 
+def deployment(number: int, **changes: Any) -> Json:
+    """A deployment's view: open, three of twelve done."""
+    states = (
+        *("queued", "already_installed", "offered", "in_progress", "succeeded"),
+        *("failed", "rejected", "timed_out", "canceled", "unreached"),
+    )
+    base: Json = {
+        "deployment": number,
+        "task_type": "deployment",
+        "parameters": {"note": "the demo"},
+        "component": "app",
+        "version": "2.0.0",
+        "target": "ring prod",
+        "priority": 500,
+        "require": "battery > 20",
+        "allow_downgrade": False,
+        "max_in_flight": 500,
+        "retries": 2,
+        "pace": {"from": 10, "to": 1_000, "factor": 2, "now": 20},
+        "state": "open",
+        "reason": "",
+        "held": None,
+        "members": 12,
+        "incapable": 1,
+        "tallies": dict(zip(states, (6, 0, 1, 2, 2, 1, 0, 0, 0, 0), strict=True)),
+        "in_flight": 3,
+        "failures": [{"reason": "install", "text": "disk full", "count": 1, "device": "slave-002"}],
+        "actor": "ann@ground",
+        "comment": "the release",
+        "opened_at": 0,
+        "age_s": 62.0,
+        "deadline_s": 238.0,
+        "closed_s": None,
+        "rostered": True,
+    }
+    return base | changes
+
+
+TASK: Json = {
+    "task_id": "17/slave-001/2",
+    "deployment": 17,
+    "device": "slave-001",
+    "ring": "prod",
+    "state": "in_progress",
+    "attempt": 2,
+    "reason": "",
+    "phase": "installing",
+    "progress": 40,
+    "since_s": 3.2,
+    "due_s": 11.8,
+    "previous": "1.0.0",
+    "canceling": False,
+    "waits": None,
+}
+WAITING: Json = TASK | {
+    "task_id": "17/slave-002/1", "device": "slave-002", "state": "queued", "attempt": 1,
+    "phase": None, "progress": 0, "waits": "the device is offline; for another 4m",
+}  # fmt: skip
+CLOSED: Json = deployment(
+    16, state="closed", reason="completed", closed_s=5.0, pace=None, incapable=0,
+    tallies=deployment(16)["tallies"]
+    | {"queued": 0, "offered": 0, "in_progress": 0, "succeeded": 12, "failed": 0},
+    failures=[],
+)  # fmt: skip
+
+
 ALARMS: list[Json] = [
     {
         "id": "no_primary",
@@ -343,6 +409,12 @@ READS: dict[str, Json] = {
         "summary": ["pinned by ann@ground for another 90 s: the demo"],
         "history": [MOVE],
     },
+    "/v1/devices/slave-001/tasks": listed(TASK),
+    "/v1/deployments": listed(deployment(17), CLOSED),
+    "/v1/deployments/16": CLOSED,
+    "/v1/deployments/16/tasks": listed(),
+    "/v1/deployments/17": deployment(17),
+    "/v1/deployments/17/tasks": listed(TASK, WAITING),
     "/v1/rings": RINGS,
     "/v1/rings/plan": PLAN,
     "/v1/rings/health-rule/plan": {

@@ -18,6 +18,7 @@ KNOWN: dict[str, list[str]] = {
     "for_": ["90s"],
     "http": ["127.0.0.1:8704"],
     "node": ["sat-003"],
+    "number": ["17"],
     "operation_id": ["op-7"],
     "raft": ["127.0.0.1:7704"],
     "rule": ["battery > 20"],
@@ -25,8 +26,13 @@ KNOWN: dict[str, list[str]] = {
     "weights": ["canary=1", "dev=1", "stage=1", "prod=1"],
 }
 """What a parameter must be given to be taken; any other gets a value of its type."""
-ALWAYS = {"once": [], "forbid": ["*->PRIMARY"], "rings": ["canary"], "duration": ["0.3s"]}
+ALWAYS = {
+    "once": [], "forbid": ["*->PRIMARY"], "rings": ["canary"], "duration": ["0.3s"],
+    "type_": ["restart"], "everyone": [],
+}  # fmt: skip
 """Options without which a command would not end, or has nothing to do."""
+NOT_TRIED = ("check", "wait")
+"""Flags with which a command only computes, or has no end unless the answers change."""
 
 
 class Parameter(NamedTuple):
@@ -84,7 +90,7 @@ class Command(NamedTuple):
         least = self.arguments(file)
         yield least
         for one in self.parameters.values():
-            if one.kind is bool and one.name not in {*ALWAYS, "check"}:  # which only computes
+            if one.kind is bool and one.name not in {*ALWAYS, *NOT_TRIED}:
                 yield [*least, one.option]
 
 

@@ -10,7 +10,7 @@ from tests.node.cli.canned import DEVICES, READS, CannedNode, Run
 
 ROOT = Path(__file__).parents[3]
 FLEET = "\n".join((ROOT / page).read_text() for page in ("node/guide/fleet.md", "README.md"))
-GROUPS = ("devices", "rings", "config", "status")
+GROUPS = ("devices", "rings", "tasks", "config", "status")
 ELSEWHERE = ("devices simulate", "config validate")
 
 
@@ -28,7 +28,7 @@ def test_a_documented_command_is_understood(
 ) -> None:
     for device in ("device-003", "ID"):
         canned.reads[f"/v1/devices/{device}"] = DEVICES[0]
-        for what in ("history", "explain"):
+        for what in ("history", "tasks", "explain"):
             answer = READS[f"/v1/devices/slave-001/{what}"]
             canned.reads[f"/v1/devices/{device}/{what}"] = answer
     result = stationkeep(*shlex.split(line))

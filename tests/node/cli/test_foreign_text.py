@@ -19,8 +19,8 @@ HOSTILE = (
     f"{MARKUP}\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\u2066\u2028\x85\r\n\t\x7f\0\ufeff\U000e0041"
 )
 FREE = frozenset(
-    {"acks", "capabilities", "evidence", "labels", "metrics", "result", "ring_distribution",
-     "settings", "weights"}
+    {"acks", "capabilities", "evidence", "labels", "metrics", "parameters", "result",
+     "ring_distribution", "settings", "tallies", "weights"}
 )  # fmt: skip
 """Objects whose keys are names, too."""
 ASKING = [command for command in every_command() if command.asks and not command.is_device]

@@ -19,6 +19,7 @@ from msgspec import inspect
 from stationkeep.node.api.app import build
 from stationkeep.node.api.openapi import VIEWS
 from stationkeep.node.cli import exchange, shapes
+from stationkeep.node.views.deployments import CreatedView
 from stationkeep.node.views.records import DoneView, OperationView, UnknownView
 from tests.node.api.fake import FakeNode
 from tests.node.cli.canned import CannedNode, Run
@@ -27,6 +28,7 @@ from tests.node.cli.every_command import every_command
 NUMBERS = (inspect.IntType, inspect.FloatType)
 TEXTS = (inspect.StrType, inspect.EnumType, inspect.LiteralType)
 OF_SOME = {"next", "operation", "status", "detail", "result", "index", "warnings"}
+OF_SOME |= shapes.Made.__annotations__.keys()
 """Fields of a shape for several answers, of which not each has all: `Page` and `Written`."""
 
 
@@ -137,7 +139,7 @@ def _inner(kind: Any, known: set[str]) -> set[str]:
 
 def test_every_shape_fits_the_answer_at_its_path(looked_for: dict[str, Any]) -> None:
     answers = list(_answered())
-    found, used = [], {"Written"}
+    found, used = [], {"Made", "Written"}
     for path, shape in looked_for.items():
         views = [view for pattern, view in answers if pattern.match(path)]
         assert views, f"no struct answers at {path}"
@@ -152,7 +154,7 @@ def test_every_shape_fits_the_answer_at_its_path(looked_for: dict[str, Any]) -> 
     assert defined - used == set()
 
 
-@pytest.mark.parametrize("view", [DoneView, UnknownView, OperationView])
+@pytest.mark.parametrize("view", [DoneView, UnknownView, OperationView, CreatedView])
 def test_what_a_write_is_answered(view: type) -> None:
     assert misfits(view, shapes.Written) == []
 

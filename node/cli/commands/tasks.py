@@ -1,0 +1,269 @@
+"""`tasks`: have devices do something, and see what became of it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from stationkeep.cluster.deployments.deployment import MAX_DEADLINE
+from stationkeep.cluster.deployments.lifecycle import TaskState
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import Page
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.following import follow
+from stationkeep.node.cli.options import (
+    Format,
+    FormatOption,
+    KeyOption,
+    LimitOption,
+    ReasonOption,
+    UrlOption,
+    client,
+    duration,
+)
+from stationkeep.node.cli.output import note, show_table
+from stationkeep.node.cli.sending import given, pair, send
+
+TO, WHAT, LIMITS = "To whom: one of these", "What to install", "How fast, how long"
+"""Panels of `tasks submit --help`."""
+NumberArgument = Annotated[
+    int, typer.Argument(metavar="N", min=1, help="Number of the deployment.")
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option("--wait", help="Follow it to its end; exit 1 if a task failed."),
+]
+DevicesOption = Annotated[
+    list[str] | None, typer.Option("--device", help="Only this one. Repeatable. Default: all.")
+]
+
+
+def tasks_submit(
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="Version to install; none with another --type."),
+    ] = None,
+    *,
+    ring: Annotated[
+        Ring | None, typer.Option("--ring", help="Devices in this ring.", rich_help_panel=TO)
+    ] = None,
+    selector: Annotated[
+        str | None,
+        typer.Option(
+            "--selector", help="Such as 'model in (Pixel 8, Pixel 9)'.", rich_help_panel=TO
+        ),
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="A device. Repeatable.", rich_help_panel=TO),
+    ] = None,
+    everyone: Annotated[
+        bool, typer.Option("--all", help="All devices.", rich_help_panel=TO)
+    ] = False,
+    type_: Annotated[
+        str | None,
+        typer.Option("--type", help="Type of the tasks. Default: deployment."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", help="KEY=VALUE for the device. Repeatable."),
+    ] = None,
+    component: Annotated[
+        str | None,
+        typer.Option(
+            "--component", help="Which version it is: app (default) or os.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option(
+            "--artifact",
+            metavar="URL",
+            help="Where devices download it. Without, they know what to do for the version.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="Of the file.", rich_help_panel=WHAT)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Bytes of the file.", rich_help_panel=WHAT)
+    ] = None,
+    signature: Annotated[
+        str | None,
+        typer.Option("--signature", help="Ed25519 over the hash, base64.", rich_help_panel=WHAT),
+    ] = None,
+    signing_key: Annotated[
+        str | None,
+        typer.Option(
+            "--signing-key", help="Name of the key that devices trust.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            "--priority", help="0 to 1000; the higher goes first.", rich_help_panel=LIMITS
+        ),
+    ] = None,
+    max_in_flight: Annotated[
+        int | None,
+        typer.Option("--max-in-flight", help="Tasks under way at a time.", rich_help_panel=LIMITS),
+    ] = None,
+    pace: Annotated[
+        str | None,
+        typer.Option(
+            "--pace",
+            metavar="FROM:TO:FACTOR",
+            help="Offers a minute, such as 10:1000:2: times 2 after each minute that went well.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline", help="After which none begins, such as 12h.", rich_help_panel=LIMITS
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option("--retries", help="After the first attempt.", rich_help_panel=LIMITS),
+    ] = None,
+    require: Annotated[
+        str | None,
+        typer.Option(
+            "--require",
+            metavar="RULE",
+            help="Of a device's newest status. Default: 'battery > 20', or charging; '': nothing.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    allow_downgrade: Annotated[
+        bool,
+        typer.Option(
+            "--allow-downgrade",
+            help="Also where a newer version runs.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = False,
+    wait: WaitOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Has devices install a version, or do something else: `tasks submit 2.0.0 --ring prod`."""
+    details = given(
+        component=component, url=artifact, sha256=sha256, size=size, signature=signature,
+        key=signing_key,
+    )  # fmt: skip
+    parameters = dict(pair("--parameter", text) for text in parameter or [])
+    body = given(
+        **_target(ring, selector, device, everyone=everyone),
+        task_type=type_,
+        parameters=parameters or None,
+        artifact=_artifact(version, type_, details),
+        priority=priority,
+        max_in_flight=max_in_flight,
+        pace=None if pace is None else _pace(pace),
+        deadline=None if deadline is None else duration("--deadline", deadline, MAX_DEADLINE),
+        retries=retries,
+        require=require,
+        allow_downgrade=allow_downgrade or None,
+        reason=reason,
+    )
+    what = f"{version or type_} is submitted"
+    made = send("POST", "/v1/tasks", body, key=key, url=url, what=what)
+    if wait:
+        if "deployment" not in made:
+            raise CommandError("the answer names no deployment; is that a Stationkeep node?")
+        follow(client(url), made["deployment"])
+
+
+def tasks_list(
+    limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
+) -> None:
+    """Lists deployments, the newest first: what, to whom, and how far they have come."""
+    found = client(url).page("/v1/deployments", shapes.Deployment, limit)
+    show_table(found.items, format_, "deployments", "task_tables")
+    if found.more and format_ is Format.TABLE:
+        note(f"… and more: raise --limit {limit} to see them")
+
+
+def tasks_show(
+    number: NumberArgument,
+    *,
+    state: Annotated[
+        TaskState | None, typer.Option("--state", help="Only tasks in this state.")
+    ] = None,
+    ring: Annotated[
+        Ring | None, typer.Option("--ring", help="Only tasks of devices in this ring.")
+    ] = None,
+    limit: LimitOption = 20,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Shows one deployment: its state, tallies, failures, and tasks."""
+    node, path = client(url), f"/v1/deployments/{number}"
+    found = node.get(path, shapes.Deployment)
+    filters = given(state=state, ring=ring)
+    tasks = Page([], False, [])
+    if found["rostered"]:
+        tasks = node.page(f"{path}/tasks", shapes.Task, limit, **filters)
+    show_table(found | {"tasks": tasks.items}, format_, "deployment", "task_tables")
+    if tasks.more and format_ is Format.TABLE:
+        note(f"… and more tasks: --state, --ring, or raise --limit {limit}")
+
+
+def tasks_cancel(
+    number: NumberArgument,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Offers nothing more; devices that have begun to install run to their end."""
+    path, what = f"/v1/deployments/{number}/cancel", f"deployment {number} is canceled"
+    send("POST", path, given(reason=reason), key=key, url=url, what=what)
+
+
+def tasks_retry(
+    number: NumberArgument,
+    *,
+    device: DevicesOption = None,
+    wait: WaitOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Gives tasks that failed or were not reached another attempt, and opens it again if closed."""
+    body = given(devices=device, reason=reason)
+    path, what = f"/v1/deployments/{number}/retry", f"deployment {number} is tried again"
+    send("POST", path, body, key=key, url=url, what=what)
+    if wait:
+        follow(client(url), number)
+
+
+def _target(
+    ring: Ring | None, selector: str | None, devices: list[str] | None, *, everyone: bool
+) -> dict[str, Any]:
+    found = given(ring=ring, selector=selector, devices=devices or None, all=everyone or None)
+    if len(found) != 1:
+        raise UsageError("give exactly one of --ring, --selector, --device, --all")
+    return found
+
+
+def _artifact(
+    version: str | None, type_: str | None, details: dict[str, Any]
+) -> dict[str, Any] | None:
+    if version is not None:
+        return {"version": version, **details}
+    if details:
+        raise UsageError("an artifact needs its VERSION")
+    if type_ is None:
+        raise UsageError("give a VERSION to install, or --type for tasks that install nothing")
+    return None
+
+
+def _pace(text: str) -> dict[str, int]:
+    parts = text.split(":")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"--pace {text!r}: must have the form FROM:TO:FACTOR, such as 10:1000:2")
+    return dict(zip(("from", "to", "factor"), map(int, parts), strict=True))
