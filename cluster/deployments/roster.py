@@ -93,7 +93,8 @@ class Roster:
         """The positions of these devices' tasks, -1 where there is none."""
         if not len(self):
             return np.full(len(rows), -1, np.intp)
-        places = np.minimum(np.searchsorted(self.row, rows), len(self) - 1)
+        sought = rows.astype(self.row.dtype, copy=False)  # else all of `row` is copied into theirs
+        places = np.minimum(np.searchsorted(self.row, sought), len(self) - 1)
         same = (self.row[places] == rows) & (self.birth[places] == births)
         return np.where(same, places, -1)
 
