@@ -36,6 +36,7 @@ from stationkeep.cluster.deployments.lifecycle import (
     Word,
 )
 from stationkeep.cluster.devices.rings import RINGS
+from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.state.events import DeploymentChanged, TasksChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.duty import AT_ONCE, NEVER, Workbench
@@ -123,18 +124,26 @@ class Errands:
         if row is None:
             rule = "it is registered first"
             return IntakeRefusal(Fault.UNKNOWN, "device", device[:80], rule)
+        deployment, _, attempt = wire.identity_of(update.task_id)
+        if deployment > U32:  # no command can say it, and no deployment has such a number
+            self._say_unknown(update, answered)
+            return None
         former = self._words.get(row)
         if former is None and len(self._words) >= MAX_WORDS:
             rule = f"words about tasks of {MAX_WORDS} devices wait for the log already"
             return IntakeRefusal(Fault.BUSY, "task_id", update.task_id, rule, COME_BACK)
         if former is not None:
             former.answered(None)
-        deployment, _, attempt = wire.identity_of(update.task_id)
         birth = int(self._replica.state.fleet.table.birth[row])
         self._words[row] = _Word(birth, deployment, attempt, update, answered)
         self._urgent = self._urgent or not self._is_progress(row, update)
         self._wake()
         return None
+
+    def _say_unknown(self, update: wire.TaskUpdatePayload, answered: Answered) -> None:
+        self.results[Answer.UNKNOWN] += 1
+        rule = _RULES[Answer.UNKNOWN]
+        answered(TaskAnswer(update.task_id, update.state, Answer.UNKNOWN, rule))
 
     def task(self, device: str) -> wire.TaskPayload | IntakeRefusal | None:
         """What a device without a connection is to do now, as far as this node has applied."""

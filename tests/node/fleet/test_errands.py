@@ -238,6 +238,7 @@ def test_words_that_are_wrong_are_answered_and_change_nothing(fleet: Delivery) -
     cases = {
         "1/pixel/2": Answer.UNKNOWN,
         "7/pixel/1": Answer.UNKNOWN,
+        "9999999999/pixel/99": Answer.UNKNOWN,  # more than any column holds
         "1/pixel/1": Answer.ILLEGAL,
     }
     for task_id, answer in cases.items():
