@@ -246,8 +246,9 @@ class Errands:
         return max(self._not_before, AT_ONCE if self._urgent else self._flushed_at + FLUSH)
 
     def _flush(self) -> None:
-        """Proposes the words of the lowest rows; the others as soon as these are in the log."""
-        rows = list(_batch(self._words))
+        """Proposes the words that have waited longest; the others as soon as these are in the
+        log."""
+        rows = sorted(_batch(self._words))
         words = [self._words.pop(row) for row in rows]
         self._flushed_at, self._under_way = self._clock.monotonic(), True
         self._urgent = self._urgent and bool(self._words)
@@ -363,10 +364,11 @@ _REASON_CODES: dict[wire.TaskReason | None, int] = {
 
 
 def _batch(words: Mapping[int, _Word]) -> Iterator[int]:
-    """The rows of one command, ascending."""
+    """The rows of one command, those first that have waited longest: a newer word of a device has
+    the place of the one before."""
     notes = 0
-    for row in sorted(words)[:MAX_BATCH]:
-        notes += _note_of(0, words[row]) is not None
+    for row, word in islice(words.items(), MAX_BATCH):
+        notes += _note_of(0, word) is not None
         if notes > MAX_NOTES:
             return
         yield row

@@ -287,6 +287,28 @@ def test_nobody_waits_beyond_the_limit(fleet: Delivery, monkeypatch: pytest.Monk
     assert stranger.fault is Fault.UNKNOWN
 
 
+def test_who_keeps_talking_holds_nobody_else_up(
+    fleet: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for id_ in ("loud", "quiet"):
+        fleet.connect(id_)
+    fleet.create(artifact=None)
+    monkeypatch.setattr(module, "MAX_BATCH", 1)
+    fleet.elect(None)
+    for id_ in ("loud", "quiet"):
+        fleet.say(f"1/{id_}/1", Said.IN_PROGRESS, phase=wire.Phase.INSTALLING)
+
+    def again(_: TaskAnswer | None) -> None:
+        update = wire.TaskUpdatePayload(task_id="1/loud/1", state=Said.IN_PROGRESS)
+        fleet.loops[A].errands.say("loud", update, again)
+
+    fleet.run(0.1)
+    again(None)
+    fleet.elect(C)
+    fleet.run(1.0)
+    assert fleet.said("1/quiet/1") == [Answer.TAKEN]
+
+
 def test_progress_waits_for_the_next_flush_and_a_new_phase_does_not(fleet: Delivery) -> None:
     fleet.connect("pixel")
     fleet.create()
