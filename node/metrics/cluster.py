@@ -18,6 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from stationkeep.cluster.alarms import raised_by_name, unacknowledged_by_name
+from stationkeep.cluster.deployments.deployment import DeploymentState
+from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.settings import PPM
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.operations import MAX_OPERATIONS
@@ -57,6 +59,7 @@ class ClusterCollector(Collector):
             yield _pending(state, self._service.cluster_time())
             yield from _orders(state)
             yield from _fleet(state)
+            yield from _tasks(state)
 
 
 def _roles(state: ClusterState) -> Iterator[Metric]:
@@ -201,3 +204,23 @@ def _fleet(state: ClusterState) -> Iterator[Metric]:
     for key, number in sorted(state.counters.ring_moves.items()):
         moves.add_metric(key.split(">"), number)
     yield moves
+
+
+def _tasks(state: ClusterState) -> Iterator[Metric]:
+    tasks = dict.fromkeys((each.value for each in TaskState), 0)
+    for deployment in state.deployments.open_ones():
+        for each, number in deployment.tallied().items():
+            tasks[each] += number
+    yield gauges("tasks", "Tasks of deployments that are not closed, by state.", "state", tasks)
+    known = dict.fromkeys((each.value for each in DeploymentState), 0)
+    for deployment in state.deployments.known.values():
+        known[deployment.state.value] += 1
+    yield gauges("deployments", "Deployments by state; of closed ones the newest.", "state", known)
+    steps = CounterMetricFamily(
+        PREFIX + "task_transitions",
+        "Steps of tasks from state to state since the cluster was founded.",
+        labels=["from", "to", "reason"],
+    )
+    for key, number in sorted(state.counters.task_transitions.items()):
+        steps.add_metric(key.split(">"), number)
+    yield steps

@@ -58,6 +58,12 @@ class NodeCollector(Collector):
             "result",
             vitals.device_reports,
         )
+        yield counters(
+            "task_updates",
+            "What devices told this node about their tasks, by what became of it in the log.",
+            "result",
+            vitals.task_updates,
+        )
 
     def _seat(self) -> Iterator[Metric]:
         service = self._service

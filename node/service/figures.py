@@ -25,8 +25,9 @@ def vitals(loop: NodeLoop, raft: "Raft | None", network: "PeerNetwork | None") -
     if network is not None:
         rejected |= bounded("connection", network.rejected)
     reports = dict(loop.intake.results)
+    updates = {answer.value: number for answer, number in loop.errands.results.items()}
     if raft is None:
-        return Vitals(rejected=rejected, device_reports=reports)
+        return Vitals(rejected=rejected, device_reports=reports, task_updates=updates)
     return Vitals(
         log_entries=raft.log_entries,
         snapshot_seconds=raft.snapshot_seconds,
@@ -35,6 +36,7 @@ def vitals(loop: NodeLoop, raft: "Raft | None", network: "PeerNetwork | None") -
         journal_failing=raft.journal_error is not None,
         rejected=rejected | bounded("raft", raft.rejected),
         device_reports=reports,
+        task_updates=updates,
     )
 
 

@@ -24,7 +24,8 @@ class Vitals(msgspec.Struct, frozen=True):
     """Figures of storage and links, for metrics; None where this node does not know.
 
     `rejected`: what was refused, by (link, reason): ("gossip", "malformed") and so on.
-    `device_reports`: what became of the words of devices, by result.
+    `device_reports`: what became of the words of devices, by result; `task_updates`: of those
+    about tasks.
     """
 
     log_entries: int | None = None
@@ -34,6 +35,7 @@ class Vitals(msgspec.Struct, frozen=True):
     journal_failing: bool = False
     rejected: dict[tuple[str, str], int] = {}
     device_reports: dict[str, int] = {}
+    task_updates: dict[str, int] = {}
 
 
 class Durations(msgspec.Struct, frozen=True):

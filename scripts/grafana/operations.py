@@ -216,6 +216,31 @@ def fleet() -> list[Any]:
             stacked=True,
         ),
         graph(
+            "Tasks",
+            "Of deployments that are not closed, by state.",
+            "short",
+            (f"max by (state) (stationkeep_tasks{{{J}}})", "{{state}}"),
+            stacked=True,
+        ),
+        graph(
+            "Steps of tasks",
+            "To which state they came, by reason.",
+            "short",
+            (
+                grown("stationkeep_task_transitions_total", "to, reason") + " > 0",
+                "{{to}} {{reason}}",
+            ),
+            bars=True,
+            stacked=True,
+        ),
+        graph(
+            "Deployments, updates of their tasks",
+            "Deployments that are not closed; and what devices say of their tasks, by result.",
+            "short",
+            (f'max by (state) (stationkeep_deployments{{{J}, state!="closed"}})', "{{state}}"),
+            (rate("stationkeep_task_updates_total", "result"), "{{result}}/s"),
+        ),
+        graph(
             "Messages of devices",
             "Statuses and heartbeats, by result.",
             "ops",

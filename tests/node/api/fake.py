@@ -238,7 +238,9 @@ class FakeNode:
 
     def vitals(self) -> Vitals:
         reports = {"taken": 30, "outdated": 1}
-        return Vitals(12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports)
+        return Vitals(
+            12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports, self.errands.results
+        )
 
     def take_durations(self) -> Durations:
         taken, self.durations = self.durations, Durations()

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from stationkeep.cluster.delivery.offers import plan_offers
 from stationkeep.cluster.devices.moves import MoveReason
 from stationkeep.cluster.transitions import TRANSITIONS, Role
 from stationkeep.node.api.app import build
@@ -33,6 +34,9 @@ CLUSTER_WIDE = {
     "alarm_unacknowledged",
     "devices",
     "ring_moves",
+    "tasks",
+    "deployments",
+    "task_transitions",
     "orders_refused",
     "operations_remembered",
 }
@@ -52,6 +56,7 @@ EVERY_NODE = {
     "event_loop_lag_seconds",
     "messages_rejected",
     "device_reports",
+    "task_updates",
     "rebalance_seconds",
     "link_connected",
     "link_stalled",
@@ -260,6 +265,35 @@ async def test_what_became_of_reports_and_how_long_plans_took(
     assert samples["device_reports_total", (("result", "outdated"),)] == 1
     assert samples["rebalance_seconds_count", ()] == 2
     assert samples["rebalance_seconds_bucket", (("le", "0.005"),)] == 1
+
+
+async def test_tasks_are_counted_by_state_and_their_steps_by_reason(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    ids = [f"device-{n}" for n in range(8)]
+    register(node, *ids, app_version="1.0.0", capabilities={"deployment": "true"})
+    for version in ("2.0.0", "3.0.0"):
+        artifact = {"version": version}
+        answer = await client.post("/v1/tasks", json={"all": True, "artifact": artifact})
+        assert answer.status_code == 201
+    for part in plan_offers(node.state, node.now):
+        node.commit(part)
+    update = {"task_id": "1/device-0/1", "state": "failed", "reason": "hash"}
+    await client.post("/v1/tasks:report", json={"updates": [update, update]})
+    await client.post("/v1/deployments/2/cancel", json={})
+    _, samples = await _scrape(client)
+    tasks = {dict(k)["state"]: v for (name, k), v in samples.items() if name == "tasks"}
+    assert {state: count for state, count in tasks.items() if count} == {"offered": 7, "failed": 1}
+    known = {dict(k)["state"]: v for (name, k), v in samples.items() if name == "deployments"}
+    assert known == {"open": 1, "closing": 0, "closed": 1}
+    for origin, target, reason, count in (
+        ("queued", "offered", "", 8),
+        ("offered", "failed", "hash", 1),
+        ("queued", "canceled", "canceled", 8),
+    ):
+        labels = (("from", origin), ("reason", reason), ("to", target))
+        assert samples["task_transitions_total", labels] == count
+    assert samples["task_updates_total", (("result", "taken"),)] == 1
 
 
 @pytest.mark.parametrize(
