@@ -31,8 +31,15 @@ from stationkeep.cluster.deployments.deployment import (
     parameter_faults,
     require_fault,
 )
-from stationkeep.cluster.deployments.lifecycle import STATES, TASK_REASONS
-from stationkeep.cluster.deployments.roster import COLUMNS, MAX_ATTEMPTS, Roster
+from stationkeep.cluster.deployments.lifecycle import PHASES, STATES, TASK_REASONS, TaskState
+from stationkeep.cluster.deployments.roster import (
+    COLUMNS,
+    MAX_ATTEMPTS,
+    MAX_UNANSWERED,
+    Roster,
+    phase_of,
+    progress_of,
+)
 from stationkeep.cluster.devices.image import (
     BadImageError,
     array_header,
@@ -102,6 +109,7 @@ def thaw_book(encoded: bytes | memoryview | msgspec.Raw) -> Book:
     another `ValueError` for an image that no replica ever gave."""
     image = _images.decode(encoded)
     head, book = image.head, Book()
+    _demand(0 <= head.opened <= U32, "number is none")
     book.opened, book.closed = head.opened, head.closed
     book.artifacts = _artifacts(head)
     book.versions = Versions(_versions(image))
@@ -138,17 +146,24 @@ def _versions(image: Image) -> list[str]:
 def _check(deployment: Deployment, book: Book) -> None:
     d = deployment
     _demand(d.number not in book.known, "numbers come twice")
-    _demand(1 <= d.number <= book.opened <= U32, "numbers are none")
+    _demand(1 <= d.number <= book.opened, "numbers are none")
     closed = d.state is DeploymentState.CLOSED
-    _demand(closed is (d.slot == 0) is (d.closed_at is not None), "states do not fit their slots")
+    _demand(closed is (d.slot == 0), "states do not fit their slots")
+    _demand(closed is (d.closed_at is not None), "states do not fit their ends")
     _demand(0 <= d.slot <= MAX_OPEN_DEPLOYMENTS, "slots are none")
     _demand(d.artifact == 0 or d.artifact in book.artifacts.known, "artifacts are unknown")
     _demand(len(d.tallies) == len(STATES) and min(d.tallies) >= 0, "tallies are no tallies")
-    _demand(sum(d.tallies) == d.members <= MAX_DEVICES, "tallies are not of all members")
+    _demand(1 <= sum(d.tallies) == d.members <= MAX_DEVICES, "tallies are not of all members")
+    _demand(closed is (d.unfinished == 0), "states do not fit their tallies")
     faults = [*parameter_faults(d.parameters), *limit_faults(d.limits)]
     _demand(not faults and require_fault(d.require) is None, "words are no order's")
     _demand(len(d.failures) <= MAX_FAILURES, "groups of failures are too many")
-    _demand(min(d.opened_at, d.rate, d.tokens, d.tokens_at, d.at_rate) >= 0, "figures are negative")
+    _demand(min(d.opened_at, d.tokens, d.tokens_at, d.at_rate) >= 0, "figures are negative")
+    _demand(
+        None not in (d.limits.max_in_flight, d.limits.deadline, d.limits.retries), "limits lack"
+    )
+    pace = d.limits.pace
+    _demand(d.rate == 0 if pace is None else pace.start <= d.rate <= pace.most, "rates are none")
 
 
 def _check_numbers(book: Book) -> None:
@@ -178,8 +193,18 @@ def _roster(book: Book, deployment: Deployment, columns: dict[str, memoryview]) 
     _check_codes("reasons", roster.reason, len(TASK_REASONS))
     _check_codes("versions", roster.version, len(book.versions.texts))
     _check_codes("attempts", roster.attempt, MAX_ATTEMPTS + 1)
+    _demand(int(roster.attempt.min()) >= 1, "attempts are none")
+    _check_details(roster)
     _demand(roster.tally() == deployment.tallies, "tallies are not what a count gives")
     return roster
+
+
+def _check_details(roster: Roster) -> None:
+    begun = roster.state == TaskState.IN_PROGRESS.code
+    _check_codes("phases", phase_of(roster.detail[begun]), len(PHASES))
+    _check_codes("progress", progress_of(roster.detail[begun]), 101)
+    offered = roster.state == TaskState.OFFERED.code
+    _check_codes("offers left unanswered", roster.detail[offered], MAX_UNANSWERED)
 
 
 def _check_codes(what: str, codes: Column, end: int) -> None:

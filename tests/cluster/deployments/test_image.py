@@ -14,7 +14,7 @@ from stationkeep.cluster.commands import CancelDeployment
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Pace, Target
 from stationkeep.cluster.deployments.image import FrozenBook, thaw_book
-from stationkeep.cluster.deployments.lifecycle import TaskReason, Word
+from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState, Word
 from stationkeep.cluster.deployments.roster import COLUMNS
 from stationkeep.cluster.state import codec
 from tests.cluster.delivery.deliveries import DeliveryDriver
@@ -100,6 +100,16 @@ def first(**fields: Any) -> Callable[[dict[str, Any]], None]:
     return lambda decoded: decoded["head"]["known"][0].update(fields)
 
 
+def detail(decoded: dict[str, Any], state: str, value: int) -> None:
+    """Puts the first task into a state, with this detail."""
+    deployment, code = decoded["head"]["known"][0], TaskState(state).code
+    was = decoded["rosters"][1]["state"][0]
+    deployment["tallies"][was] -= 1
+    deployment["tallies"][code] += 1
+    changed("state", 0, code)(decoded)
+    changed("detail", 0, value)(decoded)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -113,6 +123,13 @@ def first(**fields: Any) -> Callable[[dict[str, Any]], None]:
         first(number=3), first(tallies=[12]), first(members=2**21), first(artifact=7),
         first(parameters={"a b": ""}), first(rate=-1), first(opened_at=-1),
         first(failures=[["install", "x", 1, "d"]] * 65), first(state="closed"),
+        # what apply would fall over, each replica at the same entry
+        changed("attempt", 3, 0), first(rate=0), first(rate=601), first(closed_at=5),
+        first(limits=[None, [60, 600, 2], 10**7, 1]), first(limits=[5, [60, 600, 2], None, 1]),
+        first(limits=[5, [60, 600, 2], 10**7, None]),
+        head(opened=-1, known=[], closed=[], artifacts={}),
+        lambda d: detail(d, "in_progress", 0x06), lambda d: detail(d, "in_progress", 0xB0),
+        lambda d: detail(d, "offered", 8),
     ],
 )  # fmt: skip
 def test_an_image_that_no_replica_gave_is_refused(damage: Callable[[dict[str, Any]], None]) -> None:
