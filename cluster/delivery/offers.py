@@ -8,6 +8,7 @@ so that a late plan of a deposed leader can do no harm. Source: tasks.md, "Offer
 import enum
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import groupby
 
 import numpy as np
 
@@ -55,8 +56,9 @@ def room(deployment: Deployment, now: int) -> int:
     return min(left, deployment.tokens_by(now) // TOKEN) if deployment.limits.pace else left
 
 
-def offerable(state: ClusterState, deployment: Deployment, positions: Column, now: int) -> Column:
-    """Which of these tasks may be offered: queued, due, and their devices ready for them."""
+def _ready(state: ClusterState, deployment: Deployment, positions: Column, now: int) -> Column:
+    """Which of these tasks are queued and due, and their devices ready for them, as far as this
+    deployment alone is asked."""
     table, roster = state.fleet.table, state.deployments.rosters[deployment.number]
     rows = roster.row[positions]
     good: Column = roster.state[positions] == TaskState.QUEUED.code
@@ -65,7 +67,6 @@ def offerable(state: ClusterState, deployment: Deployment, positions: Column, no
     good &= table.task[rows] == 0
     if deployment.require is not None:
         good &= state.fleet.meeting(deployment.require, rows)
-    good &= ~_claimed(state, deployment, rows, roster.birth[positions])
     return good
 
 
@@ -89,12 +90,20 @@ def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
     plan: list[OfferTasks] = []
     taken = np.zeros(state.fleet.table.used, bool)
     left = MOST_PLANNED
-    for deployment in state.deployments.open_ones():
-        most = min(left, room(deployment, now))
-        if most and deployment.count(TaskState.QUEUED):
-            positions = _choose(state, deployment, now, most, taken)
-            plan += _commands(state, deployment, positions)
-            left -= len(positions)
+    waiting = [d for d in state.deployments.open_ones() if d.count(TaskState.QUEUED)]
+    for _, equals in groupby(waiting, key=lambda d: d.priority):
+        group = list(equals)
+        for deployment in group:
+            most = min(left, room(deployment, now))
+            if most:
+                positions = _choose(state, deployment, now, most, taken)
+                plan += _commands(state, deployment, positions)
+                left -= len(positions)
+        if not left or group[-1] is waiting[-1]:
+            break
+        for deployment in group:
+            roster = state.deployments.rosters[deployment.number]
+            taken[roster.row[roster.in_state(TaskState.QUEUED)]] = True
     return plan
 
 
@@ -102,13 +111,13 @@ def _choose(
     state: ClusterState, deployment: Deployment, now: int, most: int, taken: Column
 ) -> Column:
     """At most so many tasks to offer, drawn by lot; `taken`: rows that this plan has offered a
-    task already."""
+    task already, or for which a task of higher priority waits."""
     roster = state.deployments.rosters[deployment.number]
     found: list[Column] = []
     count = 0
     for chunk in _chunks(state, deployment, roster):
-        good = offerable(state, deployment, chunk, now) & ~taken[roster.row[chunk]]
-        found.append(chunk[good])
+        free = chunk[~taken[roster.row[chunk]]]
+        found.append(free[_ready(state, deployment, free, now)])
         count += len(found[-1])
         if count >= most:
             break
@@ -169,7 +178,9 @@ def offer_tasks(step: Step, command: OfferTasks) -> dict[str, object]:
     if held is not None:
         raise Refused(Reason.PAUSED, f"no task is offered: {held}")
     good = roster.attempt[positions] == attempts
-    good &= offerable(step.state, deployment, positions, step.now)
+    good &= _ready(step.state, deployment, positions, step.now)
+    rows = roster.row[positions]
+    good &= ~_claimed(step.state, deployment, rows, roster.birth[positions])
     chosen = positions[good][: room(deployment, step.now)]
     if len(chosen):
         _offer(step, deployment, roster, chosen)
