@@ -14,7 +14,7 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.selector import SelectorError, parse
 from stationkeep.cluster.devices.status import Condition, HealthRule, rule_fault
 from stationkeep.cluster.devices.table import MAX_DEVICES
-from stationkeep.cluster.names import NAME_RULE, name_fault, text_fault
+from stationkeep.cluster.names import NAME_RULE, TEXT_RULE, name_fault, text_fault
 from stationkeep.cluster.settings import SHORTEST
 
 MAX_TARGETS = 10_000
@@ -185,6 +185,8 @@ def target_faults(target: Target) -> Iterator[str]:
     given = [target.ring is not None, bool(target.selector), bool(target.devices), target.everyone]
     if sum(given) != 1:
         yield f"target: {sum(given)} given, exactly one of ring, selector, devices, all is due"
+    if text_fault(target.selector) is not None:
+        yield f"target.selector: {target.selector[:80]!r} is not {TEXT_RULE}"
     try:
         parse(target.selector)
     except SelectorError as error:

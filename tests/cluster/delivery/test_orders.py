@@ -111,6 +111,7 @@ def test_a_task_without_an_artifact_goes_to_everyone(driver: DeliveryDriver) -> 
         ({"target": Target()}, "target: 0 given, exactly one"),
         ({"target": Target(Ring.PROD, devices=("dev-0001",))}, "target: 2 given, exactly one"),
         ({"target": Target(selector="os in (")}, "target.selector: character 8"),
+        ({"target": Target(selector="a=\x1b[2J")}, "target.selector: 'a=\\x1b[2J' is not one line"),
         ({"target": Target(devices=("dev-0001",) * 2)}, "target.devices: a device is named twice"),
         ({"target": Target(devices=tuple(map(str, range(10_001))))}, "target.devices: 10001 given"),
         ({"task_type": "a b"}, "task_type: 'a b' is not a name"),
