@@ -223,6 +223,7 @@ def _fleet_hints(manifest: Manifest, me: str) -> str:
         f"  {me} devices list     the simulated devices and their rings\n"
         f"  {me} agent --id {first} --pretend cpu=95 --pretend-for 20s\n"
         f"  {me} devices history {first}    where it was moved while it was unhealthy, and why\n"
+        f"  {me} tasks submit 2.0.0 --all --wait    have them install a version\n"
     )
 
 

@@ -316,6 +316,9 @@ WAITING: Json = TASK | {
     "task_id": "17/slave-002/1", "device": "slave-002", "state": "queued", "attempt": 1,
     "phase": None, "progress": 0, "waits": "the device is offline; for another 4m",
 }  # fmt: skip
+MADE: Json = {
+    "deployment": 16, "members": 12, "already_installed": 0, "newer_installed": 0, "incapable": 1,
+}  # fmt: skip
 CLOSED: Json = deployment(
     16, state="closed", reason="completed", closed_s=5.0, pace=None, incapable=0,
     tallies=deployment(16)["tallies"]
@@ -454,6 +457,8 @@ class CannedNode:
             return self.answer
         if request.method != "GET" and not request.url.path.endswith("/plan"):
             key = request.headers["Idempotency-Key"]
+            if request.url.path == "/v1/tasks":
+                return httpx.Response(201, json={"operation": key, **MADE})
             return httpx.Response(200, json={"operation": key, "status": "done", "index": 42})
         if request.url.path in self.raw:
             return httpx.Response(200, content=self.raw[request.url.path])

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.cli.canned import DEVICES, READS, CannedNode, Run
+from tests.node.cli.canned import CLOSED, DEVICES, READS, CannedNode, Run
 
 ROOT = Path(__file__).parents[3]
-FLEET = "\n".join((ROOT / page).read_text() for page in ("node/guide/fleet.md", "README.md"))
+PAGES = ("node/guide/fleet.md", "node/guide/deployments.md", "README.md")
+FLEET = "\n".join((ROOT / page).read_text() for page in PAGES).replace("\\\n", "")
 GROUPS = ("devices", "rings", "tasks", "config", "status")
 ELSEWHERE = ("devices simulate", "config validate")
 
@@ -31,6 +32,9 @@ def test_a_documented_command_is_understood(
         for what in ("history", "tasks", "explain"):
             answer = READS[f"/v1/devices/slave-001/{what}"]
             canned.reads[f"/v1/devices/{device}/{what}"] = answer
+    for number in (1, 17):
+        canned.reads[f"/v1/deployments/{number}"] = CLOSED
+        canned.reads[f"/v1/deployments/{number}/tasks"] = READS["/v1/deployments/17/tasks"]
     result = stationkeep(*shlex.split(line))
     assert result.exit_code == 0, result.output
 
