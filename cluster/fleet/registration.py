@@ -153,8 +153,10 @@ class _Desk:
             return row
         kind = kind_of(registration)
         table.describe(row, registration.name, kind)
-        with table.counted(np.array([row])):
-            table.policy[row] = self.fleet.policy_of(kind)
+        policy = self.fleet.policy_of(kind)
+        if policy != table.policy[row]:  # hardly ever, and counting costs more than all the rest
+            with table.counted(np.array([row])):
+                table.policy[row] = policy
         table.session[row], table.sequence[row] = stamp
         if registration.reading is not None:
             self._write(row, registration.reading)
