@@ -1,4 +1,5 @@
-"""Deployments to a fleet of a million: CPU time of each command in apply, and of the plans."""
+"""Deployments to a fleet of a million: CPU time of each command in apply, and of the plans; and
+one to ten thousand devices that are connected to real nodes."""
 
 import time
 import tracemalloc
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from scripts import bench_deployment
 from scripts.bench_fleet import populated
 from stationkeep.cluster.apply import Done, apply
 from stationkeep.cluster.commands import (
@@ -188,6 +190,7 @@ def run() -> dict[str, dict[str, float]]:
         "tasks_steady": steady(),
         "tasks_snapshot": snapshot(),
         "tasks_memory": memory(),
+        **bench_deployment.run(),
     }
 
 

@@ -10,7 +10,7 @@ import re
 import selectors
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -22,6 +22,7 @@ from stationkeep.node.gateway.sessions import PATH
 BOUND = 0.25
 """Seconds: what the 99th percentile of commits, and of loop lag, may be."""
 READ_SECONDS = 30.0
+LAG = "event_loop_lag_seconds"
 _SAMPLE = re.compile(r"^(?:stationkeep_)?(\w+?)(?:\{(.*?)\})? ([0-9.e+-]+)$", re.MULTILINE)
 _HANDSHAKE = (
     f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -80,10 +81,23 @@ class Meter:
         taken = self._rise(after, ("device_reports_total", 'result="taken"'))
         return {
             "per_second": taken / seconds,
-            "commit_p99": max(self._p99(after, node, "raft_commit_seconds") for node in after),
-            "lag_p99": max(self._p99(after, node, "event_loop_lag_seconds") for node in after),
+            "commit_p99": max(self._bound(after, node, "raft_commit_seconds") for node in after),
+            "lag_p99": max(self._bound(after, node, LAG) for node in after),
             "nodes_us": self._rise(after, ("process_cpu_seconds_total", "")) / max(taken, 1) * 1e6,
             "load_us": own / max(taken, 1) * 1e6,
+        }
+
+    def spent(self) -> float:
+        """Processor seconds of all nodes together."""
+        return self._rise(self._scrape(), ("process_cpu_seconds_total", ""))
+
+    def lags(self) -> dict[str, dict[str, float]]:
+        """Node → lag of its event loop, s: as bounds of buckets."""
+        after = self._scrape()
+        shares = {"lag_p50": 0.5, "lag_p99": 0.99, "lag_max": 1.0}
+        return {
+            node: {name: self._bound(after, node, LAG, share) for name, share in shares.items()}
+            for node in after
         }
 
     def _rise(self, after: _Scrape, key: tuple[str, str]) -> float:
@@ -91,8 +105,8 @@ class Meter:
             samples.get(key, 0) - self._before[node].get(key, 0) for node, samples in after.items()
         )
 
-    def _p99(self, after: _Scrape, node: str, name: str) -> float:
-        """The bound of the bucket in which the 99th percentile lies."""
+    def _bound(self, after: _Scrape, node: str, name: str, share: float = 0.99) -> float:
+        """The bound of the bucket below which so much of a histogram lies."""
         counts = sorted(
             (float(labels[4:-1].replace("+Inf", "inf")), value - self._before[node].get(key, 0))
             for key, value in after[node].items()
@@ -101,7 +115,7 @@ class Meter:
         )
         if not counts or counts[-1][1] == 0:
             return 0.0
-        return next(bound for bound, count in counts if count >= 0.99 * counts[-1][1])
+        return next(bound for bound, count in counts if count >= share * counts[-1][1])
 
 
 def within_bounds(figures: Mapping[str, float], wanted: float) -> bool:
@@ -189,6 +203,11 @@ def said(kind: str, device: str, **payload: Any) -> bytes:
     })  # fmt: skip
 
 
+def registration(device: str, reading: Mapping[str, Any], **capabilities: bool) -> bytes:
+    """A device's registration as a frame."""
+    return said("registration", device, device_status=reading, capabilities=capabilities)
+
+
 PONG = b"\x8a\x80" + bytes(4)
 
 
@@ -215,7 +234,13 @@ class Sockets:
         self._selector = selectors.DefaultSelector()
         self.heard = dict.fromkeys((b"ack", b"ring_assignment", b"error"), 0)
 
-    def open(self, addresses: Sequence[str], devices: Sequence[str], at_once: int = 128) -> float:
+    def open(
+        self,
+        addresses: Sequence[str],
+        devices: Sequence[str],
+        at_once: int = 128,
+        **capabilities: bool,
+    ) -> float:
         """Connects and registers; seconds it took."""
         began = time.monotonic()
         for at in range(0, len(devices), at_once):
@@ -223,10 +248,10 @@ class Sockets:
             opened = [_connected(addresses[n % len(addresses)]) for n in range(len(part))]
             for connection in opened:
                 _upgraded(connection)
-            for connection, device in zip(opened, part, strict=True):
-                connection.sendall(said("registration", device, device_status=status(device, 0)))
+            for number, (connection, device) in enumerate(zip(opened, part, strict=True), at):
+                connection.sendall(registration(device, status(device, 0), **capabilities))
                 connection.setblocking(False)
-                self._selector.register(connection, selectors.EVENT_READ)
+                self._selector.register(connection, selectors.EVENT_READ, number)
             self.sockets += opened
             self.until(b"ack", at + len(part))
         return time.monotonic() - began
@@ -247,8 +272,11 @@ class Sockets:
             self.read(0.05)
         return time.monotonic()
 
-    def read(self, seconds: float) -> None:
-        """Reads what has come, and answers pings."""
+    def read(
+        self, seconds: float, heard: Callable[[int, bytes], None] = lambda _number, _data: None
+    ) -> None:
+        """Reads what has come, and answers pings; `heard` is called with a device's number and
+        what it was sent."""
         for key, _ in self._selector.select(seconds):
             connection: Any = key.fileobj
             data = connection.recv(65_536)
@@ -258,6 +286,7 @@ class Sockets:
                 self.heard[kind] += data.count(b'"message_type":"' + kind + b'"')
             if b"\x89\x00" in data:
                 connection.send(PONG)
+            heard(key.data, data)
 
     def close(self) -> None:
         self._selector.close()
