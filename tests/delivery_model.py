@@ -159,6 +159,10 @@ class Fleet:
         if again:
             deployment.state, deployment.reason = "open", ""
             deployment.deadline = self.now + deployment.time
+            for task in deployment.tasks.values():
+                if deployment.version and not task.device.gone:
+                    self._compare(deployment, task)
+            deployment.close_if_over()
         return bool(again)
 
     def remove(self, device: Device) -> None:

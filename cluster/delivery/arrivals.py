@@ -31,7 +31,7 @@ def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
         if len(positions):
             roster.own()
             _hear_again(deployment, roster, positions, step.now)
-            _compare_versions(step, deployment, roster, positions)
+            compare_versions(step, deployment, roster, positions)
             close_if_over(step, deployment)
     return answer
 
@@ -45,9 +45,11 @@ def _hear_again(deployment: Deployment, roster: Roster, positions: Column, now: 
         roster.due[again] = deployment.tenths(now)
 
 
-def _compare_versions(
+def compare_versions(
     step: Step, deployment: Deployment, roster: Roster, positions: Column
 ) -> None:
+    """Whoever runs the artifact has succeeded, whoever does not any more has not, and whoever runs
+    a newer version is passed over."""
     artifact = step.state.deployments.artifact_of(deployment)
     if artifact is None:
         return

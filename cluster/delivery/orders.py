@@ -6,6 +6,7 @@ Source: tasks.md, "Deployments" and "Shares and memory".
 import numpy as np
 
 from stationkeep.cluster.commands import CancelDeployment, CreateDeployment, RetryTasks
+from stationkeep.cluster.delivery.arrivals import compare_versions
 from stationkeep.cluster.delivery.members import Members, members_of
 from stationkeep.cluster.delivery.steps import Wait, about, close_if_over, may, take
 from stationkeep.cluster.deployments.artifacts import MAX_ARTIFACTS, Artifact, artifact_fault
@@ -201,7 +202,8 @@ def cancel_deployment(step: Step, command: CancelDeployment) -> dict[str, object
 
 
 def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
-    """Another attempt, with the time that the deployment was given at first."""
+    """Another attempt, with the time that the deployment was given at first. Nobody has looked at
+    what devices report while it was closed: so everybody is looked at now."""
     deployment = _existing(step, command.deployment)
     book = step.state.deployments
     if deployment.state is DeploymentState.CLOSING:
@@ -228,8 +230,11 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
     roster.flags[positions] = 0
     wait = Wait(TaskReason.RETRY.code, deployment.tenths(step.now))
     take(step, deployment, positions, Cause.ORDERED_RETRY, wait)
+    here = np.flatnonzero(step.state.fleet.table.birth[roster.row] == roster.birth)
+    compare_versions(step, deployment, roster, here)
     facts = {**about(step, deployment), "tasks": len(positions)}
     step.decide("retry_tasks", Outcome.DONE, (), facts=facts)
+    close_if_over(step, deployment)
     return {"deployment": deployment.number, "retried": len(positions)}
 
 

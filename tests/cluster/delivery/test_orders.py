@@ -268,6 +268,25 @@ def test_a_retry_opens_a_closed_deployment_again(driver: DeliveryDriver) -> None
     assert driver.deployment().state == "closed"
 
 
+def test_a_retry_sees_who_runs_another_version_since_the_deployment_closed(
+    driver: DeliveryDriver,
+) -> None:
+    failed(driver)
+    driver.run("2.1.0", 5)
+    assert driver.states(5) == [S]
+    driver.done(RetryTasks(1))
+    assert (driver.task(5).state, driver.task(5).reason) == (F, TaskReason.REVERTED)
+    assert driver.states(3) == [Q]
+
+
+def test_a_retry_of_nothing_but_what_runs_by_now_is_over_at_once(driver: DeliveryDriver) -> None:
+    failed(driver)
+    driver.run("2.0.0", 3)
+    assert driver.done(RetryTasks(1))["retried"] == 1
+    assert driver.deployment().state == "closed"
+    assert driver.tallies() == {"succeeded": 12}
+
+
 def test_a_retry_has_the_time_that_the_deployment_was_given(driver: DeliveryDriver) -> None:
     failed(driver)
     driver.wait(100_000_000)
