@@ -45,9 +45,7 @@ def _hear_again(deployment: Deployment, roster: Roster, positions: Column, now: 
         roster.due[again] = deployment.tenths(now)
 
 
-def compare_versions(
-    step: Step, deployment: Deployment, roster: Roster, positions: Column
-) -> None:
+def compare_versions(step: Step, deployment: Deployment, roster: Roster, positions: Column) -> None:
     """Whoever runs the artifact has succeeded, whoever does not any more has not, and whoever runs
     a newer version is passed over."""
     artifact = step.state.deployments.artifact_of(deployment)

@@ -11,9 +11,12 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
 
     campaigns/       `campaign` many seeds; `hazards` each guard off; `agreement` what `plan`
                      computes, counted; `transcript` a run as a file; `summary`, `picture`
-    actors/          `clients` keyed commands, retried, and what they saw; `devices`; `operators`
+    actors/          `clients` keyed commands, retried, and what they saw; `devices`, each a
+                     `device`, some of them `carriers` of tasks; `operators` who take members in
+                     and send them away, `deployments` by others
     checks/          `checks` what must hold after every turn, `promises` of what devices are sent,
-                     `progress` while a fault lasts, `convergence` once all are over
+                     `tasks` of their steps and of what is acknowledged, `progress` while a fault
+                     lasts, `convergence` once all are over
     faults/          `profiles` named, each turning a seed into actions; `links` those of the
                      network, `disturbances` what they do; `extremes` beyond what is promised
     machine/         `node` one of them around the real parts, `members` all nodes, `disk` what

@@ -10,6 +10,7 @@ from typing import Concatenate, NamedTuple
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.raft.engine.guards import Guards
+from stationkeep.node.simulation.actors.deployments import TARGETS, Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.faults.disturbances import Disturbances
 from stationkeep.node.simulation.links.network import LANES
@@ -198,6 +199,10 @@ def _devices(do: Callable[Concatenate[Devices, ...], None]) -> Do:
     return lambda world, *words: do(world.devices, *words)
 
 
+def _deployments(do: Callable[Concatenate[Deployments, ...], None]) -> Do:
+    return lambda world, *words: do(world.deployments, *words)
+
+
 # -- words -----------------------------------------------------------------------------------------
 
 
@@ -255,6 +260,10 @@ VERBS: dict[str, Verb] = {
     "roam": Verb((_number,), _devices(Devices.roam), troubles=False),
     "renew": Verb((_number,), _devices(Devices.renew), troubles=False),
     "pin": Verb((_node, _one_of(*Ring)), _devices(Devices.pin), troubles=False),
+    "carriers": Verb((_number,), _devices(Devices.add_carriers), troubles=False),
+    "deploy": Verb((_node, _one_of(*TARGETS)), _deployments(Deployments.deploy), troubles=False),
+    "withdraw": Verb((_node,), _deployments(Deployments.withdraw), troubles=False),
+    "retry": Verb((_node,), _deployments(Deployments.retry), troubles=False),
     "transfer": Verb((), _transfer),
     "write": Verb((_node, _node, _number), _write, troubles=False),
     "read": Verb((_node, _node), _read, troubles=False),
@@ -264,7 +273,8 @@ VERBS: dict[str, Verb] = {
 }
 """`weather`: delay s, jitter s, share lost, mean burst s. `stray`, of datagrams: share that is
 late, by up to s, share that arrives twice. `join`, `leave`: who, and the node that the operator
-asks. `ill`: share of the devices, s."""
+asks. `ill`: share of the devices, s. `carriers`: so many devices that can carry out tasks.
+`deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy`: to whom."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from stationkeep.node.raft import CorruptSnapshot, JournalError
 from stationkeep.node.simulation.actors.clients import Clients
+from stationkeep.node.simulation.actors.deployments import Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.operators import Operators
 from stationkeep.node.simulation.agenda import Agenda
@@ -60,6 +61,9 @@ class World:
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
         self.devices = Devices(self.agenda, self.members, scenario, self._draws("devices"))
+        self.deployments = Deployments(
+            self.agenda, self.members, self.clients, self.devices, scenario
+        )
         self.operators = Operators(
             self.time,
             self.members,
@@ -298,6 +302,7 @@ class World:
         self.devices.heal()
         took = Convergence(self.agenda, self.members, self.scenario.settings).wait()
         self.devices.judge()
+        self.deployments.judge()
         self.checks.settled()
         self.undecided = self.clients.judge()
         return took

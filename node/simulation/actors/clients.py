@@ -58,24 +58,25 @@ class Clients:
         self._try(operation, Barrier(), node, self._time.now + PATIENCE)
 
     def order(self, node: str, what: str) -> None:
-        """An operator's order, through a node; whatever comes of it, it happens once."""
-        self.calls += 1
+        """One of a few orders of an operator, through a node."""
         command: AnyCommand = Switchover()
         if what == "maintenance":
             command = SetMaintenance(node, 4_000)
         elif what == "action":
             command = RunAction("refocus")
+        self.give(node, command)
+
+    def give(self, node: str, command: AnyCommand) -> None:
+        """An operator's order, through a node; whatever comes of it, it happens once."""
+        self.calls += 1
         operation = Operation(self.calls, "", True, None, self._time.now)
         self._try(operation, command, node, self._time.now + PATIENCE)
 
     def join(self, node: str, name: str) -> None:
         """Has a machine taken in, through a node."""
-        self.calls += 1
         number = int(name.rpartition("-")[2])
         addresses = f"127.0.0.1:{10_000 + number}", f"127.0.0.1:{20_000 + number}"
-        command = AddMember(MemberSpec(name, *addresses))
-        operation = Operation(self.calls, "", True, None, self._time.now)
-        self._try(operation, command, node, self._time.now + PATIENCE)
+        self.give(node, AddMember(MemberSpec(name, *addresses)))
 
     def leave(self, node: str, name: str) -> Operation:
         """Has a member sent away, through a node; its register is what it was at first."""

@@ -1,190 +1,34 @@
-"""Devices of a simulated cluster: they register, report, fall ill, lose their node, move on.
+"""All devices of a simulated cluster: they register, report, fall ill, lose their node, move on.
 
-Each is what an agent is: one connection at a time, to whichever node answers; numbered words
-(some agents do not number theirs); another node when this one is silent. Connections are of two
-kinds when they end: the node learns of it, or keeps a dead one until it hears better.
-
-What they were promised is checked all the time (`promises`), and that no assignment is taken
-back. What is checked after the heal, within `HEARING` seconds: every device is connected, to one
-node and no other, knows the newest assignment, is online and is counted where it stands.
+What they were promised is checked all the time (`promises`, `tasks`), and that no assignment is
+taken back. What is checked after the heal, within `HEARING` seconds: every device is connected, to
+one node and no other, knows the newest assignment, is online and is counted where it stands.
 """
 
 import random
 from collections.abc import Callable
+from typing import Any
 
-from stationkeep.cluster.commands import AssignRing, Draft, Registration
+from stationkeep.cluster.commands import AssignRing, Draft
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.state import codec
-from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
+from stationkeep.node.fleet.replies import Assignment
+from stationkeep.node.simulation.actors.carriers import Carrier
+from stationkeep.node.simulation.actors.device import Device, Line
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Violation
-from stationkeep.node.simulation.checks.promises import Acknowledged, Promises
+from stationkeep.node.simulation.checks.promises import Promises
+from stationkeep.node.simulation.checks.tasks import TaskChecks
 from stationkeep.node.simulation.machine.members import Members
 from stationkeep.node.simulation.machine.node import SimulatedNode
 from stationkeep.node.simulation.scenario import Scenario
-from stationkeep.node.wire.tasks import TaskPayload
 
 MAX_DEVICES = 10_000
-PATIENCE = 12.0
-"""Seconds for which a device waits for the answer to its registration."""
-SILENCE = 2.0
-"""Seconds after which a device takes a node that does not answer for dead."""
 BACKOFF = (0.1, 1.0)
 HEARING = 40.0
 """Seconds after the cluster is well within which every device knows its newest assignment: its
 own patience with a node that was not, twice the intake's with the log, and a flush."""
 STEP = 0.1
-
-
-class Line:
-    """`Listener`: one connection between a device and a life of a node."""
-
-    def __init__(self, device: "Device", member: SimulatedNode) -> None:
-        self._device, self.member, self.life = device, member, member.life
-        self.opened_at = 0.0
-        self.is_registered = False
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether the node's process is another one now, or none."""
-        return not self.member.up or self.member.life != self.life
-
-    def registered(self, assignment: Assignment) -> None:
-        self.is_registered = True
-        self._device.registered(self, assignment)
-
-    def refused(self, refusal: IntakeRefusal) -> None:
-        self._device.lost(self)
-
-    def assigned(self, assignment: Assignment) -> None:
-        self._device.told(self, assignment)
-
-    def task_sent(self, task: TaskPayload) -> None:
-        """It has nothing to install."""
-
-    def task_canceled(self, task_id: str, reason: str) -> None:
-        """It had begun nothing."""
-
-    def superseded(self) -> None:
-        self._device.lost(self)
-
-    def removed(self) -> None:
-        raise Violation("nobody is forgotten", f"{self._device.id} was removed; nobody ordered it")
-
-
-class Device:
-    """One device and its agent. `numbers`: whether the agent numbers its words."""
-
-    def __init__(self, id_: str, fleet: "Devices", draw: random.Random, numbers: bool) -> None:
-        self.id, self._fleet, self._draw, self.numbers = id_, fleet, draw, numbers
-        self.session, self.sequence = 1, 0
-        self.ill = False
-        self.line: Line | None = None
-        self.newest: Assignment | None = None
-        self.acknowledged: Acknowledged | None = None
-        self.statuses: dict[int, list[int]] = {}
-        """Session → sequences of the statuses that a node took in it; of agents that number."""
-        self._silent_since: float | None = None
-        self._next = draw.randrange(64)
-
-    # -- on its own initiative -----------------------------------------------------------------
-
-    def tick(self) -> None:
-        """Says what is due: a registration, a status, a heartbeat."""
-        line = self.line
-        if line is None:
-            self._connect()
-        elif line.is_dead or self._gives_up(line):
-            self.hang_up(noticed=not line.is_dead and self._draw.random() < 0.5)
-        elif line.is_registered and line.member.runs:
-            self._speak(line)
-
-    def _connect(self) -> None:
-        member = self._fleet.node(self._next)
-        self._next += 1
-        if not member.runs:
-            return
-        line = self.line = Line(self, member)
-        line.opened_at = self._fleet.now
-        session, sequence = self._number()
-        registration = Registration(
-            self.id,
-            os_version=f"Android {13 + len(self.id) % 2}",
-            session=session,
-            sequence=sequence,
-            reading=self._reading(),
-        )
-        member.loop.intake.register(registration, line)
-
-    def _gives_up(self, line: Line) -> bool:
-        now = self._fleet.now
-        if line.member.runs:
-            self._silent_since = None
-            return not line.is_registered and now - line.opened_at > PATIENCE
-        if self._silent_since is None:
-            self._silent_since = now
-        return now - self._silent_since > SILENCE
-
-    def _speak(self, line: Line) -> None:
-        session, sequence = self._number()
-        intake = line.member.loop.intake
-        if self._draw.random() < 0.3:
-            refusal = intake.heartbeat(self.id, session, sequence)
-        else:
-            refusal = intake.report(self.id, session, sequence, self._reading())
-            if refusal is None:
-                self.statuses.setdefault(session, []).append(sequence)
-        if refusal is not None:
-            self.lost(line)
-
-    def _number(self) -> tuple[int, int]:
-        if not self.numbers:
-            return 0, 0
-        self.sequence += 1
-        return self.session, self.sequence
-
-    def _reading(self) -> Reading:
-        cpu = 9_500 if self.ill else self._draw.choice((2_000, 2_000, 3_000))
-        metrics = {"temperature": self._draw.randrange(60_000)} if self._draw.random() < 0.2 else {}
-        return Reading(80, False, cpu, 4_000, 5_000, metrics)
-
-    def hang_up(self, noticed: bool) -> None:
-        """Leaves its node; `noticed`: the node learns of it."""
-        line, self.line = self.line, None
-        self._silent_since = None
-        if noticed and line is not None:
-            self._fleet.when_running(line, lambda: line.member.loop.intake.leave(self.id, line))
-
-    def restart(self) -> None:
-        """Its agent starts anew."""
-        self.hang_up(noticed=self._draw.random() < 0.5)
-        self.session, self.sequence = self.session + 1, 0
-
-    # -- what it hears -------------------------------------------------------------------------
-
-    def registered(self, line: Line, assignment: Assignment) -> None:
-        if line is self.line:
-            self._fleet.promised(self, line.member)
-            self.told(line, assignment)
-
-    def told(self, line: Line, assignment: Assignment) -> None:
-        self._fleet.said(line.member, assignment)
-        if line is not self.line:
-            return
-        newest = self.newest
-        if newest is not None and assignment.revision < newest.revision:
-            raise Violation(
-                "no assignment is taken back",
-                f"{self.id} was told {newest.ring} (revision {newest.revision}), now "
-                f"{assignment.ring} (revision {assignment.revision}) by {line.member.name}",
-            )
-        self.newest = assignment
-
-    def lost(self, line: Line) -> None:
-        """Nothing more will be said on a line."""
-        if line is self.line:
-            self.line = None
 
 
 class Devices:
@@ -197,6 +41,7 @@ class Devices:
         self._seed = scenario.seed
         self._interval = scenario.settings.device_status_interval / 1_000
         self.all: list[Device] = []
+        self.tasks = TaskChecks(members)
         self._orders = 0
         self._promises = Promises()
 
@@ -208,6 +53,10 @@ class Devices:
 
     def node(self, number: int) -> SimulatedNode:
         return self._members[[*self._members][number % len(self._members)]]
+
+    def later(self, seconds: float, do: Callable[..., None], *arguments: Any) -> None:
+        """Does it so much later, whatever becomes of anybody meanwhile."""
+        self._agenda.at(self.now + seconds, do, *arguments)
 
     def when_running(self, line: Line, do: Callable[[], None]) -> None:
         """Does it when the node of a line next runs; not in another life of it."""
@@ -227,13 +76,24 @@ class Devices:
 
     def add(self, count: str) -> None:
         """So many devices more, within a second."""
-        for number in range(len(self.all), min(MAX_DEVICES, len(self.all) + int(float(count)))):
+        self._add(int(float(count)))
+
+    def add_carriers(self, count: str) -> None:
+        """So many more that can carry out tasks."""
+        for device in self._add(int(float(count))):
+            draw = random.Random(f"{self._seed} carrier {device.id}")  # noqa: S311
+            device.carrier = Carrier(self._agenda, device, draw)
+
+    def _add(self, count: int) -> list[Device]:
+        known = len(self.all)
+        for number in range(known, min(MAX_DEVICES, known + count)):
             draw = random.Random(f"{self._seed} device {number}")  # noqa: S311
             device = Device(f"device-{number:03}", self, draw, numbers=number % 4 != 3)
             self.all.append(device)
             self._promises.devices[device.id] = device
             self._agenda.at(self.now + draw.random(), self._tick, device)
         self._agenda.at(self.now + 1.0, self._look)
+        return self.all[known:]
 
     def fall_ill(self, share: str, seconds: str) -> None:
         """A share of them is unhealthy for a while."""
@@ -279,10 +139,14 @@ class Devices:
     def heal(self) -> None:
         """Every fault is over, theirs as well."""
         self._recover(self.all)
+        for device in self.all:
+            if device.carrier is not None and device.carrier.bricked:
+                device.carrier.repair()
 
     def born(self, member: SimulatedNode) -> None:
         """A process of this member has started."""
         self._promises.watch(member)
+        self.tasks.watch(member)
 
     def promised(self, device: Device, member: SimulatedNode) -> None:
         """A registration is acknowledged by a node."""

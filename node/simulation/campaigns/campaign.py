@@ -20,8 +20,9 @@ from stationkeep.node.system import garbage
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
-DEVICES_IN = 0.25
-"""Share of mixed runs with devices; drawn beside everything else, which it leaves as it is."""
+PRESENT = {"devices": ("population", 0.25), "tasks": ("tasks", 0.15)}
+"""Who is there in which share of mixed runs, and the name of that draw: beside everything else,
+which it leaves as it is."""
 SLICE, QUEUED = 8, 4
 """Seeds that a process is given at once, and how many such slices wait for each process."""
 
@@ -47,8 +48,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The run of one seed; raises `BadScenario`."""
         draw = random.Random(f"{seed} campaign")  # noqa: S311
         drawn, nodes = faults.mixture(draw), draw.choice((3, 3, 5))
-        if random.Random(f"{seed} population").random() < DEVICES_IN:  # noqa: S311
-            drawn += tuple(faults.POPULATIONS)
+        drawn += tuple(
+            name
+            for name, (purpose, share) in PRESENT.items()
+            if random.Random(f"{seed} {purpose}").random() < share  # noqa: S311
+        )
         bare = Scenario(
             seed=seed,
             nodes=nodes if self.nodes is None else self.nodes,

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from stationkeep.cluster.apply import Applied, Done
-from stationkeep.cluster.commands import Entry
+from stationkeep.cluster.commands import Entry, ReportTasks
 from stationkeep.cluster.invariants import violations
 from stationkeep.cluster.state.codec import digest
 from stationkeep.cluster.state.events import LeasesEchoed, SamplesRecorded
@@ -324,6 +324,7 @@ class Checks:
                 self._judged = index
                 if not routine:
                     self.moments[index] = self._time.now
+                if not routine or _reports_tasks(entry):
                     self._invariants(member)
                 if entry is not None and entry.draft.reason.startswith("op-"):
                     self._effect(member, index, entry, what)
@@ -364,3 +365,8 @@ class Checks:
         for member in running:
             self._same_digest(member, member.replica.state.index)
             self._invariants(member)
+
+
+def _reports_tasks(entry: Entry | None) -> bool:
+    """Progress within a task is no event, and changes when its wait is over."""
+    return entry is not None and isinstance(entry.draft.command, ReportTasks)

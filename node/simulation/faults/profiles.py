@@ -223,6 +223,25 @@ class Fleet(msgspec.Struct, frozen=True):
                 yield act(at, what, draw.uniform(0.1, 1))
 
 
+class Tasks(msgspec.Struct, frozen=True):
+    """Devices that carry out tasks, and operators who deploy, change their minds, try again."""
+
+    count: tuple[int, int] = (3, 12)
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        yield act(0.0, "carriers", str(draw.randint(*self.count)))
+        targets = ("all", "all", "few", "selected", *(ring.value for ring in RINGS))
+        yield act(draw.uniform(1, 3) * on.span, "deploy", draw.choice(on.names), "all")
+        for at in moments(draw, on, on.gap / 2):
+            what = draw.choice(("deploy", "deploy", "withdraw", "retry", "renew"))
+            if what == "renew":
+                yield act(at, what, draw.uniform(0.1, 0.5))
+            elif what == "deploy":
+                yield act(at, what, anyone(draw, on), draw.choice(targets))
+            else:
+                yield act(at, what, anyone(draw, on))
+
+
 PROFILES: dict[str, Profile] = {
     "lossy": link_faults.BadWeather(share=(0.02, 0.3)),
     "bursty": link_faults.BadWeather(share=(0.02, 0.25), burst=(0.2, 3.0)),
@@ -253,7 +272,7 @@ PROFILES: dict[str, Profile] = {
 }
 """In default campaigns, alone and together."""
 
-POPULATIONS: dict[str, Profile] = {"devices": Fleet()}
+POPULATIONS: dict[str, Profile] = {"devices": Fleet(), "tasks": Tasks()}
 """Who else is there: beside the faults of any run."""
 
 EXTREMES: dict[str, Profile] = {

@@ -1,0 +1,170 @@
+"""What must hold of tasks, seen from outside all nodes: each step that the log takes, and each
+answer that a device gets.
+
+A task's steps follow one another by the table of steps, and an attempt begins once; an end that is
+acknowledged is in the log, and stays; no wait outlasts its end for long. What one state must be in
+itself is `cluster.delivery.invariants`, which `checks` looks at after every entry.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from stationkeep.cluster.apply import Applied, Done
+from stationkeep.cluster.commands import Entry, ReportTasks
+from stationkeep.cluster.delivery.expiries import plan_expiries
+from stationkeep.cluster.delivery.reports import Answer
+from stationkeep.cluster.delivery.tasks import tasks_of
+from stationkeep.cluster.deployments.lifecycle import (
+    STATES,
+    TASK_REASONS,
+    TRANSITIONS,
+    WORDS,
+    TaskReason,
+    TaskState,
+)
+from stationkeep.cluster.state.events import TasksChanged
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.fleet.errands import TaskAnswer
+from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.machine.members import Members
+from stationkeep.node.simulation.machine.node import SimulatedNode
+from stationkeep.node.wire import tasks as wire
+
+LATE = 5_000
+"""Cluster ms beyond its end by which a wait is recorded as over: two looks of the leader, and the
+commits of what is planned then."""
+_WAYS = {(origin, way.target) for way in TRANSITIONS.values() for origin in way.origins}
+_ENDS = {
+    "succeeded": TaskState.SUCCEEDED,
+    "failed": TaskState.FAILED,
+    "rejected": TaskState.REJECTED,
+    "postponed": TaskState.QUEUED,
+    "canceled": TaskState.CANCELED,
+}
+
+Key = tuple[int, int, int]
+"""Deployment, birth of the device, attempt."""
+
+
+class TaskChecks:
+    """Of one world."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._judged = 0
+        self._standing: dict[tuple[int, int], tuple[int, TaskState]] = {}
+        """Deployment and birth → attempt and state, after the newest entry that any node has
+        applied; of tasks that have taken a step."""
+        self._begun: set[Key] = set()
+        self._reached: set[tuple[Key, TaskState]] = set()
+        self._taken: set[tuple[Key, str]] = set()
+        self.steps = 0
+
+    def watch(self, member: SimulatedNode) -> None:
+        """A process of this member has started: what it applies is looked at."""
+
+        def applied(index: int, entry: Entry | None, what: Applied) -> None:
+            if index <= self._judged:
+                return
+            self._judged = index
+            for event in what.events:
+                if isinstance(event, TasksChanged):
+                    for step in _steps(event):
+                        self._take(step)
+            command = None if entry is None else entry.draft.command
+            if isinstance(command, ReportTasks) and isinstance(what.outcome, Done):
+                self._note_taken(command, what.outcome.result["answers"])
+
+        member.replica.listen(applied)
+
+    # -- the log -------------------------------------------------------------------------------
+
+    def _take(self, step: "_Step") -> None:
+        task, key = (step.deployment, step.birth), (step.deployment, step.birth, step.attempt)
+        tried, stood = self._standing.get(task, (1, TaskState.QUEUED))
+        again = step.target is TaskState.QUEUED and step.attempt == tried + 1
+        if step.origin is not stood or (step.attempt != tried and not again):
+            raise Violation("steps follow one another", f"{step} from {stood} at attempt {tried}")
+        if (step.origin, step.target) not in _WAYS:
+            raise Violation("steps are in the table", f"{step}")
+        self._standing[task] = step.attempt, step.target
+        self._reached.add((key, step.target))
+        self.steps += 1
+        if step.target is TaskState.IN_PROGRESS:
+            if key in self._begun:
+                raise Violation("an attempt begins once", f"{step}, and not for the first time")
+            self._begun.add(key)
+        elif step.reason is TaskReason.POSTPONED:  # which costs no attempt
+            self._begun.discard(key)
+
+    def _note_taken(self, command: ReportTasks, answers: list[int]) -> None:
+        births = np.frombuffer(command.births, "<u4").tolist()
+        deployments = np.frombuffer(command.deployments, "<u4").tolist()
+        columns = (deployments, births, command.attempts, command.words, answers)
+        for deployment, birth, attempt, word, answer in zip(*columns, strict=True):
+            if answer == Answer.TAKEN.code:
+                self._taken.add(((deployment, birth, attempt), WORDS[word].value))
+
+    # -- what devices are told -----------------------------------------------------------------
+
+    def answered(self, member: SimulatedNode, device: str, answer: TaskAnswer) -> None:
+        """A device hears what became of its word: what is acknowledged is in the log."""
+        end = _ENDS.get(answer.said)
+        if end is None or answer.answer not in (Answer.TAKEN, Answer.REPEATED):
+            return
+        fleet = member.replica.state.fleet
+        row = fleet.row(device)
+        deployment, _, attempt = wire.identity_of(answer.task_id)
+        key = (deployment, 0 if row is None else int(fleet.table.birth[row]), attempt)
+        repeated = answer.answer is Answer.REPEATED and (key, end) in self._reached
+        if not repeated and (key, answer.said.value) not in self._taken:
+            said = f"{answer.task_id} {answer.said} is acknowledged as {answer.answer}"
+            raise Violation("an acknowledged end is in the log", f"{said} by {member.name}")
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def in_time(self, member: SimulatedNode) -> None:
+        """No wait has outlasted its end for long, by the clock of a leader."""
+        overdue = plan_expiries(member.replica.state, member.replica.cluster_time() - LATE)
+        if overdue:
+            late = ", ".join(str(step.deployment) for step in overdue)
+            raise Violation("every wait ends in time", f"deployments {late}: waits are over")
+
+    def settled(self) -> None:
+        """Nothing has a device any more, and every task is where its last step led it."""
+        state = self._members.newest_state()
+        busy = np.flatnonzero(state.fleet.table.task).tolist()
+        if busy:
+            raise Violation("in flight returns to 0", f"rows {busy} are busy")
+        for birth, task in _tasks(state):
+            stands = self._standing.get((task[0], birth))
+            if stands is not None and stands != task[1:]:
+                said = f"task {task} of birth {birth} came to {stands} by its steps"
+                raise Violation("an end stays", said)
+
+
+class _Step(NamedTuple):
+    """One task's step; `attempt` after it."""
+
+    deployment: int
+    birth: int
+    attempt: int
+    origin: TaskState
+    target: TaskState
+    reason: TaskReason
+
+
+def _steps(event: TasksChanged) -> Iterator[_Step]:
+    births = np.frombuffer(event.births, "<u4").tolist()
+    columns = (births, event.attempts, event.origins, event.targets, event.reasons)
+    for birth, attempt, origin, target, reason in zip(*columns, strict=True):
+        states = STATES[origin], STATES[target]
+        yield _Step(event.deployment, birth, attempt, *states, TASK_REASONS[reason])
+
+
+def _tasks(state: ClusterState) -> Iterator[tuple[int, tuple[int, int, TaskState]]]:
+    for row in state.fleet.table.rows.values():
+        for task in tasks_of(state, row):
+            yield task.birth, (task.deployment, task.attempt, task.state)
