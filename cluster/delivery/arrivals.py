@@ -9,10 +9,12 @@ from stationkeep.cluster.commands import RegisterDevices, RemoveDevice
 from stationkeep.cluster.delivery.failures import note_failures
 from stationkeep.cluster.delivery.members import present, version_of
 from stationkeep.cluster.delivery.steps import Wait, close_if_over, may, take
+from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import REVERTED, Roster
 from stationkeep.cluster.deployments.versions import is_newer
+from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet import orders, registration
 from stationkeep.cluster.state.step import Step
@@ -51,12 +53,7 @@ def compare_versions(step: Step, deployment: Deployment, roster: Roster, positio
     artifact = step.state.deployments.artifact_of(deployment)
     if artifact is None:
         return
-    table = step.state.fleet.table
-    kinds = [table.kinds[kind] for kind in table.kind[roster.row[positions]].tolist()]
-    versions = [version_of(kind, artifact) for kind in kinds]
-    said = np.array([bool(version) for version in versions], bool)
-    runs = np.array([version == artifact.version for version in versions], bool)
-    newer = np.array([is_newer(version, artifact.version) for version in versions], bool)
+    said, runs, newer = _reported(step.state.fleet, roster, positions, artifact)
     states = roster.state[positions]
     reverted = positions[said & ~runs & may(Cause.REVERSION, states)]
     installed = positions[runs & may(Cause.INSTALLED, states)]
@@ -68,6 +65,22 @@ def compare_versions(step: Step, deployment: Deployment, roster: Roster, positio
     if not deployment.allow_downgrade:
         why = Wait(TaskReason.NEWER_INSTALLED.code)
         take(step, deployment, overtaken, Cause.NEWER, why)
+
+
+def _reported(
+    fleet: Fleet, roster: Roster, positions: Column, artifact: Artifact
+) -> tuple[Column, Column, Column]:
+    """Whether each of these devices reports a version, the artifact's, and a newer one. Kinds are
+    looked at once each: a retry asks for a whole fleet."""
+    kinds, numbers = fleet.table.kinds, fleet.table.kind[roster.row[positions]]
+    asked, known = np.zeros(len(kinds.all), bool), np.zeros((3, len(kinds.all)), bool)
+    asked[numbers] = True
+    for number in np.flatnonzero(asked).tolist():
+        version = version_of(kinds[number], artifact)
+        newer = is_newer(version, artifact.version)
+        known[:, number] = bool(version), version == artifact.version, newer
+    said, runs, newest = known[:, numbers]
+    return said, runs, newest
 
 
 def remove_device(step: Step, command: RemoveDevice) -> dict[str, object]:

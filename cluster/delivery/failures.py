@@ -1,8 +1,9 @@
 """Failures of a deployment, equal ones together: what went wrong, how often, and where to look."""
 
-from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
+
+import numpy as np
 
 from stationkeep.cluster.deployments.deployment import MAX_FAILURES, Deployment, FailureGroup
 from stationkeep.cluster.deployments.lifecycle import TASK_REASONS
@@ -20,17 +21,30 @@ def note_failures(
     """Counts tasks that have just failed, by their reasons; `texts`: what some of their devices
     said of it, by place in `positions`."""
     roster = step.state.deployments.rosters[deployment.number]
-    codes = roster.reason[positions].tolist()
-    keys = [(code, texts.get(n, "")) for n, code in enumerate(codes)]
-    first = {key: n for n, key in reversed(list(enumerate(keys)))}
     known = {(group.reason, group.text): group for group in deployment.failures}
-    for (code, said), count in Counter(keys).items():
+    for (code, said), (first, count) in _equal_ones(roster.reason[positions], texts).items():
         reason = TASK_REASONS[code]
         text = said if (reason, said) in known or len(known) < _MAX_WORDED else ""
         group = known.get((reason, text))
         if group is None:
-            row = int(roster.row[positions[first[code, said]]])
+            row = int(roster.row[positions[first]])
             group = FailureGroup(reason, text, 0, step.state.fleet.id(row))
             known[reason, text] = group
             deployment.failures.append(group)
         group.count += count
+
+
+def _equal_ones(codes: Column, texts: Mapping[int, str]) -> dict[tuple[int, str], tuple[int, int]]:
+    """By code and text: the place of the first of them, and how many they are. Those with a text
+    are few, the others may be a whole fleet."""
+    plain = np.ones(len(codes), bool)
+    plain[list(texts)] = False
+    places = np.flatnonzero(plain)
+    found, firsts, counts = np.unique(codes[places], return_index=True, return_counts=True)
+    columns = (found.tolist(), places[firsts].tolist(), counts.tolist())
+    equal = {(code, ""): (first, count) for code, first, count in zip(*columns, strict=True)}
+    for place, said in texts.items():
+        key = int(codes[place]), said
+        first, count = equal.get(key, (place, 0))
+        equal[key] = first, count + 1
+    return equal
