@@ -14,7 +14,7 @@ from stationkeep.cluster.delivery import arrivals, expiries, offers, orders, rep
 from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.cluster.deployments.book import Book
 from stationkeep.cluster.deployments.deployment import Deployment
-from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
+from stationkeep.cluster.deployments.lifecycle import TARGETS, Cause, TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.devices.table import Kind
 from stationkeep.cluster.fleet import registration
@@ -217,6 +217,29 @@ def test_an_attempt_that_begins_twice_is_found(monkeypatch: Patch) -> None:
     monkeypatch.setattr(expiries, "_silence", again)
     monkeypatch.setattr(reports._Reported, "_over_at", soon)
     assert violated() == "an attempt begins once"
+
+
+def test_a_step_that_is_not_in_the_table_is_found(monkeypatch: Patch) -> None:
+    """An old word begins what is to be offered again later."""
+    more = TARGETS.copy()
+    more[Cause.PROGRESS.code, TaskState.QUEUED.code] = TaskState.IN_PROGRESS.code
+    for module in (reports, steps):
+        monkeypatch.setattr(module, "TARGETS", more)
+    assert violated() == "steps are in the table"
+
+
+def test_an_end_that_does_not_stay_is_found(monkeypatch: Patch) -> None:
+    close = Book.close
+
+    def forgetful(self: Book, deployment: Deployment) -> None:
+        roster = self.rosters[deployment.number]
+        roster.own()
+        roster.state[roster.in_state(TaskState.SUCCEEDED)] = TaskState.FAILED.code
+        deployment.tallies[:] = roster.tally()
+        close(self, deployment)
+
+    monkeypatch.setattr(Book, "close", forgetful)
+    assert violated() in ("an end stays", "steps follow one another"), "the one seen first"
 
 
 def test_an_answer_before_the_log_has_the_end_is_found(monkeypatch: Patch) -> None:

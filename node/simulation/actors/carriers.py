@@ -76,7 +76,9 @@ class Carrier:
     def __init__(self, agenda: Agenda, speaker: Speaker, draw: random.Random) -> None:
         self._agenda, self._speaker, self._draw = agenda, speaker, draw
         self.bricked = False
-        """Whether it is silent until somebody repairs it."""
+        """Whether it is silent until the heal."""
+        self._sound = False
+        """Whether it bricks no more."""
         self._first = {"app": draw.choice(FIRST_VERSIONS), "os": "13"}
         self._boot = 0
         self._work = 0
@@ -125,8 +127,12 @@ class Carrier:
         """Its agent has started anew, and reads its book."""
         self._take(Started(self._now(), self.book.given))
 
-    def repair(self) -> None:
-        """Somebody sees to it, and now and then gives it a new disk."""
+    def heal(self) -> None:
+        """It bricks no more. If it has, somebody sees to it, and now and then gives it a new
+        disk."""
+        self._sound = True
+        if not self.bricked:
+            return
         self.bricked = False
         if self._draw.random() < 0.5:
             self.book = Book(device=self._speaker.id, given=self._first)
@@ -224,7 +230,7 @@ class Carrier:
         return Done()
 
     def _installed(self, roll: float) -> Result | None:
-        if roll < 0.05:
+        if roll < 0.05 and not self._sound:
             self.bricked = True
             return None
         if roll < 0.15:

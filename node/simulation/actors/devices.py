@@ -140,8 +140,8 @@ class Devices:
         """Every fault is over, theirs as well."""
         self._recover(self.all)
         for device in self.all:
-            if device.carrier is not None and device.carrier.bricked:
-                device.carrier.repair()
+            if device.carrier is not None:
+                device.carrier.heal()
 
     def born(self, member: SimulatedNode) -> None:
         """A process of this member has started."""
