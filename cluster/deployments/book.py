@@ -4,7 +4,7 @@ Rosters are what is large. Those of closed deployments go when room is wanted, o
 tallies stay as long as the deployment is remembered. Source: tasks.md, "Shares and memory".
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -35,13 +35,14 @@ class Versions:
     def __getitem__(self, number: int) -> str:
         return self.texts[number]
 
-    def numbers(self, texts: Iterable[str], rosters: Iterable[Roster]) -> dict[str, int]:
+    def numbers(self, texts: Collection[str], rosters: Iterable[Roster]) -> dict[str, int]:
         """The number of each of these; 0 where all are in use, also after a look at what
         `rosters` still refer to."""
         new = [text for text in dict.fromkeys(texts) if text not in self._numbers]
         free: list[int] = []
         if len(self.texts) + len(new) > MAX_VERSIONS + 1:
-            free = self._unused(rosters)
+            asked = {self._numbers[text] for text in texts if text in self._numbers}
+            free = [number for number in self._unused(rosters) if number not in asked]
         for text in new:
             if free:
                 number = free.pop()

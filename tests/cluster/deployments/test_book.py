@@ -70,3 +70,4 @@ def test_versions_that_no_roster_refers_to_make_room(monkeypatch: pytest.MonkeyP
     assert versions[2] == "d"
     roster.version[:] = [2, 3]
     assert versions.numbers(["e", "f"], [roster]) == {"e": 1, "f": 0}
+    assert versions.numbers(["e", "f"], [roster]) == {"e": 1, "f": 0}
