@@ -304,9 +304,14 @@ MSGPACK = Codec("stationkeep.msgpack", "application/msgpack", msgspec.msgpack, b
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 
 
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999. The wall clock is the leader's, and may say anything."""
+
+
 def timestamp(unix_ms: int) -> str:
-    """ISO 8601, UTC, whole seconds."""
-    return datetime.fromtimestamp(unix_ms // 1_000, UTC).isoformat().replace("+00:00", "Z")
+    """ISO 8601, UTC, whole seconds; of what a calendar cannot say, the nearest that it can."""
+    said = min(max(0, unix_ms), LAST_MS)
+    return datetime.fromtimestamp(said // 1_000, UTC).isoformat().replace("+00:00", "Z")
 
 
 # -- what is wrong with it ----------------------------------------------------------------------

@@ -207,3 +207,8 @@ def test_what_nodes_say_can_be_read(value: Any) -> None:
     for codec in wire.CODECS.values():
         told = wire.Error("sat-001", "slave-001", fault)
         assert codec.decode_told(codec.encode(told)) == told
+
+
+def test_a_clock_that_says_what_no_calendar_has_ends_nothing() -> None:
+    assert wire.timestamp(2**53) == wire.timestamp(2**63) == "9999-12-31T23:59:59Z"
+    assert wire.timestamp(-(2**53)) == "1970-01-01T00:00:00Z"
