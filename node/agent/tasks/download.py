@@ -2,7 +2,8 @@
 
 What has arrived is kept and the rest asked for (`Range`, with `If-Range` where the server names a
 strong ETag). Nothing that a server says is believed: a body ends where the artifact's size ends, an
-answer from another offset begins anew, and it sends nobody to a file or to plain HTTP elsewhere.
+answer from another offset begins anew, and it sends nobody to a file, from HTTPS to plain HTTP, or
+to plain HTTP elsewhere.
 """
 
 import asyncio
@@ -161,6 +162,8 @@ class Download:
     def _redirected(self, url: str, answer: httpx.Response) -> str:
         there: str = urljoin(url, answer.headers.get("location", ""))
         fault = address_fault(there, redirected=True)
+        if fault is None and (urlsplit(url).scheme, urlsplit(there).scheme) == ("https", "http"):
+            fault = "https, as before"
         if fault is not None:
             raise NotTheArtifactError(f"redirect to {there} refused: {fault}")
         return there

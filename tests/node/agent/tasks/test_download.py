@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stationkeep.node.agent.tasks import download
@@ -219,6 +220,24 @@ async def test_it_is_not_followed_anywhere(file: Path, place: str) -> None:
         with pytest.raises(NotTheArtifactError, match="refused: https"):
             await fetch(server.url, file)
     assert len(server.requests) == 1
+
+
+async def test_a_server_elsewhere_sends_nobody_to_a_service_of_this_machine(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def elsewhere(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(302, headers={"Location": "http://127.0.0.1:9/off"})
+
+    def http() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(elsewhere))
+
+    monkeypatch.setattr(download, "open_http", http)
+    with pytest.raises(NotTheArtifactError, match="refused: https, as before"):
+        await fetch("https://updates.example/fw.bin", file)
+    assert asked == ["https://updates.example/fw.bin"]
 
 
 async def test_a_circle_of_redirects_ends(file: Path) -> None:
