@@ -10,7 +10,8 @@ Plain HTML, CSS and JavaScript modules, without a build step:
     history.js   decisions, newest first
     dom.js       elements from descriptions, changed only where they differ
     words.js     roles, times and figures for people
-    headline.js alarms.js nodes.js rings.js proposals.js timeline.js   the parts of the page;
+    headline.js alarms.js nodes.js rings.js deployments.js proposals.js timeline.js
+                 the parts of the page;
                  the verdict comes from the API (`cluster.verdict`)
     detail.js    one node, device or ring: state, history, explanation
     actions.js   orders of the operator, each with a confirmation

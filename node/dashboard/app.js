@@ -2,6 +2,7 @@
 
 import { Actions } from "./actions.js";
 import { alarmList } from "./alarms.js";
+import { deploymentRows, shownOf } from "./deployments.js";
 import { Detail } from "./detail.js";
 import { h, render } from "./dom.js";
 import { headline, verdict } from "./headline.js";
@@ -72,6 +73,9 @@ function draw() {
     render(place("rings"), ringRows(picture.parts.rings, (ring) => detail.ring(ring)));
     render(place("fleet"), fleetLine(picture, find));
   }
+  const deployments = shownOf(picture.parts.deployments?.items ?? []);
+  place("deployments").hidden = !deployments.length;
+  render(place("deployed"), deploymentRows(deployments));
   render(place("filters"), timeline.filters());
   render(place("timeline"), timeline.list());
   render(place("proposals"), proposalList(picture));

@@ -1,5 +1,6 @@
 // Details of one node, one device, or the devices of one ring: state, history, explanation.
 
+import { taskList } from "./deployments.js";
 import { h, render } from "./dom.js";
 import { Problem, Unreachable } from "./link.js";
 import { lossTable } from "./losses.js";
@@ -23,7 +24,7 @@ export class Detail {
 
   device(id) {
     const path = `/v1/devices/${encodeURIComponent(id)}`;
-    this.open({ kind: "device", id, path, why: `${path}/explain` });
+    this.open({ kind: "device", id, path, why: `${path}/explain`, tasks: `${path}/tasks` });
   }
 
   ring(id, only = "") {
@@ -48,9 +49,10 @@ export class Detail {
 
   async ask(shown) {
     try {
-      const [told, why] = await Promise.all([this.link.get(shown.path), shown.why && this.link.get(shown.why)]);
+      const paths = [shown.path, shown.why, shown.tasks];
+      const [told, why, tasks] = await Promise.all(paths.map((path) => path && this.link.get(path)));
       if (shown !== this.shown) return;
-      Object.assign(this, { told, why, problem: "" });
+      Object.assign(this, { told, why, tasks, problem: "" });
     } catch (error) {
       if (!(error instanceof Problem || error instanceof Unreachable)) throw error;
       if (shown !== this.shown) return;
@@ -134,10 +136,11 @@ export class Detail {
   // -- a device -------------------------------------------------------------------------------
 
   ofDevice() {
-    const { told: device, why } = this;
+    const { told: device, why, tasks } = this;
     const state = stateOf(device);
     return [
-      h("p", { class: "role" }, `ring ${device.ring}, `, h("span", { class: `state ${state.kind}` }, `${state.mark} ${state.kind}`)),
+      h("p", { class: "role" }, `ring ${device.ring}, `, h("span", { class: `state ${state.kind}` }, `${state.mark} ${state.kind}`),
+        device.app_version && `, app ${device.app_version}`),
       this.orders([["Assign ring …", () => this.actions.assign(device), true],
         ["Release …", () => this.actions.release(device), device.pin !== null]]),
       sentences("Why it is in this ring", why.summary),
@@ -145,6 +148,7 @@ export class Detail {
       h("ol", { class: "moves" }, why.history.map((move) => h("li", null,
         h("strong", null, `${move.origin ?? "new"} → ${move.target}`), ` ${ago(move.ago_s * 1_000)}, by ${move.assigned_by}: ${move.sentence}`,
         move.comment && h("span", { class: "quiet" }, ` “${move.comment}”`)))),
+      h("h3", null, "Its tasks"), taskList(tasks.items),
       device.status && readings(device.status),
       facts([["name", device.name], ["system", device.os_version], ["app", device.app_version], ["served by", device.served_by],
         ["last heard", `${span(device.seen_s)} ago`], ["policy", device.policy ?? "none"],

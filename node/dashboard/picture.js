@@ -15,6 +15,7 @@ const PARTS = {
   nodes: { path: "/v1/nodes", every: 150, after: /^(role|seat|member|samples|founded)/ },
   proposals: { path: "/v1/proposals?limit=12", every: 250, after: /^(proposal|vote)/ },
   rings: { path: "/v1/rings", every: 1_000, after: /^(device|fleet|rings)/ },
+  deployments: { path: "/v1/deployments?limit=50", every: 1_000, after: /^(deployment|tasks|settings|pause)/ },
   me: { path: "/v1/me", every: 10_000, after: /^member/ },
   config: { path: "/v1/config", every: 1_000, after: /^settings/ },
 };

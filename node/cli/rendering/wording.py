@@ -189,7 +189,8 @@ def task(item: Json) -> str:
     canceling = ", told to cancel" if item["canceling"] else ""
     if item["phase"]:
         return f"{item['state']}, {item['phase']} {item['progress']}%{canceling}"
-    return f"{item['state']} ({item['reason']})" if item["reason"] else item["state"]
+    why = "" if item["reason"] in ("", item["state"]) else f" ({item['reason']})"
+    return f"{item['state']}{why}"
 
 
 def what(deployment: Json) -> str:
