@@ -43,10 +43,11 @@ def test_it_says_who_is_primary_how_it_is_and_how_the_fleet_is_spread(
     assert dict(roles) == {m.id: m.role.value for m in served.node.state.members.values()}
     expect(page.locator("#fleet .total")).to_contain_text("13 devices")
     expect(page.locator("#fleet .total")).to_contain_text("1 unhealthy")
-    rings = served.node.state.fleet.counts()
-    for ring, count in rings.items():
+    fleet = served.node.state.fleet
+    quotas = fleet.quota_by_ring()
+    for ring, count in fleet.counts().items():
         row = page.locator(f"[data-ring={ring.value}] .count")
-        expect(row).to_have_text(f"{count.total} · quota {count.quota}")
+        expect(row).to_have_text(f"{count.total} · quota {quotas[ring]}")
 
 
 def test_what_happens_shows_without_being_asked_for(page: Page, served: Served) -> None:
