@@ -6,7 +6,8 @@ and what it was sent is compared with the state. What a device says goes into th
 and it is answered only when that is committed and applied: a device says each end until then, to
 whichever node it is connected to, and the state takes it once.
 
-Of each device the newest word is kept until it is in the log: one command is on its way at a time.
+Of each device the newest word is kept until it is in the log (but progress of one task gives way to
+the end of another): one command is on its way at a time.
 Whatever ends or begins something goes at once, mere progress once a second.
 Source: tasks.md, "What devices say".
 """
@@ -132,13 +133,20 @@ class Errands:
         if former is None and len(self._words) >= MAX_WORDS:
             rule = f"words about tasks of {MAX_WORDS} devices wait for the log already"
             return IntakeRefusal(Fault.BUSY, "task_id", update.task_id, rule, COME_BACK)
-        if former is not None:
-            former.answered(None)
         birth = int(self._replica.state.fleet.table.birth[row])
-        self._words[row] = _Word(birth, deployment, attempt, update, answered)
+        self._keep(row, former, _Word(birth, deployment, attempt, update, answered))
         self._urgent = self._urgent or not self._is_progress(row, update)
         self._wake()
         return None
+
+    def _keep(self, row: int, former: _Word | None, newer: _Word) -> None:
+        """Of two words of a device the newer one. Only mere progress gives way to the end of
+        another task: it is said again soon, and the end perhaps never."""
+        if former is not None and _is_end_beside(former, newer):
+            former, newer = newer, former
+        self._words[row] = newer
+        if former is not None:
+            former.answered(None)
 
     def _say_unknown(self, update: wire.TaskUpdatePayload, answered: Answered) -> None:
         self.results[Answer.UNKNOWN] += 1
@@ -269,12 +277,15 @@ class Errands:
                 self._landed.append((row, word, ANSWERS[code]))
 
     def _again(self, batch: list[tuple[int, _Word]]) -> None:
-        """Each word by itself may be repeated; where a newer one came meanwhile, that counts."""
+        """Each word by itself may be repeated, unless a newer one came meanwhile."""
         self._not_before = self._clock.monotonic() + RETRY
         self._urgent = True
         for row, word in batch:
-            if self._words.setdefault(row, word) is not word:
-                word.answered(None)
+            newer = self._words.get(row)
+            if newer is None:
+                self._words[row] = word
+            else:
+                self._keep(row, word, newer)
 
     def _answer(self, row: int, word: _Word, answer: Answer) -> None:
         self.results[answer] += 1
@@ -361,6 +372,13 @@ _REASON_CODES: dict[wire.TaskReason | None, int] = {
     None: TaskReason.NONE.code,
     **{reason: TaskReason(reason.value).code for reason in wire.TaskReason},
 }
+
+
+def _is_end_beside(former: _Word, newer: _Word) -> bool:
+    """Whether one ends a task, and the other is about the progress of another task."""
+    same = (former.deployment, former.attempt) == (newer.deployment, newer.attempt)
+    progress = wire.TaskState.IN_PROGRESS
+    return not same and former.update.state is not progress and newer.update.state is progress
 
 
 def _batch(words: Mapping[int, _Word]) -> Iterator[int]:

@@ -231,6 +231,32 @@ def test_the_newest_word_takes_the_place_of_one_that_waits(fleet: Delivery) -> N
     assert fleet.said("1/pixel/1") == [Answer.TAKEN]
 
 
+@pytest.mark.parametrize("under_way", [False, True])
+def test_progress_of_one_task_does_not_take_the_place_of_the_end_of_another(
+    fleet: Delivery, monkeypatch: pytest.MonkeyPatch, under_way: bool
+) -> None:
+    """A device that is busy with what the cluster knows to be over puts the next task off, once,
+    and goes on to say how far it is."""
+    monkeypatch.setattr(module, "TIMEOUT", 1.0)
+    fleet.connect("pixel")
+    fleet.create(artifact=None)
+    fleet.create(artifact=None, priority=1)
+    fleet.run(0.5)
+    fleet.say("1/pixel/1", Said.SUCCEEDED)
+    fleet.run(0.5)
+    if under_way:
+        fleet.partition(A)
+    fleet.say("2/pixel/1", Said.POSTPONED, retry_after=30)
+    if under_way:
+        fleet.run(0.1)
+    fleet.say("1/pixel/1", Said.IN_PROGRESS, phase=wire.Phase.CONFIRMING)
+    fleet.run(1.5)
+    fleet.heal()
+    fleet.run(1.0)
+    assert fleet.said("2/pixel/1") == [Answer.TAKEN]
+    assert fleet.task("pixel", 2).reason is TaskReason.POSTPONED
+
+
 def test_words_that_are_wrong_are_answered_and_change_nothing(fleet: Delivery) -> None:
     fleet.connect("pixel")
     fleet.create(artifact=None)
