@@ -27,7 +27,7 @@ from stationkeep.cluster.state.step import Refused, Step
 MOST_PLANNED = 4 * MAX_BATCH
 """Offers of one plan."""
 _CHUNK = 65_536
-"""Queued tasks looked at at a time, in a random order of chunks."""
+"""Queued tasks looked at at a time, in an order of chunks that is another one each time."""
 
 
 class Hold(enum.StrEnum):
@@ -110,12 +110,13 @@ def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
 def _choose(
     state: ClusterState, deployment: Deployment, now: int, most: int, taken: Column
 ) -> Column:
-    """At most so many tasks to offer, drawn by lot; `taken`: rows that this plan has offered a
-    task already, or for which a task of higher priority waits."""
+    """At most so many tasks to offer: those first that have waited longest, so that who puts its
+    task off again and again comes after the others; among equals by lot. `taken`: rows that this
+    plan has offered a task already, or for which a task of higher priority waits."""
     roster = state.deployments.rosters[deployment.number]
     found: list[Column] = []
     count = 0
-    for chunk in _chunks(state, deployment, roster):
+    for chunk in _chunks(state, deployment, roster, now):
         free = chunk[~taken[roster.row[chunk]]]
         found.append(free[_ready(state, deployment, free, now)])
         count += len(found[-1])
@@ -123,16 +124,20 @@ def _choose(
             break
     positions = np.concatenate(found) if found else np.zeros(0, np.intp)
     if len(positions) > most:
-        lots = draw(state, deployment, roster.row[positions])
-        positions = positions[np.argpartition(lots, most)[:most]]
+        order = roster.since[positions].astype(np.uint64) << np.uint64(32)
+        order |= draw(state, deployment, roster.row[positions]) >> np.uint64(32)
+        positions = positions[np.argpartition(order, most)[:most]]
     taken[roster.row[positions]] = True
     return np.sort(positions)
 
 
-def _chunks(state: ClusterState, deployment: Deployment, roster: Roster) -> Iterator[Column]:
+def _chunks(
+    state: ClusterState, deployment: Deployment, roster: Roster, now: int
+) -> Iterator[Column]:
     queued = roster.in_state(TaskState.QUEUED)
     starts = np.arange(0, len(queued), _CHUNK)
-    for start in starts[np.argsort(_mixed(starts.astype(np.uint64) ^ _salt(state, deployment)))]:
+    lots = _mixed(starts.astype(np.uint64) ^ _salt(state, deployment) ^ np.uint64(now))
+    for start in starts[np.argsort(lots)]:
         yield queued[start : start + _CHUNK]
 
 

@@ -160,6 +160,20 @@ def test_offers_missed_while_nobody_led_are_made_up_for_ten_seconds_at_most(
     assert driver.offer() == 10
 
 
+def test_who_puts_its_task_off_again_and_again_lets_the_others_go_first() -> None:
+    driver = DeliveryDriver()
+    driver.crowd(3)
+    driver.create(limits=Limits(max_in_flight=1))
+    turns: list[int] = []
+    driver.wait(1_000)
+    for _ in range(3):
+        assert driver.offer() == 1
+        turns += offered(driver)
+        driver.say(Word.POSTPONED, turns[-1], retry_after=1)
+        driver.wait(2_000)
+    assert sorted(turns) == driver.rows
+
+
 def test_the_higher_priority_goes_first_and_the_lower_waits_for_each_device(
     driver: DeliveryDriver,
 ) -> None:
