@@ -80,6 +80,8 @@ class Carrier:
         self._sound = False
         """Whether it bricks no more."""
         self._first = {"app": draw.choice(FIRST_VERSIONS), "os": "13"}
+        self._registered: dict[str, str] = {}
+        """Versions in the newest registration."""
         self._boot = 0
         self._work = 0
         """Number of what is being done; of anything else the end concerns nobody."""
@@ -90,18 +92,23 @@ class Carrier:
 
     def described(self, registration: Registration) -> Registration:
         """The same, with what the device can do and runs."""
+        self._registered = self._versions()
         return replace(
             registration,
-            app_version=self.book.version("app"),
-            os_version=self.book.version("os"),
+            app_version=self._registered["app"],
+            os_version=self._registered["os"],
             capabilities={"deployment": "true"},
         )
 
     # -- what it hears -------------------------------------------------------------------------
 
     def served(self) -> None:
-        """A node serves the device, and knows which versions it runs."""
-        self._say()
+        """A node serves the device, and knows which versions it runs; unless these have become
+        others meanwhile."""
+        if self._registered == self._versions():
+            self._say()
+        else:
+            self._speaker.renew()
 
     def told(self, task: TaskPayload) -> None:
         """A node sends a task, perhaps not for the first time."""

@@ -121,7 +121,7 @@ class Deployments:
         """ms until the last task must be over: what begins at the last moment has all its time."""
         state = self._members.newest_state()
         left = [one.deadline - state.time for one in self._open()]
-        return max(0, *left, 0) + self._task_timeout + 2 * LATE
+        return max([0, *left]) + self._task_timeout + 2 * LATE
 
     def _open(self) -> list[Deployment]:
         return self._members.newest_state().deployments.open_ones()

@@ -17,12 +17,14 @@ from stationkeep.cluster.delivery.expiries import plan_expiries
 from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.cluster.delivery.tasks import tasks_of
 from stationkeep.cluster.deployments.lifecycle import (
+    CAUSE_OF,
     STATES,
     TASK_REASONS,
     TRANSITIONS,
     WORDS,
     TaskReason,
     TaskState,
+    Word,
 )
 from stationkeep.cluster.state.events import TasksChanged
 from stationkeep.cluster.state.state import ClusterState
@@ -36,13 +38,8 @@ LATE = 5_000
 """Cluster ms beyond its end by which a wait is recorded as over: two looks of the leader, and the
 commits of what is planned then."""
 _WAYS = {(origin, way.target) for way in TRANSITIONS.values() for origin in way.origins}
-_ENDS = {
-    "succeeded": TaskState.SUCCEEDED,
-    "failed": TaskState.FAILED,
-    "rejected": TaskState.REJECTED,
-    "postponed": TaskState.QUEUED,
-    "canceled": TaskState.CANCELED,
-}
+_ENDS = {w.value: TRANSITIONS[CAUSE_OF[w]].target for w in WORDS if w is not Word.IN_PROGRESS}
+"""What a device says at an end → the state that its task comes to by that."""
 
 Key = tuple[int, int, int]
 """Deployment, birth of the device, attempt."""
@@ -60,7 +57,6 @@ class TaskChecks:
         self._begun: set[Key] = set()
         self._reached: set[tuple[Key, TaskState]] = set()
         self._taken: set[tuple[Key, str]] = set()
-        self.steps = 0
 
     def watch(self, member: SimulatedNode) -> None:
         """A process of this member has started: what it applies is looked at."""
@@ -91,7 +87,6 @@ class TaskChecks:
             raise Violation("steps are in the table", f"{step}")
         self._standing[task] = step.attempt, step.target
         self._reached.add((key, step.target))
-        self.steps += 1
         if step.target is TaskState.IN_PROGRESS:
             if key in self._begun:
                 raise Violation("an attempt begins once", f"{step}, and not for the first time")
