@@ -24,7 +24,8 @@ MAX_RETRIES = 10
 MAX_PARAMETERS = 32
 MAX_PARAMETER = 1_024
 MAX_PARAMETERS_TEXT = 8_192
-"""Characters of all parameters together: a thousand closed deployments keep theirs."""
+"""Bytes of all parameters together, in UTF-8: a thousand closed deployments keep theirs, and a
+snapshot writes them at once."""
 MAX_RATE = 10_000_000
 """Offers a minute."""
 MAX_FACTOR = 100
@@ -220,9 +221,9 @@ def parameter_faults(parameters: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the parameters of a task."""
     if len(parameters) > MAX_PARAMETERS:
         yield f"parameters: {len(parameters)} given, at most {MAX_PARAMETERS}"
-    whole = sum(len(name) + len(text) for name, text in parameters.items())
+    whole = sum(len(name) + len(text.encode()) for name, text in parameters.items())
     if whole > MAX_PARAMETERS_TEXT:
-        yield f"parameters: {whole} characters in all, at most {MAX_PARAMETERS_TEXT}"
+        yield f"parameters: {whole} bytes in all, at most {MAX_PARAMETERS_TEXT}"
     for name, text in parameters.items():
         if name_fault(name) is not None:
             yield f"parameters: {name[:80]!r} is not a name ({NAME_RULE})"
