@@ -41,7 +41,7 @@ from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.state.events import DeploymentChanged, TasksChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.duty import AT_ONCE, NEVER, Workbench
-from stationkeep.node.fleet.connected import TELLS_PER_TURN, ConnectedDevices
+from stationkeep.node.fleet.connected import ConnectedDevices
 from stationkeep.node.fleet.replies import Fault, IntakeRefusal
 from stationkeep.node.ports import Committed, ProposalResult
 from stationkeep.node.system.printable import printable
@@ -53,6 +53,9 @@ FLUSH = 1.0
 TIMEOUT = 5.0
 RETRY = 0.25
 """Seconds until words are proposed again of which nobody knows whether they are in the log."""
+TELLS_PER_TURN = 64
+"""Devices looked at, and words answered, in one turn: up to 6 ms of work, as in the midst of a
+deployment registrations and what devices say need time in the same turn."""
 MAX_WORDS = 65_536
 """Devices whose word waits for the log; others are asked to come back."""
 COME_BACK = 1.0
