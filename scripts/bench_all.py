@@ -66,8 +66,9 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     console = Console()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    console.print(f"[bold]scripts/bench[/] on {machine}, load {os.getloadavg()[0]:.2f}")
-    figures: dict[str, Any] = {"machine": machine}
+    load = os.getloadavg()[0]
+    console.print(f"[bold]scripts/bench[/] on {machine}, load {load:.2f}")
+    figures: dict[str, Any] = {"machine": machine, "load": load}
     if "commit" in parts:
         figures["commit"] = bench_commit.run()
         bench_commit.show(figures["commit"])

@@ -9,7 +9,8 @@ devices, and the figures. A part is written wherever its marks are.
 .venv/bin/python -m scripts.readme simulation FIGURES.json (its part simulation)
 .venv/bin/python -m scripts.readme loss FIGURES.json       (its part loss)
 .venv/bin/python -m scripts.readme rest FIGURES.json       (its part rest)
-.venv/bin/python -m scripts.readme fleet FIGURES.json     (its other parts)
+.venv/bin/python -m scripts.readme tasks FIGURES.json      (its part tasks)
+.venv/bin/python -m scripts.readme fleet FIGURES.json      (its other parts)
 """
 
 import json
@@ -168,6 +169,14 @@ def fleet_figures(measured: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
 
 
+def task_figures(measured: dict[str, Any]) -> str:
+    """What deployments cost in apply, and how long one takes from the order to the last device."""
+    rows = [*_roster_rows(measured), *_deployment_rows(measured)]
+    lines = [f"Machine: {measured['machine']}, load {measured['load']:.1f} at the start.", ""]
+    lines += ["| figure | measured | aim |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
+
+
 def simulation_figures(measured: dict[str, Any]) -> str:
     """How fast the simulator is, what it counts at 20 % loss, and what `plan` says of the same."""
     speed, seeds = measured["simulation"], measured["simulation_seeds"]
@@ -299,6 +308,39 @@ def _commit_table(commit: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _roster_rows(measured: dict[str, Any]) -> Iterator[Row]:
+    life, snapshot = measured["tasks_life"], measured["tasks_snapshot"]
+    worst = max(measured["tasks_open"].values())
+    yield "open a deployment to 1,000,000 devices", f"{worst:.1f} ms", "60 ms, in pieces of 50"
+    yield "apply 8,192 offers", f"{life['offer_8192_ms']:.1f} ms", "15 ms"
+    worst = max(took for name, took in life.items() if name.startswith("report_"))
+    yield "apply 8,192 words of devices", f"{worst:.1f} ms", "10 ms"
+    yield "plan offers, 1,000,000 queued", f"{life['plan_offers_ms']:.1f} ms", "-"
+    yield "cancel a deployment to 1,000,000", f"{life['cancel_ms']:.1f} ms", "-"
+    memory, disk = measured["tasks_memory"]["bytes_a_task"], snapshot["bytes_a_task"]
+    yield "a task in memory, in a snapshot", f"{memory:.0f}, {disk:.0f} bytes", "24 bytes"
+
+
+def _deployment_rows(measured: dict[str, Any]) -> Iterator[Row]:
+    f = measured["tasks_deployment"]
+    nodes = [of for name, of in measured.items() if name.startswith("tasks_deployment_")]
+    late, idle, before, after = (
+        max(node[name] for node in nodes)
+        for name in ("lag_p99", "idle_mb", "before_mb", "after_mb")
+    )
+    yield (
+        f"3 nodes, {f['devices']:,} connected devices: all are known to have succeeded",
+        f"{f['seconds']:.1f} s, worst {f['seconds_worst']:.1f} s",
+        "10 s",
+    )
+    reporting = f"while they report at most {f['lag_max_reporting'] * 1e3:.0f} ms"
+    yield "the same: loop lag, p99", f"≤ {late * 1e3:.0f} ms; {reporting}", "50 ms"
+    spent = f"{f['us_a_task']:.0f} µs a task; a status: {f['us_a_status']:.0f} µs"
+    yield "the same: processor time of all nodes", spent, "-"
+    memory = f"{idle:.0f} MB; with the devices {before:.0f}, after {after:.0f} MB"
+    yield "the same: memory of a node before any device connects", memory, "90 MB"
+
+
 def replace(section: str, content: str) -> None:
     """Puts `content` between the marks of `section`, in every document that has them."""
     pattern = rf"(<!-- {section}:[^>]*-->\n).*?(<!-- /{section} -->)"
@@ -332,6 +374,8 @@ def main() -> None:
             replace("rest-figures", rest_figures(json.loads(Path(path).read_text())))
         case ["fleet", path]:
             replace("fleet-figures", fleet_figures(json.loads(Path(path).read_text())))
+        case ["tasks", path]:
+            replace("task-figures", task_figures(json.loads(Path(path).read_text())))
         case ["loss", path]:
             replace("loss-figures", loss_figures(json.loads(Path(path).read_text())))
         case _:
