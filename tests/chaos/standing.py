@@ -10,8 +10,7 @@ class Proxy:
     def __init__(self, address: str) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
-        self._moves = asyncio.Event()
-        self._moves.set()
+        self._asked, self._answered = _moving(), _moving()
         self._streams: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.url = ""
@@ -22,9 +21,14 @@ class Proxy:
 
     def stand(self) -> None:
         """Connections there are stay open, and nothing passes on them; new ones are as ever."""
-        self._moves, former = asyncio.Event(), self._moves
-        self._moves.set()
-        former.clear()
+        self._asked.clear()
+        self._asked = _moving()
+        self.withhold()
+
+    def withhold(self) -> None:
+        """The same, but only of what the node says."""
+        self._answered.clear()
+        self._answered = _moving()
 
     async def end(self) -> None:
         if self._server is not None:
@@ -35,8 +39,17 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         further_reader, further_writer = await asyncio.open_connection(self._host, self._port)
-        for source, target in ((reader, further_writer), (further_reader, writer)):
-            self._streams.add(asyncio.create_task(_pass_on(source, target, self._moves)))
+        for source, target, moves in (
+            (reader, further_writer, self._asked),
+            (further_reader, writer, self._answered),
+        ):
+            self._streams.add(asyncio.create_task(_pass_on(source, target, moves)))
+
+
+def _moving() -> asyncio.Event:
+    moves = asyncio.Event()
+    moves.set()
+    return moves
 
 
 async def _pass_on(

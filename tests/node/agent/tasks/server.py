@@ -9,6 +9,9 @@ Answer = Callable[["Server", dict[str, str]], bytes]
 """The whole answer to a request with these headers; then the connection ends."""
 
 
+HELD = 4
+
+
 class Server:
     """`requests`: the headers of each, in lower case, its path as `path`."""
 
@@ -37,13 +40,32 @@ class Server:
         pairs = (line.partition(": ") for line in lines)
         request = {name.lower(): value for name, _, value in pairs} | {"path": first.split()[1]}
         self.requests.append(request)
-        writer.write(self.answer(self, request))
         try:
-            await writer.drain()
+            await self._reply(writer, self.answer(self, request))
             writer.close()
             await writer.wait_closed()
         except ConnectionError:
             pass
+
+    async def _reply(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        writer.write(data)
+        await writer.drain()
+
+
+class HeldServer(Server):
+    """Keeps the last bytes of every answer back until it is let go on."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer)
+        self._goes_on = asyncio.Event()
+
+    def go_on(self) -> None:
+        self._goes_on.set()
+
+    async def _reply(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        await super()._reply(writer, data[:-HELD])
+        await self._goes_on.wait()
+        await super()._reply(writer, data[-HELD:])
 
 
 def answer(status: str, body: bytes = b"", **headers: str) -> bytes:
