@@ -101,7 +101,7 @@ def _find_slot(step: Step, tasks: int, actor: str) -> int:
     """A free slot, where the shares of this actor and of all such orders allow it."""
     book = step.state.deployments
     everybodys = book.open_ones()
-    own = [d for d in everybodys if party(d.actor) == party(actor)]
+    own = [d for d in everybodys if party(d.charged) == party(actor)]
     _check_share(own, tasks, MAX_OPEN_OF_ONE, MAX_TASKS_OF_ONE, Reason.QUOTA)
     _check_share(everybodys, tasks, MAX_OPEN_ORDERED, MAX_TASKS_ORDERED, Reason.LIMIT)
     slot = book.free_slot()
@@ -160,6 +160,7 @@ def _opened(
         limits=limits,
         deadline=now + limits.deadline,
         actor=step.actor,
+        charged=step.actor,
         comment=step.comment,
         opened_at=now,
         wall=step.wall,
@@ -220,7 +221,8 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
         detail = "devices: none of these tasks failed, timed out or was unreached"
         raise Refused(Reason.NOT_IN_STATE, detail)
     if not deployment.slot:
-        book.reopen(deployment, _find_slot(step, len(roster), deployment.actor))
+        book.reopen(deployment, _find_slot(step, len(roster), step.actor))
+        deployment.charged = step.actor
         deployment.closed_at, deployment.reason = None, CloseReason.NONE
         step.emit(DeploymentChanged(deployment.number, deployment.state, deployment.reason))
     assert deployment.limits.deadline is not None

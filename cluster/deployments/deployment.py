@@ -117,6 +117,8 @@ class Deployment(msgspec.Struct):
     deadline: int
     """When who is QUEUED is UNREACHED."""
     actor: str
+    charged: str
+    """Whose share it takes while it is open: who gave the order, or opened it again."""
     comment: str
     opened_at: int
     wall: int

@@ -113,6 +113,7 @@ class TaskList(View, frozen=True):
 
 class ArtifactList(View, frozen=True):
     items: list[ArtifactView]
+    next: str | None
 
 
 class CreatedView(View, frozen=True):

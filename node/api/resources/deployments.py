@@ -270,12 +270,16 @@ async def device_tasks(read: Reading, device: DeviceId) -> Response:
 
 
 @router.get("/v1/artifacts", responses=answers(views.ArtifactList))
-async def list_artifacts(read: Reading) -> Response:
+async def list_artifacts(
+    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Response:
     """What the known deployments install."""
+    after = decode_cursor(cursor, int) if cursor is not None else 0
     book = read.state.deployments
     users: dict[int, list[int]] = {}
     for number, deployment in book.known.items():
-        if deployment.artifact:
+        if deployment.artifact > after:
             users.setdefault(deployment.artifact, []).append(number)
-    items = [views.artifact_view(book.artifacts[number], users[number]) for number in sorted(users)]
-    return read.answer(views.ArtifactList(items))
+    shown, more = page(sorted(users), limit, int)
+    items = [views.artifact_view(book.artifacts[number], users[number]) for number in shown]
+    return read.answer(views.ArtifactList(items, more))

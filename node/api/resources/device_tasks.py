@@ -35,6 +35,8 @@ from stationkeep.node.wire.messages import Code, Codec
 
 REPORT = "/v1/tasks:report"
 PATIENCE = 5.0
+SLICE = 256
+"""Updates taken before others have their turn."""
 router = APIRouter()
 
 _UPDATES = readers(TaskUpdateBatch, tasks.TaskUpdatePayload, "updates", wire.MAX_STATUSES)
@@ -83,7 +85,9 @@ async def _report(service: Service, updates: Sequence[tasks.TaskUpdatePayload]) 
     """What became of each update."""
     loop = asyncio.get_running_loop()
     waiting: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in updates]
-    for update, future in zip(updates, waiting, strict=True):
+    for number, (update, future) in enumerate(zip(updates, waiting, strict=True), 1):
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
         device = tasks.identity_of(update.task_id)[1]
         refusal = service.errands.say(device, update, partial(_settle, future))
         if refusal is not None:

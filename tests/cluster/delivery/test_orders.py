@@ -173,6 +173,19 @@ def test_nobody_can_take_all_the_places_there_are(driver: DeliveryDriver) -> Non
     driver.create(one, actor="cid")
 
 
+def test_whoever_opens_a_deployment_again_is_charged_for_it(driver: DeliveryDriver) -> None:
+    failed(driver)  # nobody's
+    one = Target(devices=("dev-0001",))
+    for _ in range(MAX_OPEN_OF_ONE):
+        driver.create(one, artifact=None, actor="ann")
+    refused = driver.refused(RetryTasks(1), key="r", actor="ann")
+    assert refused[0] == "quota"
+    driver.done(RetryTasks(1), key="r", actor="bob")
+    for _ in range(MAX_OPEN_OF_ONE - 1):
+        driver.create(one, artifact=None, actor="bob")
+    assert driver.refused(CreateDeployment(one), key="more", actor="bob")[0] == "quota"
+
+
 def test_whoever_gives_no_name_shares_one_place(driver: DeliveryDriver) -> None:
     one = Target(devices=("dev-0001",))
     for n in range(MAX_OPEN_OF_ONE):

@@ -243,3 +243,12 @@ async def test_an_ill_device_is_not_offered_what_asks_for_more(
     await _submit(client, devices=[EIGHT[0]], artifact=V2, require="battery > 90")
     (task,) = (await _get(client, f"/v1/devices/{EIGHT[0]}/tasks"))["items"]
     assert task["waits"] == "its newest status does not meet battery > 90"
+
+
+async def test_artifacts_are_paged(client: httpx.AsyncClient, fleet: FakeNode) -> None:
+    for version in ("2.0.0", "2.1.0", "2.2.0"):
+        await _submit(client, devices=["slave-001"], artifact={"version": version})
+    first = await _get(client, "/v1/artifacts", limit=2)
+    rest = await _get(client, "/v1/artifacts", limit=2, cursor=first["next"])
+    shown = [item["version"] for item in first["items"] + rest["items"]]
+    assert (shown, rest["next"]) == (["2.0.0", "2.1.0", "2.2.0"], None)
