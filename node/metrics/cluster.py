@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from stationkeep.cluster.alarms import raised_by_name, unacknowledged_by_name
+from stationkeep.cluster.deployments import lifecycle
 from stationkeep.cluster.deployments.deployment import DeploymentState
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.settings import PPM
@@ -30,6 +31,13 @@ from stationkeep.node.service.port import Service
 
 _CLOSED = (Outcome.APPROVED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN)
 _TRANSITIONS = {f"{t.origin}>{t.target}>{t.rule}": 0 for t in TRANSITIONS}
+_STEPS = {
+    f"{origin}>{step.target}>": 0
+    for step in lifecycle.TRANSITIONS.values()
+    for origin in step.origins
+    if origin is not step.target
+}
+"""Of those that come without a reason; so a first one is a rise, and no panel is blank."""
 
 
 def percentile(values: list[int], share: float) -> int:
@@ -221,6 +229,6 @@ def _tasks(state: ClusterState) -> Iterator[Metric]:
         "Steps of tasks from state to state since the cluster was founded.",
         labels=["from", "to", "reason"],
     )
-    for key, number in sorted(state.counters.task_transitions.items()):
+    for key, number in sorted((_STEPS | state.counters.task_transitions).items()):
         steps.add_metric(key.split(">"), number)
     yield steps

@@ -151,6 +151,7 @@ def test_who_was_removed_knows_it_and_can_come_back(
     if away:
         cluster.local.start(gone)
     cluster.until("it was told", lambda: cluster.ask(gone, "/readyz").get("removed"))
+    cluster.until("it is logged", lambda: log_of(cluster, gone).count("removed_from_cluster"))
     assert log_of(cluster, gone).count("removed_from_cluster") == 1
     assert cluster.ask(primary, "/v1/cluster")["term"] == term
 
