@@ -166,6 +166,9 @@ def test_every_panel_shows_something(constellation: Constellation, watched: Prom
     constellation.until(
         "the failover is scraped", lambda: watched.value("failover_time_seconds_p95")
     )
+    node = next(iter(constellation.local.running()))
+    made = constellation.ask(node, "/v1/tasks", {"all": True, "artifact": {"version": "9.0.0"}})
+    assert made["members"] > 0, made
 
     for panel in PANELS:
         if panel.id not in MAY_BE_EMPTY:
