@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+from msgspec.structs import replace
 
 from stationkeep.cluster.deployments.deployment import MAX_FAILURES, Deployment, FailureGroup
 from stationkeep.cluster.deployments.lifecycle import TASK_REASONS
@@ -20,6 +21,8 @@ def note_failures(
 ) -> None:
     """Counts tasks that have just failed, by their reasons; `texts`: what some of their devices
     said of it, by place in `positions`."""
+    if not len(positions):
+        return
     roster = step.state.deployments.rosters[deployment.number]
     known = {(group.reason, group.text): group for group in deployment.failures}
     for (code, said), (first, count) in _equal_ones(roster.reason[positions], texts).items():
@@ -29,9 +32,8 @@ def note_failures(
         if group is None:
             row = int(roster.row[positions[first]])
             group = FailureGroup(reason, text, 0, step.state.fleet.id(row))
-            known[reason, text] = group
-            deployment.failures.append(group)
-        group.count += count
+        known[reason, text] = replace(group, count=group.count + count)
+    deployment.failures = list(known.values())
 
 
 def _equal_ones(codes: Column, texts: Mapping[int, str]) -> dict[tuple[int, str], tuple[int, int]]:

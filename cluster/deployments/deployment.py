@@ -24,8 +24,7 @@ MAX_RETRIES = 10
 MAX_PARAMETERS = 32
 MAX_PARAMETER = 1_024
 MAX_PARAMETERS_TEXT = 8_192
-"""Bytes of all parameters together, in UTF-8: a thousand closed deployments keep theirs, and a
-snapshot writes them at once."""
+"""Bytes of all parameters together, in UTF-8: a thousand closed deployments keep theirs."""
 MAX_RATE = 10_000_000
 """Offers a minute."""
 MAX_FACTOR = 100
@@ -87,7 +86,7 @@ class CloseReason(enum.StrEnum):
     CANCELED = "canceled"
 
 
-class FailureGroup(msgspec.Struct, array_like=True):
+class FailureGroup(msgspec.Struct, frozen=True, array_like=True):
     """Equal failures: how many, and a device that had one."""
 
     reason: TaskReason

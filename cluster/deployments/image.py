@@ -1,13 +1,15 @@
 """The deployments as bytes, and back.
 
-What is small is encoded at once; rosters are written as they lie in memory, and are not copied for
-it: whoever changes one copies it first (`Roster.own`).
+Nothing is encoded until it is written, and no more than one deployment or artifact in one step.
+Rosters are written as they lie in memory, and are not copied for it: whoever changes one copies it
+first (`Roster.own`).
 """
 
 from collections.abc import Iterator
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from stationkeep.cluster.deployments.artifacts import (
     MAX_ARTIFACTS,
@@ -53,48 +55,57 @@ _CHUNK = 1_024
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Head(msgspec.Struct):
-    """All that is small."""
+class Image(msgspec.Struct):
+    """The deployments as a snapshot holds them. `versions`: in chunks; `rosters`: by number, in the
+    columns of `roster`, little-endian."""
 
     opened: int
     closed: list[int]
-    artifacts: dict[int, Artifact]
-    known: list[Deployment]
-
-
-class Image(msgspec.Struct):
-    """The deployments as a snapshot holds them. `rosters`: by number, in the columns of `roster`,
-    little-endian; `versions`: in chunks."""
-
-    head: Head
+    artifacts: dict[int, msgspec.Raw]
+    known: list[msgspec.Raw]
     versions: list[list[str]]
     rosters: dict[int, dict[str, memoryview]]
 
 
 _images = msgspec.msgpack.Decoder(Image)
+_artifacts = msgspec.msgpack.Decoder(Artifact)
+_deployments = msgspec.msgpack.Decoder(Deployment)
 
 
 class FrozenBook:
     """The deployments as they were, to be written later and elsewhere while they go on."""
 
     def __init__(self, book: Book) -> None:
-        known = list(book.known.values())
-        self._head = _encoder.encode(Head(book.opened, book.closed, book.artifacts.known, known))
-        self._versions = tuple(book.versions.texts)
+        self._opened, self._closed = book.opened, book.closed.copy()
+        self._artifacts = book.artifacts.known.copy()
+        self._known = [_copied(deployment) for deployment in book.known.values()]
+        self._versions = book.versions.texts.copy()
         self._rosters = {number: roster.columns() for number, roster in book.rosters.items()}
 
     def parts(self) -> Iterator[bytes | memoryview]:
         """The bytes of an `Image`, piece by piece."""
+        encode = _encoder.encode
         yield map_header(len(Image.__struct_fields__))
-        yield _encoder.encode("head") + self._head
+        yield encode("opened") + encode(self._opened)
+        yield encode("closed") + encode(self._closed)
+        yield encode("artifacts") + map_header(len(self._artifacts))
+        for number, artifact in self._artifacts.items():
+            yield encode(number) + encode(artifact)
+        yield encode("known") + array_header(len(self._known))
+        yield from map(encode, self._known)
         starts = range(0, len(self._versions), _CHUNK)
-        yield _encoder.encode("versions") + array_header(len(starts))
+        yield encode("versions") + array_header(len(starts))
         for start in starts:
-            yield _encoder.encode(self._versions[start : start + _CHUNK])
-        yield _encoder.encode("rosters") + map_header(len(self._rosters))
+            yield encode(self._versions[start : start + _CHUNK])
+        yield encode("rosters") + map_header(len(self._rosters))
         for number, columns in self._rosters.items():
-            yield _encoder.encode(number)
+            yield encode(number)
             yield from encoded_columns({name: _bytes(c) for name, c in columns.items()})
+
+
+def _copied(deployment: Deployment) -> Deployment:
+    """As it is now: its tallies are all that changes in its place."""
+    return replace(deployment, tallies=deployment.tallies.copy())
 
 
 def _bytes(column: Column) -> memoryview:
@@ -107,13 +118,12 @@ def _bytes(column: Column) -> memoryview:
 def thaw_book(encoded: bytes | memoryview | msgspec.Raw) -> Book:
     """The deployments of an image. Whatever apply relies on is checked: raises `BadImageError` or
     another `ValueError` for an image that no replica ever gave."""
-    image = _images.decode(encoded)
-    head, book = image.head, Book()
-    _demand(0 <= head.opened <= U32, "number is none")
-    book.opened, book.closed = head.opened, head.closed
-    book.artifacts = _artifacts(head)
+    image, book = _images.decode(encoded), Book()
+    _demand(0 <= image.opened <= U32, "number is none")
+    book.opened, book.closed = image.opened, image.closed
+    book.artifacts = _artifacts_of(image)
     book.versions = Versions(_versions(image))
-    for deployment in head.known:
+    for deployment in map(_deployments.decode, image.known):
         _check(deployment, book)
         book.restore(deployment)
     _check_numbers(book)
@@ -130,11 +140,12 @@ def _demand(holds: bool | np.bool_, what: str) -> None:
         raise BadImageError(f"the deployments' {what}")
 
 
-def _artifacts(head: Head) -> Artifacts:
-    within = all(1 <= number <= MAX_ARTIFACTS for number in head.artifacts)
+def _artifacts_of(image: Image) -> Artifacts:
+    known = {number: _artifacts.decode(one) for number, one in image.artifacts.items()}
+    within = all(1 <= number <= MAX_ARTIFACTS for number in known)
     _demand(within, "artifacts are not numbered")
-    _demand(not any(map(artifact_fault, head.artifacts.values())), "artifacts are no artifacts")
-    return Artifacts(head.artifacts)
+    _demand(not any(map(artifact_fault, known.values())), "artifacts are no artifacts")
+    return Artifacts(known)
 
 
 def _versions(image: Image) -> list[str]:
