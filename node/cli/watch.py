@@ -34,6 +34,8 @@ ANSWER_SECONDS = 0.8
 QUIETEST_SECONDS = 0.1
 """The least time between two requests, however fast events come."""
 NOTICE_SECONDS = 10.0
+STREAM_SILENCE_SECONDS = 20.0
+"""After which an event stream is given up; a node that works sends a comment every 15 s."""
 MOST_SOURCES = 99
 MOST_DECISIONS = 40
 
@@ -135,10 +137,11 @@ class Watcher:
 
     async def listen(self) -> None:
         """Follows the event stream of the current node. Its end triggers a refresh as well."""
+        patience = httpx.Timeout(ANSWER_SECONDS, read=STREAM_SILENCE_SECONDS)
         while True:
             url = self._sources.current
             with contextlib.suppress(httpx.HTTPError):
-                async with self._http.stream("GET", f"{url}/v1/events", timeout=None) as stream:
+                async with self._http.stream("GET", f"{url}/v1/events", timeout=patience) as stream:
                     async for chunk in stream.aiter_raw():  # not by line: one may never end
                         if b"event:" in chunk:
                             self.stirred.set()

@@ -1,11 +1,14 @@
 """Frames of `watch`, and how it moves from a dead node to a live one."""
 
+import asyncio
+import contextlib
 import copy
 from typing import Any
 
 import httpx
 import pytest
 
+from stationkeep.node.api.resources import events
 from stationkeep.node.cli import watch
 from stationkeep.node.cli.rendering import screen
 from stationkeep.node.cli.rendering.screen import Picture
@@ -206,6 +209,54 @@ async def test_an_event_cuts_the_rest_short(members: Members) -> None:
         watcher.stirred.set()
         await watcher.rest()
         assert not watcher.stirred.is_set()
+
+
+class Stream:
+    """A node of which only the event stream answers; it says nothing after its head."""
+
+    def __init__(self) -> None:
+        self.followed = asyncio.Event()
+        self._let_go = asyncio.Event()
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        return "http://{}:{}".format(*self._server.sockets[0].getsockname())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._let_go.set()
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _answer(self, asked: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        await asked.readuntil(b"\r\n\r\n")
+        answer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        self.followed.set()
+        await self._let_go.wait()
+        answer.close()
+
+
+async def test_watch_does_not_stay_with_the_events_of_a_frozen_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "STREAM_SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
+    frozen, other = Stream(), Stream()
+    async with frozen as first, other as second, watch.open_client() as http:
+        sources = watch.Sources([first, second])
+        listening = asyncio.create_task(watch.Watcher(sources, http).listen())
+        try:
+            async with asyncio.timeout(10):
+                await frozen.followed.wait()
+                sources.move()
+                await other.followed.wait()
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+
+
+def test_watch_waits_for_longer_than_a_node_is_silent() -> None:
+    assert watch.STREAM_SILENCE_SECONDS > events.KEEP_ALIVE + watch.ANSWER_SECONDS
 
 
 def test_once_prints_a_frame(
