@@ -8,7 +8,9 @@ from stationkeep.cluster.state.decisions import Decision
 
 def _name(decision: Decision) -> str:
     facts = decision.facts
-    what = " ".join(filter(None, (facts["task_type"], facts["component"], facts["version"])))
+    usual = facts["version"] and facts["task_type"] == "deployment"
+    words = ("" if usual else facts["task_type"], facts["component"], facts["version"])
+    what = " ".join(filter(None, words))
     return f"deployment {facts['deployment']} ({what} to {facts['target']})"
 
 

@@ -24,7 +24,7 @@ export function deploymentRows(deployments) {
   return deployments.map((one) => {
     const counts = GROUPS.map(([, , , states]) => states.reduce((sum, state) => sum + (one.tallies[state] ?? 0), 0));
     return h("li", { class: "deployment", key: one.deployment, "data-deployment": one.deployment },
-      h("h3", null, `${one.version === null ? one.task_type : `${one.component} ${one.version}`} `, h("span", { class: "quiet" }, `to ${one.target}`)),
+      h("h3", null, `${whatOf(one)} `, h("span", { class: "quiet" }, `to ${one.target}`)),
       h("p", { class: "count" }, standing(one)),
       h("div", { class: "bar-of-ring", "aria-hidden": "true" }, GROUPS.slice(0, 3).map(([word, , kind], n) =>
         counts[n] > 0 && h("span", { key: word, class: `part ${kind}`, style: { "--part": counts[n] / one.members } }))),
@@ -33,6 +33,12 @@ export function deploymentRows(deployments) {
         h("span", { class: "quiet" }, `of ${plural(one.members, "device")}`)),
       one.failures.length > 0 && h("p", { class: "states quiet" }, failure(one.failures[0])));
   });
+}
+
+/** "app 2.0.0", "restart", "flash os 14". */
+function whatOf({ task_type, component, version }) {
+  if (version === null) return task_type;
+  return `${task_type === "deployment" ? "" : `${task_type} `}${component} ${version}`;
 }
 
 function standing(one) {

@@ -194,9 +194,12 @@ def task(item: Json) -> str:
 
 
 def what(deployment: Json) -> str:
-    """What a deployment has devices do: `app 2.0.0`, or the type of its tasks."""
-    version = deployment["version"]
-    return f"{deployment['component']} {version}" if version else deployment["task_type"]
+    """What a deployment has devices do: `app 2.0.0`, `restart`, `flash os 14`."""
+    type_, version = deployment["task_type"], deployment["version"]
+    if not version:
+        return str(type_)
+    artifact = f"{deployment['component']} {version}"
+    return artifact if type_ == "deployment" else f"{type_} {artifact}"
 
 
 UNFINISHED = ("queued", "offered", "in_progress")

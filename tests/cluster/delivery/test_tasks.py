@@ -1,5 +1,7 @@
 """What can be asked of tasks: those of a device, why one waits, and in which words."""
 
+from typing import Any
+
 import pytest
 
 from stationkeep.cluster.commands import (
@@ -133,6 +135,20 @@ def test_a_task_under_way_says_how_far_it_is(driver: DeliveryDriver) -> None:
     assert "and was told to cancel" in lines(driver)[0]
 
 
+@pytest.mark.parametrize(
+    ("order", "name"),
+    [
+        ({"task_type": "reboot", "artifact": None}, "deployment 1 (reboot to all)"),
+        ({"task_type": "flash"}, "deployment 1 (flash app 2.0.0 to all)"),
+    ],
+)
+def test_a_type_of_ones_own_is_said_in_decisions(
+    driver: DeliveryDriver, order: dict[str, Any], name: str
+) -> None:
+    driver.create(**order)
+    assert sentence(driver.state.decisions[-1]).startswith(f"{name} opened: 4 devices")
+
+
 def test_decisions_about_deployments_are_sentences(driver: DeliveryDriver) -> None:
     driver.crowd(1, app_version="2.0.0")
     driver.crowd(1, app_version="3.0.0")
@@ -149,7 +165,7 @@ def test_decisions_about_deployments_are_sentences(driver: DeliveryDriver) -> No
     driver.done(CancelDeployment(1), key="c", actor="bob")
     driver.say(Word.CANCELED, 1)
     told = [sentence(d) for d in driver.state.decisions if "deployment" in d.facts]
-    name = "deployment 1 (deployment app 2.0.0 to all)"
+    name = "deployment 1 (app 2.0.0 to all)"
     assert told == [
         f"{name} opened: 6 devices, 1 of them have it, 1 of them have a newer version, "
         "2 devices cannot carry out tasks (by ann)",

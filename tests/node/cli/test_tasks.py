@@ -84,6 +84,13 @@ def test_a_table_fits_the_terminal(table: Callable[[Any], Any], answer: Any, wid
     assert not any("…" in line for line in lines)
 
 
+def test_tasks_of_a_type_of_ones_own_are_shown_with_it(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    canned.reads["/v1/deployments/17"] = deployment(17, task_type="flash")
+    assert "flash app 2.0.0" in stationkeep("tasks", "show", "17").output
+
+
 def test_nothing_is_shown_as_nothing(canned: CannedNode, stationkeep: Run) -> None:
     canned.reads["/v1/deployments"] = {"items": [], "next": None}
     assert "no deployments" in stationkeep("tasks", "list").output
