@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError, UsageError
-from stationkeep.node.cli.options import client
 from stationkeep.node.cli.output import say, warn
 from stationkeep.node.cli.rendering.wording import cluster_time
 from stationkeep.node.system.printable import all_printable
@@ -25,16 +25,16 @@ def pair(option: str, text: str) -> tuple[str, str]:
 
 
 def send(
+    node: Client,
     method: str,
     path: str,
     body: dict[str, Any] | None,
     *,
     key: str | None,
-    url: str | None,
     what: str,
 ) -> dict[str, Any]:
     """Sends the command, prints its outcome in one line, then its results; returns the answer."""
-    answer: dict[str, Any] = all_printable(client(url).write(method, path, body, key))
+    answer: dict[str, Any] = all_printable(node.write(method, path, body, key))
     if answer.get("status") not in {"done", None}:
         raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
     at = f" at log index {answer['index']}" if answer.get("index") else ""

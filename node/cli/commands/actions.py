@@ -52,4 +52,4 @@ def actions_run(
         deadline=None if deadline is None else duration("--deadline", deadline),
         reason=reason,
     )
-    send("POST", "/v1/actions", body, key=key, url=url, what=f"action {name}")
+    send(client(url), "POST", "/v1/actions", body, key=key, what=f"action {name}")

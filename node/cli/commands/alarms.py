@@ -33,4 +33,4 @@ def alarms_ack(
 ) -> None:
     """Acknowledges an alarm; it stays raised until its cause is gone."""
     path = f"/v1/alarms/{part(alarm)}/ack"
-    send("POST", path, given(reason=reason), key=key, url=url, what=f"{alarm} acknowledged")
+    send(client(url), "POST", path, given(reason=reason), key=key, what=f"{alarm} acknowledged")

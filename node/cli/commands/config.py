@@ -36,7 +36,7 @@ def config_set(
     changes = {name: scalar(value) for name, value in (pair("", a) for a in assignments)}
     if reason is not None:
         changes["reason"] = reason
-    send("PATCH", "/v1/config", changes, key=key, url=url, what="settings changed")
+    send(client(url), "PATCH", "/v1/config", changes, key=key, what="settings changed")
 
 
 def scalar(text: str) -> str | int | float | bool:

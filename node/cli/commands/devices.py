@@ -108,18 +108,18 @@ def devices_assign(
     lifetime = None if for_ is None else duration("--for", for_, LONGEST_PIN)
     body = given(ring=ring.value, lifetime=lifetime, reason=reason)
     what = f"{device} is pinned to {ring.value}"
-    send("PUT", f"{_path(device)}/ring", body, key=key, url=url, what=what)
+    send(client(url), "PUT", f"{_path(device)}/ring", body, key=key, what=what)
 
 
 def devices_release(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
     """Ends a pin: health, policies and quotas decide about the device's ring again."""
     what = f"{device} is released"
-    send("DELETE", f"{_path(device)}/ring", None, key=key, url=url, what=what)
+    send(client(url), "DELETE", f"{_path(device)}/ring", None, key=key, what=what)
 
 
 def devices_remove(device: DeviceArgument, key: KeyOption = None, url: UrlOption = None) -> None:
     """Removes a device; if its agent connects again, it registers as a new one."""
-    send("DELETE", _path(device), None, key=key, url=url, what=f"{device} is removed")
+    send(client(url), "DELETE", _path(device), None, key=key, what=f"{device} is removed")
 
 
 def _flag(value: bool | None) -> str | None:

@@ -87,13 +87,13 @@ def nodes_join(
     Its own file lists the members and itself, and has `join: true`.
     """
     body = given(id=node, raft=raft, http=http, reason=reason)
-    send("POST", "/v1/nodes", body, key=key, url=url, what=f"{node} joins")
+    send(client(url), "POST", "/v1/nodes", body, key=key, what=f"{node} joins")
 
 
 def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:
     """Removes a node for good. A PRIMARY must hand over first (switchover, or maintenance)."""
     path = f"/v1/nodes/{part(node)}"
-    send("DELETE", path, None, key=key, url=url, what=f"{node} leaves")
+    send(client(url), "DELETE", path, None, key=key, what=f"{node} leaves")
 
 
 def nodes_maintenance(
@@ -113,7 +113,7 @@ def nodes_maintenance(
     span = None if for_ is None else duration("--for", for_)
     body = given(on=switch is Switch.ON, duration=span, reason=reason)
     what = f"maintenance of {node} {switch.value}"
-    send("POST", f"/v1/nodes/{part(node)}/maintenance", body, key=key, url=url, what=what)
+    send(client(url), "POST", f"/v1/nodes/{part(node)}/maintenance", body, key=key, what=what)
 
 
 def nodes_priority(
@@ -126,11 +126,11 @@ def nodes_priority(
     """Sets a node's priority as a candidate for PRIMARY: the highest is chosen first, 0 never."""
     body = given(priority=priority, reason=reason)
     send(
+        client(url),
         "POST",
         f"/v1/nodes/{part(node)}/priority",
         body,
         key=key,
-        url=url,
         what=f"priority of {node} {priority}",
     )
 
@@ -157,11 +157,11 @@ def nodes_policy(
     path = f"/v1/nodes/{part(node)}/policies"
     if remove:
         send(
+            client(url),
             "DELETE",
             f"{path}/{part(name)}",
             None,
             key=key,
-            url=url,
             what=f"policy {name} of {node} removed",
         )
         return
@@ -174,4 +174,4 @@ def nodes_policy(
         lifetime=lifetime,
         reason=reason,
     )
-    send("POST", path, body, key=key, url=url, what=f"policy {name} of {node}")
+    send(client(url), "POST", path, body, key=key, what=f"policy {name} of {node}")

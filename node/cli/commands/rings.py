@@ -6,6 +6,7 @@ import typer
 
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.options import (
     Format,
@@ -42,11 +43,11 @@ def rings_rebalance(
     """Makes the leader check all rings now instead of at the next interval."""
     if not dry_run:
         send(
+            client(url),
             "POST",
             "/v1/rings/rebalance",
             given(reason=reason),
             key=key,
-            url=url,
             what="rebalance requested",
         )
         return
@@ -84,7 +85,7 @@ def rings_shares(
         show_fleet(plan, format_, "rebalance_plan")
         return
     what = "shares " + " ".join(f"{name}={shares[name]}" for name in RING_NAMES)
-    send("PUT", "/v1/rings/shares", body, key=key, url=url, what=what)
+    send(client(url), "PUT", "/v1/rings/shares", body, key=key, what=what)
 
 
 def rings_health(
@@ -126,7 +127,7 @@ def rings_health(
         show_fleet(plan, format_, "health_plan")
         warn(plan["warnings"])
         return
-    send("PUT", "/v1/rings/health-rule", body, key=key, url=url, what=f"healthy is: {rule}")
+    send(client(url), "PUT", "/v1/rings/health-rule", body, key=key, what=f"healthy is: {rule}")
 
 
 def rings_release_brake(
@@ -134,7 +135,7 @@ def rings_release_brake(
 ) -> None:
     """Resumes automatic moves after the storm brake stopped them."""
     body = given(reason=reason)
-    send("POST", "/v1/rings/release-brake", body, key=key, url=url, what="brake released")
+    send(client(url), "POST", "/v1/rings/release-brake", body, key=key, what="brake released")
 
 
 def policies_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
@@ -173,12 +174,13 @@ def policies_set(
         rings=None if rings is None else [part.strip() for part in rings.split(",")],
         weights=None if weights is None else _weights(weights),
     )
-    current, version = _current(url)
+    node = client(url)
+    current, version = _current(node)
     body = given(policies=_placed(current, policy, before), version=version, reason=reason)
     if dry_run:
-        _show_plan(body, url, format_)
+        _show_plan(node, body, format_)
         return
-    send("PUT", "/v1/rings/policies", body, key=key, url=url, what=f"ring policy {name}")
+    send(node, "PUT", "/v1/rings/policies", body, key=key, what=f"ring policy {name}")
 
 
 def policies_remove(
@@ -191,21 +193,22 @@ def policies_remove(
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """Removes a ring policy; its devices get the next policy that matches, or none."""
-    current, version = _current(url)
+    node = client(url)
+    current, version = _current(node)
     left = [policy for policy in current if policy["name"] != name]
     if len(left) == len(current):
         raise UsageError(f"no ring policy {name}; there are: {_names(current)}")
     body = given(policies=left, version=version, reason=reason)
     if dry_run:
-        _show_plan(body, url, format_)
+        _show_plan(node, body, format_)
         return
     what = f"ring policy {name} removed"
-    send("PUT", "/v1/rings/policies", body, key=key, url=url, what=what)
+    send(node, "PUT", "/v1/rings/policies", body, key=key, what=what)
 
 
-def _show_plan(body: dict[str, Any], url: str | None, format_: Format) -> None:
+def _show_plan(node: Client, body: dict[str, Any], format_: Format) -> None:
     """Shows what these policies would change."""
-    plan = client(url).plan("/v1/rings/policies/plan", shapes.PoliciesPlan, body)
+    plan = node.plan("/v1/rings/policies/plan", shapes.PoliciesPlan, body)
     show_fleet(plan, format_, "policies_plan")
     warn(plan["warnings"])
 
@@ -234,9 +237,9 @@ def _weights(text: str) -> dict[str, int]:
     return {name: _whole("--weights", value) for name, value in parts.items()}
 
 
-def _current(url: str | None) -> tuple[list[dict[str, Any]], str]:
+def _current(node: Client) -> tuple[list[dict[str, Any]], str]:
     """The current policies, including every acknowledged change, and their version."""
-    rings = client(url).get("/v1/rings", shapes.Rings, consistency="strong")
+    rings = node.get("/v1/rings", shapes.Rings, consistency="strong")
     fields = ("name", "selector", "rings", "weights")
     policies = [given(**{field: one[field] for field in fields}) for one in rings["policies"]]
     return policies, rings["policies_version"]

@@ -44,11 +44,11 @@ def switchover(
     """Moves the PRIMARY seat to a healthy node, in a planned handover."""
     body = given(target=to, reason=reason)
     send(
+        client(url),
         "POST",
         "/v1/switchover",
         body,
         key=key,
-        url=url,
         what=f"switchover to {to or 'the best candidate'}",
     )
 
@@ -64,7 +64,7 @@ def failover(
 ) -> None:
     """Moves the PRIMARY seat even if the current PRIMARY is unhealthy."""
     body = given(target=to, force=force, reason=reason)
-    send("POST", "/v1/failover", body, key=key, url=url, what=f"failover to {to}")
+    send(client(url), "POST", "/v1/failover", body, key=key, what=f"failover to {to}")
 
 
 def pause(
@@ -75,9 +75,9 @@ def pause(
 ) -> None:
     """Suspends automatic role changes for a limited time."""
     body = given(duration=duration("--for", for_), reason=reason)
-    send("POST", "/v1/pause", body, key=key, url=url, what=f"pause for {for_}")
+    send(client(url), "POST", "/v1/pause", body, key=key, what=f"pause for {for_}")
 
 
 def resume(reason: ReasonOption = None, key: KeyOption = None, url: UrlOption = None) -> None:
     """Ends a pause."""
-    send("POST", "/v1/resume", given(reason=reason), key=key, url=url, what="resume")
+    send(client(url), "POST", "/v1/resume", given(reason=reason), key=key, what="resume")

@@ -171,11 +171,12 @@ def tasks_submit(
         reason=reason,
     )
     what = f"{version or type_} is submitted"
-    made = send("POST", "/v1/tasks", body, key=key, url=url, what=what)
+    node = client(url)
+    made = send(node, "POST", "/v1/tasks", body, key=key, what=what)
     if wait:
         if "deployment" not in made:
             raise CommandError("the answer names no deployment; is that a Stationkeep node?")
-        follow(client(url), made["deployment"])
+        follow(node, made["deployment"])
 
 
 def tasks_list(
@@ -221,7 +222,7 @@ def tasks_cancel(
 ) -> None:
     """Offers nothing more; devices that have begun to install run to their end."""
     path, what = f"/v1/deployments/{number}/cancel", f"deployment {number} is canceled"
-    send("POST", path, given(reason=reason), key=key, url=url, what=what)
+    send(client(url), "POST", path, given(reason=reason), key=key, what=what)
 
 
 def tasks_retry(
@@ -236,9 +237,10 @@ def tasks_retry(
     """Gives tasks that failed or were not reached another attempt, and opens it again if closed."""
     body = given(devices=device, reason=reason)
     path, what = f"/v1/deployments/{number}/retry", f"deployment {number} is tried again"
-    send("POST", path, body, key=key, url=url, what=what)
+    node = client(url)
+    send(node, "POST", path, body, key=key, what=what)
     if wait:
-        follow(client(url), number)
+        follow(node, number)
 
 
 def _target(

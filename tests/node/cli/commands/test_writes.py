@@ -6,7 +6,10 @@ import msgspec
 import pytest
 
 from stationkeep.node.local.manifest import Manifest, NodeRecord
-from tests.node.cli.canned import CannedNode, Run, problem
+from tests.node.cli.canned import CLOSED, CannedNode, Run, problem
+from tests.node.cli.every_command import Command, every_command
+
+ASKING = [command for command in every_command() if command.asks and not command.is_device]
 
 WRITES = [
     ("switchover", "POST /v1/switchover", {}),
@@ -202,6 +205,22 @@ def test_when_no_node_was_named_another_of_the_local_cluster_is_asked(
     assert result.exit_code == 0
     assert "asked http://127.0.0.1:8702 instead" in result.stderr
     assert json.loads(result.stdout)["cluster"]["cluster_id"] == "stationkeep-local"
+
+
+@pytest.mark.parametrize("command", ASKING, ids=str)
+def test_it_is_said_once_that_another_node_is_asked(
+    command: Command,
+    canned: CannedNode,
+    stationkeep: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    local_cluster("127.0.0.1:8701", "127.0.0.1:8702")
+    refuses_first_port(canned, monkeypatch)
+    canned.reads["/v1/deployments/17"] = CLOSED
+    following = ["--wait"] if "wait" in command.parameters else []
+    result = stationkeep(*command.arguments(tmp_path / "file"), *following)
+    assert result.stderr.count("asked http://127.0.0.1:8702 instead") <= 1
 
 
 def test_a_named_node_is_not_replaced_but_the_others_are_said(
