@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from stationkeep.node.agent.tasks.book import Book, Job, Moment, read, written
+from stationkeep.node.agent.tasks.book import Book, Job, Moment, content_of, read, written
 from stationkeep.node.agent.tasks.machine import (
     LATE,
     Acknowledged,
@@ -118,7 +118,7 @@ class Carrier:
         self._loop = asyncio.get_running_loop()
         self.book = read(memory.load(), device)
         self._kept = self.book
-        self._held = _task_id(self.book.job)
+        self._held = _identity(self.book.job)
         """The task for which something may be downloaded."""
         self._why = ""
         self._at_work: asyncio.Task[None] | None = None
@@ -200,7 +200,7 @@ class Carrier:
     def _note(self, before: Job | None) -> None:
         """For who runs the agent: how what was done before has ended, and what is done now."""
         job, newest = self.book.job, self.book.outcomes[-1:]
-        if before is not None and newest and newest[0].update.task_id == _task_id(before):
+        if before is not None and newest and newest[0].update.task_id == before.task.task_id:
             end = newest[0].update
             why = ": ".join(part for part in (end.reason, end.detail[-SHOWN:]) if part)
             log.info("task %s: %s%s", end.task_id, end.state, f" ({why})" if why else "")
@@ -244,9 +244,9 @@ class Carrier:
 
     async def _do(self, job: Job | None) -> None:
         async with self._one_at_a_time:
-            if job is None or self._held != _task_id(job):
+            if job is None or self._held != _identity(job):
                 self._work.clear()
-                self._held = _task_id(job)
+                self._held = _identity(job)
             if job is None:
                 return
             result = await self._result(job)
@@ -314,11 +314,13 @@ def _is_same_work(one: Job | None, other: Job | None) -> bool:
     return one is other or (one is not None and other is not None and _work(one) == _work(other))
 
 
-def _task_id(job: Job | None) -> str | None:
-    return None if job is None else job.task.task_id
+def _identity(job: Job | None) -> tuple[str, str] | None:
+    """Number and content: what was verified for a task must not count for another one that a node
+    tells under its number."""
+    return None if job is None else (job.task.task_id, content_of(job.task))
 
 
 def _work(job: Job) -> tuple[object, ...]:
     """Who waits for a window does so anew when its times are told anew."""
     told = job.told if job.phase is Phase.WAITING else None
-    return job.task.task_id, job.phase, job.runs, told
+    return _identity(job), job.phase, job.runs, told

@@ -20,7 +20,7 @@ from stationkeep.node.wire.tasks import (
     TaskState,
     TaskUpdatePayload,
 )
-from tests.node.agent.tasks.told import DEVICE, at, task
+from tests.node.agent.tasks.told import DEVICE, artifact, at, task
 
 GIVEN = {"app": "1.0.0", "os": ""}
 
@@ -204,6 +204,20 @@ async def test_a_cancel_ends_what_is_being_done_before_anything_else_begins(devi
     device.gate.set()
     await device.until(lambda: device.carrier.book.version("app") == "2.0.0")
     assert device.done.count(Phase.INSTALLING) == 1
+
+
+async def test_what_was_verified_is_nothing_else_that_is_told_under_its_number(
+    device: Device,
+) -> None:
+    device.gate.clear()
+    device.tell(task(artifact=artifact(url=None)))
+    await device.until(lambda: device.running)
+    before = device.cleared
+    device.tell(task(artifact=artifact(url=None), parameters={"wipe": "all"}))
+    device.gate.set()
+    await device.end()
+    assert device.done[:3] == [Phase.VERIFYING, Phase.VERIFYING, Phase.WAITING]
+    assert device.cleared == before + 2  # what was downloaded for the first, and at the end
 
 
 async def test_what_will_not_be_cancelled_does_nothing_for_the_next_task(device: Device) -> None:
