@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from stationkeep.node.agent.addresses import Addresses
 from stationkeep.node.agent.device import Identity, Ringed
+from stationkeep.node.agent.foreign import result_of
 from stationkeep.node.agent.link import Link
 from stationkeep.node.agent.readings import Readings
 from stationkeep.node.agent.tally import Tally
@@ -210,7 +211,7 @@ class DeviceAgent:
             try:
                 answer = on_ring(news)
                 if inspect.isawaitable(answer):
-                    await answer
+                    await result_of(answer)
             except Exception as error:  # not ours: told to whoever embeds us
                 context = {"message": "on_ring raised", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)

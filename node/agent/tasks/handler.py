@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from stationkeep.node.agent.foreign import result_of
 from stationkeep.node.agent.tasks.book import Job
 from stationkeep.node.agent.tasks.carrier import FailedError, Progress
 from stationkeep.node.agent.tasks.machine import Confirmed, Ended, Result
@@ -63,7 +64,7 @@ class HandlerInstaller:
 
     async def install(self, job: Job, file: Path | None, progress: Progress) -> Result:
         try:
-            version = await self._on_task(Task(job, file, progress))
+            version = await result_of(self._on_task(Task(job, file, progress)))
         except Rejected as error:
             raise FailedError(TaskReason.REJECTED, str(error), TaskState.REJECTED) from error
         except Postpone as error:

@@ -190,17 +190,34 @@ async def test_of_the_rings_that_come_during_a_call_only_the_newest_counts(door:
     await device.stop()
 
 
-async def test_a_callback_that_raises_is_reported_and_the_device_goes_on(door: Door) -> None:
+async def waits_for_what_is_cancelled() -> None:
+    theirs = asyncio.create_task(asyncio.Event().wait())
+    theirs.cancel()
+    await theirs
+
+
+@pytest.mark.parametrize(
+    ("fate", "said"),
+    [
+        (lambda: 1 / 0, "division by zero"),
+        (waits_for_what_is_cancelled, "what it waited for was cancelled"),
+    ],
+)
+async def test_a_callback_that_raises_is_reported_and_the_device_goes_on(
+    door: Door, fate: Callable[[], object], said: str
+) -> None:
     reported: list[str] = []
+    called: list[int] = []
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: reported.append(str(context["exception"]))
     )
-    fates = itertools.chain([lambda: 1 / 0], itertools.repeat(lambda: None))
+    fates = itertools.chain([fate], itertools.repeat(lambda: called.append(1)))
     device = await agent(door, on_ring=lambda _: next(fates)()).start()
     await until(lambda: reported)
     await door.tell(assignment("slave-001", "dev"))
     await until(lambda: device.ring == "dev")
-    assert reported == ["division by zero"]
+    await until(lambda: called)
+    assert reported == [said]
     await device.stop()
 
 

@@ -191,6 +191,24 @@ async def test_a_handler_that_raises_has_failed_and_its_program_hears_of_it(door
     assert [type(context["exception"]) for context in heard] == [RuntimeError]
 
 
+async def awaits_what_is_cancelled(_: Task) -> str:
+    theirs = asyncio.create_task(asyncio.Event().wait())
+    theirs.cancel()
+    await theirs
+    raise AssertionError
+
+
+async def test_a_handler_whose_own_work_is_cancelled_has_failed(door: Door) -> None:
+    heard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    async with living(door, on_task=awaits_what_is_cancelled):
+        for number in (17, 18):
+            await tell(door, task(number, artifact=NAMED))
+            end = await ended(door, f"{number}/slave-001/1")
+            assert (end.state, end.reason) == (TaskState.FAILED, TaskReason.INSTALL)
+    assert [type(context["exception"]) for context in heard] == [RuntimeError] * 2
+
+
 @pytest.mark.parametrize("seconds", [0, -1, 86_401, float("nan")])
 def test_a_handler_cannot_put_off_for_ever(seconds: float) -> None:
     with pytest.raises(ValueError, match=r"seconds: .* refused"):
