@@ -31,10 +31,11 @@ TASK_TYPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
 VERSION_PATTERN = r"^[A-Za-z0-9._+~-]+\Z"
 SHA256_PATTERN = r"^[0-9a-f]{64}\Z"
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z"
+VERSION_RULE = "letters, digits and . _ + ~ -"
 TASK_PATTERN_RULES = {
     TASK_ID_PATTERN: "DEPLOYMENT/DEVICE/ATTEMPT, such as 17/slave-001/1",
     TASK_TYPE_PATTERN: "letters, digits and _ . - beginning with a letter or digit",
-    VERSION_PATTERN: "letters, digits and . _ + ~ -",
+    VERSION_PATTERN: VERSION_RULE,
     SHA256_PATTERN: "64 hex digits in lower case",
     TIME_PATTERN: "a time as 2026-11-29T15:00:00Z",
 }
@@ -181,6 +182,15 @@ class TaskCancelPayload(msgspec.Struct, frozen=True):
 
     task_id: str
     reason: str
+
+
+def is_version(given: object) -> bool:
+    """Whether a device may say that it runs this."""
+    try:
+        msgspec.convert(given, Version)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def task_id(deployment: int, device: str, attempt: int) -> str:

@@ -1,7 +1,6 @@
 """Tasks that operators' commands carry out (`phases.Installer`); see `command` for the contract."""
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from stationkeep.node.agent.tasks.spool import present_moment
 from stationkeep.node.wire.tasks import (
     MAX_TASK_DETAIL,
     ROLLBACK,
-    VERSION_PATTERN,
     TaskPayload,
     TaskReason,
     TaskState,
+    is_version,
 )
 
 POSTPONE_SECONDS = 600
@@ -29,7 +28,6 @@ CONFIRM_SECONDS = 60.0
 CONFIRM_EVERY = 1.0
 ANSWER_SECONDS = 10.0
 """For one answer of the version command."""
-MAX_VERSION = 64
 
 
 class Commands(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,8 +113,7 @@ class CommandInstaller:
         except TimeoutError:
             return None
         said = ended.log.strip()
-        well_formed = len(said) <= MAX_VERSION and re.fullmatch(VERSION_PATTERN, said)
-        return said if ended.status == Exit.DONE and well_formed else None
+        return said if ended.status == Exit.DONE and is_version(said) else None
 
     async def _run(
         self, argv: Sequence[str], job: Job, output: Output, file: Path | None = None

@@ -8,7 +8,14 @@ from stationkeep.node.agent.foreign import result_of
 from stationkeep.node.agent.tasks.book import Job
 from stationkeep.node.agent.tasks.carrier import FailedError, Progress
 from stationkeep.node.agent.tasks.machine import Confirmed, Ended, Result
-from stationkeep.node.wire.tasks import MAX_POSTPONED, TaskPayload, TaskReason, TaskState
+from stationkeep.node.wire.tasks import (
+    MAX_POSTPONED,
+    VERSION_RULE,
+    TaskPayload,
+    TaskReason,
+    TaskState,
+    is_version,
+)
 
 
 class Rejected(Exception):  # noqa: N818 - it is what a handler says
@@ -74,6 +81,9 @@ class HandlerInstaller:
             context = {"message": "on_task raised", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
             raise FailedError(TaskReason.INSTALL, f"{type(error).__name__}: {error}") from error
+        if version is not None and not is_version(version):
+            detail = f"on_task returned {version!r:.200} refused: 1 to 64 {VERSION_RULE}"
+            raise FailedError(TaskReason.VERSION_MISMATCH, detail)
         return Confirmed(version or "")
 
     async def reboot(self, job: Job) -> Result:

@@ -198,6 +198,23 @@ async def awaits_what_is_cancelled(_: Task) -> str:
     raise AssertionError
 
 
+@pytest.mark.parametrize("returned", ["1.5.0 (stable)", "9" * 65, 5], ids=str)
+async def test_a_handler_that_returns_no_version_has_failed_and_the_device_goes_on(
+    door: Door, tmp_path: Path, returned: Any
+) -> None:
+    async def on_task(given: Task) -> Any:
+        return given.version if given.attempt > 1 else returned
+
+    for attempt, state in enumerate((TaskState.FAILED, TaskState.SUCCEEDED), start=1):
+        async with living(door, on_task=on_task, spool=tmp_path) as agent:
+            assert agent.identity.app_version == "1.0.0"
+            await tell(door, task(attempt=attempt, artifact=NAMED))
+            end = await ended(door, f"17/slave-001/{attempt}")
+            assert end.state is state
+    [failed] = {update.detail for update in updates(door) if update.state is TaskState.FAILED}
+    assert failed.startswith(f"on_task returned {returned!r}"[:60])
+
+
 async def test_a_handler_whose_own_work_is_cancelled_has_failed(door: Door) -> None:
     heard: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
