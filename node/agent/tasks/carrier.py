@@ -53,6 +53,9 @@ SHOWN = 200
 MOST_REFUSALS = 12
 """Times in a row that nodes know no such task, until it is believed: one that lags behind the
 others does not know the newest."""
+TOLD_AT_ONCE, TOLD_EVERY = 32, 0.25
+"""Words of nodes that are taken in at once, and seconds until one more is: each may have the book
+kept, and no disk bears that without end. No cluster has so much to say."""
 
 log = logging.getLogger("stationkeep.agent")
 
@@ -129,6 +132,7 @@ class Carrier:
         self._progress: int | None = None
         self._detail = ""
         self._refusals: Counter[str] = Counter()
+        self._heard_until = float("-inf")
 
     @property
     def versions(self) -> dict[str, str]:
@@ -157,6 +161,8 @@ class Carrier:
 
     def told(self, message: wire.Task | wire.TaskAck | wire.TaskCancel) -> None:
         """A node said something of a task."""
+        if not self._hears():
+            return
         match message:
             case wire.Task():
                 if identity_of(message.payload.task_id)[1] != self._device:
@@ -169,9 +175,20 @@ class Carrier:
             case wire.TaskCancel():
                 self._take(CancelAsked(message.payload.task_id))
 
+    def _hears(self) -> bool:
+        """Counts a word; whether it is not one too many."""
+        now = self._loop.time()
+        until = max(now, self._heard_until) + TOLD_EVERY
+        if until > now + TOLD_AT_ONCE * TOLD_EVERY:
+            return False
+        self._heard_until = until
+        return True
+
     def refused(self, task_id: str) -> None:
         """A node will not take what was said of a task."""
-        if not any(update.task_id == task_id for update in said(self.book)):
+        known = {update.task_id for update in said(self.book)}
+        self._refusals = Counter({id_: n for id_, n in self._refusals.items() if id_ in known})
+        if task_id not in known:
             return
         self._refusals[task_id] += 1
         if self._refusals[task_id] >= MOST_REFUSALS:

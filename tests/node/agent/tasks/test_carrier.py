@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from stationkeep.node.agent.tasks import carrier as carrier_module
-from stationkeep.node.agent.tasks.book import Book, Job, Moment, read, written
+from stationkeep.node.agent.tasks.book import MAX_OUTCOMES, Book, Job, Moment, read, written
 from stationkeep.node.agent.tasks.carrier import Carrier, FailedError, Progress
 from stationkeep.node.agent.tasks.machine import Confirmed, Done, Result
 from stationkeep.node.wire import messages as wire
@@ -278,6 +278,32 @@ async def test_what_nodes_know_nothing_of_is_believed_after_some_time(device: De
     device.carrier.refused(end.task_id)
     assert device.carrier.book.outcomes[-1].acknowledged is True
     device.carrier.refused("99/slave-001/1")  # never said
+
+
+async def test_a_node_that_tells_without_end_wears_no_disk_out(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrier_module, "TOLD_EVERY", 0.02)
+    saves = device.disk.saves
+    for number in range(1, 1_000):
+        device.tell(task(number))
+    assert 0 < device.disk.saves - saves <= 2 * carrier_module.TOLD_AT_ONCE
+
+    def is_heard_again() -> bool:
+        device.tell(task(2_000))
+        return device.said[-1].task_id.startswith("2000/")
+
+    await device.until(is_heard_again)
+
+
+async def test_nothing_is_counted_of_tasks_that_are_gone(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrier_module, "TOLD_EVERY", 0.0)
+    for number in range(1, 100):
+        device.tell(task(number))
+        device.carrier.refused(f"{number}/slave-001/1")
+    assert len(vars(device.carrier)["_refusals"]) <= MAX_OUTCOMES + 1
 
 
 # -- disks ---------------------------------------------------------------------------------------
