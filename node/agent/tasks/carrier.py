@@ -129,6 +129,8 @@ class Carrier:
         self._one_at_a_time = asyncio.Lock()
         self._say_at: asyncio.TimerHandle | None = None
         self._said_at = float("-inf")
+        self._noted: object = None
+        """The step that was logged last: one that is begun anew with other times is no other."""
         self._progress: int | None = None
         self._detail = ""
         self._refusals: Counter[str] = Counter()
@@ -221,9 +223,11 @@ class Carrier:
             end = newest[0].update
             why = ": ".join(part for part in (end.reason, end.detail[-SHOWN:]) if part)
             log.info("task %s: %s%s", end.task_id, end.state, f" ({why})" if why else "")
-        if job is not None:
+        step = None if job is None else (_identity(job), job.phase, job.runs)
+        if job is not None and step != self._noted:
             resumed = ", resumed" if job.resumed else ""
             log.info("task %s: %s%s", job.task.task_id, job.phase, resumed)
+        self._noted = step
 
     def _keep(self, book: Book) -> Book:
         """The book, once it is kept; the one that follows where it cannot be."""

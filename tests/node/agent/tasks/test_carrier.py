@@ -306,6 +306,29 @@ async def test_nothing_is_counted_of_tasks_that_are_gone(
     assert len(vars(device.carrier)["_refusals"]) <= MAX_OUTCOMES + 1
 
 
+async def test_each_step_is_logged_once_however_often_a_task_is_told(
+    device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "stationkeep.agent")
+    perform = device.perform
+
+    async def waiting(job: Job, progress: Progress) -> Result:
+        if job.phase is Phase.WAITING and device.done.count(Phase.WAITING) < 3:
+            device.done.append(Phase.WAITING)
+            device.now = at(device.now.uptime + 1)
+            await asyncio.Event().wait()
+        return await perform(job, progress)
+
+    device.perform = waiting  # type: ignore[method-assign]
+    device.tell()
+    for times in (1, 2, 3):
+        await device.until(lambda times=times: device.done.count(Phase.WAITING) == times)
+        device.tell()
+    await device.end()
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged.count("task 17/slave-001/1: waiting") == 1
+
+
 # -- disks ---------------------------------------------------------------------------------------
 
 
