@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from stationkeep.node.system.operator_files import regular
+
 
 class SmallFile:
     """`node.ports.Memory` on disk."""
@@ -13,15 +15,16 @@ class SmallFile:
     def load(self) -> bytes | None:
         """What was saved last; None if nothing was. Raises OSError when it cannot be read."""
         try:
-            return self._path.read_bytes()
+            with open(self._path, "rb", opener=regular) as file:
+                return file.read()
         except FileNotFoundError:
             return None
 
     def save(self, content: bytes) -> None:
-        """Writes a new file, syncs it and renames it over the old one; on OSError the old content
-        stays."""
+        """Writes a new file that is its owner's alone, syncs it and renames it over the old one; on
+        OSError the old content stays."""
         beside = self._path.with_name(self._path.name + ".new")
-        with beside.open("wb") as file:
+        with open(beside, "wb", opener=regular) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -57,3 +57,20 @@ def test_time_passes_and_the_boot_stays() -> None:
     first, second = present_moment(), present_moment()
     assert first.boot == second.boot
     assert second.since(first) >= 0
+
+
+def test_nobody_else_may_read_or_write_what_is_kept(tmp_path: Path) -> None:
+    former = os.umask(0)
+    try:
+        with Spool(tmp_path) as spool:  # of an operator who lets others look into the directory
+            spool.save(b"{}")
+    finally:
+        os.umask(former)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == {"tasks.json": 0o600, "lock": 0o600}
+
+
+def test_a_book_that_is_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tasks.json")
+    with Spool(tmp_path) as spool, pytest.raises(OSError, match="not a regular file"):
+        spool.load()
