@@ -12,12 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = (".ci", "cluster", "node", "scripts", "tests")
+OURS = ("cluster", "node")
 WRITTEN = (".md", ".yml", ".yaml", ".toml", ".sh", ".js", ".css", ".html", ".txt", ".ini", ".cfg")
 """Suffixes of files that are read as a whole; of Python only comments and docstrings."""
 NAME = re.compile(r"(?<![\w/.*<{$-])((?:\.\./)*(?:[\w-]+/)*[\w-]+\.(?:py|md))\b(?![\w/(])")
 SECTION = re.compile(r'\b([\w/]+\.md), "([^"]+)"(?:(?:,| and| to) "([^"]+)")*')
 MODULE = re.compile(r"(?:`|-- )((?:node|cluster)(?:\.\w+)+)")
 """A module or package of ours, by its name below `stationkeep`; or a file such as cluster.json."""
+BESIDE = re.compile(r"`((?!node\.|cluster\.)[a-z]\w*(?:\.\w+)+)`")
+"""The same by its name below a package of ours that the naming file is in."""
 FOREIGN = {"syncobj.py", "pysyncobj/win_inet_pton.py"}
 """Named, and not ours: files of PySyncObj."""
 
@@ -38,6 +41,7 @@ def _is_script(file: Path) -> bool:
 
 
 SOURCES = sources()
+MODULES = [f for f in SOURCES if f.suffix == ".py" and f.relative_to(ROOT).parts[0] in OURS]
 PATHS = {file.relative_to(ROOT).as_posix() for file in SOURCES}
 
 
@@ -104,6 +108,23 @@ def _defined(file: Path) -> frozenset[str]:
 def test_every_module_that_is_named_exists(file: Path) -> None:
     found = {name for name in MODULE.findall(prose(file)) if not name.endswith(".json")}
     assert {name for name in found if not is_ours(name)} == set()
+
+
+def meant(name: str, by: Path) -> list[str]:
+    """The full names that `name` may stand for in a file; none when it begins with no module."""
+    first = name.partition(".")[0]
+    packages = [folder for folder in by.parents if ROOT in folder.parents]
+    return [
+        ".".join((*folder.relative_to(ROOT).parts, name))
+        for folder in packages
+        if (folder / first).is_dir() or _is_module(folder, first)
+    ]
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_every_module_that_is_named_from_beside_it_exists(file: Path) -> None:
+    found = {name for name in BESIDE.findall(prose(file)) if not name.endswith(".py")}
+    assert {n for n in found if meant(n, file) and not any(map(is_ours, meant(n, file)))} == set()
 
 
 def sections(name: str) -> list[str]:
