@@ -7,12 +7,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from stationkeep.cluster.deployments.deployment import MAX_FAILURES, Deployment, FailureGroup
-from stationkeep.cluster.deployments.lifecycle import TASK_REASONS
+from stationkeep.cluster.deployments.lifecycle import TASK_REASONS, TaskReason
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.state.step import Step
 
 _MAX_WORDED = MAX_FAILURES - len(TASK_REASONS)
-"""Groups told apart by their text; beyond them there is always room for one a reason."""
+"""Groups told apart by their text; beside them there is room for one without a text a reason."""
 _NONE: Mapping[int, str] = MappingProxyType({})
 
 
@@ -25,15 +25,25 @@ def note_failures(
         return
     roster = step.state.deployments.rosters[deployment.number]
     known = {(group.reason, group.text): group for group in deployment.failures}
-    for (code, said), (first, count) in _equal_ones(roster.reason[positions], texts).items():
+    for (code, text), (first, count) in _equal_ones(roster.reason[positions], texts).items():
         reason = TASK_REASONS[code]
-        text = said if (reason, said) in known or len(known) < _MAX_WORDED else ""
         group = known.get((reason, text))
         if group is None:
             row = int(roster.row[positions[first]])
             group = FailureGroup(reason, text, 0, step.state.fleet.id(row))
         known[reason, text] = replace(group, count=group.count + count)
+    _fold(known)
     deployment.failures = list(known.values())
+
+
+def _fold(known: dict[tuple[TaskReason, str], FailureGroup]) -> None:
+    """Of too many texts those that the fewest said are counted without them, the oldest first: who
+    invents texts pushes out invented ones."""
+    worded = sorted((group for group in known.values() if group.text), key=lambda g: g.count)
+    for group in worded[:-_MAX_WORDED]:
+        del known[group.reason, group.text]
+        plain = known.get((group.reason, ""), replace(group, text="", count=0))
+        known[group.reason, ""] = replace(plain, count=plain.count + group.count)
 
 
 def _equal_ones(codes: Column, texts: Mapping[int, str]) -> dict[tuple[int, str], tuple[int, int]]:
