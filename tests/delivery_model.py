@@ -234,7 +234,7 @@ class Fleet:
             task.becomes("in_progress")
         elif word == "postponed":
             task.becomes("queued", "postponed")
-            task.not_before = self.now + (wait * 1_000 or OFFER)
+            task.not_before = self.now + max(wait * 1_000, OFFER)
             task.unanswered = 0
         elif word == "failed":
             task.becomes("failed", reason or "other")

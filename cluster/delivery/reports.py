@@ -266,11 +266,12 @@ class _Reported:
             retry(self.step, self.deployment, self.roster, positions)
 
     def _postpone(self, batch: Batch, positions: Column) -> None:
-        """Until when it asks for; who does not say is asked as if it had not answered."""
-        wait = np.full(len(positions), -(-self.step.state.settings.answer_time // TENTH), np.int64)
+        """As long as it asks for, and no shorter than an offer waits for its answer: each time
+        that it puts its task off costs an offer."""
+        wait = np.zeros(len(positions), np.int64)
         for n, note in batch.notes.items():
-            if note.retry_after:
-                wait[n] = note.retry_after * 1_000 // TENTH
+            wait[n] = note.retry_after * 1_000
+        wait = -(-np.maximum(wait, self.step.state.settings.answer_time) // TENTH)
         due = self.deployment.after(self.step.now, 0) + wait
         why = TaskReason.POSTPONED.code
         take(self.step, self.deployment, positions, Cause.POSTPONEMENT, Wait(why, due))

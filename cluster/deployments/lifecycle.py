@@ -170,7 +170,7 @@ TRANSITIONS: dict[Cause, Transition] = {
     Cause.FAILURE: Transition(ACTIVE, _S.FAILED, "device", _PRESENT),
     Cause.REJECTION: Transition(ACTIVE, _S.REJECTED, "device", _PRESENT),
     Cause.POSTPONEMENT: Transition(
-        ACTIVE, _S.QUEUED, "device", "for 24 h at most; costs no attempt"),
+        ACTIVE, _S.QUEUED, "device", "for offer_timeout at least, 24 h at most; costs no attempt"),
     Cause.CANCELLATION: Transition(
         (_S.IN_PROGRESS,), _S.CANCELED, "device", "was told to cancel"),
     Cause.INSTALLED: Transition(

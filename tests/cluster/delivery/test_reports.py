@@ -115,6 +115,19 @@ def test_a_postponed_task_costs_no_attempt_and_frees_its_place(driver: DeliveryD
     assert driver.task(1).attempt == 1
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_task_is_put_off_for_as_long_as_an_offer_waits_at_least(
+    driver: DeliveryDriver, asked: int
+) -> None:
+    """Each time costs an offer: a device that does nothing else makes no more than that."""
+    driver.say(Word.POSTPONED, 1, retry_after=asked)
+    driver.wait(59_000)
+    assert driver.offer() == 0
+    driver.wait(1_000)
+    driver.keep_alive()
+    assert driver.offer() == 1
+
+
 def test_every_word_is_taken_once(driver: DeliveryDriver) -> None:
     """Scenario 13: what comes again, by whatever way, changes nothing and is answered."""
     for word, end in (
