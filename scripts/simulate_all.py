@@ -46,6 +46,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=_count, default=200, help="how many (default: 200)")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first one")
     parser.add_argument("--faults", default="all", help="names with commas, all, or none")
+    parser.add_argument(
+        "--tasks",
+        type=_share,
+        default=campaign.WITH_TASKS,
+        help=f"share of mixed runs with tasks of devices (default: {campaign.WITH_TASKS})",
+    )
     parser.add_argument("--nodes", type=int, help="default: 3 or 5, drawn")
     parser.add_argument("--profile", default="demo", help="settings (default: demo)")
     parser.add_argument("--seconds", type=float, default=campaign.DURATION, help="of faults")
@@ -63,12 +69,20 @@ def _count(text: str) -> int:
     return number
 
 
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: from 0 to 1")
+    return number
+
+
 def _campaign(options: argparse.Namespace) -> int:
     plan = Plan(
         faults=faults.parse(options.faults),
         nodes=options.nodes,
         profile=options.profile,
         duration=options.seconds,
+        tasks=options.tasks,
     )
     seeds = range(options.first, options.first + options.seeds)
     plan.scenario(seeds[0])
@@ -77,6 +91,7 @@ def _campaign(options: argparse.Namespace) -> int:
     began, done, failed = time.monotonic(), Counter[str](), []
     for outcome in _shown(campaign.run_all(plan, seeds, options.jobs), len(seeds), console):
         done["runs"] += 1
+        done["with tasks"] += "tasks" in outcome.faults
         done["turns"] += outcome.turns
         done["calls"] += outcome.calls
         done["undecided"] += outcome.undecided
@@ -130,7 +145,8 @@ def _failure(plan: Plan, outcome: Outcome, folder: Path) -> str:
 def _report(done: Counter[str], failed: list[Outcome], took: float, seconds: float) -> None:
     runs = done["runs"]
     print(
-        f"{runs} seeds, {len(failed)} with violations; {done['turns']:,} turns checked, "
+        f"{runs} seeds, {done['with tasks']} with tasks, {len(failed)} with violations; "
+        f"{done['turns']:,} turns checked, "
         f"{done['calls']:,} client calls, {done['undecided']} histories undecided; "
         f"{took:.0f} s, {runs * 60 / took:.0f} seeds a minute, "
         f"{runs * seconds / took:.0f} simulated seconds a second"

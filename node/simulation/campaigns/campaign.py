@@ -20,9 +20,8 @@ from stationkeep.node.system import garbage
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
-PRESENT = {"devices": ("population", 0.25), "tasks": ("tasks", 0.15)}
-"""Who is there in which share of mixed runs, and the name of that draw: beside everything else,
-which it leaves as it is."""
+POPULATED, WITH_TASKS = 0.25, 0.15
+"""In which share of mixed runs there are devices, and devices that carry out tasks."""
 SLICE, QUEUED = 8, 4
 """Seeds that a process is given at once, and how many such slices wait for each process."""
 
@@ -42,15 +41,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes of the log at which it is compacted; one is drawn."""
     batch: tuple[int, ...] = (1, 4, 1_024)
     """Most entries in one message; one is drawn."""
+    tasks: float = WITH_TASKS
+    """The share of mixed runs in which devices carry out tasks."""
     guards_off: tuple[str, ...] = ()
 
     def scenario(self, seed: int) -> Scenario:
         """The run of one seed; raises `BadScenario`."""
         draw = random.Random(f"{seed} campaign")  # noqa: S311
         drawn, nodes = faults.mixture(draw), draw.choice((3, 3, 5))
+        present = (("devices", "population", POPULATED), ("tasks", "tasks", self.tasks))
         drawn += tuple(
             name
-            for name, (purpose, share) in PRESENT.items()
+            for name, purpose, share in present  # drawn apart: faults stay as they are
             if random.Random(f"{seed} {purpose}").random() < share  # noqa: S311
         )
         bare = Scenario(
