@@ -19,6 +19,8 @@ HOST_RULE = "a host name, without a port"
 LOOPBACK_RULE = "on loopback (127.0.0.0/8, [::1], localhost) as long as there are no certificates"
 LOOPBACK_NAME = "localhost"
 
+ANONYMOUS = "anonymous@"
+"""Begins the name of an actor that gave none; what follows is its address."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -97,3 +99,8 @@ def _is_one(text: str, version: int) -> bool:
     scoped = "%" in text  # means something on one machine only
     several = address.is_unspecified or address.is_multicast
     return address.version == version and not (several or scoped)
+
+
+def party(actor: str) -> str:
+    """Whose share an order is reckoned to: all who give no name are one."""
+    return ANONYMOUS if actor.startswith(ANONYMOUS) else actor

@@ -33,11 +33,11 @@ from stationkeep.cluster.deployments.deployment import (
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, REVERTED, TOLD_TO_CANCEL, Roster
 from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.names import party
 from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import DeploymentChanged
-from stationkeep.cluster.state.operations import party
 from stationkeep.cluster.state.step import Refused, Step
 
 

@@ -1,10 +1,12 @@
 """All deployments that are known, open and closed, and what they share. Only apply writes it.
 
-Rosters are what is large. Those of closed deployments go when room is wanted, oldest first; their
-tallies stay as long as the deployment is remembered. Source: tasks.md, "Shares and memory".
+Rosters are what is large. Those of closed deployments go when room is wanted; their tallies stay as
+long as the deployment is remembered. Whoever has the most of what is remembered makes room, oldest
+first, so that nobody pays for what another uses. Source: tasks.md, "Shares and memory".
 """
 
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from stationkeep.cluster.deployments.artifacts import Artifact, Artifacts
 from stationkeep.cluster.deployments.deployment import Deployment, DeploymentState
 from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.names import party
 
 MAX_OPEN_DEPLOYMENTS = 64
 MAX_OPEN_ORDERED, MAX_OPEN_OF_ONE = 32, 16
@@ -22,6 +25,9 @@ MAX_TASKS = 4_194_304
 MAX_TASKS_ORDERED, MAX_TASKS_OF_ONE = MAX_TASKS // 2, MAX_TASKS // 4
 """Of them in open deployments that were ordered, and in those of one actor: one whole fleet."""
 MAX_CLOSED_DEPLOYMENTS = 1_000
+MAX_ACCOUNTS = 40
+"""Names of actors can be invented, so those that closed deployments remember beyond so many are
+reckoned as one: whoever has the most has 25 at least when the memory is full."""
 MAX_VERSIONS = 65_535
 
 
@@ -129,15 +135,18 @@ class Book:
         self._slots[deployment.slot] = deployment.number
 
     def close(self, deployment: Deployment) -> None:
-        """Its slot is free again; the longest closed one may be forgotten for it."""
+        """Its slot is free again; another closed one may be forgotten for it."""
         del self._slots[deployment.slot]
         deployment.slot, deployment.state = 0, DeploymentState.CLOSED
         self.closed.append(deployment.number)
-        while len(self.closed) > MAX_CLOSED_DEPLOYMENTS:
-            oldest = self.closed.pop(0)
-            del self.known[oldest]
-            self.rosters.pop(oldest, None)
-            self.artifacts.keep_only({known.artifact for known in self.known.values()})
+        if len(self.closed) > MAX_CLOSED_DEPLOYMENTS:
+            self._forget(next(self._in_turn(dict.fromkeys(self.closed, 1))))
+
+    def _forget(self, number: int) -> None:
+        self.closed.remove(number)
+        del self.known[number]
+        self.rosters.pop(number, None)
+        self.artifacts.keep_only({known.artifact for known in self.known.values()})
 
     def reopen(self, deployment: Deployment, slot: int) -> None:
         """A closed deployment, whose roster is kept, goes on."""
@@ -163,8 +172,27 @@ class Book:
         return sum(d.members for d in self.open_ones()) + tasks <= MAX_TASKS
 
     def make_room(self, tasks: int) -> None:
-        """Forgets rosters of closed deployments, oldest first, until so many more find room."""
+        """Forgets rosters of closed deployments until so many more find room."""
         over = self.tasks + tasks - MAX_TASKS
-        for number in self.closed:
-            if over > 0 and number in self.rosters:
-                over -= len(self.rosters.pop(number))
+        kept = [number for number in self.closed if over > 0 and number in self.rosters]
+        for number in self._in_turn({number: len(self.rosters[number]) for number in kept}):
+            if over <= 0:
+                return
+            over -= len(self.rosters.pop(number))
+
+    def _in_turn(self, sizes: dict[int, int]) -> Iterator[int]:
+        """Deployments by number, oldest first, of these sizes; as they go: the oldest of whoever
+        has the most, again and again."""
+        accounts: dict[str, deque[int]] = {}
+        for number in sizes:
+            whose = party(self.known[number].charged)
+            named = whose in accounts or len(accounts) < MAX_ACCOUNTS
+            accounts.setdefault(whose if named else "", deque()).append(number)
+        used = {name: sum(sizes[number] for number in own) for name, own in accounts.items()}
+        while used:
+            most = max(used, key=used.__getitem__)
+            number = accounts[most].popleft()
+            used[most] -= sizes[number]
+            if not accounts[most]:
+                del used[most]
+            yield number

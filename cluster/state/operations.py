@@ -28,6 +28,7 @@ from stationkeep.cluster.commands import (
     Resume,
     SetMaintenance,
 )
+from stationkeep.cluster.names import party
 
 MAX_OPERATIONS = 50_000
 OPERATION_RETENTION = 15 * 60_000
@@ -38,8 +39,6 @@ client waits for an outcome and repeats itself."""
 MAX_ACCOUNTS = 400
 """With one in it for all others, whoever has the most has 124 at least when the memory is full."""
 OTHERS = ""
-ANONYMOUS = "anonymous@"
-"""Begins the name of an actor that gave none; what follows is its address."""
 
 
 class OperationStatus(enum.StrEnum):
@@ -75,11 +74,6 @@ def ends_trouble(command: Command) -> bool:
             return duration == 0
         case _:
             return False
-
-
-def party(actor: str) -> str:
-    """Whose share an order is reckoned to: all who give no name are one."""
-    return ANONYMOUS if actor.startswith(ANONYMOUS) else actor
 
 
 def identity(actor: str, key: str) -> str:

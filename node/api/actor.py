@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from stationkeep.cluster.state.operations import ANONYMOUS
+from stationkeep.cluster.names import ANONYMOUS
 from stationkeep.node.http.patterns import PRINTABLE
 
 Actor = Annotated[

@@ -1,4 +1,5 @@
-"""Room: rosters of closed deployments go, oldest first, and their tallies stay."""
+"""Room: rosters of closed deployments go, oldest first of whoever has the most, and their tallies
+stay."""
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.book import Versions
 from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.cluster.deployments.roster import Roster
-from tests.cluster.delivery.deliveries import DeliveryDriver
+from tests.cluster.delivery.deliveries import ALL, DeliveryDriver
 
 ONE = Target(devices=("dev-0001",))
 
@@ -22,8 +23,10 @@ def driver() -> DeliveryDriver:
     return made
 
 
-def canceled(driver: DeliveryDriver, target: Target = ONE, version: str = "2.0.0") -> int:
-    number = driver.create(target, Artifact(version)).number
+def canceled(
+    driver: DeliveryDriver, target: Target = ONE, version: str = "2.0.0", actor: str = ""
+) -> int:
+    number = driver.create(target, Artifact(version), actor).number
     driver.done(CancelDeployment(number))
     return number
 
@@ -50,6 +53,35 @@ def test_the_longest_closed_deployment_is_forgotten_and_its_artifact_with_it(
     book = driver.state.deployments
     assert list(book.known) == book.closed == [2, 3]
     assert {a.version for a in book.artifacts.known.values()} == {"1.2.0", "1.3.0"}
+
+
+@pytest.mark.parametrize(
+    "others", [["bob"], ["anonymous@192.0.2.1", "anonymous@192.0.2.2"], ["b", "c", "d", "e", "f"]]
+)
+def test_who_orders_much_pushes_out_nobody_elses_deployments(
+    driver: DeliveryDriver, monkeypatch: pytest.MonkeyPatch, others: list[str]
+) -> None:
+    """Nor under names that are invented."""
+    monkeypatch.setattr(module, "MAX_CLOSED_DEPLOYMENTS", 10)
+    monkeypatch.setattr(module, "MAX_ACCOUNTS", 3)
+    own = [canceled(driver, actor="ann") for _ in range(2)]
+    for number in range(20):
+        newest = canceled(driver, actor=others[number % len(others)])
+    book = driver.state.deployments
+    assert len(book.known) == 10
+    assert {*own, newest} <= set(book.known) & set(book.rosters)
+
+
+def test_who_has_the_most_tasks_makes_room_for_more(
+    driver: DeliveryDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_TASKS", 10)
+    own = canceled(driver, actor="ann")
+    large, *small = [canceled(driver, t, actor="bob") for t in (ALL, ONE, ONE)]
+    driver.create(ALL, actor="cyd")
+    book = driver.state.deployments
+    assert list(book.rosters) == [own, *small, 5]
+    assert list(book.known) == [own, large, *small, 5]
 
 
 def test_slots_are_given_back(driver: DeliveryDriver) -> None:
