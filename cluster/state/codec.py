@@ -117,7 +117,7 @@ class FrozenState:
 
     The two tables that grow into the tens of thousands hold records that never change: of those
     it keeps references, as of rosters, which are copied before they change; of the fleet it copies
-    the columns. Everything else is encoded at once.
+    the columns, and of deployments what changes in its place. Everything else is encoded at once.
     Whoever calls `encode` on a thread lets others work in between: no step of it takes longer
     than a few hundred records do.
     """
@@ -177,8 +177,8 @@ class FrozenState:
 def decode_snapshot(encoded: Piece) -> ClusterState:
     """The state of `encode_snapshot`; raises `CodecError` for another format or damage.
 
-    The two long tables are read record by record, and the fleet column by column: on a thread,
-    this lets others work in between, as `FrozenState.encode` does.
+    The two long tables are read record by record, deployments one by one, and the fleet column by
+    column: on a thread, this lets others work in between, as `FrozenState.encode` does.
     """
     if len(encoded) < _FORMAT.size:
         raise CodecError("a snapshot begins with its format number, this one is empty")
