@@ -19,7 +19,7 @@ from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.agent.addresses import Addresses
 from stationkeep.node.agent.channel import CODEC
 from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
-from stationkeep.node.agent.link import LONGEST_PATIENCE, patience, sensible
+from stationkeep.node.agent.patience import LONGEST_PATIENCE, patience, sensible
 from stationkeep.node.agent.tally import Tally
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.http_body import read

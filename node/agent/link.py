@@ -49,6 +49,7 @@ from stationkeep.node.agent.device import (
     first_session,
     registration,
 )
+from stationkeep.node.agent.patience import FIRST_PATIENCE, HASTY, patience, sensible
 from stationkeep.node.agent.tally import Tally
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
@@ -56,15 +57,9 @@ from stationkeep.node.wire.tasks import TaskUpdatePayload
 
 MOST_CHANNELS = 2
 """Connections of one device at a time."""
-FIRST_PATIENCE = 1.0
-SHORTEST_PATIENCE, LONGEST_PATIENCE = 0.7, 5.0
-"""Seconds; see `patience`. In less than the shortest TCP may still be making good a loss or two,
-which it does after 0.2 s and 0.6 s at the earliest."""
 MOST_WITHHELD = 2
 """Statuses in a row that a registered device does not send for the sake of another connection:
 fewer than a node misses before it counts the device as offline."""
-SHORTEST, LONGEST = 0.01, 3_600.0
-"""Seconds: what a node may ask for as an interval; none can make a device spin, or fall silent."""
 OVERTAKEN = "another agent speaks for this device now"
 """Why a link ends whose device has a newer agent."""
 HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
@@ -77,26 +72,10 @@ TOO_SLOW = "nobody there: no answer, another try instead"
 REPLACED = "no answer in time, another connection took over"
 NOT_NEEDED = "another connection serves"
 """Why a link gives up a connection of its own accord."""
-HASTY = 1
-"""So many tries in a row may be given up for another one at once: that a packet was lost is
-likelier than that nobody is there. Then pauses begin, which grow as the patience does."""
-
-
-def sensible(seconds: float) -> float:
-    """An interval as a node named it, within bounds; the shortest for what is no number."""
-    return min(LONGEST, max(SHORTEST, seconds))
-
-
-def patience(status_interval: float) -> float:
-    """Seconds for an answer that needs no more than a node's attention: half of the interval from
-    status to status, within bounds. With a question after each status, no word stays longer than
-    an interval without an answer; and a device is offline after three of them at the earliest."""
-    return min(LONGEST_PATIENCE, max(SHORTEST_PATIENCE, status_interval / 2))
 
 
 class Link:
-    """See above. `failures`: tries in a row that led to no registration. `tasks`: for a device
-    that carries out tasks."""
+    """See above. `tasks`: for a device that carries out tasks."""
 
     __slots__ = ("_addresses", "_channels", "_failures", "_floor", "_heartbeat", "_identity",
                  "_intervals", "_known", "_loop", "_next", "_not_before", "_owner", "_patience",
@@ -114,12 +93,10 @@ class Link:
         self._identity, self._addresses = identity, addresses
         self._owner, self._tally, self._tasks = owner, tally, tasks
         self._loop = asyncio.get_running_loop()
-        self._stale = 0
         seconds, fraction = divmod(time.time_ns(), 1_000_000_000)
-        self._session = first_session(seconds)
-        self._sequence = fraction // 1_000
+        self._session, self._sequence = first_session(seconds), fraction // 1_000
         self._known = self._stopped = self._renewing = False
-        self._failures = self._withheld = 0
+        self._failures = self._withheld = self._stale = 0
         self._patience = FIRST_PATIENCE
         self._floor = self._not_before = 0.0
         self._channels: list[Channel] = []  # by when they were dialled, or then registered

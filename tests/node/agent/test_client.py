@@ -15,6 +15,7 @@ from stationkeep.node.agent import (
     addresses,
     channel,
     link,
+    patience,
     tally,
 )
 from stationkeep.node.agent.addresses import Addresses
@@ -27,7 +28,7 @@ from tests.node.agent.door import Door, assignment, error, welcoming
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(link, "SHORTEST_PATIENCE", 0.3)
+    monkeypatch.setattr(patience, "SHORTEST_PATIENCE", 0.3)
 
 
 @pytest.fixture
@@ -314,7 +315,7 @@ async def test_what_it_cannot_read_is_left_alone(door: Door) -> None:
     [(0.0, 0.01), (-5.0, 0.01), (float("nan"), 0.01), (2.5, 2.5), (float("inf"), 3_600.0)],
 )
 def test_no_node_makes_a_device_spin_or_fall_silent(named: float, taken: float) -> None:
-    assert link.sensible(named) == taken
+    assert patience.sensible(named) == taken
 
 
 async def test_reasons_are_counted_within_a_limit(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stationkeep.cluster.settings import PROFILES
-from stationkeep.node.agent import channel, link
+from stationkeep.node.agent import channel, link, patience
 from stationkeep.node.agent.device import Identity
 from stationkeep.node.agent.link import OVERTAKEN
 from stationkeep.node.wire import messages as wire
@@ -101,7 +101,7 @@ async def test_a_stream_that_moves_again_keeps_its_device() -> None:
 async def test_a_lost_dial_is_followed_by_another_beside_it() -> None:
     cluster = Cluster(in_order(Fate(accepted=NEVER)), 2.0)
     await served(cluster, 1)
-    assert cluster.dialled == [0.0, link.FIRST_PATIENCE]
+    assert cluster.dialled == [0.0, patience.FIRST_PATIENCE]
     assert cluster.link.url == cluster.wires[1].url != cluster.wires[0].url
     assert cluster.open == [cluster.wires[1]]
     await left(cluster)
@@ -133,7 +133,7 @@ async def test_a_node_that_waits_for_the_log_is_waited_for() -> None:
 async def test_a_registration_that_nobody_takes_in_is_made_elsewhere() -> None:
     cluster = Cluster(in_order(Fate(stands=[(0.02, NEVER)])), 0.5)
     await served(cluster, 2)
-    assert cluster.dialled == [0.0, pytest.approx(0.02 + link.FIRST_PATIENCE)]
+    assert cluster.dialled == [0.0, pytest.approx(0.02 + patience.FIRST_PATIENCE)]
     assert cluster.link.url == cluster.wires[1].url
     await left(cluster)
 
@@ -225,7 +225,7 @@ async def test_when_nobody_is_in_reach_tries_become_rare() -> None:
     cluster = Cluster(lambda _: Fate(accepted=NEVER), 0.5)
     await served(cluster, 600)
     assert 600 / 40 < len(cluster.wires) < 600 / 8
-    assert cluster.dialled[:2] == [0.0, link.FIRST_PATIENCE]
+    assert cluster.dialled[:2] == [0.0, patience.FIRST_PATIENCE]
     assert cluster.ends == []
     await left(cluster)
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from stationkeep import DeviceAgent, Postpone, Readings, Rejected, SpoolError, Task
-from stationkeep.node.agent import addresses, link
+from stationkeep.node.agent import addresses, patience
 from stationkeep.node.agent.tasks import carrier, download
 from stationkeep.node.agent.tasks.commands import Commands
 from stationkeep.node.wire import messages as wire
@@ -43,7 +43,7 @@ NAMED = artifact(url=None, sha256=None, size=None)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(link, "SHORTEST_PATIENCE", 0.3)
+    monkeypatch.setattr(patience, "SHORTEST_PATIENCE", 0.3)
     monkeypatch.setattr(carrier, "REPEAT", 0.1)
     monkeypatch.setattr(carrier, "PROGRESS_EVERY", 0.02)
     monkeypatch.setattr(download, "FIRST_PAUSE", 0.01)

@@ -7,7 +7,7 @@ from itertools import cycle
 import httpx
 import pytest
 
-from stationkeep.node.agent import addresses, link, simulator
+from stationkeep.node.agent import addresses, patience, simulator
 from stationkeep.node.agent.behaviour import behaviour
 from stationkeep.node.agent.simulator import Fleet, Moment, Simulator
 from stationkeep.node.wire import messages as wire
@@ -19,7 +19,7 @@ from tests.node.agent.door import Door, ack, assignment, error, welcoming
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(link, "SHORTEST_PATIENCE", 0.3)
+    monkeypatch.setattr(patience, "SHORTEST_PATIENCE", 0.3)
 
 
 @pytest.fixture
