@@ -64,7 +64,8 @@ def address_fault(url: str, *, redirected: bool = False) -> str | None:
         return None
     if parts.scheme == "http" and is_loopback(host):
         return None
-    is_file = parts.scheme == "file" and not host and not redirected
+    is_path = not host and "\0" not in unquote(parts.path)
+    is_file = parts.scheme == "file" and is_path and not redirected
     return None if is_file else ADDRESS_RULE
 
 
@@ -160,7 +161,11 @@ class Download:
         raise _Again(f"more than {MOST_REDIRECTS} redirects")
 
     def _redirected(self, url: str, answer: httpx.Response) -> str:
-        there: str = urljoin(url, answer.headers.get("location", ""))
+        place = answer.headers.get("location", "")
+        try:
+            there: str = urljoin(url, place)
+        except ValueError as error:
+            raise NotTheArtifactError(f"redirect to {place} refused: {ADDRESS_RULE}") from error
         fault = address_fault(there, redirected=True)
         if fault is None and (urlsplit(url).scheme, urlsplit(there).scheme) == ("https", "http"):
             fault = "https, as before"

@@ -213,7 +213,13 @@ async def test_it_is_followed_elsewhere_on_this_machine(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["file:///etc/passwd", "http://192.0.2.1/fw.bin", "ftp://127.0.0.1/fw.bin", "https://"],
+    [
+        "file:///etc/passwd",
+        "http://192.0.2.1/fw.bin",
+        "ftp://127.0.0.1/fw.bin",
+        "https://",
+        "https://a.example\uff03@b.example/",
+    ],
 )
 async def test_it_is_not_followed_anywhere(file: Path, place: str) -> None:
     async with Server(redirecting(lambda _: place)) as server:
@@ -248,7 +254,17 @@ async def test_a_circle_of_redirects_ends(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://a.example/x", "ftp://a/x", "https://", "", "x", "file://host/x", "http://[", "g:"],
+    [
+        "http://a.example/x",
+        "ftp://a/x",
+        "https://",
+        "",
+        "x",
+        "file://host/x",
+        "http://[",
+        "g:",
+        "file:///a%00b",
+    ],
 )
 async def test_an_address_that_is_none_is_refused(file: Path, url: str) -> None:
     assert address_fault(url) is not None
