@@ -24,6 +24,8 @@ MAX_LINE = 512
 MOST_LINES = 64
 """Lines of one read that are looked at, the newest: who prints gigabytes says nothing with them."""
 READ_BYTES = 64 * 1024
+POSTPONE_SECONDS = 600
+"""Of a command that does not say for how long."""
 DRAIN = 0.2
 """Seconds for the rest of the output, which a service left behind may hold open for ever."""
 
@@ -89,8 +91,8 @@ class Output:
         first, _, text = rest.partition(" ")
         if word == "progress" and re.fullmatch("[0-9]{1,3}", first) and int(first) <= 100:
             self._progress(int(first), printable(text))
-        elif word == "postpone" and re.fullmatch("[0-9]{1,6}", first):
-            self.postpone = int(first)
+        elif word == "postpone" and re.fullmatch("[0-9]*", first):
+            self.postpone = int(first or POSTPONE_SECONDS)
         elif word == "detail":
             self.detail = printable(rest)
             self._progress(None, self.detail)

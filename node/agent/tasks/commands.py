@@ -8,7 +8,7 @@ import msgspec
 
 from stationkeep.node.agent.tasks.book import Job
 from stationkeep.node.agent.tasks.carrier import Progress
-from stationkeep.node.agent.tasks.command import Exit, Finished, Output, run
+from stationkeep.node.agent.tasks.command import POSTPONE_SECONDS, Exit, Finished, Output, run
 from stationkeep.node.agent.tasks.machine import Confirmed, Done, Ended, RebootNeeded, Result
 from stationkeep.node.agent.tasks.processes import end_all
 from stationkeep.node.agent.tasks.spool import present_moment
@@ -21,8 +21,6 @@ from stationkeep.node.wire.tasks import (
     is_version,
 )
 
-POSTPONE_SECONDS = 600
-"""Of a command that does not say for how long."""
 CONFIRM_SECONDS = 60.0
 """For the version command to answer the version that was asked for."""
 CONFIRM_EVERY = 1.0
