@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from stationkeep.node.agent.tasks.book import Job
-from stationkeep.node.agent.tasks.carrier import Progress
+from stationkeep.node.agent.tasks.carrier import FailedError, Progress
 from stationkeep.node.agent.tasks.command import POSTPONE_SECONDS, Exit, Finished, Output, run
 from stationkeep.node.agent.tasks.machine import Confirmed, Done, Ended, RebootNeeded, Result
 from stationkeep.node.agent.tasks.processes import end_all
@@ -53,7 +53,8 @@ class CommandInstaller:
 
     async def install(self, job: Job, file: Path | None, progress: Progress) -> Result:
         """What an earlier run left behind, whose agent was killed, ends before the next begins."""
-        await end_all(self._marks(job.task))
+        if not await end_all(self._marks(job.task)):
+            raise FailedError(TaskReason.INSTALL, "processes of an earlier run cannot be ended")
         goes_back = self._goes_back(job)
         argv = self._commands.rollback if goes_back else self._commands.task
         assert argv is not None

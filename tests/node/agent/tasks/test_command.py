@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from stationkeep.node.agent.tasks import commands as commands_module
 from stationkeep.node.agent.tasks import processes
 from stationkeep.node.agent.tasks.book import Job
+from stationkeep.node.agent.tasks.carrier import FailedError
 from stationkeep.node.agent.tasks.command import MAX_LOG, Finished, Output, run
 from stationkeep.node.agent.tasks.commands import CommandInstaller, Commands
 from stationkeep.node.agent.tasks.machine import Confirmed, Done, Ended, RebootNeeded, Result
@@ -88,6 +89,19 @@ json.dump([json.load(sys.stdin), mine], open({str(out)!r}, "w"))
         expected.items()
         <= {n.removeprefix("STATIONKEEP_"): v for n, v in environment.items()}.items()
     )
+
+
+async def test_it_is_not_started_beside_an_earlier_run_that_cannot_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def in_vain(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(commands_module, "end_all", in_vain)
+    with pytest.raises(FailedError, match="an earlier run cannot be ended") as failed:
+        await install(tmp_path, f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert failed.value.end.reason is TaskReason.INSTALL
+    assert not (tmp_path / "ran").exists()
 
 
 async def test_nobody_need_read_what_is_given(tmp_path: Path) -> None:
