@@ -139,6 +139,8 @@ class FakeNode:
     def _turn_intake(self) -> None:
         self.intake.turn()
         self.errands.turn()
+        if self.errands.next_wakeup() <= self.monotonic():
+            self._turn_intake_soon()
 
     def _propose_for_intake(
         self, command: AnyCommand, _timeout: float, done: Callable[[ProposalResult], None]

@@ -3,21 +3,28 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from stationkeep.cluster.commands import CreateDeployment, OfferTasks
+from stationkeep.cluster.deployments.deployment import Limits as DeploymentLimits
+from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.node.http.connections import Connection
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, MAX_BODY_BYTES, Limits
 from stationkeep.node.system.turns import Gate, Turns
+from stationkeep.node.wire import messages as wire
+from tests.node.api.fake import FakeNode
+from tests.node.api.fleet_story import register
 from tests.node.holding import holding
 
 LONGEST = 0.1
@@ -87,6 +94,52 @@ async def test_no_batch_of_faults_holds_the_loop(client: httpx.AsyncClient, faul
         asked = client.post("/v1/devices:report", json={"statuses": [fault] * number})
         answer = await asyncio.create_task(asked)
     assert answer.json()["refused"] == number
+    assert hold.longest < LONGEST
+
+
+STATUS = {
+    "battery_level": 85, "battery_charging": True, "cpu_usage": 45.2, "memory_usage": 62.5,
+    "disk_usage": 55.0,
+}  # fmt: skip
+
+
+def _statuses(ids: list[str]) -> Any:
+    return {"statuses": [{"device_status": STATUS | {"slave_id": id_}} for id_ in ids]}
+
+
+def _beginnings(ids: list[str]) -> Any:
+    said = {"state": "in_progress", "phase": "downloading", "progress": 1}
+    return {"updates": [said | {"task_id": f"1/{id_}/1"} for id_ in ids]}
+
+
+def _failures(ids: list[str]) -> Any:
+    said = {"state": "failed", "reason": "install", "detail": "no room\n" * 8}
+    return {"updates": [said | {"task_id": f"1/{id_}/1"} for id_ in ids]}
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/v1/devices:report", _statuses),
+        ("/v1/tasks:report", _beginnings),
+        ("/v1/tasks:report", _failures),
+    ],
+)
+async def test_no_batch_of_what_thousands_have_to_say_holds_the_loop(
+    client: httpx.AsyncClient, node: FakeNode, path: str, content: Callable[[list[str]], Any]
+) -> None:
+    ids = [f"d{n}" for n in range(4_096)]
+    register(node, *ids, capabilities={"deployment": "true"})
+    most = DeploymentLimits(max_in_flight=len(ids))
+    node.commit(CreateDeployment(Target(everyone=True), limits=most))
+    positions = np.arange(len(ids), dtype="<u4").tobytes()
+    offered = node.commit(OfferTasks(1, positions, b"\x01" * len(ids)))
+    assert offered.result["left_out"] == 0
+    body = wire.MSGPACK.encode(content(ids))
+    with holding() as hold:
+        asked = client.post(path, content=body, headers={"Content-Type": "application/msgpack"})
+        answer = await asyncio.create_task(asked)
+    assert wire.MSGPACK.decode_any(answer.content)["accepted"] == len(ids)
     assert hold.longest < LONGEST
 
 
