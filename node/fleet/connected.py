@@ -28,8 +28,8 @@ class ConnectedDevices:
         self._replica, self._heard = replica, heard
         self._listeners: dict[int, Listener] = {}
         self._untold: deque[int] = deque()  # rows, each at most once: `heard.queued`
-        self.admitted: list[int] = []
-        """Rows admitted since `errands` last looked, in the turn before this one or in this."""
+        self.admitted: dict[int, None] = {}
+        """Rows admitted since `errands` last looked, of devices that are still connected."""
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -47,7 +47,7 @@ class ConnectedDevices:
         self._listeners[row] = listener
         self._heard.connected[row] = True
         self._heard.told[row] = self._fleet.table.revision[row]
-        self.admitted.append(row)
+        self.admitted[row] = None
         listener.registered(self.assignment(row))
 
     def leave(self, row: int, listener: Listener) -> None:
@@ -124,4 +124,5 @@ class ConnectedDevices:
 
     def _dismiss(self, row: int) -> Listener:
         self._heard.connected[row] = False
+        self.admitted.pop(row, None)
         return self._listeners.pop(row)

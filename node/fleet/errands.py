@@ -202,7 +202,7 @@ class Errands:
     def _gather(self) -> None:
         for row in self._connected.admitted:
             self._sent.pop(row, None)
-            self._rows[row] = None
+        self._note(self._connected.admitted)
         self._connected.admitted.clear()
         if self._look_at_all:
             self._look_at_all = False

@@ -117,6 +117,18 @@ def test_a_device_that_connects_elsewhere_is_sent_its_task_there(fleet: Delivery
     assert fleet.task("pixel").state is TaskState.SUCCEEDED
 
 
+def test_devices_that_come_and_go_leave_nothing_to_look_at(fleet: Delivery) -> None:
+    """As they do between two turns, or where no tasks are looked at."""
+    connected = fleet.loops[A].intake.connected
+    stay, go = fleet.connect("stay"), fleet.connect("go")
+    rows = [fleet.loops[A].replica.state.fleet.table.rows[id_] for id_ in ("stay", "go")]
+    for _ in range(100):
+        for row, ears in zip(rows, (stay, go), strict=True):
+            connected.admit(row, ears)
+        connected.leave(rows[1], go)
+    assert list(connected.admitted) == rows[:1]
+
+
 def test_an_offer_left_unanswered_is_made_again_and_costs_no_attempt(fleet: Delivery) -> None:
     ears = fleet.connect("pixel")
     fleet.create()
