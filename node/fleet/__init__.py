@@ -8,7 +8,8 @@
                       it is known to be there
     connected.py      the connected devices, and what each was sent
     load_shedding.py  how many devices a node sends to others
-    errands.py        tasks: devices are sent theirs, and what they say goes into the log
+    errands.py        tasks: devices are sent theirs
+    task_words.py     what devices say about tasks, on its way into the log
     rebalancer.py     the leader's duties: who is offline, who moves
     conductor.py      the leader's duties: which tasks are offered, whose time is over
 

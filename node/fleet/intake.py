@@ -32,7 +32,7 @@ from stationkeep.node.fleet.registrations import (
     faulty,
     outdated,
 )
-from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal, Listener
+from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal, Listener, unknown
 from stationkeep.node.fleet.report_outbox import Outbox
 from stationkeep.node.fleet.status_buffer import (
     MAX_COUNT,
@@ -185,7 +185,7 @@ class DeviceIntake:
     def assignment(self, device: str) -> Assignment | IntakeRefusal:
         """The ring of a device, as far as this node has applied the log."""
         row = self._fleet.row(device)
-        return _unknown(device) if row is None else self.connected.assignment(row)
+        return unknown(device) if row is None else self.connected.assignment(row)
 
     def session(self, device: str) -> int | None:
         """The newest session that is known of a device here; None for an unknown device."""
@@ -235,7 +235,7 @@ class DeviceIntake:
         row = self._fleet.row(device)
         if row is None:
             self.results["unknown"] += 1
-            return _unknown(device)
+            return unknown(device)
         if not 0 <= session <= U32 or not 0 <= sequence <= U32:
             self.results["refused"] += 1
             return faulty(f"sequence: {session}, {sequence} are not both below 2^32")
@@ -437,7 +437,3 @@ class DeviceIntake:
 def _number(known: int, session: int, sequence: int) -> tuple[int, int]:
     """The numbers of a word whose agent gave none: the session known, the next sequence."""
     return session or known >> 32, sequence or (known & U32) + 1
-
-
-def _unknown(device: str) -> IntakeRefusal:
-    return IntakeRefusal(Fault.UNKNOWN, "device", device[:80], "it is registered first")

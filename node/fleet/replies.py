@@ -52,6 +52,11 @@ class IntakeRefusal(msgspec.Struct, frozen=True):
         return f"{self.field}: {self.rule}"
 
 
+def unknown(device: str) -> IntakeRefusal:
+    """Of a device that is registered nowhere."""
+    return IntakeRefusal(Fault.UNKNOWN, "device", device[:80], "it is registered first")
+
+
 class Listener(Protocol):
     """One connection of one device. Called from the node's turn or from `register` itself: must
     not block and not raise; what it wants to say of it goes into a bounded buffer of its own."""

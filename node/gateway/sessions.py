@@ -30,10 +30,11 @@ from stationkeep.cluster.registry import alive
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.fleet import replies as answers
-from stationkeep.node.fleet.errands import Errands, TaskAnswer
+from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.load_shedding import to_send_away
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
+from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.gateway.fixed_point import reading_of, registration_of
 from stationkeep.node.gateway.websocket import MESSAGE_RATE, AgentSocket, Handler, Stage
 from stationkeep.node.http.connections import most_devices
@@ -280,7 +281,7 @@ class Conversation:
                 task_id=payload.task_id,
             )
             return
-        refusal = self._agents.errands.say(self._device, payload, self._answered)
+        refusal = self._agents.errands.words.say(self._device, payload, self._answered)
         if refusal is not None:
             self._decline(refusal, task_id=payload.task_id)
 

@@ -25,7 +25,7 @@ def vitals(loop: NodeLoop, raft: "Raft | None", network: "PeerNetwork | None") -
     if network is not None:
         rejected |= bounded("connection", network.rejected)
     reports = dict(loop.intake.results)
-    updates = {answer.value: number for answer, number in loop.errands.results.items()}
+    updates = {answer.value: number for answer, number in loop.errands.words.results.items()}
     if raft is None:
         return Vitals(rejected=rejected, device_reports=reports, task_updates=updates)
     return Vitals(

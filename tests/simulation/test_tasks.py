@@ -19,7 +19,7 @@ from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.devices.table import Kind
 from stationkeep.cluster.fleet import registration
 from stationkeep.node.fleet import conductor
-from stationkeep.node.fleet.errands import Errands
+from stationkeep.node.fleet.task_words import TaskWords
 from stationkeep.node.ports import Committed
 from stationkeep.node.simulation.actors.carriers import Carrier
 from stationkeep.node.simulation.actors.device import Device
@@ -246,9 +246,9 @@ def test_an_end_that_does_not_stay_is_found(monkeypatch: Patch) -> None:
 
 
 def test_an_answer_before_the_log_has_the_end_is_found(monkeypatch: Patch) -> None:
-    done = Errands._on_done
+    done = TaskWords._on_done
 
-    def hasty(self: Errands, batch: Any, result: Any) -> None:
+    def hasty(self: TaskWords, batch: Any, result: Any) -> None:
         if isinstance(result, Committed):
             done(self, batch, result)
             return
@@ -256,7 +256,7 @@ def test_an_answer_before_the_log_has_the_end_is_found(monkeypatch: Patch) -> No
         for row, word in batch:
             self._answer(row, word, Answer.TAKEN)
 
-    monkeypatch.setattr(Errands, "_on_done", hasty)
+    monkeypatch.setattr(TaskWords, "_on_done", hasty)
     assert violated() == "an acknowledged end is in the log"
 
 

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.node.api.consistency import Serving
 from stationkeep.node.api.openapi import answers
-from stationkeep.node.fleet.errands import COME_BACK, TaskAnswer
 from stationkeep.node.fleet.replies import Fault as Refused
 from stationkeep.node.fleet.replies import IntakeRefusal
+from stationkeep.node.fleet.task_words import COME_BACK, TaskAnswer
 from stationkeep.node.gateway.batch_bodies import (
     TaskBatchView,
     TaskUpdateBatch,
@@ -89,7 +89,7 @@ async def _report(service: Service, updates: Sequence[tasks.TaskUpdatePayload]) 
         if number % SLICE == 0:
             await asyncio.sleep(0)
         device = tasks.identity_of(update.task_id)[1]
-        refusal = service.errands.say(device, update, partial(_settle, future))
+        refusal = service.errands.words.say(device, update, partial(_settle, future))
         if refusal is not None:
             _settle(future, refusal)
     if waiting:

@@ -32,7 +32,7 @@ from stationkeep.node.agent.tasks.machine import (
     said,
     step,
 )
-from stationkeep.node.fleet.errands import TaskAnswer
+from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.wire.tasks import (
     Phase,

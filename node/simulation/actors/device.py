@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from stationkeep.cluster.commands import Registration
 from stationkeep.cluster.devices.status import Reading
-from stationkeep.node.fleet.errands import TaskAnswer
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
+from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.simulation.actors.carriers import Carrier
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.checks.promises import Acknowledged
@@ -186,8 +186,8 @@ class Device:
         """On its way it may have been overtaken by the end of the connection, at either side."""
         if line.is_over:
             return
-        errands = line.member.loop.errands
-        if errands.say(self.id, update, lambda answer: self._answered(line, answer)) is not None:
+        words = line.member.loop.errands.words
+        if words.say(self.id, update, lambda answer: self._answered(line, answer)) is not None:
             self.sent(line, lambda carrier: carrier.refused(update.task_id))
 
     def _answered(self, line: Line, answer: TaskAnswer | None) -> None:

@@ -28,7 +28,7 @@ from stationkeep.cluster.deployments.lifecycle import (
 )
 from stationkeep.cluster.state.events import TasksChanged
 from stationkeep.cluster.state.state import ClusterState
-from stationkeep.node.fleet.errands import TaskAnswer
+from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.machine.members import Members
 from stationkeep.node.simulation.machine.node import SimulatedNode

@@ -241,7 +241,7 @@ class FakeNode:
     def vitals(self) -> Vitals:
         reports = {"taken": 30, "outdated": 1}
         return Vitals(
-            12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports, self.errands.results
+            12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports, self.errands.words.results
         )
 
     def take_durations(self) -> Durations:

@@ -16,9 +16,10 @@ from stationkeep.cluster.delivery.tasks import Task, task_at
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Target
 from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState
-from stationkeep.node.fleet import errands as module
-from stationkeep.node.fleet.errands import TaskAnswer
+from stationkeep.node.fleet import errands
+from stationkeep.node.fleet import task_words as module
 from stationkeep.node.fleet.replies import Fault, IntakeRefusal
+from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.wire import tasks as wire
 from tests.node.fleet.proposing import Ears
 from tests.node.fleet.test_intake import WELL, A, B, C, Fleet
@@ -51,7 +52,9 @@ class Delivery(Fleet):
     ) -> IntakeRefusal | None:
         heard = self.answers.setdefault(task_id, [])
         update = wire.TaskUpdatePayload(task_id=task_id, state=state, **more)
-        return self.loops[node].errands.say(device or task_id.split("/")[1], update, heard.append)
+        return self.loops[node].errands.words.say(
+            device or task_id.split("/")[1], update, heard.append
+        )
 
     def carry_out(self, id_: str, task_id: str, node: str = A) -> None:
         """As an agent does it: begun, installed, registered with what runs now, and said so."""
@@ -338,7 +341,7 @@ def test_who_keeps_talking_holds_nobody_else_up(
 
     def again(_: TaskAnswer | None) -> None:
         update = wire.TaskUpdatePayload(task_id="1/loud/1", state=Said.IN_PROGRESS)
-        fleet.loops[A].errands.say("loud", update, again)
+        fleet.loops[A].errands.words.say("loud", update, again)
 
     fleet.run(0.1)
     again(None)
@@ -396,7 +399,8 @@ def test_a_crowd_is_sent_and_answered_in_portions(
 ) -> None:
     ears = {f"d{n}": fleet.connect(f"d{n}") for n in range(5)}
     fleet.live(0.5)
-    monkeypatch.setattr(module, "TELLS_PER_TURN", 2)
+    monkeypatch.setattr(errands, "TELLS_PER_TURN", 2)
+    monkeypatch.setattr(module, "ANSWERS_PER_TURN", 2)
     fleet.create(artifact=None)
     assert all(len(one.tasks) == 1 for one in ears.values())
     for id_ in ears:
