@@ -1,5 +1,6 @@
 """The HTTP client of the command line: one request at a time, and `CommandError`s for problems."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ WRITE_SECONDS = 30.0
 """Longer than a node waits for a commit (profile orbit: 14 s), so that its answer arrives."""
 PAGE = 200
 MAX_PAGES = 60
+Param = str | int | Sequence[str] | None
+"""Of a query; several values are sent one by one, and None is not."""
 """More than the decision log has at 200 a page; protects from a server that pages for ever."""
 
 
@@ -68,18 +71,16 @@ class Client:
         self._named = url is not None
         self._data_dir = data_dir
 
-    def get(self, path: str, shape: Any, **params: str | int | None) -> dict[str, Any]:
+    def get(self, path: str, shape: Any, **params: Param) -> dict[str, Any]:
         """The JSON body of a read, checked against `shape` (`node.cli.shapes`)."""
         given = {name: value for name, value in params.items() if value is not None}
         return understood(self._request(self._call("GET", path, params=given)), shape)
 
-    def items(
-        self, path: str, shape: Any, limit: int, **params: str | None
-    ) -> list[dict[str, Any]]:
+    def items(self, path: str, shape: Any, limit: int, **params: Param) -> list[dict[str, Any]]:
         """Up to `limit` items of a paged list, in as many requests as that takes."""
         return self.page(path, shape, limit, **params).items
 
-    def page(self, path: str, shape: Any, limit: int, **params: str | None) -> Page:
+    def page(self, path: str, shape: Any, limit: int, **params: Param) -> Page:
         """Up to `limit` items of a paged list, checked against `shape`, and whether there are more.
 
         A page may be short, even empty, and still have a next one: the server examines only a

@@ -208,16 +208,20 @@ class AsyncClient:
 
         return pages(fetch, limit)
 
-    async def deployments(self, *, limit: int | None = None) -> AsyncIterator[DeploymentStatus]:
-        """All deployments, the newest first."""
-        async for page in self._deployment_pages(limit):
+    async def deployments(
+        self, *, state: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[DeploymentStatus]:
+        """All deployments, or those in a state ("open", "closing", "closed"), the newest first."""
+        async for page in self._deployment_pages(limit, state):
             for found in page:
                 yield found
 
-    def _deployment_pages(self, limit: int | None) -> AsyncIterator[list[DeploymentStatus]]:
+    def _deployment_pages(
+        self, limit: int | None, state: str | None
+    ) -> AsyncIterator[list[DeploymentStatus]]:
         async def fetch(most: int, cursor: str | None) -> Page[DeploymentStatus]:
-            shape = Page[DeploymentStatus]
-            return await self._read(shape, "/v1/deployments", limit=most, cursor=cursor)
+            shape, path = Page[DeploymentStatus], "/v1/deployments"
+            return await self._read(shape, path, state=state, limit=most, cursor=cursor)
 
         return pages(fetch, limit)
 

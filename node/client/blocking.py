@@ -181,9 +181,11 @@ class Client:
         """An earlier deployment. Raises `NotFoundError`."""
         return Deployment(self, self._run(self._client.deployment(number)))
 
-    def deployments(self, *, limit: int | None = None) -> Iterator[DeploymentStatus]:
-        """All deployments, the newest first."""
-        return self._each(self._client._deployment_pages(limit))
+    def deployments(
+        self, *, state: str | None = None, limit: int | None = None
+    ) -> Iterator[DeploymentStatus]:
+        """All deployments, or those in a state ("open", "closing", "closed"), the newest first."""
+        return self._each(self._client._deployment_pages(limit, state))
 
     # -- closing --------------------------------------------------------------------------------
 

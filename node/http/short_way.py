@@ -13,7 +13,7 @@ import inspect
 import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from fastapi import params
 from fastapi.routing import APIRoute
@@ -38,7 +38,7 @@ class Given(NamedTuple):
     """What a request gives: the parts of its path that are parameters, and the rest by name."""
 
     path: list[str]
-    query: Mapping[str, str]
+    query: Mapping[str, list[str]]
     headers: Mapping[bytes, str]
     body: Any
 
@@ -103,11 +103,12 @@ class Plan:
                 case params.Path():
                     return _of_path(self._names.index(name), _judge(kind, field))
                 case params.Query():
-                    return _of("query", field.alias or name, default, _judge(kind, field))
-                case params.Header():
+                    several = _is_several(kind)
+                    return _of_query(field.alias or name, several, default, _judge(kind, field))
+                case params.Header() if not _is_several(kind):
                     header = (field.alias or name.replace("_", "-")).lower().encode()
                     self._headers.add(header)
-                    return _of("headers", header, default, _judge(kind, field))
+                    return _of_headers(header, default, _judge(kind, field))
         models = [part for part in get_args(kind) or [kind] if _is_model(part)]
         if told or not models or self.has_body:
             raise NotPlain(f"{name} is neither a parameter nor the whole body")
@@ -145,10 +146,13 @@ def _is_model(kind: Any) -> bool:
     return inspect.isclass(kind) and issubclass(kind, BaseModel)
 
 
+def _is_several(kind: Any) -> bool:
+    """Whether a parameter may come several times."""
+    return get_origin(kind) in (list, set, frozenset, tuple)
+
+
 def _judge(kind: Any, field: params.Param) -> Callable[[Any], Any]:
     """Judges a value as FastAPI does."""
-    if get_origin(kind) in (list, set, tuple):
-        raise NotPlain("may come several times")
     annotation: Any = Annotated[(kind, *field.metadata)] if field.metadata else kind
     return TypeAdapter(annotation).validate_python
 
@@ -157,12 +161,22 @@ def _of_path(place: int, judge: Callable[[Any], Any]) -> Take:
     return lambda given: judge(given.path[place])
 
 
-def _of(where: str, name: Any, default: Any, judge: Callable[[Any], Any]) -> Take:
+def _of_query(name: str, several: bool, default: Any, judge: Callable[[Any], Any]) -> Take:
+    """Of several with one name the last, as Starlette has it; all, where several may come."""
+
     def take(given: Given) -> Any:
-        value = getattr(given, where).get(name)
-        if value is not None:
-            return judge(value)
-        return _else(default)
+        values = given.query.get(name)
+        if values is None:
+            return _else(default)
+        return judge(values if several else values[-1])
+
+    return take
+
+
+def _of_headers(name: bytes, default: Any, judge: Callable[[Any], Any]) -> Take:
+    def take(given: Given) -> Any:
+        value = given.headers.get(name)
+        return _else(default) if value is None else judge(value)
 
     return take
 
@@ -188,9 +202,9 @@ def _headers(scope: Scope, wanted: set[bytes]) -> dict[bytes, str]:
     return found
 
 
-def _query(said: bytes) -> dict[str, str]:
-    """Of several with one name the last, as Starlette has it."""
-    return dict(parse_qsl(said.decode("latin-1"), keep_blank_values=True)) if said else {}
+def _query(said: bytes) -> dict[str, list[str]]:
+    """Read as Starlette reads it."""
+    return parse_qs(said.decode("latin-1"), keep_blank_values=True) if said else {}
 
 
 def _json(headers: Mapping[bytes, str], message: Message) -> Any:

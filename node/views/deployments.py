@@ -88,10 +88,12 @@ class DeploymentList(View, frozen=True):
 
 class TaskView(View, frozen=True):
     """One task. `since_s`: seconds in its state; `due_s`: until it is offered again, or has run
-    out; `waits`: why a queued one waits; `previous`: the version that the device ran before."""
+    out; `waits`: why a queued one waits; `version`: what is installed; `previous`: what the device
+    ran before."""
 
     task_id: str
     deployment: int
+    version: str | None
     device: str
     ring: Ring
     state: str
@@ -175,10 +177,12 @@ def _pace(deployment: Deployment) -> PaceView | None:
 def task_view(state: ClusterState, task: Task, now: int) -> TaskView:
     """A task, of a device that is still registered, at cluster time `now`."""
     table, device = state.fleet.table, state.fleet.id(task.row)
+    artifact = state.deployments.artifact_of(state.deployments.known[task.deployment])
     waits = task.state is TaskState.QUEUED
     return TaskView(
         task_id=f"{task.deployment}/{device}/{task.attempt}",
         deployment=task.deployment,
+        version=None if artifact is None else artifact.version,
         device=device,
         ring=RINGS[table.ring[task.row]],
         state=task.state,

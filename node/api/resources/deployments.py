@@ -22,6 +22,7 @@ from stationkeep.cluster.deployments.deployment import (
     MAX_TARGETS,
     REQUIRE,
     Deployment,
+    DeploymentState,
     Limits,
     Pace,
     Target,
@@ -188,15 +189,22 @@ async def submit_task(submit: Submit, body: TaskInput) -> Response:
 
 @router.get("/v1/deployments", responses=answers(views.DeploymentList))
 async def list_deployments(
-    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    read: Reading,
+    *,
+    state: Annotated[
+        frozenset[DeploymentState], Query(description="Only those in one of these states.")
+    ] = frozenset(),
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
 ) -> Response:
     """Deployments, open and remembered, the newest first."""
     after = decode_cursor(cursor, int) if cursor is not None else U32 + 1
     known = read.state.deployments.known
-    numbers = (number for number in sorted(known, reverse=True) if number < after)
-    shown, more = page((known[number] for number in numbers), limit, lambda found: found.number)
+    newest = (known[number] for number in sorted(known, reverse=True) if number < after)
+    found = (each for each in newest if not state or each.state in state)
+    shown, more = page(found, limit, lambda each: each.number)
     now = read.service.cluster_time()
-    items = await render(shown, lambda found: views.deployment_view(read.state, found, now))
+    items = await render(shown, lambda each: views.deployment_view(read.state, each, now))
     return read.answer(views.DeploymentList(items, more))
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stationkeep.cluster.deployments.deployment import MAX_DEADLINE
+from stationkeep.cluster.deployments.deployment import MAX_DEADLINE, DeploymentState
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.cli import shapes
@@ -180,10 +180,17 @@ def tasks_submit(
 
 
 def tasks_list(
-    limit: LimitOption = 20, url: UrlOption = None, format_: FormatOption = Format.TABLE
+    *,
+    state: Annotated[
+        list[DeploymentState] | None,
+        typer.Option("--state", help="Only deployments in this state; repeatable."),
+    ] = None,
+    limit: LimitOption = 20,
+    url: UrlOption = None,
+    format_: FormatOption = Format.TABLE,
 ) -> None:
     """Lists deployments, the newest first: what, to whom, and how far they have come."""
-    found = client(url).page("/v1/deployments", shapes.Deployment, limit)
+    found = client(url).page("/v1/deployments", shapes.Deployment, limit, state=state)
     show_table(found.items, format_, "deployments", "task_tables")
     if found.more and format_ is Format.TABLE:
         note(f"… and more: raise --limit {limit} to see them")

@@ -69,11 +69,8 @@ async def test_the_seeds_task_for_a_device(client: httpx.AsyncClient, fleet: Fak
     assert made["members"] == 1
     offer(fleet)
     (task,) = (await _get(client, "/v1/devices/slave-001/tasks"))["items"]
-    assert (task["task_id"], task["state"], task["previous"]) == (
-        "1/slave-001/1",
-        "offered",
-        "1.0.0",
-    )
+    said = ("task_id", "state", "version", "previous")
+    assert [task[field] for field in said] == ["1/slave-001/1", "offered", "2.0.0", "1.0.0"]
     polled = await _get(client, "/v1/devices/slave-001/task")
     assert (
         wire.JSON.decoder(TaskPayload).decode(wire.JSON.encode(polled)).task_id == task["task_id"]
@@ -207,6 +204,43 @@ async def test_lists_are_paged_and_filtered(client: httpx.AsyncClient, fleet: Fa
     assert queued["items"] == []
     dev = await _get(client, "/v1/deployments/1/tasks", ring="dev", state="offered")
     assert len(dev["items"]) == 2
+
+
+async def test_deployments_are_filtered_by_state(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    """An old one that is open still is found however many newer ones are closed."""
+    for _ in range(4):
+        await _submit(client, all=True, task_type="restart")
+    offer(fleet)
+    await client.post(
+        "/v1/tasks:report",
+        json={"updates": [{"task_id": "1/slave-001/1", "state": "in_progress"}]},
+    )
+    for number in (1, 2, 4):
+        await client.post(f"/v1/deployments/{number}/cancel", json={})
+    for states, numbers in (
+        (["open"], [3]),
+        (["closing"], [1]),
+        (["closed"], [4, 2]),
+        (["open", "closing"], [3, 1]),
+        ([], [4, 3, 2, 1]),
+    ):
+        items = (await _get(client, "/v1/deployments", state=states))["items"]
+        assert [item["deployment"] for item in items] == numbers
+    first = await _get(client, "/v1/deployments", state=["open", "closing"], limit=1)
+    query = {"state": ["open", "closing"], "limit": 1, "cursor": first["next"]}
+    rest = await _get(client, "/v1/deployments", **query)
+    assert [page["items"][0]["deployment"] for page in (first, rest)] == [3, 1]
+    assert rest["next"] is None
+
+
+async def test_a_state_that_no_deployment_has_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/deployments?state=open&state=done")
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == [
+        {"field": "state.1", "value": "done", "rule": "'open', 'closing' or 'closed'"}
+    ]
 
 
 async def test_a_device_without_a_connection_works_through_its_task(

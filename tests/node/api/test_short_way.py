@@ -83,7 +83,8 @@ QUERIES = (
     b"", b"consistency=strong", b"consistency=local", b"consistency=weak", b"limit=5", b"limit=0",
     b"limit=x", b"limit=%35", b"limit=+5", b"limit=5&limit=6", b"limit=", b"cursor=!", b"cursor=",
     b"cursor=AA", b"digest=true", b"digest=1", b"digest=no?", b"subject=a&subject=b", b"=", b"&",
-    b"state=succeeded&ring=dev", b"state=none", b"cursor=AQ",
+    b"state=succeeded&ring=dev", b"state=none", b"state=open&state=closed", b"state=",
+    b"state=open&state=x", b"cursor=AQ",
     b"outcome=done", b"about=roles", b"ring=prod", b"healthy=yes&online=off", b"%ff", b"unheard=of",
 )  # fmt: skip
 HEADERS = (

@@ -299,6 +299,7 @@ def deployment(number: int, **changes: Any) -> Json:
 TASK: Json = {
     "task_id": "17/slave-001/2",
     "deployment": 17,
+    "version": "2.0.0",
     "device": "slave-001",
     "ring": "prod",
     "state": "in_progress",

@@ -114,6 +114,12 @@ def test_tasks_are_filtered_and_a_cut_list_says_so(canned: CannedNode, stationke
     assert dict(canned.requests[-1].url.params) == {"state": "failed", "ring": "prod", "limit": "2"}
 
 
+def test_deployments_are_filtered_by_several_states(canned: CannedNode, stationkeep: Run) -> None:
+    result = stationkeep("tasks", "list", "--state", "open", "--state", "closing")
+    assert result.exit_code == 0, result.output
+    assert canned.requests[-1].url.params.get_list("state") == ["open", "closing"]
+
+
 WHOLE = "--artifact https://u.example/fw.bin --sha256 9f --size 18 --signature MEUC --signing-key k"
 LIMITS = "--priority 900 --max-in-flight 5 --pace 10:1000:2 --deadline 30d --retries 0"
 WRITES = [
@@ -163,6 +169,7 @@ def test_a_write_sends_one_keyed_command(
         ("submit 2.0.0 --ring gold", "gold"),
         ("show 0", "equal to 1"),
         ("show 17 --state lost", "lost"),
+        ("list --state lost", "lost"),
         ("cancel", "Missing argument"),
     ],
 )

@@ -61,6 +61,8 @@ async def test_the_rings_are_deployed_to_one_after_the_other(
     rings = ["canary", "canary", "dev", "dev", "stage", "stage", "prod", "prod"]
     assert [one.parameters["ring"] for one in reversed(found)] == rings
     assert {one.members for one in found} == {2}
+    for state, number in (("open", 8), ("closed", 0)):
+        assert len([one async for one in master.deployments(state=state)]) == number
 
 
 async def test_a_ring_as_a_whole_is_one_deployment(node: FakeNode, master: AsyncClient) -> None:
