@@ -43,8 +43,9 @@ HEADERS = {
 
 
 def open_http() -> httpx.AsyncClient:
-    """Connections of one batch; tests put their own here."""
-    return httpx.AsyncClient(headers=HEADERS, timeout=ANSWER_SECONDS)
+    """Connections of one batch, through no proxy; tests put their own here."""
+    direct = httpx.AsyncHTTPTransport()
+    return httpx.AsyncClient(headers=HEADERS, timeout=ANSWER_SECONDS, transport=direct)
 
 
 class Assigned(msgspec.Struct, frozen=True):

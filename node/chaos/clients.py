@@ -46,7 +46,11 @@ class Client(threading.Thread):
         self._draw = random.Random(f"{seed}/{name}")  # noqa: S311 (a load, not a secret)
         self._closing, self._abandon = closing, abandon
         self._orders = 0
-        self._http = httpx.Client(timeout=TRY_SECONDS, headers={"X-Stationkeep-Actor": name})
+        self._http = httpx.Client(
+            timeout=TRY_SECONDS,
+            headers={"X-Stationkeep-Actor": name},
+            transport=httpx.HTTPTransport(),  # which takes no proxy from the environment
+        )
 
     def run(self) -> None:
         try:

@@ -112,11 +112,13 @@ def part(text: str) -> str:
 
 
 def open_http(silence: float = WHOLE_SECONDS) -> "httpx.AsyncClient":
-    """A pool of connections. Tests replace this function."""
+    """A pool of connections, which lead to the nodes themselves: with a transport that is given,
+    no proxy is taken from the environment. Tests replace this function."""
     import httpx  # noqa: PLC0415
 
     timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
-    return httpx.AsyncClient(headers=HEADERS, timeout=timeout)
+    direct = httpx.AsyncHTTPTransport()
+    return httpx.AsyncClient(headers=HEADERS, timeout=timeout, transport=direct)
 
 
 async def exchange(http: "httpx.AsyncClient", url: str, call: Call) -> Answer:
