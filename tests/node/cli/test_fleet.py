@@ -1,55 +1,13 @@
-"""`devices`, `rings`, `rings policy`: what is asked, what is sent, what is shown."""
+"""`devices`, `rings`, `rings policy`: what is asked and sent, and how it fits."""
 
-import io
 import json
 from typing import Any
 
 import pytest
-import yaml
-from rich.console import Console
 
 from stationkeep.node.cli.rendering import fleet_tables
 from tests.node.cli.canned import DEVICES, OTHER, PLAN, POLICY, READS, RINGS, CannedNode, Run
-
-READ_COMMANDS = [
-    ("devices list", ["slave-001", "prod", "healthy", "85%+", "45%", "pinned", "unhealthy",
-                      "offline", "3d"]),
-    ("devices show slave-001", ["Pixel 8 Pro", "Android 14", "T+12.0s", "by ann@ground", "the demo",
-                                "pixels", "2.4s ago, by sat-002", "temperature", "41.5", "lab"]),
-    ("devices history slave-001", ["stage", "canary", "rebalancer", "had turned unhealthy",
-                                   "an operator pinned it there: the demo"]),
-    ("devices explain slave-001", ["slave-001 is in prod", "pinned by ann@ground", "rebalancer"]),
-    ("rings list", ["canary", "1,250", "25%, cap 100", "battery > 20 and cpu < 80",
-                    "while charging", "STORM BRAKE since T+60.0s", "release-brake", "pixels",
-                    "31, the last at T+61.0s"]),
-    ("rings policy list", ["pixels", "canary=1 dev=3 prod=6", "model in (Pixel 8, Pixel 9)"]),
-    ("rings rebalance --dry-run", ["would move 2 of 8", "prod", "dev", "had turned unhealthy"]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("command", "words"), READ_COMMANDS)
-def test_a_read_is_told_in_words(
-    canned: CannedNode, stationkeep: Run, command: str, words: list[str]
-) -> None:
-    result = stationkeep(*command.split())
-    assert result.exit_code == 0, result.output
-    for word in words:
-        assert word in result.output
-
-
-@pytest.mark.parametrize("command", [command for command, _ in READ_COMMANDS])
-def test_json_and_yaml_say_the_same(canned: CannedNode, stationkeep: Run, command: str) -> None:
-    as_json = stationkeep(*command.split(), "--format", "json")
-    as_yaml = stationkeep(*command.split(), "--format", "yaml")
-    assert as_json.exit_code == as_yaml.exit_code == 0
-    assert json.loads(as_json.output) == yaml.safe_load(as_yaml.output)
-
-
-def printed(view: Any, width: int) -> str:
-    console = Console(width=width, highlight=False, file=io.StringIO())
-    console.print(view)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().rstrip()
+from tests.node.cli.printed import printed
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -1,18 +1,17 @@
 """`nodes links`: what each node says of its links, from one node or from all of them."""
 
-import io
 import json
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from rich.console import Console
 
 from stationkeep.node.cli import exchange
 from stationkeep.node.cli.links_seen import Link, Seen
 from stationkeep.node.cli.rendering import tables
 from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
+from tests.node.cli.printed import printed
 
 
 @pytest.fixture
@@ -111,10 +110,9 @@ def test_the_worst_links_fit_eighty_columns() -> None:
         stalled=True, streams=4,
     )  # fmt: skip
     seen = [*LINKS["links"], worst, link("sat-004", connected=False, sent=0, heard=0)]
-    console = Console(width=80, file=io.StringIO())
-    console.print(tables.links([Seen("sat-001", msgspec.convert(seen, list[Link]))]))
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
+    lines = printed(
+        tables.links([Seen("sat-001", msgspec.convert(seen, list[Link]))]), 80
+    ).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
     assert "UDP blocked?, in doubt, stalled" in lines[3]
     assert "100%" in lines[3]

@@ -1,4 +1,4 @@
-"""`tasks`: what is asked, sent and shown; and a deployment from its order to its end."""
+"""`tasks`: what is asked and sent, and how it fits; and a deployment from its order to its end."""
 
 import json
 import shlex
@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from stationkeep.cluster.commands import RegisterDevices, Registration
 from stationkeep.cluster.delivery.offers import plan_offers
@@ -27,38 +26,7 @@ from tests.node.cli.canned import (
     deployment,
     problem,
 )
-from tests.node.cli.test_fleet import printed
-
-READ_COMMANDS = [
-    ("tasks list", ["app 2.0.0", "ring prod", "open", "██········", "3/12", "12/12", "closed"]),
-    ("tasks show 17", ["17, open, its deadline is in 4m", "app 2.0.0", "the demo", "ring prod",
-                       "62s ago by ann@ground: the release", "500 in flight", "2 retries",
-                       "20 a minute (from 10 to 1,000)", "battery > 20", "disk full", "50%",
-                       "12; 1 more cannot carry out tasks", "17/slave-001/2",
-                       "in_progress, installing 40%", "queued: the device is offline"]),
-    ("tasks show 16", ["closed (completed) 5.0s ago"]),
-    ("devices tasks slave-001", ["17/slave-001/2", "in_progress, installing 40%"]),
-    ("devices show slave-001", ["task 17/slave-001/2", "in_progress, installing 40%"]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("command", "words"), READ_COMMANDS)
-def test_a_read_is_told_in_words(
-    canned: CannedNode, stationkeep: Run, command: str, words: list[str]
-) -> None:
-    result = stationkeep(*command.split())
-    assert result.exit_code == 0, result.output
-    for word in words:
-        assert word in result.output
-
-
-@pytest.mark.parametrize("command", [command for command, _ in READ_COMMANDS])
-def test_json_and_yaml_say_the_same(canned: CannedNode, stationkeep: Run, command: str) -> None:
-    as_json = stationkeep(*command.split(), "--format", "json")
-    as_yaml = stationkeep(*command.split(), "--format", "yaml")
-    assert as_json.exit_code == as_yaml.exit_code == 0
-    assert json.loads(as_json.output) == yaml.safe_load(as_yaml.output)
-
+from tests.node.cli.printed import printed
 
 LONG = deployment(
     4_000_000, held="automatic changes are switched off (swarm_mode)", version="2.0.0-" + "x" * 58,

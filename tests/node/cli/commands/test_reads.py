@@ -1,14 +1,15 @@
+"""What commands that change nothing show, as words and as documents."""
+
 import getpass
-import io
 import json
 
 import httpx
 import pytest
 import yaml
-from rich.console import Console
 
 from stationkeep.node.cli.rendering import tables
 from tests.node.cli.canned import ALARMS, CLUSTER, NODES, CannedNode, Run
+from tests.node.cli.printed import printed
 
 READ_COMMANDS = [
     ("status", ["ATTENTION  sat-001 is PRIMARY", "epoch 1", "leader sat-002", "dead", "2.1s"]),
@@ -24,6 +25,27 @@ READ_COMMANDS = [
                      "ann@ground: ordered", "The disk of a member is nearly full."]),
     ("config show", ["evaluation_interval", "1s"]),
     ("operation op-7", ["op-7", "done"]),
+    ("devices list", ["slave-001", "prod", "healthy", "85%+", "45%", "pinned", "unhealthy",
+                      "offline", "3d"]),
+    ("devices show slave-001", ["Pixel 8 Pro", "Android 14", "T+12.0s", "by ann@ground", "the demo",
+                                "pixels", "2.4s ago, by sat-002", "temperature", "41.5", "lab"]),
+    ("devices history slave-001", ["stage", "canary", "rebalancer", "had turned unhealthy",
+                                   "an operator pinned it there: the demo"]),
+    ("devices explain slave-001", ["slave-001 is in prod", "pinned by ann@ground", "rebalancer"]),
+    ("rings list", ["canary", "1,250", "25%, cap 100", "battery > 20 and cpu < 80",
+                    "while charging", "STORM BRAKE since T+60.0s", "release-brake", "pixels",
+                    "31, the last at T+61.0s"]),
+    ("rings policy list", ["pixels", "canary=1 dev=3 prod=6", "model in (Pixel 8, Pixel 9)"]),
+    ("rings rebalance --dry-run", ["would move 2 of 8", "prod", "dev", "had turned unhealthy"]),
+    ("tasks list", ["app 2.0.0", "ring prod", "open", "██········", "3/12", "12/12", "closed"]),
+    ("tasks show 17", ["17, open, its deadline is in 4m", "app 2.0.0", "the demo", "ring prod",
+                       "62s ago by ann@ground: the release", "500 in flight", "2 retries",
+                       "20 a minute (from 10 to 1,000)", "battery > 20", "disk full", "50%",
+                       "12; 1 more cannot carry out tasks", "17/slave-001/2",
+                       "in_progress, installing 40%", "queued: the device is offline"]),
+    ("tasks show 16", ["closed (completed) 5.0s ago"]),
+    ("devices tasks slave-001", ["17/slave-001/2", "in_progress, installing 40%"]),
+    ("devices show slave-001", ["task 17/slave-001/2", "in_progress, installing 40%"]),
 ]  # fmt: skip
 
 
@@ -32,7 +54,7 @@ def test_a_read_is_told_in_words(
     canned: CannedNode, stationkeep: Run, command: str, words: list[str]
 ) -> None:
     result = stationkeep(*command.split())
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.output
     for word in words:
         assert word in result.output
 
@@ -73,10 +95,7 @@ def test_status_as_json_is_what_the_rest_interface_gives(
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_status_fits_the_terminal(width: int) -> None:
-    console = Console(width=width, file=io.StringIO())
-    console.print(tables.status(CLUSTER, NODES))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = printed(tables.status(CLUSTER, NODES), width)
     assert max(len(line.rstrip()) for line in text.split("\n")) <= width
     assert "…" not in text
     for words in ("8 devices: 6 healthy, 1 unhealthy, 1 offline, 1 pinned", "canary 2   dev 2"):
