@@ -1,5 +1,7 @@
 """Options that many commands share."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,8 @@ from stationkeep.node.local.manifest import DEFAULT_DATA_DIR
 
 MOST_NODES = 99
 """The most nodes that a cluster can have, and that a list shows."""
+MOST_DIGITS = 9
+"""Of a number within a text; all limits of nodes are below that."""
 
 UrlOption = Annotated[
     str | None,
@@ -56,6 +60,8 @@ __all__ = [
     "UrlOption",
     "client",
     "duration",
+    "pairs",
+    "whole",
 ]
 
 
@@ -72,3 +78,26 @@ def duration(option: str, text: str, longest: int = LONGEST) -> str:
     except SettingsError as error:
         raise UsageError(str(error)) from error
     return text
+
+
+def pairs(option: str, texts: Iterable[str] | None) -> dict[str, str]:
+    """The values of `NAME=VALUE` texts by name; else raises a usage error that names the option.
+    A name that is given twice is one too: which of the values was meant?"""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        given = f"{option} {text!r}".strip()
+        if not equals or not name:
+            raise UsageError(f"{given}: must have the form NAME=VALUE")
+        if name in found:
+            raise UsageError(f"{given}: {name} is given twice")
+        found[name] = value
+    return found
+
+
+def whole(option: str, text: str) -> int:
+    """The number; else raises a usage error that names the option."""
+    if not re.fullmatch(rf"[0-9]{{1,{MOST_DIGITS}}}", text):
+        rule = f"must be a whole number of at most {MOST_DIGITS} digits"
+        raise UsageError(f"{option}: {text!r} {rule}")
+    return int(text)

@@ -5,7 +5,7 @@ from typing import Any
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client
-from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.output import say, warn
 from stationkeep.node.cli.rendering.wording import cluster_time
 from stationkeep.node.system.printable import all_printable
@@ -14,14 +14,6 @@ from stationkeep.node.system.printable import all_printable
 def given(**fields: Any) -> dict[str, Any]:
     """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def pair(option: str, text: str) -> tuple[str, str]:
-    """Splits `NAME=VALUE`; else raises a usage error that names the option."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"{option} {text!r}: must have the form NAME=VALUE".strip())
-    return name, value
 
 
 def send(

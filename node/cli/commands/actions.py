@@ -14,9 +14,10 @@ from stationkeep.node.cli.options import (
     UrlOption,
     client,
     duration,
+    pairs,
 )
 from stationkeep.node.cli.output import show_table
-from stationkeep.node.cli.sending import given, pair, send
+from stationkeep.node.cli.sending import given, send
 
 
 def actions_list(
@@ -34,7 +35,7 @@ def actions_run(
         typer.Option("--target", help="A node. Repeatable. Default: all nodes that are alive."),
     ] = None,
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", help="KEY=VALUE for the hook. Repeatable.")
+        list[str] | None, typer.Option("--parameter", help="NAME=VALUE for the hook. Repeatable.")
     ] = None,
     deadline: Annotated[
         str | None, typer.Option("--deadline", help="Time to comply, such as 30s.")
@@ -44,11 +45,10 @@ def actions_run(
     url: UrlOption = None,
 ) -> None:
     """Makes nodes run their hook of that name and acknowledge it."""
-    parameters = dict(pair("--parameter", text) for text in parameter or [])
     body = given(
         name=name,
         targets=target,
-        parameters=parameters or None,
+        parameters=pairs("--parameter", parameter) or None,
         deadline=None if deadline is None else duration("--deadline", deadline),
         reason=reason,
     )

@@ -19,6 +19,7 @@ import typer
 
 from stationkeep.cluster.settings import SettingsError, parse_duration
 from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.options import pairs
 from stationkeep.node.cli.output import note
 from stationkeep.node.client.exchange import DEFAULT_URL
 from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
@@ -53,10 +54,10 @@ def agent(
     ] = None,
     app_version: Annotated[str, typer.Option("--app-version", help="Of what it runs.")] = "",
     label: Annotated[
-        list[str] | None, typer.Option("--label", help="KEY=VALUE, for selectors. Repeatable.")
+        list[str] | None, typer.Option("--label", help="NAME=VALUE, for selectors. Repeatable.")
     ] = None,
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", help="KEY=VALUE. Repeatable.")
+        list[str] | None, typer.Option("--capability", help="NAME=VALUE. Repeatable.")
     ] = None,
     on_ring: Annotated[
         str | None,
@@ -338,16 +339,6 @@ def seconds(option: str, text: str) -> float:
         return parse_duration(option, text) / 1_000
     except SettingsError as error:
         raise UsageError(str(error)) from error
-
-
-def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
-    pairs = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{option} {text}: must have the form KEY=VALUE")
-        pairs[key] = value
-    return pairs
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

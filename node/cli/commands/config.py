@@ -14,9 +14,10 @@ from stationkeep.node.cli.options import (
     ReasonOption,
     UrlOption,
     client,
+    pairs,
 )
 from stationkeep.node.cli.output import show_table
-from stationkeep.node.cli.sending import pair, send
+from stationkeep.node.cli.sending import send
 
 
 def config_show(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
@@ -33,7 +34,7 @@ def config_set(
     url: UrlOption = None,
 ) -> None:
     """Changes settings on all nodes at once; an invalid combination is refused as a whole."""
-    changes = {name: scalar(value) for name, value in (pair("", a) for a in assignments)}
+    changes = {name: scalar(value) for name, value in pairs("", assignments).items()}
     if reason is not None:
         changes["reason"] = reason
     send(client(url), "PATCH", "/v1/config", changes, key=key, what="settings changed")

@@ -25,9 +25,8 @@ from stationkeep.cluster.settings import (
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.commands.config import scalar
 from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
-from stationkeep.node.cli.options import Format, FormatOption, client
+from stationkeep.node.cli.options import Format, FormatOption, client, pairs
 from stationkeep.node.cli.output import console, note, show
-from stationkeep.node.cli.sending import pair
 
 if TYPE_CHECKING:
     from stationkeep.cluster.odds import Forecast, Loss
@@ -210,7 +209,7 @@ def _from_cluster(url: str | None) -> Source:
 
 
 def _changed(settings: Settings, assignments: list[str]) -> Settings:
-    changes = dict(pair("--set", text) for text in assignments)
+    changes = pairs("--set", assignments)
     return _changed_by({name: scalar(value) for name, value in changes.items()}, settings)
 
 

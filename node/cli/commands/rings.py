@@ -15,9 +15,11 @@ from stationkeep.node.cli.options import (
     ReasonOption,
     UrlOption,
     client,
+    pairs,
+    whole,
 )
 from stationkeep.node.cli.output import show_fleet, warn
-from stationkeep.node.cli.sending import given, pair, send
+from stationkeep.node.cli.sending import given, send
 
 RING_NAMES = tuple(ring.value for ring in Ring)
 DryPolicyOption = Annotated[
@@ -75,10 +77,10 @@ def rings_shares(
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """Sets the rings' target shares, and the given caps; other caps stay."""
-    shares = {name: _whole("RING=WEIGHT", text) for name, text in _rings("", weights).items()}
+    shares = {name: whole("RING=WEIGHT", text) for name, text in _rings("", weights).items()}
     if set(shares) != set(RING_NAMES):
         raise UsageError(f"give a weight for each of {', '.join(RING_NAMES)}")
-    caps = {name: _whole("--cap", text) for name, text in _rings("--cap", cap or []).items()}
+    caps = {name: whole("--cap", text) for name, text in _rings("--cap", cap or []).items()}
     body = given(weights=shares, caps=caps or None, reason=reason)
     if dry_run:
         plan = client(url).plan("/v1/rings/plan", shapes.RebalancePlan, body)
@@ -215,26 +217,16 @@ def _show_plan(node: Client, body: dict[str, Any], format_: Format) -> None:
 
 def _rings(option: str, texts: list[str]) -> dict[str, str]:
     """`RING=VALUE` texts by ring, each ring once."""
-    values: dict[str, str] = {}
-    for text in texts:
-        name, value = pair(option, text)
+    values = pairs(option, texts)
+    for name in values:
         if name not in RING_NAMES:
-            raise UsageError(f"{option} {text!r}: not one of {', '.join(RING_NAMES)}".strip())
-        if name in values:
-            raise UsageError(f"{option} {text!r}: {name} is given twice".strip())
-        values[name] = value
+            raise UsageError(f"{option} {name!r}: not one of {', '.join(RING_NAMES)}".strip())
     return values
-
-
-def _whole(option: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise UsageError(f"{option}: {text!r} must be a whole number")
-    return int(text)
 
 
 def _weights(text: str) -> dict[str, int]:
     parts = _rings("--weights", [part.strip() for part in text.split(",")])
-    return {name: _whole("--weights", value) for name, value in parts.items()}
+    return {name: whole("--weights", value) for name, value in parts.items()}
 
 
 def _current(node: Client) -> tuple[list[dict[str, Any]], str]:

@@ -20,12 +20,15 @@ from stationkeep.node.cli.options import (
     UrlOption,
     client,
     duration,
+    pairs,
+    whole,
 )
 from stationkeep.node.cli.output import note, show_table
-from stationkeep.node.cli.sending import given, pair, send
+from stationkeep.node.cli.sending import given, send
 
 TO, WHAT, LIMITS = "To whom: one of these", "What to install", "How fast, how long"
 """Panels of `tasks submit --help`."""
+PACE = ("from", "to", "factor")
 NumberArgument = Annotated[
     int, typer.Argument(metavar="N", min=1, help="Number of the deployment.")
 ]
@@ -66,7 +69,7 @@ def tasks_submit(
     ] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", help="KEY=VALUE for the device. Repeatable."),
+        typer.Option("--parameter", help="NAME=VALUE for the device. Repeatable."),
     ] = None,
     component: Annotated[
         str | None,
@@ -155,11 +158,10 @@ def tasks_submit(
         component=component, url=artifact, sha256=sha256, size=size, signature=signature,
         key=signing_key,
     )  # fmt: skip
-    parameters = dict(pair("--parameter", text) for text in parameter or [])
     body = given(
         **_target(ring, selector, device, everyone=everyone),
         task_type=type_,
-        parameters=parameters or None,
+        parameters=pairs("--parameter", parameter) or None,
         artifact=_artifact(version, type_, details),
         priority=priority,
         max_in_flight=max_in_flight,
@@ -273,6 +275,6 @@ def _artifact(
 
 def _pace(text: str) -> dict[str, int]:
     parts = text.split(":")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) != 3:
         raise UsageError(f"--pace {text!r}: must have the form FROM:TO:FACTOR, such as 10:1000:2")
-    return dict(zip(("from", "to", "factor"), map(int, parts), strict=True))
+    return {name: whole("--pace", part) for name, part in zip(PACE, parts, strict=True)}

@@ -19,6 +19,7 @@ KNOWN: dict[str, list[str]] = {
     "http": ["127.0.0.1:8704"],
     "node": ["sat-003"],
     "number": ["17"],
+    "pace": ["10:1000:2"],
     "operation_id": ["op-7"],
     "raft": ["127.0.0.1:7704"],
     "rule": ["battery > 20"],

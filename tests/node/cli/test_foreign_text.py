@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,19 @@ def test_hostile_words_on_the_command_line(
         result = stationkeep(*command.arguments(tmp_path / "file"), *odd)
         assert result.exit_code == 2 or odd[0] == word
         assert not {c for c in result.output if c != "\n" and unicodedata.category(c) in ODD}
+
+
+@pytest.mark.parametrize("command", ASKING, ids=str)
+def test_numbers_without_end_in_every_option(
+    command: Command, canned: CannedNode, stationkeep: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    for one in command.parameters.values():
+        if one.option and issubclass(one.kind, str | int | float) and one.kind is not bool:
+            for known in (*one.values(file), "1", "x=1"):
+                value = re.sub("[0-9]+", "9" * 5_000, known)
+                result = stationkeep(*command.arguments(file), one.option, value)
+                assert result.exit_code in range(7)
 
 
 @pytest.mark.parametrize(
