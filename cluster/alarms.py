@@ -63,12 +63,12 @@ ALARMS: dict[str, Kind] = {
 }
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
 SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP, IMPLAUSIBLE_NUMBER)
-"""Those that members report, or the leader of them; the others follow from the state."""
+"""Names that members report, or the leader about members; all others follow from the state."""
 MAX_DETAIL = 200
 
 
 def raised_by_name(state: ClusterState) -> dict[str, int]:
-    """How many alarms of each name are raised; 0 of those that are silent."""
+    """How many alarms of each name are raised; 0 for those that are not."""
     counted = dict.fromkeys(ALARMS, 0)
     for alarm in state.alarms.values():
         counted[alarm.name] += 1
@@ -76,7 +76,7 @@ def raised_by_name(state: ClusterState) -> dict[str, int]:
 
 
 def unacknowledged_by_name(state: ClusterState) -> dict[str, int]:
-    """Of those raised, how many nobody has acknowledged yet."""
+    """How many raised alarms are not acknowledged yet."""
     counted = dict.fromkeys(ALARMS, 0)
     for alarm in state.alarms.values():
         counted[alarm.name] += alarm.acknowledged is None
@@ -84,7 +84,7 @@ def unacknowledged_by_name(state: ClusterState) -> dict[str, int]:
 
 
 def watch_members(step: Step, samples: tuple[Measured, ...]) -> None:
-    """What an evaluation's samples say of each member, besides its risk."""
+    """Takes what an evaluation's samples say of each member, beside its risk."""
     for measured in samples:
         member = step.state.members[measured.node]
         if member.joining:
@@ -104,7 +104,7 @@ def _silence(step: Step, member: Member) -> str | None:
 
 
 def _weigh(step: Step, member: Member, name: str, complaint: str | None) -> None:
-    """Raises or clears a member's alarm once the evaluations that say so were enough."""
+    """Raises or clears a member's alarm after enough evaluations that say so."""
     raised = alarm_id(name, member.id) in step.state.alarms
     if raised is (complaint is not None):
         member.doubts.pop(name, None)
@@ -121,14 +121,14 @@ def _weigh(step: Step, member: Member, name: str, complaint: str | None) -> None
 
 
 def forget_member(step: Step, node: str) -> None:
-    """A node that has left concerns nobody any more."""
+    """Clears the alarms of a node that has left."""
     for alarm in list(step.state.alarms.values()):
         if alarm.subject == node:
             step.clear_alarm(alarm.name, node)
 
 
 def acknowledge_alarm(step: Step, command: AcknowledgeAlarm) -> dict[str, object]:
-    """Somebody has seen it: one alarm by its id, or by a bare name all of that name."""
+    """Acknowledges one alarm by its id, or all raised alarms of a name."""
     wanted = command.alarm
     meant = [a for a in step.state.alarms.values() if wanted in (a.id, a.name)]
     if not meant:

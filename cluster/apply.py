@@ -116,8 +116,8 @@ def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
 
 
 def _order(step: Step, entry: Entry) -> Done | Rejected:
-    """A refused order is counted and no decision: there may be any number of them, and what was
-    decided must outlast them."""
+    """Counts a refused order. It is not a decision: there may be any number of refusals, and they
+    must not push decisions out of the log."""
     outcome = _once(step, entry)
     if isinstance(outcome, Rejected):
         count(step.state.counters.refused, outcome.reason)
@@ -125,7 +125,7 @@ def _order(step: Step, entry: Entry) -> Done | Rejected:
 
 
 def _once(step: Step, entry: Entry) -> Done | Rejected:
-    """A keyed command: its outcome is remembered, and a retry is answered from memory."""
+    """Applies a keyed command: its outcome is remembered, and a retry is answered from memory."""
     key, actor, command = entry.draft.key, entry.draft.actor, entry.draft.command
     for field, limit in _LONGEST.items():  # they are kept and shown
         if len(getattr(entry.draft, field)) > limit:
@@ -265,7 +265,7 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
 
 
 def _found(step: Step, command: FoundCluster) -> dict[str, Any]:
-    """Birth: every configured member, all STANDBY, nobody heard of yet."""
+    """Founds the cluster: every configured member is STANDBY and has not reported yet."""
     state = step.state
     if state.founded:
         raise Refused(Reason.ALREADY_FOUNDED, f"this is {state.cluster_id}")

@@ -39,7 +39,7 @@ def _due_times(state: ClusterState) -> Iterator[int]:
 
 
 def advance(step: Step) -> None:
-    """Lets everything pass whose time has come by `step.now`."""
+    """Processes everything that is due at `step.now`."""
     state, now = step.state, step.now
     due = next_due(state)
     if due is not None and due <= now:

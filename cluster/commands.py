@@ -30,25 +30,25 @@ class MemberSpec(msgspec.Struct, frozen=True, array_like=True):
 
     id: str
     raft: str
-    """Where the other members reach it."""
+    """Address at which the other members reach it."""
     http: str
-    """Where clients reach it."""
+    """Address at which clients reach it."""
 
 
 class Complaint(msgspec.Struct, frozen=True, array_like=True):
-    """Something that is wrong with a member and no risk yet: an alarm's name, and the figures."""
+    """A problem of a member that is no risk yet: an alarm's name, and the figures."""
 
     name: str
     detail: str
 
 
 class Measured(msgspec.Struct, frozen=True, array_like=True):
-    """One node's sample at one evaluation: the median of the reports heard, or missed.
+    """One node's sample at one evaluation: the median of the reports received, or missed.
 
-    `risk` is ppm; when `reports` is 0 the sample is missed and counts as risk 1.0.
-    `complaints`: what the node's newest report says is wrong with it (`alarms.SELF_REPORTED`);
-    None when the leader heard none from the node itself, and so knows nothing of that.
-    `unable`: why it cannot do its part however well it is, by most reports; "" when it can.
+    `risk` is ppm; when `reports` is 0 the sample is missed and counts as risk 1.0. `complaints`:
+    the problems in the node's newest report (`alarms.SELF_REPORTED`); None when the leader received
+    no report from the node itself. `unable`: why it cannot do its part however healthy it is,
+    according to most reports; "" when it can.
     """
 
     node: str
@@ -93,7 +93,7 @@ class RecordEvaluation(Command, frozen=True):
 
 
 class RenewLeases(Command, frozen=True):
-    """Between evaluations: what the leader heard last of everyone."""
+    """Between evaluations: the newest report of each node that the leader knows of."""
 
     echoes: tuple[Echo, ...]
 
@@ -107,7 +107,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
-    """A rule that wanted to fire and was held back, with the reason (`decisions.Reason`)."""
+    """A rule that applied and was held back, with the reason (`decisions.Reason`)."""
 
     rule: Rule
     node: str
@@ -140,7 +140,7 @@ class AdoptPlan(Command, frozen=True):
 
 
 class Observation(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A voter's own view of one node: median risk (ppm) of the reports that it heard itself."""
+    """A voter's own view of one node: median risk (ppm) of the reports that it received itself."""
 
     node: str
     reports: int
@@ -168,11 +168,11 @@ class Acknowledge(Command, frozen=True):
 
 
 class AdvanceTime(Command, frozen=True):
-    """Moves cluster time alone, so that what is due falls due (deadlines, handovers, expiries)."""
+    """Advances cluster time, so that what is due is processed (deadlines, handovers, expiries)."""
 
 
 class Barrier(Command, frozen=True):
-    """Changes nothing; whoever sees it applied has read everything committed before it."""
+    """Changes nothing; a node that has applied it has applied everything committed before it."""
 
 
 class Switchover(Command, frozen=True):
@@ -221,10 +221,8 @@ class Policy(msgspec.Struct, frozen=True, array_like=True):
     name: str
     """Its name, by which denials and orders of operators call it."""
     priority: str
-    """What it stands for. Safety beats the others; between those the score counts, times the weight
-    of the priority."""
+    """Safety beats the others; between those the score counts, times the weight of the priority."""
     score: int
-    """How much it counts."""
     forbids: tuple[str, ...]
     """The changes that it forbids."""
     expires_at: int | None = None
@@ -265,7 +263,7 @@ class RunAction(Command, frozen=True):
 
 
 class AnnounceActions(Command, frozen=True):
-    """A node: the operators' actions that it has a hook for, by name; replaces what it said."""
+    """A node: the operators' actions that it has a hook for, by name; replaces its older list."""
 
     node: str
     names: tuple[str, ...]
@@ -353,8 +351,8 @@ class ReportDevices(Command, frozen=True):
 
 
 class MarkOffline(Command, frozen=True):
-    """The leader: rows (u32, strictly ascending) not heard of for `device_offline_after`; each
-    is checked again against when it was last seen."""
+    """The leader: rows (u32, strictly ascending) that have been silent for `device_offline_after`.
+    Apply checks each again."""
 
     rows: bytes
     births: bytes  # u32
@@ -464,9 +462,9 @@ class RetryTasks(Command, frozen=True):
 
 
 class OfferTasks(Command, frozen=True):
-    """The leader: tasks of one deployment that devices are to be told of. `positions` u32 in its
-    roster, strictly ascending, at most `MAX_BATCH`; `attempts` u8. Each is checked again, and what
-    may not be offered now is left out."""
+    """The leader: tasks of one deployment to be offered to devices. `positions` u32 in its roster,
+    strictly ascending, at most `MAX_BATCH`; `attempts` u8. Apply checks each again, and leaves out
+    those that may not be offered now."""
 
     deployment: int
     positions: bytes
@@ -483,8 +481,8 @@ class ExpireTasks(Command, frozen=True):
 
 
 class TaskNote(msgspec.Struct, frozen=True, array_like=True):
-    """What few rows of a batch say besides: `position` in it, `detail` of a failure (at most 200
-    characters), `retry_after` s of a postponement, 0: it does not say."""
+    """Further details of a few rows of a batch: `position` in it, `detail` of a failure (at most
+    200 characters), `retry_after` s of a postponement, 0 if it does not say."""
 
     position: int
     detail: str = ""
@@ -513,14 +511,14 @@ class ReportTasks(Command, frozen=True):
 
 
 class AcknowledgeAlarm(Command, frozen=True):
-    """Operator: an alarm was seen. `alarm`: its id, or a name for all raised ones of it."""
+    """Operator: acknowledges an alarm by its id, or all raised alarms of a name."""
 
     alarm: str
 
 
 class RecordDelivery(Command, frozen=True):
-    """The leader: a webhook has been told of every decision up to the number `upto`, but for some
-    up to `missed`, which were forgotten before; up to `confessed` it knows that it missed some."""
+    """The leader: a webhook has received every decision up to the number `upto`, except some up to
+    `missed`, which were forgotten before; it has been informed of those up to `confessed`."""
 
     webhook: str
     upto: int

@@ -1,4 +1,4 @@
-"""Why a node is what it is, and why it is not PRIMARY: read off the state, never remembered.
+"""Why a node has its role, and why it is not PRIMARY: computed from the state, not recorded.
 
 Source: roles.md, "Decision log".
 """

@@ -1,7 +1,7 @@
-"""The operator's hand: commands that a person gives, checked and applied at once.
+"""Operators' commands, checked and applied at once.
 
-They need no votes, are exempt from the cool-down only where roles.md, "Operator's hand", says
-that they must work against a sick cluster (failover), and always leave a decision.
+They need no votes. Only those that must work against a sick cluster (failover; roles.md,
+"Operator's hand") are exempt from the cool-down. All of them leave a decision.
 """
 
 from stationkeep.cluster.commands import (
@@ -203,7 +203,7 @@ def end_maintenance(step: Step, member: Member) -> None:
 
 
 def set_priority(step: Step, command: SetPriority) -> dict[str, object]:
-    """Candidate order; the seat's holder cannot be told never to be PRIMARY."""
+    """Sets candidate order; the seat's holder cannot be excluded from being PRIMARY."""
     member = existing(step, command.node)
     _check_range("priority", command.priority, 0, MAX_PRIORITY)
     if command.priority == 0 and member.role is Role.PRIMARY:
@@ -312,7 +312,7 @@ def run_action(step: Step, command: RunAction) -> dict[str, object]:
 
 
 def _check_able(step: Step, name: str, targets: tuple[str, ...]) -> None:
-    """Every target must have a hook for the action: nobody is escalated for what it cannot do."""
+    """Refuses targets without a hook for the action: no node is escalated for what it cannot do."""
     members = step.state.members
     lacking = [node for node in targets if name not in (members[node].actions or ())]
     if not lacking:
@@ -327,7 +327,8 @@ def _check_able(step: Step, name: str, targets: tuple[str, ...]) -> None:
 
 
 def announce_actions(step: Step, command: AnnounceActions) -> dict[str, object]:
-    """What a node has hooks for. It is waited for no longer where it has none any more."""
+    """Records the actions that a node has hooks for; open actions no longer wait for it where it
+    has none any more."""
     member = existing(step, command.node)
     _check_range("names", len(command.names), 0, MAX_ACTIONS_PER_NODE)
     for name in command.names:

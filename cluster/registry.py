@@ -1,4 +1,4 @@
-"""Members and what is heard of them.
+"""Members, and the reports received from them.
 
 Source: roles.md, "Health and registry" and, for the lease, "Leases and handover".
 """
@@ -10,7 +10,8 @@ from stationkeep.cluster.state.state import ClusterState, Member
 
 
 def is_alive(state: ClusterState, member: Member, now: int) -> bool:
-    """Heard of within `heartbeat_timeout`; whoever is joining does not count yet."""
+    """Whether the member was heard from within `heartbeat_timeout`; one that is joining does not
+    count yet."""
     if member.last_heard is None or member.learner:
         return False
     return now - member.last_heard <= state.settings.heartbeat_timeout

@@ -1,12 +1,12 @@
-"""How far each webhook has been told: cursors into the decision log.
+"""How far each webhook has received the decision log: one cursor each.
 
-Decisions are numbered, ordered and kept; a webhook's cursor is the number of the newest one that
-it has received, or that was given up. It is in the state, so that a new leader goes on where the
-last one stopped: what was sent and not yet recorded is sent again, under the same id.
+Decisions are numbered, ordered and kept; a webhook's cursor is the number of the newest one that it
+has received, or that was given up. It is in the state, so a new leader continues where the last one
+stopped: what was sent but not recorded is sent again, under the same id.
 
-The log is bounded, so a decision may be forgotten before a webhook that is deaf for long was told
-of it. The leader then records up to which decision that is so, which raises an alarm, and tells
-the webhook as soon as it listens again, which clears it: nothing is dropped silently.
+The log is bounded, so decisions may be forgotten before an unreachable webhook has received them.
+The leader then records up to which decision that is so, which raises an alarm. It informs the
+webhook as soon as it can be reached again, which clears the alarm: nothing is dropped silently.
 """
 
 from stationkeep.cluster.alarms import MAX_DETAIL, WEBHOOK_MISSED
@@ -41,7 +41,7 @@ def record_delivery(step: Step, command: RecordDelivery) -> dict[str, object]:
 
 
 def _watch(step: Step) -> None:
-    """The alarm stands for as long as somebody missed something and does not know it."""
+    """The alarm is raised while a webhook has missed decisions and has not been informed of it."""
     unaware = {
         name: delivery
         for name, delivery in sorted(step.state.deliveries.items())

@@ -108,7 +108,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class FleetView(msgspec.Struct, frozen=True):
-    """What a plan looks at, as it was; columns of the rows ever used."""
+    """Copies of the columns that a plan needs, of the rows ever used."""
 
     shares: Shares
     checks: int
@@ -135,14 +135,14 @@ class Fleet:
         self.rule = HealthRule()
         self.pins: dict[int, Pin] = {}
         self.pin_due: int | None = None
-        """When the next pin runs out."""
+        """Cluster time (ms) at which the next pin expires."""
         self.nodes: list[str] = []
-        """Nodes that ever served a device, in the order of their first."""
+        """Nodes that ever served a device, in the order in which each first did."""
         self.checks = 0
         """Checks of the rings so far; `checked_at`: when the newest was complete."""
         self.checked_at: int | None = None
         self.requested = False
-        """An operator wants a check at once."""
+        """An operator has asked for a check at once."""
         self.moving: dict[str, int] = {}
         """Moves of the check whose further parts are still to come: "from>to>reason"."""
         self.braked = False
@@ -150,7 +150,7 @@ class Fleet:
         """Devices that turned unhealthy since the newest check, and still are."""
 
     def __len__(self) -> int:
-        """Devices known."""
+        """Number of registered devices."""
         return len(self.table)
 
     @property
@@ -231,7 +231,7 @@ class Fleet:
         return _group_of(kind, self._selectors())
 
     def regroup(self) -> None:
-        """Finds every device's group again."""
+        """Recomputes the group of every device."""
         table = self.table
         living = np.flatnonzero(table.birth[: table.used])
         group = groups_of(table.kinds.all, self.policies)[table.kind[living]]
@@ -248,7 +248,7 @@ class Fleet:
         return self.shares.quotas_by_group(self.table.standing(), pinned)
 
     def device(self, row: int) -> Device:
-        """Everything of one device; the row must be in use."""
+        """All fields of one device; the row must be in use."""
         table, spec = self.table, self.spec(row)
         updated, turned = int(table.updated_at[row]), int(table.turned_at[row])
         healthy, policy = bool(table.healthy[row]), int(table.policy[row])
@@ -298,7 +298,8 @@ class Fleet:
         return dict(zip(RINGS, self.quotas().sum(axis=0).tolist(), strict=True))
 
     def summary(self) -> dict[str, Any]:
-        """The seed's words for the whole: `total_slaves, healthy_devices, ring_distribution`."""
+        """Totals under the names of the system that this one replaces: `total_slaves,
+        healthy_devices, ring_distribution`."""
         counts = self.counts()
         return {
             "total_slaves": len(self),
@@ -407,7 +408,7 @@ class Fleet:
         return found
 
     def view(self) -> FleetView:
-        """What a plan looks at, copied: it may be planned on elsewhere while this goes on."""
+        """Copies the columns that a plan needs, so that it can be made on another thread."""
         table, used = self.table, slice(0, self.table.used)
         return FleetView(
             shares=self.shares,
@@ -427,7 +428,7 @@ class Fleet:
 
 
 def keys_of(kinds: Iterable[Kind | None]) -> set[str]:
-    """What a selector may speak of: the keys that devices of these kinds have."""
+    """The keys that a selector may use: those that devices of these kinds have."""
     had = set(OWN_KEYS)
     for kind in filter(None, kinds):
         had.update(name for name, _ in (*kind.labels, *kind.capabilities))
@@ -435,7 +436,7 @@ def keys_of(kinds: Iterable[Kind | None]) -> set[str]:
 
 
 def absent(keys: Iterable[str], kinds: Iterable[Kind | None]) -> set[str]:
-    """Which of these keys no device has. Looks no farther than it must."""
+    """Which of these keys no device has. Stops looking as soon as it knows."""
     left = set(keys) - set(OWN_KEYS)
     for kind in filter(None, kinds):
         if not left:

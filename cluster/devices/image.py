@@ -35,7 +35,7 @@ from stationkeep.cluster.devices.table import (
 )
 
 MAX_BIRTHS = (1 << 32) - MAX_DEVICES
-"""More registrations than a fleet sees in its life; a number above would not fit its column."""
+"""More registrations than a fleet has in its life; a higher number would not fit its column."""
 _encoder = msgspec.msgpack.Encoder()
 _texts = msgspec.msgpack.Decoder(list[str])
 _kinds = msgspec.msgpack.Decoder(list[Kind | None])
@@ -80,7 +80,7 @@ _images = msgspec.msgpack.Decoder(Image)
 
 
 class FrozenFleet:
-    """A fleet as it was, to be written later and elsewhere while the fleet goes on."""
+    """A copy of a fleet, to be written on another thread while the fleet changes."""
 
     def __init__(self, fleet: Fleet, room: "Room | None" = None) -> None:
         table, used = fleet.table, fleet.table.used
@@ -206,7 +206,7 @@ def map_header(length: int) -> bytes:
 
 
 class BadImageError(ValueError):
-    """An image that can be decoded, of a fleet that cannot be."""
+    """An image that can be decoded but is not that of a possible fleet."""
 
 
 def thaw(encoded: bytes | memoryview | msgspec.Raw) -> Fleet:

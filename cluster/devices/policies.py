@@ -38,7 +38,8 @@ def allowed(policy: RingPolicy) -> int:
 
 
 def weights_within(policy: RingPolicy, fleet: Four) -> Four:
-    """Weights of the policy's rings, 0 elsewhere; even where the fleet gives those rings none."""
+    """Weights of the policy's rings, 0 for other rings; even where the fleet gives the policy's
+    rings none."""
     mask = allowed(policy)
     base = policy.weights if policy.weights is not None else fleet
     if not any(base[code] for code in range(4) if mask >> code & 1):

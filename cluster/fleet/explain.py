@@ -1,4 +1,4 @@
-"""Why a device is in its ring, and what could move it: read off the state, never remembered.
+"""Why a device is in its ring, and what could move it: computed from the state, not recorded.
 
 Source: rings.md, "Ring assignment" and "Rebalancing".
 """

@@ -33,8 +33,9 @@ class Regrouping(NamedTuple):
 
 
 class Grouped(NamedTuple):
-    """What that is judged by, copied: columns of the rows ever used. There may be as many kinds as
-    devices, and each is held against each policy: that takes seconds, elsewhere."""
+    """Copies of the columns that the judgement needs, of the rows ever used. There may be as many
+    kinds as devices, and each is tried against each policy: that takes seconds, on another
+    thread."""
 
     policies: tuple[RingPolicy, ...]
     kinds: tuple[Kind | None, ...]

@@ -22,7 +22,7 @@ MAX_NODES = 65_535
 
 
 class Batch(NamedTuple):
-    """Rows heard of, and how their statuses were judged: see `ReportDevices`."""
+    """Rows that reported, and how their statuses were judged: see `ReportDevices`."""
 
     rows: Column
     bits: Column
@@ -42,7 +42,7 @@ def serving(step: Step, node: str) -> int:
 
 
 def report_devices(step: Step, command: ReportDevices) -> dict[str, object]:
-    """Takes what is newer than the table; a row that is not is left out, the others stand."""
+    """Takes rows that are newer than the table, and leaves out the others."""
     rows = row_column(command.rows)
     births = column("births", command.births, "<u4", len(rows))
     sessions = column("sessions", command.sessions, "<u4", len(rows))
@@ -87,7 +87,7 @@ _FIGURES = (
 
 
 def _same(table: Table, rows: Column, births: Column) -> Column:
-    """Which rows are there and still those of the devices meant. (A free row has birth 0.)"""
+    """Which rows exist and still belong to the devices meant. (A free row has birth 0.)"""
     there = rows < table.used
     same: Column = there & (births > 0) & (table.birth[np.where(there, rows, 0)] == births)
     return same
@@ -125,8 +125,8 @@ def _metrics(columns: tuple[MetricColumn, ...], rows: int) -> list[_Metric]:
 
 
 def _write_metrics(table: Table, rows: Column, taken: Column, metrics: list[_Metric]) -> list[str]:
-    """Writes the metrics of rows that are taken; names beyond what a fleet may know are left
-    out and told: one device that invents metrics must not silence the others of its batch."""
+    """Writes the metrics of rows that are taken. Names beyond what a fleet may know are left out
+    and reported: one device that invents metrics must not silence the others of its batch."""
     ignored = []
     for name, positions, values in metrics:
         mine = taken[positions]
@@ -138,7 +138,7 @@ def _write_metrics(table: Table, rows: Column, taken: Column, metrics: list[_Met
 
 
 def take_in(step: Step, batch: Batch) -> None:
-    """Notes that these devices were heard of, and what their statuses do to the verdicts."""
+    """Records that these devices reported, and what their statuses do to the verdicts."""
     fleet, (rows, bits, counts) = step.state.fleet, batch
     table, settings = fleet.table, step.state.settings
     table.seen_at[rows] = step.now
@@ -178,7 +178,7 @@ def named(table: Table, rows: Column) -> tuple[bytes, bytes]:
 
 
 def mark_offline(step: Step, command: MarkOffline) -> dict[str, object]:
-    """Who was really not heard of for long enough is offline; it keeps its ring."""
+    """Marks devices offline that have really been silent for long enough; they keep their rings."""
     rows = row_column(command.rows)
     births = column("births", command.births, "<u4", len(rows))
     table = step.state.fleet.table

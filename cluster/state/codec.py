@@ -113,13 +113,12 @@ def encode_snapshot(state: ClusterState) -> bytes:
 
 
 class FrozenState:
-    """A state as it was, to be encoded later and elsewhere while the state goes on.
+    """A frozen copy of a state, to be encoded on another thread while the state changes.
 
-    The two tables that grow into the tens of thousands hold records that never change: of those
-    it keeps references, as of rosters, which are copied before they change; of the fleet it copies
-    the columns, and of deployments what changes in its place. Everything else is encoded at once.
-    Whoever calls `encode` on a thread lets others work in between: no step of it takes longer
-    than a few hundred records do.
+    Of the two tables that grow into the tens of thousands it keeps references, since their records
+    never change; likewise of rosters, which are copied before they change. Copied are the fleet's
+    columns, and of deployments what changes in place. Everything else is encoded at once. `encode`
+    may run on a thread beside others: none of its steps takes longer than a few hundred records do.
     """
 
     def __init__(self, state: ClusterState, room: Room | None = None) -> None:
