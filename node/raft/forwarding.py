@@ -30,11 +30,11 @@ from stationkeep.node.raft.proposals import MAX_PENDING, Pending, Proposals
 FORWARDS_PER_MESSAGE = 256
 FORWARD_BYTES = 1024 * 1024
 DRAFT_BYTES = 16
-"""What a draft takes beside its own bytes, encoded; about as much as the rest of a message."""
+"""Bytes that encoding adds to a draft; about as many as the rest of a message takes."""
 MAX_FOREIGN = 16_384
 """Drafts of others that wait to be appended here."""
 FORGOTTEN = "forgotten"
-"""Why a ticket is not looked at any more that its sender had done with."""
+"""Answer to a ticket that its sender had declared finished."""
 WAITS = (0, 0, "")
 """Answer to a ticket whose draft is not appended yet: none."""
 
@@ -47,12 +47,12 @@ _Answers = dict[tuple[str, int], list[list[Any]]]
 
 
 class Seen(msgspec.Struct):
-    """The tickets of one follower that a leader has seen, with its answers."""
+    """The tickets of one follower that the leader has seen, with its answers."""
 
     life: int
     term: int
     oldest: int = 0
-    """Lower tickets are done with."""
+    """Lower tickets are finished."""
     answers: dict[int, Answer] = {}
 
     def forget_below(self, oldest: int) -> None:
@@ -96,12 +96,13 @@ class Forwarding:
         self._seen: dict[str, Seen] = {}
         self._life = _new_life()
         self.hold_until = 0.0
-        """Nothing is forwarded before: the leader has declined, or its link is full."""
+        """Monotonic time before which nothing is forwarded: the leader has declined, or its link is
+        full."""
 
     # -- as leader -----------------------------------------------------------------------------
 
     def take_drafts(self, peer: str, message: Mapping[str, Any], *, leads: bool) -> None:
-        """Drafts forwarded by a follower."""
+        """Takes drafts forwarded by a follower."""
         told = _checked(message)
         seen = self._tickets_of(peer, told, leads and told.term == self._term())
         answers = []
@@ -116,8 +117,8 @@ class Forwarding:
         return int(self._engine.raftCurrentTerm)
 
     def _tickets_of(self, peer: str, told: _Forwarded, leads: bool) -> Seen | None:
-        """What we have seen of this follower as leader of the term that it means; None when we
-        never led it, or do not any more and have nothing to say of it."""
+        """What this node has seen of the follower as leader of the term in the message; None if it
+        never led that term, or leads it no longer and has no answer left."""
         seen = self._seen.get(peer)
         if seen is None or (seen.life, seen.term) != (told.life, told.term):
             if not leads:
@@ -143,7 +144,7 @@ class Forwarding:
         return WAITS
 
     def append(self, room: int) -> int:
-        """Puts at most `room` of them into our log; the room that is left."""
+        """Appends at most `room` of them to our log; returns the remaining room."""
         answers: _Answers = {}
         while self._foreign and room > 0:
             foreign = self._foreign.popleft()
@@ -154,7 +155,7 @@ class Forwarding:
         return room
 
     def decline(self) -> None:
-        """No longer the one to append them; they have not entered any log."""
+        """This node no longer leads; these drafts have not entered any log."""
         answers: _Answers = {}
         while self._foreign:
             self._note(self._foreign.popleft(), (0, 0, "not_leader"), answers)
@@ -173,7 +174,7 @@ class Forwarding:
                 self._transport.send_first(peer, {"kind": "proposed", "life": life, "items": part})
 
     def forget(self) -> None:
-        """They are not answered: the disk failed, and nothing may be said (S11)."""
+        """Drops them without an answer: the disk failed, and nothing may be promised (S11)."""
         self._foreign.clear()
         self._seen.clear()
 
@@ -195,13 +196,14 @@ class Forwarding:
                 self._proposals.declined(ticket, why)
 
     def _begin_anew(self, ticket: int) -> None:
-        """The leader holds a ticket for done with: of those that wait nobody knows what became."""
+        """The leader considers a ticket finished: the outcome of the drafts that still wait is
+        unknown."""
         if self._proposals.waits_for(ticket):
             self._life = _new_life()
             self._proposals.forget_forwarded()
 
     def forward(self, now: float) -> None:
-        """Queued drafts to the leader, and again those that it did not answer."""
+        """Sends queued drafts to the leader, and again those that it did not answer."""
         leader = self._engine.leader()
         if leader is None or leader == self._engine.node_id or now < self.hold_until:
             return

@@ -28,7 +28,8 @@ PATIENCE, LONGEST_PATIENCE = 0.05, 0.2
 """Seconds until a forwarded proposal is sent again; doubled each time. At 20 % loss one in three
 round trips fails: doubled further, patience alone would take a second now and then."""
 MANY, PATIENCE_OF_MANY = 256, 1.0
-"""With more than so many on their way the leader is rather busy than unheard: all wait so long."""
+"""Above this many in flight the leader is more likely busy than out of reach: all wait this
+long."""
 
 Done = Callable[[ProposalResult], None]
 
@@ -45,8 +46,8 @@ class Pending(msgspec.Struct, eq=False):
     maybe: bool = False
     """An earlier try may have entered a log."""
     term: int = 0
-    """Term of its entry, once it has a place in a log; of the leader that it was forwarded to,
-    before."""
+    """Term of its entry, once it has a place in a log; before that, of the leader that it was
+    forwarded to."""
     ticket: int = 0
     """Number under which it was forwarded, 0 when it was not; never used again."""
     sent_at: float = 0.0
@@ -71,7 +72,7 @@ class Deadlines:
         yield from (pending for *_, pending in self._heap)
 
     def add(self, pending: Pending) -> None:
-        """Watches one more."""
+        """Adds one."""
         queue = self._queue
         while queue and queue[-1].answered:
             queue.pop()
@@ -94,7 +95,7 @@ class Deadlines:
         return heap[0][2]
 
     def forget_answered(self) -> None:
-        """Lets go of those that no longer wait."""
+        """Drops those that no longer wait."""
         self._queue = deque(p for p in self._queue if not p.answered)
         self._heap = [item for item in self._heap if not item[2].answered]
         heapq.heapify(self._heap)
@@ -144,11 +145,12 @@ class Proposals:
         self.refuse(Pending(draft, done, 0, 0.0, 0.0, False), why)
 
     def refuse(self, pending: Pending, why: str) -> None:
-        """It will not be proposed; unknown all the same when an earlier try may have been."""
+        """It will not be proposed; its outcome is unknown all the same when an earlier try may have
+        entered a log."""
         self._answer(pending, OutcomeUnknown(why) if pending.maybe else NotProposed(why))
 
     def placed(self, pending: Pending, index: int, term: int) -> None:
-        """It stands in a log at `index` of `term`."""
+        """It is in a log at `index` of `term`."""
         pending.term = term
         self._placed.setdefault(index, []).append(pending)
 
@@ -197,11 +199,12 @@ class Proposals:
 
     @property
     def oldest_ticket(self) -> int:
-        """Of what is forwarded and not answered; every lower one is done with."""
+        """The lowest ticket that is forwarded and not answered; every lower one is finished."""
         return next(iter(self._forwarded), 0)
 
     def replied(self, ticket: int, index: int, term: int, applied: int) -> None:
-        """The leader says where it stands; everything up to `applied` is applied here already."""
+        """The leader says where it is in the log; everything up to `applied` is applied here
+        already."""
         pending = self._forwarded.pop(ticket, None)
         if pending is None or pending.answered:
             return
@@ -244,7 +247,7 @@ class Proposals:
         return ticket in self._forwarded
 
     def forget_forwarded(self) -> None:
-        """Answers to what was forwarded will not come."""
+        """Gives up waiting for answers to forwarded proposals."""
         forwarded, self._forwarded = self._forwarded, {}
         self._recent.clear()
         for pending in forwarded.values():
@@ -291,7 +294,7 @@ class Proposals:
                 self._lost(pending, "a snapshot covered it")
 
     def expire(self, now: float) -> None:
-        """Answers whatever is past its deadline."""
+        """Answers every proposal that is past its deadline."""
         while (pending := self._deadlines.first()) is not None and pending.deadline <= now:
             if pending.term == 0:
                 self.refuse(pending, "no_leader")
@@ -326,7 +329,7 @@ class Proposals:
         self._placed.clear()
 
     def deliver(self) -> None:
-        """Calls back, once each; a callback may propose again."""
+        """Calls back, once for each; a callback may propose again."""
         answers, self._answers = self._answers, []
         for pending, result in answers:
             pending.done(result)
@@ -348,7 +351,7 @@ class Proposals:
         self._answers.append((pending, result))
 
     def _forget_answered(self) -> None:
-        """Keeps what is only remembered within a small multiple of what is pending."""
+        """Keeps remembered results within a small multiple of what is pending."""
         if len(self._placed) > 2 * self._pending + 64:
             for index in [i for i, ps in self._placed.items() if all(p.answered for p in ps)]:
                 del self._placed[index]

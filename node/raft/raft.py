@@ -226,7 +226,8 @@ class Raft(RaftStatus):
         self._wake()
 
     def disconnected(self, peer: str) -> None:
-        """It is gone; what was forwarded to this peer as leader is lost or will never be told."""
+        """The connection is gone: drafts that were forwarded to this peer as leader are lost, or
+        their answers are."""
         library.use(self._use_clock)
         self._transport.disconnected(self._engine._node(peer))
         if peer == self.leader:
@@ -333,7 +334,7 @@ class Raft(RaftStatus):
         return True
 
     def _journal_failed(self, why: str, now: float) -> None:
-        """Promises nothing, leads nothing, hears nothing, and tries again in a second."""
+        """Steps down, ignores messages, and tries again in a second."""
         if self.journal_error is None:
             log.error("journal_failed", error=why, action="stepped down; trying again")
         self.journal_error, self._retry_at = why, now + JOURNAL_RETRY_SECONDS
@@ -343,7 +344,7 @@ class Raft(RaftStatus):
         self._engine_changed()
 
     def _journal_is_back(self, now: float) -> bool:
-        """Whether what waited could be written; until then the node is deaf to Raft."""
+        """Whether pending changes could be written; until then the node ignores Raft messages."""
         self._inbox.clear()
         if now < self._retry_at or not self._commit_journal(now):
             return False

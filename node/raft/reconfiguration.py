@@ -18,7 +18,7 @@ log = structlog.get_logger("node.raft")
 
 
 class Reconfiguration:
-    """Of one node. What the leader does is called within the tick."""
+    """Membership and handover on one node. What the leader does is called within the tick."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Reconfiguration:
             self._engine.transferLeadership()
 
     def led_anew(self) -> None:
-        """There is another leader, or another term: nothing is to be handed over."""
+        """There is another leader or another term: the handover is over."""
         self._transfer_until = 0.0
 
     # -- who belongs ---------------------------------------------------------------------------

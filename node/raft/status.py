@@ -1,4 +1,4 @@
-"""What others may know of a `Raft`: where it stands, and figures for metrics. Changes nothing."""
+"""State and figures of a `Raft`, for readers. Changes nothing."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ from stationkeep.node.raft.storage.snapshot_store import SnapshotStore
 
 
 class RaftStatus:
-    """The part of `node.ports.Consensus` that is only asked, and more of its kind."""
+    """The read-only part of `node.ports.Consensus`, and more of its kind."""
 
     node_id: str
     _engine: Engine

@@ -29,7 +29,7 @@ from stationkeep.node.raft.engine.transport import OutboxTransport
 from stationkeep.node.raft.storage.journal import Journal
 
 FIRST_INDEX = 1
-"""Of the library's entry that every log begins with."""
+"""Index of the library's entry that every log begins with."""
 FOLLOWER = pysyncobj.syncobj._RAFT_STATE.FOLLOWER
 CANDIDATE = pysyncobj.syncobj._RAFT_STATE.CANDIDATE
 TELLS_TERM = {"append_entries", "pre_vote_answer", "stale_term"}
@@ -37,7 +37,7 @@ TELLS_TERM = {"append_entries", "pre_vote_answer", "stale_term"}
 
 
 class Vote(NamedTuple):
-    """Of which journal a vote is, and what it is worth (`ElectionGuards._elects`)."""
+    """The journal that a vote comes from, and what the vote is worth (`ElectionGuards._elects`)."""
 
     trusted: bool
     lost: bool
@@ -52,22 +52,22 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     transport: OutboxTransport
 
     def _begin_elections(self) -> None:
-        """Before the base's constructor."""
+        """Called before the base's constructor."""
         self._votes: tuple[int, dict[str, Vote]] = (0, {})
-        """Term; who gave us its vote in it."""
+        """A term, and who voted for us in it."""
         self._electors: tuple[int, dict[str, int]] = (0, {})
-        """Term that we lead; births of the journals whose votes made us its leader."""
+        """The term that we lead, and births of the journals whose votes elected us."""
         self._heard_leader = float("-inf")
         self._round = 0
         """Number of the newest round of pre-votes; answers to an older one are void."""
         self._yes: dict[str, Vote] = {}
-        """Who said yes in it."""
+        """Who granted its pre-vote in that round."""
         self._may_stand = False
         """The round was won: the next election deadline is the library's."""
         self._dismissed_at = 0
         """Index of the configuration by which we were removed, as a member says."""
         self.on_request = False
-        """Whether the leader asked for the election that is going on."""
+        """Whether the leader asked for the present election."""
 
     def is_voter(self, node_id: str) -> bool:
         """Whether its vote counts in the configuration in force."""
@@ -100,8 +100,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         self._may_stand = False
 
     def end_candidacy(self) -> None:
-        """Before messages are taken: one whose deadline has passed counts no vote any more, though
-        the process stood still meanwhile."""
+        """Called before messages are taken: a candidate whose deadline has passed counts no more
+        votes, even if the process was stopped meanwhile."""
         late = self._SyncObj__raftElectionDeadline < pysyncobj.syncobj.monotonicTime()
         if late and self._SyncObj__raftState == CANDIDATE:
             self._SyncObj__setState(FOLLOWER)
@@ -132,7 +132,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
             self._SyncObj__raftElectionDeadline = 0.0
 
     def _on_election_talk(self, node: Node, message: Message) -> None:
-        """What the library does not know of."""
+        """Handles the messages that the library does not know."""
         if message["type"] == "pre_vote":
             self._on_pre_vote(node, message)
         elif message["type"] == "pre_vote_answer":
@@ -147,8 +147,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
             self._count_yes()
 
     def _heard_from_leader(self) -> None:
-        """An append of the present leader: whatever was asked around is void, and so is what
-        others said of our removal."""
+        """The present leader has sent an append: pre-votes are void, and so is what others said of
+        our removal."""
         self._dismissed_at = 0
         self._heard_leader = pysyncobj.syncobj.monotonicTime()
         self._round += 1
@@ -157,7 +157,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     # -- voting --------------------------------------------------------------------------------
 
     def _on_pre_vote(self, node: Node, message: Message) -> None:
-        """Says whether we would vote for it; promises nothing."""
+        """Answers whether we would vote for the candidate; promises nothing."""
         term = self._SyncObj__raftCurrentTerm
         log = (self._SyncObj__getCurrentLogTerm(), self._SyncObj__getCurrentLogIndex())
         granted = (
@@ -170,17 +170,17 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         })  # fmt: skip
 
     def _content(self) -> bool:
-        """Whether there is a leader that an election would depose for nothing."""
+        """Whether there is a leader that an election would depose needlessly."""
         now = pysyncobj.syncobj.monotonicTime()
         return bool(self._isLeader() or now - self._heard_leader < self._getConf().raftMinTimeout)
 
     def _hears_request(self, message: Message) -> bool:
-        """Whether a request for our vote is to be looked at."""
+        """Whether to consider a request for our vote."""
         return message["transfer"] or not (self.guards.l2 and self._content())
 
     def _vote_counts(self, node: Node, message: Message) -> bool:
-        """Whether the library is to hear of this vote. S8: once per voter and term (Raft paper,
-        section 5.2); S9: of voters only; S5: not before the votes elect us."""
+        """Whether to pass this vote to the library. S8: once per voter and term (Raft paper,
+        section 5.2); S9: only of voters; S5: not before the votes elect us."""
         term = message["term"]
         if not self.is_voter(node.id) or term != self._SyncObj__raftCurrentTerm:
             return False
@@ -201,7 +201,8 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         return True
 
     def _vote(self, voter: str, message: Message) -> Vote:
-        """A journal that our log admits is trusted, though it may not know of that yet."""
+        """A vote from a journal that our log admits is trusted, though that journal may not know it
+        yet."""
         trusted = message["trusted"] or self.admitted(voter) == message["birth"]
         return Vote(trusted, message["lost"], message["birth"])
 
@@ -251,7 +252,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
     # -- terms ---------------------------------------------------------------------------------
 
     def _tell_term(self, node: Node) -> None:
-        """To a leader of an older term, which would otherwise never hear of ours."""
+        """Answers a leader of an older term, which would otherwise not learn of ours."""
         if self.guards.l2:
             term = self._SyncObj__raftCurrentTerm
             self.transport.send(node, {"type": "stale_term", "term": term})
@@ -273,7 +274,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         raise TooFar("term", term, limit)
 
     def _catch_up_with(self, term: int) -> None:
-        """Somebody is in a later term: so are we now, as followers (Raft paper, 5.1)."""
+        """Another node is in a later term: this node enters it, as a follower (Raft paper, 5.1)."""
         ours = self._SyncObj__raftCurrentTerm
         if term > ours:
             self._SyncObj__setCurrentTerm(term, None)

@@ -34,14 +34,15 @@ from stationkeep.node.raft.storage.snapshot_file import CorruptSnapshot, Snapsho
 from stationkeep.node.raft.storage.snapshot_store import SnapshotStore
 
 TRAILING_PART = 8
-"""One in so many of `compact_entries` is kept before a snapshot's index, so that a follower
-briefly away needs no snapshot."""
+"""Of `compact_entries`, one in this many is kept before a snapshot's index, so that a follower that
+was briefly away needs no snapshot."""
 
 
 COMPACTED_PER_TURN = 1024
 DISMISSED_SECONDS = 300.0
-"""For which a member's word that we were removed keeps us from standing. It is told again at each
-attempt to connect, every minute (`node.peers.link.BACKOFF_REMOVED`)."""
+"""Seconds for which this node, informed by a member that it was removed, does not become a
+candidate. It is informed again at each attempt to connect, every minute
+(`node.peers.link.BACKOFF_REMOVED`)."""
 PROMOTION_LAG = 256
 """Entries that a learner may be behind when it becomes a voter."""
 
@@ -87,8 +88,8 @@ class Engine(FollowerGuards, LeaderGuards):
         draw: Callable[[], float] = random.random,
         guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
-        """`prepare` reads a snapshot's state; what it returns puts that in place of the state
-        machine's. `draw`: [0, 1)."""
+        """`prepare` reads a snapshot's state, and returns a function that replaces the state
+        machine's state with it. `draw`: random number in [0, 1)."""
         self.guards = guards
         self.journal = journal
         self.snapshots = snapshots
@@ -107,7 +108,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self._begin_leading()
         self.take_proposals: Callable[[], None] = lambda: None
         self.installed: Callable[[int], None] = lambda index: None
-        """Told of the index of a snapshot that took the place of what was applied."""
+        """Called with the index of a snapshot that replaced the applied state."""
         voters = [self._node(name) for name in configuration.voters if name != node_id]
         original = pysyncobj.syncobj.createJournal
         pysyncobj.syncobj.createJournal = lambda _file: journal
@@ -125,7 +126,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self._load()
 
     def configure(self, timings: Timings) -> None:
-        """New timings, also while running (L6: a leader without a quorum steps down soon)."""
+        """Sets timings, also while running (L6: a leader without a quorum steps down soon)."""
         conf = self._getConf()
         conf.appendEntriesPeriod = timings.heartbeat
         conf.raftMinTimeout, conf.raftMaxTimeout = timings.election_min, timings.election_max
@@ -137,7 +138,7 @@ class Engine(FollowerGuards, LeaderGuards):
     # -- start: S6, S7 -------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Snapshot and journal together must tell a whole story (S6, S7)."""
+        """Loads snapshot and journal, which together must be complete (S6, S7)."""
         snapshot = self._snapshot_on_disk()
         log = self._SyncObj__raftLog
         if snapshot is None:
@@ -166,10 +167,10 @@ class Engine(FollowerGuards, LeaderGuards):
             return None
 
     def _adopt(self, snapshot: Snapshot) -> None:
-        """The log from a snapshot on: kept when it covers the snapshot, else begun anew.
+        """Makes the log continue a snapshot: it is kept when it covers the snapshot, else cleared.
 
-        Raft paper, figure 13, InstallSnapshot rules 6 and 7. What the journal has beyond a
-        snapshot that it covers is never cleared (S6).
+        Raft paper, figure 13, InstallSnapshot rules 6 and 7. Entries of the journal beyond a
+        snapshot that it covers are never cleared (S6).
         """
         log = self._SyncObj__raftLog
         if self._covers(snapshot):
@@ -189,16 +190,16 @@ class Engine(FollowerGuards, LeaderGuards):
         self._read_configurations(snapshot)
 
     def _covers(self, snapshot: Snapshot) -> bool:
-        """Whether our log holds what the snapshot ends with."""
+        """Whether our log holds the snapshot's last entry."""
         if not (self.guards.s6 and self.guards.s2):
             return bool(self.journal[0:2] == [snapshot.previous, snapshot.last])
         return self._term_at(snapshot.index) == snapshot.term
 
     def install(self) -> bool:
-        """A snapshot that arrived, and was read since, takes the place of state and log; whether
-        one did. In every turn, since reading takes a while; one that our log covers by now
-        changes nothing (S2), whoever sent it. Errors are not swallowed (S7), the log is not
-        cleared blindly (S6)."""
+        """Replaces state and log by a snapshot that has arrived and been read; returns whether it
+        did. Called in every turn, since reading takes a while. A snapshot that our log covers by
+        now changes nothing (S2), whoever sent it. Errors are not swallowed (S7), and the log is not
+        cleared without a check (S6)."""
         arrived = self.snapshots.arrived()
         if arrived is None:
             return False
@@ -226,14 +227,14 @@ class Engine(FollowerGuards, LeaderGuards):
         self._compact_to = max(first, toIDx - self.timings.compact_entries // TRAILING_PART)
 
     def compact(self) -> None:
-        """Once per turn: a slice of what compaction lets go. All of it in one transaction would
-        hold up the loop."""
+        """Called once per turn: drops a slice of the compacted entries. All of them in one
+        transaction would block the loop."""
         going = min(self._compact_to - self._SyncObj__raftLog[0][1], COMPACTED_PER_TURN)
         if going > 0:
             self._SyncObj__raftLog.deleteEntriesTo(going)
 
     def compacting(self) -> bool:
-        """Whether the next turn has a slice to let go."""
+        """Whether another slice is left for the next turn."""
         return self._compact_to > int(self._SyncObj__raftLog[0][1])
 
     # -- what the library may see --------------------------------------------------------------
@@ -261,7 +262,8 @@ class Engine(FollowerGuards, LeaderGuards):
     # -- applying: after the commit, S5 --------------------------------------------------------
 
     def _SyncObj__applyLogEntries(self) -> bool:
-        """Not within the tick: entries are applied after the journal's commit (`committed`)."""
+        """Does nothing within the tick: entries are applied after the journal's commit
+        (`committed`)."""
         return False
 
     def _SyncObj__doApplyCommand(self, command: bytes) -> None:
@@ -294,7 +296,7 @@ class Engine(FollowerGuards, LeaderGuards):
         """Configurations are entries of ours (`roster.py`); nothing is unpickled."""
 
     def append(self, command: bytes) -> tuple[int, int]:
-        """Puts a command into our log as leader; returns its index and term."""
+        """Appends a command to our log, as leader; returns its index and term."""
         assert self._isLeader(), "only a leader appends"
         index, term = self._SyncObj__raftLog[-1][1] + 1, self._SyncObj__raftCurrentTerm
         self._SyncObj__raftLog.add(REGULAR + command, index, term)
@@ -303,9 +305,10 @@ class Engine(FollowerGuards, LeaderGuards):
     # -- removed while away --------------------------------------------------------------------
 
     def dismiss(self, index: int) -> None:
-        """By the committed configuration at `index` this node was removed, says a member. A newer
-        one in our own log takes that back, and so does a leader that sends us its log: it knows
-        us, or what it sends will tell. Who was really removed is told again whenever it dials."""
+        """A member says that the committed configuration at `index` removed this node. A newer
+        configuration in our own log takes that back, and so does a leader that sends us its log: it
+        counts us as a member, or the log will show the removal. A node that was really removed is
+        informed again whenever it dials."""
         self._dismissed_at = max(self._dismissed_at, index)
         self._dismissed_until = pysyncobj.syncobj.monotonicTime() + DISMISSED_SECONDS
 
@@ -313,7 +316,7 @@ class Engine(FollowerGuards, LeaderGuards):
         return self._dismissed_at > self.configured_at()
 
     def forget_dismissal(self) -> None:
-        """Once per turn: what was said long ago, and not again."""
+        """Called once per turn: forgets a removal that was reported long ago and not again."""
         if self._dismissed_at and self._dismissed_until <= pysyncobj.syncobj.monotonicTime():
             self._dismissed_at = 0
 
@@ -329,7 +332,7 @@ class Engine(FollowerGuards, LeaderGuards):
         return bool(self._isLeader() and self._SyncObj__raftLastApplied >= self._SyncObj__noopIDx)
 
     def match_of(self, peer: str) -> int:
-        """What the leader knows to be in a follower's log; 0 for none."""
+        """Index up to which a follower's log is known to match the leader's; 0 for none."""
         progress = self.progress.get(self._node(peer))
         return progress.match if progress is not None and self._isLeader() else 0
 
@@ -362,7 +365,7 @@ class Engine(FollowerGuards, LeaderGuards):
         return max(deadline, now + self.timings.heartbeat)
 
     def more_to_send(self) -> bool:
-        """A follower that could take more right away."""
+        """Whether a follower can take more right away."""
         last = self._SyncObj__raftLog[-1][1]
         return self._isLeader() and any(
             n in self._SyncObj__connectedNodes and p.next > self._SyncObj__raftLog[0][1]
@@ -377,7 +380,7 @@ class Engine(FollowerGuards, LeaderGuards):
         self._postpone_election()
 
     def _SyncObj__generateRaftTimeout(self) -> float:
-        """From the timings in force and our own draw."""
+        """Draws an election timeout from the timings in force."""
         conf = self._getConf()
         low, high = conf.raftMinTimeout, conf.raftMaxTimeout
         return float(low + (high - low) * self._draw())
@@ -395,7 +398,8 @@ def _unused(*_: Any) -> None:
 
 
 def _configuration(snapshots: SnapshotStore) -> SyncObjConf:
-    """Everything the library would do by itself is off; timings follow in `configure`."""
+    """The library's configuration: everything it does by itself is off; timings follow in
+    `configure`."""
     return SyncObjConf(
         autoTick=False,
         appendEntriesUseBatch=True,

@@ -14,11 +14,11 @@ from stationkeep.node.raft.storage.journal import Entry
 from stationkeep.node.raft.storage.snapshot_store import SnapshotStore
 
 MAX_EARLY, EARLY_BYTES = 64, 4 * 1024 * 1024
-"""Appends kept that overtook others; as many may be lost with one."""
+"""Limits of the appends that are kept because an earlier one is missing: their number and bytes."""
 
 
 class LogDiverged(Exception):
-    """A leader contradicts what is committed here. Going on would change history."""
+    """A leader contradicts an entry that is committed here. Continuing would change history."""
 
 
 class FollowerGuards(Roster):
@@ -27,21 +27,21 @@ class FollowerGuards(Roster):
     snapshots: SnapshotStore
 
     def _begin_following(self) -> None:
-        """Before the base's constructor."""
+        """Called before the base's constructor."""
         self._answering = (0, 0)
         """Term and number of the request that is being answered."""
         self._verified: float = math.inf
-        """How far the leader has verified our log with that request."""
+        """Index up to which the leader has verified our log with that request."""
         self._early: dict[int, Message] = {}
         """Appends of the leader of `_early_term` behind a gap in our log, by prevLogIdx."""
         self._early_term = 0
         self._contradicted: tuple[int, int, int] | None = None
-        """What a leader's request contradicted last: a committed index; its term and number."""
+        """The last contradiction by a leader's request: a committed index; its term and number."""
 
     def settle(self) -> None:
-        """Once per turn: whether the cluster has admitted our journal, by a committed
-        configuration that names its birth (S5; the README's page on lost disks says why that
-        is enough)."""
+        """Called once per turn: checks whether the cluster has admitted our journal by a committed
+        configuration that names its birth (S5; the README's page on lost disks explains why that is
+        enough)."""
         if self.journal.settled:
             return
         committed, _ = self.configured_by(self.raftCommitIndex)
@@ -78,7 +78,7 @@ class FollowerGuards(Roster):
         self._follow(message["entries"])
 
     def _keep_early(self, message: Message) -> None:
-        """An append that overtook the one before it: taken when that one has come, so that the
+        """Keeps an append that overtook the one before it until that one arrives, so that the
         leader need not send it again."""
         if self._early and self._early_term != message["term"]:
             self._early.clear()
@@ -89,7 +89,7 @@ class FollowerGuards(Roster):
             self._early[message["prevLogIdx"]] = message
 
     def _take_early(self, node: Node) -> None:
-        """The appends that follow on what came by now."""
+        """The kept appends that follow on the log as it is now."""
         while self._early and self._early_term == self._SyncObj__raftCurrentTerm:
             previous, last = min(self._early), self._SyncObj__raftLog[-1][1]
             if previous > last:
@@ -181,7 +181,7 @@ class FollowerGuards(Roster):
         nextNodeIdx: int | None = None,
         success: bool = False,
     ) -> None:
-        """Every answer names term and number of its request (S4); a conflict names the first
+        """Adds term and number of the request to every answer (S4), and to a conflict the first
         index of the conflicting term (L3; Raft paper, end of section 5.3)."""
         last = self._SyncObj__raftLog[-1][1]
         index = last + 1 if nextNodeIdx is None else nextNodeIdx
@@ -192,7 +192,7 @@ class FollowerGuards(Roster):
         self._answer(node, index, reset=reset, success=success)
 
     def _first_of_term(self, index: int) -> int:
-        """The first index of the term at `index`, but nothing that is committed."""
+        """The first index of the term at `index`, but none that is committed."""
         term, floor = self._term_at(index), self._SyncObj__raftCommitIndex + 1
         while index - 1 >= floor and self._term_at(index - 1) == term:
             index -= 1
@@ -222,7 +222,7 @@ class FollowerGuards(Roster):
             self._want_chunk(node, index, term, total)
 
     def install(self) -> bool:
-        """Takes a snapshot that has arrived and was read; whether there was one."""
+        """Takes a snapshot that has arrived and was read; returns whether there was one."""
         raise NotImplementedError
 
     def _is_known(self, index: int, term: int) -> bool:
@@ -231,8 +231,9 @@ class FollowerGuards(Roster):
         return known and self.guards.s2
 
     def _tell_installed(self, index: int) -> None:
-        """To the present leader, whoever sent the snapshot: what a snapshot covers is committed,
-        and so in the log of every later leader. Untold, it would ask with the last chunk."""
+        """Tells the present leader, whichever sent the snapshot: a snapshot covers committed
+        entries, which the log of every later leader has. Without this the leader would go on
+        sending the last chunk."""
         leader = self._getLeader()
         if leader is not None and self._answering[0] == self._SyncObj__raftCurrentTerm:
             self._answer(leader, index + 1, reset=False, success=True)

@@ -20,10 +20,10 @@ BATCH_BYTES = 256 * 1024
 BATCH_ENTRIES = 1024
 FLYING_BYTES = 4 * 1024 * 1024
 FLYING_REQUESTS, FLYING_DATAGRAMS = 256, 32
-"""Requests with entries on their way to a follower, and of such that each fit a datagram: where
-many are lost, most of what is behind a lost one is sent in vain."""
+"""Requests with entries in flight to one follower, at most; and at most of those that each fit a
+datagram: where many are lost, most of what follows a lost one is sent in vain."""
 APPEND_BYTES, ENTRY_BYTES = 160, 16
-"""What an append takes beside its entries, and an entry beside its command, encoded."""
+"""Bytes of an append beside its entries, and of an entry beside its command, encoded."""
 
 
 class LeaderGuards(Roster):
@@ -33,19 +33,19 @@ class LeaderGuards(Roster):
     _SyncObj__raftCommitIndex: int
 
     def _begin_leading(self) -> None:
-        """Before the base's constructor."""
+        """Called before the base's constructor."""
         self.progress: dict[Node, Progress] = {}
         self._append_due = False
         self._seq = 0
         """Number of the newest request; never reused in the life of a process."""
         self.births: dict[str, int] = {}
-        """Of the members' journals, as far as this leadership knows them."""
+        """Births of the members' journals, as far as this leadership knows them."""
         self.batch_entries = BATCH_ENTRIES
 
     # -- leader: replies, S4 -------------------------------------------------------------------
 
     def _on_reply(self, node: Node, message: Message) -> None:
-        """The library's handling of next_node_idx, replaced as a whole (S4)."""
+        """Replaces the library's handling of next_node_idx (S4)."""
         if not self.guards.s4:
             self._believe(node, message)
             return
@@ -69,9 +69,9 @@ class LeaderGuards(Roster):
     # -- leader: whose answers count, S5 ---------------------------------------------------------
 
     def _counts(self, node: Node, progress: Progress) -> bool:
-        """Whether a follower's journal may make up a majority: the cluster has admitted it, or
-        its vote made us leader. Another one may have been lost, with the vote for a later leader
-        in it."""
+        """Whether a follower's journal may count towards a majority: the cluster has admitted it,
+        or its vote elected us. Any other may replace a lost one, which may have held a vote for a
+        later leader."""
         if not progress.counted:
             known = (self._electors_of_now().get(node.id), self.admitted(node.id))
             named = progress.birth is not None and progress.birth in known
@@ -83,12 +83,12 @@ class LeaderGuards(Roster):
         return electors if term == self._SyncObj__raftCurrentTerm else {}
 
     def _promised(self, node: Node) -> int:
-        """How far a follower's log equals ours, as far as that counts."""
+        """Index up to which a follower's log matches ours, as far as its journal counts."""
         progress = self.progress.get(node)
         return progress.match if progress is not None and self._counts(node, progress) else 0
 
     def _commit_told(self, node: Node, seq: int) -> int:
-        """The commit index that a request told that is not answered yet; 0 when there is none."""
+        """The commit index in a request that is not answered yet; 0 when there is none."""
         progress = self.progress.get(node)
         request = progress.asked.get(seq) if progress is not None else None
         return 0 if request is None else request.commit
@@ -115,7 +115,7 @@ class LeaderGuards(Roster):
         self._SyncObj__lastResponseTime[node] = now
 
     def last_index(self) -> int:
-        """Of the last entry in our log."""
+        """Index of the last entry in our log."""
         return int(self._SyncObj__raftLog[-1][1])
 
     def _on_chunk_wanted(self, node: Node, message: Message) -> None:
@@ -143,8 +143,8 @@ class LeaderGuards(Roster):
         return progress
 
     def _count_response(self, node: Node, request: Request | None) -> None:
-        """L6: a reply says that the follower followed when it was *asked*. One that lay in a
-        queue while this node or the network stood still says nothing about now."""
+        """L6: a reply says that the follower followed when the request was *sent*. One that waited
+        in a queue while this node or the network was blocked says nothing about now."""
         times = self._SyncObj__lastResponseTime
         if not self.guards.l6:
             times[node] = pysyncobj.syncobj.monotonicTime()
@@ -152,8 +152,8 @@ class LeaderGuards(Roster):
             times[node] = max(times[node], request.at)
 
     def _SyncObj__onBecomeLeader(self) -> None:
-        """Progress is of one leadership only; the numbers go on, so that no reply to an
-        earlier one fits."""
+        """Starts with no progress: it belongs to one leadership. The numbers continue, so that no
+        reply to an earlier request matches."""
         for node in list(self.progress):
             self.snapshots.cancelTransmisstion(node)
         self.progress.clear()
@@ -187,8 +187,8 @@ class LeaderGuards(Roster):
                 self.snapshots.cancelTransmisstion(node)
 
     def _SyncObj__onNodeConnected(self, node: Node) -> None:
-        """S4: what was on its way is lost; go on behind what is known to be there. A snapshot
-        goes on behind the last chunk that was confirmed (S2)."""
+        """S4: everything in flight is lost; continues behind the last entry known to match. A
+        snapshot continues behind the last confirmed chunk (S2)."""
         super()._SyncObj__onNodeConnected(node)
         self.snapshots.rewind(node)
         progress = self.progress.get(node)
@@ -275,7 +275,7 @@ class LeaderGuards(Roster):
         )
 
     def _may_send(self, progress: Progress, comfortable: int) -> bool:
-        """L8: a slow follower gets no more than it can take, and one that did not answer a batch
+        """L8: a slow follower gets no more than it can take; one that did not answer gets one batch
         at a time."""
         if not self.guards.l8:
             return True
@@ -309,7 +309,7 @@ class LeaderGuards(Roster):
         progress.notice = False
 
     def _numbered(self, node: Node, progress: Progress, entries: int, size: int) -> Message:
-        """A numbered append_entries in the outbox, to be filled in."""
+        """Puts a numbered append_entries into the outbox, to be filled in."""
         self._seq += 1
         commit, now = self._SyncObj__raftCommitIndex, pysyncobj.syncobj.monotonicTime()
         start, upto = (progress.next, progress.next + entries - 1) if entries else (0, 0)
@@ -325,7 +325,8 @@ class LeaderGuards(Roster):
         return message
 
     def _send_snapshot(self, node: Node, progress: Progress, due: bool) -> None:
-        """Chunks as far as the follower confirmed; else a sign of life per heartbeat (L4)."""
+        """Sends chunks as far ahead as the follower's confirmation allows; else a sign of life at
+        each heartbeat (L4)."""
         now = pysyncobj.syncobj.monotonicTime()
         if due and now - progress.chunk_at > 3 * self._getConf().appendEntriesPeriod:
             self.snapshots.rewind(node)

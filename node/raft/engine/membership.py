@@ -20,7 +20,8 @@ from stationkeep.cluster.unreadable import UNREADABLE, explain
 
 MAX_VOTERS = 99
 MAX_REMOVED = 64
-"""The last ones to have left are remembered, so that they are told and not listened to."""
+"""Members that left are remembered up to this number, so that they are informed and otherwise
+ignored."""
 
 
 class Configuration(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -30,7 +31,8 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     learners: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     births: dict[str, int] = {}
-    """Of the voters' journals (`Journal.birth`): what another one says does not count."""
+    """Births of the voters' journals (`Journal.birth`); any other journal of a voter does not
+    count."""
 
     @property
     def members(self) -> tuple[str, ...]:

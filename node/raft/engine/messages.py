@@ -32,7 +32,7 @@ class BadMessage(ValueError):
 
 
 class TooFar(BadMessage):
-    """A number that no honest sender can have come to since we last heard of it."""
+    """A number that no honest sender can have reached since its last message."""
 
     def __init__(self, number: str, value: int, limit: int) -> None:
         super().__init__(f"{number} too far ahead")

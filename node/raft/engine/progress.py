@@ -19,23 +19,23 @@ from typing import NamedTuple
 import msgspec
 
 PATIENCE_FLOOR, BULK_FLOOR = 0.05, 1.0
-"""Seconds for which an answer is awaited at the least. A request that fits no datagram travels on
-a stream, which sends again by itself, and a fresh stream is told of."""
+"""Seconds to wait for an answer, at least. A request too big for a datagram travels by stream,
+which retransmits by itself; the engine learns of a fresh stream."""
 PATIENCE_RISE, LONGEST_PATIENCE = 3, 2.0
-"""Doublings of patience at the most, and seconds unless round trips are longer."""
+"""Doublings of patience, at most; and seconds at most, unless round trips take longer."""
 ROUND_TRIPS = 4.0
 LONGEST_TRIP = LONGEST_PATIENCE / ROUND_TRIPS
-"""Seconds that count at the most: an answer may come late because its request lay on a stream that
-stood still, and that says nothing of datagrams."""
+"""Longest round trip that counts, in seconds: a late answer may be due to a stream that stalled,
+which says nothing of datagrams."""
 MAX_FORMER = 64
 MAX_ASKED = 512
 SMALL_BYTES = 1_000
-"""Entries of a request that travels as a datagram, too."""
+"""Entries in a request that also travels as a datagram."""
 
 
 class Request(NamedTuple):
     """`start`, `upto`: indexes of its first and last entry, 0 without any; `size`: bytes of its
-    entries; `commit`: the commit index that it told; `at`: when it was sent, monotonic s."""
+    entries; `commit`: the commit index in it; `at`: when it was sent, monotonic s."""
 
     start: int
     upto: int
@@ -45,7 +45,7 @@ class Request(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """Entries on their way, by the number of their request."""
+    """Entries in flight, by the number of their request."""
 
     seq: int
     start: int
@@ -61,36 +61,36 @@ class Progress(msgspec.Struct):
     next: int = 0
     commit_sent: int = 0
     commit_known: int = 0
-    """The commit index that it has answered to."""
+    """The newest commit index that it has acknowledged."""
     barrier: int = 0
     """Resets of requests up to this number are out of date."""
     asked: OrderedDict[int, Request] = msgspec.field(default_factory=OrderedDict)
     """Requests not answered yet, heartbeats too, by number."""
     flying: deque[Flight] = msgspec.field(default_factory=deque)
-    """Of these the entries that are not known to match, oldest first."""
+    """Those with entries that are not known to match, oldest first."""
     flying_bytes: int = 0
     retries: int = 0
-    """Batches sent again since the last success. Above 0 one batch flies at a time."""
+    """Batches sent again since the last success. Above 0, one batch at a time is in flight."""
     round_trip: float = 0.0
     """Seconds from a request to its answer, smoothed as TCP does (RFC 6298)."""
     notice: bool = False
     """A new commit index waits for the next turn, in which entries may carry it."""
     noticed_at: float = 0.0
-    """When it was last told."""
+    """When it was last sent a commit index."""
     birth: int | None = None
-    """Of the journal that answers (`Journal.birth`)."""
+    """Birth of the journal that answers (`Journal.birth`)."""
     counted: bool = False
-    """Whether what that journal says counts; for one birth it only ever becomes true."""
+    """Whether that journal's answers count; for one birth it only ever becomes true."""
     former: OrderedDict[int, int] = msgspec.field(default_factory=OrderedDict)
     """Births of journals that it lost in this term → the newest request at that time."""
     chunk_at: float = 0.0
     """When a snapshot chunk was last sent or confirmed."""
 
     def speaks(self, birth: int, seq: int, newest: int) -> bool:
-        """Whether the reply to request `seq` is of the follower's present journal. A new birth
-        means that it lost its disk: nothing is known to match any more, and its old journal is
-        heard no longer, unless it answers a request that was sent since: then it was not lost, and
-        the other birth was said by mistake. `newest`: the highest request number given out."""
+        """Whether the reply to request `seq` is from the follower's present journal. A new birth
+        means that it lost its disk: nothing is known to match any more, and replies of its old
+        journal are ignored. If the old journal answers a request that was sent later, it was not
+        lost, and the new birth was an error. `newest`: the highest request number given out."""
         if seq <= self.former.get(birth, 0):
             return False
         if birth != self.birth and self.birth is not None:
@@ -108,7 +108,7 @@ class Progress(msgspec.Struct):
         self.forget_flying(seq - 1)
 
     def sent(self, seq: int, request: Request) -> None:
-        """A request is on its way."""
+        """A request was sent."""
         self.asked[seq] = request
         if len(self.asked) > MAX_ASKED:
             self.asked.popitem(last=False)
@@ -117,8 +117,8 @@ class Progress(msgspec.Struct):
             self.flying_bytes += request.size
 
     def answered(self, seq: int, now: float) -> Request | None:
-        """A request is answered: its sender followed when it was sent. None: it was answered
-        before, or nobody remembers it."""
+        """A request was answered; returns it: the answer's sender was a follower when it was sent.
+        None if it was answered before or is no longer known."""
         request = self.asked.pop(seq, None)
         if request is not None:
             trip = min(now - request.at, LONGEST_TRIP)
@@ -126,7 +126,7 @@ class Progress(msgspec.Struct):
         return request
 
     def succeeded(self, upto: int, commit: int = 0) -> None:
-        """The follower's log equals ours up to `upto`, and it was told `commit`. Nothing moves
+        """The follower's log equals ours up to `upto`, and it knows `commit`. Neither index moves
         backwards."""
         self.commit_known = max(self.commit_known, min(commit, upto))
         if upto > self.match:
@@ -136,8 +136,8 @@ class Progress(msgspec.Struct):
             self.flying_bytes -= self.flying.popleft().size
 
     def reset(self, seq: int, wanted: int, newest: int, now: float) -> bool:
-        """The follower wants entries from `wanted`; False when that is out of date, or when what
-        it lacks may still be on its way.
+        """The follower wants entries from `wanted`; False when that is out of date, or when the
+        missing entries may still be in flight.
 
         `newest`: the highest request number given out so far.
         """
@@ -153,7 +153,7 @@ class Progress(msgspec.Struct):
         return first is not None and first.seq < seq and now < first.at + self._usual(first)
 
     def forget_flying(self, newest: int) -> None:
-        """What is on its way no longer counts; its resets are out of date."""
+        """Forgets the entries in flight; resets of requests sent so far are out of date."""
         self.barrier = newest
         self.flying.clear()
         self.flying_bytes = 0
@@ -169,20 +169,20 @@ class Progress(msgspec.Struct):
         return min(usual * 2.0 ** min(self.retries, PATIENCE_RISE), max(usual, LONGEST_PATIENCE))
 
     def overdue_at(self) -> float:
-        """When the oldest entries on their way are to be sent again; never: infinity."""
+        """When the oldest entries in flight are to be sent again; infinity if never."""
         if not self.flying:
             return math.inf
         first = self.flying[0]
         return first.at + self._patience(first)
 
     def send_again(self, newest: int) -> None:
-        """From the first entry on its way that is not known to match."""
+        """Sends again from the first entry in flight that is not known to match."""
         self.next = max(self.match + 1, self.flying[0].start)
         self.retries += 1
         self.forget_flying(newest)
 
     def commit_due_at(self) -> float:
-        """When the commit index that was told last is to be told again."""
+        """When the newest commit index is to be sent again."""
         if self.commit_known >= self.commit_sent or self.commit_known >= self.match:
             return math.inf
         return self.noticed_at + max(PATIENCE_FLOOR, ROUND_TRIPS * self.round_trip)

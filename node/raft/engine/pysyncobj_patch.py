@@ -25,7 +25,7 @@ def _now() -> float:
 
 
 def use(monotonic: Callable[[], float]) -> None:
-    """From here on the library's time is `monotonic()`, in seconds."""
+    """From now on the library's time is `monotonic()`, in seconds."""
     global _source  # noqa: PLW0603
     _source = monotonic
 

@@ -19,9 +19,11 @@ from stationkeep.node.raft.storage.journal import Entry
 from stationkeep.node.raft.storage.snapshot_file import Snapshot
 
 MAX_NODES = 512
-"""Members past and present, and strangers that speak as leaders or candidates."""
+"""Limit of known nodes: members past and present, and strangers that send as leaders or
+candidates."""
 FROM_ANYONE = {"append_entries", "request_vote", "pre_vote", "timeout_now"}
-"""Requests count whatever our configuration, which may be behind (dissertation, 4.1)."""
+"""Requests of these types count whatever our configuration says, which may be behind (dissertation,
+4.1)."""
 VOTES = {"response_vote", "pre_vote_answer"}
 REPLIES = {"next_node_idx", "snapshot_chunk"}
 
@@ -33,7 +35,7 @@ class Member(Node):  # type: ignore[misc]
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.name = id
-        """The id, without a property's detour."""
+        """The id; cheaper than the base's property."""
         self._hash = zlib.crc32(id.encode())
 
     def __hash__(self) -> int:
@@ -52,22 +54,23 @@ class _Standing(msgspec.Struct, frozen=True):
 
 
 class Roster(ElectionGuards):
-    """Who is who."""
+    """The configurations in the log, and the members that they name."""
 
     def _begin_roster(self, node_id: str, configuration: Configuration) -> None:
-        """Before the base's constructor."""
+        """Called before the base's constructor."""
         self.node_id = node_id
         self._standings = [_Standing(0, 0, configuration)]
         self.nodes: dict[str, Member] = {}
         self._departing: dict[Node, int] = {}
-        """Leader: who was removed and is still to hear of it → index of the entry."""
+        """As leader: removed members that do not know it yet → index of the entry that removed
+        them."""
         for name in (node_id, *configuration.members):
             self._node(name)
 
     # -- being asked ---------------------------------------------------------------------------
 
     def configuration(self) -> Configuration:
-        """The one in force: of the last such entry in the log, committed or not."""
+        """The configuration in force: that of the last such entry in the log, committed or not."""
         return self._standings[-1].configuration
 
     def configured_at(self) -> int:
@@ -75,15 +78,15 @@ class Roster(ElectionGuards):
         return self._standings[-1].index
 
     def configured_by(self, index: int) -> tuple[Configuration, int]:
-        """The one in force in the log up to `index`, and its entry: for a snapshot."""
+        """The configuration in force at `index`, and its entry; for a snapshot."""
         for standing in reversed(self._standings):
             if standing.index <= index:
                 return standing.configuration, standing.index
         return self._standings[0].configuration, self._standings[0].index
 
     def admitted(self, name: str) -> int | None:
-        """Birth of the voter's journal that the newest committed configuration names; while that
-        has no such voter, of the one with which it was made a voter."""
+        """Birth of the voter's journal by the newest committed configuration; if that does not have
+        the voter, by the configuration that made it one."""
         newest = 0
         for place, standing in enumerate(self._standings):
             if standing.index <= self._SyncObj__raftCommitIndex:
@@ -97,7 +100,7 @@ class Roster(ElectionGuards):
         return node_id in self.configuration().voters
 
     def others(self) -> list[Member]:
-        """Who is to be sent the log: voters and learners without ourselves."""
+        """Members that receive the log: voters and learners, without this node."""
         return [self._node(n) for n in self.configuration().members if n != self.node_id]
 
     def has_quorum(self) -> bool:
@@ -107,15 +110,16 @@ class Roster(ElectionGuards):
         return 2 * sum(name in near for name in voters) > len(voters)
 
     def links(self) -> set[str]:
-        """Whom Raft needs a connection with."""
+        """Members that Raft needs a connection with."""
         departing = {str(node.id) for node in self._departing}
         return {*self.configuration().members, *departing} - {self.node_id}
 
     def sender(self, peer: str, kind: str) -> Node:
-        """Who sends this type of message; raises `BadMessage` when it is not to be listened to.
+        """The sender of a message of this type; raises `BadMessage` when the message must be
+        ignored.
 
-        The removed are told (`_departing`) and otherwise ignored, unless they must have come
-        back (`_hear_out`). A learner's vote is none.
+        Removed members are informed (`_departing`) and otherwise ignored, unless they must have
+        come back (`_hear_out`). The vote of a learner does not count.
         """
         present = self.configuration()
         if peer == self.node_id:
@@ -133,10 +137,11 @@ class Roster(ElectionGuards):
         raise BadMessage("unknown sender")
 
     def _hear_out(self, node: Node, message: Message) -> None:
-        """A request of one that our log removed: raises `BadMessage` unless it can have come back
-        since, without our knowing (dissertation, 4.1). It has when it leads our term or a later
-        one, and may have when it stands with a log that is not behind ours: one that knows
-        of its removal does not stand, one that does not lacks the entry that we have."""
+        """Checks a request of a member that our log removed: raises `BadMessage` unless it can have
+        come back since without our knowledge (dissertation, 4.1). It has come back if it leads our
+        term or a later one. It may have if it is a candidate whose log is not behind ours: a node
+        that knows of its removal does not become a candidate, and one that does not know lacks an
+        entry that we have."""
         if node.id not in self.configuration().removed or not self.guards.s9:
             return
         if message["type"] not in FROM_ANYONE:
@@ -154,7 +159,7 @@ class Roster(ElectionGuards):
     # -- following the log ---------------------------------------------------------------------
 
     def _read_configurations(self, base: Snapshot | None) -> None:
-        """Anew, from what a snapshot says and what the log holds beyond."""
+        """Starts over, from a snapshot's configuration and the log beyond it."""
         standings = self._standings[:1]
         if base is not None and base.configured:
             configuration = Configuration(base.members, base.learners, base.removed, base.births)
@@ -164,7 +169,7 @@ class Roster(ElectionGuards):
         self._enact()  # also when the log adds nothing: the library knows the founders only
 
     def _follow(self, entries: Iterable[Entry]) -> None:
-        """The log has changed: entries were truncated, and these may stand in it now (S9)."""
+        """The log has changed: entries were truncated, or these were added (S9)."""
         before = self._standings[-1]
         while len(self._standings) > 1 and not self._stands(self._standings[-1]):
             self._standings.pop()
@@ -178,7 +183,7 @@ class Roster(ElectionGuards):
             self._enact()
 
     def _stands(self, standing: _Standing) -> bool:
-        """Whether the log still holds the entry; what was compacted was committed."""
+        """Whether the log still holds the entry; compacted entries were committed."""
         if standing.index < self.journal[0][1]:
             return True
         return self._term_at(standing.index) == standing.term
@@ -189,12 +194,13 @@ class Roster(ElectionGuards):
         return log[offset][2] if 0 <= offset < len(log) else None
 
     def forget_configurations(self, applied: int) -> None:
-        """Those that nothing can bring back: before the newest one that is applied."""
+        """Drops configurations that cannot come into force again: those before the newest applied
+        one."""
         while len(self._standings) > 1 and self._standings[1].index <= applied:
             del self._standings[0]
 
     def append_configuration(self, configuration: Configuration, body: bytes) -> int:
-        """Puts it into our log, as leader; from now on it is in force here. Its index."""
+        """Appends it to our log, as leader; it is in force here from now on. Returns its index."""
         assert self._isLeader(), "only a leader appends"
         gone = set(self.configuration().members) - set(configuration.members)
         entry = (
@@ -219,7 +225,7 @@ class Roster(ElectionGuards):
                 self._follow_up(node)
 
     def _follow_up(self, node: Node) -> None:
-        """Leader: from now on this one is sent the log."""
+        """As leader: this member receives the log from now on."""
         self._SyncObj__raftMatchIndex.setdefault(node, 0)
         self._SyncObj__raftNextIndex.setdefault(node, self._SyncObj__raftLog[-1][1] + 1)
         now = pysyncobj.syncobj.monotonicTime()

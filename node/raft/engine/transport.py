@@ -21,13 +21,13 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         super().__init__(None, None, [])
         self._network = network
         self.worth: Callable[[], dict[str, bool]] = dict
-        """What our vote is worth (`elections.Vote`); our votes say so."""
+        """What our vote is worth (`elections.Vote`), for our answers to requests for votes."""
         self.on_request: Callable[[], bool] = lambda: False
-        """Whether the leader asked for this election; requests for votes say so."""
+        """Whether the leader asked for this election, for our requests for votes."""
         self._outbox: list[tuple[str, dict[str, Any]]] = []
 
     def send(self, node: Node, message: dict[str, Any]) -> bool:
-        """Into the outbox; bounded because the engine bounds what it sends per turn."""
+        """Adds to the outbox; bounded because the engine bounds what it sends in a turn."""
         message["kind"] = "raft"
         if message["type"] in {"response_vote", "pre_vote_answer"}:
             message |= self.worth()
@@ -41,12 +41,13 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         return self._network.comfortable(node.id)
 
     def send_first(self, peer: str, message: dict[str, Any]) -> None:
-        """Ahead of the Raft messages of this turn: a follower learns of its draft's place in
-        the log before it can see it committed."""
+        """Adds ahead of the Raft messages of this turn, so that a follower learns the place of its
+        draft in the log before it sees it committed."""
         self._outbox.insert(0, (peer, message))
 
     def flush(self) -> None:
-        """Sends; a peer whose connection is gone or full loses them, as Raft expects."""
+        """Sends the outbox. Messages to a peer whose connection is gone or full are lost, as Raft
+        expects."""
         for peer, message in self._outbox:
             self._network.send(peer, message)
         self._outbox.clear()

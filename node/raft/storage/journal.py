@@ -148,7 +148,7 @@ class Journal:
         del self._entries[:entryTo]
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:
-        """Rides along with the next transaction; it may be stale after a crash."""
+        """Is written with the next transaction; it may be out of date after a crash."""
         self._meta.commit = raftCommitIndex
 
     def getRaftCommitIndex(self) -> int:
@@ -225,7 +225,7 @@ class Journal:
         return self._meta.settled
 
     def settle(self) -> None:
-        """The cluster has admitted it: its node's vote is as good as any now."""
+        """The cluster has admitted this journal: the votes of its node count from now on."""
         self._meta.settled, self._meta.lost = True, False
         self._meta_dirty = True
 
@@ -236,7 +236,8 @@ class Journal:
         return self._meta.settled or (self._meta.founding and not self._meta.lost)
 
     def cluster_stands(self) -> None:
-        """Somebody has a log: whoever has none, or not yet all of it, is not trusted."""
+        """Another node has a log: a journal without one, or with only a part of it, is not
+        trusted."""
         if self._meta.founding:
             self._meta.founding = False
             self._meta_dirty = True
@@ -253,7 +254,7 @@ class Journal:
         self._meta_dirty = True
 
     def close(self) -> None:
-        """Writes what waits, when it can, and lets go of the directory."""
+        """Writes pending changes, if it can, and releases the directory."""
         try:
             if self._entries:
                 self._write()

@@ -68,7 +68,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 class Storage(Protocol):
-    """Where a journal keeps its rows. One process at a time."""
+    """Where a journal keeps its rows; open in one process at a time."""
 
     path: Path
     """Named in errors."""
@@ -82,7 +82,7 @@ class Storage(Protocol):
         ...
 
     def claim(self, owner: str) -> None:
-        """From now on a missing journal is a lost one, not a new one."""
+        """Records that a journal exists: from now on a missing one is a lost one, not a new one."""
         ...
 
     def write(self, transaction: Transaction) -> None:
@@ -91,7 +91,7 @@ class Storage(Protocol):
         ...
 
     def close(self) -> None:
-        """Lets go of it; writes nothing."""
+        """Releases it; writes nothing."""
         ...
 
 
@@ -105,7 +105,7 @@ class Reader(Protocol):
         ...
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes it."""
         ...
 
 
@@ -114,7 +114,7 @@ class Files(Protocol):
     what a full or failing disk raises."""
 
     path: Path
-    """Of the snapshot; named in errors."""
+    """Path of the snapshot; named in errors."""
 
     def exists(self) -> bool:
         """Whether there is a snapshot."""
@@ -133,11 +133,11 @@ class Files(Protocol):
         ...
 
     def begin_part(self) -> None:
-        """An empty part; an older one is thrown away."""
+        """Begins an empty part; discards an older one."""
         ...
 
     def append_part(self, content: bytes) -> None:
-        """The next bytes of the part."""
+        """Appends bytes to the part."""
         ...
 
     def finish_part(self) -> bytes:
@@ -149,6 +149,5 @@ class Files(Protocol):
         ...
 
     def close_part(self) -> None:
-        """A part that is not in place yet is thrown away; it may take the space that the
-        journal needs."""
+        """Discards an unfinished or unpublished part, whose space the journal may need."""
         ...

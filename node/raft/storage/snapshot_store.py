@@ -43,7 +43,7 @@ Chunk = tuple[int, int, int, int, bytes]
 """Index and term of the snapshot, number of the chunk, how many there are, bytes."""
 
 Prepared = tuple[Snapshot, Callable[[], None]]
-"""A snapshot that arrived, and what puts its state in place."""
+"""A snapshot that arrived, and the function that installs its state."""
 
 State = bytes | Callable[[], list[Piece]]
 """A replicated state: its bytes, or a function that makes them, in pieces, on any thread."""
@@ -109,7 +109,8 @@ class SnapshotStore:
         self._writing: _Writing | None = None
         self._room: Future[None] | None = None
         self._retry_at = self._receive_at = -math.inf
-        """Not written, and not received again, before: the disk refused."""
+        """Monotonic time before which no snapshot is written or received, because the disk refused
+        one."""
         self.seconds = 0.0
         self.error: str | None = None
         self.continuity = True
@@ -137,13 +138,13 @@ class SnapshotStore:
 
     @property
     def busy(self) -> bool:
-        """Whether a thread is at work whose result a turn must look at."""
+        """Whether a thread is working on something whose result a turn must take."""
         return self.writing or self._arrival is not None or self._room is not None
 
     # -- PySyncObj: writing --------------------------------------------------------------------
 
     def serialize(self, data: tuple[Any, Entry, Entry, Any], id: int) -> None:
-        """Takes the state now, writes it elsewhere. `data`: unused, last, previous, members."""
+        """Takes the state now; a thread writes it. `data`: unused, last, previous, members."""
         if self.writing or self._arrival or pysyncobj.syncobj.monotonicTime() < self._retry_at:
             return
         if self._make_room is not None and not self._has_room(self._make_room):
@@ -154,7 +155,8 @@ class SnapshotStore:
         self._writing = _Writing(id, self._elsewhere(lambda: self._write(make, last, started)))
 
     def _has_room(self, make: Callable[[], None]) -> bool:
-        """Whether memory for the state is ready; has it made, for each snapshot anew."""
+        """Whether memory for the state is ready; if not, has a thread prepare it, anew for each
+        snapshot."""
         if self._room is None:
             self._room = self._elsewhere(make)
         if not self._room.done():
