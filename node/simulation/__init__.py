@@ -1,10 +1,10 @@
-"""A whole cluster in one process and in virtual time: the machine that looks for our mistakes.
+"""A whole cluster in one process and in virtual time, to find our mistakes.
 
 What is real: Raft (PySyncObj with our guards), journal and snapshot logic, `NodeLoop` with
 gossip, votes, leases, hooks' bookkeeping, and `cluster.apply`. What is simulated: network, clocks,
 disks, hooks, health, clients. One seed decides everything; the same seed replays exactly.
 
-    actions.py       the verbs of a script: what each wants behind it, and does to a world
+    actions.py       the verbs of a script: the words that each takes, and what it does to a world
     world.py         one run: the turns of the nodes, the life and death of their processes
     scenario.py      what happens when: a seed, a cluster, a script of timed actions
     agenda.py        virtual time, and the calls that are due in it
@@ -12,20 +12,20 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     campaigns/       `campaign` many seeds; `hazards` each guard off; `agreement` what `plan`
                      computes, counted; `transcript` a run as a file; `summary`, `picture`
     actors/          `clients` keyed commands, retried, and what they saw; `devices`, each a
-                     `device`, some of them `carriers` of tasks; `operators` who take members in
-                     and send them away, `deployments` by others
-    checks/          `checks` what must hold after every turn, `promises` of what devices are sent,
-                     `tasks` of their steps and of what is acknowledged, `progress` while a fault
-                     lasts, `convergence` once all are over
+                     `device`, some of them `carriers` of tasks; `operators` who add and remove
+                     members, `deployments` by others
+    checks/          `checks` what must hold after every turn, `promises` what devices were
+                     promised, `tasks` the steps of tasks and what is acknowledged of them,
+                     `progress` while a fault lasts, `convergence` once all are over
     faults/          `profiles` named, each turning a seed into actions; `links` those of the
                      network, `disturbances` what they do; `extremes` beyond what is promised
-    machine/         `node` one of them around the real parts, `members` all nodes, `disk` what
+    machine/         `node` one node around the real parts, `members` all nodes, `disk` what
                      survives a crash, `clock` drift and jumps, `socket` the network as one node
                      sees it
-    links/           `network` links with two lanes; `connection` one of them: it simply delivers,
-                     until packets can be lost: then `stream` is the kernel's TCP, packet by packet
-                     (`retransmission`, `congestion`, `reception`), after `dialling`; `weather`
-                     what becomes of a packet
+    links/           `network` links with two lanes; `connection` one connection: while no packet
+                     can be lost it simply delivers, else `stream` is the kernel's TCP, packet by
+                     packet (`retransmission`, `congestion`, `reception`), after `dialling`;
+                     `weather` what becomes of a packet
 
 Its users: `tests/simulation`, `scripts/simulate`, `stationkeep simulate`.
 """

@@ -1,7 +1,7 @@
-"""What may happen to a world: the verbs of a script, what each wants behind it, and what it does.
+"""What may happen to a world: the verbs of a script, the words that each takes, and what it does.
 
-Words are checked before a world begins (`check_scenario`), so that `perform` finds a node where
-one is named, and a number where one is due.
+Words are checked before a world begins (`check_scenario`), so `perform` can rely on them: a node
+where a node is expected, a number where a number is.
 """
 
 from collections.abc import Callable
@@ -25,18 +25,18 @@ from stationkeep.node.simulation.scenario import (
 from stationkeep.node.simulation.world import World
 
 WHO = ("leader", "primary")
-"""Names that mean whoever it is at that moment."""
+"""Names for whichever node it is at that moment."""
 PARTS = 100
-"""Of a scenario's duration: after each, who watches hears of it."""
+"""Parts of a scenario's duration, after each of which `play` reports the time."""
 
 Do = Callable[Concatenate[World, ...], None]
 Check = Callable[[str, Scenario], str | None]
-"""What a word should be, if it is something else."""
+"""Returns what a word should be, if it is something else."""
 
 
 class Verb(NamedTuple):
-    """`wants`: how each word behind it is checked. `troubles`: whether it can bring a node into
-    trouble, or out of it."""
+    """`wants`: a check for each of its words. `troubles`: whether it can bring a node into trouble,
+    or out of it."""
 
     wants: tuple[Check, ...]
     do: Do
@@ -47,8 +47,8 @@ class Verb(NamedTuple):
 
 
 def play(world: World, told: Callable[[float], None] = lambda _: None) -> None:
-    """The scenario's script, to its end; `told` hears the time now and then. Raises `Violation`
-    when something breaks."""
+    """Plays the scenario's script to its end; calls `told` with the time now and then. Raises
+    `Violation` when something breaks."""
     for action in world.scenario.script:
         _run_slowly_to(world, action.at, told)
         perform(world, action)
@@ -63,7 +63,7 @@ def _run_slowly_to(world: World, end: float, told: Callable[[float], None]) -> N
 
 
 def perform(world: World, action: Action) -> None:
-    """Does an action now; on somebody who is not there it does nothing."""
+    """Does an action now; nothing if a node that it names is not there."""
     if action.verb == "join":
         world.provide(action.words[0])
     words = [_who(world, word) for word in action.words]
@@ -78,7 +78,7 @@ def perform(world: World, action: Action) -> None:
 
 
 def _who(world: World, word: str) -> str | None:
-    """Who is meant by a name; any other word is itself."""
+    """The node that a name means; any other word is itself."""
     if word == "leader":
         leader = world.members.leader()
         return None if leader is None else leader.name
@@ -272,13 +272,13 @@ VERBS: dict[str, Verb] = {
     "leave": Verb((_node, _node), _leave),
 }
 """`weather`: delay s, jitter s, share lost, mean burst s. `stray`, of datagrams: share that is
-late, by up to s, share that arrives twice. `join`, `leave`: who, and the node that the operator
-asks. `ill`: share of the devices, s. `carriers`: so many devices that can carry out tasks.
-`deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy`: to whom."""
+late, by up to s, share that arrives twice. `join`, `leave`: the machine, and the node that the
+operator asks. `ill`: share of the devices, s. `carriers`: number of devices that can carry out
+tasks. `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy` also: the target."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:
-    """Raises `BadScenario` when the world would not know what to do."""
+    """Raises `BadScenario` if the action cannot be performed in this scenario."""
     verb = VERBS.get(action.verb)
     if verb is None:
         raise BadScenario(f"{action}: no such verb; known are {', '.join(sorted(VERBS))}")

@@ -19,7 +19,7 @@ class Time:
 
 
 class Agenda:
-    """Calls in the order of their moments; of the same moment, in the order of planning."""
+    """Calls in the order of their moments; at the same moment, in the order of planning."""
 
     def __init__(self) -> None:
         self.time = Time()

@@ -13,7 +13,7 @@ from stationkeep.node.raft.engine.guards import Guards
 
 MAX_NODES = 9
 SPARES = 2
-"""Machines beside the founders' that operators may take into the cluster."""
+"""Machines beside the founders' that operators may add to the cluster."""
 MAX_HOURS = 10_000
 
 
@@ -45,9 +45,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     guards_off: tuple[str, ...] = ()
     compact_entries: int = 64
     chunk_bytes: int = 2_048
-    """Of a snapshot on its way: small, so that one takes many messages."""
+    """Bytes of one chunk of a snapshot: small, so that a snapshot takes many messages."""
     batch_entries: int = 1_024
-    """Entries in one message at the most."""
+    """Entries in one message, at most."""
 
     @property
     def names(self) -> list[str]:

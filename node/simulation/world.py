@@ -25,7 +25,7 @@ from stationkeep.node.simulation.machine.socket import Socket
 from stationkeep.node.simulation.scenario import Scenario
 
 TURN = 0.0005
-"""Seconds between two turns of one node at the least: work takes time."""
+"""Least seconds between two turns of one node: work takes time."""
 MAX_NOTES = 200_000
 INFINITY = float("inf")
 STOPPING = 0.5
@@ -33,18 +33,18 @@ STOPPING = 0.5
 
 
 class World:
-    """One run: a cluster and all that acts on it. `actions` says what may happen to it."""
+    """One run: a cluster and all that acts on it; `actions` has what may happen to it."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.agenda = Agenda()
         self.time, self.at, self.run = self.agenda.time, self.agenda.at, self.agenda.run
         self.names = scenario.names
-        """Machines in operation: the founders, and spare ones once they were asked to join."""
+        """Machines in operation: the founders, and spare machines once they were asked to join."""
         self.guards = scenario.guards
         self.notes: list[str] = []
         self.timeline: list[tuple[float, str, str]] = []
-        """When, who, and what it is from then on: a role, "down" or "paused"."""
+        """Time, node, and what it is from then on: a role, "down" or "paused"."""
         self.undecided = 0
         self.healed = False
         self.leader_changes: list[tuple[float, str, int]] = []
@@ -77,8 +77,7 @@ class World:
             self.start(self.members[name])
 
     def _draws(self, purpose: str) -> random.Random:
-        """A source of its own for each purpose, so that one more draw here changes nothing
-        there."""
+        """A source for each purpose, so that one more draw for one changes nothing for another."""
         return random.Random(f"{self.scenario.seed} {purpose}")  # noqa: S311
 
     def _member(self, name: str) -> SimulatedNode:
@@ -94,7 +93,7 @@ class World:
         return member
 
     def provide(self, name: str) -> None:
-        """A spare machine is in operation from now on."""
+        """Puts a spare machine into operation."""
         if name not in self.members:
             self._parties[name] = _Party(self, name)
             self.links.add(name)
@@ -102,14 +101,14 @@ class World:
             self.members[name].joining = True
 
     def note(self, what: str) -> None:
-        """A line of the transcript."""
+        """Adds a line to the transcript."""
         if len(self.notes) < MAX_NOTES:
             self.notes.append(f"T+{self.time.now:.3f} {what}")
 
     # -- turns ---------------------------------------------------------------------------------
 
     def wake(self, member: SimulatedNode, moment: float) -> None:
-        """Its next turn is at `moment` at the latest."""
+        """Plans its next turn for `moment` at the latest."""
         if moment < member.agenda_at:
             member.agenda_at = moment
             self.at(moment, self._turn, member, moment)
@@ -156,7 +155,7 @@ class World:
         self._show(member, role.value if role is not None else "down")
 
     def _count_election(self, member: SimulatedNode) -> None:
-        """A leader that was deposed although nothing was wrong with it was deposed needlessly."""
+        """Counts the election as unneeded if nothing was wrong with the leader before."""
         now, before = self.time.now, self.leader_changes
         lately = now - 3 * self.scenario.settings.election_timeout_max / 1_000
         if before:
@@ -165,8 +164,8 @@ class World:
         before.append((now, member.name, member.raft.term))
 
     def note_troubles(self) -> None:
-        """Notes who is in trouble from now on: not running, unhealthy, leaving, cut off from a
-        majority of those who vote in its configuration, out of disk."""
+        """Notes which nodes are in trouble from now on: not running, unhealthy, leaving, cut off
+        from a majority of the voters in its configuration, with a full or slow disk."""
         limit = self.scenario.settings.unhealthy_above / 1_000_000
         for name, member in self.members.items():
             voters = member.configuration.voters
@@ -231,7 +230,7 @@ class World:
         wake()
 
     def end(self, member: SimulatedNode, silently: bool) -> None:
-        """Ends its process; `silently`: so that nobody is told, as when power is lost."""
+        """Ends its process; `silently`: peers do not notice, as when power is lost."""
         member.up = member.paused = False
         member.disk.armed = None
         member.agenda_at = INFINITY
@@ -239,7 +238,7 @@ class World:
         self._show(member, "down")
 
     def stop(self, member: SimulatedNode) -> None:
-        """A graceful stop: leadership handed over, what waits written."""
+        """Stops its process gracefully: leadership is handed over, and pending data is written."""
         self.trouble.moment(member.name)
         member.raft.transfer_leadership()
         self.at(self.time.now + STOPPING, self._stopped, member, member.life)
@@ -254,7 +253,7 @@ class World:
             self.end(member, silently=False)
 
     def pause(self, member: SimulatedNode, seconds: float) -> None:
-        """Stops its process where it is, for a while."""
+        """Suspends its process for a while."""
         member.paused = True
         self._show(member, "paused")
         self.at(self.time.now + seconds, self._resume, member, member.life)
@@ -277,7 +276,7 @@ class World:
     # -- the end -------------------------------------------------------------------------------
 
     def heal(self) -> None:
-        """Every fault is over."""
+        """Ends every fault."""
         self.note("> heal")
         self.healed = True
         self.disturbances.heal()
@@ -296,8 +295,8 @@ class World:
         self.note_troubles()
 
     def converge(self) -> float:
-        """Seconds after `heal` until everything is well again; raises `Violation` when that
-        takes longer than it may. Judges the clients' histories then."""
+        """Heals, and waits until everything is well again; returns how many seconds that took.
+        Then judges the clients' histories. Raises `Violation`, also when it takes too long."""
         self.heal()
         self.devices.heal()
         took = Convergence(self.agenda, self.members, self.scenario.settings).wait()

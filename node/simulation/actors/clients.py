@@ -1,7 +1,7 @@
 """Clients of a simulated cluster: keyed commands, retried as clients do, and their history.
 
-The registers are the members' priorities: a write is `SetPriority` with a value of its own, a
-read is a barrier and then a look at the state of the node asked, as `?consistency=strong` does.
+The registers are the members' priorities: a write is `SetPriority` with a unique value; a read is
+a barrier and then the state of the node that was asked, as with `?consistency=strong`.
 """
 
 from stationkeep.cluster.apply import Done
@@ -28,7 +28,7 @@ from stationkeep.node.simulation.machine.node import SimulatedNode
 TIMEOUT = 5.0
 PAUSE = 0.5
 PATIENCE = 30.0
-"""Seconds: of one try, between two, and of all together."""
+"""Seconds: for one try, between two, and for all tries together."""
 
 
 class Clients:
@@ -43,7 +43,7 @@ class Clients:
         self.history: list[Operation] = []
         self.orders: dict[int, str] = {}
         self.acknowledged: dict[str, int] = {}
-        """Operation → index that its client was told."""
+        """Operation → index that its client was given."""
         self.calls = self.given_up = 0
 
     def write(self, node: str, register: str, value: int) -> None:
@@ -58,7 +58,7 @@ class Clients:
         self._try(operation, Barrier(), node, self._time.now + PATIENCE)
 
     def order(self, node: str, what: str) -> None:
-        """One of a few orders of an operator, through a node."""
+        """Gives one of a few operator's orders, through a node."""
         command: AnyCommand = Switchover()
         if what == "maintenance":
             command = SetMaintenance(node, 4_000)
@@ -67,19 +67,19 @@ class Clients:
         self.give(node, command)
 
     def give(self, node: str, command: AnyCommand) -> None:
-        """An operator's order, through a node; whatever comes of it, it happens once."""
+        """Gives an operator's order through a node; it takes effect at most once."""
         self.calls += 1
         operation = Operation(self.calls, "", True, None, self._time.now)
         self._try(operation, command, node, self._time.now + PATIENCE)
 
     def join(self, node: str, name: str) -> None:
-        """Has a machine taken in, through a node."""
+        """Asks for a machine to be added, through a node."""
         number = int(name.rpartition("-")[2])
         addresses = f"127.0.0.1:{10_000 + number}", f"127.0.0.1:{20_000 + number}"
         self.give(node, AddMember(MemberSpec(name, *addresses)))
 
     def leave(self, node: str, name: str) -> Operation:
-        """Has a member sent away, through a node; its register is what it was at first."""
+        """Asks for a member to be removed, through a node; its register returns to the default."""
         operation = self._begin(name, DEFAULT_PRIORITY, write=True)
         self._try(operation, RemoveMember(name), node, self._time.now + PATIENCE)
         return operation
@@ -140,7 +140,7 @@ class Clients:
     # -- judging -------------------------------------------------------------------------------
 
     def judge(self) -> int:
-        """Raises `Violation` for what clients must not see; the number of registers whose
+        """Raises `Violation` for what clients must not see; returns the number of registers whose
         history was too concurrent to decide."""
         for name in self.acknowledged:
             if name not in self._checks.effects:

@@ -1,10 +1,9 @@
-"""Operators who have the devices of a simulated cluster do something, change their minds, or try
-again.
+"""Operators who deploy to the devices of a simulated cluster, cancel, and retry.
 
-What exactly is drawn beside everything else: a version of one of two components, higher, lower or
-with a file, or no version at all; one at a time or all at once; a deadline that may pass in the
-midst of it. Orders go through a client's call, so that they are refused, lost and repeated as all
-orders are. Once the cluster is well, every task must come to its end by its own deadlines.
+The details are drawn from a source of their own: a version of one of two components, higher, lower
+or with a file, or no version at all; one device at a time or all at once; a deadline that may pass
+in between. Orders go through a client's call, so they are refused, lost and repeated as all orders
+are. Once the cluster is well, every task must end by its own deadlines.
 """
 
 import random
@@ -32,7 +31,7 @@ STEP = 0.5
 
 
 class Deployments:
-    """Of one world."""
+    """The deployments of one world."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class Deployments:
     # -- verbs of a script ---------------------------------------------------------------------
 
     def deploy(self, node: str, target: str) -> None:
-        """Has devices do something; many at once, or one after the other."""
+        """Deploys to devices; to many at once, or to one after the other."""
         draw = self._draw()
         artifact = None if draw.random() < 0.25 else _artifact(draw)
         command = CreateDeployment(
@@ -68,14 +67,14 @@ class Deployments:
         self._clients.give(node, command)
 
     def withdraw(self, node: str) -> None:
-        """Cancels some deployment that this node takes for open."""
+        """Cancels some deployment that is open in this node's state."""
         known = self._members[node].replica.state.deployments.known.values()
         chosen = self._chosen([one for one in known if one.open])
         if chosen is not None:
             self._clients.give(node, CancelDeployment(chosen.number))
 
     def retry(self, node: str) -> None:
-        """Gives what failed in some deployment, open or closed, another attempt."""
+        """Retries the failed tasks of some deployment, open or closed."""
         known = self._members[node].replica.state.deployments.known.values()
         chosen = self._chosen([one for one in known if one.state is not DeploymentState.CLOSING])
         if chosen is not None:
@@ -118,7 +117,8 @@ class Deployments:
         self._devices.tasks.settled()
 
     def _longest(self) -> int:
-        """ms until the last task must be over: what begins at the last moment has all its time."""
+        """Milliseconds until the last task must be over; one may begin at the last moment, and
+        still has all its time."""
         state = self._members.newest_state()
         left = [one.deadline - state.time for one in self._open()]
         return max([0, *left]) + self._task_timeout + 2 * LATE

@@ -1,8 +1,8 @@
 """All devices of a simulated cluster: they register, report, fall ill, lose their node, move on.
 
-What they were promised is checked all the time (`promises`, `tasks`), and that no assignment is
-taken back. What is checked after the heal, within `HEARING` seconds: every device is connected, to
-one node and no other, knows the newest assignment, is online and is counted where it stands.
+Checked all the time: what they were promised (`promises`, `tasks`), and that no assignment is taken
+back. Checked within `HEARING` seconds after the heal: every device is connected, to one node and no
+other, knows its newest assignment, is online, and is counted in its ring.
 """
 
 import random
@@ -26,8 +26,8 @@ from stationkeep.node.simulation.scenario import Scenario
 MAX_DEVICES = 10_000
 BACKOFF = (0.1, 1.0)
 HEARING = 40.0
-"""Seconds after the cluster is well within which every device knows its newest assignment: its
-own patience with a node that was not, twice the intake's with the log, and a flush."""
+"""Seconds within which, once the cluster is well, every device knows its newest assignment: its
+own patience with a bad node, twice the patience of the intake with the log, and a flush."""
 STEP = 0.1
 
 
@@ -55,11 +55,12 @@ class Devices:
         return self._members[[*self._members][number % len(self._members)]]
 
     def later(self, seconds: float, do: Callable[..., None], *arguments: Any) -> None:
-        """Does it so much later, whatever becomes of anybody meanwhile."""
+        """Calls `do` that much later, whatever happens meanwhile."""
         self._agenda.at(self.now + seconds, do, *arguments)
 
     def when_running(self, line: Line, do: Callable[[], None]) -> None:
-        """Does it when the node of a line next runs; not in another life of it."""
+        """Calls `do` when the node of a line next runs; never if its process is another one by
+        then."""
         if line.is_dead:
             return
         if line.member.runs:
@@ -68,18 +69,18 @@ class Devices:
             self._agenda.at(self.now + STEP, self.when_running, line, do)
 
     def _belonging(self) -> list[SimulatedNode]:
-        """The nodes that belong to the cluster, by the newest state that anyone has."""
+        """The nodes that belong to the cluster, according to the newest state of any node."""
         belong = self._members.newest_state().members
         return [member for name, member in self._members.items() if name in belong]
 
     # -- verbs of a script ---------------------------------------------------------------------
 
     def add(self, count: str) -> None:
-        """So many devices more, within a second."""
+        """Adds devices, within a second."""
         self._add(int(float(count)))
 
     def add_carriers(self, count: str) -> None:
-        """So many more that can carry out tasks."""
+        """Adds devices that can carry out tasks."""
         for device in self._add(int(float(count))):
             draw = random.Random(f"{self._seed} carrier {device.id}")  # noqa: S311
             device.carrier = Carrier(self._agenda, device, draw)
@@ -96,26 +97,26 @@ class Devices:
         return self.all[known:]
 
     def fall_ill(self, share: str, seconds: str) -> None:
-        """A share of them is unhealthy for a while."""
+        """Makes a share of them unhealthy for a while."""
         chosen = [device for device in self.all if self._draw.random() < float(share)]
         for device in chosen:
             device.ill = True
         self._agenda.at(self.now + float(seconds), self._recover, chosen)
 
     def roam(self, share: str) -> None:
-        """A share of them changes networks: they leave their nodes for others."""
+        """Has a share of them change networks: they leave their nodes for others."""
         for device in self.all:
             if self._draw.random() < float(share):
                 device.hang_up(noticed=self._draw.random() < 0.5)
 
     def renew(self, share: str) -> None:
-        """The agents of a share of them start anew."""
+        """Restarts the agents of a share of them."""
         for device in self.all:
             if self._draw.random() < float(share):
                 device.restart()
 
     def pin(self, node: str, ring: str) -> None:
-        """An operator pins some device for a while, through a node; once, whatever comes of it."""
+        """Pins some device for a while, as an operator through a node; ignores the outcome."""
         member = self._members[node]
         if not self.all or not member.runs:
             return
@@ -137,7 +138,7 @@ class Devices:
             device.ill = False
 
     def heal(self) -> None:
-        """Every fault is over, theirs as well."""
+        """Ends the faults of devices."""
         self._recover(self.all)
         for device in self.all:
             if device.carrier is not None:
@@ -153,7 +154,7 @@ class Devices:
         self._promises.registered(device, member)
 
     def said(self, member: SimulatedNode, assignment: Assignment) -> None:
-        """A node tells an assignment."""
+        """A node sends an assignment."""
         self._promises.said(member, assignment)
 
     def _look(self) -> None:
@@ -166,8 +167,8 @@ class Devices:
     # -- what must come true -------------------------------------------------------------------
 
     def judge(self) -> float:
-        """Seconds until every device knows its newest assignment; raises `Violation` when that
-        takes longer than it may, or is not what everybody counts."""
+        """Waits until every device knows its newest assignment; returns the seconds. Raises
+        `Violation` when that takes too long, or when a node counts otherwise."""
         if not self.all:
             return 0.0
         began = self.now
@@ -182,7 +183,7 @@ class Devices:
         return self.now - began
 
     def _revisions(self) -> dict[str, int]:
-        """The newest assignments, as the leader has them now."""
+        """Revision of each device's newest assignment, as the leader has them now."""
         leader = self._members.leader()
         if leader is None:
             return {}
@@ -208,6 +209,6 @@ class Devices:
         return self._sessions()
 
     def _sessions(self) -> str:
-        """Nobody keeps a session that is not the device's own."""
+        """No node keeps a session that is not the device's own."""
         kept = sum(len(member.loop.intake.connected) for member in self._belonging())
         return f"{kept} sessions of {len(self.all)} devices" * (kept != len(self.all))

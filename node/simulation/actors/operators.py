@@ -1,8 +1,8 @@
-"""Operators of a simulated cluster: they take machines in and send others away.
+"""Operators of a simulated cluster: they add and remove machines.
 
 As people do, they look before they act: nobody lets a cluster shrink below three, and a machine
-gets an empty disk only when it stands in no configuration any more. What they ask for goes
-through a client's call like any other, so that it is refused, lost and repeated like any other.
+gets an empty disk only when it is in no configuration any more. Their orders go through a client's
+call, so they are refused, lost and repeated as all orders are.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ FEWEST = 3
 
 
 class Operators:
-    """Of one world."""
+    """The operators of one world."""
 
     def __init__(
         self,
@@ -32,15 +32,16 @@ class Operators:
         start: Callable[[SimulatedNode], None],
         reconfigured: Callable[[], None],
     ) -> None:
-        """`start` boots a machine; `reconfigured` is told when a node counts others than before
-        as its majority."""
+        """`start` boots a machine; `reconfigured` is called when a node's configuration has
+        changed."""
         self._time, self._members, self._clients, self._links = time, members, clients, links
         self._start, self._reconfigured = start, reconfigured
         self._founders = list(members)
         self.moving = False
-        """Whether anybody was asked to join or leave yet; before that nothing here costs time."""
+        """Whether any machine was asked to join or leave yet; before that nothing here costs
+        time."""
         self.leaving: set[str] = set()
-        """Who was asked to leave last."""
+        """Members that were asked to leave, and not to join since."""
         self._leaves: list[Operation] = []
 
     def join(self, name: str, through: str) -> None:
@@ -55,7 +56,7 @@ class Operators:
         self._clients.join(through, name)
 
     def leave(self, name: str, through: str) -> None:
-        """Asks a node to let one go; its process runs on, as an operator may forget it."""
+        """Asks a node to remove a member; its process runs on, as an operator may forget it."""
         under_way = sum(order.returned > self._time.now for order in self._leaves)
         if self._voters() - under_way > FEWEST:
             self.moving = True
@@ -63,7 +64,7 @@ class Operators:
             self._leaves.append(self._clients.leave(through, name))
 
     def members(self) -> set[str]:
-        """Who belongs to the cluster, by the newest state that any process has."""
+        """Members of the cluster, according to the newest state of any running process."""
         newest = self._newest()
         return set(self._founders if newest is None else newest.members)
 
@@ -79,7 +80,7 @@ class Operators:
         return max(founded, key=lambda state: state.index, default=None)
 
     def look(self, member: SimulatedNode) -> None:
-        """After a turn: whom it counts as a majority, and whom it keeps connections with."""
+        """Called after a turn: follows changes of a node's configuration and of its links."""
         if member.raft.configuration is not member.configuration:
             member.configuration = member.raft.configuration
             self._reconfigured()
@@ -90,8 +91,8 @@ class Operators:
             self._links.follow(member.name, links)
 
     def _told(self, member: SimulatedNode) -> set[str]:
-        """Whoever keeps a connection with a node and has applied more tells it where the others
-        live (`node.peers.network`, messages of kind "peers")."""
+        """Nodes that it learns of from others: whichever keeps a connection with it and has applied
+        more sends it all addresses (`node.peers.network`, messages of kind "peers")."""
         told: set[str] = set()
         for other in self._members.values():
             reaches = other.up and other.links and member.name in other.links
@@ -100,7 +101,7 @@ class Operators:
         return told - {member.name}
 
     def _is_free(self, name: str) -> bool:
-        """Whether it belongs to nothing, by whatever any other node knows or knew last."""
+        """Whether it is in no configuration and no state that any other node has, or had last."""
         others = [m for m in self._members.values() if m.name != name and m.life]
         listed = any(name in m.raft.configuration.members for m in others)
         return not listed and name not in self.members()

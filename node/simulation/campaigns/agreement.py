@@ -1,13 +1,13 @@
 """What `stationkeep plan` promises, counted in whole simulated clusters.
 
 `cluster.odds` computes how often losses alone make a healthy node look failed; `odds.trial` counts
-the same over the state machine, with everything else played. Here nothing is played but the
-machines: loops, gossip in its own time, evaluations through the log, proposals, votes, leases and
-hooks are real. Only reports are lost, as plan's two models say: each link's on its own, or all of
-a sender's at once. The log works; that too is plan's assumption.
+the same with a real state machine and everything else simulated. Here only the machines are
+simulated: loops, gossip in its own time, evaluations through the log, proposals, votes, leases and
+hooks are real. Only reports are lost, as in plan's two models: those of each link independently, or
+all of a sender's at once. The log loses nothing, as plan assumes too.
 
-An *alarm* is what is computed: a node that the leader watches reaches its role's trigger. What
-comes of it is the voters' business, and can only be less.
+What is computed is an *alarm*: a node that the leader watches reaches its role's trigger. Whether a
+change follows is decided by the voters, so there can only be fewer changes than alarms.
 """
 
 import random
@@ -31,20 +31,21 @@ from stationkeep.node.simulation.scenario import Action, Scenario
 from stationkeep.node.simulation.world import World
 
 SETTLING = 30.0
-"""Simulated s before anything is lost: a founding, and the roles given out."""
+"""Simulated seconds before anything is lost, in which the cluster is founded and roles are
+given."""
 NEVER_PRIMARY = 0
 """The priority that keeps the leader out of the seat: it always hears itself (`cluster.odds`)."""
 
 
 class AlarmCount(msgspec.Struct):
-    """Of one trigger: samples in which it could have been reached, and how often it was."""
+    """For one trigger: samples in which it could have been reached, and how often it was."""
 
     samples: int = 0
     alarms: int = 0
 
     def seconds(self, interval: float) -> Estimate:
-        """Expected s to an alarm, with a 99.9 % interval. Alarms are few and far apart: their
-        number is Poisson's, and its square root spreads by 1/2 whatever it is."""
+        """Expected seconds to an alarm, with a 99.9 % interval. Alarms are rare, so their number
+        has a Poisson distribution, and its square root a standard deviation of 1/2."""
         time, root = self.samples * interval, self.alarms**0.5
         fewest, most = max(root - HALF_WIDTH / 2, 0.0) ** 2, (root + HALF_WIDTH / 2) ** 2
         mean, high = (time / n if n else float("inf") for n in (self.alarms, fewest))
@@ -52,7 +53,7 @@ class AlarmCount(msgspec.Struct):
 
 
 class LossyReports:
-    """Takes the place of `Links.send`: loses reports as a model says, and nothing else."""
+    """Replaces `Links.send`: loses reports as a model says, and nothing else."""
 
     def __init__(
         self, links: Links, time: Time, loss: Loss, model: Model, draw: random.Random
@@ -60,7 +61,7 @@ class LossyReports:
         self._deliver, self._time = links.send, time
         self._loss, self._model, self._draw = loss, model, draw
         self._channels: dict[tuple[str, str], tuple[int, float]] = {}
-        """The state of each channel, and when it was that."""
+        """Newest state of each channel, and when it was drawn."""
 
     def send(self, sender: str, peer: str, message: Message, after: float = 0.0) -> bool:
         """As `Links.send`."""
@@ -72,7 +73,7 @@ class LossyReports:
         key = (sender, "" if self._model is Model.UPLINK else peer)
         now = self._time.now
         state, at = self._channels.get(key, (GOOD, float("-inf")))
-        if now != at:  # else it is the same report, on its way to somebody else
+        if now != at:  # else it is the same report, for another peer
             lost = self._draw.random() < float(self._loss.transition(now - at)[state, BAD])
             state = BAD if lost else GOOD
             self._channels[key] = (state, now)
@@ -89,7 +90,7 @@ class Observer:
         self.changes = dict.fromkeys(self.counts, 0)
         """Times that a healthy node lost its role by this rule."""
         self._armed: dict[str, Role] = {}
-        """Who has been heard since its last alarm, in its present role."""
+        """Nodes with a good sample since their last alarm → their role at that time."""
         self._replica.listen(self._on_applied)
 
     def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
@@ -119,7 +120,7 @@ class Observer:
 def observe(
     loss: Loss, model: Model, *, nodes: int, hours: float, seed: int, profile: str = "demo"
 ) -> Observer:
-    """One cluster of healthy nodes for so many simulated hours under a loss of reports."""
+    """Runs a cluster of healthy nodes for some simulated hours under a loss of reports."""
     with quiet():
         world = World(Scenario(seed=seed, nodes=nodes, profile=profile, compact_entries=8_192))
         world.run(SETTLING / 2)

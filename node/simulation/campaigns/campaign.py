@@ -23,11 +23,11 @@ DURATION = 30.0
 POPULATED, WITH_TASKS = 0.25, 0.15
 """In which share of mixed runs there are devices, and devices that carry out tasks."""
 SLICE, QUEUED = 8, 4
-"""Seeds that a process is given at once, and how many such slices wait for each process."""
+"""Seeds given to a process at once, and how many such slices wait for each process."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What all runs of a campaign share; None and () are drawn anew for each seed."""
+    """What all runs of a campaign share; None and () are drawn for each seed."""
 
     faults: tuple[str, ...] = ()
     nodes: int | None = None
@@ -38,9 +38,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     orders: bool = True
     """Whether clients also give operators' orders."""
     compact: tuple[int, ...] = (16, 64, 1_000)
-    """Sizes of the log at which it is compacted; one is drawn."""
+    """Sizes of the log at which it is compacted; each run draws one."""
     batch: tuple[int, ...] = (1, 4, 1_024)
-    """Most entries in one message; one is drawn."""
+    """Limits of entries in one message; each run draws one."""
     tasks: float = WITH_TASKS
     """The share of mixed runs in which devices carry out tasks."""
     guards_off: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one run. `rule` and `detail` are empty when everything held."""
+    """The result of one run. `rule` and `detail` are empty when everything held."""
 
     seed: int
     faults: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No log lines: virtual time makes thousands of them in a second."""
+    """Turns logging off: virtual time would make thousands of lines in a second."""
     before, library = structlog.get_config(), logging.getLogger("pysyncobj")
     levels = {library: library.level}
     structlog.configure(
@@ -115,8 +115,8 @@ def quiet() -> Iterator[None]:
 def attempt(
     scenario: Scenario, told: Callable[[float], None] = lambda _: None
 ) -> tuple[World | None, Outcome]:
-    """Runs a scenario to its end; a violation is an outcome. A bug of ours anywhere in a turn
-    is one as well: it would have stopped a node. `told` hears the simulated time."""
+    """Runs a scenario to its end; a violation is an outcome, and so is any exception in a turn,
+    which would have stopped a node. `told` is called with the simulated time."""
     world: World | None = None
     took, rule, detail = 0.0, "", ""
     try:
@@ -156,14 +156,14 @@ def _outcome(
 
 
 def run(plan: Plan, seed: int) -> Outcome:
-    """One seed."""
+    """Runs one seed."""
     with quiet():
         return attempt(plan.scenario(seed))[1]
 
 
 def run_all(plan: Plan, seeds: Iterable[int], jobs: int = 1) -> Iterator[Outcome]:
-    """Every seed, on `jobs` processes; in whatever order they end."""
-    plan.scenario(0)  # a plan that makes no sense is refused at once
+    """Runs every seed, on `jobs` processes; yields outcomes in the order in which runs end."""
+    plan.scenario(0)  # raises at once if the plan makes no sense
     if jobs <= 1:
         for seed in seeds:
             yield run(plan, seed)

@@ -14,7 +14,7 @@ from stationkeep.node.simulation.campaigns.campaign import Outcome, Plan, run, r
 
 
 class Sign(StrEnum):
-    """What tells that a hazard struck."""
+    """How it shows that a hazard struck."""
 
     VIOLATION = "violation"
     ELECTION = "unneeded election"
@@ -23,14 +23,15 @@ class Sign(StrEnum):
 
 
 LONGEST_WALK = 2
-"""Steps back of one follower in a row, without success between them."""
+"""Steps back of one follower in a row, without a success between them, that are normal."""
 LONGEST_QUEUE = FLYING_REQUESTS
-"""Appends with entries that wait for one follower that reads nothing. (Entries of a simulation
-are small; `FLYING_BYTES` bounds the bytes in the same place.)"""
+"""Appends with entries that may wait for one follower that reads nothing. (Entries in a simulation
+are small; `FLYING_BYTES` bounds their bytes in the same place.)"""
 
 
 class Hazard(msgspec.Struct, frozen=True, kw_only=True):
-    """One guard and how to miss it. `seed`: a known one that strikes without the guard."""
+    """One guard, and how to see what it prevents. `seed`: one whose run shows the hazard without
+    the guard."""
 
     guard: str
     what: str

@@ -1,4 +1,4 @@
-"""What an operator wants to know of a run: how well the PRIMARY seat was served."""
+"""What an operator wants to know of a run: how well the PRIMARY seat was filled."""
 
 from collections.abc import Iterable
 
@@ -21,21 +21,22 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """Of one run, or of several together."""
+    """Figures of one run, or of several together."""
 
     runs: int = 1
     seconds: float = 0.0
     failovers: int = 0
     """Changes of the seat's holder that no operator ordered, the first one aside."""
     false_failovers: int = 0
-    """Of these, how many took the seat from a node that was running, healthy by its own word,
-    and in touch with a majority all the while it was said to fail."""
+    """Of these, how many took the seat from a node that was running, healthy by its own reports,
+    and in touch with a majority, all the time for which it was considered failed."""
     elections: int = 0
     """Changes of the Raft leader, the first one aside."""
     unneeded_elections: int = 0
     """Of these, how many deposed a leader that was running and in touch with a majority."""
     flaps: int = 0
-    """A node went back to the role it had left less than hysteresis_window before, unordered."""
+    """Times that a node, not by an order, went back to the role that it had left less than
+    hysteresis_window before."""
     served: float = 0.0
     """Seconds with an effective PRIMARY, from the first one on."""
     measured: float = 0.0
@@ -49,7 +50,7 @@ class Summary(msgspec.Struct, kw_only=True):
 
 
 def spans(world: World) -> list[Span]:
-    """What each node was, from beginning to end."""
+    """What each node was (a role, "down", "paused"), from beginning to end."""
     since: dict[str, tuple[float, str]] = {}
     found = []
     for moment, node, what in world.timeline:
@@ -62,7 +63,7 @@ def spans(world: World) -> list[Span]:
 
 
 def summarise(world: World) -> Summary:
-    """One run."""
+    """The figures of one run."""
     history = world.members.newest_state().role_changes
     served, gap, began = _service(spans(world))
     seats = [c for c in history if c.target is Role.PRIMARY]
@@ -107,7 +108,7 @@ def _flaps(history: list[RoleChange]) -> int:
 
 
 def _was_false(world: World, change: RoleChange, history: list[RoleChange]) -> bool:
-    """Whether the seat was taken from somebody who served it well."""
+    """Whether the seat was taken from a node that was not in trouble."""
     taken = [
         c for c in history
         if c.index == change.index and c.origin is Role.PRIMARY and c.rule is Rule.PRIMARY_FAILED
@@ -121,7 +122,7 @@ def _was_false(world: World, change: RoleChange, history: list[RoleChange]) -> b
 
 
 def together(summaries: Iterable[Summary]) -> Summary:
-    """Sums, and the worst gap."""
+    """The sums of several summaries, and their worst gap."""
     total = Summary(runs=0)
     for one in summaries:
         for field in Summary.__struct_fields__:

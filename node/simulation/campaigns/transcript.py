@@ -11,8 +11,8 @@
     # the end
     = leader completeness: sat-001 leads term 3 without entry 12 of term 2, …
 
-A replay does the same again and compares what is seen, line by line. A transcript of another
-version is refused: what a seed means changes with the simulator.
+A replay performs the same actions and compares what is seen, line by line. A transcript of another
+version is refused, because what a seed means changes with the simulator.
 """
 
 # ruff: noqa: N818  (exceptions say what is the case)
@@ -91,7 +91,7 @@ def record(scenario: Scenario) -> Transcript:
 
 
 def of(world: World) -> Transcript:
-    """What was done in a world so far, and seen; it has broken nothing."""
+    """The transcript so far of a world that has broken nothing."""
     return Transcript(world.scenario, _seen(world), NOTHING)
 
 
@@ -101,7 +101,7 @@ def _seen(world: World | None) -> tuple[str, ...]:
 
 
 def difference(before: Transcript, after: Transcript) -> str:
-    """The first line in which two transcripts of one scenario differ; empty when none does."""
+    """The first line in which two transcripts of one scenario differ; empty if none does."""
     for number, (one, other) in enumerate(zip(before.seen, after.seen, strict=False), 1):
         if one != other:
             return f"line {number} of what was seen: {one!r} then, {other!r} now"
@@ -113,7 +113,7 @@ def difference(before: Transcript, after: Transcript) -> str:
 
 
 def read(path: Path) -> Transcript:
-    """A transcript from a file; raises `BadTranscript`, `OSError`."""
+    """Reads a transcript from a file; raises `BadTranscript`, `OSError`."""
     if path.stat().st_size > MAX_BYTES:
         raise BadTranscript(f"{path}: longer than {MAX_BYTES} bytes")
     try:
@@ -123,7 +123,7 @@ def read(path: Path) -> Transcript:
 
 
 def parse(text: str, source: str = "transcript") -> Transcript:
-    """The transcript in a text; raises `BadTranscript` that names the line."""
+    """Parses a transcript; raises `BadTranscript` that names the line."""
     lines = text.splitlines()
     _check_version(lines, source)
     head: dict[str, str] = {}
@@ -201,8 +201,8 @@ def _names(text: str) -> tuple[str, ...]:
 def shrink(
     scenario: Scenario, rule: str, *, tries: int = 200, told: Callable[[int], None] = lambda _: None
 ) -> Scenario:
-    """A shorter script that breaks the same rule: halves, quarters, … are left out as long as it
-    still does. At most `tries` runs; `told` hears the length of each success."""
+    """Finds a shorter script that breaks the same rule, by leaving out halves, quarters, … At most
+    `tries` runs; `told` is called with each shorter length."""
     script = list(scenario.script)
     size = max(1, len(script) // 2)
     while tries > 0:

@@ -1,9 +1,9 @@
 """What must hold after every turn of every node, seen from outside all of them.
 
 Raft's safety properties (Ongaro & Ousterhout, figure 3), stated on what is on disk and what is
-committed; the named invariants of `cluster.invariants`; never two effective PRIMARYs (true time
-against each node's own lease); equal digests at equal index; keyed commands applied once. All of
-it is incremental: a turn in which nothing happened costs next to nothing.
+committed; the named invariants of `cluster.invariants`; never two effective PRIMARYs (each node's
+own lease, compared in true time); equal digests at equal index; keyed commands applied once. All
+checks are incremental: a turn in which nothing happened costs next to nothing.
 """
 
 # ruff: noqa: N818  (exceptions say what is the case)
@@ -25,9 +25,9 @@ from stationkeep.node.simulation.machine.node import SimulatedNode
 
 DIGEST_EVERY = 32
 STEP_DOWN_SLACK = 1.5
-"""Seconds: messages that were on their way, and the turn that notices."""
+"""Seconds allowed for messages in flight, and for the turn that notices."""
 MEMORY = 4_096
-"""Indices below the newest committed one of which the checks still know everything."""
+"""The checks remember everything of this many indices below the newest committed one."""
 _ROUTINE = (LeasesEchoed, SamplesRecorded)
 
 
@@ -45,21 +45,22 @@ class Checks:
     def __init__(
         self, members: dict[str, SimulatedNode], time: Time, trouble: Trouble, durable: bool
     ) -> None:
-        """`durable`: what is committed must be on disks; off, when S5 is, to see what follows."""
+        """`durable`: what is committed must be on disks; off when S5 is off, to see what
+        follows."""
         self._members, self._time = members, time
         self._trouble, self._durable = trouble, durable
         self.moments: dict[int, float] = {}
-        """Index → true time at which it was applied first; of entries that are no routine."""
+        """Index → true time at which it was first applied; without routine entries."""
         self.commit = 0
         self.committed: dict[int, tuple[int, bytes]] = {}
-        """Index → term and command, of everything that some node has committed."""
+        """Index → term and command of everything that any node has committed."""
         self._committed_in: dict[int, int] = {}
         """Index → term of the leader that committed it."""
         self.leaders: dict[int, str] = {}
         self._elected_at: dict[str, float] = {}
         self._entries: dict[tuple[int, int], tuple[bytes, int | None]] = {}
         self._votes: dict[tuple[str, int], list[str]] = {}
-        """Voter and term → the candidates that it gave its vote; two when it forgot the first."""
+        """Voter and term → the candidates that it voted for; two if it forgot the first."""
         self._digests: dict[int, tuple[str, str]] = {}
         self._judged = 0
         self.effects: dict[str, int] = {}
@@ -76,7 +77,7 @@ class Checks:
         member.replica.listen(self._listener(member))
 
     def sends(self, sender: str, peer: str, message: dict[str, Any]) -> None:
-        """A message leaves: a vote is a promise (Raft paper, section 5.2)."""
+        """Looks at a message as it leaves: a vote is a promise (Raft paper, section 5.2)."""
         kind = message.get("type")
         if kind == "next_node_idx":
             self._walk(sender, message)
@@ -99,14 +100,14 @@ class Checks:
         self.longest_walk = max(self.longest_walk, steps)
 
     def _may_stand(self, candidate: str) -> None:
-        """Who does not vote does not campaign: the removed, learners, strangers (dissertation,
-        section 4.2.3; ours is stricter, as a leader hands over before it is removed)."""
+        """Only voters campaign, and no removed members, learners, strangers (dissertation, section
+        4.2.3; ours is stricter, as a leader hands over before it is removed)."""
         if candidate not in self._members[candidate].raft.configuration.voters:
             raise Violation("only voters stand", f"{candidate} campaigns and has no vote itself")
 
     def _vote(self, voter: str, term: int, candidate: str) -> None:
-        """Who lost its disk may vote again in a term that it forgot: it says that it is not
-        trusted, and makes up no majority."""
+        """One vote in a term. A node that lost its disk may vote again in a term that it forgot:
+        its vote says that it is not trusted, and does not count towards a majority."""
         known = self._votes.setdefault((voter, term), [])
         if candidate in known:
             return
@@ -147,7 +148,7 @@ class Checks:
                 )
 
     def after_turn(self, member: SimulatedNode) -> None:
-        """Everything that a turn of this member can have broken."""
+        """Checks everything that a turn of this member can have broken."""
         self.checked_turns += 1
         raft = member.raft
         commit = raft.commit_index
@@ -180,7 +181,7 @@ class Checks:
             )
         for index in range(member.seen_commit + 1, commit + 1):
             entry = self._entry(member, index)
-            if entry is None:  # a snapshot stands for it
+            if entry is None:  # a snapshot has replaced it
                 continue
             known = self.committed.get(index)
             if known is None and index > self.commit:
@@ -225,8 +226,8 @@ class Checks:
             )
 
     def _reconfigures(self, leader: SimulatedNode) -> None:
-        """A change of members keeps majorities overlapping, and comes in office (`quorums`). The
-        admission of a voter's new journal is none."""
+        """A change of members keeps majorities overlapping, and its leader has committed an entry
+        of its term (`quorums`). The admission of a voter's new journal is no such change."""
         known = leader.raft.configurations
         changes = [
             (term, after)
@@ -271,8 +272,8 @@ class Checks:
             )
 
     def _still_may(self, member: SimulatedNode) -> None:
-        """A leader that has lost its majority steps down (dissertation, section 6.2). One that was
-        elected while cut off, by votes still on their way, has as long from then."""
+        """A leader that has lost its majority steps down (dissertation, section 6.2). For one that
+        was elected while cut off, by votes in flight, the time begins with its election."""
         cut_off = self._trouble.cut_off_since(member.name)
         if cut_off is None:
             return
@@ -338,7 +339,7 @@ class Checks:
             raise Violation("invariant", f"{fault} ({member.name})")
 
     def _effect(self, member: SimulatedNode, index: int, entry: Entry, what: Applied) -> None:
-        """Exactly once: the effect of one client's operation happens at one index."""
+        """Exactly once: a client's operation takes effect at one index."""
         draft = entry.draft
         if not isinstance(what.outcome, Done):
             return
@@ -360,7 +361,7 @@ class Checks:
             )
 
     def settled(self) -> None:
-        """Everybody has applied the same: compares whole states."""
+        """Compares whole states, once every member has applied the same entries."""
         running = [m for m in self._members.values() if m.up]
         for member in running:
             self._same_digest(member, member.replica.state.index)
@@ -368,5 +369,6 @@ class Checks:
 
 
 def _reports_tasks(entry: Entry | None) -> bool:
-    """Progress within a task is no event, and changes when its wait is over."""
+    """Whether the entry reports tasks: progress within a task is no event, but moves the end of its
+    wait."""
     return entry is not None and isinstance(entry.draft.command, ReportTasks)

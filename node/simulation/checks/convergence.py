@@ -21,8 +21,8 @@ GRACE = 1.0
 def bound(settings: Settings) -> float:
     """Seconds within which a healed cluster must be well again.
 
-    Connections that are dead without knowing it, ten elections (each may split), then the worst
-    way of the seat: everybody in SAFE_MODE, waiting for cool-down and hold, evaluated and voted.
+    Dead connections that are not noticed yet, ten elections (each may split), then the worst case
+    for the seat: all in SAFE_MODE, cool-down and hold, evaluations, a vote.
     """
     links = USER_TIMEOUT + HELLO_SECONDS + 2 * BACKOFF_LAST
     elections = 10 * settings.election_timeout_max
@@ -37,7 +37,7 @@ def bound(settings: Settings) -> float:
 
 
 class Convergence:
-    """Waits for it."""
+    """Waits until a healed cluster is well."""
 
     def __init__(self, agenda: Agenda, members: Members, settings: Settings) -> None:
         self._agenda, self._members = agenda, members

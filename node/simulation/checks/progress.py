@@ -1,9 +1,9 @@
 """What must go on while a fault lasts, not only when it is over.
 
-One member that hears nobody is of no use, and all the others are well: they reach each other, one
-of them leads, one of them is fit to be PRIMARY. Then somebody acts as PRIMARY again within
-`(failures_to_fail_primary + 1) × evaluation_interval + proposal_timeout` from when nobody did
-(roles.md, "What must hold", 6); the lease of who acted last is over by then.
+One member receives nothing, and all the others are well: they reach each other, one of them leads,
+one of them is fit to be PRIMARY. Then a member acts as PRIMARY again within
+`(failures_to_fail_primary + 1) × evaluation_interval + proposal_timeout` from when none did
+(roles.md, "What must hold", 6). The lease of the last PRIMARY is over by then.
 """
 
 from stationkeep.cluster.roles.candidates import best_candidate
@@ -19,24 +19,24 @@ EVERY = 0.1
 
 
 def bound(settings: Settings) -> float:
-    """Seconds for which nobody may act in such a time."""
+    """Seconds for which at most no member acts as PRIMARY."""
     evaluations = (settings.failures_to_fail_primary + 1) * settings.evaluation_interval
     return (evaluations + settings.proposal_timeout) / 1_000
 
 
 class Progress:
-    """Of one world; `look` after turns."""
+    """The check of one world; call `look` after turns."""
 
     def __init__(self, time: Time, members: Members, links: Links) -> None:
         self._time, self._members, self._links = time, members, links
         self._due = 0.0
         self._idle: tuple[tuple[str, int], float] | None = None
-        """Who leads in which term, and since when nobody acts though somebody could."""
+        """Leader and term, and since when no member acts though one could."""
         self.demanded = 0.0
-        """The longest time, in seconds, in which progress was due and not there yet."""
+        """Longest time, in seconds, for which progress was due and had not come yet."""
 
     def look(self) -> None:
-        """Raises `Violation` when nobody has acted for too long."""
+        """Raises `Violation` when no member has acted for too long."""
         now = self._time.now
         if now < self._due:
             return
@@ -59,7 +59,7 @@ class Progress:
             )
 
     def _leader_of_the_able(self) -> SimulatedNode | None:
-        """Who leads all members but the deaf one; None where progress is not due."""
+        """The leader of all members but the deaf one; None where progress is not due."""
         weather = self._links.air.weather
         if weather.share or weather.late or weather.bare or weather.delay + weather.jitter > 0.05:
             return None

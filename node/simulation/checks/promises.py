@@ -1,8 +1,8 @@
 """What devices were promised, checked against every node while a world runs.
 
-Who was acknowledged keeps its row and birth, on every node that has applied that much; a revision
-of a device's assignment is one ring, whoever says it; the log counts no status twice; and what a
-replica counts is what its devices are.
+A device whose registration was acknowledged keeps its row and birth, on every node that has applied
+that much; one revision of a device's assignment is one ring, from whichever node; the log counts no
+status twice; and a replica's counts match its devices.
 """
 
 from bisect import bisect_right
@@ -28,13 +28,13 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
 
 class Promised(Protocol):
-    """A device, as far as it was promised anything. `numbers`: whether it numbers its words."""
+    """A device and what it was promised. `numbers`: whether it numbers its messages."""
 
     id: str
     numbers: bool
     acknowledged: Acknowledged | None
     statuses: dict[int, list[int]]
-    """Session → sequences of the statuses that a node took in it; of agents that number."""
+    """Session → sequences of the statuses that a node accepted; of agents that number theirs."""
 
 
 class Promises:
@@ -61,7 +61,7 @@ class Promises:
             raise Violation("a registration is kept", f"{device.id} has another row or birth")
 
     def said(self, member: SimulatedNode, assignment: Assignment) -> None:
-        """A node tells an assignment; its revision is the same ring everywhere and for ever."""
+        """A node sends an assignment; its revision means the same ring everywhere and for ever."""
         key = (assignment.device, assignment.revision)
         known = self._rings.setdefault(key, assignment.ring)
         if known != assignment.ring:
@@ -72,7 +72,7 @@ class Promises:
             )
 
     def watch(self, member: SimulatedNode) -> None:
-        """A process of this member has started: what it applies is looked at."""
+        """A process of this member has started: checks what it applies."""
 
         def applied(index: int, entry: Entry | None, what: Applied) -> None:
             if index > self._judged and entry is not None and self.devices:
@@ -84,8 +84,8 @@ class Promises:
         member.replica.listen(applied)
 
     def _count_once(self, member: SimulatedNode, command: ReportDevices) -> None:
-        """A command may not count more statuses of a session than there were, up to the sequence
-        that it names, beyond those that the log has counted already."""
+        """A command may not count more statuses of a session, together with those that the log
+        has counted already, than were sent up to the sequence that it names."""
         fleet = member.replica.state.fleet
         columns = (command.rows, command.births, command.sessions, command.sequences)
         rows = zip(*(np.frombuffer(c, "<u4").tolist() for c in columns), strict=True)
@@ -121,7 +121,7 @@ class Promises:
                 )
 
     def counts(self, member: SimulatedNode) -> None:
-        """What a replica counts is what its devices are, one by one."""
+        """The counts of a replica match its devices, counted one by one."""
         fleet = member.replica.state.fleet
         found = {ring: [0, 0, 0, 0, 0] for ring in RINGS}
         for row in fleet.table.rows.values():

@@ -1,9 +1,9 @@
-"""Who must have agreed: majorities of the configuration in force, as it changes.
+"""Which nodes must have agreed: majorities of the configuration in force, as it changes.
 
-Elections and commits are judged by the voters of the node that elects or commits, as its log
-says (dissertation, section 4.1). What makes that safe is judged as well: two majorities that may
-decide at the same time must meet in a node, and a leader changes nothing before it has committed
-an entry of its own term (the correction of July 2015 to single-server changes).
+Elections and commits are judged by the voters in the log of the node that elects or commits
+(dissertation, section 4.1). What makes that safe is judged as well: two majorities that may decide
+at the same time must share a node, and a leader changes nothing before it has committed an entry of
+its own term (the correction of July 2015 to single-server changes).
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ from stationkeep.node.simulation.machine.disk import SimulatedDisk
 
 
 def majority(of: Collection[str]) -> int:
-    """How many are more than half."""
+    """The smallest number that is more than half."""
     return len(of) // 2 + 1
 
 
@@ -27,12 +27,12 @@ def elected_by(
     voters: Collection[str],
     votes: Mapping[tuple[str, int], Collection[str]],
 ) -> list[str]:
-    """Those of `voters` who gave it their vote of that term."""
+    """The `voters` that voted for the candidate in that term."""
     return [name for name in voters if candidate in votes.get((name, term), ())]
 
 
 def holding(index: int, term: int, disks: Collection[SimulatedDisk]) -> int:
-    """On how many disks an entry is, or was before a snapshot took its place."""
+    """On how many disks an entry is, or was before a snapshot replaced it."""
     return sum(
         disk.term_at(index) == term or (bool(disk.rows) and index < disk.rows[0][0])
         for disk in disks

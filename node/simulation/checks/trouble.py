@@ -1,4 +1,4 @@
-"""Who was in trouble, and when: what tells a needed failover or election from a false one."""
+"""Which nodes were in trouble, and when: tells needed failovers and elections from false ones."""
 
 from stationkeep.node.simulation.agenda import Time
 
@@ -13,18 +13,18 @@ class Trouble:
         self._cut_off: dict[str, float] = {}
 
     def connected(self, node: str, with_majority: bool) -> None:
-        """From now on it is in touch with a majority, or is not."""
+        """From now on the node is in touch with a majority, or is not."""
         if with_majority:
             self._cut_off.pop(node, None)
         else:
             self._cut_off.setdefault(node, self._time.now)
 
     def cut_off_since(self, node: str) -> float | None:
-        """When it lost its majority; None when it has one."""
+        """When the node lost its majority; None while it has one."""
         return self._cut_off.get(node)
 
     def note(self, node: str, troubled: bool) -> None:
-        """From now on it is, or is not."""
+        """From now on the node is in trouble, or is not."""
         since = self._since.get(node)
         if troubled and since is None:
             self._since[node] = self._time.now
@@ -33,7 +33,7 @@ class Trouble:
             self._past.setdefault(node, []).append((since, self._time.now))
 
     def moment(self, node: str) -> None:
-        """It was, for this moment."""
+        """The node was in trouble for this moment."""
         self._past.setdefault(node, []).append((self._time.now, self._time.now))
 
     def was(self, node: str, start: float, end: float) -> bool:

@@ -1,4 +1,4 @@
-"""The verbs of a script that disturb links: weather everywhere, troubles between two nodes."""
+"""The verbs of a script that disturb links: weather everywhere, faults between two nodes."""
 
 import msgspec
 
@@ -7,13 +7,13 @@ from stationkeep.node.simulation.links.weather import Direction, Weather
 
 
 class Disturbances:
-    """Of one world's links. Between a node and itself a disturbance does nothing."""
+    """Disturbances of one world's links. Between a node and itself they do nothing."""
 
     def __init__(self, links: Links, names: list[str]) -> None:
         self._links, self._names = links, names
 
     def heal(self) -> None:
-        """All of it is over. What was lost by it is still lost."""
+        """Ends all disturbances. What was lost stays lost."""
         self._links.air.weather = Weather()
         for direction in self._links.directions.values():
             direction.blocked = direction.standing = direction.mute = False

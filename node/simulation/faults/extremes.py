@@ -1,5 +1,5 @@
-"""Weather beyond what is promised, and stories that chance would take too long to tell: only by
-name, to see that the checks notice what a guard keeps off.
+"""Weather beyond what is promised, and sequences that chance produces too rarely: only by name, to
+see that the checks notice what a guard prevents.
 """
 
 import random
@@ -14,9 +14,9 @@ from stationkeep.node.simulation.scenario import Action
 
 
 class Echoes(msgspec.Struct, frozen=True):
-    """Answers that are late by a reign. A leader is cut off and still reaches one follower, whose
-    answers hang; what it wrote is replaced by another leader; it leads again, and hears them.
-    (Whoever alone reaches everybody is elected.)"""
+    """Answers that arrive in a later term of the same leader. It is cut off but for one follower,
+    whose answers are delayed; another leader replaces what it wrote; it leads again, and the
+    answers arrive. (The only node that reaches all others is elected.)"""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         at = 0.0
@@ -53,7 +53,7 @@ class Echoes(msgspec.Struct, frozen=True):
 
 
 class Deaf(msgspec.Struct, frozen=True):
-    """One node at a time reads nothing, for nearly as long as its connections bear it."""
+    """One node at a time receives nothing, for nearly as long as its connections survive that."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         at = 2 * on.unit
@@ -79,7 +79,7 @@ class Unsynced(msgspec.Struct, frozen=True):
 
 
 class Datagrams(msgspec.Struct, frozen=True):
-    """What a Raft link must not be: reordering, duplicating, losing."""
+    """What a Raft link must not do: reorder, duplicate, lose."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         yield Action(0.0, "datagrams", ("on",))

@@ -11,7 +11,7 @@ from stationkeep.node.simulation.scenario import Action
 
 
 class BadWeather(msgspec.Struct, frozen=True):
-    """The links are bad from the beginning: now more, now less."""
+    """The links are bad from the beginning, at times more, at times less."""
 
     share: tuple[float, float] = (0.0, 0.0)
     burst: tuple[float, float] = (0.0, 0.0)
@@ -31,7 +31,7 @@ class BadWeather(msgspec.Struct, frozen=True):
 
 
 class Far(msgspec.Struct, frozen=True):
-    """Some ways are longer than others, and not the same there and back."""
+    """Some ways take longer than others, and not the same time there and back."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for _ in range(len(on.names)):
@@ -92,8 +92,8 @@ class OneWay(msgspec.Struct, frozen=True):
 
 
 class Inbound(msgspec.Struct, frozen=True):
-    """Somebody hears nobody, and is heard, for long enough that it must be replaced meanwhile:
-    the PRIMARY mostly."""
+    """One node, mostly the PRIMARY, receives nothing but is received, for so long that it must be
+    replaced meanwhile."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         at = draw.uniform(6, 12) * on.span
@@ -108,7 +108,7 @@ class Inbound(msgspec.Struct, frozen=True):
 
 
 class Partial(msgspec.Struct, frozen=True):
-    """Two do not reach each other, everybody reaches both."""
+    """Two nodes do not reach each other; all others reach both."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for at in moments(draw, on):

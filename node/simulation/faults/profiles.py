@@ -30,7 +30,7 @@ class Crashes(msgspec.Struct, frozen=True):
 
 
 class CrashPoints(msgspec.Struct, frozen=True):
-    """Crashes within the code of journal, snapshot and outbox, where it hurts most."""
+    """Crashes within the code of journal, snapshot and outbox, at the worst places."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         points = sorted(POINTS)
@@ -84,7 +84,7 @@ class SlowDisks(msgspec.Struct, frozen=True):
 
 
 class FullDisks(msgspec.Struct, frozen=True):
-    """A disk takes no more, and later does again."""
+    """A disk is full for a while."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for at in moments(draw, on):
@@ -115,8 +115,8 @@ class Stolen(msgspec.Struct, frozen=True):
 
 class Rot(msgspec.Struct, frozen=True):
     """One disk is lost. Either it is damaged while its node is down: the node must not start from
-    it, and comes back with an empty one. Or it is replaced at once, while a leader from before may
-    not know yet that it is none, by chance or by design."""
+    it, and comes back with an empty one. Or it is replaced at once, perhaps (by chance or by
+    design) while a former leader does not know yet that it was deposed."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         if draw.random() < 0.3:
@@ -171,8 +171,8 @@ class Transfers(msgspec.Struct, frozen=True):
 
 
 class Memberships(msgspec.Struct, frozen=True):
-    """Operators take machines in and send members away, also the leader; replace one by another,
-    and one by itself with an empty disk."""
+    """Operators add machines and remove members, also the leader; replace a member by another
+    machine, or by the same with an empty disk."""
 
     def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
         for at in moments(draw, on):
@@ -190,7 +190,7 @@ class Memberships(msgspec.Struct, frozen=True):
 
     @staticmethod
     def _swap(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
-        """Both at nearly the same time, in either order."""
+        """One joins and one leaves at nearly the same time, in either order."""
         yield act(at + draw.random() * on.unit, "join", draw.choice(on.spares), anyone(draw, on))
         yield act(at + draw.random() * on.unit, "leave", anyone(draw, on), anyone(draw, on))
 
@@ -206,7 +206,7 @@ class Memberships(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """Devices, whom it is an own trouble to be: they fall ill, wander between nodes, restart."""
+    """Devices, with faults of their own: they fall ill, move between nodes, restart."""
 
     count: tuple[int, int] = (4, 24)
 
@@ -224,7 +224,7 @@ class Fleet(msgspec.Struct, frozen=True):
 
 
 class Tasks(msgspec.Struct, frozen=True):
-    """Devices that carry out tasks, and operators who deploy, change their minds, try again."""
+    """Devices that carry out tasks, and operators who deploy, cancel, and retry."""
 
     count: tuple[int, int] = (3, 12)
 
@@ -273,7 +273,7 @@ PROFILES: dict[str, Profile] = {
 """In default campaigns, alone and together."""
 
 POPULATIONS: dict[str, Profile] = {"devices": Fleet(), "tasks": Tasks()}
-"""Who else is there: beside the faults of any run."""
+"""What a run may have beside its faults."""
 
 EXTREMES: dict[str, Profile] = {
     "datagram": extremes.Datagrams(),
@@ -289,7 +289,7 @@ EXTREMES: dict[str, Profile] = {
 def parse(names: str) -> tuple[str, ...]:
     """`"lossy,crash"` → the names, checked; `"all"` and `"none"` → none in particular.
 
-    Raises `BadScenario` that lists what there is.
+    Raises `BadScenario` that lists the known names.
     """
     if names in ("all", ""):
         return ()
@@ -341,7 +341,7 @@ def script(
     orders: bool = True,
 ) -> tuple[Action, ...]:
     """The actions of these profiles, and the clients' calls, in order of time. Each has its own
-    source, so that leaving one profile out leaves the others as they were."""
+    random source, so that the others stay the same if one profile is left out."""
     unit = scenario.settings.election_timeout_max / 1_000
     span = max(unit, scenario.settings.evaluation_interval / 1_000)
     on = Setting(

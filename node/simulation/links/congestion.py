@@ -1,7 +1,7 @@
-"""How many packets a sender may have under way, as far as it matters to small messages.
+"""How many packets a sender may have in flight, as far as that matters to small messages.
 
-That is: hardly ever, but while losses are repaired. Then only the repair itself is under way, and
-when that is lost as well nothing tells so but the timeout, after which there is one packet only.
+It hardly matters except while losses are repaired. Then only the repair itself is in flight; if
+that is lost too, only the timeout shows it, and after it only one packet may be in flight.
 """
 
 from enum import StrEnum
@@ -9,38 +9,38 @@ from enum import StrEnum
 FIRST = 10
 FOREVER = float("inf")
 THIN, THIN_TIMEOUTS = 4, 6
-"""Fewer packets under way make a stream thin (TCP_THIN_LINEAR_TIMEOUTS, tcp(7)); so many of its
-timeouts in a row do not double."""
+"""With fewer packets in flight a stream is thin (TCP_THIN_LINEAR_TIMEOUTS, tcp(7)), and this many
+of its timeouts in a row do not double."""
 
 
 class Congestion(StrEnum):
-    """What Linux calls them (`net.ipv4.tcp_congestion_control`)."""
+    """Linux's names (`net.ipv4.tcp_congestion_control`)."""
 
     BBR = "bbr"
     CUBIC = "cubic"
 
 
 class Window:
-    """As BBR keeps it: at least four packets once anything is acknowledged. It never ends the
-    initial slow start in the kernel's sense, so that no stream counts as thin."""
+    """The window of BBR: at least four packets once anything is acknowledged. In the kernel's sense
+    it never ends the initial slow start, so no stream counts as thin."""
 
     LEAST = 4
 
     def __init__(self) -> None:
         self.size = FIRST
         self._before = FIRST
-        """What it was before the present losses."""
+        """Its size before the present losses."""
         self._repairs_since = FOREVER
-        """While what was sent before that is all that is under way, it is not enlarged."""
+        """The window is not enlarged until a packet that was sent after this arrives."""
 
     def loss_seen(self, under_way: int, delivered: int, now: float) -> None:
-        """By acknowledgements of later packets; it is repaired from now on."""
+        """Acknowledgements of later packets show a loss; its repair begins."""
         self._before = self.size
         self._repairs_since = now
         self.size = under_way + delivered
 
     def timed_out(self, repairing: bool) -> None:
-        """`repairing`: that what was lost before is not repaired yet."""
+        """`repairing`: earlier losses are not repaired yet."""
         self._before = max(self.size, self._before) if repairing else self.size
         self.size = 1
 
@@ -49,7 +49,7 @@ class Window:
         self.size = max(self.size, self._before)
 
     def delivered(self, packets: int, losses: int, under_way: int, newest: float) -> None:
-        """So many arrived, the newest of them sent then; so many more are known to be lost."""
+        """`packets` arrived, of which the newest was sent at `newest`; `losses` more are known."""
         self.size = max(self.size - losses, 1)
         if newest >= self._repairs_since:
             self._repairs_since = FOREVER
@@ -59,13 +59,13 @@ class Window:
             self.size = max(self.size, self.LEAST)
 
     def is_thin(self, flight: int) -> bool:
-        """Whether timeouts may be linear with so many packets unacknowledged."""
+        """Whether timeouts may be linear with `flight` packets unacknowledged."""
         return False
 
 
 class CubicWindow(Window):
-    """As CUBIC keeps it under loss: seven tenths of what it was, one packet after a timeout, and
-    one more for each that arrives."""
+    """The window of CUBIC under loss: seven tenths of its size, one packet after a timeout, and one
+    more for each that arrives."""
 
     LEAST = 1
 
@@ -102,5 +102,5 @@ class CubicWindow(Window):
 
 
 def window(congestion: Congestion) -> Window:
-    """A new connection's."""
+    """The window of a new connection."""
     return CubicWindow() if congestion is Congestion.CUBIC else Window()

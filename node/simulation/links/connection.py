@@ -1,7 +1,7 @@
 """One connection of a link, from being dialled until it breaks; it carries messages one way.
 
-While nothing can be lost there is nothing to model: a message arrives after the way's latency,
-and none before an earlier one. Otherwise it goes by the kernel's rules (`stream.py`).
+While nothing can be lost there is nothing to model: a message arrives after the way's latency, and
+none before an earlier one. Otherwise the kernel's rules apply (`stream.py`).
 """
 
 from collections import deque
@@ -16,17 +16,17 @@ from stationkeep.node.simulation.links.weather import Way
 
 Message = dict[str, Any]
 HEAD_BYTES = 150
-"""About what a message has besides its entries: names of fields, numbers, its frame."""
+"""About the bytes of a message beside its entries: names of fields, numbers, its frame."""
 REPORT_BYTES, HEARD_BYTES = 300, 50
-"""About the size of a report, and of what it says of each peer."""
+"""About the bytes of a report, and of its part about each peer."""
 USER_TIMEOUT = 10.0
 """Seconds without acknowledgement after which a connection is given up (`node.peers.streams`)."""
 STANDS_AFTER = 2
-"""Timeouts in a row without an answer after which a stream counts as standing."""
+"""Timeouts in a row without an answer after which a stream counts as standing (stalled)."""
 
 
 class Envelope(msgspec.Struct, eq=False):
-    """A message on its way, perhaps several times: the first that arrives is taken."""
+    """A message in flight, perhaps several times: the first copy to arrive is taken."""
 
     message: Message
     session: int
@@ -34,7 +34,7 @@ class Envelope(msgspec.Struct, eq=False):
 
 
 def size_of(message: Message) -> int:
-    """About how many bytes it has on the wire, without packing it."""
+    """About how many bytes a message has on the wire, without packing it."""
     if message["kind"] == "gossip":
         return REPORT_BYTES + HEARD_BYTES * len(message.get("heard", ()))
     size = HEAD_BYTES
@@ -48,8 +48,8 @@ def size_of(message: Message) -> int:
 
 
 class Connection:
-    """That A dialled to B. `arrived` gets envelopes in order; `stands` and `broken` are told when
-    it stands still and when the kernel gives it up."""
+    """A connection that A dialled to B. `arrived` gets envelopes in order; `stands` is called when
+    it stalls, `broken` when the kernel gives it up."""
 
     def __init__(
         self,
@@ -66,13 +66,13 @@ class Connection:
         self._time, self._at, self._way = time, at, way
         self._arrived, self._stands, self._broken = arrived, stands, broken
         self._flying: deque[Envelope] = deque()
-        """Messages under way by which nothing else need be known."""
+        """Messages in flight that cannot be lost."""
         self._last = time.now
         """When the newest message arrives; none arrives before it."""
         self._leaving = 0
         """Messages that their node has not been able to send yet."""
         self._epoch = 0
-        """Numbers each time that what is under way was lost."""
+        """Raised each time that everything in flight was lost."""
         self.closed = False
         self.stream: Stream[Envelope] = Stream(
             time, at, way, self, round_trip=round_trip, user_timeout=USER_TIMEOUT
@@ -88,8 +88,8 @@ class Connection:
         return self.stream.unanswered > 0
 
     def send_cleanly(self, envelope: Envelope, after: float) -> bool:
-        """It leaves in `after` seconds and cannot be lost; False when it could, and nothing is
-        sent."""
+        """Sends a message that leaves in `after` seconds and cannot be lost; returns False and
+        sends nothing if it could be."""
         if self._leaving or not self.stream.idle or not self._way.clean:
             return False
         self._last = max(self._time.now + after + self._way.latency(), self._last)
@@ -98,7 +98,7 @@ class Connection:
         return True
 
     def send(self, envelope: Envelope, after: float) -> None:
-        """It leaves in `after` seconds, by a stream."""
+        """Sends a message by a stream; it leaves in `after` seconds."""
         if after or self._leaving:
             self._leaving += 1
             self._at(self._time.now + after, self._leave, envelope)
@@ -115,7 +115,7 @@ class Connection:
             self._arrived(self._flying.popleft())
 
     def ground(self) -> None:
-        """The way is blocked: what is under way does not arrive, and will be sent again."""
+        """The way is blocked: messages in flight do not arrive, and will be sent again."""
         self._epoch += 1
         lost = list(self._flying)
         self._flying.clear()
@@ -126,7 +126,7 @@ class Connection:
     # -- node.simulation.links.stream.Owner ----------------------------------------------------
 
     def arrived(self, envelope: Envelope) -> None:
-        """After what was under way when the weather was fine."""
+        """Delivers after the messages that were in flight while none could be lost."""
         if self._last > self._time.now:
             self._at(self._last, self._arrive_late, envelope)
         else:
@@ -144,7 +144,7 @@ class Connection:
         self._broken(self)
 
     def close(self) -> None:
-        """What is under way is lost."""
+        """Closes it; messages in flight are lost."""
         self.closed = True
         self._epoch += 1
         self._flying.clear()

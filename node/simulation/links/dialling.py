@@ -1,8 +1,8 @@
-"""How a connection comes about when packets are lost: SYN, SYN-ACK, and a hello each way.
+"""How a connection is made when packets are lost: SYN, SYN-ACK, and a hello each way.
 
-As in `node.peers`: several dials are begun one after the other, the first that is greeted wins.
+As in `node.peers`, several dials are begun one after the other, and the first that is greeted wins.
 A SYN is sent again each second (Linux's first four repeats are linear), its answer after one
-second, three, and seven; the hellos go by the rules of streams.
+second, three, and seven; the hellos follow the rules of streams.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from stationkeep.node.simulation.links import stream
 from stationkeep.node.simulation.links.stream import Stream
 
 HELLO_SECONDS = 3.0
-"""Until a dial is given up (`node.peers.streams`)."""
+"""Seconds until a dial is given up (`node.peers.streams`)."""
 RACE_SECONDS, RACERS = 0.4, 4
-"""Between two dials of one race, and how many there are at the most."""
+"""Seconds between two dials of one race, and how many there are, at most."""
 SYN_SECONDS = 1.0
 SYN_ACKS = (0.0, 1.0, 3.0)
-"""Seconds after a SYN at which it is answered, until something else answers the answer."""
+"""Seconds after a SYN at which its answer is sent, until that is acknowledged."""
 HELLO_BYTES = 200
 
 
 class Way(stream.Way, Protocol):
-    """What lies between the two machines."""
+    """The network between the two machines."""
 
     def reversed(self) -> "Way":
         """The same, from the other end."""
@@ -43,7 +43,7 @@ class Door(Protocol):
 
 
 class Hello:
-    """One hello, by a stream of its own direction. `Owner` of that stream."""
+    """One hello, and the `Owner` of its stream."""
 
     def __init__(self, arrived: Callable[[], None], begin: Callable[["Hello"], Stream[str]]):
         self._then = arrived
@@ -59,7 +59,7 @@ class Hello:
 
 
 class Dial:
-    """One attempt. `greeted` is told the round trip."""
+    """One attempt. `greeted` is called with the round trip (s)."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Dial:
             self._hello(self._way, self._hear)
 
     def _hear(self) -> None:
-        """At the machine that was dialled."""
+        """The hello has arrived at the machine that was dialled."""
         if not self._over and self._door.greets():
             self._hello(self._way.reversed(), lambda: self._greeted(self._round_trip))
 
@@ -135,7 +135,7 @@ class Dial:
 
 class Race:
     """Dials one after the other, until one is greeted or all are given up. Exactly one of
-    `greeted`, `refused`, `failed` is told, once, unless it is ended before."""
+    `greeted`, `refused`, `failed` is called, once, unless the race is ended before."""
 
     def __init__(
         self,

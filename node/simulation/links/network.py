@@ -1,10 +1,10 @@
 """Links between simulated nodes: a stream and a datagram lane, as `node.peers` has them.
 
 A link belongs to the node that dials it and carries messages one way. While nothing can be lost
-there, a message simply arrives (`connection.py`). Otherwise ("in doubt") what fits a datagram
-leaves on both lanes and the first to arrive is taken; what is bigger goes by the stream alone. A
-stream is the kernel's (`stream.py`): it stands still for long. Then a fresh one is dialled beside
-it (`dialling.py`), and what the older one carries comes late or never.
+there, a message simply arrives (`connection.py`). Otherwise ("in doubt") a message that fits a
+datagram leaves on both lanes, and the first copy to arrive is taken; a bigger one goes by the
+stream alone. A stream is the kernel's (`stream.py`), and may stall for long. Then a fresh one is
+dialled beside it (`dialling.py`), and what the older one carries arrives late or never.
 
 Bare datagrams (loss is loss, nothing keeps order, some arrive twice and are taken twice) exist to
 show what a Raft link must never be; no default campaign uses them.
@@ -24,18 +24,19 @@ BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 MAX_WAITING = 20_000
 """Messages that may wait for one peer; beyond it the connection is reset."""
 MAX_STREAMS = SESSIONS = 4
-"""Of one link at a time: streams, and sessions whose datagrams are still taken."""
+"""Streams of one link at a time, and sessions whose datagrams are still accepted."""
 DATAGRAM_BYTES = 1_100
 """The largest message that fits a datagram."""
 COMFORTABLE, ANYTHING = 1_000, 1 << 30
 """Bytes of a message that a link carries well, in doubt and otherwise."""
 SILENCE = 5.0
-"""Seconds without a word after which a peer to whom no stream is left counts as gone."""
+"""Seconds without a message after which a peer to which no stream is left counts as gone."""
 PROBE = 1.0
-"""Seconds between two datagrams that a node sends a peer at the least."""
+"""Most seconds between two datagrams from a node to a peer."""
 BARE_TWICE = 0.05
 LANES = ("datagram", "fresh")
-"""What a whole cluster can do without: datagrams, and fresh streams beside those that stand."""
+"""What can be turned off in the whole cluster: datagrams, and fresh streams beside those that
+stall."""
 
 
 class Party(Protocol):
@@ -58,11 +59,11 @@ class Link(msgspec.Struct, eq=False):
     way: Way
     up: bool = False
     streams: list[Connection] = []
-    """That are greeted; the newest, last, is written to."""
+    """Established streams; the last is the newest, and the one that is written to."""
     session: int = 0
-    """Of the newest stream; its datagrams carry it."""
+    """Number of the newest stream; datagrams carry it."""
     oldest: int = 1
-    """The first session whose datagrams the peer still takes."""
+    """The first session whose datagrams the peer still accepts."""
     heard: float = 0.0
     """When anything of this link arrived last."""
     race: Race | None = None
@@ -94,9 +95,9 @@ class Links:
                 if a != b:
                     self._lay(a, b)
         self._unwanted: set[tuple[str, str]] = set()
-        """Who does not dial whom, since it is no member that it knows of."""
+        """Pairs of which the first does not dial the second, as it does not know it as a member."""
         self._closed: set[str] = set()
-        """Machines that run, while nothing listens there."""
+        """Machines that run while nothing listens there."""
         self.sent = self.resets = 0
         self.longest_queue = 0
         """Most appends with entries that ever waited for one peer that did not read."""
@@ -109,7 +110,7 @@ class Links:
     # -- sending -------------------------------------------------------------------------------
 
     def send(self, sender: str, peer: str, message: Message, after: float = 0.0) -> bool:
-        """As `node.ports.Network.send`; it leaves `after` seconds from now."""
+        """As `node.ports.Network.send`; the message leaves `after` seconds from now."""
         link = self.links[sender, peer]
         if not link.up:
             return False
@@ -172,7 +173,7 @@ class Links:
     # -- ways ----------------------------------------------------------------------------------
 
     def ground(self, sender: str, peer: str) -> None:
-        """What is under way by stream is lost: nothing passes from one to the other any more."""
+        """Loses what is in flight by stream: nothing passes from one to the other any more."""
         if sender != peer:
             for stream in self.links[sender, peer].streams:
                 stream.ground()
@@ -210,7 +211,7 @@ class Links:
             self._at(self._time.now + PROBE, self._look, link)
 
     def _look(self, link: Link) -> None:
-        """Whether the peer is still heard, though no stream leads to it."""
+        """Checks whether anything still arrives from the peer, though no stream leads to it."""
         link.watched = False
         if not link.up or link.streams:
             return
@@ -231,7 +232,7 @@ class Links:
 
     @staticmethod
     def _forget(link: Link) -> None:
-        """Its node does not run any more; nobody need be told."""
+        """Forgets a link whose node does not run any more; there is no one to notify."""
         for stream in link.streams:
             stream.close()
         if link.race is not None:
@@ -271,7 +272,7 @@ class Links:
                 self.dial(peer, node)
 
     def add(self, node: str) -> None:
-        """One more machine; nobody dials it yet. Whoever dials is let in."""
+        """Adds a machine; no node dials it yet, and its own dials are accepted."""
         for peer in self._names:
             self._lay(node, peer)
             self._lay(peer, node)
@@ -279,7 +280,7 @@ class Links:
         self._names.append(node)
 
     def follow(self, node: str, peers: set[str]) -> None:
-        """From now on a node keeps connections to these, and to nobody else."""
+        """From now on a node keeps connections to these peers, and to no others."""
         for peer in self._names:
             if peer in peers and (node, peer) in self._unwanted:
                 self._unwanted.remove((node, peer))
@@ -292,8 +293,8 @@ class Links:
     # -- dialling ------------------------------------------------------------------------------
 
     def dial(self, sender: str, peer: str) -> None:
-        """Begins to dial, unless it is under way, a stream is ready that does not stand, or none
-        is wanted."""
+        """Begins to dial, unless a dial is under way, a stream is ready and not stalled, or none is
+        wanted."""
         link = self.links[sender, peer]
         if not link.dialling and self._wants(link):
             link.dialling = True
@@ -375,7 +376,7 @@ class Links:
 
 
 class _Door:
-    """A machine as it is dialled."""
+    """The `Door` of a node's machine."""
 
     def __init__(self, closed: set[str], parties: dict[str, Party], node: str) -> None:
         self._closed, self._parties, self._node = closed, parties, node

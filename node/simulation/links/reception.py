@@ -1,9 +1,9 @@
 """The receiving end of a TCP connection: puts bytes in order, and decides when to acknowledge.
 
 Acknowledgements are delayed by 40 ms, except the first sixteen and those after anything unusual.
-Each one echoes a stamp, by which the sender measures the round trip: not of the packet that it
-answers, but of the oldest that it acknowledges for the first time (RFC 7323). So a round trip
-seems as long as acknowledgements were lost.
+Each one echoes a timestamp, by which the sender measures the round trip: not of the packet that it
+answers, but of the oldest that it acknowledges for the first time (RFC 7323). So lost
+acknowledgements make the round trip seem longer.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from collections.abc import Callable
 from stationkeep.node.simulation.agenda import At, Time
 
 QUICK, DELAYED = 16, 0.04
-"""Acknowledgements sent at once at first and after anything unusual; s that others wait."""
+"""Acknowledgements sent at once, at first and after anything unusual; seconds that others wait."""
 PAUSE = 0.2
-"""Seconds without a packet that are unusual."""
+"""Seconds without a packet that count as unusual."""
 
 Ranges = tuple[tuple[int, int], ...]
 
 
 class Receiver:
-    """Of one stream. `answer` sends an acknowledgement: the bytes received in order, the ranges
-    of bytes beyond them, and the stamp that it echoes."""
+    """The receiver of one stream. `answer` sends an acknowledgement: the number of bytes received
+    in order, the ranges of bytes beyond them, and the timestamp that it echoes."""
 
     def __init__(self, time: Time, at: At, answer: Callable[[int, Ranges, float], None]) -> None:
         self._time, self._at, self._answer = time, at, answer
         self.received = 0
-        """Bytes in order."""
+        """Number of bytes received in order."""
         self._early: list[tuple[int, int]] = []
         """Ranges of bytes beyond those; disjoint, in order."""
         self._acknowledged = 0
@@ -35,7 +35,7 @@ class Receiver:
         """Whether an acknowledgement is delayed."""
 
     def take(self, first: int, last: int, stamp: float) -> None:
-        """A packet with the bytes from `first` to before `last`, sent at `stamp`."""
+        """Takes a packet with the bytes from `first` to before `last`, sent at `stamp`."""
         if first <= self._acknowledged <= last:
             self._stamp = stamp
         now = self._time.now

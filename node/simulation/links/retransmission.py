@@ -1,8 +1,8 @@
 """When TCP sends again: the retransmission timeout as Linux computes it (RFC 6298, tcp_input.c).
 
-The timeout follows the measured round trips; each one that passes in vain doubles it. What makes
-it grow under loss is as much the lost acknowledgements: an acknowledgement that comes late
-because earlier ones were lost is taken for a slow network.
+The timeout follows the measured round trips, and doubles each time it expires. Under loss it also
+grows because of lost acknowledgements: one that arrives late because earlier ones were lost looks
+like a slow network.
 """
 
 RTO_LEAST, RTO_MOST, RTO_INITIAL = 0.2, 120.0, 1.0
@@ -10,24 +10,24 @@ RTO_LEAST, RTO_MOST, RTO_INITIAL = 0.2, 120.0, 1.0
 
 
 class RoundTrips:
-    """Of one connection, as its sender measures them. All times in seconds."""
+    """Round trips of one connection, as its sender measures them. All times in seconds."""
 
     __slots__ = ("_deviation", "_highest", "_spread", "backoff", "smoothed", "timeout")
 
     def __init__(self, first: float) -> None:
-        """`first`: how long the handshake took, which is the first one measured."""
+        """`first`: the round trip of the handshake, the first one measured."""
         self.smoothed = first
         self._deviation = 2 * first
         """Four times the mean deviation."""
         self._spread = self._highest = max(self._deviation, RTO_LEAST)
-        """What is added to the mean, and the highest deviation within this round trip."""
+        """The deviation that is added to the mean, and the highest within this round trip."""
         self.backoff = 0
         self.timeout = 0.0
         self.recompute()
 
     def measured(self, seconds: float, round_over: bool) -> None:
-        """One more; ends the back-off. `round_over`: everything that was on its way when the last
-        round began is acknowledged."""
+        """Adds a measured round trip; ends the back-off. `round_over`: everything that was in
+        flight when the last round began is acknowledged."""
         error = seconds - self.smoothed
         self.smoothed += error / 8
         change = abs(error) - self._deviation / 4
@@ -44,11 +44,11 @@ class RoundTrips:
         self.recompute()
 
     def recompute(self) -> None:
-        """The timeout without back-off."""
+        """Sets the timeout without back-off."""
         self.backoff = 0
         self.timeout = min(self.smoothed + self._spread, RTO_MOST)
 
     def back_off(self) -> None:
-        """It passed in vain."""
+        """The timeout expired: doubles it."""
         self.backoff += 1
         self.timeout = min(2 * self.timeout, RTO_MOST)

@@ -2,13 +2,13 @@
 
 A lost packet is not a lost message: it is sent again, and everything behind it waits. While later
 packets are acknowledged, a loss is seen within a round trip (selective acknowledgements, RACK, a
-tail loss probe). When none is, the timeout decides; it doubles each time that it passes in vain,
-and only the oldest packet is sent. So small messages at 20 % loss stand still for many seconds.
+tail loss probe). When none is, the timeout decides; it doubles each time it expires, and only the
+oldest packet is sent. So small messages at 20 % loss stall for many seconds.
 
-What is modelled is what matters to small messages: timeouts and their growth, RACK, one tail loss
-probe, selective and delayed acknowledgements and their loss, what waits joined into one segment,
-the window while losses are repaired, TCP_THIN_LINEAR_TIMEOUTS as it is really applied (never in
-the initial slow start, which BBR never ends), TCP_USER_TIMEOUT. `tests/simulation/test_kernel.py`
+The model has what matters to small messages: timeouts and their growth, RACK, one tail loss probe,
+selective and delayed acknowledgements and their loss, waiting data joined into one segment, the
+window while losses are repaired, TCP_THIN_LINEAR_TIMEOUTS as it is really applied (never in the
+initial slow start, which BBR never ends), TCP_USER_TIMEOUT. `tests/simulation/test_kernel.py`
 compares it with the kernel.
 """
 
@@ -28,15 +28,15 @@ M_contra = TypeVar("M_contra", contravariant=True)
 SEGMENT = 1_448
 """Bytes of one segment on Ethernet."""
 PROBE_ALONE, PROBE = 0.2, 0.002
-"""Seconds beyond two round trips after which the tail is probed: of one packet, whose
-acknowledgement may be delayed, and of several."""
+"""Seconds beyond two round trips after which the tail is probed: when one packet is in flight,
+whose acknowledgement may be delayed, and when several are."""
 SOON = 0.001
 """Seconds; no timer is shorter."""
 NOT_REPAIRING = -1
 
 
 class Way(Protocol):
-    """What lies between the two ends."""
+    """The network between the two ends."""
 
     def latency(self, *, back: bool = False) -> float:
         """Seconds that a packet takes; `back`: from the receiver to the sender."""
@@ -48,14 +48,14 @@ class Way(Protocol):
 
 
 class Owner(Protocol[M_contra]):
-    """Whose stream it is, at both ends."""
+    """The owner of a stream, at both ends."""
 
     def arrived(self, message: M_contra) -> None:
-        """At the receiver, in order."""
+        """A message has arrived at the receiver, in order."""
         ...
 
     def timed_out(self) -> None:
-        """Once more nothing was acknowledged in time."""
+        """The retransmission timeout has expired once more."""
         ...
 
     def given_up(self) -> None:
@@ -64,7 +64,7 @@ class Owner(Protocol[M_contra]):
 
 
 class Segment(msgspec.Struct, eq=False):
-    """Bytes from `first` to before `last`, on their way."""
+    """Bytes from `first` to before `last`, in flight."""
 
     first: int
     last: int
@@ -74,11 +74,11 @@ class Segment(msgspec.Struct, eq=False):
     reached: bool = False
     """Selectively acknowledged."""
     lost: bool = False
-    """Taken for lost, and not sent again since."""
+    """Considered lost, and not sent again since."""
 
 
 class Stream(Generic[M]):
-    """From the one end to the other, of a connection that is established. Times in seconds."""
+    """One direction of an established connection. Times in seconds."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Stream(Generic[M]):
         user_timeout: float,
         congestion: Congestion = Congestion.BBR,
     ) -> None:
-        """`round_trip`: of the handshake."""
+        """`round_trip`: the one of the handshake."""
         self._time, self._at, self._way, self._owner = time, at, way, owner
         self._user_timeout = user_timeout
         self._receiver = Receiver(time, at, self._answer)
@@ -106,15 +106,16 @@ class Stream(Generic[M]):
         self._round_end = 0
         """Bytes sent when the present round trip began."""
         self._newest = 0.0
-        """When the packet was sent that arrived and was sent last (RACK)."""
+        """Latest sending time of a packet that has arrived (RACK)."""
         self._repairing_to = NOT_REPAIRING
-        """Bytes sent when losses were seen; they are repaired when these are acknowledged."""
+        """Bytes sent when losses were seen; once these are acknowledged, all losses are
+        repaired."""
         self._since = 0.0
-        """When the first packet was sent again of those not acknowledged yet."""
+        """When the first of the packets that are not acknowledged yet was sent again."""
         self._timer = 0
-        """Numbers each setting of the timer; an older one does nothing."""
+        """Number of the newest setting of the timer; older ones do nothing."""
         self._probing = self._probed = False
-        """Whether the timer is the tail's probe, and whether that was sent."""
+        """Whether the timer is that of the tail loss probe, and whether a probe was sent."""
         self.unanswered = 0
         """Timeouts in a row without an answer."""
         self.closed = False
@@ -127,7 +128,7 @@ class Stream(Generic[M]):
         return self._acknowledged == self._written
 
     def write(self, message: M, size: int) -> None:
-        """So many bytes, to be sent as soon as the window allows."""
+        """Sends a message of `size` bytes as soon as the window allows."""
         self._written += size
         self.waiting.append((self._written, message))
         self._transmit()
@@ -171,7 +172,7 @@ class Stream(Generic[M]):
         self._plan_probe(self._flight[0].sent)
 
     def _repeat(self, segment: Segment) -> None:
-        """Sends a segment again, and with it what follows and fits."""
+        """Sends a segment again, joined with what follows and fits."""
         if not self._since:
             self._since = self._time.now
         for following in list(self._flight):
@@ -195,7 +196,7 @@ class Stream(Generic[M]):
     # -- timers --------------------------------------------------------------------------------
 
     def _set_timer(self) -> None:
-        """Anew: the timeout counts from now."""
+        """Sets the timer again: the timeout counts from now."""
         self._probing = False
         wait = self._trips.timeout
         if self._since:
@@ -205,8 +206,8 @@ class Stream(Generic[M]):
             self._at(self._time.now + max(wait, SOON), self._timed_out, self._timer)
 
     def _plan_probe(self, since: float) -> None:
-        """A tail loss probe in place of the timeout, which counts since then; unless a loss is
-        known already."""
+        """Sets the timer to a tail loss probe, unless a loss is known already. `since`: from when
+        the timeout counts."""
         if self._repairing_to != NOT_REPAIRING or self._probed or not self._flight:
             return
         if any(segment.reached for segment in self._flight):
@@ -287,7 +288,7 @@ class Stream(Generic[M]):
         return passed
 
     def _mark(self, early: Ranges) -> list[Segment]:
-        """Segments that are selectively acknowledged now for the first time."""
+        """Marks segments as selectively acknowledged; returns those that were not before."""
         marked = []
         for first, last in early:
             for segment in self._flight:
@@ -297,7 +298,8 @@ class Stream(Generic[M]):
         return marked
 
     def _measure(self, passed: list[Segment], marked: list[Segment], stamp: float | None) -> None:
-        """The round trip: by what was sent once only, else by the stamp that is echoed."""
+        """Measures the round trip: by a packet that was sent only once, else by the echoed
+        timestamp."""
         sent = stamp
         if passed and not any(segment.repeated for segment in passed):
             sent = passed[0].sent
@@ -313,13 +315,14 @@ class Stream(Generic[M]):
         self._least_trip = min(self._least_trip, trip)
 
     def _note_newest(self, delivered: list[Segment]) -> None:
-        """What was sent again counts only when it can be that which arrived."""
+        """Notes the newest packet that has arrived. One that was sent again counts only if the
+        repeat can be the copy that arrived."""
         for segment in delivered:
             if not segment.repeated or self._time.now - segment.sent >= self._least_trip:
                 self._newest = max(self._newest, segment.sent)
 
     def _detect(self, delivered: int, newest: float) -> None:
-        """RACK: what was sent before something that arrived is lost."""
+        """RACK: a packet is lost if one that was sent later has arrived."""
         losses = 0
         for segment in self._flight:
             if not (segment.reached or segment.lost) and segment.sent < self._newest:

@@ -1,8 +1,8 @@
 """How bad the links are, and what becomes of a packet.
 
 Weather is everywhere: delay, loss, bursts (Gilbert-Elliott, each direction in a state of its own).
-A `Direction` has troubles of its own beside it: it is blocked, for all packets or for those of one
-lane. Both lanes' packets are lost alike, acknowledgements as well as data.
+A `Direction` may also have faults of its own: it is blocked, for all packets or for those of one
+lane. Packets of both lanes are lost alike, acknowledgements as well as data.
 """
 
 import random
@@ -16,15 +16,15 @@ class Weather(msgspec.Struct):
     """How bad the links are now. Delays in seconds; `burst`: mean length of a bad time, 0 for
     independent loss; `share`: of time in bad times (bursty), or of packets lost (independent).
 
-    Of datagrams beside that: the share that is `late`, by up to so many seconds (`lateness`), and
-    the share that arrives `twice`."""
+    For datagrams also: the share that is `late`, by up to `lateness` seconds, and the share that
+    arrives `twice`."""
 
     delay: float = 0.005
     jitter: float = 0.005
     share: float = 0.0
     burst: float = 0.0
     bare: bool = False
-    """Everything goes once as a datagram that nobody numbers: what no link may be."""
+    """Every message goes as one datagram without a number: what no link may be."""
     late: float = 0.0
     lateness: float = 0.0
     twice: float = 0.0
@@ -54,10 +54,10 @@ class Air:
         self._time, self._draw = time, draw
         self.weather = Weather()
         self.lost = 0
-        """Packets, so far."""
+        """Packets lost so far."""
 
     def latency(self, direction: Direction) -> float:
-        """Seconds that a packet takes that leaves now."""
+        """Seconds that a packet takes if it leaves now."""
         weather = self.weather
         return weather.delay + weather.jitter * self._draw.random() + direction.extra
 
@@ -97,13 +97,13 @@ class Air:
         return latency
 
     def copies(self) -> int:
-        """How many of one datagram are under way."""
+        """How many copies of one datagram are sent."""
         twice = self.weather.twice
         return 1 + (twice > 0 and self._draw.random() < twice)
 
 
 class Way:
-    """There and back, for the packets of a stream."""
+    """The way there and back, for the packets of a stream."""
 
     __slots__ = ("_air", "back", "there")
 

@@ -1,16 +1,17 @@
-"""The disk of a simulated node: what was made durable outlives a crash, nothing else does.
+"""The disk of a simulated node: only what was made durable survives a crash.
 
-It implements the seams below the journal, the snapshots and the enactor's memory, so that
-everything which decides or verifies is the real code. A crash can be armed at each of `POINTS`.
+It implements the seams below the journal, the snapshots and the enactor's memory, so all code that
+decides or verifies is the real one. A crash can be armed at each of `POINTS`.
 
-Torn writes: a transaction or a file of which only a part was written. SQLite rolls the one back
-(its log has checksums), the other lies under a temporary name that nobody reads; so after
-`journal.torn` and `snapshot.torn` the disk is as it was before. What a tear leaves within a file
-that is read is `rot`, which checksums find.
+Torn writes: a transaction or a file of which only a part was written. SQLite rolls the transaction
+back (its log has checksums), and the file has a temporary name that is never read; so after
+`journal.torn` and `snapshot.torn` the disk is as it was before. A tear within a file that is read
+is `rot`, which checksums find.
 
-Unsynced (`--durability os`): a journal's transactions lie in the system's cache and are flushed
-every `FLUSH_SECONDS`. The process may die; a power cut loses the last of them, from any one on,
-the one that was being written with them. Snapshots and the memory are synced in every mode.
+Unsynced (`--durability os`): a journal's transactions are in the system's cache and are flushed
+every `FLUSH_SECONDS`. They survive the end of the process; a power cut loses the last of them,
+beginning with any one, and the one that is being written. Snapshots and the memory are synced in
+every mode.
 """
 
 import errno
@@ -47,7 +48,7 @@ _Image = tuple[list[Row], tuple[bytes, int] | None]
 
 
 class Crash(BaseException):
-    """The node's process ends here. No `Exception`, so that nothing on the way catches it."""
+    """The node's process ends here. Not an `Exception`, so that no handler catches it."""
 
     def __init__(self, point: str) -> None:
         super().__init__(point)
@@ -55,15 +56,15 @@ class Crash(BaseException):
 
 
 class SimulatedDisk:
-    """One node's data directory. `stall` is told the seconds that a slow disk takes."""
+    """One node's data directory. `stall` is called with the seconds that a slow disk takes."""
 
     def __init__(self, node: str, stall: Callable[[float], None], time: Time) -> None:
         self.path = Path(node) / "journal.db"
         self._time = time
         self.synced = True
-        """Whether a transaction is on the disk before anybody is told."""
+        """Whether a transaction is on the disk before `write` returns."""
         self._cached: list[tuple[float, _Image]] = []
-        """When each transaction was written that may not be on the disk, and what was before."""
+        """Transactions that may not be on the disk: when each was written, and the state before."""
         self._stall = stall
         self.rows: list[Row] = []
         self._record: tuple[bytes, int] | None = None
@@ -76,7 +77,7 @@ class SimulatedDisk:
         self.armed: str | None = None
         self.transactions = 0
         self.written: Callable[[Transaction, list[Row]], None] = lambda *_: None
-        """Told of each transaction, and of the rows from its end that it replaced."""
+        """Called with each transaction, and with the rows at the end of the log that it removed."""
 
     def reach(self, point: str) -> None:
         """The code is at a named point."""
@@ -92,7 +93,7 @@ class SimulatedDisk:
         return self.rows[offset][1] if 0 <= offset < len(self.rows) else None
 
     def lose_power(self, draw: Random) -> None:
-        """What was flushed stays; of what was written since, some transactions do, in order."""
+        """Keeps what was flushed, and some of the transactions since, in order."""
         flushed = self._time.now - FLUSH_SECONDS
         at_risk = [image for moment, image in self._cached if moment > flushed]
         self._cached.clear()
@@ -100,7 +101,7 @@ class SimulatedDisk:
             self.rows, self._record = at_risk[kept]
 
     def erase(self) -> None:
-        """A new, empty disk."""
+        """Replaces it by a new, empty disk."""
         self._cached.clear()
         self.rows, self._record, self._claimed = [], None, False
         self.snapshot = self.memory = None

@@ -8,16 +8,16 @@ class Members(dict[str, SimulatedNode]):
     """Machines in operation, by name: the founders, and those that were asked to join."""
 
     def leader(self) -> SimulatedNode | None:
-        """Who leads, of those who think so the newest."""
+        """The leader; if several nodes believe they lead, that of the newest term."""
         leading = [member for member in self.values() if member.up and member.raft.is_leader]
         return max(leading, key=lambda member: member.raft.term, default=None)
 
     @property
     def primaries(self) -> list[str]:
-        """Who acts as PRIMARY now."""
+        """Names of the nodes that act as PRIMARY now."""
         return [member.name for member in self.values() if member.is_primary()]
 
     def newest_state(self) -> ClusterState:
-        """Of all nodes that ever ran, also those that are down."""
+        """The newest state of all nodes that ever ran, also those that are down."""
         states = (member.replica.state for member in self.values() if member.life)
         return max(states, key=lambda state: state.index)

@@ -1,4 +1,4 @@
-"""One simulated node: the real parts of `node.runtime.node`, on a simulated machine."""
+"""A simulated node: the real parts of `node.runtime.node`, on a simulated machine."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class SimulatedHealth:
 
 
 class SimulatedHooks:
-    """`HookRunner`: ends after a while, well or badly; hanging ones end at their timeout."""
+    """`HookRunner`: its hooks succeed or fail after a while; hanging ones end at their timeout."""
 
     def __init__(self, later: Callable[[float, Callable[[], None]], None], draw: random.Random):
         self._later, self._draw = later, draw
@@ -67,7 +67,7 @@ class SimulatedHooks:
 
 
 class SimulatedHook:
-    """`Hook`: gone as soon as it ended or was cancelled."""
+    """`Hook`: gone as soon as it has ended or was cancelled."""
 
     def __init__(self) -> None:
         self.is_gone = False
@@ -76,18 +76,18 @@ class SimulatedHook:
         self.is_gone = True
 
     def end(self, tell: Callable[[], None]) -> None:
-        """Its time is over; `tell` unless it was cancelled before."""
+        """Ends it; calls `tell` unless it was cancelled before."""
         if not self.is_gone:
             self.is_gone = True
             tell()
 
 
 class WatchedRaft(Raft):
-    """Counts proposals and their answers: each must get exactly one, in time. And shows of the
-    engine what only checks ask."""
+    """Counts proposals and their answers: each must get exactly one, in time. Also shows what only
+    checks need to know of the engine."""
 
     def watch(self) -> None:
-        """Begins with none."""
+        """Begins to count."""
         self.unanswered: dict[int, float] = {}
         """Number of the proposal → monotonic moment at which it must be answered."""
         self.answered_twice = 0
@@ -113,17 +113,17 @@ class WatchedRaft(Raft):
 
     @property
     def leads(self) -> bool:
-        """In the engine's eyes, also before it takes office."""
+        """Whether the engine leads, also before it has committed an entry of its term."""
         return bool(self._engine._isLeader())
 
     @property
     def last_index(self) -> int:
-        """Of the last entry in its log."""
+        """Index of the last entry in its log."""
         return self._engine.last_index()
 
     @property
     def configurations(self) -> list[tuple[int, Configuration]]:
-        """The last one that is applied, and those behind it in the log; each with the term of
+        """The newest applied configuration, and those behind it in the log; each with the term of
         its entry."""
         return [(one.term, one.configuration) for one in self._engine._standings]
 
@@ -145,21 +145,21 @@ class SimulatedNode:
         self.health = SimulatedHealth()
         self.up = self.paused = False
         self.refused = ""
-        """Why the process would not start, when it would not."""
+        """Why the process refused to start, if it did."""
         self.joining = False
         """Whether it is no founder: its configuration file says `join`."""
         self.links: set[str] | None = None
-        """Whom it keeps connections with; None: whom its configuration file names."""
+        """Peers that it keeps connections with; None: those that its configuration file names."""
         self.life = 0
         self.busy_until = 0.0
-        """True time until which its disk keeps it from doing anything else."""
+        """True time until which its disk blocks it."""
         self.agenda_at = float("inf")
         """True time of its earliest turn on the agenda."""
         self.seen_commit = 0
         self.seen_leader: tuple[int, str | None] = (0, None)
         self.shown = ""
         self.configuration = Configuration(tuple(names))
-        """As it stood in its log after its last turn."""
+        """The configuration in its log after its last turn."""
         self.raft: WatchedRaft
         self.loop: NodeLoop
         self.replica: Replica
@@ -186,7 +186,7 @@ class SimulatedNode:
         wake: Callable[[], None],
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
-        """Starts a process from what its disk holds; raises what makes that impossible."""
+        """Starts a process from its disk; raises what makes that impossible."""
         self.life += 1
         self.hooks = SimulatedHooks(later, self.draw)
         self.replica = Replica(self.clock, self.config.settings)
@@ -251,7 +251,7 @@ class SimulatedNode:
         return Timings.of(self.replica.settings, compact_entries=self._compact)
 
     def wants_links(self) -> set[str]:
-        """Whom it keeps connections with, as `node.runtime.member_links` decides it."""
+        """Peers that it should keep connections with, as `node.runtime.member_links` decides."""
         state = self.replica.state
         if not state.founded:
             return set(self.config.peers)

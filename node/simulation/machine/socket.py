@@ -16,7 +16,7 @@ class Socket:
         node: str,
         before: Callable[[str, Message], float],
     ) -> None:
-        """`before` sees each message as it leaves, and says in how many seconds it does."""
+        """`before` is called with each message; it returns in how many seconds that leaves."""
         self._links, self._node, self._before = links, node, before
 
     def send(self, peer: str, message: Message) -> bool:
