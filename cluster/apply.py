@@ -80,7 +80,7 @@ _BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The command had its effect; `result` is what a client is told."""
+    """The command had its effect; `result` is the answer to a client."""
 
     result: dict[str, Any] = {}
 
@@ -102,8 +102,8 @@ class Applied(msgspec.Struct, frozen=True):
 def apply(state: ClusterState, entry: Entry, index: int) -> Applied:
     """Applies a committed entry at its log index.
 
-    Time passes by a step at most: at the end of time no entry could be stamped any more. It is
-    only late by that, and the next entries make up for it.
+    Time advances by a step at most, or one entry could take it to its end, after which none could
+    be stamped. If that holds it back, it is late, and the next entries make up for it.
     """
     state.index = index
     state.time = max(state.time, min(entry.at, TIME.limit(state.time)))
@@ -308,7 +308,7 @@ def _acknowledge(step: Step, command: Acknowledge) -> dict[str, Any]:
     if command.node in action.acks:
         raise Refused(Reason.DUPLICATE, f"node: {command.node} has answered")
     acknowledge(step, action, command.node, command.success, command.detail[:500])
-    # Who is not among the changed only says that it knows: its own demotion may still be running.
+    # A node that is not among the changed only says that it knows; its own demotion may still run.
     if command.success and command.node in {change.node for change in action.changes}:
         acknowledge_demotion(step, command.node, action.epoch)
     return {"compliance": action.compliance}

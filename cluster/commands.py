@@ -65,7 +65,7 @@ class Echo(msgspec.Struct, frozen=True, array_like=True):
 
     `received_at` is the cluster time at which the leader learned of it, never earlier than the
     moment the node sent it: a lease counted from here ends no sooner than the node's own.
-    `renews`: whether it renews the node's lease, or only tells that it was heard.
+    `renews`: whether it renews the node's lease, or only shows that a report of it arrived.
     """
 
     node: str

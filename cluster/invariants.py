@@ -83,7 +83,7 @@ def _has_quorum(electorate: tuple[str, ...], ballots: dict[str, Ballot]) -> bool
 
 
 def legal_history(state: ClusterState) -> str | None:
-    """Every change of role stands in the transition table."""
+    """Every change of role is in the transition table."""
     for c in state.role_changes:
         if not is_legal(c.origin, c.target, c.rule):
             return f"{c.node}: {c.origin} to {c.target} by {c.rule}"
@@ -99,7 +99,7 @@ def epochs_rise(state: ClusterState) -> str | None:
 
 
 def handover_waits(state: ClusterState) -> str | None:
-    """1, from the table's side: a seat that is not active waits for somebody or some time."""
+    """1, from the table's side: a seat that is not active waits for a node or for a time."""
     seat = state.seat
     if seat.holder is None:
         return "an empty seat is active" if seat.active else None
@@ -133,7 +133,7 @@ def within_limits(state: ClusterState) -> str | None:
 
 
 def alarms_are_known(state: ClusterState) -> str | None:
-    """Every alarm is of a known kind and about the cluster or a member: so there are few."""
+    """Every alarm is of a known kind and about the cluster or a member, which bounds them."""
     for key, alarm in state.alarms.items():
         if key != alarm.id or alarm.name not in ALARMS:
             return f"{key} holds {alarm.name}"
@@ -143,7 +143,7 @@ def alarms_are_known(state: ClusterState) -> str | None:
 
 
 def deliveries_follow(state: ClusterState) -> str | None:
-    """No webhook has been told of a decision that was not made."""
+    """No webhook has received a decision that was not made."""
     ahead = [
         name
         for name, d in state.deliveries.items()
@@ -153,8 +153,8 @@ def deliveries_follow(state: ClusterState) -> str | None:
 
 
 def numbers_hold(state: ClusterState) -> str | None:
-    """What only grows has not come so far that it could not go on (`cluster.numbers`), and
-    nothing has happened later than now."""
+    """Numbers that only grow still have room to grow (`cluster.numbers`), and nothing has happened
+    later than now."""
     totals = {
         "time": state.time,
         "index": state.index,

@@ -1,12 +1,12 @@
 """Who belongs to the cluster: joining, leaving, and who has a vote in Raft.
 
 The state alone decides who may join or leave; Raft's configuration follows it, one server at a
-time (`node.raft.engine.membership`). What Raft has done comes back as `RecordMembers`, in the very
-log entry that did it, so that state and configuration cannot come apart.
+time (`node.raft.engine.membership`). What Raft has done comes back as `RecordMembers`, in the same
+log entry that did it, so state and configuration cannot diverge.
 
-A member that joins is a learner first: it is sent the log, and is `joining` in every rule until
-Raft has made it a voter. A member that leaves is gone from the roles at once: it may hold no
-seat then, and what waited for it waits no longer.
+A member that joins is a learner first: it receives the log, and is `joining` in every rule until
+Raft has made it a voter. A member that leaves loses its role at once: it must not hold the seat,
+and nothing waits for it any longer.
 """
 
 from stationkeep.cluster.alarms import forget_member
@@ -58,7 +58,7 @@ def _check_addresses(spec: MemberSpec) -> None:
 
 
 def remove_member(step: Step, command: RemoveMember) -> dict[str, object]:
-    """Drops a member that holds no seat, when those who stay still have a majority."""
+    """Removes a member that does not hold the seat, if those that stay still have a majority."""
     member = existing(step, command.node)
     _check_may_leave(step, member)
     changes: tuple[Change, ...] = ()
@@ -102,7 +102,7 @@ def _check_may_leave(step: Step, member: Member) -> None:
 
 
 def record_members(step: Step, command: RecordMembers) -> dict[str, object]:
-    """What Raft's configuration has become: who has a vote."""
+    """Records Raft's new configuration: which members have a vote."""
     voters = set(command.voters)
     for member in step.state.members.values():
         if member.learner is (member.id not in voters):
@@ -116,5 +116,5 @@ def record_members(step: Step, command: RecordMembers) -> dict[str, object]:
 
 
 def wanted(state: ClusterState) -> tuple[str, ...] | None:
-    """Ids of those that Raft's configuration shall hold; None before the founding."""
+    """Ids of the members that Raft's configuration should have; None before the founding."""
     return tuple(state.members) if state.founded else None

@@ -1,16 +1,16 @@
-"""The numbers that only grow and that others say: how far one word of theirs may raise each.
+"""Numbers that only grow and that others send: how far one message may raise each.
 
-Whoever believes any number that only grows can be silenced by one word: after it nothing that an
-honest participant says is new. So what such a word may raise has a limit, `Number.limit`: freely
-up to a base, which honest numbers reach by themselves (a boot and a session begin at the wall
-clock), and beyond it a step at a time. What is beyond the limit is refused and counted, and the
-node that refused it raises the alarm `implausible_number`.
+If a node believed every number that only grows, one message could silence a participant: after it
+nothing that an honest one sends would be new. So one message may raise a number only to a limit,
+`Number.limit`: freely up to a base, which honest numbers reach by themselves (a boot and a session
+begin at the wall clock), and beyond it by a step. A number beyond the limit is refused and counted,
+and the node that refused it raises the alarm `implausible_number`.
 
-An honest participant may be far ahead all the same, after years, or because somebody lied before.
-It must get through. So whoever refuses a number for its distance comes nearer by a step at the
-most (terms, boots, cluster time), or says what it knows, and the other goes on above that (boots,
-sessions). A word costs one step, and a ceiling is a hundred million steps away: four million for a
-device's session, which has 32 bits, and its sequences begin anew with each.
+An honest participant may be far ahead all the same, after years, or because of an earlier lie. It
+must get through. So a node that refuses a number for its distance follows by at most a step (terms,
+boots, cluster time), or answers with what it knows, and the other continues above that (boots,
+sessions). A message gains one step, and the ceiling is a hundred million steps away: four million
+for a device's session, which has 32 bits, and each session begins its sequences again.
 
 `TABLE` lists them all, also those that need no step; node/raft/README.md shows it.
 """
@@ -25,7 +25,7 @@ DAY = 86_400_000
 
 
 class Number(NamedTuple):
-    """One such number. `base`: up to which it may be raised at once; `step`: beyond that."""
+    """One such number. `base`: it may be raised to this at once; `step`: how far beyond."""
 
     name: str
     base: int
@@ -33,36 +33,35 @@ class Number(NamedTuple):
     ceiling: int = CEILING
 
     def limit(self, known: int) -> int:
-        """The highest value that is believed where `known` is known."""
+        """The highest value that is accepted when `known` is the present one."""
         return min(self.ceiling, max(known, self.base) + self.step)
 
     def stride(self, known: int) -> int:
-        """How far to follow what is beyond the limit, and tell it oneself: half of it, so that
-        others who know as much believe us, and whoever comes a little further by that."""
+        """How far to follow a value beyond the limit: half a step, so that others that know as much
+        as we do, or a little less, accept the value that we send then."""
         return min(self.ceiling, max(known, self.base) + self.step // 2)
 
 
 TERM = Number("term", 0, 1 << 16)
-"""A cluster that elects once a second for a year is ahead by a thousand half steps: so many
-heartbeats."""
+"""A cluster that elects once a second for a year is ahead by a thousand half steps, so by a
+thousand heartbeats."""
 BOOT = Number("boot", CEILING, 1 << 20, 1 << 62)
 """A new journal begins at Unix seconds << 20, which reaches the base in 2242, and below the base
-for good. Who says something that is believed of a node makes that node go on above it, which the
-step leaves room for."""
+for good. A node continues above any accepted claim about it, and the step leaves room for that."""
 SESSION = Number("session of a device", 3 << 30, 1 << 8, U32)
 """Of a device: Unix seconds at its agent's start, at the base from 2072 on."""
 SEQUENCE = Number("sequence of a device's words", 3 << 30, 1 << 16, U32)
-"""Within a session. Whoever numbers by seconds reaches the base in 2072."""
+"""Within a session. A device that numbers by seconds reaches the base in 2072."""
 TIME = Number("cluster time", 0, DAY)
-"""Milliseconds. Somebody leads and appends far more often than once a day."""
+"""Milliseconds. Leaders append far more often than once a day."""
 
 RESTORED = CEILING >> 1
-"""What a snapshot may say of terms, indexes and cluster time: a state that begins there must be
-able to go on."""
+"""Limit of terms, indexes and cluster time in a snapshot: a state that begins there must have room
+to continue."""
 
 
 class Row(NamedTuple):
-    """`who` may raise a number, and by how much with one word; `beyond`: what is done then."""
+    """`who` may raise a number, by how much with one message, and what happens `beyond` that."""
 
     numbers: str
     who: str

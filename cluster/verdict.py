@@ -1,8 +1,8 @@
-"""The cluster in one sentence, and what needs somebody: one rule for page, `status` and `watch`.
+"""The cluster in one sentence, and what needs attention: one rule for page, `status` and `watch`.
 
-`ok` means that nothing needs anyone. So it is not said of a cluster that is well but paused, nor by
-a node that cannot know: what a node sees for itself (`Sight`) counts beside the state, and once
-the state is older than `heartbeat_timeout` nobody's health is concluded from it any more.
+`ok` means that nothing needs attention. So a cluster that is well but paused is not `ok`, nor is it
+according to a node that cannot know: what a node sees for itself (`Sight`) counts beside the state,
+and from a state older than `heartbeat_timeout` nothing is concluded about any node's health.
 """
 
 import enum
@@ -19,9 +19,9 @@ from stationkeep.cluster.state.state import Alarm, ClusterState, Member, alarm_i
 from stationkeep.cluster.transitions import Role
 
 SICK = 4
-"""More than one of so many devices online being unhealthy is no single device's matter."""
+"""One in this many online devices may be unhealthy; more need attention."""
 AWAY = 2
-"""More than one of so many devices being offline neither."""
+"""One in this many devices may be offline; more need attention."""
 
 
 class Level(enum.StrEnum):
@@ -33,7 +33,7 @@ class Level(enum.StrEnum):
 
 
 class Need(NamedTuple):
-    """One matter that needs somebody. `alarm`: its id when it is a raised alarm, else empty."""
+    """One problem that needs attention. `alarm`: its id if it is a raised alarm, else empty."""
 
     level: Level
     sentence: str
@@ -41,8 +41,8 @@ class Need(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`needs`: the grave first; none exactly when `level` is ok. `barred`: why no order can be
-    carried out now, empty when it can."""
+    """`needs`: the gravest first; none exactly when `level` is ok. `barred`: why no order can be
+    carried out now, else empty."""
 
     level: Level
     headline: str
@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
 
 class Sight(NamedTuple):
     """What one node sees for itself. `age`: ms since it was last up to date; `acting`: what each
-    member acts as, None of those not heard; `late`: webhooks, and the ms that each waits for."""
+    member acts as, None if it was not heard; `late`: webhooks, and for how many ms each waits."""
 
     node: str
     leader: str | None
@@ -66,7 +66,7 @@ class Sight(NamedTuple):
 
 
 def is_current(state: ClusterState, age: int) -> bool:
-    """Whether a state that is so many ms old can still say how anybody is."""
+    """Whether a state that is `age` ms old still says anything about a node's health."""
     return age <= state.settings.heartbeat_timeout
 
 

@@ -185,7 +185,7 @@ class Fleet:
 
     def meeting(self, rule: HealthRule, rows: Column | None = None) -> Column:
         """By row (of all, or of these), whether the newest status of a device would be judged
-        healthy; who has reported no figures has nothing against it."""
+        healthy; a device that has reported no figures would be."""
         table = self.table
         of: Any = slice(0, table.used) if rows is None else rows
         found = np.ones(table.used if rows is None else len(rows), bool)

@@ -1,8 +1,8 @@
 """The fleet as bytes, and back.
 
-Columns are copied at once and written as they lie in memory; ids and names, which are text, are
-encoded a chunk at a time. So taking the image stops the loop for a copy of the columns
-only, and whoever writes it on a thread lets others work in between.
+Columns are copied at once and written as they are in memory; ids and names, which are text, are
+encoded a chunk at a time. So taking the image stops the loop only for a copy of the columns, and
+writing it on a thread lets other threads work in between.
 """
 
 from collections.abc import Iterator, Mapping

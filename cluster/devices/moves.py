@@ -1,4 +1,4 @@
-"""The log of the newest moves, fleet-wide: who stood where, since when, and why.
+"""The log of the newest moves of the whole fleet: which device was where, since when, and why.
 
 Columns in a ring buffer: 21 bytes a move, so that a quarter of a million cost 5 MB.
 Source: rings.md, "Ring assignment" ("checkable from the log").
@@ -14,7 +14,7 @@ from stationkeep.cluster.devices.rings import UNSET
 
 MAX_MOVES = 262_144
 MAX_ACTORS = 4_096
-"""Different people remembered by name; whoever comes later is remembered as nobody."""
+"""Actors remembered by name; moves of further actors are remembered without one."""
 _FIRST_CAPACITY = 256
 
 Rows = npt.NDArray[np.uint32]

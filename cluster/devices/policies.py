@@ -49,9 +49,9 @@ def weights_within(policy: RingPolicy, fleet: Four) -> Four:
 
 
 def version_of(policies: Sequence[RingPolicy]) -> str:
-    """A short name of these policies in this order, the same on every node and in every release:
-    of two operators who change the list at once the second is refused instead of undoing what
-    the first did."""
+    """A short hash of these policies in this order, the same on every node and in every release: if
+    two operators change the list at once, the second is refused instead of undoing the change of
+    the first."""
     said = [[p.name, p.selector, [ring.value for ring in p.rings], p.weights] for p in policies]
     return blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
 

@@ -18,7 +18,7 @@ Masks = npt.NDArray[np.uint8]
 
 
 class Shares(msgspec.Struct, frozen=True):
-    """What an operator has laid down about who belongs where."""
+    """Weights, caps and policies: what operators have set about which devices belong where."""
 
     weights: Four = EVEN
     caps: Four = NO_CAPS
@@ -35,9 +35,9 @@ class Shares(msgspec.Struct, frozen=True):
         return ANY_RING if group == NO_POLICY else allowed(self.policies[group])
 
     def eligible(self, group: int, fit: bool) -> int:
-        """Mask of the rings that a device of a group may be sent to. Whoever is not fit for
-        STAGE and PROD goes to CANARY or DEV, also where its policy has neither: health comes
-        before policy, until the device is fit again."""
+        """Mask of the rings that a device of a group may be moved to. A device that is not fit for
+        STAGE and PROD goes to CANARY or DEV, also where its policy has neither: health goes before
+        policy until the device is fit again."""
         mask = self.allowed_in(group)
         return mask if fit else (mask & LOW_RINGS or LOW_RINGS)
 

@@ -154,10 +154,9 @@ class Table:
         return len(self.birth)
 
     def add(self, device: str, name: str, kind: Kind) -> int:
-        """A row for a new device, every column at zero but its birth, its kind and the revision,
-        which goes on where that of any removed device ended: this may be one of them, and has
-        been told that of two assignments the higher is the newer. Not yet in the tally: see
-        `count`."""
+        """A row for a new device, every column at zero but its birth, its kind and the revision.
+        The revision continues from the highest of any removed device: this may be one of them, and
+        takes the higher of two revisions for the newer. Not yet in the tally: see `count`."""
         row = self.free.pop() if self.free else self._unused_row()
         self.births += 1
         self.birth[row], self.revision[row] = self.births, self.revised

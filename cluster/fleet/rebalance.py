@@ -1,15 +1,16 @@
 """The plan of one check of the rings: a pure, vectorised pass over the fleet.
 
-In this order, each group of devices for itself (`shares`):
+In this order, for each group of devices (`shares`):
 
-1. Who must, moves: the unhealthy out of PROD and STAGE, whoever its policy does not let stand.
-2. Who was sent away for its health and is fit again, returns where a place is free.
+1. Devices that must move: unhealthy ones in PROD and STAGE, those in a ring that their policy
+   forbids.
+2. Devices that were moved for their health and are fit again return where a place is free.
 3. Where a ring is off its quota by more than the band, surplus goes to deficit, longest dwelt
-   first; into STAGE and PROD only who has been healthy for `recovery_hold`.
+   first; into STAGE and PROD only devices that have been healthy for `recovery_hold`.
 4. Redistribution, as the settings say; drawn from `draw`, which the leader gives.
 
-Nothing else moves anybody, and nobody moves twice in one check. A million devices are rows of a
-few columns here, never objects. Source: rings.md, "Rebalancing".
+Nothing else moves a device, and none moves twice in one check. A million devices are rows of a few
+columns here, never objects. Source: rings.md, "Rebalancing".
 """
 
 from typing import Any
@@ -41,7 +42,7 @@ class RebalancePlan(msgspec.Struct, frozen=True):
 def plan_rebalance(
     view: FleetView, settings: Settings, now: int, draw: "np.random.Generator"
 ) -> RebalancePlan:
-    """What a check at cluster time `now` would move."""
+    """Plans the moves of a check at cluster time `now`."""
     check = _Check(view, settings, now, draw)
     if not view.braked and len(view.ring):
         check.send_where_they_must()
@@ -108,7 +109,7 @@ class _Check:
     # -- 1: must --------------------------------------------------------------------------------
 
     def send_where_they_must(self) -> None:
-        """The unhealthy out of STAGE and PROD, then those whom their policy sends elsewhere."""
+        """Moves unhealthy devices out of STAGE and PROD, then those in a forbidden ring."""
         view = self.view
         sick = view.movable & ~view.healthy & (view.ring >= UPPER)
         self._spread(np.flatnonzero(sick), self.low, MoveReason.UNHEALTHY)
@@ -136,8 +137,8 @@ class _Check:
     # -- 2: back --------------------------------------------------------------------------------
 
     def return_the_recovered(self) -> None:
-        """Who is fit again goes back to the ring it was sent away from, where that lacks a
-        device and the ring it stands in has one too many; inside the band as well."""
+        """Moves devices that are fit again back to the ring that they were moved out of, if that
+        lacks a device and their present ring has one too many; inside the band as well."""
         view = self.view
         away = np.flatnonzero((view.home != UNSET) & self.free & self.fit)
         routes = view.policy[away].astype(np.intp) * 16 + view.ring[away] * 4 + view.home[away]
@@ -163,9 +164,9 @@ class _Check:
     def _transfer(self, group: int, most: int, reason: MoveReason) -> None:
         """Moves at most so many devices of a group from surplus to deficit.
 
-        STAGE and PROD are filled first, since only the fit may go there; CANARY and DEV take
-        anybody who is left. Each move takes one from the surplus of its ring whoever it is, so
-        no other order would fill more.
+        STAGE and PROD are filled first, since only fit devices may go there; CANARY and DEV take
+        any. Each move takes one from the surplus of its ring whichever device it is, so no other
+        order would fill more.
         """
         for mask, only_fit in ((UPPER_RINGS, True), (LOW_RINGS, False)):
             lacking = np.maximum(0, self.quota[group] - self.counts[group])
@@ -231,9 +232,9 @@ class _Check:
             self._transfer(group, -(-surplus * fraction // PPM), MoveReason.BUDGET)
 
     def _redraw(self, rows: Column, reason: MoveReason) -> None:
-        """Draws a new ring for each of these rows, by its group's weights (rotate) or any that
-        it may stand in (random). Who is not fit for STAGE and PROD is drawn only where it stands
-        in CANARY or DEV, and stays in those two."""
+        """Draws a new ring for each of these rows, by its group's weights (rotate) or any that its
+        policy allows (random). A device that is not fit for STAGE and PROD draws only if it is in
+        CANARY or DEV, and only between these."""
         rows = rows[self.fit[rows] | (self.view.ring[rows] < UPPER)]
         groups, fit = self.view.policy[rows], self.fit[rows]
         for group in np.unique(groups).tolist():

@@ -1,8 +1,8 @@
 """The storm brake, and the alarms of the fleet.
 
-When more than `storm_brake` of the devices online turn unhealthy within one check, what is wrong
-is hardly the devices: moving them all would only spread it. Automatic moves stop until an
-operator releases them, or until no more than that share is unhealthy. Source: rings.md,
+When more than `storm_brake` of the online devices turn unhealthy within one check, the devices are
+hardly the cause, and moving them all would only spread the trouble. Automatic moves stop until an
+operator releases the brake, or until at most that share is unhealthy. Source: rings.md,
 "Rebalancing" and "Ring assignment".
 """
 
@@ -58,7 +58,7 @@ def release(step: Step) -> None:
 
 
 def release_brake(step: Step, _: ReleaseBrake) -> dict[str, object]:
-    """The operator's word that moving goes on; without a brake there is nothing to do."""
+    """Releases the brake for an operator; does nothing if it is off."""
     was_braked = step.state.fleet.braked
     if was_braked:
         release(step)
@@ -66,7 +66,7 @@ def release_brake(step: Step, _: ReleaseBrake) -> dict[str, object]:
 
 
 def _watch_pinned(step: Step) -> None:
-    """A device pinned to PROD stays there when it is unhealthy, and somebody should know."""
+    """Raises an alarm while unhealthy devices are pinned to PROD, where they stay."""
     table = step.state.fleet.table
     count = int(np.sum(table.by_class[:, Ring.PROD.code, 0, 1, 1]))
     if count:

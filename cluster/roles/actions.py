@@ -51,8 +51,8 @@ def open_action(
 
 
 def open_role_change(step: Step, rule: Rule, changes: tuple[Change, ...]) -> None:
-    """Tells every alive node; an older role change of the same nodes is thereby overtaken. A holder
-    of the seat that is told to wait has its time from the end of that wait."""
+    """Opens an action for every alive node; it supersedes an older role change of the same nodes.
+    For a holder of the seat that must wait, the deadline counts from the end of that wait."""
     changed = {change.node for change in changes}
     for action in list(step.state.actions.values()):
         if changed & {change.node for change in action.changes}:
@@ -66,7 +66,7 @@ def open_role_change(step: Step, rule: Rule, changes: tuple[Change, ...]) -> Non
 
 
 def end_wait(step: Step, holder: str) -> None:
-    """The holder of the seat need not wait any longer: its time begins now."""
+    """The holder of the seat need not wait any longer: its deadline counts from now."""
     for action in step.state.actions.values():
         if holder in {change.node for change in action.changes}:
             action.deadline = step.now + step.state.settings.action_deadline
@@ -85,7 +85,7 @@ def acknowledge(step: Step, action: Action, node: str, success: bool, detail: st
 
 
 def release(step: Step, action: Action, node: str) -> None:
-    """A target that has left the cluster is waited for no longer."""
+    """Stops waiting for a target that has left the cluster."""
     if node not in action.targets:
         return
     action.targets = tuple(target for target in action.targets if target != node)
@@ -95,10 +95,10 @@ def release(step: Step, action: Action, node: str) -> None:
 
 
 def expire(step: Step, action: Action) -> None:
-    """The deadline: below the threshold the missing nodes are escalated.
+    """Closes an action at its deadline: below the threshold the missing nodes are escalated.
 
-    A change of role also needs those whose role it changes: in a large cluster the word of all
-    others would else outweigh a new PRIMARY that could not take over.
+    A change of role also needs the nodes whose role it changes: in a large cluster the answers of
+    all others would otherwise outweigh a new PRIMARY that could not take over.
     """
     state = step.state
     done = {node for node, ack in action.acks.items() if ack.success}

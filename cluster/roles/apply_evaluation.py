@@ -55,7 +55,7 @@ def _sample(step: Step, measured: Measured) -> bool:
 
 
 def echo_leases(step: Step, echoes: tuple[Echo, ...]) -> dict[str, object]:
-    """Notes what the leader heard; only what is newer is echoed to the nodes' leases."""
+    """Records the reports that the leader received; only newer ones are echoed for leases."""
     fresh = tuple((e.node, e.boot, e.seq) for e in echoes if hear(step.state, e))
     if fresh:
         step.emit(LeasesEchoed(fresh))
@@ -63,7 +63,8 @@ def echo_leases(step: Step, echoes: tuple[Echo, ...]) -> dict[str, object]:
 
 
 def _brake(step: Step, turned: list[str]) -> None:
-    """More than half turned unhealthy at once: that is the network or the measure, not they."""
+    """Puts the brake on when more than half turned unhealthy at once, which the network or the
+    measurement causes rather than the nodes; takes it off when at most half are unhealthy."""
     state = step.state
     members = len(state.members)
     sick = sum(m.run > 0 for m in state.members.values())

@@ -63,8 +63,8 @@ def best_candidate(
 ) -> Choice:
     """The fittest member outside its cool-down, or within it when there is no other.
 
-    `exclude`: members that are no candidates this time, and why. `rested_only`: rather nobody
-    than one in its cool-down.
+    `exclude`: members that are no candidates this time, and why. `rested_only`: no member in its
+    cool-down, even if there is no other.
     """
     rejected: list[tuple[str, str]] = []
     fit: list[Member] = []

@@ -101,8 +101,8 @@ class _Evaluation:
         """Promotes the best candidate and, in the same motion, demotes the failed PRIMARY.
 
         A PRIMARY that only fails to enact still acts: its seat is not "otherwise unfillable", so
-        nobody in its cool-down gets it, and nobody who failed at the same action. A hook that
-        fails everywhere would else send the seat round at every evaluation.
+        no node in its cool-down gets it, and none that failed at the same action. Otherwise a hook
+        that fails everywhere would move the seat at every evaluation.
         """
         exclude = dict.fromkeys(self.busy, Reason.NODE_BUSY)
         noncompliant = rule is Rule.PRIMARY_NONCOMPLIANT

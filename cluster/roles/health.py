@@ -102,7 +102,7 @@ def _note_ability(member: Member, measured: Measured, at: int) -> None:
 def _fails_by_inability(member: Member, at: int, settings: Settings) -> bool:
     """A PRIMARY must be able to act; the others are no candidates meanwhile (`candidates`), and
     are isolated only when they have not been able for a whole hysteresis_window: one link that is
-    dead for a while costs nobody a role."""
+    dead for a while costs no node its role."""
     if member.unable_since is None:
         return False
     return member.role is Role.PRIMARY or at - member.unable_since >= settings.hysteresis_window

@@ -150,11 +150,11 @@ def kind_of(decision: Decision) -> Kind:
 
 
 def make_room(decisions: list[Decision], forgotten: dict[str, int], most: int) -> None:
-    """Shortens a log that is longer than `most`: the oldest go of the kind that is farthest above
-    its share. `forgotten` notes the newest one that went, of each kind.
+    """Shortens a log that is longer than `most`: drops the oldest decisions of the kind that is
+    farthest above its share. `forgotten` notes the newest one dropped of each kind.
 
-    A hundredth goes at once: to look for them is to look at the whole log. But no more than what is
-    above its share, unless it is the kind that just grew: that makes room for itself.
+    A hundredth goes at once, because looking for them takes a pass over the whole log. But no more
+    than what is above its share, unless it is the kind that just grew: that makes room for itself.
     """
     if len(decisions) <= most:
         return

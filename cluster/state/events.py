@@ -186,8 +186,8 @@ class RingsChecked(Event, frozen=True):
 
 
 class DeploymentChanged(Event, frozen=True):
-    """It opened, closes or is closed (`DeploymentState`), or opened again. Tasks by the thousand
-    may have changed with it, of which no other event tells: whoever serves devices compares."""
+    """A deployment opened, closes or is closed (`DeploymentState`), or opened again. Thousands of
+    tasks may have changed with it without another event: code that serves devices compares."""
 
     deployment: int
     state: str

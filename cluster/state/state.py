@@ -208,7 +208,7 @@ class RoleChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, array_like=True):
-    """Who has seen an alarm, and what they said of it."""
+    """The operator who acknowledged an alarm, and the comment."""
 
     actor: str
     at: int
@@ -237,10 +237,10 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, array_like=True):
-    """How far a webhook has been told: the number of a decision, and when that was.
+    """How far a webhook has received the decision log: the number of a decision, and when.
 
-    `missed`: the newest decision that was forgotten before the webhook was told of it; `confessed`:
-    up to which of those it knows that it has missed some.
+    `missed`: the newest decision that was forgotten before the webhook received it; `confessed`: up
+    to which decision it has been informed that it missed some.
     """
 
     upto: int
@@ -250,7 +250,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PauseWindow(msgspec.Struct, frozen=True):
-    """No automatic changes until then."""
+    """No automatic changes before `until`, cluster ms."""
 
     until: int
     actor: str

@@ -48,8 +48,8 @@ class Step:
         self.events: list[AnyEvent] = []
 
     def attribute(self, draft: Draft) -> None:
-        """From here on what is done is the doing of whoever wrote the draft. What falls due with
-        the entry's time is nobody's."""
+        """Attributes everything from here on to the draft's actor. What fell due with the entry's
+        time has no actor."""
         self.key, self.actor = draft.key, draft.actor
         self.comment, self.origin = draft.reason, draft.origin
 
