@@ -1,16 +1,16 @@
 """Drafts between nodes: from a follower to the leader, and the leader's answers back.
 
-A follower sends what is queued, in few messages, each draft under a ticket; the leader appends it
-or declines it, and says where it stands in the log. The answer leaves ahead of the entries, so
-that a follower usually learns of its draft's place before it can see it committed.
+A follower sends its queued drafts in few messages, each draft under a ticket; the leader appends a
+draft or declines it, and answers with its place in the log. The answer leaves ahead of the entries,
+so a follower usually learns the place of its draft before it sees it committed.
 
 Either message may be lost. So a draft is sent again until it is answered, and the leader remembers
 which tickets of a follower it has seen in its term: it appends each once, and repeats its answer.
-A ticket is of one life of the follower's process and of one term. All is bounded and checked.
+A ticket belongs to one life of the follower's process and to one term. All is bounded and checked.
 
-Which tickets are done with is the follower's word. When the leader has been told wrong, it says of
-a ticket that the follower does wait for that it is forgotten, and the follower begins another life:
-it does not wait until the leader loses its office.
+The follower says which tickets are finished. If that was wrong, and it still waits for one, the
+leader answers that this ticket is forgotten, and the follower begins another life instead of
+waiting until the leader is replaced.
 """
 
 import secrets

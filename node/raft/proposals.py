@@ -3,10 +3,9 @@
 A proposal is queued, then appended here (as leader) or forwarded to the leader, which answers
 with its place in the log: index and term. It is done when the entry at that index is applied
 here: with the same term it is ours (log matching, Raft paper, section 5.3), with another one it
-certainly never commits and is proposed anew. Whatever happens on the way, the deadline answers
-(hazard L7). What was forwarded has a ticket: it is sent again, under the same one, until the
-leader answers. Only a keyed proposal (`retry`) is proposed again when its outcome is unknown: the
-state remembers its key (S10).
+never commits and is proposed again. Whatever happens, it is answered by its deadline (hazard L7). A
+forwarded proposal has a ticket, and is sent again under it until the leader answers. Only a keyed
+proposal (`retry`) is proposed again when its outcome is unknown: the state remembers its key (S10).
 """
 
 import heapq

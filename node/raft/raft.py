@@ -204,8 +204,8 @@ class Raft(RaftStatus):
     def transfer_leadership(self) -> bool:
         """Takes no more proposals until another leads, or an election timeout has passed.
 
-        The follower that has most of the log is told to stand for election at once, as soon as
-        it has all of it (dissertation, section 3.10, "leadership transfer extension").
+        The follower that has most of the log is asked to start an election at once, as soon as it
+        has all of it (dissertation, section 3.10, "leadership transfer extension").
         """
         return self._reconfiguration.transfer()
 
@@ -235,8 +235,8 @@ class Raft(RaftStatus):
         self._wake()
 
     def told_removed(self, by: str, index: int) -> None:
-        """A peer says that by the configuration at `index` this node was removed: it was away
-        then, and nobody sends it the entry. What its own log knows better stands."""
+        """A peer says that the configuration at `index` removed this node, which was away then and
+        is not sent the entry. A newer configuration in its own log prevails."""
         if by in self._engine.configuration().members:
             library.use(self._use_clock)
             self._reconfiguration.told_removed(by, index)

@@ -1,7 +1,7 @@
-"""Who belongs, and who leads next: what the leader does about it, and what a node says of itself.
+"""Changes of members and of the leader: what the leader does, and what a node records of itself.
 
-One step of membership at a time towards the members that the state names (hazard S9), and
-handing over: on request, and before the leader itself is removed (dissertation, 3.10).
+The leader goes one step of membership at a time towards the members that the state names (hazard
+S9). It hands over on request, and before it is removed itself (dissertation, 3.10).
 """
 
 from collections.abc import Callable
@@ -90,7 +90,7 @@ class Reconfiguration:
             self.transfer()
 
     def apply(self, entry: bytes, index: int) -> None:
-        """A configuration is committed: the state is told, and this node says what it became."""
+        """Applies a committed configuration to the state, and logs what this node has become."""
         members, body = membership.decode(entry)
         if not body:  # a journal was admitted; nobody came or went
             return

@@ -1,18 +1,18 @@
-"""Elections: who stands, who votes, and who is not to be disturbed.
+"""Elections: which nodes campaign and vote, and when a leader must not be disturbed.
 
-Hazards S5 (votes of the forgetful), S8, L2. `Engine` puts these and the other guards together.
-The library holds elections as it always did; it is only let to them later, and hears less.
+Hazards S5 (votes after a lost disk), S8, L2. `Engine` puts these and the other guards together. The
+library holds elections as before; they only begin later, and it receives fewer messages.
 
-Pre-vote (dissertation, 9.6): whose election deadline has passed first asks whether it would be
-elected in the next term. Nobody's term changes by that. Only with a majority's yes does the
-library's election begin. A voter says yes when the asker's log is up to date and no leader was
-heard within the shortest election timeout.
+Pre-vote (dissertation, 9.6): a node whose election deadline has passed first asks whether it would
+be elected in the next term. That changes no term. Only when a majority says yes does the library's
+election begin. A voter says yes when the asker's log is up to date and it has not heard from a
+leader within the shortest election timeout.
 
 Stickiness (4.2.3): requests for votes are ignored within that time as well, unless the leader
 itself asked for the election (`timeout_now`).
 
-Both need one thing more (5.1): whoever is behind with its term is told so. Else a follower with
-a higher term would stay deaf to the leader, and two nodes could refuse each other for ever.
+Both need one thing more (5.1): a node that is behind with its term is informed. Otherwise a
+follower in a higher term would ignore the leader, and two nodes could refuse each other for ever.
 """
 
 from collections.abc import Mapping
@@ -210,13 +210,13 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         return Vote(self.journal.trusted, self.journal.lost, self.journal.birth)
 
     def _elects(self, votes: Mapping[str, Vote]) -> bool:
-        """S5: whether the votes of these, ourselves among them, make a leader.
+        """S5: whether these votes, our own among them, elect a leader.
 
-        A node that lost its disk may have promised what it no longer knows. So its vote makes up
-        no majority before its new journal is settled (`follower.settle`). But it is good
-        when every voter gives one, if not so many lost their disks that they may have made a
-        majority by themselves: what these forgot, another one still holds, and who lacks that has
-        not all the votes.
+        A node that lost its disk may have made promises that it no longer knows. So its vote does
+        not count towards a majority before its new journal is settled (`follower.settle`). But it
+        counts when every voter votes, unless so many lost their disks that they may have been a
+        majority by themselves: what these forgot, another voter still holds, and a candidate that
+        lacks it does not get that voter's vote.
         """
         voters = len(self._SyncObj__otherNodes) + 1
         if not self.guards.s5:
@@ -226,7 +226,7 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         return len(votes) == voters >= 2 * sum(vote.lost for vote in votes.values())
 
     def _births_behind(self, votes: Mapping[str, Vote]) -> dict[str, int]:
-        """Of the journals that make a leader with these votes: the trusted ones if they are a
+        """Births of the journals whose votes elect a leader: the trusted ones if they are a
         majority by themselves, else all."""
         trusted = {name: vote.birth for name, vote in votes.items() if vote.trusted}
         if 2 * len(trusted) > len(self._SyncObj__otherNodes) + 1:
@@ -234,13 +234,14 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
         return {name: vote.birth for name, vote in votes.items()}
 
     def _notice_founded(self, node: Node, message: Message) -> None:
-        """S5: somebody has a log, so the cluster stands. Who voted for the leader that now brings
-        the first entries is one of those who found it. Any other node whose log is empty may
+        """S5: another node has a log, so the cluster exists. A node that voted for the leader that
+        now sends the first entries is one of its founders. Any other node with an empty log may
         have been one before it lost its disk, and is not trusted now.
 
-        What nobody can know: founders that never heard of a log are trusted with one that lost
-        its disk and hears of none; a majority of those founds the cluster again. So an empty disk
-        alone is not the way back while a cluster is being founded (`node rejoin` is).
+        What cannot be known: founders that never heard of a log are trusted, and so is one that
+        lost its disk and has not heard of one since; a majority of these founds the cluster again.
+        So an empty disk alone is not the way back while a cluster is being founded (`node rejoin`
+        is).
         """
         leads = message["type"] == "append_entries"
         if not self.journal.settled and (leads or message.get("last_log_index", 0) > FIRST_INDEX):
@@ -258,11 +259,11 @@ class ElectionGuards(SyncObj):  # type: ignore[misc]
             self.transport.send(node, {"type": "stale_term", "term": term})
 
     def _reach(self, message: Message) -> None:
-        """Raises `TooFar` for a term that is too far ahead, which nobody has come to honestly
-        since we last heard of one: believed, it would leave no room for an election.
+        """Raises `TooFar` for a term so far ahead that no honest node can have reached it since the
+        last term that we know: accepted, it could leave no room for an election.
 
-        If somebody has, being years ahead of us, we follow by half a step with each message that
-        would have told us. A term in which nobody asked for our vote may be skipped at any time.
+        If a node has reached it, being years ahead of us, we follow by half a step with each such
+        message. A term in which we gave no vote may be skipped at any time.
         """
         limit = TERM.limit(self._SyncObj__raftCurrentTerm)
         term, kind = message["term"], message["type"]

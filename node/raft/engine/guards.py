@@ -24,8 +24,8 @@ class Guards(msgspec.Struct, frozen=True, kw_only=True):
     """Replies belong to one term and one request. Paper, figure 2, "rules for leaders".
     Off: any reply moves matchIndex and nextIndex."""
     s5: bool = True
-    """Term, vote and log are durable before a message that depends on them leaves; who lost its
-    disk votes for nobody that lacks what it had promised. Paper, figure 2, "persistent state".
+    """Term, vote and log are durable before a message that depends on them leaves; a node that lost
+    its disk elects none that lacks what it had promised. Paper, figure 2, "persistent state".
     Off: written once a second, messages do not wait, and births are not looked at."""
     births: bool = True
     """A voter's journal counts for a leader once it is admitted. Diss. 4.2.1. Off: any does."""
@@ -40,10 +40,10 @@ class Guards(msgspec.Struct, frozen=True, kw_only=True):
     """One membership change at a time, and only in office; rolled back when truncated.
     Diss. 4.1 and the correction of 2015. Off: changes overlap, and the removed campaign."""
     s11: bool = True
-    """A full disk is survived as a follower of nobody. Off: it ends the process."""
+    """A node with a full disk goes on as a follower without a leader. Off: its process ends."""
     l2: bool = True
     """Pre-vote and leader stickiness. Diss. 9.6, 4.2.3.
-    Off: whoever times out raises the term."""
+    Off: every timeout raises the term."""
     l3: bool = True
     """A conflict is walked back a term at a time. Paper, end of 5.3. Off: an entry at a time."""
     l6: bool = True

@@ -72,4 +72,4 @@ class OutboxTransport(Transport):  # type: ignore[misc]
         """Whom there are links with is `Raft.links`; nothing to do."""
 
     def destroy(self) -> None:
-        """The network is closed by whoever opened it."""
+        """Nothing to do: the owner of the network closes it."""

@@ -202,9 +202,9 @@ class Journal:
     def next_boot(self, wall_seconds: int) -> int:
         """Counts this start of the node, durably.
 
-        A new journal begins at the wall clock, and at its own birth below that: who lost its disk
-        must not begin again with numbers that its peers have heard, nor, were its clock to repeat
-        a second, take an old report's echo in the log for one of its own and its lease for valid.
+        A new journal begins at the wall clock, and at its own birth below that: a node that lost
+        its disk must not begin again with numbers that its peers know, nor, if its clock repeats a
+        second, take the echo of an old report in the log for its own, and its lease for valid.
         """
         new = self.created or self.lost
         seconds = min(wall_seconds, (BOOT.base >> _BIRTH_BITS) - 1)  # beyond it nobody believes it
@@ -216,7 +216,7 @@ class Journal:
 
     @property
     def birth(self) -> int:
-        """Drawn when this journal was created: who lost its disk answers with another one."""
+        """Drawn when this journal was created: a node that lost its disk has another one."""
         return self._meta.birth
 
     @property
@@ -231,8 +231,8 @@ class Journal:
 
     @property
     def trusted(self) -> bool:
-        """Whether our vote may make up a majority: that of a settled log, or of one that is empty
-        in a cluster of which nobody is known to have more."""
+        """Whether our vote counts towards a majority: that of a settled log does, and that of an
+        empty one in a cluster in which no node is known to have a log."""
         return self._meta.settled or (self._meta.founding and not self._meta.lost)
 
     def cluster_stands(self) -> None:

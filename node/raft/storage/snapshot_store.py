@@ -178,8 +178,8 @@ class SnapshotStore:
         return None
 
     def _elsewhere(self, work: Callable[[], T]) -> Future[T]:
-        """Hands work to the thread. What nobody foresaw is raised where the result is asked for:
-        in a turn, which stops the node. On the thread nobody would hear of it."""
+        """Runs work on the thread. An unexpected error is raised where the result is taken: in a
+        turn, which stops the node. On the thread it would be lost."""
         outcome = Future[T]()
 
         def run() -> None:
@@ -211,7 +211,7 @@ class SnapshotStore:
         return lambda: pieces(about, [state] if isinstance(state, bytes) else state())
 
     def checkSerializing(self) -> tuple[int, int | None]:
-        """PySyncObj asks each tick; success or failure is told once."""
+        """Called by PySyncObj in each tick; reports success or failure once."""
         if self._writing is None:
             return SERIALIZER_STATE.NOT_SERIALIZING, None
         if not self._writing.why_not.done():
@@ -300,8 +300,8 @@ class SnapshotStore:
         return not self.continuity and (number == 0 or self._incoming is not None)
 
     def expected(self, index: int, term: int, total: int) -> int:
-        """The chunk of this snapshot that is wanted next. While it is read that is the last one
-        still: a leader that is not told of the end sends it again."""
+        """Number of the next chunk of this snapshot. While an arrived snapshot is read it is still
+        the last one: a leader that has no answer about the end sends that chunk again."""
         if self._arrival is not None and self._arrival.key == (index, term, total):
             return total - 1
         if self._incoming is None or self._incoming.key != (index, term, total):
