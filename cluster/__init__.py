@@ -8,7 +8,7 @@ of the log. Equal applied index therefore means equal `codec.digest`.
 **Time.** Cluster time is an integer of milliseconds that moves only through entries: the leader
 stamps each with the last cluster time plus its own monotonic time since. While nobody leads it
 does not advance; it never runs ahead of real time. Deadlines live in the state and fall due in
-`clockwork.advance` at the same entry on every replica; `clockwork.next_due` tells the leader when
+`deadlines.advance` at the same entry on every replica; `deadlines.next_due` tells the leader when
 an entry is needed for that.
 
 **From health to a change of role.**
@@ -59,7 +59,7 @@ of their tasks; apply checks all of it again row by row, and leaves out what no 
   the version, not when it says so, and has failed if it then reports another.
 - *Every word is taken once*: (deployment, device, birth, attempt) must be the present one, and the
   table must have the step; a repetition is answered and changes nothing.
-- *Every wait has an end*, which the leader looks for: a million deadlines are not in the clockwork.
+- *Every wait has an end*, which the leader looks for; a million tasks are too many for `deadlines`.
 
 **The caller's duties** (kept by `node`):
 

@@ -10,7 +10,6 @@ from typing import Any, assert_never
 import msgspec
 
 from stationkeep.cluster import alarms, membership, operators, webhook_deliveries
-from stationkeep.cluster.clockwork import advance
 from stationkeep.cluster.commands import (
     Acknowledge,
     AcknowledgeAlarm,
@@ -57,6 +56,7 @@ from stationkeep.cluster.commands import (
     SetRingShares,
     Switchover,
 )
+from stationkeep.cluster.deadlines import advance
 from stationkeep.cluster.delivery import arrivals, expiries, offers
 from stationkeep.cluster.delivery import orders as deployments
 from stationkeep.cluster.delivery import reports as tasks

@@ -1,8 +1,8 @@
 """Waits that are over: offers left unanswered, devices gone silent, deployments past their time.
 
-Tasks by the million have deadlines, so none of them is in the clockwork: the leader looks for those
-that are due and records them in batches, and apply looks at each again. Source: tasks.md,
-"Waits and retries".
+Millions of tasks have deadlines, too many for `cluster.deadlines`: the leader looks for those that
+are due and records them in batches, and apply looks at each again. Source: tasks.md, "Waits and
+retries".
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,6 @@ Source: roles.md, "What the leader does at each evaluation".
 import structlog
 
 from stationkeep.cluster.apply import Applied, Rejected
-from stationkeep.cluster.clockwork import next_due
 from stationkeep.cluster.commands import (
     AdoptPlan,
     AdvanceTime,
@@ -17,6 +16,7 @@ from stationkeep.cluster.commands import (
     RecordEvaluation,
     RenewLeases,
 )
+from stationkeep.cluster.deadlines import next_due
 from stationkeep.cluster.roles.evaluate import evaluate_roles
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.events import SamplesRecorded

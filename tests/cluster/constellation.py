@@ -20,7 +20,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stationkeep.cluster.clockwork import next_due
 from stationkeep.cluster.commands import (
     Acknowledge,
     AdvanceTime,
@@ -31,6 +30,7 @@ from stationkeep.cluster.commands import (
     RecordEvaluation,
     RenewLeases,
 )
+from stationkeep.cluster.deadlines import next_due
 from stationkeep.cluster.roles.actions import pending_for
 from stationkeep.cluster.roles.health import median
 from stationkeep.cluster.roles.proposals import judge

@@ -3,7 +3,6 @@
 import pytest
 
 from stationkeep.cluster.alarms import PINNED_UNHEALTHY
-from stationkeep.cluster.clockwork import next_due
 from stationkeep.cluster.commands import (
     AssignRing,
     ReleaseRing,
@@ -12,6 +11,7 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
+from stationkeep.cluster.deadlines import next_due
 from stationkeep.cluster.devices.moves import MoveReason
 from stationkeep.cluster.devices.policies import RingPolicy, version_of
 from stationkeep.cluster.devices.rings import Ring

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stationkeep.cluster.clockwork import next_due
 from stationkeep.cluster.commands import Pause, PutPolicy, RunAction, SetMaintenance, Switchover
+from stationkeep.cluster.deadlines import next_due
 from stationkeep.cluster.state.state import ClusterState
 from tests.cluster.driver import Driver, settled
 
