@@ -13,7 +13,7 @@ import msgspec
 
 from stationkeep.cluster.apply import Applied, Done, Rejected, apply
 from stationkeep.cluster.commands import Draft, Entry, RecordMembers
-from stationkeep.cluster.devices.image import Room
+from stationkeep.cluster.devices.snapshot_columns import Room
 from stationkeep.cluster.membership import wanted
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state import codec

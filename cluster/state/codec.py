@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from stationkeep.cluster.commands import Command, Draft, Entry
-from stationkeep.cluster.deployments.image import FrozenBook, thaw_book
-from stationkeep.cluster.devices.image import (
+from stationkeep.cluster.deployments.snapshot_columns import FrozenBook, thaw_book
+from stationkeep.cluster.devices.snapshot_columns import (
     BadImageError,
     FrozenFleet,
     Room,

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from stationkeep.cluster.devices.image import binary_header, map_header
+from stationkeep.cluster.devices.snapshot_columns import binary_header, map_header
 from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.cluster.numbers import CEILING, RESTORED
 from stationkeep.cluster.state.codec import Piece

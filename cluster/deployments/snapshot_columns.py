@@ -42,7 +42,7 @@ from stationkeep.cluster.deployments.roster import (
     phase_of,
     progress_of,
 )
-from stationkeep.cluster.devices.image import (
+from stationkeep.cluster.devices.snapshot_columns import (
     BadImageError,
     array_header,
     encoded_columns,

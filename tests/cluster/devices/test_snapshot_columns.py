@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 
 from stationkeep.cluster.commands import AssignRing, RemoveDevice, SetRingPolicies
 from stationkeep.cluster.devices.fleet import Fleet
-from stationkeep.cluster.devices.image import FrozenFleet, Room, array_header, map_header, thaw
 from stationkeep.cluster.devices.policies import RingPolicy
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.snapshot_columns import (
+    FrozenFleet,
+    Room,
+    array_header,
+    map_header,
+    thaw,
+)
 from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.devices.table import Texts
 from stationkeep.cluster.state import codec

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from stationkeep.cluster.commands import CancelDeployment
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Pace, Target
-from stationkeep.cluster.deployments.image import FrozenBook, thaw_book
 from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState, Word
 from stationkeep.cluster.deployments.roster import COLUMNS
+from stationkeep.cluster.deployments.snapshot_columns import FrozenBook, thaw_book
 from stationkeep.cluster.state import codec
 from tests.cluster.delivery.deliveries import DeliveryDriver
 from tests.cluster.fleet.fleets import restored
