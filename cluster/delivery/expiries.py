@@ -32,7 +32,7 @@ from stationkeep.cluster.deployments.roster import (
     Roster,
 )
 from stationkeep.cluster.devices.table import Column
-from stationkeep.cluster.fleet.columns import packed
+from stationkeep.cluster.fleet.command_columns import packed
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Step
 

@@ -19,7 +19,7 @@ from stationkeep.cluster.deployments.deployment import TOKEN, Deployment
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskState
 from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.devices.table import Column
-from stationkeep.cluster.fleet.columns import column, packed, row_column
+from stationkeep.cluster.fleet.command_columns import column, packed, row_column
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step

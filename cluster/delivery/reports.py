@@ -41,7 +41,7 @@ from stationkeep.cluster.deployments.roster import (
     detail_of,
 )
 from stationkeep.cluster.devices.table import Column
-from stationkeep.cluster.fleet.columns import column, row_column
+from stationkeep.cluster.fleet.command_columns import column, row_column
 from stationkeep.cluster.names import text_fault
 from stationkeep.cluster.operators import existing
 from stationkeep.cluster.state.decisions import Reason

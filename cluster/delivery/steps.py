@@ -18,7 +18,7 @@ from stationkeep.cluster.deployments.lifecycle import (
 )
 from stationkeep.cluster.deployments.roster import LATEST, Roster
 from stationkeep.cluster.devices.table import Column
-from stationkeep.cluster.fleet.columns import packed
+from stationkeep.cluster.fleet.command_columns import packed
 from stationkeep.cluster.state.decisions import Outcome
 from stationkeep.cluster.state.events import DeploymentChanged, TasksChanged
 from stationkeep.cluster.state.step import Step

@@ -11,7 +11,7 @@ from stationkeep.cluster.commands import RecordRebalance, RequestRebalance
 from stationkeep.cluster.devices.moves import REASONS, VOLUNTARY, MoveReason
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.table import Column
-from stationkeep.cluster.fleet.columns import column, row_column
+from stationkeep.cluster.fleet.command_columns import column, row_column
 from stationkeep.cluster.fleet.journeys import Journey, travel
 from stationkeep.cluster.fleet.storm import watch
 from stationkeep.cluster.state.decisions import Outcome, Reason

@@ -7,7 +7,7 @@ import numpy as np
 from stationkeep.cluster.devices.moves import MOVE, REASONS, MoveReason
 from stationkeep.cluster.devices.rings import RINGS, UNSET, Ring
 from stationkeep.cluster.devices.table import Column
-from stationkeep.cluster.fleet.columns import packed
+from stationkeep.cluster.fleet.command_columns import packed
 from stationkeep.cluster.state.events import DevicesMoved
 from stationkeep.cluster.state.step import Step
 

@@ -10,7 +10,7 @@ import numpy as np
 from stationkeep.cluster.commands import MarkOffline, MetricColumn, ReportDevices
 from stationkeep.cluster.devices.status import FULL, FULL_BATTERY, MAX_METRICS, MISSING, is_metric
 from stationkeep.cluster.devices.table import Column, Table
-from stationkeep.cluster.fleet.columns import column, packed, row_column
+from stationkeep.cluster.fleet.command_columns import column, packed, row_column
 from stationkeep.cluster.fleet.storm import turned, watch
 from stationkeep.cluster.fleet.verdicts import MAX_STATUSES, Verdicts, follow
 from stationkeep.cluster.operators import existing
