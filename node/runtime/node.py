@@ -245,7 +245,7 @@ class Node:
         if not self._config.webhooks:
             return None
         # Slow to import, and most nodes tell nobody.
-        from stationkeep.node.webhooks.posting import HttpPoster  # noqa: PLC0415
+        from stationkeep.node.webhooks.http_poster import HttpPoster  # noqa: PLC0415
 
         poster = HttpPoster(self._driver.wake)
         self._closers.push_async_callback(poster.close)

@@ -78,7 +78,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Poster(Protocol):
-    """Sends over HTTP; implemented by `node.webhooks.posting.HttpPoster`."""
+    """Sends over HTTP; implemented by `node.webhooks.http_poster.HttpPoster`."""
 
     def post(
         self, url: str, headers: dict[str, str], body: bytes, done: Callable[[Answer], None]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stationkeep.cluster.state.state import MAX_WEBHOOKS
-from stationkeep.node.webhooks import posting
-from stationkeep.node.webhooks.posting import HttpPoster
+from stationkeep.node.webhooks import http_poster
+from stationkeep.node.webhooks.http_poster import HttpPoster
 from stationkeep.node.webhooks.sending import Answer, Verdict
 
 
@@ -109,7 +109,7 @@ async def test_webhooks_that_hang_leave_room_for_the_others(
         for _ in range(2 * MAX_WEBHOOKS - 1):
             poster.post(f"http://127.0.0.1:{port}/", {}, b"{}", lambda _: None)
         await deaf.asked.wait()
-        monkeypatch.setattr(posting, "TIMEOUT", 2.0)
+        monkeypatch.setattr(http_poster, "TIMEOUT", 2.0)
         assert await post(poster, server.url) == Answer()
         await poster.close()
 
@@ -117,7 +117,7 @@ async def test_webhooks_that_hang_leave_room_for_the_others(
 async def test_a_receiver_that_does_not_answer_is_not_waited_for_long(
     server: Server, poster: HttpPoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posting, "TIMEOUT", 0.1)
+    monkeypatch.setattr(http_poster, "TIMEOUT", 0.1)
     server.answer = b""
     assert await post(poster, server.url) == Answer(Verdict.LATER, "no answer within 0.1 s")
 
@@ -185,7 +185,7 @@ async def test_a_resolver_that_is_mute_about_one_holds_up_nobody_else(
 async def test_a_receiver_that_never_finishes_is_not_waited_for_long(
     poster: HttpPoster, resolver: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posting, "TIMEOUT", 0.1)
+    monkeypatch.setattr(http_poster, "TIMEOUT", 0.1)
     answer = await post(poster, "https://mute.example/in")
     assert answer == Answer(Verdict.LATER, "no answer within 0.1 s")
 
