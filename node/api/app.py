@@ -29,9 +29,9 @@ from stationkeep.node.api.resources import (
 )
 from stationkeep.node.gateway.sessions import Sessions
 from stationkeep.node.http import problems
+from stationkeep.node.http.fast_path import FastPath
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, Limits
 from stationkeep.node.http.origin import Origin
-from stationkeep.node.http.short_way import ShortWay
 from stationkeep.node.http.worker import Worker
 from stationkeep.node.metrics import node as metrics
 from stationkeep.node.metrics.devices import AgentsCollector
@@ -95,7 +95,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     problems.install(app)
     # The last one that is added is asked first.
     app.add_middleware(
-        ShortWay, routes=[route for resource in RESOURCES for route in resource.router.routes]
+        FastPath, routes=[route for resource in RESOURCES for route in resource.router.routes]
     )
     app.add_middleware(
         Limits,

@@ -1,4 +1,4 @@
-"""The short way of plain requests answers what FastAPI would, and asks it about all others."""
+"""The fast path of plain requests answers what FastAPI would, and asks it about all others."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.cluster.state import codec
 from stationkeep.node.api import submission
 from stationkeep.node.api.app import RESOURCES, build
-from stationkeep.node.http.short_way import ShortWay
+from stationkeep.node.http.fast_path import FastPath
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
 
@@ -157,9 +157,9 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def ways() -> list[FastAPI]:
-    """The application, and the same one without its short way."""
+    """The application, and the same one without its fast path."""
     short, long = build(FakeNode()), build(FakeNode())
-    long.user_middleware = [made for made in long.user_middleware if made.cls is not ShortWay]
+    long.user_middleware = [made for made in long.user_middleware if made.cls is not FastPath]
     return [short, long]
 
 
@@ -246,7 +246,7 @@ async def test_plain_requests_do_not_come_to_fastapi() -> None:
         raise AssertionError("it was to be answered before")
 
     app = build(node := story())
-    short = ShortWay(fastapi, _routes())
+    short = FastPath(fastapi, _routes())
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
         await short({**scope, "app": app}, receive, send)
@@ -259,7 +259,7 @@ async def test_plain_requests_do_not_come_to_fastapi() -> None:
 
 
 def test_every_route_is_understood_but_the_one_whose_parameter_is_the_rest_of_a_path() -> None:
-    short = ShortWay(build(FakeNode()), _routes())
+    short = FastPath(build(FakeNode()), _routes())
     long = [
         route.path
         for route in _routes()

@@ -1,11 +1,11 @@
-"""A short way for plain requests: the routes of FastAPI, read once instead of with each request.
+"""A fast path for plain requests: the routes of FastAPI, read once instead of with each request.
 
 For each request FastAPI tries its routes one after the other, and walks the tree of what the one
 that fits depends on: that takes several times as long as most answers do. All of it stands in the
 signatures of endpoints and dependencies, which do not change.
 
 No rule is here twice. A value is judged by the very annotation that FastAPI judges it by, and the
-short way only ever accepts: a request that is not plainly right in every part goes FastAPI's way as
+fast path only ever accepts: a request that is not plainly right in every part goes FastAPI's way as
 it came, which knows how to say what is wrong with it. Limits, hosts and origins come before both.
 """
 
@@ -238,7 +238,7 @@ class _Node:
         return self.parameter
 
 
-class ShortWay:
+class FastPath:
     """ASGI middleware, the innermost: answers what is plainly for one of `routes`, and leaves the
     rest to FastAPI."""
 
