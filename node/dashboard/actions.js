@@ -3,7 +3,7 @@
 
 import { h, render } from "./dom.js";
 import { newKey, Problem } from "./link.js";
-import { plain, RINGS } from "./words.js";
+import { plain, plural, RINGS } from "./words.js";
 
 const DURATIONS = [["10m", "10 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"]];
 
@@ -91,6 +91,24 @@ export class Actions {
     });
   }
 
+  cancelDeployment(number) {
+    this.confirm({
+      title: `Cancel deployment ${number}`,
+      says: "What no device has begun to install is taken back; those that have begun run to their end. It cannot be resumed or tried again.",
+      button: "Cancel deployment", leave: "Keep it",
+      order: ({ reason }) => ["POST", `/v1/deployments/${number}/cancel`, { reason }],
+    });
+  }
+
+  retryDeployment(number, count) {
+    this.confirm({
+      title: `Retry deployment ${number}`,
+      says: `Up to ${plural(count, "task")} that failed, timed out or were not reached: another attempt, unless the device fell back to its old version. The deadline begins anew.`,
+      button: "Retry",
+      order: ({ reason }) => ["POST", `/v1/deployments/${number}/retry`, { reason }],
+    });
+  }
+
   acknowledge(alarm) {
     this.confirm({
       title: `Acknowledge ${plain(alarm.id)}`,
@@ -122,7 +140,7 @@ export class Actions {
         problem && h("p", { class: "problem", role: "alert" }, problem),
         !problem && this.barred(),
         h("div", { class: "orders" },
-          h("button", { type: "button", onclick: () => this.dialog.close() }, "Cancel"),
+          h("button", { type: "button", onclick: () => this.dialog.close() }, asked.leave ?? "Cancel"),
           h("button", { type: "submit", class: "go", disabled: busy || this.picture.barred !== "", title: this.picture.barred || null }, busy ? "Being agreed …" : asked.button))));
   }
 

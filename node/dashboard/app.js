@@ -2,7 +2,7 @@
 
 import { Actions } from "./actions.js";
 import { alarmList } from "./alarms.js";
-import { deploymentRows, shownOf } from "./deployments.js";
+import { deploymentRows, listed } from "./deployments.js";
 import { Detail } from "./detail.js";
 import { h, render } from "./dom.js";
 import { headline, verdict } from "./headline.js";
@@ -73,9 +73,9 @@ function draw() {
     render(place("rings"), ringRows(picture.parts.rings, (ring) => detail.ring(ring)));
     render(place("fleet"), fleetLine(picture, find));
   }
-  const deployments = shownOf(picture.parts.deployments?.items ?? []);
+  const deployments = listed(picture.parts.open, picture.parts.closed);
   place("deployments").hidden = !deployments.length;
-  render(place("deployed"), deploymentRows(deployments));
+  render(place("deployed"), deploymentRows(deployments, (number) => detail.deployment(number)));
   render(place("filters"), timeline.filters());
   render(place("timeline"), timeline.list());
   render(place("proposals"), proposalList(picture));

@@ -1,38 +1,42 @@
-// Deployments: what devices were told to do, and how many of them have come how far.
+// Deployments: what devices were told to do, how many of them have come how far, and each in detail.
 
 import { h } from "./dom.js";
-import { number, plain, plural, span } from "./words.js";
+import { ago, dateOf, number, plain, plural, span } from "./words.js";
 
-const MAX_CLOSED = 2; // that are shown, the newest
-const BUSY = ["offered", "in_progress"];
-const FAILED = ["failed", "rejected", "timed_out", "unreached"];
 const GROUPS = [
   ["succeeded", "✓", "healthy", ["succeeded", "already_installed"]],
-  ["failed", "✕", "unhealthy", FAILED],
-  ["in progress", "▸", "busy", BUSY],
+  ["failed", "✕", "unhealthy", ["failed", "rejected", "timed_out", "unreached"]],
+  ["in progress", "▸", "busy", ["offered", "in_progress"]],
   ["queued", "…", "offline", ["queued"]],
   ["canceled", "–", "offline", ["canceled"]],
 ];
+const UNFINISHED = ["queued", "offered", "in_progress"];
+const AGAIN = ["failed", "timed_out", "unreached"]; // states that another attempt may mend
 
-/** Those that go on, and the newest of the others. */
-export function shownOf(deployments) {
-  const closed = deployments.filter((one) => one.closed_s !== null).slice(0, MAX_CLOSED);
-  return deployments.filter((one) => one.closed_s === null || closed.includes(one));
+/** All that go on, and the newest that are over; one that has just ended may still be in both. */
+export function listed(open, closed) {
+  const known = new Map([open, closed].flatMap((part) => part?.items ?? []).map((one) => [one.deployment, one]));
+  return [...known.values()].sort((a, b) => b.deployment - a.deployment);
 }
 
-export function deploymentRows(deployments) {
+export function deploymentRows(deployments, show) {
   return deployments.map((one) => {
-    const counts = GROUPS.map(([, , , states]) => states.reduce((sum, state) => sum + (one.tallies[state] ?? 0), 0));
+    const counts = GROUPS.map(([, , , states]) => tasksIn(one, states));
     return h("li", { class: "deployment", key: one.deployment, "data-deployment": one.deployment },
-      h("h3", null, `${whatOf(one)} `, h("span", { class: "quiet" }, `to ${one.target}`)),
-      h("p", { class: "count" }, standing(one)),
+      h("h3", null, h("button", { type: "button", class: "plain cover", onclick: () => show(one.deployment) }, whatOf(one)), " ",
+        h("span", { class: "quiet" }, `to ${one.target}`)),
+      h("p", { class: "count" }, h("span", { class: "quiet" }, `deployment ${one.deployment} · `), one.closed_s !== null ? one.reason : going(one)),
       h("div", { class: "bar-of-ring", "aria-hidden": "true" }, GROUPS.slice(0, 3).map(([word, , kind], n) =>
         counts[n] > 0 && h("span", { key: word, class: `part ${kind}`, style: { "--part": counts[n] / one.members } }))),
       h("p", { class: "states" }, GROUPS.map(([word, mark, kind], n) => counts[n] > 0 &&
-        h("span", { class: `state ${kind}` }, h("b", { "aria-hidden": "true" }, mark), ` ${number(counts[n])} ${word}`)),
+        h("span", { class: `state ${kind}` }, marked(mark), ` ${number(counts[n])} ${word}`)),
         h("span", { class: "quiet" }, `of ${plural(one.members, "device")}`)),
-      one.failures.length > 0 && h("p", { class: "states quiet" }, failure(one.failures[0])));
+      one.failures.length > 0 && h("p", { class: "states quiet" }, failure(one.failures[0]), such(one.failures[0].device)));
   });
+}
+
+function tasksIn({ tallies }, states) {
+  return states.reduce((sum, state) => sum + (tallies[state] ?? 0), 0);
 }
 
 /** "app 2.0.0", "restart", "flash os 14". */
@@ -41,14 +45,83 @@ function whatOf({ task_type, component, version }) {
   return `${task_type === "deployment" ? "" : `${task_type} `}${component} ${version}`;
 }
 
-function standing(one) {
-  const name = h("span", { class: "quiet" }, `deployment ${one.deployment} · `);
-  if (one.closed_s !== null) return [name, one.reason];
-  return [name, one.held ? `held: ${one.held}` : one.state];
+function going({ held, state }) {
+  return held ? `held: ${held}` : state;
 }
 
-function failure({ count, reason, text, device }) {
-  return `${number(count)} × ${plain(reason)}${text && `: ${text}`}${device && `, such as ${device}`}`;
+function failure({ count, reason, text }) {
+  return `${number(count)} × ${plain(reason)}${text && `: ${text}`}`;
+}
+
+function such(device) {
+  return device && [", such as ", device];
+}
+
+function marked(mark) {
+  return h("b", { "aria-hidden": "true" }, mark);
+}
+
+// -- one of them ------------------------------------------------------------------------------------
+
+/** The sheet of a deployment. `tasks`: those in the state `only`, if one was chosen. */
+export function deploymentSheet(one, tasks, only, detail) {
+  const link = (id) => h("button", { type: "button", class: "plain inline", onclick: () => detail.device(id) }, id);
+  return [
+    h("p", { class: "role" }, `${whatOf(one)} to ${one.target}`),
+    h("p", null, standing(one)),
+    detail.orders(orders(one, detail.actions)),
+    h("h3", null, `Its ${plural(one.members, "task")}`), tallies(one, only, (state) => detail.deployment(one.deployment, state)),
+    tasks && h("ol", { class: "moves" }, tasks.items.map((task) => h("li", { key: task.task_id }, link(task.device), `: ${wordsOf(task)}${howLong(task)}`))),
+    tasks?.next && h("p", { class: "quiet" }, "These are the first of them."),
+    one.failures.length > 0 && [h("h3", null, "What failed"), h("ul", { class: "why" }, one.failures.map((group) =>
+      h("li", null, failure(group), such(group.device && link(group.device)))))],
+    h("h3", null, "Who ordered it"),
+    h("p", null, `${one.actor || "nobody named"}, ${dateOf(one.opened_at)}`, one.comment && h("span", { class: "quiet" }, ` “${one.comment}”`)),
+  ];
+}
+
+function standing(one) {
+  if (one.closed_s !== null) return `${one.state}: ${one.reason} ${ago(one.closed_s * 1_000)}`;
+  return `${going(one)}, its deadline is in ${span(one.deadline_s)}`;
+}
+
+function orders(one, actions) {
+  const again = tasksIn(one, AGAIN);
+  return [
+    ["Cancel …", () => actions.cancelDeployment(one.deployment), one.state === "open"],
+    ["Retry …", () => actions.retryDeployment(one.deployment, again), again > 0 && one.state !== "closing" && one.reason !== "canceled" && one.rostered],
+  ];
+}
+
+/** How many tasks are in which state; each opens a list of them, as long as the cluster has it. */
+function tallies(one, only, choose) {
+  const counted = GROUPS.flatMap(([, mark, kind, states]) => states.map((state) => [state, mark, kind, one.tallies[state] ?? 0]));
+  return h("div", { class: "filters", role: "group", "aria-label": "Show tasks" }, counted.map(([state, mark, kind, count]) =>
+    (count > 0 || state === only) && h("button", { key: state, type: "button", class: `plain state ${kind}`, disabled: !one.rostered, "aria-pressed": String(state === only),
+      onclick: () => choose(state === only ? "" : state) }, marked(mark), ` ${number(count)} ${plain(state)}`)));
+}
+
+/** What it asks of devices, and what limits it: name and value of each. */
+export function termsOf(one) {
+  const { pace } = one;
+  return [["type", one.task_type], ["priority", one.priority], ["at a time", one.max_in_flight ?? "any number"], ["retries", one.retries ?? 0],
+    ["a minute", pace ? `${number(pace.now)}, from ${number(pace.from)} to ${number(pace.to)}` : "any number"], ["requires", one.require ?? "nothing"],
+    ["downgrades", one.allow_downgrade ? "allowed" : "passed over"], ["cannot carry out tasks", plural(one.incapable, "device")],
+    ...Object.entries(one.parameters)];
+}
+
+function isOpen(task) {
+  return UNFINISHED.includes(task.state);
+}
+
+function howLong(task) {
+  return isOpen(task) ? ` for ${span(task.since_s)}` : ` ${ago(task.since_s * 1_000)}`;
+}
+
+/** "in progress, installing 40 % (retry), told to cancel". */
+function wordsOf(task) {
+  const reason = !["", task.state].includes(task.reason) && ` (${plain(task.reason)})`;
+  return [plain(task.state), task.phase && `, ${task.phase} ${task.progress} %`, reason, task.canceling && ", told to cancel"].filter(Boolean).join("");
 }
 
 /** The tasks of one device, the newest first. */

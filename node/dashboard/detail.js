@@ -1,6 +1,7 @@
-// Details of one node, one device, or the devices of one ring: state, history, explanation.
+// Details of one node, one device, one deployment, or the devices of one ring: state, history,
+// explanation.
 
-import { taskList } from "./deployments.js";
+import { deploymentSheet, taskList, termsOf } from "./deployments.js";
 import { h, render } from "./dom.js";
 import { Problem, Unreachable } from "./link.js";
 import { lossTable } from "./losses.js";
@@ -27,16 +28,21 @@ export class Detail {
     this.open({ kind: "device", id, path, why: `${path}/explain`, tasks: `${path}/tasks` });
   }
 
+  /** `only`: the state of the tasks to list; empty for none. */
+  deployment(id, only = "") {
+    const path = `/v1/deployments/${id}`;
+    const known = this.shown?.kind === "deployment" && this.shown.id === id ? this.told : null;
+    this.open({ kind: "deployment", id, only, path, tasks: only && `${path}/tasks?limit=${PAGE}&state=${only}` }, known);
+  }
+
   ring(id, only = "") {
     const filter = only && `&${only}`;
     this.open({ kind: "ring", id, only, path: `/v1/devices?ring=${id}&limit=${PAGE}${filter}`, once: true });
   }
 
-  open(shown) {
-    this.shown = shown;
-    this.told = null;
-    this.losses = undefined;
-    this.problem = "";
+  /** `told`: what is known of it already, so that what is in use stays in its place. */
+  open(shown, told = null) {
+    Object.assign(this, { shown, told, tasks: undefined, losses: undefined, problem: "" });
     this.draw();
     if (!this.sheet.open) this.sheet.showModal();
     this.ask(shown);
@@ -95,9 +101,10 @@ export class Detail {
   draw() {
     const { shown, told } = this;
     if (!shown) return;
-    const parts = { node: () => this.ofNode(), device: () => this.ofDevice(), ring: () => this.ofRing() };
+    const parts = { node: () => this.ofNode(), device: () => this.ofDevice(), ring: () => this.ofRing(), deployment: () => this.ofDeployment() };
+    const title = { ring: `Ring ${shown.id}`, deployment: `Deployment ${shown.id}` }[shown.kind] ?? shown.id;
     render(this.sheet,
-      h("div", { class: "sheet-head" }, h("h2", { id: "detail-title" }, shown.kind === "ring" ? `Ring ${shown.id}` : shown.id),
+      h("div", { class: "sheet-head" }, h("h2", { id: "detail-title" }, title),
         h("button", { type: "button", onclick: () => this.sheet.close() }, "Close")),
       this.problem ? h("p", { class: "problem", role: "alert" }, this.problem)
         : told ? parts[shown.kind]() : h("p", { class: "quiet" }, "Asking …"));
@@ -154,6 +161,13 @@ export class Detail {
         ["last heard", `${span(device.seen_s)} ago`], ["policy", device.policy ?? "none"],
         ...Object.entries(device.labels), ...Object.entries(device.capabilities)]),
     ];
+  }
+
+  // -- a deployment ---------------------------------------------------------------------------
+
+  ofDeployment() {
+    const { told, tasks, shown } = this;
+    return [deploymentSheet(told, tasks, shown.only, this), facts(termsOf(told))];
   }
 
   // -- a ring ---------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ const PARTS = {
   nodes: { path: "/v1/nodes", every: 150, after: /^(role|seat|member|samples|founded)/ },
   proposals: { path: "/v1/proposals?limit=12", every: 250, after: /^(proposal|vote)/ },
   rings: { path: "/v1/rings", every: 1_000, after: /^(device|fleet|rings)/ },
-  deployments: { path: "/v1/deployments?limit=50", every: 1_000, after: /^(deployment|tasks|settings|pause)/ },
+  open: { path: "/v1/deployments?state=open&state=closing", every: 1_000, after: /^(deployment|tasks|settings|pause)/ },
+  closed: { path: "/v1/deployments?state=closed&limit=2", every: 1_000, after: /^deployment/ },
   me: { path: "/v1/me", every: 10_000, after: /^member/ },
   config: { path: "/v1/config", every: 1_000, after: /^settings/ },
 };

@@ -166,7 +166,7 @@ def test_an_order_that_was_left_alone_does_not_meddle_with_the_next(
     expect(order).to_contain_text("Switch the PRIMARY over")
 
 
-def _lose_touch(node: FakeNode) -> None:
+def lose_touch(node: FakeNode) -> None:
     """Of three, one is cut off; it hears sat-002 now and then, and sat-003 not at all."""
     node.consensus.has_quorum, node.consensus.leader = False, None
     node.stale = 95_000
@@ -177,7 +177,7 @@ def test_without_a_quorum_nothing_is_shown_that_is_not_known(page: Page, served:
     page.goto(served.url)
     expect(page.locator("[data-node=sat-003] .health")).to_have_attribute("data-level", "good")
     expect(page.locator("[data-age]")).to_have_text("as of now")
-    served.do(_lose_touch)
+    served.do(lose_touch)
     expect(page.locator("#headline h1")).to_have_text("The cluster has no quorum")
     expect(page.locator("#headline .needs")).to_contain_text("sat-001 does not hear sat-003")
     dead, heard = page.locator("[data-node=sat-003]"), page.locator("[data-node=sat-002]")
@@ -202,7 +202,7 @@ def test_without_a_quorum_no_order_can_be_given_and_the_reason_is_seen(
     page.get_by_role("button", name="Pause …").click()
     submit = page.locator("#order").get_by_role("button", name="Pause")
     expect(submit).to_be_enabled()
-    served.do(_lose_touch)
+    served.do(lose_touch)
     why = "Nothing can be changed without a quorum: sat-001 is in touch with 3 of 3"
     expect(submit).to_be_disabled()
     expect(page.locator("#order .barred")).to_contain_text(why)

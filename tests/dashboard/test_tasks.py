@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from stationkeep.cluster.commands import CancelDeployment, CreateDeployment
+from stationkeep.cluster.commands import (
+    CancelDeployment,
+    CreateDeployment,
+)
 from stationkeep.cluster.delivery.offers import plan_offers
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Target
 from tests.dashboard.conftest import Served
+from tests.dashboard.test_adversity import lose_touch
 from tests.dashboard.test_page import AXE, PHONE, SERIOUS
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
@@ -70,13 +74,121 @@ def test_a_device_says_what_it_was_told_to_do(page: Page, deployed: Served) -> N
     expect(sheet).to_contain_text("Deployment 1: canceled for")
 
 
+def test_what_is_open_shows_however_much_is_newer(page: Page, deployed: Served) -> None:
+    deployed.do(_deploy)
+
+    def many(node: FakeNode) -> None:
+        for number in range(2, 120):
+            restart = Target(devices=("device-3",))
+            node.commit(CreateDeployment(target=restart, task_type="restart"), actor=f"a{number}")
+            node.commit(CancelDeployment(number))
+
+    deployed.do(many)
+    page.goto(deployed.url)
+    rows = page.locator("#deployed > li")
+    expect(rows).to_have_count(3)
+    shown = rows.evaluate_all("rows => rows.map(row => row.dataset.deployment)")
+    assert shown == ["119", "118", "1"]
+
+
+def _fail(page: Page, served: Served, count: int = 1) -> list[str]:
+    """So many devices that were offered a task, and have no connection, say that it failed."""
+    offered = page.request.get(f"{served.url}v1/deployments/1/tasks?state=offered&limit={count}")
+    devices = [task["device"] for task in offered.json()["items"]]
+    how = {"state": "failed", "reason": "disk", "detail": "no space in /data"}
+    updates = [{"task_id": f"1/{device}/1", **how} for device in devices]
+    answer = page.request.post(f"{served.url}v1/tasks:report", data={"updates": updates})
+    assert answer.json()["accepted"] == count, answer.text()
+    return devices
+
+
+def test_a_deployment_says_how_it_stands_what_failed_and_who_ordered_it(
+    page: Page, deployed: Served
+) -> None:
+    order = CreateDeployment(target=ALL, artifact=Artifact("2.0.0"), parameters={"mode": "soft"})
+    deployed.do(lambda node: node.commit(order, actor="ann@ground", reason="the release"))
+    deployed.do(_offer)
+    page.goto(deployed.url)
+    devices = _fail(page, deployed, 2)
+    page.get_by_role("button", name="app 2.0.0").click()
+    sheet = page.locator("#detail")
+    expect(sheet.get_by_role("heading", level=2)).to_have_text("Deployment 1")
+    expect(sheet).to_contain_text("open, its deadline is in")
+    expect(sheet).to_contain_text("2 × disk: no space in /data, such as device-")
+    expect(sheet).to_contain_text("ann@ground")
+    expect(sheet).to_contain_text("the release")
+    expect(sheet).to_contain_text("soft")
+    failed = sheet.get_by_role("button", name="2 failed")
+    failed.click()
+    tasks = sheet.locator(".moves li")
+    expect(tasks).to_have_count(2)
+    expect(tasks.first).to_contain_text("failed (disk)")
+    expect(failed).to_be_focused()
+    tasks.first.get_by_role("button").click()
+    expect(sheet.get_by_role("heading", level=2)).to_have_text(devices[0])
+
+
+def test_a_deployment_is_canceled_and_another_tried_again(page: Page, deployed: Served) -> None:
+    deployed.do(_deploy)
+    deployed.do(_offer)
+    page.goto(deployed.url)
+    page.get_by_role("button", name="app 2.0.0").click()
+    sheet, order = page.locator("#detail"), page.locator("#order")
+    states = sheet.get_by_role("group", name="Show tasks")
+    expect(states).to_contain_text("5 offered")
+    expect(sheet.get_by_role("button", name="Retry …")).to_have_count(0)
+    _fail(page, deployed)
+    expect(states).to_contain_text("1 failed")
+    sheet.get_by_role("button", name="Retry …").click()
+    order.get_by_label("Reason").fill("there is room now")
+    order.get_by_role("button", name="Retry").click()
+    expect(states).to_contain_text("8 queued")
+    expect(states).not_to_contain_text("failed")
+    sheet.get_by_role("button", name="Cancel …").click()
+    order.get_by_role("button", name="Keep it").click()
+    assert deployed.node.state.deployments.known[1].open
+    sheet.get_by_role("button", name="Cancel …").click()
+    order.get_by_role("button", name="Cancel deployment").click()
+    expect(states).to_contain_text("canceled")
+    expect(sheet.get_by_role("button", name="Cancel …")).to_have_count(0)
+    assert not deployed.node.state.deployments.known[1].open
+
+
+def test_without_a_quorum_no_deployment_can_be_canceled_or_tried_again(
+    page: Page, deployed: Served
+) -> None:
+    deployed.do(_deploy)
+    deployed.do(_offer)
+    page.goto(deployed.url)
+    _fail(page, deployed)
+    page.get_by_role("button", name="app 2.0.0").click()
+    sheet = page.locator("#detail")
+    for name in ("Cancel …", "Retry …"):
+        expect(sheet.get_by_role("button", name=name)).to_be_enabled()
+    deployed.do(lose_touch)
+    for name in ("Cancel …", "Retry …"):
+        expect(sheet.get_by_role("button", name=name)).to_be_disabled()
+    expect(sheet.locator(".barred")).to_contain_text("Nothing can be changed without a quorum")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_seriously_keeps_anybody_out(page: Page, deployed: Served, theme: Any) -> None:
+@pytest.mark.parametrize("opened", ["page", "deployment", "device"])
+def test_nothing_seriously_keeps_anybody_out(
+    page: Page, deployed: Served, theme: Any, opened: str
+) -> None:
     deployed.do(_deploy)
     deployed.do(_offer)
     page.emulate_media(color_scheme=theme)
     page.goto(deployed.url)
+    (device,) = _fail(page, deployed)
     expect(page.locator(".deployment")).to_have_count(1)
+    if opened != "page":
+        page.get_by_role("button", name="app 2.0.0").click()
+        page.get_by_role("button", name="1 failed").click()
+        expect(page.locator("#detail .moves li")).to_have_count(1)
+    if opened == "device":
+        page.locator("#detail").get_by_role("button", name=device).first.click()
+        expect(page.locator("#detail .moves")).to_have_count(2)
     page.evaluate(AXE)
     found = page.evaluate("axe.run()")["violations"]
     serious = [each for each in found if each["impact"] in SERIOUS]
@@ -90,4 +202,7 @@ def test_a_long_target_fits_a_phone(browser: Browser, deployed: Served) -> None:
     page.goto(deployed.url)
     expect(page.locator(".deployment")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    page.locator(".deployment").get_by_role("button").click()
+    expect(page.locator("#detail")).to_contain_text("Who ordered it")
+    assert page.evaluate("document.querySelector('#detail').scrollWidth") <= PHONE["width"]
     page.close()
