@@ -110,26 +110,16 @@ export function termsOf(one) {
     ...Object.entries(one.parameters)];
 }
 
-function isOpen(task) {
+export function isOpen(task) {
   return UNFINISHED.includes(task.state);
 }
 
-function howLong(task) {
+export function howLong(task) {
   return isOpen(task) ? ` for ${span(task.since_s)}` : ` ${ago(task.since_s * 1_000)}`;
 }
 
 /** "in progress, installing 40 % (retry), told to cancel". */
-function wordsOf(task) {
+export function wordsOf(task) {
   const reason = !["", task.state].includes(task.reason) && ` (${plain(task.reason)})`;
   return [plain(task.state), task.phase && `, ${task.phase} ${task.progress} %`, reason, task.canceling && ", told to cancel"].filter(Boolean).join("");
-}
-
-/** The tasks of one device, the newest first. */
-export function taskList(tasks) {
-  if (!tasks.length) return h("p", { class: "quiet" }, "None.");
-  return h("ol", { class: "moves" }, tasks.map((task) => h("li", { key: task.task_id },
-    h("strong", null, `Deployment ${task.deployment}`), task.attempt > 1 && `, attempt ${task.attempt}`,
-    `: ${plain(task.state)}`, task.phase && `, ${task.phase} ${task.progress} %`, !["", task.state].includes(task.reason) && ` (${plain(task.reason)})`,
-    task.canceling && ", told to cancel", h("span", { class: "quiet" }, ` for ${span(task.since_s)}`),
-    task.waits && h("span", null, `: ${task.waits}`))));
 }

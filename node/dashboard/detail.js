@@ -1,7 +1,8 @@
 // Details of one node, one device, one deployment, or the devices of one ring: state, history,
 // explanation.
 
-import { deploymentSheet, taskList, termsOf } from "./deployments.js";
+import { course } from "./course.js";
+import { deploymentSheet, termsOf } from "./deployments.js";
 import { h, render } from "./dom.js";
 import { Problem, Unreachable } from "./link.js";
 import { lossTable } from "./losses.js";
@@ -151,11 +152,7 @@ export class Detail {
       this.orders([["Assign ring …", () => this.actions.assign(device), true],
         ["Release …", () => this.actions.release(device), device.pin !== null]]),
       sentences("Why it is in this ring", why.summary),
-      h("h3", null, "Rings it was in"),
-      h("ol", { class: "moves" }, why.history.map((move) => h("li", null,
-        h("strong", null, `${move.origin ?? "new"} → ${move.target}`), ` ${ago(move.ago_s * 1_000)}, by ${move.assigned_by}: ${move.sentence}`,
-        move.comment && h("span", { class: "quiet" }, ` “${move.comment}”`)))),
-      h("h3", null, "Its tasks"), taskList(tasks.items),
+      h("h3", null, "What happened to it"), course(why.history, tasks.items),
       device.status && readings(device.status),
       facts([["name", device.name], ["system", device.os_version], ["app", device.app_version], ["served by", device.served_by],
         ["last heard", `${span(device.seen_s)} ago`], ["policy", device.policy ?? "none"],

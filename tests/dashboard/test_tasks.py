@@ -7,12 +7,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from stationkeep.cluster.commands import (
+    AssignRing,
     CancelDeployment,
     CreateDeployment,
+    RegisterDevices,
+    Registration,
 )
 from stationkeep.cluster.delivery.offers import plan_offers
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Target
+from stationkeep.cluster.devices.rings import Ring
 from tests.dashboard.conftest import Served
 from tests.dashboard.test_adversity import lose_touch
 from tests.dashboard.test_page import AXE, PHONE, SERIOUS
@@ -66,12 +70,12 @@ def test_a_device_says_what_it_was_told_to_do(page: Page, deployed: Served) -> N
     page.keyboard.press("Enter")
     sheet = page.get_by_role("dialog")
     expect(sheet).to_contain_text("app 1.0.0")
-    expect(sheet).to_contain_text("Deployment 1: queued")
+    expect(sheet).to_contain_text("2.0.0 deployment 1: queued")
     expect(sheet).to_contain_text("it is offered next")
     deployed.do(_offer)
     expect(sheet).to_contain_text("5 tasks are in flight")
     deployed.do(lambda node: node.commit(CancelDeployment(1)))
-    expect(sheet).to_contain_text("Deployment 1: canceled for")
+    expect(sheet).to_contain_text("deployment 1: canceled just now")
 
 
 def test_what_is_open_shows_however_much_is_newer(page: Page, deployed: Served) -> None:
@@ -171,6 +175,51 @@ def test_without_a_quorum_no_deployment_can_be_canceled_or_tried_again(
     expect(sheet.locator(".barred")).to_contain_text("Nothing can be changed without a quorum")
 
 
+def test_rings_tasks_and_versions_of_a_device_are_told_in_one_order(
+    page: Page, deployed: Served
+) -> None:
+    """Each five seconds after the one before."""
+    arrived = Registration(
+        "device-3", session=2, sequence=1, app_version="2.0.0", capabilities=CAPABLE
+    )
+
+    def live(node: FakeNode) -> None:
+        restart = Target(devices=("device-3",))
+        for command in (
+            AssignRing("device-3", Ring.PROD),
+            CreateDeployment(target=restart, task_type="restart"),
+            CancelDeployment(1),
+            CreateDeployment(target=ALL, artifact=Artifact("2.0.0")),
+        ):
+            node.now += 5_000
+            node.commit(command)
+        _offer(node)
+        node.now += 5_000
+        node.commit(RegisterDevices("sat-001", (arrived,)))
+        node.now += 5_000
+        node.commit(AssignRing("device-3", Ring.CANARY))
+        node.now += 5_000
+        node.commit(CreateDeployment(target=restart, task_type="flash"))
+
+    deployed.do(live)
+    page.goto(deployed.url)
+    page.get_by_label("Id of a device").fill("device-3")
+    page.keyboard.press("Enter")
+    told = page.locator("#detail .course li")
+    said = [
+        ("task", "deployment 3: queued"),
+        ("ring", "prod → canary"),
+        ("version", "1.0.0 → 2.0.0"),
+        ("task", "deployment 1: canceled"),
+        ("ring", "→ prod"),
+        ("ring", "new →"),
+    ]
+    expect(told).to_have_count(len(said))
+    for number, (kind, words) in enumerate(said):
+        expect(told.nth(number)).to_have_attribute("data-kind", kind)
+        expect(told.nth(number)).to_contain_text(words)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("opened", ["page", "deployment", "device"])
 def test_nothing_seriously_keeps_anybody_out(
@@ -188,7 +237,7 @@ def test_nothing_seriously_keeps_anybody_out(
         expect(page.locator("#detail .moves li")).to_have_count(1)
     if opened == "device":
         page.locator("#detail").get_by_role("button", name=device).first.click()
-        expect(page.locator("#detail .moves")).to_have_count(2)
+        expect(page.locator("#detail .course")).to_be_visible()
     page.evaluate(AXE)
     found = page.evaluate("axe.run()")["violations"]
     serious = [each for each in found if each["impact"] in SERIOUS]
