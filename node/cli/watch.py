@@ -8,7 +8,7 @@ address is enough to begin with.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from stationkeep.node.cli.output import console
 from stationkeep.node.cli.rendering import screen
 from stationkeep.node.cli.rendering.screen import Picture
 from stationkeep.node.client.exchange import DEFAULT_URL, MOST_BYTES, Answer, open_http
+from stationkeep.node.client.nodes import Addresses
 from stationkeep.node.local.manifest import http_addresses
 from stationkeep.node.system.addresses import member_urls
 from stationkeep.node.system.printable import all_printable
@@ -42,27 +43,14 @@ MOST_DECISIONS = 40
 OpenClient = Callable[[], httpx.AsyncClient]
 
 
-class Sources:
-    """The known addresses, and the one in use."""
-
-    def __init__(self, urls: Iterable[str]) -> None:
-        self.urls = list(dict.fromkeys(url.rstrip("/") for url in urls))
-        self._at = 0
-
-    @property
-    def current(self) -> str:
-        return self.urls[self._at]
+class Sources(Addresses):
+    """Those that are known; the first is in use."""
 
     def learn(self, nodes: list[dict[str, Any]]) -> None:
-        """Adds the members' HTTP addresses, as the current source names them."""
+        """Adds the members' HTTP addresses, as the source in use names them."""
         told = [(node.get("address") or {}).get("http") or "" for node in nodes]
-        known = dict.fromkeys([*self.urls, *member_urls(told, self.current)])
+        known = dict.fromkeys([*self.urls, *member_urls(told, self.first)])
         self.urls = list(known)[:MOST_SOURCES]
-
-    def move(self) -> str:
-        """Switches to the next address and returns it."""
-        self._at = (self._at + 1) % len(self.urls)
-        return self.current
 
 
 def starting_points(url: str | None, data_dir: Path) -> list[str]:
@@ -113,10 +101,10 @@ class Watcher:
     async def look(self) -> Picture | None:
         """A picture from the current node, or from the next one that answers. If none does, the
         last picture, marked as silent; None if there has never been one."""
-        left = self._sources.current
-        for _ in range(len(self._sources.urls)):
+        left = self._sources.first
+        for url in self._sources.in_order():
             try:
-                picture = await take(self._http, self._sources.current)
+                picture = await take(self._http, url)
             except (httpx.HTTPError, TimeoutError):
                 self._sources.move()
                 continue
@@ -139,13 +127,13 @@ class Watcher:
         """Follows the event stream of the current node. Its end triggers a refresh as well."""
         patience = httpx.Timeout(ANSWER_SECONDS, read=STREAM_SILENCE_SECONDS)
         while True:
-            url = self._sources.current
+            url = self._sources.first
             with contextlib.suppress(httpx.HTTPError):
                 async with self._http.stream("GET", f"{url}/v1/events", timeout=patience) as stream:
                     async for chunk in stream.aiter_raw():  # not by line: one may never end
                         if b"event:" in chunk:
                             self.stirred.set()
-                        if url != self._sources.current:
+                        if url != self._sources.first:
                             break
             self.stirred.set()
             await asyncio.sleep(POLL_SECONDS)

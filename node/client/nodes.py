@@ -27,6 +27,30 @@ LONGEST_PAUSE = 2.0
 """Seconds between two attempts: the pause doubles from one to the other."""
 
 
+class Addresses:
+    """Those of one cluster's nodes, each once and at least one, and which is to be asked first."""
+
+    def __init__(self, urls: Iterable[str]) -> None:
+        self.urls = list(dict.fromkeys(urls))
+        self._at = 0
+
+    @property
+    def first(self) -> str:
+        return self.urls[self._at]
+
+    def in_order(self) -> list[str]:
+        """All of them, in the order in which to ask."""
+        return self.urls[self._at :] + self.urls[: self._at]
+
+    def prefer(self, url: str) -> None:
+        """It has answered."""
+        self._at = self.urls.index(url)
+
+    def move(self) -> None:
+        """The first has not answered, or not what is wanted: it is to be asked last."""
+        self._at = (self._at + 1) % len(self.urls)
+
+
 class Nodes:
     """The addresses of one cluster's nodes, and the connections to them.
 
@@ -35,12 +59,11 @@ class Nodes:
     """
 
     def __init__(self, urls: Iterable[str], seconds: float) -> None:
-        self._urls = list(dict.fromkeys(checked_url(url) for url in urls))
-        if not 1 <= len(self._urls) <= MAX_ADDRESSES:
+        self._addresses = Addresses(checked_url(url) for url in urls)
+        if not 1 <= len(self._addresses.urls) <= MAX_ADDRESSES:
             rule = f"from 1 to {MAX_ADDRESSES} addresses"
-            raise ValueError(f"urls: {len(self._urls)} refused: {rule}")
+            raise ValueError(f"urls: {len(self._addresses.urls)} refused: {rule}")
         self._seconds = seconds
-        self._at = 0
         self._http = open_http()
 
     async def answer(self, call: Call) -> Answer:
@@ -65,24 +88,19 @@ class Nodes:
         """The answer, or None if another attempt may bring one."""
         attempts.begin()
         try:
-            answer = await ask(self._http, self._in_order(), call)
+            answer = await ask(self._http, self._addresses.in_order(), call)
         except UnreachableError as error:
             attempts.unreached(error)
             return None
         except OutcomeUnknownError as error:
             attempts.lost(error.why)
-            self._at += 1
+            self._addresses.move()
             return None
-        self._at = self._urls.index(answer.node)
+        self._addresses.prefer(answer.node)
         if attempts.accept(answer):
             return answer
-        self._at += 1
+        self._addresses.move()
         return None
-
-    def _in_order(self) -> list[str]:
-        """All addresses, beginning with the one that answered last."""
-        at = self._at % len(self._urls)
-        return self._urls[at:] + self._urls[:at]
 
 
 class _Attempts:
