@@ -29,9 +29,9 @@ WRITE_SECONDS = 30.0
 """Longer than a node waits for a commit (profile orbit: 14 s), so that its answer arrives."""
 PAGE = 200
 MAX_PAGES = 60
+"""More than the decision log has at 200 a page; protects from a server that pages for ever."""
 Param = str | int | Sequence[str] | None
 """Of a query; several values are sent one by one, and None is not."""
-"""More than the decision log has at 200 a page; protects from a server that pages for ever."""
 
 
 def named(url: str) -> str:
