@@ -13,6 +13,7 @@ import httpx
 
 from stationkeep.node.chaos.ledger import PPM, Ledger, Order, Register
 from stationkeep.node.checking.linearizability import Operation
+from stationkeep.node.client.problems import LATER
 
 TRY_SECONDS = 4.0
 """Time-out of one try; a stopped node never answers."""
@@ -24,7 +25,6 @@ READS, SWITCHOVERS = 0.4, 0.01
 """Shares of all operations; the rest are writes."""
 NEVER = ("nobody:SAFE_MODE->PRIMARY",)
 """What the policy of a register forbids: it has no effect, as there is no such node."""
-_LATER = frozenset({408, 429, 503})
 _REFUSALS = frozenset({400, 404, 409})
 
 
@@ -114,7 +114,7 @@ class Client(threading.Thread):
                 self._ledger.end(register, operation, known=True)
                 self._ledger.count("reads")
                 return
-            if answer is not None and answer.status_code not in _LATER:
+            if answer is not None and answer.status_code not in LATER:
                 self._unexpected("GET", answer)
             self._ledger.count("read_retries")
             self._abandon.wait(PAUSE)
@@ -150,7 +150,7 @@ class Client(threading.Thread):
         elif status == 202:
             self._ledger.count("unknown")
             return False
-        elif status in _LATER:
+        elif status in LATER:
             self._ledger.count("turned_away")
             return False
         else:
