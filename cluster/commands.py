@@ -223,6 +223,7 @@ class Policy(msgspec.Struct, frozen=True, array_like=True):
     priority: str
     """Safety beats the others; between those the score counts, times the weight of the priority."""
     score: int
+    """How much it counts."""
     forbids: tuple[str, ...]
     """The changes that it forbids."""
     expires_at: int | None = None
