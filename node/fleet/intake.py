@@ -33,7 +33,7 @@ from stationkeep.node.fleet.registrations import (
     outdated,
 )
 from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal, Listener, unknown
-from stationkeep.node.fleet.report_outbox import Outbox
+from stationkeep.node.fleet.report_outbox import Outbox, portions
 from stationkeep.node.fleet.status_buffer import (
     MAX_COUNT,
     Rows,
@@ -354,9 +354,8 @@ class DeviceIntake:
         plain, rich = rows[~is_rich], self._turn_of(rows[is_rich])
         self._outbox.put([
             ReportDevices(self._node, **heard.columns(part, self._fleet.metrics))
-            for some, size in ((plain, MAX_BATCH), (rich, BATCH_WITH_METRICS))
-            for part in np.split(some, range(size, len(some), size))
-            if len(part)
+            for some, most in ((plain, MAX_BATCH), (rich, BATCH_WITH_METRICS))
+            for part in portions(some, heard.sizes(some), most)
         ])  # fmt: skip
         heard.handed_over(np.concatenate((plain, rich)), now)
         if len(plain) + len(rich) < len(rows):  # the others as soon as these are in the log

@@ -9,20 +9,38 @@ What is heard meanwhile therefore waits until everything here is known to be in 
 from collections import deque
 from collections.abc import Iterable
 
+import numpy as np
 import structlog
 
 from stationkeep.cluster.apply import Rejected
 from stationkeep.cluster.commands import ReportDevices
 from stationkeep.node.duty import Workbench
+from stationkeep.node.fleet.status_buffer import Rows
 from stationkeep.node.ports import Committed, NotProposed, ProposalResult
 
 IN_FLIGHT = 4
 """Commands proposed at a time: 0.9 MB, so that a flush of many does not hold up the log."""
+SMALL_BYTES = 700
+"""Of rows in a command that fits a datagram, with all that is around them on its way to the leader
+and from there (`node.peers.sessions.MAX_BODY`)."""
 TIMEOUT = 5.0
 RETRY = 0.25
 """Seconds until a command whose outcome is unknown, or that found no leader, is proposed again."""
 
 log = structlog.get_logger("node.fleet")
+
+
+def portions(rows: Rows, sizes: Rows, most: int) -> list[Rows]:
+    """The rows of a flush, divided into those of one command each: at most so many. `sizes`: bytes.
+
+    The reports of few devices are made to fit datagrams, as many as are under way at a time. A
+    stream stands still for seconds where a fifth of all packets is lost, twice on the way; and the
+    later a flush, the larger the next one, until the devices of a node count as offline.
+    """
+    small = np.cumsum(sizes) // SMALL_BYTES
+    if len(rows) and small[-1] < IN_FLIGHT:
+        return np.split(rows, np.flatnonzero(np.diff(small)) + 1)
+    return [rows[start : start + most] for start in range(0, len(rows), most)]
 
 
 class Outbox:

@@ -30,6 +30,8 @@ Rows = NDArray[np.intp]
 MAX_COUNT = 8
 """Statuses of one device in one flush of which the verdicts are kept: as many as bits fit."""
 NEVER = -np.inf
+ROW_BYTES, VALUE_BYTES = 26, 8
+"""Of a device in a `ReportDevices`, and of each of its custom metrics."""
 REGISTRATION_EVERY, REGISTRATIONS_AT_ONCE = 5.0, 8
 """Seconds from one registration of a device to the next in the long run, and how many at once.
 Two agents of one id that throw each other out would else fill the log as fast as they can."""
@@ -289,6 +291,13 @@ class StatusBuffer:
         rich = np.zeros(self.capacity, np.bool_)
         rich[np.fromiter(self.metrics, np.intp, len(self.metrics))] = True
         return rich[rows]
+
+    def sizes(self, rows: Rows) -> Rows:
+        """Bytes that each of these rows takes in a `ReportDevices`."""
+        values = np.zeros(len(rows), np.intp)
+        rich = self.rich(rows)
+        values[rich] = [len(self.metrics[row]) for row in rows[rich].tolist()]
+        return ROW_BYTES + VALUE_BYTES * values
 
     def handed_over(self, rows: Rows, now: float) -> None:
         """What was heard of these rows is on its way into the log, at monotonic s `now`."""

@@ -21,12 +21,16 @@ from stationkeep.cluster.numbers import SEQUENCE
 from stationkeep.cluster.state import codec
 from stationkeep.node.fleet import connected, intake
 from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal
+from stationkeep.node.fleet.report_outbox import IN_FLIGHT
 from stationkeep.node.fleet.status_buffer import (
     REGISTRATION_EVERY,
     REGISTRATIONS_AT_ONCE,
     StatusColumns,
 )
+from stationkeep.node.peers.sessions import MAX_BODY
 from stationkeep.node.ports import Committed
+from stationkeep.node.raft.engine.leader import APPEND_BYTES, ENTRY_BYTES
+from stationkeep.node.raft.engine.progress import SMALL_BYTES
 from tests.node.fleet.proposing import Ears
 from tests.node.world import World
 
@@ -665,6 +669,31 @@ def test_thousands_of_statuses_are_a_few_commands(fleet: Fleet) -> None:
     fleet.run(3.0)
     assert sorted(len(command.counts) for _, command in fleet.flushes) == [1_464, 1_536]
     assert fleet.device("d2999", B).metrics["m15"] == 0.015
+
+
+@pytest.mark.parametrize(("count", "metrics"), [(100, 0), (80, 1), (50, 3), (16, 16)])
+def test_what_few_devices_say_travels_in_datagrams_to_the_leader_and_from_there(
+    count: int, metrics: int
+) -> None:
+    """A stream alone stands still for seconds where packets are lost."""
+    fleet = Fleet()
+    ids = [f"d{number}" for number in range(count)]
+    for id_ in ids:
+        fleet.loops[A].intake.register(Registration(id_, session=1, sequence=1), Ears())
+    fleet.run(3.0)
+    fleet.flushes.clear()
+    full = Reading(80, False, 2_000, 4_000, 5_000, {f"m{n}": n for n in range(metrics)})
+    fleet.loops[A].intake.report_many(batch(*((id_, 1, 2, full) for id_ in ids)))
+    fleet.run(1.5)
+    for id_ in ids:
+        assert fleet.device(id_, B).sequence == 2
+        assert len(fleet.device(id_, B).metrics) == metrics
+    commands = [command for _, command in fleet.flushes]
+    assert len(commands) <= IN_FLIGHT, "they do not wait for each other"
+    for command in commands:
+        draft = codec.encode_draft(Draft(command))
+        assert len(draft) <= SMALL_BYTES, "what is not sent again within moments"
+        assert len(draft) + APPEND_BYTES + ENTRY_BYTES <= MAX_BODY
 
 
 def test_custom_metrics_of_many_are_flushed_some_at_a_time_and_nobody_is_left_behind(
