@@ -15,6 +15,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from stationkeep.node.system.addresses import split_url, system_message
+from stationkeep.node.system.streams import tune
 
 PATH = "/v1/agents"
 MAX_MESSAGE = 64 * 1024
@@ -140,6 +141,7 @@ class Connection(asyncio.Protocol):
             made.abort()
             return
         self._transport = made
+        tune(made)
         self._socket.send_request(self._socket.connect())
         self._flush()
 

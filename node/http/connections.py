@@ -29,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, RETRY_AFTER
 from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.system.streams import tune
 from stationkeep.node.system.turns import Turns
 
 MAX_CONNECTIONS = 1_200
@@ -112,6 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        tune(transport)
         self.flow = _Flow(self, transport)
         self._crowd.enter(self, self.client[0] if self.client else "")
         self._expect_head()

@@ -1,11 +1,10 @@
-"""The two kinds of streams between members, and the tuning of their sockets.
+"""The two kinds of streams between members.
 
 A dialled stream (`Outbound`) only sends, an accepted one (`Inbound`) only receives; the first
 frame in each direction is a hello. `link.py` uses them.
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
 import sys
@@ -17,6 +16,7 @@ import structlog
 
 from stationkeep.node.peers.frames import BadFrame, FrameReader
 from stationkeep.node.peers.sessions import Incoming, Outgoing
+from stationkeep.node.system.streams import tune
 
 if TYPE_CHECKING:
     from stationkeep.node.peers.link import Link
@@ -26,9 +26,15 @@ HELLO_SECONDS = 3.0
 FRAMES_AT_ONCE = 32
 """Frames taken from a stream before others have their turn."""
 USER_TIMEOUT_MS = 10_000
-THIN_STREAM = (16, 17)
-"""Linux: TCP_THIN_LINEAR_TIMEOUTS, TCP_THIN_DUPACK (tcp(7)); the second has no effect since 4.16,
-where time-based loss detection (RACK) replaced it."""
+MORTAL = (
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
+)
+"""Hazard L9: a dead peer is detected within seconds instead of hours. Its streams are thin as well:
+at 20 % loss a doubled retransmission timeout is longer than an election timeout."""
 
 log = structlog.get_logger("node.peers")
 
@@ -60,7 +66,7 @@ class Inbound(asyncio.Protocol):
         self.address = _address(self.transport)
         if not self._network.admit(self):
             return
-        tune(self.transport)
+        tune(self.transport, MORTAL)
         self._timeout = self._network.loop.call_later(
             HELLO_SECONDS, self._network.reject, self, "hello_timeout"
         )
@@ -147,7 +153,7 @@ class Outbound(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         # Read now: after a reset the connection does not know it any more.
         self.destination = self.transport.get_extra_info("peername")
-        tune(self.transport)
+        tune(self.transport, MORTAL)
         self.transport.write(self._network.hello.frame(self.session))
 
     def data_received(self, data: bytes) -> None:
@@ -231,30 +237,3 @@ def _tcp_info(transport: asyncio.Transport) -> _TcpInfo | None:
 def _address(transport: asyncio.Transport) -> str:
     name = transport.get_extra_info("peername")
     return f"{name[0]}:{name[1]}" if name else "?"
-
-
-def tune(transport: asyncio.Transport) -> None:
-    """Hazard L9: no delay, a dead peer detected within seconds instead of hours, and, where the
-    system has them, retransmissions that do not back off: Raft's messages are few and small (a
-    "thin stream"), and at 20 % loss a doubled retransmission timeout is longer than an election
-    timeout. Options that the system does not know or refuses are skipped.
-    """
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return
-    options = [
-        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 2),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
-        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
-    ]
-    known = [
-        (level, getattr(socket, n), value) for level, n, value in options if hasattr(socket, n)
-    ]
-    if sys.platform == "linux":  # Python does not name these
-        known += [(socket.IPPROTO_TCP, option, 1) for option in THIN_STREAM]
-    for level, number, value in known:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(level, number, value)

@@ -127,7 +127,7 @@ async def dial(port: int, after: float) -> float:
 
 
 def tune(sock: socket.socket) -> None:
-    """As `node.peers.streams.tune` does, as far as it matters here."""
+    """As `node.system.streams.tune` does, as far as it matters here."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, THIN_LINEAR_TIMEOUTS, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, sys.argv[4].encode())

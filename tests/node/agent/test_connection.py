@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from stationkeep.node.agent import connection as module
 from stationkeep.node.agent.connection import MAX_MESSAGE, MAX_UNSENT, Connection, Data
+from tests.node.sockets import connections_to, is_thin
 
 PROTOCOL = "stationkeep.msgpack"
 
@@ -89,6 +90,19 @@ async def test_messages_go_both_ways() -> None:
         made.close()
         await made.closed()
         assert len(ears.told) == 3  # who closes is not told of it
+
+
+async def test_its_stream_suits_few_small_messages() -> None:
+    async def listen(connection: ServerConnection) -> None:
+        await connection.recv()
+
+    async with node(listen) as url:
+        made, ears = await opened(url)
+        await ears.hear(1)
+        with connections_to(int(url.rpartition(":")[2])) as ends:
+            assert [is_thin(sock) for sock in ends.dialled] == [True]
+        made.cut("")
+        await made.closed()
 
 
 async def test_what_is_said_before_it_stands_is_not_kept() -> None:

@@ -24,6 +24,7 @@ from stationkeep.node.http.connections import (
 )
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.system.turns import Turns
+from tests.node.sockets import connections_to, is_thin
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -95,6 +96,15 @@ async def _problem(reader: asyncio.StreamReader) -> Any:
     problem = json.loads(body)
     assert int(head.split()[1]) == problem["status"]
     return problem
+
+
+async def test_what_follows_a_request_may_be_a_stream_of_few_small_messages(port: int) -> None:
+    """Events, or a device's WebSocket."""
+    async with connected(port) as (reader, writer):
+        writer.write(GET + b"\r\n")
+        assert await _status(reader) == 204
+        with connections_to(port) as ends:
+            assert [is_thin(sock) for sock in ends.accepted] == [True]
 
 
 async def test_whoever_waits_longest_makes_room_for_a_newcomer(

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-import sys
 from typing import Any
 
 import msgpack
@@ -16,6 +15,7 @@ from stationkeep.node.peers.frames import MAX_FRAME, MAX_HELLO, FrameReader, enc
 from stationkeep.node.peers.network import NotLoopback, PeerNetwork, PortInUse
 from stationkeep.node.system.addresses import split_address
 from tests.node.peers.station import Station, addresses, free_ports
+from tests.node.sockets import connections_to, is_thin
 
 ANSWER = {"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "b", "life": 1}
 DIAL = {**ANSWER, "session": 2, "key": bytes(32)}
@@ -471,17 +471,17 @@ async def test_an_older_table_of_peers_changes_nothing(stations) -> None:
     assert set(a.network.peers) == {"b"}
 
 
-def test_l9_sockets_are_tuned_for_few_small_messages() -> None:
-    class Connection(asyncio.Transport):
-        def __init__(self, sock: socket.socket) -> None:
-            super().__init__({"socket": sock})
-
-    with socket.socket() as sock:
-        streams.tune(Connection(sock))
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            waits = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-            assert waits == streams.USER_TIMEOUT_MS
-        if sys.platform == "linux":
-            linear, _ = streams.THIN_STREAM
-            assert sock.getsockopt(socket.IPPROTO_TCP, linear)
+async def test_l9_streams_suit_few_small_messages_and_do_not_outlive_a_peer(stations) -> None:
+    peers = addresses("a", "b")
+    a, b = await stations("a", peers), await stations("b", peers)
+    await a.until(lambda: a.network.connected("b"))
+    await b.until(lambda: b.network.connected("a"))
+    for address in peers.values():
+        with connections_to(int(address.rpartition(":")[2])) as ends:
+            assert ends.dialled
+            assert ends.accepted
+            for sock in ends.dialled + ends.accepted:
+                assert is_thin(sock)
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                waits = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                assert waits == streams.USER_TIMEOUT_MS
