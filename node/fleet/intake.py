@@ -25,7 +25,6 @@ from stationkeep.cluster.state.events import DeviceRemoved, DevicesMoved, Device
 from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.connected import ConnectedDevices
 from stationkeep.node.fleet.registrations import (
-    PATIENCE,
     PendingRegistration,
     Registrations,
     busy,
@@ -33,7 +32,7 @@ from stationkeep.node.fleet.registrations import (
     outdated,
 )
 from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal, Listener, unknown
-from stationkeep.node.fleet.report_outbox import Outbox, portions
+from stationkeep.node.fleet.report_outbox import TIMEOUT, Outbox, portions
 from stationkeep.node.fleet.status_buffer import (
     MAX_COUNT,
     Rows,
@@ -202,7 +201,7 @@ class DeviceIntake:
             self.connected.compare()
         self.connected.tell()
         if self._clock.monotonic() >= self._stranded_at():
-            self.connected.send_away(busy("this node has lost touch with the cluster"))
+            self.connected.send_away(busy("this node has lost touch with the cluster", 0.0))
         if self._dirty and self._clock.monotonic() >= self._flush_due():
             self._flush()
         self._outbox.turn()
@@ -337,10 +336,11 @@ class DeviceIntake:
 
     def _stranded_at(self) -> float:
         """When the connected devices are sent away, because nothing that they say has come into
-        the log for long: they would be offline for the others, and never hear of a new ring."""
+        the log for long: they would be offline for the others, and never hear of a new ring. What
+        is left of `device_offline_after` is theirs, to be taken in elsewhere."""
         if not len(self.connected) or (self._outbox.empty and not self._dirty):
             return float("inf")
-        patience = max(PATIENCE, self._replica.settings.device_offline_after / 2_000)
+        patience = max(TIMEOUT, self._replica.settings.device_offline_after / 2_000)
         return max(self._dirty_since, self._outbox.landed_at) + patience
 
     def _flush(self) -> None:

@@ -203,9 +203,9 @@ def outdated(session: int) -> IntakeRefusal:
     return IntakeRefusal(Fault.OUTDATED, "session", str(session), rule)
 
 
-def busy(rule: str) -> IntakeRefusal:
-    """Not now."""
-    return IntakeRefusal(Fault.BUSY, "registration", "", rule, COME_BACK)
+def busy(rule: str, retry_after: float = COME_BACK) -> IntakeRefusal:
+    """Not now, or not here."""
+    return IntakeRefusal(Fault.BUSY, "registration", "", rule, retry_after)
 
 
 def _order(registration: Registration) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from stationkeep.cluster.commands import (
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.numbers import SEQUENCE
+from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state import codec
 from stationkeep.node.fleet import connected, intake
 from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal
@@ -317,6 +318,30 @@ def test_what_a_snapshot_skipped_is_told_all_the_same(fleet: Fleet) -> None:
     assert gone.heard == ["registered", "removed"]
     assert elsewhere.heard == ["registered", "superseded"]
     assert stays.heard == ["registered"]
+
+
+@pytest.mark.parametrize("profile", ["orbit", "ground", "lan"])
+def test_a_node_out_of_touch_sends_devices_away_while_they_still_count_as_online(
+    profile: str,
+) -> None:
+    """Half of the time is theirs, to be taken in elsewhere; and they may at once."""
+    settings = PROFILES[profile]
+    interval, after = settings.device_status_interval / 1_000, settings.device_offline_after / 1_000
+    fleet = Fleet(settings=settings)
+    ears = fleet.register("d", A, reading=WELL)
+    fleet.partition(A)
+    for sequence in range(2, 2 + int(after / 2 / interval)):
+        assert not ears.refusals, "a flush may be late"
+        fleet.report("d", sequence, Reading(80, False, sequence, 4_000, 5_000))
+        fleet.run(interval)
+    fleet.run(interval)
+    (refusal,) = ears.refusals
+    assert refusal.fault is Fault.BUSY
+    assert refusal.retry_after == 0.0
+    assert fleet.device("d", B).online
+    fleet.register("d", B, sequence=1_000, reading=WELL)
+    fleet.run(after / 2)
+    assert fleet.device("d", B).online
 
 
 def test_whoever_left_while_the_node_was_away_is_dismissed_in_portions_too(
