@@ -85,7 +85,11 @@ class Terminal:
         (folder / ".curlrc").write_text("fail-with-body\n")
         path = f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         self._env = {k: v for k, v in os.environ.items() if not k.startswith("STATIONKEEP_")}
-        self._env |= {"PATH": path, "PYTHONPATH": str(ROOT), "CURL_HOME": str(folder)}
+        self._env |= {
+            "PATH": path,
+            "PYTHONPATH": f"{ROOT}/scripts/package:{ROOT}",
+            "CURL_HOME": str(folder),
+        }
 
     def up(self) -> None:
         ports = f"--base-port {self.first} --http-port {self.first + NODES}"
