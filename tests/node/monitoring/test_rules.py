@@ -53,6 +53,7 @@ def test_alerts_fire_when_they_should_and_only_then(promtool: Callable[..., str]
             "job_le:stationkeep_failover_time_seconds_bucket:max",
             "stationkeep_failover_time_seconds_bucket",
         ),
+        ("rules.yml", "sum by (job, instance, to) (stationkeep_task", "(stationkeep_task"),
         ("alerts.yml", "switchover|failover|maintenance", "nothing"),
         ("alerts.yml", "for: 3m", "for: 1m"),
     ],
