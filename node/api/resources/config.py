@@ -7,7 +7,15 @@ from pydantic import Field, WrapValidator, create_model
 from starlette.responses import Response
 
 from stationkeep.cluster.commands import ChangeSettings
-from stationkeep.cluster.settings import PROFILES, Unit, choices_of, parse_changes, to_user, unit_of
+from stationkeep.cluster.settings import (
+    PROFILES,
+    Unit,
+    choices_of,
+    counts_of,
+    parse_changes,
+    to_user,
+    unit_of,
+)
 from stationkeep.node.api.bodies import Duration, Input, Ratio, Reason, flag
 from stationkeep.node.api.consistency import Reading
 from stationkeep.node.api.openapi import answers, outcomes
@@ -20,16 +28,23 @@ router = APIRouter()
 _TYPES: dict[Unit, Any] = {
     Unit.DURATION: Duration,
     Unit.RATIO: Ratio,
-    Unit.COUNT: Annotated[int, Field(ge=0, le=100)],
     Unit.FLAG: Annotated[bool | Literal["on", "off", "true", "false"], WrapValidator(flag)],
 }
 
 
 def _field(name: str, default: object) -> tuple[Any, Any]:
-    unit = unit_of(name)
-    words = tuple(str(word) for word in choices_of(name)) if unit is Unit.CHOICE else ()
-    kind = Literal[words] if words else _TYPES[unit]
-    return (kind | None, Field(None, description=f"orbit: {default}"))
+    return (_type(name) | None, Field(None, description=f"orbit: {default}"))
+
+
+def _type(name: str) -> Any:
+    match unit_of(name):
+        case Unit.CHOICE:
+            return Literal[tuple(str(word) for word in choices_of(name))]
+        case Unit.COUNT:
+            least, most = counts_of(name)
+            return Annotated[int, Field(ge=least, le=most)]
+        case unit:
+            return _TYPES[unit]
 
 
 class SettingsBase(Input):

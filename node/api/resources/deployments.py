@@ -35,7 +35,7 @@ from stationkeep.cluster.devices.table import MAX_DEVICES, Column
 from stationkeep.cluster.names import TEXT_PATTERN
 from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.settings import parse_duration
-from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, Seconds, in_words
+from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_words
 from stationkeep.node.api.consistency import Read, Reading, render
 from stationkeep.node.api.openapi import answers, created, outcomes
 from stationkeep.node.api.resources.devices import DeviceId, row_of
@@ -51,7 +51,10 @@ DEFAULT_TYPE = "deployment"
 Number = Annotated[int, Path(ge=1, le=U32, description="Number of a deployment.")]
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Text = Annotated[str, Field(max_length=64)]
-Deadline = Annotated[DurationText | Seconds, in_words(MAX_DEADLINE)]
+Deadline = Annotated[
+    DurationText | Annotated[float, Field(ge=0, le=MAX_DEADLINE / 1_000, allow_inf_nan=False)],
+    in_words(MAX_DEADLINE),
+]
 
 
 class ArtifactInput(Input):

@@ -155,6 +155,14 @@ async def test_the_rules_of_artifacts_are_the_state_machines(
     assert not fleet.state.deployments.known
 
 
+@pytest.mark.parametrize("deadline", ["90d", 90 * 86_400])
+async def test_a_deadline_is_as_long_in_seconds_as_in_words(
+    client: httpx.AsyncClient, fleet: FakeNode, deadline: str | int
+) -> None:
+    await _submit(client, all=True, artifact=V2, deadline=deadline)
+    assert (await _get(client, "/v1/deployments/1"))["deadline_s"] == 90 * 86_400
+
+
 async def test_a_repetition_opens_nothing_more(client: httpx.AsyncClient, fleet: FakeNode) -> None:
     given: dict[str, Any] = {"json": {"all": True}, "headers": {"Idempotency-Key": "once"}}
     answers = [await client.post("/v1/tasks", **given) for _ in range(2)]

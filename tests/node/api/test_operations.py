@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stationkeep.cluster.settings import PROFILES, Unit, counts_of, to_user, unit_of
 from stationkeep.node.ports import NotProposed, OutcomeUnknown
 from tests.node.api.fake import FakeNode
 
@@ -157,6 +158,29 @@ async def test_settings_that_break_a_relation_are_refused_as_a_whole(
     assert answer.json()["rule"] == "settings"
     assert "primary_lease" in answer.json()["detail"]
     assert node.state.settings == before
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+async def test_the_settings_that_are_shown_can_be_set(
+    client: httpx.AsyncClient, node: FakeNode, profile: str
+) -> None:
+    shown = to_user(PROFILES[profile])
+    answer = await client.patch("/v1/config", json=shown)
+    assert answer.status_code == 200, answer.text
+    assert (await client.get("/v1/config")).json()["settings"] == shown
+
+
+@pytest.mark.parametrize(
+    "setting", [name for name in to_user(PROFILES["orbit"]) if unit_of(name) is Unit.COUNT]
+)
+async def test_a_count_goes_to_its_bounds_and_no_further(
+    client: httpx.AsyncClient, node: FakeNode, setting: str
+) -> None:
+    """Within them, relations to other settings may refuse it still."""
+    least, most = counts_of(setting)
+    for value, fits in ((least, True), (most, True), (least - 1, False), (most + 1, False)):
+        answer = await client.patch("/v1/config", json={setting: value})
+        assert answer.status_code in ((200, 409) if fits else (400,)), answer.text
 
 
 @pytest.mark.parametrize(
