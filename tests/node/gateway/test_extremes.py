@@ -25,9 +25,9 @@ from stationkeep.node.gateway.batch_bodies import RegistrationBatch, StatusBatch
 from stationkeep.node.gateway.sessions import Conversation
 from stationkeep.node.gateway.websocket import Stage
 from stationkeep.node.wire import messages as wire
-from stationkeep.node.wire.tasks import TASK_ID_PATTERN
 from tests.node.api.doorstep import STATUS, Doorstep
 from tests.node.api.fake import FakeNode
+from tests.node.extremes import made
 
 T = TypeVar("T")
 SAID = st.sampled_from(["slave-001", "slave-002"])
@@ -37,60 +37,9 @@ TASK_IDS = st.builds(
     SAID,
     st.sampled_from([1, 2, 15, 16, 99]),
 )
-NAMED = {"sender_id": SAID, "slave_id": SAID}
+NAMED = {"sender_id": SAID, "slave_id": SAID, "task_id": TASK_IDS}
 """Devices that there are; the rules of names have tests of their own."""
-DATES = ["0001-01-01T00:00:00", "9999-12-31T23:59:59.999999+23:59", "1969-12-31T23:59:59Z"]
 CODECS = st.sampled_from(list(wire.CODECS.values()))
-
-
-def made(kind: inspect.Type) -> st.SearchStrategy[Any]:
-    """Values of a type, its bounds above all."""
-    match kind:
-        case inspect.BoolType():
-            return st.booleans()
-        case inspect.IntType(ge=least, le=most):
-            least, most = -(2**63) if least is None else least, 2**64 - 1 if most is None else most
-            return st.sampled_from([least, least + 1, most - 1, most])
-        case inspect.FloatType(ge=least, le=most):
-            least, most = -1.7e308 if least is None else least, 1.7e308 if most is None else most
-            return st.sampled_from([least, most]) | st.floats(least, most)
-        case inspect.StrType(pattern=pattern) if pattern == TASK_ID_PATTERN:
-            return TASK_IDS
-        case inspect.StrType(pattern=None, max_length=most):
-            return st.text(st.characters(codec="utf-8"), max_size=8) | st.just("ü" * (most or 99))
-        case inspect.StrType(pattern=pattern):
-            return st.sampled_from(["a", "temperature", "deployment", "b_1"])
-        case inspect.EnumType(cls=cls):
-            return st.sampled_from([item.value for item in cls])
-        case inspect.LiteralType(values=values):
-            return st.sampled_from(values)
-        case inspect.NoneType():
-            return st.none()
-        case inspect.DateTimeType():
-            return st.sampled_from(DATES)
-        case inspect.UnionType(types=types):
-            return st.one_of([made(each) for each in types])
-        case inspect.DictType(key_type=key, value_type=value):
-            return st.dictionaries(made(key), made(value), max_size=3)
-        case inspect.ListType(item_type=item, min_length=least):
-            return st.lists(made(item), min_size=least or 0, max_size=4)
-        case inspect.StructType():
-            return _struct(kind)
-        case _:
-            raise AssertionError(f"nothing here makes {kind}")
-
-
-def _struct(kind: inspect.StructType) -> st.SearchStrategy[Any]:
-    fields = {
-        field.encode_name: NAMED[field.name] if field.name in NAMED else made(field.type)
-        for field in kind.fields
-    }
-    needed = {field.encode_name for field in kind.fields if field.required}
-    tag = {} if kind.tag_field is None else {kind.tag_field: st.just(kind.tag)}
-    return st.fixed_dictionaries(
-        {name: value for name, value in fields.items() if name in needed} | tag,
-        optional={name: value for name, value in fields.items() if name not in needed},
-    )
 
 
 class Line:
@@ -158,7 +107,7 @@ async def _talk(codec: wire.Codec, messages: list[Any]) -> None:
     assert refused == []
 
 
-@given(CODECS, st.lists(made(inspect.type_info(wire.Said)), min_size=1, max_size=6))
+@given(CODECS, st.lists(made(inspect.type_info(wire.Said), NAMED), min_size=1, max_size=6))
 @settings(max_examples=100, deadline=None)
 def test_what_a_connected_device_says_passes_the_turn(
     codec: wire.Codec, messages: list[Any]
@@ -207,7 +156,7 @@ BATCHES = {
 def test_what_is_said_in_a_batch_passes_the_turn(
     app: FastAPI, path: str, codec: wire.Codec, data: st.DataObject
 ) -> None:
-    body = data.draw(made(inspect.type_info(BATCHES[path])))
+    body = data.draw(made(inspect.type_info(BATCHES[path]), NAMED))
     (payloads,) = body.values()
     found = asyncio.run(unharmed(_post(app, codec, path, body)))
     assert found["accepted"] + found["refused"] == len(payloads)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import inspect
 
 from stationkeep.cluster.commands import Complaint, Echo
 from stationkeep.cluster.numbers import BOOT
@@ -25,7 +26,8 @@ from stationkeep.node.health.gossip import (
 )
 from stationkeep.node.peers.sessions import MAX_BODY
 from stationkeep.node.replica import Replica
-from tests.node.world import Health, ManualClock
+from tests.node.extremes import made
+from tests.node.world import Health, ManualClock, World
 
 
 class Post:
@@ -422,3 +424,21 @@ def test_after_any_one_report_the_real_node_is_believed(numbers: dict[str, Any],
     lately = pair.a.clock.offset + 4.0 - 1.0
     (sample,) = [one for one in pair.a.gossip.samples(lately) if one.node == "b"]
     assert (sample.reports >= 4, sample.risk) == (True, round(pair.b.health.risk * 1_000_000))
+
+
+CLUSTER = st.sampled_from(["sat-001", "sat-002", "sat-003"])
+HEARD = made(inspect.type_info(Heard), {})
+NAMED = {"node": st.just("sat-002"), "heard": st.dictionaries(CLUSTER, HEARD)}
+
+
+@given(st.lists(made(inspect.type_info(Report), NAMED), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_report_may_say_passes_the_turns_of_a_cluster(said: list[Any]) -> None:
+    world = World(3)
+    world.run(1.0)
+    for report in said:
+        for loop in (world.loops["sat-001"], world.loops["sat-003"]):
+            loop.on_message("sat-002", report | {"kind": "gossip"})
+        world.run(0.2)
+    assert not any(loop.gossip.malformed for loop in world.loops.values())
+    world.run_until(lambda: world.primary is not None, 15.0)
