@@ -22,12 +22,12 @@ TELLS_PER_TURN = 256
 
 
 class ConnectedDevices:
-    """Listeners by row. `heard`: whose columns `connected`, `told` and `queued` are kept here."""
+    """Listeners by row. Keeps the columns `connected`, `revision` and `queued` of `buffer`."""
 
-    def __init__(self, replica: Replica, heard: StatusBuffer) -> None:
-        self._replica, self._heard = replica, heard
+    def __init__(self, replica: Replica, buffer: StatusBuffer) -> None:
+        self._replica, self._buffer = replica, buffer
         self._listeners: dict[int, Listener] = {}
-        self._untold: deque[int] = deque()  # rows, each at most once: `heard.queued`
+        self._outdated: deque[int] = deque()  # rows, each at most once: `buffer.queued`
         self.admitted: dict[int, None] = {}
         """Rows admitted since `errands` last looked, of devices that are still connected."""
 
@@ -37,7 +37,7 @@ class ConnectedDevices:
     @property
     def waits(self) -> bool:
         """Whether somebody is still to be told something."""
-        return bool(self._untold)
+        return bool(self._outdated)
 
     def admit(self, row: int, listener: Listener) -> None:
         """A device is registered on this connection; one that it had before is over."""
@@ -45,8 +45,8 @@ class ConnectedDevices:
         if former is not None and former is not listener:
             former.superseded()
         self._listeners[row] = listener
-        self._heard.connected[row] = True
-        self._heard.told[row] = self._fleet.table.revision[row]
+        self._buffer.connected[row] = True
+        self._buffer.revision[row] = self._fleet.table.revision[row]
         self.admitted[row] = None
         listener.registered(self.assignment(row))
 
@@ -61,44 +61,44 @@ class ConnectedDevices:
 
     def among(self, rows: Rows) -> Rows:
         """Those of these rows whose devices are connected here."""
-        rows = rows[rows < self._heard.capacity]
-        here: Rows = rows[self._heard.connected[rows]]
+        rows = rows[rows < self._buffer.capacity]
+        here: Rows = rows[self._buffer.connected[rows]]
         return here
 
     def compare(self) -> None:
         """Queues whoever is to be told something: removed, talking elsewhere now, or assigned
         anew since it was told."""
-        heard, table = self._heard, self._fleet.table
-        rows = np.flatnonzero(heard.connected & ~heard.queued)
-        there = births_in(table, rows) == heard.birth[rows]
+        buffer, table = self._buffer, self._fleet.table
+        rows = np.flatnonzero(buffer.connected & ~buffer.queued)
+        there = births_in(table, rows) == buffer.birth[rows]
         here = rows[there]
-        beaten = orders(table.session[here], table.sequence[here]) > heard.order[here]
-        there[there] = ~beaten & (heard.told[here] == table.revision[here])
+        beaten = orders(table.session[here], table.sequence[here]) > buffer.order[here]
+        there[there] = ~beaten & (buffer.revision[here] == table.revision[here])
         waiting = rows[~there]
-        heard.queued[waiting] = True
-        self._untold.extend(waiting.tolist())
+        buffer.queued[waiting] = True
+        self._outdated.extend(waiting.tolist())
 
     def tell(self) -> None:
         """Tells a bounded number what is so by now; the others in the next turns."""
-        for _ in range(min(len(self._untold), TELLS_PER_TURN)):
-            row = self._untold.popleft()
-            self._heard.queued[row] = False
+        for _ in range(min(len(self._outdated), TELLS_PER_TURN)):
+            row = self._outdated.popleft()
+            self._buffer.queued[row] = False
             if row in self._listeners:
                 self._tell(row)
 
     def _tell(self, row: int) -> None:
-        heard, table = self._heard, self._fleet.table
-        if births_in(table, row) != heard.birth[row]:
+        buffer, table = self._buffer, self._fleet.table
+        if births_in(table, row) != buffer.birth[row]:
             self._dismiss(row).removed()
-        elif order_of(int(table.session[row]), int(table.sequence[row])) > heard.order[row]:
+        elif order_of(int(table.session[row]), int(table.sequence[row])) > buffer.order[row]:
             self._dismiss(row).superseded()
-        elif heard.told[row] != table.revision[row]:
-            heard.told[row] = table.revision[row]
+        elif buffer.revision[row] != table.revision[row]:
+            buffer.revision[row] = table.revision[row]
             self._listeners[row].assigned(self.assignment(row))
 
     def evict(self, rows: Rows) -> None:
         """These rows have other tenants now; whoever was connected there was removed."""
-        for row in rows[self._heard.connected[rows]].tolist():
+        for row in rows[self._buffer.connected[rows]].tolist():
             self._dismiss(row).removed()
 
     def send_away(self, refusal: IntakeRefusal) -> None:
@@ -123,6 +123,6 @@ class ConnectedDevices:
         return self._replica.state.fleet
 
     def _dismiss(self, row: int) -> Listener:
-        self._heard.connected[row] = False
+        self._buffer.connected[row] = False
         self.admitted.pop(row, None)
         return self._listeners.pop(row)

@@ -67,10 +67,10 @@ class DeviceIntake:
     def __init__(self, bench: Workbench) -> None:
         self._node, self._clock, self._wake = bench.node, bench.host.clock, bench.host.wake
         self._consensus, self._replica = bench.consensus, bench.replica
-        self._heard = StatusBuffer()
-        self.connected = ConnectedDevices(bench.replica, self._heard)
+        self._buffer = StatusBuffer()
+        self.connected = ConnectedDevices(bench.replica, self._buffer)
         """The devices with a connection here."""
-        self._arrivals = Registrations(bench, self._on_landed)
+        self._registrations = Registrations(bench, self._on_registered)
         self._outbox = Outbox(bench)
         self._flushed_at = float("-inf")
         self._dirty = self._changed = False
@@ -85,7 +85,7 @@ class DeviceIntake:
     @property
     def idle(self) -> bool:
         """Whether the log has been told everything that was heard here."""
-        return not self._dirty and self._outbox.empty and not len(self._arrivals)
+        return not self._dirty and self._outbox.empty and not len(self._registrations)
 
     # -- what devices say -----------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ class DeviceIntake:
         """
         refusal = self._registration_refusal(registration)
         if refusal is None:
-            refusal = self._arrivals.add(self._judged(self._numbered(registration)), listener)
+            refusal = self._registrations.add(self._judged(self._numbered(registration)), listener)
         if refusal is not None:
             listener.refused(refusal)
             return
@@ -114,12 +114,12 @@ class DeviceIntake:
         if isinstance(row, IntakeRefusal):
             return row
         self.results["taken"] += 1
-        heard, fleet = self._heard, self._fleet
+        buffer, fleet = self._buffer, self._fleet
         healthy = judge_one(fleet.rule, reading)
-        if heard.says_nothing_new(row, reading, healthy, bool(fleet.table.healthy[row])):
+        if buffer.says_nothing_new(row, reading, healthy, bool(fleet.table.healthy[row])):
             self._note_presence(row)
         else:
-            heard.note(row, reading, healthy)
+            buffer.note(row, reading, healthy)
             self._soil(row)
         return None
 
@@ -176,7 +176,7 @@ class DeviceIntake:
 
     def leave(self, device: str, listener: Listener) -> None:
         """A connection is gone. The device is offline only when nobody hears of it for long."""
-        self._arrivals.leave(device, listener)
+        self._registrations.leave(device, listener)
         row = self._fleet.row(device)
         if row is not None:
             self.connected.leave(row, listener)
@@ -195,7 +195,7 @@ class DeviceIntake:
 
     def turn(self) -> None:
         """Proposes what is due, and tells devices what has changed."""
-        self._arrivals.turn()
+        self._registrations.turn()
         if self._changed:
             self._changed = False
             self.connected.compare()
@@ -220,7 +220,7 @@ class DeviceIntake:
             self._flush_due() if self._dirty else float("inf"),
             self._stranded_at(),
             self._outbox.next_wakeup(),
-            self._arrivals.next_wakeup(),
+            self._registrations.next_wakeup(),
         )
 
     # -- what was heard -------------------------------------------------------------------------
@@ -251,16 +251,16 @@ class DeviceIntake:
         if order_of(session, sequence) <= known:
             self.results["outdated"] += 1
             return outdated(session)
-        self._heard.order[row] = order_of(session, sequence)
+        self._buffer.order[row] = order_of(session, sequence)
         return row
 
     def _newest(self, row: int) -> int:
         """The order of the newest word of a device that is known here, by ear or by the log."""
         table = self._fleet.table
-        if row >= self._heard.capacity or self._heard.birth[row] != table.birth[row]:
+        if row >= self._buffer.capacity or self._buffer.birth[row] != table.birth[row]:
             self._settle(np.array([row]))
         logged = order_of(int(table.session[row]), int(table.sequence[row]))
-        return max(logged, int(self._heard.order[row]))
+        return max(logged, int(self._buffer.order[row]))
 
     def _take(
         self,
@@ -271,13 +271,13 @@ class DeviceIntake:
         results: NDArray[np.uint8],
     ) -> None:
         """The statuses at positions `chosen`, one for each of `rows`; fills in their results."""
-        heard = self._heard
+        buffer = self._buffer
         self._settle(rows)
         order, newer = self._compare(batch, rows, chosen, results)
         rows, chosen = rows[newer], chosen[newer]
-        heard.order[rows] = order[newer]
-        heard.note_many(rows, chosen, batch, healthy)
-        heard.dirty[rows] = True
+        buffer.order[rows] = order[newer]
+        buffer.note_many(rows, chosen, batch, healthy)
+        buffer.dirty[rows] = True
         if len(rows):
             self._awake()
 
@@ -286,8 +286,8 @@ class DeviceIntake:
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Orders of the statuses at `chosen` of these rows, and which are newer than what is
         known; fills in their results."""
-        heard, table = self._heard, self._fleet.table
-        known = np.maximum(orders(table.session[rows], table.sequence[rows]), heard.order[rows])
+        buffer, table = self._buffer, self._fleet.table
+        known = np.maximum(orders(table.session[rows], table.sequence[rows]), buffer.order[rows])
         order = batch.orders_after(known, chosen)
         registered = order >> np.uint64(32) <= known >> np.uint64(32)
         near = within_reach(order, known)
@@ -298,23 +298,23 @@ class DeviceIntake:
 
     def _settle(self, rows: Rows) -> None:
         """What was heard of a row's former tenant is not the present one's."""
-        heard, births = self._heard, self._fleet.table.birth[rows]
-        heard.reach(int(rows.max()) + 1)
-        strange = rows[heard.birth[rows] != births]
+        buffer, births = self._buffer, self._fleet.table.birth[rows]
+        buffer.reach(int(rows.max()) + 1)
+        strange = rows[buffer.birth[rows] != births]
         if len(strange):
             self.connected.evict(strange)
-            heard.forget(strange)
-            heard.birth[strange] = self._fleet.table.birth[strange]
+            buffer.forget(strange)
+            buffer.birth[strange] = self._fleet.table.birth[strange]
 
     def _note_presence(self, row: int) -> None:
         """Present devices are reported now and then, so that they are not taken for offline."""
         table, now = self._fleet.table, self._clock.monotonic()
         every = self._replica.settings.device_offline_after / 1_000 / PRESENCE
-        if not table.online[row] or now - self._heard.flushed[row] >= every:
+        if not table.online[row] or now - self._buffer.flushed[row] >= every:
             self._soil(row)
 
     def _soil(self, row: int) -> None:
-        self._heard.dirty[row] = True
+        self._buffer.dirty[row] = True
         self._awake()
 
     def _awake(self) -> None:
@@ -341,23 +341,23 @@ class DeviceIntake:
         if not len(self.connected) or (self._outbox.empty and not self._dirty):
             return float("inf")
         patience = max(TIMEOUT, self._replica.settings.device_offline_after / 2_000)
-        return max(self._dirty_since, self._outbox.landed_at) + patience
+        return max(self._dirty_since, self._outbox.committed_at) + patience
 
     def _flush(self) -> None:
-        heard, now = self._heard, self._clock.monotonic()
+        buffer, now = self._buffer, self._clock.monotonic()
         self._dirty, self._flushed_at = False, now
-        rows = np.flatnonzero(heard.dirty)
-        current = births_in(self._fleet.table, rows) == heard.birth[rows]
-        heard.forget(rows[~current])
+        rows = np.flatnonzero(buffer.dirty)
+        current = births_in(self._fleet.table, rows) == buffer.birth[rows]
+        buffer.forget(rows[~current])
         rows = rows[current]
-        is_rich = heard.rich(rows)
+        is_rich = buffer.rich(rows)
         plain, rich = rows[~is_rich], self._turn_of(rows[is_rich])
         self._outbox.put([
-            ReportDevices(self._node, **heard.columns(part, self._fleet.metrics))
+            ReportDevices(self._node, **buffer.columns(part, self._fleet.metrics))
             for some, most in ((plain, MAX_BATCH), (rich, BATCH_WITH_METRICS))
-            for part in portions(some, heard.sizes(some), most)
+            for part in portions(some, buffer.sizes(some), most)
         ])  # fmt: skip
-        heard.handed_over(np.concatenate((plain, rich)), now)
+        buffer.handed_over(np.concatenate((plain, rich)), now)
         if len(plain) + len(rich) < len(rows):  # the others as soon as these are in the log
             self._dirty, self._flushed_at = True, float("-inf")
 
@@ -386,7 +386,7 @@ class DeviceIntake:
             return faulty(fault)
         if row is None:
             return None
-        wait = self._heard.too_soon(row, self._clock.monotonic())
+        wait = self._buffer.too_soon(row, self._clock.monotonic())
         rule = "it registered very often of late; has another agent the same id?"
         return IntakeRefusal(Fault.BUSY, "registration", "", rule, wait) if wait else None
 
@@ -403,19 +403,19 @@ class DeviceIntake:
         healthy = reading is None or judge_one(self._fleet.rule, reading)
         return replace(registration, healthy=healthy)
 
-    def _on_landed(self, arrival: PendingRegistration, row: int, birth: int) -> None:
+    def _on_registered(self, pending: PendingRegistration, row: int, birth: int) -> None:
         """A registration is in the log and applied here, with whatever came after it."""
-        registration, listener = arrival.registration, arrival.listener
+        registration, listener = pending.registration, pending.listener
         if births_in(self._fleet.table, row) != birth:
             listener.removed()
             return
-        heard, newest = self._heard, self._newest(row)
+        buffer, newest = self._buffer, self._newest(row)
         if newest >> 32 > registration.session:
             listener.superseded()
             return
-        heard.order[row] = max(newest, order_of(registration.session, registration.sequence))
+        buffer.order[row] = max(newest, order_of(registration.session, registration.sequence))
         if registration.reading is not None:
-            heard.know(row, registration.reading, registration.healthy, self._clock.monotonic())
+            buffer.know(row, registration.reading, registration.healthy, self._clock.monotonic())
         self.connected.admit(row, listener)
 
     # -- what came of the log -------------------------------------------------------------------

@@ -54,14 +54,14 @@ class PendingRegistration(msgspec.Struct, eq=False):
 class Registrations:
     """The registrations that wait at this node; of one device only the newest.
 
-    `landed(arrival, row, birth)`: it is in the log and applied.
+    `registered(pending, row, birth)`: it is in the log and applied.
     """
 
     def __init__(
-        self, bench: Workbench, landed: Callable[[PendingRegistration, int, int], None]
+        self, bench: Workbench, registered: Callable[[PendingRegistration, int, int], None]
     ) -> None:
         self._node, self._clock = bench.node, bench.host.clock
-        self._propose, self._landed = bench.propose, landed
+        self._propose, self._registered = bench.propose, registered
         self._waiting: dict[str, PendingRegistration] = {}
         """By deadline, since all are equally patient."""
         self._queued: dict[str, PendingRegistration] = {}
@@ -88,24 +88,24 @@ class Registrations:
             self._drop(id_)
             if former.listener is not listener:
                 former.listener.superseded()
-        arrival = PendingRegistration(
+        pending = PendingRegistration(
             registration, listener, self._clock.monotonic() + PATIENCE, size
         )
-        self._waiting[id_] = self._queued[id_] = arrival
+        self._waiting[id_] = self._queued[id_] = pending
         return None
 
     def leave(self, id_: str, listener: Listener) -> None:
         """The connection is gone; its registration may come into the log all the same."""
-        arrival = self._waiting.get(id_)
-        if arrival is not None and arrival.listener is listener:
+        pending = self._waiting.get(id_)
+        if pending is not None and pending.listener is listener:
             self._drop(id_)
 
     def turn(self) -> None:
         """Proposes what waits; refuses what has waited too long."""
         now = self._clock.monotonic()
-        for arrival in list(islice(self._waiting.values(), REFUSALS_PER_TURN)):
-            if arrival.deadline <= now:
-                self._refuse(arrival, busy("no leader took it in time"))
+        for pending in list(islice(self._waiting.values(), REFUSALS_PER_TURN)):
+            if pending.deadline <= now:
+                self._refuse(pending, busy("no leader took it in time"))
         while self._queued and self._in_flight < IN_FLIGHT and now >= self._not_before:
             self._send(self._batch())
 
@@ -124,18 +124,18 @@ class Registrations:
         """The next command's, out of the queue."""
         batch: list[PendingRegistration] = []
         size = 0
-        for arrival in islice(self._queued.values(), BATCH):
-            size += arrival.size
-            if batch and (size > BATCH_BYTES or arrival.alone or batch[0].alone):
+        for pending in islice(self._queued.values(), BATCH):
+            size += pending.size
+            if batch and (size > BATCH_BYTES or pending.alone or batch[0].alone):
                 break
-            batch.append(arrival)
-        for arrival in batch:
-            del self._queued[arrival.registration.id]
+            batch.append(pending)
+        for pending in batch:
+            del self._queued[pending.registration.id]
         return batch
 
     def _send(self, batch: list[PendingRegistration]) -> None:
         self._in_flight += 1
-        command = RegisterDevices(self._node, tuple(arrival.registration for arrival in batch))
+        command = RegisterDevices(self._node, tuple(pending.registration for pending in batch))
         self._propose(command, TIMEOUT, lambda result: self._on_done(batch, result))
 
     def _on_done(self, batch: list[PendingRegistration], result: ProposalResult) -> None:
@@ -147,14 +147,14 @@ class Registrations:
         else:
             self._answer(batch, result.applied.outcome.result)
 
-    def _awaits(self, arrival: PendingRegistration) -> bool:
+    def _awaits(self, pending: PendingRegistration) -> bool:
         """Whether nobody has answered it yet, and no newer one took its place."""
-        return self._waiting.get(arrival.registration.id) is arrival
+        return self._waiting.get(pending.registration.id) is pending
 
     def _again(self, batch: list[PendingRegistration]) -> None:
         self._not_before = self._clock.monotonic() + RETRY
-        for arrival in filter(self._awaits, batch):
-            self._queued[arrival.registration.id] = arrival
+        for pending in filter(self._awaits, batch):
+            self._queued[pending.registration.id] = pending
 
     def _refused(self, batch: list[PendingRegistration], refusal: Rejected) -> None:
         """One bad registration spoils a command: each of it is tried alone, the bad one told."""
@@ -162,29 +162,29 @@ class Registrations:
             self._again(batch)
             return
         log.warning("registrations_refused", reason=refusal.reason, detail=refusal.detail)
-        for arrival in filter(self._awaits, batch):
+        for pending in filter(self._awaits, batch):
             if len(batch) == 1:
-                self._refuse(arrival, faulty(refusal.detail or refusal.reason))
+                self._refuse(pending, faulty(refusal.detail or refusal.reason))
             else:
-                arrival.alone = True
-                self._queued[arrival.registration.id] = arrival
+                pending.alone = True
+                self._queued[pending.registration.id] = pending
 
     def _answer(self, batch: list[PendingRegistration], result: dict[str, Any]) -> None:
         rows, births, refused = result["rows"], result["births"], result["refused"]
-        for position, arrival in enumerate(batch):
-            if not self._awaits(arrival):
+        for position, pending in enumerate(batch):
+            if not self._awaits(pending):
                 continue
             if rows[position] < 0:
                 refusal = faulty(refused[str(position)])
                 is_old = refusal.field == "session" and OLDER in refusal.rule
-                self._refuse(arrival, outdated(arrival.registration.session) if is_old else refusal)
+                self._refuse(pending, outdated(pending.registration.session) if is_old else refusal)
             else:
-                self._drop(arrival.registration.id)
-                self._landed(arrival, rows[position], births[position])
+                self._drop(pending.registration.id)
+                self._registered(pending, rows[position], births[position])
 
-    def _refuse(self, arrival: PendingRegistration, refusal: IntakeRefusal) -> None:
-        self._drop(arrival.registration.id)
-        arrival.listener.refused(refusal)
+    def _refuse(self, pending: PendingRegistration, refusal: IntakeRefusal) -> None:
+        self._drop(pending.registration.id)
+        pending.listener.refused(refusal)
 
     def _drop(self, id_: str) -> None:
         del self._waiting[id_]

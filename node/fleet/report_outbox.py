@@ -51,7 +51,7 @@ class Outbox:
         self._waiting: deque[ReportDevices] = deque()
         self._in_flight = 0
         self._not_before = float("-inf")
-        self.landed_at = float("-inf")
+        self.committed_at = float("-inf")
         """Monotonic s of the last time a command was known to be in the log."""
 
     @property
@@ -91,7 +91,7 @@ class Outbox:
             self._waiting.appendleft(command)
             self._not_before = now + RETRY
             return
-        self.landed_at = now
+        self.committed_at = now
         if isinstance(result.applied.outcome, Rejected):
             refused = result.applied.outcome
             log.warning("reports_refused", reason=refused.reason, detail=refused.detail)

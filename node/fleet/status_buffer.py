@@ -50,7 +50,7 @@ _COLUMNS = {
     "dirty": np.bool_,  # something is to be flushed
     "flushed": np.float64,  # monotonic s of the newest flush; NEVER
     "connected": np.bool_,
-    "told": np.uint32,  # revision of the assignment that the device was told
+    "revision": np.uint32,  # revision of the assignment that the device was told
     "queued": np.bool_,  # is to be told another one
     "paced": np.float64,  # monotonic s up to which its registrations here are accounted for
 }
@@ -148,7 +148,7 @@ class StatusBuffer:
     dirty: NDArray[np.bool_]
     flushed: NDArray[np.float64]
     connected: NDArray[np.bool_]
-    told: NDArray[np.uint32]
+    revision: NDArray[np.uint32]
     queued: NDArray[np.bool_]
     paced: NDArray[np.float64]
 

@@ -85,7 +85,7 @@ class TaskWords:
         self._consensus, self._replica = bench.consensus, bench.replica
         self._propose = bench.propose
         self._words: dict[int, _Word] = {}
-        self._landed: deque[tuple[int, _Word, Answer]] = deque()
+        self._committed: deque[tuple[int, _Word, Answer]] = deque()
         """Words of one command, in the log, that are still to be answered."""
         self._under_way = self._urgent = False
         self._flushed_at = self._not_before = AT_ONCE
@@ -149,17 +149,17 @@ class TaskWords:
         """Proposes what is due; answers a bounded number of what is in the log."""
         if self._flush_due() <= self._clock.monotonic():
             self._flush()
-        for _ in range(min(len(self._landed), ANSWERS_PER_TURN)):
-            self._answer(*self._landed.popleft())
+        for _ in range(min(len(self._committed), ANSWERS_PER_TURN)):
+            self._answer(*self._committed.popleft())
 
     def next_wakeup(self) -> float:
         """Monotonic moment at which `turn` has something to do; infinite when nothing waits."""
-        return self._clock.monotonic() if self._landed else self._flush_due()
+        return self._clock.monotonic() if self._committed else self._flush_due()
 
     # -- words on their way into the log --------------------------------------------------------
 
     def _flush_due(self) -> float:
-        if not self._words or self._under_way or self._landed:
+        if not self._words or self._under_way or self._committed:
             return NEVER
         if self._consensus.leader is None:
             return self._clock.monotonic() + RETRY
@@ -186,7 +186,7 @@ class TaskWords:
         else:
             codes = result.applied.outcome.result["answers"]
             for (row, word), code in zip(batch, codes, strict=True):
-                self._landed.append((row, word, ANSWERS[code]))
+                self._committed.append((row, word, ANSWERS[code]))
 
     def _again(self, batch: list[tuple[int, _Word]]) -> None:
         """Each word by itself may be repeated, unless a newer one came meanwhile."""

@@ -14,15 +14,15 @@ from tests.node.world import ManualClock
 
 
 class Desk:
-    """A queue of arrivals, and who landed."""
+    """A queue of registrations, and who is registered."""
 
     def __init__(self) -> None:
         self.clock, self.log = ManualClock(), Proposals()
-        self.landed: list[tuple[str, int, int]] = []
-        self.queue = Registrations(bench(self.clock, self.log), self._on_landed)
+        self.registered: list[tuple[str, int, int]] = []
+        self.queue = Registrations(bench(self.clock, self.log), self._on_registered)
 
-    def _on_landed(self, arrival: PendingRegistration, row: int, birth: int) -> None:
-        self.landed.append((arrival.registration.id, row, birth))
+    def _on_registered(self, pending: PendingRegistration, row: int, birth: int) -> None:
+        self.registered.append((pending.registration.id, row, birth))
 
     def arrive(self, id_: str, session: int = 1, **more: Any) -> Ears:
         ears = Ears()
@@ -50,7 +50,7 @@ def test_those_who_came_between_two_turns_share_a_command(intake: Desk) -> None:
     intake.queue.turn()
     assert [len(batch) for batch in intake.proposed()] == [128, 128], "the rest waits its turn"
     intake.log.commit(rows=list(range(128)), births=[9] * 128, refused={})
-    assert intake.landed[0] == ("d0", 0, 9)
+    assert intake.registered[0] == ("d0", 0, 9)
     assert len(intake.queue) == 172
     intake.queue.turn()
     assert [len(batch) for batch in intake.proposed()] == [128, 44]
@@ -70,7 +70,7 @@ def test_a_command_stays_within_what_the_log_takes(intake: Desk) -> None:
     sizes = [sum(map(len, map(module._encode, c.devices))) for c in proposed]
     assert len(sizes) > 1
     assert max(sizes) <= module.BATCH_BYTES
-    assert len(intake.landed) == 100
+    assert len(intake.registered) == 100
 
 
 @pytest.mark.parametrize("failure", ["lose", "no_leader"])
@@ -81,7 +81,7 @@ def test_whose_outcome_is_unknown_is_proposed_again(intake: Desk, failure: str) 
     intake.later(module.RETRY)
     assert intake.proposed() == [["d"]]
     intake.log.commit(rows=[3], births=[4], refused={})
-    assert intake.landed == [("d", 3, 4)]
+    assert intake.registered == [("d", 3, 4)]
     assert ears.heard == []
 
 
@@ -94,7 +94,7 @@ def test_whoever_waits_too_long_is_told_when_to_come_back(intake: Desk) -> None:
     assert ears.refusals[0].fault is Fault.BUSY
     assert ears.refusals[0].retry_after == module.COME_BACK
     intake.log.commit(rows=[3], births=[4], refused={})
-    assert intake.landed == [], "it was answered already"
+    assert intake.registered == [], "it was answered already"
 
 
 def test_many_are_refused_in_portions(intake: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_the_newer_agent_takes_the_place_of_the_older_one(intake: Desk) -> None:
     newer = intake.arrive("d", session=2)
     assert older.heard == ["superseded"]
     intake.log.commit(rows=[0], births=[1], refused={})
-    assert intake.landed == [], "that was the older one's registration"
+    assert intake.registered == [], "that was the older one's registration"
     intake.queue.turn()
     assert [c.devices[0].session for c in intake.log.commands] == [2]
     oldest = intake.arrive("d", session=1)
@@ -140,7 +140,7 @@ def test_one_bad_registration_does_not_spoil_the_others(intake: Desk) -> None:
     intake.log.reject(Reason.INVALID, "devices: whatever it was")
     intake.log.commit(rows=[0], births=[1], refused={})
     assert bad.refusals[0].fault is Fault.INVALID
-    assert intake.landed == [("good", 0, 1)]
+    assert intake.registered == [("good", 0, 1)]
     assert good.heard == []
 
 
@@ -170,5 +170,5 @@ def test_who_left_is_not_answered(intake: Desk) -> None:
     assert len(intake.queue) == 1, "another connection's leaving is none of ours"
     intake.queue.leave("d", ears)
     intake.log.commit(rows=[0], births=[1], refused={})
-    assert intake.landed == []
+    assert intake.registered == []
     assert intake.queue.next_wakeup() == float("inf")
