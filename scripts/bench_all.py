@@ -15,6 +15,7 @@ from scripts import (
     bench_commit,
     bench_devices,
     bench_fleet,
+    bench_gates,
     bench_hostile,
     bench_loss,
     bench_metrics,
@@ -33,6 +34,7 @@ PARTS = (
     "simulation",
     "fleet",
     "tasks",
+    "gates",
     "queries",
     "rest",
     "devices",
@@ -56,6 +58,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=20, help="per failover figure (default 20)")
     parser.add_argument("--seconds", type=float, default=60.0, help="idle time measured")
+    parser.add_argument("--runs", type=int, default=1_000, help="of each gate (default 1000)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     bench_loss.add_options(parser)
     options = parser.parse_args()
@@ -107,6 +110,9 @@ def main() -> None:
         for name, figure in bench_tasks.run().items():
             figures[name] = figure
             show(console, name, figure)
+    if "gates" in parts:
+        figures["gates"] = bench_gates.run(options.runs)
+        bench_gates.show(figures["gates"])
     if "queries" in parts:
         figures["queries"] = bench_queries.run()
         for path, figure in figures["queries"].items():

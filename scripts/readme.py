@@ -10,6 +10,7 @@ devices, and the figures. A part is written wherever its marks are.
 .venv/bin/python -m scripts.readme loss FIGURES.json       (its part loss)
 .venv/bin/python -m scripts.readme rest FIGURES.json       (its part rest)
 .venv/bin/python -m scripts.readme tasks FIGURES.json      (its part tasks)
+.venv/bin/python -m scripts.readme gates FIGURES.json      (its part gates)
 .venv/bin/python -m scripts.readme fleet FIGURES.json      (its other parts)
 """
 
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scripts import bench_gates
 from scripts.profiles import tables
 from scripts.readme_loss import loss_figures
 from scripts.traces import QUIET, Received, collecting, tree
@@ -175,6 +177,18 @@ def task_figures(measured: dict[str, Any]) -> str:
     lines = [f"Machine: {measured['machine']}, load {measured['load']:.1f} at the start.", ""]
     lines += ["| figure | measured | aim |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
+
+
+def gates_figures(measured: dict[str, Any]) -> str:
+    """How often each gate stops what, and what the evidence costs."""
+    found = measured["gates"]
+    runs, took = found["health"][0]["runs"], found["speed"]
+    costs = ", ".join(f"{name.removesuffix('_ms')} {ms:.1f} ms" for name, ms in took.items())
+    lines = [f"Machine: {measured['machine']}. {runs:,} runs of each stage. Evidence: {costs}."]
+    for part, heads in bench_gates.HEADS.items():
+        lines += ["", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in bench_gates.rows(found, part)]
+    return "\n".join(lines)
 
 
 def simulation_figures(measured: dict[str, Any]) -> str:
@@ -376,6 +390,8 @@ def main() -> None:
             replace("fleet-figures", fleet_figures(json.loads(Path(path).read_text())))
         case ["tasks", path]:
             replace("task-figures", task_figures(json.loads(Path(path).read_text())))
+        case ["gates", path]:
+            replace("gates-figures", gates_figures(json.loads(Path(path).read_text())))
         case ["loss", path]:
             replace("loss-figures", loss_figures(json.loads(Path(path).read_text())))
         case _:
