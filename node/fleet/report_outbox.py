@@ -23,6 +23,8 @@ IN_FLIGHT = 4
 SMALL_BYTES = 700
 """Of rows in a command that fits a datagram, with all that is around them on its way to the leader
 and from there (`node.peers.sessions.MAX_BODY`)."""
+SMALL_COMMANDS = 16
+"""Such commands in one flush, of some 400 devices. More would be a burden where nothing is lost."""
 TIMEOUT = 5.0
 RETRY = 0.25
 """Seconds until a command whose outcome is unknown, or that found no leader, is proposed again."""
@@ -33,12 +35,12 @@ log = structlog.get_logger("node.fleet")
 def portions(rows: Rows, sizes: Rows, most: int) -> list[Rows]:
     """The rows of a flush, divided into those of one command each: at most so many. `sizes`: bytes.
 
-    The reports of few devices are made to fit datagrams, as many as are under way at a time. A
-    stream stands still for seconds where a fifth of all packets is lost, twice on the way; and the
-    later a flush, the larger the next one, until the devices of a node count as offline.
+    The reports of some hundred devices are made to fit datagrams. A stream stands still for
+    seconds where a fifth of all packets is lost, twice on the way; and the later a flush, the
+    larger the next one, until the devices of a node count as offline.
     """
     small = np.cumsum(sizes) // SMALL_BYTES
-    if len(rows) and small[-1] < IN_FLIGHT:
+    if len(rows) and small[-1] < SMALL_COMMANDS:
         return np.split(rows, np.flatnonzero(np.diff(small)) + 1)
     return [rows[start : start + most] for start in range(0, len(rows), most)]
 
