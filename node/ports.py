@@ -205,6 +205,11 @@ class Consensus(Protocol):
         ...
 
     @property
+    def is_removed(self) -> bool:
+        """This node knows that it was removed from the cluster: nothing more comes into its log."""
+        ...
+
+    @property
     def has_quorum(self) -> bool:
         """A majority of members (self included) is connected."""
         ...

@@ -54,6 +54,8 @@ BATCH_WITH_METRICS = 1_536
 RICH = 4 * BATCH_WITH_METRICS
 """Rows with custom metrics in one flush: these are gathered one by one, in up to 25 ms."""
 WAIT_FOR_LEADER = 0.25
+LOST_TOUCH = "this node has lost touch with the cluster"
+REMOVED = "this node was removed from the cluster; another one serves devices"
 TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
 """What became of each status of a batch."""
 
@@ -174,6 +176,13 @@ class DeviceIntake:
             self.results[name] += count
         return results
 
+    def unable(self) -> str:
+        """Why this node can serve no device now: what they say would not come into the log. Empty
+        when it can."""
+        if self._consensus.is_removed:
+            return REMOVED
+        return LOST_TOUCH if self._clock.monotonic() >= self._stranded_at() else ""
+
     def leave(self, device: str, listener: Listener) -> None:
         """A connection is gone. The device is offline only when nobody hears of it for long."""
         self._registrations.leave(device, listener)
@@ -200,8 +209,8 @@ class DeviceIntake:
             self._changed = False
             self.connected.compare()
         self.connected.tell()
-        if self._clock.monotonic() >= self._stranded_at():
-            self.connected.send_away(busy("this node has lost touch with the cluster", 0.0))
+        if len(self.connected) and (why := self.unable()):
+            self.connected.send_away(busy(why, 0.0))
         if self._dirty and self._clock.monotonic() >= self._flush_due():
             self._flush()
         self._outbox.turn()
@@ -218,7 +227,7 @@ class DeviceIntake:
             return self._clock.monotonic()
         return min(
             self._flush_due() if self._dirty else float("inf"),
-            self._stranded_at(),
+            self._stranded_at() if len(self.connected) else float("inf"),
             self._outbox.next_wakeup(),
             self._registrations.next_wakeup(),
         )
@@ -335,11 +344,13 @@ class DeviceIntake:
         return float("-inf") if self._stopping else self._flushed_at + FLUSH
 
     def _stranded_at(self) -> float:
-        """When the connected devices are sent away, because nothing that they say has come into
-        the log for long: they would be offline for the others, and never hear of a new ring. What
-        is left of `device_offline_after` is theirs, to be taken in elsewhere."""
-        if not len(self.connected) or (self._outbox.empty and not self._dirty):
+        """When devices are sent away, because nothing that they say has come into the log for
+        long: they would be offline for the others, and never hear of a new ring. What is left of
+        `device_offline_after` is theirs, to be taken in elsewhere."""
+        if self._outbox.empty and not self._dirty:
             return float("inf")
+        if self._consensus.is_removed:
+            return float("-inf")
         patience = max(TIMEOUT, self._replica.settings.device_offline_after / 2_000)
         return max(self._dirty_since, self._outbox.committed_at) + patience
 
@@ -374,6 +385,8 @@ class DeviceIntake:
         if self._stopping:
             rule = "this node stops; another one takes registrations"
             return IntakeRefusal(Fault.STOPPING, "registration", registration.id[:80], rule, 0.0)
+        if why := self.unable():
+            return busy(why, 0.0)
         fault = registration_fault(registration)
         if fault is not None:
             return faulty(fault)

@@ -68,6 +68,11 @@ class RaftStatus:
         return "removed" if self._engine.configured_at() <= self.applied_index else "leaving"
 
     @property
+    def is_removed(self) -> bool:
+        """Whether this node knows that it was removed."""
+        return self.standing == "removed"
+
+    @property
     def links(self) -> set[str]:
         """Ids that this node must be able to reach."""
         return self._engine.links()

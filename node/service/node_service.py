@@ -119,7 +119,7 @@ class NodeService:
         return [] if self._network is None else self._network.figures()
 
     def removed(self) -> bool:
-        return self._raft is not None and self._raft.standing == "removed"
+        return self.loop.consensus.is_removed
 
     def effective_role(self, node: str) -> Role | None:
         return self.loop.effective_role_of(node)

@@ -138,6 +138,7 @@ class SharedLog:
         self.applied_index = 0
         self.commit_index = 0
         self.journal_error: str | None = None
+        self.is_removed = False
         self._pending: dict[int, tuple[Callable[[Any], None], float]] = {}
         self._office = 0
 

@@ -58,6 +58,7 @@ class OneLog:
     """Consensus of one: what is proposed is applied at the next turn."""
 
     leader: str | None = "sat-001"
+    is_removed = False
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica

@@ -78,6 +78,7 @@ class FakeConsensus:
         self.term = 3
         self.has_quorum = True
         self.journal_error: str | None = None
+        self.is_removed = False
 
     @property
     def commit_index(self) -> int:
@@ -145,9 +146,11 @@ class FakeNode:
     def _propose_for_intake(
         self, command: AnyCommand, _timeout: float, done: Callable[[ProposalResult], None]
     ) -> None:
-        committed = self._commit(Draft(command))
         loop = asyncio.get_running_loop()
-        loop.call_soon(done, committed)
+        if self.refuse is not None:
+            loop.call_soon(done, self.refuse)
+            return
+        loop.call_soon(done, self._commit(Draft(command)))
         loop.call_soon(self._turn_intake)  # as a node turns when something is committed
 
     # -- the log --------------------------------------------------------------------------------

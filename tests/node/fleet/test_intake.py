@@ -556,6 +556,18 @@ def test_devices_of_a_node_that_is_cut_off_are_sent_to_others(fleet: Fleet) -> N
     assert fleet.device("pixel", C).online
 
 
+def test_a_node_that_was_removed_serves_no_device(fleet: Fleet) -> None:
+    ears = fleet.register("pixel", A, reading=WELL)
+    fleet.partition(A)
+    consensus: Any = fleet.loops[A].consensus
+    consensus.is_removed = True
+    fleet.report("pixel", 2, ILL)
+    assert fleet.register("other", A).heard == ["refused"], "at once, not when its patience is over"
+    assert ears.heard == ["registered", "refused"]
+    assert ears.refusals[0].fault is Fault.BUSY
+    assert fleet.register("pixel", C, sequence=3).heard == ["registered"]
+
+
 def test_a_stopping_node_flushes_at_once_and_takes_nobody_in(fleet: Fleet) -> None:
     fleet.register("pixel", A, reading=WELL)
     fleet.report("pixel", 2, ILL)

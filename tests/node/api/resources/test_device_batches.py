@@ -1,5 +1,6 @@
 """Batches over HTTP: what is stored, what is refused by index, what is answered."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -9,8 +10,10 @@ from fastapi import FastAPI
 
 from stationkeep.cluster.commands import AssignRing
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.node.fleet.intake import LOST_TOUCH, REMOVED
 from stationkeep.node.gateway.batch_bodies import MAX_ERRORS
 from stationkeep.node.http.limits import MAX_BATCH_BYTES
+from stationkeep.node.ports import NotProposed
 from stationkeep.node.wire import messages as wire
 from tests.node.api.doorstep import STATUS
 from tests.node.api.fake import FakeNode
@@ -262,3 +265,38 @@ async def test_a_stopping_node_registers_nobody(
     fleet.intake.stop()
     view = await _post(client, "register", {"registrations": [_payload("late")]})
     assert (view["accepted"], view["errors"][0]["code"]) == (0, "stopping")
+
+
+# -- of a node that cannot bring them into the log -------------------------------------------------
+
+
+async def _second_later(node: FakeNode) -> None:
+    node.now += 1_000
+    node.intake.turn()
+    await asyncio.sleep(0)  # what was proposed is answered
+
+
+async def test_a_node_cut_off_refuses_batches_that_would_get_nowhere(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    fleet.refuse = NotProposed("no_leader")
+    batch = {"statuses": [_payload(EIGHT[0], cpu_usage=33)]}
+    assert (await _post(client, "report", batch))["accepted"] == 1
+    for _ in range(60):
+        await _second_later(fleet)
+    refused = await client.post("/v1/devices:report", json=batch)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert refused.json()["detail"] == LOST_TOUCH
+    fleet.refuse = None
+    await _second_later(fleet)
+    assert (await _post(client, "report", batch))["accepted"] == 1
+
+
+async def test_a_removed_node_refuses_batches_at_once(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    fleet.consensus.is_removed = True
+    problem = await _post(client, "report", {"statuses": [_payload(EIGHT[0])]}, 503)
+    assert problem["detail"] == REMOVED
+    view = await _post(client, "register", {"registrations": [_payload("another")]})
+    assert (view["accepted"], view["errors"][0]["code"]) == (0, "busy")
