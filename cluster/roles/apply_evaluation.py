@@ -78,7 +78,8 @@ def _brake(step: Step, turned: list[str]) -> None:
 
 
 def _watch_seat(step: Step) -> None:
-    """Alarms about the PRIMARY seat that follow from samples alone."""
+    """Alarms about the PRIMARY seat that follow from samples alone. At the sample that fails a
+    PRIMARY its replacement is proposed; that it is sampled once more says that none came."""
     state = step.state
     primary = state.primary
     if primary is None:
@@ -89,7 +90,7 @@ def _watch_seat(step: Step) -> None:
     else:
         step.clear_alarm(NO_PRIMARY)
     for member in state.members.values():
-        if member is primary and member.run >= state.settings.failures_to_fail_primary:
+        if member is primary and member.run > state.settings.failures_to_fail_primary:
             step.raise_alarm(PRIMARY_DEGRADED, f"{member.run} unhealthy samples", member.id)
         else:
             step.clear_alarm(PRIMARY_DEGRADED, member.id)

@@ -136,16 +136,35 @@ def test_a_member_that_was_never_heard_is_joining_and_no_alarm() -> None:
 def test_a_degraded_primary_is_an_alarm_about_that_node_and_no_other() -> None:
     driver = settled(2)
     driver.done(SetPriority("sat-002", 0))
-    for _ in range(3):
+    for _ in range(4):
         driver.evaluate(0.9)
     assert set(driver.state.alarms) == {f"{PRIMARY_DEGRADED}@sat-001", NO_CANDIDATE}
     driver.done(AcknowledgeAlarm(PRIMARY_DEGRADED), key="k", actor="ann")
     driver.done(Failover("sat-002", force=True), key="f")
-    for _ in range(3):
+    for _ in range(4):
         driver.evaluate(0.9, 0.9)
     alarm = driver.state.alarms[f"{PRIMARY_DEGRADED}@sat-002"]
-    assert (alarm.detail, alarm.acknowledged) == ("3 unhealthy samples", None)
+    assert (alarm.detail, alarm.acknowledged) == ("4 unhealthy samples", None)
     assert raised_by_name(driver.state)[PRIMARY_DEGRADED] == 1
+
+
+def test_a_failover_that_comes_in_time_is_no_alarm_and_one_that_does_not_is() -> None:
+    driver = settled()
+    for risk in (0.9, 0.9, 0.9):
+        driver.settle(risk)
+    assert driver.roles == "BPSS"
+    driver.settle(0.9)
+    assert driver.decided("alarm") == []
+    driver = settled()
+    for _ in range(3):
+        driver.evaluate(0.9)
+    assert changes(driver) == driver.decided("alarm") == []
+    driver.vote("sat-002", "sat-003", approve=False)
+    driver.evaluate(0.9)
+    assert driver.roles == "PBSS"
+    assert f"{PRIMARY_DEGRADED}@sat-001" in driver.state.alarms
+    driver.evaluate(0.1)
+    assert driver.state.alarms == {}
 
 
 def test_a_node_that_leaves_takes_its_alarms_along() -> None:

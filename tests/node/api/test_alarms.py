@@ -46,7 +46,7 @@ async def test_an_alarm_says_of_whom_what_and_how_grave(
 
 async def test_the_grave_comes_first(client: httpx.AsyncClient, node: FakeNode) -> None:
     complain(node, FULL)
-    for _ in range(3):
+    for _ in range(4):
         node.now += 1_000
         missed = tuple(Measured(n, 0, 0) for n in MEMBERS)
         node.commit(RecordEvaluation(node.state.evaluations, missed, ()))
