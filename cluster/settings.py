@@ -66,14 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     promotion_hold: int = 90_000
     """How long all samples must be below `promotable_below` before a node is promoted again: from
     SAFE_MODE to STANDBY, from STANDBY to BACKUP."""
-    primary_ceiling: int = 200_000
-    """Lower end of the ascending order of ceilings; no rule reads it by itself."""
     backup_ceiling: int = 250_000
     """A node is a candidate for PRIMARY only while its latest risk is lower."""
-    standby_ceiling: int = 300_000
-    """Part of the ascending order of ceilings; no rule reads it by itself."""
-    safe_mode_ceiling: int = 500_000
-    """Upper end of the ascending order of ceilings; no rule reads it by itself."""
     failures_to_fail_primary: int = 3
     """Unhealthy samples in a row after which a PRIMARY is replaced."""
     failures_to_safe_mode: int = 2
@@ -178,10 +172,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return 2 * self.election_timeout_min
 
 
+RETIRED = frozenset({"primary_ceiling", "standby_ceiling", "safe_mode_ceiling"})
+"""Settings that logs and snapshots may still name, and that no rule ever read."""
 _RATIOS = frozenset({
-    "unhealthy_above", "promotable_below", "primary_ceiling", "backup_ceiling", "standby_ceiling",
-    "safe_mode_ceiling", "compliance_threshold", "safety_weight", "performance_weight",
-    "availability_weight", "ring_band", "redistribution_fraction", "storm_brake",
+    "unhealthy_above", "promotable_below", "backup_ceiling", "compliance_threshold",
+    "safety_weight", "performance_weight", "availability_weight", "ring_band",
+    "redistribution_fraction", "storm_brake",
 })  # fmt: skip
 _COUNTS = {
     "failures_to_fail_primary": (1, 100),
@@ -457,10 +453,6 @@ def _lease_ends_first(s: Settings) -> bool:
     return with_drift < s.failures_to_fail_primary * s.evaluation_interval
 
 
-def _ceilings_rise(s: Settings) -> bool:
-    return s.primary_ceiling <= s.backup_ceiling <= s.standby_ceiling <= s.safe_mode_ceiling
-
-
 def _history_covers_failures(s: Settings) -> bool:
     failing = s.failures_to_fail_primary * s.evaluation_interval
     return s.hysteresis_window >= failing and s.history_length <= 1_000
@@ -505,11 +497,6 @@ RELATIONS = (
         "promotable_below",
         "promotable_below <= unhealthy_above",
         lambda s: s.promotable_below <= s.unhealthy_above,
-    ),
-    Relation(
-        "backup_ceiling",
-        "primary_ceiling <= backup_ceiling <= standby_ceiling <= safe_mode_ceiling",
-        _ceilings_rise,
     ),
     Relation(
         "backup_ceiling",

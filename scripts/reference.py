@@ -56,8 +56,7 @@ GROUPS = {
     ),
     "Changes of role": (
         "swarm_mode", "failures_to_fail_primary", "failures_to_safe_mode", "promotable_below",
-        "promotion_hold", "backup_count", "primary_ceiling", "backup_ceiling", "standby_ceiling",
-        "safe_mode_ceiling", "primary_lease",
+        "promotion_hold", "backup_count", "backup_ceiling", "primary_lease",
     ),
     "Votes and actions": (
         "proposal_timeout", "safety_weight", "performance_weight", "availability_weight",
