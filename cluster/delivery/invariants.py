@@ -13,9 +13,11 @@ from stationkeep.cluster.deployments.book import (
     MAX_VERSIONS,
 )
 from stationkeep.cluster.deployments.deployment import Deployment, DeploymentState
-from stationkeep.cluster.deployments.lifecycle import TaskState
+from stationkeep.cluster.deployments.lifecycle import UNFINISHED, TaskState, codes
 from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, Roster
 from stationkeep.cluster.state.state import ClusterState
+
+_UNFINISHED = codes(UNFINISHED)
 
 
 def tallies_recount(state: ClusterState) -> str | None:
@@ -83,6 +85,17 @@ def only_reported_successes(state: ClusterState) -> str | None:
     return None
 
 
+def unfinished_are_there(state: ClusterState) -> str | None:
+    """No task is unfinished whose device is gone: with the device its tasks are canceled."""
+    births = state.fleet.table.birth
+    for deployment in state.deployments.open_ones():
+        roster = state.deployments.rosters[deployment.number]
+        gone = np.isin(roster.state, _UNFINISHED) & (births[roster.row] != roster.birth)
+        if gone.any():
+            return f"{gone.sum()} tasks of deployment {deployment.number} wait for removed devices"
+    return None
+
+
 def within_limits(state: ClusterState) -> str | None:
     """Everything that grows has its limit, and what is in flight too."""
     book = state.deployments
@@ -126,6 +139,7 @@ INVARIANTS = (
     closed_are_over,
     every_wait_ends,
     only_reported_successes,
+    unfinished_are_there,
     within_limits,
     rosters_hold,
 )

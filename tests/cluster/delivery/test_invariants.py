@@ -46,6 +46,10 @@ def _of_a_device_that_is_gone(driver: DeliveryDriver) -> None:
     driver.state.deployments.rosters[1].birth[1] = 99
 
 
+def _waiting_for_a_device_that_is_gone(driver: DeliveryDriver) -> None:
+    driver.state.deployments.rosters[2].birth[0] = 99
+
+
 def _closed_too_early(driver: DeliveryDriver) -> None:
     driver.deployment(2).state = DeploymentState.CLOSED
 
@@ -88,6 +92,7 @@ BROKEN: dict[str, list[Callable[[DeliveryDriver], None]]] = {
     "closed_are_over": [_closed_too_early, _still_waiting_although_canceled],
     "every_wait_ends": [_without_an_end, _over_before_it_began],
     "only_reported_successes": [_another_version],
+    "unfinished_are_there": [_waiting_for_a_device_that_is_gone],
     "within_limits": [_too_many_in_flight],
     "rosters_hold": [_rows_astray, _no_attempt],
 }  # fmt: skip
