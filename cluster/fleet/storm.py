@@ -19,14 +19,14 @@ from stationkeep.cluster.state.step import Step
 
 def turned(step: Step, rows: Column, healthy: Column) -> None:
     """Notes new verdicts, already in the table: how many turned since the newest check. A device
-    that a task has is expected to look ill."""
+    that a task has is expected to look ill: it is not counted, and is noted as ill from before, so
+    that it is not taken off the count either when it recovers."""
     fleet = step.state.fleet
-    table, since = fleet.table, fleet.checked_at
-    idle = table.task[rows] == 0
-    recently = table.turned_at[rows] > (NEVER if since is None else since)
-    recovered_in_time = int((healthy & recently & idle).sum())
-    fleet.turned = max(0, fleet.turned - recovered_in_time) + int((~healthy & idle).sum())
-    table.turned_at[rows] = step.now
+    table, since = fleet.table, NEVER if fleet.checked_at is None else fleet.checked_at
+    expected = ~healthy & (table.task[rows] > 0)
+    recovered_in_time = int((healthy & (table.turned_at[rows] > since)).sum())
+    fleet.turned = max(0, fleet.turned - recovered_in_time) + int((~healthy & ~expected).sum())
+    table.turned_at[rows] = np.where(expected, since, step.now)
 
 
 def figures(fleet: Fleet) -> tuple[int, int]:

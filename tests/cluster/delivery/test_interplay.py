@@ -50,6 +50,20 @@ def test_devices_that_turn_ill_while_they_install_make_no_storm() -> None:
     assert idle.fleet.braked
 
 
+def test_devices_that_recover_once_they_have_installed_hide_no_storm() -> None:
+    """They were not counted when they turned ill."""
+    driver = installing()
+    driver.check()
+    driver.clock += 1_000
+    driver.sicken(0, 1, 2, 3)
+    driver.say(Word.REJECTED, *range(16))
+    driver.sicken(*range(4, 15))
+    driver.heal(0, 1, 2, 3)
+    assert not driver.fleet.braked, "eleven of twenty are no storm"
+    driver.sicken(15)
+    assert driver.fleet.braked
+
+
 def test_a_pin_decides_the_ring_and_no_task() -> None:
     driver = installing()
     driver.done(AssignRing("dev-0003", Ring.CANARY))
