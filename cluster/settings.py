@@ -173,7 +173,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RETIRED = frozenset({"primary_ceiling", "standby_ceiling", "safe_mode_ceiling"})
-"""Settings that logs and snapshots may still name, and that no rule ever read."""
+"""Ratios that logs and snapshots may still name, and that no rule ever read."""
 _RATIOS = frozenset({
     "unhealthy_above", "promotable_below", "backup_ceiling", "compliance_threshold",
     "safety_weight", "performance_weight", "availability_weight", "ring_band",
@@ -203,7 +203,7 @@ def unit_of(field: str) -> Unit:
         return Unit.COUNT
     if field in _CHOICES:
         return Unit.CHOICE
-    return Unit.RATIO if field in _RATIOS else Unit.DURATION
+    return Unit.RATIO if field in _RATIOS | RETIRED else Unit.DURATION
 
 
 def counts_of(field: str) -> tuple[int, int]:

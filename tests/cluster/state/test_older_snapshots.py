@@ -7,7 +7,7 @@ import pytest
 
 from stationkeep.cluster.commands import ChangeSettings, Draft
 from stationkeep.cluster.invariants import violations
-from stationkeep.cluster.settings import RETIRED, SettingsError, check, parse
+from stationkeep.cluster.settings import RETIRED, SettingsError, as_written, check, parse
 from stationkeep.cluster.state import codec
 from tests.cluster.delivery.deliveries import CAPABLE, DeliveryDriver
 from tests.cluster.driver import found, settled
@@ -41,6 +41,7 @@ def test_an_entry_that_changes_a_setting_that_is_no_more_changes_the_others() ->
     assert driver.done(ChangeSettings(changes))["changed"] == ["backup_ceiling", "unhealthy_above"]
     assert driver.state.settings.backup_ceiling == 350_000
     driver.done(ChangeSettings(dict.fromkeys(RETIRED, 0)))
+    assert as_written("standby_ceiling", 400_000) == 0.4, "in decisions from then"
     with pytest.raises(SettingsError, match="no such setting"):
         parse({"standby_ceiling": 0.4})
 
