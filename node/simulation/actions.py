@@ -203,6 +203,10 @@ def _deployments(do: Callable[Concatenate[Deployments, ...], None]) -> Do:
     return lambda world, *words: do(world.deployments, *words)
 
 
+def _lie(world: World, node: str) -> None:
+    world.liars.lie(node)
+
+
 # -- words -----------------------------------------------------------------------------------------
 
 
@@ -261,6 +265,9 @@ VERBS: dict[str, Verb] = {
     "renew": Verb((_number,), _devices(Devices.renew), troubles=False),
     "pin": Verb((_node, _one_of(*Ring)), _devices(Devices.pin), troubles=False),
     "carriers": Verb((_number,), _devices(Devices.add_carriers), troubles=False),
+    "pollers": Verb((_number,), _devices(Devices.add_pollers), troubles=False),
+    "remove": Verb((_node,), _devices(Devices.remove), troubles=False),
+    "lie": Verb((_node,), _lie, troubles=False),
     "deploy": Verb((_node, _one_of(*TARGETS)), _deployments(Deployments.deploy), troubles=False),
     "withdraw": Verb((_node,), _deployments(Deployments.withdraw), troubles=False),
     "retry": Verb((_node,), _deployments(Deployments.retry), troubles=False),
@@ -273,8 +280,9 @@ VERBS: dict[str, Verb] = {
 }
 """`weather`: delay s, jitter s, share lost, mean burst s. `stray`, of datagrams: share that is
 late, by up to s, share that arrives twice. `join`, `leave`: the machine, and the node that the
-operator asks. `ill`: share of the devices, s. `carriers`: number of devices that can carry out
-tasks. `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy` also: the target."""
+operator asks. `ill`: share of the devices, s. `carriers`, `pollers`: number of devices that can
+carry out tasks. `remove`, `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy`
+also: the target. `lie`: the node that reports what no device said."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:

@@ -8,6 +8,7 @@ from stationkeep.node.raft import CorruptSnapshot, JournalError
 from stationkeep.node.simulation.actors.clients import Clients
 from stationkeep.node.simulation.actors.deployments import Deployments
 from stationkeep.node.simulation.actors.devices import Devices
+from stationkeep.node.simulation.actors.liars import Liars
 from stationkeep.node.simulation.actors.operators import Operators
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Checks
@@ -61,6 +62,7 @@ class World:
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
         self.devices = Devices(self.agenda, self.members, scenario, self._draws("devices"))
+        self.liars = Liars(self.agenda, self.members, scenario.seed)
         self.deployments = Deployments(
             self.agenda, self.members, self.clients, self.devices, scenario
         )
@@ -224,6 +226,7 @@ class World:
             return
         self.checks.born(member)
         self.devices.born(member)
+        self.liars.born(member)
         self.note_troubles()
         self.note(f"{member.name} starts")
         self.links.join(member.name)
@@ -299,6 +302,7 @@ class World:
         Then judges the clients' histories. Raises `Violation`, also when it takes too long."""
         self.heal()
         self.devices.heal()
+        self.liars.heal()
         took = Convergence(self.agenda, self.members, self.scenario.settings).wait()
         self.devices.judge()
         self.deployments.judge()

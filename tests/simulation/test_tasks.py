@@ -10,18 +10,22 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from stationkeep.cluster.commands import RemoveDevice
 from stationkeep.cluster.delivery import arrivals, expiries, offers, orders, reports, steps
+from stationkeep.cluster.delivery.members import present
 from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.cluster.deployments.book import Book
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TARGETS, Cause, TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import Roster
+from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.table import Kind
 from stationkeep.cluster.fleet import registration
 from stationkeep.node.fleet import conductor
 from stationkeep.node.fleet.task_words import TaskWords
 from stationkeep.node.ports import Committed
 from stationkeep.node.simulation.actors.carriers import Carrier
+from stationkeep.node.simulation.actors.deployments import REQUIRED
 from stationkeep.node.simulation.actors.device import Device
 from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run
 from stationkeep.node.simulation.scenario import Action, Scenario
@@ -34,6 +38,7 @@ TROUBLES = (
     ("oneway", "lossy"),
     ("pause", "devices"),
     ("transfer", "membership"),
+    ("mischief", "crash", "lossy"),
     ("crash", "partition", "pause", "transfer"),
 )
 
@@ -102,8 +107,50 @@ def test_a_campaign_sees_tasks_come_to_every_end() -> None:
     }
 
 
+def test_a_campaign_sees_devices_go_and_come_back_and_such_as_are_not_ready() -> None:
+    seen: set[str] = set()
+    held_back = 0
+    for seed in range(3):
+        with quiet():
+            made, outcome = attempt(Plan(faults=("tasks", "mischief")).scenario(seed))
+        assert made is not None
+        assert outcome.ok, f"seed {seed}: {outcome.rule}: {outcome.detail}"
+        seen |= ways(made).keys()
+        known = made.members.newest_state().deployments.known.values()
+        held_back += sum(one.require == REQUIRED for one in known)
+        assert any(len(device.births) > 1 for device in made.devices.all)
+    assert seen >= {"queued>canceled>removed", "in_progress>canceled>removed"}
+    assert held_back > 2
+
+
+def test_whoever_polls_carries_out_tasks_without_a_connection() -> None:
+    made = world(
+        (0.0, "pollers", "5"), (4.0, "deploy", "sat-001 all"), (30.0, "transfer", ""), seed=1
+    )
+    (deployment,) = made.members.newest_state().deployments.known.values()
+    assert (deployment.members, deployment.unfinished) == (5, 0)
+    assert deployment.count(TaskState.SUCCEEDED) > 2
+
+
+def test_whoever_is_removed_comes_back_as_another_and_has_no_task() -> None:
+    deploy = [(4.0, "deploy", "sat-001 all")]
+    remove = [(4.2 + 0.1 * n, "remove", "sat-002") for n in range(20)]
+    made = world((0.0, "carriers", "4"), *deploy, *remove, seed=1)
+    state = made.members.newest_state()
+    assert all(len(device.births) > 1 for device in made.devices.all)
+    assert ways(made).keys() & {f"{s}>canceled>removed" for s in ("offered", "in_progress")}
+    assert len(state.fleet) == 4
+
+
+def test_words_that_no_device_said_end_no_more_than_they_are_about() -> None:
+    lies = [(4.0 + 0.05 * n, "lie", f"sat-00{1 + n % 3}") for n in range(200)]
+    made = world((0.0, "carriers", "6"), (3.5, "deploy", "sat-001 all"), *lies, seed=1)
+    said = made.members.newest_state().deployments.known[1].failures
+    assert {group.text for group in said} >= {"it is invented"}
+
+
 def test_one_seed_is_one_run_with_tasks_as_well() -> None:
-    scenario = Plan(faults=("tasks", "crash", "partition")).scenario(11)
+    scenario = Plan(faults=("tasks", "mischief", "crash", "partition")).scenario(11)
     with quiet():
         one, other = (attempt(scenario)[0] for _ in range(2))
     assert one is not None
@@ -117,6 +164,8 @@ def test_mixed_campaigns_have_tasks_now_and_then() -> None:
     faults = [Plan().scenario(seed).faults for seed in range(100)]
     assert 5 < sum("tasks" in names for names in faults) < 30
     assert any({"tasks", "devices"} <= {*names} for names in faults)
+    assert any("mischief" in names for names in faults)
+    assert all("tasks" in names for names in faults if "mischief" in names)
 
 
 # -- what the checks are good for ------------------------------------------------------------------
@@ -263,6 +312,55 @@ def test_an_answer_before_the_log_has_the_end_is_found(monkeypatch: Patch) -> No
 def test_a_leader_that_lets_waits_go_on_is_found(monkeypatch: Patch) -> None:
     monkeypatch.setattr(conductor, "plan_expiries", lambda *_: [])
     assert violated() == "every wait ends in time"
+
+
+MISCHIEF = ("mischief",)
+
+
+def test_tasks_of_the_removed_that_wait_on_are_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(arrivals, "_cancel_all", lambda *_: None)
+    rules = ("delivery.unfinished_are_there", "delivery.one_task_a_device")
+    assert violated(MISCHIEF) in rules, "the one seen first"
+
+
+def test_an_offer_to_whoever_is_not_ready_is_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(Fleet, "meeting", lambda _, __, rows: np.ones(len(rows), bool))
+    assert violated(MISCHIEF) == "offers go to the ready"
+
+
+def test_a_word_that_counts_for_another_attempt_is_found(monkeypatch: Patch) -> None:
+    made = reports._Reported.__init__
+
+    def careless(self: Any, *given: Any) -> None:
+        *others, roster, batch, places = given
+        made(self, *others, roster, batch._replace(attempts=roster.attempt[places]), places)
+
+    monkeypatch.setattr(reports._Reported, "__init__", careless)
+    assert violated(MISCHIEF) == "a word is about its own attempt"
+
+
+def test_a_word_that_counts_for_another_device_is_found(monkeypatch: Patch) -> None:
+    """Of the one that had the row before."""
+
+    def careless(fleet: Fleet, roster: Roster, rows: Any, _: Any) -> Any:
+        return present(fleet, roster, rows, fleet.table.birth[rows])
+
+    monkeypatch.setattr(reports, "present", careless)
+    assert violated(MISCHIEF) == "a word is about its own attempt"
+
+
+def test_a_removal_of_more_than_was_ordered_is_found(monkeypatch: Patch) -> None:
+    remove = arrivals.remove_device
+
+    def greedy(step: Any, command: RemoveDevice) -> Any:
+        answer = remove(step, command)
+        for other in [*step.state.fleet.table.rows][:1]:
+            remove(step, RemoveDevice(other))
+        return answer
+
+    monkeypatch.setattr(arrivals, "remove_device", greedy)
+    rules = ("no registration is lost", "a registration is kept", "nobody is forgotten")
+    assert violated(MISCHIEF) in rules, "the one seen first"
 
 
 def test_a_word_about_a_task_to_whoever_can_carry_out_none_is_found(monkeypatch: Patch) -> None:

@@ -11,6 +11,7 @@ import random
 from stationkeep.cluster.commands import CancelDeployment, CreateDeployment, RetryTasks
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import (
+    REQUIRE,
     Deployment,
     DeploymentState,
     Limits,
@@ -18,6 +19,7 @@ from stationkeep.cluster.deployments.deployment import (
     Target,
 )
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.status import Condition, HealthRule
 from stationkeep.node.simulation.actors.clients import Clients
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.agenda import Agenda
@@ -26,7 +28,9 @@ from stationkeep.node.simulation.checks.tasks import LATE
 from stationkeep.node.simulation.machine.members import Members
 from stationkeep.node.simulation.scenario import Scenario
 
-TARGETS = ("all", "few", "selected", *Ring)
+TARGETS = ("all", "few", "selected", "ready", *Ring)
+"""To whom; the ready are those among all who are not too busy at that moment."""
+REQUIRED = HealthRule((Condition("cpu", "<", 9_000), Condition("battery", ">", 20)))
 STEP = 0.5
 
 
@@ -56,6 +60,7 @@ class Deployments:
             self._target(draw, target),
             artifact=artifact,
             priority=draw.choice((500, 500, 500, 900)),
+            require=REQUIRED if target == "ready" else REQUIRE,
             limits=Limits(
                 max_in_flight=draw.choice((1, 2, 5, 500)),
                 pace=draw.choice((None, None, Pace(60, 600, 2))),
@@ -89,7 +94,7 @@ class Deployments:
         return random.Random(f"{self._seed} deployment {self._orders}")  # noqa: S311
 
     def _target(self, draw: random.Random, target: str) -> Target:
-        if target == "all":
+        if target in ("all", "ready"):
             return Target(everyone=True)
         if target == "selected":
             return Target(selector=f"app={draw.choice(('1.0.0', '2.0.0'))}")

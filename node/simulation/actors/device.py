@@ -45,6 +45,11 @@ class Line:
         """Whether the node's process is another one now, or none."""
         return not self.member.up or self.member.life != self.life
 
+    def leave(self) -> None:
+        """The device has heard what it asked, and is no longer connected."""
+        if self.is_registered and not self.is_dead:
+            self.member.loop.intake.leave(self._device.id, self)
+
     def registered(self, assignment: Assignment) -> None:
         self.is_registered = True
         self._device.registered(self, assignment)
@@ -69,19 +74,26 @@ class Line:
         self._device.lost(self)
 
     def removed(self) -> None:
-        raise Violation("nobody is forgotten", f"{self._device.id} was removed; nobody ordered it")
+        self._device.removed()
+        self._end()
 
 
 class Device:
-    """One device and its agent. `numbers`: whether the agent numbers its words."""
+    """One device and its agent. `numbers`: whether the agent numbers its words; `polls`: whether it
+    asks again and again instead of holding a connection."""
 
-    def __init__(self, id_: str, fleet: "Devices", draw: random.Random, numbers: bool) -> None:
-        self.id, self._fleet, self._draw, self.numbers = id_, fleet, draw, numbers
+    def __init__(
+        self, id_: str, fleet: "Devices", draw: random.Random, numbers: bool, polls: bool
+    ) -> None:
+        self.id, self._fleet, self._draw = id_, fleet, draw
+        self.numbers, self.polls = numbers, polls
         self.session, self.sequence = 1, 0
         self.ill = False
         self.line: Line | None = None
         self.newest: Assignment | None = None
         self.acknowledged: Acknowledged | None = None
+        self.births: set[int] = set()
+        """As whom nodes have registered it: as another one since each removal."""
         self.statuses: dict[int, list[int]] = {}
         """Session → sequences of the statuses that a node took in it; of agents that number."""
         self.carrier: Carrier | None = None
@@ -146,7 +158,17 @@ class Device:
         if refusal is not None:
             self.lost(line)
         elif self.carrier is not None:
+            if self.polls:
+                self._poll(line)
             self.carrier.tick()
+
+    def _poll(self, line: Line) -> None:
+        assignment = line.member.loop.intake.assignment(self.id)
+        if isinstance(assignment, Assignment):
+            self.told(line, assignment)
+        task = line.member.loop.errands.task(self.id)
+        if isinstance(task, TaskPayload):
+            self.sent(line, lambda carrier: carrier.told(task))
 
     def _number(self) -> tuple[int, int]:
         if not self.numbers:
@@ -192,7 +214,7 @@ class Device:
 
     def _answered(self, line: Line, answer: TaskAnswer | None) -> None:
         if answer is not None:
-            self._fleet.tasks.answered(line.member, self.id, answer)
+            self._fleet.tasks.answered(line.member, self.births, answer)
             self.sent(line, lambda carrier: carrier.answered(answer))
 
     def renew(self) -> None:
@@ -210,10 +232,12 @@ class Device:
 
     def registered(self, line: Line, assignment: Assignment) -> None:
         if line is self.line:
-            self._fleet.promised(self, line.member)
+            self.births.add(self._fleet.promised(self, line.member))
             self.told(line, assignment)
             if self.carrier is not None:
                 self.sent(line, Carrier.served)
+        if self.polls:
+            self._fleet.later(LATENCY, line.leave)
 
     def told(self, line: Line, assignment: Assignment) -> None:
         self._fleet.said(line.member, assignment)
@@ -234,6 +258,11 @@ class Device:
             raise Violation("only the capable are told", f"{self.id} is sent a word about a task")
         carrier = self.carrier
         self._fleet.later(LATENCY, lambda: hear(carrier) if line is self.line else None)
+
+    def removed(self) -> None:
+        """A node says that an operator removed the device; it registers again."""
+        if not self._fleet.was_removed(self):
+            raise Violation("nobody is forgotten", f"{self.id} was removed; nobody ordered it")
 
     def lost(self, line: Line) -> None:
         """Nothing more will be said on a line."""

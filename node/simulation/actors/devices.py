@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from stationkeep.cluster.commands import AssignRing, Draft
+from stationkeep.cluster.commands import AnyCommand, AssignRing, Draft, RemoveDevice
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.state import codec
 from stationkeep.node.fleet.replies import Assignment
@@ -79,17 +79,21 @@ class Devices:
         """Adds devices, within a second."""
         self._add(int(float(count)))
 
-    def add_carriers(self, count: str) -> None:
+    def add_carriers(self, count: str, polls: bool = False) -> None:
         """Adds devices that can carry out tasks."""
-        for device in self._add(int(float(count))):
+        for device in self._add(int(float(count)), polls):
             draw = random.Random(f"{self._seed} carrier {device.id}")  # noqa: S311
             device.carrier = Carrier(self._agenda, device, draw)
 
-    def _add(self, count: int) -> list[Device]:
+    def add_pollers(self, count: str) -> None:
+        """Adds devices that can carry out tasks, and ask for them."""
+        self.add_carriers(count, polls=True)
+
+    def _add(self, count: int, polls: bool = False) -> list[Device]:
         known = len(self.all)
         for number in range(known, min(MAX_DEVICES, known + count)):
             draw = random.Random(f"{self._seed} device {number}")  # noqa: S311
-            device = Device(f"device-{number:03}", self, draw, numbers=number % 4 != 3)
+            device = Device(f"device-{number:03}", self, draw, number % 4 != 3, polls)
             self.all.append(device)
             self._promises.devices[device.id] = device
             self._agenda.at(self.now + draw.random(), self._tick, device)
@@ -116,15 +120,22 @@ class Devices:
                 device.restart()
 
     def pin(self, node: str, ring: str) -> None:
-        """Pins some device for a while, as an operator through a node; ignores the outcome."""
-        member = self._members[node]
-        if not self.all or not member.runs:
-            return
+        """Pins some device for a while, as an operator through a node."""
+        if self.all and self._members[node].runs:
+            device = self._draw.choice(self.all).id
+            duration = self._draw.choice((0, 2_000))
+            self._order(node, "pin", AssignRing(device, Ring(ring), duration))
+
+    def remove(self, node: str) -> None:
+        """Removes some device, as an operator through a node."""
+        if self.all and self._members[node].runs:
+            self._order(node, "remove", RemoveDevice(self._draw.choice(self.all).id))
+
+    def _order(self, node: str, what: str, command: AnyCommand) -> None:
+        """Proposes it once; ignores the outcome."""
         self._orders += 1
-        device = self._draw.choice(self.all).id
-        command = AssignRing(device, Ring(ring), self._draw.choice((0, 2_000)))
-        draft = codec.encode_draft(Draft(command, f"pin-{self._orders}", "client"))
-        member.raft.propose(draft, lambda _: None, 5.0, retry=True)
+        draft = codec.encode_draft(Draft(command, f"{what}-{self._orders}", "client"))
+        self._members[node].raft.propose(draft, lambda _: None, 5.0, retry=True)
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -149,9 +160,13 @@ class Devices:
         self._promises.watch(member)
         self.tasks.watch(member)
 
-    def promised(self, device: Device, member: SimulatedNode) -> None:
-        """A registration is acknowledged by a node."""
-        self._promises.registered(device, member)
+    def promised(self, device: Device, member: SimulatedNode) -> int:
+        """A registration is acknowledged by a node; the birth that the device has there."""
+        return self._promises.registered(device, member)
+
+    def was_removed(self, device: Device) -> bool:
+        """Whether the log has the order to remove it."""
+        return device.id in self._promises.removed
 
     def said(self, member: SimulatedNode, assignment: Assignment) -> None:
         """A node sends an assignment."""
@@ -211,4 +226,5 @@ class Devices:
     def _sessions(self) -> str:
         """No node keeps a session that is not the device's own."""
         kept = sum(len(member.loop.intake.connected) for member in self._belonging())
-        return f"{kept} sessions of {len(self.all)} devices" * (kept != len(self.all))
+        wanted = sum(not device.polls for device in self.all)
+        return f"{kept} sessions of {wanted} devices" * (kept != wanted)

@@ -20,8 +20,9 @@ from stationkeep.node.system import garbage
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
-POPULATED, WITH_TASKS = 0.25, 0.15
-"""In which share of mixed runs there are devices, and devices that carry out tasks."""
+POPULATED, WITH_TASKS, WITH_MISCHIEF = 0.25, 0.15, 0.5
+"""In which share of mixed runs there are devices, and devices that carry out tasks; and in which of
+these there is mischief, too."""
 SLICE, QUEUED = 8, 4
 """Seeds given to a process at once, and how many such slices wait for each process."""
 
@@ -50,11 +51,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         draw = random.Random(f"{seed} campaign")  # noqa: S311
         drawn, nodes = faults.mixture(draw), draw.choice((3, 3, 5))
         present = (("devices", "population", POPULATED), ("tasks", "tasks", self.tasks))
-        drawn += tuple(
+        populations = tuple(
             name
             for name, purpose, share in present  # drawn apart: faults stay as they are
             if random.Random(f"{seed} {purpose}").random() < share  # noqa: S311
         )
+        mischief = random.Random(f"{seed} mischief").random() < WITH_MISCHIEF  # noqa: S311
+        drawn += populations + ("mischief",) * ("tasks" in populations and mischief)
         bare = Scenario(
             seed=seed,
             nodes=nodes if self.nodes is None else self.nodes,

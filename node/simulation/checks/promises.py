@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from stationkeep.cluster.apply import Applied, Done
-from stationkeep.cluster.commands import Entry, ReportDevices
+from stationkeep.cluster.commands import Entry, RemoveDevice, ReportDevices
 from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.node.fleet.replies import Assignment
 from stationkeep.node.simulation.checks.checks import Violation
@@ -44,21 +44,26 @@ class Promises:
         self.devices: dict[str, Promised] = {}
         self._rings: dict[tuple[str, int], str] = {}
         self._judged = 0
+        self.removed: dict[str, int] = {}
+        """Device → index of its newest removal, which ends whatever it was promised before."""
         self._counted: dict[tuple[str, int], tuple[int, int]] = {}
         """Device and session → newest sequence that the log counted, and how many statuses."""
 
-    def registered(self, device: Promised, member: SimulatedNode) -> None:
-        """A registration is acknowledged by a node."""
+    def registered(self, device: Promised, member: SimulatedNode) -> int:
+        """A registration is acknowledged by a node; the device's birth, as the node knows it."""
         state = member.replica.state
         row = state.fleet.row(device.id)
         if row is None:
             raise Violation("acknowledged is applied", f"{member.name} has no {device.id}")
         birth = int(state.fleet.table.birth[row])
         known = device.acknowledged
+        if state.index < self.removed.get(device.id, 0):
+            return birth  # of a node that is behind
         if known is None:
             device.acknowledged = Acknowledged(row, birth, state.index)
         elif (known.row, known.birth) != (row, birth):
             raise Violation("a registration is kept", f"{device.id} has another row or birth")
+        return birth
 
     def said(self, member: SimulatedNode, assignment: Assignment) -> None:
         """A node sends an assignment; its revision means the same ring everywhere and for ever."""
@@ -80,6 +85,9 @@ class Promises:
                 command = entry.draft.command
                 if isinstance(command, ReportDevices) and isinstance(what.outcome, Done):
                     self._count_once(member, command)
+                elif isinstance(command, RemoveDevice) and isinstance(what.outcome, Done):
+                    self.devices[command.device].acknowledged = None
+                    self.removed[command.device] = index
 
         member.replica.listen(applied)
 

@@ -6,7 +6,7 @@ acknowledged is in the log, and stays; no wait outlasts its end for long. What o
 itself is `cluster.delivery.invariants`, which `checks` looks at after every entry.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,8 @@ from stationkeep.cluster.deployments.lifecycle import (
     TaskState,
     Word,
 )
+from stationkeep.cluster.devices.status import Reading, failing
+from stationkeep.cluster.devices.table import NEVER
 from stationkeep.cluster.state.events import TasksChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.fleet.task_words import TaskAnswer
@@ -69,16 +71,19 @@ class TaskChecks:
                 if isinstance(event, TasksChanged):
                     for step in _steps(event):
                         self._take(step)
+                    _are_ready(member.replica.state, event)
             command = None if entry is None else entry.draft.command
             if isinstance(command, ReportTasks) and isinstance(what.outcome, Done):
-                self._note_taken(command, what.outcome.result["answers"])
+                changes = [event for event in what.events if isinstance(event, TasksChanged)]
+                ended = {step.key for event in changes for step in _steps(event)}
+                self._note_taken(command, what.outcome.result["answers"], ended)
 
         member.replica.listen(applied)
 
     # -- the log -------------------------------------------------------------------------------
 
     def _take(self, step: "_Step") -> None:
-        task, key = (step.deployment, step.birth), (step.deployment, step.birth, step.attempt)
+        task, key = (step.deployment, step.birth), step.key
         tried, stood = self._standing.get(task, (1, TaskState.QUEUED))
         again = step.target is TaskState.QUEUED and step.attempt == tried + 1
         if step.origin is not stood or (step.attempt != tried and not again):
@@ -94,27 +99,35 @@ class TaskChecks:
         elif step.reason is TaskReason.POSTPONED:  # which costs no attempt
             self._begun.discard(key)
 
-    def _note_taken(self, command: ReportTasks, answers: list[int]) -> None:
+    def _note_taken(self, command: ReportTasks, answers: list[int], ended: set[Key]) -> None:
+        """A word that is taken says what becomes of the very attempt that it is about: `ended`
+        took a step by this command. (Who has succeeded may have said so before.)"""
         births = np.frombuffer(command.births, "<u4").tolist()
         deployments = np.frombuffer(command.deployments, "<u4").tolist()
         columns = (deployments, births, command.attempts, command.words, answers)
         for deployment, birth, attempt, word, answer in zip(*columns, strict=True):
-            if answer == Answer.TAKEN.code:
-                self._taken.add(((deployment, birth, attempt), WORDS[word].value))
+            if answer != Answer.TAKEN.code:
+                continue
+            key, said = (deployment, birth, attempt), WORDS[word]
+            if key not in ended and said not in (Word.IN_PROGRESS, Word.SUCCEEDED):
+                raise Violation("a word is about its own attempt", f"{said} of {key} ended another")
+            self._taken.add((key, said.value))
 
     # -- what devices are told -----------------------------------------------------------------
 
-    def answered(self, member: SimulatedNode, device: str, answer: TaskAnswer) -> None:
-        """A device hears what became of its word: what is acknowledged is in the log."""
+    def answered(self, member: SimulatedNode, births: Iterable[int], answer: TaskAnswer) -> None:
+        """A device hears what became of its word: what is acknowledged is in the log. `births`:
+        all that it has had; which of them it was when it said it, the node knew."""
         end = _ENDS.get(answer.said)
         if end is None or answer.answer not in (Answer.TAKEN, Answer.REPEATED):
             return
-        fleet = member.replica.state.fleet
-        row = fleet.row(device)
         deployment, _, attempt = wire.identity_of(answer.task_id)
-        key = (deployment, 0 if row is None else int(fleet.table.birth[row]), attempt)
-        repeated = answer.answer is Answer.REPEATED and (key, end) in self._reached
-        if not repeated and (key, answer.said.value) not in self._taken:
+        keys = [(deployment, birth, attempt) for birth in births]
+        repeated = answer.answer is Answer.REPEATED
+        if not any(
+            (repeated and (key, end) in self._reached) or (key, answer.said.value) in self._taken
+            for key in keys
+        ):
             said = f"{answer.task_id} {answer.said} is acknowledged as {answer.answer}"
             raise Violation("an acknowledged end is in the log", f"{said} by {member.name}")
 
@@ -155,6 +168,10 @@ class _Step(NamedTuple):
     target: TaskState
     reason: TaskReason
 
+    @property
+    def key(self) -> Key:
+        return self.deployment, self.birth, self.attempt
+
 
 def _steps(event: TasksChanged) -> Iterator[_Step]:
     births = np.frombuffer(event.births, "<u4").tolist()
@@ -162,6 +179,21 @@ def _steps(event: TasksChanged) -> Iterator[_Step]:
     for birth, attempt, origin, target, reason in zip(*columns, strict=True):
         states = STATES[origin], STATES[target]
         yield _Step(event.deployment, birth, attempt, *states, TASK_REASONS[reason])
+
+
+def _are_ready(state: ClusterState, event: TasksChanged) -> None:
+    """Whoever is offered a task meets what its deployment requires, by its newest status."""
+    require, table = state.deployments.known[event.deployment].require, state.fleet.table
+    for row, target in zip(np.frombuffer(event.rows, "<u4").tolist(), event.targets, strict=True):
+        if require is None or STATES[target] is not TaskState.OFFERED:
+            continue
+        cpu, memory, disk = (int(column[row]) for column in (table.cpu, table.memory, table.disk))
+        battery, charging = int(table.battery[row]), bool(table.charging[row])
+        reading = Reading(battery, charging, cpu, memory, disk)
+        broken = failing(require, reading)
+        if broken and table.updated_at[row] != NEVER:
+            said = f"{table.ids[row]} is offered deployment {event.deployment} with {reading}"
+            raise Violation("offers go to the ready", said)
 
 
 def _tasks(state: ClusterState) -> Iterator[tuple[int, tuple[int, int, TaskState]]]:

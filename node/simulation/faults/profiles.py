@@ -242,6 +242,24 @@ class Tasks(msgspec.Struct, frozen=True):
                 yield act(at, what, anyone(draw, on))
 
 
+class Mischief(msgspec.Struct, frozen=True):
+    """What may come beside tasks: devices that poll, are too busy for a while, or are removed, and
+    nodes that say of tasks what no device has said."""
+
+    count: tuple[int, int] = (1, 5)
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        yield act(0.0, "pollers", str(draw.randint(*self.count)))
+        for at in moments(draw, on, on.gap / 4):
+            what = draw.choice(("remove", "lie", "lie", "ill", "deploy"))
+            if what == "ill":
+                yield act(at, "ill", draw.uniform(0.1, 0.8), draw.uniform(1, 8) * on.span)
+            elif what == "deploy":
+                yield act(at, "deploy", draw.choice(on.names), "ready")
+            else:
+                yield act(at, what, anyone(draw, on))
+
+
 PROFILES: dict[str, Profile] = {
     "lossy": link_faults.BadWeather(share=(0.02, 0.3)),
     "bursty": link_faults.BadWeather(share=(0.02, 0.25), burst=(0.2, 3.0)),
@@ -272,7 +290,7 @@ PROFILES: dict[str, Profile] = {
 }
 """In default campaigns, alone and together."""
 
-POPULATIONS: dict[str, Profile] = {"devices": Fleet(), "tasks": Tasks()}
+POPULATIONS: dict[str, Profile] = {"devices": Fleet(), "tasks": Tasks(), "mischief": Mischief()}
 """What a run may have beside its faults."""
 
 EXTREMES: dict[str, Profile] = {
