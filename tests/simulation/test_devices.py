@@ -140,17 +140,16 @@ def broken(
 
 def test_a_desk_that_does_not_tell_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def mute(self: ConnectedDevices) -> None:
-        self._untold.clear()
+        self._outdated.clear()
 
     assert broken(monkeypatch, ConnectedDevices, "tell", mute) == "every device hears"
 
 
 def test_a_desk_that_keeps_what_is_not_its_own_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgiving(self: ConnectedDevices) -> None:
-        heard = self._heard
-        rows = np.flatnonzero(heard.connected)
-        rows = rows[heard.told[rows] != self._fleet.table.revision[rows]]
-        self._untold.extend(rows.tolist())
+        rows = np.flatnonzero(self._buffer.connected)
+        rows = rows[self._buffer.revision[rows] != self._fleet.table.revision[rows]]
+        self._outdated.extend(rows.tolist())
 
     assert broken(monkeypatch, ConnectedDevices, "compare", forgiving) == "every device hears"
 
@@ -201,8 +200,8 @@ def test_a_flush_that_is_merged_instead_of_repeated_is_found(
         intake = intakes[self]
         rows = np.frombuffer(command.rows, "<u4")
         counts = np.frombuffer(command.counts, np.uint8)
-        intake._heard.count[rows] = np.minimum(intake._heard.count[rows] + counts, 8)
-        intake._heard.dirty[rows] = True
+        intake._buffer.count[rows] = np.minimum(intake._buffer.count[rows] + counts, 8)
+        intake._buffer.dirty[rows] = True
         intake._awake()
 
     monkeypatch.setattr(DeviceIntake, "_flush", flushing)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
+from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.config import node_config as config
 from stationkeep.node.local.cluster import LocalCluster
 from stationkeep.node.local.manifest import LocalError, Plan, read_manifest
@@ -26,23 +27,6 @@ print("fake node", *sys.argv[1:], flush=True)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 signal.sigwait([signal.SIGUSR1])
 """
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that nobody has."""
-    for first in range(20_000 + os.getpid() % 10_000, 60_000, 50):
-        probes = [socket.socket() for _ in range(count)]
-        try:
-            for number, probe in enumerate(probes):
-                probe.bind(("127.0.0.1", first + number))
-        except OSError:
-            continue
-        else:
-            return first
-        finally:
-            for probe in probes:
-                probe.close()
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture

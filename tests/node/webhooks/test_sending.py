@@ -99,9 +99,9 @@ def test_a_failover_and_its_alarms_are_sent_in_order() -> None:
     receiver.accepted.clear()
     primary = world.primary
     assert primary is not None
-    world.health[primary].risk = 0.9
+    world.kill(primary)
     world.run_until(lambda: "seat.handed_over" in receiver.types, 30)
-    world.health[primary].risk = 0.1
+    world.start(primary)
     world.run_until(lambda: "alarm.cleared" in receiver.types, 30)
     types = receiver.types
     assert types.index("alarm.raised") < types.index("role.changed") < len(types)
@@ -116,7 +116,7 @@ def test_a_webhook_receives_only_its_topics(topics: tuple[str, ...], told: set[s
     world.run(15)
     primary = world.primary
     assert primary is not None
-    world.health[primary].risk = 0.9
+    world.kill(primary)
     world.run(20)
     assert {type_.split(".")[0] for type_ in receiver.types} <= told
     assert receiver.accepted
@@ -202,7 +202,11 @@ def test_what_is_pending_is_counted_for_each_webhook_by_its_topics() -> None:
     assert loop.webhooks.pending() == {"both": 0, "pager": 0}
     receiver.answer = lambda _: LATER
     newest = loop.replica.state.decisions_made
-    world.kill(world.primary or "")
+    primary = world.primary
+    assert primary is not None
+    world.kill(primary)
+    world.run(15)
+    world.start(primary)
     world.run(15)
     told = [module.topic_of(d) for d in loop.replica.state.decisions if d.id > newest]
     counts = Counter(told)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.cli import readiness
 from stationkeep.node.cli.commands import local as commands
 from stationkeep.node.local import cluster as local
 from stationkeep.node.local.cluster import LocalCluster
 from tests.node.cli.canned import READS, Run
-from tests.node.local.test_cluster import free_ports
 
 FAKE_NODE = Path(__file__).with_name("fake_node.py")
 Prepare = Callable[..., list[str]]
