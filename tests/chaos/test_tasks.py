@@ -228,7 +228,8 @@ def _ending(step: str) -> dict[str, str]:
 @pytest.fixture
 def stage(constellation: Constellation, tmp_path: Path) -> Iterator[Stage]:
     constellation.up(nodes=3)
-    configure(constellation, device_status_interval="2s", device_offline_after="10s",
+    # An agent that is not answered within half an interval asks another node: not before the kill.
+    configure(constellation, device_status_interval="10s", device_offline_after="40s",
               offer_timeout="60s", progress_timeout="60s")  # fmt: skip
     made = Stage(constellation, tmp_path)
     yield made
