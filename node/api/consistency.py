@@ -11,6 +11,7 @@ from starlette.responses import Response
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.state import ClusterState, Member
 from stationkeep.node.api.openapi import JSON
+from stationkeep.node.fleet.registrations import COME_BACK
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.http.worker import Worker
 from stationkeep.node.ports import Committed
@@ -78,6 +79,14 @@ async def service_of(request: Request) -> Service:
     return service
 
 
+async def able_to_serve(service: Annotated[Service, Depends(service_of)]) -> Service:
+    """Dependency of what devices without a connection ask: 503 when nothing that they say would
+    come into the log, so that they ask another node."""
+    if why := service.intake.unable():
+        raise Problem(Kind.NO_QUORUM, why, headers={"Retry-After": f"{COME_BACK:.0f}"})
+    return service
+
+
 async def worker_of(request: Request) -> Worker:
     """Where this application does what takes long."""
     worker: Worker = request.app.state.worker
@@ -108,3 +117,4 @@ async def render(records: Iterable[T], view: Callable[[T], Any]) -> list[Any]:
 Reading = Annotated[Read, Depends(read)]
 Threaded = Annotated[Worker, Depends(worker_of)]
 Serving = Annotated[Service, Depends(service_of)]
+ServingDevices = Annotated[Service, Depends(able_to_serve)]

@@ -18,10 +18,9 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.devices.rings import RINGS, UNSET
-from stationkeep.node.api.consistency import Serving
+from stationkeep.node.api.consistency import Serving, ServingDevices
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.fleet.intake import OUTDATED, REFUSED, TAKEN, UNKNOWN
-from stationkeep.node.fleet.registrations import COME_BACK
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
 from stationkeep.node.gateway.batch_bodies import (
     AssignedView,
@@ -59,11 +58,9 @@ DeviceId = Annotated[str, Path(min_length=1, max_length=wire.MAX_ID)]
 
 
 @router.post(REPORT, responses=answers(BatchView), openapi_extra=body_of(StatusBatch))
-async def report_devices(request: Request, service: Serving) -> Response:
+async def report_devices(request: Request, service: ServingDevices) -> Response:
     """Takes statuses of devices, 4,096 at most. A node that cannot bring them into the log answers
     503, so that they are sent to another one."""
-    if why := service.intake.unable():
-        raise Problem(Kind.NO_QUORUM, why, headers={"Retry-After": f"{COME_BACK:.0f}"})
     codec = codec_of(request)
     batch = _STATUSES[codec.name].read(await request.body())
     taken: list[wire.StatusPayload] = []
@@ -172,8 +169,9 @@ class _Waiting:
 
 
 @router.post(REGISTER, responses=answers(BatchView), openapi_extra=body_of(RegistrationBatch))
-async def register_devices(request: Request, service: Serving) -> Response:
-    """Registers devices, 256 at most; a connection that one has elsewhere ends with it."""
+async def register_devices(request: Request, service: ServingDevices) -> Response:
+    """Registers devices, 256 at most; a connection that one has elsewhere ends with it. 503 as for
+    statuses."""
     codec = codec_of(request)
     batch = _REGISTRATIONS[codec.name].read(await request.body())
     assigned: list[AssignedView] = []

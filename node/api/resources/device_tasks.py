@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.delivery.reports import Answer
-from stationkeep.node.api.consistency import Serving
+from stationkeep.node.api.consistency import ServingDevices
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.fleet.replies import Fault as Refused
 from stationkeep.node.fleet.replies import IntakeRefusal
@@ -50,7 +50,7 @@ Outcome = TaskAnswer | IntakeRefusal | None
     "/v1/devices/{device}/task",
     responses={**answers(tasks.TaskPayload, 404), 204: {"description": "No task now."}},
 )
-async def device_task(service: Serving, device: DeviceId) -> Response:
+async def device_task(service: ServingDevices, device: DeviceId) -> Response:
     """What a device is to do now; 204 with Retry-After when there is nothing."""
     found = service.errands.task(device)
     if isinstance(found, IntakeRefusal):
@@ -62,7 +62,7 @@ async def device_task(service: Serving, device: DeviceId) -> Response:
 
 
 @router.post(REPORT, responses=answers(TaskBatchView), openapi_extra=body_of(TaskUpdateBatch))
-async def report_tasks(request: Request, service: Serving) -> Response:
+async def report_tasks(request: Request, service: ServingDevices) -> Response:
     """Takes updates of tasks, 4,096 at most."""
     codec = codec_of(request)
     batch = _UPDATES[codec.name].read(await request.body())

@@ -292,11 +292,21 @@ async def test_a_node_cut_off_refuses_batches_that_would_get_nowhere(
     assert (await _post(client, "report", batch))["accepted"] == 1
 
 
-async def test_a_removed_node_refuses_batches_at_once(
-    client: httpx.AsyncClient, fleet: FakeNode
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/devices:report", {"statuses": [_payload(EIGHT[0])]}),
+        ("POST", "/v1/devices:register", {"registrations": [_payload("another")]}),
+        ("POST", "/v1/tasks:report", {"updates": [{"task_id": "1/a/1", "state": "succeeded"}]}),
+        ("GET", f"/v1/devices/{EIGHT[0]}/task", None),
+    ],
+)
+async def test_a_removed_node_sends_devices_without_a_connection_elsewhere_at_once(
+    client: httpx.AsyncClient, fleet: FakeNode, method: str, path: str, body: Any
 ) -> None:
+    """Devices that speak together stay with a node until a whole request fails there; and a task
+    that a removed node knows of may be long canceled."""
     fleet.consensus.is_removed = True
-    problem = await _post(client, "report", {"statuses": [_payload(EIGHT[0])]}, 503)
-    assert problem["detail"] == REMOVED
-    view = await _post(client, "register", {"registrations": [_payload("another")]})
-    assert (view["accepted"], view["errors"][0]["code"]) == (0, "busy")
+    refused = await client.request(method, path, json=body)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert refused.json()["detail"] == REMOVED
