@@ -159,7 +159,9 @@ def _log_ratio(step: int) -> Decimal:
 
 
 def _ratio(step: int) -> Decimal:
-    return _log_ratio(step).exp()
+    """Whole octaves are powers of 2 exactly: people set margins to these."""
+    octaves, rest = divmod(step, OCTAVE)
+    return Decimal(2) ** octaves * _log_ratio(rest).exp()
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeep.cluster.rollouts.evidence import Look, Table
+from stationkeep.cluster.rollouts.evidence import Look, Table, hazard
 from stationkeep.cluster.rollouts.gates import (
     Cause,
     Gates,
@@ -186,6 +186,15 @@ def test_with_a_margin_it_takes_proof_to_pass() -> None:
     assert verdict(health(TWENTY, WELL, {}, strict)) == (INCONCLUSIVE, Cause.MARGIN_OPEN)
     calm = ill(2, twins=60)  # an eighth of what is expected
     assert verdict(health(TWENTY, WELL, calm, strict)) == (PASSED, Cause.WITHIN_LIMIT)
+
+
+@pytest.mark.parametrize(("margin", "twins"), [(2, 13), (4, 7), (8, 4)])
+def test_an_interval_that_ends_at_the_margin_is_proof(margin: int, twins: int) -> None:
+    """There the hazard is refuted already."""
+    calm = ill(0, twins)
+    assert hazard(calm, DEFAULT.confidence).high == margin
+    judged = health(TWENTY, WELL, calm, Gates(margin=margin * 1_000_000))
+    assert verdict(judged) == (PASSED, Cause.WITHIN_LIMIT)
 
 
 @given(
