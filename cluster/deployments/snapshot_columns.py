@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from stationkeep.cluster.deployments.artifacts import (
     MAX_ARTIFACTS,
@@ -55,19 +55,34 @@ _CHUNK = 1_024
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Image(msgspec.Struct):
-    """The deployments as a snapshot holds them. `versions`: in chunks; `rosters`: by number, in the
-    columns of `roster`, little-endian."""
+class Head(msgspec.Struct):
+    """All that is small."""
 
     opened: int
     closed: list[int]
     artifacts: dict[int, msgspec.Raw]
     known: list[msgspec.Raw]
+
+
+class Image(Head):
+    """The deployments as a snapshot holds them. `versions`: in chunks; `rosters`: by number, in the
+    columns of `roster`, little-endian."""
+
+    versions: list[list[str]]
+    rosters: dict[int, dict[str, memoryview]]
+
+
+class OldImage(msgspec.Struct):
+    """As the first snapshots with deployments hold them."""
+
+    head: Head
     versions: list[list[str]]
     rosters: dict[int, dict[str, memoryview]]
 
 
 _images = msgspec.msgpack.Decoder(Image)
+_old_images = msgspec.msgpack.Decoder(OldImage)
+_outlines = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _artifacts = msgspec.msgpack.Decoder(Artifact)
 _deployments = msgspec.msgpack.Decoder(Deployment)
 
@@ -118,7 +133,7 @@ def _bytes(column: Column) -> memoryview:
 def thaw_book(encoded: bytes | memoryview | msgspec.Raw) -> Book:
     """The deployments of an image. Whatever apply relies on is checked: raises `BadImageError` or
     another `ValueError` for an image that no replica ever gave."""
-    image, book = _images.decode(encoded), Book()
+    image, book = _image(encoded), Book()
     _demand(0 <= image.opened <= U32, "number is none")
     book.opened, book.closed = image.opened, image.closed
     book.artifacts = _artifacts_of(image)
@@ -133,6 +148,13 @@ def thaw_book(encoded: bytes | memoryview | msgspec.Raw) -> Book:
     _demand(book.tasks <= MAX_TASKS, "tasks are too many")
     _demand(all(d.number in book.rosters for d in book.open_ones()), "rosters are missing")
     return book
+
+
+def _image(encoded: bytes | memoryview | msgspec.Raw) -> Image:
+    if "head" not in _outlines.decode(encoded):
+        return _images.decode(encoded)
+    old = _old_images.decode(encoded)
+    return Image(**asdict(old.head), versions=old.versions, rosters=old.rosters)
 
 
 def _demand(holds: bool | np.bool_, what: str) -> None:

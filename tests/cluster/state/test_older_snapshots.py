@@ -6,15 +6,20 @@ import msgspec
 import pytest
 
 from stationkeep.cluster.commands import ChangeSettings, Draft
+from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.invariants import violations
 from stationkeep.cluster.settings import RETIRED, SettingsError, as_written, check, parse
 from stationkeep.cluster.state import codec
 from tests.cluster.delivery.deliveries import CAPABLE, DeliveryDriver
 from tests.cluster.driver import found, settled
 
+OFFERED, IN_PROGRESS, FAILED = TaskState.OFFERED, TaskState.IN_PROGRESS, TaskState.FAILED
 FORMAT_2 = Path(__file__).parent / "format_2.snapshot"
 """Seven devices, one of them pinned, one unhealthy, one with a metric, and one that was removed;
 written by d64c4d1, before there were deployments."""
+FORMAT_3 = FORMAT_2.with_name("format_3.snapshot")
+"""Four devices with a deployment to all: two tasks are offered, one is in progress, one has failed;
+written by acaa655, when all that is small in deployments was one piece."""
 
 
 def test_a_snapshot_from_before_deployments_is_read_with_every_device_free() -> None:
@@ -26,6 +31,15 @@ def test_a_snapshot_from_before_deployments_is_read_with_every_device_free() -> 
     device = state.fleet.device(0)
     assert (device.app_version, device.metrics) == ("1.0.0", {"temperature": 41.5})
     assert [row for row in range(8) if row in state.fleet.pins] == [2]
+
+
+def test_a_snapshot_with_the_small_parts_of_deployments_in_one_piece_is_read() -> None:
+    state = codec.decode_snapshot(FORMAT_3.read_bytes())
+    assert list(violations(state)) == []
+    deployment = state.deployments.known[1]
+    assert [deployment.count(each) for each in (OFFERED, IN_PROGRESS, FAILED)] == [2, 1, 1]
+    assert [group.text for group in deployment.failures] == ["not that file"]
+    assert codec.digest(codec.decode_snapshot(codec.encode_snapshot(state))) == codec.digest(state)
 
 
 def test_settings_that_are_no_more_are_read_over_in_snapshots() -> None:
