@@ -32,7 +32,7 @@ from stationkeep.node.fleet.registrations import (
     outdated,
 )
 from stationkeep.node.fleet.replies import Assignment, Fault, IntakeRefusal, Listener, unknown
-from stationkeep.node.fleet.report_outbox import TIMEOUT, Outbox, portions
+from stationkeep.node.fleet.report_outbox import Outbox, portions
 from stationkeep.node.fleet.status_buffer import (
     MAX_COUNT,
     Rows,
@@ -54,6 +54,10 @@ BATCH_WITH_METRICS = 1_536
 RICH = 4 * BATCH_WITH_METRICS
 """Rows with custom metrics in one flush: these are gathered one by one, in up to 25 ms."""
 WAIT_FOR_LEADER = 0.25
+UNHEARD, LEADERLESS = 6.0, 10.0
+"""Seconds for which what was said need not come into the log: for a command that is lost
+(`report_outbox.TIMEOUT`) and repeated; and at the most while all look for a leader, when no other
+node is better."""
 LOST_TOUCH = "this node has lost touch with the cluster"
 REMOVED = "this node was removed from the cluster; another one serves devices"
 TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
@@ -79,6 +83,7 @@ class DeviceIntake:
         self._dirty_since = float("-inf")
         self._rich_from = 0
         self._stopping = False
+        self._leader, self._led_since = bench.consensus.leader, float("-inf")
         self.results = {"taken": 0, "outdated": 0, "unknown": 0, "refused": 0}
         """Reports by what became of them, since the start."""
         bench.replica.listen(self._on_applied)
@@ -204,6 +209,8 @@ class DeviceIntake:
 
     def turn(self) -> None:
         """Proposes what is due, and tells devices what has changed."""
+        if self._consensus.leader != self._leader:
+            self._leader, self._led_since = self._consensus.leader, self._clock.monotonic()
         self._registrations.turn()
         if self._changed:
             self._changed = False
@@ -351,8 +358,11 @@ class DeviceIntake:
             return float("inf")
         if self._consensus.is_removed:
             return float("-inf")
-        patience = max(TIMEOUT, self._replica.settings.device_offline_after / 2_000)
-        return max(self._dirty_since, self._outbox.committed_at) + patience
+        since = max(self._dirty_since, self._outbox.committed_at)
+        if self._leader is None and self._consensus.has_quorum:
+            return since + LEADERLESS
+        patience = max(UNHEARD, self._replica.settings.device_offline_after / 2_000)
+        return max(since + patience, min(self._led_since, since + LEADERLESS) + UNHEARD)
 
     def _flush(self) -> None:
         buffer, now = self._buffer, self._clock.monotonic()

@@ -556,6 +556,17 @@ def test_devices_of_a_node_that_is_cut_off_are_sent_to_others(fleet: Fleet) -> N
     assert fleet.device("pixel", C).online
 
 
+def test_no_device_is_sent_away_while_all_look_for_a_leader(fleet: Fleet) -> None:
+    ears = fleet.register("pixel", A, reading=WELL)
+    fleet.elect(None)
+    fleet.report("pixel", 2, ILL)
+    fleet.run(9)
+    fleet.elect(B)
+    fleet.run(8)
+    assert ears.heard == ["registered"]
+    assert fleet.device("pixel", C).online
+
+
 def test_a_node_that_was_removed_serves_no_device(fleet: Fleet) -> None:
     ears = fleet.register("pixel", A, reading=WELL)
     fleet.partition(A)
