@@ -147,8 +147,11 @@ class Device:
         return now - self._silent_since > SILENCE
 
     def _speak(self, line: Line) -> None:
-        session, sequence = self._number()
         intake = line.member.loop.intake
+        if self.polls and intake.unable():  # the REST interface answers 503
+            self.lost(line)
+            return
+        session, sequence = self._number()
         if self._draw.random() < 0.3:
             refusal = intake.heartbeat(self.id, session, sequence)
         else:
