@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import pytest
 import yaml
 
 from stationkeep.cluster.settings import PROFILES
+from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.config.node_config import load
 from stationkeep.node.raft import Journal, Timings
 from stationkeep.node.runtime.node import Node
@@ -26,18 +26,13 @@ from stationkeep.node.system.small_file import SmallFile
 from tests.node.hooks.test_runner import runs
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 class Solo:
     """A cluster of one node, with its file and its process."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.raft, self.http = free_port(), free_port()
+        self.raft = free_ports(2)
+        self.http = self.raft + 1
         self.file = directory / "node.yaml"
         self.process: subprocess.Popen[str] | None = None
         addresses = {"raft": f"127.0.0.1:{self.raft}", "http": f"127.0.0.1:{self.http}"}
@@ -106,7 +101,7 @@ def test_raft_follows_the_settings() -> None:
 
 
 def test_a_port_in_use_names_its_holder() -> None:
-    with bind("http", f"127.0.0.1:{free_port()}") as first:
+    with bind("http", f"127.0.0.1:{free_ports(1)}") as first:
         port = first.getsockname()[1]
         with pytest.raises(StartError) as caught:
             bind("http", f"127.0.0.1:{port}")
@@ -182,7 +177,7 @@ def test_another_address_in_the_file_is_not_passed_over_in_silence(solo: Solo) -
     solo.wait_until(lambda: solo.get("/primary")[0] == 200)
     solo.process.send_signal(signal.SIGTERM)
     assert "address_ignored" not in solo.end()[1]
-    solo.content["members"]["sat-001"]["raft"] = f"127.0.0.1:{free_port()}"
+    solo.content["members"]["sat-001"]["raft"] = f"127.0.0.1:{free_ports(1, solo.http + 1)}"
     solo.start()
     solo.wait_until(lambda: solo.get("/primary")[0] == 200)
     solo.process.send_signal(signal.SIGTERM)
