@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 
+from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.config.tracing import TracingConfig
 from stationkeep.node.metrics.traces import TracesCollector
 from stationkeep.node.tracing.otlp import LAST_FLUSH, MAX_QUEUE, Exports
 from stationkeep.node.tracing.spans import Span
-from tests.node.runtime.test_node import free_port
 
 CONFIG = TracingConfig("http://127.0.0.1:9")
 SPAN = Span("vote", 0xABC, 0x12, 0x34, 1_000, 2_500, {"stationkeep.approve": True})
@@ -147,9 +147,10 @@ print(sorted(found))
 def test_a_node_without_tracing_imports_nothing_for_it(tmp_path: Path, on: bool) -> None:
     """FastAPI brings OpenTelemetry's API, which does nothing by itself, for its own use."""
     tracing = "tracing: {endpoint: http://127.0.0.1:9}\n" if on else ""
+    port = free_ports(2)
     (tmp_path / "node.yaml").write_text(
         f"node: a\ncluster: c\ndata_dir: {tmp_path}/data\n{tracing}"
-        f"members: {{a: {{raft: '127.0.0.1:{free_port()}', http: '127.0.0.1:{free_port()}'}}}}\n"
+        f"members: {{a: {{raft: '127.0.0.1:{port}', http: '127.0.0.1:{port + 1}'}}}}\n"
     )
     found = subprocess.run(
         [sys.executable, "-c", OFF, str(tmp_path / "node.yaml")],

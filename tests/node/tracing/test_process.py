@@ -9,8 +9,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from scripts.traces import Collector, Received, collecting, tree
-from stationkeep.node.chaos.constellation import Constellation
-from tests.node.runtime.test_node import Solo, free_port, solo
+from stationkeep.node.chaos.constellation import Constellation, free_ports
+from tests.node.runtime.test_node import Solo, solo
 from tests.node.webhooks.test_process import metric
 
 __all__ = ["solo"]
@@ -152,7 +152,7 @@ def test_a_restart_records_no_spans_for_what_the_journal_replays(
 def test_a_collector_that_does_not_take_spans_costs_no_write_anything(
     solo: Solo, collector: Collector, kind: str
 ) -> None:
-    url = collector.url if kind == "hangs" else f"http://127.0.0.1:{free_port()}"
+    url = collector.url if kind == "hangs" else f"http://127.0.0.1:{free_ports(1, solo.http + 1)}"
     collector.let_go.clear()
     solo.content["tracing"] = {"endpoint": url}
     solo.start()
