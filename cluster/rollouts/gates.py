@@ -12,7 +12,7 @@ from decimal import ROUND_FLOOR, Decimal
 import msgspec
 
 from stationkeep.cluster.rollouts import evidence
-from stationkeep.cluster.rollouts.evidence import Table
+from stationkeep.cluster.rollouts.evidence import EXACT, Table
 from stationkeep.cluster.settings import PPM
 
 MILLI = 1_000
@@ -186,11 +186,11 @@ def health(tally: Tally, watched: Watched, table: Table, gates: Gates) -> Judgem
 
 def _is_within(margin: int, table: Table, confidence: int) -> bool:
     high = evidence.hazard(table, confidence).high
-    return high is not None and high * PPM <= margin
+    return high is not None and EXACT.multiply(high, PPM) <= margin
 
 
 def _thousandths(found: Decimal) -> int:
-    return int((found * MILLI).to_integral_value(ROUND_FLOOR))
+    return int(EXACT.multiply(found, MILLI).to_integral_value(ROUND_FLOOR))
 
 
 def _share(part: int, whole: int) -> int | None:

@@ -1,5 +1,6 @@
 """Three verdicts: gates.md, "Verdicts"."""
 
+import decimal
 from typing import Any
 
 import msgspec
@@ -243,3 +244,14 @@ def test_the_defaults_are_right() -> None:
 def test_a_judgement_goes_through_the_codec() -> None:
     judged = health(TWENTY, WELL, ill(1), DEFAULT)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(judged), type=Judgement) == judged
+
+
+def test_a_judgement_is_the_same_in_any_ambient_context() -> None:
+    seen, margin = {Look(4, 1, 0): 40, Look(4, 1, 1): 1}, Gates(margin=64_000_000)
+    found = [failures(Tally(succeeded=9, failed=2), DEFAULT), health(TWENTY, WELL, seen, margin)]
+    with decimal.localcontext(decimal.Context(prec=1, rounding=decimal.ROUND_UP)):
+        again = [
+            failures(Tally(succeeded=9, failed=2), DEFAULT),
+            health(TWENTY, WELL, seen, margin),
+        ]
+    assert again == found
