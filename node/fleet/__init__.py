@@ -7,6 +7,7 @@
     report_outbox.py  reports on their way into the log: one flush a second, the same again until
                       it is known to be there
     connected.py      the connected devices, and what each was sent
+    reach.py          whether what devices say here comes into the log, or another node is better
     load_shedding.py  how many devices a node sends to others
     errands.py        tasks: devices are sent theirs
     task_words.py     what devices say about tasks, on its way into the log

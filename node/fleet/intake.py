@@ -24,6 +24,7 @@ from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.state.events import DeviceRemoved, DevicesMoved, DevicesRegistered
 from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.connected import ConnectedDevices
+from stationkeep.node.fleet.reach import Reach
 from stationkeep.node.fleet.registrations import (
     PendingRegistration,
     Registrations,
@@ -54,12 +55,6 @@ BATCH_WITH_METRICS = 1_536
 RICH = 4 * BATCH_WITH_METRICS
 """Rows with custom metrics in one flush: these are gathered one by one, in up to 25 ms."""
 WAIT_FOR_LEADER = 0.25
-UNHEARD, LEADERLESS = 6.0, 10.0
-"""Seconds for which what was said need not come into the log: for a command that is lost
-(`report_outbox.TIMEOUT`) and repeated; and at the most while all look for a leader, when no other
-node is better."""
-LOST_TOUCH = "this node has lost touch with the cluster"
-REMOVED = "this node was removed from the cluster; another one serves devices"
 TAKEN, OUTDATED, UNKNOWN, REFUSED = range(4)
 """What became of each status of a batch."""
 
@@ -83,7 +78,7 @@ class DeviceIntake:
         self._dirty_since = float("-inf")
         self._rich_from = 0
         self._stopping = False
-        self._leader, self._led_since = bench.consensus.leader, float("-inf")
+        self._reach = Reach(bench)
         self.results = {"taken": 0, "outdated": 0, "unknown": 0, "refused": 0}
         """Reports by what became of them, since the start."""
         bench.replica.listen(self._on_applied)
@@ -182,11 +177,8 @@ class DeviceIntake:
         return results
 
     def unable(self) -> str:
-        """Why this node can serve no device now: what they say would not come into the log. Empty
-        when it can."""
-        if self._consensus.is_removed:
-            return REMOVED
-        return LOST_TOUCH if self._clock.monotonic() >= self._stranded_at() else ""
+        """Why this node can serve no device now; empty when it can."""
+        return self._reach.unable(self._waiting_since())
 
     def leave(self, device: str, listener: Listener) -> None:
         """A connection is gone. The device is offline only when nobody hears of it for long."""
@@ -209,8 +201,7 @@ class DeviceIntake:
 
     def turn(self) -> None:
         """Proposes what is due, and tells devices what has changed."""
-        if self._consensus.leader != self._leader:
-            self._leader, self._led_since = self._consensus.leader, self._clock.monotonic()
+        self._reach.turn()
         self._registrations.turn()
         if self._changed:
             self._changed = False
@@ -234,7 +225,7 @@ class DeviceIntake:
             return self._clock.monotonic()
         return min(
             self._flush_due() if self._dirty else float("inf"),
-            self._stranded_at() if len(self.connected) else float("inf"),
+            self._reach.lost_at(self._waiting_since()) if len(self.connected) else float("inf"),
             self._outbox.next_wakeup(),
             self._registrations.next_wakeup(),
         )
@@ -350,19 +341,11 @@ class DeviceIntake:
             return self._clock.monotonic() + WAIT_FOR_LEADER
         return float("-inf") if self._stopping else self._flushed_at + FLUSH
 
-    def _stranded_at(self) -> float:
-        """When devices are sent away, because nothing that they say has come into the log for
-        long: they would be offline for the others, and never hear of a new ring. What is left of
-        `device_offline_after` is theirs, to be taken in elsewhere."""
+    def _waiting_since(self) -> float:
+        """Since when something that was said waits for the log; infinite when nothing does."""
         if self._outbox.empty and not self._dirty:
             return float("inf")
-        if self._consensus.is_removed:
-            return float("-inf")
-        since = max(self._dirty_since, self._outbox.committed_at)
-        if self._leader is None and self._consensus.has_quorum:
-            return since + LEADERLESS
-        patience = max(UNHEARD, self._replica.settings.device_offline_after / 2_000)
-        return max(since + patience, min(self._led_since, since + LEADERLESS) + UNHEARD)
+        return max(self._dirty_since, self._outbox.committed_at)
 
     def _flush(self) -> None:
         buffer, now = self._buffer, self._clock.monotonic()

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from stationkeep.cluster.commands import AssignRing
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.node.fleet.intake import LOST_TOUCH, REMOVED
+from stationkeep.node.fleet.reach import LOST_TOUCH, REMOVED
 from stationkeep.node.gateway.batch_bodies import MAX_ERRORS
 from stationkeep.node.http.limits import MAX_BATCH_BYTES
 from stationkeep.node.ports import NotProposed
