@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from stationkeep.node.agent.tasks import book
@@ -61,6 +62,12 @@ class Machine:
         return file.read_text() if file.exists() else ""
 
     @property
+    def downloaded(self) -> int:
+        """Bytes that are there of an artifact."""
+        file = self.place / "spool" / "artifact.part"
+        return file.stat().st_size if file.exists() else 0
+
+    @property
     def unheard(self) -> list[str]:
         """Tasks whose end no node has acknowledged to this machine."""
         kept = book.read((self.place / "spool" / "tasks.json").read_bytes(), self.id)
@@ -99,4 +106,5 @@ class Machine:
     def end(self) -> None:
         self.kill()
         for pid in living(self.place / "spool"):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # some are about to end by themselves
+                os.kill(pid, signal.SIGKILL)

@@ -30,12 +30,17 @@ class Proxy:
         self._answered.clear()
         self._answered = _moving()
 
-    async def end(self) -> None:
-        if self._server is not None:
-            self._server.close()
+    async def cut(self) -> None:
+        """Every connection there is ends."""
         for stream in self._streams:
             stream.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
+        self._streams.clear()
+
+    async def end(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        await self.cut()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         further_reader, further_writer = await asyncio.open_connection(self._host, self._port)

@@ -157,6 +157,7 @@ class Stage:
             at = "installing" if step in HELD else wanted
             reaches(self.cluster, self.deployments[step], step, at)
         reaches(self.cluster, self.deployments["queued"], "installing", "queued")
+        self.cluster.until("a part has come", lambda: self.machines["downloading"].downloaded)
         self._leave_unanswered()
 
     def _gather(self) -> None:
@@ -186,12 +187,15 @@ class Stage:
         return {"artifact": {"version": "2.0.1"} | file}
 
     def _leave_unanswered(self) -> None:
-        self.thread.loop.call_soon_threadsafe(self.proxy.withhold)
+        self.thread.do(self._withhold())
         for step in ("registered", "reported"):
             self.machines[step].goes_on()
         for step in ("registered", "reported"):
             reaches(self.cluster, self.deployments[step], step, "succeeded")
         assert self.machines["reported"].unheard == [f"{self.deployments['reported']}/reported/1"]
+
+    async def _withhold(self) -> None:
+        self.proxy.withhold()
 
     def kill_agents(self) -> None:
         """All of them, which start again; what the killed ones have started must be gone before
@@ -207,6 +211,7 @@ class Stage:
 
     def go_on(self) -> None:
         """What each waits for happens."""
+        self.thread.do(self.proxy.cut())
         self.machines["offered"].signal(signal.SIGCONT)
         self.thread.loop.call_soon_threadsafe(self.server.go_on)
         self.machines["installing"].goes_on()
@@ -228,8 +233,9 @@ def _ending(step: str) -> dict[str, str]:
 @pytest.fixture
 def stage(constellation: Constellation, tmp_path: Path) -> Iterator[Stage]:
     constellation.up(nodes=3)
-    # An agent that is not answered within half an interval asks another node: not before the kill.
-    configure(constellation, device_status_interval="10s", device_offline_after="40s",
+    # An agent that is not answered within half an interval asks another node: not before the kill,
+    # however slow the machine.
+    configure(constellation, device_status_interval="60s", device_offline_after="240s",
               offer_timeout="60s", progress_timeout="60s")  # fmt: skip
     made = Stage(constellation, tmp_path)
     yield made
