@@ -66,6 +66,8 @@ HOPELESS = frozenset({Code.INVALID, Code.MALFORMED, Code.TOO_LARGE})
 """Refusals of a registration that another try would meet again."""
 CUTTING = frozenset({Code.UNKNOWN, Code.UNREGISTERED})
 """Refusals of a status or heartbeat after which the device has to register again."""
+UNWANTED = frozenset({Code.UNKNOWN_TASK, Code.ILLEGAL_TRANSITION})
+"""Refusals of what was said of a task that do not pass by themselves."""
 STALE = 5
 """Words in a row that are old in their own session. A few may be, which were late."""
 TOO_SLOW = "nobody there: no answer, another try instead"
@@ -306,7 +308,7 @@ class Link:
 
     def _refused(self, channel: Channel, error: wire.ErrorPayload) -> None:
         self._tally.errors[error.code] += 1
-        if error.task_id is not None and self._tasks is not None:
+        if self._tasks is not None and error.task_id is not None and error.code in UNWANTED:
             self._tasks.refused(error.task_id)
         said = f"{error.code}: {error.field}: {error.value} refused: {error.rule}"
         registering = channel.stage is Stage.REGISTERING

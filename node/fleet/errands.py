@@ -1,9 +1,9 @@
 """Tasks, between the log and the devices connected here.
 
 A device is sent its task when it is offered, and again whenever it connects; it is sent word when
-the task is canceled. Level-triggered: whoever may be concerned by what was applied is looked at,
-and what it was sent is compared with the state. What devices say goes the other way
-(`node.fleet.task_words`).
+the task is canceled, and again when it goes on all the same. Level-triggered: whoever may be
+concerned by what was applied is looked at, and what it was sent is compared with the state. What
+devices say goes the other way (`node.fleet.task_words`).
 """
 
 from collections.abc import Iterable
@@ -31,6 +31,8 @@ TELLS_PER_TURN = 64
 """Devices looked at in one turn: up to 3 ms of work, as in the midst of a deployment registrations
 and what devices say need time in the same turn."""
 
+CALLED_OFF = "the deployment was canceled"
+
 
 class _Sent(NamedTuple):
     """What a device was sent last. `offered_at`: cluster ms of the offer, which may be repeated."""
@@ -50,7 +52,7 @@ class Errands:
         self._rows: dict[int, None] = {}
         """Rows to look at, in this order."""
         self._look_at_all = False
-        self.words = TaskWords(bench)
+        self.words = TaskWords(bench, self._cancel)
         """What devices say."""
         bench.replica.listen(self._on_applied)
         bench.replica.on_restored(self._on_restored)
@@ -106,30 +108,39 @@ class Errands:
         state = self._replica.state
         task = task_of_device(state, row)
         if task is None:
-            reason = None if before is None or before.canceled else self._withdrawn(row, before)
-            if before is not None and reason is not None:
+            if before is not None and not before.canceled:
                 id_ = wire.task_id(before.deployment, state.fleet.id(row), before.attempt)
-                listener.task_canceled(id_, reason)
+                self._cancel(row, id_)
             return
         same = before is not None and before[:2] == (task.deployment, task.attempt)
         at = task.since if task.state is TaskState.OFFERED or before is None else before.offered_at
         self._sent[row] = _Sent(task.deployment, task.attempt, at, task.told_to_cancel)
         if task.told_to_cancel:
             if before is None or not (same and before.canceled):
-                listener.task_canceled(_id(state, task), "the deployment was canceled")
+                listener.task_canceled(_id(state, task), CALLED_OFF)
         elif before is None or not same or before.offered_at != at:
             listener.task_sent(payload_of(state, task, self._replica.cluster_time()))
 
-    def _withdrawn(self, row: int, before: _Sent) -> str | None:
-        """Why a task that a device was sent is canceled; None when it is not."""
+    def _cancel(self, row: int, task_id: str) -> None:
+        """Tells a device that a task of its own is canceled, if it is. Also one that goes on with
+        it: another node may have sent it, and died before it could say so."""
+        listener = self._connected.listener(row)
+        reason = self._withdrawn(row, wire.identity_of(task_id)[0])
+        if listener is not None and reason is not None:
+            listener.task_canceled(task_id, reason)
+
+    def _withdrawn(self, row: int, number: int) -> str | None:
+        """Why the task of a device in a deployment is canceled; None when it is not."""
         state = self._replica.state
-        deployment = state.deployments.known.get(before.deployment)
-        if deployment is None or before.deployment not in state.deployments.rosters:
+        deployment = state.deployments.known.get(number)
+        if deployment is None or number not in state.deployments.rosters:
             return None
         position = position_of(state, deployment, row)
         if position is None:
             return None
         task = task_at(state, deployment, position)
+        if task.state is TaskState.TIMED_OUT and task.told_to_cancel:
+            return CALLED_OFF
         return str(task.reason) if task.state is TaskState.CANCELED else None
 
     # -- what came of the log -------------------------------------------------------------------

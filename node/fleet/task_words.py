@@ -67,6 +67,8 @@ class TaskAnswer(NamedTuple):
 
 Answered = Callable[[TaskAnswer | None], None]
 """Called once at most; with None when a newer word of the device took the place of this one."""
+WentOn = Callable[[int, str], None]
+"""The device in a row goes on with this task, and the attempt is over."""
 
 
 class _Word(NamedTuple):
@@ -80,7 +82,8 @@ class _Word(NamedTuple):
 class TaskWords:
     """Of one node."""
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Workbench, went_on: WentOn) -> None:
+        self._went_on = went_on
         self._node, self._clock, self._wake = bench.node, bench.host.clock, bench.host.wake
         self._consensus, self._replica = bench.consensus, bench.replica
         self._propose = bench.propose
@@ -203,6 +206,8 @@ class TaskWords:
         self.results[answer] += 1
         rule = self._rule(row, word) if answer is Answer.ILLEGAL else _RULES.get(answer, "")
         word.answered(TaskAnswer(word.update.task_id, word.update.state, answer, rule))
+        if answer is Answer.OUTDATED and word.update.state is wire.TaskState.IN_PROGRESS:
+            self._went_on(row, word.update.task_id)
 
     def _rule(self, row: int, word: _Word) -> str:
         """What a device may say of a task as it is now."""

@@ -291,10 +291,11 @@ def _unacknowledged(book: Book, outcome: Outcome) -> Book:
 
 
 def _unwanted(book: Book, task_id: str) -> Book:
-    """Nobody wants to hear of it any more; what has begun goes on all the same."""
+    """Nobody wants to hear of it any more; what has begun goes on all the same. What has not is
+    forgotten: a node that tells it again means it."""
     job = book.job
     if job is not None and job.task.task_id == task_id and _can_be_left(job):
-        book = _end(book, job, Ended(TaskState.CANCELED))
+        book = replace(book, job=None)
     return _marked(book, lambda o: o.update.task_id == task_id, acknowledged=True)
 
 

@@ -164,6 +164,47 @@ def test_a_canceled_deployment_is_taken_back_from_its_devices(fleet: Delivery) -
     assert fleet.said("1/began/1") == [Answer.TAKEN, Answer.TAKEN]
 
 
+def test_who_goes_on_with_what_was_canceled_hears_so_wherever_it_says_it(fleet: Delivery) -> None:
+    """The node that sent it the task died before it heard that the device had begun."""
+    fleet.connect("pixel")
+    number = fleet.create()
+    fleet.order(CancelDeployment(number))
+    ears = fleet.connect("pixel", B)
+    fleet.say("1/pixel/1", Said.IN_PROGRESS, B, phase=wire.Phase.DOWNLOADING)
+    fleet.run(0.5)
+    assert fleet.said("1/pixel/1") == [Answer.OUTDATED]
+    assert ears.heard[-1] == "cancel 1/pixel/1 canceled"
+    fleet.say("1/pixel/1", Said.CANCELED, B)
+    fleet.run(0.5)
+    assert fleet.said("1/pixel/1") == [Answer.OUTDATED, Answer.REPEATED]
+    assert ears.heard.count("cancel 1/pixel/1 canceled") == 1
+
+
+def test_who_was_away_when_its_task_was_canceled_hears_so_when_it_goes_on(fleet: Delivery) -> None:
+    fleet.connect("pixel")
+    number = fleet.create()
+    fleet.say("1/pixel/1", Said.IN_PROGRESS, phase=wire.Phase.DOWNLOADING)
+    fleet.run(0.5)
+    fleet.partition(A)
+    fleet.order(CancelDeployment(number))
+    fleet.run(fleet.settings.progress_timeout / 1_000 + 5)
+    assert fleet.task("pixel").state is TaskState.TIMED_OUT
+    fleet.heal()
+    ears = fleet.connect("pixel", B)
+    fleet.say("1/pixel/1", Said.IN_PROGRESS, B, phase=wire.Phase.DOWNLOADING)
+    fleet.run(0.5)
+    assert ears.heard[-1] == f"cancel 1/pixel/1 {errands.CALLED_OFF}"
+
+
+def test_who_registers_with_a_newer_version_hears_that_its_task_is_over(fleet: Delivery) -> None:
+    fleet.connect("pixel")
+    fleet.create()
+    ears = fleet.connect("pixel", app="3.0.0")
+    fleet.say("1/pixel/1", Said.IN_PROGRESS, phase=wire.Phase.DOWNLOADING)
+    fleet.run(0.5)
+    assert ears.heard[-1] == "cancel 1/pixel/1 newer_installed"
+
+
 def test_nothing_is_offered_during_a_pause(fleet: Delivery) -> None:
     ears = fleet.connect("pixel")
     fleet.order(Pause(60_000))

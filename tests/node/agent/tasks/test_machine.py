@@ -241,6 +241,15 @@ def test_what_nobody_wants_is_said_no_more() -> None:
     assert phase(running) is Phase.INSTALLING
 
 
+def test_what_nobody_wanted_is_begun_when_a_node_tells_it_again() -> None:
+    """An offer had run out before the device could say that it had begun."""
+    for events in ([told()], [told(), Done()], [told(), Done(), Done()]):
+        again = after(*events, Unwanted("17/slave-001/1"), told())
+        assert phase(again) is Phase.DOWNLOADING
+    canceled = after(told(), CancelAsked("17/slave-001/1"), told())
+    assert end(canceled).state is TaskState.CANCELED  # it is over, whoever tells it again
+
+
 def test_an_end_is_said_until_exactly_it_is_acknowledged() -> None:
     book = after(*INSTALLING, Done(), Confirmed("2.0.0"))
     for wrong in (Acknowledged("17/slave-001/1", "in_progress"), Acknowledged("18/x/1", "failed")):
