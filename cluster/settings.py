@@ -149,6 +149,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_retries: int = 2
     """Further attempts at a task that failed for a reason that another may mend, unless its
     deployment says otherwise itself."""
+    rollout_check: int = 10_000
+    """How often the stages of rollouts are judged: no device may turn ill and well again in
+    between, so never less often than a device needs statuses to be healthy again."""
+    settle: int = 30_000
+    """How long after an installation a device is not judged yet, but never less than it needs
+    statuses to be unhealthy."""
+    soak: int = 60_000
+    """How long updated devices are watched after that, unless their stage says otherwise."""
 
     @property
     def history_length(self) -> int:
@@ -165,6 +173,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Milliseconds that an offer waits for its answer. No relation of the two settings: those
         of a cluster that is older than tasks must go on to hold."""
         return max(self.offer_timeout, 3 * self.device_status_interval)
+
+    @property
+    def looking(self) -> int:
+        """Milliseconds between two looks at the devices of rollouts; no relation of the settings,
+        as with `answer_time`."""
+        return min(self.rollout_check, self.healthy_statuses * self.device_status_interval)
+
+    @property
+    def settling(self) -> int:
+        """Milliseconds from an installation on in which nothing is made of how a device does."""
+        return max(self.settle, self.unhealthy_statuses * self.device_status_interval)
 
     @property
     def step_down_after(self) -> int:
@@ -241,6 +260,9 @@ PROFILES: dict[str, Settings] = {
         progress_timeout=120_000,
         task_timeout=600_000,
         deployment_deadline=3_600_000,
+        rollout_check=2_000,
+        settle=6_000,
+        soak=20_000,
     ),
     "lan": Settings(
         report_interval=1_000,
@@ -263,6 +285,9 @@ PROFILES: dict[str, Settings] = {
         progress_timeout=120_000,
         task_timeout=600_000,
         deployment_deadline=3_600_000,
+        rollout_check=2_000,
+        settle=6_000,
+        soak=20_000,
     ),
     "demo": Settings(
         report_interval=200,
@@ -285,6 +310,9 @@ PROFILES: dict[str, Settings] = {
         progress_timeout=15_000,
         task_timeout=60_000,
         deployment_deadline=300_000,
+        rollout_check=1_000,
+        settle=2_000,
+        soak=5_000,
     ),
 }
 DEFAULT_PROFILE = "ground"

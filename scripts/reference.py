@@ -74,6 +74,9 @@ GROUPS = {
         "offer_timeout", "progress_timeout", "task_timeout", "deployment_deadline",
         "max_in_flight", "task_retries",
     ),
+    "Rollouts": (
+        "rollout_check", "settle", "soak",
+    ),
 }  # fmt: skip
 
 

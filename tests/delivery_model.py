@@ -47,6 +47,7 @@ class Task:
     claimed: bool = False
     told_to_cancel: bool = False
     reverted: bool = False
+    superseded: bool = False
     wait: tuple[int, int] | None = None
     """The least and the most that it waits, where a lot decides."""
 
@@ -193,13 +194,23 @@ class Fleet:
         said, wanted = task.device.version, deployment.version
         if said == wanted and task.state in (*UNFINISHED, "timed_out", "unreached"):
             task.becomes("succeeded")
-        elif said and said != wanted and task.state == "succeeded":
-            task.becomes("failed", "reverted")
-            task.reverted = True
+        elif said and said != wanted and task.state == "succeeded" and not task.superseded:
+            if self._has_run_it(deployment, task.device):
+                task.superseded = True
+            else:
+                task.becomes("failed", "reverted")
+                task.reverted = True
         elif (
             newer(said, wanted) and not deployment.downgrade and task.state in ("queued", "offered")
         ):
             task.becomes("canceled", "newer_installed")
+
+    def _has_run_it(self, deployment: Deployment, device: Device) -> bool:
+        """Whether another deployment has the device run what it runs."""
+        others = [d for d in self.open() if d is not deployment and d.version == device.version]
+        tasks = [d.tasks[device.id] for d in others if device.id in d.tasks]
+        wants = (*UNFINISHED, "timed_out", "unreached", "succeeded")
+        return any(t.device is device and t.state in wants and not t.superseded for t in tasks)
 
     def say(self, deployment: Deployment, device: Device, attempt: int, said: Said) -> str:
         """The answer to a word of a device about its task."""

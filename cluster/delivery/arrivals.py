@@ -7,12 +7,12 @@ import numpy as np
 
 from stationkeep.cluster.commands import RegisterDevices, RemoveDevice
 from stationkeep.cluster.delivery.failures import note_failures
-from stationkeep.cluster.delivery.members import present, version_of
+from stationkeep.cluster.delivery.members import present, running, version_of
 from stationkeep.cluster.delivery.steps import Wait, close_if_over, may, take
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
-from stationkeep.cluster.deployments.roster import REVERTED, Roster
+from stationkeep.cluster.deployments.roster import REVERTED, SUPERSEDED, Roster
 from stationkeep.cluster.deployments.versions import is_newer
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.table import Column
@@ -50,12 +50,17 @@ def _hear_again(deployment: Deployment, roster: Roster, positions: Column, now: 
 def compare_versions(step: Step, deployment: Deployment, roster: Roster, positions: Column) -> None:
     """Whoever runs the artifact has succeeded, whoever does not any more has not, and whoever runs
     a newer version is passed over."""
-    artifact = step.state.deployments.artifact_of(deployment)
-    if artifact is None:
-        return
+    for artifact, mine in step.state.deployments.by_artifact(deployment, positions):
+        _compare(step, deployment, roster, mine, artifact)
+
+
+def _compare(
+    step: Step, deployment: Deployment, roster: Roster, positions: Column, artifact: Artifact
+) -> None:
     said, runs, newer = _reported(step.state.fleet, roster, positions, artifact)
     states = roster.state[positions]
-    reverted = positions[said & ~runs & may(Cause.REVERSION, states)]
+    other = said & ~runs & may(Cause.REVERSION, states)
+    reverted = _not_superseded(step, deployment, roster, positions[other])
     installed = positions[runs & may(Cause.INSTALLED, states)]
     overtaken = positions[newer & may(Cause.NEWER, states)]
     take(step, deployment, installed, Cause.INSTALLED)
@@ -65,6 +70,29 @@ def compare_versions(step: Step, deployment: Deployment, roster: Roster, positio
     if not deployment.allow_downgrade:
         why = Wait(TaskReason.NEWER_INSTALLED.code)
         take(step, deployment, overtaken, Cause.NEWER, why)
+
+
+def _not_superseded(
+    step: Step, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    """Of devices that succeeded once and run something else, those that no other deployment has
+    run it. What another has had installed since does not count against this one, for good."""
+    fleet, book = step.state.fleet, step.state.deployments
+    positions = positions[roster.flags[positions] & SUPERSEDED == 0]
+    for other in book.open_ones():
+        if other is deployment or not len(positions):
+            continue
+        theirs = book.rosters[other.number]
+        places = theirs.find(roster.row[positions], roster.birth[positions])
+        states = theirs.state[places]
+        told = may(Cause.INSTALLED, states)
+        told |= (states == TaskState.SUCCEEDED.code) & (theirs.flags[places] & SUPERSEDED == 0)
+        ordered = np.zeros(len(positions), bool)
+        for artifact, mine in book.by_artifact(other, places[(places >= 0) & told]):
+            ordered |= np.isin(places, mine[running(fleet, theirs, mine, artifact)])
+        roster.flags[positions[ordered]] |= SUPERSEDED
+        positions = positions[~ordered]
+    return positions
 
 
 def _reported(

@@ -57,9 +57,14 @@ def _overdue(deployment: Deployment, roster: Roster, now: int) -> Column:
     over = np.zeros(len(roster), bool)
     if deployment.in_flight:
         over |= roster.active & (roster.due <= deployment.tenths(now))
-    if now >= deployment.deadline and deployment.count(TaskState.QUEUED):
+    if _is_over(deployment, now) and deployment.count(TaskState.QUEUED):
         over |= roster.state == TaskState.QUEUED.code
     return np.flatnonzero(over)
+
+
+def _is_over(deployment: Deployment, now: int) -> bool:
+    """Whether the time of a deployment is over; it waits while the deployment is held."""
+    return now >= deployment.deadline and not deployment.held
 
 
 def _commands(deployment: Deployment, roster: Roster, positions: Column) -> Iterator[ExpireTasks]:
@@ -85,7 +90,7 @@ def expire_tasks(step: Step, command: ExpireTasks) -> dict[str, object]:
     _unanswered(step, deployment, roster, expired)
     silent = positions[over & (state == TaskState.IN_PROGRESS.code)]
     _silence(step, deployment, roster, silent)
-    late = positions[(state == TaskState.QUEUED.code) & (step.now >= deployment.deadline)]
+    late = positions[(state == TaskState.QUEUED.code) & _is_over(deployment, step.now)]
     _give_up(step, deployment, roster, late)
     close_if_over(step, deployment)
     return {"expired": len(expired) + len(silent) + len(late)}

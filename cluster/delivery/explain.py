@@ -37,7 +37,7 @@ def explain_device(state: ClusterState, row: int) -> DeviceExplanation:
 def _say_task(state: ClusterState, device: str, task: Task) -> Iterator[str]:
     name = f"its task {task.deployment}/{device}/{task.attempt}"
     deployment = state.deployments.known[task.deployment]
-    artifact = state.deployments.artifact_of(deployment)
+    artifact = state.deployments.artifact_of(deployment, task.variant)
     what = f"{artifact.component} {artifact.version}" if artifact else deployment.task_type
     since = _span(state.time - task.since)
     match task.state:
@@ -80,6 +80,11 @@ def _say(state: ClusterState, task: Task, found: Standing) -> str:
             return f"its newest status does not meet {rule}"
         case Delay.PRIORITY:
             return f"deployment {found.deployment} goes before, by its priority"
+        case Delay.ROLLOUT:
+            return f"rollout {deployment.rollout} has nothing offered ({deployment.held})"
+        case Delay.FIRST:
+            first = deployment.limits.first
+            return f"one device at a time is told until {first} have succeeded and are well"
         case Delay.MAX_IN_FLIGHT:
             return f"{deployment.in_flight} tasks are in flight (max_in_flight)"
         case Delay.PACE:

@@ -6,6 +6,7 @@ Source: tasks.md, "What must hold".
 import numpy as np
 
 from stationkeep.cluster.delivery.members import version_of
+from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.book import (
     MAX_CLOSED_DEPLOYMENTS,
     MAX_OPEN_DEPLOYMENTS,
@@ -14,7 +15,8 @@ from stationkeep.cluster.deployments.book import (
 )
 from stationkeep.cluster.deployments.deployment import Deployment, DeploymentState
 from stationkeep.cluster.deployments.lifecycle import UNFINISHED, TaskState, codes
-from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, Roster
+from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, SUPERSEDED, Roster
+from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.state.state import ClusterState
 
 _UNFINISHED = codes(UNFINISHED)
@@ -45,10 +47,10 @@ def one_task_a_device(state: ClusterState) -> str | None:
 
 
 def closed_are_over(state: ClusterState) -> str | None:
-    """A deployment is closed exactly when none of its tasks is unfinished; one that is closing
-    has only tasks in progress, each of them told to cancel."""
+    """A deployment is closed exactly when none of its tasks is unfinished and no stage is judged by
+    it; one that is closing has only tasks in progress, each of them told to cancel."""
     for d in state.deployments.known.values():
-        if (d.state is DeploymentState.CLOSED) is (d.unfinished > 0):
+        if (d.state is DeploymentState.CLOSED) is (d.unfinished > 0 or d.standing):
             return f"deployment {d.number} is {d.state} with {d.unfinished} unfinished tasks"
         waiting = d.count(TaskState.QUEUED) + d.count(TaskState.OFFERED)
         if d.state is DeploymentState.CLOSING and waiting:
@@ -68,17 +70,27 @@ def every_wait_ends(state: ClusterState) -> str | None:
 
 
 def only_reported_successes(state: ClusterState) -> str | None:
-    """No task of an open deployment has SUCCEEDED whose device reports another version."""
+    """No task of an open deployment has SUCCEEDED whose device reports another version, but what
+    another deployment had it install since."""
+    book = state.deployments
+    for deployment in book.open_ones():
+        roster = book.rosters[deployment.number]
+        succeeded = roster.state == TaskState.SUCCEEDED.code
+        done = np.flatnonzero(succeeded & (roster.flags & SUPERSEDED == 0))
+        for artifact, positions in book.by_artifact(deployment, done):
+            fault = _other_version(state, roster, positions, artifact)
+            if fault is not None:
+                return fault
+    return None
+
+
+def _other_version(
+    state: ClusterState, roster: Roster, positions: Column, artifact: Artifact
+) -> str | None:
     table = state.fleet.table
-    for deployment in state.deployments.open_ones():
-        artifact = state.deployments.artifact_of(deployment)
-        if artifact is None:
-            continue
-        roster = state.deployments.rosters[deployment.number]
-        for position in roster.in_state(TaskState.SUCCEEDED).tolist():
-            row = int(roster.row[position])
-            if table.birth[row] != roster.birth[position]:
-                continue
+    for position in positions.tolist():
+        row = int(roster.row[position])
+        if table.birth[row] == roster.birth[position]:
             reported = version_of(table.kinds[int(table.kind[row])], artifact)
             if reported not in ("", artifact.version):
                 return f"{table.ids[row]} succeeded with {artifact.version}, runs {reported!r}"
@@ -101,7 +113,10 @@ def within_limits(state: ClusterState) -> str | None:
     book = state.deployments
     sizes = {
         "open": (len(book.open_ones()), MAX_OPEN_DEPLOYMENTS),
-        "closed": (len(book.closed), MAX_CLOSED_DEPLOYMENTS),
+        "closed": (
+            sum(not book.known[number].kept for number in book.closed),
+            MAX_CLOSED_DEPLOYMENTS,
+        ),
         "tasks": (book.tasks, MAX_TASKS),
         "versions": (len(book.versions.texts), MAX_VERSIONS + 1),
     }

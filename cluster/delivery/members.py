@@ -4,6 +4,7 @@ Only devices with the capability `deployment` carry out tasks. Source: tasks.md,
 "Deployments" and "Versions".
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +39,8 @@ def members_of(
 ) -> Members:
     """The members of a deployment that opens now."""
     rows = targeted(fleet, target)
-    begin = _beginnings(fleet, rows, artifact, allow_downgrade)
-    capable = begin != _INCAPABLE
+    begin = beginnings(fleet, rows, artifact, allow_downgrade)
+    capable = begin != INCAPABLE
     return Members(rows[capable], begin[capable], len(rows) - int(capable.sum()))
 
 
@@ -61,14 +62,15 @@ def _row(fleet: Fleet, device: str) -> int:
     return row
 
 
-_INCAPABLE = 255
+INCAPABLE = 255
+"""Stands for the state of a task that a device cannot have."""
 
 
-def _beginnings(
+def beginnings(
     fleet: Fleet, rows: Column, artifact: Artifact | None, allow_downgrade: bool
 ) -> Column:
-    """The codes of the states that the tasks of these devices begin in. Each kind of device among
-    them is looked at once, and each version that these report compared once."""
+    """The codes of the states that the tasks of these devices begin in, or `INCAPABLE`. Each kind
+    of device among them is looked at once, and each version that these report compared once."""
     kinds, numbers = fleet.table.kinds, fleet.table.kind[rows]
     begins = np.zeros(len(kinds.all), np.uint8)
     asked = np.zeros(len(kinds.all), bool)
@@ -80,7 +82,7 @@ def _beginnings(
         key = (kind.capabilities, version)
         if key not in known:
             state = _begin(version, artifact, allow_downgrade)
-            known[key] = state.code if is_capable(kind) else _INCAPABLE
+            known[key] = state.code if is_capable(kind) else INCAPABLE
         begins[number] = known[key]
     return begins[numbers]
 
@@ -96,7 +98,12 @@ def _begin(version: str, artifact: Artifact | None, allow_downgrade: bool) -> Ta
 
 def is_capable(kind: Kind) -> bool:
     """Whether devices of a kind carry out tasks."""
-    return any(name == CAPABILITY and said.lower() not in _NO for name, said in kind.capabilities)
+    return has_capability(kind, CAPABILITY)
+
+
+def has_capability(kind: Kind, capability: str) -> bool:
+    """Whether devices of a kind say that they can do something."""
+    return any(name == capability and said.lower() not in _NO for name, said in kind.capabilities)
 
 
 def version_of(kind: Kind, artifact: Artifact | None) -> str:
@@ -113,8 +120,20 @@ def present(fleet: Fleet, roster: Roster, rows: Column, births: Column) -> Colum
 
 def running(fleet: Fleet, roster: Roster, positions: Column, artifact: Artifact) -> Column:
     """Whether the devices at these positions report an artifact's version."""
-    kinds, places = np.unique(fleet.table.kind[roster.row[positions]], return_inverse=True)
-    runs = [
-        version_of(fleet.table.kinds[kind], artifact) == artifact.version for kind in kinds.tolist()
-    ]
-    return np.array(runs, bool)[places]
+    return of_kinds(
+        fleet,
+        roster.row[positions],
+        lambda kind: version_of(kind, artifact) == artifact.version,
+    )
+
+
+def of_kinds(fleet: Fleet, rows: Column, holds: Callable[[Kind], bool]) -> Column:
+    """Of which of these devices something holds that their kind decides; each kind is asked
+    once."""
+    kinds, numbers = fleet.table.kinds, fleet.table.kind[rows]
+    asked, found = np.zeros((2, len(kinds.all)), bool)
+    asked[numbers] = True
+    for number in np.flatnonzero(asked).tolist():
+        found[number] = holds(kinds[number])
+    answers: Column = found[numbers]
+    return answers

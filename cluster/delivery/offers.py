@@ -9,6 +9,7 @@ import enum
 from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from stationkeep.cluster.delivery.members import version_of
 from stationkeep.cluster.delivery.steps import Wait, take
 from stationkeep.cluster.deployments.deployment import TOKEN, Deployment
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskState
-from stationkeep.cluster.deployments.roster import Roster
+from stationkeep.cluster.deployments.roster import ACCEPTED, LATEST, TENTH, Roster
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.command_columns import column, packed, row_column
 from stationkeep.cluster.state.decisions import Reason
@@ -47,13 +48,45 @@ def hold_of(state: ClusterState) -> Hold | None:
     return Hold.STORM if state.fleet.braked else None
 
 
-def room(deployment: Deployment, now: int) -> int:
+def room(state: ClusterState, deployment: Deployment, now: int) -> int:
     """How many tasks of a deployment may be offered at a cluster time."""
-    if not deployment.open or now >= deployment.deadline:
+    if not deployment.open or deployment.held or now >= deployment.deadline:
         return 0
     assert deployment.limits.max_in_flight is not None
     left = max(0, deployment.limits.max_in_flight - deployment.in_flight)
-    return min(left, deployment.tokens_by(now) // TOKEN) if deployment.limits.pace else left
+    if deployment.limits.pace:
+        left = min(left, deployment.tokens_by(now) // TOKEN)
+    if left and is_on_trial(state, deployment, now):
+        return 0 if deployment.in_flight or _settling(state, deployment, now) else 1
+    return left
+
+
+def is_on_trial(state: ClusterState, deployment: Deployment, now: int) -> bool:
+    """Whether the first devices of a deployment are told one at a time still: until so many have
+    succeeded and are well after `settle`."""
+    first = deployment.limits.first
+    if not first or not deployment.on_trial:
+        return False
+    table, roster = state.fleet.table, state.deployments.rosters[deployment.number]
+    done = _succeeded(state, deployment, now)
+    rows = roster.row[done]
+    well = table.online[rows] & table.healthy[rows] & (table.birth[rows] == roster.birth[done])
+    return int(well.sum()) < first
+
+
+def _succeeded(state: ClusterState, deployment: Deployment, now: int) -> Column:
+    """Positions of the tasks that succeeded long enough ago for their devices to be as they will
+    be."""
+    roster = state.deployments.rosters[deployment.number]
+    done = roster.in_state(TaskState.SUCCEEDED)
+    since = deployment.at(roster.since[done].astype(np.int64))
+    settled: Column = done[since + state.settings.settling <= now]
+    return settled
+
+
+def _settling(state: ClusterState, deployment: Deployment, now: int) -> bool:
+    """Whether a device of the trial succeeded so lately that nobody knows yet how it does."""
+    return len(_succeeded(state, deployment, now)) < deployment.count(TaskState.SUCCEEDED)
 
 
 def _ready(state: ClusterState, deployment: Deployment, positions: Column, now: int) -> Column:
@@ -76,7 +109,7 @@ def _claimed(state: ClusterState, deployment: Deployment, rows: Column, births: 
     for other in state.deployments.open_ones():
         if other.priority <= deployment.priority:
             break
-        if other.count(TaskState.QUEUED):
+        if other.count(TaskState.QUEUED) and not other.held:
             roster = state.deployments.rosters[other.number]
             places = roster.find(rows, births)
             found |= (places >= 0) & (roster.state[places] == TaskState.QUEUED.code)
@@ -90,11 +123,12 @@ def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
     plan: list[OfferTasks] = []
     taken = np.zeros(state.fleet.table.used, bool)
     left = MOST_PLANNED
-    waiting = [d for d in state.deployments.open_ones() if d.count(TaskState.QUEUED)]
+    open_ones = state.deployments.open_ones()
+    waiting = [d for d in open_ones if d.count(TaskState.QUEUED) and not d.held]
     for _, equals in groupby(waiting, key=lambda d: d.priority):
         group = list(equals)
         for deployment in group:
-            most = min(left, room(deployment, now))
+            most = min(left, room(state, deployment, now))
             if most:
                 positions = _choose(state, deployment, now, most, taken)
                 plan += _commands(state, deployment, positions)
@@ -110,10 +144,13 @@ def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
 def _choose(
     state: ClusterState, deployment: Deployment, now: int, most: int, taken: Column
 ) -> Column:
-    """At most so many tasks to offer: those first that have waited longest, so that who puts its
-    task off again and again comes after the others; among equals by lot. `taken`: rows that this
-    plan has offered a task already, or for which a task of higher priority waits."""
+    """At most so many tasks to offer, by `_order`. `taken`: rows that this plan has offered a task
+    already, or for which a task of higher priority waits."""
     roster = state.deployments.rosters[deployment.number]
+    begun = _on_trial(state, deployment, roster, now)
+    if len(begun):
+        taken[roster.row[begun]] = True
+        return begun[_ready(state, deployment, begun, now)][:most]
     found: list[Column] = []
     count = 0
     for chunk in _chunks(state, deployment, roster, now):
@@ -124,11 +161,52 @@ def _choose(
             break
     positions = np.concatenate(found) if found else np.zeros(0, np.intp)
     if len(positions) > most:
-        order = roster.since[positions].astype(np.uint64) << np.uint64(32)
-        order |= draw(state, deployment, roster.row[positions]) >> np.uint64(32)
+        order = _order(state, deployment, roster, positions)
         positions = positions[np.argpartition(order, most)[:most]]
     taken[roster.row[positions]] = True
     return np.sort(positions)
+
+
+def _on_trial(state: ClusterState, deployment: Deployment, roster: Roster, now: int) -> Column:
+    """While a deployment is on trial, the tasks that wait for another attempt: until it is known
+    what becomes of them nobody else is told, unless their devices are offline."""
+    if not is_on_trial(state, deployment, now):
+        return np.zeros(0, np.intp)
+    queued = roster.in_state(TaskState.QUEUED)
+    rows = roster.row[queued]
+    there = (state.fleet.table.birth[rows] == roster.birth[queued]) & state.fleet.table.online[rows]
+    begun: Column = queued[(roster.flags[queued] & ACCEPTED > 0) & there]
+    return begun
+
+
+def _order(
+    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    """Those first that have waited longest, so that who puts its task off again and again comes
+    after the others. Among equals by lot; where something is taken back, those first that were
+    given it last, since the others live with it so much longer already."""
+    order = roster.since[positions].astype(np.uint64) << np.uint64(32)
+    if deployment.undoes:
+        installed = _installed_at(state, deployment, roster, positions)
+        order |= np.uint64(LATEST) - np.minimum(installed // TENTH, LATEST).astype(np.uint64)
+    else:
+        order |= draw(state, deployment, roster.row[positions]) >> np.uint64(32)
+    return order
+
+
+def _installed_at(
+    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    """Cluster time at which what is taken back came into the state that it is in."""
+    rows, births = roster.row[positions], roster.birth[positions]
+    at = np.zeros(len(positions), np.int64)
+    for number in deployment.undoes:
+        theirs = state.deployments.rosters.get(number)
+        if theirs is not None:
+            places = theirs.find(rows, births)
+            since = state.deployments.known[number].at(theirs.since[places].astype(np.int64))
+            at = np.maximum(at, np.where(places >= 0, since, 0))
+    return at
 
 
 def _chunks(
@@ -136,19 +214,30 @@ def _chunks(
 ) -> Iterator[Column]:
     queued = roster.in_state(TaskState.QUEUED)
     starts = np.arange(0, len(queued), _CHUNK)
-    lots = _mixed(starts.astype(np.uint64) ^ _salt(state, deployment) ^ np.uint64(now))
+    lots = draw_by(starts, _salt(state, deployment) ^ now)
     for start in starts[np.argsort(lots)]:
         yield queued[start : start + _CHUNK]
 
 
 def draw(state: ClusterState, deployment: Deployment, rows: Column) -> Column:
-    """A random number for each device, u64, that is its own in this deployment for good."""
-    return _mixed(state.fleet.table.lot[rows].astype(np.uint64) ^ _salt(state, deployment))
+    """A random number for each device, u64, that is its own in this deployment for good, and in
+    all of a rollout."""
+    return draw_by(state.fleet.table.lot[rows], _salt(state, deployment))
 
 
-def _salt(state: ClusterState, deployment: Deployment) -> np.uint64:
-    name = f"{state.cluster_id}\n{deployment.number}".encode()
-    return np.uint64(int.from_bytes(blake2b(name, digest_size=8).digest()))
+def draw_by(lots: Column, salt: int) -> Column:
+    """Random numbers, u64, of devices with these lots."""
+    return _mixed(lots.astype(np.uint64) ^ np.uint64(salt))
+
+
+def _salt(state: ClusterState, deployment: Deployment) -> int:
+    return salt_of(state.cluster_id, deployment.rollout or str(deployment.number))
+
+
+def salt_of(cluster_id: str, name: str) -> int:
+    """What makes the draws of one deployment or rollout its own."""
+    name_bytes = f"{cluster_id}\n{name}".encode()
+    return int.from_bytes(blake2b(name_bytes, digest_size=8).digest())
 
 
 def _mixed(values: Column) -> Column:
@@ -176,6 +265,19 @@ def _commands(
 
 def offer_tasks(step: Step, command: OfferTasks) -> dict[str, object]:
     """Offers what may be offered now, of what the leader planned."""
+    return offer(step, choose(step, command))
+
+
+class Chosen(NamedTuple):
+    """Tasks that are offered, and how many more were asked for."""
+
+    deployment: Deployment
+    positions: Column
+    left_out: int
+
+
+def choose(step: Step, command: OfferTasks) -> Chosen:
+    """What may be offered now, of what the leader planned."""
     deployment = open_deployment(step, command.deployment)
     roster = step.state.deployments.rosters[deployment.number]
     positions, attempts = positions_of(roster, command.positions, command.attempts)
@@ -186,13 +288,20 @@ def offer_tasks(step: Step, command: OfferTasks) -> dict[str, object]:
     good &= _ready(step.state, deployment, positions, step.now)
     rows = roster.row[positions]
     good &= ~_claimed(step.state, deployment, rows, roster.birth[positions])
-    chosen = positions[good][: room(deployment, step.now)]
-    if len(chosen):
-        _offer(step, deployment, roster, chosen)
-    return {"offered": len(chosen), "left_out": len(positions) - len(chosen)}
+    deployment.on_trial = is_on_trial(step.state, deployment, step.now)
+    chosen = positions[good][: room(step.state, deployment, step.now)]
+    return Chosen(deployment, chosen, len(positions) - len(chosen))
 
 
-def _offer(step: Step, deployment: Deployment, roster: Roster, positions: Column) -> None:
+def offer(step: Step, chosen: Chosen) -> dict[str, object]:
+    """Offers what was chosen."""
+    if len(chosen.positions):
+        _offer(step, chosen.deployment, chosen.positions)
+    return {"offered": len(chosen.positions), "left_out": chosen.left_out}
+
+
+def _offer(step: Step, deployment: Deployment, positions: Column) -> None:
+    roster = step.state.deployments.rosters[deployment.number]
     roster.own()
     _note_versions(step, deployment, roster, positions)
     if deployment.limits.pace is not None:
@@ -206,7 +315,7 @@ def _note_versions(step: Step, deployment: Deployment, roster: Roster, positions
     """What each device runs as it is offered its task for the first time: where it can go back
     to."""
     book, table = step.state.deployments, step.state.fleet.table
-    artifact = book.artifact_of(deployment)
+    artifact = next((book.artifacts[n] for n in deployment.artifacts if n), None)
     first = positions[roster.version[positions] == 0]
     kinds, places = np.unique(table.kind[roster.row[first]], return_inverse=True)
     run = [version_of(table.kinds[kind], artifact) for kind in kinds.tolist()]

@@ -7,9 +7,16 @@ import numpy as np
 
 from stationkeep.cluster.commands import CancelDeployment, CreateDeployment, RetryTasks
 from stationkeep.cluster.delivery.arrivals import compare_versions
-from stationkeep.cluster.delivery.members import Members, members_of
+from stationkeep.cluster.delivery.members import members_of
+from stationkeep.cluster.delivery.openings import (
+    Order,
+    check_artifact,
+    enter,
+    roster_of,
+    withdraw,
+)
 from stationkeep.cluster.delivery.steps import Wait, about, close_if_over, may, take
-from stationkeep.cluster.deployments.artifacts import MAX_ARTIFACTS, Artifact, artifact_fault
+from stationkeep.cluster.deployments.artifacts import artifact_fault
 from stationkeep.cluster.deployments.book import (
     MAX_OPEN_DEPLOYMENTS,
     MAX_OPEN_OF_ONE,
@@ -20,18 +27,16 @@ from stationkeep.cluster.deployments.book import (
 )
 from stationkeep.cluster.deployments.deployment import (
     MAX_PRIORITY,
-    TOKEN,
     CloseReason,
     Deployment,
     DeploymentState,
-    Limits,
     limit_faults,
     parameter_faults,
     require_fault,
     target_faults,
 )
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskReason, TaskState
-from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, REVERTED, TOLD_TO_CANCEL, Roster
+from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, REVERTED, Roster
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.names import party
 from stationkeep.cluster.numbers import U32
@@ -44,19 +49,27 @@ from stationkeep.cluster.state.step import Refused, Step
 def create_deployment(step: Step, command: CreateDeployment) -> dict[str, object]:
     """Opens a deployment to whoever is in the target now."""
     _check_words(command)
-    book, artifact = step.state.deployments, command.artifact
+    artifact = command.artifact
     if artifact is not None:
-        _check_artifact(step, artifact)
+        check_artifact(step, artifact)
     members = members_of(step.state.fleet, command.target, artifact, command.allow_downgrade)
     if not len(members.rows):
         none = f"target: {command.target} has no device that can carry out tasks"
         raise Refused(Reason.INCAPABLE, f"{none} ({members.incapable} without the capability)")
     slot = _find_slot(step, len(members.rows), step.actor)
-    book.make_room(len(members.rows))
-    roster = _roster(step, members)
-    deployment = _opened(step, command, members, roster, slot)
-    book.add(deployment, roster)
-    step.emit(DeploymentChanged(deployment.number, deployment.state, deployment.reason))
+    order = Order(
+        task_type=command.task_type,
+        parameters=command.parameters,
+        artifacts=(artifact,),
+        target=str(command.target),
+        priority=command.priority,
+        limits=command.limits,
+        allow_downgrade=command.allow_downgrade,
+        require=command.require,
+        actor=step.actor,
+        comment=step.comment,
+    )
+    deployment = enter(step, order, roster_of(step, members), members.incapable, slot)
     counts = {
         "members": deployment.members,
         "already_installed": deployment.count(TaskState.ALREADY_INSTALLED),
@@ -86,21 +99,10 @@ def _check_words(command: CreateDeployment) -> None:
         raise Refused(Reason.INVALID, fault)
 
 
-def _check_artifact(step: Step, artifact: Artifact) -> None:
-    known = step.state.deployments.artifacts
-    other = known.differing(artifact)
-    if other is not None:
-        is_other = f"{artifact.component} {artifact.version} is known with {other.sha256}"
-        detail = f"artifact.sha256: {artifact.sha256}, and {is_other}: give it another version"
-        raise Refused(Reason.ARTIFACT_DIFFERS, detail)
-    if not known.has_room_for(artifact):
-        raise Refused(Reason.LIMIT, f"artifact: {MAX_ARTIFACTS} are in use")
-
-
 def _find_slot(step: Step, tasks: int, actor: str) -> int:
     """A free slot, where the shares of this actor and of all such orders allow it."""
     book = step.state.deployments
-    everybodys = book.open_ones()
+    everybodys = [d for d in book.open_ones() if not d.rollout]
     own = [d for d in everybodys if party(d.charged) == party(actor)]
     _check_share(own, tasks, MAX_OPEN_OF_ONE, MAX_TASKS_OF_ONE, Reason.QUOTA)
     _check_share(everybodys, tasks, MAX_OPEN_ORDERED, MAX_TASKS_ORDERED, Reason.LIMIT)
@@ -124,55 +126,6 @@ def _check_share(
         raise Refused(reason, f"target: {rule}: {instead}")
 
 
-def _roster(step: Step, members: Members) -> Roster:
-    births = step.state.fleet.table.birth[members.rows]
-    roster = Roster.of(members.rows, births, members.states)
-    roster.reason[roster.in_state(TaskState.CANCELED)] = TaskReason.NEWER_INSTALLED.code
-    return roster
-
-
-def _opened(
-    step: Step,
-    command: CreateDeployment,
-    members: Members,
-    roster: Roster,
-    slot: int,
-) -> Deployment:
-    settings, given, now = step.state.settings, command.limits, step.now
-    artifacts, artifact = step.state.deployments.artifacts, command.artifact
-    limits = Limits(
-        max_in_flight=given.max_in_flight or settings.max_in_flight,
-        pace=given.pace,
-        deadline=given.deadline or settings.deployment_deadline,
-        retries=settings.task_retries if given.retries is None else given.retries,
-    )
-    assert limits.deadline is not None
-    return Deployment(
-        number=step.state.deployments.opened + 1,
-        slot=slot,
-        task_type=command.task_type,
-        parameters=command.parameters,
-        artifact=0 if artifact is None else artifacts.number(artifact),
-        target=str(command.target),
-        priority=command.priority,
-        require=command.require,
-        allow_downgrade=command.allow_downgrade,
-        limits=limits,
-        deadline=now + limits.deadline,
-        actor=step.actor,
-        charged=step.actor,
-        comment=step.comment,
-        opened_at=now,
-        wall=step.wall,
-        members=len(roster),
-        incapable=members.incapable,
-        tallies=roster.tally(),
-        rate=given.pace.start if given.pace else 0,
-        tokens=TOKEN if given.pace else 0,
-        tokens_at=now,
-    )
-
-
 def _existing(step: Step, number: int) -> Deployment:
     deployment = step.state.deployments.known.get(number)
     if deployment is None:
@@ -181,23 +134,16 @@ def _existing(step: Step, number: int) -> Deployment:
 
 
 def cancel_deployment(step: Step, command: CancelDeployment) -> dict[str, object]:
-    """What has not begun is canceled at once, what has begun is told to; it is over when the last
-    of those has ended, which their own deadlines see to."""
+    """Calls a deployment off; a rollout's is called off with its rollout alone."""
     deployment = _existing(step, command.deployment)
     if not deployment.open:
         detail = f"deployment: {deployment.number} is {deployment.state} already"
         raise Refused(Reason.NOT_IN_STATE, detail)
-    roster = step.state.deployments.rosters[deployment.number]
-    waiting = np.flatnonzero(may(Cause.WITHDRAWAL, roster.state))
-    take(step, deployment, waiting, Cause.WITHDRAWAL, Wait(TaskReason.CANCELED.code))
-    roster.own()
-    running = roster.in_state(TaskState.IN_PROGRESS)
-    roster.flags[running] |= TOLD_TO_CANCEL
-    deployment.state = DeploymentState.CLOSING
-    counts = {"canceled": len(waiting), "in_progress": len(running)}
+    if deployment.rollout:
+        part = f"{deployment.number} is a part of rollout {deployment.rollout}"
+        raise Refused(Reason.NOT_IN_STATE, f"deployment: {part}: pause or abort that")
+    counts = withdraw(step, deployment)._asdict()
     step.decide("cancel_deployment", Outcome.DONE, (), facts=about(step, deployment) | counts)
-    if len(running):
-        step.emit(DeploymentChanged(deployment.number, deployment.state, CloseReason.CANCELED))
     close_if_over(step, deployment)
     return {"deployment": deployment.number, **counts}
 
@@ -210,6 +156,9 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
     if deployment.state is DeploymentState.CLOSING:
         detail = f"deployment: {deployment.number} is being canceled"
         raise Refused(Reason.NOT_IN_STATE, detail)
+    if deployment.rollout and not deployment.slot:
+        part = f"{deployment.number} is a part of rollout {deployment.rollout}, and judged"
+        raise Refused(Reason.NOT_IN_STATE, f"deployment: {part}: roll out anew")
     roster = book.rosters.get(deployment.number)
     if deployment.reason is CloseReason.CANCELED:
         raise Refused(Reason.NOT_IN_STATE, f"deployment: {deployment.number} was canceled")

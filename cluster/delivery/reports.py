@@ -195,11 +195,11 @@ class _Reported:
         told = self.roster.flags[self.places] & TOLD_TO_CANCEL > 0
         causes = _CAUSES[self.batch.words]
         causes[told & (causes == Cause.POSTPONEMENT.code)] = Cause.CANCELLATION.code
-        artifact = self.step.state.deployments.artifact_of(self.deployment)
         says_so = causes == Cause.SUCCESS.code
-        if artifact is not None and says_so.any():
-            runs = running(self.step.state.fleet, self.roster, self.places, artifact)
-            causes = np.where(says_so & ~runs, Cause.CLAIM.code, causes)
+        book, claiming = self.step.state.deployments, self.places[says_so]
+        for artifact, mine in book.by_artifact(self.deployment, claiming):
+            runs = running(self.step.state.fleet, self.roster, mine, artifact)
+            causes[says_so & np.isin(self.places, mine[~runs])] = Cause.CLAIM.code
         return causes
 
     def _said_before(self, states: Column) -> Column:

@@ -129,14 +129,16 @@ def _add(counters: dict[str, int], origins: Column, targets: Column, reasons: Co
 
 
 def close_if_over(step: Step, deployment: Deployment) -> None:
-    """A deployment without unfinished tasks is closed."""
-    if deployment.unfinished:
+    """A deployment without unfinished tasks is closed, unless it is judged still."""
+    if deployment.unfinished or deployment.standing:
         return
     canceled = deployment.state is DeploymentState.CLOSING
     deployment.reason = CloseReason.CANCELED if canceled else CloseReason.COMPLETED
     deployment.closed_at = step.now
     step.state.deployments.close(deployment)
     step.emit(DeploymentChanged(deployment.number, deployment.state, deployment.reason))
+    if deployment.rollout:
+        return  # which says itself what came of it
     facts = {
         **about(step, deployment),
         "reason": deployment.reason.value,

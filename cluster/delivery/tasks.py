@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stationkeep.cluster.delivery.offers import hold_of, room
+from stationkeep.cluster.delivery.offers import hold_of, is_on_trial, room
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import (
     PHASES,
@@ -65,6 +65,10 @@ class Delay(enum.StrEnum):
     """The device's newest status does not meet what the deployment requires."""
     PRIORITY = "priority"
     """A deployment of higher priority has a task queued for the device."""
+    ROLLOUT = "rollout"
+    """Its rollout has nothing offered: see `Deployment.held`."""
+    FIRST = "first"
+    """Devices are told one at a time, until so many have succeeded and are well."""
     MAX_IN_FLIGHT = "max_in_flight"
     PACE = "pace"
 
@@ -139,6 +143,8 @@ def standing(state: ClusterState, task: Task, now: int) -> Standing:
     deployment = book.known[task.deployment]
     if hold_of(state) is not None:
         return Standing(Delay.HELD)
+    if deployment.held:
+        return Standing(Delay.ROLLOUT)
     if now >= deployment.deadline:
         return Standing(Delay.DEADLINE)
     if not table.online[task.row]:
@@ -155,8 +161,10 @@ def standing(state: ClusterState, task: Task, now: int) -> Standing:
     before = _claim_before(state, deployment, task.row)
     if before is not None:
         return Standing(Delay.PRIORITY, before.number)
-    if room(deployment, now):
+    if room(state, deployment, now):
         return Standing(None)
+    if is_on_trial(state, deployment, now):
+        return Standing(Delay.FIRST)
     return Standing(Delay.MAX_IN_FLIGHT if deployment.is_full else Delay.PACE)
 
 
@@ -165,6 +173,8 @@ def _claim_before(state: ClusterState, deployment: Deployment, row: int) -> Depl
     for other in state.deployments.open_ones():
         if other.priority <= deployment.priority:
             return None
+        if other.held:
+            continue
         position = position_of(state, other, row)
         queued = TaskState.QUEUED.code
         if (

@@ -68,7 +68,7 @@ def _faults(artifact: Artifact) -> Iterator[str]:
 
 
 def _faults_of_file(artifact: Artifact) -> Iterator[str]:
-    if not _is_address(artifact.url):
+    if not is_address(artifact.url):
         yield f"url: {artifact.url[:80]!r} is not {URL_RULE}, of at most {MAX_URL} characters"
     if not _SHA256.fullmatch(artifact.sha256):
         yield f"sha256: {artifact.sha256[:80]!r} is not 64 of the digits 0-9 a-f"
@@ -80,7 +80,8 @@ def _faults_of_file(artifact: Artifact) -> Iterator[str]:
         yield f"key: {artifact.key[:80]!r} and signature are given together or not at all"
 
 
-def _is_address(url: str) -> bool:
+def is_address(url: str) -> bool:
+    """Whether something may be fetched from there by `URL_RULE`."""
     if len(url) > MAX_URL or not _URL.fullmatch(url):
         return False
     try:

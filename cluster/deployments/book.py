@@ -5,29 +5,25 @@ long as the deployment is remembered. Whoever has the most of what is remembered
 first, so that nobody pays for what another uses. Source: tasks.md, "Shares and memory".
 """
 
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
 from stationkeep.cluster.deployments.artifacts import Artifact, Artifacts
 from stationkeep.cluster.deployments.deployment import Deployment, DeploymentState
+from stationkeep.cluster.deployments.forgetting import in_turn
 from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.devices.table import Column
-from stationkeep.cluster.names import party
 
-MAX_OPEN_DEPLOYMENTS = 64
+MAX_OPEN_DEPLOYMENTS = 128
 MAX_OPEN_ORDERED, MAX_OPEN_OF_ONE = 32, 16
-"""Of them those that somebody ordered one by one, and those of one actor: the others are for the
-stages of rollouts."""
+"""Of them those that somebody ordered one by one, and those of one actor: the others are for
+rollouts, for what they install and what they take back."""
 MAX_TASKS = 4_194_304
 """Tasks of all rosters that are kept: 100 MB."""
 MAX_TASKS_ORDERED, MAX_TASKS_OF_ONE = MAX_TASKS // 2, MAX_TASKS // 4
 """Of them in open deployments that were ordered, and in those of one actor: one whole fleet."""
 MAX_CLOSED_DEPLOYMENTS = 1_000
-MAX_ACCOUNTS = 40
-"""Names of actors can be invented, so those that closed deployments remember beyond so many are
-reckoned as one: whoever has the most has 25 at least when the memory is full."""
 MAX_VERSIONS = 65_535
 
 
@@ -102,9 +98,25 @@ class Book:
         """The deployment that the device table means by a slot."""
         return self.known[self._slots[slot]]
 
-    def artifact_of(self, deployment: Deployment) -> Artifact | None:
-        """What a deployment installs."""
-        return self.artifacts[deployment.artifact] if deployment.artifact else None
+    def artifact_of(self, deployment: Deployment, variant: int = 0) -> Artifact | None:
+        """What a deployment installs on the devices of a variant."""
+        number = deployment.artifacts[variant]
+        return self.artifacts[number] if number else None
+
+    def by_artifact(
+        self, deployment: Deployment, positions: Column
+    ) -> Iterator[tuple[Artifact, Column]]:
+        """These tasks of a deployment, by what they install; none of those that install nothing."""
+        if not deployment.variants:
+            artifact = self.artifact_of(deployment)
+            if artifact is not None:
+                yield artifact, positions
+            return
+        variants = self.rosters[deployment.number].variant[positions]
+        for variant in np.unique(variants).tolist():
+            artifact = self.artifact_of(deployment, variant)
+            if artifact is not None:
+                yield artifact, positions[variants == variant]
 
     def taken(self, births: Column) -> Column:
         """By row of the device table, whose `births` these are: the slot whose task has the
@@ -139,14 +151,26 @@ class Book:
         del self._slots[deployment.slot]
         deployment.slot, deployment.state = 0, DeploymentState.CLOSED
         self.closed.append(deployment.number)
-        if len(self.closed) > MAX_CLOSED_DEPLOYMENTS:
-            self._forget(next(self._in_turn(dict.fromkeys(self.closed, 1))))
+        self.trim()
+
+    def trim(self) -> None:
+        """Forgets closed deployments beyond those that are remembered."""
+        closed = self._forgettable()
+        for number in self._in_turn(dict.fromkeys(closed, 1)):
+            if len(closed) <= MAX_CLOSED_DEPLOYMENTS:
+                return
+            closed.remove(number)
+            self._forget(number)
+
+    def _forgettable(self) -> list[int]:
+        return [number for number in self.closed if not self.known[number].kept]
 
     def _forget(self, number: int) -> None:
         self.closed.remove(number)
         del self.known[number]
         self.rosters.pop(number, None)
-        self.artifacts.keep_only({known.artifact for known in self.known.values()})
+        used = {number for known in self.known.values() for number in known.artifacts}
+        self.artifacts.keep_only(used)
 
     def reopen(self, deployment: Deployment, slot: int) -> None:
         """A closed deployment, whose roster is kept, goes on."""
@@ -168,31 +192,19 @@ class Book:
         return sum(map(len, self.rosters.values()))
 
     def has_room(self, tasks: int) -> bool:
-        """Whether so many more find room beside those of open deployments."""
-        return sum(d.members for d in self.open_ones()) + tasks <= MAX_TASKS
+        """Whether so many more find room beside those that are not forgotten."""
+        kept = [self.known[number].members for number in self.closed if self.known[number].kept]
+        return sum(d.members for d in self.open_ones()) + sum(kept) + tasks <= MAX_TASKS
 
     def make_room(self, tasks: int) -> None:
         """Forgets rosters of closed deployments until so many more find room."""
         over = self.tasks + tasks - MAX_TASKS
-        kept = [number for number in self.closed if over > 0 and number in self.rosters]
-        for number in self._in_turn({number: len(self.rosters[number]) for number in kept}):
+        closed = self._forgettable() if over > 0 else []
+        there = [number for number in closed if number in self.rosters]
+        for number in self._in_turn({number: len(self.rosters[number]) for number in there}):
             if over <= 0:
                 return
             over -= len(self.rosters.pop(number))
 
     def _in_turn(self, sizes: dict[int, int]) -> Iterator[int]:
-        """Deployments by number, oldest first, of these sizes; as they go: the oldest of whoever
-        has the most, again and again."""
-        accounts: dict[str, deque[int]] = {}
-        for number in sizes:
-            whose = party(self.known[number].charged)
-            named = whose in accounts or len(accounts) < MAX_ACCOUNTS
-            accounts.setdefault(whose if named else "", deque()).append(number)
-        used = {name: sum(sizes[number] for number in own) for name, own in accounts.items()}
-        while used:
-            most = max(used, key=used.__getitem__)
-            number = accounts[most].popleft()
-            used[most] -= sizes[number]
-            if not accounts[most]:
-                del used[most]
-            yield number
+        return in_turn(sizes, lambda number: self.known[number].charged)

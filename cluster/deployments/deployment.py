@@ -5,6 +5,7 @@ Source: tasks.md, "Deployments" and "Offering".
 
 import enum
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -13,7 +14,7 @@ from stationkeep.cluster.deployments.roster import LATEST, TENTH
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.selector import SelectorError, parse
 from stationkeep.cluster.devices.status import Condition, HealthRule, rule_fault
-from stationkeep.cluster.devices.table import MAX_DEVICES
+from stationkeep.cluster.devices.table import MAX_DEVICES, Column
 from stationkeep.cluster.names import NAME_RULE, TEXT_RULE, name_fault, text_fault
 from stationkeep.cluster.settings import SHORTEST
 
@@ -28,13 +29,20 @@ MAX_PARAMETERS_TEXT = 8_192
 MAX_RATE = 10_000_000
 """Offers a minute."""
 MAX_FACTOR = 100
+MAX_FIRST = 1_000
+"""Devices that may be told one at a time before all others."""
 MAX_DEADLINE = 90 * 24 * 3_600_000
+MAX_VARIANTS = 256
+"""Artifacts of one deployment, as a byte tells apart."""
 MAX_FAILURES = 64
 """Groups of equal failures that a deployment tells apart; the others are counted together."""
 MAX_FAILURE_TEXT = 200
 TOKEN = 60_000
 """What one offer costs: a rate of one a minute earns one each ms."""
 REQUIRE = HealthRule((Condition("battery", ">", 20),), charging_excuses_battery=True)
+
+
+_Time = TypeVar("_Time", int, Column)
 
 
 class Target(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -65,12 +73,14 @@ class Pace(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 class Limits(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """How fast and how long. `max_in_flight`: tasks OFFERED or IN_PROGRESS at a time; `deadline`:
     ms after which who is still QUEUED is UNREACHED; `retries`: after the first attempt; each None:
-    the setting. `pace` None: as fast as `max_in_flight` lets."""
+    the setting. `pace` None: as fast as `max_in_flight` lets. `first`: one at a time until so many
+    have succeeded and are well; None: no such trial, or a rollout's own."""
 
     max_in_flight: int | None = None
     pace: Pace | None = None
     deadline: int | None = None
     retries: int | None = None
+    first: int | None = None
 
 
 class DeploymentState(enum.StrEnum):
@@ -137,6 +147,22 @@ class Deployment(msgspec.Struct):
     at_rate: int = 0
     """Tasks that have succeeded at the present rate."""
     failures: list[FailureGroup] = []
+    variants: list[int] = []
+    """Where tasks install different artifacts: the numbers of those of variants 1, 2 and so on;
+    `artifact` is that of variant 0."""
+    rollout: str = ""
+    """The rollout that it is a part of, and that alone cancels it; "" for none."""
+    standing: bool = False
+    """Its stage is still judged: it stays open although no task is unfinished."""
+    kept: bool = False
+    """Its rollout may have to undo it: neither it nor its roster is forgotten."""
+    undoes: list[int] = []
+    """Deployments whose installations it takes back, the newest first."""
+    on_trial: bool = False
+    """The first of `limits` have not all succeeded yet, as far as anybody looked."""
+    held: str = ""
+    """Why its rollout has nothing offered at present; its deadline waits as long."""
+    held_at: int = 0
 
     def count(self, state: TaskState) -> int:
         """Its tasks in a state."""
@@ -150,6 +176,11 @@ class Deployment(msgspec.Struct):
     def is_full(self) -> bool:
         """Whether as many tasks are in flight as there may be."""
         return self.limits.max_in_flight is not None and self.in_flight >= self.limits.max_in_flight
+
+    @property
+    def artifacts(self) -> list[int]:
+        """The numbers of what its tasks install, by variant; 0 for nothing."""
+        return [self.artifact, *self.variants]
 
     @property
     def unfinished(self) -> int:
@@ -172,8 +203,8 @@ class Deployment(msgspec.Struct):
         """The first tenth that is no sooner than `wait` ms after a cluster time."""
         return min(LATEST, -(-(max(0, at - self.opened_at) + wait) // TENTH))
 
-    def at(self, tenths: int) -> int:
-        """Cluster ms of a time in its roster."""
+    def at(self, tenths: _Time) -> _Time:
+        """Cluster ms of a time in its roster, or of a column (i64) of such."""
         return self.opened_at + tenths * TENTH
 
     def tokens_by(self, now: int) -> int:
@@ -205,6 +236,7 @@ def limit_faults(limits: Limits) -> Iterator[str]:
         "max_in_flight": (limits.max_in_flight, 1, MAX_DEVICES),
         "deadline": (limits.deadline, SHORTEST, MAX_DEADLINE),
         "retries": (limits.retries, 0, MAX_RETRIES),
+        "first": (limits.first, 0, MAX_FIRST),
     }
     for field, (value, low, high) in ranges.items():
         if value is not None and not low <= value <= high:

@@ -83,6 +83,7 @@ class TaskReason(enum.StrEnum):
     NEWER_INSTALLED = "newer_installed"
     REMOVED = "removed"
     UNREACHED = "unreached"  # until the deadline, and it had begun nothing
+    NO_PREVIOUS = "no_previous"  # nothing is known that it could go back to
 
     @property
     def code(self) -> int:
@@ -181,7 +182,7 @@ TRANSITIONS: dict[Cause, Transition] = {
         "reports a newer version, and no downgrade is allowed"),
     Cause.REVERSION: Transition(
         (_S.SUCCEEDED,), _S.FAILED, "registration",
-        "reports another version while the deployment is open"),
+        "reports another version while the deployment is open, which no other has it run"),
     Cause.SILENCE: Transition(
         (_S.IN_PROGRESS,), _S.TIMED_OUT, "leader",
         "progress_timeout since its last word, or task_timeout since it began"),

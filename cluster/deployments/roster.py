@@ -36,6 +36,8 @@ COLUMNS: dict[str, str] = {
 }
 ACCEPTED = 1 << 0
 """The device said once that it has begun."""
+SUPERSEDED = 1 << 2
+"""It succeeded, and runs by now what another deployment had it install."""
 REVERTED = 1 << 4
 """It succeeded, and then reported another version."""
 TOLD_TO_CANCEL = 1 << 5

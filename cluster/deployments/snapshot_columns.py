@@ -27,6 +27,7 @@ from stationkeep.cluster.deployments.book import (
 )
 from stationkeep.cluster.deployments.deployment import (
     MAX_FAILURES,
+    MAX_VARIANTS,
     Deployment,
     DeploymentState,
     limit_faults,
@@ -184,10 +185,15 @@ def _check(deployment: Deployment, book: Book) -> None:
     _demand(closed is (d.slot == 0), "states do not fit their slots")
     _demand(closed is (d.closed_at is not None), "states do not fit their ends")
     _demand(0 <= d.slot <= MAX_OPEN_DEPLOYMENTS, "slots are none")
-    _demand(d.artifact == 0 or d.artifact in book.artifacts.known, "artifacts are unknown")
+    numbers = {0, *book.artifacts.known}
+    _demand(numbers.issuperset(d.artifacts), "artifacts are unknown")
+    _demand(len(d.artifacts) <= MAX_VARIANTS, "variants are too many")
     _demand(len(d.tallies) == len(STATES) and min(d.tallies) >= 0, "tallies are no tallies")
     _demand(1 <= sum(d.tallies) == d.members <= MAX_DEVICES, "tallies are not of all members")
-    _demand(closed is (d.unfinished == 0), "states do not fit their tallies")
+    over = d.unfinished == 0 and not d.standing
+    _demand(closed is over, "states do not fit their tallies")
+    _demand(bool(d.rollout) or not (d.standing or d.kept or d.held), "rollouts are none")
+    _demand(d.held_at >= 0, "figures are negative")
     faults = [*parameter_faults(d.parameters), *limit_faults(d.limits)]
     _demand(not faults and require_fault(d.require) is None, "words are no order's")
     _demand(len(d.failures) <= MAX_FAILURES, "groups of failures are too many")
@@ -204,9 +210,10 @@ def _check_numbers(book: Book) -> None:
     _demand(numbers == sorted(numbers), "order is not that of their opening")
     slots = [d.slot for d in book.known.values() if d.slot]
     _demand(len(slots) == len(set(slots)), "slots come twice")
-    closed = sorted(d.number for d in book.known.values() if not d.slot)
-    _demand(sorted(book.closed) == closed, "closed ones are not those that are")
-    _demand(len(closed) <= MAX_CLOSED_DEPLOYMENTS, "closed ones are too many")
+    closed = [d for d in book.known.values() if not d.slot]
+    _demand(sorted(book.closed) == [d.number for d in closed], "closed ones are not those that are")
+    left = sum(not d.kept for d in closed)
+    _demand(left <= MAX_CLOSED_DEPLOYMENTS, "closed ones are too many")
 
 
 def _roster(book: Book, deployment: Deployment, columns: dict[str, memoryview]) -> Roster:
@@ -225,6 +232,7 @@ def _roster(book: Book, deployment: Deployment, columns: dict[str, memoryview]) 
     _check_codes("states", roster.state, len(STATES))
     _check_codes("reasons", roster.reason, len(TASK_REASONS))
     _check_codes("versions", roster.version, len(book.versions.texts))
+    _check_codes("variants", roster.variant, len(deployment.artifacts))
     _check_codes("attempts", roster.attempt, MAX_ATTEMPTS + 1)
     _demand(int(roster.attempt.min()) >= 1, "attempts are none")
     _check_details(roster)

@@ -344,9 +344,12 @@ class Fleet:
 
     def _of_kinds(self, numbers: Column, terms: Sequence[Term]) -> Column:
         """Which of these kind numbers match; each kind is tried once."""
-        kinds, places = np.unique(numbers, return_inverse=True)
-        fits = [matches(terms, self.table.kinds[kind].value_of) for kind in kinds.tolist()]
-        return np.array(fits, bool)[places]
+        asked, fits = np.zeros((2, len(self.table.kinds.all)), bool)
+        asked[numbers] = True
+        for kind in np.flatnonzero(asked).tolist():
+            fits[kind] = matches(terms, self.table.kinds[kind].value_of)
+        found: Column = fits[numbers]
+        return found
 
     def _value_of(self, row: int, key: str) -> str | None:
         """What one of the `LIVE_KEYS` stands for."""
@@ -364,17 +367,19 @@ class Fleet:
 
     def rows_of(self, terms: Sequence[Term]) -> Column:
         """All rows that a selector matches, in one pass over columns; `select` pages."""
-        table, used = self.table, slice(0, self.table.used)
-        rows = np.flatnonzero(table.birth[used])
+        rows = np.flatnonzero(self.table.birth[: self.table.used])
+        return rows[self.matching(rows, terms)]
+
+    def matching(self, rows: Column, terms: Sequence[Term]) -> Column:
+        """Which of these rows, all of them in use, a selector matches."""
         shared = [term for term in terms if term.key not in LIVE_KEYS]
+        found = np.ones(len(rows), bool)
         if shared:
-            kinds = table.kinds.all
-            fits = [kind is not None and matches(shared, kind.value_of) for kind in kinds]
-            rows = rows[np.array(fits, bool)[table.kind[rows]]]
+            found &= self._of_kinds(self.table.kind[rows], shared)
         for term in terms:
             if term.key in LIVE_KEYS:
-                rows = rows[np.isin(rows, self._with(term)) != term.negated]
-        return rows
+                found &= np.isin(rows, self._with(term)) != term.negated
+        return found
 
     def _with(self, term: Term) -> Column:
         """The rows of which one of the `LIVE_KEYS` has one of a term's values."""

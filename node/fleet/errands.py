@@ -163,7 +163,7 @@ def payload_of(state: ClusterState, task: Task, now: int) -> wire.TaskPayload:
     """A task as its device is sent it at a cluster time; times as the cluster's wall clock has
     them, of which only the distances count."""
     deployment = state.deployments.known[task.deployment]
-    artifact = state.deployments.artifact_of(deployment)
+    artifact = state.deployments.artifact_of(deployment, task.variant)
     begun = task.since if task.state is TaskState.IN_PROGRESS else now
     deadline = max(now + 1_000, begun + state.settings.task_timeout)
     return wire.TaskPayload(

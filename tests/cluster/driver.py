@@ -75,7 +75,8 @@ class Driver:
         entry = codec.stamp(self.clock, WALL + self.clock, draft)
         self.log.append(entry)
         applied = apply(self.state, codec.decode_entry(entry), len(self.log))
-        assert list(violations(self.state)) == []
+        faults = list(violations(self.state))
+        assert faults == [], faults
         self.events = list(applied.events)
         return applied
 

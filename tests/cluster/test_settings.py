@@ -66,6 +66,9 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("deployment_deadline", "86400s", "300s"),
     ("max_in_flight", 500, 500),
     ("task_retries", 2, 2),
+    ("rollout_check", "10s", "1s"),
+    ("settle", "30s", "2s"),
+    ("soak", "60s", "5s"),
 ]
 
 

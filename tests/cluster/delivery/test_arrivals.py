@@ -117,3 +117,23 @@ def test_a_removed_device_has_nothing_to_do_any_more(driver: DeliveryDriver) -> 
     assert driver.offer() == 0
     driver.run("2.0.0", 1)
     assert driver.tallies(1) == {"canceled": 1, "offered": 3}
+
+
+def test_what_another_deployment_had_it_install_is_no_reversion(driver: DeliveryDriver) -> None:
+    driver.run("2.0.0", 1)
+    driver.create(Target(devices=("dev-0001", "dev-0002")), Artifact("2.1.0"))
+    driver.run("2.1.0", 1)
+    assert driver.states(1, deployment=1) == [TaskState.SUCCEEDED]
+    driver.run("1.0.0", 1)
+    assert driver.states(1, deployment=1) == [TaskState.SUCCEEDED]
+    assert driver.states(1, deployment=2) == [TaskState.FAILED]
+
+
+def test_falling_back_to_what_an_earlier_deployment_installed_is_a_reversion(
+    driver: DeliveryDriver,
+) -> None:
+    driver.run("2.0.0", 1)
+    driver.create(Target(devices=("dev-0001", "dev-0002")), Artifact("2.1.0"))
+    driver.run("2.1.0", 1)
+    driver.run("2.0.0", 1)
+    assert driver.states(1, deployment=2) == [TaskState.FAILED]

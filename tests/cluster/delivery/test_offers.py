@@ -14,6 +14,7 @@ from stationkeep.cluster.commands import (
     Resume,
 )
 from stationkeep.cluster.delivery.offers import plan_offers
+from stationkeep.cluster.delivery.tasks import Delay, standing
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Pace, Target
 from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState, Word
@@ -268,3 +269,61 @@ def test_a_plan_made_on_the_present_state_is_carried_out_whole(
     for part in plan_offers(driver.state, driver.clock):
         assert driver.done(part)["left_out"] == 0
     assert driver.deployment().in_flight == min(cap, there)
+
+
+# The first ones
+
+
+def trial(driver: DeliveryDriver, first: int = 1) -> list[int]:
+    """A deployment whose first devices are told one at a time; who was told by now."""
+    driver.create(limits=Limits(first=first))
+    driver.offer()
+    return offered(driver)
+
+
+def settled(driver: DeliveryDriver) -> None:
+    """So long after that it is known how a device does."""
+    driver.clock += 30_000
+    driver.keep_alive()
+
+
+def test_the_first_is_told_alone_until_it_has_succeeded_and_is_well(
+    driver: DeliveryDriver,
+) -> None:
+    (row,) = trial(driver)
+    assert driver.offer() == 0
+    assert standing(driver.state, driver.task((row + 1) % 12), driver.clock).delay is Delay.FIRST
+    driver.run("2.0.0", row)
+    assert driver.offer() == 0
+    settled(driver)
+    assert driver.offer() == 11
+
+
+def test_one_that_is_ill_afterwards_does_not_count(driver: DeliveryDriver) -> None:
+    (row,) = trial(driver)
+    driver.run("2.0.0", row)
+    settled(driver)
+    driver.sicken(row)
+    assert driver.offer() == 1
+
+
+def test_while_the_first_tries_again_nobody_else_is_told(driver: DeliveryDriver) -> None:
+    (row,) = trial(driver)
+    driver.say(Word.IN_PROGRESS, row)
+    driver.say(Word.FAILED, row, reason=TaskReason.INSTALL)
+    assert driver.offer() == 0
+    driver.clock += 40_000
+    driver.keep_alive()
+    driver.offer()
+    assert offered(driver) == [row]
+
+
+def test_a_first_one_that_has_gone_offline_holds_nobody_up(driver: DeliveryDriver) -> None:
+    (row,) = trial(driver)
+    driver.say(Word.IN_PROGRESS, row)
+    driver.say(Word.FAILED, row, reason=TaskReason.INSTALL)
+    driver.clock += 61_000
+    driver.report({other: GOOD for other in driver.rows if other != row})
+    driver.silence()
+    assert driver.offer() == 1
+    assert offered(driver) != [row]

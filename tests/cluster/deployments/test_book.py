@@ -7,6 +7,7 @@ import pytest
 from stationkeep.cluster.commands import CancelDeployment, RetryTasks
 from stationkeep.cluster.delivery.tasks import tasks_of
 from stationkeep.cluster.deployments import book as module
+from stationkeep.cluster.deployments import forgetting
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.book import Versions
 from stationkeep.cluster.deployments.deployment import Target
@@ -63,7 +64,7 @@ def test_who_orders_much_pushes_out_nobody_elses_deployments(
 ) -> None:
     """Nor under names that are invented."""
     monkeypatch.setattr(module, "MAX_CLOSED_DEPLOYMENTS", 10)
-    monkeypatch.setattr(module, "MAX_ACCOUNTS", 3)
+    monkeypatch.setattr(forgetting, "MAX_ACCOUNTS", 3)
     own = [canceled(driver, actor="ann") for _ in range(2)]
     for number in range(20):
         newest = canceled(driver, actor=others[number % len(others)])

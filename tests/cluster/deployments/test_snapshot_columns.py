@@ -145,7 +145,8 @@ def detail(decoded: dict[str, Any], state: str, value: int) -> None:
         lambda d: d["rosters"].update({9: {}}),
         lambda d: d["rosters"][1].pop("due"), lambda d: d["rosters"][1].update(due=b"123"),
         lambda d: d.update(versions=[["x"]]), whole(opened=2), whole(closed=[1]), whole(closed=[]),
-        whole(artifacts={}), whole(artifacts={0: {}}), first(slot=0), first(slot=65), first(slot=2),
+        whole(artifacts={}), whole(artifacts={0: {}}), first(slot=0), first(slot=129),
+        first(slot=2),
         first(number=3), first(tallies=[12]), first(members=2**21), first(artifact=7),
         first(parameters={"a b": ""}), first(rate=-1), first(opened_at=-1),
         first(failures=[["install", "x", 1, "d"]] * 65), first(state="closed"),
@@ -155,7 +156,9 @@ def detail(decoded: dict[str, Any], state: str, value: int) -> None:
         first(limits=[5, [60, 600, 2], 10**7, None]),
         whole(opened=-1, known=[], closed=[], artifacts={}),
         lambda d: detail(d, "in_progress", 0x06), lambda d: detail(d, "in_progress", 0xB0),
-        lambda d: detail(d, "offered", 8),
+        lambda d: detail(d, "offered", 8), changed("variant", 3, 1), first(variants=[9]),
+        first(variants=[0] * 256), first(standing=True), first(kept=True), first(held="paused"),
+        first(held_at=-1),
     ],
 )  # fmt: skip
 def test_an_image_that_no_replica_gave_is_refused(damage: Callable[[dict[str, Any]], None]) -> None:
