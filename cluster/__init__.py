@@ -61,6 +61,20 @@ of their tasks; apply checks all of it again row by row, and leaves out what no 
   table must have the step; a repetition is answered and changes nothing.
 - *Every wait has an end*, which the leader looks for; a million tasks are too many for `deadlines`.
 
+**Rollouts.** A stage is a deployment that its rollout opens and keeps open while it is judged.
+What is asked for is a plan (`rollouts.plan`), which never changes once it runs; the steps of a
+rollout and of a stage are two tables (`rollouts.lifecycle`), taken in one place
+(`progression.steps`). What comes next is read off the state by one function, `progression.advance`:
+the leader proposes it, apply looks again.
+
+- *Who belongs to a stage is found in apply*, by rings and lots: one short entry opens a stage of a
+  million devices.
+- *Stopping needs proof, passing needs the figure, the rest needs a person* (`rollouts.gates`). Each
+  updated device is compared with twins that were found when it was told (`progression.twins`), and
+  the evidence holds however often one looks.
+- *There is always a way back* (`progression.rollback`): nothing begins that would not leave room
+  for it, and nobody forgets who ran what while a rollout goes on.
+
 **The caller's duties** (kept by `node`):
 
 - Feed `apply` every committed entry once, in order; nothing else may touch the state.

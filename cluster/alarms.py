@@ -45,6 +45,12 @@ DISK_LOW = "disk_low"
 CLOCK_JUMP = "clock_jump"
 IMPLAUSIBLE_NUMBER = "implausible_number"
 WEBHOOK_MISSED = "webhook_missed"
+ROLLOUT_FAILED = "rollout_failed"
+ROLLOUT_HELD = "rollout_held"
+ROLLOUT_WAITING = "rollout_waiting"
+ROLLBACK_INCOMPLETE = "rollback_incomplete"
+DEVICES_STRANDED = "devices_stranded"
+SAMPLE_RATIO = "sample_ratio"
 
 ALARMS: dict[str, Kind] = {
     NO_PRIMARY: Kind("critical", "The PRIMARY seat is empty for longer than one evaluation."),
@@ -60,6 +66,12 @@ ALARMS: dict[str, Kind] = {
     CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
     IMPLAUSIBLE_NUMBER: Kind("warning", "A member was told a number that cannot be."),
     WEBHOOK_MISSED: Kind("warning", "A webhook missed decisions, and does not know it yet."),
+    ROLLOUT_FAILED: Kind("critical", "A gate of a rollout is proven broken."),
+    ROLLOUT_HELD: Kind("critical", "A failed rollout waits because automatic changes pause."),
+    ROLLOUT_WAITING: Kind("warning", "A rollout has waited for people for an hour."),
+    ROLLBACK_INCOMPLETE: Kind("warning", "Devices of a rollout that was rolled back are not back."),
+    SAMPLE_RATIO: Kind("warning", "Devices do not come to the variants of a rollout by weight."),
+    DEVICES_STRANDED: Kind("warning", "Devices of a rollout have nothing to go back to."),
 }
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
 SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP, IMPLAUSIBLE_NUMBER)

@@ -11,29 +11,39 @@ import msgspec
 
 from stationkeep.cluster import alarms, membership, operators, webhook_deliveries
 from stationkeep.cluster.commands import (
+    AbortRollout,
     Acknowledge,
     AcknowledgeAlarm,
     AddMember,
     AdoptPlan,
+    AdvanceRollout,
     AdvanceTime,
     AnnounceActions,
     AnyCommand,
+    ApproveRollout,
     AssignRing,
     Barrier,
     CancelDeployment,
     CastVote,
     ChangeSettings,
+    CheckRollouts,
     CreateDeployment,
+    CreateRollout,
     Entry,
     ExpireTasks,
     Failover,
     FoundCluster,
+    LiftFreeze,
     MarkOffline,
     OfferTasks,
+    OpenStage,
     Pause,
+    PauseRollout,
+    PromoteRollout,
     PutPolicy,
     RecordDelivery,
     RecordEvaluation,
+    RecordGate,
     RecordMembers,
     RecordRebalance,
     RegisterDevices,
@@ -47,22 +57,29 @@ from stationkeep.cluster.commands import (
     ReportTasks,
     RequestRebalance,
     Resume,
+    ResumeRollout,
     RetryTasks,
+    RollBackRollout,
     RunAction,
+    SetFreeze,
     SetHealthRule,
     SetMaintenance,
     SetPriority,
     SetRingPolicies,
     SetRingShares,
+    StartRollout,
     Switchover,
+    UnblockArtifact,
 )
 from stationkeep.cluster.deadlines import advance
-from stationkeep.cluster.delivery import arrivals, expiries, offers
+from stationkeep.cluster.delivery import arrivals, expiries
 from stationkeep.cluster.delivery import orders as deployments
 from stationkeep.cluster.delivery import reports as tasks
 from stationkeep.cluster.fleet import checks, orders, reports, storm
 from stationkeep.cluster.names import text_fault
 from stationkeep.cluster.numbers import TIME
+from stationkeep.cluster.progression import freezes, looks, openings, rollback, twins
+from stationkeep.cluster.progression import orders as rollouts
 from stationkeep.cluster.roles.actions import acknowledge
 from stationkeep.cluster.roles.apply_evaluation import adopt_plan, echo_leases, record_evaluation
 from stationkeep.cluster.roles.proposals import cast
@@ -252,11 +269,41 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
         case RetryTasks():
             return deployments.retry_tasks(step, command)
         case OfferTasks():
-            return offers.offer_tasks(step, command)
+            return twins.offer_tasks(step, command)
         case ExpireTasks():
             return expiries.expire_tasks(step, command)
         case ReportTasks():
             return tasks.report_tasks(step, command)
+        case CreateRollout():
+            return rollouts.create_rollout(step, command)
+        case StartRollout():
+            return rollouts.start_rollout(step, command)
+        case ApproveRollout():
+            return rollouts.approve_rollout(step, command)
+        case PauseRollout():
+            return rollouts.pause_rollout(step, command)
+        case ResumeRollout():
+            return rollouts.resume_rollout(step, command)
+        case PromoteRollout():
+            return rollouts.promote_rollout(step, command)
+        case AbortRollout():
+            return rollouts.abort_rollout(step, command)
+        case RollBackRollout():
+            return rollback.roll_back(step, command)
+        case SetFreeze():
+            return freezes.set_freeze(step, command)
+        case LiftFreeze():
+            return freezes.lift_freeze(step, command)
+        case UnblockArtifact():
+            return freezes.unblock_artifact(step, command)
+        case OpenStage():
+            return openings.open_stage(step, command)
+        case AdvanceRollout():
+            return looks.advance_rollout(step, command)
+        case CheckRollouts():
+            return looks.check_rollouts(step, command)
+        case RecordGate():
+            return rollouts.record_gate(step, command)
         case AcknowledgeAlarm():
             return alarms.acknowledge_alarm(step, command)
         case RecordDelivery():

@@ -13,6 +13,7 @@ from stationkeep.cluster.deployments.deployment import REQUIRE, Limits, Target
 from stationkeep.cluster.devices.policies import RingPolicy
 from stationkeep.cluster.devices.rings import Four, Ring
 from stationkeep.cluster.devices.status import Condition, HealthRule, Reading
+from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.settings import Settings, Stored
 from stationkeep.cluster.transitions import Role, Rule
 
@@ -511,6 +512,123 @@ class ReportTasks(Command, frozen=True):
     notes: tuple[TaskNote, ...] = ()
 
 
+class CreateRollout(Command, frozen=True):
+    """Operator: lay down what a rollout is to do; nothing begins. While nothing has begun a name
+    may be given again: with another plan, which voids what was approved (`replace`)."""
+
+    rollout: str
+    plan: Plan
+    replace: bool = False
+
+
+class RolloutOrder(Command, frozen=True):
+    """Base of orders about one rollout. `revision`: refused unless it is still the one that whoever
+    orders has seen; None: whatever it is by now."""
+
+    rollout: str
+    revision: int | None = None
+
+
+class StartRollout(RolloutOrder, frozen=True):
+    """Operator: begin, once it is approved. `force`: although its artifact is blocked."""
+
+    force: bool = False
+
+
+class ApproveRollout(RolloutOrder, frozen=True):
+    """Operator: grant its start, or what a stage has come to (`stage`). `digest`: of the plan that
+    was seen; another voids the approval."""
+
+    digest: str = ""
+    stage: str = ""
+
+
+class PauseRollout(RolloutOrder, frozen=True):
+    """Operator: begin nothing more. `duration` ms after which it goes on by itself; 0: until it is
+    resumed, and aborted if nobody does for a week."""
+
+    duration: int = 0
+
+
+class ResumeRollout(RolloutOrder, frozen=True):
+    """Operator: go on; stages that are inconclusive are watched for another soak."""
+
+
+class PromoteRollout(RolloutOrder, frozen=True):
+    """Operator: the stage that is judged has passed. `force`: one that still deploys, which then
+    goes on beside the next, or one that failed. `variant`: the later stages get this one alone."""
+
+    variant: str = ""
+    force: bool = False
+
+
+class AbortRollout(RolloutOrder, frozen=True):
+    """Operator: end it; who is updated stays so."""
+
+
+class RollBackRollout(RolloutOrder, frozen=True):
+    """Operator: have every device run again what it ran before."""
+
+
+class SetFreeze(Command, frozen=True):
+    """Operator: nothing new is installed for `duration` ms on the devices of these rings (none: of
+    all) that the selector matches. Replaces the freeze of that name."""
+
+    freeze: str
+    duration: int
+    rings: tuple[Ring, ...] = ()
+    selector: str = ""
+
+
+class LiftFreeze(Command, frozen=True):
+    """Operator: end a freeze."""
+
+    freeze: str
+
+
+class UnblockArtifact(Command, frozen=True):
+    """Operator: allow what a gate was proven broken with; `sha256` "": whatever file it was."""
+
+    component: str
+    version: str
+    sha256: str = ""
+
+
+class OpenStage(Command, frozen=True):
+    """The leader: the stage at this place opens to whoever belongs to it then. Refused when the
+    rollout has changed since `revision`."""
+
+    rollout: str
+    revision: int
+    stage: int
+
+
+class AdvanceRollout(Command, frozen=True):
+    """The leader: something that the rollout waited for has come about, `progression.advance.Due`.
+    Apply looks for itself whether it has, and what follows."""
+
+    rollout: str
+    revision: int
+    due: str
+
+
+class CheckRollouts(Command, frozen=True):
+    """The leader: look at the devices of all stages, and judge them. `after`: the count of checks
+    that it knows of."""
+
+    after: int
+
+
+class RecordGate(Command, frozen=True):
+    """The leader: what a stage's webhook answered."""
+
+    rollout: str
+    revision: int
+    stage: str
+    passed: bool
+    detail: str = ""
+
+
 class AcknowledgeAlarm(Command, frozen=True):
     """Operator: acknowledges an alarm by its id, or all raised alarms of a name."""
 
@@ -568,6 +686,21 @@ AnyCommand = (
     | OfferTasks
     | ExpireTasks
     | ReportTasks
+    | CreateRollout
+    | StartRollout
+    | ApproveRollout
+    | PauseRollout
+    | ResumeRollout
+    | PromoteRollout
+    | AbortRollout
+    | RollBackRollout
+    | SetFreeze
+    | LiftFreeze
+    | UnblockArtifact
+    | OpenStage
+    | AdvanceRollout
+    | CheckRollouts
+    | RecordGate
     | AcknowledgeAlarm
     | RecordDelivery
 )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from stationkeep.cluster.fleet.orders import expire_pins
 from stationkeep.cluster.operators import end_maintenance
+from stationkeep.cluster.progression.deadlines import expire_rollouts
 from stationkeep.cluster.roles.actions import expire
 from stationkeep.cluster.roles.proposals import close
 from stationkeep.cluster.roles.seat import activate, may_activate
@@ -36,6 +37,8 @@ def _due_times(state: ClusterState) -> Iterator[int]:
         yield from (p.expires_at for p in member.policies.values() if p.expires_at is not None)
     if state.fleet.pin_due is not None:
         yield state.fleet.pin_due
+    if state.rollouts.next_due is not None:
+        yield state.rollouts.next_due
 
 
 def advance(step: Step) -> None:
@@ -51,6 +54,7 @@ def advance(step: Step) -> None:
             expire(step, action)
         _expire_operators_orders(step)
         expire_pins(step)
+        expire_rollouts(step)
     state.operations.forget_before(now - OPERATION_RETENTION)
 
 

@@ -13,6 +13,7 @@ from stationkeep.cluster.alarms import ALARMS
 from stationkeep.cluster.delivery import invariants as delivery_invariants
 from stationkeep.cluster.fleet import invariants as fleet_invariants
 from stationkeep.cluster.numbers import BOOT, CEILING, RESTORED
+from stationkeep.cluster.progression import invariants as progression_invariants
 from stationkeep.cluster.roles.evaluate import touches_seat
 from stationkeep.cluster.roles.proposals import quorum
 from stationkeep.cluster.settings import check as settings_fault
@@ -213,7 +214,11 @@ def violations(state: ClusterState) -> Iterator[str]:
             yield f"{invariant.__name__}: {fault}"
     for name, fault in _of_fleet(state):
         yield f"fleet.{name}: {fault}"
-    for check in delivery_invariants.INVARIANTS:
-        fault = check(state)
-        if fault is not None:
-            yield f"delivery.{check.__name__}: {fault}"
+    for room, checks in (
+        ("delivery", delivery_invariants.INVARIANTS),
+        ("progression", progression_invariants.INVARIANTS),
+    ):
+        for check in checks:
+            fault = check(state)
+            if fault is not None:
+                yield f"{room}.{check.__name__}: {fault}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from stationkeep.cluster.commands import Change
 from stationkeep.cluster.delivery import sentences as delivery
 from stationkeep.cluster.fleet import sentences as fleet
+from stationkeep.cluster.progression import sentences as progression
 from stationkeep.cluster.settings import PPM, as_written, format_duration
 from stationkeep.cluster.state.decisions import Ballot, Decision, Outcome, Reason
 from stationkeep.cluster.state.state import (
@@ -276,6 +277,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "leave": _say_member,
     **fleet.TEXTS,
     **delivery.TEXTS,
+    **progression.TEXTS,
 }
 
 

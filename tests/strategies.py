@@ -13,6 +13,9 @@ from stationkeep.cluster.deployments.deployment import Limits, Pace, Target
 from stationkeep.cluster.devices.policies import RingPolicy, version_of
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Condition, HealthRule, Reading
+from stationkeep.cluster.progression.advance import Due
+from stationkeep.cluster.rollouts.gates import Gates
+from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan, Variant
 from stationkeep.cluster.settings import PPM, PROFILES, Settings, Stored, choices_of, merge
 from stationkeep.cluster.settings import SettingsError as _SettingsError
 from stationkeep.cluster.transitions import Role, Rule
@@ -365,6 +368,77 @@ _OF_THE_FLEET = (
 def fleet_commands() -> st.SearchStrategy[Any]:
     """Any command about devices, and settings and time beside them."""
     kinds = (*_OF_THE_FLEET, c.ChangeSettings, c.AdvanceTime)
+    return st.one_of(*[_COMMANDS[kind] for kind in kinds])
+
+
+_rollouts = st.sampled_from(["fw", "other"]) | texts
+_gates = st.builds(
+    Gates,
+    max_failures=st.sampled_from([0, 50_000]) | wire_integers,
+    min_coverage=st.sampled_from([0, 500_000]) | wire_integers,
+    min_devices=st.just(1) | wire_integers,
+)
+_checks = st.builds(
+    Checks, _gates, st.booleans(), st.none(), st.sampled_from(["", "https://ci/x"]) | texts,
+    st.integers(0, 1),
+)  # fmt: skip
+_stage_plans = st.builds(
+    StagePlan, st.sampled_from("abc") | texts, st.none() | st.sampled_from(Ring),
+    st.sampled_from([PPM, 500_000]) | wire_integers, st.none() | st.just(60_000) | wire_integers,
+    st.just(Limits()) | st.just(Limits(3, first=0)) | _limits, st.none() | _checks,
+)  # fmt: skip
+_variants = st.builds(Variant, st.sampled_from("ABC") | texts, small | wire_integers, _artifacts)
+plans = st.just(Plan(Artifact("2.0.0"), stages=(StagePlan("all"),))) | st.builds(
+    Plan, st.just(Artifact("2.0.0")) | st.none() | _artifacts,
+    st.just(()) | tuples_of(_variants, 3), st.sampled_from(["", "os=Android 14"]) | texts,
+    st.just(()) | tuples_of(devices, 3), st.just((StagePlan("all"),)) | tuples_of(_stage_plans, 3),
+    st.just(Checks()) | _checks, st.just(Limits(first=0)) | _limits, st.sampled_from(OnFail),
+    st.sampled_from([500, 900]) | wire_integers, st.none(), st.booleans(), st.integers(0, 2),
+    st.booleans(), st.booleans(), st.none() | _artifacts,
+)  # fmt: skip
+_revisions = st.none() | small | wire_integers
+_digests = st.sampled_from([Plan(Artifact("2.0.0"), stages=(StagePlan("all"),)).digest]) | texts
+_COMMANDS |= {
+    c.CreateRollout: st.builds(c.CreateRollout, _rollouts, plans, st.booleans()),
+    c.StartRollout: st.builds(c.StartRollout, _rollouts, _revisions, st.booleans()),
+    c.ApproveRollout: st.builds(
+        c.ApproveRollout, _rollouts, _revisions, _digests, st.just("") | st.just("all") | texts
+    ),
+    c.PauseRollout: st.builds(c.PauseRollout, _rollouts, _revisions, small | wire_integers),
+    c.ResumeRollout: st.builds(c.ResumeRollout, _rollouts, _revisions),
+    c.PromoteRollout: st.builds(
+        c.PromoteRollout, _rollouts, _revisions, st.just("") | st.just("A") | texts, st.booleans()
+    ),
+    c.AbortRollout: st.builds(c.AbortRollout, _rollouts, _revisions),
+    c.RollBackRollout: st.builds(c.RollBackRollout, _rollouts, _revisions),
+    c.SetFreeze: st.builds(
+        c.SetFreeze, texts | st.just("xmas"), st.just(60_000) | wire_integers,
+        tuples_of(st.sampled_from(Ring), 2), st.just("") | st.just("os=Android 14") | texts,
+    ),
+    c.LiftFreeze: st.builds(c.LiftFreeze, texts | st.just("xmas")),
+    c.UnblockArtifact: st.builds(c.UnblockArtifact, texts | st.just("app"), _versions),
+    c.OpenStage: st.builds(c.OpenStage, _rollouts, small | wire_integers, small | wire_integers),
+    c.AdvanceRollout: st.builds(
+        c.AdvanceRollout, _rollouts, small | wire_integers, st.sampled_from(Due) | texts
+    ),
+    c.CheckRollouts: st.builds(c.CheckRollouts, small | wire_integers),
+    c.RecordGate: st.builds(
+        c.RecordGate, _rollouts, small | wire_integers, st.just("all") | texts, st.booleans(), texts
+    ),
+}  # fmt: skip
+_OF_ROLLOUTS = (
+    c.CreateRollout, c.StartRollout, c.ApproveRollout, c.PauseRollout, c.ResumeRollout,
+    c.PromoteRollout, c.AbortRollout, c.RollBackRollout, c.SetFreeze, c.LiftFreeze,
+    c.UnblockArtifact, c.OpenStage, c.AdvanceRollout, c.CheckRollouts, c.RecordGate,
+)  # fmt: skip
+
+
+def rollout_commands() -> st.SearchStrategy[Any]:
+    """Any command about rollouts, and what else changes them."""
+    kinds = (
+        *_OF_ROLLOUTS, c.OfferTasks, c.ReportTasks, c.ExpireTasks, c.RegisterDevices,
+        c.RemoveDevice, c.AdvanceTime, c.Pause, c.Resume,
+    )  # fmt: skip
     return st.one_of(*[_COMMANDS[kind] for kind in kinds])
 
 

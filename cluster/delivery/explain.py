@@ -82,6 +82,9 @@ def _say(state: ClusterState, task: Task, found: Standing) -> str:
             return f"deployment {found.deployment} goes before, by its priority"
         case Delay.ROLLOUT:
             return f"rollout {deployment.rollout} has nothing offered ({deployment.held})"
+        case Delay.FROZEN:
+            ends = max(freeze.until for freeze in state.rollouts.freezes.values())
+            return f"a freeze lies on the device; for another {_span(ends - state.time)} at most"
         case Delay.FIRST:
             first = deployment.limits.first
             return f"one device at a time is told until {first} have succeeded and are well"

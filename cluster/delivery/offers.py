@@ -19,6 +19,7 @@ from stationkeep.cluster.delivery.steps import Wait, take
 from stationkeep.cluster.deployments.deployment import TOKEN, Deployment
 from stationkeep.cluster.deployments.lifecycle import Cause, TaskState
 from stationkeep.cluster.deployments.roster import ACCEPTED, LATEST, TENTH, Roster
+from stationkeep.cluster.devices.selector import parse
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.command_columns import column, packed, row_column
 from stationkeep.cluster.state.decisions import Reason
@@ -100,7 +101,24 @@ def _ready(state: ClusterState, deployment: Deployment, positions: Column, now: 
     good &= table.task[rows] == 0
     if deployment.require is not None:
         good &= state.fleet.meeting(deployment.require, rows)
-    return good
+    return good & ~frozen(state, deployment, rows)
+
+
+def frozen(state: ClusterState, deployment: Deployment, rows: Column) -> Column:
+    """On which of these devices a freeze lies. None keeps anything from being taken back."""
+    found = np.zeros(len(rows), bool)
+    if deployment.undoes or not state.rollouts.freezes:
+        return found
+    there = state.fleet.table.birth[rows] > 0
+    for freeze in state.rollouts.freezes.values():
+        if freeze.name in deployment.overrides:
+            continue
+        lies = there.copy()
+        if freeze.rings:
+            lies &= np.isin(state.fleet.table.ring[rows], [ring.code for ring in freeze.rings])
+        lies[lies] = state.fleet.matching(rows[lies], parse(freeze.selector))
+        found |= lies
+    return found
 
 
 def _claimed(state: ClusterState, deployment: Deployment, rows: Column, births: Column) -> Column:
@@ -261,11 +279,6 @@ def _commands(
 
 
 # In apply
-
-
-def offer_tasks(step: Step, command: OfferTasks) -> dict[str, object]:
-    """Offers what may be offered now, of what the leader planned."""
-    return offer(step, choose(step, command))
 
 
 class Chosen(NamedTuple):

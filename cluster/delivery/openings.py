@@ -1,6 +1,6 @@
 """A deployment opens, and is called off: by an operator's order, or as a part of a rollout.
 
-Whether it may is for others to say (`orders`). Source: tasks.md,
+Whether it may is for others to say (`orders`, `cluster.progression`). Source: tasks.md,
 "Deployments".
 """
 
@@ -42,6 +42,7 @@ class Order(NamedTuple):
     comment: str
     rollout: str = ""
     undoes: tuple[int, ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
 def roster_of(step: Step, members: Members) -> Roster:
@@ -98,6 +99,7 @@ def enter(step: Step, order: Order, roster: Roster, incapable: int, slot: int) -
         tokens_at=now,
         rollout=order.rollout,
         undoes=list(order.undoes),
+        overrides=list(order.overrides),
         on_trial=bool(limits.first),
     )
     book.add(deployment, roster)

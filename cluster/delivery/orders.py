@@ -134,13 +134,14 @@ def _existing(step: Step, number: int) -> Deployment:
 
 
 def cancel_deployment(step: Step, command: CancelDeployment) -> dict[str, object]:
-    """Calls a deployment off; a rollout's is called off with its rollout alone."""
+    """Calls a deployment off. One of a rollout that is not over is called off with that alone."""
     deployment = _existing(step, command.deployment)
     if not deployment.open:
         detail = f"deployment: {deployment.number} is {deployment.state} already"
         raise Refused(Reason.NOT_IN_STATE, detail)
-    if deployment.rollout:
-        part = f"{deployment.number} is a part of rollout {deployment.rollout}"
+    rollout = step.state.rollouts.known.get(deployment.rollout)
+    if rollout is not None and not rollout.ended:
+        part = f"{deployment.number} is a part of rollout {rollout.name}"
         raise Refused(Reason.NOT_IN_STATE, f"deployment: {part}: pause or abort that")
     counts = withdraw(step, deployment)._asdict()
     step.decide("cancel_deployment", Outcome.DONE, (), facts=about(step, deployment) | counts)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stationkeep.cluster.delivery.offers import hold_of, is_on_trial, room
+from stationkeep.cluster.delivery.offers import frozen, hold_of, is_on_trial, room
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import (
     PHASES,
@@ -69,6 +69,8 @@ class Delay(enum.StrEnum):
     """Its rollout has nothing offered: see `Deployment.held`."""
     FIRST = "first"
     """Devices are told one at a time, until so many have succeeded and are well."""
+    FROZEN = "frozen"
+    """A freeze lies on its device."""
     MAX_IN_FLIGHT = "max_in_flight"
     PACE = "pace"
 
@@ -158,6 +160,8 @@ def standing(state: ClusterState, task: Task, now: int) -> Standing:
     require = deployment.require
     if require is not None and not state.fleet.meeting(require, np.array([task.row])).all():
         return Standing(Delay.REQUIRE)
+    if frozen(state, deployment, np.array([task.row])).any():
+        return Standing(Delay.FROZEN)
     before = _claim_before(state, deployment, task.row)
     if before is not None:
         return Standing(Delay.PRIORITY, before.number)

@@ -160,6 +160,8 @@ class Deployment(msgspec.Struct):
     """Deployments whose installations it takes back, the newest first."""
     on_trial: bool = False
     """The first of `limits` have not all succeeded yet, as far as anybody looked."""
+    overrides: list[str] = []
+    """Names of freezes that do not hold it."""
     held: str = ""
     """Why its rollout has nothing offered at present; its deadline waits as long."""
     held_at: int = 0

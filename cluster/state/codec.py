@@ -25,14 +25,16 @@ from stationkeep.cluster.devices.snapshot_columns import (
     thaw,
 )
 from stationkeep.cluster.numbers import TIME
+from stationkeep.cluster.rollouts.snapshot_columns import FrozenRollouts, thaw_rollouts
 from stationkeep.cluster.state.decisions import Decision
 from stationkeep.cluster.state.operations import Operation, Operations
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.unreadable import UNREADABLE, explain
 
-SNAPSHOT_FORMAT = 3
+SNAPSHOT_FORMAT = 4
 OLDEST_FORMAT = 1
-"""Format 1 knew of no fleet and format 2 of no deployments: a state read from it has none."""
+"""Format 1 knew of no fleet, format 2 of no deployments and format 3 of no rollouts: a state read
+from it has none."""
 MAX_DRAFT_BYTES = 256 * 1024
 MAX_TIME = TIME.ceiling
 """Milliseconds; leaves room for adding deadlines within 64 bits."""
@@ -50,7 +52,7 @@ _operation_decoder = msgspec.msgpack.Decoder(Operation)
 
 
 def _no_table(kind: type, decoded: Any) -> None:
-    raise AssertionError("fleet, deployments and operations are read for themselves")
+    raise AssertionError("tables are read for themselves")
 
 
 _state_decoder = msgspec.msgpack.Decoder(ClusterState, dec_hook=_no_table)
@@ -112,6 +114,9 @@ def encode_snapshot(state: ClusterState) -> bytes:
     return FrozenState(state).encode()
 
 
+Frozen = FrozenFleet | FrozenBook | FrozenRollouts
+
+
 class FrozenState:
     """A frozen copy of a state, to be encoded on another thread while the state changes.
 
@@ -122,7 +127,7 @@ class FrozenState:
     """
 
     def __init__(self, state: ClusterState, room: Room | None = None) -> None:
-        self._parts: list[bytes | tuple[Any, ...] | FrozenFleet | FrozenBook] = []
+        self._parts: list[bytes | tuple[Any, ...] | Frozen] = []
         self._parts.append(_FORMAT.pack(SNAPSHOT_FORMAT))
         self._parts.append(map_header(len(state.__struct_fields__)))
         for field in state.__struct_fields__:
@@ -132,6 +137,8 @@ class FrozenState:
                 self._parts.append(FrozenFleet(value, room))
             elif field == "deployments":
                 self._parts.append(FrozenBook(value))
+            elif field == "rollouts":
+                self._parts.append(FrozenRollouts(value))
             elif field == "decisions":
                 self._parts += [array_header(len(value)), tuple(value)]
             elif field == "operations":
@@ -164,7 +171,7 @@ class FrozenState:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
-            elif isinstance(part, FrozenFleet | FrozenBook):
+            elif isinstance(part, Frozen):
                 yield from part.parts()
             elif len(part) == 2 and isinstance(part[0], tuple):
                 for key, record in zip(*part, strict=True):
@@ -201,12 +208,16 @@ def _decode_state(encoded: memoryview) -> ClusterState:
     operations = fields.pop("operations", msgspec.Raw(map_header(0)))
     fleet = fields.pop("fleet", None)
     book = fields.pop("deployments", None)
+    rollouts = fields.pop("rollouts", None)
     state = _state_decoder.decode(_encoder.encode(fields))
     if fleet is not None:
         state.fleet = thaw(fleet)
     if book is not None:
         state.deployments = thaw_book(book)
+    if rollouts is not None:
+        state.rollouts = thaw_rollouts(rollouts, state.deployments)
     _check_tasks(state)
+    _check_twins(state)
     state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]
     table = _outline_decoder.decode(operations)
     state.operations = Operations()
@@ -222,6 +233,14 @@ def _check_tasks(state: ClusterState) -> None:
         state.deployments.taken(table.birth[: table.used]), table.task[: table.used]
     ):
         raise BadImageError("the device table names other tasks than the deployments have")
+
+
+def _check_twins(state: ClusterState) -> None:
+    """Twins must be devices that there ever were."""
+    used = state.fleet.table.used
+    for twins in state.rollouts.twins.values():
+        if len(twins) and int(twins.row.max()) >= used:
+            raise BadImageError("rollouts have twins that the device table has not")
 
 
 def digest(state: ClusterState) -> str:

@@ -71,6 +71,15 @@ class Reason(enum.StrEnum):
     NOT_IN_STATE = "not_in_state"  # what it is about is over, or has not begun
     INCAPABLE = "incapable"  # no device of the target can carry out tasks
     ARTIFACT_DIFFERS = "artifact_differs"  # the same version is known with another hash
+    UNKNOWN_ROLLOUT = "unknown_rollout"
+    UNKNOWN_FREEZE = "unknown_freeze"
+    OVERLAPS = "overlaps"  # another rollout does the same to the same devices
+    ARTIFACT_BLOCKED = "artifact_blocked"  # a gate was proven broken with it
+    DIGEST_CHANGED = "digest_changed"  # another plan was seen than there is
+    SELF_APPROVAL = "self_approval"
+    FROZEN = "frozen"
+    PROMOTE_WHILE_DEPLOYING = "promote_while_deploying"
+    ROLLBACK_GONE = "rollback_gone"  # nobody knows any more who ran what
     QUORUM = "quorum"  # those who stay would be too few
     # grounds of votes
     OBSERVATIONS_AGREE = "observations_agree"

@@ -209,6 +209,28 @@ class TasksChanged(Event, frozen=True):
     attempts: bytes  # u8
 
 
+class RolloutChanged(Event, frozen=True):
+    """A rollout, or one of its stages ("": the rollout), is in another state."""
+
+    rollout: str
+    stage: str
+    state: str
+    reason: str
+
+
+class RolloutsChecked(Event, frozen=True):
+    """The stages of all rollouts were judged."""
+
+    check: int
+
+
+class FreezeChanged(Event, frozen=True):
+    """A freeze was set, lifted or has ended; `until` cluster ms, None: it is over."""
+
+    freeze: str
+    until: int | None
+
+
 AnyEvent = (
     Founded
     | SamplesRecorded
@@ -241,4 +263,7 @@ AnyEvent = (
     | RingsChecked
     | DeploymentChanged
     | TasksChanged
+    | RolloutChanged
+    | RolloutsChecked
+    | FreezeChanged
 )

@@ -14,6 +14,7 @@ import msgspec
 from stationkeep.cluster.commands import Change, Policy
 from stationkeep.cluster.deployments.book import Book
 from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.rollouts.book import Rollouts
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.decisions import Ballot, Decision
 from stationkeep.cluster.state.operations import Operations
@@ -309,6 +310,7 @@ class ClusterState(msgspec.Struct):
     fleet: Fleet = msgspec.field(default_factory=Fleet)
     deliveries: dict[str, Delivery] = {}  # webhook → how far it has been told
     deployments: Book = msgspec.field(default_factory=Book)
+    rollouts: Rollouts = msgspec.field(default_factory=Rollouts)
 
     @property
     def founded(self) -> bool:

@@ -111,6 +111,8 @@ _KINDS = {
     Reason.UNKNOWN_DEVICE: Kind.NOT_FOUND,
     Reason.UNKNOWN_ALARM: Kind.NOT_FOUND,
     Reason.UNKNOWN_DEPLOYMENT: Kind.NOT_FOUND,
+    Reason.UNKNOWN_ROLLOUT: Kind.NOT_FOUND,
+    Reason.UNKNOWN_FREEZE: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
     Reason.QUOTA: Kind.BUSY,

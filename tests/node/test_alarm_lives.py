@@ -11,6 +11,7 @@ from stationkeep.cluster.alarms import (
     CLOCK_JUMP,
     COMPLIANCE,
     DEVICE_STORM,
+    DEVICES_STRANDED,
     DISK_LOW,
     IMPLAUSIBLE_NUMBER,
     MEMBER_LAGGING,
@@ -19,6 +20,11 @@ from stationkeep.cluster.alarms import (
     NO_PRIMARY,
     PINNED_UNHEALTHY,
     PRIMARY_DEGRADED,
+    ROLLBACK_INCOMPLETE,
+    ROLLOUT_FAILED,
+    ROLLOUT_HELD,
+    ROLLOUT_WAITING,
+    SAMPLE_RATIO,
     WEBHOOK_MISSED,
 )
 from stationkeep.cluster.commands import Draft, RunAction
@@ -111,7 +117,12 @@ LIVES = [
 def test_no_alarm_is_left_out() -> None:
     fleet = {DEVICE_STORM, PINNED_UNHEALTHY}  # tests/cluster/fleet/test_storm.py, test_orders.py
     webhooks = {WEBHOOK_MISSED}  # tests/node/webhooks/test_sending.py
-    assert {life.name for life in LIVES} | {NO_PRIMARY} | fleet | webhooks == set(ALARMS)
+    rollouts = {  # tests/cluster/progression/test_judging.py, test_rollback.py, test_stages.py
+        DEVICES_STRANDED, ROLLBACK_INCOMPLETE, ROLLOUT_FAILED, ROLLOUT_HELD, ROLLOUT_WAITING,
+        SAMPLE_RATIO,
+    }  # fmt: skip
+    lived = {life.name for life in LIVES} | {NO_PRIMARY}
+    assert lived | fleet | webhooks | rollouts == set(ALARMS)
 
 
 def told(world: World, name: str) -> list[str]:

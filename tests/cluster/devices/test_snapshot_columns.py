@@ -80,7 +80,7 @@ def test_a_frozen_fleet_does_not_see_what_comes_after() -> None:
 
 def test_a_snapshot_from_before_the_fleet_is_read_as_a_cluster_without_devices() -> None:
     state = FleetDriver().state
-    later = ("fleet", "operations", "deployments")
+    later = ("fleet", "operations", "deployments", "rollouts")
     kept = [field for field in state.__struct_fields__ if field not in later]
     old = msgspec.msgpack.encode({field: getattr(state, field) for field in kept})
     read = codec.decode_snapshot(struct.pack(">H", 1) + old)

@@ -115,7 +115,7 @@ def test_a_time_out_of_range_is_refused(times: tuple[int, int]) -> None:
 
 def test_a_snapshot_of_another_format_is_refused_by_number() -> None:
     encoded = struct.pack(">H", 99) + codec.encode_snapshot(ClusterState())[2:]
-    with pytest.raises(CodecError, match="format 99; this release reads formats 1 to 3"):
+    with pytest.raises(CodecError, match="format 99; this release reads formats 1 to 4"):
         codec.decode_snapshot(encoded)
     with pytest.raises(CodecError, match="this one is empty"):
         codec.decode_snapshot(b"")
@@ -128,6 +128,7 @@ def test_a_snapshot_gives_the_same_bytes_and_digest_after_a_restore() -> None:
         "fleet": state.fleet,
         "operations": state.operations,
         "deployments": state.deployments,
+        "rollouts": state.rollouts,
     }
     assert msgspec.structs.replace(restored, **tables) == state
     assert [*restored.operations.values()] == [*state.operations.values()]

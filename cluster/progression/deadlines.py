@@ -1,0 +1,35 @@
+"""What becomes of rollouts and freezes when their time is over, at the same entry on every
+replica."""
+
+from stationkeep.cluster.progression.alarms import watch
+from stationkeep.cluster.progression.freezes import end_freezes
+from stationkeep.cluster.progression.orders import resume
+from stationkeep.cluster.progression.rollback import undo
+from stationkeep.cluster.progression.steps import abandon, change
+from stationkeep.cluster.rollouts.lifecycle import EXITS, RolloutCause, StageState
+from stationkeep.cluster.rollouts.rollout import Rollout
+from stationkeep.cluster.state.step import Step
+
+
+def expire_rollouts(step: Step) -> None:
+    """Lets every rollout leave its state whose time in it is over."""
+    due = step.state.rollouts.next_due
+    if due is None or due > step.now:
+        return
+    end_freezes(step)
+    for rollout in step.state.rollouts.open_ones():
+        if rollout.deadline is not None and rollout.deadline <= step.now:
+            _expire(step, rollout)
+    watch(step)
+
+
+def _expire(step: Step, rollout: Rollout) -> None:
+    cause, reason = EXITS[rollout.state]
+    failed = any(stage.state is StageState.FAILED for stage in rollout.stages)
+    blocked = step.state.rollouts.in_the_way(rollout) is not None
+    if rollout.resumes and not failed and not blocked:
+        resume(step, rollout)
+    elif cause is RolloutCause.UNDONE:
+        undo(step, rollout, reason)
+    else:
+        change(step, abandon(step, rollout), cause, reason)

@@ -1,0 +1,101 @@
+"""All rollouts that are known, what is frozen and what is blocked. Only apply writes it.
+
+Those that are over are remembered; whoever has the most of them makes room, oldest first. Source:
+rollouts.md, "Shares and memory".
+"""
+
+from collections.abc import Iterable
+
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.forgetting import in_turn
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.selector import parse
+from stationkeep.cluster.rollouts.plan import Plan
+from stationkeep.cluster.rollouts.rollout import Block, Freeze, Rollout, same_artifact
+from stationkeep.cluster.rollouts.twins import Twins
+
+MAX_OPEN_ROLLOUTS, MAX_OPEN_OF_ONE = 32, 8
+"""Drafts counted in; and those of one actor."""
+MAX_ENDED_ROLLOUTS = 1_000
+MAX_FREEZES = 16
+MAX_BLOCKS = 1_024
+
+
+class Rollouts:
+    """Rollouts by name, in the order of their creation."""
+
+    def __init__(self) -> None:
+        self.created = 0
+        """Rollouts ever created."""
+        self.known: dict[str, Rollout] = {}
+        self.freezes: dict[str, Freeze] = {}
+        self.blocks: list[Block] = []
+        """The oldest first."""
+        self.twins: dict[tuple[str, str], Twins] = {}
+        """Of stages that are judged, by the names of rollout and stage."""
+        self.checks = 0
+        """Checks so far; `checked_at`: when the newest was."""
+        self.checked_at = 0
+        self._open: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def open_ones(self) -> list[Rollout]:
+        """Those that are not over, in the order of their creation."""
+        return sorted((self.known[name] for name in self._open), key=lambda r: r.number)
+
+    def put(self, rollout: Rollout) -> None:
+        """Enters a rollout, or what became of it."""
+        self.known[rollout.name] = rollout
+        if rollout.ended:
+            self._open.discard(rollout.name)
+            self._trim()
+        else:
+            self._open.add(rollout.name)
+
+    def restore(self, rollouts: Iterable[Rollout]) -> None:
+        """Enters rollouts as a snapshot has them."""
+        for rollout in rollouts:
+            self.known[rollout.name] = rollout
+            if not rollout.ended:
+                self._open.add(rollout.name)
+
+    def _trim(self) -> None:
+        ended = {name: 1 for name in self.known if name not in self._open}
+        if len(ended) > MAX_ENDED_ROLLOUTS:
+            authors = {name: self.known[name].author for name in ended}
+            del self.known[next(in_turn(ended, authors.__getitem__))]
+
+    def blocking(self, artifact: Artifact) -> Block | None:
+        """Why an artifact may not be rolled out."""
+        return next((b for b in self.blocks if same_artifact(b.artifact, artifact)), None)
+
+    def in_the_way(self, rollout: Rollout) -> Block | None:
+        """Why a rollout may not go on, unless it was forced."""
+        found = [] if rollout.forced else map(self.blocking, rollout.plan.installed)
+        return next((block for block in found if block is not None), None)
+
+    def block(self, block: Block) -> None:
+        """Blocks an artifact; the oldest block makes room."""
+        if self.blocking(block.artifact) is None:
+            self.blocks.append(block)
+            del self.blocks[:-MAX_BLOCKS]
+
+    def freeze_over(self, ring: Ring | None, plan: Plan) -> Freeze | None:
+        """A freeze that lies on all devices of a ring (None: on all there are), and that a plan
+        does not override: the one that ends last."""
+        over = [
+            freeze
+            for freeze in self.freezes.values()
+            if not parse(freeze.selector)
+            and (not freeze.rings or ring in freeze.rings)
+            and freeze.name not in plan.overrides
+        ]
+        return max(over, key=lambda freeze: (freeze.until, freeze.name), default=None)
+
+    @property
+    def next_due(self) -> int | None:
+        """When a rollout leaves its state by itself, or a freeze ends."""
+        ends = [rollout.deadline for rollout in self.open_ones() if rollout.deadline is not None]
+        return min([*ends, *(freeze.until for freeze in self.freezes.values())], default=None)

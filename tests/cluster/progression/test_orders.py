@@ -1,0 +1,356 @@
+"""What operators may order of a rollout, and what they are told instead."""
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from stationkeep.cluster.commands import (
+    AbortRollout,
+    ApproveRollout,
+    CancelDeployment,
+    Command,
+    CreateRollout,
+    PauseRollout,
+    PromoteRollout,
+    ResumeRollout,
+    RetryTasks,
+    RollBackRollout,
+    StartRollout,
+)
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import Limits
+from stationkeep.cluster.deployments.lifecycle import Word
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.rollouts import book as module
+from stationkeep.cluster.rollouts.gates import Gates
+from stationkeep.cluster.rollouts.lifecycle import DRAFT_KEPT, PAUSE_WAITED
+from stationkeep.cluster.rollouts.plan import Checks, Plan
+from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
+
+DAY = 24 * 3_600_000
+APPROVED = Plan(V2, approvals=1)
+
+
+@pytest.fixture
+def driver() -> RolloutDriver:
+    return RolloutDriver.with_crowd(12)
+
+
+def days(driver: RolloutDriver, milliseconds: int) -> None:
+    """Lets time pass: a day by an entry at most."""
+    while milliseconds:
+        driver.wait(min(DAY, milliseconds))
+        milliseconds -= min(DAY, milliseconds)
+
+
+def refused(driver: RolloutDriver, command: Command, actor: str = "ann") -> tuple[str, str]:
+    return driver.refused(command, actor=actor, key=f"key-{len(driver.log)}")
+
+
+# Laid down and started
+
+
+def test_a_draft_does_nothing_until_it_is_started(driver: RolloutDriver) -> None:
+    driver.lay_down()
+    driver.lead(5)
+    assert driver.rollout().state == "draft"
+    driver.order(StartRollout(NAME))
+    driver.lead()
+    assert driver.stage("canary").state == "deploying"
+
+
+def test_a_draft_may_be_laid_down_anew_and_nothing_else(driver: RolloutDriver) -> None:
+    digest = driver.lay_down().digest
+    again = CreateRollout(NAME, Plan(Artifact("2.1.0")))
+    assert refused(driver, again)[0] == "duplicate"
+    driver.order(replace(again, replace=True))
+    assert driver.rollout().digest != digest
+    driver.order(StartRollout(NAME))
+    assert refused(driver, replace(again, replace=True))[0] == "duplicate"
+
+
+def test_a_draft_that_nobody_starts_ends(driver: RolloutDriver) -> None:
+    driver.lay_down()
+    days(driver, DRAFT_KEPT - 1)
+    assert driver.rollout().state == "draft"
+    driver.wait(1)
+    assert (driver.rollout().state, driver.rollout().reason) == ("aborted", "expired")
+
+
+def test_without_a_device_that_could_do_it_nothing_starts(driver: RolloutDriver) -> None:
+    driver.lay_down(Plan(V2, scope="model=z"))
+    assert refused(driver, StartRollout(NAME))[0] == "incapable"
+
+
+def test_whoever_has_seen_another_revision_is_refused(driver: RolloutDriver) -> None:
+    revision = driver.lay_down().revision
+    driver.order(StartRollout(NAME, revision))
+    reason, detail = refused(driver, PauseRollout(NAME, revision))
+    assert (reason, "look at it again" in detail) == ("stale_revision", True)
+    driver.order(PauseRollout(NAME, driver.rollout().revision))
+
+
+def test_an_actor_and_all_have_their_shares(
+    driver: RolloutDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(8):
+        driver.lay_down(name=f"ann-{n}")
+    assert refused(driver, CreateRollout("more", Plan(V2)))[0] == "quota"
+    driver.order(AbortRollout("ann-0"))
+    driver.lay_down(name="more")
+    for n in range(24):
+        driver.lay_down(name=f"x-{n}", actor=f"actor-{n}")
+    assert refused(driver, CreateRollout("last", Plan(V2)), "eve")[0] == "limit"
+
+
+def test_ended_rollouts_of_whoever_has_most_are_forgotten(
+    driver: RolloutDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ENDED_ROLLOUTS", 3)
+    for actor, n in (("ann", 0), ("bob", 1), ("bob", 2), ("bob", 3)):
+        driver.lay_down(name=f"r-{n}", actor=actor)
+        driver.order(AbortRollout(f"r-{n}"))
+    assert list(driver.state.rollouts.known) == ["r-0", "r-2", "r-3"]
+
+
+# Approval
+
+
+def test_somebody_else_must_approve_what_he_has_seen(driver: RolloutDriver) -> None:
+    """Scenario 31."""
+    digest = driver.lay_down(replace(APPROVED, approvals=2)).digest
+    driver.order(StartRollout(NAME))
+    assert driver.rollout().state == "awaiting_approval"
+    assert refused(driver, ApproveRollout(NAME, digest=digest), "ann")[0] == "self_approval"
+    driver.approve("ines")
+    assert refused(driver, ApproveRollout(NAME, digest=digest), "ines")[0] == "duplicate"
+    driver.order(CreateRollout(NAME, replace(APPROVED, priority=400, approvals=2), replace=True))
+    assert driver.rollout().approvals == ()
+    assert driver.rollout().state == "awaiting_approval"
+    assert refused(driver, ApproveRollout(NAME, digest=digest), "olaf")[0] == "digest_changed"
+    driver.approve("olaf")
+    driver.approve("ines")
+    assert driver.rollout().state == "running"
+
+
+def test_the_author_may_approve_where_the_plan_says_so(driver: RolloutDriver) -> None:
+    driver.lay_down(replace(APPROVED, allow_self_approval=True))
+    driver.order(StartRollout(NAME))
+    driver.approve("ann")
+    assert driver.rollout().state == "running"
+
+
+def test_what_nobody_approves_ends(driver: RolloutDriver) -> None:
+    driver.lay_down(APPROVED)
+    driver.order(StartRollout(NAME))
+    driver.wait(2 * 3_600_000)
+    driver.advance()
+    assert "rollout_waiting" in driver.state.alarms
+    days(driver, 7 * DAY)
+    assert (driver.rollout().state, driver.rollout().reason) == ("aborted", "not_approved")
+    assert "rollout_waiting" not in driver.state.alarms
+
+
+def test_a_stage_may_ask_for_approval_of_what_it_came_to(driver: RolloutDriver) -> None:
+    driver.begin(Plan(V2, stages=one_stage(), checks=Checks(approvals=1), rest=False))
+    digest = driver.rollout().digest
+    early = ApproveRollout(NAME, digest=digest, stage="all")
+    assert refused(driver, early, "ines")[0] == "not_in_state"
+    driver.until_stage("all", "validating")
+    assert refused(driver, ApproveRollout(NAME, digest=digest, stage="x"), "ines")[0] == "invalid"
+    driver.approve("ines", "all")
+    more = ApproveRollout(NAME, digest=digest, stage="all")
+    assert refused(driver, more, "olaf") == ("duplicate", "approvals: all 1 are granted already")
+    driver.lead()
+    assert driver.rollout().state == "succeeded"
+    assert driver.sentences("approve_rollout") == [
+        f"stage all of fw (app 2.0.0) approved (plan {digest[:8]}, 1 by now) (by ines)"
+    ]
+
+
+# Paused and resumed
+
+
+def test_a_pause_holds_offers_and_keeps_the_time_that_is_left(driver: RolloutDriver) -> None:
+    driver.deaf = set(driver.rows)
+    driver.begin(Plan(V2, stages=one_stage(), limits=Limits(deadline=60_000, first=0)))
+    driver.lead(1)
+    driver.pause()
+    deployment = driver.deployment()
+    left = deployment.deadline - driver.clock
+    driver.lead(100)
+    assert deployment.held == "paused"
+    assert driver.tallies() == {"queued": 12}
+    driver.resume()
+    assert deployment.held == ""
+    assert deployment.deadline - driver.clock == left
+
+
+def test_a_pause_may_end_by_itself(driver: RolloutDriver) -> None:
+    """Scenario 27."""
+    driver.begin()
+    driver.pause(10_000)
+    assert "pauses for 10s" in driver.sentences("rollout")[-1]
+    driver.lead(9)
+    assert driver.rollout().state == "paused"
+    driver.lead(1)
+    assert driver.rollout().state == "running"
+
+
+def test_a_pause_that_nobody_ends_aborts(driver: RolloutDriver) -> None:
+    """Scenario 27."""
+    driver.begin()
+    driver.lead(2)
+    driver.pause()
+    days(driver, PAUSE_WAITED)
+    assert (driver.rollout().state, driver.rollout().reason) == ("aborting", "pause_expired")
+    driver.lead(2)
+    assert driver.rollout().state == "aborted"
+
+
+def test_tasks_of_an_inconclusive_stage_may_be_tried_again(driver: RolloutDriver) -> None:
+    (row,) = driver.failing = {driver.in_ring(Ring.CANARY)[1]}
+    driver.begin()
+    driver.until("paused")
+    driver.failing = set()
+    driver.order(RetryTasks(driver.stage("canary").deployment))
+    driver.resume()
+    assert driver.stage("canary").state == "deploying"
+    driver.until("succeeded")
+    assert row in driver.runs("2.0.0")
+
+
+def test_what_is_over_is_neither_retried_nor_canceled_by_itself(driver: RolloutDriver) -> None:
+    driver.begin()
+    driver.lead(1)
+    number = driver.stage("canary").deployment
+    reason, detail = refused(driver, CancelDeployment(number))
+    assert (reason, "pause or abort that" in detail) == ("not_in_state", True)
+    driver.until_stage("canary", "passed")
+    assert "roll out anew" in refused(driver, RetryTasks(number))[1]
+
+
+# Promoted
+
+
+def test_a_stage_that_deploys_is_promoted_by_force_alone(driver: RolloutDriver) -> None:
+    """Scenario 28."""
+    driver.deaf = set(driver.in_ring(Ring.CANARY))
+    driver.begin()
+    driver.lead(3)
+    assert refused(driver, PromoteRollout(NAME))[0] == "promote_while_deploying"
+    driver.promote(force=True)
+    driver.lead(2)
+    assert driver.stages().startswith("depl depl")
+    driver.deaf = set()
+    driver.until("succeeded")
+
+
+def test_a_stage_that_is_watched_may_be_promoted(driver: RolloutDriver) -> None:
+    driver.begin(Plan(V2, stages=one_stage(soak=3_600_000), rest=False))
+    driver.until_stage("all", "soaking")
+    driver.promote()
+    assert driver.rollout().state == "succeeded"
+    assert driver.deployment().state == "closed"
+
+
+# Ended
+
+
+def test_aborting_waits_for_what_devices_have_begun(driver: RolloutDriver) -> None:
+    driver.begin(Plan(V2, stages=one_stage(), limits=Limits(first=0)))
+    driver.deaf = {0, 1}
+    driver.lead(2)
+    _begin_only(driver, 0)
+    driver.abort()
+    assert driver.rollout().state == "aborting"
+    assert driver.stages() == "stop stop"
+    driver.lead(5)
+    assert driver.rollout().state == "aborting"
+    driver.until("aborted", 70)
+    assert driver.runs("2.0.0") == driver.rows[2:]
+
+
+def _begin_only(driver: RolloutDriver, row: int) -> None:
+    driver.say(Word.IN_PROGRESS, row)
+
+
+ORDERS: dict[str, Callable[[], Command]] = {
+    "start": lambda: StartRollout(NAME),
+    "approve": lambda: ApproveRollout(NAME),
+    "pause": lambda: PauseRollout(NAME),
+    "resume": lambda: ResumeRollout(NAME),
+    "promote": lambda: PromoteRollout(NAME),
+    "abort": lambda: AbortRollout(NAME),
+    "roll back": lambda: RollBackRollout(NAME),
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "allowed"),
+    [
+        ("draft", {"start", "abort"}),
+        ("awaiting_approval", {"approve", "abort"}),
+        ("running", {"pause", "promote", "abort", "roll back"}),
+        ("paused", {"resume", "promote", "abort", "roll back"}),
+        ("aborted", {"roll back"}),
+        ("succeeded", {"roll back"}),
+        ("rolled_back", {"roll back"}),
+    ],
+)
+def test_in_each_state_that_is_taken_which_the_refusals_name(state: str, allowed: set[str]) -> None:
+    for order, command in ORDERS.items():
+        driver = _in(state)
+        if order in allowed:
+            outcome = driver.do(command(), key="k", actor="ann").outcome
+            assert getattr(outcome, "reason", "") not in ("not_in_state", "unknown_rollout")
+        else:
+            reason, detail = driver.refused(command())
+            assert reason == "not_in_state"
+            named = set(detail.partition("may be ordered of it is ")[2].split(", ")) - {""}
+            assert named == allowed - {"promote"}
+
+
+def _in(state: str) -> RolloutDriver:
+    driver = RolloutDriver.with_crowd(3)
+    plan = Plan(V2, stages=one_stage(), approvals=int(state == "awaiting_approval"))
+    driver.lay_down(plan)
+    if state != "draft":
+        driver.order(StartRollout(NAME))
+        driver.lead(2)
+    if state == "paused":
+        driver.pause()
+    if state == "aborted":
+        driver.abort()
+    if state in ("aborted", "succeeded", "rolled_back"):
+        driver.failing = set(driver.rows) if state == "rolled_back" else set()
+        driver.until(state) if state != "rolled_back" else _fail(driver)
+    assert driver.rollout().state == state
+    return driver
+
+
+def _fail(driver: RolloutDriver) -> None:
+    driver.roll_back()
+    driver.until("rolled_back")
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (CreateRollout("a b", Plan(V2)), "rollout:"),
+        (CreateRollout("x", Plan()), "artifact:"),
+        (CreateRollout("x", Plan(V2, priority=1_001)), "priority:"),
+        (CreateRollout("x", Plan(V2, scope="=")), "scope:"),
+        (CreateRollout("x", Plan(V2, stages=())), "stages:"),
+        (CreateRollout("x", Plan(V2, checks=Checks(Gates(confidence=0)))), "checks.gates"),
+        (PauseRollout(NAME, duration=-1), "duration:"),
+        (PromoteRollout(NAME, variant="x", force=True), "variant:"),
+    ],
+)
+def test_bad_words_are_named(driver: RolloutDriver, command: Command, field: str) -> None:
+    driver.begin()
+    driver.lead()
+    reason, detail = driver.refused(command)
+    assert reason == "invalid"
+    assert field in detail
