@@ -22,6 +22,7 @@ from scripts import (
     bench_page,
     bench_queries,
     bench_rest,
+    bench_rollouts,
     bench_simulation,
     bench_tasks,
 )
@@ -34,6 +35,7 @@ PARTS = (
     "simulation",
     "fleet",
     "tasks",
+    "rollouts",
     "gates",
     "queries",
     "rest",
@@ -108,6 +110,10 @@ def main() -> None:
             show(console, name, figure)
     if "tasks" in parts:
         for name, figure in bench_tasks.run().items():
+            figures[name] = figure
+            show(console, name, figure)
+    if "rollouts" in parts:
+        for name, figure in bench_rollouts.run().items():
             figures[name] = figure
             show(console, name, figure)
     if "gates" in parts:
