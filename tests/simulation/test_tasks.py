@@ -218,7 +218,7 @@ def test_two_tasks_at_once_are_found(monkeypatch: Patch) -> None:
 
 
 def test_more_in_flight_than_there_may_be_is_found(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(offers, "room", lambda deployment, _: 500 * deployment.open)
+    monkeypatch.setattr(offers, "room", lambda _state, deployment, _now: 500 * deployment.open)
     assert violated() == "delivery.within_limits"
 
 
