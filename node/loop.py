@@ -10,8 +10,8 @@ Order of effects within a turn, and why:
 5. Enactor: compares what should be with what is; starts and kills hooks, proposes
    acknowledgements.
 6. Rebalancer and conductor (the leader's), intake and errands: which devices are silent, which
-   move, which tasks are offered; what devices said is proposed, and they are sent what step 1
-   brought.
+   move, which rollouts go on and which tasks are offered; what devices said is proposed, and they
+   are sent what step 1 brought.
 7. Webhooks (the leader's): what was decided is sent to those who want to know.
 
 What 3 to 7 propose enters the log in the next turn, which consensus then wants at once.

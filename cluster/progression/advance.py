@@ -131,7 +131,18 @@ def advance_rollouts(state: ClusterState, now: int) -> list[Command]:
     return plan
 
 
+def is_going(state: ClusterState) -> bool:
+    """Whether anything may ever be due of rollouts as they are; cheap, as it is asked in every
+    turn."""
+    return state.rollouts.any_open or _is_owed(state)
+
+
 def _worth_a_look(state: ClusterState) -> bool:
     """Whether anything is judged or waited for, or an alarm tells of devices that are not back."""
-    going = any(rollout.state is not RolloutState.DRAFT for rollout in state.rollouts.open_ones())
-    return going or ROLLBACK_INCOMPLETE in state.alarms or DEVICES_STRANDED in state.alarms
+    open_ones = state.rollouts.open_ones()
+    return _is_owed(state) or any(one.state is not RolloutState.DRAFT for one in open_ones)
+
+
+def _is_owed(state: ClusterState) -> bool:
+    """Whether an alarm tells of devices that are not back, which ends when they are."""
+    return ROLLBACK_INCOMPLETE in state.alarms or DEVICES_STRANDED in state.alarms

@@ -41,6 +41,11 @@ class Rollouts:
     def __len__(self) -> int:
         return len(self.known)
 
+    @property
+    def any_open(self) -> bool:
+        """Whether any rollout is not over."""
+        return bool(self._open)
+
     def open_ones(self) -> list[Rollout]:
         """Those that are not over, in the order of their creation."""
         return sorted((self.known[name] for name in self._open), key=lambda r: r.number)

@@ -1,9 +1,10 @@
-"""What the leader does for tasks: offers them to their devices, and records what has run out.
+"""What the leader does for tasks and rollouts: offers tasks to their devices, records what has run
+out, and has rollouts take the steps that are due.
 
 Level-triggered: what is to be done is read off the state, in parts of a few thousand tasks, and
 each is checked again as it is applied. So a deposed leader's late words do nothing wrong, and
 whatever was left out is found again by the next look.
-Source: tasks.md, "Offering" and "Waits and retries".
+Source: tasks.md, "Offering" and "Waits and retries"; rollouts.md, "Stages" and "Judging".
 """
 
 from collections import deque
@@ -13,15 +14,24 @@ from stationkeep.cluster.apply import Applied
 from stationkeep.cluster.commands import Entry, ExpireTasks, OfferTasks
 from stationkeep.cluster.delivery.expiries import plan_expiries
 from stationkeep.cluster.delivery.offers import plan_offers
-from stationkeep.cluster.state.events import DeploymentChanged, TasksChanged
+from stationkeep.cluster.progression import advance
+from stationkeep.cluster.progression.advance import advance_rollouts, is_going
+from stationkeep.cluster.state.events import (
+    DeploymentChanged,
+    FreezeChanged,
+    RolloutChanged,
+    TasksChanged,
+)
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.duty import AT_ONCE, Duty, Office, Workbench
 from stationkeep.node.ports import Committed, ProposalResult
 
 LOOK = 0.25
 """Seconds between two looks while nothing happens; a look is a few passes over the rosters."""
+_OFFER_SOONER = (DeploymentChanged, TasksChanged, RolloutChanged, FreezeChanged)
+"""What may let tasks be offered that were not before."""
 
-Step = OfferTasks | ExpireTasks
+Step = OfferTasks | ExpireTasks | advance.Command
 Planner = Callable[[ClusterState, int], Sequence[Step]]
 
 
@@ -58,22 +68,28 @@ class _Steps:
 
 
 class Conductor(Office):
-    """Expiries come first: they make room for offers."""
+    """Expiries come first: they make room for offers, and end what rollouts wait for. Rollouts
+    come before offers, of which they open and hold some."""
 
     def __init__(self, bench: Workbench) -> None:
         self._expiries = _Steps(bench, plan_expiries)
+        self._rollouts = _Steps(bench, advance_rollouts)
         self._offers = _Steps(bench, plan_offers)
-        super().__init__(bench, self._expiries.duty, self._offers.duty)
+        self._all = (self._expiries, self._rollouts, self._offers)
+        super().__init__(bench, *(steps.duty for steps in self._all))
         self._replica = bench.replica
         bench.replica.listen(self._on_applied)
 
     def _is_needed(self) -> bool:
-        return self._replica.state.deployments.any_open
+        state = self._replica.state
+        return state.deployments.any_open or is_going(state)
 
     def _end(self) -> None:
-        self._expiries.forget()
-        self._offers.forget()
+        for steps in self._all:
+            steps.forget()
 
     def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
-        if any(isinstance(event, DeploymentChanged | TasksChanged) for event in applied.events):
+        if any(isinstance(event, _OFFER_SOONER) for event in applied.events):
             self._offers.look()
+        if any(isinstance(event, RolloutChanged) for event in applied.events):
+            self._rollouts.look()

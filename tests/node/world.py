@@ -139,7 +139,8 @@ class SharedLog:
         self.commit_index = 0
         self.journal_error: str | None = None
         self.is_removed = False
-        self._pending: dict[int, tuple[Callable[[Any], None], float]] = {}
+        self._pending: dict[int, tuple[Callable[[Any], None], float, int]] = {}
+        """By token: whom to tell, until when, and in which term it was proposed."""
         self._office = 0
 
     @property
@@ -169,7 +170,7 @@ class SharedLog:
             done(NotProposed("no_leader"))
             return
         token = next(self.world.tokens)
-        self._pending[token] = (done, self.world.now + timeout)
+        self._pending[token] = (done, self.world.now + timeout, self.world.term)
         if leader == self._node:
             self.world.at(self.world.now, lambda: self.world.append(leader, draft, token))
         else:
@@ -190,10 +191,11 @@ class SharedLog:
         if self.world.leader == self._node and self._office != self.world.term:
             self._office = self.world.term
             self._replica.took_office()
-        for token, (done, deadline) in list(self._pending.items()):
-            if self.world.now >= deadline:
+        for token, (done, deadline, term) in list(self._pending.items()):
+            lost = term != self.world.term
+            if lost or self.world.now >= deadline:
                 del self._pending[token]
-                done(OutcomeUnknown("deadline"))
+                done(OutcomeUnknown("leader_lost" if lost else "deadline"))
 
     def next_wakeup(self) -> float:
         clock = self.world.clocks[self._node]

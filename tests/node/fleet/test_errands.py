@@ -32,8 +32,8 @@ Said = wire.TaskState
 class Delivery(Fleet):
     """Capable devices that talk to `A`, unless it is said otherwise; `C` leads."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
         self.answers: dict[str, list[TaskAnswer | None]] = {}
         self.sessions: dict[str, int] = {}
 

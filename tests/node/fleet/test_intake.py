@@ -43,8 +43,8 @@ A, B, C = "sat-001", "sat-002", "sat-003"
 class Fleet(World):
     """Three nodes, and devices that talk to them. `C` leads."""
 
-    def __init__(self, **more: Any) -> None:
-        super().__init__(3, **more)
+    def __init__(self, nodes: int = 3, **more: Any) -> None:
+        super().__init__(nodes, **more)
         self.flushes: list[tuple[str, ReportDevices]] = []
         self.run(1.0)
 
@@ -66,11 +66,11 @@ class Fleet(World):
     ) -> IntakeRefusal | None:
         return self.loops[node].intake.report(id_, session, sequence, reading)
 
-    def order(self, command: AnyCommand) -> Any:
+    def order(self, command: AnyCommand, actor: str = "eve") -> Any:
         """An operator's command, committed."""
         results: list[Any] = []
-        draft = codec.encode_draft(Draft(command, actor="eve", reason="so be it"))
-        self.loops[C].consensus.propose(draft, results.append, 5.0)
+        draft = codec.encode_draft(Draft(command, actor=actor, reason="so be it"))
+        self.loops[self.leader or C].consensus.propose(draft, results.append, 5.0)
         self.run_until(lambda: bool(results), 5.0)
         self.run(0.3)
         assert isinstance(results[0], Committed)
@@ -562,9 +562,10 @@ def test_no_device_is_sent_away_while_all_look_for_a_leader(fleet: Fleet) -> Non
     fleet.report("pixel", 2, ILL)
     fleet.run(9)
     fleet.elect(B)
-    fleet.run(8)
-    assert ears.heard == ["registered"]
+    fleet.run(2)
     assert fleet.device("pixel", C).online
+    fleet.run(6)
+    assert ears.heard == ["registered"]
 
 
 def test_a_node_that_was_removed_serves_no_device(fleet: Fleet) -> None:
