@@ -48,10 +48,11 @@ class Artifact(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 def artifact_fault(artifact: Artifact) -> str | None:
     """What is wrong with an artifact (field, value, rule), or None."""
-    return next(_faults(artifact), None)
+    return next(artifact_faults(artifact), None)
 
 
-def _faults(artifact: Artifact) -> Iterator[str]:
+def artifact_faults(artifact: Artifact) -> Iterator[str]:
+    """All that is wrong with an artifact: field, value, rule."""
     if artifact.component not in COMPONENTS:
         yield f"component: {artifact.component[:40]!r} is not one of {', '.join(COMPONENTS)}"
     rule = version_fault(artifact.version)

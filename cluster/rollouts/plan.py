@@ -246,9 +246,10 @@ def check_faults(field: str, checks: Checks) -> Iterator[str]:
         yield f"{field}.{fault}"
     if not 0 <= checks.approvals <= MAX_APPROVALS:
         yield f"{field}.approvals: {checks.approvals} is not between 0 and {MAX_APPROVALS}"
-    if checks.webhook and not _is_webhook(checks.webhook):
+    if checks.webhook and not is_webhook(checks.webhook):
         yield f"{field}.webhook: {checks.webhook[:80]!r} is not {WEBHOOK_RULE}"
 
 
-def _is_webhook(url: str) -> bool:
+def is_webhook(url: str) -> bool:
+    """Whether a gate may be asked there (`WEBHOOK_RULE`)."""
     return is_address(url) and not url.startswith("file:")

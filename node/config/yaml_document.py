@@ -1,8 +1,8 @@
 """A YAML document whose every value knows its line, so that errors can point to it.
 
-`parse` turns a file into a tree of `Value`s. The reading methods of `Value` do not raise when a
-value is invalid: they record a `ConfigError` in the document and return a placeholder, so that one
-run reports all errors of a file together.
+`parse` turns a file into a tree of `Value`s, `plain` a JSON value that came without lines. The
+reading methods of `Value` do not raise when a value is invalid: they record a `ConfigError` in the
+document and return a placeholder, so that one run reports all errors of a file together.
 """
 
 import difflib
@@ -12,8 +12,15 @@ from typing import Any, TypeVar
 
 import yaml
 
+from stationkeep.cluster.names import MAX_NAME
+
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
+DEPTH_RULE = f"at most {MAX_DEPTH} levels of nesting"
+MAX_ERRORS = 64
+"""Of one document: the first are enough to mend, and a thousand would cost as much as they tell."""
+MAX_SHOWN = 200
+"""Characters of a text that an error repeats."""
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
 """A signing secret. Its prefix lets us hide it in messages, wherever in a file it was put by
@@ -61,13 +68,15 @@ class Value:
         error = ConfigError(self.file, self.line, path, shown, rule)
         errors = self._document.errors
         if not errors or str(errors[-1]) != str(error):  # a value read twice is refused once
-            errors.append(error)
+            self._document.add(error)
 
     @property
     def shown(self) -> object:
         """The value for a message: a scalar itself, a container only by its kind."""
         if isinstance(self.raw, dict):
             return "a mapping"
+        if isinstance(self.raw, str) and len(self.raw) > MAX_SHOWN:
+            return self.raw[:MAX_SHOWN] + "…"
         return "a list" if isinstance(self.raw, list) else self.raw
 
     def child_path(self, name: str) -> str:
@@ -80,11 +89,21 @@ class Value:
         found: Value | None = self.raw.get(name)
         return None if found is None or found.raw is None else found
 
+    def at(self, path: str) -> "Value":
+        """The value at a path such as `stages[1].soak`, or the nearest that there is above it."""
+        found = self
+        for step in re.findall(r"[^.\[\]]+", path):
+            if isinstance(found.raw, dict) and step in found.raw:
+                found = found.raw[step]
+            elif isinstance(found.raw, list) and step.isdecimal() and int(step) < len(found.raw):
+                found = found.raw[int(step)]
+        return found
+
     def required(self, name: str, rule: str) -> "Value | None":
         """`child`, but its absence is an error."""
         found = self.child(name)
         if found is None:
-            self._document.errors.append(
+            self._document.add(
                 ConfigError(self.file, self.line, self.child_path(name), None, f"required: {rule}")
             )
         return found
@@ -94,8 +113,8 @@ class Value:
         values are not shown: one may be a secret whose name was mistyped."""
         allowed = sorted(names)
         for name, child in self.mapping().items():
-            if name not in allowed:
-                near = difflib.get_close_matches(name, allowed, n=1)
+            if name not in allowed and not self._document.full:
+                near = difflib.get_close_matches(name[:MAX_NAME], allowed, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(allowed)}"
                 child.refuse(f"no such field; {hint}", HIDDEN)
         return self
@@ -153,6 +172,16 @@ class Document:
         self.errors: list[ConfigError] = []
         self.root = Value(self, "", {}, 1)
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more errors."""
+        return len(self.errors) >= MAX_ERRORS
+
+    def add(self, error: ConfigError) -> None:
+        """Records an error, unless there are many already."""
+        if not self.full:
+            self.errors.append(error)
+
     def override(self, path: Sequence[str], value: Any, source: str) -> None:
         """Replaces the value at `path`; messages name `source` as its origin."""
         at = self.root
@@ -165,11 +194,37 @@ class Document:
         at.raw[path[-1]] = Value(self, ".".join(path), value, None, source)
 
     def raise_errors(self) -> None:
-        """Raises the first error, with the others attached, if there is any."""
+        """Raises the first error of the file, with the others attached, if there is any."""
         if self.errors:
-            first = self.errors[0]
-            first.others = tuple(self.errors[1:])
+            first, *others = sorted(self.errors, key=lambda error: error.line or 0)
+            first.others = tuple(others)
             raise first
+
+
+def plain(file: str, raw: object) -> Document:
+    """The tree of a JSON value that came without lines; `file` says what it is."""
+    document = Document(file)
+    document.root = _planted(document, raw, "", 0)
+    return document
+
+
+def _planted(document: Document, raw: object, path: str, depth: int) -> Value:
+    value = Value(document, path, raw, None)
+    if depth > MAX_DEPTH and isinstance(raw, dict | list):
+        document.add(ConfigError(document.file, None, path, depth, DEPTH_RULE))
+        value.raw = None
+    elif isinstance(raw, dict):
+        members = {str(name): inner for name, inner in raw.items()}
+        value.raw = {
+            name: _planted(document, inner, value.child_path(name), depth + 1)
+            for name, inner in members.items()
+        }
+    elif isinstance(raw, list):
+        value.raw = [
+            _planted(document, inner, f"{path}[{position}]", depth + 1)
+            for position, inner in enumerate(raw)
+        ]
+    return value
 
 
 def parse(file: str, text: str) -> Document:
@@ -220,18 +275,27 @@ def _check_events(document: Document, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = _line(event.start_mark)
-        if isinstance(event, yaml.AliasEvent):
-            rule = "aliases are not used in configurations"
-            document.errors.append(ConfigError(document.file, line, "", f"*{event.anchor}", rule))
+        trick = _trick(event)
+        if trick:
+            rule = "anchors, aliases and tags are not used: say what is meant where it is meant"
+            document.errors.append(ConfigError(document.file, line, "", trick, rule))
             return
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            rule = f"at most {MAX_DEPTH} levels of nesting"
-            document.errors.append(ConfigError(document.file, line, "", depth, rule))
+            document.errors.append(ConfigError(document.file, line, "", depth, DEPTH_RULE))
             return
+
+
+def _trick(event: yaml.Event) -> str:
+    """What an event has that makes a text mean something else than it says, as it is written."""
+    if isinstance(event, yaml.AliasEvent):
+        return f"*{event.anchor}"
+    if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+        return ""
+    return f"&{event.anchor}" if event.anchor else event.tag or ""
 
 
 def _compose(document: Document, text: str) -> None:
@@ -242,7 +306,7 @@ def _compose(document: Document, text: str) -> None:
             document.root = _convert(document, loader, node, "")
         else:
             shown = "" if node is None else _line_of(text, _line(node.start_mark))
-            document.root.refuse("a mapping at the top level (node: …)", shown)
+            document.root.refuse("a mapping at the top level (name: value)", shown)
     finally:
         loader.dispose()
 
@@ -276,7 +340,7 @@ def _convert_member(
     path = parent.child_path(name)
     if not name or name in parent.raw:
         rule = f"given twice, first in line {parent.raw[name].line}" if name else "a plain name"
-        document.errors.append(ConfigError(document.file, line, path, name, rule))
+        document.add(ConfigError(document.file, line, path, name, rule))
         return
     child = _convert(document, loader, child_node, path)
     child.line = line
@@ -289,5 +353,5 @@ def _scalar(document: Document, loader: yaml.SafeLoader, node: yaml.Node, path: 
     except (yaml.YAMLError, ValueError):
         line = _line(node.start_mark)
         rule = "a plain YAML value: a text, a number, true, false or null"
-        document.errors.append(ConfigError(document.file, line, path, node.value, rule))
+        document.add(ConfigError(document.file, line, path, node.value, rule))
         return None
