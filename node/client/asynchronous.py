@@ -14,6 +14,7 @@ from stationkeep.node.client.errors import (
     AnswerError,
     BusyError,
     NoQuorumError,
+    NotFoundError,
     OutcomeUnknownError,
     StillOpenError,
     UnreachableError,
@@ -187,7 +188,7 @@ class AsyncClient:
         return AsyncDeployment(self, found.deployment, found.members)
 
     async def _deployment_status(self, number: int) -> DeploymentStatus:
-        return await self._read(DeploymentStatus, f"/v1/deployments/{int(number)}")
+        return await self._find(DeploymentStatus, f"/v1/deployments/{int(number)}")
 
     async def _cancel(self, number: int, reason: str, key: str | None) -> None:
         path = f"/v1/deployments/{int(number)}/cancel"
@@ -204,7 +205,7 @@ class AsyncClient:
     ) -> AsyncIterator[list[TaskStatus]]:
         async def fetch(most: int, cursor: str | None) -> Page[TaskStatus]:
             path = f"/v1/deployments/{int(number)}/tasks"
-            return await self._read(Page[TaskStatus], path, limit=most, cursor=cursor, **filters)
+            return await self._find(Page[TaskStatus], path, limit=most, cursor=cursor, **filters)
 
         return pages(fetch, limit)
 
@@ -246,11 +247,20 @@ class AsyncClient:
 
     # -- requests -------------------------------------------------------------------------------
 
+    async def _find(self, shape: type[T], path: str, **params: str | int | bool | None) -> T:
+        """A read of what may be so new that a node which lags does not know it yet."""
+        try:
+            return await self._read(shape, path, **params)
+        except NotFoundError:
+            if self._strong:
+                raise
+            return await self._read(shape, path, consistency="strong", **params)
+
     async def _read(self, shape: type[T], path: str, **params: str | int | bool | None) -> T:
         given = {name: value for name, value in params.items() if value is not None}
         if self._strong:
             given["consistency"] = "strong"
-        seconds = LOG_SECONDS if self._strong else READ_SECONDS
+        seconds = LOG_SECONDS if "consistency" in given else READ_SECONDS
         return understood(
             await self._nodes.answer(Call("GET", path, self._actor, seconds, given)), shape
         )

@@ -285,7 +285,7 @@ async def list_artifacts(
     read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
     """What the known deployments install."""
-    after = decode_cursor(cursor, int) if cursor is not None else 0
+    after = max(0, decode_cursor(cursor, int)) if cursor is not None else 0
     book = read.state.deployments
     users: dict[int, list[int]] = {}
     for number, deployment in book.known.items():

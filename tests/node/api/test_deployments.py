@@ -7,6 +7,7 @@ import pytest
 
 from stationkeep.cluster.delivery.offers import plan_offers
 from stationkeep.cluster.state.codec import digest
+from stationkeep.node.http.paging import encode_cursor
 from stationkeep.node.views.deployments import DeploymentView, TaskView
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.tasks import TaskPayload
@@ -294,3 +295,13 @@ async def test_artifacts_are_paged(client: httpx.AsyncClient, fleet: FakeNode) -
     rest = await _get(client, "/v1/artifacts", limit=2, cursor=first["next"])
     shown = [item["version"] for item in first["items"] + rest["items"]]
     assert (shown, rest["next"]) == (["2.0.0", "2.1.0", "2.2.0"], None)
+
+
+@pytest.mark.parametrize("list_", ["deployments", "deployments/1/tasks", "artifacts", "devices"])
+async def test_a_cursor_that_points_nowhere_is_no_fault_of_the_nodes(
+    client: httpx.AsyncClient, fleet: FakeNode, list_: str
+) -> None:
+    await _submit(client, task_type="restart", all=True)  # a deployment without an artifact
+    for beyond in (-(2**63), -1, 2**31, 2**64 - 1):
+        answer = await client.get(f"/v1/{list_}", params={"cursor": encode_cursor(beyond)})
+        assert answer.status_code in {200, 400}, (beyond, answer.text)

@@ -108,6 +108,20 @@ async def test_a_wait_of_so_long_ends_though_the_deployment_goes_on(
     assert isinstance(caught.value, TimeoutError)
 
 
+async def test_a_node_that_lags_does_not_end_a_wait(
+    played: PlayedNodes, client: AsyncClient
+) -> None:
+    """The node that took the order died; the next has not applied it yet."""
+
+    def lags(request: httpx.Request) -> httpx.Response:
+        strong = request.url.params.get("consistency") == "strong"
+        return CLOSED if strong else problem(404, "no such deployment: 17")
+
+    played.replies = {1: [CREATED, httpx.ConnectError("x")], 2: [lags]}
+    made = await client.submit_task(parameters={"version": "2.0.0"})
+    assert (await made.wait(5)).is_over
+
+
 async def test_a_wait_for_what_is_forgotten_ends(played: PlayedNodes, client: AsyncClient) -> None:
     played.replies[1] = [CREATED, OPEN, problem(404, "no such deployment: 17")]
     made = await client.submit_task(parameters={"version": "2.0.0"})
