@@ -67,7 +67,7 @@ def explain_rollout(state: ClusterState, rollout: Rollout) -> list[str]:
     place = rollout.next_stage
     if place is not None and rollout.state is RolloutState.RUNNING:
         held = held_by(state, rollout, rollout.stages[place])
-        wait = f"waits: {_say_hold(state, held)}" if held else "opens next"
+        wait = f"waits: {say_hold(state, held)}" if held else "opens next"
         lines.append(f"stage {rollout.stages[place].name} {wait}")
     may = [
         order
@@ -117,7 +117,7 @@ def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Itera
     deployment = state.deployments.known[stage.deployment]
     held = held_by(state, rollout, stage)
     if held:
-        yield f"nothing is offered: {_say_hold(state, held)}"
+        yield f"nothing is offered: {say_hold(state, held)}"
     elif deployment.on_trial:
         first = deployment.limits.first
         yield f"one device at a time is told until {first} have succeeded and are well"
@@ -129,7 +129,8 @@ def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Itera
     yield f"whoever still waits in {_span(deployment.deadline - state.time)} is unreached"
 
 
-def _say_hold(state: ClusterState, held: str) -> str:
+def say_hold(state: ClusterState, held: str) -> str:
+    """Why nothing is offered, as `held_by` has it, in words."""
     match held.split(":"):
         case ["freeze", name]:
             freeze = state.rollouts.freezes[name]

@@ -11,6 +11,7 @@ from stationkeep.node.api import guide, openapi, pages
 from stationkeep.node.api.resources import (
     actions,
     alarms,
+    artifacts,
     cluster,
     config,
     decisions,
@@ -19,12 +20,15 @@ from stationkeep.node.api.resources import (
     device_tasks,
     devices,
     events,
+    freezes,
     me,
     nodes,
     operations,
     probes,
     rings,
     roles,
+    rollout_orders,
+    rollouts,
     snapshot,
 )
 from stationkeep.node.gateway.sessions import Sessions
@@ -44,7 +48,8 @@ from stationkeep.node.version import VERSION
 
 RESOURCES = (
     *(cluster, nodes, roles, decisions, actions, alarms, config, operations),
-    *(devices, rings, device_batches, device_tasks, deployments, events, snapshot, me),
+    *(devices, rings, device_batches, device_tasks, deployments),
+    *(rollouts, rollout_orders, freezes, artifacts, events, snapshot, me),
 )
 
 DESCRIPTION = """

@@ -104,12 +104,12 @@ async def read(
     return Read(service)
 
 
-async def render(records: Iterable[T], view: Callable[[T], Any]) -> list[Any]:
-    """`view` of each record; a long list lets the event loop breathe in between."""
+async def render(records: Iterable[T], view: Callable[[T], Any], every: int = SLICE) -> list[Any]:
+    """`view` of each record; a long list lets the event loop breathe after `every` so many."""
     views = []
     for number, record in enumerate(records, 1):
         views.append(view(record))
-        if number % SLICE == 0:
+        if number % every == 0:
             await asyncio.sleep(0)
     return views
 

@@ -18,6 +18,7 @@ from stationkeep.node.views import fleet as fleet_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
 from stationkeep.node.views import records
+from stationkeep.node.views import rollouts as rollout_views
 from stationkeep.node.wire import tasks
 
 JSON = "application/json"
@@ -56,6 +57,12 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     deployment_views.ArtifactView,
     deployment_views.ArtifactList,
     deployment_views.CreatedView,
+    rollout_views.RolloutView,
+    rollout_views.RolloutList,
+    rollout_views.LaidDownView,
+    rollout_views.TimelineView,
+    rollout_views.FreezeView,
+    rollout_views.FreezeList,
     batches.BatchView,
     batches.AssignedView,
     batches.StatusBatch,

@@ -11,12 +11,23 @@ from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import RINGS, Ring
+from stationkeep.cluster.rollouts.rollout import Block
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.views.base import View
 
 
+class BlockView(View, frozen=True):
+    """The gate that was proven broken with an artifact."""
+
+    rollout: str
+    stage: str
+    gate: str
+    age_s: float
+
+
 class ArtifactView(View, frozen=True):
-    """What is installed. `deployments`: those, open or remembered, that install it."""
+    """What is installed. `deployments`: those, open or remembered, that install it; `blocked`: why
+    it may not be rolled out."""
 
     component: str
     version: str
@@ -27,6 +38,7 @@ class ArtifactView(View, frozen=True):
     key: str
     notes: str
     deployments: list[int]
+    blocked: BlockView | None
 
 
 class PaceView(View, frozen=True):
@@ -177,7 +189,8 @@ def _pace(deployment: Deployment) -> PaceView | None:
 def task_view(state: ClusterState, task: Task, now: int) -> TaskView:
     """A task, of a device that is still registered, at cluster time `now`."""
     table, device = state.fleet.table, state.fleet.id(task.row)
-    artifact = state.deployments.artifact_of(state.deployments.known[task.deployment])
+    deployment = state.deployments.known[task.deployment]
+    artifact = state.deployments.artifact_of(deployment, task.variant)
     waits = task.state is TaskState.QUEUED
     return TaskView(
         task_id=f"{task.deployment}/{device}/{task.attempt}",
@@ -198,10 +211,16 @@ def task_view(state: ClusterState, task: Task, now: int) -> TaskView:
     )
 
 
-def artifact_view(artifact: Artifact, deployments: list[int]) -> ArtifactView:
-    """An artifact, and the deployments that install it."""
+def artifact_view(
+    artifact: Artifact, deployments: list[int], block: Block | None, now: int
+) -> ArtifactView:
+    """An artifact, the deployments that install it, and why nobody may roll it out, at cluster time
+    `now`."""
     given: dict[str, Any] = msgspec.structs.asdict(artifact)
-    return ArtifactView(**given, deployments=deployments)
+    blocked = None
+    if block is not None:
+        blocked = BlockView(block.rollout, block.stage, block.gate, _seconds(now - block.at))
+    return ArtifactView(**given, deployments=deployments, blocked=blocked)
 
 
 def _seconds(milliseconds: int) -> float:

@@ -278,19 +278,3 @@ async def device_tasks(read: Reading, device: DeviceId) -> Response:
         views.task_view(read.state, task, now) for task in tasks_of(read.state, row)
     ]
     return read.answer(views.TaskList(found, None))
-
-
-@router.get("/v1/artifacts", responses=answers(views.ArtifactList))
-async def list_artifacts(
-    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
-) -> Response:
-    """What the known deployments install."""
-    after = max(0, decode_cursor(cursor, int)) if cursor is not None else 0
-    book = read.state.deployments
-    users: dict[int, list[int]] = {}
-    for number, deployment in book.known.items():
-        if deployment.artifact > after:
-            users.setdefault(deployment.artifact, []).append(number)
-    shown, more = page(sorted(users), limit, int)
-    items = [views.artifact_view(book.artifacts[number], users[number]) for number in shown]
-    return read.answer(views.ArtifactList(items, more))

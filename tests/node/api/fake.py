@@ -150,16 +150,16 @@ class FakeNode:
         if self.refuse is not None:
             loop.call_soon(done, self.refuse)
             return
-        loop.call_soon(done, self._commit(Draft(command)))
+        loop.call_soon(done, self.log(Draft(command)))
         loop.call_soon(self._turn_intake)  # as a node turns when something is committed
 
     # -- the log --------------------------------------------------------------------------------
 
     def commit(self, command: AnyCommand, key: str = "", actor: str = "", reason: str = "") -> Any:
         """Appends and applies a command; returns its outcome."""
-        return self._commit(Draft(command, key, actor, reason)).applied.outcome
+        return self.log(Draft(command, key, actor, reason)).applied.outcome
 
-    def _commit(self, draft: Draft) -> Committed:
+    def log(self, draft: Draft) -> Committed:
         encoded = codec.stamp(self.now, 1_000 + self.now, codec.encode_draft(draft))
         entry = codec.decode_entry(encoded)
         index = self.state.index + 1
@@ -216,11 +216,11 @@ class FakeNode:
         if self.gate is not None:
             self.entered.put_nowait(draft.key)
             await self.gate.wait()
-        return self.refuse or self._commit(draft)
+        return self.refuse or self.log(draft)
 
     async def barrier(self, timeout: float) -> ProposalResult:  # noqa: ASYNC109
         self.barriers += 1
-        return self.refuse or self._commit(Draft(Barrier()))
+        return self.refuse or self.log(Draft(Barrier()))
 
     async def events(self, last_id: str | None) -> AsyncGenerator[StreamedEvent, None]:
         if self.followers >= self.max_followers:

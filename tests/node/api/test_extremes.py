@@ -14,21 +14,33 @@ from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stationkeep.cluster.commands import CreateDeployment, Draft
+from stationkeep.cluster.commands import CreateDeployment, CreateRollout, Draft
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Target
+from stationkeep.cluster.rollouts.plan import Plan, plan_faults
 from stationkeep.cluster.state import codec
 from stationkeep.node.api.app import build
+from stationkeep.node.rollout_file.writing import plan_json
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
 from tests.node.api.test_fast_path import BODIES
 from tests.node.fleet.test_intake import WELL, C, Fleet
+from tests.strategies import plans
 
 CAPABLE = {"deployment": "true"}
 DEPLOYMENT = CreateDeployment(Target(everyone=True), artifact=Artifact("2.0.0"))
+ROLLOUT = CreateRollout("fw", Plan(Artifact("3.0.0")))
 ORDERS = sorted(route for route in BODIES if ":" not in route and route != "POST /v1/nodes")
 """All but what devices say, and the join of a node that there would have to be."""
-PLACES = {"node": "sat-002", "device": "device-001", "number": "1", "alarm": "no_primary"}
+PLACES = {
+    "node": "sat-002", "device": "device-001", "number": "1", "alarm": "no_primary",
+    "rollout": "fw", "freeze": "xmas",
+}  # fmt: skip
+READS = (
+    "cluster", "nodes", "config", "rings", "devices", "deployments", "actions", "rollouts",
+    "freezes", "artifacts",
+)  # fmt: skip
+PLANS = plans.filter(lambda plan: not any(plan_faults(plan))).map(plan_json)
 TEXTS = [
     "",
     "a",
@@ -98,7 +110,8 @@ def orders(draw: st.DrawFn, document: dict[str, Any]) -> tuple[str, str, dict[st
     fields = shapes[name]["properties"]
     body = dict(BODIES[route])
     for field in draw(st.lists(st.sampled_from(sorted(fields)), max_size=4)):
-        body[field] = draw(made(fields[field], shapes))
+        kind = PLANS if field == "plan" else made(fields[field], shapes)
+        body[field] = draw(kind)
     return method, path.format_map(PLACES), body
 
 
@@ -119,11 +132,21 @@ async def taken(app: FastAPI, method: str, path: str, body: dict[str, Any]) -> l
     app.state.service = node = Noting().with_primary()  # type: ignore[assignment]
     register(node, "device-001", capabilities=CAPABLE)
     node.commit(DEPLOYMENT)
+    node.commit(ROLLOUT)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
         answer = await client.request(method, path, json=body)
         assert answer.status_code < 500, answer.text
-        for read in ("cluster", "nodes", "config", "rings", "devices", "deployments", "actions"):
+        for read in (
+            "cluster",
+            "nodes",
+            "config",
+            "rings",
+            "devices",
+            "deployments",
+            "actions",
+            "rollouts",
+        ):
             assert (await client.get(f"/v1/{read}")).status_code == 200
     return node.drafts
 
@@ -138,6 +161,7 @@ def test_whatever_an_order_may_say_passes_the_turns_of_the_cluster(app: FastAPI)
         fleet = Fleet()
         fleet.register("device-001", reading=WELL, app_version="1.0.0", capabilities=CAPABLE)
         fleet.order(DEPLOYMENT)
+        fleet.order(ROLLOUT)
         results: list[Any] = []
         for draft in drafts:
             fleet.loops[C].consensus.propose(codec.encode_draft(draft), results.append, 5.0)

@@ -13,9 +13,10 @@ from fastapi.routing import APIRoute
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stationkeep.cluster.commands import CreateDeployment
+from stationkeep.cluster.commands import CreateDeployment, CreateRollout
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Target
+from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.state import codec
 from stationkeep.node.api import submission
 from stationkeep.node.api.app import RESOURCES, build
@@ -58,6 +59,21 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/tasks:report": {"updates": [{"task_id": "1/device-001/1", "state": "succeeded"}]},
     "POST /v1/deployments/{number}/cancel": {"reason": "enough"},
     "POST /v1/deployments/{number}/retry": {"devices": ["device-001"], "reason": "once more"},
+    "POST /v1/rollouts": {
+        "rollout": "fw", "plan": {"artifact": {"version": "2.0.0"}, "priority": 600},
+        "replace": True, "comment": "at last",
+    },
+    "POST /v1/rollouts/{rollout}/start": {"force": True, "revision": 1},
+    "POST /v1/rollouts/{rollout}/approve": {"digest": "0" * 32, "stage": "canary"},
+    "POST /v1/rollouts/{rollout}/pause": {"duration": "10m"},
+    "POST /v1/rollouts/{rollout}/resume": {"reason": "seen"},
+    "POST /v1/rollouts/{rollout}/promote": {"variant": "a", "force": True},
+    "POST /v1/rollouts/{rollout}/abort": {"revision": 1},
+    "POST /v1/rollouts/{rollout}/rollback": {"reason": "ill"},
+    "POST /v1/rollouts/{rollout}/retry": {"stage": "canary", "devices": ["device-001"]},
+    "PUT /v1/freezes/{freeze}": {"duration": "1h", "rings": ["prod"], "selector": "app=2.0.0"},
+    "DELETE /v1/freezes/{freeze}": {"reason": "over"},
+    "POST /v1/artifacts/{component}/{version}:unblock": {"sha256": "", "reason": "mended"},
 }  # fmt: skip
 """Bodies that a route takes, or nearly: the walk is about both."""
 LEFT_OUT = {"/v1/rings/plan", "/v1/events"}
@@ -76,8 +92,8 @@ ROUTES = [
     for method in sorted(route.methods)
 ]
 PARAMETERS = (
-    "sat-002", "device-001", "nobody", "x" * 129, "a/b", "a%0A", "%C3%BC", "%00", "", "1", "0",
-    "4294967296", "%31", "1.0", "9" * 5_000,
+    "sat-002", "device-001", "fw", "nobody", "x" * 129, "a/b", "a%0A", "%C3%BC", "%00", "", "1",
+    "0", "4294967296", "%31", "1.0", "9" * 5_000,
 )  # fmt: skip
 QUERIES = (
     b"", b"consistency=strong", b"consistency=local", b"consistency=weak", b"limit=5", b"limit=0",
@@ -172,6 +188,7 @@ def story() -> FakeNode:
     node = FakeNode().with_primary()
     register(node, "device-001", capabilities={"deployment": "true"})
     node.commit(CreateDeployment(Target(everyone=True), artifact=Artifact("2.0.0")))
+    node.commit(CreateRollout("fw", Plan(Artifact("2.0.0"))))
     return node
 
 
@@ -258,13 +275,16 @@ async def test_plain_requests_do_not_come_to_fastapi() -> None:
     assert node.state.members["sat-002"].priority == 7
 
 
-def test_every_route_is_understood_but_the_one_whose_parameter_is_the_rest_of_a_path() -> None:
+def test_every_route_is_understood_but_those_whose_parameters_are_no_part_of_a_path() -> None:
     short = FastPath(build(FakeNode()), _routes())
     long = [
         route.path
         for route in _routes()
         if not all(short.find(method, route.path) for method in route.methods)
     ]
-    assert long == ["/v1/operations/{operation:path}"]
+    assert long == [
+        "/v1/operations/{operation:path}",
+        "/v1/artifacts/{component}/{version}:unblock",
+    ]
     assert short.find("GET", "/v1/nodes/") is None
     assert short.find("PUT", "/v1/nodes") is None
