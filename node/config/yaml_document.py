@@ -63,6 +63,8 @@ class Value:
 
     def refuse(self, rule: str, value: object = None, member: str = "") -> None:
         """Records that this value breaks `rule`, or that its absent `member` does."""
+        if self._document.full:  # what is not kept need not be put into words
+            return
         shown = self.shown if value is None else value
         path = self.child_path(member) if member else self.path
         error = ConfigError(self.file, self.line, path, shown, rule)

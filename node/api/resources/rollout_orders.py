@@ -5,6 +5,7 @@ another by now. The rules are the state machine's: a refusal is a 409 with the r
 what may be ordered instead (node/guide/reference/rollouts.md, "Orders").
 """
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -115,7 +116,8 @@ class RetryTasksInput(Input):
 @router.post("/v1/rollouts", responses=created(views.LaidDownView), status_code=201)
 async def create_rollout(submit: Submit, body: PlanInput) -> Response:
     """Lays a rollout down, as a draft: nothing begins before it is started."""
-    command = CreateRollout(body.rollout, body.read(), body.replace)
+    plan = await asyncio.to_thread(body.read)  # of thousands of faults, it takes 0.1 s
+    command = CreateRollout(body.rollout, plan, body.replace)
     return await submit.create(command, body.comment, views.LaidDownView)
 
 

@@ -21,6 +21,7 @@ from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.node.http.connections import Connection
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, MAX_BODY_BYTES, Limits
+from stationkeep.node.rollout_file.reading import PLAN_KEYS
 from stationkeep.node.system.turns import Gate, Turns
 from stationkeep.node.wire import messages as wire
 from tests.node.api.fake import FakeNode
@@ -30,7 +31,10 @@ from tests.node.holding import holding
 LONGEST = 0.1
 """Seconds of processor time. The aim is half of that, which a test on a busy machine cannot ask."""
 JSON = {"Content-Type": "application/json"}
-PARTS = {"number": 1, "node": "sat-001", "device": "d", "name": "x", "alarm": "x"}
+PARTS = {
+    "number": 1, "node": "sat-001", "device": "d", "name": "x", "alarm": "x", "rollout": "fw",
+    "freeze": "xmas", "component": "app", "version": "2.0.0",
+}  # fmt: skip
 
 
 def _many(unit: str, size: int) -> str:
@@ -81,6 +85,19 @@ async def test_no_body_of_any_write_holds_the_loop(app: FastAPI, client: httpx.A
                 answer = await asyncio.create_task(asked)
             assert answer.status_code < 500
             held[method, path, body[:40]] = hold.longest
+    slowest = max(held, key=held.__getitem__)
+    assert held[slowest] < LONGEST, slowest
+
+
+async def test_no_plan_holds_the_loop(client: httpx.AsyncClient) -> None:
+    held = {}
+    for plan in _dense(list(PLAN_KEYS), MAX_BODY_BYTES - 100):
+        with holding() as hold:
+            body = f'{{"rollout": "fw", "plan": {plan}}}'
+            asked = client.post("/v1/rollouts", content=body.encode(), headers=JSON)
+            answer = await asyncio.create_task(asked)
+        assert answer.status_code == 400, answer.text
+        held[plan[:40]] = hold.longest
     slowest = max(held, key=held.__getitem__)
     assert held[slowest] < LONGEST, slowest
 
