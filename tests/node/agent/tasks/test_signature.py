@@ -70,7 +70,9 @@ def test_keys_are_read_by_the_names_of_their_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x", b"-----BEGIN PUBLIC KEY-----\n", pem(generate_private_key(SECP256R1()))]
+    "content",
+    [b"", b"x", b"-----BEGIN PUBLIC KEY-----\n", pem(generate_private_key(SECP256R1()))],
+    ids=["empty", "no PEM", "cut off", "another curve"],
 )
 def test_a_file_that_is_no_key_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pem").write_bytes(content)
