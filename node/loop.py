@@ -9,9 +9,9 @@ Order of effects within a turn, and why:
 4. Voter: ballots for proposals that step 1 brought; only proposes.
 5. Enactor: compares what should be with what is; starts and kills hooks, proposes
    acknowledgements.
-6. Rebalancer and conductor (the leader's), intake and errands: which devices are silent, which
-   move, which rollouts go on and which tasks are offered; what devices said is proposed, and they
-   are sent what step 1 brought.
+6. Rebalancer, conductor and gatekeeper (the leader's), intake and errands: which devices are
+   silent, which move, which rollouts go on, which tasks are offered and who is asked about a stage;
+   what devices said is proposed, and they are sent what step 1 brought.
 7. Webhooks (the leader's): what was decided is sent to those who want to know.
 
 What 3 to 7 propose enters the log in the next turn, which consensus then wants at once.
@@ -26,6 +26,7 @@ from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.conductor import Conductor
 from stationkeep.node.fleet.errands import Errands
+from stationkeep.node.fleet.gatekeeper import Asker, Gatekeeper
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.rebalancer import Rebalancer
 from stationkeep.node.health.gossip import Gossip, Report, RoleStatus
@@ -57,7 +58,7 @@ class NodeLoop:
     `boot`: incarnation of this node, higher at each start. The caller routes messages: those of
     kind "gossip" to `on_message`, the others to consensus. `source`: how this node is; `hooks`
     and `memory`: what runs the operators' commands, and remembers that across a restart; `poster`
-    sends the webhooks, where there are any.
+    sends the webhooks, where there are any; `asker` asks those of rollouts.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class NodeLoop:
         hooks: HookRunner,
         memory: Memory,
         poster: Poster | None = None,
+        asker: Asker | None = None,
     ) -> None:
         self.config, self.boot = config, boot
         self.clock, self.network = bench.host.clock, bench.host.network
@@ -91,6 +93,7 @@ class NodeLoop:
         self.enactor = Enactor(bench, config.hooks, self.lease, hooks, memory)
         self.rebalancer = Rebalancer(bench)
         self.conductor = Conductor(bench)
+        self.gatekeeper = Gatekeeper(bench, config.webhooks, asker)
         self.intake = DeviceIntake(bench)
         self.errands = Errands(bench, self.intake.connected)
         self.webhooks = Webhooks(bench, config.webhooks, poster)
@@ -101,6 +104,7 @@ class NodeLoop:
             self.enactor,
             self.rebalancer,
             self.conductor,
+            self.gatekeeper,
             self.intake,
             self.errands,
             self.webhooks,

@@ -17,6 +17,7 @@ from stationkeep.cluster.state.state import MAX_WEBHOOKS
 from stationkeep.node.config.yaml_document import HIDDEN, Value
 from stationkeep.node.system.addresses import crosses_in_clear, split_url
 from stationkeep.node.system.operator_files import regular
+from stationkeep.node.version import VERSION
 
 TOPICS = ("roles", "alarms")
 PREFIX = "whsec_"
@@ -52,6 +53,20 @@ class WebhookConfig(msgspec.Struct, frozen=True):
     """The secret that signs every message, given here or in a file named by `secret_file`."""
     topics: tuple[str, ...] = TOPICS
     """Which decisions it receives."""
+
+
+def headers_of(id_: str, seconds: int, body: bytes, secret: Secret | None) -> dict[str, str]:
+    """Those of a message as standardwebhooks.com has them; without a secret it is not signed."""
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"stationkeep/{VERSION}",
+        "webhook-id": id_,
+        "webhook-timestamp": str(seconds),
+    }
+    if secret is not None:
+        signature = secret.sign(f"{id_}.{seconds}.".encode() + body)
+        headers["webhook-signature"] = f"v1,{signature}"
+    return headers
 
 
 def read_webhooks(value: Value | None) -> tuple[WebhookConfig, ...]:

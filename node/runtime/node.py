@@ -57,7 +57,7 @@ from stationkeep.node.system import garbage, logs
 from stationkeep.node.system.clock import SystemClock
 from stationkeep.node.system.printable import printable_lines
 from stationkeep.node.system.small_file import SmallFile
-from stationkeep.node.webhooks.sending import Poster
+from stationkeep.node.webhooks.http_poster import HttpAsker, HttpPoster
 
 if TYPE_CHECKING:
     from stationkeep.node.tracing.watching import Tracing
@@ -162,6 +162,9 @@ class Node:
         self._closers.push_async_callback(self._probes.close)
         tracing = self._tracing()
         propose = proposing(self._raft, tracing.watch if tracing else None)
+        poster, asker = HttpPoster(self._driver.wake), HttpAsker(self._driver.wake)
+        for exchanges in (poster, asker):
+            self._closers.push_async_callback(exchanges.close)
         self._loop = NodeLoop(
             config,
             boot,
@@ -169,7 +172,8 @@ class Node:
             source=self._complaining(source or self._sensors()),
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
-            poster=self._poster(),
+            poster=poster,
+            asker=asker,
         )
         self._service = NodeService(
             self._loop, self._driver.wake, tracing=tracing, raft=self._raft, network=network
@@ -240,16 +244,6 @@ class Node:
         return HostSensors(
             config, clock=self._clock, data_dir=self._config.data_dir, lags=lags, command=command
         )
-
-    def _poster(self) -> Poster | None:
-        if not self._config.webhooks:
-            return None
-        # Slow to import, and most nodes tell nobody.
-        from stationkeep.node.webhooks.http_poster import HttpPoster  # noqa: PLC0415
-
-        poster = HttpPoster(self._driver.wake)
-        self._closers.push_async_callback(poster.close)
-        return poster
 
     def _tracing(self) -> "Tracing | None":
         """None when it is off; OpenTelemetry's SDK is then not even imported."""

@@ -35,9 +35,8 @@ from stationkeep.cluster.alarms import WEBHOOK_MISSED
 from stationkeep.cluster.commands import RecordDelivery
 from stationkeep.cluster.state.decisions import Decision, Kind, kind_of
 from stationkeep.cluster.state.state import ClusterState, Delivery
-from stationkeep.node.config.webhooks import TOPICS, WebhookConfig
+from stationkeep.node.config.webhooks import TOPICS, WebhookConfig, headers_of
 from stationkeep.node.duty import AT_ONCE, NEVER, Duty, Office, Workbench
-from stationkeep.node.version import VERSION
 from stationkeep.node.views.records import decision_view
 
 FIRST_RETRY, LAST_RETRY = 1.0, 300.0
@@ -154,20 +153,10 @@ def body_of(subject: Subject, cluster: str, node: str) -> bytes:
     return msgspec.json.encode(Message(type_of(subject), moment, data))
 
 
-def headers_of(
-    webhook: WebhookConfig, subject: Subject, cluster: str, body: bytes, seconds: int
-) -> dict[str, str]:
-    """The signed headers. The id is the same at every attempt and from every node; the wall time in
-    it distinguishes the messages of a cluster that is founded again under the same name."""
-    id_ = f"{cluster}.{subject.id}.{subject.wall}"
-    signature = webhook.secret.sign(f"{id_}.{seconds}.".encode() + body)
-    return {
-        "Content-Type": "application/json",
-        "User-Agent": f"stationkeep/{VERSION}",
-        "webhook-id": id_,
-        "webhook-timestamp": str(seconds),
-        "webhook-signature": f"v1,{signature}",
-    }
+def id_of(subject: Subject, cluster: str) -> str:
+    """The same at every attempt and from every node; the wall time in it distinguishes the messages
+    of a cluster that is founded again under the same name."""
+    return f"{cluster}.{subject.id}.{subject.wall}"
 
 
 class _Route:
@@ -332,7 +321,8 @@ class Webhooks(Office):
         route.sending = True
         cluster = self._replica.state.cluster_id
         body = body_of(subject, cluster, self._bench.node)
-        headers = headers_of(webhook, subject, cluster, body, self._clock.wall() // 1_000)
+        seconds = self._clock.wall() // 1_000
+        headers = headers_of(id_of(subject, cluster), seconds, body, webhook.secret)
         self._poster.post(
             webhook.url, headers, body, lambda answer: self._on_answer(route, subject, answer)
         )

@@ -18,6 +18,7 @@ from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import HookConfig, NodeConfig
 from stationkeep.node.config.webhooks import WebhookConfig
 from stationkeep.node.duty import Workbench, proposing
+from stationkeep.node.fleet.gatekeeper import Asker
 from stationkeep.node.health.measurement import Measurement
 from stationkeep.node.hooks.runner import Hook, HookResult
 from stationkeep.node.loop import NodeLoop
@@ -218,6 +219,7 @@ class World:
         drift: float = 0.0,
         webhooks: tuple[WebhookConfig, ...] = (),
         poster: Poster | None = None,
+        asker: Asker | None = None,
         watcher: Callable[[str, ManualClock, Replica, "SharedLog"], Watch] | None = None,
     ) -> None:
         """`watcher` makes what sees the proposals of a node, at each of its starts."""
@@ -236,7 +238,8 @@ class World:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._wakeups: dict[str, float] = {}
         self._hook_config = hooks or HookConfig()
-        self._webhooks, self._poster, self._watcher = webhooks, poster, watcher
+        self._webhooks, self._poster, self._asker = webhooks, poster, asker
+        self._watcher = watcher
         self._boots = dict.fromkeys(self.names, 0)
         self.memories = {name: Ram() for name in self.names}
         self.health = {name: Health() for name in self.names}
@@ -271,6 +274,7 @@ class World:
             hooks=self.hooks[name],
             memory=self.memories[name],
             poster=self._poster,
+            asker=self._asker,
         )
         self.loops[name] = loop
         self._wakeups[name] = self.now

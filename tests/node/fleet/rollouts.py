@@ -24,8 +24,10 @@ class Rolling(Delivery):
     """Devices spread over the nodes; whoever loses its node goes to the next. `ill`: versions that
     make every device ill. `deaf`: devices that do nothing of what they are told."""
 
-    def __init__(self, devices: int = 12, nodes: int = 5, settings: Settings = CALM) -> None:
-        super().__init__(nodes=nodes, settings=settings)
+    def __init__(
+        self, devices: int = 12, nodes: int = 5, settings: Settings = CALM, **more: Any
+    ) -> None:
+        super().__init__(nodes=nodes, settings=settings, **more)
         self.homes = {f"d{n:02}": self.names[n % nodes] for n in range(devices)}
         self.versions = dict.fromkeys(self.homes, "1.0.0")
         self.labels: dict[str, dict[str, str]] = {}
@@ -118,6 +120,11 @@ class Rolling(Delivery):
         found = self.rollout.stage(name)
         assert found is not None
         return self.rollout.stages[found]
+
+    def complaint(self, stage: str) -> str:
+        """What the leader knows against the webhook of a stage."""
+        assert self.leader is not None
+        return self.loops[self.leader].gatekeeper.complaint(NAME, stage)
 
     def until(self, state: str, seconds: float = 120.0) -> float:
         """Lives until the rollout is in a state; the seconds that took."""
