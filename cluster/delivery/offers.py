@@ -22,6 +22,7 @@ from stationkeep.cluster.deployments.roster import ACCEPTED, LATEST, TENTH, Rost
 from stationkeep.cluster.devices.selector import parse
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.command_columns import column, packed, row_column
+from stationkeep.cluster.rollouts.rollout import Freeze
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
@@ -109,16 +110,19 @@ def frozen(state: ClusterState, deployment: Deployment, rows: Column) -> Column:
     found = np.zeros(len(rows), bool)
     if deployment.undoes or not state.rollouts.freezes:
         return found
-    there = state.fleet.table.birth[rows] > 0
     for freeze in state.rollouts.freezes.values():
-        if freeze.name in deployment.overrides:
-            continue
-        lies = there.copy()
-        if freeze.rings:
-            lies &= np.isin(state.fleet.table.ring[rows], [ring.code for ring in freeze.rings])
-        lies[lies] = state.fleet.matching(rows[lies], parse(freeze.selector))
-        found |= lies
+        if freeze.name not in deployment.overrides:
+            found |= lies_on(state, freeze, rows)
     return found
+
+
+def lies_on(state: ClusterState, freeze: Freeze, rows: Column) -> Column:
+    """On which of these devices one freeze lies."""
+    lies: Column = state.fleet.table.birth[rows] > 0
+    if freeze.rings:
+        lies &= np.isin(state.fleet.table.ring[rows], [ring.code for ring in freeze.rings])
+    lies[lies] = state.fleet.matching(rows[lies], parse(freeze.selector))
+    return lies
 
 
 def _claimed(state: ClusterState, deployment: Deployment, rows: Column, births: Column) -> Column:

@@ -23,6 +23,7 @@ from stationkeep.cluster.deployments.roster import TOLD_TO_CANCEL, Roster
 from stationkeep.cluster.devices.status import HealthRule
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.events import DeploymentChanged
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
 
 
@@ -55,14 +56,22 @@ def roster_of(step: Step, members: Members) -> Roster:
 
 def check_artifact(step: Step, artifact: Artifact) -> None:
     """Refuses an artifact that is known as another file, or that there is no room for."""
-    known = step.state.deployments.artifacts
+    fault = artifact_fault(step.state, artifact)
+    if fault is not None:
+        raise Refused(*fault)
+
+
+def artifact_fault(state: ClusterState, artifact: Artifact) -> tuple[Reason, str] | None:
+    """Why an artifact cannot be installed: it is known as another file, or there is no room."""
+    known = state.deployments.artifacts
     other = known.differing(artifact)
     if other is not None:
         is_other = f"{artifact.component} {artifact.version} is known with {other.sha256}"
         detail = f"artifact.sha256: {artifact.sha256}, and {is_other}: give it another version"
-        raise Refused(Reason.ARTIFACT_DIFFERS, detail)
+        return Reason.ARTIFACT_DIFFERS, detail
     if not known.has_room_for(artifact):
-        raise Refused(Reason.LIMIT, f"artifact: {MAX_ARTIFACTS} are in use")
+        return Reason.LIMIT, f"artifact: {MAX_ARTIFACTS} are in use"
+    return None
 
 
 def enter(step: Step, order: Order, roster: Roster, incapable: int, slot: int) -> Deployment:

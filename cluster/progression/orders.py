@@ -3,6 +3,8 @@
 Source: rollouts.md, "Rollouts" and "Orders".
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from msgspec.structs import replace
 
@@ -18,7 +20,7 @@ from stationkeep.cluster.commands import (
 )
 from stationkeep.cluster.delivery.members import INCAPABLE, beginnings
 from stationkeep.cluster.delivery.offers import salt_of
-from stationkeep.cluster.delivery.openings import check_artifact
+from stationkeep.cluster.delivery.openings import artifact_fault, check_artifact
 from stationkeep.cluster.names import party, text_fault
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.progression.advance import is_held
@@ -54,6 +56,7 @@ from stationkeep.cluster.rollouts.rollout import Answer, Approval, Rollout, Stag
 from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import RolloutChanged
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
 
 MAX_PAUSE = 30 * LONGEST
@@ -140,37 +143,51 @@ def start_rollout(step: Step, command: StartRollout) -> dict[str, object]:
 
 
 def _check_start(step: Step, rollout: Rollout) -> None:
-    """Refuses to begin what must not be, or would come to nothing."""
-    plan, fleet = rollout.plan, step.state.fleet
+    for reason, detail in start_faults(step.state, rollout):
+        raise Refused(reason, detail)
+
+
+def start_faults(state: ClusterState, rollout: Rollout) -> Iterator[tuple[Reason, str]]:
+    """Why a rollout must not begin now, or would come to nothing."""
+    plan, fleet = rollout.plan, state.fleet
     for artifact in plan.installed:
-        check_artifact(step, artifact)
-    check_blocks(step, rollout)
+        fault = artifact_fault(state, artifact)
+        if fault is not None:
+            yield fault
+    blocked = block_fault(state, rollout)
+    if blocked is not None:
+        yield Reason.ARTIFACT_BLOCKED, blocked
     mine = in_scope(fleet, plan)
     rows = np.flatnonzero(mine)
     if not (beginnings(fleet, rows, None, True) != INCAPABLE).any():
         none = f"none of {len(rows)} devices in it can carry out tasks"
-        raise Refused(Reason.INCAPABLE, f"scope: {none}: choose another")
-    for other in step.state.rollouts.open_ones():
+        yield Reason.INCAPABLE, f"scope: {none}: choose another"
+    for other in state.rollouts.open_ones():
         if other.name == rollout.name or other.state in WAITING or not _are_rivals(rollout, other):
             continue
         both = int((mine & in_scope(fleet, other.plan)).sum())
         if both:
             rule = f"{other.name} changes {plan.component} on {both} of its devices, too"
-            detail = f"priority: {rule}: give it another priority, or another scope"
-            raise Refused(Reason.OVERLAPS, detail)
-    fault = room_fault(step.state, 0)
-    if fault is not None:
-        raise Refused(Reason.LIMIT, f"{fault}: wait until a rollout is over")
+            yield Reason.OVERLAPS, f"priority: {rule}: give it another priority, or another scope"
+    full = room_fault(state, 0)
+    if full is not None:
+        yield Reason.LIMIT, f"{full}: wait until a rollout is over"
 
 
 def check_blocks(step: Step, rollout: Rollout) -> None:
     """Refuses to go on with what a gate was proven broken with."""
-    block = step.state.rollouts.in_the_way(rollout)
-    if block is not None:
-        proof = f"{block.artifact.component} {block.artifact.version} failed {block.gate} in"
-        where = f"stage {block.stage} of {block.rollout}"
-        detail = f"artifact: {proof} {where}: unblock it, or force this"
-        raise Refused(Reason.ARTIFACT_BLOCKED, detail)
+    fault = block_fault(step.state, rollout)
+    if fault is not None:
+        raise Refused(Reason.ARTIFACT_BLOCKED, fault)
+
+
+def block_fault(state: ClusterState, rollout: Rollout) -> str | None:
+    """The gate that was proven broken with what a rollout installs, unless it is forced."""
+    block = state.rollouts.in_the_way(rollout)
+    if block is None:
+        return None
+    proof = f"{block.artifact.component} {block.artifact.version} failed {block.gate} in"
+    return f"artifact: {proof} stage {block.stage} of {block.rollout}: unblock it, or force this"
 
 
 def _are_rivals(one: Rollout, other: Rollout) -> bool:

@@ -28,6 +28,7 @@ from stationkeep.node.api.resources import (
     rings,
     roles,
     rollout_orders,
+    rollout_previews,
     rollouts,
     snapshot,
 )
@@ -49,7 +50,7 @@ from stationkeep.node.version import VERSION
 RESOURCES = (
     *(cluster, nodes, roles, decisions, actions, alarms, config, operations),
     *(devices, rings, device_batches, device_tasks, deployments),
-    *(rollouts, rollout_orders, freezes, artifacts, events, snapshot, me),
+    *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me),
 )
 
 DESCRIPTION = """

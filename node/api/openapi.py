@@ -17,7 +17,7 @@ from stationkeep.node.views import deployments as deployment_views
 from stationkeep.node.views import fleet as fleet_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
-from stationkeep.node.views import records
+from stationkeep.node.views import previews, records
 from stationkeep.node.views import rollouts as rollout_views
 from stationkeep.node.wire import tasks
 
@@ -61,6 +61,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     rollout_views.RolloutList,
     rollout_views.LaidDownView,
     rollout_views.TimelineView,
+    previews.PreviewView,
     rollout_views.FreezeView,
     rollout_views.FreezeList,
     batches.BatchView,

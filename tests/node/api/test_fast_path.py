@@ -63,6 +63,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "rollout": "fw", "plan": {"artifact": {"version": "2.0.0"}, "priority": 600},
         "replace": True, "comment": "at last",
     },
+    "POST /v1/rollouts:validate": {"rollout": "fw", "plan": {"artifact": {"version": "2.0.0"}}},
     "POST /v1/rollouts/{rollout}/start": {"force": True, "revision": 1},
     "POST /v1/rollouts/{rollout}/approve": {"digest": "0" * 32, "stage": "canary"},
     "POST /v1/rollouts/{rollout}/pause": {"duration": "10m"},
