@@ -63,8 +63,8 @@ function marked(mark) {
 
 // -- one of them ------------------------------------------------------------------------------------
 
-/** The sheet of a deployment. `tasks`: those in the state `only`, if one was chosen. */
-export function deploymentSheet(one, tasks, only, detail) {
+/** The sheet of a deployment. `tasks`: those in the state `only`, if one was chosen; `more` lists more of them. */
+export function deploymentSheet(one, tasks, only, more, detail) {
   const link = (id) => h("button", { type: "button", class: "plain inline", onclick: () => detail.device(id) }, id);
   return [
     h("p", { class: "role" }, `${whatOf(one)} to ${one.target}`),
@@ -72,7 +72,7 @@ export function deploymentSheet(one, tasks, only, detail) {
     detail.orders(orders(one, detail.actions)),
     h("h3", null, `Its ${plural(one.members, "task")}`), tallies(one, only, (state) => detail.deployment(one.deployment, state)),
     tasks && h("ol", { class: "moves" }, tasks.items.map((task) => h("li", { key: task.task_id }, link(task.device), `: ${wordsOf(task)}${howLong(task)}`))),
-    tasks?.next && h("p", { class: "quiet" }, "These are the first of them."),
+    tasks?.next && (more ? h("button", { type: "button", onclick: more }, "More tasks") : h("p", { class: "quiet" }, "These are the first of them.")),
     one.failures.length > 0 && [h("h3", null, "What failed"), h("ul", { class: "why" }, one.failures.map((group) =>
       h("li", null, failure(group), such(group.device && link(group.device)))))],
     h("h3", null, "Who ordered it"),

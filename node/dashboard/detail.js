@@ -29,11 +29,12 @@ export class Detail {
     this.open({ kind: "device", id, path, why: `${path}/explain`, tasks: `${path}/tasks` });
   }
 
-  /** `only`: the state of the tasks to list; empty for none. */
-  deployment(id, only = "") {
-    const path = `/v1/deployments/${id}`;
-    const known = this.shown?.kind === "deployment" && this.shown.id === id ? this.told : null;
-    this.open({ kind: "deployment", id, only, path, tasks: only && `${path}/tasks?limit=${PAGE}&state=${only}` }, known);
+  /** `only`: the state of the tasks to list, at most so many; empty for none. */
+  deployment(id, only = "", most = PAGE) {
+    const path = `/v1/deployments/${id}`, { shown } = this;
+    const same = shown?.kind === "deployment" && shown.id === id;
+    this.open({ kind: "deployment", id, only, most, path, tasks: only && `${path}/tasks?limit=${most}&state=${only}` },
+      same ? this.told : null, same && shown.only === only ? this.tasks : undefined);
   }
 
   ring(id, only = "") {
@@ -41,9 +42,9 @@ export class Detail {
     this.open({ kind: "ring", id, only, path: `/v1/devices?ring=${id}&limit=${PAGE}${filter}`, once: true });
   }
 
-  /** `told`: what is known of it already, so that what is in use stays in its place. */
-  open(shown, told = null) {
-    Object.assign(this, { shown, told, tasks: undefined, losses: undefined, problem: "" });
+  /** `told`, `tasks`: what is known of it already, so that what is in use stays in its place. */
+  open(shown, told = null, tasks = undefined) {
+    Object.assign(this, { shown, told, tasks, losses: undefined, problem: "" });
     this.draw();
     if (!this.sheet.open) this.sheet.showModal();
     this.ask(shown);
@@ -164,7 +165,8 @@ export class Detail {
 
   ofDeployment() {
     const { told, tasks, shown } = this;
-    return [deploymentSheet(told, tasks, shown.only, this), facts(termsOf(told))];
+    const more = shown.most < MAX_LISTED && (() => this.deployment(shown.id, shown.only, shown.most + PAGE));
+    return [deploymentSheet(told, tasks, shown.only, more, this), facts(termsOf(told))];
   }
 
   // -- a ring ---------------------------------------------------------------------------------

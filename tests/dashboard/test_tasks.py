@@ -132,6 +132,27 @@ def test_a_deployment_says_how_it_stands_what_failed_and_who_ordered_it(
     expect(sheet.get_by_role("heading", level=2)).to_have_text(devices[0])
 
 
+def test_more_tasks_of_a_large_deployment_are_listed_page_by_page(
+    page: Page, served: Served
+) -> None:
+    ids = [f"device-{n}" for n in range(120)]
+    served.do(lambda node: register(node, *ids, app_version="1.0.0", capabilities=CAPABLE))
+    served.do(_deploy)
+    page.goto(served.url)
+    page.get_by_role("button", name="app 2.0.0").click()
+    sheet = page.locator("#detail")
+    sheet.get_by_role("button", name="120 queued").click()
+    tasks, more = sheet.locator(".moves li"), sheet.get_by_role("button", name="More tasks")
+    expect(tasks).to_have_count(50)
+    more.click()
+    expect(tasks).to_have_count(100)
+    expect(more).to_be_focused()
+    more.click()
+    expect(tasks).to_have_count(120)
+    expect(more).to_have_count(0)
+    assert len(set(tasks.all_text_contents())) == 120
+
+
 def test_a_deployment_is_canceled_and_another_tried_again(page: Page, deployed: Served) -> None:
     deployed.do(_deploy)
     deployed.do(_offer)
