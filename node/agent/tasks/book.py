@@ -58,6 +58,24 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         allowed = self.task.seconds_until(self.task.deadline)
         return min(LONGEST_TASK, allowed) - now.since(self.told)
 
+    def barred(self, now: Moment) -> str:
+        """Why installing may not begin any more; what has begun may end."""
+        task = self.task
+        if self.runs > 0 or (task.install_after, task.install_before) == (None, None):
+            return ""
+        if now.boot != self.told.boot:
+            return "nobody knows what time it is after a reboot"
+        before = task.install_before
+        closed = before is not None and now.since(self.told) >= task.seconds_until(before)
+        return "its window has closed" if closed else ""
+
+    def opens_in(self, now: Moment) -> float:
+        """Seconds until installing may begin."""
+        after = self.task.install_after
+        if self.runs > 0 or after is None:
+            return 0.0
+        return max(0.0, self.task.seconds_until(after) - now.since(self.told))
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """How a task ended. `content`: of what task; numbers alone are no identity, since a cluster

@@ -26,6 +26,8 @@ from stationkeep.node.wire.tasks import Artifact, Phase, TaskReason, TaskState
 
 HASHED_AT_ONCE = 1 << 20
 """Bytes."""
+LONGEST_NAP = 60.0
+"""Seconds between two looks whether a window is open."""
 REASONS: dict[type[Exception], TaskReason] = {
     DownloadError: TaskReason.DOWNLOAD,
     NotTheArtifactError: TaskReason.HASH,
@@ -136,23 +138,14 @@ class Phases:
             raise FailedError(TaskReason.SIGNATURE, str(error)) from error
 
     async def _wait(self, job: Job) -> Result:
-        """For the moment from which installing may begin; what has begun may end."""
-        task, now = job.task, self._clock()
-        if job.runs > 0 or (task.install_after, task.install_before) == (None, None):
-            return Done()
-        if now.boot != job.told.boot:
-            return _put_off("nobody knows what time it is after a reboot")
-        passed = now.since(job.told)
-        if task.install_before is not None and passed >= task.seconds_until(task.install_before):
-            return _put_off("its window has closed")
-        if task.install_after is not None:
-            await asyncio.sleep(max(0.0, task.seconds_until(task.install_after) - passed))
-        return Done()
-
-
-def _put_off(why: str) -> Ended:
-    """Told again, a task comes with times that count from then."""
-    return Ended(TaskState.POSTPONED, detail=why, retry_after=1)
+        """For the moment from which installing may begin. What this sleeps by may stand still
+        while the machine is suspended, so it looks again."""
+        while not (why := job.barred(self._clock())):
+            seconds = job.opens_in(self._clock())
+            if not seconds:
+                return Done()
+            await asyncio.sleep(min(seconds, LONGEST_NAP))
+        return Ended(TaskState.POSTPONED, detail=why, retry_after=1)  # told again with other times
 
 
 async def _sha256(path: Path) -> tuple[int, str]:

@@ -20,10 +20,11 @@ from tests.node.agent.tasks.told import artifact, at, task
 CONTENT = b"the new firmware"
 
 
-async def perform(job: Job, now: Moment, file: Path | None = None) -> Result:
-    async def never(_: object) -> str:
-        raise AssertionError
+async def never(_: object) -> str:
+    raise AssertionError
 
+
+async def perform(job: Job, now: Moment, file: Path | None = None) -> Result:
     phases = Phases(HandlerInstaller(never), lambda: now, file, Trust({}))
     return await phases.perform(job, lambda *_: None)
 
@@ -55,6 +56,21 @@ async def test_installing_begins_in_its_window_or_not_now(
     if begins:
         assert result == Done()
     else:
+        assert isinstance(result, Ended)
+        assert (result.state, result.retry_after) == PUT_OFF
+
+
+@pytest.mark.parametrize(("awake_at", "begins"), [(701, True), (5_000, False)])
+async def test_a_machine_that_slept_through_its_window_does_not_begin(
+    awake_at: float, begins: bool
+) -> None:
+    """What it waits by stands still while it sleeps."""
+    moments = [at(699.99), at(699.99), *[at(awake_at)] * 3]
+    phases = Phases(HandlerInstaller(never), lambda: moments.pop(0), None, Trust({}))
+    window = waiting(install_after=AFTER, install_before=BEFORE)
+    result = await phases.perform(window, lambda *_: None)
+    assert (result == Done()) is begins
+    if not begins:
         assert isinstance(result, Ended)
         assert (result.state, result.retry_after) == PUT_OFF
 
