@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TEST = re.compile(r"`(test_\w+)`")
 FOLDERS = (".ci", "cluster", "node", "scripts", "tests")
 OURS = ("cluster", "node")
 WRITTEN = (".md", ".yml", ".yaml", ".toml", ".sh", ".js", ".css", ".html", ".txt", ".ini", ".cfg")
@@ -152,3 +153,14 @@ def test_every_section_that_is_cited_exists(file: Path) -> None:
 def test_names_are_found() -> None:
     text = "see `a/b.py`, c.md (d.py), ../e.md#f; not x.pyc, y.mdx, *.md, https://h/i.md"
     assert set(NAME.findall(text)) == {"a/b.py", "c.md", "d.py", "../e.md"}
+
+
+def test_tests_that_their_readme_names_exist() -> None:
+    defined = {
+        found
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for found in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    named = set(TEST.findall((ROOT / "tests" / "README.md").read_text(encoding="utf-8")))
+    assert named - defined == set()
+    assert len(named) > 20

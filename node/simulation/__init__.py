@@ -14,7 +14,8 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
     actors/          `clients` keyed commands, retried, and what they saw; `devices`, each a
                      `device`, some of them `carriers` of tasks; `operators` who add and remove
                      members, `deployments` by others; `liars`: nodes that report of tasks what no
-                     device said
+                     device said; `deceivers`: nodes that send devices what is in no log;
+                     `windows` in which alone a device begins to install
     checks/          `checks` what must hold after every turn, `promises` what devices were
                      promised, `tasks` the steps of tasks and what is acknowledged of them,
                      `progress` while a fault lasts, `convergence` once all are over

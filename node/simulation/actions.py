@@ -207,6 +207,10 @@ def _lie(world: World, node: str) -> None:
     world.liars.lie(node)
 
 
+def _deceive(world: World, node: str) -> None:
+    world.deceivers.deceive(node)
+
+
 # -- words -----------------------------------------------------------------------------------------
 
 
@@ -268,6 +272,8 @@ VERBS: dict[str, Verb] = {
     "pollers": Verb((_number,), _devices(Devices.add_pollers), troubles=False),
     "remove": Verb((_node,), _devices(Devices.remove), troubles=False),
     "lie": Verb((_node,), _lie, troubles=False),
+    "deceive": Verb((_node,), _deceive, troubles=False),
+    "windows": Verb((_number,), _devices(Devices.bound), troubles=False),
     "deploy": Verb((_node, _one_of(*TARGETS)), _deployments(Deployments.deploy), troubles=False),
     "withdraw": Verb((_node,), _deployments(Deployments.withdraw), troubles=False),
     "retry": Verb((_node,), _deployments(Deployments.retry), troubles=False),
@@ -282,7 +288,8 @@ VERBS: dict[str, Verb] = {
 late, by up to s, share that arrives twice. `join`, `leave`: the machine, and the node that the
 operator asks. `ill`: share of the devices, s. `carriers`, `pollers`: number of devices that can
 carry out tasks. `remove`, `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy`
-also: the target. `lie`: the node that reports what no device said."""
+also: the target. `lie`: the node that reports what no device said; `deceive`: the node that sends a
+device what is in no log. `windows`: share of the devices that begin only in theirs."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:

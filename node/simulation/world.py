@@ -6,6 +6,7 @@ from typing import Any
 
 from stationkeep.node.raft import CorruptSnapshot, JournalError
 from stationkeep.node.simulation.actors.clients import Clients
+from stationkeep.node.simulation.actors.deceivers import Deceivers
 from stationkeep.node.simulation.actors.deployments import Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.liars import Liars
@@ -63,6 +64,7 @@ class World:
         )
         self.devices = Devices(self.agenda, self.members, scenario, self._draws("devices"))
         self.liars = Liars(self.agenda, self.members, scenario.seed)
+        self.deceivers = Deceivers(self.members, self.devices, scenario.seed)
         self.deployments = Deployments(
             self.agenda, self.members, self.clients, self.devices, scenario
         )

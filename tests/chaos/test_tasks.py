@@ -316,11 +316,11 @@ class Device:
         text = self._codec.encode(message)
         self._connection.send(text if self._codec is msgspec.msgpack else text.decode())
 
-    def runs(self, version: str) -> None:
+    def runs(self, version: str, capable: bool = True) -> None:
         """Registers, in a session of its own as after a restart."""
         self._session += 1
         status = STATUS | {"slave_id": self.name, "app_version": version}
-        self.say("registration", device_status=status, capabilities={"deployment": True},
+        self.say("registration", device_status=status, capabilities={"deployment": capable},
                  session=self._session, sequence=1)  # fmt: skip
         assert self.hears("ack")["payload"]["of"] == "registration"
 
@@ -397,6 +397,41 @@ def test_a_device_is_sent_exactly_the_fields_of_the_protocol(
     assert task["artifact"]["version"] == "2.0.0"
     assert task["deadline"] > task["timestamp"]
     assert ack == {"task_id": task["task_id"], "state": "succeeded", "outdated": False}
+
+
+def test_who_has_the_version_or_cannot_install_is_sent_nothing(cluster: Constellation) -> None:
+    with device(cluster, "has-it") as has_it, device(cluster, "cannot") as cannot:
+        has_it.runs("2.0.0")
+        cannot.runs("1.0.0", capable=False)
+        number = submit(cluster, devices=["has-it", "cannot"], artifact={"version": "2.0.0"})
+        (task,) = closed(cluster, number).values()
+        cannot.runs("1.0.0")
+        later = submit(cluster, devices=["has-it", "cannot"], task_type="restart")
+        for phone in (has_it, cannot):
+            assert phone.hears("task")["payload"]["deployment"] == later
+    assert (task["device"], task["state"]) == ("has-it", "already_installed")
+    seen = deployment(cluster, number)
+    assert (seen["members"], seen["incapable"], seen["failures"]) == (1, 1, [])
+    cluster.ask(cluster.leader(), f"/v1/deployments/{later}/cancel", {})
+
+
+def test_a_reboot_that_takes_too_long_is_another_attempt(cluster: Constellation) -> None:
+    configure(cluster, progress_timeout="5s")
+    with device(cluster, "slow-boot") as phone:
+        number = submit(cluster, devices=["slow-boot"], artifact={"version": "2.0.0"})
+        task_id = phone.hears("task")["payload"]["task_id"]
+        phone.updates(task_id, "in_progress", phase="rebooting")
+        reaches(cluster, number, "slow-boot", "rebooting")
+        reaches(cluster, number, "slow-boot", "queued")
+        phone.runs("1.0.0")
+        again = phone.hears("task")["payload"]
+        assert (again["deployment"], again["attempt"]) == (number, 2)
+        phone.runs("2.0.0")
+    (task,) = closed(cluster, number).values()
+    assert (task["state"], task["attempt"]) == ("succeeded", 2)
+    tallies = deployment(cluster, number)["failures"]
+    assert [(group["reason"], group["count"]) for group in tallies] == [("silent", 1)]
+    configure(cluster, progress_timeout="15s")
 
 
 def test_a_success_is_believed_only_with_the_version_that_was_asked_for(

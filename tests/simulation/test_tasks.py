@@ -21,15 +21,18 @@ from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.table import Kind
 from stationkeep.cluster.fleet import registration
+from stationkeep.node.agent.tasks.book import Job
 from stationkeep.node.fleet import conductor
 from stationkeep.node.fleet.task_words import TaskWords
 from stationkeep.node.ports import Committed
 from stationkeep.node.simulation.actors.carriers import Carrier
+from stationkeep.node.simulation.actors.deceivers import NOWHERE
 from stationkeep.node.simulation.actors.deployments import REQUIRED
 from stationkeep.node.simulation.actors.device import Device
 from stationkeep.node.simulation.campaigns.campaign import Plan, attempt, quiet, run
 from stationkeep.node.simulation.scenario import Action, Scenario
 from stationkeep.node.simulation.world import World
+from stationkeep.node.wire import tasks as wire
 
 TROUBLES = (
     ("crash",),
@@ -388,3 +391,42 @@ def test_agents_that_lose_their_ends_are_no_trouble_to_the_cluster(monkeypatch: 
     """Whatever a device does, tasks come to their ends by themselves."""
     monkeypatch.setattr(Carrier, "_say", lambda self: None)
     assert violated(seeds=2) == ""
+
+
+DECEIT, SAID = ("deceit",), wire.TaskState
+
+
+def test_what_devices_report_decides_whatever_nodes_send_them() -> None:
+    for seed in range(3):
+        outcome = run(Plan(faults=("tasks", "deceit", "crash")), seed)
+        assert outcome.ok, f"seed {seed}: {outcome.rule} at {outcome.at:.3f}: {outcome.detail}"
+
+
+def test_devices_believe_what_they_are_sent() -> None:
+    """What is never believed is never checked."""
+    lies = [(4.0 + n, "deceive", f"sat-00{1 + n % 3}") for n in range(60)]
+    made = world((0.0, "carriers", "6"), (3.5, "deploy", "sat-001 all"), *lies, seed=1)
+    books = [device.carrier.book for device in made.devices.all if device.carrier is not None]
+    known = [outcome.update for book in books for outcome in book.outcomes]
+    invented = [update for update in known if update.task_id.startswith(f"{NOWHERE}/")]
+    assert {update.state for update in invented} >= {SAID.SUCCEEDED, SAID.FAILED}
+
+
+def test_devices_wait_for_their_windows() -> None:
+    made = world(
+        (0.0, "carriers", "8"), (0.1, "windows", "1"), (4.0, "deploy", "sat-001 all"),
+        (30.0, "transfer", ""), seed=1,
+    )  # fmt: skip
+    taken = ways(made)
+    assert any(way.startswith("in_progress>succeeded") for way in taken)
+
+
+def test_a_success_that_is_only_said_is_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(reports, "running", lambda _fleet, _roster, places, _: places >= 0)
+    rules = ("what devices report decides", "delivery.only_reported_successes")
+    assert violated(DECEIT) in rules, "the one seen first"
+
+
+def test_an_installation_outside_of_its_window_is_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(Job, "opens_in", lambda *_: 0.0)
+    assert violated(DECEIT) == "installing begins in its window"

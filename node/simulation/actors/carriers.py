@@ -33,7 +33,9 @@ from stationkeep.node.agent.tasks.machine import (
     step,
 )
 from stationkeep.node.fleet.task_words import TaskAnswer
+from stationkeep.node.simulation.actors.windows import Window
 from stationkeep.node.simulation.agenda import Agenda
+from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.wire.tasks import (
     Phase,
     TaskPayload,
@@ -79,6 +81,8 @@ class Carrier:
         """Whether it is silent until the heal."""
         self._sound = False
         """Whether it bricks no more."""
+        self.window: Window | None = None
+        """When it may begin to install; None: always."""
         self._first = {"app": draw.choice(FIRST_VERSIONS), "os": "13"}
         self._registered: dict[str, str] = {}
         """Versions in the newest registration."""
@@ -112,6 +116,8 @@ class Carrier:
 
     def told(self, task: TaskPayload) -> None:
         """A node sends a task, perhaps not for the first time."""
+        if self.window is not None:
+            task = self.window.told(task, self._agenda.time.now)
         self._take(Told(task, self._now()))
 
     def told_to_cancel(self, task_id: str) -> None:
@@ -119,16 +125,11 @@ class Carrier:
         self._take(CancelAsked(task_id))
 
     def answered(self, answer: TaskAnswer) -> None:
-        """What became of a word."""
-        if answer.answer in (Answer.ILLEGAL, Answer.UNKNOWN):
-            self.refused(answer.task_id)
-        else:
+        """What became of a word; that nobody wants it is believed sometimes."""
+        if answer.answer not in (Answer.ILLEGAL, Answer.UNKNOWN):
             self._take(Acknowledged(answer.task_id, answer.said))
-
-    def refused(self, task_id: str) -> None:
-        """A node will not take what was said of a task; sometimes that is believed."""
-        if self._draw.random() < 0.1:
-            self._take(Unwanted(task_id))
+        elif self._draw.random() < 0.1:
+            self._take(Unwanted(answer.task_id))
 
     def restarted(self) -> None:
         """Its agent has started anew, and reads its book."""
@@ -199,9 +200,19 @@ class Carrier:
         self._work += 1
         job = self.book.job
         if job is not None:
+            self._check_window(job)
             takes = self._draw.uniform(0.0, LONGEST.get(job.phase, SHORT))
+            if job.phase is Phase.WAITING:
+                takes += job.opens_in(self._now())
             takes = max(0.0, min(takes, job.left(self._now())))
             self._agenda.at(self._agenda.time.now + takes, self._end, self._work)
+
+    def _check_window(self, job: Job) -> None:
+        now = self._agenda.time.now
+        begins = job.phase is Phase.INSTALLING and not job.resumed
+        if begins and self.window is not None and not self.window.is_open(now):
+            said = f"{self.book.device} begins {job.task.task_id} at {now:.3f}"
+            raise Violation("installing begins in its window", said)
 
     def _end(self, work: int) -> None:
         job = self.book.job
@@ -217,6 +228,9 @@ class Carrier:
     def _result(self, job: Job) -> Result | None:
         """What comes of the phase; None when the agent, or more, comes to its end with it."""
         roll = self._draw.random()
+        barred = job.barred(self._now()) if job.phase is Phase.WAITING else ""
+        if barred:
+            return Ended(TaskState.POSTPONED, detail=barred, retry_after=1)
         match job.phase:
             case Phase.DOWNLOADING if roll < 0.1:
                 return Ended(TaskState.FAILED, TaskReason.DOWNLOAD, "the server hung up")
@@ -248,6 +262,10 @@ class Carrier:
         return RebootNeeded(str(self._boot)) if roll < 0.5 else Done()
 
 
-def _work(job: Job | None) -> tuple[str, Phase, int] | None:
-    """What is being done for a job."""
-    return None if job is None else (job.task.task_id, job.phase, job.runs)
+def _work(job: Job | None) -> tuple[object, ...] | None:
+    """What is being done for a job. Who waits for a window does so anew when its times are told
+    anew."""
+    if job is None:
+        return None
+    told = job.told if job.phase is Phase.WAITING else None
+    return job.task.task_id, job.phase, job.runs, told

@@ -66,6 +66,10 @@ class Line:
     def task_canceled(self, task_id: str, reason: str) -> None:
         self._device.sent(self, lambda carrier: carrier.told_to_cancel(task_id))
 
+    def lied_to(self, lie: Callable[[Carrier], None]) -> None:
+        """The node sends what is in no log."""
+        self._device.sent(self, lie)
+
     def superseded(self) -> None:
         self._end()
 
@@ -135,6 +139,7 @@ class Device:
         )
         if self.carrier is not None:
             registration = self.carrier.described(registration)
+            self._fleet.tasks.reported(registration)
         line.member.loop.intake.register(registration, line)
 
     def _gives_up(self, line: Line) -> bool:
@@ -212,8 +217,7 @@ class Device:
         if line.is_over:
             return
         words = line.member.loop.errands.words
-        if words.say(self.id, update, lambda answer: self._answered(line, answer)) is not None:
-            self.sent(line, lambda carrier: carrier.refused(update.task_id))
+        words.say(self.id, update, lambda answer: self._answered(line, answer))
 
     def _answered(self, line: Line, answer: TaskAnswer | None) -> None:
         if answer is not None:

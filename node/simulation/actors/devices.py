@@ -15,6 +15,7 @@ from stationkeep.cluster.state import codec
 from stationkeep.node.fleet.replies import Assignment
 from stationkeep.node.simulation.actors.carriers import Carrier
 from stationkeep.node.simulation.actors.device import Device, Line
+from stationkeep.node.simulation.actors.windows import PERIOD, Window
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.checks.promises import Promises
@@ -118,6 +119,12 @@ class Devices:
         for device in self.all:
             if self._draw.random() < float(share):
                 device.restart()
+
+    def bound(self, share: str) -> None:
+        """Lets a share of them begin to install in their own windows only."""
+        for device in self.all:
+            if device.carrier is not None and self._draw.random() < float(share):
+                device.carrier.window = Window(self._draw.uniform(0.0, PERIOD))
 
     def pin(self, node: str, ring: str) -> None:
         """Pins some device for a while, as an operator through a node."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stationkeep.cluster.apply import Applied, Done
-from stationkeep.cluster.commands import Entry, ReportTasks
+from stationkeep.cluster.commands import Entry, Registration, ReportTasks
 from stationkeep.cluster.delivery.expiries import plan_expiries
 from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.cluster.delivery.tasks import tasks_of
@@ -59,6 +59,8 @@ class TaskChecks:
         self._begun: set[Key] = set()
         self._reached: set[tuple[Key, TaskState]] = set()
         self._taken: set[tuple[Key, str]] = set()
+        self._reported: set[tuple[str, str, str]] = set()
+        """Device, component, and a version of it that the device itself has reported."""
 
     def watch(self, member: SimulatedNode) -> None:
         """A process of this member has started: what it applies is looked at."""
@@ -72,6 +74,7 @@ class TaskChecks:
                     for step in _steps(event):
                         self._take(step)
                     _are_ready(member.replica.state, event)
+                    self._are_true(member.replica.state, event)
             command = None if entry is None else entry.draft.command
             if isinstance(command, ReportTasks) and isinstance(what.outcome, Done):
                 changes = [event for event in what.events if isinstance(event, TasksChanged)]
@@ -79,6 +82,11 @@ class TaskChecks:
                 self._note_taken(command, what.outcome.result["answers"], ended)
 
         member.replica.listen(applied)
+
+    def reported(self, said: Registration) -> None:
+        """A device registers, and says what it runs."""
+        self._reported.add((said.id, "app", said.app_version))
+        self._reported.add((said.id, "os", said.os_version))
 
     # -- the log -------------------------------------------------------------------------------
 
@@ -112,6 +120,20 @@ class TaskChecks:
             if key not in ended and said not in (Word.IN_PROGRESS, Word.SUCCEEDED):
                 raise Violation("a word is about its own attempt", f"{said} of {key} ended another")
             self._taken.add((key, said.value))
+
+    def _are_true(self, state: ClusterState, event: TasksChanged) -> None:
+        """Whoever has succeeded with a version has reported it, whatever nodes made of that."""
+        roster = state.deployments.rosters[event.deployment]
+        rows, births = (np.frombuffer(column, "<u4") for column in (event.rows, event.births))
+        done = np.frombuffer(event.targets, "u1") == TaskState.SUCCEEDED.code
+        places = roster.find(rows[done], births[done])
+        deployment = state.deployments.known[event.deployment]
+        for artifact, mine in state.deployments.by_artifact(deployment, places):
+            for row in roster.row[mine].tolist():
+                claim = state.fleet.table.ids[row], artifact.component, artifact.version
+                if claim not in self._reported:
+                    said = f"{claim} succeeded in deployment {event.deployment}"
+                    raise Violation("what devices report decides", said)
 
     # -- what devices are told -----------------------------------------------------------------
 

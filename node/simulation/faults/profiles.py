@@ -260,6 +260,16 @@ class Mischief(msgspec.Struct, frozen=True):
                 yield act(at, what, anyone(draw, on))
 
 
+class Deceit(msgspec.Struct, frozen=True):
+    """What may come beside tasks: nodes that send devices tasks, cancellations and acknowledgements
+    that are in no log, and windows in which alone devices begin to install."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        yield act(0.1, "windows", draw.choice((0.0, 0.5, 1.0)))
+        for at in moments(draw, on, on.gap / 8):
+            yield act(at, "deceive", anyone(draw, on))
+
+
 PROFILES: dict[str, Profile] = {
     "lossy": link_faults.BadWeather(share=(0.02, 0.3)),
     "bursty": link_faults.BadWeather(share=(0.02, 0.25), burst=(0.2, 3.0)),
@@ -290,7 +300,12 @@ PROFILES: dict[str, Profile] = {
 }
 """In default campaigns, alone and together."""
 
-POPULATIONS: dict[str, Profile] = {"devices": Fleet(), "tasks": Tasks(), "mischief": Mischief()}
+POPULATIONS: dict[str, Profile] = {
+    "devices": Fleet(),
+    "tasks": Tasks(),
+    "mischief": Mischief(),
+    "deceit": Deceit(),
+}
 """What a run may have beside its faults."""
 
 EXTREMES: dict[str, Profile] = {
