@@ -13,11 +13,11 @@ from fastapi.openapi.utils import get_openapi
 from stationkeep.node.api.resources import probes as health
 from stationkeep.node.gateway import batch_bodies as batches
 from stationkeep.node.http import problems
+from stationkeep.node.views import comparison, previews, records
 from stationkeep.node.views import deployments as deployment_views
 from stationkeep.node.views import fleet as fleet_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
-from stationkeep.node.views import previews, records
 from stationkeep.node.views import rollouts as rollout_views
 from stationkeep.node.wire import tasks
 
@@ -62,6 +62,9 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     rollout_views.LaidDownView,
     rollout_views.TimelineView,
     previews.PreviewView,
+    rollout_views.RolloutTaskList,
+    rollout_views.RolloutExplanationView,
+    comparison.ReportView,
     rollout_views.FreezeView,
     rollout_views.FreezeList,
     batches.BatchView,

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from stationkeep.cluster.delivery.offers import hold_of
+from stationkeep.cluster.delivery.tasks import Task
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.progression.explain import explain_rollout
 from stationkeep.cluster.progression.rollback import outcome_of
 from stationkeep.cluster.progression.sentences import TEXTS, because
 from stationkeep.cluster.progression.steps import ORDERS
@@ -25,6 +27,7 @@ from stationkeep.cluster.state.decisions import Decision
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.rollout_file.writing import plan_json
 from stationkeep.node.views.base import View
+from stationkeep.node.views.deployments import TaskView, task_view
 from stationkeep.node.views.stages import (
     ExitView,
     HeldView,
@@ -35,6 +38,8 @@ from stationkeep.node.views.stages import (
     stage_view,
 )
 
+NEWEST = 10
+"""Lines of the timeline that an explanation shows."""
 GOING = (RolloutState.RUNNING, RolloutState.PAUSED)
 
 
@@ -141,6 +146,28 @@ class TimelineView(View, frozen=True):
     items: list[MomentView]
 
 
+class RolloutTaskView(TaskView, frozen=True):
+    """A task of a stage. `variant` null: the rollout compares none."""
+
+    stage: str
+    variant: str | None
+
+
+class RolloutTaskList(View, frozen=True):
+    items: list[RolloutTaskView]
+    next: str | None
+
+
+class RolloutExplanationView(View, frozen=True):
+    """`GET /v1/rollouts/NAME/explain`: why it is where it is, what would change that, and when it
+    ends by itself, as sentences; and what was decided last."""
+
+    rollout: str
+    state: str
+    summary: list[str]
+    timeline: list[MomentView]
+
+
 class FreezeView(View, frozen=True):
     """Nothing new is installed on the devices of these rings (none: of all) that the selector
     matches. `ends_s`: seconds until it ends by itself."""
@@ -185,6 +212,26 @@ def timeline_view(state: ClusterState, rollout: Rollout) -> TimelineView:
     """What became of a rollout and its stages."""
     told = _told(state, rollout)
     return TimelineView(rollout.name, [_moment(moment, told) for moment in rollout.timeline])
+
+
+def rollout_task_view(
+    state: ClusterState, rollout: Rollout, stage: str, task: Task, now: int
+) -> RolloutTaskView:
+    """A task, of a device that is still registered, at cluster time `now`."""
+    shown, variants = task_view(state, task, now), rollout.plan.variants
+    return RolloutTaskView(
+        **{field: getattr(shown, field) for field in TaskView.__struct_fields__},
+        stage=stage,
+        variant=variants[task.variant].name if variants else None,
+    )
+
+
+def explanation_view(state: ClusterState, rollout: Rollout) -> RolloutExplanationView:
+    """The story of a rollout."""
+    told = _told(state, rollout)
+    newest = [_moment(moment, told) for moment in rollout.timeline[-NEWEST:]]
+    summary = explain_rollout(state, rollout)
+    return RolloutExplanationView(rollout.name, rollout.state, summary, newest)
 
 
 def freeze_view(freeze: Freeze, now: int) -> FreezeView:

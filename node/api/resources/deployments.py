@@ -39,6 +39,7 @@ from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_w
 from stationkeep.node.api.consistency import Read, Reading, render
 from stationkeep.node.api.openapi import answers, created, outcomes
 from stationkeep.node.api.resources.devices import DeviceId, row_of
+from stationkeep.node.api.resources.rosters import positions
 from stationkeep.node.api.submission import Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from stationkeep.node.http.problems import Kind, Problem, invalid
@@ -245,16 +246,10 @@ async def list_tasks(
 
 def _places(read: Read, found: Deployment, state: TaskState | None, ring: Ring | None) -> Column:
     """Positions in its roster, ascending, of devices that are still registered."""
-    roster, table = read.state.deployments.rosters.get(found.number), read.state.fleet.table
-    if roster is None:
+    places = positions(read.state, found, state, ring)
+    if places is None:
         detail = f"the tasks of deployment {found.number} are forgotten, its tallies are not"
         raise Problem(Kind.NOT_FOUND, detail)
-    good: Column = table.birth[roster.row] == roster.birth
-    if state is not None:
-        good &= roster.state == state.code
-    if ring is not None:
-        good &= table.ring[roster.row] == ring.code
-    places: Column = np.flatnonzero(good)
     return places
 
 

@@ -148,13 +148,14 @@ class RolloutDriver(DeliveryDriver):
             version = self.fleet.spec(row).app_version
             self.run(version, row, capabilities=capabilities)
 
-    def until(self, state: str, seconds: int = 200) -> None:
+    def until(self, state: str, seconds: int = 200, name: str = NAME) -> None:
         """Leads until the rollout is in a state."""
         for _ in range(seconds):
-            if self.rollout().state == state:
+            if self.rollout(name).state == state:
                 return
             self.lead()
-        raise AssertionError(f"{self.rollout().state} ({self.rollout().reason}), not {state}")
+        found = self.rollout(name)
+        raise AssertionError(f"{found.state} ({found.reason}), not {state}")
 
     def until_stage(self, name: str, state: str, seconds: int = 100) -> None:
         """Leads until a stage is in a state."""

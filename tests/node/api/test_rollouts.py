@@ -6,10 +6,18 @@ import httpx
 import pytest
 
 from stationkeep.cluster.commands import PromoteRollout, SetFreeze
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, Variant
-from stationkeep.node.views.rollouts import RolloutSummaryView, RolloutView
+from stationkeep.node.views.comparison import ReportView
+from stationkeep.node.views.rollouts import (
+    RolloutExplanationView,
+    RolloutSummaryView,
+    RolloutTaskView,
+    RolloutView,
+)
 from stationkeep.node.views.stages import StageDetailView, StageView
 from tests.cluster.progression.rollouts import V2, one_stage
 from tests.node.api.fake import FakeNode
@@ -192,7 +200,7 @@ async def test_lists_are_filtered_and_paged(client: httpx.AsyncClient, story: Ro
 
 
 async def test_what_is_not_known_is_not_there(client: httpx.AsyncClient) -> None:
-    for path in ("", "/timeline"):
+    for path in ("", "/timeline", "/tasks", "/report", "/explain"):
         answer = await client.get(f"/v1/rollouts/nobody{path}")
         assert (answer.status_code, answer.json()["detail"]) == (404, "no such rollout: nobody")
     assert (await client.get("/v1/rollouts/a%20b")).status_code == 400
@@ -206,3 +214,113 @@ async def test_variants_and_what_was_promoted(
     story.until_stage("all", "soaking")
     story.order(PromoteRollout("fw", variant="a"))
     assert (await _one(client))["variant"] == "a"
+
+
+async def test_tasks_come_stage_by_stage(client: httpx.AsyncClient, story: RolloutStory) -> None:
+    story.begin()
+    story.until("succeeded")
+    path, seen, cursor = "/v1/rollouts/fw/tasks", [], None
+    while True:
+        page = await _get(client, path, limit=5, **({"cursor": cursor} if cursor else {}))
+        seen += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert [task["stage"] for task in seen] == [
+        name for name in ("canary", "dev", "stage", "prod") for _ in range(3)
+    ]
+    assert len({task["task_id"] for task in seen}) == 12
+    assert set(seen[0]) == set(RolloutTaskView.__struct_fields__)
+    (one,) = {task["variant"] for task in seen}
+    assert one is None
+    prod = (await _get(client, path, stage="prod", state="succeeded", ring="prod"))["items"]
+    assert prod == seen[-3:]
+    assert not (await _get(client, path, state="failed"))["items"]
+    for query, field in (({"stage": "gold"}, "stage"), ({"variant": "b"}, "variant")):
+        answer = await client.get(path, params=query)
+        assert (answer.status_code, answer.json()["field"]) == (400, field)
+
+
+async def test_an_explanation_says_what_would_change_it(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    story.deaf = {story.in_ring(Ring.CANARY)[0]}
+    story.begin()
+    story.lead(2)
+    told = await _get(client, "/v1/rollouts/fw/explain")
+    assert set(told) == set(RolloutExplanationView.__struct_fields__)
+    assert told["summary"][0].startswith("fw is running for")
+    assert told["summary"][-1] == "you may pause, abort, roll back it"
+    assert told["timeline"][-1]["stage"] == "canary"
+    device = story.fleet.id(next(iter(story.deaf)))
+    device_told = (await _get(client, f"/v1/devices/{device}/explain"))["summary"]
+    assert any("its task 1/" in line and "app 2.0.0" in line for line in device_told)
+
+
+async def test_a_device_says_that_its_rollout_holds_its_task(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    story.deaf = set(story.rows)
+    story.begin()
+    story.lead(1)
+    story.pause()
+    waiting = (await _get(client, "/v1/rollouts/fw/tasks", state="queued"))["items"]
+    told = (await _get(client, f"/v1/devices/{waiting[0]['device']}/explain"))["summary"]
+    assert any("rollout fw has nothing offered (paused)" in line for line in told)
+    assert waiting[0]["waits"] == "rollout fw has nothing offered (paused)"
+
+
+V3 = Artifact("3.0.0")
+EVEN = (Variant("a", 50, V2), Variant("b", 50, V3))
+
+
+async def test_variants_are_compared(client: httpx.AsyncClient, story: RolloutStory) -> None:
+    story.crowd(188)
+    story.rest(20_000)
+    limits = Limits(first=0)
+    plan = Plan(variants=EVEN, stages=one_stage(limits=limits), on_fail=OnFail.PAUSE)
+    story.begin(plan)
+    story.until_stage("all", "soaking")
+    story.lead(4)
+    report = await _get(client, "/v1/rollouts/fw/report")
+    assert set(report) == set(ReportView.__struct_fields__)
+    first, second = report["variants"]
+    assert (first["name"], first["version"], first["share"]) == ("a", "2.0.0", 0.5)
+    assert first["assigned"] + second["assigned"] == 200
+    assert first["succeeded"] + second["succeeded"] == 200
+    assert first["watched"] + second["watched"] > 0
+    assert first["odds"] is None
+    assert second["odds"]["low"] < 1 < second["odds"]["high"]
+    assert report["conclusions"][0].startswith("no difference between b and a is shown: odds ratio")
+    tasks = (await _get(client, "/v1/rollouts/fw/tasks", variant="b", limit=1_000))["items"]
+    assert {(task["variant"], task["version"]) for task in tasks} == {("b", "3.0.0")}
+    assert len(tasks) == second["assigned"]
+
+
+async def test_a_comparison_that_chance_does_not_explain_is_refused(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    """Devices of one variant vanish before they answer."""
+    story.crowd(88)
+    story.rest(20_000)
+    story.begin(Plan(variants=EVEN, stages=one_stage(limits=Limits(first=0))))
+    story.lead(1)
+    story.state.deployments.rosters[1].variant[:] = 0
+    report = await _get(client, "/v1/rollouts/fw/report")
+    assert report["sample_ratio"]["evidence"] >= report["sample_ratio"]["needed"] == 1_000
+    assert report["withheld"].startswith("devices do not come to the variants by their weights")
+    assert not report["conclusions"]
+    assert [arm["odds"] for arm in report["variants"]] == [None, None]
+
+
+async def test_one_version_alone_is_compared_with_twins(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    story.crowd(38)
+    story.rest(20_000)
+    story.sickening = set(story.rows)
+    story.begin(Plan(V2, stages=one_stage()))
+    story.until_stage("all", "failed")
+    report = await _get(client, "/v1/rollouts/fw/report")
+    assert (report["variants"], report["sample_ratio"], report["withheld"]) == ([], None, None)
+    assert report["hazard"]["low"] > 1
