@@ -2,6 +2,8 @@
 
 asynchronous  `AsyncClient`
 blocking      `Client`: the same without `await`
+deployments   `AsyncDeployment`, and `rollouts` `AsyncRollout`: what may be done with them
+waiting       the wait for their end
 results       what they return
 errors        what they raise
 listing       lists, page by page; the mappings `ring_assignments` and `device_statuses`
@@ -11,8 +13,9 @@ exchange      one request, limited in bytes and time; the command line uses it t
 """
 
 from stationkeep.cluster.devices.rings import Ring as RingType
-from stationkeep.node.client.asynchronous import AsyncClient, AsyncDeployment
-from stationkeep.node.client.blocking import Client, Deployment
+from stationkeep.node.client.asynchronous import AsyncClient
+from stationkeep.node.client.blocking import Client, Deployment, Rollout
+from stationkeep.node.client.deployments import AsyncDeployment
 from stationkeep.node.client.errors import (
     AnswerError,
     BusyError,
@@ -29,14 +32,19 @@ from stationkeep.node.client.results import (
     DeploymentStatus,
     DeviceStatus,
     Failure,
+    GateStatus,
     OperationStatus,
+    RolloutStatus,
+    StageStatus,
     TaskStatus,
 )
+from stationkeep.node.client.rollouts import AsyncRollout
 
 __all__ = [
     "AnswerError",
     "AsyncClient",
     "AsyncDeployment",
+    "AsyncRollout",
     "BusyError",
     "Client",
     "ClusterStatus",
@@ -44,12 +52,16 @@ __all__ = [
     "DeploymentStatus",
     "DeviceStatus",
     "Failure",
+    "GateStatus",
     "NoQuorumError",
     "NotFoundError",
     "OperationStatus",
     "OutcomeUnknownError",
     "RefusedError",
     "RingType",
+    "Rollout",
+    "RolloutStatus",
+    "StageStatus",
     "StationkeepError",
     "StillOpenError",
     "TaskStatus",

@@ -1,7 +1,7 @@
 """`AsyncClient`, for programs with an event loop."""
 
 import asyncio
-import time
+import re
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -10,16 +10,15 @@ import msgspec
 
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.client import exchange
-from stationkeep.node.client.errors import (
-    AnswerError,
-    BusyError,
-    NoQuorumError,
-    NotFoundError,
-    OutcomeUnknownError,
-    StillOpenError,
-    UnreachableError,
+from stationkeep.node.client.deployments import AsyncDeployment
+from stationkeep.node.client.errors import AnswerError, NotFoundError, OutcomeUnknownError
+from stationkeep.node.client.exchange import (
+    DEFAULT_URL,
+    Call,
+    operation_after,
+    operation_of,
+    part,
 )
-from stationkeep.node.client.exchange import DEFAULT_URL, Call, operation_of, part
 from stationkeep.node.client.listing import DeviceStatuses, RingAssignments, pages
 from stationkeep.node.client.nodes import Nodes
 from stationkeep.node.client.results import (
@@ -28,13 +27,16 @@ from stationkeep.node.client.results import (
     DeploymentStatus,
     DeviceAnswer,
     DeviceStatus,
+    LaidDown,
     OperationStatus,
     Page,
+    RolloutStatus,
     Submitted,
     TaskStatus,
     Written,
     understood,
 )
+from stationkeep.node.client.rollouts import AsyncRollout
 
 if TYPE_CHECKING:
     from stationkeep.node.client.blocking import Client
@@ -48,10 +50,6 @@ READ_SECONDS = 4.0
 """Without a byte of the answer. A node whose process is stopped still accepts connections."""
 LOG_SECONDS = 15.0
 """The same where the node may wait for the log: at most 14 s, in profile orbit."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds between two looks at a deployment whose end is awaited: the pause doubles."""
-OUTAGE_SECONDS = 60.0
-"""For which such a wait goes on while no node answers."""
 
 
 class AsyncClient:
@@ -173,7 +171,7 @@ class AsyncClient:
         reason: str = "",
         key: str | None = None,
         **options: Any,
-    ) -> "AsyncDeployment":
+    ) -> AsyncDeployment:
         """Gives devices a task: the `target` that `parameters` name, or all of a `ring`.
 
         `options`: other fields of `POST /v1/tasks`, such as `artifact` or `priority`.
@@ -182,7 +180,7 @@ class AsyncClient:
         made = await self._write(Submitted, "POST", "/v1/tasks", body, key)
         return AsyncDeployment(self, made.deployment, made.members)
 
-    async def deployment(self, number: int) -> "AsyncDeployment":
+    async def deployment(self, number: int) -> AsyncDeployment:
         """An earlier deployment. Raises `NotFoundError`."""
         found = await self._deployment_status(number)
         return AsyncDeployment(self, found.deployment, found.members)
@@ -222,6 +220,70 @@ class AsyncClient:
     ) -> AsyncIterator[list[DeploymentStatus]]:
         async def fetch(most: int, cursor: str | None) -> Page[DeploymentStatus]:
             shape, path = Page[DeploymentStatus], "/v1/deployments"
+            return await self._read(shape, path, state=state, limit=most, cursor=cursor)
+
+        return pages(fetch, limit)
+
+    # -- rollouts -------------------------------------------------------------------------------
+
+    async def progressive_rollout(
+        self,
+        version: str,
+        *,
+        name: str = "",
+        reason: str = "",
+        key: str | None = None,
+        **plan: Any,
+    ) -> AsyncRollout:
+        """Rolls a version out, ring by ring and on proof: lays a rollout down and starts it. With
+        the same `key` it does so once.
+
+        `name`: by default the version. `plan`: other keys of a rollout file, such as `stages`.
+        """
+        first = operation_of(key)
+        given = {"artifact": {"version": version}} if "variants" not in plan else {}
+        called = name or re.sub("[^A-Za-z0-9._-]", "-", version)
+        made = await self.create_rollout(called, {**given, **plan}, reason=reason, key=first)
+        try:
+            await made.start(reason=reason, key=operation_after(first))
+        except OutcomeUnknownError as error:
+            raise OutcomeUnknownError(first, error.why) from error
+        return made
+
+    async def create_rollout(
+        self,
+        name: str,
+        plan: Mapping[str, Any],
+        *,
+        replace: bool = False,
+        reason: str = "",
+        key: str | None = None,
+    ) -> AsyncRollout:
+        """Lays a rollout down; nothing begins before `start`. `plan`: the keys of a rollout file.
+        `replace`: instead of the draft of that name."""
+        body = {"rollout": name, "plan": plan, "replace": replace, "comment": reason}
+        await self._write(LaidDown, "POST", "/v1/rollouts", body, key)
+        return AsyncRollout(self, name)
+
+    async def rollout(self, name: str) -> AsyncRollout:
+        """A rollout by its name. Raises `NotFoundError`."""
+        found = AsyncRollout(self, name)
+        await found.status()
+        return found
+
+    async def rollouts(
+        self, *, state: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[RolloutStatus]:
+        """All rollouts, or those in a state such as "running", the newest first."""
+        async for page in self._rollout_pages(limit, state):
+            for found in page:
+                yield found
+
+    def _rollout_pages(
+        self, limit: int | None, state: str | None
+    ) -> AsyncIterator[list[RolloutStatus]]:
+        async def fetch(most: int, cursor: str | None) -> Page[RolloutStatus]:
+            shape, path = Page[RolloutStatus], "/v1/rollouts"
             return await self._read(shape, path, state=state, limit=most, cursor=cursor)
 
         return pages(fetch, limit)
@@ -282,65 +344,6 @@ class AsyncClient:
         if self._blocking is None:
             self._blocking = Client(self._urls, **self._options)
         return self._blocking
-
-
-class AsyncDeployment:
-    """One deployment. `members`: how many devices have a task of it."""
-
-    def __init__(self, client: AsyncClient, number: int, members: int) -> None:
-        self._client = client
-        self.number = number
-        self.members = members
-
-    def __repr__(self) -> str:
-        return f"<deployment {self.number} of {self.members} devices>"
-
-    async def status(self) -> DeploymentStatus:
-        """Its state now."""
-        return await self._client._deployment_status(self.number)
-
-    async def wait(self, timeout: float | None = None) -> DeploymentStatus:  # noqa: ASYNC109
-        """Returns its state once it is over, which its deadline guarantees. Raises `StillOpenError`
-        after `timeout` seconds. Goes on through an outage of all nodes of up to a minute."""
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._until_over()
-        except TimeoutError:
-            raise StillOpenError(f"deployment {self.number} is open after {timeout:g} s") from None
-
-    async def cancel(self, reason: str = "", *, key: str | None = None) -> None:
-        """Cancels all tasks that have not begun to install."""
-        await self._client._cancel(self.number, reason, key)
-
-    async def retry(
-        self, devices: Iterable[str] = (), reason: str = "", *, key: str | None = None
-    ) -> None:
-        """Another attempt for tasks that failed or timed out, and for devices that were not
-        reached: of these devices, by default of all."""
-        await self._client._retry(self.number, devices, reason, key)
-
-    async def tasks(
-        self, *, state: str | None = None, ring: str | None = None, limit: int | None = None
-    ) -> AsyncIterator[TaskStatus]:
-        """Its tasks that match all arguments."""
-        async for page in self._client._task_pages(self.number, limit, state=state, ring=ring):
-            for task in page:
-                yield task
-
-    async def _until_over(self) -> DeploymentStatus:
-        pause, answered = FIRST_PAUSE, time.monotonic()
-        while True:
-            try:
-                found = await self.status()
-            except (UnreachableError, NoQuorumError, BusyError):
-                if time.monotonic() - answered > OUTAGE_SECONDS:
-                    raise
-            else:
-                if found.is_over:
-                    return found
-                answered = time.monotonic()
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 class AwaitableRings(RingAssignments):

@@ -16,12 +16,8 @@ from collections.abc import (
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from stationkeep.node.client.asynchronous import (
-    REQUEST_SECONDS,
-    AsyncClient,
-    AsyncDeployment,
-    Consistency,
-)
+from stationkeep.node.client.asynchronous import REQUEST_SECONDS, AsyncClient, Consistency
+from stationkeep.node.client.deployments import AsyncDeployment
 from stationkeep.node.client.exchange import DEFAULT_URL
 from stationkeep.node.client.listing import DeviceStatuses, RingAssignments
 from stationkeep.node.client.results import (
@@ -29,8 +25,10 @@ from stationkeep.node.client.results import (
     DeploymentStatus,
     DeviceStatus,
     OperationStatus,
+    RolloutStatus,
     TaskStatus,
 )
+from stationkeep.node.client.rollouts import AsyncRollout
 
 T = TypeVar("T")
 
@@ -187,6 +185,42 @@ class Client:
         """All deployments, or those in a state ("open", "closing", "closed"), the newest first."""
         return self._each(self._client._deployment_pages(limit, state))
 
+    def progressive_rollout(
+        self,
+        version: str,
+        *,
+        name: str = "",
+        reason: str = "",
+        key: str | None = None,
+        **plan: Any,
+    ) -> "Rollout":
+        """Rolls a version out, ring by ring and on proof: lays a rollout down and starts it."""
+        made = self._client.progressive_rollout(version, name=name, reason=reason, key=key, **plan)
+        return Rollout(self, self._run(made))
+
+    def create_rollout(
+        self,
+        name: str,
+        plan: Mapping[str, Any],
+        *,
+        replace: bool = False,
+        reason: str = "",
+        key: str | None = None,
+    ) -> "Rollout":
+        """Lays a rollout down; nothing begins before `start`."""
+        made = self._client.create_rollout(name, plan, replace=replace, reason=reason, key=key)
+        return Rollout(self, self._run(made))
+
+    def rollout(self, name: str) -> "Rollout":
+        """A rollout by its name. Raises `NotFoundError`."""
+        return Rollout(self, self._run(self._client.rollout(name)))
+
+    def rollouts(
+        self, *, state: str | None = None, limit: int | None = None
+    ) -> Iterator[RolloutStatus]:
+        """All rollouts, or those in a state such as "running", the newest first."""
+        return self._each(self._client._rollout_pages(limit, state))
+
     # -- closing --------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -246,6 +280,67 @@ class Deployment:
         """Its tasks that match all arguments."""
         found = self._client._client._task_pages(self.number, limit, state=state, ring=ring)
         return self._client._each(found)
+
+
+class Rollout:
+    """One rollout, by its name: methods and arguments are those of `AsyncRollout`."""
+
+    def __init__(self, client: Client, made: AsyncRollout) -> None:
+        self._client = client
+        self._made = made
+        self.name = made.name
+
+    def __repr__(self) -> str:
+        return repr(self._made)
+
+    def status(self) -> RolloutStatus:
+        """Its state now, stage by stage."""
+        return self._client._run(self._made.status())
+
+    def wait(self, timeout: float | None = None) -> RolloutStatus:
+        """Returns its state once it is over: look whether it has `succeeded`. Raises
+        `StillOpenError` after `timeout` seconds."""
+        return self._client._run(self._made.wait(timeout))
+
+    def start(self, **more: Any) -> None:
+        """Begins it, or asks for the approvals that it needs."""
+        self._client._run(self._made.start(**more))
+
+    def approve(self, digest: str, **more: Any) -> None:
+        """Grants its start, or what a `stage` has come to."""
+        self._client._run(self._made.approve(digest, **more))
+
+    def pause(self, duration: float | str | None = None, **more: Any) -> None:
+        """Has nothing more begin, for a `duration` or until it is resumed."""
+        self._client._run(self._made.pause(duration, **more))
+
+    def resume(self, **more: Any) -> None:
+        """Goes on. A stage that is inconclusive is watched for another soak."""
+        self._client._run(self._made.resume(**more))
+
+    def promote(self, **more: Any) -> None:
+        """Lets the stage that is judged count as passed."""
+        self._client._run(self._made.promote(**more))
+
+    def abort(self, **more: Any) -> None:
+        """Ends it. Devices that are updated stay so."""
+        self._client._run(self._made.abort(**more))
+
+    def roll_back(self, **more: Any) -> None:
+        """Has every device run again what it ran before."""
+        self._client._run(self._made.roll_back(**more))
+
+    def retry(self, devices: Iterable[str] = (), **more: Any) -> None:
+        """Another attempt for tasks of a stage that failed or were not reached."""
+        self._client._run(self._made.retry(devices, **more))
+
+    def explain(self) -> list[str]:
+        """Why it is where it is, what would change that, and when it ends by itself."""
+        return self._client._run(self._made.explain())
+
+    def tasks(self, *, limit: int | None = None, **filters: str | None) -> Iterator[TaskStatus]:
+        """Its tasks. `filters`: `stage`, `state`, `ring`, `variant`."""
+        return self._client._each(self._made._task_pages(limit, **filters))
 
 
 async def _next(pages: AsyncIterator[list[T]]) -> list[T] | None:

@@ -104,6 +104,11 @@ def operation_of(key: str | None) -> str:
     return key
 
 
+def operation_after(operation: str) -> str:
+    """The key of a second write that belongs to the first: the same whenever that is repeated."""
+    return f"op-{uuid.uuid5(uuid.NAMESPACE_OID, operation).hex}"
+
+
 def part(text: str) -> str:
     """A name as one segment of a path, where `..` does not mean the one above. Raises
     `UnicodeEncodeError` if it cannot be UTF-8."""

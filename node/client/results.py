@@ -113,6 +113,9 @@ class TaskStatus(Result, frozen=True, kw_only=True):
     since_s: float
     waits: str | None
     """Why it is not offered to the device yet."""
+    stage: str | None = None
+    variant: str | None = None
+    """Of a rollout."""
 
 
 class Failure(Result, frozen=True, kw_only=True):
@@ -148,6 +151,75 @@ class DeploymentStatus(Result, frozen=True, kw_only=True):
         return self.state == "closed"
 
 
+# -- rollouts -----------------------------------------------------------------------------------
+
+
+class GateStatus(Result, frozen=True, kw_only=True):
+    """A gate of a stage. `value`, `limit`: 0..1, of devices; `evidence` of harm, and how much would
+    be proof (`needed`)."""
+
+    name: str
+    value: float | int | None
+    limit: float | int | None
+    evidence: float | int | None
+    needed: float | int | None
+    verdict: str | None
+    """`passed`, `inconclusive` or `failed`; None: not judged yet."""
+    sentence: str
+
+
+class StageStatus(Result, frozen=True, kw_only=True):
+    """A stage of a rollout. `tallies`: state of a task → how many are in it."""
+
+    name: str
+    ring: Ring | None
+    state: str
+    reason: str
+    members: Count
+    tallies: Mapping[str, Count]
+    gates: list[GateStatus]
+
+
+class Exit(Result, frozen=True, kw_only=True):
+    """What something becomes by itself, and in how many seconds; None: nobody can say."""
+
+    becomes: str
+    reason: str
+    in_s: float | int | None
+
+
+class RolloutStatus(Result, frozen=True, kw_only=True):
+    """State of a rollout."""
+
+    rollout: str
+    state: str
+    reason: str
+    why: str
+    """The reason in words."""
+    exit: Exit | None
+    """What becomes of it if nothing happens."""
+    revision: Count
+    digest: str
+    author: str
+    versions: list[str]
+    members: Count
+    updated: Count
+    """Devices that run what it installed, or did when their stage ended."""
+    orders: list[str]
+    """What may be ordered of it now."""
+    stages: list[StageStatus]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it goes no further by itself."""
+        return self.state in {"succeeded", "aborted", "rolled_back"}
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every stage has passed."""
+        return self.state == "succeeded"
+
+
 # -- what nodes answer --------------------------------------------------------------------------
 
 
@@ -167,6 +239,12 @@ class Written(msgspec.Struct, frozen=True):
 class Submitted(msgspec.Struct, frozen=True):
     deployment: Count
     members: Count
+
+
+class LaidDown(msgspec.Struct, frozen=True):
+    rollout: str
+    digest: str
+    revision: Count
 
 
 class PrimaryAnswer(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from stationkeep.node.client import (
     RingType,
     StillOpenError,
     UnreachableError,
-    asynchronous,
+    waiting,
 )
 from tests.node.client.conftest import NO_QUORUM, URLS, PlayedNodes, done, problem
 
@@ -36,7 +36,7 @@ CLOSED = deployment("closed", succeeded=3)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asynchronous, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.0)
 
 
 async def test_what_is_submitted_is_a_handle(played: PlayedNodes, client: AsyncClient) -> None:
@@ -91,7 +91,7 @@ async def test_a_wait_outlives_the_loss_of_all_nodes(
 async def test_a_wait_does_not_outlive_it_for_ever(
     played: PlayedNodes, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asynchronous, "OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "OUTAGE_SECONDS", 0.0)
     played.replies[1] = [CREATED, httpx.ConnectError("x")]
     made = await client.submit_task(parameters={"version": "2.0.0"})
     with pytest.raises(UnreachableError):

@@ -10,7 +10,7 @@ from stationkeep.node.chaos.constellation import Constellation
 from tests.node.agent.threads import LoopThread
 from tests.node.client.examples import EXAMPLES, SLEEPLESS, run
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 HTTP = 8_701
 """First port of `up`, which the page takes for granted."""
@@ -75,6 +75,9 @@ async def test_the_examples_run_as_they_are_printed(
     for text in EXAMPLES:
         await run(here(text, cluster), names)
     printed = capsys.readouterr().out
+    assert (
+        "2.0.0 succeeded - 8 devices updated\ncanary; passed; failures: 0 % failed, 5 %" in printed
+    )
     assert re.search(r"^(\d) of \1 devices run 1\.9\.0$", printed, re.MULTILINE)
     for line in (
         "8 devices, sat-",
