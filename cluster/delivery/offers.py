@@ -6,7 +6,7 @@ so that a late plan of a deposed leader can do no harm. Source: tasks.md, "Offer
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import groupby
 from typing import NamedTuple
@@ -138,7 +138,19 @@ def _claimed(state: ClusterState, deployment: Deployment, rows: Column, births: 
     return found
 
 
-def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
+MayBegin = Callable[[Deployment, Column], Column]
+"""Which of these devices, by row, may begin with a deployment by the clock of a wall, which nobody
+but the leader asks."""
+
+
+def at_any_time(_: Deployment, rows: Column) -> Column:
+    """`MayBegin` where there are no windows."""
+    return np.ones(len(rows), bool)
+
+
+def plan_offers(
+    state: ClusterState, now: int, may_begin: MayBegin = at_any_time
+) -> list[OfferTasks]:
     """What the leader is to offer at cluster time `now`: at most `MOST_PLANNED` tasks."""
     if not state.founded or hold_of(state) is not None:
         return []
@@ -152,7 +164,7 @@ def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
         for deployment in group:
             most = min(left, room(state, deployment, now))
             if most:
-                positions = _choose(state, deployment, now, most, taken)
+                positions = _choose(state, deployment, now, most, taken, may_begin=may_begin)
                 plan += _commands(state, deployment, positions)
                 left -= len(positions)
         if not left or group[-1] is waiting[-1]:
@@ -164,7 +176,13 @@ def plan_offers(state: ClusterState, now: int) -> list[OfferTasks]:
 
 
 def _choose(
-    state: ClusterState, deployment: Deployment, now: int, most: int, taken: Column
+    state: ClusterState,
+    deployment: Deployment,
+    now: int,
+    most: int,
+    taken: Column,
+    *,
+    may_begin: MayBegin,
 ) -> Column:
     """At most so many tasks to offer, by `_order`. `taken`: rows that this plan has offered a task
     already, or for which a task of higher priority waits."""
@@ -172,12 +190,14 @@ def _choose(
     begun = _on_trial(state, deployment, roster, now)
     if len(begun):
         taken[roster.row[begun]] = True
-        return begun[_ready(state, deployment, begun, now)][:most]
+        begun = begun[_ready(state, deployment, begun, now)]
+        return begun[may_begin(deployment, roster.row[begun])][:most]
     found: list[Column] = []
     count = 0
     for chunk in _chunks(state, deployment, roster, now):
         free = chunk[~taken[roster.row[chunk]]]
-        found.append(free[_ready(state, deployment, free, now)])
+        free = free[_ready(state, deployment, free, now)]
+        found.append(free[may_begin(deployment, roster.row[free])])
         count += len(found[-1])
         if count >= most:
             break

@@ -3,6 +3,8 @@
 Source: rollouts.md, "Stages" and "Shares and memory".
 """
 
+from msgspec.structs import replace
+
 from stationkeep.cluster.commands import OpenStage
 from stationkeep.cluster.delivery.members import Members
 from stationkeep.cluster.delivery.openings import Order, enter, roster_of
@@ -12,7 +14,7 @@ from stationkeep.cluster.deployments.book import (
     MAX_TASKS,
     MAX_TASKS_ORDERED,
 )
-from stationkeep.cluster.deployments.deployment import Deployment
+from stationkeep.cluster.deployments.deployment import Deployment, Limits
 from stationkeep.cluster.progression.advance import opening
 from stationkeep.cluster.progression.members import lots_of, members_of, variants_of
 from stationkeep.cluster.progression.steps import (
@@ -24,6 +26,7 @@ from stationkeep.cluster.progression.steps import (
 )
 from stationkeep.cluster.rollouts.lifecycle import WAITING, RolloutCause, StageCause, StageState
 from stationkeep.cluster.rollouts.rollout import Rollout
+from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
@@ -71,8 +74,8 @@ def _deploy(step: Step, rollout: Rollout, place: int, members: Members, slot: in
         parameters=plan.parameters,
         artifacts=plan.artifacts,
         target=f"stage {stage.name} of {rollout.name}",
-        priority=plan.priority,
-        limits=stage.limits,
+        priority=plan.precedence,
+        limits=_limits(step, rollout, place),
         allow_downgrade=plan.allow_downgrade,
         require=plan.require,
         actor=rollout.author,
@@ -87,6 +90,15 @@ def _deploy(step: Step, rollout: Rollout, place: int, members: Members, slot: in
     deployment = enter(step, order, roster, members.incapable, slot)
     deployment.standing = deployment.kept = True
     return deployment
+
+
+def _limits(step: Step, rollout: Rollout, place: int) -> Limits:
+    """Where devices are told in a window only there is a week more for that, unless the plan says
+    for how long: each window opens once in it."""
+    limits = rollout.stages[place].plan.limits
+    if not rollout.plan.hours or limits.deadline is not None:
+        return limits
+    return replace(limits, deadline=step.state.settings.deployment_deadline + 7 * LONGEST)
 
 
 def complete(step: Step, rollout: Rollout) -> Rollout:

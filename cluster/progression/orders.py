@@ -75,7 +75,7 @@ def create_rollout(step: Step, command: CreateRollout) -> dict[str, object]:
     rollout = _drafted(step, command) if known is None else _redrafted(step, command, known)
     step.state.rollouts.put(rollout)
     facts = about(rollout) | {"digest": rollout.digest, "replaced": known is not None}
-    facts["overrides"] = list(rollout.plan.overrides)
+    facts |= {"overrides": list(rollout.plan.overrides), "emergency": rollout.plan.emergency}
     step.decide("create_rollout", Outcome.DONE, (), facts=facts)
     step.emit(RolloutChanged(rollout.name, "", rollout.state, rollout.reason))
     watch(step)
@@ -192,7 +192,8 @@ def block_fault(state: ClusterState, rollout: Rollout) -> str | None:
 
 def _are_rivals(one: Rollout, other: Rollout) -> bool:
     """Whether nothing says which of two goes first on a device that both are about."""
-    return one.plan.priority == other.plan.priority and (one.plan.component == other.plan.component)
+    equal = one.plan.precedence == other.plan.precedence
+    return equal and one.plan.component == other.plan.component
 
 
 def approve_rollout(step: Step, command: ApproveRollout) -> dict[str, object]:

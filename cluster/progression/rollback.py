@@ -125,7 +125,7 @@ def _deploy(step: Step, rollout: Rollout, affected: Affected, slot: int) -> tupl
         parameters=plan.parameters,
         artifacts=tuple(artifacts) or (None,),
         target=f"rollback of {rollout.name}",
-        priority=plan.priority + 1,
+        priority=plan.precedence + 1,
         limits=_limits(step, plan),
         allow_downgrade=True,
         require=plan.require,

@@ -167,7 +167,8 @@ def _say_created(decision: Decision) -> str:
     verb = "laid down anew" if decision.facts["replaced"] else "laid down"
     freezes = ", ".join(decision.facts["overrides"])
     over = f", over freeze {freezes}" if freezes else ""
-    return f"{_name(decision.facts)} {verb} (plan {decision.facts['digest'][:8]}{over})"
+    urgent = " as an emergency" if decision.facts["emergency"] else ""
+    return f"{_name(decision.facts)} {verb}{urgent} (plan {decision.facts['digest'][:8]}{over})"
 
 
 def _say_approved(decision: Decision) -> str:

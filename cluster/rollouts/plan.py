@@ -24,8 +24,10 @@ from stationkeep.cluster.deployments.deployment import (
 from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.devices.selector import SelectorError, parse
 from stationkeep.cluster.devices.status import HealthRule
+from stationkeep.cluster.devices.table import Kind
 from stationkeep.cluster.names import NAME_RULE, TEXT_RULE, name_fault, text_fault
 from stationkeep.cluster.rollouts.gates import Gates, gate_faults
+from stationkeep.cluster.rollouts.windows import DEVICE, TZ_LABEL, UTC, window_fault, zone_fault
 from stationkeep.cluster.settings import LONGEST, PPM, SHORTEST
 
 MAX_STAGES = 16
@@ -80,6 +82,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 STAGES = tuple(StagePlan(ring.value, ring) for ring in RINGS)
 """Of a plan that names none: ring by ring."""
+URGENT_STAGES = (StagePlan("first", share=1), StagePlan("everybody", limits=Limits(first=0)))
+"""Of one for an emergency that names none: one device, and then all others at once."""
 
 
 class Variant(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -95,7 +99,9 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """The whole of it: exactly one of `artifact` and `variants`. `scope`: a selector, and
     `devices` ids that must be in it, empty: all. `fallback`: what a device gets back of which
     nothing earlier is known. `rest`: whoever is in no stage is one at last. `follow`: ms for which
-    whoever comes later gets it too. `overrides`: names of freezes that do not hold it."""
+    whoever comes later gets it too. `overrides`: names of freezes that do not hold it. `window`:
+    when devices are told to begin, "": at any time, by the clock of `timezone`
+    (`cluster.rollouts.windows`). `emergency`: it goes before all others, at any time and pace."""
 
     artifact: Artifact | None = None
     variants: tuple[Variant, ...] = ()
@@ -115,6 +121,24 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     parameters: dict[str, str] = {}
     follow: int = 0
     overrides: tuple[str, ...] = ()
+    window: str = ""
+    timezone: str = UTC
+    emergency: bool = False
+
+    @property
+    def precedence(self) -> int:
+        """The priority that it has."""
+        return MAX_PRIORITY if self.emergency else self.priority
+
+    @property
+    def hours(self) -> str:
+        """The window that it keeps to."""
+        return "" if self.emergency else self.window
+
+    def zone_of(self, kind: Kind) -> str:
+        """By whose clock devices of a kind keep to its window; "": they do not say."""
+        own = self.timezone == DEVICE
+        return dict(kind.labels).get(TZ_LABEL, "") if own else self.timezone
 
     @property
     def artifacts(self) -> tuple[Artifact | None, ...]:
@@ -146,6 +170,8 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
         first = {"first": 1 if common.first is None else common.first}
         given = {field: value for field, value in mine.items() if value is not None}
         limits = replace(common, **(first | given))
+        if self.emergency:
+            limits = replace(limits, pace=None)
         return replace(stage, limits=limits, checks=stage.checks or self.checks)
 
     @property
@@ -176,6 +202,22 @@ def plan_faults(plan: Plan) -> Iterator[str]:
     fault = require_fault(plan.require)
     if fault is not None:
         yield fault
+    yield from _faults_of_time(plan)
+
+
+def _faults_of_time(plan: Plan) -> Iterator[str]:
+    for field, fault in (
+        ("window", window_fault(plan.window)),
+        ("timezone", zone_fault(plan.timezone)),
+    ):
+        if fault is not None:
+            yield f"{field}: {fault}"
+    every = {"checks": plan.checks} | {
+        f"stages.{s.name[:64]}.checks": s.checks for s in plan.stages
+    }
+    for field, checks in every.items():
+        if plan.emergency and checks is not None and not checks.health:
+            yield f"{field}.health: False: in an emergency health is judged as ever"
 
 
 def _faults_of_content(plan: Plan) -> Iterator[str]:

@@ -24,6 +24,7 @@ from stationkeep.cluster.state.events import (
 )
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.duty import AT_ONCE, Duty, Office, Workbench
+from stationkeep.node.fleet.windows import Windows
 from stationkeep.node.ports import Committed, ProposalResult
 
 LOOK = 0.25
@@ -74,7 +75,8 @@ class Conductor(Office):
     def __init__(self, bench: Workbench) -> None:
         self._expiries = _Steps(bench, plan_expiries)
         self._rollouts = _Steps(bench, advance_rollouts)
-        self._offers = _Steps(bench, plan_offers)
+        windows = Windows(bench)
+        self._offers = _Steps(bench, lambda state, now: plan_offers(state, now, windows.may_begin))
         self._all = (self._expiries, self._rollouts, self._offers)
         super().__init__(bench, *(steps.duty for steps in self._all))
         self._replica = bench.replica

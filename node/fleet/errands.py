@@ -16,6 +16,7 @@ from stationkeep.cluster.apply import Applied
 from stationkeep.cluster.commands import Entry
 from stationkeep.cluster.delivery.tasks import Task, position_of, task_at, task_of_device
 from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.cluster.state.events import DeploymentChanged, TasksChanged
@@ -24,6 +25,7 @@ from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.connected import ConnectedDevices
 from stationkeep.node.fleet.replies import IntakeRefusal, unknown
 from stationkeep.node.fleet.task_words import TaskWords
+from stationkeep.node.fleet.windows import bounds
 from stationkeep.node.wire import tasks as wire
 from stationkeep.node.wire.messages import timestamp
 
@@ -164,6 +166,8 @@ def payload_of(state: ClusterState, task: Task, now: int) -> wire.TaskPayload:
     them, of which only the distances count."""
     deployment = state.deployments.known[task.deployment]
     artifact = state.deployments.artifact_of(deployment, task.variant)
+    wall = state.wall + now - state.time
+    after, before = bounds(state, deployment, task.row, wall)
     begun = task.since if task.state is TaskState.IN_PROGRESS else now
     deadline = max(now + 1_000, begun + state.settings.task_timeout)
     return wire.TaskPayload(
@@ -181,9 +185,21 @@ def payload_of(state: ClusterState, task: Task, now: int) -> wire.TaskPayload:
             artifact.signature or None,
             artifact.key or None,
         ),
-        deadline=timestamp(state.wall + deadline - state.time),
-        timestamp=timestamp(state.wall + now - state.time),
+        rollout=deployment.rollout or None,
+        variant=_variant(state, deployment, task),
+        deadline=timestamp(wall + deadline - now),
+        install_after=None if after is None else timestamp(after),
+        install_before=None if before is None else timestamp(before),
+        timestamp=timestamp(wall),
     )  # fmt: skip
+
+
+def _variant(state: ClusterState, deployment: Deployment, task: Task) -> str | None:
+    """The name of the variant that the device gets; on its way back it gets none."""
+    rollout = state.rollouts.known.get(deployment.rollout)
+    if rollout is None or deployment.undoes or not rollout.plan.variants:
+        return None
+    return rollout.plan.variants[task.variant].name
 
 
 def _parameters(state: ClusterState, task: Task, artifact: Artifact | None) -> dict[str, str]:

@@ -36,6 +36,7 @@ from stationkeep.cluster.rollouts.plan import (
     MAX_WEIGHT,
     REST,
     STAGES,
+    URGENT_STAGES,
     WEBHOOK_RULE,
     Checks,
     OnFail,
@@ -64,6 +65,9 @@ _SETTINGS = {
     "allow_self_approval": units.flag,
     "rest": units.flag,
     "follow": units.duration(MAX_FOLLOW, zero=True),
+    "window": units.window,
+    "timezone": units.timezone,
+    "emergency": units.flag,
 }
 """Keys of one value that is the plan's field of the same name."""
 _LIMITS = {
@@ -110,7 +114,7 @@ def read_plan(document: Document, root: Value) -> Plan:
         parameters=_parameters(root.child("parameters")),
         devices=_texts(root.child("devices")),
         overrides=_names(root.child("overrides")),
-        stages=tuple(_stages(root.child("stages"), common)),
+        stages=tuple(_stages(root, common)),
         checks=common,
         limits=_limits(root),
         on_fail=OnFail(_choice(root.child("on_fail"), tuple(OnFail), OnFail.ROLLBACK)),
@@ -264,9 +268,10 @@ def _pace(value: Value | None) -> Pace | None:
     return pace
 
 
-def _stages(value: Value | None, common: Checks) -> Iterator[StagePlan]:
+def _stages(root: Value, common: Checks) -> Iterator[StagePlan]:
+    value, urgent = root.child("stages"), root.child("emergency")
     if value is None:
-        yield from STAGES
+        yield from STAGES if urgent is None or urgent.raw is not True else URGENT_STAGES
         return
     items = value.items()
     if isinstance(value.raw, list) and not 1 <= len(items) <= MAX_STAGES:

@@ -8,7 +8,9 @@ from decimal import Decimal
 from stationkeep.cluster.devices.selector import parse
 from stationkeep.cluster.devices.status import HealthRule, RuleError, parse_rule
 from stationkeep.cluster.names import NAME_RULE, TEXT_RULE, name_fault, text_fault
+from stationkeep.cluster.rollouts.windows import DEVICE, WINDOW_RULE, ZONE_RULE, window_fault
 from stationkeep.cluster.settings import PPM, parse_duration
+from stationkeep.node.system.zones import zone
 
 NONE = "none"
 """Says that nothing is asked where something would be: `require: none`."""
@@ -97,6 +99,20 @@ def name(raw: object) -> str:
         return raw
     hint = "" if isinstance(raw, str) else ", in quotes if it looks like something else"
     raise ValueError(f"{NAME_RULE}{hint}")
+
+
+def window(raw: object) -> str:
+    """When devices are told to begin: `Mon-Fri 01:00-05:00, Sat 00:00-24:00`."""
+    if isinstance(raw, str) and raw and window_fault(raw) is None:
+        return raw
+    raise ValueError(WINDOW_RULE)
+
+
+def timezone(raw: object) -> str:
+    """By whose clock: a zone that this system knows, or `device`."""
+    if isinstance(raw, str) and (raw == DEVICE or zone(raw) is not None):
+        return raw
+    raise ValueError(ZONE_RULE)
 
 
 def condition(*, excused: bool) -> Callable[[object], HealthRule | None]:

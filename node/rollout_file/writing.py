@@ -27,6 +27,7 @@ def plan_json(plan: Plan) -> Json:
         "fallback": None if plan.fallback is None else artifact_json(plan.fallback),
         "follow": spelled(plan.follow) if plan.follow else None,
         "overrides": list(plan.overrides) or None,
+        **_plain(plan, "window", "timezone", "emergency"),
         "parameters": plan.parameters or None,
         "gates": _gates(plan.checks, Checks()) or None,
         "stages": [_stage(stage, plan.checks) for stage in plan.stages],

@@ -269,7 +269,7 @@ def _head(
         "age_s": _seconds(now - rollout.created_at),
         "component": plan.component,
         "versions": list(dict.fromkeys(artifact.version for artifact in plan.installed)),
-        "priority": plan.priority,
+        "priority": plan.precedence,
         "on_fail": plan.on_fail,
         "needed": plan.approvals,
         "approvals": [

@@ -18,9 +18,11 @@ from stationkeep.cluster.rollouts.lifecycle import RolloutState, StageState
 from stationkeep.cluster.rollouts.plan import FOLLOW
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED
+from stationkeep.cluster.rollouts.windows import DEVICE
 from stationkeep.cluster.settings import PPM
 from stationkeep.cluster.state.decisions import Decision
 from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.system.zones import opening
 from stationkeep.node.views.base import View
 from stationkeep.node.views.deployments import FailureView
 
@@ -177,7 +179,25 @@ def _held(state: ClusterState, rollout: Rollout, place: int, now: int) -> HeldVi
     if rollout.state is RolloutState.PAUSED:
         return held_view(state, rollout, "paused", now)
     held = held_by(state, rollout, stage)
+    if not held and stage.state is StageState.DEPLOYING:
+        return _closed(state, rollout, now)
     return held_view(state, rollout, held, now) if begins or ":" not in held else None
+
+
+def _closed(state: ClusterState, rollout: Rollout, now: int) -> HeldView | None:
+    """The window of a rollout, while it is closed for every device, by the clock that the leader
+    has written into the log."""
+    wall = state.wall + now - state.time
+    kinds = [kind for kind in state.fleet.table.kinds.all if kind is not None]
+    zones = set(map(rollout.plan.zone_of, kinds)) if rollout.plan.hours else set()
+    opens = opening(rollout.plan.hours, zones, wall) if zones else wall
+    if opens is not None and opens <= wall:
+        return None
+    zone = f" of {rollout.plan.timezone}" if rollout.plan.timezone != DEVICE else ""
+    sentence = (
+        f"its window is closed: {rollout.plan.hours}, by the clock{zone or ' of each device'}"
+    )
+    return HeldView("window_closed", None if opens is None else _seconds(opens - wall), sentence)
 
 
 def held_view(state: ClusterState, rollout: Rollout, held: str, now: int) -> HeldView | None:

@@ -33,12 +33,14 @@ class ManualClock:
     def __init__(self, rate: float = 1.0, offset: float = 100.0) -> None:
         self.now = 0.0
         self.rate, self.offset = rate, offset
+        self.epoch = 1_700_000_000_000
+        """Unix ms on the wall when time began."""
 
     def monotonic(self) -> float:
         return self.offset + self.now * self.rate
 
     def wall(self) -> int:
-        return 1_700_000_000_000 + int(self.now * 1_000)
+        return self.epoch + int(self.now * 1_000)
 
     def to_world(self, moment: float) -> float:
         return (moment - self.offset) / self.rate

@@ -11,6 +11,7 @@ from stationkeep.cluster.devices.status import Condition, HealthRule
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import (
     STAGES,
+    URGENT_STAGES,
     Checks,
     Plan,
     StagePlan,
@@ -39,6 +40,19 @@ def test_a_stage_inherits_what_it_does_not_say() -> None:
     assert a.limits == Limits(9, pace, 60_000, None, 1)
     assert b.limits == Limits(7, pace, 60_000, None, 0)
     assert (a.checks, b.checks) == (Checks(), Checks(health=False))
+
+
+def test_an_emergency_goes_before_all_at_no_pace_and_at_any_time() -> None:
+    plan = Plan(
+        V2, stages=URGENT_STAGES, limits=Limits(pace=Pace()), priority=3, window="01:00-05:00",
+        emergency=True,
+    )  # fmt: skip
+    assert list(plan_faults(plan)) == []
+    assert (plan.precedence, plan.hours) == (1_000, "")
+    first, everybody, rest = plan.all_stages()
+    assert (first.share, first.limits.first, everybody.limits.first) == (1, 1, 0)
+    assert {stage.limits.pace for stage in (first, everybody, rest)} == {None}
+    assert all(stage.checks == Checks() for stage in (first, everybody, rest))
 
 
 def test_a_digest_is_of_all_that_a_plan_says() -> None:
@@ -76,6 +90,13 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"stages": (StagePlan("a", limits=Limits(0)),)}, "stages.a.limits.max_in_flight: 0"),
     ({"stages": (StagePlan("a", limits=Limits(first=-1)),)}, "stages.a.limits.first: -1"),
     ({"stages": (StagePlan("a", checks=Checks(approvals=6)),)}, "stages.a.checks.approvals: 6"),
+    ({"window": "nights"}, "window: 'nights' is not days and times such as"),
+    ({"timezone": "../x"}, "timezone: '../x' is not a time zone such as"),
+    ({"emergency": True, "checks": Checks(health=False)}, "checks.health: False: in an emergency"),
+    (
+        {"emergency": True, "stages": (StagePlan("a", checks=Checks(health=False)),)},
+        "stages.a.checks.health: False",
+    ),
     ({"checks": Checks(Gates(max_failures=-1))}, "checks.gates.max_failures: -1"),
     ({"checks": Checks(webhook="file:///x")}, "checks.webhook: 'file:///x'"),
     ({"checks": Checks(webhook="http://there/x")}, "checks.webhook: 'http://there/x'"),

@@ -105,7 +105,7 @@ def test_defaults_are_as_the_page_says(section: str, key: str, default: str) -> 
 
 
 def test_there_are_bounds_and_defaults_to_check() -> None:
-    assert (len(BOUNDED), len(LONGEST), len(DEFAULTS)) == (9, 3, 21)
+    assert (len(BOUNDED), len(LONGEST), len(DEFAULTS)) == (9, 3, 23)
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

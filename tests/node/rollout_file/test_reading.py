@@ -11,7 +11,15 @@ from stationkeep.cluster.deployments.deployment import Limits, Pace
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Condition, HealthRule
 from stationkeep.cluster.rollouts.gates import Gates
-from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan, Variant, plan_faults
+from stationkeep.cluster.rollouts.plan import (
+    URGENT_STAGES,
+    Checks,
+    OnFail,
+    Plan,
+    StagePlan,
+    Variant,
+    plan_faults,
+)
 from stationkeep.node.config.yaml_document import MAX_ERRORS, ConfigError
 from stationkeep.node.rollout_file.document import MAX_FILE_BYTES, load
 from stationkeep.node.rollout_file.reading import PLAN_KEYS, parse
@@ -44,6 +52,8 @@ fallback: {{version: 1.9.4}}
 follow: 7d
 rest: false
 overrides: [xmas]
+window: "Mon-Fri 01:00-05:00, Sat 00:00-24:00"
+timezone: device
 parameters: {{channel: beta}}
 gates:
   failures: {{max: 0.04}}
@@ -100,10 +110,23 @@ def test_every_key_of_a_plan_can_be_written() -> None:
         parameters={"channel": "beta"},
         follow=7 * 86_400_000,
         overrides=("xmas",),
+        window="Mon-Fri 01:00-05:00, Sat 00:00-24:00",
+        timezone="device",
     )
     written = plan_json(found.plan)
-    assert set(written) == set(PLAN_KEYS) - {"variants"}
+    assert set(written) == set(PLAN_KEYS) - {"variants", "emergency"}
     assert parse(written) == found.plan
+
+
+def test_an_emergency_goes_to_one_device_and_then_to_all() -> None:
+    plan = parse({"artifact": {"version": "2.1.0"}, "emergency": True})
+    assert (plan.stages, plan.precedence) == (URGENT_STAGES, 1_000)
+    assert parse(plan_json(plan)) == plan
+
+
+def test_an_emergency_with_stages_has_these() -> None:
+    plan = parse({"artifact": {"version": "2.1.0"}, "emergency": True, "stages": ["canary"]})
+    assert plan.stages == (StagePlan("canary", Ring.CANARY),)
 
 
 def test_variants_stand_in_place_of_an_artifact() -> None:
@@ -179,6 +202,13 @@ stages: [canary, {ring: dev, gates: {webhook: none, health: {require: none, marg
         ("fallback: {version: 1, component: os}", 3, "fallback.version", 1, "in quotes if"),
         ("fallback: {version: a, component: os}", 2, "artifact", "a mapping", "the same"),
         ("overrides: [a b]", 3, "overrides[0]", "a b", "1 to 64 of the characters"),
+        ("window: nights", 3, "window", "nights", "days and times such as Mon-Fri 01:00-05:00"),
+        ("window: ''", 3, "window", "", "days and times"),
+        ("window: 01:00-01:00", 3, "window", "01:00-01:00", "days and times"),
+        ("timezone: Berlin", 3, "timezone", "Berlin", "a time zone such as Europe/Berlin"),
+        ("timezone: ../etc/passwd", 3, "timezone", "../etc/passwd", "a time zone such as"),
+        ("timezone: 2", 3, "timezone", 2, "a time zone such as"),
+        ("emergency: now", 3, "emergency", "now", "true or false"),
         ("parameters: {n: 3}", 3, "parameters.n", 3, "a text, in quotes"),
         ("parameters: {a b: c}", 3, "parameters", "a mapping", "'a b' is not a name"),
         ("gates: strict", 3, "gates", "strict", "a mapping"),

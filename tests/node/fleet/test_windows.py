@@ -1,0 +1,199 @@
+"""Windows of rollouts, on whole nodes whose clocks on the wall the test sets (scenario 34)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from stationkeep.cluster.alarms import CLOCK_JUMP
+from stationkeep.cluster.commands import AssignRing, RollBackRollout
+from stationkeep.cluster.deployments.deployment import Limits, Pace
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.progression.explain import explain_rollout
+from stationkeep.cluster.rollouts.plan import URGENT_STAGES, Plan, StagePlan
+from stationkeep.cluster.settings import LONGEST
+from stationkeep.cluster.state.state import alarm_id
+from stationkeep.node.health.measurement import Measurement
+from stationkeep.node.views.stages import HeldView, stage_view
+from stationkeep.node.wire.tasks import TaskPayload
+from tests.node.fleet.rollouts import CALM, NAME, V2, Rolling
+
+TOKYO, BERLIN = "Asia/Tokyo", "Europe/Berlin"
+
+
+class Places(Rolling):
+    """Three devices in Tokyo, three in Berlin."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 3)
+        for number, id_ in enumerate(self.homes):
+            self.labels[id_] = {"tz": (TOKYO, BERLIN)[number % 2]}
+
+    def in_(self, zone: str) -> list[str]:
+        return [id_ for id_ in self.homes if self.labels[id_]["tz"] == zone]
+
+    def show(self, text: str) -> None:
+        """All clocks on walls show this now, UTC."""
+        wall = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1_000)
+        for clock in self.clocks.values():
+            clock.epoch = wall - int(self.now * 1_000)
+
+    def held(self, stage: str) -> HeldView | None:
+        """What a client is told of why nothing is offered."""
+        place = self.rollout.stage(stage)
+        assert place is not None
+        return stage_view(self.state, self.rollout, place, self.state.time).held
+
+    def told_ones(self) -> list[str]:
+        return [id_ for id_, tasks in self.told.items() if tasks]
+
+
+@pytest.fixture
+def fleet() -> Places:
+    made = Places()
+    made.settle_in()
+    return made
+
+
+def begin(fleet: Rolling, window: str, timezone: str = "device", **more: Any) -> None:
+    stage = StagePlan("all", limits=Limits(first=0))
+    fleet.begin(Plan(V2, stages=(stage,), rest=False, window=window, timezone=timezone, **more))
+
+
+def test_devices_are_told_in_the_window_of_their_own_zone(fleet: Places) -> None:
+    fleet.show("2026-01-10T12:00")
+    begin(fleet, "01:00-05:00")
+    fleet.live(3.0)
+    assert fleet.told_ones() == []
+    fleet.show("2026-01-10T15:59:58")
+    fleet.live(1.0)
+    assert fleet.told_ones() == []
+    fleet.live(4.0)
+    assert fleet.told_ones() == fleet.in_(TOKYO)
+    fleet.show("2026-01-11T00:30")
+    fleet.until("succeeded")
+    assert len(fleet.running("2.0.0")) == 6
+
+
+def test_it_is_said_until_when_a_window_is_closed(fleet: Places) -> None:
+    fleet.show("2026-01-10T12:00")
+    begin(fleet, "01:00-05:00")
+    fleet.live(1.0)
+    held = fleet.held("all")
+    assert held is not None
+    assert held.reason == "window_closed"
+    assert held.until_s == pytest.approx(4 * 3_600, abs=3.0)
+    assert held.sentence == "its window is closed: 01:00-05:00, by the clock of each device"
+    said = "devices are told in its window alone: 01:00-05:00, by the clock of each device"
+    assert said in explain_rollout(fleet.state, fleet.rollout)
+    fleet.show("2026-01-10T16:30")
+    fleet.live(1.0)
+    assert fleet.held("all") is None
+
+
+def test_one_zone_may_be_for_all(fleet: Places) -> None:
+    fleet.show("2026-01-10T16:30")
+    begin(fleet, "01:00-05:00", BERLIN)
+    fleet.live(3.0)
+    assert fleet.told_ones() == []
+    fleet.show("2026-01-11T00:30")
+    fleet.until("succeeded")
+
+
+def test_a_time_that_does_not_exist_begins_with_the_next_that_does(fleet: Places) -> None:
+    """Berlin goes from 01:59:59 to 03:00:00."""
+    fleet.show("2026-03-29T00:59:57")
+    begin(fleet, "02:30-03:30", BERLIN)
+    fleet.live(1.0)
+    assert fleet.told_ones() == []
+    fleet.live(4.0)
+    assert len(fleet.told_ones()) == 6
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"), [("00:35", 6), ("01:05", 0), ("01:35", 6), ("02:05", 0)]
+)
+def test_a_time_that_comes_twice_is_open_both_times(fleet: Places, shown: str, told: int) -> None:
+    fleet.show(f"2026-10-25T{shown}")
+    begin(fleet, "02:30-03:00", BERLIN)
+    fleet.live(3.0)
+    assert len(fleet.told_ones()) == told
+
+
+def test_a_zone_that_nobody_knows_is_utc(fleet: Places) -> None:
+    for id_ in fleet.homes:
+        fleet.labels[id_] = {"tz": "../../etc/localtime"}
+        fleet.enter(id_)
+    fleet.live(1.0)
+    fleet.show("2026-01-10T01:30")
+    begin(fleet, "01:00-05:00")
+    fleet.live(3.0)
+    assert len(fleet.told_ones()) == 6
+
+
+def test_a_leader_whose_clock_has_jumped_takes_windows_for_closed(fleet: Places) -> None:
+    leader = fleet.leader
+    assert leader is not None
+    jumped = Measurement(0.1, complaints={CLOCK_JUMP: "by 3600 s"})
+    fleet.health[leader].measure = lambda: jumped  # type: ignore[method-assign]
+    fleet.live(3.0)
+    assert alarm_id(CLOCK_JUMP, leader) in fleet.state.alarms
+    fleet.show("2026-01-10T01:30")
+    begin(fleet, "01:00-05:00", "UTC")
+    fleet.live(5.0)
+    assert fleet.told_ones() == []
+    fleet.lead("sat-001")
+    fleet.live(3.0)
+    assert len(fleet.told_ones()) == 6
+
+
+def test_a_device_is_told_when_its_window_closes(fleet: Places) -> None:
+    fleet.show("2026-01-10T01:30")
+    fleet.deaf = set(fleet.homes)
+    begin(fleet, "01:00-05:00", "UTC")
+    fleet.live(1.0)
+    task = fleet.loops["sat-001"].errands.task("d00")
+    assert isinstance(task, TaskPayload)
+    assert (task.install_after, task.install_before) == (None, "2026-01-10T05:00:00Z")
+    assert task.rollout == NAME
+    fleet.show("2026-01-10T05:00")
+    fleet.live(0.5)
+    task = fleet.loops["sat-001"].errands.task("d00")
+    assert isinstance(task, TaskPayload)
+    assert (task.install_after, task.install_before) == (
+        "2026-01-11T01:00:00Z", "2026-01-11T05:00:00Z",
+    )  # fmt: skip
+
+
+def test_a_stage_has_a_week_more_for_a_window(fleet: Places) -> None:
+    fleet.show("2026-01-10T12:00")
+    begin(fleet, "Sat 01:00-05:00")
+    fleet.live(1.0)
+    deployment = fleet.state.deployments.known[1]
+    assert deployment.deadline - deployment.opened_at == CALM.deployment_deadline + 7 * LONGEST
+
+
+def test_nothing_waits_for_a_window_to_go_back(fleet: Places) -> None:
+    fleet.show("2026-01-10T01:30")
+    begin(fleet, "01:00-05:00", "UTC")
+    fleet.until("succeeded")
+    fleet.show("2026-01-10T12:00")
+    fleet.order(RollBackRollout(NAME))
+    fleet.until("rolled_back")
+    assert len(fleet.running("1.0.0")) == 6
+
+
+def test_an_emergency_goes_before_all_others_at_any_time(fleet: Places) -> None:
+    fleet.show("2026-01-10T12:00")
+    for id_ in fleet.homes:
+        fleet.order(AssignRing(id_, Ring.PROD))
+    plan = Plan(
+        V2, stages=URGENT_STAGES, window="01:00-05:00", emergency=True, priority=3,
+        limits=Limits(pace=Pace(1, 1, 1)),
+    )  # fmt: skip
+    fleet.begin(plan)
+    fleet.until_stage("first", "soaking")
+    assert len(fleet.told_ones()) == 1
+    fleet.until("succeeded")
+    assert len(fleet.running("2.0.0")) == 6
+    assert {d.priority for d in fleet.state.deployments.known.values()} == {1_000}
