@@ -25,7 +25,7 @@ from stationkeep.cluster.settings import PPM
 RUNS = 300
 CHANCE = 0.012
 """Of devices that turn bad within a soak without anybody's doing, as in `scripts/bench gates`."""
-MOST_SETS = 500
+MOST_SETS = 400
 """That are simulated of a stage: with more it sees more, but by then it sees most there is."""
 MOST_LOOKS = 1_000
 """Of a soak that are told apart: beyond, several are taken for one."""

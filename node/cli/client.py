@@ -10,6 +10,7 @@ from stationkeep.node.cli import shapes
 from stationkeep.node.cli.exchange import answer_of, understood
 from stationkeep.node.cli.failures import (
     CommandError,
+    MissingError,
     NoQuorumError,
     OutcomeUnknownError,
     UnreachableError,
@@ -75,6 +76,13 @@ class Client:
         """The JSON body of a read, checked against `shape` (`node.cli.shapes`)."""
         given = {name: value for name, value in params.items() if value is not None}
         return understood(self._request(self._call("GET", path, params=given)), shape)
+
+    def find(self, path: str, shape: Any) -> dict[str, Any] | None:
+        """As `get`; None if there is no such thing."""
+        try:
+            return self.get(path, shape)
+        except MissingError:
+            return None
 
     def items(self, path: str, shape: Any, limit: int, **params: Param) -> list[dict[str, Any]]:
         """Up to `limit` items of a paged list, in as many requests as that takes."""
@@ -160,7 +168,7 @@ class Client:
             raise OutcomeUnknownError(call.operation, problem.line)
         if problem.status == 503:
             raise NoQuorumError(problem.line + see("failover"))
-        raise CommandError(problem.line)
+        raise (MissingError if problem.status == 404 else CommandError)(problem.line)
 
     def _addresses(self) -> list[str]:
         others = [] if self._named else http_addresses(self._data_dir).values()

@@ -1,6 +1,7 @@
 """How a command fails: a message for people and an exit code for scripts.
 
     CommandError              1  refused or failed
+    ├── MissingError          1  what was asked about is not there
     ├── UsageError            2  invalid arguments
     ├── NoQuorumError         3  no leader, or no quorum
     ├── UnreachableError      4  no node answers at that address
@@ -20,6 +21,10 @@ class CommandError(Exception):
     """The command was refused or failed. `str()` is the line that is printed."""
 
     exit_code = 1
+
+
+class MissingError(CommandError):
+    """What was asked about is not there."""
 
 
 class UsageError(CommandError):

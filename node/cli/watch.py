@@ -1,4 +1,4 @@
-"""`watch`: shows the cluster on the terminal, live, from whichever node answers.
+"""`watch`, `rollout watch`: show the cluster, or a rollout, live, from whichever node answers.
 
 One node is asked every half second, and at once when its event stream reports something. When it
 stops answering, the next one is asked. The members' addresses are learned from the answers, so one
@@ -8,14 +8,15 @@ address is enough to begin with.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 from rich.live import Live
+from rich.text import Text
 
-from stationkeep.node.cli import shapes
+from stationkeep.node.cli import rollout_shapes, shapes
 from stationkeep.node.cli.client import named
 from stationkeep.node.cli.exchange import understood
 from stationkeep.node.cli.failures import CommandError, UnreachableError
@@ -41,6 +42,10 @@ MOST_SOURCES = 99
 MOST_DECISIONS = 40
 
 OpenClient = Callable[[], httpx.AsyncClient]
+Take = Callable[[httpx.AsyncClient, str], Awaitable[Picture]]
+"""Fetches a picture from a node. Raises `httpx.HTTPError` or `TimeoutError`."""
+Draw = Callable[[Picture, int, int], Text]
+"""A picture in so many columns and lines."""
 
 
 class Sources(Addresses):
@@ -60,7 +65,8 @@ def starting_points(url: str | None, data_dir: Path) -> list[str]:
 
 
 async def take(http: httpx.AsyncClient, url: str) -> Picture:
-    """Fetches what is shown from the node at `url`. Raises `httpx.HTTPError` or `TimeoutError`."""
+    """Fetches what is shown of the cluster from the node at `url`. Raises `httpx.HTTPError` or
+    `TimeoutError`."""
     wanted = {
         "/v1/cluster": shapes.Cluster,
         f"/v1/nodes?limit={MOST_SOURCES}": shapes.Page[shapes.Node],
@@ -72,6 +78,23 @@ async def take(http: httpx.AsyncClient, url: str) -> Picture:
         cluster, *pages = await asyncio.gather(*answers)
     nodes, proposals, decisions = (page["items"] for page in pages)
     return Picture(cluster, nodes, proposals, decisions, url)
+
+
+def take_rollout(rollout: str) -> Take:
+    """How what is shown of a rollout is fetched; `rollout`: its name, as a part of a path."""
+    wanted = {
+        "/v1/cluster": shapes.Cluster,
+        f"/v1/nodes?limit={MOST_SOURCES}": shapes.Page[shapes.Node],
+        f"/v1/rollouts/{rollout}": rollout_shapes.Rollout,
+    }
+
+    async def take_it(http: httpx.AsyncClient, url: str) -> Picture:
+        async with asyncio.timeout(2 * ANSWER_SECONDS):
+            answers = (_answer(http, url + path, shape) for path, shape in wanted.items())
+            cluster, nodes, found = await asyncio.gather(*answers)
+        return Picture(cluster, nodes["items"], [], [], url, rollout=found)
+
+    return take_it
 
 
 async def _answer(http: httpx.AsyncClient, url: str, shape: Any) -> dict[str, Any]:
@@ -89,7 +112,8 @@ async def _answer(http: httpx.AsyncClient, url: str, shape: Any) -> dict[str, An
 class Watcher:
     """Fetches what to show, from whichever node answers."""
 
-    def __init__(self, sources: Sources, http: httpx.AsyncClient) -> None:
+    def __init__(self, sources: Sources, http: httpx.AsyncClient, take: Take = take) -> None:
+        self._take = take
         self._sources = sources
         self._http = http
         self._last: Picture | None = None
@@ -104,7 +128,7 @@ class Watcher:
         left = self._sources.first
         for url in self._sources.in_order():
             try:
-                picture = await take(self._http, url)
+                picture = await self._take(self._http, url)
             except (httpx.HTTPError, TimeoutError):
                 self._sources.move()
                 continue
@@ -157,32 +181,36 @@ def run(
     *,
     once: bool,
     on_tick: Callable[[], None] = lambda: None,
+    take: Take = take,
+    draw: Draw = screen.frame,
     opener: OpenClient = open_client,
 ) -> None:
     """Shows the live view until Ctrl-C, or one frame with `once`, which raises `UnreachableError`
     when no node answers."""
     if once:
-        asyncio.run(_print_one(urls, opener))
+        asyncio.run(_print_one(urls, take, draw, opener))
         return
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_show(urls, on_tick, opener))
+        asyncio.run(_show(urls, on_tick, take, draw, opener))
 
 
-async def _print_one(urls: list[str], opener: OpenClient) -> None:
+async def _print_one(urls: list[str], take: Take, draw: Draw, opener: OpenClient) -> None:
     sources = Sources(urls)
     async with opener() as http:
-        picture = await Watcher(sources, http).look()
+        picture = await Watcher(sources, http, take).look()
     if picture is None:
         raise UnreachableError(f"no node answers; tried {', '.join(sources.urls)}")
     terminal = console()
-    terminal.print(screen.frame(picture, terminal.width, terminal.height), end="\n")
+    terminal.print(draw(picture, terminal.width, terminal.height), end="\n")
 
 
-async def _show(urls: list[str], on_tick: Callable[[], None], opener: OpenClient) -> None:
+async def _show(
+    urls: list[str], on_tick: Callable[[], None], take: Take, draw: Draw, opener: OpenClient
+) -> None:
     terminal = console()
     sources = Sources(urls)
     async with opener() as http:
-        watcher = Watcher(sources, http)
+        watcher = Watcher(sources, http, take)
         listening = asyncio.create_task(watcher.listen())
         try:
             with Live(console=terminal, screen=True, auto_refresh=False) as live:
@@ -191,7 +219,7 @@ async def _show(urls: list[str], on_tick: Callable[[], None], opener: OpenClient
                     if picture is None:
                         view = screen.lost(sources.urls, "no node answers yet")
                     else:
-                        view = screen.frame(picture, terminal.width, terminal.height)
+                        view = draw(picture, terminal.width, terminal.height)
                     live.update(view, refresh=True)
                     on_tick()
                     await watcher.rest()

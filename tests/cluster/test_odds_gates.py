@@ -20,7 +20,7 @@ DEFAULT = Gates()
 
 def stage(members: int, twins: int, looks: int = 6, gates: Gates = DEFAULT) -> Judged:
     """Ten a look."""
-    return Judged(members, twins, looks, 3, np.arange(min(members, 500)) // 10, gates)
+    return Judged(members, twins, looks, 3, np.arange(min(members, 400)) // 10, gates)
 
 
 def by_share(found: Judged) -> dict[float, Power]:

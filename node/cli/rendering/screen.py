@@ -28,7 +28,7 @@ LEGEND = "◆ leads Raft   × missed sample   ? unknown   Ctrl-C quits"
 
 class Picture(NamedTuple):
     """What one node answered. `notice`: a remark about the connection; `silent`: seconds since
-    the last answer, 0 if the picture is current."""
+    the last answer, 0 if the picture is current. `rollout`: in the picture of one."""
 
     cluster: Json
     nodes: list[Json]
@@ -37,6 +37,7 @@ class Picture(NamedTuple):
     url: str
     notice: str = ""
     silent: float = 0.0
+    rollout: Json | None = None
 
 
 class _Column(NamedTuple):

@@ -328,6 +328,141 @@ CLOSED: Json = deployment(
 )  # fmt: skip
 
 
+def gate(name: str, **changes: Any) -> Json:
+    base: Json = {
+        "name": name, "value": 0.02, "limit": 0.05, "evidence": 0.4, "needed": 20.0,
+        "verdict": "passed", "cause": "within_limit", "sentence": f"{name}: 2 % ≤ 5 %",
+    }  # fmt: skip
+    return base | changes
+
+
+def stage(name: str, **changes: Any) -> Json:
+    """A stage of twelve devices that has passed, but for what changes."""
+    states = (*deployment(17)["tallies"],)
+    base: Json = {
+        "name": name,
+        "ring": "canary",
+        "share": 1.0,
+        "state": "passed",
+        "reason": "",
+        "since_s": 62.0,
+        "exit": None,
+        "held": None,
+        "deployment": 17,
+        "rounds": [],
+        "members": 12,
+        "tallies": dict.fromkeys(states, 0) | {"succeeded": 11, "failed": 1},
+        "gates": [
+            gate("failures"),
+            gate("coverage", value=1.0, limit=0.5, evidence=None, needed=None),
+            gate("health", limit=0.2),
+        ],
+        "twins": {
+            "updated": 11, "bad": 1, "whole": 11, "compared": 11, "twins": 44, "bad_twins": 2,
+        },
+        "proven": None,
+        "promoted": False,
+        "turned_bad": [{"device": "slave-003", "ring": "canary"}],
+        "failures": [{"reason": "install", "text": "disk full", "count": 1, "device": "slave-002"}],
+        "looks": [],
+        "series": [],
+    }  # fmt: skip
+    return base | changes
+
+
+def rollout(name: str, **changes: Any) -> Json:
+    """A rollout that is paused, as its second stage is inconclusive."""
+    base: Json = {
+        "rollout": name,
+        "number": 3,
+        "state": "paused",
+        "reason": "inconclusive:dev:failures",
+        "why": "stage dev is inconclusive: failures",
+        "since_s": 12.0,
+        "exit": {"becomes": "aborting", "reason": "pause_expired", "in_s": 604_000.0},
+        "held": {"reason": "paused", "until_s": None, "sentence": "the rollout is paused"},
+        "revision": 9,
+        "digest": "5f" * 16,
+        "author": "ann@ground",
+        "comment": "the new radio",
+        "created_at": 1_700_000_000_000,
+        "age_s": 182.0,
+        "component": "app",
+        "versions": ["2.1.0"],
+        "priority": 500,
+        "on_fail": "rollback",
+        "needed": 1,
+        "approvals": [{"actor": "ines", "stage": None, "age_s": 170.0}],
+        "forced": False,
+        "variant": None,
+        "members": 24,
+        "updated": 22,
+        "in_flight": 0,
+        "rollback": None,
+        "orders": ["resume", "abort", "rollback", "promote"],
+        "stages": [
+            stage("canary"),
+            stage("dev", state="inconclusive", reason="failures", ring="dev"),
+            stage("prod", state="pending", ring="prod", since_s=None, members=0, gates=[],
+                  twins=None, turned_bad=[], failures=[]),
+        ],
+        "plan": {"artifact": {"version": "2.1.0"}, "stages": ["canary", "dev", "prod"]},
+        "timeline": [MOMENT],
+    }  # fmt: skip
+    return base | changes
+
+
+MOMENT: Json = {
+    "at_ms": 60_000, "wall_ms": 1_700_000_060_000, "stage": "canary", "state": "passed",
+    "reason": "", "actor": "", "decision": 7, "sentence": "stage canary of fw passed: 11 of 12",
+}  # fmt: skip
+ROLLED_BACK: Json = rollout(
+    "fw-2.0", state="rolled_back", why="", reason="", exit=None, held=None, approvals=[], needed=0,
+    rollback={"deployment": 19, "back": 3, "pending": 1, "failed": 0, "stranded": 1}, orders=[],
+)  # fmt: skip
+LAID_DOWN: Json = {"rollout": "fw-2.1", "digest": "5f" * 16, "revision": 1}
+ARM: Json = {
+    "name": "A", "version": "2.1.0", "share": 0.45, "assigned": 450, "reached": 440,
+    "succeeded": 430, "failed": 10, "watched": 430, "turned_bad": 2, "odds": None,
+}  # fmt: skip
+FREEZE: Json = {
+    "freeze": "xmas", "rings": ["prod"], "selector": "site=harbour", "actor": "ann@ground",
+    "reason": "nobody is there", "age_s": 62.0, "ends_s": 1_200_000.0,
+}  # fmt: skip
+PREVIEW: Json = {
+    "rollout": "fw-2.1",
+    "component": "app",
+    "versions": ["2.1.0"],
+    "digest": "5f" * 16,
+    "devices": 12_000,
+    "scope": 11_204,
+    "incapable": 37,
+    "stages": [
+        {
+            "name": "canary", "ring": "canary", "members": 50, "already": 4, "newer": 2,
+            "offline": 11, "first": 1, "soak_s": 60.0, "at_least_s": 300.0,
+            "gates": ["failures ≤ 5%", "coverage ≥ 50%", "health, bad ≤ 20%"],
+            "power": [
+                {"ill": 0.2, "stopped": 0.95, "doubted": 0.02},
+                {"ill": 0.1, "stopped": 0.51, "doubted": 0.15},
+            ],
+            "note": "",
+        },
+        {
+            "name": "follow", "ring": None, "members": None, "already": 0, "newer": 0,
+            "offline": 0, "first": 0, "soak_s": 60.0, "at_least_s": 0.0,
+            "gates": ["failures ≤ 5%"], "power": [], "note": "whoever comes later",
+        },
+    ],
+    "overlaps": [
+        {
+            "rollout": "fw-2.0", "state": "running", "priority": 500, "devices": 312,
+            "sentence": "fw-2.0 (running, priority 400) waits for it on 312 devices",
+        }
+    ],
+    "freezes": [{"freeze": "xmas", "ends_s": 1_200_000.0, "devices": 5_776}],
+    "refusals": ["artifact_blocked: artifact: app 2.1.0 failed health in stage dev of fw-1"],
+}  # fmt: skip
 ALARMS: list[Json] = [
     {
         "id": "no_primary",
@@ -419,6 +554,26 @@ READS: dict[str, Json] = {
     "/v1/deployments/16/tasks": listed(),
     "/v1/deployments/17": deployment(17),
     "/v1/deployments/17/tasks": listed(TASK, WAITING),
+    "/v1/rollouts": listed(rollout("fw-2.1"), ROLLED_BACK),
+    "/v1/rollouts:validate": PREVIEW,
+    "/v1/rollouts/fw-2.1": rollout("fw-2.1"),
+    "/v1/rollouts/fw-2.1/explain": {"rollout": "fw-2.1", "summary": ["fw-2.1 is paused for 12s"]},
+    "/v1/rollouts/fw-2.1/timeline": {"rollout": "fw-2.1", "items": [MOMENT]},
+    "/v1/rollouts/fw-2.1/tasks": listed(TASK, WAITING),
+    "/v1/rollouts/fw-2.1/report": {
+        "rollout": "fw-2.1",
+        "state": "running",
+        "variants": [
+            ARM,
+            ARM | {"name": "B", "odds": {"ratio": 1.2, "low": 0.8, "high": None}},
+        ],
+        "controls": ["none"],
+        "sample_ratio": {"evidence": 0.6, "needed": 1_000.0},
+        "hazard": {"ratio": 2.0, "low": 1.4, "high": None},
+        "conclusions": ["B fails more often than A"],
+        "withheld": None,
+    },
+    "/v1/freezes": listed(FREEZE),
     "/v1/rings": RINGS,
     "/v1/rings/plan": PLAN,
     "/v1/rings/health-rule/plan": {
@@ -456,8 +611,10 @@ class CannedNode:
             raise self.answer
         if self.answer is not None:
             return self.answer
-        if request.method != "GET" and not request.url.path.endswith("/plan"):
+        if request.method != "GET" and not request.url.path.endswith(("/plan", ":validate")):
             key = request.headers["Idempotency-Key"]
+            if request.url.path == "/v1/rollouts":
+                return httpx.Response(201, json={"operation": key, **LAID_DOWN})
             if request.url.path == "/v1/tasks":
                 return httpx.Response(201, json={"operation": key, **MADE})
             return httpx.Response(200, json={"operation": key, "status": "done", "index": 42})

@@ -15,6 +15,7 @@ from stationkeep.node.cli.main import app
 KNOWN: dict[str, list[str]] = {
     "assignments": ["evaluation_interval=2s"],
     "device": ["slave-001"],
+    "duration_": ["90s"],
     "for_": ["90s"],
     "http": ["127.0.0.1:8704"],
     "node": ["sat-003"],
@@ -22,6 +23,8 @@ KNOWN: dict[str, list[str]] = {
     "pace": ["10:1000:2"],
     "operation_id": ["op-7"],
     "raft": ["127.0.0.1:7704"],
+    "plan": [str(Path(__file__).with_name("rollout.yaml"))],
+    "rollout": ["fw-2.1"],
     "rule": ["battery > 20"],
     "selector": ["os=Android 14"],
     "weights": ["canary=1", "dev=1", "stage=1", "prod=1"],

@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from stationkeep.node.api.app import build
 from stationkeep.node.api.openapi import VIEWS
-from stationkeep.node.cli import exchange, shapes
+from stationkeep.node.cli import exchange, rollout_shapes, shapes
 from stationkeep.node.views.deployments import CreatedView
 from stationkeep.node.views.records import DoneView, OperationView, UnknownView
 from tests.node.api.fake import FakeNode
@@ -139,7 +139,7 @@ def _inner(kind: Any, known: set[str]) -> set[str]:
 
 def test_every_shape_fits_the_answer_at_its_path(looked_for: dict[str, Any]) -> None:
     answers = list(_answered())
-    found, used = [], {"Made", "Written"}
+    found, used = [], {"Made", "Written", "Head"}
     for path, shape in looked_for.items():
         views = [view for pattern, view in answers if pattern.match(path)]
         assert views, f"no struct answers at {path}"
@@ -148,8 +148,9 @@ def test_every_shape_fits_the_answer_at_its_path(looked_for: dict[str, Any]) -> 
     assert found == []
     defined = {
         name
-        for name, value in vars(shapes).items()
-        if isinstance(value, type) and value.__module__ == shapes.__name__
+        for module in (shapes, rollout_shapes)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
     }
     assert defined - used == set()
 

@@ -1,0 +1,312 @@
+"""`rollout`: what may be ordered of one, from its start to the way back."""
+
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.progression.freezes import MAX_FREEZE
+from stationkeep.cluster.progression.orders import MAX_PAUSE
+from stationkeep.node.cli import rollout_shapes
+from stationkeep.node.cli.client import Client, part
+from stationkeep.node.cli.commands.rollout_files import (
+    DescribedRollout,
+    RolloutArgument,
+    rollout_path,
+    send_draft,
+)
+from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.options import (
+    KeyOption,
+    ReasonOption,
+    UrlOption,
+    client,
+    duration,
+)
+from stationkeep.node.cli.output import note
+from stationkeep.node.cli.sending import given, send
+from stationkeep.node.system.printable import printable
+
+WHAT = "What to install, where there is no such rollout yet"
+_VERSION = re.compile(r"v?[0-9][A-Za-z0-9._+~-]*")
+"""What is taken for a version and not for the name of a rollout that there is not."""
+DONE = {
+    "start": "is started",
+    "approve": "is approved",
+    "pause": "is paused",
+    "resume": "goes on",
+    "promote": "is promoted",
+    "retry": "is tried again",
+    "abort": "is aborted",
+    "rollback": "is rolled back",
+}
+"""What became of a rollout by an order that the paths know by this name."""
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+
+
+def rollout_start(
+    rollout: Annotated[
+        str,
+        typer.Argument(metavar="ROLLOUT|VERSION", help="A rollout, or a version to bring to all."),
+    ],
+    *,
+    component: Annotated[
+        str | None,
+        typer.Option(
+            "--component", help="Which version it is: app (default) or os.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option("--artifact", help="Where the file is: a URL.", rich_help_panel=WHAT),
+    ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="Its hash.", rich_help_panel=WHAT)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Its bytes.", rich_help_panel=WHAT)
+    ] = None,
+    signature: Annotated[
+        str | None,
+        typer.Option("--signature", help="Ed25519 over the hash, base64.", rich_help_panel=WHAT),
+    ] = None,
+    signing_key: Annotated[
+        str | None,
+        typer.Option(
+            "--signing-key", help="Name of the key that devices trust.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although its artifact is blocked.")
+    ] = False,
+    yes: YesOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Begins a rollout; of a version that has none lays one down first: `rollout start 2.1.0`."""
+    node = client(url)
+    details = given(
+        component=component, url=artifact, sha256=sha256, size=size, signature=signature,
+        key=signing_key,
+    )  # fmt: skip
+    if details or node.find(rollout_path(rollout), rollout_shapes.Rollout) is None:
+        if not _VERSION.fullmatch(rollout):
+            where = "`rollout create FILE` lays one down, `rollout list` shows them"
+            raise CommandError(f"no such rollout: {printable(rollout)}; {where}")
+        plan = {"artifact": {"version": rollout, **details}}
+        confirm(f"bring {rollout} to all devices, ring by ring?", yes=yes)
+        first = key and f"{key}.create"
+        send_draft(node, DescribedRollout(rollout, plan, "", ""), reason=reason, key=first)
+    else:
+        confirm(f"start {rollout}?", yes=yes)
+    body = given(force=force or None, reason=reason)
+    _order(node, rollout, "start", body, key)
+    note(f"follow it: stationkeep rollout watch {printable(rollout)}")
+
+
+def rollout_approve(
+    rollout: RolloutArgument,
+    *,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", help="Of the plan that you looked at. Default: as it is now."),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Approve what this stage has come to.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Grants a rollout's start, or what a stage has come to; of this plan, and of no other."""
+    node = client(url)
+    seen = digest or node.get(rollout_path(rollout), rollout_shapes.Rollout)["digest"]
+    body = given(digest=seen, stage=stage, reason=reason)
+    _order(node, rollout, "approve", body, key)
+
+
+def rollout_pause(
+    rollout: RolloutArgument,
+    *,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Go on by itself after this time, such as 30m.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Has nothing more begin; what devices have begun goes on, and is judged."""
+    length = None if for_ is None else duration("--for", for_, MAX_PAUSE)
+    body = given(duration=length, reason=reason)
+    _order(client(url), rollout, "pause", body, key)
+
+
+def rollout_resume(
+    rollout: RolloutArgument,
+    *,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Goes on. A stage that is inconclusive is watched for another soak."""
+    _order(client(url), rollout, "resume", given(reason=reason), key)
+
+
+def rollout_promote(
+    rollout: RolloutArgument,
+    *,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="Later stages get this variant alone.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="A stage that still deploys, or that failed.")
+    ] = False,
+    yes: YesOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Lets the stage that is judged count as passed, by your word."""
+    node = client(url)
+    _ask(node, rollout, _promotion, yes=yes)
+    body = given(variant=variant, force=force or None, reason=reason)
+    _order(node, rollout, "promote", body, key)
+
+
+def rollout_abort(
+    rollout: RolloutArgument,
+    *,
+    yes: YesOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Ends a rollout: nothing begins any more, and whoever is updated stays so."""
+    node = client(url)
+    _ask(node, rollout, _abortion, yes=yes)
+    _order(node, rollout, "abort", given(reason=reason), key)
+
+
+def rollout_rollback(
+    rollout: RolloutArgument,
+    *,
+    yes: YesOption = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Has every device run again what it ran before; also after a rollout has succeeded."""
+    node = client(url)
+    _ask(node, rollout, _way_back, yes=yes)
+    _order(node, rollout, "rollback", given(reason=reason), key)
+
+
+def rollout_retry(
+    rollout: RolloutArgument,
+    *,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Of this stage. Default: the one that is judged.")
+    ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option("--device", help="Only this one. Repeatable. Default: all.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Gives tasks that failed or were not reached another attempt; `resume` then deploys on."""
+    body = given(stage=stage, devices=device, reason=reason)
+    _order(client(url), rollout, "retry", body, key)
+
+
+def rollout_freeze(
+    freeze: Annotated[str, typer.Argument(metavar="FREEZE", help="Name of the freeze.")],
+    duration_: Annotated[
+        str, typer.Option("--for", metavar="DURATION", help="For how long, such as 14d.")
+    ],
+    *,
+    ring: Annotated[
+        list[Ring] | None, typer.Option("--ring", help="A ring. Repeatable. Default: all.")
+    ] = None,
+    selector: Annotated[
+        str | None, typer.Option("--selector", help="Only devices such as 'site=harbour'.")
+    ] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Installs nothing new for a while: `rollout freeze xmas --for 14d --ring prod`."""
+    length = duration("--for", duration_, MAX_FREEZE)
+    rings = [each.value for each in ring] if ring else None
+    body = given(duration=length, rings=rings, selector=selector, reason=reason)
+    path, what = f"/v1/freezes/{part(freeze)}", f"freeze {printable(freeze)} is set"
+    send(client(url), "PUT", path, body, key=key, what=what)
+
+
+def rollout_unfreeze(
+    freeze: Annotated[str, typer.Argument(metavar="FREEZE", help="Name of the freeze.")],
+    *,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Ends a freeze at once."""
+    path, what = f"/v1/freezes/{part(freeze)}", f"freeze {printable(freeze)} is lifted"
+    send(client(url), "DELETE", path, given(reason=reason), key=key, what=what)
+
+
+def rollout_unblock(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Of the artifact.")],
+    *,
+    component: Annotated[str, typer.Option("--component", help="app or os.")] = "app",
+    sha256: Annotated[str | None, typer.Option("--sha256", help="Only this file.")] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Lets what a gate was proven broken with be rolled out again."""
+    path = f"/v1/artifacts/{part(component)}/{part(version)}:unblock"
+    what = f"{printable(component)} {printable(version)} is unblocked"
+    send(client(url), "POST", path, given(sha256=sha256, reason=reason), key=key, what=what)
+
+
+def at_a_terminal() -> bool:
+    """Whether somebody could answer."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks people, and no programs. Raises `CommandError` unless the answer is yes."""
+    if yes or not at_a_terminal():
+        return
+    if not typer.confirm(printable(question), err=True):
+        raise CommandError("nothing was done")
+
+
+def _ask(node: Client, rollout: str, question: Any, *, yes: bool) -> None:
+    """Asks with the figures of the rollout as it is now."""
+    if not yes and at_a_terminal():
+        confirm(question(node.get(rollout_path(rollout), rollout_shapes.Rollout)), yes=False)
+
+
+def _promotion(found: dict[str, Any]) -> str:
+    later = [stage["name"] for stage in found["stages"] if stage["state"] == "pending"]
+    then = f"then {later[0]} opens" if later else "then all of it has succeeded"
+    return f"let the stage of {found['rollout']} that is judged pass? {then}"
+
+
+def _abortion(found: dict[str, Any]) -> str:
+    stay = f"{found['updated']:,} updated devices stay so, {found['in_flight']:,} are at it"
+    return f"abort {found['rollout']}? {stay}"
+
+
+def _way_back(found: dict[str, Any]) -> str:
+    return f"roll back {found['updated'] + found['in_flight']:,} devices of {found['rollout']}?"
+
+
+def _order(node: Client, rollout: str, order: str, body: dict[str, Any], key: str | None) -> None:
+    what = f"rollout {printable(rollout)} {DONE[order]}"
+    send(node, "POST", rollout_path(rollout, f"/{order}"), body, key=key, what=what)
