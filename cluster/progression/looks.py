@@ -43,7 +43,7 @@ from stationkeep.cluster.rollouts.rollout import (
 )
 from stationkeep.cluster.rollouts.twins import Twins
 from stationkeep.cluster.state.decisions import Reason
-from stationkeep.cluster.state.events import RolloutsChecked
+from stationkeep.cluster.state.events import GateJudged, RolloutsChecked
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
 
@@ -87,10 +87,20 @@ def _judge(step: Step, rollout: Rollout, place: int) -> Rollout:
         twins.note(step.now, judged[-1].evidence or 0)
     if (judged, stage.proven or broken) == (stage.judged, stage.proven):
         return rollout
+    _tell(step, rollout, stage, judged)
     stage = replace(stage, judged=judged, proven=stage.proven or broken)
     rollout = with_stage(rollout, place, stage)
     step.state.rollouts.put(rollout)
     return rollout
+
+
+def _tell(step: Step, rollout: Rollout, stage: Stage, judged: tuple[Judgement, ...]) -> None:
+    """Emits what is judged otherwise than before: not every figure that has moved."""
+    before = {judgement.gate: judgement.verdict for judgement in stage.judged}
+    for judgement in judged:
+        if before.get(judgement.gate) is not judgement.verdict:
+            facts = {f: getattr(judgement, f) for f in GateJudged.__struct_fields__[2:]}
+            step.emit(GateJudged(rollout.name, stage.name, **facts))
 
 
 def judgements(state: ClusterState, rollout: Rollout, stage: Stage) -> tuple[Judgement, ...]:

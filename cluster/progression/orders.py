@@ -77,7 +77,7 @@ def create_rollout(step: Step, command: CreateRollout) -> dict[str, object]:
     facts = about(rollout) | {"digest": rollout.digest, "replaced": known is not None}
     facts |= {"overrides": list(rollout.plan.overrides), "emergency": rollout.plan.emergency}
     step.decide("create_rollout", Outcome.DONE, (), facts=facts)
-    step.emit(RolloutChanged(rollout.name, "", rollout.state, rollout.reason))
+    step.emit(RolloutChanged(rollout.name, rollout.state, rollout.reason))
     watch(step)
     return {"rollout": rollout.name, "digest": rollout.digest, "revision": rollout.revision}
 

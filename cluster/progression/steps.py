@@ -28,7 +28,7 @@ from stationkeep.cluster.rollouts.lifecycle import (
 from stationkeep.cluster.rollouts.rollout import MAX_TIMELINE, Moment, Rollout, Stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED, Twins
 from stationkeep.cluster.state.decisions import Outcome, Reason
-from stationkeep.cluster.state.events import RolloutChanged
+from stationkeep.cluster.state.events import RolloutChanged, StageChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
 
@@ -109,7 +109,7 @@ def change(
     told = about(changed) | {"cause": cause.value, "from": rollout.state.value} | (facts or {})
     ordered = "operator" in transition.who
     step.decide("rollout", Outcome.DONE if ordered else Outcome.NOTED, (), facts=told)
-    step.emit(RolloutChanged(changed.name, "", changed.state, reason))
+    step.emit(RolloutChanged(changed.name, changed.state, reason))
     return changed
 
 
@@ -153,7 +153,7 @@ def move(
     told |= {"cause": cause.value, "from": stage.state.value} | (facts or {})
     ordered = transition.who == "operator"
     step.decide("stage", Outcome.DONE if ordered else Outcome.NOTED, (), facts=told)
-    step.emit(RolloutChanged(changed.name, stage.name, moved.state, reason))
+    step.emit(StageChanged(changed.name, moved.state, reason, stage.name))
     return changed
 
 

@@ -136,20 +136,32 @@ class Kind(enum.StrEnum):
     ALARMS = "alarms"
     ORDERS = "orders"  # of operators, which change no role
     COUNSEL = "counsel"  # proposals, and what was held back
+    ROLLOUTS = "rollouts"  # versions on their way, freezes and blocks
     BOOK = "book"  # everything else: the cluster's own book-keeping
 
 
-SHARES = {Kind.ROLES: 30, Kind.ALARMS: 20, Kind.ORDERS: 20, Kind.COUNSEL: 20, Kind.BOOK: 10}
+SHARES = {
+    Kind.ROLES: 25, Kind.ALARMS: 20, Kind.ORDERS: 15, Kind.COUNSEL: 15, Kind.ROLLOUTS: 15,
+    Kind.BOOK: 10,
+}  # fmt: skip
 """Percent of the log that a kind cannot lose to others; what one leaves free, others may use."""
 _COUNSEL = frozenset(
     {Outcome.PROPOSED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN, Outcome.HELD}
 )
 
 
+OF_ROLLOUTS = frozenset({
+    "create_rollout", "rollout", "stage", "approve_rollout", "promote_rollout", "webhook_gate",
+    "set_freeze", "lift_freeze", "unblock_artifact",
+})  # fmt: skip
+
+
 def kind_of(decision: Decision) -> Kind:
     """The kind of a decision."""
     if decision.matter == "alarm":
         return Kind.ALARMS
+    if decision.matter in OF_ROLLOUTS:
+        return Kind.ROLLOUTS
     done = decision.outcome in (Outcome.APPROVED, Outcome.DONE)
     if decision.matter == "handover" or (done and decision.changes):
         return Kind.ROLES

@@ -210,12 +210,31 @@ class TasksChanged(Event, frozen=True):
 
 
 class RolloutChanged(Event, frozen=True):
-    """A rollout, or one of its stages ("": the rollout), is in another state."""
+    """A rollout is in another state."""
+
+    rollout: str
+    state: str
+    reason: str
+
+
+class StageChanged(RolloutChanged, frozen=True):
+    """A stage of a rollout is in another state; whoever waits for changes of rollouts waits for
+    these, too."""
+
+    stage: str
+
+
+class GateJudged(Event, frozen=True):
+    """A gate of a stage has another verdict than before; figures as `gates.Judgement` has them."""
 
     rollout: str
     stage: str
-    state: str
-    reason: str
+    gate: str
+    verdict: str
+    value: int | None
+    limit: int
+    evidence: int | None
+    needed: int | None
 
 
 class RolloutsChecked(Event, frozen=True):
@@ -264,6 +283,8 @@ AnyEvent = (
     | DeploymentChanged
     | TasksChanged
     | RolloutChanged
+    | StageChanged
+    | GateJudged
     | RolloutsChecked
     | FreezeChanged
 )

@@ -19,7 +19,9 @@ from stationkeep.node.system.addresses import crosses_in_clear, split_url
 from stationkeep.node.system.operator_files import regular
 from stationkeep.node.version import VERSION
 
-TOPICS = ("roles", "alarms")
+TOPICS = ("roles", "alarms", "rollouts")
+USUAL = ("roles", "alarms")
+"""Of a webhook that names none."""
 PREFIX = "whsec_"
 SHORTEST, LONGEST = 24, 64
 """Bytes of a secret (standardwebhooks.com)."""
@@ -51,7 +53,7 @@ class WebhookConfig(msgspec.Struct, frozen=True):
     """Where messages are sent."""
     secret: Secret
     """The secret that signs every message, given here or in a file named by `secret_file`."""
-    topics: tuple[str, ...] = TOPICS
+    topics: tuple[str, ...] = USUAL
     """Which decisions it receives."""
 
 
@@ -93,7 +95,7 @@ def _read(value: Value) -> WebhookConfig:
         name=_name(name) if name else "",
         url=_url(url) if url else "",
         secret=_secret(value),
-        topics=_topics(topics) if topics else TOPICS,
+        topics=_topics(topics) if topics else USUAL,
     )
 
 

@@ -12,7 +12,7 @@ from stationkeep.cluster.commands import Change
 from stationkeep.cluster.fleet.sentences import TEXTS as OF_THE_FLEET
 from stationkeep.cluster.sentences import proposal_sentence, sentence
 from stationkeep.cluster.settings import PPM
-from stationkeep.cluster.state.decisions import Ballot, Decision, Outcome
+from stationkeep.cluster.state.decisions import OF_ROLLOUTS, Ballot, Decision, Outcome
 from stationkeep.cluster.state.operations import Operation, OperationStatus
 from stationkeep.cluster.state.state import (
     MISSED,
@@ -33,6 +33,7 @@ class About(enum.StrEnum):
     ALARMS = "alarms"
     ROLES = "roles"
     RINGS = "rings"
+    ROLLOUTS = "rollouts"
     ORDERS = "orders"
 
 
@@ -218,6 +219,8 @@ def is_about(decision: Decision, about: About) -> bool:
             return bool(decision.changes) or decision.matter == "handover"
         case About.RINGS:
             return decision.matter in OF_THE_FLEET
+        case About.ROLLOUTS:
+            return decision.matter in OF_ROLLOUTS
         case About.ORDERS:
             return bool(decision.actor)
 

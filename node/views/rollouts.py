@@ -13,7 +13,7 @@ from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.progression.explain import explain_rollout
 from stationkeep.cluster.progression.rollback import outcome_of
-from stationkeep.cluster.progression.sentences import TEXTS, because
+from stationkeep.cluster.progression.sentences import because
 from stationkeep.cluster.progression.steps import ORDERS
 from stationkeep.cluster.rollouts.lifecycle import (
     EXITS,
@@ -23,7 +23,7 @@ from stationkeep.cluster.rollouts.lifecycle import (
 )
 from stationkeep.cluster.rollouts.rollout import Freeze, Moment, Rollout
 from stationkeep.cluster.sentences import sentence
-from stationkeep.cluster.state.decisions import Decision
+from stationkeep.cluster.state.decisions import OF_ROLLOUTS, Decision
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.rollout_file.writing import plan_json
 from stationkeep.node.views.base import View
@@ -337,7 +337,7 @@ def _told(state: ClusterState, rollout: Rollout) -> dict[tuple[int, str, str], D
         facts = decision.facts
         if decision.at < rollout.created_at:
             break
-        if decision.matter in TEXTS and facts.get("rollout") == rollout.name:
+        if decision.matter in OF_ROLLOUTS and facts.get("rollout") == rollout.name:
             state_then = _SAID.get(decision.matter, facts.get("state", ""))
             told.setdefault((decision.at, facts.get("stage", ""), state_then), decision)
     return told

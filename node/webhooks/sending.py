@@ -90,8 +90,8 @@ class Message(msgspec.Struct, frozen=True):
     """The body of a message."""
 
     type: str
-    """`role.changed`, `seat.handed_over`, `alarm.raised`, `alarm.cleared`, `alarm.acknowledged` or
-    `decisions.lost`."""
+    """`role.changed`, `seat.handed_over`; `alarm.raised`, `alarm.cleared`, `alarm.acknowledged`;
+    `rollout.STATE`, `stage.STATE` and those of `_OF_ROLLOUTS`; or `decisions.lost`."""
     timestamp: str
     """When it was decided, or the loss was noticed; RFC 3339."""
     data: dict[str, Any]
@@ -123,8 +123,19 @@ def topic_of(decision: Decision) -> str | None:
     return kind.value if kind in _TOPICS else None
 
 
-_TOPICS = frozenset({Kind.ROLES, Kind.ALARMS})
+_TOPICS = frozenset({Kind.ROLES, Kind.ALARMS, Kind.ROLLOUTS})
 assert sorted(kind.value for kind in _TOPICS) == sorted(TOPICS)
+
+
+_OF_ROLLOUTS = {
+    "create_rollout": "rollout.laid_down",
+    "approve_rollout": "rollout.approved",
+    "promote_rollout": "stage.promoted",
+    "webhook_gate": "stage.answered",
+    "set_freeze": "freeze.set",
+    "lift_freeze": "freeze.lifted",
+    "unblock_artifact": "artifact.unblocked",
+}
 
 
 def type_of(subject: Subject) -> str:
@@ -136,6 +147,10 @@ def type_of(subject: Subject) -> str:
             return f"alarm.{subject.facts['change']}"
         case Decision(matter="handover"):
             return "seat.handed_over"
+        case Decision(matter="rollout" | "stage"):
+            return f"{subject.matter}.{subject.facts['state']}"
+        case Decision(matter=matter) if matter in _OF_ROLLOUTS:
+            return _OF_ROLLOUTS[matter]
         case Decision():
             return "role.changed"
         case _:

@@ -15,8 +15,17 @@ from stationkeep.cluster.commands import (
     SetPriority,
     Switchover,
 )
+from stationkeep.cluster.progression.sentences import TEXTS
 from stationkeep.cluster.state import codec, operations
-from stationkeep.cluster.state.decisions import SHARES, Decision, Kind, Outcome, kind_of, make_room
+from stationkeep.cluster.state.decisions import (
+    OF_ROLLOUTS,
+    SHARES,
+    Decision,
+    Kind,
+    Outcome,
+    kind_of,
+    make_room,
+)
 from stationkeep.cluster.state.operations import MIN_RETENTION, Operation
 from tests.cluster.driver import Driver, settled
 
@@ -145,6 +154,10 @@ def test_a_restored_replica_makes_room_as_one_that_was_never_restarted(driver: D
 def test_the_shares_of_the_log_are_the_whole_of_it() -> None:
     assert set(SHARES) == set(Kind)
     assert sum(SHARES.values()) == 100
+
+
+def test_all_that_is_decided_about_rollouts_is_of_one_kind() -> None:
+    assert TEXTS.keys() == OF_ROLLOUTS
 
 
 def test_orders_push_out_neither_alarms_nor_changes_of_roles(

@@ -5,13 +5,14 @@ from typing import Any
 import httpx
 import pytest
 
-from stationkeep.cluster.commands import PromoteRollout, SetFreeze
+from stationkeep.cluster.commands import LiftFreeze, PromoteRollout, SetFreeze
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, Variant
 from stationkeep.node.views.comparison import ReportView
+from stationkeep.node.views.events import event_view
 from stationkeep.node.views.rollouts import (
     RolloutExplanationView,
     RolloutSummaryView,
@@ -324,3 +325,38 @@ async def test_one_version_alone_is_compared_with_twins(
     report = await _get(client, "/v1/rollouts/fw/report")
     assert (report["variants"], report["sample_ratio"], report["withheld"]) == ([], None, None)
     assert report["hazard"]["low"] > 1
+
+
+def _kinds(story: RolloutStory) -> list[str]:
+    return [event.kind for event in story.node.streamed]
+
+
+async def test_followers_are_told_of_states_verdicts_and_freezes(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    story.order(SetFreeze("xmas", 600_000))
+    story.begin()
+    story.order(LiftFreeze("xmas"))
+    story.until("succeeded")
+    kinds = _kinds(story)
+    assert {"rollout_changed", "stage_changed", "gate_judged", "freeze_changed"} <= set(kinds)
+    told = [
+        event_view(event.event, story.fleet)
+        for event in story.node.streamed
+        if event.event is not None and event.kind in ("rollout_changed", "stage_changed")
+    ]
+    assert told[0] == {"rollout": "fw", "state": "draft", "reason": ""}
+    assert {"rollout": "fw", "stage": "canary", "state": "soaking", "reason": ""} in told
+    assert told[-1] == {"rollout": "fw", "state": "succeeded", "reason": ""}
+    assert kinds.count("gate_judged") <= 4 * 3 * 3  # verdicts, and not every look
+
+
+async def test_decisions_about_rollouts_are_a_list_of_their_own(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    story.begin()
+    story.until("succeeded")
+    told = (await _get(client, "/v1/decisions", about="rollouts", limit=1_000))["items"]
+    assert {each["matter"] for each in told} == {"create_rollout", "rollout", "stage"}
+    assert all("rollouts" in each["about"] for each in told)
+    assert told[0]["sentence"] == "rollout fw (app 2.0.0) has succeeded"

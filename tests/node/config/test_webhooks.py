@@ -115,7 +115,10 @@ def test_no_mistake_shows_a_secret(tmp_path: Path, webhook: str) -> None:
 
 def test_topics_that_name_none_are_a_mistake(tmp_path: Path) -> None:
     [error] = validate(write(tmp_path, HOOK.replace("}", ", topics: []}")))
-    assert (error.field, error.rule) == ("webhooks[0].topics", "at least one of roles, alarms")
+    assert (error.field, error.rule) == (
+        "webhooks[0].topics",
+        "at least one of roles, alarms, rollouts",
+    )
 
 
 def test_every_webhook_has_its_own_name(tmp_path: Path) -> None:

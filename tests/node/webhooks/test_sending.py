@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.commands import Draft, RecordDelivery, SetPriority
+from stationkeep.cluster.commands import (
+    AbortRollout,
+    CreateRollout,
+    Draft,
+    LiftFreeze,
+    RecordDelivery,
+    SetFreeze,
+    SetPriority,
+)
+from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.webhooks import Secret, WebhookConfig
@@ -120,6 +130,23 @@ def test_a_webhook_receives_only_its_topics(topics: tuple[str, ...], told: set[s
     world.run(20)
     assert {type_.split(".")[0] for type_ in receiver.types} <= told
     assert receiver.accepted
+
+
+def test_rollouts_are_a_topic_of_their_own() -> None:
+    webhook = WebhookConfig("ci", "https://h/", Secret(KEY), ("rollouts",))
+    world, receiver = begin(webhook)
+    world.run(3)
+    plan = Plan(Artifact("2.0.0"), approvals=1)
+    for n, command in enumerate((
+        CreateRollout("fw", plan),
+        SetFreeze("xmas", 600_000),
+        LiftFreeze("xmas"),
+        AbortRollout("fw"),
+    )):  # fmt: skip
+        order(world, Draft(command, f"k{n}", "ann"))
+    world.run_until(lambda: "rollout.aborted" in receiver.types, 20)
+    assert receiver.types[:3] == ["rollout.laid_down", "freeze.set", "freeze.lifted"]
+    assert set(receiver.types[3:]) == {"stage.stopped", "rollout.aborted"}
 
 
 def test_the_signature_is_over_id_timestamp_and_body() -> None:
