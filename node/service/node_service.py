@@ -127,6 +127,9 @@ class NodeService:
     def lease_remaining(self, node: str) -> float | None:
         return self.loop.lease_remaining_of(node)
 
+    def gate_complaint(self, rollout: str, stage: str) -> str:
+        return self.loop.gatekeeper.complaint(rollout, stage)
+
     def late_webhooks(self) -> dict[str, int]:
         return late(self.loop.config.webhooks, self.state)
 

@@ -57,6 +57,11 @@ class Answering(Protocol):
         (`node.webhooks.lateness`)."""
         ...
 
+    def gate_complaint(self, rollout: str, stage: str) -> str:
+        """Why the webhook of a stage has not answered yet, on the node that leads and asks it:
+        `webhook answered 503`; "" elsewhere, and where nothing is wrong."""
+        ...
+
     def lease_remaining(self, node: str) -> float | None:
         """Seconds that a node may still act as PRIMARY, 0.0 without a lease; None if it has not
         reported recently."""

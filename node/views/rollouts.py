@@ -29,11 +29,13 @@ from stationkeep.node.rollout_file.writing import plan_json
 from stationkeep.node.views.base import View
 from stationkeep.node.views.deployments import TaskView, task_view
 from stationkeep.node.views.stages import (
+    Complaint,
     ExitView,
     HeldView,
     StageDetailView,
     StageView,
     held_view,
+    no_complaint,
     stage_detail_view,
     stage_view,
 )
@@ -186,18 +188,25 @@ class FreezeList(View, frozen=True):
     next: str | None
 
 
-def rollout_summary_view(state: ClusterState, rollout: Rollout, now: int) -> RolloutSummaryView:
+def rollout_summary_view(
+    state: ClusterState, rollout: Rollout, now: int, complaint: Complaint = no_complaint
+) -> RolloutSummaryView:
     """A rollout at cluster time `now`."""
-    stages = [stage_view(state, rollout, place, now) for place in range(len(rollout.stages))]
+    places = range(len(rollout.stages))
+    stages = [stage_view(state, rollout, place, now, complaint) for place in places]
     return RolloutSummaryView(**_head(state, rollout, stages, now), stages=stages)
 
 
-def rollout_view(state: ClusterState, rollout: Rollout, now: int) -> RolloutView:
+def rollout_view(
+    state: ClusterState, rollout: Rollout, now: int, complaint: Complaint = no_complaint
+) -> RolloutView:
     """All of a rollout at cluster time `now`."""
     told = _told(state, rollout)
     verdicts = {d.facts["stage"]: d for d in told.values() if "turned_bad" in d.facts}
     stages = [
-        stage_detail_view(state, rollout, place, now, verdicts.get(stage.name))
+        stage_detail_view(
+            state, rollout, place, now, verdict=verdicts.get(stage.name), complaint=complaint
+        )
         for place, stage in enumerate(rollout.stages)
     ]
     return RolloutView(

@@ -4,7 +4,7 @@ Nothing here walks the devices of a stage: figures are tallies, and gates are as
 (`rollout_check`) found them. So a stage of a million devices costs what one of ten costs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from stationkeep.cluster.deployments.deployment import FailureGroup
@@ -112,16 +112,28 @@ class StageDetailView(StageView, frozen=True):
     series: list[tuple[int, float]]
 
 
-def stage_view(state: ClusterState, rollout: Rollout, place: int, now: int) -> StageView:
+Complaint = Callable[[str, str], str]
+"""Why the webhook of a stage (rollout, stage) has not answered yet: `Answering.gate_complaint`."""
+
+
+def no_complaint(_rollout: str, _stage: str) -> str:
+    """Of whoever asks no webhook."""
+    return ""
+
+
+def stage_view(
+    state: ClusterState, rollout: Rollout, place: int, now: int, complaint: Complaint = no_complaint
+) -> StageView:
     """A stage at cluster time `now`."""
     stage = rollout.stages[place]
+    why = complaint(rollout.name, stage.name) if stage.state is StageState.VALIDATING else ""
     tallies, held = _tallies(state, stage), _held(state, rollout, place, now)
     return StageView(
         name=stage.name,
         ring=stage.plan.ring,
         share=stage.plan.share / PPM,
         state=stage.state,
-        reason=stage.reason,
+        reason=f"waiting: {why}" if why else stage.reason,
         since_s=_seconds(now - stage.since) if stage.since else None,
         exit=_exit(state, rollout, stage, now, held),
         held=held,
@@ -129,7 +141,7 @@ def stage_view(state: ClusterState, rollout: Rollout, place: int, now: int) -> S
         rounds=list(stage.rounds),
         members=sum(tallies),
         tallies={state.value: count for state, count in zip(STATES, tallies, strict=True)},
-        gates=list(_gates(rollout, stage)),
+        gates=list(_gates(rollout, stage, why)),
         twins=_twins(state, rollout, stage),
         proven=stage.proven or None,
         promoted=stage.promoted,
@@ -137,7 +149,13 @@ def stage_view(state: ClusterState, rollout: Rollout, place: int, now: int) -> S
 
 
 def stage_detail_view(
-    state: ClusterState, rollout: Rollout, place: int, now: int, verdict: Decision | None
+    state: ClusterState,
+    rollout: Rollout,
+    place: int,
+    now: int,
+    *,
+    verdict: Decision | None,
+    complaint: Complaint = no_complaint,
 ) -> StageDetailView:
     """The same with whom it is about. `verdict`: the decision that ended it, if it is over and that
     is remembered."""
@@ -148,7 +166,7 @@ def stage_detail_view(
         looks, series = list(stage.looks), stage.series
     else:
         looks, series = [(*look, n) for look, n in sorted(twins.table.items())], twins.series
-    shown = stage_view(state, rollout, place, now)
+    shown = stage_view(state, rollout, place, now, complaint)
     return StageDetailView(
         **{field: getattr(shown, field) for field in StageView.__struct_fields__},
         turned_bad=list(_turned_bad(state, rollout, stage, verdict)),
@@ -233,13 +251,13 @@ def _exit(
 # How it is judged
 
 
-def _gates(rollout: Rollout, stage: Stage) -> Iterator[GateView]:
+def _gates(rollout: Rollout, stage: Stage, why: str) -> Iterator[GateView]:
     judged = {judgement.gate: judgement for judgement in stage.judged}
     asked = list(Gate) if stage.checks.health else [Gate.FAILURES, Gate.COVERAGE]
     for gate in asked:
         yield _judged(judged[gate]) if gate in judged else _unjudged(stage, gate)
     if stage.checks.webhook:
-        yield _webhook(stage)
+        yield _webhook(stage, why)
     if stage.checks.approvals:
         yield _approval(rollout, stage)
 
@@ -269,10 +287,11 @@ def _unjudged(stage: Stage, gate: Gate) -> GateView:
     return GateView(gate, None, limits[gate] / PPM, None, needed, None, None, sentence)
 
 
-def _webhook(stage: Stage) -> GateView:
+def _webhook(stage: Stage, why: str) -> GateView:
     answer, url = stage.answer, stage.checks.webhook
     if answer is None:
-        verdict, said = None, f"webhook: {url} has not answered"
+        verdict = None
+        said = f"webhook: {url} {why.removeprefix('webhook ') or 'has not answered'}"
     else:
         verdict = "passed" if answer.passed else "failed"
         said = f"webhook: {url} says {'pass' if answer.passed else 'fail'}"

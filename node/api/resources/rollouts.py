@@ -55,9 +55,9 @@ async def list_rollouts(
     newest = sorted(read.state.rollouts.known.values(), key=lambda each: -each.number)
     found = (each for each in newest if each.number < after and (not state or each.state in state))
     shown, more = page(found, limit, lambda each: each.number)
-    now = read.service.cluster_time()
+    now, complaint = read.service.cluster_time(), read.service.gate_complaint
     items = await render(
-        shown, lambda each: views.rollout_summary_view(read.state, each, now), SLICE
+        shown, lambda each: views.rollout_summary_view(read.state, each, now, complaint), SLICE
     )
     return read.answer(views.RolloutList(items, more))
 
@@ -69,8 +69,9 @@ SLICE = 5
 @router.get("/v1/rollouts/{rollout}", responses=answers(views.RolloutView, 404))
 async def get_rollout(read: Reading, rollout: RolloutName) -> Response:
     """One rollout: how far, why, what next; its gates, its plan and what became of it so far."""
-    found = existing(read, rollout)
-    return read.answer(views.rollout_view(read.state, found, read.service.cluster_time()))
+    found, service = existing(read, rollout), read.service
+    shown = views.rollout_view(read.state, found, service.cluster_time(), service.gate_complaint)
+    return read.answer(shown)
 
 
 @router.get("/v1/rollouts/{rollout}/timeline", responses=answers(views.TimelineView, 404))

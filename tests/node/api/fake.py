@@ -106,6 +106,7 @@ class FakeNode:
         self.dismissed = False
         self.stale = 7
         self.late: dict[str, int] = {}
+        self.complaints: dict[tuple[str, str], str] = {}
         self.linked = [link(peer) for peer in MEMBERS[1:]]
         self.streamed: list[StreamedEvent] = []
         self.happened: list[Event] = []
@@ -200,6 +201,9 @@ class FakeNode:
     def effective_role(self, node: str) -> Role | None:
         member = self.state.members.get(node)
         return self.acting.get(node, member.role if member else Role.STANDBY)
+
+    def gate_complaint(self, rollout: str, stage: str) -> str:
+        return self.complaints.get((rollout, stage), "")
 
     def late_webhooks(self) -> dict[str, int]:
         return self.late

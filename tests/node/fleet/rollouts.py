@@ -9,6 +9,7 @@ from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.settings import PROFILES, Settings, merge
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.views.stages import StageView, stage_view
 from stationkeep.node.wire.tasks import TaskPayload, TaskState
 from tests.node.fleet.proposing import Ears
 from tests.node.fleet.test_errands import Delivery
@@ -120,6 +121,14 @@ class Rolling(Delivery):
         found = self.rollout.stage(name)
         assert found is not None
         return self.rollout.stages[found]
+
+    def shown(self, stage: str) -> StageView:
+        """A stage as the leader shows it to clients."""
+        place = self.rollout.stage(stage)
+        assert place is not None
+        assert self.leader is not None
+        complaint = self.loops[self.leader].gatekeeper.complaint
+        return stage_view(self.state, self.rollout, place, self.state.time, complaint)
 
     def complaint(self, stage: str) -> str:
         """What the leader knows against the webhook of a stage."""

@@ -152,6 +152,9 @@ def test_anything_else_is_no_answer_and_is_asked_again(
     fleet.live(10.0)
     assert fleet.stage("half").answer is None
     assert fleet.complaint("half").startswith(complaint)
+    shown = fleet.shown("half")
+    assert shown.reason.startswith(f"waiting: {complaint}")
+    assert shown.gates[-1].sentence.startswith(f"webhook: {URL} {complaint[8:]}")
     assert len({asked.headers["webhook-id"] for asked in gate.tries}) == 1
     waits = [after.at - before.at for before, after in pairwise(gate.tries)]
     assert len(waits) >= 2

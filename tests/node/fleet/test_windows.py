@@ -14,7 +14,6 @@ from stationkeep.cluster.rollouts.plan import URGENT_STAGES, Plan, StagePlan
 from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.state import alarm_id
 from stationkeep.node.health.measurement import Measurement
-from stationkeep.node.views.stages import HeldView, stage_view
 from stationkeep.node.wire.tasks import TaskPayload
 from tests.node.fleet.rollouts import CALM, NAME, V2, Rolling
 
@@ -37,12 +36,6 @@ class Places(Rolling):
         wall = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1_000)
         for clock in self.clocks.values():
             clock.epoch = wall - int(self.now * 1_000)
-
-    def held(self, stage: str) -> HeldView | None:
-        """What a client is told of why nothing is offered."""
-        place = self.rollout.stage(stage)
-        assert place is not None
-        return stage_view(self.state, self.rollout, place, self.state.time).held
 
     def told_ones(self) -> list[str]:
         return [id_ for id_, tasks in self.told.items() if tasks]
@@ -79,7 +72,7 @@ def test_it_is_said_until_when_a_window_is_closed(fleet: Places) -> None:
     fleet.show("2026-01-10T12:00")
     begin(fleet, "01:00-05:00")
     fleet.live(1.0)
-    held = fleet.held("all")
+    held = fleet.shown("all").held
     assert held is not None
     assert held.reason == "window_closed"
     assert held.until_s == pytest.approx(4 * 3_600, abs=3.0)
@@ -88,7 +81,7 @@ def test_it_is_said_until_when_a_window_is_closed(fleet: Places) -> None:
     assert said in explain_rollout(fleet.state, fleet.rollout)
     fleet.show("2026-01-10T16:30")
     fleet.live(1.0)
-    assert fleet.held("all") is None
+    assert fleet.shown("all").held is None
 
 
 def test_one_zone_may_be_for_all(fleet: Places) -> None:
