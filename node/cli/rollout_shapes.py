@@ -1,6 +1,6 @@
 """The shapes of answers about rollouts that the command line relies on, as `shapes` has them."""
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from stationkeep.node.cli.shapes import Count, Failure, Figure, Seconds, Share, Wall
 
@@ -209,6 +209,12 @@ class FrozenNow(TypedDict):
     devices: Count
 
 
+class Window(TypedDict):
+    hours: str
+    timezone: str
+    opens_s: Seconds | None
+
+
 class Preview(TypedDict):
     """`/v1/rollouts:validate`"""
 
@@ -222,5 +228,5 @@ class Preview(TypedDict):
     stages: list[StagePreview]
     overlaps: list[Overlap]
     freezes: list[FrozenNow]
+    window: Window | None
     refusals: list[str]
-    warnings: NotRequired[list[str]]

@@ -25,6 +25,7 @@ from stationkeep.cluster.rollouts.plan import FOLLOW, REST, Checks, Plan, StageP
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.settings import PPM, Settings
 from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.system.zones import opening
 from stationkeep.node.views.base import View
 
 MINUTE = 60_000
@@ -77,10 +78,19 @@ class FrozenView(View, frozen=True):
     devices: int
 
 
+class WindowView(View, frozen=True):
+    """When devices are told, by the clock of a zone, or their own (`device`). `opens_s`: until it
+    is open for the first of them; null: nobody can say."""
+
+    hours: str
+    timezone: str
+    opens_s: float | None
+
+
 class PreviewView(View, frozen=True):
     """`POST /v1/rollouts:validate`: a rollout that was not laid down. `devices`: there are,
-    `scope`: that it is about, `incapable`: of those, that cannot carry out tasks. `refusals`: why
-    it could not be started now."""
+    `scope`: that it is about, `incapable`: of those, that cannot carry out tasks. `window` null: at
+    any time. `refusals`: why it could not be started now."""
 
     rollout: str
     component: str
@@ -92,6 +102,7 @@ class PreviewView(View, frozen=True):
     stages: list[StagePreviewView]
     overlaps: list[OverlapView]
     freezes: list[FrozenView]
+    window: WindowView | None
     refusals: list[str]
 
 
@@ -227,6 +238,7 @@ def preview_view(
         ],
         overlaps=list(_overlaps(state, rollout)),
         freezes=list(_freezes(state, rollout, rows, now)),
+        window=_window(state, plan, rows, now),
         refusals=[f"{reason}: {detail}" for reason, detail in start_faults(state, rollout)],
     )
 
@@ -287,11 +299,11 @@ def _overlaps(state: ClusterState, rollout: Rollout) -> Iterator[OverlapView]:
         both = int((mine & in_scope(state.fleet, other.plan)).sum())
         if not both:
             continue
-        its = other.plan.priority
-        if its == plan.priority:
+        its = other.plan.precedence
+        if its == plan.precedence:
             order = "goes beside it, whoever comes first"
         else:
-            order = "goes before it" if its > plan.priority else "waits for it"
+            order = "goes before it" if its > plan.precedence else "waits for it"
         said = f"{other.name} ({other.state}, priority {its}) {order} on {both:,} devices"
         yield OverlapView(other.name, other.state, its, both, said)
 
@@ -301,6 +313,17 @@ def _freezes(state: ClusterState, rollout: Rollout, rows: Column, now: int) -> I
         count = int(lies_on(state, freeze, rows).sum())
         if count and freeze.name not in rollout.plan.overrides:
             yield FrozenView(freeze.name, max(0, freeze.until - now) / 1_000, count)
+
+
+def _window(state: ClusterState, plan: Plan, rows: Column, now: int) -> WindowView | None:
+    """By the clock that the leader has written into the log."""
+    if not plan.hours:
+        return None
+    table, wall = state.fleet.table, state.wall + now - state.time
+    numbers = np.unique(table.kind[rows]).tolist()
+    opens = opening(plan.hours, {plan.zone_of(table.kinds[n]) for n in numbers} or {""}, wall)
+    opens_s = None if opens is None else max(0, opens - wall) / 1_000
+    return WindowView(plan.hours, plan.timezone, opens_s)
 
 
 def _checks(stage: StagePlan) -> Checks:

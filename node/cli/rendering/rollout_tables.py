@@ -194,12 +194,20 @@ def preview(item: Json) -> RenderableType:
         Text(f"freeze {each['freeze']} lies on {each['devices']:,} of them for {_left(each)}")
         for each in item["freezes"]
     ]
-    parts += [Text(f"warning: {text}") for text in item.get("warnings", [])]
+    if item["window"]:
+        parts.append(_window(item["window"]))
     return Group(*parts, Text("nothing was created"))
 
 
 def _left(freeze: Json) -> str:
     return f"another {wording.ago(freeze['ends_s'])}"
+
+
+def _window(window: Json) -> Text:
+    opens = window["opens_s"]
+    when = "opens" if opens is None else f"opens in {wording.ago(opens)}" if opens else "is open"
+    clock = "of each device" if window["timezone"] == "device" else f"of {window['timezone']}"
+    return Text(f"window {window['hours']}, by the clock {clock}: {when}")
 
 
 def _scope(item: Json) -> Text:

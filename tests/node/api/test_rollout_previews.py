@@ -106,6 +106,18 @@ async def test_a_pace_and_a_trial_take_their_time(
     assert (await ask(client, paced))["stages"][0]["at_least_s"] >= whole + 36 * 60
 
 
+async def test_a_window_says_when_it_opens(client: httpx.AsyncClient, story: RolloutStory) -> None:
+    always = await ask(client, {**PLAN, "window": "00:00-24:00", "timezone": "Europe/Berlin"})
+    assert always["window"] == {
+        "hours": "00:00-24:00", "timezone": "Europe/Berlin", "opens_s": 0.0,
+    }  # fmt: skip
+    monday = await ask(client, {**PLAN, "window": "Mon 01:00-01:05", "timezone": "device"})
+    assert 0 <= monday["window"]["opens_s"] <= 7 * 86_400
+    assert (await ask(client, PLAN))["window"] is None
+    urgent = {**PLAN, "window": "Mon 01:00-01:05", "emergency": True}
+    assert (await ask(client, urgent))["window"] is None
+
+
 async def test_controls_are_twins_and_no_members(
     client: httpx.AsyncClient, story: RolloutStory
 ) -> None:

@@ -461,6 +461,7 @@ PREVIEW: Json = {
         }
     ],
     "freezes": [{"freeze": "xmas", "ends_s": 1_200_000.0, "devices": 5_776}],
+    "window": {"hours": "Mon-Fri 01:00-05:00", "timezone": "device", "opens_s": 11_520.0},
     "refusals": ["artifact_blocked: artifact: app 2.1.0 failed health in stage dev of fw-1"],
 }  # fmt: skip
 ALARMS: list[Json] = [

@@ -136,7 +136,12 @@ def test_a_dry_run_sends_nothing_else(canned: CannedNode, stationkeep: Run, file
         result = stationkeep("rollout", *command)
         assert result.exit_code == 0
         assert [request.url.path for request in canned.requests] == ["/v1/rollouts:validate"]
-        for said in ("11,204 of 12,000 devices (37 incapable)", "20%: 95% (2%)", "xmas"):
+        for said in (
+            "11,204 of 12,000 devices (37 incapable)",
+            "20%: 95% (2%)",
+            "xmas",
+            "opens in 3h",
+        ):
             assert said in result.output
         assert result.output.endswith("nothing was created\n")
     canned.requests.clear()
