@@ -50,6 +50,8 @@ OLD_WORDS = 16
 LONGEST = {Phase.INSTALLING: 6.0, Phase.REBOOTING: 3.0}
 """Seconds that these phases take at the most; the others `SHORT`."""
 SHORT = 1.0
+INSTANT = 1e-6
+"""Seconds; what is to happen at a moment may happen so much before it, as sums are rounded."""
 DELAY = 3.0
 """Seconds by which a word may be late."""
 
@@ -218,7 +220,7 @@ class Carrier:
         job = self.book.job
         if work != self._work or job is None or self.bricked:
             return
-        if job.left(self._now()) <= 0:
+        if job.left(self._now()) < INSTANT:
             self._take(Expired())
             return
         result = self._result(job)
