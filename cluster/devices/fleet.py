@@ -63,6 +63,7 @@ class Device(msgspec.Struct, frozen=True):
     seen_at: int
     updated_at: int | None
     healthy_since: int | None  # None: unhealthy now, or healthy ever since it registered
+    changed_at: int | None  # when it first reported a version that it runs now; None: as it came
     policy: str  # "" where the fleet's shares rule
     served_by: str
 
@@ -280,6 +281,7 @@ class Fleet:
             seen_at=int(table.seen_at[row]),
             updated_at=None if updated == NEVER else updated,
             healthy_since=turned if healthy and turned != NEVER else None,
+            changed_at=int(table.changed_at[row]) * 1_000 or None,
             policy=self.policies[policy].name if policy != NO_POLICY else "",
             served_by=self.nodes[table.served_by[row]],
         )

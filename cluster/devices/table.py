@@ -53,8 +53,9 @@ COLUMNS: dict[str, str] = {
     "kind": "<u4",
     "lot": "<u4",  # keyed hash of the id: decides ties and cohorts
     "task": "<u2",  # slot of the deployment whose task has it (OFFERED, IN_PROGRESS), 0 none
+    "changed_at": "<u4",  # s; when it first reported a version that it runs now, 0: as it came
 }
-LATER = {"task"}
+LATER = {"task", "changed_at"}
 """Columns that older snapshots lack: zero there."""
 Column = npt.NDArray[Any]
 
@@ -125,6 +126,7 @@ class Table:
     kind: Column
     lot: Column
     task: Column
+    changed_at: Column
 
     def __init__(self) -> None:
         self.used = 0

@@ -152,6 +152,8 @@ class _Desk:
         if stamp <= (int(table.session[row]), int(table.sequence[row])):
             return row
         kind = kind_of(registration)
+        if _runs_another(kind, table.kinds[int(table.kind[row])]):
+            table.changed_at[row] = min(U32, self.step.now // 1_000)
         table.describe(row, registration.name, kind)
         policy = self.fleet.policy_of(kind)
         if policy != table.policy[row]:  # hardly ever, and counting costs more than all the rest
@@ -201,6 +203,12 @@ def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
         "rings": [RINGS[table.ring[row]].value if row >= 0 else "" for row in rows],
         "refused": intake.refused,
     }
+
+
+def _runs_another(kind: Kind, former: Kind) -> bool:
+    """Whether a version is reported that is not the one reported before."""
+    pairs = ((kind.os_version, former.os_version), (kind.app_version, former.app_version))
+    return any(now not in ("", before) for now, before in pairs)
 
 
 def kind_of(registration: Registration) -> Kind:

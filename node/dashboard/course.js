@@ -7,9 +7,11 @@ import { ago } from "./words.js";
 const MAX_SHOWN = 100;
 const KINDS = { ring: "◎", task: "▸", version: "✓" };
 
+const SAME_S = 2; // seconds within which a change of versions is that of a task
+
 /** One list, the newest first. What is not finished yet goes on now, whenever it began. */
-export function course(moves, tasks) {
-  const steps = [...tasks.map(ofTask), ...moves.map(ofMove)].sort((a, b) => a.ago_s - b.ago_s);
+export function course(moves, tasks, device) {
+  const steps = [...tasks.map(ofTask), ...moves.map(ofMove), ...byHand(tasks, device)].sort((a, b) => a.ago_s - b.ago_s);
   if (!steps.length) return h("p", { class: "quiet" }, "Nothing is remembered.");
   return [
     h("ol", { class: "moves course" }, steps.slice(0, MAX_SHOWN).map(({ kind, says }) =>
@@ -22,6 +24,14 @@ function ofMove(move) {
   return { ago_s: move.ago_s, kind: "ring", says: [
     h("strong", null, `${move.origin ?? "new"} → ${move.target}`), ` ${ago(move.ago_s * 1_000)}, by ${move.assigned_by}: ${move.sentence}`,
     move.comment && h("span", { class: "quiet" }, ` “${move.comment}”`)] };
+}
+
+/** The newest change of a version, if no task explains it: somebody, or something, else did it. */
+function byHand(tasks, { changed_s, app_version, os_version }) {
+  const explains = (task) => (task.state === "succeeded" || task.reason === "reverted") && Math.abs(task.since_s - changed_s) <= SAME_S;
+  if (changed_s === null || tasks.some(explains)) return [];
+  return [{ ago_s: changed_s, kind: "version", says: [
+    h("strong", null, [app_version, os_version].filter(Boolean).join(", ")), ` ${ago(changed_s * 1_000)}, by no task`] }];
 }
 
 function ofTask(task) {

@@ -153,7 +153,7 @@ export class Detail {
       this.orders([["Assign ring …", () => this.actions.assign(device), true],
         ["Release …", () => this.actions.release(device), device.pin !== null]]),
       sentences("Why it is in this ring", why.summary),
-      h("h3", null, "What happened to it"), course(why.history, tasks.items),
+      h("h3", null, "What happened to it"), course(why.history, tasks.items, device),
       device.status && readings(device.status),
       facts([["name", device.name], ["system", device.os_version], ["app", device.app_version], ["served by", device.served_by],
         ["last heard", `${span(device.seen_s)} ago`], ["policy", device.policy ?? "none"],

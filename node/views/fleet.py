@@ -41,7 +41,8 @@ class StatusView(View, frozen=True):
 
 
 class DeviceView(View, frozen=True):
-    """`GET /v1/devices/ID`. `policy`: name of the ring policy that applies to it, or null."""
+    """`GET /v1/devices/ID`. `policy`: name of the ring policy that applies to it, or null.
+    `changed_s`: seconds since a version changed that it runs, null if none has."""
 
     id: str
     name: str
@@ -59,6 +60,7 @@ class DeviceView(View, frozen=True):
     online: bool
     status: StatusView | None
     seen_s: float
+    changed_s: float | None
     session: int
     sequence: int
     served_by: str
@@ -216,6 +218,7 @@ def device_view(device: Device, now: int) -> DeviceView:
         online=device.online,
         status=_status_view(device) if device.reported else None,
         seen_s=_since(device.seen_at, now),
+        changed_s=None if device.changed_at is None else _since(device.changed_at, now),
         session=device.session,
         sequence=device.sequence,
         served_by=device.served_by,

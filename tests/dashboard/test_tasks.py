@@ -241,6 +241,29 @@ def test_rings_tasks_and_versions_of_a_device_are_told_in_one_order(
         expect(told.nth(number)).to_contain_text(words)
 
 
+def test_a_version_that_no_task_installed_is_told_too(page: Page, deployed: Served) -> None:
+    """Five seconds after the device came, and before it was pinned."""
+
+    def live(node: FakeNode) -> None:
+        node.now += 5_000
+        said = {"app_version": "1.5.0", "capabilities": CAPABLE}
+        node.commit(
+            RegisterDevices("sat-001", (Registration("device-3", session=2, sequence=1, **said),))
+        )
+        node.now += 5_000
+        node.commit(AssignRing("device-3", Ring.CANARY))
+
+    deployed.do(live)
+    page.goto(deployed.url)
+    page.get_by_label("Id of a device").fill("device-3")
+    page.keyboard.press("Enter")
+    told = page.locator("#detail .course li")
+    expect(told).to_have_count(3)
+    expect(told.nth(1)).to_have_attribute("data-kind", "version")
+    expect(told.nth(1)).to_contain_text("1.5.0")
+    expect(told.nth(1)).to_contain_text("by no task")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("opened", ["page", "deployment", "device"])
 def test_nothing_seriously_keeps_anybody_out(

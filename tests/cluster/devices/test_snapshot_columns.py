@@ -22,7 +22,7 @@ from stationkeep.cluster.devices.snapshot_columns import (
     thaw,
 )
 from stationkeep.cluster.devices.status import Reading
-from stationkeep.cluster.devices.table import Texts
+from stationkeep.cluster.devices.table import LATER, Texts
 from stationkeep.cluster.state import codec
 from tests.cluster.fleet.fleets import FleetDriver, restored
 
@@ -37,6 +37,7 @@ def lived() -> FleetDriver:
     driver.done(AssignRing(driver.fleet.id(12), Ring.PROD, 700_000), actor="ann", reason="why")
     driver.check()
     driver.rest()
+    driver.register(driver.fleet.id(20), os_version="Android 15")
     for device in (driver.fleet.id(3), driver.fleet.id(42)):
         driver.done(RemoveDevice(device))
     driver.clock += 60_000
@@ -86,6 +87,18 @@ def test_a_snapshot_from_before_the_fleet_is_read_as_a_cluster_without_devices()
     read = codec.decode_snapshot(struct.pack(">H", 1) + old)
     assert len(read.fleet) == 0
     assert read.members == state.members
+
+
+@pytest.mark.parametrize("count", range(1, len(LATER) + 1))
+def test_a_snapshot_without_the_newest_columns_is_read_as_if_they_were_zero(count: int) -> None:
+    decoded = image()
+    for name in list(decoded["columns"])[-count:]:
+        assert name in LATER
+        assert any(decoded["columns"].pop(name)) or name != "changed_at"
+    read = thaw(msgspec.msgpack.encode(decoded))
+    for row in read.table.rows.values():
+        assert read.device(row).changed_at is None
+        assert read.table.task[row] == 0
 
 
 @given(st.integers(0, 10**9), st.integers(0, 255))

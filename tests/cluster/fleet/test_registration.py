@@ -269,3 +269,19 @@ def test_whatever_is_registered_in_its_name_a_device_can_go_on_above() -> None:
         session += 1
         assert driver.register("a", session=session, sequence=1) == [0]
     assert (driver.device(0).session, driver.device(0).sequence) == (session, 1)
+
+
+def test_a_device_is_known_to_have_changed_since_it_reported_another_version() -> None:
+    driver = FleetDriver()
+    (row,) = driver.register("pixel", app_version="1.0.0", os_version="14")
+    assert driver.device(row).changed_at is None
+    for app, os, changes in (("1.0.0", "14", False), ("", "", False), ("1.1.0", "14", True),
+                             ("1.1.0", "14", False), ("1.1.0", "15", True)):  # fmt: skip
+        before = driver.device(row).changed_at
+        driver.clock += 60_000
+        driver.register("pixel", app_version=app, os_version=os)
+        expected = driver.clock if changes else before
+        assert driver.device(row).changed_at == expected
+    driver.done(RemoveDevice("pixel"))
+    (heir,) = driver.register("heir", app_version="1.0.0")
+    assert (heir, driver.device(heir).changed_at) == (row, None)
