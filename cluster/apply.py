@@ -78,7 +78,7 @@ from stationkeep.cluster.delivery import reports as tasks
 from stationkeep.cluster.fleet import checks, orders, reports, storm
 from stationkeep.cluster.names import text_fault
 from stationkeep.cluster.numbers import TIME
-from stationkeep.cluster.progression import freezes, looks, openings, rollback, twins
+from stationkeep.cluster.progression import freezes, looks, openings, rollback, strays, twins
 from stationkeep.cluster.progression import orders as rollouts
 from stationkeep.cluster.roles.actions import acknowledge
 from stationkeep.cluster.roles.apply_evaluation import adopt_plan, echo_leases, record_evaluation
@@ -239,7 +239,7 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
         case RecordMembers():
             return membership.record_members(step, command)
         case RegisterDevices():
-            return arrivals.register_devices(step, command)
+            return strays.register_devices(step, command)
         case ReportDevices():
             return reports.report_devices(step, command)
         case MarkOffline():

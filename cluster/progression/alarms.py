@@ -14,7 +14,7 @@ from stationkeep.cluster.alarms import (
 )
 from stationkeep.cluster.delivery.members import running
 from stationkeep.cluster.deployments.lifecycle import TaskReason
-from stationkeep.cluster.progression.rollback import outcome_of
+from stationkeep.cluster.progression.rollback import affected_by, outcome_of
 from stationkeep.cluster.progression.variants import UNFAIR, unfairness
 from stationkeep.cluster.rollouts.lifecycle import RolloutState, StageState
 from stationkeep.cluster.rollouts.rollout import Rollout
@@ -43,6 +43,8 @@ def watch(step: Step) -> None:
 
 
 def _complaints(state: ClusterState, rollout: Rollout, now: int) -> Iterator[tuple[str, str]]:
+    if rollout.strayed:
+        yield from _of_strays(state, rollout)
     if rollout.rollback and rollout.state is not RolloutState.ABORTED:
         yield from _of_the_way_back(state, rollout)
     if rollout.ended:
@@ -59,6 +61,17 @@ def _complaints(state: ClusterState, rollout: Rollout, now: int) -> Iterator[tup
     people = rollout.state in (RolloutState.AWAITING_APPROVAL, RolloutState.PAUSED)
     if people and not rollout.resumes and now - rollout.since >= PATIENCE:
         yield ROLLOUT_WAITING, f"{rollout.state.replace('_', ' ')} {rollout.reason}".strip()
+
+
+def _of_strays(state: ClusterState, rollout: Rollout) -> Iterator[tuple[str, str]]:
+    back = state.deployments.rosters.get(rollout.rollback)
+    rows = affected_by(state, rollout).rows
+    strays = len(rows if back is None else np.setdiff1d(rows, back.row))
+    if strays:
+        yield (
+            ROLLBACK_INCOMPLETE,
+            f"installed after all on {strays} of its devices: roll it back again",
+        )
 
 
 def _of_the_way_back(state: ClusterState, rollout: Rollout) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ from stationkeep.cluster.progression.steps import (
     stop_stages,
     with_stage,
 )
+from stationkeep.cluster.progression.strays import take_back
 from stationkeep.cluster.progression.twins import look, soak_of
 from stationkeep.cluster.rollouts import gates
 from stationkeep.cluster.rollouts.evidence import Look
@@ -196,7 +197,8 @@ def advance_rollout(step: Step, command: AdvanceRollout) -> dict[str, object]:
         case Due.ENDED:
             change(step, rollout, RolloutCause.ENDED, rollout.reason)
         case Due.UNDONE:
-            undo(step, rollout)
+            if not take_back(step, rollout):
+                undo(step, rollout)
     watch(step)
     return {"state": step.state.rollouts.known[rollout.name].state.value}
 

@@ -57,17 +57,26 @@ def turn_back(step: Step, rollout: Rollout, cause: RolloutCause, reason: str = "
     if slot is None or not step.state.deployments.has_room(len(affected.rows)):
         return change(step, rollout, RolloutCause.FAILURE_ABORTED, f"{reason or cause}:no_room")
     if not len(affected.rows):
-        rollout = change(step, rollout, cause, reason, facts={"devices": 0, "stranded": 0})
+        rollout = change(
+            step, rollout, cause, reason, facts={"devices": 0, "stranded": 0}, strayed=0
+        )
         return undo(step, rollout)
     deployment, stranded = _deploy(step, rollout, affected, slot)
     facts = {
         "devices": len(affected.rows), "stranded": stranded, "deployment": deployment.number,
     }  # fmt: skip
     rollout = change(
-        step, rollout, cause, reason, facts=facts, rollback=deployment.number, stranded=stranded
-    )
+        step, rollout, cause, reason, facts=facts, rollback=deployment.number, stranded=stranded,
+        strayed=0,
+    )  # fmt: skip
     close_if_over(step, deployment)
     return rollout
+
+
+def has_room(state: ClusterState, rollout: Rollout) -> bool:
+    """Whether everybody whom it concerns can be told to go back."""
+    book = state.deployments
+    return book.free_slot() is not None and book.has_room(len(affected_by(state, rollout).rows))
 
 
 def undo(step: Step, rollout: Rollout, reason: str = "") -> Rollout:
@@ -205,8 +214,7 @@ def roll_back(step: Step, command: RollBackRollout) -> dict[str, object]:
         detail = f"rollout: {what}: roll an earlier version out instead"
         raise Refused(Reason.ROLLBACK_GONE, detail)
     affected = affected_by(step.state, rollout)
-    book = step.state.deployments
-    if book.free_slot() is None or not book.has_room(len(affected.rows)):
+    if not has_room(step.state, rollout):
         detail = "rollout: there is no room for another deployment: wait until one is over"
         raise Refused(Reason.LIMIT, detail)
     rollout = turn_back(step, rollout, cause, "operator")

@@ -181,6 +181,13 @@ def _say_promoted(decision: Decision) -> str:
     return f"{_stage(decision.facts)} goes on beside the next, which may open"
 
 
+def _say_strays(decision: Decision) -> str:
+    facts = decision.facts
+    more = facts["count"] - len(facts["devices"])
+    named = ", ".join(facts["devices"]) + (f" and {more:,} others" if more else "")
+    return f"{_name(facts)}: {named} installed it although that was called off"
+
+
 def _say_webhook(decision: Decision) -> str:
     facts = decision.facts
     said = f": {facts['detail']}" if facts["detail"] else ""
@@ -213,6 +220,7 @@ TEXTS: dict[str, Callable[[Decision], str]] = {
     "approve_rollout": _say_approved,
     "promote_rollout": _say_promoted,
     "webhook_gate": _say_webhook,
+    "strays": _say_strays,
     "set_freeze": _say_freeze,
     "lift_freeze": _say_lifted,
     "unblock_artifact": _say_unblocked,

@@ -64,6 +64,7 @@ class RolloutCause(enum.StrEnum):
     ENDED = "ended"
     ROLLBACK = "rollback"
     FAILURE = "failure"
+    STRAY = "stray"
     UNDONE = "undone"
     COMPLETION = "completion"
 
@@ -136,6 +137,9 @@ ROLLOUT_STEPS: dict[RolloutCause, Transition[RolloutState]] = {
         "rolls it back, or back again, and its rosters are kept"),
     RolloutCause.FAILURE: Transition(
         _GOING, _R.ROLLING_BACK, "apply", "a stage failed, and `on_fail` is rollback"),
+    RolloutCause.STRAY: Transition(
+        (_R.ROLLING_BACK, _R.ROLLED_BACK), _R.ROLLING_BACK, "apply",
+        "a device whose task was called off has installed it, and it is blocked"),
     RolloutCause.UNDONE: Transition(
         (_R.ROLLING_BACK,), _R.ROLLED_BACK, "leader, apply",
         "every device is back or cannot be, or its time is over"),

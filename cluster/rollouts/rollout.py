@@ -138,6 +138,9 @@ class Rollout(msgspec.Struct, frozen=True):
     """Number of the deployment that takes it back, if it needs one."""
     stranded: int = 0
     """Devices of which nothing is known that they could go back to."""
+    strayed: int = 0
+    """Devices that have installed it after it was taken back from all others, and were not told to
+    go back yet."""
     variant: str = ""
     """The one that was promoted: later stages get it alone."""
     timeline: tuple[Moment, ...] = ()

@@ -152,7 +152,7 @@ _COUNSEL = frozenset(
 
 OF_ROLLOUTS = frozenset({
     "create_rollout", "rollout", "stage", "approve_rollout", "promote_rollout", "webhook_gate",
-    "set_freeze", "lift_freeze", "unblock_artifact",
+    "strays", "set_freeze", "lift_freeze", "unblock_artifact",
 })  # fmt: skip
 
 

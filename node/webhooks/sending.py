@@ -132,6 +132,7 @@ _OF_ROLLOUTS = {
     "approve_rollout": "rollout.approved",
     "promote_rollout": "stage.promoted",
     "webhook_gate": "stage.answered",
+    "strays": "rollout.strayed",
     "set_freeze": "freeze.set",
     "lift_freeze": "freeze.lifted",
     "unblock_artifact": "artifact.unblocked",

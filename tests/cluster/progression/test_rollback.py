@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.commands import CancelDeployment, RollBackRollout
+from stationkeep.cluster.commands import CancelDeployment, Pause, RollBackRollout
 from stationkeep.cluster.deployments import book
 from stationkeep.cluster.deployments.artifacts import Artifact
-from stationkeep.cluster.deployments.deployment import Limits
+from stationkeep.cluster.deployments.deployment import Limits, Target
 from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState, Word
 from stationkeep.cluster.rollouts.plan import Plan
+from stationkeep.cluster.rollouts.rollout import Block
 from tests.cluster.delivery.deliveries import CAPABLE
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
@@ -262,3 +263,88 @@ def test_rosters_of_a_rollout_that_goes_on_are_not_forgotten(
     driver.roll_back()
     driver.until("rolled_back")
     assert driver.runs("1.0.0") == driver.rows
+
+
+def stray(driver: RolloutDriver) -> int:
+    """A device that was offered it, was told that it is canceled, and installs it all the same
+    when all others are back."""
+    driver.begin(Plan(V2, stages=one_stage(limits=Limits(first=0))))
+    driver.deaf = {7}
+    driver.lead(3)
+    assert len(driver.runs("2.0.0")) == 11
+    driver.roll_back()
+    driver.until("rolled_back")
+    assert driver.task(7, 1).state is TaskState.CANCELED
+    assert driver.runs("1.0.0") == driver.rows
+    driver.deaf = set()
+    return 7
+
+
+def test_who_installs_it_after_all_is_named_until_it_is_gone(driver: RolloutDriver) -> None:
+    row = stray(driver)
+    driver.run("2.0.0", row)
+    assert driver.rollout().state == "rolled_back"
+    assert (
+        "installed after all on 1 of its devices"
+        in driver.state.alarms["rollback_incomplete"].detail
+    )
+    assert driver.sentences("strays") == [
+        "rollout fw (app 2.0.0): dev-0007 installed it although that was called off"
+    ]
+    driver.run("2.0.0", row)
+    assert len(driver.sentences("strays")) == 1
+    driver.run("1.0.0", row)
+    driver.lead(2)
+    assert "rollback_incomplete" not in driver.state.alarms
+
+
+def test_who_installed_it_after_all_goes_back_with_the_next_order(driver: RolloutDriver) -> None:
+    row = stray(driver)
+    driver.run("2.0.0", row)
+    driver.roll_back()
+    driver.until("rolled_back")
+    assert driver.runs("1.0.0") == driver.rows
+    assert "rollback_incomplete" not in driver.state.alarms
+
+
+def block(driver: RolloutDriver) -> None:
+    driver.state.rollouts.block(Block(V2, NAME, "all", "health", driver.clock))
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_what_was_proven_bad_is_taken_back_from_strays_at_once(
+    driver: RolloutDriver, late: bool
+) -> None:
+    """After the others have gone back, or while they do."""
+    driver.begin(Plan(V2, stages=one_stage(limits=Limits(first=0))))
+    driver.deaf = {7}
+    driver.lead(3)
+    block(driver)
+    driver.roll_back()
+    if late:
+        driver.until("rolled_back")
+    driver.deaf = set()
+    driver.run("2.0.0", 7)
+    driver.until("rolling_back", 5)
+    driver.until("rolled_back")
+    assert driver.runs("1.0.0") == driver.rows
+    assert "rollback_incomplete" not in driver.state.alarms
+
+
+def test_who_was_told_to_run_it_by_somebody_else_has_not_strayed(driver: RolloutDriver) -> None:
+    row = stray(driver)
+    driver.create(Target(devices=(driver.fleet.id(row),)))
+    driver.lead(3)
+    assert driver.runs("2.0.0") == [row]
+    driver.run("2.0.0", row)
+    assert driver.sentences("strays") == []
+    assert driver.rollout().state == "rolled_back"
+
+
+def test_during_a_pause_strays_are_named_and_left_alone(driver: RolloutDriver) -> None:
+    row = stray(driver)
+    block(driver)
+    driver.order(Pause(60_000))
+    driver.run("2.0.0", row)
+    assert driver.rollout().state == "rolled_back"
+    assert "rollback_incomplete" in driver.state.alarms

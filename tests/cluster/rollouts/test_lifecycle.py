@@ -34,7 +34,7 @@ def test_whatever_is_not_over_leads_on() -> None:
     left = {origin for step in ROLLOUT_STEPS.values() for origin in step.origins}
     assert left == set(RolloutState)
     only = {cause for cause, step in ROLLOUT_STEPS.items() if set(step.origins) & set(ENDED)}
-    assert only == {RolloutCause.ROLLBACK}
+    assert only == {RolloutCause.ROLLBACK, RolloutCause.STRAY}
     stages = {origin for step in STAGE_STEPS.values() for origin in step.origins}
     assert set(StageState) - stages == {StageState.PASSED, StageState.STOPPED}
 

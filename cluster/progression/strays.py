@@ -1,0 +1,120 @@
+"""Devices that install what was taken back from all others: their task was called off when it had
+been offered to them, and they carried it out all the same.
+
+What a device runs is what it reports, so it is found when it registers. Where the version was
+proven bad it goes back like the others; else somebody should know. Source: rollouts.md, "Rollback".
+"""
+
+import numpy as np
+from msgspec.structs import replace
+
+from stationkeep.cluster.commands import RegisterDevices
+from stationkeep.cluster.delivery import arrivals
+from stationkeep.cluster.delivery.members import present, running
+from stationkeep.cluster.deployments.deployment import Deployment
+from stationkeep.cluster.deployments.lifecycle import TaskState
+from stationkeep.cluster.deployments.roster import ACCEPTED, Roster
+from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.progression.advance import is_held
+from stationkeep.cluster.progression.alarms import watch
+from stationkeep.cluster.progression.rollback import has_room, turn_back
+from stationkeep.cluster.progression.steps import about
+from stationkeep.cluster.rollouts.lifecycle import RolloutCause, RolloutState
+from stationkeep.cluster.rollouts.rollout import Rollout
+from stationkeep.cluster.rollouts.twins import MAX_NAMED
+from stationkeep.cluster.state.decisions import Outcome
+from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.state.step import Step
+
+_BACK = (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK)
+
+
+def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
+    """Takes devices in, and finds those among them that have strayed."""
+    answer = arrivals.register_devices(step, command)
+    versions = {("app", device.app_version) for device in command.devices}
+    versions |= {("os", device.os_version) for device in command.devices}
+    suspect = [
+        rollout
+        for rollout in step.state.rollouts.known.values()
+        if rollout.state in _BACK
+        and any((one.component, one.version) in versions for one in rollout.plan.installed)
+    ]
+    if suspect:
+        known = {step.state.fleet.row(device.id) for device in command.devices}
+        rows = np.array(sorted(row for row in known if row is not None), np.intp)
+        for rollout in suspect:
+            _look_for_strays(step, rollout, rows)
+    return answer
+
+
+def _look_for_strays(step: Step, rollout: Rollout, rows: Column) -> None:
+    strays = [row for number in rollout.deployments for row in _strays(step.state, number, rows)]
+    if not strays:
+        return
+    ids = [step.state.fleet.id(row) for row in strays]
+    facts = about(rollout) | {"devices": ids[:MAX_NAMED], "count": len(ids)}
+    step.decide("strays", Outcome.NOTED, (), facts=facts)
+    rollout = replace(rollout, strayed=rollout.strayed + len(ids))
+    step.state.rollouts.put(rollout)
+    if rollout.state is RolloutState.ROLLED_BACK:
+        take_back(step, rollout)
+    watch(step)
+
+
+def take_back(step: Step, rollout: Rollout) -> bool:
+    """Has those who have strayed go back, where nobody else needs to decide that: whether they
+    do."""
+    book = step.state.rollouts
+    proven = all(book.blocking(artifact) for artifact in rollout.plan.installed)
+    if not rollout.strayed or not proven or is_held(step.state):
+        return False
+    if not has_room(step.state, rollout):
+        return False
+    turn_back(step, rollout, RolloutCause.STRAY, "strayed")
+    return True
+
+
+def _strays(state: ClusterState, number: int, rows: Column) -> list[int]:
+    """Those of these devices whose task was called off after it had been offered, and that run what
+    it installs, of nobody else's doing. They count as such that have begun from now on."""
+    roster = state.deployments.rosters.get(number)
+    if roster is None:
+        return []
+    deployment = state.deployments.known[number]
+    positions = present(state.fleet, roster, rows, state.fleet.table.birth[rows])
+    positions = positions[positions >= 0]
+    told = roster.state[positions] == TaskState.CANCELED.code
+    told &= (roster.version[positions] > 0) & (roster.flags[positions] & ACCEPTED == 0)
+    found = _running(state, deployment, roster, positions[told])
+    found = found[~_run_for_others(state, deployment, roster, found)]
+    if len(found):
+        roster.own()
+        roster.flags[found] |= ACCEPTED
+    return [int(row) for row in roster.row[found]]
+
+
+def _running(
+    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    runs = np.zeros(len(roster), bool)
+    for artifact, mine in state.deployments.by_artifact(deployment, positions):
+        runs[mine[running(state.fleet, roster, mine, artifact)]] = True
+    return np.flatnonzero(runs)
+
+
+def _run_for_others(
+    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    """Which of these devices run it since another deployment, that is remembered, had them do
+    so."""
+    book, found = state.deployments, np.zeros(len(positions), bool)
+    for number, theirs in book.rosters.items() if len(positions) else ():
+        other = book.known[number]
+        if other.rollout == deployment.rollout and other.rollout:
+            continue
+        places = theirs.find(roster.row[positions], roster.birth[positions])
+        done = (places >= 0) & (theirs.state[places] == TaskState.SUCCEEDED.code)
+        ran = _running(state, other, theirs, places[done])
+        found |= np.isin(places, ran) & done
+    return found
