@@ -29,7 +29,7 @@ from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.decisions import Reason
-from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.state.state import ROLLBACKS, ClusterState
 from stationkeep.cluster.state.step import Refused, Step
 
 PATIENCE = 30 * LONGEST
@@ -81,7 +81,11 @@ def has_room(state: ClusterState, rollout: Rollout) -> bool:
 
 def undo(step: Step, rollout: Rollout, reason: str = "") -> Rollout:
     """Every device is back that can be, or the time for that is over."""
-    return change(step, rollout, RolloutCause.UNDONE, reason, facts=outcome_of(step.state, rollout))
+    outcome = outcome_of(step.state, rollout)
+    left = any(count for what, count in outcome.items() if what != "back")
+    counts, how = step.state.counters.rollbacks, ROLLBACKS[left]
+    counts[how] = counts.get(how, 0) + 1
+    return change(step, rollout, RolloutCause.UNDONE, reason, facts=outcome)
 
 
 def outcome_of(state: ClusterState, rollout: Rollout) -> dict[str, object]:

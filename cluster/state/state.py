@@ -272,8 +272,11 @@ class Counters(msgspec.Struct):
     ring_moves: dict[str, int] = {}  # "from>to>reason", "" as from: a registration
     refused: dict[str, int] = {}  # orders, by `decisions.Reason`
     task_transitions: dict[str, int] = {}  # "from>to>reason" of `lifecycle`
+    rollbacks: dict[str, int] = {}  # `ROLLBACKS`
 
 
+ROLLBACKS = ("complete", "incomplete")
+"""How rollbacks end: every device is back, or some were not."""
 FAILOVER_BUCKETS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60, 120, 180, 240, 300, 600)
 MAX_FAILOVERS = 1_000
 

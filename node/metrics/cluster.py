@@ -27,6 +27,7 @@ from stationkeep.cluster.state.operations import MAX_OPERATIONS
 from stationkeep.cluster.state.state import FAILOVER_BUCKETS, ClusterState
 from stationkeep.cluster.transitions import TRANSITIONS, Role
 from stationkeep.node.metrics.families import PREFIX, counters, gauge, gauges
+from stationkeep.node.metrics.rollouts import rollout_families
 from stationkeep.node.service.port import Service
 
 _CLOSED = (Outcome.APPROVED, Outcome.DENIED, Outcome.TIMED_OUT, Outcome.OVERTAKEN)
@@ -68,6 +69,7 @@ class ClusterCollector(Collector):
             yield from _orders(state)
             yield from _fleet(state)
             yield from _tasks(state)
+            yield from rollout_families(state, self._service.cluster_time())
 
 
 def _roles(state: ClusterState) -> Iterator[Metric]:

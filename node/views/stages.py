@@ -127,7 +127,7 @@ def stage_view(
     """A stage at cluster time `now`."""
     stage = rollout.stages[place]
     why = complaint(rollout.name, stage.name) if stage.state is StageState.VALIDATING else ""
-    tallies, held = _tallies(state, stage), _held(state, rollout, place, now)
+    tallies, held = tallied(state, stage), held_of(state, rollout, place, now)
     return StageView(
         name=stage.name,
         ring=stage.plan.ring,
@@ -139,8 +139,8 @@ def stage_view(
         held=held,
         deployment=stage.deployment or None,
         rounds=list(stage.rounds),
-        members=sum(tallies),
-        tallies={state.value: count for state, count in zip(STATES, tallies, strict=True)},
+        members=sum(tallies.values()),
+        tallies=tallies,
         gates=list(_gates(rollout, stage, why)),
         twins=_twins(state, rollout, stage),
         proven=stage.proven or None,
@@ -176,19 +176,21 @@ def stage_detail_view(
     )
 
 
-def _tallies(state: ClusterState, stage: Stage) -> list[int]:
-    """Tasks of a stage by the code of their state, of all its rounds."""
-    if not stage.is_judged:
-        return list(stage.tallies)
-    now = state.deployments.known[stage.deployment].tallies
-    return [before + added for before, added in zip(stage.tallies, now, strict=True)]
+def tallied(state: ClusterState, stage: Stage) -> dict[str, int]:
+    """Tasks of a stage by state, of all its rounds."""
+    tallies = stage.tallies
+    if stage.is_judged:
+        now = state.deployments.known[stage.deployment].tallies
+        tallies = tuple(before + added for before, added in zip(tallies, now, strict=True))
+    return {each.value: count for each, count in zip(STATES, tallies, strict=True)}
 
 
 # What it waits for
 
 
-def _held(state: ClusterState, rollout: Rollout, place: int, now: int) -> HeldView | None:
-    """Freezes and other rollouts hold back what begins; the others also what is judged."""
+def held_of(state: ClusterState, rollout: Rollout, place: int, now: int) -> HeldView | None:
+    """What holds a stage. Freezes and other rollouts hold back what begins; the others also what is
+    judged."""
     stage = rollout.stages[place]
     begins = stage.state is StageState.DEPLOYING or place == rollout.next_stage
     watched = stage.state in (StageState.SOAKING, StageState.VALIDATING)

@@ -241,6 +241,65 @@ def fleet() -> list[Any]:
             (rate("stationkeep_task_updates_total", "result"), "{{result}}/s"),
         ),
         graph(
+            "Rollouts",
+            "Those that are not over, by state; and those that were rolled back.",
+            "short",
+            (
+                f"max by (state) (stationkeep_rollouts{{{J}, "
+                'state!~"succeeded|aborted|rolled_back"})',
+                "{{state}}",
+            ),
+            (grown("stationkeep_rollbacks_total", "outcome") + " > 0", "rolled back {{outcome}}"),
+        ),
+        graph(
+            "Stages",
+            "By state; and those that something holds, by reason.",
+            "short",
+            (
+                "max by (state) (count by (instance, state) "
+                f'(stationkeep_rollout_stage_state{{{J}, state!~"pending|passed"}}))',
+                "{{state}}",
+            ),
+            (
+                "max by (reason) (count by (instance, reason) "
+                f"(stationkeep_rollout_stage_held{{{J}}}))",
+                "held: {{reason}}",
+            ),
+        ),
+        graph(
+            "Stages: tasks that are over",
+            "Share of the tasks of each stage that deploys or is judged.",
+            "percentunit",
+            (
+                "max by (rollout, stage) (sum by (instance, rollout, stage) "
+                f'(stationkeep_rollout_members{{{J}, state!~"queued|offered|in_progress"}}) '
+                "/ sum by (instance, rollout, stage) "
+                f"(stationkeep_rollout_members{{{J}}}))",
+                "{{rollout}} {{stage}}",
+            ),
+        ),
+        graph(
+            "Gates: figures",
+            "Share of what is allowed, or asked for (coverage), of each gate.",
+            "percentunit",
+            (
+                "max by (rollout, stage, gate) "
+                f"(stationkeep_rollout_gate_value{{{J}}} / stationkeep_rollout_gate_limit{{{J}}})",
+                "{{rollout}} {{stage}} {{gate}}",
+            ),
+        ),
+        graph(
+            "Gates: evidence",
+            "Share of what would be proof that a gate is broken: 1 stops the rollout.",
+            "percentunit",
+            (
+                "max by (rollout, stage, gate) "
+                f"(stationkeep_rollout_gate_evidence{{{J}}} "
+                f"/ stationkeep_rollout_gate_evidence_needed{{{J}}})",
+                "{{rollout}} {{stage}} {{gate}}",
+            ),
+        ),
+        graph(
             "Messages of devices",
             "Statuses and heartbeats, by result.",
             "ops",

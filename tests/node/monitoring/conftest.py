@@ -18,6 +18,7 @@ from stationkeep.node.metrics.devices import AgentsCollector
 from stationkeep.node.metrics.traces import TracesCollector
 from stationkeep.node.metrics.webhooks import WebhooksCollector
 from tests.node.api.fake import FakeNode
+from tests.node.api.rollout_story import RolloutStory
 
 MONITORING = Path(__file__).parents[3] / "node" / "monitoring"
 
@@ -48,8 +49,13 @@ def promtool() -> Callable[..., str]:
 
 @pytest.fixture
 async def exposition() -> str:
-    """What a leading node exports after a failover: every metric that there is."""
+    """What a leading node exports after a failover, while a version is rolled out and that is held:
+    every metric that there is."""
     node = FakeNode().with_primary()
+    story = RolloutStory(node).settle(4)
+    story.begin()
+    story.lead(3)
+    story.pause()
     for _ in range(3):
         node.evaluate(sat_001=None)
     replica: Any = node
