@@ -1,4 +1,4 @@
-"""Follows a deployment until none of its tasks will change any more."""
+"""Follows a deployment until none of its tasks will change, or a rollout until it waits or ends."""
 
 import contextlib
 import sys
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from stationkeep.node.cli import shapes
+from stationkeep.node.cli import rollout_shapes, shapes
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError, NoQuorumError, UnreachableError
 from stationkeep.node.cli.output import console, note, say
-from stationkeep.node.cli.rendering import wording
+from stationkeep.node.cli.rendering import rollout_wording, wording
 from stationkeep.node.system.printable import all_printable
 
 POLL_SECONDS = 0.5
@@ -39,19 +39,59 @@ def follow(client: Client, number: int) -> None:
 
 def _until_closed(client: Client, number: int, told: Told) -> dict[str, Any]:
     path = f"/v1/deployments/{number}"
+    return _until(
+        client, path, shapes.Deployment, told, line=wording.deployment_line, over=_is_closed
+    )
+
+
+def _is_closed(deployment: dict[str, Any]) -> bool:
+    return deployment["closed_s"] is not None
+
+
+def follow_rollout(client: Client, path: str) -> dict[str, Any]:
+    """The rollout at a path, once it is over or waits for people; a line for each change."""
+    with _line() as told:
+        return _until(
+            client, path, rollout_shapes.Rollout, told, line=rollout_line, over=has_halted
+        )
+
+
+def rollout_line(rollout: dict[str, Any]) -> str:
+    """`running; stage dev, soaking; 12 devices are updated`."""
+    updated = f"{rollout['updated']:,} devices are updated"
+    return f"{rollout['state']}; stage {rollout_wording.standing(rollout)}; {updated}"
+
+
+def has_halted(rollout: dict[str, Any]) -> bool:
+    """Whether nothing comes of a rollout any more unless somebody orders it."""
+    return rollout["state"] in HALTED
+
+
+HALTED = ("draft", "awaiting_approval", "paused", "succeeded", "aborted", "rolled_back")
+
+
+def _until(
+    client: Client,
+    path: str,
+    shape: Any,
+    told: Told,
+    *,
+    line: Callable[[dict[str, Any]], str],
+    over: Callable[[dict[str, Any]], bool],
+) -> dict[str, Any]:
     answered = time.monotonic()
     while True:
         try:
             # Strong, because another node than the one that took the order may not have applied it.
-            found = all_printable(client.get(path, shapes.Deployment, consistency="strong"))
+            found = all_printable(client.get(path, shape, consistency="strong"))
         except (UnreachableError, NoQuorumError):
             if time.monotonic() - answered > PATIENCE:
                 raise
             told("no answer from the cluster, still trying")
         else:
             answered = time.monotonic()
-            told(wording.deployment_line(found))
-            if found["closed_s"] is not None:
+            told(line(found))
+            if over(found):
                 return dict(found)
         time.sleep(POLL_SECONDS)
 

@@ -18,6 +18,7 @@ from stationkeep.node.cli.commands import (
     cluster,
     config,
     decisions,
+    demo,
     devices,
     guide,
     local,
@@ -164,6 +165,10 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "freezes": rollouts.rollout_freezes,
             "unblock": rollout_orders.rollout_unblock,
         },
+    ),
+    "demo": (
+        "Shows: on a local cluster, with devices of their own, which they take away again.",
+        {"rollout": demo.demo_rollout},
     ),
     "actions": (
         "Actions: hooks that nodes run and acknowledge.",

@@ -36,6 +36,8 @@ def send(
     warnings = result.pop("warnings", [])
     warn(warnings if isinstance(warnings, list) else [str(warnings)])
     for name, value in result.items():
+        if value == "":
+            continue
         say(f"  {_result_line(name, value)}")
     return answer
 

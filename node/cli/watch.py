@@ -183,15 +183,16 @@ def run(
     on_tick: Callable[[], None] = lambda: None,
     take: Take = take,
     draw: Draw = screen.frame,
+    over: Callable[[Picture], bool] = lambda _: False,
     opener: OpenClient = open_client,
 ) -> None:
-    """Shows the live view until Ctrl-C, or one frame with `once`, which raises `UnreachableError`
-    when no node answers."""
+    """Shows the live view until Ctrl-C or a picture with which it is `over`, or one frame with
+    `once`, which raises `UnreachableError` when no node answers."""
     if once:
         asyncio.run(_print_one(urls, take, draw, opener))
         return
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_show(urls, on_tick, take, draw, opener))
+        asyncio.run(_show(urls, on_tick, take, draw, over=over, opener=opener))
 
 
 async def _print_one(urls: list[str], take: Take, draw: Draw, opener: OpenClient) -> None:
@@ -205,7 +206,13 @@ async def _print_one(urls: list[str], take: Take, draw: Draw, opener: OpenClient
 
 
 async def _show(
-    urls: list[str], on_tick: Callable[[], None], take: Take, draw: Draw, opener: OpenClient
+    urls: list[str],
+    on_tick: Callable[[], None],
+    take: Take,
+    draw: Draw,
+    *,
+    over: Callable[[Picture], bool],
+    opener: OpenClient,
 ) -> None:
     terminal = console()
     sources = Sources(urls)
@@ -222,6 +229,8 @@ async def _show(
                         view = draw(picture, terminal.width, terminal.height)
                     live.update(view, refresh=True)
                     on_tick()
+                    if picture is not None and over(picture):
+                        return
                     await watcher.rest()
         finally:
             listening.cancel()

@@ -35,20 +35,21 @@ def frame(picture: Picture, width: int, height: int) -> Text:
     lines = _header(picture, rollout, width, max(2, height // 3))
     room = max(2, height - len(lines) - LEAST_MOMENTS - 4)
     lines += [Text(), *_stages(rollout["stages"], width, room)]
-    if height - len(lines) > LEAST_MOMENTS + 6:
-        lines.append(Text())
-    for title, named in (
-        ("FAILURES  ", words.failures(rollout["stages"])),
-        ("TURNED BAD  ", words.turned_bad(rollout["stages"])),
-    ):
-        if named and height - len(lines) > LEAST_MOMENTS + 3:
-            lines.append(Text.assemble((title, "bold"), "   ".join(named)))
+    lines += _named(rollout["stages"], height - len(lines) - LEAST_MOMENTS - 3)
     lines += _timeline(rollout["timeline"], width, height - len(lines) - 3)
     lines = lines[: height - 1]
     lines += [Text()] * (height - 1 - len(lines)) + [Text(LEGEND, style="dim")]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return Text("\n").join(lines)
+
+
+def _named(stages: list[Json], room: int) -> list[Text]:
+    """What failed, and which devices turned bad, if there is room for it."""
+    named = {"FAILURES  ": words.failures(stages), "TURNED BAD  ": words.turned_bad(stages)}
+    lines = [Text.assemble((t, "bold"), "   ".join(found)) for t, found in named.items() if found]
+    blank = [Text()] if lines and room > len(lines) else []
+    return [*blank, *lines][: max(0, room)]
 
 
 def _header(picture: Picture, rollout: Json, width: int, most: int) -> list[Text]:
@@ -109,7 +110,7 @@ def _cells(stage: Json) -> tuple[str, ...]:
     name = stage["name"]
     if len(name) > LONGEST_NAME:
         name = name[: LONGEST_NAME - 1] + "…"
-    begun = stage["state"] != "pending"
+    begun = stage["state"] not in ("pending", "stopped") or stage["members"] > 0
     failures, health = words.gate(stage, "failures"), words.gate(stage, "health")
     return (
         f"{words.mark(stage['state'])} {name}",

@@ -7,6 +7,7 @@ import typer.testing
 from typer.main import get_command
 
 from stationkeep.node.cli import exchange, watch
+from stationkeep.node.cli.commands import demo
 from stationkeep.node.cli.main import app
 from tests.node.cli.canned import CannedNode, Run
 
@@ -25,6 +26,8 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     monkeypatch.setattr(exchange, "open_http", open_http)
     openers = {**watch.run.__kwdefaults__, "opener": open_watching}
     monkeypatch.setattr(watch.run, "__kwdefaults__", openers)
+    monkeypatch.setattr(demo, "NODE_COMMAND", ("true",))
+    monkeypatch.setattr(demo, "PATIENCE", 0.0)
     monkeypatch.delenv("STATIONKEEP_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     return node_
