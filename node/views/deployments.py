@@ -62,7 +62,8 @@ class FailureView(View, frozen=True):
 
 class DeploymentView(View, frozen=True):
     """`GET /v1/deployments/N`. `tallies`: tasks by state; `held`: why none is offered at present;
-    `*_s`: seconds from now. `rostered`: whether its tasks can still be listed."""
+    `rollout`: of which it is a part; `*_s`: seconds from now. `rostered`: whether its tasks can
+    still be listed."""
 
     deployment: int
     task_type: str
@@ -79,6 +80,7 @@ class DeploymentView(View, frozen=True):
     state: str
     reason: str
     held: str | None
+    rollout: str | None
     members: int
     incapable: int
     tallies: dict[str, int]
@@ -162,7 +164,8 @@ def deployment_view(state: ClusterState, deployment: Deployment, now: int) -> De
         pace=_pace(deployment),
         state=deployment.state,
         reason=deployment.reason,
-        held=None if hold is None else HOLDS[hold],
+        held=say_held(deployment) if hold is None else HOLDS[hold],
+        rollout=deployment.rollout or None,
         members=deployment.members,
         incapable=deployment.incapable,
         tallies=deployment.tallied(),
@@ -179,6 +182,12 @@ def deployment_view(state: ClusterState, deployment: Deployment, now: int) -> De
         closed_s=None if closed is None else _seconds(now - closed),
         rostered=deployment.number in state.deployments.rosters,
     )
+
+
+def say_held(deployment: Deployment) -> str | None:
+    """Why its rollout has nothing of it offered."""
+    held = deployment.held
+    return f"rollout {deployment.rollout} has nothing offered ({held})" if held else None
 
 
 def _pace(deployment: Deployment) -> PaceView | None:

@@ -16,6 +16,7 @@ from stationkeep.node.peers.figures import Reception
 from stationkeep.node.service.port import Durations
 from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import check, go_silent, register, report
+from tests.node.api.rollout_story import RolloutStory
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 CLUSTER_WIDE = {
@@ -37,6 +38,15 @@ CLUSTER_WIDE = {
     "tasks",
     "deployments",
     "task_transitions",
+    "rollouts",
+    "rollbacks",
+    "rollout_stage_state",
+    "rollout_stage_held",
+    "rollout_members",
+    "rollout_gate_value",
+    "rollout_gate_limit",
+    "rollout_gate_evidence",
+    "rollout_gate_evidence_needed",
     "orders_refused",
     "operations_remembered",
 }
@@ -342,3 +352,34 @@ def test_a_datagram_that_comes_late_lets_no_counter_fall(steps: list[int]) -> No
         _, sent = COUNTERS["link_datagrams_sent"]
         assert sent(figures) >= before
         before = sent(figures)
+
+
+async def test_rollouts_stand_beside_their_limits(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    story = RolloutStory(node).settle(8)
+    story.begin()
+    story.until_stage("canary", "soaking")
+    story.lead(3)
+    story.pause()
+    _, samples = await _scrape(client)
+    assert samples["rollouts", (("state", "paused"),)] == 1
+    canary = ("rollout", "fw"), ("stage", "canary")
+    assert samples["rollout_stage_state", (*canary, ("state", "soaking"))] == 1
+    assert samples["rollout_members", (*canary, ("state", "succeeded"))] == 2
+    assert samples["rollout_stage_held", (("reason", "paused"), *canary)] == 1
+    figures = {"failures": (0, 0.05), "coverage": (1, 0.5), "health": (0, 0.2)}
+    for gate, (value, limit) in figures.items():
+        labels = (("gate", gate), *canary)
+        assert samples["rollout_gate_value", labels] == value
+        assert samples["rollout_gate_limit", labels] == limit
+    assert samples["rollout_gate_evidence_needed", (("gate", "health"), *canary)] == 20
+    assert samples["rollout_gate_evidence", (("gate", "health"), *canary)] == 1
+    story.resume()
+    story.until("succeeded")
+    story.roll_back()
+    story.until("rolled_back")
+    _, samples = await _scrape(client)
+    assert not [name for name, labels in samples if ("rollout", "fw") in labels]
+    assert samples["rollbacks_total", (("outcome", "complete"),)] == 1
+    assert samples["rollbacks_total", (("outcome", "incomplete"),)] == 0

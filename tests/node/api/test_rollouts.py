@@ -269,6 +269,8 @@ async def test_a_device_says_that_its_rollout_holds_its_task(
     told = (await _get(client, f"/v1/devices/{waiting[0]['device']}/explain"))["summary"]
     assert any("rollout fw has nothing offered (paused)" in line for line in told)
     assert waiting[0]["waits"] == "rollout fw has nothing offered (paused)"
+    deployment = await _get(client, "/v1/deployments/1")
+    assert (deployment["rollout"], deployment["held"]) == ("fw", waiting[0]["waits"])
 
 
 V3 = Artifact("3.0.0")
