@@ -169,23 +169,24 @@ def _pair(state: ClusterState, rollout: Rollout, updated: Column, candidates: Co
     ring = state.fleet.table.ring
     rows = np.zeros((len(updated), MAX_TWINS), np.int64)
     taken = np.zeros(len(candidates), bool)
-    empty = []
-    for code in np.unique(ring[updated]).tolist():
+    empty = np.zeros((2, 0), np.intp)
+    for code in np.flatnonzero(np.bincount(ring[updated])).tolist():
         mine = np.flatnonzero(ring[updated] == code)
-        wanted = [(twin, one) for twin in range(each) for one in mine.tolist()]
-        own = np.flatnonzero(ring[candidates] == code)[: len(wanted)]
+        wanted = np.stack([np.tile(mine, each), np.repeat(np.arange(each), len(mine))])
+        own = np.flatnonzero(ring[candidates] == code)[: wanted.shape[1]]
         taken[own] = True
         _place(rows, wanted, candidates[own])
-        empty += wanted[len(own) :]
+        empty = np.concatenate([empty, wanted[:, len(own) :]], axis=1)
     _place(rows, empty, candidates[~taken])
     births = state.fleet.table.birth[rows].astype(np.int64)
     births[:, each:] = 0
     return _Pairs(rows, births)
 
 
-def _place(rows: Column, places: list[tuple[int, int]], twins: Column) -> None:
-    for (twin, one), row in zip(places, twins.tolist(), strict=False):
-        rows[one, twin] = row
+def _place(rows: Column, places: Column, twins: Column) -> None:
+    """Enters twins at these places, (updated device, how manieth twin), as far as they go."""
+    count = min(places.shape[1], len(twins))
+    rows[tuple(places[:, :count])] = twins[:count]
 
 
 # Looking at them
