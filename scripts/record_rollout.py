@@ -78,6 +78,14 @@ def _still(page: Page, frame: Text) -> Image.Image:
     return Image.open(io.BytesIO(page.locator("#screen").screenshot())).convert("RGB")
 
 
+def _palette(images: list[Image.Image]) -> Image.Image:
+    """Colours for all frames alike, or what stands still would seem to change."""
+    sheet = Image.new("RGB", (images[0].width, sum(image.height for image in images)))
+    for place, image in enumerate(images):
+        sheet.paste(image, (0, place * image.height))
+    return sheet.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+
+
 def record(page: Page, url: str, path: Path) -> None:
     """The demo from its first rollout to its last."""
     command = [sys.executable, "-m", "stationkeep", "demo", "rollout", "--url", url]
@@ -92,7 +100,7 @@ def record(page: Page, url: str, path: Path) -> None:
         for frame, after in pairwise(frames)
     ]
     images = [_still(page, frame.text) for frame in frames]
-    palette = images[-1].quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+    palette = _palette([images[len(images) // 2], images[-1]])
     first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     ends = [*durations, round(1_000 * LAST)]
     first.save(path, save_all=True, append_images=rest, duration=ends, loop=0)

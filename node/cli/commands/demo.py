@@ -73,14 +73,16 @@ def _devices(node: Client, ids: list[str]) -> Iterator[None]:
     )  # fmt: skip
     try:
         _await(node, ids, process)
-        yield
+        try:
+            yield
+        finally:
+            note("the devices of the demo are removed")
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(SPARED)
         process.kill()
         process.wait()
-        note("the devices of the demo are removed")
         for device in ids:
             with contextlib.suppress(CommandError):
                 node.write("DELETE", f"/v1/devices/{device}", None, None)
