@@ -48,8 +48,11 @@ class Handler(BaseHTTPRequestHandler):
         right = self.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
         if right and not first:
             self.server.accepted.append(json.loads(body))
-        self.send_response(503 if first else 204 if right else 401)
+        asked = json.loads(body)["type"] == "rollout.gate"
+        content = b'{"verdict": "pass", "detail": "seen"}' if asked else b""
+        self.send_response(503 if first else 401 if not right else 200 if asked else 204)
         self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -93,3 +96,29 @@ def test_a_change_of_role_reaches_the_receiver_over_http(
     assert inbox.accepted == told, "the cursor outlives the process"
     verdict = verify([solo.directory / "data" / "audit.jsonl"])
     assert (verdict.fault, verdict.node) == ("", "sat-001")
+
+
+def test_a_stage_passes_by_the_word_of_a_real_service(
+    solo: Solo, inbox: Inbox, tmp_path: Path
+) -> None:
+    """Asked twice, as it is busy at first, and signed; the device has the version already."""
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + base64.b64encode(KEY).decode())
+    solo.content["webhooks"] = [{"name": "ci", "url": inbox.url, "secret_file": str(secret)}]
+    solo.start()
+    status = {
+        "slave_id": "pixel", "battery_level": 80, "battery_charging": False, "cpu_usage": 12,
+        "memory_usage": 30, "disk_usage": 20, "app_version": "2.0.0",
+    }  # fmt: skip
+    device = {
+        "device_status": status, "capabilities": {"deployment": True}, "session": 1, "sequence": 1,
+    }  # fmt: skip
+    solo.wait_until(lambda: solo.get("/v1/cluster")[1].get("leader") == "sat-001")
+    solo.post("/v1/devices:register", {"registrations": [device]})
+    stage = {"name": "all", "ring": "all", "gates": {"webhook": inbox.url}}
+    plan = {"artifact": {"version": "2.0.0"}, "stages": [stage], "rest": False}
+    solo.post("/v1/rollouts", {"rollout": "fw", "plan": plan}, **{"Idempotency-Key": "a"})
+    solo.post("/v1/rollouts/fw/start", {}, **{"Idempotency-Key": "b"})
+    solo.wait_until(lambda: solo.get("/v1/rollouts/fw")[1]["state"] == "succeeded", 40)
+    [asked] = [message for message in inbox.accepted if message["type"] == "rollout.gate"]
+    assert (asked["data"]["rollout"], asked["data"]["sent_by"]) == ("fw", "sat-001")
