@@ -82,8 +82,9 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 STAGES = tuple(StagePlan(ring.value, ring) for ring in RINGS)
 """Of a plan that names none: ring by ring."""
-URGENT_STAGES = (StagePlan("first", share=1), StagePlan("everybody", limits=Limits(first=0)))
-"""Of one for an emergency that names none: one device, and then all others at once."""
+URGENT_STAGES = (StagePlan("everybody"),)
+"""Of one for an emergency that names none: all at once, as soon as the first is well. No stage of a
+single device: that one may be away."""
 
 
 class Variant(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -49,10 +49,10 @@ def test_an_emergency_goes_before_all_at_no_pace_and_at_any_time() -> None:
     )  # fmt: skip
     assert list(plan_faults(plan)) == []
     assert (plan.precedence, plan.hours) == (1_000, "")
-    first, everybody, rest = plan.all_stages()
-    assert (first.share, first.limits.first, everybody.limits.first) == (1, 1, 0)
-    assert {stage.limits.pace for stage in (first, everybody, rest)} == {None}
-    assert all(stage.checks == Checks() for stage in (first, everybody, rest))
+    everybody, rest = plan.all_stages()
+    assert (everybody.ring, everybody.share, everybody.limits.first) == (None, 1_000_000, 1)
+    assert {stage.limits.pace for stage in (everybody, rest)} == {None}
+    assert all(stage.checks == Checks() for stage in (everybody, rest))
 
 
 def test_a_digest_is_of_all_that_a_plan_says() -> None:

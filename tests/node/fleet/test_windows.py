@@ -185,8 +185,17 @@ def test_an_emergency_goes_before_all_others_at_any_time(fleet: Places) -> None:
         limits=Limits(pace=Pace(1, 1, 1)),
     )  # fmt: skip
     fleet.begin(plan)
-    fleet.until_stage("first", "soaking")
+    fleet.live(2.0)
     assert len(fleet.told_ones()) == 1
     fleet.until("succeeded")
     assert len(fleet.running("2.0.0")) == 6
     assert {d.priority for d in fleet.state.deployments.known.values()} == {1_000}
+
+
+def test_an_emergency_waits_for_no_device_that_is_away(fleet: Places) -> None:
+    fleet.homes = dict(list(fleet.homes.items())[1:])
+    fleet.live(5.0)
+    fleet.begin(Plan(V2, stages=URGENT_STAGES, emergency=True))
+    while len(fleet.running("2.0.0")) < 5:
+        fleet.live(0.5)
+    assert fleet.stage("everybody").state == "deploying"

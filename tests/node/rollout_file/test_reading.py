@@ -118,7 +118,7 @@ def test_every_key_of_a_plan_can_be_written() -> None:
     assert parse(written) == found.plan
 
 
-def test_an_emergency_goes_to_one_device_and_then_to_all() -> None:
+def test_an_emergency_is_one_stage_of_everybody() -> None:
     plan = parse({"artifact": {"version": "2.1.0"}, "emergency": True})
     assert (plan.stages, plan.precedence) == (URGENT_STAGES, 1_000)
     assert parse(plan_json(plan)) == plan
