@@ -75,18 +75,19 @@ class _Turns:
         self.sets = min(stage.members, MOST_SETS)
         self.looks = min(stage.looks, MOST_LOOKS)
         each = min(MAX_TWINS, stage.twins // self.sets)
-        self.compared = min(stage.twins, self.sets)
         shape = runs * self.sets
         draws = _uniform((3 + max(1, each)) * shape).reshape(-1, shape)
         self.ill_draw, when = draws[0], draws[1]
         span = self.looks + stage.unseen
         self.falls_ill = np.maximum(0, (when * span).astype(np.int32) - stage.unseen)
         self.by_chance = self._turn(draws[2])
-        self.twins = self._turn(draws[3:]).T
+        self.twins = np.ascontiguousarray(self._turn(draws[3:]).T)
         place = np.arange(shape) % self.sets
         self.there = np.ones((shape, len(draws) - 3), bool)
         if not each:  # fewer free devices than sets: the first have one twin each
-            self.there[:] = (place < self.compared)[:, None]
+            self.there[:] = (place < stage.twins)[:, None]
+        self.twins[~self.there] = _NEVER
+        self.twin_turns = (self.twins < _NEVER).any(1)
         self.told = stage.tellings[place]
 
     def _turn(self, draws: Column) -> Column:
@@ -129,9 +130,8 @@ class _Turns:
 
     def _findings(self, updated: Column) -> tuple[Column, Column, Column]:
         """Of each look at a set that found somebody bad: the run, when, and what it found."""
-        twins = np.where(self.there, self.twins, _NEVER)
-        (hit,) = np.nonzero((updated < _NEVER) | (twins < _NEVER).any(1))
-        updated, twins, there = updated[hit], twins[hit], self.there[hit]
+        (hit,) = np.nonzero((updated < _NEVER) | self.twin_turns)
+        updated, twins, there = updated[hit], self.twins[hit], self.there[hit]
         times = np.column_stack([updated, twins])
         found = []
         for place in range(times.shape[1]):

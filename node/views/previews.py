@@ -2,8 +2,8 @@
 stands in its way, and what its gates can see.
 
 Counting walks the devices in scope once for each stage (16 ms for a million), so it is done stage
-by stage, and the event loop has its turn in between. What gates can see is simulated, for a second
-or two: with nothing but numbers, on any thread.
+by stage, and the event loop has its turn in between. What gates can see is simulated, for up to a
+second or two: with nothing but numbers, on any thread.
 """
 
 from collections.abc import Iterator
@@ -209,7 +209,7 @@ def tellings(count: int, limits: Limits, settings: Settings) -> Column:
 
 
 def power_views(stage: Judged | None) -> list[PowerView]:
-    """What a health gate can see. Takes a quarter of a second, and no state."""
+    """What a health gate can see. Takes a tenth of a second, and no state."""
     return [] if stage is None else [PowerView(*power) for power in powers(stage)]
 
 
