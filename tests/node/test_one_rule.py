@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, get_args
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -16,10 +17,20 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from stationkeep.cluster.apply import Rejected
-from stationkeep.cluster.commands import AddMember, FoundCluster, MemberSpec, Pause, RunAction
+from stationkeep.cluster.commands import (
+    AddMember,
+    CreateRollout,
+    FoundCluster,
+    MemberSpec,
+    Pause,
+    RunAction,
+    SetFreeze,
+)
+from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.names import ADDRESS_RULE, LOOPBACK_RULE, NAME_RULE, TEXT_RULE
 from stationkeep.cluster.roles.policies import PRIORITIES
+from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.node.api.app import build
 from stationkeep.node.api.resources.nodes import PolicyInput
 from stationkeep.node.cli import exchange
@@ -49,6 +60,7 @@ NAMES = [
 ]  # fmt: skip
 TEXTS = ["\x1b[2J", "a\nb", "a\rb", "\x00", "\x9b2J", "\x7f", "\u202egnp", "\u2066x"]
 GOOD_NAMES = ["a", "sat-009", "A.b_c-d", "9", "x" * 64]
+PLAN = Plan(Artifact("2.0.0"))
 SPEC = MemberSpec("sat-009", "127.0.0.1:7709", "127.0.0.1:8709")
 
 
@@ -207,6 +219,37 @@ def test_nobody_is_born_under_another_name(name: str) -> None:
     outcome = driver.do(FoundCluster("c", (_spec("id", name),), ORBIT)).outcome
     assert isinstance(outcome, Rejected)
     assert NAME_RULE in outcome.detail
+
+
+@pytest.mark.parametrize("name", [*NAMES, *GOOD_NAMES])
+def test_rollouts_and_freezes_are_named_as_everything_is(name: str) -> None:
+    good = name in GOOD_NAMES
+    for command in (CreateRollout(name, PLAN), SetFreeze(name, 60_000)):
+        outcome = Driver(3).do(command, key="k").outcome
+        assert isinstance(outcome, Rejected) is not good
+        assert good or NAME_RULE in str(outcome)
+    body = {"rollout": name, "plan": {"artifact": {"version": "2.0.0"}}}
+    with _asking() as asking:
+        laid_down = asking.post("/v1/rollouts", json=body)
+        frozen = asking.put(f"/v1/freezes/{quote(name, safe='')}", json={"duration": "1m"})
+    _api.cache_clear()
+    assert laid_down.status_code == (201 if good else 400)
+    assert good or laid_down.json()["field"] == "rollout"
+    assert frozen.status_code in ((200,) if good else (400, 404, 405))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_order_about_a_rollout_keeps_a_text_that_steers_a_terminal(text: str) -> None:
+    with _asking() as asking:
+        for path, body in (
+            ("/v1/rollouts", {"rollout": "fw", "plan": {}, "comment": text}),
+            ("/v1/rollouts/fw/abort", {"reason": text}),
+            ("/v1/rollouts/fw/approve", {"digest": text}),
+            ("/v1/rollouts/fw/promote", {"variant": text}),
+            ("/v1/rollouts/fw/retry", {"stage": text}),
+        ):
+            answer = asking.post(path, json=body)
+            assert (answer.status_code, answer.json()["rule"]) == (400, TEXT_RULE), path
 
 
 def test_what_types_must_spell_out_is_what_the_state_machine_has() -> None:
