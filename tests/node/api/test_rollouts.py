@@ -11,6 +11,7 @@ from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, Variant
+from stationkeep.node.api.resources import rollouts
 from stationkeep.node.views.comparison import ReportView
 from stationkeep.node.views.events import event_view
 from stationkeep.node.views.rollouts import (
@@ -198,6 +199,17 @@ async def test_lists_are_filtered_and_paged(client: httpx.AsyncClient, story: Ro
     assert ([each["rollout"] for each in rest["items"]], rest["next"]) == (["fw-0"], None)
     assert not (await _get(client, "/v1/rollouts", state="running"))["items"]
     assert len((await _get(client, "/v1/rollouts", state="draft"))["items"]) == 3
+
+
+async def test_a_page_is_no_longer_than_the_loop_has_time_for(
+    client: httpx.AsyncClient, story: RolloutStory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollouts, "LONGEST_PAGE", 2)
+    for n in range(3):
+        story.lay_down(name=f"fw-{n}")
+    first = await _get(client, "/v1/rollouts", limit=1_000)
+    assert [each["rollout"] for each in first["items"]] == ["fw-2", "fw-1"]
+    assert first["next"] is not None
 
 
 async def test_what_is_not_known_is_not_there(client: httpx.AsyncClient) -> None:
