@@ -80,8 +80,8 @@ class Waiting(NamedTuple):
 class _Question:
     """What is asked about one stage in one term of office."""
 
-    def __init__(self) -> None:
-        self.waiting: Waiting
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
         """As the newest look found it."""
         self.under_way = False
         self.failures = 0
@@ -147,8 +147,9 @@ class Gatekeeper(Office):
         self._look_at = self._clock.monotonic() + LOOK
         before, self._questions = self._questions, {}
         for waiting in waiting_stages(self._replica.state):
-            question = self._questions[waiting.key] = before.get(waiting.key) or _Question()
+            question = before.get(waiting.key) or _Question(waiting)
             question.waiting = waiting
+            self._questions[waiting.key] = question
 
     # -- asking ---------------------------------------------------------------------------------
 
