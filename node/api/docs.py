@@ -114,6 +114,8 @@ def _type(schema: Schema) -> str:
 
 def _plain(schema: Schema) -> str:
     kind = schema.get("type", "anything")
+    if "prefixItems" in schema:  # of a tuple, `items` says that there are no more
+        return f"list of {', '.join(map(_type, schema['prefixItems']))}"
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
