@@ -22,7 +22,6 @@ from stationkeep.cluster.rollouts.lifecycle import (
 )
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.rollouts.windows import DEVICE
-from stationkeep.cluster.settings import format_duration
 from stationkeep.cluster.state.state import ClusterState
 
 
@@ -147,4 +146,9 @@ def say_hold(state: ClusterState, held: str) -> str:
 
 
 def _span(milliseconds: int) -> str:
-    return format_duration(-(-max(0, milliseconds) // 1_000) * 1_000)
+    """`6d23h`, `4m58s`: the largest units, two at most."""
+    left, said = -(-max(0, milliseconds) // 1_000), []
+    for unit, seconds in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        said += [f"{count}{unit}"] if count else []
+    return "".join(said[:2]) or "0s"

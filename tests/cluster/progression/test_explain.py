@@ -21,7 +21,7 @@ def told(driver: RolloutDriver) -> str:
 def test_a_draft_says_when_it_is_forgotten(driver: RolloutDriver) -> None:
     driver.lay_down()
     assert told(driver) == (
-        "fw is draft for 0s\nif nothing happens it is aborted in 2592000s\nyou may start, abort it"
+        "fw is draft for 0s\nif nothing happens it is aborted in 30d\nyou may start, abort it"
     )
 
 
@@ -39,7 +39,7 @@ def test_a_paused_rollout_says_why_and_what_to_press(driver: RolloutDriver) -> N
     text = told(driver)
     assert "fw is paused for 0s: stage canary is inconclusive (failures)" in text
     assert "failures: 33.3 % failed, 5 % may; evidence 1.9" in text
-    assert "if nothing happens it is aborted in 604800s" in text
+    assert "if nothing happens it is aborted in 7d" in text
     assert text.endswith("you may resume, abort, roll back it")
 
 
@@ -79,7 +79,7 @@ def test_whatever_holds_a_stage_is_named(driver: RolloutDriver, hold: str, words
 def test_a_stage_that_waits_to_open_says_for_what(driver: RolloutDriver) -> None:
     driver.order(SetFreeze("xmas", 90_000, (Ring.CANARY,)))
     driver.begin()
-    assert "stage canary waits: freeze xmas lies on it, for another 90s" in told(driver)
+    assert "stage canary waits: freeze xmas lies on it, for another 1m30s" in told(driver)
 
 
 def test_whoever_is_asked_is_named(driver: RolloutDriver) -> None:
@@ -95,4 +95,4 @@ def test_a_way_back_says_when_it_is_over(driver: RolloutDriver) -> None:
     driver.begin()
     driver.until("succeeded")
     driver.roll_back()
-    assert "counts as rolled back, whoever is not back yet in 300s" in told(driver)
+    assert "counts as rolled back, whoever is not back yet in 5m" in told(driver)
