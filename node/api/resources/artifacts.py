@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Annotated, Literal, NamedTuple
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
@@ -43,11 +43,19 @@ class Listed(NamedTuple):
 
 @router.get("/v1/artifacts", responses=answers(views.ArtifactList))
 async def list_artifacts(
-    read: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    read: Reading,
+    *,
+    blocked: Annotated[
+        bool | None, Query(description="Only those that are blocked, or that are not.")
+    ] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
 ) -> Response:
     """What the known deployments install; then what is blocked, and nobody installs any more."""
     after = decode_cursor(cursor, tuple[int, int, str]) if cursor is not None else (0, 0, "")
-    found = sorted((each for each in _listed(read.state) if each.key > after), key=itemgetter(0))
+    listed = (each for each in _listed(read.state) if each.key > after)
+    wanted = (each for each in listed if blocked is None or (each.block is not None) is blocked)
+    found = sorted(wanted, key=itemgetter(0))
     shown, more = page(iter(found), limit, itemgetter(0))
     now = read.service.cluster_time()
     items = await render(

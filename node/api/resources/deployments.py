@@ -198,6 +198,9 @@ async def list_deployments(
     state: Annotated[
         frozenset[DeploymentState], Query(description="Only those in one of these states.")
     ] = frozenset(),
+    of_rollouts: Annotated[
+        bool | None, Query(description="Only what rollouts opened, or only what people did.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
@@ -205,7 +208,8 @@ async def list_deployments(
     after = decode_cursor(cursor, int) if cursor is not None else U32 + 1
     known = read.state.deployments.known
     newest = (known[number] for number in sorted(known, reverse=True) if number < after)
-    found = (each for each in newest if not state or each.state in state)
+    chosen = (each for each in newest if of_rollouts in (None, bool(each.rollout)))
+    found = (each for each in chosen if not state or each.state in state)
     shown, more = page(found, limit, lambda each: each.number)
     now = read.service.cluster_time()
     items = await render(shown, lambda each: views.deployment_view(read.state, each, now))

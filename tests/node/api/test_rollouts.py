@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from stationkeep.cluster.commands import LiftFreeze, PromoteRollout, SetFreeze
+from stationkeep.cluster.commands import CreateDeployment, LiftFreeze, PromoteRollout, SetFreeze
 from stationkeep.cluster.deployments.artifacts import Artifact
-from stationkeep.cluster.deployments.deployment import Limits
+from stationkeep.cluster.deployments.deployment import Limits, Target
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, Variant
@@ -130,6 +130,19 @@ async def test_whoever_turned_bad_is_named_where_it_stands_now(
     assert seen["orders"] == ["resume", "abort", "rollback", "promote"]
     (artifact,) = (await _get(client, "/v1/artifacts"))["items"]
     assert (artifact["blocked"]["rollout"], artifact["blocked"]["gate"]) == ("fw", "health")
+    assert (await _get(client, "/v1/artifacts", blocked=True))["items"] == [artifact]
+    assert (await _get(client, "/v1/artifacts", blocked=False))["items"] == []
+
+
+async def test_deployments_of_rollouts_are_told_from_those_of_people(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    story.begin()
+    story.until_stage("canary", "soaking")
+    story.order(CreateDeployment(target=Target(everyone=True), task_type="restart"))
+    for of_rollouts, kind in ((True, "deployment"), (False, "restart")):
+        listed = await _get(client, "/v1/deployments", of_rollouts=of_rollouts)
+        assert [each["task_type"] for each in listed["items"]] == [kind]
 
 
 async def test_the_way_back_is_counted(client: httpx.AsyncClient, story: RolloutStory) -> None:
