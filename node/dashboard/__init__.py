@@ -10,9 +10,14 @@ Plain HTML, CSS and JavaScript modules, without a build step:
     history.js   decisions, newest first
     dom.js       elements from descriptions, changed only where they differ
     words.js     roles, times and figures for people
-    headline.js alarms.js nodes.js rings.js deployments.js proposals.js timeline.js
+    headline.js alarms.js nodes.js rings.js rollouts.js deployments.js proposals.js timeline.js
                  the parts of the page;
                  the verdict comes from the API (`cluster.verdict`)
-    detail.js    one node, device or ring: state, history, explanation
+    detail.js    one node, device, ring, deployment or rollout: state, history, explanation
+    rollout.js   the sheet of a rollout
+    standing.js stages.js evidence.js
+                 how a rollout stands, in words; its stages and gates; its evidence as a line
     actions.js   orders of the operator, each with a confirmation
+    orders.js    those about rollouts: what each would do, and why one is not possible
+    fields.js    what is asked for beside the reason
 """

@@ -2,10 +2,10 @@
 // outcome is unknown is repeated with the same key, so that it takes effect once.
 
 import { h, render } from "./dom.js";
+import { choice, DURATIONS } from "./fields.js";
 import { newKey, Problem } from "./link.js";
+import { freezing, lifting, question, unblocking } from "./orders.js";
 import { plain, plural, RINGS } from "./words.js";
-
-const DURATIONS = [["10m", "10 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"]];
 
 export class Actions {
   constructor(picture, link, dialog, notice) {
@@ -16,9 +16,10 @@ export class Actions {
     });
   }
 
-  /** A button that opens an order; disabled, with the reason, while no order can be carried out. */
-  button(text, order) {
-    const barred = this.picture.barred;
+  /** A button that opens an order; disabled, with the reason, while no order can be carried out, or
+   *  not this one (`why`). */
+  button(text, order, why = "") {
+    const barred = this.picture.barred || why;
     return h("button", { type: "button", disabled: barred !== "", title: barred || null, onclick: order }, text);
   }
 
@@ -109,6 +110,22 @@ export class Actions {
     });
   }
 
+  rollout(one, order) {
+    this.confirm(question(one, order));
+  }
+
+  freeze() {
+    this.confirm(freezing);
+  }
+
+  lift(freeze, held) {
+    this.confirm(lifting(freeze, held));
+  }
+
+  unblock(artifact) {
+    this.confirm(unblocking(artifact));
+  }
+
   acknowledge(alarm) {
     this.confirm({
       title: `Acknowledge ${plain(alarm.id)}`,
@@ -121,7 +138,7 @@ export class Actions {
   // -- the dialog -----------------------------------------------------------------------------
 
   confirm(asked) {
-    Object.assign(this, { asked, busy: false, problem: "" });
+    Object.assign(this, { asked: { ...asked }, busy: false, problem: "" });
     this.draw();
     if (!this.dialog.open) this.dialog.showModal();
   }
@@ -134,6 +151,7 @@ export class Actions {
       h("form", { method: "dialog", onsubmit: (event) => this.submit(event, asked) },
         h("h2", { id: "order-title" }, asked.title),
         h("p", null, asked.says),
+        asked.undo && h("p", { class: "quiet" }, `To undo it: ${asked.undo}`),
         asked.fields,
         !asked.silent && h("label", null, "Reason, kept in the history",
           h("input", { name: "reason", maxlength: 500, autocomplete: "off" })),
@@ -156,7 +174,7 @@ export class Actions {
       return;
     }
     if (this.asked === asked) this.dialog.close();
-    this.notify(`${asked.title}: done.`);
+    this.notify(`${asked.did ?? asked.title}: done.`);
     this.picture.askAll();
   }
 
@@ -172,7 +190,7 @@ export class Actions {
   failed(asked, error) {
     if (error instanceof Problem && error.status !== 503) asked.same = null;
     const why = [this.picture.barred, error.message].filter(Boolean).join(" ");
-    if (this.asked !== asked) return this.notify(`${asked.title}: ${why}`);
+    if (this.asked !== asked) return this.notify(`${asked.did ?? asked.title}: ${why}`);
     Object.assign(this, { busy: false, problem: why });
     this.draw();
   }
@@ -187,9 +205,4 @@ export class Actions {
       this.notice.hidePopover();
     }, 6_000);
   }
-}
-
-function choice(name, label, options, chosen) {
-  return h("label", { key: name }, label, h("select", { name },
-    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
 }

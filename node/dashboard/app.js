@@ -11,6 +11,7 @@ import { nodeCards } from "./nodes.js";
 import { Picture } from "./picture.js";
 import { proposalList } from "./proposals.js";
 import { fleetLine, ringRows } from "./rings.js";
+import { blockedRows, freezeRows, rolloutRows } from "./rollouts.js";
 import { Timeline } from "./timeline.js";
 import { ago } from "./words.js";
 
@@ -73,6 +74,7 @@ function draw() {
     render(place("rings"), ringRows(picture.parts.rings, (ring) => detail.ring(ring)));
     render(place("fleet"), fleetLine(picture, find));
   }
+  drawRollouts();
   const deployments = listed(picture.parts.open, picture.parts.closed);
   place("deployments").hidden = !deployments.length;
   render(place("deployed"), deploymentRows(deployments, (number) => detail.deployment(number)));
@@ -83,6 +85,17 @@ function draw() {
   detail.draw();
   actions.draw();
   renew();
+}
+
+function drawRollouts() {
+  const { rollouts, ended, freezes, blocked } = picture.parts;
+  const shown = listed(rollouts, ended, "number");
+  const holding = [...freezeRows(freezes?.items ?? [], shown, picture.elapsed("freezes"), actions), ...blockedRows(blocked?.items ?? [], actions)];
+  place("rollouts").hidden = !shown.length && !holding.length;
+  render(place("rolled"), rolloutRows(shown, picture.elapsed("rollouts"), (name) => detail.rollout(name), actions));
+  render(place("freeze"), actions.button("Freeze …", () => actions.freeze()));
+  place("holding").hidden = !holding.length;
+  render(place("holding"), holding);
 }
 
 function linkLine() {

@@ -11,31 +11,39 @@ const GROUPS = [
   ["canceled", "–", "offline", ["canceled"]],
 ];
 const UNFINISHED = ["queued", "offered", "in_progress"];
-const AGAIN = ["failed", "timed_out", "unreached"]; // states that another attempt may mend
+export const AGAIN = ["failed", "timed_out", "unreached"]; // states that another attempt may mend
 
-/** All that go on, and the newest that are over; one that has just ended may still be in both. */
-export function listed(open, closed) {
-  const known = new Map([open, closed].flatMap((part) => part?.items ?? []).map((one) => [one.deployment, one]));
-  return [...known.values()].sort((a, b) => b.deployment - a.deployment);
+/** All that go on, and the newest that are over; one that has just ended may still be in both.
+ *  `number`: the field that counts them. */
+export function listed(open, closed, number = "deployment") {
+  const known = new Map([open, closed].flatMap((part) => part?.items ?? []).map((one) => [one[number], one]));
+  return [...known.values()].sort((a, b) => b[number] - a[number]);
 }
 
 export function deploymentRows(deployments, show) {
-  return deployments.map((one) => {
-    const counts = GROUPS.map(([, , , states]) => tasksIn(one, states));
-    return h("li", { class: "deployment", key: one.deployment, "data-deployment": one.deployment },
+  return deployments.map((one) =>
+    h("li", { class: "deployment", key: one.deployment, "data-deployment": one.deployment },
       h("h3", null, h("button", { type: "button", class: "plain cover", onclick: () => show(one.deployment) }, whatOf(one)), " ",
         h("span", { class: "quiet" }, `to ${one.target}`)),
       h("p", { class: "count" }, h("span", { class: "quiet" }, `deployment ${one.deployment} · `), one.closed_s !== null ? one.reason : going(one)),
-      h("div", { class: "bar-of-ring", "aria-hidden": "true" }, GROUPS.slice(0, 3).map(([word, , kind], n) =>
-        counts[n] > 0 && h("span", { key: word, class: `part ${kind}`, style: { "--part": counts[n] / one.members } }))),
-      h("p", { class: "states" }, GROUPS.map(([word, mark, kind], n) => counts[n] > 0 &&
-        h("span", { class: `state ${kind}` }, marked(mark), ` ${number(counts[n])} ${word}`)),
-        h("span", { class: "quiet" }, `of ${plural(one.members, "device")}`)),
-      one.failures.length > 0 && h("p", { class: "states quiet" }, failure(one.failures[0]), such(one.failures[0].device)));
-  });
+      tallyBar(one),
+      h("p", { class: "states" }, tallyWords(one), h("span", { class: "quiet" }, `of ${plural(one.members, "device")}`)),
+      one.failures.length > 0 && h("p", { class: "states quiet" }, failure(one.failures[0]), such(one.failures[0].device))));
 }
 
-function tasksIn({ tallies }, states) {
+/** Of a deployment or a stage: how many of its members have come how far. */
+export function tallyBar(one) {
+  return h("div", { class: "bar-of-ring", "aria-hidden": "true" }, GROUPS.slice(0, 3).map(([word, , kind, states]) =>
+    tasksIn(one, states) > 0 && h("span", { key: word, class: `part ${kind}`, style: { "--part": tasksIn(one, states) / one.members } })));
+}
+
+/** The same as words. */
+export function tallyWords(one) {
+  return GROUPS.map(([word, mark, kind, states]) => tasksIn(one, states) > 0 &&
+    h("span", { key: word, class: `state ${kind}` }, marked(mark), ` ${number(tasksIn(one, states))} ${word}`));
+}
+
+export function tasksIn({ tallies }, states) {
   return states.reduce((sum, state) => sum + (tallies[state] ?? 0), 0);
 }
 
@@ -57,7 +65,7 @@ function such(device) {
   return device && [", such as ", device];
 }
 
-function marked(mark) {
+export function marked(mark) {
   return h("b", { "aria-hidden": "true" }, mark);
 }
 
@@ -73,11 +81,16 @@ export function deploymentSheet(one, tasks, only, more, detail) {
     h("h3", null, `Its ${plural(one.members, "task")}`), tallies(one, only, (state) => detail.deployment(one.deployment, state)),
     tasks && h("ol", { class: "moves" }, tasks.items.map((task) => h("li", { key: task.task_id }, link(task.device), `: ${wordsOf(task)}${howLong(task)}`))),
     tasks?.next && (more ? h("button", { type: "button", onclick: more }, "More tasks") : h("p", { class: "quiet" }, "These are the first of them.")),
-    one.failures.length > 0 && [h("h3", null, "What failed"), h("ul", { class: "why" }, one.failures.map((group) =>
-      h("li", null, failure(group), such(group.device && link(group.device)))))],
+    failureList(one.failures, link),
     h("h3", null, "Who ordered it"),
     h("p", null, `${one.actor || "nobody named"}, ${dateOf(one.opened_at)}`, one.comment && h("span", { class: "quiet" }, ` “${one.comment}”`)),
   ];
+}
+
+/** Equal failures together. `link(id)`: opens a device. */
+export function failureList(failures, link) {
+  return failures.length > 0 && [h("h3", null, "What failed"), h("ul", { class: "why" }, failures.map((group) =>
+    h("li", null, failure(group), such(group.device && link(group.device)))))];
 }
 
 function standing(one) {

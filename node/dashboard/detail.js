@@ -1,5 +1,5 @@
-// Details of one node, one device, one deployment, or the devices of one ring: state, history,
-// explanation.
+// Details of one node, one device, one deployment, one rollout, or the devices of one ring: state,
+// history, explanation.
 
 import { course } from "./course.js";
 import { deploymentSheet, termsOf } from "./deployments.js";
@@ -7,6 +7,7 @@ import { h, render } from "./dom.js";
 import { Problem, Unreachable } from "./link.js";
 import { lossTable } from "./losses.js";
 import { sparkline } from "./nodes.js";
+import { planOf, rolloutSheet } from "./rollout.js";
 import { ago, healthOf, plain, risk, ROLES, span, timeOf } from "./words.js";
 
 const AGAIN_MS = 1_000;
@@ -37,6 +38,11 @@ export class Detail {
       same ? this.told : null, same && shown.only === only ? this.tasks : undefined);
   }
 
+  rollout(id) {
+    const path = `/v1/rollouts/${encodeURIComponent(id)}`;
+    this.open({ kind: "rollout", id, path, why: `${path}/explain`, report: `${path}/report` });
+  }
+
   ring(id, only = "") {
     const filter = only && `&${only}`;
     this.open({ kind: "ring", id, only, path: `/v1/devices?ring=${id}&limit=${PAGE}${filter}`, once: true });
@@ -44,7 +50,7 @@ export class Detail {
 
   /** `told`, `tasks`: what is known of it already, so that what is in use stays in its place. */
   open(shown, told = null, tasks = undefined) {
-    Object.assign(this, { shown, told, tasks, losses: undefined, problem: "" });
+    Object.assign(this, { shown, told, tasks, report: undefined, losses: undefined, problem: "" });
     this.draw();
     if (!this.sheet.open) this.sheet.showModal();
     this.ask(shown);
@@ -57,10 +63,10 @@ export class Detail {
 
   async ask(shown) {
     try {
-      const paths = [shown.path, shown.why, shown.tasks];
-      const [told, why, tasks] = await Promise.all(paths.map((path) => path && this.link.get(path)));
+      const paths = [shown.path, shown.why, shown.tasks, this.told?.plan?.variants && shown.report];
+      const [told, why, tasks, report] = await Promise.all(paths.map((path) => path && this.link.get(path)));
       if (shown !== this.shown) return;
-      Object.assign(this, { told, why, tasks, problem: "" });
+      Object.assign(this, { told, why, tasks, report, problem: "" });
     } catch (error) {
       if (!(error instanceof Problem || error instanceof Unreachable)) throw error;
       if (shown !== this.shown) return;
@@ -103,8 +109,9 @@ export class Detail {
   draw() {
     const { shown, told } = this;
     if (!shown) return;
-    const parts = { node: () => this.ofNode(), device: () => this.ofDevice(), ring: () => this.ofRing(), deployment: () => this.ofDeployment() };
-    const title = { ring: `Ring ${shown.id}`, deployment: `Deployment ${shown.id}` }[shown.kind] ?? shown.id;
+    this.sheet.classList.toggle("wide", shown.kind === "rollout");
+    const parts = { node: () => this.ofNode(), device: () => this.ofDevice(), ring: () => this.ofRing(), deployment: () => this.ofDeployment(), rollout: () => this.ofRollout() };
+    const title = { ring: `Ring ${shown.id}`, deployment: `Deployment ${shown.id}`, rollout: `Rollout ${shown.id}` }[shown.kind] ?? shown.id;
     render(this.sheet,
       h("div", { class: "sheet-head" }, h("h2", { id: "detail-title" }, title),
         h("button", { type: "button", onclick: () => this.sheet.close() }, "Close")),
@@ -167,6 +174,11 @@ export class Detail {
     const { told, tasks, shown } = this;
     const more = shown.most < MAX_LISTED && (() => this.deployment(shown.id, shown.only, shown.most + PAGE));
     return [deploymentSheet(told, tasks, shown.only, more, this), facts(termsOf(told))];
+  }
+
+  ofRollout() {
+    const { told, why, report } = this;
+    return [rolloutSheet(told, why, report, this), facts(planOf(told))];
   }
 
   // -- a ring ---------------------------------------------------------------------------------

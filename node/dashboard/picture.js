@@ -15,8 +15,12 @@ const PARTS = {
   nodes: { path: "/v1/nodes", every: 150, after: /^(role|seat|member|samples|founded)/ },
   proposals: { path: "/v1/proposals?limit=12", every: 250, after: /^(proposal|vote)/ },
   rings: { path: "/v1/rings", every: 1_000, after: /^(device|fleet|rings)/ },
-  open: { path: "/v1/deployments?state=open&state=closing", every: 1_000, after: /^(deployment|tasks|settings|pause)/ },
-  closed: { path: "/v1/deployments?state=closed&limit=2", every: 1_000, after: /^deployment/ },
+  open: { path: "/v1/deployments?of_rollouts=false&state=open&state=closing", every: 1_000, after: /^(deployment|tasks|settings|pause)/ },
+  closed: { path: "/v1/deployments?of_rollouts=false&state=closed&limit=2", every: 1_000, after: /^deployment/ },
+  rollouts: { path: `/v1/rollouts?limit=100${stated("draft", "awaiting_approval", "running", "paused", "aborting", "rolling_back")}`, every: 1_000, after: /^(rollout|stage|gate|tasks|freeze|settings|pause)/ },
+  ended: { path: `/v1/rollouts?limit=2${stated("succeeded", "aborted", "rolled_back")}`, every: 1_000, after: /^(rollout_|tasks)/ },
+  freezes: { path: "/v1/freezes", every: 1_000, after: /^freeze/ },
+  blocked: { path: "/v1/artifacts?blocked=true&limit=10", every: 1_000, after: /^(rollout_|decided)/ },
   me: { path: "/v1/me", every: 10_000, after: /^member/ },
   config: { path: "/v1/config", every: 1_000, after: /^settings/ },
 };
@@ -34,6 +38,7 @@ export class Picture {
     this.askedAt = {};
     this.asking = new Set();
     this.due = new Set();
+    this.toldAt = {}; // time of each part's newest answer, local ms
     this.answeredAt = 0; // time of the newest answer, local ms
   }
 
@@ -105,6 +110,7 @@ export class Picture {
     const before = this.parts[name];
     if (name in this.histories) this.histories[name].take(body);
     else this.parts[name] = body;
+    this.toldAt[name] = Date.now();
     if (name === "cluster") {
       this.answeredAt = Date.now();
       this.compare(before, body);
@@ -188,6 +194,12 @@ export class Picture {
     return (this.cluster?.time_ms ?? 0) + this.age;
   }
 
+  /** Seconds since a part was told, for countdowns. They stand still while what is shown is old, as
+   *  nobody knows whether cluster time goes on. */
+  elapsed(name) {
+    return this.isOld ? 0 : (Date.now() - this.toldAt[name]) / 1_000;
+  }
+
   node(id) {
     return this.nodes.find((node) => node.id === id);
   }
@@ -204,6 +216,10 @@ export class Picture {
     const { role, because } = this.parts.me;
     return role === "viewer" ? `You may look only. ${because}` : (this.cluster.barred ?? "");
   }
+}
+
+function stated(...states) {
+  return states.map((state) => `&state=${state}`).join("");
 }
 
 /** A node while no node answers: nothing about it is known. */

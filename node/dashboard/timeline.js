@@ -12,9 +12,10 @@ const KINDS = {
   rings: { mark: "◎", word: "ring" },
   orders: { mark: "▸", word: "order" },
   alarms: { mark: "!", word: "alarm" },
+  rollouts: { mark: "▲", word: "rollout" },
   notes: { mark: "·", word: "note" },
 };
-const FILTERS = [[ALL, "All"], ["roles", "Roles"], ["rings", "Rings"], ["orders", "Orders"], ["alarms", "Alarms"]];
+const FILTERS = [[ALL, "All"], ["roles", "Roles"], ["rings", "Rings"], ["rollouts", "Rollouts"], ["orders", "Orders"], ["alarms", "Alarms"]];
 
 export class Timeline {
   constructor(picture, show, redraw) {

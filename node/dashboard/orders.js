@@ -1,0 +1,196 @@
+// Orders about rollouts, freezes and blocked artifacts: which are possible now, why the others are
+// not, and what each would do to how many devices.
+
+import { AGAIN, tasksIn } from "./deployments.js";
+import { check, choice, DURATIONS, line } from "./fields.js";
+import { isJudged, isOver } from "./standing.js";
+import { number, plain, plural, RINGS } from "./words.js";
+
+const WORDS = { start: "Start", approve: "Approve", pause: "Pause", resume: "Resume", retry: "Retry", promote: "Promote", rollback: "Roll back", abort: "Abort" };
+const WAITS = ["draft", "awaiting_approval", "paused"];
+
+/** Every order: `why` it is not possible now (empty: it is), and a `hint` at what it does. */
+export function ordersOf(one) {
+  return Object.entries(WORDS).map(([order, word]) => ({ order, text: `${word} …`, why: whyNot(one, order), hint: HINTS[order](one) }));
+}
+
+/** The orders that somebody has to decide between: empty while nobody is waited for. */
+export function choicesOf(one) {
+  const asked = WAITS.includes(one.state) || one.stages.some(({ state }) => state === "validating") || one.rollback?.failed > 0;
+  return asked ? ordersOf(one).filter(({ order, why }) => why === "" && order !== "pause") : [];
+}
+
+function whyNot(one, order) {
+  const may = order === "approve" ? toApprove(one) !== null : order === "retry" ? toRetry(one) !== null : one.orders.includes(order);
+  const failed = one.stages.find((stage) => stage.state === "failed");
+  if (order === "resume" && may && failed) return `stage ${failed.name} failed: promote it by force, abort, or roll back`;
+  if (may) return "";
+  return (NOT_NOW[order][one.state] ?? NOT_NOW[order].else)(one);
+}
+
+const is = (text) => () => text;
+const NOT_NOW = {
+  start: { awaiting_approval: is("it is started, and waits for approval"), else: (one) => (isOver(one) ? "it is over" : "it has begun already") },
+  approve: { draft: is("it has to be started first"), else: is("nothing of it waits for approval") },
+  pause: { paused: is("it is paused already"), else: (one) => (isOver(one) ? "it is over" : `it is ${plain(one.state)}: nothing of it begins`) },
+  resume: { else: is("it is not paused") },
+  promote: { else: is("no stage is being judged") },
+  abort: { aborting: is("it is being aborted already"), else: is("it is over") },
+  rollback: { rolling_back: is("its devices are on their way back already"), else: is("no device has been told anything") },
+  retry: { else: is("no task that can be tried again has failed") },
+};
+
+const HINTS = {
+  start: (one) => (one.needed ? `asks for ${plural(one.needed, "approval")}` : `stage ${one.stages[0].name} opens`),
+  approve: (one) => (toApprove(one) ? `stage ${toApprove(one)} may pass` : "lets it begin"),
+  pause: () => "nothing more begins",
+  resume: (one) => (doubtful(one) ? `look longer: ${doubtful(one).name} is watched for another soak` : "goes on where it stopped"),
+  promote: (one) => `let stage ${promoted(one)?.name} count as passed`,
+  abort: (one) => (["draft", "awaiting_approval"].includes(one.state) ? "drops it" : one.updated ? `ends it; ${plural(one.updated, "device")} keep the version` : "ends it"),
+  rollback: (one) => `${plural(affected(one), "device")} return to what they ran before`,
+  retry: (one) => `another attempt for ${plural(toRetry(one)?.count ?? 0, "task")}`,
+};
+
+/** What waits for approval: a stage's name, "" of the start; null: nothing does. */
+function toApprove(one) {
+  if (one.orders.includes("approve")) return "";
+  return one.stages.find((stage) => stage.state === "validating" && stage.gates.some((gate) => gate.name === "approval" && gate.verdict === null))?.name ?? null;
+}
+
+/** Whose tasks can be tried again, and how many; null: none. */
+function toRetry(one) {
+  if (one.rollback?.failed > 0) return { stage: "", of: "the way back", count: one.rollback.failed };
+  const stage = one.stages.find((each) => isJudged(each) && tasksIn(each, AGAIN) > 0);
+  return stage ? { stage: stage.name, of: `stage ${stage.name}`, count: tasksIn(stage, AGAIN) } : null;
+}
+
+function doubtful({ stages }) {
+  return stages.find((stage) => stage.state === "inconclusive");
+}
+
+function promoted({ stages }) {
+  return stages.find((stage) => stage.state === "failed" || (isJudged(stage) && !stage.promoted));
+}
+
+/** How many devices would be told to go back: whoever has it, or is at it. */
+function affected(one) {
+  const { rollback } = one;
+  if (rollback?.deployment) return rollback.pending + rollback.failed + rollback.stranded;
+  return one.updated + one.in_flight;
+}
+
+// -- dialogs ----------------------------------------------------------------------------------------
+
+/** What is asked before an order about a rollout is given. */
+export function question(one, order) {
+  const path = `/v1/rollouts/${encodeURIComponent(one.rollout)}/${order}`;
+  const seen = { revision: one.revision };
+  const asked = QUESTIONS[order](one);
+  return { did: `${WORDS[order]} ${one.rollout}`, button: WORDS[order], leave: "Leave it", ...asked,
+    order: (given) => ["POST", path, { ...(asked.bound && seen), ...asked.body?.(given), reason: given.reason }] };
+}
+
+const QUESTIONS = {
+  start: (one) => ({
+    title: `Start ${one.rollout}?`, bound: true,
+    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first. Then` : "At once"} ${opening(one.stages[0])} The other stages follow by themselves, each only when the one before has passed.`,
+    undo: "Abort before a device has it, Roll back after.",
+    fields: [check("force", "Although what it installs is blocked")],
+    body: ({ force }) => ({ force: force === "on" }),
+  }),
+  approve: (one) => {
+    const stage = toApprove(one);
+    const granted = one.approvals.filter((each) => (each.stage ?? "") === stage).length;
+    return {
+      title: stage ? `Approve stage ${stage} of ${one.rollout}?` : `Approve the start of ${one.rollout}?`, bound: true,
+      says: `You grant the plan ${one.digest.slice(0, 8)} by ${one.author || "nobody named"}; ${plural(granted, "approval")} ${granted === 1 ? "is" : "are"} there already. ${
+        stage ? `With the last one stage ${stage} has passed, and the next opens.` : `With the last one ${opening(one.stages[0])}`}`,
+      undo: "an approval stays. Pause or Abort stops the rollout.",
+      body: () => ({ digest: one.digest, ...(stage && { stage }) }),
+    };
+  },
+  pause: (one) => ({
+    title: `Pause ${one.rollout}?`,
+    says: `Nothing more begins. ${number(one.in_flight)} of its devices are at it and go on, and are judged: a proven failure still takes devices back.`,
+    undo: "Resume.",
+    fields: [choice("duration", "For", [["", "until somebody resumes it"], ...DURATIONS])],
+    body: ({ duration }) => duration && { duration },
+  }),
+  resume: (one) => ({
+    title: `Resume ${one.rollout}?`, bound: true,
+    says: doubtful(one)
+      ? `Stage ${doubtful(one).name} is watched for another soak; its ${plural(doubtful(one).members, "device")} stay as they are, and what was seen so far counts on. No further device gets it before the stage has passed.`
+      : `It goes on where it stopped: ${plural(queued(one), "device")} of its open stages are still to come.`,
+    undo: "Pause.",
+  }),
+  promote: (one) => {
+    const stage = promoted(one);
+    const next = one.stages.find((each) => each.state === "pending");
+    const variants = one.plan?.variants?.filter((each) => !each.control) ?? [];
+    return {
+      title: `Promote stage ${stage.name} of ${one.rollout}?`, bound: true,
+      says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(next)}` : "It is the last one: the rollout has succeeded."}`,
+      undo: "Roll back. That it was you stays in the history.",
+      fields: [variants.length > 1 && choice("variant", "Later stages get", [["", "every variant"], ...variants.map(({ name }) => [name, `only ${name}`])]),
+        check("force", "Although it still deploys, or failed")],
+      body: ({ variant, force }) => ({ ...(variant && { variant }), force: force === "on" }),
+    };
+  },
+  abort: (one) => ({
+    title: `Abort ${one.rollout}?`,
+    says: `It ends. ${number(queued(one))} devices that wait get nothing, ${number(one.in_flight)} that are at it may finish, and ${plural(one.updated, "device")} with the version keep it.`,
+    undo: "it cannot go on. Roll back still takes devices back, as long as the cluster remembers which.",
+  }),
+  rollback: (one) => ({
+    title: `Roll back ${plural(affected(one), "device")}${one.rollback?.deployment ? " again" : ""}?`, did: `Roll ${one.rollout} back`,
+    says: `Each returns to the version that it ran before, the newest updated first, and freezes do not hold it.${
+      one.in_flight && !one.rollback ? ` ${number(one.in_flight)} of them are at it at present, and are taken back when they have finished.` : ""} Devices of which no earlier version is known are named as stranded.`,
+    undo: `this rollout cannot go on. Create another of ${one.versions.join(", ")}.`,
+  }),
+  retry: (one) => {
+    const { stage, of, count } = toRetry(one);
+    return {
+      title: `Retry ${plural(count, "task")} of ${one.rollout}?`,
+      says: `Of ${of}, whatever failed, timed out or was not reached gets another attempt, unless the device fell back to its old version.${one.state === "paused" ? " They begin when the rollout is resumed." : ""}`,
+      undo: "Pause.",
+      body: () => ({ ...(stage && { stage }) }),
+    };
+  },
+};
+
+/** "stage dev opens to the devices of ring dev, the first ones one at a time." */
+function opening({ name, ring, share }) {
+  const all = ring ? `the devices of ring ${ring}` : "the devices that are left";
+  const whom = share < 1 ? `${Math.round(share * 1_000) / 10} % of ${all}` : all;
+  return `stage ${name} opens to ${whom} that are in its scope.`;
+}
+
+function queued({ stages }) {
+  return stages.filter(isJudged).reduce((sum, stage) => sum + tasksIn(stage, ["queued"]), 0);
+}
+
+export const freezing = {
+  title: "Freeze devices?", did: "Freeze", button: "Freeze", leave: "Leave it",
+  says: "Nothing new is installed on them, by whatever rollout or deployment. What has begun may end, and whoever is rolled back goes back.",
+  undo: "Lift. It ends by itself at the latest after the time that you choose.",
+  fields: [line("name", "Name", { required: true, maxlength: 64, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*" }), choice("ring", "Devices", [["", "of all rings"], ...RINGS.map((ring) => [ring, `of ring ${ring}`])]),
+    choice("duration", "For", [...DURATIONS, ["7d", "7 days"], ["30d", "30 days"]], "1d")],
+  order: ({ name, ring, duration, reason }) => ["PUT", `/v1/freezes/${encodeURIComponent(name)}`, { duration, rings: ring ? [ring] : [], reason }],
+};
+
+export function lifting({ freeze }, held) {
+  return {
+    title: `Lift freeze ${freeze}?`, did: `Lift freeze ${freeze}`, button: "Lift", leave: "Leave it",
+    says: `What it held back goes on at once${held.length ? `: ${held.join(", ")}` : ""}.`, undo: "set it anew.",
+    order: ({ reason }) => ["DELETE", `/v1/freezes/${encodeURIComponent(freeze)}`, { reason }],
+  };
+}
+
+export function unblocking({ component, version, sha256, blocked }) {
+  return {
+    title: `Unblock ${component} ${version}?`, did: `Unblock ${component} ${version}`, button: "Unblock", leave: "Leave it",
+    says: `It may be rolled out again, although the ${blocked.gate} gate proved it bad in stage ${blocked.stage} of ${blocked.rollout}. No device gets it before somebody starts or resumes a rollout of it.`,
+    undo: "abort the rollouts of it. It is blocked again when a gate proves it bad again.",
+    order: ({ reason }) => ["POST", `/v1/artifacts/${component}/${encodeURIComponent(version)}:unblock`, { ...(sha256 && { sha256 }), reason }],
+  };
+}
