@@ -92,7 +92,10 @@ def _say(state: ClusterState, task: Task, found: Standing) -> str:
             return f"{deployment.in_flight} tasks are in flight (max_in_flight)"
         case Delay.PACE:
             return f"the pace is {deployment.rate} a minute"
-    return "it is offered next"
+    rollout = state.rollouts.known.get(deployment.rollout)
+    if rollout is None or deployment.undoes or not rollout.plan.hours:
+        return "it is offered next"
+    return f"it is offered next in its window: {rollout.plan.hours_in_words}"
 
 
 def _span(milliseconds: int) -> str:

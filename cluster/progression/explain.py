@@ -21,7 +21,6 @@ from stationkeep.cluster.rollouts.lifecycle import (
     StageState,
 )
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
-from stationkeep.cluster.rollouts.windows import DEVICE
 from stationkeep.cluster.state.state import ClusterState
 
 
@@ -122,8 +121,7 @@ def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Itera
         first = deployment.limits.first
         yield f"one device at a time is told until {first} have succeeded and are well"
     if rollout.plan.hours:
-        zone = "each device" if rollout.plan.timezone == DEVICE else rollout.plan.timezone
-        yield f"devices are told in its window alone: {rollout.plan.hours}, by the clock of {zone}"
+        yield f"devices are told in its window alone: {rollout.plan.hours_in_words}"
     waiting = msgspec.structs.asdict(waiting_for(state, deployment))
     named = {"offline": "offline", "below_require": "below what is required", "busy": "busy"}
     told = [f"{count:,} {named[what]}" for what, count in waiting.items() if count]

@@ -136,6 +136,12 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
         """The window that it keeps to."""
         return "" if self.emergency else self.window
 
+    @property
+    def hours_in_words(self) -> str:
+        """`01:00-05:00, by the clock of Europe/Berlin`; "" where there is no window to keep to."""
+        whose = "each device" if self.timezone == DEVICE else self.timezone
+        return f"{self.hours}, by the clock of {whose}" if self.hours else ""
+
     def zone_of(self, kind: Kind) -> str:
         """By whose clock devices of a kind keep to its window; "": they do not say."""
         own = self.timezone == DEVICE

@@ -18,7 +18,6 @@ from stationkeep.cluster.rollouts.lifecycle import RolloutState, StageState
 from stationkeep.cluster.rollouts.plan import FOLLOW
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED
-from stationkeep.cluster.rollouts.windows import DEVICE
 from stationkeep.cluster.settings import PPM
 from stationkeep.cluster.state.decisions import Decision
 from stationkeep.cluster.state.state import ClusterState
@@ -213,10 +212,7 @@ def _closed(state: ClusterState, rollout: Rollout, now: int) -> HeldView | None:
     opens = opening(rollout.plan.hours, zones, wall) if zones else wall
     if opens is not None and opens <= wall:
         return None
-    zone = f" of {rollout.plan.timezone}" if rollout.plan.timezone != DEVICE else ""
-    sentence = (
-        f"its window is closed: {rollout.plan.hours}, by the clock{zone or ' of each device'}"
-    )
+    sentence = f"its window is closed: {rollout.plan.hours_in_words}"
     return HeldView("window_closed", None if opens is None else _seconds(opens - wall), sentence)
 
 

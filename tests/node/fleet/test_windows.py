@@ -7,6 +7,7 @@ import pytest
 
 from stationkeep.cluster.alarms import CLOCK_JUMP
 from stationkeep.cluster.commands import AssignRing, RollBackRollout
+from stationkeep.cluster.delivery.explain import explain_device
 from stationkeep.cluster.deployments.deployment import Limits, Pace
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.progression.explain import explain_rollout
@@ -79,6 +80,8 @@ def test_it_is_said_until_when_a_window_is_closed(fleet: Places) -> None:
     assert held.sentence == "its window is closed: 01:00-05:00, by the clock of each device"
     said = "devices are told in its window alone: 01:00-05:00, by the clock of each device"
     assert said in explain_rollout(fleet.state, fleet.rollout)
+    (waits,) = [line for line in explain_device(fleet.state, 0).summary if "its task" in line]
+    assert waits.endswith("offered next in its window: 01:00-05:00, by the clock of each device")
     fleet.show("2026-01-10T16:30")
     fleet.live(1.0)
     assert fleet.shown("all").held is None
