@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND = ("node", "run")
 OPTIONS = frozenset({"--config", "--durability"})
-UNWANTED = ("rich", "watchfiles", "greenlet", "pydantic.v1")
+UNWANTED = ("rich", "pygments", "watchfiles", "greenlet", "pydantic.v1")
 """Optional to those who import them, which take them for not installed."""
 
 
