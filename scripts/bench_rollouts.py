@@ -21,6 +21,7 @@ from stationkeep.cluster.deployments.lifecycle import TaskState, Word
 from stationkeep.cluster.progression.advance import advance_rollouts
 from stationkeep.cluster.rollouts.plan import Checks, Plan, StagePlan
 from stationkeep.cluster.state.state import ClusterState
+from stationkeep.node.views import previews
 
 FLEET = 1_000_000
 NAME, NEW = "fw", Artifact("3.0.0")
@@ -95,7 +96,25 @@ def _checked(state: ClusterState) -> float:
     return applied(state, CheckRollouts(state.rollouts.checks))[0]
 
 
+def dry_run() -> dict[str, float]:
+    """CPU ms of trying a rollout ring by ring: at most on the event loop at a time, and what its
+    gates can see, on a thread."""
+    state, held = capable(FLEET), []
+    rollout = previews.imagined(state, NAME, Plan(NEW))
+    stages, counted = previews.count_stages(state, rollout), []
+    while True:
+        taken, stage = timed(lambda: next(stages, None))
+        held.append(taken)
+        if stage is None:
+            break
+        counted.append(stage)
+    judged = [previews.judged(stage, state.settings) for stage in counted]
+    simulated, powers = timed(lambda: [previews.power_views(stage) for stage in judged])
+    shown, _ = timed(lambda: previews.preview_view(state, rollout, counted, powers, [], state.time))
+    return {"most at a time": max(*held, shown) * 1_000, "simulated": simulated * 1_000}
+
+
 def run() -> dict[str, Any]:
     """All figures, in CPU ms."""
     stages = {f"{share:,} members": opening(share) for share in (FLEET, FLEET // 10)}
-    return {"rollouts_open_stage_ms": stages, "rollouts_ms": life()}
+    return {"rollouts_open_stage_ms": stages, "rollouts_ms": life(), "dry_run_ms": dry_run()}

@@ -1,12 +1,12 @@
 """What a rollout would do if it began now: whom each stage reaches, for how long at least, what
 stands in its way, and what its gates can see.
 
-Counting walks the devices in scope once for each stage (16 ms for a million), so it is done stage
-by stage, and the event loop has its turn in between. What gates can see is simulated, for up to a
-second or two: with nothing but numbers, on any thread.
+Counting walks the devices in scope once for each stage and each other rollout (10 to 30 ms for a
+million), so it is done one by one, and the event loop has its turn in between. What gates can see
+is simulated, for up to a second or two: with nothing but numbers, on any thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -216,8 +216,8 @@ def power_views(stage: Judged | None) -> list[PowerView]:
 def preview_view(
     state: ClusterState,
     rollout: Rollout,
-    counted: list[Counted],
-    powers_: list[list[PowerView]],
+    stages: Iterable[tuple[Counted, list[PowerView]]],
+    overlaps: list[OverlapView],
     now: int,
 ) -> PreviewView:
     """All of it, of an imagined rollout."""
@@ -232,11 +232,8 @@ def preview_view(
         devices=len(fleet),
         scope=len(rows),
         incapable=len(rows) - int(capable.sum()),
-        stages=[
-            _stage_view(stage, power, state.settings)
-            for stage, power in zip(counted, powers_, strict=True)
-        ],
-        overlaps=list(_overlaps(state, rollout)),
+        stages=[_stage_view(stage, power, state.settings) for stage, power in stages],
+        overlaps=overlaps,
         freezes=list(_freezes(state, rollout, rows, now)),
         window=_window(state, plan, rows, now),
         refusals=[f"{reason}: {detail}" for reason, detail in start_faults(state, rollout)],
@@ -291,21 +288,20 @@ def _note(counted: Counted) -> str:
     return ""
 
 
-def _overlaps(state: ClusterState, rollout: Rollout) -> Iterator[OverlapView]:
-    mine, plan = in_scope(state.fleet, rollout.plan), rollout.plan
-    for other in state.rollouts.open_ones():
-        if other.name == rollout.name or other.state in WAITING:
-            continue
-        both = int((mine & in_scope(state.fleet, other.plan)).sum())
-        if not both:
-            continue
-        its = other.plan.precedence
-        if its == plan.precedence:
-            order = "goes beside it, whoever comes first"
-        else:
-            order = "goes before it" if its > plan.precedence else "waits for it"
-        said = f"{other.name} ({other.state}, priority {its}) {order} on {both:,} devices"
-        yield OverlapView(other.name, other.state, its, both, said)
+def overlap_view(state: ClusterState, rollout: Rollout, other: Rollout) -> OverlapView | None:
+    """What a rollout that has begun has in common with an imagined one; None: nothing."""
+    if other.name == rollout.name or other.state in WAITING:
+        return None
+    mine, its = rollout.plan.precedence, other.plan.precedence
+    both = int((in_scope(state.fleet, rollout.plan) & in_scope(state.fleet, other.plan)).sum())
+    if not both:
+        return None
+    if its == mine:
+        order = "goes beside it, whoever comes first"
+    else:
+        order = "goes before it" if its > mine else "waits for it"
+    said = f"{other.name} ({other.state}, priority {its}) {order} on {both:,} devices"
+    return OverlapView(other.name, other.state, its, both, said)
 
 
 def _freezes(state: ClusterState, rollout: Rollout, rows: Column, now: int) -> Iterator[FrozenView]:

@@ -1,6 +1,7 @@
 """What a rollout would do: whom it reaches, what is in its way, and what its gates can see."""
 
 import asyncio
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -32,4 +33,7 @@ async def _preview(read: Read, name: str, plan: Plan) -> views.PreviewView:
     counted = await render(views.count_stages(state, rollout), lambda each: each, every=1)
     stages = [views.judged(stage, state.settings) for stage in counted]
     powers = [await asyncio.to_thread(views.power_views, stage) for stage in stages]
-    return views.preview_view(state, rollout, counted, powers, read.service.cluster_time())
+    overlap = partial(views.overlap_view, state, rollout)
+    overlaps = await render(state.rollouts.open_ones(), overlap, every=1)
+    found, now = [each for each in overlaps if each], read.service.cluster_time()
+    return views.preview_view(state, rollout, zip(counted, powers, strict=True), found, now)
