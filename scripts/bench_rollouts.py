@@ -110,7 +110,8 @@ def dry_run() -> dict[str, float]:
         counted.append(stage)
     judged = [previews.judged(stage, state.settings) for stage in counted]
     simulated, powers = timed(lambda: [previews.power_views(stage) for stage in judged])
-    shown, _ = timed(lambda: previews.preview_view(state, rollout, counted, powers, [], state.time))
+    whole = list(zip(counted, powers, strict=True))
+    shown, _ = timed(lambda: previews.preview_view(state, rollout, whole, [], state.time))
     return {"most at a time": max(*held, shown) * 1_000, "simulated": simulated * 1_000}
 
 
