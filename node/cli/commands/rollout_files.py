@@ -51,11 +51,15 @@ def _refused(faults: list[str]) -> ConfigurationError:
     return ConfigurationError("\n".join(["invalid rollout", *lines]) + see("rollout-file"))
 
 
-def preview(node: Client, found: DescribedRollout, format_: Format) -> None:
-    """Shows what a rollout would do. Nothing changes."""
+def previewed(node: Client, found: DescribedRollout) -> dict[str, Any]:
+    """What a rollout would do. Nothing changes."""
     body = {"rollout": found.rollout, "plan": found.plan}
-    answer = node.plan("/v1/rollouts:validate", rollout_shapes.Preview, body)
-    show_table(answer, format_, "preview", "rollout_tables")
+    return node.plan("/v1/rollouts:validate", rollout_shapes.Preview, body)
+
+
+def preview(node: Client, found: DescribedRollout, format_: Format) -> None:
+    """Shows what a rollout would do."""
+    show_table(previewed(node, found), format_, "preview", "rollout_tables")
 
 
 def send_draft(

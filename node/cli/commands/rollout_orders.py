@@ -14,6 +14,7 @@ from stationkeep.node.cli.client import Client, part
 from stationkeep.node.cli.commands.rollout_files import (
     DescribedRollout,
     RolloutArgument,
+    previewed,
     rollout_path,
     send_draft,
 )
@@ -26,6 +27,7 @@ from stationkeep.node.cli.options import (
     duration,
 )
 from stationkeep.node.cli.output import note
+from stationkeep.node.cli.rendering import rollout_wording
 from stationkeep.node.cli.sending import given, send
 from stationkeep.node.system.printable import printable
 
@@ -92,16 +94,16 @@ def rollout_start(
         component=component, url=artifact, sha256=sha256, size=size, signature=signature,
         key=signing_key,
     )  # fmt: skip
-    if details or node.find(rollout_path(rollout), rollout_shapes.Rollout) is None:
-        if not _VERSION.fullmatch(rollout):
-            where = "`rollout create FILE` lays one down, `rollout list` shows them"
-            raise CommandError(f"no such rollout: {printable(rollout)}; {where}")
-        plan = {"artifact": {"version": rollout, **details}}
-        confirm(f"bring {rollout} to all devices, ring by ring?", yes=yes)
-        first = key and f"{key}.create"
-        send_draft(node, DescribedRollout(rollout, plan, "", ""), reason=reason, key=first)
-    else:
-        confirm(f"start {rollout}?", yes=yes)
+    known = None if details else node.find(rollout_path(rollout), rollout_shapes.Rollout)
+    if known is None and not _VERSION.fullmatch(rollout):
+        where = "`rollout create FILE` lays one down, `rollout list` shows them"
+        raise CommandError(f"no such rollout: {printable(rollout)}; {where}")
+    plan = {"artifact": {"version": rollout, **details}} if known is None else known["plan"]
+    found = DescribedRollout(rollout, plan, "", "")
+    if not yes and at_a_terminal():
+        confirm(_beginning(previewed(node, found)), yes=False)
+    if known is None:
+        send_draft(node, found, reason=reason, key=key and f"{key}.create")
     body = given(force=force or None, reason=reason)
     _order(node, rollout, "start", body, key)
     note(f"follow it: stationkeep rollout watch {printable(rollout)}")
@@ -290,6 +292,14 @@ def _ask(node: Client, rollout: str, question: Any, *, yes: bool) -> None:
     """Asks with the figures of the rollout as it is now."""
     if not yes and at_a_terminal():
         confirm(question(node.get(rollout_path(rollout), rollout_shapes.Rollout)), yes=False)
+
+
+def _beginning(seen: dict[str, Any]) -> str:
+    """Of a dry run."""
+    reach = seen["scope"] - seen["incapable"]
+    first = next((stage for stage in seen["stages"] if stage["members"]), None)
+    begins = f", {first['members']:,} of {first['name']} first" if first else ""
+    return f"bring {rollout_wording.what(seen)} to {reach:,} devices{begins}?"
 
 
 def _promotion(found: dict[str, Any]) -> str:
