@@ -111,7 +111,7 @@ export class Actions {
   }
 
   rollout(one, order) {
-    this.confirm(question(one, order));
+    this.confirm(question(one, order, (ring) => this.picture.devicesIn(ring)));
   }
 
   freeze() {

@@ -92,7 +92,8 @@ function drawRollouts() {
   const shown = listed(rollouts, ended, "number");
   const holding = [...freezeRows(freezes?.items ?? [], shown, picture.elapsed("freezes"), actions), ...blockedRows(blocked?.items ?? [], actions)];
   place("rollouts").hidden = !shown.length && !holding.length;
-  render(place("rolled"), rolloutRows(shown, picture.elapsed("rollouts"), (name) => detail.rollout(name), actions));
+  const elapsed = (one) => picture.elapsed(ended?.items.includes(one) ? "ended" : "rollouts");
+  render(place("rolled"), rolloutRows(shown, elapsed, (name) => detail.rollout(name), actions));
   render(place("freeze"), actions.button("Freeze …", () => actions.freeze()));
   place("holding").hidden = !holding.length;
   render(place("holding"), holding);

@@ -77,6 +77,7 @@ export function deploymentSheet(one, tasks, only, more, detail) {
   return [
     h("p", { class: "role" }, `${whatOf(one)} to ${one.target}`),
     h("p", null, standing(one)),
+    one.rollout && h("p", null, "It is a part of ", h("button", { type: "button", class: "plain inline", onclick: () => detail.rollout(one.rollout) }, `rollout ${one.rollout}`), ", which alone ends it."),
     detail.orders(orders(one, detail.actions)),
     h("h3", null, `Its ${plural(one.members, "task")}`), tallies(one, only, (state) => detail.deployment(one.deployment, state)),
     tasks && h("ol", { class: "moves" }, tasks.items.map((task) => h("li", { key: task.task_id }, link(task.device), `: ${wordsOf(task)}${howLong(task)}`))),
@@ -101,7 +102,7 @@ function standing(one) {
 function orders(one, actions) {
   const again = tasksIn(one, AGAIN);
   return [
-    ["Cancel …", () => actions.cancelDeployment(one.deployment), one.state === "open"],
+    ["Cancel …", () => actions.cancelDeployment(one.deployment), one.state === "open" && !one.rollout],
     ["Retry …", () => actions.retryDeployment(one.deployment, again), again > 0 && one.state !== "closing" && one.reason !== "canceled" && one.rostered],
   ];
 }

@@ -44,7 +44,7 @@ const HINTS = {
   start: (one) => (one.needed ? `asks for ${plural(one.needed, "approval")}` : `stage ${one.stages[0].name} opens`),
   approve: (one) => (toApprove(one) ? `stage ${toApprove(one)} may pass` : "lets it begin"),
   pause: () => "nothing more begins",
-  resume: (one) => (doubtful(one) ? `look longer: ${doubtful(one).name} is watched for another soak` : "goes on where it stopped"),
+  resume: (one) => (watchedOn(one) ? `look longer: ${watchedOn(one).name} is watched for another soak` : "goes on where it stopped"),
   promote: (one) => `let stage ${promoted(one)?.name} count as passed`,
   abort: (one) => (["draft", "awaiting_approval"].includes(one.state) ? "drops it" : one.updated ? `ends it; ${plural(one.updated, "device")} keep the version` : "ends it"),
   rollback: (one) => `${plural(affected(one), "device")} return to what they ran before`,
@@ -64,8 +64,9 @@ function toRetry(one) {
   return stage ? { stage: stage.name, of: `stage ${stage.name}`, count: tasksIn(stage, AGAIN) } : null;
 }
 
-function doubtful({ stages }) {
-  return stages.find((stage) => stage.state === "inconclusive");
+/** The stage that a resumed rollout looks at longer; none where tasks of it are tried again. */
+function watchedOn({ stages }) {
+  return stages.find((stage) => stage.state === "inconclusive" && !tasksIn(stage, ["queued"]));
 }
 
 function promoted({ stages }) {
@@ -81,64 +82,65 @@ function affected(one) {
 
 // -- dialogs ----------------------------------------------------------------------------------------
 
-/** What is asked before an order about a rollout is given. */
-export function question(one, order) {
+/** What is asked before an order about a rollout is given. `devicesIn(ring)`: how many there are, of
+ *  a ring, or of the fleet (null). */
+export function question(one, order, devicesIn) {
   const path = `/v1/rollouts/${encodeURIComponent(one.rollout)}/${order}`;
   const seen = { revision: one.revision };
-  const asked = QUESTIONS[order](one);
+  const asked = QUESTIONS[order](one, devicesIn);
   return { did: `${WORDS[order]} ${one.rollout}`, button: WORDS[order], leave: "Leave it", ...asked,
     order: (given) => ["POST", path, { ...(asked.bound && seen), ...asked.body?.(given), reason: given.reason }] };
 }
 
 const QUESTIONS = {
-  start: (one) => ({
+  start: (one, devicesIn) => ({
     title: `Start ${one.rollout}?`, bound: true,
-    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first. Then` : "At once"} ${opening(one.stages[0])} The other stages follow by themselves, each only when the one before has passed.`,
+    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first. Then` : "At once"} ${opening(one, one.stages[0], devicesIn)} The other stages follow by themselves, to at most ${plural(devicesIn(null), "device")} in all, each only when the one before has passed.`,
     undo: "Abort before a device has it, Roll back after.",
     fields: [check("force", "Although what it installs is blocked")],
     body: ({ force }) => ({ force: force === "on" }),
   }),
-  approve: (one) => {
+  approve: (one, devicesIn) => {
     const stage = toApprove(one);
     const granted = one.approvals.filter((each) => (each.stage ?? "") === stage).length;
     return {
       title: stage ? `Approve stage ${stage} of ${one.rollout}?` : `Approve the start of ${one.rollout}?`, bound: true,
       says: `You grant the plan ${one.digest.slice(0, 8)} by ${one.author || "nobody named"}; ${plural(granted, "approval")} ${granted === 1 ? "is" : "are"} there already. ${
-        stage ? `With the last one stage ${stage} has passed, and the next opens.` : `With the last one ${opening(one.stages[0])}`}`,
+        stage ? `With the last one stage ${stage} has passed, and the next opens.` : `With the last one ${opening(one, one.stages[0], devicesIn)}`}`,
       undo: "an approval stays. Pause or Abort stops the rollout.",
       body: () => ({ digest: one.digest, ...(stage && { stage }) }),
     };
   },
   pause: (one) => ({
     title: `Pause ${one.rollout}?`,
-    says: `Nothing more begins. ${number(one.in_flight)} of its devices are at it and go on, and are judged: a proven failure still takes devices back.`,
+    says: `Nothing more begins; ${plural(queued(one), "device")} of its open stages wait. What ${plural(one.in_flight, "device")} have begun goes on, and is judged: a proven failure still takes devices back.`,
     undo: "Resume.",
     fields: [choice("duration", "For", [["", "until somebody resumes it"], ...DURATIONS])],
     body: ({ duration }) => duration && { duration },
   }),
   resume: (one) => ({
     title: `Resume ${one.rollout}?`, bound: true,
-    says: doubtful(one)
-      ? `Stage ${doubtful(one).name} is watched for another soak; its ${plural(doubtful(one).members, "device")} stay as they are, and what was seen so far counts on. No further device gets it before the stage has passed.`
+    says: watchedOn(one)
+      ? `Stage ${watchedOn(one).name} is watched for another soak; its ${plural(watchedOn(one).members, "device")} stay as they are, and what was seen so far counts on. No further device gets it before the stage has passed.`
       : `It goes on where it stopped: ${plural(queued(one), "device")} of its open stages are still to come.`,
     undo: "Pause.",
   }),
-  promote: (one) => {
+  promote: (one, devicesIn) => {
     const stage = promoted(one);
     const next = one.stages.find((each) => each.state === "pending");
     const variants = one.plan?.variants?.filter((each) => !each.control) ?? [];
     return {
       title: `Promote stage ${stage.name} of ${one.rollout}?`, bound: true,
-      says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(next)}` : "It is the last one: the rollout has succeeded."}`,
+      says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(one, next, devicesIn)}` : "It is the last one: the rollout has succeeded."}`,
       undo: "Roll back. That it was you stays in the history.",
       fields: [variants.length > 1 && choice("variant", "Later stages get", [["", "every variant"], ...variants.map(({ name }) => [name, `only ${name}`])]),
-        check("force", "Although it still deploys, or failed")],
+        stage.state === "deploying" && check("force", "Although it still deploys"), stage.state === "failed" && check("force", "Although it failed")],
       body: ({ variant, force }) => ({ ...(variant && { variant }), force: force === "on" }),
     };
   },
   abort: (one) => ({
     title: `Abort ${one.rollout}?`,
-    says: `It ends. ${number(queued(one))} devices that wait get nothing, ${number(one.in_flight)} that are at it may finish, and ${plural(one.updated, "device")} with the version keep it.`,
+    says: `It ends. ${plural(queued(one), "device")} still to come get nothing, ${plural(one.in_flight, "device")} at it may finish, and ${plural(one.updated, "device")} with the version keep it.`,
     undo: "it cannot go on. Roll back still takes devices back, as long as the cluster remembers which.",
   }),
   rollback: (one) => ({
@@ -158,11 +160,11 @@ const QUESTIONS = {
   },
 };
 
-/** "stage dev opens to the devices of ring dev, the first ones one at a time." */
-function opening({ name, ring, share }) {
-  const all = ring ? `the devices of ring ${ring}` : "the devices that are left";
-  const whom = share < 1 ? `${Math.round(share * 1_000) / 10} % of ${all}` : all;
-  return `stage ${name} opens to ${whom} that are in its scope.`;
+/** "stage dev opens to at most 12 devices of ring dev." */
+function opening({ members }, { name, ring, share }, devicesIn) {
+  if (name === "follow") return "it takes on devices that come later.";
+  const count = ring ? Math.ceil(devicesIn(ring) * share) : Math.ceil(devicesIn(null) * share) - members;
+  return `stage ${name} opens to at most ${plural(Math.max(0, count), "device")}${ring ? ` of ring ${ring}` : ""}.`;
 }
 
 function queued({ stages }) {

@@ -200,6 +200,12 @@ export class Picture {
     return this.isOld ? 0 : (Date.now() - this.toldAt[name]) / 1_000;
   }
 
+  /** How many devices are in a ring, or in all of them (null). */
+  devicesIn(ring) {
+    const rings = this.parts.rings?.items ?? [];
+    return rings.filter((one) => ring === null || one.ring === ring).reduce((sum, one) => sum + one.devices, 0);
+  }
+
   node(id) {
     return this.nodes.find((node) => node.id === id);
   }

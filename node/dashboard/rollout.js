@@ -75,7 +75,7 @@ const ARMS = [
 function variants(report) {
   return [
     h("h3", null, "Its variants side by side"),
-    h("table", null, h("thead", null, h("tr", null, h("td", null), report.variants.map((arm) => h("th", { scope: "col" }, arm.name)))),
+    h("table", { class: "arms" }, h("thead", null, h("tr", null, h("td", null), report.variants.map((arm) => h("th", { scope: "col" }, arm.name)))),
       h("tbody", null, ARMS.map(([name, value]) => h("tr", null, h("th", { scope: "row" }, name), report.variants.map((arm) => h("td", null, value(arm))))))),
     report.controls.length > 0 && h("p", { class: "quiet" }, `Without the version, for comparison: ${report.controls.join(", ")}.`),
     report.withheld && h("p", { class: "problem" }, `Nothing is concluded: ${report.withheld}.`),
@@ -92,9 +92,9 @@ function interval(found) {
 // -- what became of it ------------------------------------------------------------------------------
 
 function timeline(moments) {
-  return h("ol", { class: "moves" }, [...moments].reverse().map((one) =>
-    h("li", { key: `${one.at_ms} ${one.stage} ${one.state}` }, h("time", { title: dateOf(one.wall_ms) }, timeOf(one.wall_ms)), ` ${one.sentence}`,
-      one.decision === null && one.actor && h("span", { class: "quiet" }, ` · ${one.actor}`))));
+  return h("ol", { class: "moves" }, moments.map((one, n) =>
+    h("li", { key: n }, h("time", { title: dateOf(one.wall_ms) }, timeOf(one.wall_ms)), ` ${one.sentence}`,
+      one.decision === null && one.actor && h("span", { class: "quiet" }, ` · ${one.actor}`))).reverse());
 }
 
 /** What was asked for: name and value of each. */

@@ -7,9 +7,18 @@ import { gateRow, stateOf, track } from "./stages.js";
 import { currentStages, nextOf, reasonOf } from "./standing.js";
 import { ago, number, span } from "./words.js";
 
-/** `elapsed_s`: since they were told, so that countdowns run. */
-export function rolloutRows(rollouts, elapsed_s, show, actions) {
-  return rollouts.map((one) => h("li", { class: `rollout ${one.state}`, key: one.rollout, "data-rollout": one.rollout },
+const WAYS_BACK = [
+  ["back", "✓", "healthy", "back on what they ran before"], ["pending", "…", "busy", "still to go back"],
+  ["failed", "✕", "unhealthy", "failed to go back"], ["stranded", "!", "unhealthy", "stranded: nothing earlier is known of them"],
+];
+
+/** `elapsed(one)`: seconds since it was told, so that countdowns run. */
+export function rolloutRows(rollouts, elapsed, show, actions) {
+  return rollouts.map((one) => row(one, elapsed(one), show, actions));
+}
+
+function row(one, elapsed_s, show, actions) {
+  return h("li", { class: `rollout ${one.state}`, key: one.rollout, "data-rollout": one.rollout },
     h("h3", null, h("button", { type: "button", class: "plain cover", onclick: () => show(one.rollout) }, one.rollout), " ",
       h("span", { class: "quiet" }, whatOf(one))),
     h("p", { class: "count" }, stateOf(one.state), isHeld(one) && h("span", { class: "state warn" }, ", held"), h("span", { class: "quiet" }, ` ${ago((one.since_s + elapsed_s) * 1_000)}`)),
@@ -17,7 +26,7 @@ export function rolloutRows(rollouts, elapsed_s, show, actions) {
     track(one.stages),
     currentStages(one).map(gateRow),
     wayBack(one.rollback),
-    choices(one, actions)));
+    choices(one, actions));
 }
 
 /** Whether it waits, and not for people. */
@@ -40,12 +49,10 @@ export function standing(one, elapsed_s) {
 export function wayBack(rollback) {
   if (!rollback) return null;
   if (!rollback.deployment) return h("p", { class: "states" }, "No device had to go back.");
-  const parts = [["back", "✓", "healthy", "back on what they ran before"], ["pending", "…", "busy", "still to go back"], ["failed", "✕", "unhealthy", "failed to go back"],
-    ["stranded", "!", "unhealthy", "stranded: nothing earlier is known of them"]];
-  const all = parts.reduce((sum, [part]) => sum + rollback[part], 0);
+  const all = WAYS_BACK.reduce((sum, [part]) => sum + rollback[part], 0);
   return h("div", { class: "way-back" },
-    h("div", { class: "bar-of-ring", "aria-hidden": "true" }, parts.map(([part, , kind]) => rollback[part] > 0 && h("span", { key: part, class: `part ${kind}`, style: { "--part": rollback[part] / all } }))),
-    h("p", { class: "states" }, h("span", { class: "quiet" }, "Way back"), parts.map(([part, mark, kind, words]) => (rollback[part] > 0 || part === "back") &&
+    h("div", { class: "bar-of-ring", "aria-hidden": "true" }, WAYS_BACK.map(([part, , kind]) => rollback[part] > 0 && h("span", { key: part, class: `part ${kind}`, style: { "--part": rollback[part] / all } }))),
+    h("p", { class: "states" }, h("span", { class: "quiet" }, "Way back"), WAYS_BACK.map(([part, mark, kind, words]) => (rollback[part] > 0 || part === "back") &&
       h("span", { class: `state ${kind}` }, h("b", { "aria-hidden": "true" }, mark), ` ${number(rollback[part])} ${words}`))));
 }
 

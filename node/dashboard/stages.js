@@ -47,7 +47,7 @@ export function gateRow(stage) {
 
 /** The same as a table, with the verdicts as words. */
 export function gateTable(stage) {
-  return h("table", null, h("thead", null, h("tr", null, ["gate", "is", "evidence", "verdict"].map((text) => h("th", { scope: "col" }, text)))),
+  return h("table", { class: "judged" }, h("thead", null, h("tr", null, ["gate", "is", "evidence", "verdict"].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", null, stage.gates.map((gate) => {
       const { mark, kind, word } = verdictOf(gate, stage);
       return h("tr", { key: gate.name }, h("th", { scope: "row" }, gate.name), h("td", null, valueOf(gate), h("span", { class: "quiet" }, limitOf(gate) && `, ${limitOf(gate)}`)), h("td", null, evidenceOf(gate)),

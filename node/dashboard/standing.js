@@ -40,8 +40,8 @@ export function reasonOf(one) {
     case "running": return one.held ? `Nothing begins: ${one.held.sentence}.` : doingOf(one);
     case "paused": return one.reason === "operator" ? "An operator paused it." : sentenceOf(one.why, doubtOf(one));
     case "aborting": return sentenceOf(one.why, "what devices have begun may still end");
-    case "rolling_back": return sentenceOf(turnedBy(one), one.held && `nothing goes back at present, ${one.held.sentence}`);
-    case "rolled_back": return sentenceOf(turnedBy(one), one.reason === "deadline" && "its time was over before every device was back; the others go back when they are heard");
+    case "rolling_back": return `${sentenceOf(turnedBy(one))}${one.held ? ` Nothing goes back at present: ${one.held.sentence}.` : ""}`;
+    case "rolled_back": return `${sentenceOf(turnedBy(one))}${one.reason === "deadline" ? " Its time was over before every device was back; the others go back when they are heard." : ""}`;
     case "succeeded": return "Every stage has passed.";
     default: return sentenceOf(one.why || "an operator ended it");
   }

@@ -192,7 +192,7 @@ WAITS: dict[str, tuple[Callable[[RolloutStory], object], str, str, list[str]]] =
     ),
     "rolled back": (
         _stranded,
-        "its time was over before every device was back",
+        "An operator ordered it. Its time was over before every device was back",
         "2 still to go back",
         [],
     ),
@@ -270,13 +270,15 @@ def test_from_a_draft_to_the_end_all_is_ordered_on_the_page(page: Page, told: To
     give("Start", "It asks for 1 approval first")
     expect(row.locator(".count")).to_contain_text("awaiting approval")
     give(
-        "Approve", "With the last one stage canary opens to the devices of ring canary", reason="ok"
+        "Approve",
+        "With the last one stage canary opens to at most 6 devices",
+        reason="ok",
     )
     expect(row.locator(".count")).to_contain_text("running")
     told.do(lambda story: story.until_stage("canary", "validating"))
     give("Approve", "With the last one stage canary has passed")
     expect(row.locator("[data-gate=approval]")).to_contain_text("1 of 1 granted")
-    give("Promote", "Then stage dev opens to the devices of ring dev")
+    give("Promote", "Then stage dev opens to at most 6 devices of ring dev")
     expect(row.locator("[data-stage=canary]")).to_contain_text("passed")
     row.get_by_role("button", name=NAME).click()
     sheet = page.locator("#detail")
@@ -288,7 +290,7 @@ def test_from_a_draft_to_the_end_all_is_ordered_on_the_page(page: Page, told: To
     order.get_by_role("button", name="Resume").click()
     expect(sheet.locator(".role")).to_contain_text("running")
     sheet.get_by_role("button", name="Abort …").click()
-    expect(order).to_contain_text("6 devices with the version keep it")
+    expect(order).to_contain_text("and 6 devices with the version keep it")
     order.get_by_role("button", name="Abort").click()
     expect(sheet.locator(".standing")).to_contain_text("as soon as no device is at work")
     told.do(lambda story: story.until("aborted"))
@@ -368,6 +370,9 @@ def test_a_failure_is_named_with_a_device_that_had_it(page: Page, told: Told) ->
     expect(sheet).to_contain_text("1 × other: no space left, such as dev-")
     sheet.get_by_role("button", name="Its 6 tasks").click()
     expect(sheet).to_contain_text("app 2.0.0 to stage canary of fw")
+    expect(sheet.get_by_role("button", name="Cancel …")).to_have_count(0)
+    sheet.get_by_role("button", name="rollout fw").click()
+    expect(sheet.get_by_role("heading", level=2)).to_have_text(f"Rollout {NAME}")
 
 
 def test_variants_stand_side_by_side(page: Page, told: Told) -> None:
