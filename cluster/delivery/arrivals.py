@@ -61,6 +61,7 @@ def _compare(
     states = roster.state[positions]
     other = said & ~runs & may(Cause.REVERSION, states)
     reverted = _not_superseded(step, deployment, roster, positions[other])
+    runs &= ~_is_being_updated(step, deployment, roster, positions)
     installed = positions[runs & may(Cause.INSTALLED, states)]
     overtaken = positions[newer & may(Cause.NEWER, states)]
     take(step, deployment, installed, Cause.INSTALLED)
@@ -70,6 +71,17 @@ def _compare(
     if not deployment.allow_downgrade:
         why = Wait(TaskReason.NEWER_INSTALLED.code)
         take(step, deployment, overtaken, Cause.NEWER, why)
+
+
+def _is_being_updated(
+    step: Step, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    """Which of these devices carry out still what this deployment is to undo: they report their
+    former version until they have, and that is not yet the way back."""
+    known = step.state.deployments.known
+    slots = [known[n].slot for n in deployment.undoes if n in known and known[n].slot]
+    found: Column = np.isin(step.state.fleet.table.task[roster.row[positions]], slots)
+    return found
 
 
 def _not_superseded(

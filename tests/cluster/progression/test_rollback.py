@@ -348,3 +348,17 @@ def test_during_a_pause_strays_are_named_and_left_alone(driver: RolloutDriver) -
     driver.run("2.0.0", row)
     assert driver.rollout().state == "rolled_back"
     assert "rollback_incomplete" in driver.state.alarms
+
+
+def test_who_is_in_the_midst_of_it_and_starts_anew_is_not_back_yet(driver: RolloutDriver) -> None:
+    """It reports its former version until the new one is installed."""
+    driver.deaf = set(driver.rows)
+    driver.begin(Plan(V2, stages=one_stage(), limits=Limits(first=0)))
+    driver.lead()
+    driver.say(Word.IN_PROGRESS, 0, deployment=1)
+    driver.roll_back()
+    driver.run("1.0.0", 0)
+    driver.deaf.clear()
+    driver.install(0, "2.0.0")
+    driver.until("rolled_back")
+    assert driver.runs("2.0.0") == []
