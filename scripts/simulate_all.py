@@ -52,6 +52,12 @@ def _options() -> argparse.Namespace:
         default=campaign.WITH_TASKS,
         help=f"share of mixed runs with tasks of devices (default: {campaign.WITH_TASKS})",
     )
+    parser.add_argument(
+        "--rollouts",
+        type=_share,
+        default=campaign.WITH_ROLLOUTS,
+        help=f"share of mixed runs with rollouts (default: {campaign.WITH_ROLLOUTS})",
+    )
     parser.add_argument("--nodes", type=int, help="default: 3 or 5, drawn")
     parser.add_argument("--profile", default="demo", help="settings (default: demo)")
     parser.add_argument("--seconds", type=float, default=campaign.DURATION, help="of faults")
@@ -83,6 +89,7 @@ def _campaign(options: argparse.Namespace) -> int:
         profile=options.profile,
         duration=options.seconds,
         tasks=options.tasks,
+        rollouts=options.rollouts,
     )
     seeds = range(options.first, options.first + options.seeds)
     plan.scenario(seeds[0])
@@ -92,6 +99,7 @@ def _campaign(options: argparse.Namespace) -> int:
     for outcome in _shown(campaign.run_all(plan, seeds, options.jobs), len(seeds), console):
         done["runs"] += 1
         done["with tasks"] += "tasks" in outcome.faults
+        done["with rollouts"] += "rollouts" in outcome.faults
         done["turns"] += outcome.turns
         done["calls"] += outcome.calls
         done["undecided"] += outcome.undecided
@@ -145,7 +153,8 @@ def _failure(plan: Plan, outcome: Outcome, folder: Path) -> str:
 def _report(done: Counter[str], failed: list[Outcome], took: float, seconds: float) -> None:
     runs = done["runs"]
     print(
-        f"{runs} seeds, {done['with tasks']} with tasks, {len(failed)} with violations; "
+        f"{runs} seeds, {done['with tasks']} with tasks, {done['with rollouts']} with "
+        f"rollouts, {len(failed)} with violations; "
         f"{done['turns']:,} turns checked, "
         f"{done['calls']:,} client calls, {done['undecided']} histories undecided; "
         f"{took:.0f} s, {runs * 60 / took:.0f} seeds a minute, "

@@ -15,9 +15,11 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
                      `device`, some of them `carriers` of tasks; `operators` who add and remove
                      members, `deployments` by others; `liars`: nodes that report of tasks what no
                      device said; `deceivers`: nodes that send devices what is in no log;
-                     `windows` in which alone a device begins to install
+                     `windows` in which alone a device begins to install;
+                     `rollouts` by others, with their `plans`
     checks/          `checks` what must hold after every turn, `promises` what devices were
                      promised, `tasks` the steps of tasks and what is acknowledged of them,
+                     `rollouts` who is told when, and what devices run in the end,
                      `progress` while a fault lasts, `convergence` once all are over
     faults/          `profiles` named, each turning a seed into actions; `links` those of the
                      network, `disturbances` what they do; `extremes` beyond what is promised

@@ -12,6 +12,7 @@ from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.raft.engine.guards import Guards
 from stationkeep.node.simulation.actors.deployments import TARGETS, Deployments
 from stationkeep.node.simulation.actors.devices import Devices
+from stationkeep.node.simulation.actors.rollouts import DESCRIBED, Rollouts
 from stationkeep.node.simulation.faults.disturbances import Disturbances
 from stationkeep.node.simulation.links.network import LANES
 from stationkeep.node.simulation.machine.disk import POINTS
@@ -203,6 +204,10 @@ def _deployments(do: Callable[Concatenate[Deployments, ...], None]) -> Do:
     return lambda world, *words: do(world.deployments, *words)
 
 
+def _rollouts(do: Callable[Concatenate[Rollouts, ...], None]) -> Do:
+    return lambda world, *words: do(world.rollouts, *words)
+
+
 def _lie(world: World, node: str) -> None:
     world.liars.lie(node)
 
@@ -277,6 +282,10 @@ VERBS: dict[str, Verb] = {
     "deploy": Verb((_node, _one_of(*TARGETS)), _deployments(Deployments.deploy), troubles=False),
     "withdraw": Verb((_node,), _deployments(Deployments.withdraw), troubles=False),
     "retry": Verb((_node,), _deployments(Deployments.retry), troubles=False),
+    "able": Verb((_number,), _devices(Devices.enable), troubles=False),
+    "tamper": Verb((_number,), _devices(Devices.tamper), troubles=False),
+    "hurry": Verb((_node,), _rollouts(Rollouts.hurry), troubles=False),
+    "roll": Verb((_node, _one_of(*DESCRIBED)), _rollouts(Rollouts.roll), troubles=False),
     "transfer": Verb((), _transfer),
     "write": Verb((_node, _node, _number), _write, troubles=False),
     "read": Verb((_node, _node), _read, troubles=False),
@@ -289,7 +298,9 @@ late, by up to s, share that arrives twice. `join`, `leave`: the machine, and th
 operator asks. `ill`: share of the devices, s. `carriers`, `pollers`: number of devices that can
 carry out tasks. `remove`, `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy`
 also: the target. `lie`: the node that reports what no device said; `deceive`: the node that sends a
-device what is in no log. `windows`: share of the devices that begin only in theirs."""
+device what is in no log. `windows`: share of the devices that begin only in theirs; `able`: that
+can go back by themselves; `tamper`: that get another version by hand. `hurry`: the node through
+which deadlines are shortened; `roll`: the node, and what is ordered of rollouts."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:

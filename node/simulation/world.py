@@ -11,10 +11,12 @@ from stationkeep.node.simulation.actors.deployments import Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.liars import Liars
 from stationkeep.node.simulation.actors.operators import Operators
+from stationkeep.node.simulation.actors.rollouts import Rollouts
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Checks
 from stationkeep.node.simulation.checks.convergence import Convergence
 from stationkeep.node.simulation.checks.progress import Progress
+from stationkeep.node.simulation.checks.rollouts import RolloutChecks
 from stationkeep.node.simulation.checks.trouble import Trouble
 from stationkeep.node.simulation.faults.disturbances import Disturbances
 from stationkeep.node.simulation.links.connection import Message
@@ -67,6 +69,14 @@ class World:
         self.deceivers = Deceivers(self.members, self.devices, scenario.seed)
         self.deployments = Deployments(
             self.agenda, self.members, self.clients, self.devices, scenario
+        )
+        self.rollout_checks = RolloutChecks(self.members, self.time, self.note)
+        self.rollouts = Rollouts(
+            self.agenda,
+            self.members,
+            self.clients,
+            self.devices,
+            self.rollout_checks,
         )
         self.operators = Operators(
             self.time,
@@ -228,6 +238,7 @@ class World:
             return
         self.checks.born(member)
         self.devices.born(member)
+        self.rollout_checks.watch(member)
         self.liars.born(member)
         self.note_troubles()
         self.note(f"{member.name} starts")
@@ -307,6 +318,7 @@ class World:
         self.liars.heal()
         took = Convergence(self.agenda, self.members, self.scenario.settings).wait()
         self.devices.judge()
+        self.rollouts.judge()
         self.deployments.judge()
         self.checks.settled()
         self.undecided = self.clients.judge()

@@ -36,6 +36,7 @@ from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.simulation.actors.windows import Window
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.checks.rollouts import HARMFUL
 from stationkeep.node.wire.tasks import (
     Phase,
     TaskPayload,
@@ -45,6 +46,7 @@ from stationkeep.node.wire.tasks import (
 )
 
 FIRST_VERSIONS = ("1.0.0", "1.0.0", "1.0.0", "1.4.0", "")
+CAPABILITIES = ("deployment", "rollback")
 OLD_WORDS = 16
 """Words that may be said once more."""
 LONGEST = {Phase.INSTALLING: 6.0, Phase.REBOOTING: 3.0}
@@ -83,6 +85,12 @@ class Carrier:
         """Whether it is silent until the heal."""
         self._sound = False
         """Whether it bricks no more."""
+        self.reversible = False
+        """Whether it can go back by itself."""
+        self.misled = False
+        """Whether a node has ever lied to it."""
+        self.changed_at = float("-inf")
+        """When somebody, and no task, last changed what it runs; s."""
         self.window: Window | None = None
         """When it may begin to install; None: always."""
         self._first = {"app": draw.choice(FIRST_VERSIONS), "os": "13"}
@@ -91,6 +99,8 @@ class Carrier:
         self._boot = 0
         self._work = 0
         """Number of what is being done; of anything else the end concerns nobody."""
+        self._begun: set[str] = set()
+        """Tasks whose installation it has begun, and would remember."""
         self._said_at = float("-inf")
         self._old: deque[TaskUpdatePayload] = deque(maxlen=OLD_WORDS)
         self.book = Book(device=speaker.id)
@@ -103,8 +113,13 @@ class Carrier:
             registration,
             app_version=self._registered["app"],
             os_version=self._registered["os"],
-            capabilities={"deployment": "true"},
+            capabilities=dict.fromkeys(CAPABILITIES[: 1 + self.reversible], "true"),
         )
+
+    @property
+    def is_harmed(self) -> bool:
+        """Whether what it runs makes it ill."""
+        return self.book.version("app") in HARMFUL
 
     # -- what it hears -------------------------------------------------------------------------
 
@@ -131,6 +146,7 @@ class Carrier:
         if answer.answer not in (Answer.ILLEGAL, Answer.UNKNOWN):
             self._take(Acknowledged(answer.task_id, answer.said))
         elif self._draw.random() < 0.1:
+            self._begun.discard(answer.task_id)
             self._take(Unwanted(answer.task_id))
 
     def restarted(self) -> None:
@@ -146,6 +162,8 @@ class Carrier:
         self.bricked = False
         if self._draw.random() < 0.5:
             self.book = Book(device=self._speaker.id, given=self._first)
+            self.changed_at = self._agenda.time.now
+            self._begun.clear()
         self._boot += 1
         self._speaker.restart()
 
@@ -180,8 +198,13 @@ class Carrier:
             self._agenda.at(back, self._revert, former)
 
     def _revert(self, former: dict[str, str]) -> None:
+        self.changed_at = self._agenda.time.now
         self._take(Started(self._now(), former, frozenset(former)))
         self._speaker.renew()
+
+    def tamper(self, version: str) -> None:
+        """Somebody installs another version by hand."""
+        self._revert(self._versions() | {"app": version})
 
     def _say(self) -> None:
         self._said_at = self._agenda.time.now
@@ -202,19 +225,24 @@ class Carrier:
         self._work += 1
         job = self.book.job
         if job is not None:
-            self._check_window(job)
+            self._check(job)
             takes = self._draw.uniform(0.0, LONGEST.get(job.phase, SHORT))
             if job.phase is Phase.WAITING:
                 takes += job.opens_in(self._now())
             takes = max(0.0, min(takes, job.left(self._now())))
             self._agenda.at(self._agenda.time.now + takes, self._end, self._work)
 
-    def _check_window(self, job: Job) -> None:
-        now = self._agenda.time.now
-        begins = job.phase is Phase.INSTALLING and not job.resumed
-        if begins and self.window is not None and not self.window.is_open(now):
-            said = f"{self.book.device} begins {job.task.task_id} at {now:.3f}"
+    def _check(self, job: Job) -> None:
+        """Whoever begins to install does so in his window, and an attempt only once."""
+        if job.phase is not Phase.INSTALLING or job.resumed:
+            return
+        now, id_ = self._agenda.time.now, job.task.task_id
+        said = f"{self.book.device} begins {id_} at {now:.3f}"
+        if self.window is not None and not self.window.is_open(now):
             raise Violation("installing begins in its window", said)
+        if id_ in self._begun and not self.misled:
+            raise Violation("an attempt is installed once", said)
+        self._begun.add(id_)
 
     def _end(self, work: int) -> None:
         job = self.book.job
@@ -224,6 +252,8 @@ class Carrier:
             self._take(Expired())
             return
         result = self._result(job)
+        if isinstance(result, Ended) and result.state is TaskState.POSTPONED:
+            self._begun.discard(job.task.task_id)  # also when the agent ended in its midst
         if result is not None:
             self._take(result)
 

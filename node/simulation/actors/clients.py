@@ -25,6 +25,7 @@ from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.checks.checks import Checks, Violation
 from stationkeep.node.simulation.machine.node import SimulatedNode
 
+ACTOR = "client"
 TIMEOUT = 5.0
 PAUSE = 0.5
 PATIENCE = 30.0
@@ -66,11 +67,11 @@ class Clients:
             command = RunAction("refocus")
         self.give(node, command)
 
-    def give(self, node: str, command: AnyCommand) -> None:
+    def give(self, node: str, command: AnyCommand, actor: str = ACTOR) -> None:
         """Gives an operator's order through a node; it takes effect at most once."""
         self.calls += 1
         operation = Operation(self.calls, "", True, None, self._time.now)
-        self._try(operation, command, node, self._time.now + PATIENCE)
+        self._try(operation, command, node, self._time.now + PATIENCE, actor)
 
     def join(self, node: str, name: str) -> None:
         """Asks for a machine to be added, through a node."""
@@ -90,7 +91,14 @@ class Clients:
         self.history.append(operation)
         return operation
 
-    def _try(self, operation: Operation, command: AnyCommand, node: str, until: float) -> None:
+    def _try(
+        self,
+        operation: Operation,
+        command: AnyCommand,
+        node: str,
+        until: float,
+        actor: str = ACTOR,
+    ) -> None:
         """One try at one node; the next goes to the next node."""
         now = self._time.now
         if now >= until:
@@ -100,7 +108,7 @@ class Clients:
         names = sorted(self._members)
         after = names[(names.index(node) + 1) % len(names)]
         if not member.runs:
-            self._at(now + PAUSE, self._try, operation, command, after, until)
+            self._at(now + PAUSE, self._try, operation, command, after, until, actor)
             return
         life, tries = member.life, [False]
 
@@ -111,16 +119,17 @@ class Clients:
             if isinstance(result, Committed):
                 self._returned(operation, member, result)
             else:
-                self._at(self._time.now + PAUSE, self._try, operation, command, after, until)
+                again = operation, command, after, until, actor
+                self._at(self._time.now + PAUSE, self._try, *again)
 
         def hung_up() -> None:
             """The node crashed, or was stopped, with the call on it."""
             if not tries[0] and (member.life != life or not member.runs):
                 tries[0] = True
-                self._try(operation, command, after, until)
+                self._try(operation, command, after, until, actor)
 
         name = f"op-{operation.number}" if operation.write else ""
-        draft = codec.encode_draft(Draft(command, name if self._keyed else "", "client", name))
+        draft = codec.encode_draft(Draft(command, name if self._keyed else "", actor, name))
         member.raft.propose(draft, answered, TIMEOUT, retry=self._keyed and bool(name))
         self._at(now + TIMEOUT + PAUSE, hung_up)
 

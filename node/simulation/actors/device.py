@@ -68,6 +68,8 @@ class Line:
 
     def lied_to(self, lie: Callable[[Carrier], None]) -> None:
         """The node sends what is in no log."""
+        if self._device.carrier is not None:
+            self._device.carrier.misled = True
         self._device.sent(self, lie)
 
     def superseded(self) -> None:
@@ -185,7 +187,8 @@ class Device:
         return self.session, self.sequence
 
     def _reading(self) -> Reading:
-        cpu = 9_500 if self.ill else self._draw.choice((2_000, 2_000, 3_000))
+        harmed = self.carrier is not None and self.carrier.is_harmed
+        cpu = 9_500 if self.ill or harmed else self._draw.choice((2_000, 2_000, 3_000))
         metrics = {"temperature": self._draw.randrange(60_000)} if self._draw.random() < 0.2 else {}
         return Reading(80, False, cpu, 4_000, 5_000, metrics)
 

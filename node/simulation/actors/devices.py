@@ -30,6 +30,8 @@ HEARING = 40.0
 """Seconds within which, once the cluster is well, every device knows its newest assignment: its
 own patience with a bad node, twice the patience of the intake with the log, and a flush."""
 STEP = 0.1
+BY_HAND = ("1.0.0", "2.0.0", "2.1.0", "")
+"""Versions that people install by hand."""
 
 
 class Devices:
@@ -39,7 +41,7 @@ class Devices:
         self, agenda: Agenda, members: Members, scenario: Scenario, draw: random.Random
     ) -> None:
         self._agenda, self._members, self._draw = agenda, members, draw
-        self._seed = scenario.seed
+        self.seed = scenario.seed
         self._interval = scenario.settings.device_status_interval / 1_000
         self.all: list[Device] = []
         self.tasks = TaskChecks(members)
@@ -83,7 +85,7 @@ class Devices:
     def add_carriers(self, count: str, polls: bool = False) -> None:
         """Adds devices that can carry out tasks."""
         for device in self._add(int(float(count)), polls):
-            draw = random.Random(f"{self._seed} carrier {device.id}")  # noqa: S311
+            draw = random.Random(f"{self.seed} carrier {device.id}")  # noqa: S311
             device.carrier = Carrier(self._agenda, device, draw)
 
     def add_pollers(self, count: str) -> None:
@@ -93,7 +95,7 @@ class Devices:
     def _add(self, count: int, polls: bool = False) -> list[Device]:
         known = len(self.all)
         for number in range(known, min(MAX_DEVICES, known + count)):
-            draw = random.Random(f"{self._seed} device {number}")  # noqa: S311
+            draw = random.Random(f"{self.seed} device {number}")  # noqa: S311
             device = Device(f"device-{number:03}", self, draw, number % 4 != 3, polls)
             self.all.append(device)
             self._promises.devices[device.id] = device
@@ -125,6 +127,19 @@ class Devices:
         for device in self.all:
             if device.carrier is not None and self._draw.random() < float(share):
                 device.carrier.window = Window(self._draw.uniform(0.0, PERIOD))
+
+    def enable(self, share: str) -> None:
+        """Lets a share of them go back to a former version by themselves."""
+        for device in self.all:
+            if device.carrier is not None and self._draw.random() < float(share):
+                device.carrier.reversible = True
+                device.renew()
+
+    def tamper(self, share: str) -> None:
+        """Has somebody install a version by hand on a share of them."""
+        for device in self.all:
+            if device.carrier is not None and self._draw.random() < float(share):
+                device.carrier.tamper(self._draw.choice(BY_HAND))
 
     def pin(self, node: str, ring: str) -> None:
         """Pins some device for a while, as an operator through a node."""

@@ -20,9 +20,9 @@ from stationkeep.node.system import garbage
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
-POPULATED, WITH_TASKS, WITH_MISCHIEF = 0.25, 0.15, 0.5
-"""In which share of mixed runs there are devices, and devices that carry out tasks; and in which of
-these there is mischief, too."""
+POPULATED, WITH_TASKS, WITH_MISCHIEF, WITH_ROLLOUTS = 0.25, 0.15, 0.5, 0.1
+"""In which share of mixed runs there are devices, and devices that carry out tasks; in which of
+these there is mischief, too; and in which of all runs there are rollouts, and tasks with them."""
 SLICE, QUEUED = 8, 4
 """Seeds given to a process at once, and how many such slices wait for each process."""
 
@@ -44,20 +44,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of entries in one message; each run draws one."""
     tasks: float = WITH_TASKS
     """The share of mixed runs in which devices carry out tasks."""
+    rollouts: float = WITH_ROLLOUTS
+    """The share of mixed runs in which versions are rolled out to them."""
     guards_off: tuple[str, ...] = ()
 
     def scenario(self, seed: int) -> Scenario:
         """The run of one seed; raises `BadScenario`."""
         draw = random.Random(f"{seed} campaign")  # noqa: S311
         drawn, nodes = faults.mixture(draw), draw.choice((3, 3, 5))
-        present = (("devices", "population", POPULATED), ("tasks", "tasks", self.tasks))
-        populations = tuple(
-            name
-            for name, purpose, share in present  # drawn apart: faults stay as they are
-            if random.Random(f"{seed} {purpose}").random() < share  # noqa: S311
-        )
-        mischief = random.Random(f"{seed} mischief").random() < WITH_MISCHIEF  # noqa: S311
-        drawn += populations + ("mischief",) * ("tasks" in populations and mischief)
+        drawn += self._populations(seed)
         bare = Scenario(
             seed=seed,
             nodes=nodes if self.nodes is None else self.nodes,
@@ -71,6 +66,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         actions.check_scenario(bare)
         script = faults.script(bare.faults, bare, gap=self.gap, load=self.load, orders=self.orders)
         return msgspec.structs.replace(bare, script=script)
+
+    def _populations(self, seed: int) -> tuple[str, ...]:
+        """What there is beside the faults, which stay as they are."""
+
+        def has(purpose: str, share: float) -> bool:
+            return random.Random(f"{seed} {purpose}").random() < share  # noqa: S311
+
+        rollouts = has("rollouts", self.rollouts)
+        tasks = has("tasks", self.tasks) or rollouts
+        there = {
+            "devices": has("population", POPULATED),
+            "tasks": tasks,
+            "mischief": tasks and has("mischief", WITH_MISCHIEF),
+            "rollouts": rollouts,
+        }
+        return tuple(name for name, present in there.items() if present)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

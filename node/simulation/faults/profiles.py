@@ -270,6 +270,41 @@ class Deceit(msgspec.Struct, frozen=True):
             yield act(at, "deceive", anyone(draw, on))
 
 
+ROLLING = (
+    "draft", "redraft", "start", "start", "approve", "approve", "pause", "interrupt", "interrupt",
+    "resume", "resume", "promote", "promote", "promote", "force", "force", "abort", "rollback",
+    "repeat", "unblock", "freeze", "lift",
+)  # fmt: skip
+"""What is ordered of rollouts, some of it more often."""
+
+
+class Rolling(msgspec.Struct, frozen=True):
+    """What may come beside tasks: operators who roll versions out, in any order; devices that go
+    back by themselves, fall ill, go away, or are changed by hand."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        yield act(0.2, "able", draw.choice((0.0, 0.5, 1.0)))
+        yield act(0.5, "hurry", draw.choice(on.names))
+        yield act(draw.uniform(1, 12) * on.span, "roll", anyone(draw, on), "launch")
+        for at in moments(draw, on, on.gap / 4):
+            what = draw.choice(("launch", "roll", "roll", "roll", "roll", "device"))
+            if what == "launch":
+                yield act(at, "roll", anyone(draw, on), what)
+            elif what == "roll":
+                yield act(at, "roll", anyone(draw, on), draw.choice(ROLLING))
+            else:
+                yield from self._device(draw, on, at)
+
+    @staticmethod
+    def _device(draw: random.Random, on: Setting, at: float) -> Iterator[Action]:
+        what = draw.choice(("ill", "roam", "renew", "tamper"))
+        share = draw.uniform(0.1, 0.4)
+        if what == "ill":
+            yield act(at, what, share, draw.uniform(0.5, 6) * on.span)
+        else:
+            yield act(at, what, share)
+
+
 PROFILES: dict[str, Profile] = {
     "lossy": link_faults.BadWeather(share=(0.02, 0.3)),
     "bursty": link_faults.BadWeather(share=(0.02, 0.25), burst=(0.2, 3.0)),
@@ -305,6 +340,7 @@ POPULATIONS: dict[str, Profile] = {
     "tasks": Tasks(),
     "mischief": Mischief(),
     "deceit": Deceit(),
+    "rollouts": Rolling(),
 }
 """What a run may have beside its faults."""
 

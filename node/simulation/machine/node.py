@@ -66,6 +66,38 @@ class SimulatedHooks:
         """Nothing outlives a simulated process."""
 
 
+ANSWERS = (
+    (200, b'{"verdict": "pass"}', ""),
+    (200, b'{"verdict": "pass", "detail": "9 of 9"}', ""),
+    (200, b'{"verdict": "fail", "detail": "3 of 9"}', ""),
+    (200, b'{"verdict": "perhaps"}', ""),
+    (200, b"\xff", ""),
+    (503, b"", ""),
+)
+NEVER = 10.0
+"""Seconds after which a webhook that has not answered never will."""
+
+
+class SimulatedAsker:
+    """`Asker`: a webhook that passes a stage, fails it, answers nonsense, or not at all."""
+
+    def __init__(self, later: Callable[[float, Callable[[], None]], None], draw: random.Random):
+        self._later, self._draw = later, draw
+
+    def ask(
+        self,
+        url: str,
+        headers: dict[str, str],
+        body: bytes,
+        done: Callable[[int, bytes, str], None],
+    ) -> None:
+        if self._draw.random() < 0.1:
+            self._later(NEVER, lambda: done(0, b"", "no answer"))
+            return
+        answer = self._draw.choice(ANSWERS)
+        self._later(0.01 + 0.5 * self._draw.random(), lambda: done(*answer))
+
+
 class SimulatedHook:
     """`Hook`: gone as soon as it has ended or was cancelled."""
 
@@ -233,6 +265,7 @@ class SimulatedNode:
             source=self.health,
             hooks=self.hooks,
             memory=SimulatedMemory(self.disk),
+            asker=SimulatedAsker(later, self.draw),
         )
         self.up, self.paused, self.refused = True, False, ""
         self.seen_commit = 0
