@@ -104,10 +104,14 @@ def nothing_blocked_runs(state: ClusterState) -> str | None:
 
 
 def every_state_ends(state: ClusterState) -> str | None:
-    """Whatever waits for people or time has an end, which is not past."""
+    """Whatever waits for people or time has an end, which is not past; and nothing goes on that
+    waits for neither."""
     for rollout in state.rollouts.open_ones():
         if (rollout.deadline is not None) is not (rollout.state in EXITS):
             return f"{rollout.name} is {rollout.state} until {rollout.deadline}"
+        failed = any(stage.state is StageState.FAILED for stage in rollout.stages)
+        if failed and rollout.state is RolloutState.RUNNING:
+            return f"{rollout.name} goes on behind a stage that failed"
         if rollout.deadline is not None and rollout.deadline <= state.time:
             return f"{rollout.name} is {rollout.state} since {rollout.since}, past its time"
         for stage in rollout.stages:

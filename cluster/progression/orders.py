@@ -338,7 +338,8 @@ def promote_rollout(step: Step, command: PromoteRollout) -> dict[str, object]:
         step.decide("promote_rollout", Outcome.DONE, (), facts=facts)
     else:
         rollout = finish(step, rollout, place, StageCause.PROMOTION, "operator")
-    if rollout.state is RolloutState.PAUSED:
+    failed = any(one.state is StageState.FAILED for one in rollout.stages)
+    if rollout.state is RolloutState.PAUSED and not failed:  # which takes an order of its own
         rollout = resume(step, rollout)
     rollout = complete(step, rollout)
     watch(step)

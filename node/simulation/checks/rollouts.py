@@ -22,7 +22,7 @@ from stationkeep.cluster.rollouts.gates import Gate
 from stationkeep.cluster.rollouts.lifecycle import WAITING, RolloutState, StageState
 from stationkeep.cluster.rollouts.plan import FOLLOW
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage, tally_of
-from stationkeep.cluster.state.events import RolloutChanged, TasksChanged
+from stationkeep.cluster.state.events import RolloutChanged, StageChanged, TasksChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.agent.tasks.book import Book
 from stationkeep.node.simulation.agenda import Time
@@ -93,12 +93,13 @@ class RolloutChecks:
     # -- the log -------------------------------------------------------------------------------
 
     def _changed(self, state: ClusterState, event: RolloutChanged) -> None:
-        what = f"{event.rollout} {event.stage}".strip()
+        stage = event.stage if isinstance(event, StageChanged) else ""
+        what = f"{event.rollout} {stage}".strip()
         self._note(f"{what} is {event.state} {event.reason}".rstrip())
         rollout = state.rollouts.known.get(event.rollout)
         if rollout is None:
             return
-        place = rollout.stage(event.stage)
+        place = rollout.stage(stage)
         if place is not None:
             self._concluded(rollout, rollout.stages[place])
         elif rollout.ended:
@@ -202,7 +203,7 @@ class RolloutChecks:
 
     def _is_back(self, state: ClusterState, rollout: Rollout, carrier: Carrier, row: int) -> None:
         """Devices that somebody else has had since, or that changed by themselves, go nowhere; the
-        way back may fail, and may be none."""
+        way back may fail, and may be none; and it is known of those who have strayed."""
         birth = int(state.fleet.table.birth[row])
         told, component = self._told.get((rollout.name, birth)), rollout.plan.component
         newest = self._newest.get((component, birth), 0)
@@ -210,7 +211,8 @@ class RolloutChecks:
             return
         runs, back = carrier.book.version(component), state.deployments.known.get(rollout.rollback)
         installed = {artifact.version for artifact in rollout.plan.installed}
-        if carrier.changed_at >= told.at or runs == told.version or runs not in installed:
+        changed = rollout.strayed or carrier.changed_at >= told.at
+        if changed or runs == told.version or runs not in installed:
             return
         came_to = None if back is None else _came_to(state, back, row, birth)
         if came_to in (None, TaskState.SUCCEEDED, TaskState.ALREADY_INSTALLED):

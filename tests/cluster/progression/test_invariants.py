@@ -103,6 +103,10 @@ def _soaks_for_ever(driver: RolloutDriver) -> None:
     put_stage(driver, 1, state=StageState.SOAKING)
 
 
+def _behind_a_failure(driver: RolloutDriver) -> None:
+    put_stage(driver, 1, state=StageState.FAILED)
+
+
 def _frozen_for_ever(driver: RolloutDriver) -> None:
     driver.state.rollouts.freezes["old"] = Freeze("old", 1)
 
@@ -146,7 +150,13 @@ BROKEN: dict[str, list[Callable[[RolloutDriver], None]]] = {
     "deployments_belong": [_standing_for_nobody, _forgettable, _judged_by_nothing],
     "holds_hold": [_held_for_nothing, _not_held],
     "nothing_blocked_runs": [_blocked],
-    "every_state_ends": [_waits_for_ever, _past_its_time, _soaks_for_ever, _frozen_for_ever],
+    "every_state_ends": [
+        _waits_for_ever,
+        _past_its_time,
+        _soaks_for_ever,
+        _behind_a_failure,
+        _frozen_for_ever,
+    ],
     "twins_are_told_apart": [_twice_a_twin, _twins_of_nothing, _two_sets_of_one, _bad_and_at_risk],
     "figures_add_up": [_miscounted],
     "within_limits": [_too_long, _too_many_freezes],

@@ -25,7 +25,7 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.rollouts import book as module
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.lifecycle import DRAFT_KEPT, PAUSE_WAITED
-from stationkeep.cluster.rollouts.plan import Checks, Plan
+from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
 DAY = 24 * 3_600_000
@@ -253,6 +253,27 @@ def test_a_stage_that_is_watched_may_be_promoted(driver: RolloutDriver) -> None:
     driver.promote()
     assert driver.rollout().state == "succeeded"
     assert driver.deployment().state == "closed"
+
+
+def test_promoting_another_stage_leaves_the_failed_one_to_be_decided(
+    driver: RolloutDriver,
+) -> None:
+    """Else it would run, and nothing of it would ever be due."""
+    stages = (StagePlan("a", Ring.CANARY, soak=3_600_000), StagePlan("b", Ring.DEV))
+    driver.failing = set(driver.in_ring(Ring.DEV))
+    driver.deaf = driver.failing | set(driver.in_ring(Ring.CANARY))
+    driver.begin(Plan(V2, stages=stages, on_fail=OnFail.PAUSE))
+    driver.lead(3)
+    driver.promote(force=True)
+    driver.deaf = set(driver.failing)
+    driver.until_stage("a", "soaking")
+    driver.deaf = set()
+    driver.until_stage("b", "failed")
+    driver.promote(force=True)
+    assert driver.stages().startswith("pass fail")
+    assert driver.rollout().state == "paused"
+    driver.promote(force=True)
+    assert driver.rollout().state == "running"
 
 
 # Ended
