@@ -1,10 +1,12 @@
-"""Rollouts over a fleet of a million: CPU time of each command in apply, and of the plans."""
+"""Rollouts over a fleet of a million: CPU time of each command in apply, and of the plans; and a
+whole one to a hundred thousand devices of real nodes."""
 
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
+from scripts import bench_rollout
 from scripts.bench_tasks import applied, capable, report, timed
 from stationkeep.cluster.commands import (
     AdvanceTime,
@@ -116,6 +118,7 @@ def dry_run() -> dict[str, float]:
 
 
 def run() -> dict[str, Any]:
-    """All figures, in CPU ms."""
+    """All figures, the first three in CPU ms."""
     stages = {f"{share:,} members": opening(share) for share in (FLEET, FLEET // 10)}
-    return {"rollouts_open_stage_ms": stages, "rollouts_ms": life(), "dry_run_ms": dry_run()}
+    found = {"rollouts_open_stage_ms": stages, "rollouts_ms": life(), "dry_run_ms": dry_run()}
+    return found | bench_rollout.run()

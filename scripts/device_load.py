@@ -138,30 +138,60 @@ def post(path: str, body: Mapping[str, Any]) -> bytes:
 
 
 class Caller:
-    """One connection on which whole requests are sent, one at a time."""
+    """One connection on which whole requests are sent, one at a time; a new one when the node has
+    closed it, as it does when nothing is asked for a while."""
 
     def __init__(self, address: str) -> None:
         host, port = address.split(":")
-        self.socket = socket.create_connection((host, int(port)))
-        self._answer = b""
+        self._address = (host, int(port))
+        self.socket = socket.create_connection(self._address)
 
     def send(self, request: bytes) -> None:
+        if self._is_closed():
+            self.socket.close()
+            self.socket = socket.create_connection(self._address)
         self.socket.sendall(request)
+
+    def _is_closed(self) -> bool:
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
 
     def answer(self) -> dict[str, Any]:
         """Reads the answer of the last request; raises unless it is 200."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += self.socket.recv(65_536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        match = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        assert match is not None
-        while len(body) < int(match[1]):
-            body += self.socket.recv(65_536)
-        if b" 200 " not in head.split(b"\r\n")[0]:
+        status, body = self._read()
+        if status != httpx.codes.OK:
             raise RuntimeError(body[:500])
         view: dict[str, Any] = msgspec.msgpack.decode(body)
         return view
+
+    def found(self) -> dict[str, Any] | None:
+        """The same of JSON; None when there is nothing, 204."""
+        status, body = self._read()
+        if status == httpx.codes.NO_CONTENT:
+            return None
+        if status != httpx.codes.OK:
+            raise RuntimeError(body[:500])
+        view: dict[str, Any] = msgspec.json.decode(body)
+        return view
+
+    def _read(self) -> tuple[int, bytes]:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += self._received()
+        head, _, body = data.partition(b"\r\n\r\n")
+        match = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        size = int(match[1]) if match is not None else 0
+        while len(body) < size:
+            body += self._received()
+        return int(head.split(b" ", 2)[1]), body
+
+    def _received(self) -> bytes:
+        data = self.socket.recv(65_536)
+        if not data:
+            raise ConnectionError(f"{self._address} has closed the connection")
+        return data
 
 
 def register_all(addresses: Sequence[str], devices: Sequence[str]) -> dict[str, str]:

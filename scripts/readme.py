@@ -10,6 +10,7 @@ devices, and the figures. A part is written wherever its marks are.
 .venv/bin/python -m scripts.readme loss FIGURES.json       (its part loss)
 .venv/bin/python -m scripts.readme rest FIGURES.json       (its part rest)
 .venv/bin/python -m scripts.readme tasks FIGURES.json      (its part tasks)
+.venv/bin/python -m scripts.readme rollouts FIGURES.json   (its part rollouts)
 .venv/bin/python -m scripts.readme gates FIGURES.json      (its part gates)
 .venv/bin/python -m scripts.readme fleet FIGURES.json      (its other parts)
 """
@@ -31,6 +32,8 @@ from scripts.traces import QUIET, Received, collecting, tree
 from stationkeep.node.chaos.constellation import Constellation
 
 ROOT = Path(__file__).resolve().parent.parent
+Row = tuple[str, str, str]
+"""A figure, what was measured, and the aim."""
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "node" / "guide").rglob("*.md")))
 
 
@@ -179,6 +182,39 @@ def task_figures(measured: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
 
 
+def rollout_figures(measured: dict[str, Any]) -> str:
+    """What rollouts cost in apply, and how long a whole one takes on real nodes."""
+    rows = [*_apply_rows(measured), *_whole_rows(measured)]
+    lines = [f"Machine: {measured['machine']}, load {measured['load']:.1f} at the start.", ""]
+    lines += ["| figure | measured | aim |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| {what} | {took} | {aim} |" for what, took, aim in rows)])
+
+
+def _apply_rows(measured: dict[str, Any]) -> Iterator[Row]:
+    everybody, tenth = measured["rollouts_open_stage_ms"].values()
+    f = measured["rollouts_ms"]
+    yield "open a stage of all, of a tenth", f"{everybody:.0f} ms, {tenth:.0f} ms", "60 ms"
+    sets = "offer 8,192 tasks, and find twins for the first 2,000 devices"
+    yield sets, f"{f['offer, sets']:.0f} ms", "15 ms"
+    yield "offer 8,192 more", f"{f['offer']:.1f} ms", "15 ms"
+    looks = "a look at 2,000 sets of twins, and the verdict; another that finds nothing new"
+    yield looks, f"{f['check']:.1f} ms, {f['again']:.1f} ms", "5 ms"
+    yield "what the leader is to propose", f"{f['advance']:.2f} ms", "-"
+    yield "take back 500,000 devices", f"{f['back']:.0f} ms", "50 ms"
+
+
+def _whole_rows(measured: dict[str, Any]) -> Iterator[Row]:
+    f = measured["rollout_whole"]
+    nodes = [v for name, v in measured.items() if name.startswith("rollout_whole_")]
+    late = max(node["lag_p99"] for node in nodes)
+    devices = f"{f['devices']:,}"
+    what = f"3 nodes, {devices} devices behind gateways: a whole rollout, from start to succeeded"
+    yield what, f"{f['seconds']:.0f} s", "-"
+    yield "the same: loop lag, p99", f"≤ {late * 1e3:.0f} ms", "50 ms"
+    spent = f["nodes_cpu_s"] / f["seconds"]
+    yield "the same: processor time of all nodes together, a second", f"{spent:.2f} s", "-"
+
+
 def gates_figures(measured: dict[str, Any]) -> str:
     """How often each gate stops what, and what the evidence costs."""
     found = measured["gates"]
@@ -221,9 +257,6 @@ def simulation_figures(measured: dict[str, Any]) -> str:
     told = measured["simulation_agreement"]
     lines += [f"| {regime.replace('_', ' ')} | {found} |" for regime, found in told.items()]
     return "\n".join(lines)
-
-
-Row = tuple[str, str, str]
 
 
 def _scrape_rows(measured: dict[str, Any]) -> Iterator[Row]:
@@ -390,6 +423,8 @@ def main() -> None:
             replace("fleet-figures", fleet_figures(json.loads(Path(path).read_text())))
         case ["tasks", path]:
             replace("task-figures", task_figures(json.loads(Path(path).read_text())))
+        case ["rollouts", path]:
+            replace("rollout-figures", rollout_figures(json.loads(Path(path).read_text())))
         case ["gates", path]:
             replace("gates-figures", gates_figures(json.loads(Path(path).read_text())))
         case ["loss", path]:
