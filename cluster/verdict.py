@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 from stationkeep.cluster import alarms
 from stationkeep.cluster.fleet import storm
+from stationkeep.cluster.progression.sentences import because
 from stationkeep.cluster.registry import is_alive
 from stationkeep.cluster.roles.candidates import unfitness
 from stationkeep.cluster.roles.health import is_unhealthy
+from stationkeep.cluster.rollouts.lifecycle import RolloutState
+from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.cluster.state.state import Alarm, ClusterState, Member, alarm_id
 from stationkeep.cluster.transitions import Role
 
@@ -83,6 +86,7 @@ def judge(state: ClusterState, now: int, sight: Sight) -> Verdict:
         *_of_the_members(state, now, sight),
         *_of_the_switches(state, now),
         *_of_the_fleet(state),
+        *_of_the_rollouts(state),
         *_of_the_webhooks(sight),
     ]
     needs.sort(key=lambda need: need.level is not Level.CRITICAL)
@@ -273,6 +277,32 @@ def _of_the_fleet(state: ClusterState) -> Iterator[Need]:
         yield Need(Level.ATTENTION, f"{sick:,} of {online:,} devices online are unhealthy")
     if (total - online) * AWAY > total:
         yield Need(Level.ATTENTION, f"{total - online:,} of {total:,} devices are offline")
+
+
+def _of_the_rollouts(state: ClusterState) -> Iterator[Need]:
+    """Those that wait for people, unless an alarm says so."""
+    told = {
+        state.alarms[name].detail.partition(":")[0]
+        for name in (alarms.ROLLOUT_WAITING, alarms.ROLLOUT_FAILED)
+        if name in state.alarms
+    }
+    for rollout in state.rollouts.open_ones():
+        wait = "" if rollout.name in told else _waits(rollout)
+        if wait:
+            yield Need(Level.ATTENTION, f"rollout {rollout.name} {wait}")
+
+
+def _waits(rollout: Rollout) -> str:
+    """What a rollout waits for that only people can give."""
+    match rollout.state:
+        case RolloutState.AWAITING_APPROVAL:
+            return "waits to be approved before it begins"
+        case RolloutState.PAUSED if not rollout.resumes:
+            return f"is paused: {because(rollout.reason)}"
+        case RolloutState.RUNNING:
+            asking = (stage for stage in rollout.stages if rollout.needs_approval(stage))
+            return next((f"waits to be approved in stage {stage.name}" for stage in asking), "")
+    return ""
 
 
 def _of_the_webhooks(sight: Sight) -> Iterator[Need]:

@@ -13,10 +13,9 @@ from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.progression.advance import is_held
 from stationkeep.cluster.progression.looks import judgements
 from stationkeep.cluster.progression.sentences import because, say_gate
-from stationkeep.cluster.progression.steps import ORDERS, gate_facts
+from stationkeep.cluster.progression.steps import gate_facts, orders_of
 from stationkeep.cluster.rollouts.lifecycle import (
     ENDED,
-    ROLLOUT_STEPS,
     RolloutState,
     StageState,
 )
@@ -68,14 +67,8 @@ def explain_rollout(state: ClusterState, rollout: Rollout) -> list[str]:
         held = held_by(state, rollout, rollout.stages[place])
         wait = f"waits: {say_hold(state, held)}" if held else "opens next"
         lines.append(f"stage {rollout.stages[place].name} {wait}")
-    may = [
-        order
-        for order, causes in ORDERS.items()
-        if any(rollout.state in ROLLOUT_STEPS[cause].origins for cause in causes)
-    ]
-    if may:
-        lines.append(f"you may {', '.join(may)} it")
-    return lines
+    may = orders_of(rollout)
+    return [*lines, f"you may order: {', '.join(may)}"] if may else lines
 
 
 def _say_state(state: ClusterState, rollout: Rollout) -> Iterator[str]:

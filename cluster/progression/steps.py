@@ -24,6 +24,7 @@ from stationkeep.cluster.rollouts.lifecycle import (
     RolloutCause,
     RolloutState,
     StageCause,
+    StageState,
 )
 from stationkeep.cluster.rollouts.rollout import MAX_TIMELINE, Moment, Rollout, Stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED, Twins
@@ -71,13 +72,21 @@ def standing(rollout: Rollout) -> str:
     return f"{rollout.name} is {rollout.state.replace('_', ' ')}"
 
 
-def instead(rollout: Rollout) -> str:
+def orders_of(rollout: Rollout) -> list[str]:
     """What may be ordered of a rollout as it stands."""
     may = [
         order
         for order, causes in ORDERS.items()
         if any(rollout.state in ROLLOUT_STEPS[cause].origins for cause in causes)
     ]
+    going = rollout.state in (RolloutState.RUNNING, RolloutState.PAUSED)
+    judged = any(s.is_judged or s.state is StageState.FAILED for s in rollout.stages)
+    return [*may, *(["promote"] if going and judged else [])]
+
+
+def instead(rollout: Rollout) -> str:
+    """The same, as refusals say it."""
+    may = orders_of(rollout)
     return f"what may be ordered of it is {', '.join(may)}" if may else "and over: create another"
 
 

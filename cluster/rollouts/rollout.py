@@ -166,10 +166,17 @@ class Rollout(msgspec.Struct, frozen=True):
 
     def is_granted(self, stage: Stage) -> bool:
         """Whether everybody outside who is to be asked about a stage has said yes."""
-        checks = stage.checks
+        webhook = stage.checks.webhook
+        answered = not webhook or (stage.answer is not None and stage.answer.passed)
+        return answered and self._is_approved(stage)
+
+    def needs_approval(self, stage: Stage) -> bool:
+        """Whether people are asked about a stage now, and have not all granted it."""
+        return stage.state is StageState.VALIDATING and not self._is_approved(stage)
+
+    def _is_approved(self, stage: Stage) -> bool:
         granted = sum(approval.stage == stage.name for approval in self.approvals)
-        answered = not checks.webhook or (stage.answer is not None and stage.answer.passed)
-        return answered and granted >= checks.approvals
+        return granted >= stage.checks.approvals
 
     @property
     def follows_until(self) -> int | None:

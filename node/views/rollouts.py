@@ -14,12 +14,11 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.progression.explain import explain_rollout
 from stationkeep.cluster.progression.rollback import outcome_of
 from stationkeep.cluster.progression.sentences import because
-from stationkeep.cluster.progression.steps import ORDERS
+from stationkeep.cluster.progression.steps import orders_of
 from stationkeep.cluster.rollouts.lifecycle import (
     EXITS,
     ROLLOUT_STEPS,
     RolloutState,
-    StageState,
 )
 from stationkeep.cluster.rollouts.rollout import Freeze, Moment, Rollout
 from stationkeep.cluster.sentences import sentence
@@ -327,13 +326,7 @@ def _rollback(state: ClusterState, rollout: Rollout) -> RollbackView | None:
 
 
 def _orders(rollout: Rollout) -> list[str]:
-    may = [
-        order.replace(" ", "")
-        for order, causes in ORDERS.items()
-        if any(rollout.state in ROLLOUT_STEPS[cause].origins for cause in causes)
-    ]
-    judged = any(s.is_judged or s.state is StageState.FAILED for s in rollout.stages)
-    return [*may, *(["promote"] if judged and rollout.state in GOING else [])]
+    return [order.replace(" ", "") for order in orders_of(rollout)]
 
 
 # What was said of it

@@ -15,17 +15,23 @@ from stationkeep.cluster.commands import (
     Measured,
     MemberSpec,
     Pause,
+    PauseRollout,
     RecordEvaluation,
     RegisterDevices,
     Registration,
     SetMaintenance,
     SetPriority,
+    StartRollout,
 )
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Reading
+from stationkeep.cluster.progression.alarms import PATIENCE
+from stationkeep.cluster.rollouts.plan import Checks, Plan
 from stationkeep.cluster.state.state import Acknowledgement, Alarm, ClusterState
 from stationkeep.cluster.transitions import Role
 from stationkeep.cluster.verdict import Level, Sight, Verdict, judge
 from tests.cluster.driver import ORBIT, Driver, settled
+from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
 PRIMARY, BACKUP, OTHER = "sat-001", "sat-002", "sat-004"
 ONE = "1 thing needs attention"
@@ -184,6 +190,55 @@ def test_what_happened_to_the_cluster_is_named_and_not_green(matter: str) -> Non
     assert verdict.level is level
     assert headline in verdict.headline
     assert need in sentences(verdict)
+
+
+def _asks_for_approval(driver: RolloutDriver) -> None:
+    driver.lay_down(Plan(V2, approvals=2))
+    driver.order(StartRollout(NAME))
+
+
+def _doubts(driver: RolloutDriver) -> None:
+    driver.failing = {driver.in_ring(Ring.CANARY)[1]}
+    driver.begin()
+    driver.until("paused")
+
+
+def _asks_about_a_stage(driver: RolloutDriver) -> None:
+    driver.begin(Plan(V2, stages=one_stage(), checks=Checks(approvals=1)))
+    driver.until_stage("all", "validating")
+
+
+def _is_paused(driver: RolloutDriver) -> None:
+    driver.begin()
+    driver.order(PauseRollout(NAME))
+
+
+@pytest.mark.parametrize(
+    ("happen", "need"),
+    [
+        (_asks_for_approval, "rollout fw waits to be approved before it begins"),
+        (_doubts, "rollout fw is paused: stage canary is inconclusive (failures)"),
+        (_asks_about_a_stage, "rollout fw waits to be approved in stage all"),
+        (_is_paused, "rollout fw is paused: operator"),
+    ],
+)
+def test_a_rollout_that_waits_for_people_is_named_once(
+    happen: Callable[[RolloutDriver], None], need: str
+) -> None:
+    driver = RolloutDriver.with_crowd(12)
+    assert "rollout" not in sentences(seen(driver))
+    happen(driver)
+    assert need in sentences(seen(driver)).splitlines()
+    driver.clock += PATIENCE
+    driver.lead(2)
+    assert sentences(seen(driver)).count("fw") == 1
+
+
+def test_a_pause_that_ends_by_itself_needs_nobody() -> None:
+    driver = RolloutDriver.with_crowd(12)
+    driver.begin()
+    driver.order(PauseRollout(NAME, duration=60_000))
+    assert "fw" not in sentences(seen(driver))
 
 
 SIGHTS: dict[str, tuple[dict[str, Any], Level, str, str, str]] = {

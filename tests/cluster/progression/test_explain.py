@@ -21,7 +21,7 @@ def told(driver: RolloutDriver) -> str:
 def test_a_draft_says_when_it_is_forgotten(driver: RolloutDriver) -> None:
     driver.lay_down()
     assert told(driver) == (
-        "fw is draft for 0s\nif nothing happens it is aborted in 30d\nyou may start, abort it"
+        "fw is draft for 0s\nif nothing happens it is aborted in 30d\nyou may order: start, abort"
     )
 
 
@@ -40,7 +40,7 @@ def test_a_paused_rollout_says_why_and_what_to_press(driver: RolloutDriver) -> N
     assert "fw is paused for 0s: stage canary is inconclusive (failures)" in text
     assert "failures: 33.3 % failed, 5 % may; evidence 1.9" in text
     assert "if nothing happens it is aborted in 7d" in text
-    assert text.endswith("you may resume, abort, roll back it")
+    assert text.endswith("you may order: resume, abort, roll back, promote")
 
 
 def test_devices_that_are_waited_for_are_counted_by_what_keeps_them(

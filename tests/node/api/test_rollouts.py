@@ -276,7 +276,7 @@ async def test_an_explanation_says_what_would_change_it(
     told = await _get(client, "/v1/rollouts/fw/explain")
     assert set(told) == set(RolloutExplanationView.__struct_fields__)
     assert told["summary"][0].startswith("fw is running for")
-    assert told["summary"][-1] == "you may pause, abort, roll back it"
+    assert told["summary"][-1] == "you may order: pause, abort, roll back, promote"
     assert told["timeline"][-1]["stage"] == "canary"
     device = story.fleet.id(next(iter(story.deaf)))
     device_told = (await _get(client, f"/v1/devices/{device}/explain"))["summary"]
