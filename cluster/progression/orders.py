@@ -122,6 +122,7 @@ def _redrafted(step: Step, command: CreateRollout, known: Rollout) -> Rollout:
         comment=step.comment,
         stages=tuple(Stage(plan) for plan in command.plan.all_stages()),
         revision=known.revision + 1,
+        forced=known.forced and command.plan.installed == known.plan.installed,
         approvals=(),
         timeline=noted(step, known, "", known.state, "replaced"),
     )
@@ -304,18 +305,20 @@ def resume_rollout(step: Step, command: ResumeRollout) -> dict[str, object]:
 
 
 def resume(step: Step, rollout: Rollout) -> Rollout:
-    """Stages that are inconclusive are watched for another soak; evidence goes on."""
+    """Stages that are inconclusive are watched for another soak; evidence goes on, and webhooks are
+    asked anew."""
     for place, stage in enumerate(rollout.stages):
         if stage.state is not StageState.INCONCLUSIVE:
             continue
         if step.state.deployments.known[stage.deployment].unfinished:
-            rollout = move(step, rollout, place, StageCause.AGAIN)
+            rollout = move(step, rollout, place, StageCause.AGAIN, answer=None)
         else:
             look_on(step.state, rollout, stage)
             until = step.now + soak_of(step.state, stage)
             rollout = move(
-                step, rollout, place, StageCause.LOOK_ON, deadline=until, watched_until=until
-            )
+                step, rollout, place, StageCause.LOOK_ON, deadline=until, watched_until=until,
+                answer=None,
+            )  # fmt: skip
     return change(step, rollout, RolloutCause.RESUME)
 
 

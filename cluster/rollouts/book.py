@@ -55,7 +55,7 @@ class Rollouts:
         self.known[rollout.name] = rollout
         if rollout.ended:
             self._open.discard(rollout.name)
-            self._trim()
+            self._trim(rollout.name)
         else:
             self._open.add(rollout.name)
 
@@ -66,11 +66,14 @@ class Rollouts:
             if not rollout.ended:
                 self._open.add(rollout.name)
 
-    def _trim(self) -> None:
-        ended = {name: 1 for name in self.known if name not in self._open}
+    def _trim(self, newest: str) -> None:
+        """By when they ended: the newest to end may be the first that was created, and whoever
+        ends it goes on with it."""
+        ended = [rollout for rollout in self.known.values() if rollout.ended]
         if len(ended) > MAX_ENDED_ROLLOUTS:
-            authors = {name: self.known[name].author for name in ended}
-            del self.known[next(in_turn(ended, authors.__getitem__))]
+            ended.sort(key=lambda one: (one.name == newest, one.since, one.number))
+            sizes = {rollout.name: 1 for rollout in ended}
+            del self.known[next(in_turn(sizes, lambda name: self.known[name].author))]
 
     def blocking(self, artifact: Artifact) -> Block | None:
         """Why an artifact may not be rolled out."""

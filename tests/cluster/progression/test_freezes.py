@@ -11,7 +11,7 @@ from stationkeep.cluster.commands import (
 )
 from stationkeep.cluster.delivery.explain import explain_device
 from stationkeep.cluster.deployments.artifacts import Artifact
-from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.rollouts.plan import Plan
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
@@ -56,6 +56,13 @@ def test_a_freeze_holds_a_stage_that_deploys_and_gives_back_its_time(
     driver.lead(30)
     driver.order(LiftFreeze("all"))
     assert (deployment.held, deployment.deadline) == ("", deadline + 30_000)
+
+
+def test_a_freeze_of_every_ring_is_one_of_all(driver: RolloutDriver) -> None:
+    driver.order(SetFreeze("xmas", 1_000_000, tuple(reversed(RINGS))))
+    driver.begin(Plan(V2, stages=one_stage(), rest=False))
+    driver.lead(3)
+    assert driver.stages() == "pend"
 
 
 def test_a_freeze_may_lie_on_some_devices_of_a_stage() -> None:

@@ -322,6 +322,22 @@ def test_who_does_not_answer_in_time_leaves_it_to_people(driver: RolloutDriver) 
     assert driver.rollout().reason == "inconclusive:all:unanswered"
 
 
+def test_a_stage_that_is_watched_again_asks_its_webhook_again(driver: RolloutDriver) -> None:
+    checks = Checks(webhook="https://ci.example/smoke", approvals=1)
+    driver.begin(Plan(V2, stages=one_stage(), checks=checks, rest=False))
+    driver.until_stage("all", "validating")
+    driver.done(RecordGate(NAME, driver.rollout().revision, "all", True))
+    driver.until("paused", 310)
+    driver.resume()
+    driver.until_stage("all", "validating")
+    driver.approve("ines", "all")
+    driver.lead(3)
+    assert (driver.stage("all").state, driver.stage("all").answer) == ("validating", None)
+    driver.done(RecordGate(NAME, driver.rollout().revision, "all", True))
+    driver.lead()
+    assert driver.rollout().state == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("stage", "revision", "detail"), [("all", 1, ""), ("nope", 0, ""), ("all", 0, "x" * 201)]
 )

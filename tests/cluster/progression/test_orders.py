@@ -114,7 +114,32 @@ def test_ended_rollouts_of_whoever_has_most_are_forgotten(
     assert list(driver.state.rollouts.known) == ["r-0", "r-2", "r-3"]
 
 
+def test_a_rollout_that_outlived_those_after_it_is_remembered_when_it_ends(
+    driver: RolloutDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ENDED_ROLLOUTS", 3)
+    driver.begin()
+    for n in range(4):
+        driver.lay_down(name=f"r-{n}")
+        driver.order(AbortRollout(f"r-{n}"))
+    driver.lead(3)
+    driver.abort()
+    driver.lead(20)
+    assert driver.rollout().state == "aborted"
+    assert list(driver.state.rollouts.known) == [NAME, "r-2", "r-3"]
+
+
 # Approval
+
+
+def test_force_is_about_what_was_to_be_installed_when_it_was_given(driver: RolloutDriver) -> None:
+    driver.lay_down(APPROVED)
+    driver.order(StartRollout(NAME, force=True))
+    driver.order(CreateRollout(NAME, replace(APPROVED, priority=400), replace=True))
+    assert driver.rollout().forced
+    other = replace(APPROVED, artifact=Artifact("3.0.0"))
+    driver.order(CreateRollout(NAME, other, replace=True))
+    assert not driver.rollout().forced
 
 
 def test_somebody_else_must_approve_what_he_has_seen(driver: RolloutDriver) -> None:
