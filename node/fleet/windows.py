@@ -17,7 +17,7 @@ from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.state.state import ClusterState, alarm_id
 from stationkeep.node.duty import Workbench
-from stationkeep.node.system.zones import is_open, next_change, zone_or_utc
+from stationkeep.node.system.zones import is_open, names, next_change, zone_or_utc
 
 
 class Bounds(NamedTuple):
@@ -32,6 +32,7 @@ class Windows:
 
     def __init__(self, bench: Workbench) -> None:
         self._node, self._clock, self._replica = bench.node, bench.host.clock, bench.replica
+        names()  # while the node starts, and not while it leads
 
     def may_begin(self, deployment: Deployment, rows: Column) -> Column:
         """Which of these devices may be told now: `cluster.delivery.offers.MayBegin`."""

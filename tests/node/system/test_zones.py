@@ -96,6 +96,14 @@ def test_what_the_system_does_not_know_is_no_zone(name: str) -> None:
     assert zone_or_utc(name) == "UTC"
 
 
+def test_names_that_devices_make_up_are_not_looked_for_on_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zones.names()
+    monkeypatch.setattr(zones, "ZoneInfo", lambda name: pytest.fail(f"looks for {name}"))
+    assert {zone_or_utc(f"Made/Up{n}") for n in range(10_000)} == {"UTC"}
+
+
 @pytest.mark.parametrize("wall", [-(10**18), 0, 10**18, zones._LAST])
 def test_a_clock_that_says_anything_does_no_harm(wall: int) -> None:
     for place in PLACES:
