@@ -22,8 +22,8 @@ _MINUTE, _MINUTE_MS = timedelta(minutes=1), 60_000
 
 
 def zone(name: str) -> ZoneInfo | None:
-    """The zone of that name, None: the system knows none. Devices say what they like, each something
-    else if they do: so names are looked up, and nothing is looked for on the disk."""
+    """The zone of that name, None: the system knows none. Each device may make another one up: so
+    names are looked up, and not looked for on the disk."""
     return _read(name) if name in names() else None
 
 

@@ -20,10 +20,12 @@ from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.odds.gates import MOST_SETS, Judged, powers
 from stationkeep.cluster.progression.members import in_scope, members_of
 from stationkeep.cluster.progression.orders import start_faults
+from stationkeep.cluster.progression.steps import standing
 from stationkeep.cluster.rollouts.lifecycle import WAITING
 from stationkeep.cluster.rollouts.plan import FOLLOW, REST, Checks, Plan, StagePlan
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.settings import PPM, Settings
+from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.system.zones import opening
 from stationkeep.node.views.base import View
@@ -236,8 +238,18 @@ def preview_view(
         overlaps=overlaps,
         freezes=list(_freezes(state, rollout, rows, now)),
         window=_window(state, plan, rows, now),
-        refusals=[f"{reason}: {detail}" for reason, detail in start_faults(state, rollout)],
+        refusals=[
+            f"{reason}: {detail}"
+            for reason, detail in (*_taken(state, rollout), *start_faults(state, rollout))
+        ],
     )
+
+
+def _taken(state: ClusterState, rollout: Rollout) -> Iterator[tuple[Reason, str]]:
+    """The rollout that has its name already; one that waits may be laid down anew."""
+    known = state.rollouts.known.get(rollout.name)
+    if known is not None and known.state not in WAITING:
+        yield Reason.DUPLICATE, f"rollout: {standing(known)}: create it under another name"
 
 
 def _stage_view(counted: Counted, power: list[PowerView], settings: Settings) -> StagePreviewView:

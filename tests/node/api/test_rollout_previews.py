@@ -96,6 +96,14 @@ async def test_what_is_in_its_way_is_told(client: httpx.AsyncClient, story: Roll
     assert "waits for it" in higher["overlaps"][0]["sentence"]
 
 
+async def test_a_name_that_is_taken_is_told(client: httpx.AsyncClient, story: RolloutStory) -> None:
+    story.lay_down(Plan(V2))
+    assert (await ask(client, PLAN))["refusals"] == []
+    story.order(StartRollout("fw"))
+    said = ["duplicate: rollout: fw is running: create it under another name"]
+    assert (await ask(client, PLAN))["refusals"] == said
+
+
 async def test_a_pace_and_a_trial_take_their_time(
     client: httpx.AsyncClient, story: RolloutStory
 ) -> None:
