@@ -74,7 +74,8 @@ def _say_way_back(facts: dict[str, Any]) -> str:
     if not facts["devices"]:
         return "no device has to go back"
     lost = f", {facts['stranded']:,} of them have nothing to go back to" * (facts["stranded"] > 0)
-    return f"{_devices(facts['devices'])} go back{lost}"
+    go = "goes" if facts["devices"] == 1 else "go"
+    return f"{_devices(facts['devices'])} {go} back{lost}"
 
 
 def _say_undone(facts: dict[str, Any]) -> str:
@@ -127,6 +128,9 @@ _ROLLOUT: dict[RolloutCause, Callable[[dict[str, Any]], str]] = {
     RolloutCause.ROLLBACK: lambda facts: f"is rolled back: {_say_way_back(facts)}",
     RolloutCause.FAILURE: lambda facts: (
         f"is rolled back, {because(facts['reason'])}: {_say_way_back(facts)}"
+    ),
+    RolloutCause.STRAY: lambda facts: (
+        f"takes back what was installed after all: {_say_way_back(facts)}"
     ),
     RolloutCause.UNDONE: _say_undone,
     RolloutCause.COMPLETION: lambda facts: "has succeeded",

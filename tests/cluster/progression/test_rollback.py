@@ -329,6 +329,10 @@ def test_what_was_proven_bad_is_taken_back_from_strays_at_once(
     driver.until("rolled_back")
     assert driver.runs("1.0.0") == driver.rows
     assert "rollback_incomplete" not in driver.state.alarms
+    told = driver.sentences("rollout")
+    assert (
+        "rollout fw (app 2.0.0) takes back what was installed after all: 1 device goes" in told[-2]
+    )
 
 
 def test_who_was_told_to_run_it_by_somebody_else_has_not_strayed(driver: RolloutDriver) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stationkeep.cluster.progression import sentences
 from stationkeep.cluster.rollouts.lifecycle import (
     ENDED,
     EXITS,
@@ -28,6 +29,11 @@ def test_every_cause_has_its_line_and_every_state_a_way_in() -> None:
         RolloutState
     )
     assert {step.target for step in STAGE_STEPS.values()} | {StageState.PENDING} == set(StageState)
+
+
+def test_every_cause_has_its_words() -> None:
+    assert set(sentences._ROLLOUT) == set(RolloutCause)
+    assert set(sentences._STAGE) == set(StageCause)
 
 
 def test_whatever_is_not_over_leads_on() -> None:
