@@ -102,8 +102,10 @@ export function nextOf(one, elapsed_s) {
   return (STAGE_ENDS[told.exit.reason] ?? ((left) => `Stage ${told.name} is ${plain(told.exit.becomes)} ${left}`))(leftOf(told.exit.in_s, elapsed_s), told.name);
 }
 
-function heldUntil({ until_s }, elapsed_s) {
-  return until_s === null ? "It goes on when that is over; its deadlines wait as long" : `It goes on ${leftOf(until_s, elapsed_s)} at the latest; its deadlines wait as long`;
+/** Deadlines wait as long as a freeze or another rollout holds it, and not for its window. */
+function heldUntil({ reason, until_s }, elapsed_s) {
+  const waits = reason.includes(":") ? "; its deadlines wait as long" : "";
+  return `It goes on ${until_s === null ? "when that is over" : `${leftOf(until_s, elapsed_s)} at the latest`}${waits}`;
 }
 
 /** "in 3 min 10 s", so that one sees it run. */

@@ -178,6 +178,12 @@ WAITS: dict[str, tuple[Callable[[RolloutStory], object], str, str, list[str]]] =
         "It goes on in 24 h at the latest",
         [],
     ),
+    "out of hours": (
+        lambda story: (story.begin(Plan(V2, window="Sat 00:00-24:00")), story.lead(2)),
+        "Nothing begins: its window is closed: Sat 00:00-24:00",
+        "It goes on in 48 h at the latest.",
+        [],
+    ),
     "failed": (
         _bad,
         "Stage canary failed (health): 100 % turned bad, 20 % may",
