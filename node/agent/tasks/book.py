@@ -128,10 +128,11 @@ class Book(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def content_of(task: TaskPayload) -> str:
-    """What the task is about, whoever tells it, when, and however often."""
+    """What the task is about, whoever tells it, when, and however often. Nodes add the ring in
+    which the device stands at that moment, and it may be moved before it is told again."""
     said = (
         task.task_type,
-        sorted(task.parameters.items()),
+        sorted(item for item in task.parameters.items() if item[0] != "ring"),
         task.artifact,
         task.rollout,
         task.variant,

@@ -186,6 +186,14 @@ def test_a_task_told_again_counts_its_times_anew() -> None:
     assert phase(book) is Phase.DOWNLOADING
 
 
+def test_who_is_moved_to_another_ring_has_the_same_task_still() -> None:
+    here, there = (task(parameters={"ring": ring}) for ring in ("dev", "stage"))
+    done = after(told(here), Done(), Done(), Done(), Done(), Confirmed("2.0.0"))
+    assert after(told(there), book=done).job is None
+    begun = after(told(here), Done(), told(there))
+    assert phase(begun) is Phase.VERIFYING
+
+
 def test_another_task_takes_the_place_of_what_was_not_begun() -> None:
     book = after(told(), told(task(18)))
     assert book.job is not None
