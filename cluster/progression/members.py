@@ -12,6 +12,7 @@ from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.selector import parse
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.numbers import U32
+from stationkeep.cluster.rollouts.lifecycle import WAITING
 from stationkeep.cluster.rollouts.plan import FOLLOW, Plan
 from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.cluster.settings import PPM
@@ -32,6 +33,8 @@ def members_of(state: ClusterState, rollout: Rollout, place: int) -> Members:
     capable = states != INCAPABLE
     chosen = _smallest(draws, capable, stage.share)
     chosen &= ~touched(state, rollout, stage.name == FOLLOW)[rows] & (states != _CONTROL)
+    for rival in rivals(state, rollout):  # by now devices may be in the scope of both
+        chosen &= ~touched(state, rival, False)[rows]
     return Members(rows[chosen], states[chosen], len(rows) - int(capable.sum()))
 
 
@@ -52,6 +55,19 @@ def _beginnings(fleet: Fleet, rollout: Rollout, rows: Column, draws: Column) -> 
         if artifact is None:
             states[mine[states[mine] != INCAPABLE]] = _CONTROL
     return states
+
+
+def rivals(state: ClusterState, rollout: Rollout) -> list[Rollout]:
+    """Those that have begun, and of which nothing says whether they or this one go first on a
+    device that both are about."""
+    mine = rollout.plan.precedence, rollout.plan.component
+    return [
+        other
+        for other in state.rollouts.open_ones()
+        if other.name != rollout.name
+        and other.state not in WAITING
+        and (other.plan.precedence, other.plan.component) == mine
+    ]
 
 
 def in_scope(fleet: Fleet, plan: Plan) -> Column:

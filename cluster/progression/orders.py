@@ -26,7 +26,7 @@ from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.progression.advance import is_held
 from stationkeep.cluster.progression.alarms import watch
 from stationkeep.cluster.progression.looks import fail
-from stationkeep.cluster.progression.members import in_scope
+from stationkeep.cluster.progression.members import in_scope, rivals
 from stationkeep.cluster.progression.openings import complete, room_fault
 from stationkeep.cluster.progression.steps import (
     abandon,
@@ -163,9 +163,7 @@ def start_faults(state: ClusterState, rollout: Rollout) -> Iterator[tuple[Reason
     if not (beginnings(fleet, rows, None, True) != INCAPABLE).any():
         none = f"none of {len(rows)} devices in it can carry out tasks"
         yield Reason.INCAPABLE, f"scope: {none}: choose another"
-    for other in state.rollouts.open_ones():
-        if other.name == rollout.name or other.state in WAITING or not _are_rivals(rollout, other):
-            continue
+    for other in rivals(state, rollout):
         both = int((mine & in_scope(fleet, other.plan)).sum())
         if both:
             rule = f"{other.name} changes {plan.component} on {both} of its devices, too"
@@ -189,12 +187,6 @@ def block_fault(state: ClusterState, rollout: Rollout) -> str | None:
         return None
     proof = f"{block.artifact.component} {block.artifact.version} failed {block.gate} in"
     return f"artifact: {proof} stage {block.stage} of {block.rollout}: unblock it, or force this"
-
-
-def _are_rivals(one: Rollout, other: Rollout) -> bool:
-    """Whether nothing says which of two goes first on a device that both are about."""
-    equal = one.plan.precedence == other.plan.precedence
-    return equal and one.plan.component == other.plan.component
 
 
 def approve_rollout(step: Step, command: ApproveRollout) -> dict[str, object]:

@@ -227,7 +227,8 @@ def test_a_way_back_that_forgets_devices_is_found(monkeypatch: Patch) -> None:
 
 
 def test_two_rollouts_that_nothing_puts_in_order_are_found(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(orders, "_are_rivals", lambda *_: False)
+    for module in (members, orders):
+        monkeypatch.setattr(module, "rivals", lambda *_: [])
     both = (4.1, "roll", "sat-002 launch")
     assert violated(monkeypatch, GOOD, both) == "equal rollouts share no device"
 

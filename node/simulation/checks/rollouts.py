@@ -154,7 +154,8 @@ class RolloutChecks:
     def _is_alone(self, state: ClusterState, rollout: Rollout, birth: int) -> None:
         plan = rollout.plan
         for other in state.rollouts.open_ones():
-            equal = (other.plan.priority, other.plan.component) == (plan.priority, plan.component)
+            equal = other.plan.precedence == plan.precedence
+            equal &= other.plan.component == plan.component
             begun = other.state not in WAITING and other.name != rollout.name
             if equal and begun and (other.name, birth) in self._told:
                 said = f"{rollout.name} and {other.name} tell birth {birth}"

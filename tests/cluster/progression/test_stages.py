@@ -289,3 +289,18 @@ def test_capabilities_and_versions_are_looked_at_as_for_any_deployment() -> None
     assert driver.runs("3.0.0") == [2]
     assert driver.runs("1.0.0") == []
     assert V1.version == "1.0.0"
+
+
+def test_who_comes_into_the_scope_of_two_equals_stays_with_the_first(
+    driver: RolloutDriver,
+) -> None:
+    """Nothing says which of them would go first."""
+    driver.run("1.1.0", 0, 1)
+    driver.deaf = set(driver.rows)
+    driver.begin(Plan(V2, stages=one_stage(), scope="app=1.0.0", rest=True))
+    driver.lead()
+    driver.begin(Plan(Artifact("3.0.0"), stages=one_stage(), scope="app=1.1.0"), name="other")
+    driver.run("1.1.0", 5)
+    driver.lead()
+    roster = driver.state.deployments.rosters[driver.stage("all", "other").deployment]
+    assert roster.row.tolist() == [0, 1]
