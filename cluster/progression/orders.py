@@ -345,18 +345,18 @@ def _place_to_promote(rollout: Rollout, force: bool) -> int:
     if rollout.state not in (RolloutState.RUNNING, RolloutState.PAUSED):
         raise Refused(Reason.NOT_IN_STATE, f"rollout: {standing(rollout)}, {instead(rollout)}")
     for place, stage in enumerate(rollout.stages):
-        if stage.state is StageState.DEPLOYING and not stage.promoted:
+        deploys = stage.state is StageState.DEPLOYING
+        if deploys and not stage.promoted:
             if not force:
                 detail = f"stage: {stage.name} still deploys: wait, or force the next one to open"
                 raise Refused(Reason.PROMOTE_WHILE_DEPLOYING, detail)
             return place
-        if stage.state is StageState.FAILED:
-            if not force:
-                detail = f"stage: {stage.name} failed ({stage.reason}): only force promotes it"
-                raise Refused(Reason.NOT_IN_STATE, detail)
-            return place
-        if stage.is_judged and stage.state is not StageState.DEPLOYING:
-            return place
+        if deploys or not (stage.is_judged or stage.state is StageState.FAILED):
+            continue
+        if stage.proven and not force:
+            detail = f"stage: {stage.name} failed ({stage.proven}): only force promotes it"
+            raise Refused(Reason.NOT_IN_STATE, detail)
+        return place
     raise Refused(Reason.NOT_IN_STATE, f"rollout: no stage of {rollout.name} is judged now")
 
 

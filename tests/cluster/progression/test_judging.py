@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from stationkeep.cluster.commands import CheckRollouts, Pause, RecordGate, Resume, StartRollout
+from stationkeep.cluster.commands import (
+    CheckRollouts,
+    Pause,
+    PromoteRollout,
+    RecordGate,
+    Resume,
+    StartRollout,
+)
 from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Condition, HealthRule
@@ -262,6 +269,22 @@ def test_protection_waits_for_the_end_of_a_pause(driver: RolloutDriver) -> None:
     driver.until("rolled_back", 2)
     assert "rollout_held" not in driver.state.alarms
     assert driver.decided("alarm")
+
+
+def test_what_is_proven_bad_during_a_pause_is_promoted_by_force_alone(
+    driver: RolloutDriver,
+) -> None:
+    checks = Checks(webhook="https://ci.example/smoke")
+    driver.begin(Plan(V2, stages=one_stage(), checks=checks, rest=False))
+    driver.until_stage("all", "validating")
+    driver.done(Pause(60_000))
+    driver.done(RecordGate(NAME, driver.rollout().revision, "all", False))
+    reason, detail = driver.refused(PromoteRollout(NAME), actor="ann", key="unforced")
+    assert (reason, detail) == (
+        "not_in_state", "stage: all failed (webhook): only force promotes it",
+    )  # fmt: skip
+    driver.promote(force=True)
+    assert driver.rollout().state == "succeeded"
 
 
 def test_nothing_advances_while_automatic_changes_are_paused(driver: RolloutDriver) -> None:
