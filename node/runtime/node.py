@@ -57,7 +57,7 @@ from stationkeep.node.system import garbage, logs
 from stationkeep.node.system.clock import SystemClock
 from stationkeep.node.system.printable import printable_lines
 from stationkeep.node.system.small_file import SmallFile
-from stationkeep.node.webhooks.http_poster import HttpAsker, HttpPoster
+from stationkeep.node.webhooks.outward import Outward
 
 if TYPE_CHECKING:
     from stationkeep.node.tracing.watching import Tracing
@@ -162,9 +162,8 @@ class Node:
         self._closers.push_async_callback(self._probes.close)
         tracing = self._tracing()
         propose = proposing(self._raft, tracing.watch if tracing else None)
-        poster, asker = HttpPoster(self._driver.wake), HttpAsker(self._driver.wake)
-        for exchanges in (poster, asker):
-            self._closers.push_async_callback(exchanges.close)
+        outward = Outward(self._driver.wake)
+        self._closers.push_async_callback(outward.close)
         self._loop = NodeLoop(
             config,
             boot,
@@ -172,8 +171,8 @@ class Node:
             source=self._complaining(source or self._sensors()),
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
-            poster=poster,
-            asker=asker,
+            poster=outward,
+            asker=outward,
         )
         self._service = NodeService(
             self._loop, self._driver.wake, tracing=tracing, raft=self._raft, network=network

@@ -177,7 +177,7 @@ import stationkeep.node.__main__
 from stationkeep.node.runtime import lean
 lean._leave_out()
 import stationkeep.node.runtime.node, stationkeep.node.api.app
-unwanted = ("typer", "rich", "pygments", "watchfiles", "numpy.random")
+unwanted = ("typer", "rich", "pygments", "watchfiles", "numpy.random", "httpx")
 print([name for name in unwanted if sys.modules.get(name)])
 """
     done = subprocess.run(

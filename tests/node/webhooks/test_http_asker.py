@@ -16,11 +16,7 @@ Said = tuple[int, bytes, str]
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    server = Server()
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    host, port = listening.sockets[0].getsockname()
-    server.url = f"http://{host}:{port}/ask"
-    async with listening:
+    async with Server().listening("/ask") as server:
         yield server
 
 
@@ -105,18 +101,15 @@ async def test_whoever_answers_drop_by_drop_is_not_waited_for_long(
 ) -> None:
     monkeypatch.setattr(http_poster, "TIMEOUT", 0.3)
 
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while not reader.at_eof():
-            writer.write(b"1\r\n \r\n")
-            await asyncio.sleep(0.02)
-        writer.close()
+    class Dripping(Server):
+        async def reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not reader.at_eof():
+                writer.write(b"1\r\n \r\n")
+                await asyncio.sleep(0.02)
 
-    async with await asyncio.start_server(drip, "127.0.0.1", 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        said = await ask(asker, f"http://127.0.0.1:{port}/")
-        assert said == (0, b"", "no answer within 0.3 s")
-        await asker.close()
+    async with Dripping().listening("/") as server:
+        assert await ask(asker, server.url) == (0, b"", "no answer within 0.3 s")
 
 
 async def test_nobody_there_is_no_answer(asker: HttpAsker) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, Self
 
 import pytest
 
@@ -22,8 +23,34 @@ class Server:
         self.requests: list[bytes] = []
         self.asked = asyncio.Event()
         self.url = ""
+        self._served: set[asyncio.Task[None]] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    @asynccontextmanager
+    async def listening(self, path: str) -> AsyncIterator[Self]:
+        """No connection outlives it."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        self.url = f"http://{host}:{port}{path}"
+        async with server:
+            yield self
+        for task in self._served:
+            task.cancel()
+        await asyncio.gather(*self._served, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._served.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.reply(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+        except ConnectionError:
+            pass  # whoever asked has heard enough
+        finally:
+            writer.transport.abort()
+
+    async def reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         self.requests.append(head + await reader.readexactly(length))
@@ -33,16 +60,11 @@ class Server:
             await writer.drain()
         else:
             await reader.read()
-        writer.close()
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    server = Server()
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    host, port = listening.sockets[0].getsockname()
-    server.url = f"http://{host}:{port}/in"
-    async with listening:
+    async with Server().listening("/in") as server:
         yield server
 
 
@@ -103,11 +125,9 @@ async def test_webhooks_that_hang_leave_room_for_the_others(
 ) -> None:
     deaf = Server()
     deaf.answer = b""
-    listening = await asyncio.start_server(deaf.serve, "127.0.0.1", 0)
-    async with listening:
-        port = listening.sockets[0].getsockname()[1]
+    async with deaf.listening("/"):
         for _ in range(2 * MAX_WEBHOOKS - 1):
-            poster.post(f"http://127.0.0.1:{port}/", {}, b"{}", lambda _: None)
+            poster.post(deaf.url, {}, b"{}", lambda _: None)
         await deaf.asked.wait()
         monkeypatch.setattr(http_poster, "TIMEOUT", 2.0)
         assert await post(poster, server.url) == Answer()
@@ -195,11 +215,11 @@ async def test_tls_is_spoken_with_the_host_and_not_with_its_address(
 ) -> None:
     hello: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hello.set_result(await reader.read(4_096))
-        writer.close()
+    class Listener(Server):
+        async def reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            hello.set_result(await reader.read(4_096))
 
-    async with await asyncio.start_server(listen, "127.0.0.1", 0) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        assert (await post(poster, f"https://alpha:{port}/in")).verdict is Verdict.LATER
+    async with Listener().listening("/in") as server:
+        port = server.url.rpartition(":")[2]
+        assert (await post(poster, f"https://alpha:{port}")).verdict is Verdict.LATER
         assert b"\x00\x05alpha" in await hello
