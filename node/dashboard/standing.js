@@ -47,8 +47,10 @@ export function reasonOf(one) {
   }
 }
 
-/** What made it turn back: the gate that was proven broken, or somebody. */
-function turnedBy({ stages }) {
+/** What made it turn back: a device that installed it late, the gate that was proven broken, or
+ *  somebody. */
+function turnedBy({ reason, stages }) {
+  if (reason === "strayed") return "a device installed it after all, and is taken back";
   const failed = stages.find((stage) => stage.state === "failed");
   const gate = failed?.gates.find((each) => each.name === failed.proven);
   return failed ? `stage ${failed.name} failed${gate ? `, ${gate.sentence}` : ` (${failed.reason})`}` : "an operator ordered it";
