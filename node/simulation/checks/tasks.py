@@ -139,12 +139,15 @@ class TaskChecks:
 
     def answered(self, member: SimulatedNode, births: Iterable[int], answer: TaskAnswer) -> None:
         """A device hears what became of its word: what is acknowledged is in the log. `births`:
-        all that it has had; which of them it was when it said it, the node knew."""
+        all that it has heard of; the node knows that which it has not heard of yet."""
         end = _ENDS.get(answer.said)
         if end is None or answer.answer not in (Answer.TAKEN, Answer.REPEATED):
             return
-        deployment, _, attempt = wire.identity_of(answer.task_id)
-        keys = [(deployment, birth, attempt) for birth in births]
+        deployment, device, attempt = wire.identity_of(answer.task_id)
+        fleet = member.replica.state.fleet
+        row = fleet.row(device)
+        known = () if row is None else (int(fleet.table.birth[row]),)
+        keys = [(deployment, birth, attempt) for birth in (*births, *known)]
         repeated = answer.answer is Answer.REPEATED
         if not any(
             (repeated and (key, end) in self._reached) or (key, answer.said.value) in self._taken
