@@ -69,8 +69,9 @@ function watchedOn({ stages }) {
   return stages.find((stage) => stage.state === "inconclusive" && !tasksIn(stage, ["queued"]));
 }
 
+/** The stage that an order means: not one that goes on deploying beside the next. */
 function promoted({ stages }) {
-  return stages.find((stage) => stage.state === "failed" || (isJudged(stage) && !stage.promoted));
+  return stages.find((stage) => stage.state === "failed" || (isJudged(stage) && !(stage.promoted && stage.state === "deploying")));
 }
 
 /** How many devices would be told to go back: whoever has it, or is at it. */
@@ -134,7 +135,7 @@ const QUESTIONS = {
       says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(one, next, devicesIn)}` : "It is the last one: the rollout has succeeded."}`,
       undo: "Roll back. That it was you stays in the history.",
       fields: [variants.length > 1 && choice("variant", "Later stages get", [["", "every variant"], ...variants.map(({ name }) => [name, `only ${name}`])]),
-        stage.state === "deploying" && check("force", "Although it still deploys"), stage.state === "failed" && check("force", "Although it failed")],
+        stage.state === "deploying" ? check("force", "Although it still deploys") : stage.proven && check("force", "Although it failed")],
       body: ({ variant, force }) => ({ ...(variant && { variant }), force: force === "on" }),
     };
   },

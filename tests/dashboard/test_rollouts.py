@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from stationkeep.cluster.commands import PauseRollout, RollBackRollout, SetFreeze, StartRollout
+from stationkeep.cluster.commands import (
+    Pause,
+    PauseRollout,
+    RecordGate,
+    RollBackRollout,
+    SetFreeze,
+    StartRollout,
+)
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.rollouts.lifecycle import RolloutState
@@ -334,6 +341,21 @@ def test_what_cannot_be_ordered_now_says_why(page: Page, told: Told) -> None:
     sheet.get_by_text("Why 5 orders cannot be given now").click()
     for reason in why.values():
         expect(sheet.get_by_text(reason)).to_be_visible()
+
+
+def test_what_is_proven_bad_while_nothing_follows_from_it_takes_force(
+    page: Page, told: Told
+) -> None:
+    def change(story: RolloutStory) -> None:
+        story.begin(Plan(V2, stages=one_stage(), checks=Checks(webhook="https://ci.example/x")))
+        story.until_stage("all", "validating")
+        story.order(Pause(60_000))
+        story.do(RecordGate(NAME, story.rollout().revision, "all", False))
+
+    told.do(change)
+    page.goto(told.url)
+    _row(page).get_by_role("button", name="Promote …").click()
+    expect(page.locator("#order")).to_contain_text("Although it failed")
 
 
 def test_a_refusal_says_the_rule_and_what_to_do(page: Page, told: Told) -> None:
