@@ -318,8 +318,10 @@ def promote_rollout(step: Step, command: PromoteRollout) -> dict[str, object]:
     """The stage that is judged counts as passed, by the word of whoever orders it."""
     rollout = existing(step, command.rollout, command.revision)
     place = _place_to_promote(rollout, command.force)
-    if command.variant and command.variant not in {v.name for v in rollout.plan.variants}:
-        raise Refused(Reason.INVALID, f"variant: {command.variant[:64]!r} is none of the plan's")
+    installing = {v.name for v in rollout.plan.variants if v.artifact is not None}
+    if command.variant and command.variant not in installing:
+        detail = f"variant: {command.variant[:64]!r} is none of the plan's that installs something"
+        raise Refused(Reason.INVALID, detail)
     forced = rollout.forced or command.force
     rollout = replace(rollout, variant=command.variant or rollout.variant, forced=forced)
     check_blocks(step, rollout)

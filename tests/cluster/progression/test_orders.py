@@ -25,7 +25,7 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.rollouts import book as module
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.lifecycle import DRAFT_KEPT, PAUSE_WAITED
-from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan
+from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan, Variant
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
 DAY = 24 * 3_600_000
@@ -270,6 +270,16 @@ def test_a_stage_that_deploys_is_promoted_by_force_alone(driver: RolloutDriver) 
     assert driver.stages().startswith("depl depl")
     driver.deaf = set()
     driver.until("succeeded")
+
+
+def test_a_control_is_not_promoted(driver: RolloutDriver) -> None:
+    """Nobody else would get anything, and the rollout would have succeeded."""
+    variants = (Variant("A", 1, V2), Variant("none", 1))
+    driver.begin(Plan(variants=variants, stages=one_stage(soak=3_600_000)))
+    driver.until_stage("all", "soaking")
+    assert refused(driver, PromoteRollout(NAME, variant="none"))[0] == "invalid"
+    driver.promote(variant="A")
+    assert driver.rollout().variant == "A"
 
 
 def test_a_stage_that_is_watched_may_be_promoted(driver: RolloutDriver) -> None:
