@@ -84,9 +84,14 @@ class Twins:
 
     def serving(self) -> Column:
         """The rows of the twins that are not free for another set."""
-        at_risk = self.risk[:, None] >> np.arange(1, MAX_TWINS + 1) & 1
-        rows: Column = self.row[(at_risk > 0) & self.open[:, None]]
+        rows: Column = self.row[self._at_risk & self.open[:, None]]
         return rows
+
+    @property
+    def _at_risk(self) -> Column:
+        """By set and place in it, which twins have neither turned bad nor left."""
+        found: Column = self.risk[:, None] >> np.arange(1, MAX_TWINS + 1) & 1 > 0
+        return found
 
     def leave(self, gone: Column) -> None:
         """Twins, by set and place in it, leave their sets."""
@@ -115,10 +120,14 @@ class Twins:
 
     def reopen(self, serving: Column) -> None:
         """Sets whose soak is over are watched on, where the updated device is still well. Twins
-        that serve elsewhere by now (rows) are lost to them."""
+        that serve elsewhere by now (rows) are lost to them; one that has served several of these
+        sets, one after the other, is the first one's again."""
         over = (self.stage == COMPLETE) & (self.risk & UPDATED > 0)
-        gone = np.isin(self.row, serving) & (self.birth > 0) & over[:, None]
-        self.leave(gone)
+        gone = np.isin(self.row, serving) & over[:, None]
+        wanted = np.flatnonzero(self._at_risk & over[:, None] & ~gone)
+        _, first = np.unique(self.row.flat[wanted], return_index=True)
+        gone.flat[np.delete(wanted, first)] = True
+        self.leave(gone & (self.birth > 0))
         self.move_on(np.flatnonzero(over), LOOKED_AT)
 
     def note(self, at: int, evidence: int) -> None:
