@@ -169,6 +169,11 @@ def test_every_panel_shows_something(constellation: Constellation, watched: Prom
     node = next(iter(constellation.local.running()))
     made = constellation.ask(node, "/v1/tasks", {"all": True, "artifact": {"version": "9.0.0"}})
     assert made["members"] > 0, made
+    stages = [{"name": "all", "ring": "all", "soak": "10m"}]
+    plan = {"artifact": {"version": "9.1.0"}, "stages": stages}
+    constellation.ask(node, "/v1/rollouts", {"rollout": "fw", "plan": plan})
+    begun = constellation.ask(node, "/v1/rollouts/fw/start", {})
+    assert begun["status"] == "done", begun
 
     for panel in PANELS:
         if panel.id not in MAY_BE_EMPTY:
