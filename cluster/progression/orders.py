@@ -297,11 +297,13 @@ def resume_rollout(step: Step, command: ResumeRollout) -> dict[str, object]:
 
 
 def resume(step: Step, rollout: Rollout) -> Rollout:
-    """Stages that are inconclusive are watched for another soak; evidence goes on, and webhooks are
-    asked anew."""
+    """Stages that are inconclusive are watched for another soak; evidence goes on, and webhooks and
+    people are asked anew."""
     for place, stage in enumerate(rollout.stages):
         if stage.state is not StageState.INCONCLUSIVE:
             continue
+        others = tuple(a for a in rollout.approvals if a.stage != stage.name)
+        rollout = replace(rollout, approvals=others)
         if step.state.deployments.known[stage.deployment].unfinished:
             rollout = move(step, rollout, place, StageCause.AGAIN, answer=None)
         else:

@@ -361,6 +361,21 @@ def test_a_stage_that_is_watched_again_asks_its_webhook_again(driver: RolloutDri
     assert driver.rollout().state == "succeeded"
 
 
+def test_a_stage_that_is_watched_again_asks_people_again(driver: RolloutDriver) -> None:
+    driver.begin(Plan(V2, stages=one_stage(), checks=Checks(approvals=2), rest=False))
+    driver.until_stage("all", "validating")
+    driver.approve("ines", "all")
+    driver.until("paused", 310)
+    driver.resume()
+    driver.until_stage("all", "validating")
+    driver.approve("bob", "all")
+    driver.lead(3)
+    assert driver.stage("all").state == "validating"
+    driver.approve("ines", "all")
+    driver.lead()
+    assert driver.rollout().state == "succeeded"
+
+
 @pytest.mark.parametrize(
     ("stage", "revision", "detail"), [("all", 1, ""), ("nope", 0, ""), ("all", 0, "x" * 201)]
 )
