@@ -105,10 +105,13 @@ async def read(
 
 
 async def render(records: Iterable[T], view: Callable[[T], Any], every: int = SLICE) -> list[Any]:
-    """`view` of each record; a long list lets the event loop breathe after `every` so many."""
+    """`view` of each record, without those of which it is None: they have gone meanwhile. A long
+    list lets the event loop breathe after `every` so many."""
     views = []
     for number, record in enumerate(records, 1):
-        views.append(view(record))
+        found = view(record)
+        if found is not None:
+            views.append(found)
         if number % every == 0:
             await asyncio.sleep(0)
     return views

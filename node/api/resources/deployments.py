@@ -9,7 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from stationkeep.cluster.commands import CancelDeployment, CreateDeployment, RetryTasks
-from stationkeep.cluster.delivery.tasks import task_at, tasks_of
+from stationkeep.cluster.delivery.tasks import tasks_of
 from stationkeep.cluster.deployments.artifacts import MAX_NOTES, MAX_SIZE, MAX_URL, Artifact
 from stationkeep.cluster.deployments.deployment import (
     MAX_DEADLINE,
@@ -39,7 +39,7 @@ from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_w
 from stationkeep.node.api.consistency import Read, Reading, render
 from stationkeep.node.api.openapi import answers, created, outcomes
 from stationkeep.node.api.resources.devices import DeviceId, row_of
-from stationkeep.node.api.resources.rosters import positions
+from stationkeep.node.api.resources.rosters import positions, task_there
 from stationkeep.node.api.submission import Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from stationkeep.node.http.problems import Kind, Problem, invalid
@@ -242,8 +242,9 @@ async def list_tasks(
     shown, more = page(iter(places[: limit + 1].tolist()), limit, int)
     now = read.service.cluster_time()
 
-    def view(place: int) -> views.TaskView:
-        return views.task_view(read.state, task_at(read.state, found, place), now)
+    def view(place: int) -> views.TaskView | None:
+        task = task_there(read.state, number, place)
+        return None if task is None else views.task_view(read.state, task, now)
 
     return read.answer(views.TaskList(await render(shown, view), more))
 

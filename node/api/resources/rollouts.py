@@ -8,7 +8,6 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from stationkeep.cluster.delivery.tasks import task_at
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
@@ -19,7 +18,7 @@ from stationkeep.cluster.rollouts.lifecycle import RolloutState
 from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.node.api.consistency import Read, Reading, render
 from stationkeep.node.api.openapi import answers
-from stationkeep.node.api.resources.rosters import positions
+from stationkeep.node.api.resources.rosters import positions, task_there
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.views import rollouts as views
@@ -120,8 +119,10 @@ async def list_rollout_tasks(
     tasks = _tasks(find, parts, after, limit)
     shown, more = page(tasks, limit, lambda each: (each.number, each.position))
 
-    def view(each: _Place) -> views.RolloutTaskView:
-        task = task_at(read.state, known[each.number], each.position)
+    def view(each: _Place) -> views.RolloutTaskView | None:
+        task = task_there(read.state, each.number, each.position)
+        if task is None:
+            return None
         return views.rollout_task_view(read.state, found, each.stage, task, now)
 
     return read.answer(views.RolloutTaskList(await render(shown, view), more))

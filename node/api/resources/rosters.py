@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from stationkeep.cluster.delivery.tasks import Task, task_at
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
@@ -30,3 +31,14 @@ def positions(
         good &= roster.variant == variant
     places: Column = np.flatnonzero(good)
     return places
+
+
+def task_there(state: ClusterState, deployment: int, position: int) -> Task | None:
+    """The task at a position that was found, if it is still there: a list is rendered slice by
+    slice, and between two of them a roster may be forgotten, or a device removed."""
+    found = state.deployments.known.get(deployment)
+    roster = state.deployments.rosters.get(deployment)
+    if found is None or roster is None:
+        return None
+    task = task_at(state, found, position)
+    return task if int(state.fleet.table.birth[task.row]) == task.birth else None

@@ -1,12 +1,16 @@
 """Tasks over HTTP: given, followed, canceled, refused."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
+from stationkeep.cluster.commands import RemoveDevice
 from stationkeep.cluster.delivery.offers import plan_offers
 from stationkeep.cluster.state.codec import digest
+from stationkeep.node.api.resources import deployments
+from stationkeep.node.api.resources.rosters import positions
 from stationkeep.node.http.paging import encode_cursor
 from stationkeep.node.views.deployments import DeploymentView, TaskView
 from stationkeep.node.wire import messages as wire
@@ -213,6 +217,31 @@ async def test_lists_are_paged_and_filtered(client: httpx.AsyncClient, fleet: Fa
     assert queued["items"] == []
     dev = await _get(client, "/v1/deployments/1/tasks", ring="dev", state="offered")
     assert len(dev["items"]) == 2
+
+
+@pytest.mark.parametrize("gone", ["a roster", "a device"])
+async def test_what_goes_while_a_list_is_rendered_is_left_out(
+    client: httpx.AsyncClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """A list is rendered fifty tasks at a time."""
+    many = tuple(f"slave-{number:03d}" for number in range(60))
+    register(node, *many, app_version="1.0.0", capabilities=CAPABLE)
+    await _submit(client, all=True, task_type="restart")
+
+    def go() -> None:
+        if gone == "a roster":
+            del node.state.deployments.rosters[1]
+        else:
+            node.commit(RemoveDevice(many[-1]))
+
+    def found(*arguments: Any) -> Any:
+        asyncio.get_running_loop().call_soon(go)
+        return positions(*arguments)
+
+    monkeypatch.setattr(deployments, "positions", found)
+    page = await _get(client, "/v1/deployments/1/tasks", limit=60)
+    left = many[:50] if gone == "a roster" else many[:-1]
+    assert [item["device"] for item in page["items"]] == list(left)
 
 
 async def test_deployments_are_filtered_by_state(
