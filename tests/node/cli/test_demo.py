@@ -69,6 +69,9 @@ def test_on_a_real_cluster_the_bad_version_is_taken_back(tmp_path: Path) -> None
     try:
         cluster.up(3)
         url = f"http://{cluster.addresses[cluster.settled()]}"
+        # Devices that wait for a busy machine are not away.
+        later = {"device_offline_after": "12s"}
+        assert cluster.ask(cluster.leader(), "/v1/config", later, "PATCH")["status"] == "done"
         command = [sys.executable, "-m", "stationkeep", "demo", "rollout", "--url", url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr

@@ -26,6 +26,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Constellation]
     try:
         constellation.up(nodes=3)
         constellation.acting()
+        # Devices that wait for a busy machine are not away.
+        later = {"device_offline_after": "12s"}
+        constellation.ask(constellation.leader(), "/v1/config", later, "PATCH")
         agents += [agent(slave_id, constellation) for slave_id in EIGHT]
         for one in agents:
             thread.do(one.start())
