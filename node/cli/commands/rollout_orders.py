@@ -10,6 +10,14 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.progression.freezes import MAX_FREEZE
 from stationkeep.cluster.progression.orders import MAX_PAUSE
 from stationkeep.node.cli import rollout_shapes
+from stationkeep.node.cli.artifact_options import (
+    ArtifactOption,
+    ComponentOption,
+    HashOption,
+    SignatureOption,
+    SigningKeyOption,
+    SizeOption,
+)
 from stationkeep.node.cli.client import Client, part
 from stationkeep.node.cli.commands.rollout_files import (
     DescribedRollout,
@@ -31,7 +39,6 @@ from stationkeep.node.cli.rendering import rollout_wording
 from stationkeep.node.cli.sending import given, send
 from stationkeep.node.system.printable import printable
 
-WHAT = "What to install, where there is no such rollout yet"
 _VERSION = re.compile(r"v?[0-9][A-Za-z0-9._+~-]*")
 """What is taken for a version and not for the name of a rollout that there is not."""
 DONE = {
@@ -54,32 +61,12 @@ def rollout_start(
         typer.Argument(metavar="ROLLOUT|VERSION", help="A rollout, or a version to bring to all."),
     ],
     *,
-    component: Annotated[
-        str | None,
-        typer.Option(
-            "--component", help="Which version it is: app (default) or os.", rich_help_panel=WHAT
-        ),
-    ] = None,
-    artifact: Annotated[
-        str | None,
-        typer.Option("--artifact", help="Where the file is: a URL.", rich_help_panel=WHAT),
-    ] = None,
-    sha256: Annotated[
-        str | None, typer.Option("--sha256", help="Its hash.", rich_help_panel=WHAT)
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", help="Its bytes.", rich_help_panel=WHAT)
-    ] = None,
-    signature: Annotated[
-        str | None,
-        typer.Option("--signature", help="Ed25519 over the hash, base64.", rich_help_panel=WHAT),
-    ] = None,
-    signing_key: Annotated[
-        str | None,
-        typer.Option(
-            "--signing-key", help="Name of the key that devices trust.", rich_help_panel=WHAT
-        ),
-    ] = None,
+    component: ComponentOption = None,
+    artifact: ArtifactOption = None,
+    sha256: HashOption = None,
+    size: SizeOption = None,
+    signature: SignatureOption = None,
+    signing_key: SigningKeyOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Although its artifact is blocked.")
     ] = False,

@@ -8,6 +8,14 @@ from stationkeep.cluster.deployments.deployment import MAX_DEADLINE, DeploymentS
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.cli import shapes
+from stationkeep.node.cli.artifact_options import (
+    ArtifactOption,
+    ComponentOption,
+    HashOption,
+    SignatureOption,
+    SigningKeyOption,
+    SizeOption,
+)
 from stationkeep.node.cli.client import Page
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.following import follow
@@ -26,8 +34,8 @@ from stationkeep.node.cli.options import (
 from stationkeep.node.cli.output import note, show_table
 from stationkeep.node.cli.sending import given, send
 
-TO, WHAT, LIMITS = "To whom: one of these", "What to install", "How fast, how long"
-"""Panels of `tasks submit --help`."""
+TO, LIMITS = "To whom: one of these", "How fast, how long"
+"""Panels of `tasks submit --help`, beside that of the artifact."""
 PACE = ("from", "to", "factor")
 NumberArgument = Annotated[
     int, typer.Argument(metavar="N", min=1, help="Number of the deployment.")
@@ -71,37 +79,12 @@ def tasks_submit(
         list[str] | None,
         typer.Option("--parameter", help="NAME=VALUE for the device. Repeatable."),
     ] = None,
-    component: Annotated[
-        str | None,
-        typer.Option(
-            "--component", help="Which version it is: app (default) or os.", rich_help_panel=WHAT
-        ),
-    ] = None,
-    artifact: Annotated[
-        str | None,
-        typer.Option(
-            "--artifact",
-            metavar="URL",
-            help="Where devices download it. Without, they know what to do for the version.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None,
-    sha256: Annotated[
-        str | None, typer.Option("--sha256", help="Of the file.", rich_help_panel=WHAT)
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", help="Bytes of the file.", rich_help_panel=WHAT)
-    ] = None,
-    signature: Annotated[
-        str | None,
-        typer.Option("--signature", help="Ed25519 over the hash, base64.", rich_help_panel=WHAT),
-    ] = None,
-    signing_key: Annotated[
-        str | None,
-        typer.Option(
-            "--signing-key", help="Name of the key that devices trust.", rich_help_panel=WHAT
-        ),
-    ] = None,
+    component: ComponentOption = None,
+    artifact: ArtifactOption = None,
+    sha256: HashOption = None,
+    size: SizeOption = None,
+    signature: SignatureOption = None,
+    signing_key: SigningKeyOption = None,
     priority: Annotated[
         int | None,
         typer.Option(
