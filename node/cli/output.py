@@ -127,6 +127,12 @@ def show_fleet(answer: Any, format_: Format, table: str) -> None:
     show_table(answer, format_, table, "fleet_tables")
 
 
+def note_more(more: bool, limit: int, format_: Format) -> None:
+    """Says below a table that a list goes on."""
+    if more and format_ is Format.TABLE:
+        note(f"… and more: raise --limit {limit} to see them")
+
+
 def say(text: str) -> None:
     """Prints the outcome of a command."""
     typer.echo(printable_lines(text))

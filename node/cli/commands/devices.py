@@ -19,7 +19,7 @@ from stationkeep.node.cli.options import (
     client,
     duration,
 )
-from stationkeep.node.cli.output import note, show_fleet, show_table, warn
+from stationkeep.node.cli.output import note_more, show_fleet, show_table, warn
 from stationkeep.node.cli.sending import given, send
 
 
@@ -51,8 +51,7 @@ def devices_list(
     show_fleet(found.items, format_, "devices")
     if not found.items:
         warn(found.warnings)
-    if found.more and format_ is Format.TABLE:
-        note(f"… and more: raise --limit {limit} to see them")
+    note_more(found.more, limit, format_)
 
 
 def devices_show(

@@ -27,7 +27,7 @@ from stationkeep.node.cli.options import (
     UrlOption,
     client,
 )
-from stationkeep.node.cli.output import note, say, show_table
+from stationkeep.node.cli.output import note, note_more, say, show_table
 from stationkeep.node.cli.sending import given
 
 TABLES = "rollout_tables"
@@ -89,8 +89,7 @@ def rollout_list(
     """Lists rollouts, the newest first: what, in which stage, and why one waits."""
     found = client(url).page("/v1/rollouts", rollout_shapes.Summary, limit, state=state)
     show_table(found.items, format_, "rollouts", TABLES)
-    if found.more and format_ is Format.TABLE:
-        note(f"… and more: raise --limit {limit} to see them")
+    note_more(found.more, limit, format_)
 
 
 def rollout_show(

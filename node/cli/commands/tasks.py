@@ -31,7 +31,7 @@ from stationkeep.node.cli.options import (
     pairs,
     whole,
 )
-from stationkeep.node.cli.output import note, show_table
+from stationkeep.node.cli.output import note, note_more, show_table
 from stationkeep.node.cli.sending import given, send
 
 TO, LIMITS = "To whom: one of these", "How fast, how long"
@@ -177,8 +177,7 @@ def tasks_list(
     """Lists deployments, the newest first: what, to whom, and how far they have come."""
     found = client(url).page("/v1/deployments", shapes.Deployment, limit, state=state)
     show_table(found.items, format_, "deployments", "task_tables")
-    if found.more and format_ is Format.TABLE:
-        note(f"… and more: raise --limit {limit} to see them")
+    note_more(found.more, limit, format_)
 
 
 def tasks_show(
