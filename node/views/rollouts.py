@@ -41,7 +41,6 @@ from stationkeep.node.views.stages import (
 
 NEWEST = 10
 """Lines of the timeline that an explanation shows."""
-GOING = (RolloutState.RUNNING, RolloutState.PAUSED)
 
 
 class ApprovalView(View, frozen=True):
