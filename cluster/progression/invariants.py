@@ -16,12 +16,10 @@ from stationkeep.cluster.rollouts.book import (
     MAX_FREEZES,
     MAX_OPEN_ROLLOUTS,
 )
-from stationkeep.cluster.rollouts.lifecycle import EXITS, RolloutState, StageState
+from stationkeep.cluster.rollouts.lifecycle import EXITS, GOING, RolloutState, StageState
 from stationkeep.cluster.rollouts.rollout import MAX_TIMELINE, NO_TALLIES, Rollout, tally_of
 from stationkeep.cluster.rollouts.twins import MAX_SETS
 from stationkeep.cluster.state.state import ClusterState
-
-GOING = (RolloutState.RUNNING, RolloutState.PAUSED)
 
 
 def each_device_once(state: ClusterState) -> str | None:

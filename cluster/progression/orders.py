@@ -45,6 +45,7 @@ from stationkeep.cluster.progression.twins import look_on, soak_of
 from stationkeep.cluster.rollouts.book import MAX_OPEN_OF_ONE, MAX_OPEN_ROLLOUTS
 from stationkeep.cluster.rollouts.lifecycle import (
     DRAFT_KEPT,
+    GOING,
     WAITING,
     RolloutCause,
     RolloutState,
@@ -346,7 +347,7 @@ def promote_rollout(step: Step, command: PromoteRollout) -> dict[str, object]:
 
 
 def _place_to_promote(rollout: Rollout, force: bool) -> int:
-    if rollout.state not in (RolloutState.RUNNING, RolloutState.PAUSED):
+    if rollout.state not in GOING:
         raise Refused(Reason.NOT_IN_STATE, f"rollout: {standing(rollout)}, {instead(rollout)}")
     for place, stage in enumerate(rollout.stages):
         deploys = stage.state is StageState.DEPLOYING

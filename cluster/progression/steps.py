@@ -18,6 +18,7 @@ from stationkeep.cluster.rollouts.gates import Judgement
 from stationkeep.cluster.rollouts.lifecycle import (
     APPROVAL_WAITED,
     DRAFT_KEPT,
+    GOING,
     PAUSE_WAITED,
     ROLLOUT_STEPS,
     STAGE_STEPS,
@@ -79,7 +80,7 @@ def orders_of(rollout: Rollout) -> list[str]:
         for order, causes in ORDERS.items()
         if any(rollout.state in ROLLOUT_STEPS[cause].origins for cause in causes)
     ]
-    going = rollout.state in (RolloutState.RUNNING, RolloutState.PAUSED)
+    going = rollout.state in GOING
     judged = any(s.is_judged or s.state is StageState.FAILED for s in rollout.stages)
     return [*may, *(["promote"] if going and judged else [])]
 

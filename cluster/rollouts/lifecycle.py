@@ -196,6 +196,8 @@ EXITS: dict[RolloutState, Exit] = {
     _R.ROLLING_BACK: Exit(RolloutCause.UNDONE, "deadline"),
 }
 """Of states that have a deadline. A pause that was given an end is resumed then instead."""
+GOING = (_R.RUNNING, _R.PAUSED)
+"""A rollout that has begun, and is neither over nor taken back."""
 ENDED = _OVER
 WAITING = (_R.DRAFT, _R.AWAITING_APPROVAL)
 """It has not begun."""

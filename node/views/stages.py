@@ -14,7 +14,7 @@ from stationkeep.cluster.progression.explain import held_by, say_hold
 from stationkeep.cluster.progression.sentences import say_gate
 from stationkeep.cluster.progression.steps import gate_facts
 from stationkeep.cluster.rollouts.gates import MILLI, Gate, Judgement
-from stationkeep.cluster.rollouts.lifecycle import RolloutState, StageState
+from stationkeep.cluster.rollouts.lifecycle import GOING, RolloutState, StageState
 from stationkeep.cluster.rollouts.plan import FOLLOW
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED
@@ -193,7 +193,7 @@ def held_of(state: ClusterState, rollout: Rollout, place: int, now: int) -> Held
     stage = rollout.stages[place]
     begins = stage.state is StageState.DEPLOYING or place == rollout.next_stage
     watched = stage.state in (StageState.SOAKING, StageState.VALIDATING)
-    if rollout.state not in (RolloutState.RUNNING, RolloutState.PAUSED) or not (begins or watched):
+    if rollout.state not in GOING or not (begins or watched):
         return None
     if rollout.state is RolloutState.PAUSED:
         return held_view(state, rollout, "paused", now)
