@@ -145,9 +145,12 @@ def _rot(world: World, name: str, what: str) -> None:
 
 
 def _erase(world: World, name: str) -> None:
-    """An operator gives a node that is down an empty disk."""
+    """An operator gives a node that is down an empty disk, and goes by the guide while the cluster
+    is being founded: an empty disk alone could found it again, with whoever heard of no log yet."""
     if not world.members[name].up:
-        world.members[name].disk.erase()
+        founders = (world.members[each] for each in world.scenario.names)
+        founding = any(founder.is_trusted_unheard for founder in founders)
+        world.members[name].replace_disk(rejoins=founding)
 
 
 def _risk(world: World, name: str, risk: str) -> None:

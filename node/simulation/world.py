@@ -306,7 +306,7 @@ class World:
             if not member.up:
                 self.start(member)
             if member.refused:  # its disk is damaged: it comes back with an empty one
-                member.disk.erase()
+                member.replace_disk(rejoins=False)
                 self.start(member)
         self.note_troubles()
 

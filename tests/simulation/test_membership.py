@@ -8,6 +8,7 @@ from stationkeep.node.simulation.actions import perform, play
 from stationkeep.node.simulation.campaigns.campaign import attempt, quiet
 from stationkeep.node.simulation.checks import quorums
 from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.machine.node import SimulatedNode
 from stationkeep.node.simulation.scenario import Action, Scenario
 from stationkeep.node.simulation.world import World
 
@@ -61,6 +62,38 @@ def test_one_that_left_comes_back(erased: bool) -> None:
     )
     assert voters(world) == {"sat-001", "sat-002", "sat-003", "sat-004", "sat-005"}
     assert world.members["sat-005"].life == (2 if erased else 1)
+
+
+FOUNDING = """\
+0 far sat-002 sat-001 0.1961
+0 far sat-001 sat-002 0.1148
+0 far sat-001 sat-003 0.08059
+1.003 write sat-001 sat-001 101
+1.010 isolate leader
+1.716 crash sat-003 process
+1.716 erase sat-003
+1.716 rejoin sat-001
+1.716 rejoin sat-002
+1.716 rejoin sat-003
+1.717 isolate leader
+1.718 start sat-003"""
+"""One founder loses its disk while another has heard of no log, and only the two can talk."""
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_disk_lost_while_a_cluster_is_founded_is_replaced_by_node_rejoin(
+    monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    """An empty directory alone founds it again: nobody of the two can know (`backup.md`)."""
+    if by_hand:
+        monkeypatch.setattr(SimulatedNode, "is_trusted_unheard", False)
+    lines = (line.split(maxsplit=1) for line in FOUNDING.splitlines())
+    script = tuple(Action(float(at), *_split(what)) for at, what in lines)
+    _, outcome = attempt(
+        Scenario(seed=1016309, nodes=3, script=script, duration=8.0,
+                 compact_entries=1000, chunk_bytes=2048, batch_entries=1024)
+    )  # fmt: skip
+    assert outcome.rule == ("leader completeness" if by_hand else "")
 
 
 def test_who_has_no_vote_and_stands_is_noticed() -> None:

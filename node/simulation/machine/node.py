@@ -199,6 +199,7 @@ class SimulatedNode:
         self.hooks: SimulatedHooks
         self._settings: Settings | None = None
         self._compact = 0
+        self._rejoins = False
         specs = tuple(MemberSpec(n, f"{n}:7701", f"{n}:8701") for n in names)
         self.config = NodeConfig(
             node=name,
@@ -230,7 +231,10 @@ class SimulatedNode:
             birth=lambda: self.draw.randrange(1, 2**52),
             storage=self.disk,
         )
+        if self._rejoins:
+            self.journal.replaces_a_lost_one()
         boot = self.journal.next_boot(self.clock.wall() // 1_000)
+        self._rejoins = False
         host = Host(
             self.clock,
             socket,
@@ -279,6 +283,16 @@ class SimulatedNode:
         if self.replica.settings is not self._settings:
             self._settings = self.replica.settings
             self.raft.configure(self._timings())
+
+    def replace_disk(self, rejoins: bool) -> None:
+        """Gives it an empty disk while it is down; `rejoins`: by `node rejoin`."""
+        self.disk.erase()
+        self._rejoins = rejoins
+
+    @property
+    def is_trusted_unheard(self) -> bool:
+        """Whether its vote counts for no better reason than that it never heard of a log."""
+        return not self.life or (self.journal.trusted and not self.journal.settled)
 
     def _timings(self) -> Timings:
         return Timings.of(self.replica.settings, compact_entries=self._compact)
