@@ -1,4 +1,5 @@
-"""What became of all parts of `scripts/test`: every failure again, and one closing line.
+"""What became of all parts of `scripts/test`: every failure again with its reason, and one closing
+line.
 
 Of a folder it reads the JUnit file of each part and `failed`, the names of parts that failed, one
 a line; of its folder `warnings` the same, which is told and counts for nothing. Exits with 1 when
@@ -10,27 +11,31 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+REASON_LINES = 12
+"""Of the end of a traceback: who reads only the end of a long run must see why."""
+
 
 class Part(NamedTuple):
-    """The tests of one part; `failures` are their ids."""
+    """The tests of one part; `failures`: the id of each → the last lines of what it said."""
 
     name: str
     tests: int
     skipped: int
     seconds: float
-    failures: list[str]
+    failures: dict[str, list[str]]
 
 
 def read(file: Path) -> Part:
     """A part from its JUnit file, which is named after it."""
-    tests, skipped, failures, seconds = 0, 0, [], 0.0
+    tests, skipped, seconds = 0, 0, 0.0
+    failures: dict[str, list[str]] = {}
     for suite in ElementTree.parse(file).getroot().iter("testsuite"):
         seconds += float(suite.get("time", 0))
         for case in suite.iter("testcase"):
             tests += 1
             skipped += case.find("skipped") is not None
-            if case.find("failure") is not None or case.find("error") is not None:
-                failures.append(_id(case))
+            for what in (*case.iterfind("failure"), *case.iterfind("error")):
+                failures[_id(case)] = (what.text or "").rstrip().splitlines()[-REASON_LINES:]
     return Part(file.stem, tests, skipped, seconds, failures)
 
 
@@ -41,8 +46,12 @@ def _id(case: ElementTree.Element) -> str:
 
 
 def failures(folder: Path, parts: list[Part]) -> list[str]:
-    """A line for each test that failed, and for each part that failed without one."""
-    lines = [f"{id_} ({part.name})" for part in parts for id_ in part.failures]
+    """A text for each test that failed, and for each part that failed without one."""
+    lines = [
+        "\n    ".join([f"{id_} ({part.name})", *why])
+        for part in parts
+        for id_, why in part.failures.items()
+    ]
     explained = {part.name for part in parts if part.failures}
     noted = folder / "failed"
     failed = noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []

@@ -60,7 +60,8 @@ def test_every_bound_below_is_a_version_that_can_be_installed() -> None:
 XML = """<testsuites><testsuite time="1.5">
 <testcase classname="tests.test_a" file="tests/test_a.py" name="test_good"/>
 <testcase classname="tests.test_a" file="tests/test_a.py" name="test_none"><skipped/></testcase>
-<testcase classname="tests.test_a" file="tests/test_a.py" name="test_bad"><failure/></testcase>
+<testcase classname="tests.test_a" file="tests/test_a.py" name="test_bad"><failure>E  assert 1
+E  is not 2</failure></testcase>
 </testsuite></testsuites>"""
 
 
@@ -75,7 +76,8 @@ def test_every_failure_is_told_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "failed").write_text("mypy\nsome tests\n")
     code, lines = _run(tmp_path)
     assert code == 1
-    assert "FAILED tests/test_a.py::test_bad (some tests)" in lines
+    failed = lines.index("FAILED tests/test_a.py::test_bad (some tests)")
+    assert lines[failed + 1 : failed + 3] == ["    E  assert 1", "    E  is not 2"]
     assert "FAILED mypy" in lines
     assert lines[-1].strip("= ") == "2 failed, 1 passed, 1 skipped in 1.50s"
 
@@ -84,7 +86,7 @@ def test_a_warning_is_told_and_fails_nothing(tmp_path: Path) -> None:
     warnings = tmp_path / "warnings"
     warnings.mkdir()
     (warnings / "newest.xml").write_text(XML)
-    (tmp_path / "all.xml").write_text(XML.replace("<failure/>", ""))
+    (tmp_path / "all.xml").write_text(re.sub("<failure>.*</failure>", "", XML, flags=re.S))
     code, lines = _run(tmp_path)
     assert code == 0
     assert "WARNING tests/test_a.py::test_bad (newest)" in lines
