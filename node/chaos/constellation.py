@@ -16,6 +16,7 @@ from stationkeep.node.local.manifest import MANIFEST, Plan
 from stationkeep.node.wire.unreached import why
 
 START_SECONDS = 30.0
+_LEADER_SECONDS = 10.0  # an election, on a machine that has much else to do
 _POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 2.0
 _WRITE_SECONDS = 15.0  # longer than a node itself waits for an outcome
@@ -74,15 +75,19 @@ class Constellation:
             raise ConnectionError(f"{verb} {url}: {why(error)}") from error
 
     def anyone(self, path: str) -> Any:
-        """The answer of the first node that is in touch with a leader. (A node that has just
-        started answers from its own journal, which may be outdated.)"""
+        """The answer of the first node that is in touch with a leader, as soon as there is one. (A
+        node that has just started answers from its own journal, which may be outdated.)"""
+        (answer,) = self.until(f"an answer to {path}", lambda: self._answer(path), _LEADER_SECONDS)
+        return answer
+
+    def _answer(self, path: str) -> tuple[Any] | None:
         for node in self.local.running():
             try:
                 if self.ask(node, "/v1/cluster?consistency=strong").get("leader"):
-                    return self.ask(node, path)
+                    return (self.ask(node, path),)
             except OSError:
                 continue
-        raise OSError("no node answers")
+        return None
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """Id → node as GET /v1/nodes shows it."""
