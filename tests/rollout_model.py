@@ -201,15 +201,11 @@ class World:
                 rollout.becomes("aborted", why)
             elif rollout.state == "rolling_back":
                 rollout.becomes("rolled_back", "deadline")
-            elif self.resumable(rollout):
+            elif rollout.resumes:
                 self._go_on(rollout, tasks[rollout.name])
             else:
                 self._stop(rollout)
                 rollout.becomes("aborting", "pause_expired")
-
-    def resumable(self, rollout: Rollout) -> bool:
-        failed = any(stage.state == "failed" for stage in rollout.stages)
-        return rollout.resumes and not failed and not self.blocked
 
     # -- the leader -----------------------------------------------------------------------------
 

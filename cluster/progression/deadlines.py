@@ -6,7 +6,7 @@ from stationkeep.cluster.progression.freezes import end_freezes
 from stationkeep.cluster.progression.orders import resume
 from stationkeep.cluster.progression.rollback import undo
 from stationkeep.cluster.progression.steps import abandon, change
-from stationkeep.cluster.rollouts.lifecycle import EXITS, RolloutCause, StageState
+from stationkeep.cluster.rollouts.lifecycle import EXITS, RolloutCause
 from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.cluster.state.step import Step
 
@@ -25,9 +25,10 @@ def expire_rollouts(step: Step) -> None:
 
 def _expire(step: Step, rollout: Rollout) -> None:
     cause, reason = EXITS[rollout.state]
-    failed = any(stage.state is StageState.FAILED for stage in rollout.stages)
-    blocked = step.state.rollouts.in_the_way(rollout) is not None
-    if rollout.resumes and not failed and not blocked:
+    block = step.state.rollouts.in_the_way(rollout) if rollout.resumes else None
+    if block is not None:
+        change(step, rollout, RolloutCause.BLOCKED, f"blocked:{block.rollout}")
+    elif rollout.resumes:
         resume(step, rollout)
     elif cause is RolloutCause.UNDONE:
         undo(step, rollout, reason)

@@ -79,8 +79,10 @@ def _say_state(state: ClusterState, rollout: Rollout) -> Iterator[str]:
         granted = sum(not approval.stage for approval in rollout.approvals)
         yield f"{granted} of {rollout.plan.approvals} approvals are granted"
     if rollout.deadline is not None:
+        blocked = rollout.resumes and state.rollouts.in_the_way(rollout) is not None
+        goes_on = "stays paused, as what it installs is blocked," if blocked else "goes on"
         becomes = {
-            RolloutState.PAUSED: "goes on" if rollout.resumes else "is aborted",
+            RolloutState.PAUSED: goes_on if rollout.resumes else "is aborted",
             RolloutState.ROLLING_BACK: "counts as rolled back, whoever is not back yet",
         }.get(rollout.state, "is aborted")
         yield f"if nothing happens it {becomes} in {_span(rollout.deadline - state.time)}"

@@ -115,7 +115,8 @@ ROLLOUT_STEPS: dict[RolloutCause, Transition[RolloutState]] = {
     RolloutCause.OBSTACLE: Transition(
         (_R.RUNNING,), _R.PAUSED, "apply", "there is no room for its next stage"),
     RolloutCause.BLOCKED: Transition(
-        (_R.RUNNING,), _R.PAUSED, "apply", "another rollout of what it installs failed"),
+        _GOING, _R.PAUSED, "apply",
+        "another rollout of what it installs failed: at once, or when its pause ends"),
     RolloutCause.FAILURE_PAUSED: Transition(
         _GOING, _R.PAUSED, "apply", "a stage failed, and `on_fail` is pause"),
     RolloutCause.RESUME: Transition(

@@ -82,6 +82,7 @@ const ENDS = {
   not_approved: (left) => `It is dropped ${left} unless it is approved`,
   pause_expired: (left) => `It is aborted ${left} unless somebody decides`,
   resume: (left) => `It goes on by itself ${left}`,
+  blocked: (left) => `What it installs is blocked by now: it stays paused when its time is over, ${left}`,
   ended: () => "It is aborted as soon as no device is at work",
 };
 const STAGE_ENDS = {

@@ -266,7 +266,7 @@ def _head(
         "reason": rollout.reason,
         "why": because(rollout.reason),
         "since_s": _seconds(now - rollout.since),
-        "exit": _exit(rollout, now),
+        "exit": _exit(state, rollout, now),
         "held": _held(state, rollout, stages, now),
         "revision": rollout.revision,
         "digest": rollout.digest,
@@ -293,13 +293,16 @@ def _head(
     }
 
 
-def _exit(rollout: Rollout, now: int) -> ExitView | None:
-    """Aborting ends with the tasks in progress; running with its last stage."""
+def _exit(state: ClusterState, rollout: Rollout, now: int) -> ExitView | None:
+    """Aborting ends with the tasks in progress; running with its last stage; a pause that has an
+    end with another one, where what it installs is blocked."""
     if rollout.state is RolloutState.ABORTING:
         return ExitView(RolloutState.ABORTED, "ended", None)
     if rollout.deadline is None:
         return None
     in_s = _seconds(rollout.deadline - now)
+    if rollout.resumes and state.rollouts.in_the_way(rollout) is not None:
+        return ExitView(RolloutState.PAUSED, "blocked", in_s)
     if rollout.resumes:
         return ExitView(RolloutState.RUNNING, "resume", in_s)
     cause, reason = EXITS[rollout.state]

@@ -17,11 +17,13 @@ from stationkeep.cluster.commands import (
     RetryTasks,
     RollBackRollout,
     StartRollout,
+    UnblockArtifact,
 )
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.deployments.lifecycle import Word
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.progression.explain import explain_rollout
 from stationkeep.cluster.rollouts import book as module
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.lifecycle import DRAFT_KEPT, PAUSE_WAITED
@@ -232,6 +234,25 @@ def test_a_pause_that_nobody_ends_aborts(driver: RolloutDriver) -> None:
     assert (driver.rollout().state, driver.rollout().reason) == ("aborting", "pause_expired")
     driver.lead(2)
     assert driver.rollout().state == "aborted"
+
+
+def test_a_pause_that_ends_while_its_artifact_is_blocked_waits_for_people() -> None:
+    driver = RolloutDriver.with_crowd(6, labels={"site": "a"})
+    driver.crowd(6, labels={"site": "b"})
+    driver.rest(20_000)
+    driver.begin(Plan(V2, scope="site=a"))
+    driver.pause(20_000)
+    driver.failing = set(driver.rows)
+    driver.begin(Plan(V2, scope="site=b", stages=one_stage()), "other")
+    driver.until("rolled_back", name="other")
+    assert any("stays paused" in line for line in explain_rollout(driver.state, driver.rollout()))
+    driver.lead(20)
+    rollout = driver.rollout()
+    assert (rollout.state, rollout.reason) == ("paused", "blocked:other")
+    assert driver.sentences("rollout")[-1].endswith("pauses: what it installs failed in other")
+    driver.order(UnblockArtifact("app", "2.0.0"))
+    driver.resume()
+    assert driver.rollout().state == "running"
 
 
 def test_tasks_of_an_inconclusive_stage_may_be_tried_again(driver: RolloutDriver) -> None:
