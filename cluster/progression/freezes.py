@@ -32,8 +32,6 @@ def set_freeze(step: Step, command: SetFreeze) -> dict[str, object]:
     if command.freeze not in freezes and len(freezes) >= MAX_FREEZES:
         raise Refused(Reason.LIMIT, f"freeze: {MAX_FREEZES} are set: lift one")
     rings = tuple(ring for ring in RINGS if ring in command.rings)
-    if len(rings) == len(RINGS):  # else no stage of all would be seen to be frozen as a whole
-        rings = ()
     freeze = Freeze(
         command.freeze, step.now + command.duration, rings, command.selector, step.actor,
         step.comment, step.now,

@@ -79,6 +79,7 @@ def deployments_belong(state: ClusterState) -> str | None:
 def holds_hold(state: ClusterState) -> str | None:
     """Nothing is offered of a rollout that is paused, or that a freeze lies on; what is held is
     held for a reason."""
+    freezes = {f"freeze:{name}" for name in state.rollouts.freezes}
     for rollout in state.rollouts.open_ones():
         for stage in rollout.stages:
             if not stage.is_judged:
@@ -86,7 +87,8 @@ def holds_hold(state: ClusterState) -> str | None:
             paused = rollout.state is RolloutState.PAUSED
             frozen = state.rollouts.freeze_over(stage.plan.ring, rollout.plan) is not None
             held = state.deployments.known[stage.deployment].held
-            waits = held.startswith("preempted:") and rollout.state is RolloutState.RUNNING
+            waits = held.startswith("preempted:") or held in freezes
+            waits = waits and rollout.state is RolloutState.RUNNING
             if bool(held) is not (paused or frozen or waits):
                 return f"stage {stage.name} of {rollout.name} is held {held!r}"
     return None

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from stationkeep.cluster.delivery.offers import lies_on
 from stationkeep.cluster.delivery.openings import withdraw
 from stationkeep.cluster.delivery.steps import close_if_over
 from stationkeep.cluster.deployments.deployment import Deployment
@@ -27,7 +28,7 @@ from stationkeep.cluster.rollouts.lifecycle import (
     StageCause,
     StageState,
 )
-from stationkeep.cluster.rollouts.rollout import MAX_TIMELINE, Moment, Rollout, Stage
+from stationkeep.cluster.rollouts.rollout import MAX_TIMELINE, Freeze, Moment, Rollout, Stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED, Twins
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import RolloutChanged, StageChanged
@@ -272,10 +273,27 @@ def _hold_of(state: ClusterState, rollout: Rollout, stage: Stage, deployment: De
     if rollout.state is RolloutState.PAUSED:
         return "paused"
     freeze = state.rollouts.freeze_over(stage.plan.ring, rollout.plan)
+    freeze = freeze or frozen_by(state, deployment)
     if freeze is not None:
         return f"freeze:{freeze.name}"
     other = preempted_by(state, deployment)
     return f"preempted:{other.rollout or other.number}" if other is not None else ""
+
+
+def frozen_by(state: ClusterState, deployment: Deployment) -> Freeze | None:
+    """If freezes lie on all devices that a deployment still waits for, that one with whose end this
+    is over."""
+    freezes = state.rollouts.freezes.values() if deployment.count(TaskState.QUEUED) else ()
+    if not freezes:
+        return None
+    roster = state.deployments.rosters[deployment.number]
+    free = roster.row[roster.in_state(TaskState.QUEUED)]
+    for freeze in sorted(freezes, key=lambda one: (-one.until, one.name)):
+        if freeze.name not in deployment.overrides:
+            free = free[~lies_on(state, freeze, free)]
+            if not len(free):
+                return freeze
+    return None
 
 
 def preempted_by(state: ClusterState, deployment: Deployment) -> Deployment | None:

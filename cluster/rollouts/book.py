@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.forgetting import in_turn
-from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.devices.selector import parse
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.rollouts.rollout import Block, Freeze, Rollout, same_artifact
@@ -91,19 +91,28 @@ class Rollouts:
             del self.blocks[:-MAX_BLOCKS]
 
     def freeze_over(self, ring: Ring | None, plan: Plan) -> Freeze | None:
-        """A freeze that lies on all devices of a ring (None: on all there are), and that a plan
-        does not override: the one that ends last."""
-        over = [
+        """If freezes that a plan does not override lie on all devices of a ring (None: of all
+        rings), that one with whose end this is over."""
+        last = [self._last_over(one, plan) for one in (RINGS if ring is None else (ring,))]
+        over = [freeze for freeze in last if freeze is not None]
+        return min(over, key=_end_of) if len(over) == len(last) else None
+
+    def _last_over(self, ring: Ring, plan: Plan) -> Freeze | None:
+        over = (
             freeze
             for freeze in self.freezes.values()
             if not parse(freeze.selector)
             and (not freeze.rings or ring in freeze.rings)
             and freeze.name not in plan.overrides
-        ]
-        return max(over, key=lambda freeze: (freeze.until, freeze.name), default=None)
+        )
+        return max(over, key=_end_of, default=None)
 
     @property
     def next_due(self) -> int | None:
         """When a rollout leaves its state by itself, or a freeze ends."""
         ends = [rollout.deadline for rollout in self.open_ones() if rollout.deadline is not None]
         return min([*ends, *(freeze.until for freeze in self.freezes.values())], default=None)
+
+
+def _end_of(freeze: Freeze) -> tuple[int, str]:
+    return freeze.until, freeze.name

@@ -11,8 +11,10 @@ from stationkeep.cluster.commands import (
 )
 from stationkeep.cluster.delivery.explain import explain_device
 from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import RINGS, Ring
-from stationkeep.cluster.rollouts.plan import Plan
+from stationkeep.cluster.progression.explain import held_by
+from stationkeep.cluster.rollouts.plan import Plan, StagePlan
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
 
@@ -65,17 +67,49 @@ def test_a_freeze_of_every_ring_is_one_of_all(driver: RolloutDriver) -> None:
     assert driver.stages() == "pend"
 
 
+def test_freezes_that_cover_all_rings_together_freeze_a_stage_of_all(
+    driver: RolloutDriver,
+) -> None:
+    driver.order(SetFreeze("low", 60_000, (Ring.CANARY, Ring.DEV)))
+    driver.order(SetFreeze("high", 1_000_000, (Ring.STAGE, Ring.PROD)))
+    rollout = driver.begin(Plan(V2, stages=one_stage(), rest=False))
+    driver.lead(3)
+    assert driver.stages() == "pend"
+    assert held_by(driver.state, rollout, rollout.stages[0]) == "freeze:low"
+    driver.lead(60)
+    assert driver.runs("2.0.0") == [
+        row for row in driver.rows if row in driver.in_ring(Ring.CANARY) + driver.in_ring(Ring.DEV)
+    ]
+
+
+def test_a_stage_is_held_while_all_that_it_waits_for_is_frozen(driver: RolloutDriver) -> None:
+    """Else who is frozen would be unreached, only because a freeze lasts longer than a deadline."""
+    driver.order(SetFreeze("xmas", 1_000_000, (Ring.PROD,)))
+    driver.begin(Plan(V2, stages=(StagePlan("canary", Ring.CANARY),)))
+    driver.until_stage("rest", "deploying")
+    driver.lead(10)
+    assert driver.deployment().held == "freeze:xmas"
+    assert driver.runs("1.0.0") == driver.in_ring(Ring.PROD)
+    driver.lead(500)
+    assert driver.deployment().count(TaskState.UNREACHED) == 0
+    driver.order(LiftFreeze("xmas"))
+    driver.until("succeeded")
+
+
 def test_a_freeze_may_lie_on_some_devices_of_a_stage() -> None:
     driver = RolloutDriver.with_crowd(6, labels={"site": "a"})
     driver.crowd(6, labels={"site": "b"})
     driver.rest(20_000)
     driver.order(SetFreeze("audit", 1_000_000, (), "site=b"))
     driver.begin(Plan(V2, stages=one_stage()))
-    driver.lead(30)
-    assert driver.runs("2.0.0") == list(range(6))
+    driver.lead(2)
     (waiting, *_) = driver.rows[6:]
     told = explain_device(driver.state, waiting).summary
     assert any("a freeze lies on the device" in line for line in told)
+    driver.lead(30)
+    assert driver.runs("2.0.0") == list(range(6))
+    told = explain_device(driver.state, waiting).summary
+    assert any("nothing offered (freeze:audit)" in line for line in told)
     driver.order(LiftFreeze("audit"))
     driver.lead(3)
     assert driver.runs("2.0.0") == driver.rows
