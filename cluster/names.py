@@ -21,6 +21,9 @@ LOOPBACK_NAME = "localhost"
 
 ANONYMOUS = "anonymous@"
 """Begins the name of an actor that gave none; what follows is its address."""
+_LOWER = {code: chr(code).lower() for code in range(0x100)}
+"""Of all that a header can hold. What has a small letter beyond that depends on the release of
+Unicode, and replicas must not."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -102,5 +105,7 @@ def _is_one(text: str, version: int) -> bool:
 
 
 def party(actor: str) -> str:
-    """Whose share an order is reckoned to: all who give no name are one."""
-    return ANONYMOUS if actor.startswith(ANONYMOUS) else actor
+    """Whose share an order is reckoned to, and who must not approve it: names are one whatever
+    their case and the blanks around them, and all who give no name are one."""
+    name = actor.strip().translate(_LOWER)
+    return ANONYMOUS if name.startswith(ANONYMOUS) else name

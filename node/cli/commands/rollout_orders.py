@@ -26,7 +26,7 @@ from stationkeep.node.cli.commands.rollout_files import (
     rollout_path,
     send_draft,
 )
-from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import (
     KeyOption,
     ReasonOption,
@@ -101,20 +101,46 @@ def rollout_approve(
     *,
     digest: Annotated[
         str | None,
-        typer.Option("--digest", help="Of the plan that you looked at. Default: as it is now."),
+        typer.Option("--digest", help="Of the plan that you looked at. Default: you are asked."),
     ] = None,
     stage: Annotated[
         str | None, typer.Option("--stage", help="Approve what this stage has come to.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask first: the plan as it is now.")
+    ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
 ) -> None:
     """Grants a rollout's start, or what a stage has come to; of this plan, and of no other."""
     node = client(url)
-    seen = digest or node.get(rollout_path(rollout), rollout_shapes.Rollout)["digest"]
+    seen = digest or _shown(node, rollout, stage, yes=yes)
     body = given(digest=seen, stage=stage, reason=reason)
     _order(node, rollout, "approve", body, key)
+
+
+def _shown(node: Client, rollout: str, stage: str | None, *, yes: bool) -> str:
+    """The digest of the plan that somebody has agreed to, or wants to have approved unseen."""
+    if not yes and not at_a_terminal():
+        where = f"`stationkeep rollout show {printable(rollout)}` says it, or --yes"
+        raise UsageError(f"--digest: of the plan that is approved, as nobody can be asked: {where}")
+    found = node.get(rollout_path(rollout), rollout_shapes.Rollout)
+    if not yes:
+        what = (
+            f"approve plan {found['digest']} of {rollout}, by {found['author'] or 'nobody named'}"
+        )
+        confirm(f"{what}: {_granted(node, found, stage)}", yes=False)
+    digest: str = found["digest"]
+    return digest
+
+
+def _granted(node: Client, found: dict[str, Any], stage: str | None) -> str:
+    """What comes of it once everybody has approved."""
+    if stage is not None:
+        return f"let stage {stage} pass? {_then(found)}"
+    plan = DescribedRollout(found["rollout"], found["plan"], "", found["digest"])
+    return _beginning(previewed(node, plan))
 
 
 def rollout_pause(
@@ -290,9 +316,12 @@ def _beginning(seen: dict[str, Any]) -> str:
 
 
 def _promotion(found: dict[str, Any]) -> str:
+    return f"let the stage of {found['rollout']} that is judged pass? {_then(found)}"
+
+
+def _then(found: dict[str, Any]) -> str:
     later = [stage["name"] for stage in found["stages"] if stage["state"] == "pending"]
-    then = f"then {later[0]} opens" if later else "then all of it has succeeded"
-    return f"let the stage of {found['rollout']} that is judged pass? {then}"
+    return f"then {later[0]} opens" if later else "then all of it has succeeded"
 
 
 def _abortion(found: dict[str, Any]) -> str:

@@ -161,6 +161,15 @@ def test_somebody_else_must_approve_what_he_has_seen(driver: RolloutDriver) -> N
     assert driver.rollout().state == "running"
 
 
+@pytest.mark.parametrize("actor", ["Ann", " ann", "ANN "])
+def test_an_author_is_the_same_however_the_name_is_written(
+    driver: RolloutDriver, actor: str
+) -> None:
+    driver.begin(APPROVED)
+    digest = driver.rollout().digest
+    assert refused(driver, ApproveRollout(NAME, digest=digest), actor)[0] == "self_approval"
+
+
 def test_the_author_may_approve_where_the_plan_says_so(driver: RolloutDriver) -> None:
     driver.lay_down(replace(APPROVED, allow_self_approval=True))
     driver.order(StartRollout(NAME))

@@ -112,8 +112,35 @@ def test_an_order_sends_one_keyed_command(
     assert request.headers["Idempotency-Key"] == "op-me"
 
 
-def test_an_approval_is_of_the_plan_as_it_is_shown(canned: CannedNode, stationkeep: Run) -> None:
-    assert stationkeep("rollout", "approve", "fw-2.1").exit_code == 0
+@pytest.mark.parametrize(
+    ("options", "granted"),
+    [
+        ([], "bring app 2.1.0 to 11,167 devices, 50 of canary first?"),
+        (["--stage", "dev"], "let stage dev pass? then prod opens"),
+    ],
+)
+def test_an_approval_is_of_the_plan_that_was_shown(
+    canned: CannedNode, stationkeep: Run, person: Person, options: list[str], granted: str
+) -> None:
+    refused = stationkeep("rollout", "approve", "fw-2.1", *options)
+    assert refused.exit_code == 1
+    assert person.asked == [f"approve plan {'5f' * 16} of fw-2.1, by ann@ground: {granted}"]
+    assert not [r for r in canned.requests if "Idempotency-Key" in r.headers]
+    person.agrees = True
+    assert stationkeep("rollout", "approve", "fw-2.1", *options).exit_code == 0
+    assert canned.body["digest"] == "5f" * 16
+    person.asked.clear()
+    assert stationkeep("rollout", "approve", "fw-2.1", "--digest", "5f").exit_code == 0
+    assert (person.asked, canned.body) == ([], {"digest": "5f"})
+
+
+def test_where_nobody_can_be_asked_an_approval_says_of_what(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    refused = stationkeep("rollout", "approve", "fw-2.1")
+    assert (refused.exit_code, canned.requests) == (2, [])
+    assert "--digest: of the plan" in refused.output
+    assert stationkeep("rollout", "approve", "fw-2.1", "--yes").exit_code == 0
     assert canned.body == {"digest": "5f" * 16}
 
 
