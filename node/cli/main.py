@@ -14,6 +14,7 @@ from stationkeep.node.cli.commands import (
     agent,
     alarms,
     audit,
+    certs,
     chaos,
     cluster,
     config,
@@ -190,6 +191,10 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "audit": (
         "The audit files of nodes.",
         {"verify": audit.verify},
+    ),
+    "certs": (
+        "Certificates: make a CA, issue, inspect.",
+        {"ca": certs.ca, "issue": certs.issue, "inspect": certs.inspect},
     ),
 }
 """Groups of commands, by name, with help and members."""

@@ -1,0 +1,195 @@
+"""`certs ca|issue|inspect`: a cluster's CA, its certificates, what is wrong with one. Offline."""
+
+import enum
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from stationkeep.cluster.names import NAME_RULE, name_fault
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.options import Format, FormatOption
+from stationkeep.node.cli.output import say, show
+
+if TYPE_CHECKING:
+    from stationkeep.node.security.certificates import Authority
+
+T = TypeVar("T")
+CA_FILE, CA_KEY_FILE = "ca.pem", "ca.key"
+DirOption = Annotated[Path, typer.Option("--dir", help="Where ca.pem and ca.key are.")]
+
+
+class Kind(enum.StrEnum):
+    """Whose certificate."""
+
+    NODE = "node"
+    DEVICE = "device"
+    CLIENT = "client"
+
+
+def ca(
+    cluster: Annotated[str, typer.Option("--cluster", help="The name of the cluster.")],
+    out: Annotated[Path, typer.Option("--out", help="The directory to write to.")],
+    uid: Annotated[
+        str | None, typer.Option("--uid", help="Of a cluster that has one already.")
+    ] = None,
+) -> None:
+    """Makes a CA for a cluster: ca.pem, which all may read, and ca.key, which can make anybody a
+    member. Interrupted, it may be repeated."""
+    from stationkeep.node.security import certificates as made  # noqa: PLC0415
+    from stationkeep.node.security.identity import UID_RULE, is_uid  # noqa: PLC0415
+
+    _check_name("--cluster", cluster)
+    if uid is not None and not is_uid(uid):
+        raise UsageError(f"--uid {uid!r} refused: {UID_RULE}")
+    certificate_file, key_file = out / CA_FILE, out / CA_KEY_FILE
+    if certificate_file.exists():
+        raise CommandError(f"{certificate_file} is there already: every cluster has one CA")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        key = made.key_in(_content(key_file)) if key_file.exists() else made.new_key()
+        authority = made.new_authority(cluster, _now(), key, uid)
+        if not key_file.exists():
+            made.write(key_file, made.private_pem(key), made.PRIVATE)
+        made.write(certificate_file, made.public_pem([authority.certificate]), made.PUBLIC)
+    except made.CertificateError as error:
+        raise CommandError(f"{key_file} {error}") from error
+    except OSError as error:
+        raise CommandError(f"{error.filename or out}: {error.strerror}") from error
+    say(f"wrote {certificate_file} and {key_file}; keep the key where nobody else can read it")
+    say(f"uid {authority.uid}\npin {made.pin(authority.certificate)}")
+
+
+def issue(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="node, device or client.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its id, or the client's name.")],
+    *,
+    directory: DirOption = Path("tls"),
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="A DNS name or address of it, for browsers; repeatable."),
+    ] = None,
+    role: Annotated[str | None, typer.Option("--role", help="Of a client: what it may do.")] = None,
+    days: Annotated[
+        int, typer.Option("--days", min=1, max=3_650, help="How long it is good.")
+    ] = 90,
+    csr: Annotated[
+        Path | None,
+        typer.Option("--csr", help="Use the public key of this request; names in it are ignored."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write. Default: NAME.pem in --dir.")
+    ] = None,
+) -> None:
+    """Issues a certificate. Without --csr a key is made too, and is in the same file, so that the
+    two cannot be torn apart."""
+    from stationkeep.node.security import certificates as made  # noqa: PLC0415
+    from stationkeep.node.security.identity import Identity  # noqa: PLC0415
+
+    _check_name("NAME", name)
+    if (role is not None) is not (kind is Kind.CLIENT):
+        raise UsageError("--role: a client has one, and nobody else")
+    if role is not None:
+        _check_name("--role", role)
+    authority = _authority(directory)
+    file = out or directory / f"{name}.pem"
+    key = None
+    if csr is None:
+        key = made.new_key()
+        public = key.public_key()
+    else:
+        public = _of(made.requested_key, csr)
+    identity = Identity(authority.uid, kind.value, name, role or "")
+    try:
+        certificate = made.issue(authority, identity, public, _now(), days=days, hosts=hosts or ())
+    except made.CertificateError as error:
+        raise CommandError(str(error)) from error
+    content = (made.private_pem(key) if key else b"") + made.public_pem([certificate])
+    try:
+        made.write(file, content, made.PRIVATE if key else made.PUBLIC)
+    except OSError as error:
+        raise CommandError(f"{error.filename or file}: {error.strerror}") from error
+    what = "certificate and key" if key else "certificate"
+    say(
+        f"wrote {file}: {what} of {identity}, good until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    )
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Certificates in PEM.")],
+    *,
+    trusted: Annotated[
+        Path | None, typer.Option("--ca", help="The CA's certificates; judge by them.")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option("--as", help="Would it do as the certificate of this node?")
+    ] = None,
+    format_: FormatOption = Format.TABLE,
+) -> None:
+    """Shows what is in a file of certificates, and in sentences what is wrong with it. Fails if
+    anything is."""
+    from stationkeep.node.security.certificates import certificates_in  # noqa: PLC0415
+    from stationkeep.node.security.inspection import inspect as inspected  # noqa: PLC0415
+
+    bundle = None if trusted is None else _of(certificates_in, trusted)
+    answer = _of(lambda content: inspected(content, bundle, node, time.time()), file)
+    show(answer, format_, _lines)
+    if answer["faults"]:
+        raise CommandError("; ".join(f"{file} {fault}" for fault in answer["faults"]))
+
+
+def _lines(answer: dict[str, Any]) -> Any:
+    from rich.text import Text  # noqa: PLC0415
+
+    lines = []
+    for one in answer["certificates"]:
+        lines.append(f"{one['subject']}" + (f" of cluster {one['uid']}" if one["uid"] else ""))
+        lines.append(f"  valid from {one['not_before']} to {one['not_after']}: ")
+        lines[-1] += f"{one['days_left']:,} days left"
+        lines.append(f"  issued by {one['issuer']}, serial {one['serial']}")
+        lines.append(f"  for use as {' and '.join(one['purposes']) or 'neither server nor client'}")
+        if one["hosts"]:
+            lines.append(f"  for browsers: {', '.join(one['hosts'])}")
+        lines.append(f"  pin {one['pin']}")
+    return Text("\n".join(lines))
+
+
+def _authority(directory: Path) -> "Authority":
+    from stationkeep.node.security import certificates as made  # noqa: PLC0415
+
+    key = _content(directory / CA_KEY_FILE)
+    try:
+        return made.authority(_content(directory / CA_FILE), key)
+    except made.CertificateError as error:
+        raise CommandError(f"{directory / CA_KEY_FILE} {error}") from error
+
+
+def _of(reader: Callable[[bytes], T], file: Path) -> T:
+    """What `reader` makes of a file; its complaint with the file's name in front."""
+    from stationkeep.node.security.certificates import CertificateError  # noqa: PLC0415
+
+    try:
+        return reader(_content(file))
+    except CertificateError as error:
+        raise CommandError(f"{file} {error}") from error
+
+
+def _content(file: Path) -> bytes:
+    from stationkeep.node.security import certificates as made  # noqa: PLC0415
+
+    try:
+        return made.read(file)
+    except made.CertificateError as error:
+        raise CommandError(f"{file} {error}") from error
+
+
+def _check_name(option: str, name: str) -> None:
+    if name_fault(name) is not None:
+        raise UsageError(f"{option} {name!r} refused: {NAME_RULE}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

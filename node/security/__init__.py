@@ -1,0 +1,5 @@
+"""Who is who: certificates of a cluster's own CA, and TLS with them.
+
+`identity.py`: names in certificates, and the verdict on one · `certificates.py`: a CA, issuing,
+reading · `inspection.py`: what is wrong with one, for people.
+"""

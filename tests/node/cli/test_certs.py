@@ -1,0 +1,111 @@
+"""`stationkeep certs ca|issue|inspect`, on files."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from stationkeep.node.security import certificates as made
+from tests.node.cli.canned import Run
+from tests.node.cli.test_foreign_text import HOSTILE, check
+
+
+@pytest.fixture
+def tls(tmp_path: Path, stationkeep: Run) -> Path:
+    """A directory with a CA."""
+    directory = tmp_path / "tls"
+    result = stationkeep("certs", "ca", "--cluster", "my-fleet", "--out", str(directory))
+    assert result.exit_code == 0, result.output
+    return directory
+
+
+def issue(stationkeep: Run, tls: Path, *arguments: str) -> None:
+    result = stationkeep("certs", "issue", *arguments, "--dir", str(tls))
+    assert result.exit_code == 0, result.output
+
+
+def test_a_ca_says_its_uid_and_its_pin_and_hides_its_key(tls: Path) -> None:
+    (certificate,) = made.certificates_in((tls / "ca.pem").read_bytes())
+    uid = made.authority((tls / "ca.pem").read_bytes(), (tls / "ca.key").read_bytes()).uid
+    assert made.pin(certificate).startswith(f"sha256:{uid}")
+    assert stat.S_IMODE((tls / "ca.key").stat().st_mode) == 0o600
+
+
+def test_a_second_ca_is_refused_and_an_interrupted_one_completed(
+    tls: Path, stationkeep: Run
+) -> None:
+    again = ("certs", "ca", "--cluster", "my-fleet", "--out", str(tls))
+    result = stationkeep(*again)
+    assert (result.exit_code, "is there already" in result.stderr) == (1, True)
+    (before,) = made.certificates_in((tls / "ca.pem").read_bytes())
+    (tls / "ca.pem").unlink()
+    assert stationkeep(*again).exit_code == 0
+    (after,) = made.certificates_in((tls / "ca.pem").read_bytes())
+    assert made.pin(before) == made.pin(after)
+
+
+def test_a_nodes_certificate_is_issued_and_inspected(tls: Path, stationkeep: Run) -> None:
+    issue(stationkeep, tls, "node", "sat-001", "--host", "sat-001.example.net")
+    file = tls / "sat-001.pem"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    inspected = ("certs", "inspect", str(file), "--ca", str(tls / "ca.pem"))
+    result = stationkeep(*inspected, "--as", "sat-001", "--format", "json")
+    assert result.exit_code == 0, result.output
+    (one,) = json.loads(result.output)["certificates"]
+    assert (one["subject"], one["purposes"]) == ("node sat-001", ["server", "client"])
+    assert "sat-001.example.net" in one["hosts"]
+    result = stationkeep(*inspected, "--as", "sat-002")
+    assert result.exit_code == 1
+    assert "is refused (wrong_node): it is of node sat-001" in result.stderr
+
+
+def test_a_foreign_ca_and_a_foreign_key_are_told(
+    tls: Path, tmp_path: Path, stationkeep: Run
+) -> None:
+    issue(stationkeep, tls, "device", "phone-7")
+    file = tls / "phone-7.pem"
+    other = tmp_path / "other"
+    stationkeep("certs", "ca", "--cluster", "other", "--out", str(other))
+    result = stationkeep("certs", "inspect", str(file), "--ca", str(other / "ca.pem"))
+    assert (result.exit_code, "untrusted_ca" in result.stderr) == (1, True)
+    content = made.public_pem(made.certificates_in(file.read_bytes()))
+    file.write_bytes(made.private_pem(made.new_key()) + content)
+    result = stationkeep("certs", "inspect", str(file))
+    assert (result.exit_code, "the key of another" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("node", "../x"), "NAME '../x' refused"),
+        (("client", "prometheus"), "--role: a client has one"),
+        (("node", "sat-001", "--role", "x"), "--role: a client has one"),
+        (("node", "sat-001", "--csr", "absent"), "absent cannot be read"),
+        (("node", "sat-001", "--host", "a b"), "'a b' refused: a host name or an IP address"),
+    ],
+)
+def test_what_cannot_be_issued_is_said(
+    tls: Path, stationkeep: Run, arguments: tuple[str, ...], why: str
+) -> None:
+    result = stationkeep("certs", "issue", *arguments, "--dir", str(tls))
+    assert result.exit_code in (1, 2)
+    assert why in result.stderr
+    assert not (tls / "sat-001.pem").exists()
+
+
+def test_without_a_ca_nothing_is_issued(tmp_path: Path, stationkeep: Run) -> None:
+    result = stationkeep("certs", "issue", "node", "sat-001", "--dir", str(tmp_path))
+    assert (result.exit_code, "ca.key cannot be read" in result.stderr) == (1, True)
+
+
+def test_names_in_a_foreign_certificate_do_not_reach_the_terminal(
+    tmp_path: Path, stationkeep: Run
+) -> None:
+    import datetime as dt
+
+    evil = made.new_authority(HOSTILE[:40], dt.datetime.now(dt.UTC))
+    file = tmp_path / "evil.pem"
+    file.write_bytes(made.public_pem([evil.certificate]))
+    for more in ((), ("--as", "sat-001"), ("--format", "json"), ("--format", "yaml")):
+        check(stationkeep("certs", "inspect", str(file), *more), "")

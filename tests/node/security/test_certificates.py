@@ -1,0 +1,233 @@
+"""A CA, and what it issues: judged by OpenSSL as well, through Python's `ssl`."""
+
+import datetime as dt
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.certificates import Authority, CertificateError
+from stationkeep.node.security.identity import Identity
+from stationkeep.node.system import small_file
+
+NOW = dt.datetime(2027, 3, 1, 12, tzinfo=dt.UTC)
+HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def ca() -> Authority:
+    return made.new_authority("my-fleet", NOW)
+
+
+def node(ca: Authority, name: str = "sat-001") -> Identity:
+    return Identity(ca.uid, "node", name)
+
+
+def leaf(ca: Authority, identity: Identity, **more: object) -> tuple[x509.Certificate, made.Key]:
+    key = made.new_key()
+    return made.issue(ca, identity, key.public_key(), NOW, **more), key  # type: ignore[arg-type]
+
+
+def test_a_ca_issues_and_cannot_make_another_ca(ca: Authority) -> None:
+    constraints = ca.certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca) == (True, True)
+    assert constraints.value.path_length == 0
+    assert ca.certificate.not_valid_after_utc == NOW + 3_650 * DAY
+    assert made.facts_of(ca.certificate).identity == Identity(ca.uid, "ca")
+
+
+def test_a_ca_that_is_made_again_for_its_key_is_the_same_cluster(ca: Authority) -> None:
+    again = made.new_authority("my-fleet", NOW + DAY, ca.key)
+    assert (again.uid, made.pin(again.certificate)) == (ca.uid, made.pin(ca.certificate))
+    other = made.new_authority("my-fleet", NOW)
+    assert other.uid != ca.uid
+    assert made.new_authority("my-fleet", NOW, uid=ca.uid).uid == ca.uid
+
+
+def test_a_nodes_certificate_is_for_both_ends_of_a_link(ca: Authority) -> None:
+    certificate, key = leaf(ca, node(ca), hosts=["sat-001.example.net", "10.0.0.1", "fd00::1"])
+    assert certificate.not_valid_before_utc == NOW - HOUR
+    assert certificate.not_valid_after_utc == NOW + 90 * DAY
+    assert made.purposes_of(certificate) == ["server", "client"]
+    assert made.facts_of(certificate).identity == node(ca)
+    assert set(made.hosts_of(certificate)) == {
+        "localhost", "127.0.0.1", "::1", "sat-001.example.net", "10.0.0.1", "fd00::1",
+    }  # fmt: skip
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.curve.name == "secp256r1"
+    assert made.check_pair([certificate], key, [ca.certificate], "sat-001") == node(ca)
+
+
+def test_devices_and_clients_serve_nobody(ca: Authority) -> None:
+    for identity in (
+        Identity(ca.uid, "device", "phone-7"),
+        Identity(ca.uid, "client", "prometheus", "metrics"),
+    ):
+        certificate, _ = leaf(ca, identity)
+        assert made.purposes_of(certificate) == ["client"]
+        assert made.hosts_of(certificate) == []
+
+
+def test_no_certificate_outlives_its_ca_and_an_expired_ca_issues_nothing(ca: Authority) -> None:
+    ends = ca.certificate.not_valid_after_utc
+    key = made.new_key().public_key()
+    late = made.issue(ca, node(ca), key, ends - DAY)
+    assert late.not_valid_after_utc == ends
+    with pytest.raises(CertificateError, match="expired on 2037-02-26"):
+        made.issue(ca, node(ca), key, ends)
+
+
+@pytest.mark.parametrize("host", ["", "a b", "*.example.net", "http://a", "a:1", "0.0.0.0", "::"])
+def test_a_host_that_is_none_is_refused(ca: Authority, host: str) -> None:
+    with pytest.raises(CertificateError, match="a host name or an IP address"):
+        leaf(ca, node(ca), hosts=[host])
+
+
+def request(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    """A CSR whose author would like to be another node, and a CA."""
+    names = [
+        x509.UniformResourceIdentifier("spiffe://sk-0000000000000000/node/sat-999"),
+        x509.DNSName("bank.example"),
+    ]
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sat-999")]))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+
+
+def test_of_a_request_only_the_key_is_believed(ca: Authority) -> None:
+    key = ec.generate_private_key(ec.SECP384R1())
+    certificate = made.issue(ca, node(ca), made.requested_key(request(key)), NOW)
+    assert certificate.public_key() == key.public_key()
+    assert made.facts_of(certificate).identity == node(ca)
+    assert "bank.example" not in made.hosts_of(certificate)
+    assert made.purposes_of(certificate) == ["server", "client"]
+
+
+def test_a_request_that_was_changed_or_has_a_weak_key_is_refused() -> None:
+    body = request(made.new_key())  # type: ignore[arg-type]
+    parsed = x509.load_pem_x509_csr(body)
+    der = bytearray(parsed.public_bytes(serialization.Encoding.DER))
+    der[der.index(b"sat-999")] = ord("x")
+    changed = x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM)
+    with pytest.raises(CertificateError, match="did not sign"):
+        made.requested_key(changed)
+    weak = rsa.generate_private_key(65_537, 1_024)
+    with pytest.raises(CertificateError, match="RSA of 2048 bits"):
+        made.requested_key(request(weak))
+    with pytest.raises(CertificateError, match="no request"):
+        made.requested_key(b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n")
+
+
+# -- pairs
+
+
+def test_a_pair_that_others_would_refuse_is_refused_with_the_reason(ca: Authority) -> None:
+    stranger = made.new_authority("other", NOW)
+    certificate, key = leaf(ca, node(ca))
+    trusted = [ca.certificate]
+    device, device_key = leaf(ca, Identity(ca.uid, "device", "phone-7"))
+    foreign, foreign_key = leaf(stranger, node(stranger))
+    for certificates, its_key, why in (
+        ([certificate], made.new_key(), "does not belong to its key"),
+        ([device], device_key, "is of device phone-7, not of a node"),
+        ([foreign], foreign_key, "was issued by CN=other CA, no CA that is trusted here"),
+    ):
+        with pytest.raises(CertificateError, match=why):
+            made.check_pair(certificates, its_key, trusted, "sat-001")
+    with pytest.raises(CertificateError, match="is of node sat-001, not of sat-002"):
+        made.check_pair([certificate], key, trusted, "sat-002")
+
+
+def test_what_a_leaf_signed_chains_to_nobody(ca: Authority) -> None:
+    """A node's key makes no nodes."""
+    above, key = leaf(ca, node(ca, "sat-002"))
+    forged = made.issue(Authority(above, key), node(ca), made.new_key().public_key(), NOW)
+    assert not made.chains(forged, [above], [ca.certificate])
+
+
+# -- files
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b"\x30\x82\x01\x00", "is DER or PKCS #12"),
+        (b"\x00" * 100, "is no PEM"),
+        (b"-----BEGIN CERTIFICATE-----\nMIIB", "cut off or damaged"),
+        (b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "cut off or damaged"),
+        (b"-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n", "a private key and no"),
+        (b"x" * 10_000_000, "has more than 262144 bytes"),
+    ],
+)
+def test_a_file_of_something_else_is_named_for_what_it_is(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    file = tmp_path / "a.pem"
+    file.write_bytes(content)
+    with pytest.raises(CertificateError, match=why):
+        made.certificates_in(made.read(file))
+
+
+def test_a_certificate_that_is_cut_off_anywhere_is_refused(ca: Authority) -> None:
+    whole = made.public_pem([ca.certificate]).rstrip(b"\n")
+    for length in range(0, len(whole) - 1, 37):
+        with pytest.raises(CertificateError):
+            made.certificates_in(whole[:length])
+
+
+def test_a_pipe_does_not_stop_the_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CertificateError, match="not a regular file"):
+        made.read(tmp_path / "pipe")
+
+
+def test_keys_with_a_passphrase_and_several_keys_are_refused() -> None:
+    key = made.new_key()
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"x"),
+    )
+    with pytest.raises(CertificateError, match="passphrase"):
+        made.key_in(locked)
+    with pytest.raises(CertificateError, match="several"):
+        made.key_in(made.private_pem(key) * 2)
+    with pytest.raises(CertificateError, match="cut off"):
+        made.key_in(made.private_pem(key)[:100])
+
+
+def test_a_key_is_its_owners_alone_from_the_first_byte_on(tmp_path: Path) -> None:
+    """Whatever a crash, or somebody else, has left where it is written first."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"")
+    elsewhere.chmod(0o666)
+    (tmp_path / "a.key.new").symlink_to(elsewhere)
+    made.write(tmp_path / "a.key", b"secret", made.PRIVATE)
+    assert elsewhere.read_bytes() == b""
+    assert (tmp_path / "a.key").read_bytes() == b"secret"
+    assert stat.S_IMODE((tmp_path / "a.key").stat().st_mode) == 0o600
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "node.pem"
+    made.write(file, b"old", made.PRIVATE)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(small_file.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        made.write(file, b"new", made.PRIVATE)
+    assert file.read_bytes() == b"old"
