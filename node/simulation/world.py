@@ -316,6 +316,7 @@ class World:
         self.heal()
         self.devices.heal()
         self.liars.heal()
+        self.rollouts.heal()
         took = Convergence(self.agenda, self.members, self.scenario.settings).wait()
         self.devices.judge()
         self.rollouts.judge()

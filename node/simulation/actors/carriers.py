@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.commands import Registration
 from stationkeep.cluster.delivery.reports import Answer
+from stationkeep.cluster.rollouts.windows import TZ_LABEL
 from stationkeep.node.agent.tasks.book import Book, Job, Moment
 from stationkeep.node.agent.tasks.carrier import REPEAT
 from stationkeep.node.agent.tasks.machine import (
@@ -47,6 +48,8 @@ from stationkeep.node.wire.tasks import (
 
 FIRST_VERSIONS = ("1.0.0", "1.0.0", "1.0.0", "1.4.0", "")
 CAPABILITIES = ("deployment", "rollback")
+ZONES: tuple[dict[str, str], ...] = ({}, {TZ_LABEL: "Europe/Berlin"}, {TZ_LABEL: "Mars/Utopia"})
+"""Labels that say by whose clock a device lives; of none, or of a place that nobody knows."""
 OLD_WORDS = 16
 """Words that may be said once more."""
 LONGEST = {Phase.INSTALLING: 6.0, Phase.REBOOTING: 3.0}
@@ -93,6 +96,7 @@ class Carrier:
         """When somebody, and no task, last changed what it runs; s."""
         self.window: Window | None = None
         """When it may begin to install; None: always."""
+        self._labels = random.Random(f"zone {speaker.id}").choice(ZONES)  # noqa: S311
         self._first = {"app": draw.choice(FIRST_VERSIONS), "os": "13"}
         self._registered: dict[str, str] = {}
         """Versions in the newest registration."""
@@ -113,6 +117,7 @@ class Carrier:
             registration,
             app_version=self._registered["app"],
             os_version=self._registered["os"],
+            labels=self._labels,
             capabilities=dict.fromkeys(CAPABILITIES[: 1 + self.reversible], "true"),
         )
 

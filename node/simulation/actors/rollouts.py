@@ -19,8 +19,10 @@ from stationkeep.cluster.commands import (
     ChangeSettings,
     CreateRollout,
     LiftFreeze,
+    Pause,
     PauseRollout,
     PromoteRollout,
+    Resume,
     ResumeRollout,
     RetryTasks,
     RollBackRollout,
@@ -92,9 +94,14 @@ _GOES_ON = {
     RolloutState.AWAITING_APPROVAL: ("approve", "approve"),
     RolloutState.PAUSED: ("resume", "promote", "force", "repeat"),
 }
-DESCRIBED = ("launch", "draft", "redraft", "freeze", "lift", *ORDERS)
-"""All words of the verb `roll`: `launch` lays a plan down and starts it, `draft` only the one,
-`redraft` writes another one in its place."""
+FLOOD = 9
+"""Rollouts that somebody begins at once: one more than one may have open."""
+DESCRIBED = (
+    "launch", "flood", "draft", "redraft", "freeze", "lift", "halt", "unhalt", "switch", *ORDERS,
+)  # fmt: skip
+"""All words of the verb `roll`: `launch` lays a plan down and starts it, `flood` many of them,
+`draft` only lays it down, `redraft` writes another one in its place; `halt` and `unhalt` pause all
+automatic changes and end that, `switch` turns them off or on."""
 
 
 class Rollouts:
@@ -122,13 +129,18 @@ class Rollouts:
         """Gives an order through a node, as somebody who sees that node's state."""
         draw = self._draw()
         actor = draw.choice(PEOPLE)
+        for _ in range(FLOOD if what == "flood" else 1):
+            self._order(draw, node, what, actor)
+
+    def _order(self, draw: random.Random, node: str, what: str, actor: str) -> None:
         command = self._command(draw, self._members[node].replica.state, what)
         if command is None:
             return
         self._clients.give(node, command, actor)
         if draw.random() < 0.1:
             self._clients.give(node, command, draw.choice(PEOPLE))
-        if what == "launch" and isinstance(command, CreateRollout):
+        if what in ("launch", "flood"):
+            assert isinstance(command, CreateRollout)
             start = StartRollout(command.rollout)
             self._agenda.at(
                 self._agenda.time.now + draw.uniform(0.1, 1.0),
@@ -140,7 +152,7 @@ class Rollouts:
         return random.Random(f"{self._devices.seed} rollout {self._orders}")  # noqa: S311
 
     def _command(self, draw: random.Random, state: ClusterState, what: str) -> AnyCommand | None:
-        if what in ("launch", "draft"):
+        if what in ("launch", "flood", "draft"):
             self._laid_down += 1
             return CreateRollout(f"roll-{self._laid_down}", self._plan(draw))
         if what == "freeze":
@@ -150,6 +162,12 @@ class Rollouts:
             return SetFreeze(draw.choice(plans.FREEZES), duration, rings, selector)
         if what == "lift":
             return LiftFreeze(draw.choice(plans.FREEZES))
+        if what == "halt":
+            return Pause(draw.choice((1_000, 4_000, 10_000)))
+        if what == "unhalt":
+            return Resume()
+        if what == "switch":
+            return ChangeSettings({"swarm_mode": not state.settings.swarm_mode})
         known = [*state.rollouts.known.values()]
         likely = [rollout for rollout in known if not rollout.ended and draw.random() < 0.8]
         if not known:
@@ -161,6 +179,14 @@ class Rollouts:
 
     def _plan(self, draw: random.Random) -> Plan:
         return plans.plan(draw, [d.id for d in self._devices.all if d.carrier is not None])
+
+    def heal(self) -> None:
+        """Somebody sees to it that automatic changes are on, whoever turns them off still: nothing
+        would come to an end without them."""
+        if not self._members.newest_state().settings.swarm_mode:
+            node = self._draw().choice([*self._members])
+            self._clients.give(node, ChangeSettings({"swarm_mode": True}))
+        self._agenda.at(self._agenda.time.now + 1.0, self.heal)
 
     # -- what must come true -------------------------------------------------------------------
 

@@ -3,8 +3,9 @@ runs in the end.
 
 No device is told of a stage before those before it have passed or were promoted; no two rollouts
 that nothing says the order of tell one device; what makes every device ill does not pass by itself;
-no wait outlasts its end for long; whoever was to go back runs what it ran before. What one state
-must be in itself is `cluster.progression.invariants`, which `checks` looks at after every entry.
+nobody is told outside of a window, and nothing goes on while automatic changes are paused; no wait
+outlasts its end for long; whoever was to go back runs what it ran before. What one state must be in
+itself is `cluster.progression.invariants`, which `checks` looks at after every entry.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,26 +14,42 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from stationkeep.cluster.apply import Applied, Done
-from stationkeep.cluster.commands import Entry, PromoteRollout
+from stationkeep.cluster.commands import (
+    AdvanceRollout,
+    AnyCommand,
+    CheckRollouts,
+    Entry,
+    OfferTasks,
+    OpenStage,
+    PromoteRollout,
+    RecordGate,
+)
 from stationkeep.cluster.delivery.members import version_of
-from stationkeep.cluster.delivery.offers import hold_of
+from stationkeep.cluster.delivery.offers import Hold, hold_of
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import STATES, TaskState
+from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.rollouts.gates import Gate
 from stationkeep.cluster.rollouts.lifecycle import WAITING, RolloutState, StageState
 from stationkeep.cluster.rollouts.plan import FOLLOW
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage, tally_of
-from stationkeep.cluster.state.events import RolloutChanged, StageChanged, TasksChanged
+from stationkeep.cluster.state.events import Event, RolloutChanged, StageChanged, TasksChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.agent.tasks.book import Book
+from stationkeep.node.fleet.windows import plan_with_window
 from stationkeep.node.simulation.agenda import Time
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.checks.tasks import LATE
 from stationkeep.node.simulation.machine.members import Members
 from stationkeep.node.simulation.machine.node import SimulatedNode
+from stationkeep.node.system.zones import is_open, zone_or_utc
 
 HARMFUL = ("2.6.6", "3.6.6")
 """Versions that make every device ill which runs them."""
+BY_ITSELF = (AdvanceRollout, CheckRollouts, OpenStage, OfferTasks, RecordGate)
+"""What the leader orders, and nobody else."""
+STILL = ("aborted", "rolled_back")
+"""What may become of a rollout while automatic changes are paused, as nothing follows from it."""
 
 
 class Carrier(Protocol):
@@ -82,6 +99,8 @@ class RolloutChecks:
             state = member.replica.state
             if entry is not None and isinstance(what.outcome, Done):
                 self._promoted(state, entry)
+                _is_let(state, entry, what)
+                _is_in_its_window(state, entry, what)
             for event in what.events:
                 if isinstance(event, RolloutChanged):
                     self._changed(state, event)
@@ -221,6 +240,52 @@ class RolloutChecks:
                 f"{carrier.book.device} runs {runs}, it ran {told.version!r}, and came to {came_to}"
             )
             raise Violation("whoever goes back is back", f"{said} by {rollout.name}")
+
+
+def _offered(event: TasksChanged) -> Column:
+    """Rows of the devices that are told something."""
+    rows = np.frombuffer(event.rows, "<u4")
+    told: Column = rows[np.frombuffer(event.targets, "u1") == TaskState.OFFERED.code]
+    return told
+
+
+def _is_let(state: ClusterState, entry: Entry, what: Applied) -> None:
+    """While automatic changes are paused nobody is told anything, and no rollout goes on."""
+    command = entry.draft.command
+    if not isinstance(command, BY_ITSELF) or hold_of(state) in (None, Hold.STORM):
+        return
+    for event in what.events:
+        if _goes_on(command, event):
+            said = f"{command} has {event} while {hold_of(state)}"
+            raise Violation("nothing goes on while paused", said)
+
+
+def _goes_on(command: AnyCommand, event: Event) -> bool:
+    """Whether this has come about by an order of the leader, and not by its time alone."""
+    if isinstance(event, TasksChanged):
+        return len(_offered(event)) > 0
+    if isinstance(command, CheckRollouts):
+        return isinstance(event, StageChanged) and event.state == StageState.FAILED
+    if not isinstance(event, RolloutChanged) or event.rollout != getattr(command, "rollout", ""):
+        return False
+    return event.state not in STILL
+
+
+def _is_in_its_window(state: ClusterState, entry: Entry, what: Applied) -> None:
+    """Whoever is offered a task is in the window of its rollout, by the clock of the leader; it may
+    have closed while the offer was under way."""
+    for event in what.events:
+        if not isinstance(event, TasksChanged) or not len(_offered(event)):
+            continue
+        plan = plan_with_window(state, state.deployments.known[event.deployment])
+        if plan is None:
+            continue
+        table = state.fleet.table
+        for row in _offered(event).tolist():
+            zone = zone_or_utc(plan.zone_of(table.kinds[int(table.kind[row])]))
+            if not any(is_open(plan.hours, zone, entry.wall - late) for late in (0, LATE)):
+                said = f"{table.ids[row]} is told at {entry.wall}, {plan.hours_in_words}"
+                raise Violation("devices are told in their windows", said)
 
 
 def waits_for_people(rollout: Rollout) -> bool:

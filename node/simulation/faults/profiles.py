@@ -273,7 +273,7 @@ class Deceit(msgspec.Struct, frozen=True):
 ROLLING = (
     "draft", "redraft", "start", "start", "approve", "approve", "pause", "interrupt", "interrupt",
     "resume", "resume", "promote", "promote", "promote", "force", "force", "abort", "rollback",
-    "repeat", "unblock", "freeze", "lift",
+    "repeat", "unblock", "freeze", "freeze", "lift", "halt", "unhalt", "switch", "flood",
 )  # fmt: skip
 """What is ordered of rollouts, some of it more often."""
 

@@ -4,12 +4,14 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stationkeep.cluster.alarms import CLOCK_JUMP
 from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import HookConfig, NodeConfig
 from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.health.measurement import Measurement
+from stationkeep.node.health.self_checks import ClockWatch, SelfChecked
 from stationkeep.node.hooks.runner import HookResult
 from stationkeep.node.loop import NodeLoop
 from stationkeep.node.ports import Host, ProposalResult
@@ -266,7 +268,7 @@ class SimulatedNode:
             self.config,
             boot,
             Workbench(self.name, host, self.raft, self.replica, proposing(self.raft)),
-            source=self.health,
+            source=SelfChecked(self.health, {CLOCK_JUMP: ClockWatch(self.clock)}),
             hooks=self.hooks,
             memory=SimulatedMemory(self.disk),
             asker=SimulatedAsker(later, self.draw),
