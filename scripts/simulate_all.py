@@ -96,6 +96,7 @@ def _campaign(options: argparse.Namespace) -> int:
     plan.scenario(seeds[-1])
     console = Console(stderr=True)
     began, done, failed = time.monotonic(), Counter[str](), []
+    ended = Counter[str]()
     for outcome in _shown(campaign.run_all(plan, seeds, options.jobs), len(seeds), console):
         done["runs"] += 1
         done["with tasks"] += "tasks" in outcome.faults
@@ -103,10 +104,16 @@ def _campaign(options: argparse.Namespace) -> int:
         done["turns"] += outcome.turns
         done["calls"] += outcome.calls
         done["undecided"] += outcome.undecided
+        done["begun"] += outcome.rollouts.begun
+        done["judged"] += outcome.rollouts.judged
+        done["stopped"] += outcome.rollouts.stopped
+        ended.update(outcome.rollouts.ended)
         if not outcome.ok:
             failed.append(outcome)
             console.print(_failure(plan, outcome, options.save), soft_wrap=True)
     _report(done, failed, time.monotonic() - began, options.seconds)
+    if done["begun"]:
+        print(_course(done, ended))
     return 1 if failed else 0
 
 
@@ -162,6 +169,15 @@ def _report(done: Counter[str], failed: list[Outcome], took: float, seconds: flo
     )
     for rule, count in Counter(outcome.rule for outcome in failed).most_common():
         print(f"  {count} x {rule}")
+
+
+def _course(done: Counter[str], ended: Counter[str]) -> str:
+    """What became of the rollouts, and how often one was stopped although it does no harm."""
+    ends = ", ".join(f"{count:,} {how.replace('_', ' ')}" for how, count in ended.most_common())
+    return (
+        f"{done['begun']:,} rollouts begun: {ends or 'none ended'}; {done['stopped']} of "
+        f"{done['judged']:,} stages that do no harm stopped for health"
+    )
 
 
 if __name__ == "__main__":

@@ -11,16 +11,18 @@ import pytest
 from msgspec.structs import replace
 
 from stationkeep.cluster import deadlines
+from stationkeep.cluster.delivery import offers
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits
-from stationkeep.cluster.progression import looks, members, orders, rollback, steps
+from stationkeep.cluster.progression import advance, looks, members, orders, rollback, steps
 from stationkeep.cluster.rollouts.gates import Gates, Verdict
 from stationkeep.cluster.rollouts.lifecycle import RolloutState
 from stationkeep.cluster.rollouts.plan import Checks, Plan, StagePlan
 from stationkeep.cluster.rollouts.rollout import Rollout
+from stationkeep.cluster.rollouts.twins import UPDATED, Twins
 from stationkeep.node.agent.tasks import machine
 from stationkeep.node.agent.tasks.book import Book
-from stationkeep.node.fleet import conductor
+from stationkeep.node.fleet import conductor, windows
 from stationkeep.node.simulation.actors import plans
 from stationkeep.node.simulation.actors.carriers import Carrier
 from stationkeep.node.simulation.campaigns import campaign
@@ -32,6 +34,8 @@ from stationkeep.node.simulation.world import World
 
 Patch = pytest.MonkeyPatch
 TROUBLES = (("crash", "jump"), ("partition", "mischief"))
+LONGER = (20.0, "read", "sat-001 sat-001")
+STILL = "nothing goes on while paused"
 LOOSE = Checks(Gates(max_failures=1_000_000, min_coverage=0, max_bad=1_000_000), health=False)
 QUICK = Limits(max_in_flight=500, deadline=15_000, retries=2, first=0)
 HALVES = (StagePlan("some", share=500_000, soak=1_000), StagePlan("all", soak=1_000))
@@ -59,6 +63,11 @@ def played(
 ) -> tuple[World, Outcome]:
     """A run of this script on three nodes, where every plan is this one."""
     monkeypatch.setattr(plans, "plan", lambda *_: plan)
+    return played_as_drawn(*script, seed=seed)
+
+
+def played_as_drawn(*script: tuple[float, str, str], seed: int = 1) -> tuple[World, Outcome]:
+    """The same of a script in which every plan is drawn."""
     actions = tuple(Action(at, verb, tuple(words.split())) for at, verb, words in script)
     with quiet():
         scenario = Scenario(seed=seed, nodes=3, duration=actions[-1].at + 1.0, script=actions)
@@ -108,6 +117,36 @@ def test_what_does_no_harm_passes_among_devices_that_come_and_go(monkeypatch: Pa
         made = ended(monkeypatch, calm, (0.0, "carriers", "12"), *BEGIN[1:], *turns, seed=seed)
         assert made.rollout_checks.judged > 0
         assert made.rollout_checks.stopped == 0
+
+
+@pytest.mark.parametrize("hold", ["halt", "switch"])
+def test_nothing_goes_on_while_automatic_changes_are_paused(monkeypatch: Patch, hold: str) -> None:
+    """And everything does afterwards, also where nobody turns them on again."""
+    made = ended(monkeypatch, GOOD, *BEGIN, (5.0, "roll", f"sat-001 {hold}"), LONGER)
+    assert the_rollout(made).state is RolloutState.SUCCEEDED
+
+
+def test_an_emergency_goes_first_and_keeps_to_no_window(monkeypatch: Patch) -> None:
+    urgent = replace(
+        GOOD, emergency=True, window="Sun 03:00-04:00", checks=replace(LOOSE, health=True)
+    )
+    both = (4.1, "roll", "sat-002 launch")
+    drawn = iter([replace(GOOD, limits=replace(QUICK, max_in_flight=1)), urgent])
+    monkeypatch.setattr(plans, "plan", lambda *_: next(drawn))
+    made, outcome = played_as_drawn(*BEGIN, both)
+    assert outcome.ok, f"{outcome.rule}: {outcome.detail}"
+    known = made.members.newest_state().rollouts.known
+    assert [known[name].state.value for name in ("roll-1", "roll-2")] == ["succeeded", "succeeded"]
+
+
+def test_a_window_that_opens_later_is_waited_for(monkeypatch: Patch) -> None:
+    """It opens 40 s after the world's beginning, and the leader dies before."""
+    later = replace(GOOD, window="22:14-22:16", limits=replace(QUICK, deadline=60_000))
+    crash = ((20.0, "crash", "leader process"), (24.0, "start", "sat-001"))
+    made = ended(monkeypatch, later, *BEGIN, *crash)
+    assert the_rollout(made).state is RolloutState.SUCCEEDED
+    told = [told.at for told in made.rollout_checks._told.values()]
+    assert min(told) > 40.0
 
 
 def test_a_pause_that_nobody_ends_ends_itself(monkeypatch: Patch) -> None:
@@ -224,6 +263,52 @@ def test_a_way_back_that_forgets_devices_is_found(monkeypatch: Patch) -> None:
     monkeypatch.setattr(rollback, "affected_by", half)
     back = (25.0, "roll", "sat-001 rollback")
     assert violated(monkeypatch, GOOD, back) == "whoever goes back is back"
+
+
+@pytest.mark.parametrize("hold", ["halt", "switch"])
+def test_an_offer_while_automatic_changes_are_paused_is_found(
+    monkeypatch: Patch, hold: str
+) -> None:
+    monkeypatch.setattr(offers, "hold_of", lambda _: None)
+    slowly = replace(GOOD, limits=replace(QUICK, max_in_flight=1))
+    assert violated(monkeypatch, slowly, (5.0, "roll", f"sat-001 {hold}"), LONGER) == STILL
+
+
+def test_a_stage_that_goes_on_while_automatic_changes_are_paused_is_found(
+    monkeypatch: Patch,
+) -> None:
+    monkeypatch.setattr(advance, "is_held", lambda _: False)
+    assert violated(monkeypatch, GOOD, (6.0, "roll", "sat-001 switch"), LONGER) == STILL
+
+
+def test_a_leader_that_forgets_windows_is_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(windows, "plan_with_window", lambda *_: None)
+    never = replace(GOOD, window="Sun 03:00-04:00")
+    assert violated(monkeypatch, never) == "devices are told in their windows"
+
+
+def test_a_task_that_overtakes_one_of_higher_priority_is_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(offers, "groupby", lambda waiting, key: [(0, waiting)] * bool(waiting))
+    monkeypatch.setattr(offers, "_claimed", lambda _s, _d, rows, _b: np.zeros(len(rows), bool))
+    slowly = replace(GOOD, limits=replace(QUICK, max_in_flight=1))
+    drawn = iter([slowly, replace(slowly, priority=900)])
+    monkeypatch.setattr(plans, "plan", lambda *_: next(drawn))
+    outcome = played_as_drawn(*BEGIN, (4.1, "roll", "sat-002 launch"))[1]
+    assert outcome.rule == "the higher priority goes first"
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_health_that_is_compared_with_nobody_is_found(monkeypatch: Patch, compared: bool) -> None:
+    """Versions that do no harm are stopped then."""
+    count = Twins.count
+    alone = lambda self, sets, bad: count(self, sets, bad & UPDATED)  # noqa: E731
+    monkeypatch.setattr(Twins, "count", count if compared else alone)
+    stages = tuple(replace(stage, soak=6_000) for stage in HALVES)
+    calm = replace(GOOD, checks=replace(LOOSE, health=True), stages=stages)
+    turns = [(6.0 + 2 * n, "ill", "0.4 2") for n in range(10)]
+    made = ended(monkeypatch, calm, (0.0, "carriers", "24"), *BEGIN[1:], *turns)
+    assert made.rollout_checks.judged > 0
+    assert (made.rollout_checks.stopped > 0) is not compared
 
 
 def test_two_rollouts_that_nothing_puts_in_order_are_found(monkeypatch: Patch) -> None:

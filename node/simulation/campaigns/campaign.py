@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import islice
@@ -13,6 +14,7 @@ import structlog
 
 from stationkeep.node.simulation import actions
 from stationkeep.node.simulation.checks.checks import Violation
+from stationkeep.node.simulation.checks.rollouts import RolloutChecks
 from stationkeep.node.simulation.faults import profiles as faults
 from stationkeep.node.simulation.scenario import Scenario
 from stationkeep.node.simulation.world import World
@@ -84,6 +86,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name, present in there.items() if present)
 
 
+class Course(msgspec.Struct, frozen=True):
+    """What became of the rollouts of one run. `ended`: of those that had begun, how many ended in
+    each state. `judged`: stages of versions that do no harm of which health was asked, and that
+    passed or failed; `stopped`: those of them that were stopped for it."""
+
+    begun: int = 0
+    ended: dict[str, int] = {}
+    judged: int = 0
+    stopped: int = 0
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The result of one run. `rule` and `detail` are empty when everything held."""
 
@@ -102,6 +115,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     longest_walk: int = 0
     longest_queue: int = 0
     undecided: int = 0
+    rollouts: Course = Course()
 
     @property
     def ok(self) -> bool:
@@ -166,7 +180,13 @@ def _outcome(
         longest_walk=world.checks.longest_walk,
         longest_queue=world.links.longest_queue,
         undecided=world.undecided,
+        rollouts=_course(world.rollout_checks),
     )
+
+
+def _course(checks: RolloutChecks) -> Course:
+    ended = Counter(checks.ended[name].value for name in checks.begun & checks.ended.keys())
+    return Course(len(checks.begun), dict(ended), checks.judged, checks.stopped)
 
 
 def run(plan: Plan, seed: int) -> Outcome:

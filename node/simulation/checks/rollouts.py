@@ -3,9 +3,10 @@ runs in the end.
 
 No device is told of a stage before those before it have passed or were promoted; no two rollouts
 that nothing says the order of tell one device; what makes every device ill does not pass by itself;
-nobody is told outside of a window, and nothing goes on while automatic changes are paused; no wait
-outlasts its end for long; whoever was to go back runs what it ran before. What one state must be in
-itself is `cluster.progression.invariants`, which `checks` looks at after every entry.
+nobody is told outside of a window, or before a task of higher priority, and nothing goes on while
+automatic changes are paused; no wait outlasts its end for long; whoever was to go back runs what it
+ran before. What one state must be in itself is `cluster.progression.invariants`, which `checks`
+looks at after every entry.
 """
 
 from collections.abc import Callable, Iterable
@@ -83,8 +84,9 @@ class RolloutChecks:
         """Component and birth → the deployment that told the device last."""
         self._waits: dict[str, tuple[int, int]] = {}
         """Rollout → its revision, and the cluster time since when nothing has held it up."""
+        self.begun: set[str] = set()
+        """Rollouts that have begun; `ended`: those that were over once → how, the last time."""
         self.ended: dict[str, RolloutState] = {}
-        """Rollouts that were over once → how, the last time."""
         self.judged = self.stopped = 0
         """Stages of versions that do no harm of which health was asked, and that passed or failed;
         those of them that were stopped for it."""
@@ -101,6 +103,7 @@ class RolloutChecks:
                 self._promoted(state, entry)
                 _is_let(state, entry, what)
                 _is_in_its_window(state, entry, what)
+                _goes_first(state, what)
             for event in what.events:
                 if isinstance(event, RolloutChanged):
                     self._changed(state, event)
@@ -121,6 +124,8 @@ class RolloutChecks:
         place = rollout.stage(stage)
         if place is not None:
             self._concluded(rollout, rollout.stages[place])
+        elif rollout.state is RolloutState.RUNNING:
+            self.begun.add(rollout.name)
         elif rollout.ended:
             self.ended[rollout.name] = rollout.state
 
@@ -286,6 +291,24 @@ def _is_in_its_window(state: ClusterState, entry: Entry, what: Applied) -> None:
             if not any(is_open(plan.hours, zone, entry.wall - late) for late in (0, LATE)):
                 said = f"{table.ids[row]} is told at {entry.wall}, {plan.hours_in_words}"
                 raise Violation("devices are told in their windows", said)
+
+
+def _goes_first(state: ClusterState, what: Applied) -> None:
+    """Nobody is told who has a queued task of higher priority that nothing holds."""
+    for event in what.events:
+        if not isinstance(event, TasksChanged) or not len(_offered(event)):
+            continue
+        deployment, rows = state.deployments.known[event.deployment], _offered(event)
+        births = state.fleet.table.birth[rows]
+        for other in state.deployments.open_ones():
+            if other.priority <= deployment.priority or other.held:
+                continue
+            roster = state.deployments.rosters[other.number]
+            places = roster.find(rows, births)
+            waits = (places >= 0) & (roster.state[places] == TaskState.QUEUED.code)
+            if waits.any():
+                said = f"rows {rows[waits]} are told of {deployment.target} before {other.target}"
+                raise Violation("the higher priority goes first", said)
 
 
 def waits_for_people(rollout: Rollout) -> bool:
