@@ -6,9 +6,10 @@ A freeze always ends. Source: rollouts.md, "Freezes and blocks".
 from stationkeep.cluster.commands import LiftFreeze, SetFreeze, UnblockArtifact
 from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.cluster.devices.selector import SelectorError, parse
+from stationkeep.cluster.names import party
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.progression.steps import hold_stages
-from stationkeep.cluster.rollouts.book import MAX_FREEZES
+from stationkeep.cluster.rollouts.book import MAX_FREEZES, MAX_FREEZES_OF_ONE
 from stationkeep.cluster.rollouts.rollout import Freeze
 from stationkeep.cluster.settings import LONGEST, SHORTEST
 from stationkeep.cluster.state.decisions import Outcome, Reason
@@ -29,7 +30,11 @@ def set_freeze(step: Step, command: SetFreeze) -> dict[str, object]:
     except SelectorError as error:
         raise Refused(Reason.INVALID, f"selector: {error}") from None
     freezes = step.state.rollouts.freezes
-    if command.freeze not in freezes and len(freezes) >= MAX_FREEZES:
+    others = [one for one in freezes.values() if one.name != command.freeze]
+    if sum(party(one.actor) == party(step.actor) for one in others) >= MAX_FREEZES_OF_ONE:
+        rule = f"{MAX_FREEZES_OF_ONE} of this actor are set: lift one"
+        raise Refused(Reason.QUOTA, f"freeze: {rule}")
+    if len(others) >= MAX_FREEZES:
         raise Refused(Reason.LIMIT, f"freeze: {MAX_FREEZES} are set: lift one")
     rings = tuple(ring for ring in RINGS if ring in command.rings)
     freeze = Freeze(

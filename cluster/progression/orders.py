@@ -83,15 +83,20 @@ def create_rollout(step: Step, command: CreateRollout) -> dict[str, object]:
     return {"rollout": rollout.name, "digest": rollout.digest, "revision": rollout.revision}
 
 
-def _drafted(step: Step, command: CreateRollout) -> Rollout:
-    book = step.state.rollouts
-    open_ones = book.open_ones()
-    own = sum(party(rollout.author) == party(step.actor) for rollout in open_ones)
+def _check_shares(step: Step, name: str) -> None:
+    """Whether there is room for a rollout of this name, if it becomes this actor's."""
+    others = [one for one in step.state.rollouts.open_ones() if one.name != name]
+    own = sum(party(rollout.author) == party(step.actor) for rollout in others)
     end = "abort one, or wait until one is over"
     if own >= MAX_OPEN_OF_ONE:
         raise Refused(Reason.QUOTA, f"rollout: {own} of this actor are open: {end}")
-    if len(open_ones) >= MAX_OPEN_ROLLOUTS:
-        raise Refused(Reason.LIMIT, f"rollout: {len(open_ones)} are open: {end}")
+    if len(others) >= MAX_OPEN_ROLLOUTS:
+        raise Refused(Reason.LIMIT, f"rollout: {len(others)} are open: {end}")
+
+
+def _drafted(step: Step, command: CreateRollout) -> Rollout:
+    book = step.state.rollouts
+    _check_shares(step, command.rollout)
     book.created += 1
     rollout = Rollout(
         name=command.rollout,
@@ -115,6 +120,7 @@ def _redrafted(step: Step, command: CreateRollout, known: Rollout) -> Rollout:
     if not command.replace or known.state not in WAITING:
         what = "create it under another name" if known.state not in WAITING else "replace it"
         raise Refused(Reason.DUPLICATE, f"rollout: {standing(known)}: {what}")
+    _check_shares(step, command.rollout)
     return replace(
         known,
         plan=command.plan,

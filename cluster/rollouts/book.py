@@ -17,7 +17,8 @@ from stationkeep.cluster.rollouts.twins import Twins
 MAX_OPEN_ROLLOUTS, MAX_OPEN_OF_ONE = 32, 8
 """Drafts counted in; and those of one actor."""
 MAX_ENDED_ROLLOUTS = 1_000
-MAX_FREEZES = 16
+MAX_FREEZES, MAX_FREEZES_OF_ONE = 16, 8
+"""And those of one actor."""
 MAX_BLOCKS = 1_024
 
 

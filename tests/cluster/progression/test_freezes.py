@@ -139,11 +139,15 @@ def test_bad_orders_are_refused(driver: RolloutDriver, command: Command, reason:
     assert driver.refused(command)[0] == reason
 
 
-def test_freezes_are_few(driver: RolloutDriver) -> None:
-    for n in range(16):
-        driver.done(SetFreeze(f"f-{n}", 60_000))
-    driver.done(SetFreeze("f-3", 90_000))
-    assert driver.refused(SetFreeze("one-more", 60_000))[0] == "limit"
+def test_freezes_are_few_and_one_actor_has_half(driver: RolloutDriver) -> None:
+    for n in range(8):
+        driver.order(SetFreeze(f"f-{n}", 60_000))
+    assert driver.refused(SetFreeze("more", 60_000), key="a", actor="Ann")[0] == "quota"
+    driver.order(SetFreeze("f-0", 90_000))
+    for n in range(8, 16):
+        driver.order(SetFreeze(f"f-{n}", 60_000), "bob")
+    assert driver.refused(SetFreeze("more", 60_000), key="b", actor="cyd")[0] == "limit"
+    assert driver.refused(SetFreeze("f-0", 60_000), key="c", actor="bob")[0] == "quota"
 
 
 def test_what_is_unblocked_may_be_rolled_out_again(driver: RolloutDriver) -> None:

@@ -106,6 +106,21 @@ def test_an_actor_and_all_have_their_shares(
     assert refused(driver, CreateRollout("last", Plan(V2)), "eve")[0] == "limit"
 
 
+def test_whoever_lays_a_draft_of_others_down_anew_has_it_in_the_own_share(
+    driver: RolloutDriver,
+) -> None:
+    driver.lay_down(name="of-bob", actor="bob")
+    for n in range(8):
+        driver.lay_down(name=f"ann-{n}")
+    anew = CreateRollout("of-bob", Plan(V2, priority=400), replace=True)
+    assert refused(driver, anew)[0] == "quota"
+    assert driver.rollout("of-bob").author == "bob"
+    driver.order(CreateRollout("ann-0", Plan(V2, priority=400), replace=True))
+    driver.order(AbortRollout("ann-0"))
+    driver.order(anew)
+    assert driver.rollout("of-bob").author == "ann"
+
+
 def test_ended_rollouts_of_whoever_has_most_are_forgotten(
     driver: RolloutDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
