@@ -75,12 +75,16 @@ class Conductor(Office):
     def __init__(self, bench: Workbench) -> None:
         self._expiries = _Steps(bench, plan_expiries)
         self._rollouts = _Steps(bench, advance_rollouts)
-        windows = Windows(bench)
+        self._windows = windows = Windows(bench)
         self._offers = _Steps(bench, lambda state, now: plan_offers(state, now, windows.may_begin))
         self._all = (self._expiries, self._rollouts, self._offers)
         super().__init__(bench, *(steps.duty for steps in self._all))
         self._replica = bench.replica
         bench.replica.listen(self._on_applied)
+
+    def turn(self) -> None:
+        self._windows.turn()
+        super().turn()
 
     def _is_needed(self) -> bool:
         state = self._replica.state

@@ -1,7 +1,8 @@
 """Windows of rollouts: the leader alone looks at the clock on the wall, when it plans offers.
 
 Apply cannot ask which moment it is, and does not: a leader that knows the wrong time offers at the
-wrong time, and does no other harm. So one whose clock has jumped takes every window for closed.
+wrong time, and does no other harm. So one whose clock has jumped takes every window for closed,
+from that moment on: the alarm that tells of it goes through the log, and comes seconds later.
 Source: rollouts.md, "Windows".
 """
 
@@ -10,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stationkeep.cluster.alarms import CLOCK_JUMP
 from stationkeep.cluster.delivery.members import of_kinds
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.rollouts.plan import Plan
-from stationkeep.cluster.state.state import ClusterState, alarm_id
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.duty import Workbench
+from stationkeep.node.health.self_checks import ClockWatch
 from stationkeep.node.system.zones import is_open, names, next_change, zone_or_utc
 
 
@@ -31,8 +32,13 @@ class Windows:
     """As the clock of this node has them."""
 
     def __init__(self, bench: Workbench) -> None:
-        self._node, self._clock, self._replica = bench.node, bench.host.clock, bench.replica
+        self._clock, self._replica = bench.host.clock, bench.replica
+        self._leaps = ClockWatch(self._clock)
         names()  # while the node starts, and not while it leads
+
+    def turn(self) -> None:
+        """Looks at the clock: always, or an hour of small corrections would be a leap."""
+        self._leaps()
 
     def may_begin(self, deployment: Deployment, rows: Column) -> Column:
         """Which of these devices may be told now: `cluster.delivery.offers.MayBegin`."""
@@ -40,7 +46,7 @@ class Windows:
         plan = plan_with_window(state, deployment)
         if plan is None:
             return np.ones(len(rows), bool)
-        if alarm_id(CLOCK_JUMP, self._node) in state.alarms:
+        if self._leaps() is not None:
             return np.zeros(len(rows), bool)
         opened = cache(lambda zone: is_open(plan.hours, zone_or_utc(zone), wall))
         return of_kinds(state.fleet, rows, lambda kind: opened(plan.zone_of(kind)))

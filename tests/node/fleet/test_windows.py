@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.alarms import CLOCK_JUMP
 from stationkeep.cluster.commands import AssignRing, RollBackRollout
 from stationkeep.cluster.delivery.explain import explain_device
 from stationkeep.cluster.deployments.deployment import Limits, Pace
@@ -13,8 +12,8 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.progression.explain import explain_rollout
 from stationkeep.cluster.rollouts.plan import URGENT_STAGES, Plan, StagePlan
 from stationkeep.cluster.settings import LONGEST
-from stationkeep.cluster.state.state import alarm_id
-from stationkeep.node.health.measurement import Measurement
+from stationkeep.node.health import self_checks
+from stationkeep.node.health.self_checks import JUMP
 from stationkeep.node.wire.tasks import TaskPayload
 from tests.node.fleet.rollouts import CALM, NAME, V2, Rolling
 
@@ -43,7 +42,9 @@ class Places(Rolling):
 
 
 @pytest.fixture
-def fleet() -> Places:
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Places:
+    """Whose clocks the test may set, and nobody minds."""
+    monkeypatch.setattr(self_checks, "JUMP", 10**15)
     made = Places()
     made.settle_in()
     return made
@@ -127,19 +128,18 @@ def test_a_zone_that_nobody_knows_is_utc(fleet: Places) -> None:
     assert len(fleet.told_ones()) == 6
 
 
-def test_a_leader_whose_clock_has_jumped_takes_windows_for_closed(fleet: Places) -> None:
-    leader = fleet.leader
-    assert leader is not None
-    jumped = Measurement(0.1, complaints={CLOCK_JUMP: "by 3600 s"})
-    fleet.health[leader].measure = lambda: jumped  # type: ignore[method-assign]
-    fleet.live(3.0)
-    assert alarm_id(CLOCK_JUMP, leader) in fleet.state.alarms
-    fleet.show("2026-01-10T01:30")
+def test_a_leader_whose_clock_leaps_into_a_window_offers_nothing(
+    fleet: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.show("2026-01-10T00:30")
     begin(fleet, "01:00-05:00", "UTC")
+    fleet.live(1.0)
+    monkeypatch.setattr(self_checks, "JUMP", JUMP)
+    monkeypatch.setattr(self_checks, "REMEMBERED", 20.0)
+    fleet.show("2026-01-10T01:30")
     fleet.live(5.0)
     assert fleet.told_ones() == []
-    fleet.lead("sat-001")
-    fleet.live(3.0)
+    fleet.live(20.0)
     assert len(fleet.told_ones()) == 6
 
 
