@@ -350,10 +350,13 @@ def _convert_member(
 
 
 def _scalar(document: Document, loader: yaml.SafeLoader, node: yaml.Node, path: str) -> Any:
+    rule = "a plain YAML value: a text, a number, true, false or null"
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
+        if not isinstance(value, int | float) or ":" not in node.value:
+            return value
+        rule = "90s if it is a duration, or quoted if it is a text: YAML takes 1:30 for 90"
     except (yaml.YAMLError, ValueError):
-        line = _line(node.start_mark)
-        rule = "a plain YAML value: a text, a number, true, false or null"
-        document.add(ConfigError(document.file, line, path, node.value, rule))
-        return None
+        pass
+    document.add(ConfigError(document.file, _line(node.start_mark), path, node.value, rule))
+    return None

@@ -135,6 +135,8 @@ def test_faults_are_reported_together(write) -> None:
         ("a: " + "[" * 1_000, 1, "levels of nesting"),
         ("a: !!python/object:os.system x", 1, "tags are not used"),
         ("a: 2026-13-45", 1, "a plain YAML value"),
+        ("a: 1:30", 1, "YAML takes 1:30 for 90"),
+        ("a: 1:30.5", 1, "YAML takes 1:30 for 90"),
         ("a: \x07", None, "not YAML"),
         ("x" * 300_000, 1, "at most"),
     ],

@@ -281,6 +281,13 @@ def test_what_is_installed_must_be_clear(text: str, path: str, rule: str) -> Non
     assert [e.field for e in faults(text) if rule in e.rule] == [path], faults(text)
 
 
+def test_a_duration_in_base_60_is_refused_and_a_quoted_time_is_none() -> None:
+    (fault,) = faults(LEAST + "follow: 1:30\n")
+    assert (fault.field, fault.value, "90s" in fault.rule) == ("follow", "1:30", True)
+    quoted = load("rollout.yaml", (LEAST + 'window: "01:30-05:00"\n').encode())
+    assert quoted.plan.window == "01:30-05:00"
+
+
 def test_all_faults_of_a_file_are_told_in_its_order_and_not_only_the_first() -> None:
     text = LEAST + "priority: 9999\nstages:\n- cannary\n- {ring: dev, soak: 5x}\nfolow: 1d\n"
     assert [(error.line, error.field) for error in faults(text)] == [
