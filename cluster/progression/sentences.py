@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from stationkeep.cluster.rollouts.gates import Cause, Gate
+from stationkeep.cluster.rollouts.gates import Cause, Gate, Verdict
 from stationkeep.cluster.rollouts.lifecycle import RolloutCause, StageCause
 from stationkeep.cluster.settings import PPM, format_duration
 from stationkeep.cluster.state.decisions import Decision
@@ -24,7 +24,8 @@ def _name(facts: dict[str, Any]) -> str:
 
 
 def _stage(facts: dict[str, Any]) -> str:
-    return f"stage {facts['stage']} of {facts['rollout']} ({facts['component']} {facts['version']})"
+    stages = f"stage{'s' * (',' in facts['stage'])} {facts['stage']}"
+    return f"{stages} of {facts['rollout']} ({facts['component']} {facts['version']})"
 
 
 def _devices(count: int) -> str:
@@ -48,8 +49,8 @@ def say_gate(judged: dict[str, Any]) -> str:
     return f"{text} ({why})" if why else text
 
 
-def _gates(facts: dict[str, Any], but: str = "passed") -> str:
-    told = [say_gate(judged) for judged in facts["gates"] if judged["verdict"] != but]
+def _gates(facts: dict[str, Any], *verdicts: Verdict) -> str:
+    told = [say_gate(judged) for judged in facts["gates"] if judged["verdict"] in verdicts]
     return ": " + " · ".join(told) if told else ""
 
 
@@ -148,12 +149,15 @@ _STAGE: dict[StageCause, Callable[[dict[str, Any]], str]] = {
     StageCause.PASSED: lambda facts: f"has passed: {_tasks(facts)}",
     StageCause.PROMOTION: lambda facts: "counts as passed",
     StageCause.FAILURE: lambda facts: (
-        f"FAILED ({facts['reason']}){_gates(facts)}{_blamed(facts)}; {_tasks(facts)}"
+        f"FAILED ({facts['reason']}){_gates(facts, Verdict.FAILED)}"
+        f"{_blamed(facts)}; {_tasks(facts)}"
     ),
-    StageCause.DOUBT: lambda facts: f"is INCONCLUSIVE ({facts['reason']}){_gates(facts)}",
+    StageCause.DOUBT: lambda facts: (
+        f"is INCONCLUSIVE ({facts['reason']}){_gates(facts, Verdict.FAILED, Verdict.INCONCLUSIVE)}"
+    ),
     StageCause.LOOK_ON: lambda facts: "is watched for another soak",
     StageCause.AGAIN: lambda facts: "goes on: tasks of it are tried again",
-    StageCause.STOP: lambda facts: "is called off",
+    StageCause.STOP: lambda facts: f"{'are' if ',' in facts['stage'] else 'is'} called off",
 }
 
 

@@ -231,11 +231,35 @@ def tallied(deployment: Deployment) -> dict[str, int]:
 
 
 def stop_stages(step: Step, rollout: Rollout) -> Rollout:
-    """Ends every stage that is not over."""
+    """Ends every stage that is not over: those that are judged one by one, the others at once."""
     for place, stage in enumerate(rollout.stages):
-        if stage.state in STAGE_STEPS[StageCause.STOP].origins:
+        if stage.is_judged:
             rollout = finish(step, rollout, place, StageCause.STOP)
-    return rollout
+    return _call_off(step, rollout)
+
+
+def _call_off(step: Step, rollout: Rollout) -> Rollout:
+    """Stops the stages that are not open, in one line."""
+    waiting = [stage.name for stage in rollout.stages if stage.state is StageState.PENDING]
+    if not waiting:
+        return rollout
+    stopped, named = StageState.STOPPED, ", ".join(waiting)
+    changed = replace(
+        rollout,
+        stages=tuple(
+            replace(stage, state=stopped, since=step.now) if stage.name in waiting else stage
+            for stage in rollout.stages
+        ),
+        revision=rollout.revision + 1,
+        timeline=noted(step, rollout, named, stopped, ""),
+    )
+    step.state.rollouts.put(changed)
+    told = about(changed) | {"stage": named, "state": stopped.value, "reason": "", "tasks": {}}
+    told |= {"cause": StageCause.STOP.value, "from": StageState.PENDING.value, "gates": []}
+    step.decide("stage", Outcome.NOTED, (), facts=told)
+    for name in waiting:
+        step.emit(StageChanged(changed.name, stopped, "", name))
+    return changed
 
 
 def abandon(step: Step, rollout: Rollout) -> Rollout:

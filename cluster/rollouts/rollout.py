@@ -29,7 +29,7 @@ NO_TALLIES = (0,) * len(STATES)
 
 class Moment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of a rollout's timeline: what became of it, or of one of its stages ("": of the
-    rollout), why, and by whom."""
+    rollout; `dev, prod`: of those, which were called off together), why, and by whom."""
 
     at: int
     wall: int

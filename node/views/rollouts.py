@@ -113,7 +113,8 @@ class LaidDownView(View, frozen=True):
 
 
 class MomentView(View, frozen=True):
-    """A line of a rollout's timeline; `stage` null: of the rollout itself. `decision`: the id of
+    """A line of a rollout's timeline; `stage` null: of the rollout itself; `dev, prod`: of those
+    that were called off together. `decision`: the id of
     the decision, where that is remembered; the sentence is its then."""
 
     at_ms: int
@@ -366,9 +367,10 @@ def _moment(moment: Moment, told: dict[tuple[int, str, str], Decision]) -> Momen
 
 
 def _say(moment: Moment) -> str:
-    of = f"stage {moment.stage}" if moment.stage else "the rollout"
+    several = "," in moment.stage
+    of = f"stage{'s' * several} {moment.stage}" if moment.stage else "the rollout"
     why = f": {because(moment.reason)}" if moment.reason else ""
-    return f"{of} is {moment.state.replace('_', ' ')}{why}"
+    return f"{of} {'are' if several else 'is'} {moment.state.replace('_', ' ')}{why}"
 
 
 def _seconds(milliseconds: int) -> float:

@@ -408,3 +408,18 @@ def test_the_verdict_says_on_what_it_rests(driver: RolloutDriver) -> None:
     assert "evidence 139, 20 is proof" in failed
     assert "2 other (dev-" in failed
     assert failed.endswith("no space left); 1 queued, 2 failed")
+    assert "coverage" not in failed
+
+
+def test_what_had_not_opened_is_called_off_in_one_line(driver: RolloutDriver) -> None:
+    driver.failing = set(driver.rows)
+    driver.begin()
+    driver.until("rolled_back")
+    lines = [(moment.stage, moment.state) for moment in driver.rollout().timeline]
+    assert lines[-4:] == [
+        ("canary", "failed"), ("dev, stage, prod, rest", "stopped"),
+        ("", "rolling_back"), ("", "rolled_back"),
+    ]  # fmt: skip
+    assert driver.sentences("stage")[-1] == (
+        "stages dev, stage, prod, rest of fw (app 2.0.0) are called off"
+    )
