@@ -75,14 +75,16 @@ def standing(rollout: Rollout) -> str:
 
 
 def orders_of(rollout: Rollout) -> list[str]:
-    """What may be ordered of a rollout as it stands."""
+    """What may be ordered of a rollout as it stands; nothing goes on behind a stage that failed."""
+    failed = any(stage.state is StageState.FAILED for stage in rollout.stages)
     may = [
         order
         for order, causes in ORDERS.items()
         if any(rollout.state in ROLLOUT_STEPS[cause].origins for cause in causes)
+        and not (order == "resume" and failed)
     ]
     going = rollout.state in GOING
-    judged = any(s.is_judged or s.state is StageState.FAILED for s in rollout.stages)
+    judged = failed or any(stage.is_judged for stage in rollout.stages)
     return [*may, *(["promote"] if going and judged else [])]
 
 

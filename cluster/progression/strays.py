@@ -1,8 +1,9 @@
-"""Devices that install what was taken back from all others: their task was called off when it had
-been offered to them, and they carried it out all the same.
+"""Devices that install what was called off, or taken back from all others, when it had been offered
+to them already.
 
 What a device runs is what it reports, so it is found when it registers. Where the version was
-proven bad it goes back like the others; else somebody should know. Source: rollouts.md, "Rollback".
+proven bad it goes back like the others; else somebody should know. Of a rollout that was aborted
+who is updated stays so, and a stray is one of those. Source: rollouts.md, "Rollback".
 """
 
 import numpy as np
@@ -27,6 +28,7 @@ from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Step
 
 _BACK = (RolloutState.ROLLING_BACK, RolloutState.ROLLED_BACK)
+_CALLED_OFF = (*_BACK, RolloutState.ABORTING, RolloutState.ABORTED)
 
 
 def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
@@ -37,7 +39,7 @@ def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
     suspect = [
         rollout
         for rollout in step.state.rollouts.known.values()
-        if rollout.state in _BACK
+        if rollout.state in _CALLED_OFF
         and any((one.component, one.version) in versions for one in rollout.plan.installed)
     ]
     if suspect:
@@ -55,6 +57,8 @@ def _look_for_strays(step: Step, rollout: Rollout, rows: Column) -> None:
     ids = [step.state.fleet.id(row) for row in strays]
     facts = about(rollout) | {"devices": ids[:MAX_NAMED], "count": len(ids)}
     step.decide("strays", Outcome.NOTED, (), facts=facts)
+    if rollout.state not in _BACK:
+        return  # who has it keeps it, and goes back with the others if it is rolled back one day
     rollout = replace(rollout, strayed=rollout.strayed + len(ids))
     step.state.rollouts.put(rollout)
     if rollout.state is RolloutState.ROLLED_BACK:

@@ -116,6 +116,8 @@ class Watched(msgspec.Struct, frozen=True, array_like=True):
     """Of these, looked at until their soak was over or they turned bad."""
     compared: int = 0
     """Of these, had twins."""
+    twins: int = 0
+    """That sets were given, looked at or not."""
 
 
 class Judgement(msgspec.Struct, frozen=True, array_like=True):

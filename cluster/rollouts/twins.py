@@ -145,6 +145,7 @@ class Twins:
             bad=int((self.bad & UPDATED).sum()),
             whole=int((self.stage == COMPLETE).sum()),
             compared=int(compared.sum()),
+            twins=int((self.birth > 0).sum()),
         )
 
     def turned(self) -> Iterator[int]:

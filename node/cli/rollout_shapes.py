@@ -29,7 +29,7 @@ class Gate(TypedDict):
 class Twins(TypedDict):
     updated: Count
     bad: Count
-    twins: Count | None
+    twins: Count
     bad_twins: Count
 
 

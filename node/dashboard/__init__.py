@@ -19,5 +19,6 @@ Plain HTML, CSS and JavaScript modules, without a build step:
                  how a rollout stands, in words; its stages and gates; its evidence as a line
     actions.js   orders of the operator, each with a confirmation
     orders.js    those about rollouts: what each would do, and why one is not possible
+    preview.js   whom one would reach, as the cluster foresees it
     fields.js    what is asked for beside the reason
 """

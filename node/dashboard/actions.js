@@ -112,6 +112,18 @@ export class Actions {
 
   rollout(one, order) {
     this.confirm(question(one, order, (ring) => this.picture.devicesIn(ring)));
+    if (this.asked.foresee) this.foresee(one, this.asked);
+  }
+
+  /** Asks the cluster what an order would do, and says it where the order is confirmed. */
+  async foresee({ rollout }, asked) {
+    try {
+      const { plan } = await this.link.get(`/v1/rollouts/${encodeURIComponent(rollout)}`);
+      asked.foreseen = asked.foresee(await this.link.ask("/v1/rollouts:validate", { rollout, plan }));
+    } catch (error) {
+      asked.foreseen = [`Whom it reaches could not be asked: ${error.message}`];
+    }
+    if (this.asked === asked) this.draw();
   }
 
   freeze() {
@@ -151,6 +163,7 @@ export class Actions {
       h("form", { method: "dialog", onsubmit: (event) => this.submit(event, asked) },
         h("h2", { id: "order-title" }, asked.title),
         h("p", null, asked.says),
+        asked.foresee && h("ul", { class: "why foreseen", "aria-live": "polite" }, (asked.foreseen ?? ["Asking whom it reaches …"]).map((line) => h("li", null, line))),
         asked.undo && h("p", { class: "quiet" }, `To undo it: ${asked.undo}`),
         asked.fields,
         !asked.silent && h("label", null, "Reason, kept in the history",

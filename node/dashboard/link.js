@@ -100,6 +100,11 @@ export class Link {
     }
   }
 
+  /** Asks something that takes longer than a read, and changes nothing. */
+  ask(path, body) {
+    return this.attempt("POST", path, { "Content-Type": "application/json" }, body, WRITE_MS);
+  }
+
   async attempt(method, path, headers, body, patience) {
     const answer = await fetch(this.origin + path, {
       method,

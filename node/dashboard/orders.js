@@ -3,6 +3,7 @@
 
 import { AGAIN, tasksIn } from "./deployments.js";
 import { check, choice, DURATIONS, line } from "./fields.js";
+import { ofNext, ofStart } from "./preview.js";
 import { isJudged, isOver } from "./standing.js";
 import { number, plain, plural, RINGS } from "./words.js";
 
@@ -23,7 +24,7 @@ export function choicesOf(one) {
 function whyNot(one, order) {
   const may = order === "approve" ? toApprove(one) !== null : order === "retry" ? toRetry(one) !== null : one.orders.includes(order);
   const failed = one.stages.find((stage) => stage.state === "failed");
-  if (order === "resume" && may && failed) return `stage ${failed.name} failed: promote it by force, abort, or roll back`;
+  if (order === "resume" && one.state === "paused" && failed) return `stage ${failed.name} failed: promote it by force, abort, or roll back`;
   if (may) return "";
   return (NOT_NOW[order][one.state] ?? NOT_NOW[order].else)(one);
 }
@@ -95,7 +96,7 @@ export function question(one, order, devicesIn) {
 
 const QUESTIONS = {
   start: (one, devicesIn) => ({
-    title: `Start ${one.rollout}?`, bound: true,
+    title: `Start ${one.rollout}?`, bound: true, foresee: ofStart,
     says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first. Then` : "At once"} ${opening(one, one.stages[0], devicesIn)} The other stages follow by themselves, to at most ${plural(devicesIn(null), "device")} in all, each only when the one before has passed.`,
     undo: "Abort before a device has it, Roll back after.",
     fields: [check("force", "Although what it installs is blocked")],
@@ -105,7 +106,7 @@ const QUESTIONS = {
     const stage = toApprove(one);
     const granted = one.approvals.filter((each) => (each.stage ?? "") === stage).length;
     return {
-      title: stage ? `Approve stage ${stage} of ${one.rollout}?` : `Approve the start of ${one.rollout}?`, bound: true,
+      title: stage ? `Approve stage ${stage} of ${one.rollout}?` : `Approve the start of ${one.rollout}?`, bound: true, foresee: stage ? null : ofStart,
       says: `You grant the plan ${one.digest.slice(0, 8)} by ${one.author || "nobody named"}; ${plural(granted, "approval")} ${granted === 1 ? "is" : "are"} there already. ${
         stage ? `With the last one stage ${stage} has passed, and the next opens.` : `With the last one ${opening(one, one.stages[0], devicesIn)}`}`,
       undo: "an approval stays. Pause or Abort stops the rollout.",
@@ -131,7 +132,7 @@ const QUESTIONS = {
     const next = one.stages.find((each) => each.state === "pending");
     const variants = one.plan?.variants?.filter((each) => !each.control) ?? [];
     return {
-      title: `Promote stage ${stage.name} of ${one.rollout}?`, bound: true,
+      title: `Promote stage ${stage.name} of ${one.rollout}?`, bound: true, foresee: next && ((seen) => ofNext(seen, next.name)),
       says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(one, next, devicesIn)}` : "It is the last one: the rollout has succeeded."}`,
       undo: "Roll back. That it was you stays in the history.",
       fields: [variants.length > 1 && choice("variant", "Later stages get", [["", "every variant"], ...variants.map(({ name }) => [name, `only ${name}`])]),
@@ -177,8 +178,9 @@ export const freezing = {
   says: "Nothing new is installed on them, by whatever rollout or deployment. What has begun may end, and whoever is rolled back goes back.",
   undo: "Lift. It ends by itself at the latest after the time that you choose.",
   fields: [line("name", "Name", { required: true, maxlength: 64, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*" }), choice("ring", "Devices", [["", "of all rings"], ...RINGS.map((ring) => [ring, `of ring ${ring}`])]),
+    line("selector", "Only those with these labels, such as site=harbour (none: all)", { maxlength: 1024 }),
     choice("duration", "For", [...DURATIONS, ["7d", "7 days"], ["30d", "30 days"]], "1d")],
-  order: ({ name, ring, duration, reason }) => ["PUT", `/v1/freezes/${encodeURIComponent(name)}`, { duration, rings: ring ? [ring] : [], reason }],
+  order: ({ name, ring, selector, duration, reason }) => ["PUT", `/v1/freezes/${encodeURIComponent(name)}`, { duration, rings: ring ? [ring] : [], selector, reason }],
 };
 
 export function lifting({ freeze }, held) {

@@ -59,7 +59,7 @@ function ofStage(stage, now, link, detail) {
 
 function twins(found) {
   if (!found) return null;
-  const others = found.twins === null ? `${number(found.bad_twins)} of their twins` : `${number(found.bad_twins)} of their ${plural(found.twins, "twin")}`;
+  const others = `${number(found.bad_twins)} of their ${plural(found.twins, "twin")}`;
   return h("p", null, `${number(found.bad)} of ${plural(found.updated, "updated device")} turned bad, against ${others}`,
     h("span", { class: "quiet" }, ` (devices like them that have not got it yet). ${number(found.whole)} were watched for the whole soak.`));
 }

@@ -60,13 +60,13 @@ class GateView(View, frozen=True):
 
 class TwinsView(View, frozen=True):
     """Devices that were updated and are watched, how many of them turned bad, were watched for a
-    whole soak and were compared with twins; and those twins. `twins` null: the stage is over."""
+    whole soak and were compared with twins; and those twins."""
 
     updated: int
     bad: int
     whole: int
     compared: int
-    twins: int | None
+    twins: int
     bad_twins: int
 
 
@@ -327,7 +327,7 @@ def _twins(state: ClusterState, rollout: Rollout, stage: Stage) -> TwinsView | N
         bad=watched.bad,
         whole=watched.whole,
         compared=watched.compared,
-        twins=None if twins is None else int((twins.birth > 0).sum()),
+        twins=watched.twins,
         bad_twins=sum((bad - updated) * count for _, bad, updated, count in looks),
     )
 

@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from stationkeep.cluster.commands import (
+    AbortRollout,
+    LiftFreeze,
     Pause,
     PauseRollout,
     RecordGate,
@@ -310,6 +312,34 @@ def test_from_a_draft_to_the_end_all_is_ordered_on_the_page(page: Page, told: To
     expect(sheet.locator(".role")).to_contain_text("aborted")
 
 
+def test_a_dialog_says_what_the_cluster_foresees(page: Page, told: Told) -> None:
+    told.do(lambda story: story.lay_down(Plan(V2, window="Sat 01:00-02:00")))
+    told.do(lambda story: story.order(SetFreeze("xmas", 86_400_000, (Ring.CANARY,))))
+    page.goto(told.url)
+    order = page.locator("#order")
+    _row(page).get_by_role("button", name="Start …").click()
+    for said in (
+        "it reaches 24 of 24 devices: canary 6, dev 6, stage 6, prod 6",
+        "Freeze xmas lies on 6 devices for another",
+        "Devices are told in its window alone: Sat 01:00-02:00, UTC",
+    ):
+        expect(order.locator(".foreseen")).to_contain_text(said)
+    order.get_by_role("button", name="Leave it").click()
+    told.do(lambda story: (story.order(AbortRollout(NAME)), _soaking_beside(story)))
+    page.locator("[data-rollout=other]").get_by_role("button", name="other").click()
+    page.locator("#detail").get_by_role("button", name="Promote …").click()
+    expect(order.locator(".foreseen")).to_contain_text("stage dev is 6 devices")
+
+
+def _soaking_beside(story: RolloutStory) -> None:
+    story.order(LiftFreeze("xmas"))
+    story.begin(name="other")
+    for _ in range(60):
+        story.lead()
+        if story.stage("canary", "other").state == "soaking":
+            return
+
+
 def test_tasks_that_failed_are_tried_again(page: Page, told: Told) -> None:
     told.do(_in_doubt)
     page.goto(told.url)
@@ -379,7 +409,7 @@ def test_the_sheet_shows_the_evidence_who_turned_bad_and_what_was_said(
     expect(sheet.get_by_role("img")).to_have_attribute(
         "aria-label", re.compile(r"Evidence of harm: 47\.8 at last, .* 20 is proof")
     )
-    expect(sheet).to_contain_text("3 of 3 updated devices turned bad, against 0 of their twins")
+    expect(sheet).to_contain_text("3 of 3 updated devices turned bad, against 0 of their 12 twins")
     expect(sheet).to_contain_text("Why it is where it is")
     expect(sheet).to_contain_text("stage canary of fw (app 2.0.0) FAILED (health)")
     health = sheet.locator("[data-stage=canary] tr", has_text="health")
@@ -421,11 +451,14 @@ def test_a_freeze_is_set_seen_and_lifted(page: Page, told: Told) -> None:
     order = page.locator("#order")
     order.get_by_label("Name").fill("xmas")
     order.get_by_label("Devices").select_option("of ring canary")
+    order.get_by_label("Only those with these labels").fill("model!=a")
     order.get_by_label("Reason").fill("nobody is here")
     order.get_by_role("button", name="Freeze").click()
     told.do(lambda story: (story.order(StartRollout(NAME)), story.lead(2)))
     freeze = page.locator("[data-freeze=xmas]")
-    expect(freeze).to_contain_text("Freeze xmas on ring canary: nothing new is installed there")
+    expect(freeze).to_contain_text(
+        "Freeze xmas on ring canary, model!=a: nothing new is installed there"
+    )
     expect(freeze).to_contain_text("nobody is here")
     expect(freeze).to_contain_text("holds fw")
     freeze.get_by_role("button", name="Lift …").click()

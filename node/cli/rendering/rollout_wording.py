@@ -109,8 +109,8 @@ def twins(stage: Json) -> str:
     found = stage["twins"]
     if found is None or not found["updated"]:
         return ""
-    others = "" if found["twins"] is None else f" of {found['twins']:,}"
-    return f"{found['bad']:,} of {found['updated']:,} / {found['bad_twins']:,}{others}"
+    bad, twins = found["bad_twins"], found["twins"]
+    return f"{found['bad']:,} of {found['updated']:,} / {bad:,} of {twins:,}"
 
 
 def exit_of(item: Json) -> str:

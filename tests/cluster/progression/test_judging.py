@@ -14,6 +14,7 @@ from stationkeep.cluster.commands import (
 from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Condition, HealthRule
+from stationkeep.cluster.progression.steps import orders_of
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
@@ -117,6 +118,7 @@ def test_of_a_stage_that_failed_nothing_goes_on_but_by_force(driver: RolloutDriv
         driver.resume()
     with pytest.raises(AssertionError, match="only force promotes it"):
         driver.promote()
+    assert orders_of(driver.rollout()) == ["abort", "roll back", "promote"]
     driver.promote(force=True)
     driver.until("succeeded")
     assert driver.stages() == "pass pass pass pass pass"

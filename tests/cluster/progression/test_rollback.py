@@ -335,6 +335,26 @@ def test_what_was_proven_bad_is_taken_back_from_strays_at_once(
     )
 
 
+def test_who_installs_what_was_aborted_keeps_it_and_goes_back_with_the_others(
+    driver: RolloutDriver,
+) -> None:
+    driver.begin(Plan(V2, stages=one_stage(limits=Limits(first=0))))
+    driver.deaf = {7}
+    driver.lead(2)
+    driver.abort()
+    driver.until("aborted")
+    driver.run("2.0.0", 7)
+    assert driver.sentences("strays")[-1].endswith(
+        "dev-0007 installed it although that was called off"
+    )
+    assert driver.rollout().state == "aborted"
+    assert "rollback_incomplete" not in driver.state.alarms
+    driver.deaf = set()
+    driver.roll_back()
+    driver.until("rolled_back")
+    assert driver.runs("1.0.0") == driver.rows
+
+
 def test_who_was_told_to_run_it_by_somebody_else_has_not_strayed(driver: RolloutDriver) -> None:
     row = stray(driver)
     driver.create(Target(devices=(driver.fleet.id(row),)))

@@ -322,7 +322,10 @@ async def test_no_more_freezes_than_there_is_room_for(
     client: httpx.AsyncClient, story: RolloutStory
 ) -> None:
     for n in range(16):
-        await client.put(f"/v1/freezes/f{n}", json={"duration": "1h"})
+        who = {"X-Stationkeep-Actor": ("ann", "bob")[n % 2]}
+        await client.put(f"/v1/freezes/f{n}", json={"duration": "1h"}, headers=who)
+    own = await client.put("/v1/freezes/more", json={"duration": "1h"}, headers=who)
+    assert (own.status_code, own.json()["rule"]) == (429, "quota")
     full = await client.put("/v1/freezes/more", json={"duration": "1h"})
     assert (full.status_code, full.json()["rule"]) == (409, "limit")
     page = (await client.get("/v1/freezes", params={"limit": 10})).json()

@@ -127,7 +127,7 @@ async def test_whoever_turned_bad_is_named_where_it_stands_now(
     assert sum(look[3] for look in failed["looks"]) > 0
     assert (seen["state"], seen["reason"]) == ("paused", "failed:all:health")
     assert seen["exit"] == {"becomes": "aborting", "reason": "pause_expired", "in_s": 604_800.0}
-    assert seen["orders"] == ["resume", "abort", "rollback", "promote"]
+    assert seen["orders"] == ["abort", "rollback", "promote"]
     (artifact,) = (await _get(client, "/v1/artifacts"))["items"]
     assert (artifact["blocked"]["rollout"], artifact["blocked"]["gate"]) == ("fw", "health")
     assert (await _get(client, "/v1/artifacts", blocked=True))["items"] == [artifact]
