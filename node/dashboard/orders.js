@@ -10,21 +10,55 @@ import { number, plain, plural, RINGS } from "./words.js";
 const WORDS = { start: "Start", approve: "Approve", pause: "Pause", resume: "Resume", retry: "Retry", promote: "Promote", rollback: "Roll back", abort: "Abort" };
 const WAITS = ["draft", "awaiting_approval", "paused"];
 
-/** Every order: `why` it is not possible now (empty: it is), and a `hint` at what it does. */
-export function ordersOf(one) {
-  return Object.entries(WORDS).map(([order, word]) => ({ order, text: `${word} …`, why: whyNot(one, order), hint: HINTS[order](one) }));
+/** Every order: `why` it is not possible now (empty: it is), and a `hint` at what it does.
+ *  `blocked`: the artifacts that are. */
+export function ordersOf(one, blocked) {
+  return Object.entries(WORDS).map(([order, word]) => ({
+    order, text: `${word} …`, why: whyNot(one, order, blocked), hint: HINTS[order](one), press: (actions) => actions.rollout(one, order),
+  }));
 }
 
-/** The orders that somebody has to decide between: empty while nobody is waited for. */
-export function choicesOf(one) {
+/** What somebody has to decide between, and what ends that which holds it; empty while nobody is
+ *  waited for. What stops harm comes first where harm is proven. */
+export function choicesOf(one, { freezes, blocked, rollouts }) {
+  const held = releasesOf(one, freezes?.items ?? [], blocked?.items ?? [], rollouts?.items ?? []);
   const asked = WAITS.includes(one.state) || one.stages.some(({ state }) => state === "validating") || one.rollback?.failed > 0;
-  return asked ? ordersOf(one).filter(({ order, why }) => why === "" && order !== "pause") : [];
+  if (!asked) return held;
+  const may = ordersOf(one, blocked?.items ?? []).filter(({ order, why }) => why === "" && order !== "pause");
+  const risky = one.stages.some(({ state }) => state === "failed") ? may.filter(({ order }) => order === "promote") : [];
+  const safe = may.filter((each) => !risky.includes(each));
+  return one.reason.startsWith("blocked:") ? [...safe, ...held] : [...held, ...safe, ...risky];
 }
 
-function whyNot(one, order) {
+/** The orders that end what holds it. */
+function releasesOf(one, freezes, blocked, rollouts) {
+  const [kind, name] = ((one.state === "paused" ? one.reason : one.held?.reason) ?? "").split(":");
+  switch (kind) {
+    case "freeze": return freezes.filter(({ freeze }) => freeze === name).map((freeze) => (
+      { order: "lift", text: "Lift …", hint: `ends freeze ${name} for whatever it lies on`, press: (actions) => actions.lift(freeze, heldBy(freeze, rollouts)) }));
+    case "blocked": return blockedOf(one, blocked).map((artifact) => (
+      { order: `unblock ${artifact.version}`, text: "Unblock …", hint: `lets ${artifact.component} ${artifact.version} be installed again; then it can be resumed`, press: (actions) => actions.unblock(artifact) }));
+    case "cluster_paused": return [
+      { order: "go on", text: "Resume automatic changes …", hint: "ends the pause of the whole cluster", press: (actions) => actions.resume() }];
+    default: return [];
+  }
+}
+
+/** The rollouts that a freeze holds. */
+export function heldBy({ freeze }, rollouts) {
+  return rollouts.filter((each) => each.held?.reason === `freeze:${freeze}`).map((each) => each.rollout);
+}
+
+/** What it installs and what a gate was proven broken with. */
+function blockedOf({ component, versions, forced }, blocked) {
+  return forced ? [] : blocked.filter((each) => each.component === component && versions.includes(each.version));
+}
+
+function whyNot(one, order, blocked) {
   const may = order === "approve" ? toApprove(one) !== null : order === "retry" ? toRetry(one) !== null : one.orders.includes(order);
   const failed = one.stages.find((stage) => stage.state === "failed");
   if (order === "resume" && one.state === "paused" && failed) return `stage ${failed.name} failed: promote it by force, abort, or roll back`;
+  if (["resume", "promote"].includes(order) && may && !failed && blockedOf(one, blocked).length) return "what it installs is blocked: unblock it first";
   if (may) return "";
   return (NOT_NOW[order][one.state] ?? NOT_NOW[order].else)(one);
 }
@@ -46,9 +80,9 @@ const HINTS = {
   approve: (one) => (toApprove(one) ? `stage ${toApprove(one)} may pass` : "lets it begin"),
   pause: () => "nothing more begins",
   resume: (one) => (watchedOn(one) ? `look longer: ${watchedOn(one).name} is watched for another soak` : "goes on where it stopped"),
-  promote: (one) => `let stage ${promoted(one)?.name} count as passed`,
-  abort: (one) => (["draft", "awaiting_approval"].includes(one.state) ? "drops it" : one.updated ? `ends it; ${plural(one.updated, "device")} keep the version` : "ends it"),
-  rollback: (one) => `${plural(affected(one), "device")} return to what they ran before`,
+  promote: (one) => `let stage ${promoted(one)?.name} count as passed${promoted(one)?.proven ? " although it failed" : ""}`,
+  abort: (one) => (["draft", "awaiting_approval"].includes(one.state) ? "drops it" : one.updated ? `ends it; the version stays on ${plural(one.updated, "device")}` : "ends it"),
+  rollback: (one) => `takes ${plural(affected(one), "device")} back to what ran there before`,
   retry: (one) => `another attempt for ${plural(toRetry(one)?.count ?? 0, "task")}`,
 };
 

@@ -4,8 +4,8 @@
 import { failureList } from "./deployments.js";
 import { h } from "./dom.js";
 import { evidenceChart } from "./evidence.js";
-import { ordersOf } from "./orders.js";
-import { standing, wayBack, whatOf } from "./rollouts.js";
+import { choicesOf, ordersOf } from "./orders.js";
+import { choices, standing, wayBack, whatOf } from "./rollouts.js";
 import { figure, gateTable, percent, stageTable, stateOf } from "./stages.js";
 import { currentStages } from "./standing.js";
 import { dateOf, number, plain, plural, timeOf } from "./words.js";
@@ -20,7 +20,7 @@ export function rolloutSheet(one, why, report, detail) {
   const others = one.stages.filter((stage) => stage.since_s !== null && !current.includes(stage));
   return [
     h("p", { class: "role" }, stateOf(one.state), ` ${whatOf(one)}`),
-    standing(one, 0), wayBack(one.rollback),
+    standing(one, 0), choices(one, detail.actions), wayBack(one.rollback),
     orders(one, detail.actions),
     h("h3", null, "Its stages"), stageTable(one.stages),
     current.map((stage) => h("section", { key: stage.name, "data-stage": stage.name }, h("h3", null, `Stage ${stage.name}: ${plain(stage.state)}`), ofStage(stage, now, link, detail))),
@@ -31,12 +31,14 @@ export function rolloutSheet(one, why, report, detail) {
   ];
 }
 
-/** Every order; what is not possible now says why. */
+/** Every order that is no choice already; what is not possible now says why. */
 function orders(one, actions) {
-  const all = ordersOf(one);
-  const not = all.filter(({ why }) => why !== "");
+  const { parts } = actions.picture;
+  const chosen = choicesOf(one, parts).map(({ order }) => order);
+  const others = ordersOf(one, parts.blocked?.items ?? []).filter(({ order }) => !chosen.includes(order));
+  const not = others.filter(({ why }) => why !== "");
   return [
-    h("div", { class: "orders" }, all.map(({ order, text, why }) => actions.button(text, () => actions.rollout(one, order), why)), actions.barred()),
+    h("div", { class: "orders" }, others.map(({ text, why, press }) => actions.button(text, () => press(actions), why)), actions.barred()),
     h("details", { class: "quiet" }, h("summary", null, `Why ${plural(not.length, "order")} cannot be given now`),
       h("ul", null, not.map(({ order, text, why }) => h("li", { key: order }, `${text.replace(" …", "")}: ${why}`)))),
   ];
@@ -58,7 +60,7 @@ function ofStage(stage, now, link, detail) {
 }
 
 function twins(found) {
-  if (!found) return null;
+  if (!found?.updated) return null;
   const others = `${number(found.bad_twins)} of their ${plural(found.twins, "twin")}`;
   return h("p", null, `${number(found.bad)} of ${plural(found.updated, "updated device")} turned bad, against ${others}`,
     h("span", { class: "quiet" }, ` (devices like them that have not got it yet). ${number(found.whole)} were watched for the whole soak.`));

@@ -2,7 +2,7 @@
 // Below them what holds rollouts back: freezes, and artifacts that are blocked.
 
 import { h } from "./dom.js";
-import { choicesOf } from "./orders.js";
+import { choicesOf, heldBy } from "./orders.js";
 import { gateRow, stateOf, track } from "./stages.js";
 import { currentStages, nextOf, reasonOf } from "./standing.js";
 import { ago, number, span } from "./words.js";
@@ -56,19 +56,19 @@ export function wayBack(rollback) {
       h("span", { class: `state ${kind}` }, h("b", { "aria-hidden": "true" }, mark), ` ${number(rollback[part])} ${words}`))));
 }
 
-/** What somebody has to decide between. */
-function choices(one, actions) {
-  const open = choicesOf(one);
+/** What somebody has to decide between, each with what it does. */
+export function choices(one, actions) {
+  const open = choicesOf(one, actions.picture.parts);
   if (!open.length) return null;
-  return h("ul", { class: "choices", "aria-label": `What may be done about ${one.rollout}` }, open.map(({ order, text, hint }) =>
-    h("li", { key: order }, actions.button(text, () => actions.rollout(one, order)), h("span", { class: "quiet" }, hint))));
+  return h("ul", { class: "choices", "aria-label": `What may be done about ${one.rollout}` }, open.map(({ order, text, hint, press }) =>
+    h("li", { key: order }, actions.button(text, () => press(actions)), h("span", { class: "quiet" }, hint))));
 }
 
 // -- what holds them back ---------------------------------------------------------------------------
 
 export function freezeRows(freezes, rollouts, elapsed_s, actions) {
   return freezes.map((one) => {
-    const held = rollouts.filter((each) => each.held?.reason === `freeze:${one.freeze}`).map((each) => each.rollout);
+    const held = heldBy(one, rollouts);
     const where = [one.rings.length ? `ring ${one.rings.join(", ")}` : "all rings", one.selector].filter(Boolean).join(", ");
     return h("li", { key: one.freeze, "data-freeze": one.freeze },
       h("p", null, h("b", { "aria-hidden": "true" }, "❄ "), h("strong", null, `Freeze ${one.freeze}`), ` on ${where}: nothing new is installed there for another ${span(Math.max(0, one.ends_s - elapsed_s))}`,

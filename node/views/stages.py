@@ -7,6 +7,7 @@ Nothing here walks the devices of a stage: figures are tallies, and gates are as
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+from stationkeep.cluster.delivery.offers import Hold
 from stationkeep.cluster.deployments.deployment import FailureGroup
 from stationkeep.cluster.deployments.lifecycle import STATES
 from stationkeep.cluster.devices.rings import RINGS, Ring
@@ -224,6 +225,8 @@ def held_view(state: ClusterState, rollout: Rollout, held: str, now: int) -> Hel
     kind, _, name = held.partition(":")
     if kind == "freeze":
         until = state.rollouts.freezes[name].until
+    elif held == Hold.CLUSTER_PAUSED and state.pause is not None:
+        until = state.pause.until
     return HeldView(held, None if until is None else _seconds(until - now), say_hold(state, held))
 
 

@@ -98,6 +98,15 @@ def _bad(story: RolloutStory, **plan: Any) -> None:
     story.until("paused")
 
 
+def _blocked(story: RolloutStory) -> None:
+    """Another rollout of what it installs failed."""
+    ids = [story.fleet.id(row) for row in story.rows]
+    story.failing = set(story.rows[1::2])
+    story.begin(Plan(V2, devices=tuple(ids[::2])))
+    story.begin(Plan(V2, devices=tuple(ids[1::2]), stages=one_stage()), "other")
+    story.until("rolled_back", name="other")
+
+
 def _compared(story: RolloutStory) -> None:
     a, b = Variant("A", 50, Artifact("2.0.0")), Variant("B", 50, Artifact("2.1.0"))
     story.begin(Plan(variants=(a, b, Variant("none", 10)), stages=one_stage()))
@@ -146,8 +155,8 @@ def test_why_a_rollout_waits_is_readable_without_a_click(page: Page, told: Told)
             "Resume …look longer: canary is watched for another soak",
             "Retry …another attempt for 1 task",
             "Promote …let stage canary count as passed",
-            "Roll back …5 devices return to what they ran before",
-            "Abort …ends it; 5 devices keep the version",
+            "Roll back …takes 5 devices back to what ran there before",
+            "Abort …ends it; the version stays on 5 devices",
         ]
     )
 
@@ -185,7 +194,7 @@ WAITS: dict[str, tuple[Callable[[RolloutStory], object], str, str, list[str]]] =
         lambda story: (story.order(SetFreeze("xmas", 86_400_000, (Ring.CANARY,))), story.begin()),
         "Nothing begins: freeze xmas lies on it",
         "It goes on in 24 h at the latest",
-        [],
+        ["Lift …"],
     ),
     "out of hours": (
         lambda story: (story.begin(Plan(V2, window="Sat 00:00-24:00")), story.lead(2)),
@@ -197,7 +206,19 @@ WAITS: dict[str, tuple[Callable[[RolloutStory], object], str, str, list[str]]] =
         _bad,
         "Stage canary failed (health): 100 % turned bad, 20 % may",
         "It is aborted in 7 d unless somebody decides",
-        ["Promote …", "Roll back …", "Abort …"],
+        ["Roll back …", "Abort …", "Promote …"],
+    ),
+    "blocked": (
+        _blocked,
+        "What it installs failed in other",
+        "It is aborted in 7 d unless somebody decides",
+        ["Roll back …", "Abort …", "Unblock …"],
+    ),
+    "the whole cluster pauses": (
+        lambda story: (_soaking(story), story.order(Pause(3_600_000))),
+        "Nothing begins: automatic changes are paused",
+        "It goes on in 60 min at the latest",
+        ["Resume automatic changes …"],
     ),
     "following": (
         _following,
@@ -224,6 +245,12 @@ def test_a_newcomer_sees_why_it_waits_what_comes_next_and_what_to_press(
     expect(_row(page)).to_contain_text(why)
     expect(_row(page)).to_contain_text(then)
     expect(_row(page).locator(".choices button")).to_have_text(press)
+    _row(page).get_by_role("button", name=NAME, exact=True).click()
+    sheet = page.locator("#detail")
+    expect(sheet.locator(".standing")).to_contain_text(why)
+    expect(sheet.locator(".choices button")).to_have_text(press)
+    for name in press:
+        expect(sheet.get_by_role("button", name=name, exact=True)).to_have_count(1)
 
 
 def test_it_is_followed_live_and_its_countdown_runs(page: Page, told: Told) -> None:
