@@ -90,7 +90,7 @@ def _limits(draw: random.Random) -> Limits:
     return Limits(
         max_in_flight=draw.choice((1, 3, 500)),
         pace=draw.choice((None, None, Pace(60, 600, 2))),
-        deadline=draw.choice((5_000, 10_000, 20_000)),
+        deadline=draw.choice((3_000, 6_000, 10_000)),
         retries=draw.choice((0, 1, 2, 4)),
         first=draw.choice((0, 0, 1, 2)),
     )

@@ -45,7 +45,12 @@ from stationkeep.node.simulation.machine.members import Members
 
 PEOPLE = ("ada", "ben", "cyd")
 STEP = 0.5
-QUICK = {"progress_timeout": 10_000, "task_timeout": 20_000, "deployment_deadline": 20_000}
+QUICK = {
+    "progress_timeout": 5_000,
+    "task_timeout": 10_000,
+    "deployment_deadline": 10_000,
+    "soak": 2_000,
+}
 DECISIONS = 5
 """Rounds in which people decide after the heal; from the third on they end what waits."""
 
@@ -221,7 +226,7 @@ class Rollouts:
         draw, state = self._draw(), self._members.newest_state()
         for rollout in state.rollouts.open_ones():
             asked = [s for s in rollout.stages if s.state is StageState.VALIDATING]
-            if asked and draw.random() < 0.1:
+            if asked and draw.random() < 0.3:
                 node = draw.choice([*state.members])
                 self._clients.give(node, _approve(draw, state, rollout), draw.choice(PEOPLE))
 
