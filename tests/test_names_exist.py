@@ -164,3 +164,11 @@ def test_tests_that_their_readme_names_exist() -> None:
     named = set(TEST.findall((ROOT / "tests" / "README.md").read_text(encoding="utf-8")))
     assert named - defined == set()
     assert len(named) > 20
+
+
+def test_every_scenario_names_what_sees_it() -> None:
+    """19 and 20 of tasks are those of rollouts."""
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 43))
+    assert [number for number, _, seen in rows if "`" not in seen and "the same" not in seen] == []

@@ -198,6 +198,9 @@ def finish(
             fields["watched"] = twins.watched
             fields["looks"] = tuple((*look, count) for look, count in looks)
             fields["series"] = twins.series
+            variants = step.state.deployments.rosters[deployment.number].variant[twins.position]
+            if rollout.plan.variants:
+                fields["arms"] = twins.by_variant(variants, len(rollout.plan.variants))
     changed = move(step, rollout, place, cause, reason, facts=facts, **fields)
     if deployment is not None and deployment.standing:
         deployment.standing = False

@@ -213,7 +213,7 @@ def look(state: ClusterState, rollout: Rollout, stage: Stage, twins: Twins) -> N
     ill = ~well(state, require, twins.row[sets].reshape(-1)).reshape(-1, MAX_TWINS)
     bad = (ill << np.arange(1, MAX_TWINS + 1)).sum(axis=1)
     bad |= ~well(state, require, roster.row[positions]) * UPDATED
-    twins.count(sets, bad.astype(np.uint8))
+    twins.count(sets, bad.astype(np.uint8), roster.variant[positions])
     over = age >= state.settings.settling + soak_of(state, stage)
     over &= state.time >= stage.watched_until
     over |= bad & UPDATED > 0

@@ -120,6 +120,16 @@ class Watched(msgspec.Struct, frozen=True, array_like=True):
     """That sets were given, looked at or not."""
 
 
+class Observed(msgspec.Struct, frozen=True, array_like=True):
+    """What was seen of the devices that got one variant."""
+
+    observed: int = 0
+    bad: int = 0
+    """Of these, turned bad."""
+    looks: tuple[tuple[int, int, int, int], ...] = ()
+    """The table of their looks: (twins, bad, updated, count)."""
+
+
 class Judgement(msgspec.Struct, frozen=True, array_like=True):
     """A verdict with what it rests on."""
 

@@ -11,7 +11,7 @@ import msgspec
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.lifecycle import STATES, UNFINISHED, TaskState
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.cluster.rollouts.gates import Gate, Judgement, Tally, Verdict, Watched
+from stationkeep.cluster.rollouts.gates import Gate, Judgement, Observed, Tally, Verdict, Watched
 from stationkeep.cluster.rollouts.lifecycle import (
     ENDED,
     JUDGED,
@@ -86,6 +86,8 @@ class Stage(msgspec.Struct, frozen=True):
     looks: tuple[tuple[int, int, int, int], ...] = ()
     """The table of twins: (twins, bad, updated, count)."""
     series: tuple[tuple[int, int], ...] = ()
+    arms: tuple[Observed, ...] = ()
+    """The same by variant, if it has any."""
 
     @property
     def name(self) -> str:

@@ -38,11 +38,12 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Sets(msgspec.Struct):
-    """The twins of a stage: the columns of `twins`, the table as (twins, bad, updated, count)."""
+    """The twins of a stage: the columns of `twins`, looks as (variant, twins, bad, updated,
+    count)."""
 
     rollout: str
     stage: str
-    table: list[tuple[int, int, int, int]]
+    found: list[tuple[int, int, int, int, int]]
     series: tuple[tuple[int, int], ...]
     columns: dict[str, memoryview]
 
@@ -73,7 +74,7 @@ class FrozenRollouts:
         self._freezes, self._blocks = list(book.freezes.values()), book.blocks.copy()
         self._known = list(book.known.values())
         self._twins = [
-            (names, dict(twins.table), twins.series, twins.columns())
+            (names, twins.found, twins.series, twins.columns())
             for names, twins in book.twins.items()
         ]
 
@@ -88,10 +89,11 @@ class FrozenRollouts:
         yield encode("known") + array_header(len(self._known))
         yield from map(encode, self._known)
         yield encode("twins") + array_header(len(self._twins))
-        for (rollout, stage), table, series, columns in self._twins:
+        for (rollout, stage), found, series, columns in self._twins:
             yield map_header(len(Sets.__struct_fields__))
             yield encode("rollout") + encode(rollout) + encode("stage") + encode(stage)
-            yield encode("table") + encode([(*look, count) for look, count in table.items()])
+            looks = [(variant, *look, count) for (variant, look), count in found.items()]
+            yield encode("found") + encode(looks)
             yield encode("series") + encode(series) + encode("columns")
             yield from encoded_columns({name: _bytes(c) for name, c in columns.items()})
 
@@ -152,6 +154,7 @@ def _check(rollout: Rollout, created: int, deployments: Book) -> None:
         numbers = (*stage.rounds, stage.deployment)
         _demand(all(0 <= number <= U32 for number in numbers), "deployments are none")
         _demand(len(stage.rounds) <= MAX_ROUNDS, "rounds are too many")
+        _demand(len(stage.arms) in (0, len(r.plan.variants)), "arms are not those of their plans")
         deployment = deployments.known.get(stage.deployment)
         is_open = deployment is not None and deployment.standing and deployment.rollout == r.name
         _demand(is_open or not stage.is_judged, "stages are judged without a deployment")
@@ -167,12 +170,14 @@ def _restore_twins(book: Rollouts, deployments: Book, sets: Sets) -> None:
     assert place is not None
     stage = rollout.stages[place]
     _demand(stage.is_judged, "twins are of a stage that is over")
-    table = {Look(n, bad, updated): count for n, bad, updated, count in sets.table}
-    _demand(all(1 <= n <= MAX_TWINS for n, _, _ in table), "looks are none")
-    _demand(all(0 <= k <= 1 <= bad <= n + k for n, bad, k in table), "looks are none")
-    _demand(all(0 < count < 1 << 32 for count in table.values()), "looks are none")
+    kinds = max(1, len(rollout.plan.variants))
+    _demand(all(0 <= variant < kinds for variant, *_ in sets.found), "looks are of no variant")
+    _demand(all(1 <= n <= MAX_TWINS for _, n, _, _, _ in sets.found), "looks are none")
+    whole = all(0 <= k <= 1 <= bad <= n + k for _, n, bad, k, _ in sets.found)
+    _demand(whole and all(0 < count < 1 << 32 for *_, count in sets.found), "looks are none")
+    found = {(variant, Look(*look)): count for variant, *look, count in sets.found}
     _demand(len(sets.series) <= MAX_SERIES, "series are too long")
-    twins = Twins(_columns_of(sets), table, sets.series)
+    twins = Twins(_columns_of(sets), found, sets.series)
     members = deployments.known[stage.deployment].members
     _demand(int(twins.position.max(initial=0)) < members, "twins are of no task")
     book.twins[sets.rollout, sets.stage] = twins

@@ -4,13 +4,14 @@ A stage has a set for each of its first devices, in columns. Whoever changes a c
 in its place, so that a snapshot holds them as they were. Source: rollouts.md, "Twins".
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.rollouts.evidence import MAX_TWINS, Look
-from stationkeep.cluster.rollouts.gates import Watched
+from stationkeep.cluster.rollouts.gates import Observed, Watched
 
 MAX_SETS = 2_000
 """Of a stage: those of the devices that are told first. Its other devices are watched for failures
@@ -35,8 +36,8 @@ turned bad; or is of no use any more, as its task failed or another deployment h
 
 class Twins:
     """The sets of one stage, in the order in which their devices were told, and what came of them:
-    `table` counts looks by what they found, `series` has the evidence (ms, thousandths) wherever it
-    changed."""
+    `found` counts looks by the variant of the device and by what they found, `series` has the
+    evidence (ms, thousandths) wherever it changed."""
 
     position: Column
     row: Column
@@ -48,16 +49,24 @@ class Twins:
     def __init__(
         self,
         columns: dict[str, Column] | None = None,
-        table: dict[Look, int] | None = None,
+        found: dict[tuple[int, Look], int] | None = None,
         series: tuple[tuple[int, int], ...] = (),
     ) -> None:
-        self.table, self.series = table or {}, series
+        self.found, self.series = found or {}, series
         for name, (dtype, width) in COLUMNS.items():
             shape = (0, width) if width > 1 else 0
             setattr(self, name, columns[name] if columns else np.zeros(shape, dtype))
 
     def __len__(self) -> int:
         return len(self.position)
+
+    @property
+    def table(self) -> dict[Look, int]:
+        """Looks by what they found, whatever variant the device got."""
+        table: Counter[Look] = Counter()
+        for (_, look), count in self.found.items():
+            table[look] += count
+        return dict(table)
 
     def columns(self) -> dict[str, Column]:
         """All as they are now, however they change later."""
@@ -99,16 +108,18 @@ class Twins:
             masks = (gone << np.arange(1, MAX_TWINS + 1)).sum(axis=1)
             self.risk = (self.risk & ~masks).astype(np.uint8)
 
-    def count(self, sets: Column, bad: Column) -> None:
+    def count(self, sets: Column, bad: Column, variants: Column) -> None:
         """One look at these sets, of which those in the masks `bad` are bad now: whoever is still
-        at risk turns bad, and a look that found any is counted."""
+        at risk turns bad, and a look that found any is counted for the variant of the device."""
         risk = self.risk[sets]
         found = risk & bad
-        looks = np.stack([_ones(risk & ~np.uint8(UPDATED)), _ones(found), found & UPDATED])
-        told = (looks[0] > 0) & (looks[1] > 0) & (risk & UPDATED > 0)
-        for twins, turned, updated in looks[:, told].T.tolist():
-            look = Look(twins, turned, updated)
-            self.table = {**self.table, look: self.table.get(look, 0) + 1}
+        looks = np.stack(
+            [variants, _ones(risk & ~np.uint8(UPDATED)), _ones(found), found & UPDATED]
+        )
+        told = (looks[1] > 0) & (looks[2] > 0) & (risk & UPDATED > 0)
+        for variant, *figures in looks[:, told].T.tolist():
+            key = variant, Look(*figures)
+            self.found = {**self.found, key: self.found.get(key, 0) + 1}
         self.risk, self.bad = self.risk.copy(), self.bad.copy()
         self.risk[sets] &= ~found
         self.bad[sets] |= found
@@ -138,7 +149,7 @@ class Twins:
     @property
     def watched(self) -> Watched:
         """How many devices were looked at, and what was seen."""
-        seen = (self.stage == LOOKED_AT) | (self.stage == COMPLETE) | (self.bad & UPDATED > 0)
+        seen = self._seen
         compared = seen & (self.birth > 0).any(axis=1)
         return Watched(
             observed=int(seen.sum()),
@@ -146,6 +157,22 @@ class Twins:
             whole=int((self.stage == COMPLETE).sum()),
             compared=int(compared.sum()),
             twins=int((self.birth > 0).sum()),
+        )
+
+    @property
+    def _seen(self) -> Column:
+        """Which updated devices were looked at."""
+        seen: Column = (self.stage == LOOKED_AT) | (self.stage == COMPLETE)
+        return seen | (self.bad & UPDATED > 0)
+
+    def by_variant(self, variants: Column, kinds: int) -> tuple[Observed, ...]:
+        """The same for each of so many variants, of which these are those of the devices."""
+        seen = np.bincount(variants[self._seen], minlength=kinds)
+        bad = np.bincount(variants[self.bad & UPDATED > 0], minlength=kinds)
+        looks = sorted((*key, count) for key, count in self.found.items())
+        return tuple(
+            Observed(int(seen[n]), int(bad[n]), tuple((*look, m) for v, look, m in looks if v == n))
+            for n in range(kinds)
         )
 
     def turned(self) -> Iterator[int]:

@@ -149,6 +149,13 @@ class Interval(TypedDict):
     high: Figure | None
 
 
+class Quartiles(TypedDict):
+    metric: str
+    low: Figure
+    median: Figure
+    high: Figure
+
+
 class Arm(TypedDict):
     name: str
     version: str
@@ -159,7 +166,10 @@ class Arm(TypedDict):
     failed: Count
     watched: Count
     turned_bad: Count
+    device_hours: Figure
     odds: Interval | None
+    hazard: Interval | None
+    metrics: list[Quartiles]
 
 
 class Report(TypedDict):

@@ -71,18 +71,27 @@ function twins(found) {
 const ARMS = [
   ["version", (arm) => arm.version], ["share", (arm) => percent(arm.share)], ["assigned", (arm) => number(arm.assigned)], ["reached", (arm) => number(arm.reached)],
   ["succeeded", (arm) => number(arm.succeeded)], ["failed", (arm) => number(arm.failed)], ["turned bad, of those watched", (arm) => `${number(arm.turned_bad)} of ${number(arm.watched)}`],
-  ["odds of success against the first", (arm) => interval(arm.odds)],
+  ["odds of success against the first", (arm) => interval(arm.odds)], ["hazard against their twins", (arm) => interval(arm.hazard)], ["device-hours", (arm) => figure(arm.device_hours)],
 ];
 
 function variants(report) {
   return [
     h("h3", null, "Its variants side by side"),
     h("table", { class: "arms" }, h("thead", null, h("tr", null, h("td", null), report.variants.map((arm) => h("th", { scope: "col" }, arm.name)))),
-      h("tbody", null, ARMS.map(([name, value]) => h("tr", null, h("th", { scope: "row" }, name), report.variants.map((arm) => h("td", null, value(arm))))))),
+      h("tbody", null, [...ARMS, ...figuresOf(report.variants)].map(([name, value]) => h("tr", null, h("th", { scope: "row" }, name), report.variants.map((arm) => h("td", null, value(arm))))))),
     report.controls.length > 0 && h("p", { class: "quiet" }, `Without the version, for comparison: ${report.controls.join(", ")}.`),
     report.withheld && h("p", { class: "problem" }, `Nothing is concluded: ${report.withheld}.`),
     h("ul", { class: "why" }, report.conclusions.map((line) => h("li", null, line))),
   ];
+}
+
+/** Of what devices report: the median, and between what half of them are. */
+function figuresOf(arms) {
+  const names = [...new Set(arms.flatMap(({ metrics }) => metrics.map(({ metric }) => metric)))];
+  return names.map((name) => [name, ({ metrics }) => {
+    const found = metrics.find(({ metric }) => metric === name);
+    return found ? `${figure(found.median)}, ${figure(found.low)} to ${figure(found.high)}` : "–";
+  }]);
 }
 
 function interval(found) {

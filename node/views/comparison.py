@@ -7,16 +7,19 @@ once. Those of hazard ratios hold however often one looks (node/guide/reference/
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 
+from stationkeep.cluster.deployments.lifecycle import TaskState
+from stationkeep.cluster.deployments.roster import Roster
+from stationkeep.cluster.devices.status import BUILT_IN, MISSING, scale_of
+from stationkeep.cluster.devices.table import NEVER, Column
 from stationkeep.cluster.progression.variants import UNFAIR, Arm, arms, unfairness
 from stationkeep.cluster.rollouts.evidence import Look, hazard
-from stationkeep.cluster.rollouts.gates import MILLI
+from stationkeep.cluster.rollouts.gates import MILLI, Observed
 from stationkeep.cluster.rollouts.rollout import Rollout
-from stationkeep.cluster.rollouts.twins import COMPLETE, LOOKED_AT, UPDATED
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.views.base import View
 
@@ -33,11 +36,24 @@ class IntervalView(View, frozen=True):
     high: float | None
 
 
+class QuartilesView(View, frozen=True):
+    """A figure as devices report it: a quarter of them below `low`, half below `median`, a quarter
+    above `high`; of so many `devices`. It describes, and judges nothing."""
+
+    metric: str
+    low: float
+    median: float
+    high: float
+    devices: int
+
+
 class ArmView(View, frozen=True):
     """A variant that installs something. `share`: of all weights, 0..1. In devices: `assigned` to
     it; `reached`, of stages that are over; `succeeded` and `failed`, of those that have finished;
-    `watched` and `turned_bad`, of stages that are being judged now. `odds`: of success, against the
-    first variant; null: of the first, and where nothing is to be concluded."""
+    `watched`, and `turned_bad` of these. `device_hours`: for which devices run it since they
+    succeeded. `odds`: of success, against the first variant; null: of the first, and where nothing
+    is to be concluded. `hazard`: how much more often its devices turn bad than their twins; null:
+    none was compared. `metrics`: of the newest statuses of its devices."""
 
     name: str
     version: str
@@ -48,7 +64,10 @@ class ArmView(View, frozen=True):
     failed: int
     watched: int
     turned_bad: int
+    device_hours: float
     odds: IntervalView | None
+    hazard: IntervalView | None
+    metrics: list[QuartilesView]
 
 
 class SampleRatioView(View, frozen=True):
@@ -74,14 +93,14 @@ class ReportView(View, frozen=True):
     withheld: str | None
 
 
-def report_view(state: ClusterState, rollout: Rollout) -> ReportView:
-    """The figures of a rollout as they are now."""
+def report_view(state: ClusterState, rollout: Rollout, now: int) -> ReportView:
+    """The figures of a rollout at cluster time `now`."""
     found = arms(state, rollout) if rollout.plan.variants else []
     several = len(found) > 1
     unfair = unfairness(state, rollout) if several else 0
     withheld = _withheld(rollout, unfair) if several else None
     judged = several and withheld is None
-    watched = _watched(state, rollout)
+    seen = _observed(state, rollout)
     total = sum(variant.weight for variant in rollout.plan.variants)
     versions = {v.name: v.artifact.version for v in rollout.plan.variants if v.artifact}
     places = {variant.name: place for place, variant in enumerate(rollout.plan.variants)}
@@ -94,11 +113,15 @@ def report_view(state: ClusterState, rollout: Rollout) -> ReportView:
             reached=arm.reached,
             succeeded=arm.succeeded,
             failed=arm.failed,
-            watched=watched[places[arm.name], 0],
-            turned_bad=watched[places[arm.name], 1],
+            watched=seen[place].observed,
+            turned_bad=seen[place].bad,
+            device_hours=device_hours(state, rollout, place, now),
             odds=odds_ratio(arm, found[0]) if judged and arm is not found[0] else None,
+            hazard=_hazard(seen[place].looks),
+            metrics=quartiles(state, rollout, place),
         )
         for arm in found
+        for place in (places[arm.name],)
     ]
     return ReportView(
         rollout=rollout.name,
@@ -107,7 +130,7 @@ def report_view(state: ClusterState, rollout: Rollout) -> ReportView:
         controls=[v.name for v in rollout.plan.variants if v.artifact is None],
         sample_ratio=SampleRatioView(unfair / MILLI, UNFAIR / MILLI) if several else None,
         hazard=_hazard(_looks(state, rollout)),
-        conclusions=[_conclude(arm, variants[0]) for arm in variants[1:] if arm.odds is not None],
+        conclusions=list(_conclusions(variants)) if judged else [],
         withheld=withheld,
     )
 
@@ -130,6 +153,15 @@ def odds_ratio(arm: Arm, first: Arm) -> IntervalView:
     return IntervalView(ratio, low, high)
 
 
+def _conclusions(variants: Sequence[ArmView]) -> Iterator[str]:
+    yield from (_conclude(arm, variants[0]) for arm in variants[1:])
+    for arm in variants:
+        if arm.hazard is not None and arm.hazard.low is not None and arm.hazard.low > 1:
+            end = "more" if arm.hazard.high is None else f"{arm.hazard.high:.2g}"
+            often = f"{arm.hazard.low:.2g} to {end} times as often as their twins"
+            yield f"devices with {arm.name} turn bad {often}"
+
+
 def _conclude(arm: ArmView, first: ArmView) -> str:
     odds = arm.odds
     assert odds is not None, "asked of no other"
@@ -145,24 +177,33 @@ def _conclude(arm: ArmView, first: ArmView) -> str:
 # Who turned bad
 
 
-def _watched(state: ClusterState, rollout: Rollout) -> Counter[tuple[int, int]]:
-    """Devices of stages that are judged now, by the place of their variant: that are watched (0),
-    and turned bad (1). Sets of stages that are over are kept by what was seen, not by whom."""
-    found: Counter[tuple[int, int]] = Counter()
+def _observed(state: ClusterState, rollout: Rollout) -> list[Observed]:
+    """What was seen in all stages, by the place of the variant."""
+    kinds = len(rollout.plan.variants)
+    stages = []
     for stage in rollout.stages:
         twins = state.rollouts.twins.get((rollout.name, stage.name))
         if twins is None:
-            continue
-        variants = state.deployments.rosters[stage.deployment].variant[twins.position]
-        bad = twins.bad & UPDATED > 0
-        seen = (twins.stage == LOOKED_AT) | (twins.stage == COMPLETE) | bad
-        for of, counted in enumerate((seen, bad)):
-            for place, count in zip(*np.unique(variants[counted], return_counts=True), strict=True):
-                found[int(place), of] += int(count)
-    return found
+            stages.append(stage.arms or (Observed(),) * kinds)
+        else:
+            variants = state.deployments.rosters[stage.deployment].variant[twins.position]
+            stages.append(twins.by_variant(variants, kinds))
+    return [_together(of_one) for of_one in zip(*stages, strict=True)]
 
 
-def _looks(state: ClusterState, rollout: Rollout) -> tuple[tuple[Look, int], ...]:
+def _together(parts: Sequence[Observed]) -> Observed:
+    looks: Counter[tuple[int, int, int]] = Counter()
+    for part in parts:
+        for twins, bad, updated, count in part.looks:
+            looks[twins, bad, updated] += count
+    return Observed(
+        sum(part.observed for part in parts),
+        sum(part.bad for part in parts),
+        tuple((*look, count) for look, count in sorted(looks.items())),
+    )
+
+
+def _looks(state: ClusterState, rollout: Rollout) -> tuple[tuple[int, int, int, int], ...]:
     """What was seen in all stages."""
     found: Counter[Look] = Counter()
     for stage in rollout.stages:
@@ -171,14 +212,62 @@ def _looks(state: ClusterState, rollout: Rollout) -> tuple[tuple[Look, int], ...
             found.update(twins.table)
         for at_risk, bad, updated, count in stage.looks:
             found[Look(at_risk, bad, updated)] += count
-    return tuple(sorted(found.items()))
+    return tuple((*look, count) for look, count in sorted(found.items()))
 
 
 @lru_cache(maxsize=64)
-def _hazard(looks: Sequence[tuple[Look, int]]) -> IntervalView | None:
+def _hazard(looks: Sequence[tuple[int, int, int, int]]) -> IntervalView | None:
     if not looks:
         return None
-    low, high = hazard(dict(looks), CONFIDENCE)
+    low, high = hazard({Look(*look): count for *look, count in looks}, CONFIDENCE)
     return IntervalView(
         None, None if low is None else float(low), None if high is None else float(high)
     )
+
+
+# What its devices are like
+
+
+def device_hours(state: ClusterState, rollout: Rollout, place: int, now: int) -> float:
+    """For which devices have run a variant since they succeeded, as far as rosters are kept; of a
+    rollout that is over until its end."""
+    end, total = rollout.since if rollout.ended else now, 0
+    for stage in rollout.stages:
+        roster = state.deployments.rosters.get(stage.deployment)
+        if roster is not None:
+            since = roster.since[_having(roster, place)].astype(np.int64)
+            at = state.deployments.known[stage.deployment].at(since)
+            total += int(np.maximum(0, end - at).sum())
+    return total / 3_600_000
+
+
+def quartiles(state: ClusterState, rollout: Rollout, place: int) -> list[QuartilesView]:
+    """Of what the devices that have a variant report, those that report nothing left out."""
+    table = state.fleet.table
+    parts = [np.zeros(0, np.intp)]
+    for stage in rollout.stages:
+        roster = state.deployments.rosters.get(stage.deployment)
+        if roster is not None:
+            having = _having(roster, place)
+            rows = roster.row[having]
+            parts.append(rows[table.birth[rows] == roster.birth[having]])
+    rows = np.concatenate(parts)
+    rows = rows[table.updated_at[rows] != NEVER]
+    columns = {name: getattr(table, name) for name in BUILT_IN} | dict(
+        sorted(table.metrics.items())
+    )
+    shown = [_quartiles(name, column[rows]) for name, column in columns.items()]
+    return [one for one in shown if one is not None]
+
+
+def _having(roster: Roster, place: int) -> Column:
+    having: Column = (roster.state == TaskState.SUCCEEDED.code) & (roster.variant == place)
+    return having
+
+
+def _quartiles(metric: str, values: Column) -> QuartilesView | None:
+    values = values[values != MISSING]
+    if not len(values):
+        return None
+    low, median, high = (np.percentile(values, (25, 50, 75)) / scale_of(metric)).tolist()
+    return QuartilesView(metric, low, median, high, len(values))

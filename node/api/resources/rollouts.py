@@ -90,7 +90,8 @@ async def explain_rollout(read: Reading, rollout: RolloutName) -> Response:
 @router.get("/v1/rollouts/{rollout}/report", responses=answers(ReportView, 404))
 async def report_rollout(read: Reading, rollout: RolloutName) -> Response:
     """What came of each variant, and what may be concluded from it."""
-    return read.answer(report_view(read.state, existing(read, rollout)))
+    found, now = existing(read, rollout), read.service.cluster_time()
+    return read.answer(report_view(read.state, found, now))
 
 
 @router.get("/v1/rollouts/{rollout}/tasks", responses=answers(views.RolloutTaskList, 404))

@@ -133,13 +133,25 @@ def report(item: Json) -> RenderableType:
     head = f"{item['rollout']}, {words.marked(item['state'])}"
     parts: list[RenderableType] = [Text(head)]
     if item["variants"]:
-        parts += [Text(), table]
+        parts += [Text(), table, *map(Text, map(_say_arm, item["variants"]))]
     if item["controls"]:
         parts.append(Text(f"left as they are: {', '.join(item['controls'])}"))
     if item["hazard"] is not None:
         parts.append(Text(f"hazard of updated devices to their twins: {_interval(item['hazard'])}"))
     said = [*item["conclusions"], *([item["withheld"]] if item["withheld"] else [])]
     return Group(*parts, Text(), *map(Text, said or ["nothing to conclude yet"]))
+
+
+def _say_arm(arm: Json) -> str:
+    """How the devices of a variant are: `A: 2 of 430 turned bad …`."""
+    told = [
+        f"{arm['name']}: {arm['turned_bad']:,} of {arm['watched']:,} turned bad",
+        f"hazard to their twins {_interval(arm['hazard'])}",
+        f"{arm['device_hours']:,.3g} device-hours",
+        *(f"{m['metric']} {m['median']:.3g} ({m['low']:.3g} to {m['high']:.3g})"
+          for m in arm["metrics"]),
+    ]  # fmt: skip
+    return " · ".join(told)
 
 
 def _interval(found: Json | None) -> str:

@@ -1,5 +1,7 @@
 """From stage to stage: who belongs to one, when it opens, and when a rollout has succeeded."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,9 +17,11 @@ from stationkeep.cluster.deployments.deployment import Limits, Pace
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.progression import openings
+from stationkeep.cluster.progression.members import lots_of, variants_of
 from stationkeep.cluster.progression.variants import arms, unfairness
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import Checks, Plan, StagePlan, Variant
+from stationkeep.cluster.state import codec
 from tests.cluster.delivery.deliveries import CAPABLE
 from tests.cluster.progression.rollouts import NAME, V1, V2, RolloutDriver, one_stage
 
@@ -234,6 +238,32 @@ def test_variants_are_shared_by_weight_and_stay(driver: RolloutDriver) -> None:
     roster = driver.state.deployments.rosters[first.deployment]
     assert set(np.unique(roster.variant).tolist()) == {0, 1}
     assert abs(int((roster.variant == 0).sum()) - len(roster) // 2) < 20
+
+
+def test_two_thousand_devices_come_to_their_variants_and_stay() -> None:
+    """Scenario 38; all nodes restart between two stages."""
+    driver = RolloutDriver.with_crowd(2_000)
+    variants = (Variant("A", 45, V2), Variant("B", 45, Artifact("2.1.0")), Variant("none", 10))
+    stages = (StagePlan("half", share=500_000), StagePlan("all"))
+    driver.begin(Plan(None, variants, stages=stages))
+    rows = np.arange(2_000)
+    drawn = _drawn(driver, rows)
+    for place, wanted, reach in SHARES:
+        assert abs(int((drawn == place).sum()) - wanted) <= reach
+    driver.advance()
+    driver.state = codec.decode_snapshot(codec.encode_snapshot(driver.state))
+    assert (_drawn(driver, rows) == drawn).all()
+    roster = driver.state.deployments.rosters[1]
+    assert (roster.variant == drawn[roster.row]).all()
+
+
+SHARES = ((0, 900, 60), (1, 900, 60), (2, 200, 40))
+"""Of 2,000 by 45, 45 and 10: how many are to come to a variant, give or take."""
+
+
+def _drawn(driver: RolloutDriver, rows: Any) -> Any:
+    rollout = driver.rollout()
+    return variants_of(rollout, lots_of(driver.fleet, rollout, rows))
 
 
 def test_what_came_of_each_variant_is_counted(driver: RolloutDriver) -> None:

@@ -34,7 +34,7 @@ def lived() -> RolloutDriver:
     driver.ill = {driver.runs("2.0.0")[-1]}
     driver.lead(3)
     twins = driver.state.rollouts.twins[NAME, "dev"]
-    assert twins.table
+    assert twins.found
     assert driver.rollout("bad").state == "rolled_back"
     assert driver.state.rollouts.blocks
     return driver
@@ -51,7 +51,7 @@ def test_restored_rollouts_are_the_same_in_everything_that_can_be_asked() -> Non
     )  # fmt: skip
     assert (after.checks, after.checked_at) == (before.checks, before.checked_at)
     mine, theirs = before.twins[NAME, "dev"], after.twins[NAME, "dev"]
-    assert (mine.table, mine.series) == (theirs.table, theirs.series)
+    assert (mine.found, mine.series) == (theirs.found, theirs.series)
     for name, column in mine.columns().items():
         assert np.array_equal(theirs.columns()[name], column)
 
@@ -154,7 +154,8 @@ def filled(name: str, value: int) -> Callable[[dict[str, Any]], None]:
         running(approvals=[["x", 0]] * 31),
         dev(tallies=[1]), dev(tallies=[-1] * 10), dev(deployment=-1), dev(deployment=77),
         dev(state="pending"), twins(rollout="x"), twins(stage="prod"), twins(stage="canary"),
-        twins(table=[[5, 1, 0, 1]]), twins(table=[[1, 0, 0, 1]]), twins(table=[[1, 1, 1, 0]]),
+        twins(found=[[0, 5, 1, 0, 1]]), twins(found=[[0, 1, 0, 0, 1]]), dev(arms=[[1, 1, []]]),
+        twins(found=[[0, 1, 1, 1, 0]]), twins(found=[[1, 1, 1, 1, 1]]),
         twins(series=[[0, 0]] * 257), twins(columns={}), column("risk", b""),
         column("position", b"123"), filled("position", 200), filled("row", 200),
         filled("stage", 4), filled("risk", 64),

@@ -10,7 +10,7 @@ from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Target
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.rollouts.gates import Gates
-from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, Variant
+from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan, Variant
 from stationkeep.node.api.resources import rollouts
 from stationkeep.node.views.comparison import ReportView
 from stationkeep.node.views.events import event_view
@@ -323,6 +323,29 @@ async def test_variants_are_compared(client: httpx.AsyncClient, story: RolloutSt
     tasks = (await _get(client, "/v1/rollouts/fw/tasks", variant="b", limit=1_000))["items"]
     assert {(task["variant"], task["version"]) for task in tasks} == {("b", "3.0.0")}
     assert len(tasks) == second["assigned"]
+
+
+async def test_a_variant_that_makes_ill_is_told_from_the_other(
+    client: httpx.AsyncClient, story: RolloutStory
+) -> None:
+    """Scenario 38: while the stage is judged, and when it is over."""
+    story.crowd(188)
+    story.rest(20_000)
+    story.bad_version, story.sickening = "3.0.0", set(story.rows)
+    stages = (StagePlan("some", share=200_000, limits=Limits(first=0)),)
+    story.begin(Plan(variants=EVEN, stages=stages, on_fail=OnFail.PAUSE))
+    story.until_stage("some", "failed")
+    report = await _get(client, "/v1/rollouts/fw/report")
+    good, bad = report["variants"]
+    assert (good["turned_bad"], bad["turned_bad"]) == (0, bad["watched"])
+    assert bad["hazard"]["low"] > 1
+    assert good["hazard"] is None
+    assert report["conclusions"][-1].startswith("devices with b turn bad")
+    assert 0 < good["device_hours"] < good["assigned"]
+    battery, *_ = good["metrics"]
+    assert (battery["metric"], battery["median"], battery["devices"]) == (
+        "battery", 90.0, good["succeeded"],
+    )  # fmt: skip
 
 
 async def test_a_comparison_that_chance_does_not_explain_is_refused(
