@@ -95,6 +95,11 @@ def _check_shares(step: Step, name: str) -> None:
 
 
 def _drafted(step: Step, command: CreateRollout) -> Rollout:
+    """Deployments outlive rollouts that are forgotten, and are parts of nothing else."""
+    for deployment in step.state.deployments.known.values():
+        if deployment.rollout == command.rollout:
+            part = f"deployment {deployment.number} of an earlier one of this name is remembered"
+            raise Refused(Reason.DUPLICATE, f"rollout: {part}: choose another name")
     book = step.state.rollouts
     _check_shares(step, command.rollout)
     book.created += 1

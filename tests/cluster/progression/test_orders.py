@@ -146,6 +146,22 @@ def test_a_rollout_that_outlived_those_after_it_is_remembered_when_it_ends(
     assert list(driver.state.rollouts.known) == [NAME, "r-2", "r-3"]
 
 
+def test_no_other_rollout_gets_the_name_of_one_of_which_deployments_are_remembered(
+    driver: RolloutDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ENDED_ROLLOUTS", 1)
+    driver.begin()
+    driver.lead(3)
+    driver.abort()
+    driver.until("aborted")
+    driver.lay_down(name="next")
+    driver.order(AbortRollout("next"))
+    assert list(driver.state.rollouts.known) == ["next"]
+    reason, detail = refused(driver, CreateRollout(NAME, Plan(V2)))
+    assert reason == "duplicate"
+    assert "deployment 1 of an earlier one of this name is remembered" in detail
+
+
 # Approval
 
 
