@@ -122,18 +122,35 @@ def _obstacle(state: ClusterState, rollout: Rollout, tasks: int) -> str:
 def room_fault(state: ClusterState, tasks: int) -> str | None:
     """Why a stage of so many tasks finds no room, beside what taking all rollouts back may
     need."""
+    fault = _fault(state, 2 * tasks)
+    return None if fault is None else f"stage: {fault}"
+
+
+def way_back_fault(state: ClusterState, rollout: Rollout, tasks: int) -> str | None:
+    """Why there is no room to take so many tasks of a rollout back. What begins leaves room for
+    that; what is over, or was taken back before, has none left for it."""
+    if not rollout.ended and not rollout.rollback:
+        return None
+    mine = [state.deployments.known.get(number) for number in rollout.all_deployments]
+    kept = sum(d.members for d in mine if d is not None and not (d.slot or d.kept))
+    fault = _fault(state, kept + tasks)
+    return None if fault is None else f"rollout: {fault}"
+
+
+def _fault(state: ClusterState, tasks: int) -> str | None:
+    """Why one more deployment of a rollout, and so many tasks, find no room."""
     book = state.deployments
-    slots = [d for d in book.open_ones() if d.rollout]
+    slots = sum(bool(d.rollout) for d in book.open_ones())
     begun = [r for r in state.rollouts.open_ones() if r.state not in WAITING]
     backs = sum(not r.rollback for r in begun)
-    if len(slots) + 1 + backs > MAX_ROLLOUT_SLOTS:
-        return f"stage: {len(slots)} deployments of rollouts are open, at most {MAX_ROLLOUT_SLOTS}"
+    if slots + 1 + backs > MAX_ROLLOUT_SLOTS:
+        return f"{slots} deployments of rollouts are open, at most {MAX_ROLLOUT_SLOTS}"
     parts = [d for d in book.known.values() if d.rollout and (d.slot or d.kept)]
     done = sum(d.members for d in parts)
     owed = sum(d.members for d in parts if not d.undoes and not _is_undone(state, d.rollout))
-    if done + owed + 2 * tasks > MAX_ROLLOUT_TASKS:
-        rule = f"{tasks} tasks beside {done} of rollouts, and twice that for taking them back"
-        return f"stage: {rule}, would be over {MAX_ROLLOUT_TASKS}"
+    if done + owed + tasks > MAX_ROLLOUT_TASKS:
+        rule = f"{tasks} tasks beside {done} of rollouts, and {owed} for taking them back"
+        return f"{rule}, would be over {MAX_ROLLOUT_TASKS}"
     return None
 
 

@@ -23,7 +23,9 @@ from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import ACCEPTED
 from stationkeep.cluster.deployments.versions import version_fault
 from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.progression.openings import way_back_fault
 from stationkeep.cluster.progression.steps import abandon, cause_of, change, existing
+from stationkeep.cluster.rollouts.book import MAX_OPEN_ROLLOUTS
 from stationkeep.cluster.rollouts.lifecycle import RolloutCause
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.rollouts.rollout import Rollout
@@ -73,10 +75,16 @@ def turn_back(step: Step, rollout: Rollout, cause: RolloutCause, reason: str = "
     return rollout
 
 
-def has_room(state: ClusterState, rollout: Rollout) -> bool:
-    """Whether everybody whom it concerns can be told to go back."""
-    book = state.deployments
-    return book.free_slot() is not None and book.has_room(len(affected_by(state, rollout).rows))
+def back_fault(state: ClusterState, rollout: Rollout, tasks: int) -> str | None:
+    """Why a rollout of so many tasks cannot be taken back now. One that is over is open again by
+    that."""
+    book, open_ones = state.deployments, len(state.rollouts.open_ones())
+    if rollout.ended and open_ones >= MAX_OPEN_ROLLOUTS:
+        return f"rollout: {open_ones} are open: abort one, or wait until one is over"
+    fault = way_back_fault(state, rollout, tasks)
+    if fault is None and (book.free_slot() is None or not book.has_room(tasks)):
+        fault = "rollout: there is no room for another deployment"
+    return None if fault is None else f"{fault}: wait until one is over"
 
 
 def undo(step: Step, rollout: Rollout, reason: str = "") -> Rollout:
@@ -218,9 +226,9 @@ def roll_back(step: Step, command: RollBackRollout) -> dict[str, object]:
         detail = f"rollout: {what}: roll an earlier version out instead"
         raise Refused(Reason.ROLLBACK_GONE, detail)
     affected = affected_by(step.state, rollout)
-    if not has_room(step.state, rollout):
-        detail = "rollout: there is no room for another deployment: wait until one is over"
-        raise Refused(Reason.LIMIT, detail)
+    fault = back_fault(step.state, rollout, len(affected.rows))
+    if fault is not None:
+        raise Refused(Reason.LIMIT, fault)
     rollout = turn_back(step, rollout, cause, "operator")
     return {
         "state": rollout.state.value,

@@ -18,7 +18,7 @@ from stationkeep.cluster.deployments.roster import ACCEPTED, Roster
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.progression.advance import is_held
 from stationkeep.cluster.progression.alarms import watch
-from stationkeep.cluster.progression.rollback import has_room, turn_back
+from stationkeep.cluster.progression.rollback import affected_by, back_fault, turn_back
 from stationkeep.cluster.progression.steps import about
 from stationkeep.cluster.rollouts.lifecycle import RolloutCause, RolloutState
 from stationkeep.cluster.rollouts.rollout import Rollout
@@ -73,7 +73,8 @@ def take_back(step: Step, rollout: Rollout) -> bool:
     proven = all(book.blocking(artifact) for artifact in rollout.plan.installed)
     if not rollout.strayed or not proven or is_held(step.state):
         return False
-    if not has_room(step.state, rollout):
+    affected = affected_by(step.state, rollout)
+    if back_fault(step.state, rollout, len(affected.rows)) is not None:
         return False
     turn_back(step, rollout, RolloutCause.STRAY, "strayed")
     return True

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.commands import CancelDeployment, Pause, RollBackRollout
+from stationkeep.cluster.commands import AbortRollout, CancelDeployment, Pause, RollBackRollout
 from stationkeep.cluster.deployments import book
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Target
 from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState, Word
+from stationkeep.cluster.progression import invariants, openings
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.rollouts.rollout import Block
+from stationkeep.cluster.state import codec
 from tests.cluster.delivery.deliveries import CAPABLE
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
@@ -263,6 +265,54 @@ def test_rosters_of_a_rollout_that_goes_on_are_not_forgotten(
     driver.roll_back()
     driver.until("rolled_back")
     assert driver.runs("1.0.0") == driver.rows
+
+
+def ended(driver: RolloutDriver, count: int) -> list[str]:
+    """Rollouts that are over, each of which has come to another device."""
+    for n in range(count):
+        alone = Plan(V2, devices=(driver.fleet.id(n),), stages=one_stage(), rest=False)
+        driver.begin(alone, f"r-{n}")
+        driver.lead(3)
+        driver.order(AbortRollout(f"r-{n}"))
+        driver.until("aborted", name=f"r-{n}")
+    return [f"r-{n}" for n in range(count)]
+
+
+def test_so_many_are_taken_back_at_once_as_may_be_open() -> None:
+    """Else no node could read the state again."""
+    driver = RolloutDriver.with_crowd(33)
+    names = ended(driver, 33)
+    driver.away = set(driver.rows)
+    for name in names[:-1]:
+        driver.order(RollBackRollout(name))
+    outcome: Any = driver.do(RollBackRollout(names[-1]), actor="ann", key="more").outcome
+    assert (outcome.reason, outcome.detail) == (
+        "limit", "rollout: 32 are open: abort one, or wait until one is over",
+    )  # fmt: skip
+    assert codec.decode_snapshot(codec.encode_snapshot(driver.state)).rollouts.any_open
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "rule"),
+    [
+        ("MAX_ROLLOUT_SLOTS", 3, "3 deployments of rollouts are open, at most 3"),
+        ("MAX_ROLLOUT_TASKS", 4, "2 tasks beside 3 of rollouts, and 0 for taking them back"),
+    ],
+)
+def test_ways_back_that_wait_for_devices_leave_room_to_others(
+    driver: RolloutDriver, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, rule: str
+) -> None:
+    """They may do so for a month, long after their rollouts are over."""
+    names = ended(driver, 4)
+    driver.away = set(driver.rows)
+    for module in (openings, invariants):
+        monkeypatch.setattr(module, limit, value)
+    for name in names[:3]:
+        driver.order(RollBackRollout(name))
+        driver.until("rolled_back", 310, name)
+    outcome: Any = driver.do(RollBackRollout(names[3]), actor="ann", key="more").outcome
+    assert outcome.reason == "limit"
+    assert rule in outcome.detail
 
 
 def stray(driver: RolloutDriver) -> int:
