@@ -22,7 +22,7 @@ from stationkeep.cluster.deployments.deployment import (
 from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import ACCEPTED
 from stationkeep.cluster.deployments.versions import version_fault
-from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.devices.table import MAX_DEVICES, Column
 from stationkeep.cluster.progression.openings import way_back_fault
 from stationkeep.cluster.progression.steps import abandon, cause_of, change, existing
 from stationkeep.cluster.rollouts.book import MAX_OPEN_ROLLOUTS
@@ -166,7 +166,7 @@ def _deploy(step: Step, rollout: Rollout, affected: Affected, slot: int) -> tupl
 def _limits(step: Step, plan: Plan) -> Limits:
     """Twice as many at a time, at no pace, and for as long as a device may be away."""
     at_once = 2 * (plan.limits.max_in_flight or step.state.settings.max_in_flight)
-    return Limits(at_once, None, PATIENCE, RETRIES)
+    return Limits(min(at_once, MAX_DEVICES), None, PATIENCE, RETRIES)
 
 
 _STRANDED = MAX_VARIANTS

@@ -9,6 +9,7 @@ from stationkeep.cluster.deployments import book
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Target
 from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState, Word
+from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.progression import invariants, openings
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.rollouts.rollout import Block
@@ -290,6 +291,16 @@ def test_so_many_are_taken_back_at_once_as_may_be_open() -> None:
         "limit", "rollout: 32 are open: abort one, or wait until one is over",
     )  # fmt: skip
     assert codec.decode_snapshot(codec.encode_snapshot(driver.state)).rollouts.any_open
+
+
+def test_the_way_back_of_what_has_no_limit_in_flight_has_none_either(driver: RolloutDriver) -> None:
+    """Twice as many as there can be devices: no node could read that."""
+    driver.begin(Plan(V2, stages=one_stage(), limits=Limits(max_in_flight=MAX_DEVICES)))
+    driver.until("succeeded")
+    driver.roll_back()
+    back = driver.deployment(driver.rollout().rollback)
+    assert back.limits.max_in_flight == MAX_DEVICES
+    codec.decode_snapshot(codec.encode_snapshot(driver.state))
 
 
 @pytest.mark.parametrize(
