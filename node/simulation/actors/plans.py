@@ -6,6 +6,7 @@ import random
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Pace
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import STAGES, Checks, OnFail, Plan, StagePlan, Variant
 from stationkeep.cluster.rollouts.windows import DEVICE, UTC
@@ -88,7 +89,7 @@ def _checks(draw: random.Random, emergency: bool) -> Checks:
 
 def _limits(draw: random.Random) -> Limits:
     return Limits(
-        max_in_flight=draw.choice((1, 3, 500)),
+        max_in_flight=draw.choice((1, 3, 500, MAX_DEVICES)),
         pace=draw.choice((None, None, Pace(60, 600, 2))),
         deadline=draw.choice((3_000, 6_000, 10_000)),
         retries=draw.choice((0, 1, 2, 4)),
