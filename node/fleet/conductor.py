@@ -7,11 +7,12 @@ whatever was left out is found again by the next look.
 Source: tasks.md, "Offering" and "Waits and retries"; rollouts.md, "Stages" and "Judging".
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from stationkeep.cluster.apply import Applied
-from stationkeep.cluster.commands import Entry, ExpireTasks, OfferTasks
+from stationkeep.cluster.commands import CheckRollouts, Entry, ExpireTasks, OfferTasks
 from stationkeep.cluster.delivery.expiries import plan_expiries
 from stationkeep.cluster.delivery.offers import plan_offers
 from stationkeep.cluster.progression import advance
@@ -29,6 +30,8 @@ from stationkeep.node.ports import Committed, ProposalResult
 
 LOOK = 0.25
 """Seconds between two looks while nothing happens; a look is a few passes over the rosters."""
+OBSERVATIONS = 1_024
+"""Durations that are kept until they are asked for."""
 _OFFER_SOONER = (DeploymentChanged, TasksChanged, RolloutChanged, FreezeChanged)
 """What may let tasks be offered that were not before."""
 
@@ -80,7 +83,17 @@ class Conductor(Office):
         self._all = (self._expiries, self._rollouts, self._offers)
         super().__init__(bench, *(steps.duty for steps in self._all))
         self._replica = bench.replica
+        self._began = 0.0
+        """When the entry that is being applied was begun with."""
+        self._seconds: deque[float] = deque(maxlen=OBSERVATIONS)
+        bench.replica.on_applying(self._on_applying)
         bench.replica.listen(self._on_applied)
+
+    def drain_seconds(self) -> list[float]:
+        """How long each check of rollouts took that was applied here since the last call, s."""
+        seconds = list(self._seconds)
+        self._seconds.clear()
+        return seconds
 
     def turn(self) -> None:
         self._windows.turn()
@@ -94,7 +107,12 @@ class Conductor(Office):
         for steps in self._all:
             steps.forget()
 
-    def _on_applied(self, _index: int, _entry: Entry | None, applied: Applied) -> None:
+    def _on_applying(self) -> None:
+        self._began = time.perf_counter()
+
+    def _on_applied(self, _index: int, entry: Entry | None, applied: Applied) -> None:
+        if entry is not None and isinstance(entry.draft.command, CheckRollouts):
+            self._seconds.append(time.perf_counter() - self._began)
         if any(isinstance(event, _OFFER_SOONER) for event in applied.events):
             self._offers.look()
         if any(isinstance(event, RolloutChanged) for event in applied.events):

@@ -104,6 +104,8 @@ class Gatekeeper(Office):
         self._asker = asker
         self._questions: dict[tuple[str, str, int], _Question] = {}
         self._under_way = 0
+        self.results = dict.fromkeys(("pass", "fail", "none"), 0)
+        """Tries by what came of them; `none`: no answer."""
         self._look_at = AT_ONCE
         bench.replica.listen(self._on_applied)
 
@@ -180,6 +182,7 @@ class Gatekeeper(Office):
         if status == 200:
             try:
                 question.reply = _replies.decode(content)
+                self.results[question.reply.verdict] += 1
                 return
             except (msgspec.DecodeError, RecursionError) as error:  # the latter by how it is nested
                 why = f"answered no verdict: {error}"
@@ -188,6 +191,7 @@ class Gatekeeper(Office):
     def _put_off(self, question: _Question, why: str) -> None:
         pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(question.failures, 20))
         question.failures += 1
+        self.results["none"] += 1
         question.why = printable(f"webhook {why}", MAX_DETAIL)
         question.not_before = self._clock.monotonic() + pause
         rollout, stage = question.waiting

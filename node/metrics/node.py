@@ -64,6 +64,12 @@ class NodeCollector(Collector):
             "result",
             vitals.task_updates,
         )
+        yield counters(
+            "rollout_gate_questions",
+            "Tries of this node, as the leader, to ask the webhook of a stage, by its answer.",
+            "answer",
+            vitals.gate_questions,
+        )
 
     def _seat(self) -> Iterator[Metric]:
         service = self._service
@@ -143,6 +149,9 @@ class Instruments(Collector):
         self.rebalances = Histogram(
             "rebalance_seconds", "Time to plan one rebalancing, on the leader.", PLAN_BUCKETS
         )
+        self.checks = Histogram(
+            "rollout_check_seconds", "Time to apply one look at all rollouts.", PLAN_BUCKETS
+        )
         self.lag = Histogram(
             "event_loop_lag_seconds", "Delay of timers in the event loop.", LAG_BUCKETS
         )
@@ -160,7 +169,7 @@ class Instruments(Collector):
     def collect(self) -> Iterator[Metric]:
         """The histograms."""
         self._absorb()
-        histograms = (self.commits, self.syncs, self.rebalances, self.lag)
+        histograms = (self.commits, self.syncs, self.rebalances, self.checks, self.lag)
         return iter([histogram.family() for histogram in histograms])
 
     async def _watch(self) -> None:
@@ -177,6 +186,7 @@ class Instruments(Collector):
         self.commits.add(taken.commits)
         self.syncs.add(taken.syncs)
         self.rebalances.add(taken.rebalances)
+        self.checks.add(taken.checks)
 
     def route(self) -> Route:
         """`GET /metrics` in Prometheus' text format."""

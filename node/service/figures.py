@@ -26,8 +26,11 @@ def vitals(loop: NodeLoop, raft: "Raft | None", network: "PeerNetwork | None") -
         rejected |= bounded("connection", network.rejected)
     reports = dict(loop.intake.results)
     updates = {answer.value: number for answer, number in loop.errands.words.results.items()}
+    asked = dict(loop.gatekeeper.results)
     if raft is None:
-        return Vitals(rejected=rejected, device_reports=reports, task_updates=updates)
+        return Vitals(
+            rejected=rejected, device_reports=reports, task_updates=updates, gate_questions=asked
+        )
     return Vitals(
         log_entries=raft.log_entries,
         snapshot_seconds=raft.snapshot_seconds,
@@ -37,15 +40,16 @@ def vitals(loop: NodeLoop, raft: "Raft | None", network: "PeerNetwork | None") -
         rejected=rejected | bounded("raft", raft.rejected),
         device_reports=reports,
         task_updates=updates,
+        gate_questions=asked,
     )
 
 
 def take_durations(loop: NodeLoop, raft: "Raft | None") -> Durations:
     """What was measured since the previous call."""
-    plans = loop.rebalancer.drain_seconds()
+    plans, checks = loop.rebalancer.drain_seconds(), loop.conductor.drain_seconds()
     if raft is None:
-        return Durations(rebalances=plans)
-    return Durations(raft.drain_commit_seconds(), raft.drain_sync_seconds(), plans)
+        return Durations(rebalances=plans, checks=checks)
+    return Durations(raft.drain_commit_seconds(), raft.drain_sync_seconds(), plans, checks)
 
 
 def bounded(link: str, reasons: Mapping[str, int]) -> dict[tuple[str, str], int]:

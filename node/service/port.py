@@ -25,7 +25,7 @@ class Vitals(msgspec.Struct, frozen=True):
 
     `rejected`: what was refused, by (link, reason): ("gossip", "malformed") and so on.
     `device_reports`: what became of the words of devices, by result; `task_updates`: of those
-    about tasks.
+    about tasks. `gate_questions`: tries to ask webhooks of stages, by what came of them.
     """
 
     log_entries: int | None = None
@@ -36,15 +36,17 @@ class Vitals(msgspec.Struct, frozen=True):
     rejected: dict[tuple[str, str], int] = {}
     device_reports: dict[str, int] = {}
     task_updates: dict[str, int] = {}
+    gate_questions: dict[str, int] = {}
 
 
 class Durations(msgspec.Struct, frozen=True):
-    """Seconds that each commit of an own proposal, each journal sync, and the planning of each
-    rebalance took."""
+    """Seconds that each commit of an own proposal, each journal sync, the planning of each
+    rebalance and each check of rollouts took."""
 
     commits: list[float] = []
     syncs: list[float] = []
     rebalances: list[float] = []
+    checks: list[float] = []
 
 
 class TooManyFollowers(Exception):  # noqa: N818 (a refusal, not a fault)

@@ -321,10 +321,11 @@ def fleet() -> list[Any]:
             (rate("stationkeep_device_errors_total", "code"), "error: {{code}}"),
         ),
         graph(
-            "Planning of a check (p99)",
-            "Of the rings, on the leader.",
+            "Time of a check (p99)",
+            "Of the rings, planned on the leader; of rollouts, applied everywhere.",
             "s",
-            (quantile(0.99, "stationkeep_rebalance_seconds"), "p99"),
+            (quantile(0.99, "stationkeep_rebalance_seconds"), "rings"),
+            (quantile(0.99, "stationkeep_rollout_check_seconds"), "rollouts"),
         ),
     ]
 

@@ -248,8 +248,9 @@ class FakeNode:
     def vitals(self) -> Vitals:
         reports = {"taken": 30, "outdated": 1}
         return Vitals(
-            12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports, self.errands.words.results
-        )
+            12, 0.1, 4, 1, False, {("gossip", "malformed"): 2}, reports, self.errands.words.results,
+            {"pass": 2, "fail": 0, "none": 5},
+        )  # fmt: skip
 
     def take_durations(self) -> Durations:
         taken, self.durations = self.durations, Durations()

@@ -68,6 +68,8 @@ EVERY_NODE = {
     "device_reports",
     "task_updates",
     "rebalance_seconds",
+    "rollout_check_seconds",
+    "rollout_gate_questions",
     "link_connected",
     "link_stalled",
     "link_in_doubt",
@@ -270,11 +272,13 @@ def _ring(node: FakeNode, row: int) -> str:
 async def test_what_became_of_reports_and_how_long_plans_took(
     client: httpx.AsyncClient, node: FakeNode
 ) -> None:
-    node.durations = Durations(rebalances=[0.004, 0.2])
+    node.durations = Durations(rebalances=[0.004, 0.2], checks=[0.002])
     _, samples = await _scrape(client)
     assert samples["device_reports_total", (("result", "outdated"),)] == 1
     assert samples["rebalance_seconds_count", ()] == 2
     assert samples["rebalance_seconds_bucket", (("le", "0.005"),)] == 1
+    assert samples["rollout_check_seconds_count", ()] == 1
+    assert samples["rollout_gate_questions_total", (("answer", "none"),)] == 5
 
 
 async def test_tasks_are_counted_by_state_and_their_steps_by_reason(

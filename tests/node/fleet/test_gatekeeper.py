@@ -162,6 +162,9 @@ def test_anything_else_is_no_answer_and_is_asked_again(
     gate.answer = lambda _: (200, PASS, "")
     fleet.until("succeeded")
     assert fleet.complaint("half") == ""
+    results = [loop.gatekeeper.results for loop in fleet.loops.values()]
+    assert sum(each["none"] for each in results) == len(gate.tries) - 1
+    assert sum(each["pass"] for each in results) == 1
 
 
 def test_whoever_never_answers_leaves_the_stage_to_people(fleet: Rolling, gate: Gate) -> None:
