@@ -348,6 +348,10 @@ def tellings() -> list[Any]:
                 grown("stationkeep_webhook_deliveries_total", "webhook, outcome") + " > 0",
                 "{{webhook}} {{outcome}}",
             ),
+            (
+                grown("stationkeep_rollout_gate_questions_total", "answer") + " > 0",
+                "gate of a stage: {{answer}}",
+            ),
             bars=True,
             stacked=True,
             width=12,
