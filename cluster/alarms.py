@@ -42,6 +42,7 @@ PINNED_UNHEALTHY = "pinned_unhealthy"
 MEMBER_UNREACHABLE = "member_unreachable"
 MEMBER_LAGGING = "member_lagging"
 DISK_LOW = "disk_low"
+MEMBER_OUTDATED = "member_outdated"
 CLOCK_JUMP = "clock_jump"
 IMPLAUSIBLE_NUMBER = "implausible_number"
 WEBHOOK_MISSED = "webhook_missed"
@@ -62,6 +63,7 @@ ALARMS: dict[str, Kind] = {
     PINNED_UNHEALTHY: Kind("warning", "Unhealthy devices are pinned to PROD."),
     MEMBER_UNREACHABLE: Kind("warning", "A member was not heard for heartbeat_timeout.", calm=2),
     MEMBER_LAGGING: Kind("warning", "A member applies the log too slowly.", confirm=3, calm=2),
+    MEMBER_OUTDATED: Kind("critical", "A member runs a release that cannot follow the log."),
     DISK_LOW: Kind("warning", "The disk of a member is nearly full.", confirm=2, calm=2),
     CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
     IMPLAUSIBLE_NUMBER: Kind("warning", "A member was told a number that cannot be."),

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from stationkeep.cluster import alarms, membership, operators, webhook_deliveries
+from stationkeep.cluster import alarms, membership, operators, upgrades, webhook_deliveries
 from stationkeep.cluster.commands import (
     AbortRollout,
     Acknowledge,
@@ -35,12 +35,14 @@ from stationkeep.cluster.commands import (
     FoundCluster,
     LiftFreeze,
     MarkOffline,
+    MoveMember,
     OfferTasks,
     OpenStage,
     Pause,
     PauseRollout,
     PromoteRollout,
     PutPolicy,
+    RaiseLevel,
     RecordDelivery,
     RecordEvaluation,
     RecordGate,
@@ -76,7 +78,7 @@ from stationkeep.cluster.delivery import arrivals, expiries
 from stationkeep.cluster.delivery import orders as deployments
 from stationkeep.cluster.delivery import reports as tasks
 from stationkeep.cluster.fleet import checks, orders, reports, storm
-from stationkeep.cluster.names import text_fault
+from stationkeep.cluster.names import RELEASE_RULE, UID_RULE, is_release, is_uid, text_fault
 from stationkeep.cluster.numbers import TIME
 from stationkeep.cluster.progression import freezes, looks, openings, rollback, strays, twins
 from stationkeep.cluster.progression import orders as rollouts
@@ -188,6 +190,9 @@ def _record(step: Step, entry: Entry, digest: str, outcome: Done | Rejected) -> 
 def _attempt(step: Step, command: AnyCommand) -> Done | Rejected:
     if not step.state.founded and not isinstance(command, _BEFORE_FOUNDING):
         return Rejected(Reason.NOT_FOUNDED, "the cluster is not founded yet")
+    lacking = upgrades.refusal(step.state, command, step.now)
+    if lacking is not None:
+        return Rejected(Reason.LEVEL, lacking)
     try:
         return Done(_dispatch(step, command))
     except Refused as refusal:
@@ -236,6 +241,10 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return membership.add_member(step, command)
         case RemoveMember():
             return membership.remove_member(step, command)
+        case MoveMember():
+            return membership.move_member(step, command)
+        case RaiseLevel():
+            return upgrades.raise_level(step, command)
         case RecordMembers():
             return membership.record_members(step, command)
         case RegisterDevices():
@@ -324,7 +333,12 @@ def _found(step: Step, command: FoundCluster) -> dict[str, Any]:
     fault = check(command.settings)
     if fault is not None:
         raise Refused(Reason.SETTINGS, str(fault))
-    state.cluster_id = command.cluster_id
+    if not is_release(command.release):
+        raise Refused(Reason.INVALID, f"release: {command.release[:80]!r} is not {RELEASE_RULE}")
+    if not is_uid(command.uid):
+        raise Refused(Reason.INVALID, f"uid: {command.uid[:80]!r} is not {UID_RULE}")
+    state.cluster_id, state.uid = command.cluster_id, command.uid
+    state.level, state.release = command.level, command.release
     state.settings = command.settings
     specs = sorted(command.members, key=lambda spec: spec.id)
     state.members = {spec.id: Member(spec.id, spec.raft, spec.http) for spec in specs}

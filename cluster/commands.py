@@ -3,7 +3,7 @@
 A proposer writes a `Draft`; the Raft leader stamps it with cluster time when it appends it
 (`codec.stamp`), and every replica reads it back as an `Entry`. Times are integer milliseconds
 of cluster time, risks integer parts per million.
-Commands are encoded as arrays: fields may be appended (with defaults), never moved or removed.
+Commands are encoded as arrays, and once released they never change (`levels`).
 """
 
 import msgspec
@@ -49,7 +49,8 @@ class Measured(msgspec.Struct, frozen=True, array_like=True):
     `risk` is ppm; when `reports` is 0 the sample is missed and counts as risk 1.0. `complaints`:
     the problems in the node's newest report (`alarms.SELF_REPORTED`); None when the leader received
     no report from the node itself. `unable`: why it cannot do its part however healthy it is,
-    according to most reports; "" when it can.
+    according to most reports; "" when it can. `release`, `highest`: what the node runs, and its
+    highest level; 0 when the leader received no report from the node itself.
     """
 
     node: str
@@ -59,6 +60,8 @@ class Measured(msgspec.Struct, frozen=True, array_like=True):
     recurrence: int = 0  # thousandths, 0..10_000
     complaints: tuple[Complaint, ...] | None = None
     unable: str = ""
+    release: str = ""
+    highest: int = 0
 
 
 class Echo(msgspec.Struct, frozen=True, array_like=True):
@@ -77,11 +80,16 @@ class Echo(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FoundCluster(Command, frozen=True):
-    """Birth of the cluster; only the first one ever applied has an effect."""
+    """Birth of the cluster, at a `level` that came with `release`; only the first one ever applied
+    has an effect. `uid`: 16 hex digits drawn for it, by which it is told from another cluster of
+    the same name."""
 
     cluster_id: str
     members: tuple[MemberSpec, ...]
     settings: Settings
+    level: int
+    release: str
+    uid: str
 
 
 class RecordEvaluation(Command, frozen=True):
@@ -281,6 +289,21 @@ class RemoveMember(Command, frozen=True):
     """Operator: a node leaves for good; never the PRIMARY, never the majority."""
 
     node: str
+
+
+class MoveMember(Command, frozen=True):
+    """A member, or an operator: where a member is reached from now on."""
+
+    member: MemberSpec
+
+
+class RaiseLevel(Command, frozen=True):
+    """The leader, or an operator: commands up to this level may be ordered from now on, and no
+    release that lacks it can follow. `release`: one that has it, for those to read that have not.
+    Its form never changes."""
+
+    level: int
+    release: str
 
 
 class RecordMembers(Command, frozen=True):
@@ -667,6 +690,8 @@ AnyCommand = (
     | AnnounceActions
     | AddMember
     | RemoveMember
+    | MoveMember
+    | RaiseLevel
     | RecordMembers
     | RegisterDevices
     | ReportDevices

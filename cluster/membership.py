@@ -10,7 +10,14 @@ and nothing waits for it any longer.
 """
 
 from stationkeep.cluster.alarms import forget_member
-from stationkeep.cluster.commands import AddMember, Change, MemberSpec, RecordMembers, RemoveMember
+from stationkeep.cluster.commands import (
+    AddMember,
+    Change,
+    MemberSpec,
+    MoveMember,
+    RecordMembers,
+    RemoveMember,
+)
 from stationkeep.cluster.names import address_fault, link_fault
 from stationkeep.cluster.operators import check_name, existing
 from stationkeep.cluster.registry import is_alive
@@ -31,9 +38,7 @@ def add_member(step: Step, command: AddMember) -> dict[str, object]:
     _check_addresses(spec)
     if spec.id in state.members:
         raise Refused(Reason.DUPLICATE, f"id: {spec.id} is a member already")
-    for member in state.members.values():
-        if {member.raft, member.http} & {spec.raft, spec.http}:
-            raise Refused(Reason.DUPLICATE, f"{member.id} has that address already")
+    _check_free(step, spec)
     if len(state.members) >= MAX_MEMBERS:
         raise Refused(Reason.LIMIT, f"a cluster has at most {MAX_MEMBERS} members")
     newcomer = Member(spec.id, spec.raft, spec.http, learner=True)
@@ -47,6 +52,30 @@ def add_member(step: Step, command: AddMember) -> dict[str, object]:
     step.emit(MemberJoined(spec.id))
     step.decide("join", Outcome.DONE, (spec.id,), facts={"raft": spec.raft, "http": spec.http})
     return {"node": spec.id, "members": list(state.members)}
+
+
+def move_member(step: Step, command: MoveMember) -> dict[str, object]:
+    """Others reach the member elsewhere from now on. Raft's configuration knows no addresses. That
+    it is there already is no refusal: a member says so until it sees it."""
+    spec = command.member
+    member = existing(step, spec.id)
+    _check_addresses(spec)
+    _check_free(step, spec)
+    if (member.raft, member.http) != (spec.raft, spec.http):
+        member.raft, member.http = spec.raft, spec.http
+        step.emit(MemberChanged(member.id))
+        done = Outcome.DONE if step.actor else Outcome.NOTED
+        step.decide("move", done, (member.id,), facts={"raft": spec.raft, "http": spec.http})
+    return {"node": member.id, "raft": member.raft, "http": member.http}
+
+
+def _check_free(step: Step, spec: MemberSpec) -> None:
+    if spec.raft == spec.http:
+        raise Refused(Reason.DUPLICATE, f"raft and http are both {spec.raft}")
+    for member in step.state.members.values():
+        taken = {member.raft, member.http} & {spec.raft, spec.http}
+        if taken and member.id != spec.id:
+            raise Refused(Reason.DUPLICATE, f"{member.id} has {min(taken)} already")
 
 
 def _check_addresses(spec: MemberSpec) -> None:

@@ -30,6 +30,10 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 """As RFC 1123 has it, and underscores, which names of containers have."""
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[Xx][0-9A-Fa-f]*)")
 """Hosts that browsers take for an IPv4 address (WHATWG URL, "ends in a number")."""
+_UID = re.compile(r"[0-9a-f]{16}")
+UID_RULE = "16 of the digits 0-9 a-f"
+_RELEASE = re.compile(r"[0-9A-Za-z.+!-]{1,64}")
+RELEASE_RULE = "the version of a release: 1 to 64 of the characters 0-9 A-Z a-z . + ! -"
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 MAX_HOST = 253
 TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
@@ -42,6 +46,16 @@ _TEXT = re.compile(TEXT_PATTERN[1:-1])
 def name_fault(name: str) -> str | None:
     """The rule that an id of a node, or a name of an action or a policy, breaks."""
     return None if _NAME.fullmatch(name) else NAME_RULE
+
+
+def is_release(text: str) -> bool:
+    """Whether it can be the version of a release (PEP 440 has no other characters)."""
+    return _RELEASE.fullmatch(text) is not None
+
+
+def is_uid(text: str) -> bool:
+    """Whether it can be the uid of a cluster."""
+    return _UID.fullmatch(text) is not None
 
 
 def text_fault(text: str) -> str | None:

@@ -25,7 +25,7 @@ from stationkeep.cluster.roles.actions import open_action, pending_for, release
 from stationkeep.cluster.roles.candidates import best_candidate, unfitness
 from stationkeep.cluster.roles.policies import PATTERN_RULE, PRIORITIES, is_pattern
 from stationkeep.cluster.roles.seat import change_roles
-from stationkeep.cluster.settings import PPM, RETIRED, SettingsError, merge
+from stationkeep.cluster.settings import PPM, SettingsError, merge
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import MemberChanged, PauseChanged, SettingsChanged
 from stationkeep.cluster.state.state import (
@@ -257,15 +257,14 @@ def change_settings(step: Step, command: ChangeSettings) -> dict[str, object]:
     if not command.changes:
         raise Refused(Reason.INVALID, "changes: name at least one setting")
     before = step.state.settings
-    changes = {f: value for f, value in command.changes.items() if f not in RETIRED}
     try:
-        step.state.settings = merge(before, changes)
+        step.state.settings = merge(before, command.changes)
     except SettingsError as error:
         raise Refused(Reason.SETTINGS, str(error)) from error
-    fields = tuple(sorted(changes))
+    fields = tuple(sorted(command.changes))
     step.changed()
     step.emit(SettingsChanged(fields))
-    facts = {f: [getattr(before, f), changes[f]] for f in fields}
+    facts = {f: [getattr(before, f), command.changes[f]] for f in fields}
     _record(step, "settings", (), {"changed": facts})
     return {"changed": list(fields)}
 

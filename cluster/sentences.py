@@ -32,6 +32,7 @@ REASONS: dict[str, str] = {
     Reason.NOT_ALIVE: "it was not heard lately",
     Reason.JOINING: "it is still joining",
     Reason.QUORUM: "those who stay would be no majority",
+    Reason.LEVEL: "not every member has a release for it",
     Reason.UNHEALTHY: "it is unhealthy",
     Reason.UNABLE: "it cannot do its part",
     Reason.RISK_ABOVE_CEILING: "its risk is too high",
@@ -246,9 +247,17 @@ def _say_founding(decision: Decision) -> str:
     return f"the cluster is founded with {', '.join(decision.subjects)}"
 
 
+def _say_level(decision: Decision) -> str:
+    facts = decision.facts
+    return f"level {facts['from']} → {facts['to']}, which release {facts['release']} has"
+
+
 def _say_member(decision: Decision) -> str:
     node = decision.subjects[0]
     match decision.matter:
+        case "move":
+            facts = decision.facts
+            return f"{node} moved to raft {facts['raft']}, http {facts['http']}"
         case "join":
             return f"{node} joins as a learner (raft {decision.facts['raft']})"
         case "promotion":
@@ -275,6 +284,8 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "join": _say_member,
     "promotion": _say_member,
     "leave": _say_member,
+    "move": _say_member,
+    "level": _say_level,
     **fleet.TEXTS,
     **delivery.TEXTS,
     **progression.TEXTS,

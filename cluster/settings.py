@@ -157,6 +157,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     statuses to be unhealthy."""
     soak: int = 60_000
     """How long updated devices are watched after that, unless their stage says otherwise."""
+    level_hold: int = 0
+    """The level above which the cluster is not raised, so that members can go back to an older
+    release; 0: it is raised 10 minutes after the last member was upgraded."""
 
     @property
     def history_length(self) -> int:
@@ -191,8 +194,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return 2 * self.election_timeout_min
 
 
-RETIRED = frozenset({"primary_ceiling", "standby_ceiling", "safe_mode_ceiling"})
-"""Ratios that logs and snapshots may still name, and that no rule ever read."""
 _RATIOS = frozenset({
     "unhealthy_above", "promotable_below", "backup_ceiling", "compliance_threshold",
     "safety_weight", "performance_weight", "availability_weight", "ring_band",
@@ -206,6 +207,7 @@ _COUNTS = {
     "healthy_statuses": (1, 8),
     "max_in_flight": (1, 1_048_576),
     "task_retries": (0, 10),
+    "level_hold": (0, 255),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {"redistribution": tuple(Redistribution)}
 SHORTEST, LONGEST = 10, 24 * 3_600_000
@@ -222,7 +224,7 @@ def unit_of(field: str) -> Unit:
         return Unit.COUNT
     if field in _CHOICES:
         return Unit.CHOICE
-    return Unit.RATIO if field in _RATIOS | RETIRED else Unit.DURATION
+    return Unit.RATIO if field in _RATIOS else Unit.DURATION
 
 
 def counts_of(field: str) -> tuple[int, int]:

@@ -119,8 +119,18 @@ class Host(msgspec.Struct, frozen=True):
 class StateMachine(Protocol):
     """What Raft replicates; implemented by `node.replica.Replica`."""
 
+    def admits(self, draft: bytes) -> bool:
+        """Whether a draft may enter the log, as the leader judges: its level is one that every
+        member has. Else those that have it not would stop."""
+        ...
+
     def stamp(self, draft: bytes) -> bytes:
         """The log entry for a draft, as the leader appends it."""
+        ...
+
+    def check(self, entry: bytes) -> None:
+        """Raises `TooNew` for an entry of a level that this release has not, before it is taken
+        into the log: going on without it would be divergence."""
         ...
 
     def took_office(self) -> None:
@@ -143,7 +153,8 @@ class StateMachine(Protocol):
 
     def prepare(self, snapshot: Piece) -> Callable[[], None]:
         """Reads a state, on any thread, and changes nothing; the function returned puts it in
-        place of the present one. Raises `CodecError` when it cannot be read."""
+        place of the present one. Raises `CodecError` when it cannot be read, of these `TooNew` when
+        this release has not its level."""
         ...
 
 
@@ -155,7 +166,8 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 class NotProposed(msgspec.Struct, frozen=True):
-    """The draft has certainly not entered the log: `no_leader`, `queue_full` or `too_large`."""
+    """The draft has certainly not entered the log: `no_leader`, `queue_full`, `too_large`, or
+    `level`, when it needs one that the cluster is not at."""
 
     why: str
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from stationkeep.cluster import upgrades
 from stationkeep.cluster.apply import Applied, Done, Rejected, apply
-from stationkeep.cluster.commands import Draft, Entry, RecordMembers
+from stationkeep.cluster.commands import Draft, Entry, FoundCluster, RecordMembers
 from stationkeep.cluster.devices.snapshot_columns import Room
+from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.membership import wanted
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state import codec
@@ -53,9 +55,14 @@ Listener = Callable[[int, Entry | None, Applied], None]
 class Replica:
     """Implements `node.ports.StateMachine`. Single-threaded; `state` has no other writer."""
 
-    def __init__(self, clock: Clock, born_with: Settings | None = None) -> None:
-        """`born_with`: the configured settings, which hold until the cluster is founded."""
+    def __init__(
+        self, clock: Clock, born_with: Settings | None = None, highest: int = HIGHEST
+    ) -> None:
+        """`born_with`: the configured settings, which hold until the cluster is founded.
+        `highest`: the level above which this node stops, below the release's own where it acts as
+        an older one."""
         self.state = ClusterState()
+        self.highest = highest
         self._born_with = born_with or Settings()
         self._clock = clock
         self._anchor: tuple[int, float] | None = None  # cluster ms ↔ monotonic s, while leading
@@ -120,8 +127,25 @@ class Replica:
 
     # -- the log --------------------------------------------------------------------------------
 
+    def admits(self, draft: bytes) -> bool:
+        """See `node.ports.StateMachine.admits`."""
+        if draft[:1] <= bytes((self.state.level,)):
+            return True
+        try:
+            command = codec.decode_draft(draft).command
+        except codec.CodecError:
+            return False
+        if isinstance(command, FoundCluster):
+            return not self.state.founded
+        return upgrades.refusal(self.state, command, self.cluster_time()) is None
+
+    def check(self, entry: bytes) -> None:
+        """See `node.ports.StateMachine.check`."""
+        codec.check_level(entry, self.highest)
+
     def apply(self, entry: bytes, index: int) -> Applied:
         """Applies a committed entry; bytes that are no command are refused like any command."""
+        self.check(entry)
         del self._former[-1:]
         for listener in self._applying:
             listener()
@@ -173,7 +197,7 @@ class Replica:
 
     def prepare(self, snapshot: codec.Piece) -> Callable[[], None]:
         """Reads a state, on any thread; the function returned replaces the present one by it."""
-        state = codec.decode_snapshot(snapshot)
+        state = codec.decode_snapshot(snapshot, self.highest)
         return lambda: self._replace(state)
 
     def _replace(self, state: ClusterState) -> None:

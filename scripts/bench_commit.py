@@ -101,8 +101,13 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
 
         _done = Applied(Done())
 
+        def admits(self, draft: bytes) -> bool:
+            return True
+
         def stamp(self, draft: bytes) -> bytes:
             return draft
+
+        def check(self, entry: bytes) -> None: ...
 
         def took_office(self) -> None:
             say(leader=name)

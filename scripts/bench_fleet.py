@@ -39,6 +39,7 @@ from stationkeep.cluster.devices.shares import Shares
 from stationkeep.cluster.devices.status import Reading
 from stationkeep.cluster.devices.table import COLUMNS, NEVER, Kind, Texts
 from stationkeep.cluster.fleet.rebalance import plan_rebalance
+from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.settings import PROFILES, Settings, merge
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import ClusterState
@@ -63,7 +64,7 @@ def founded(settings: Settings = ORBIT) -> ClusterState:
     """A cluster of one node, ready for devices."""
     state = ClusterState()
     members = (MemberSpec("sat-001", "127.0.0.1:1", "127.0.0.1:2"),)
-    _apply(state, FoundCluster("bench", members, settings))
+    _apply(state, FoundCluster("bench", members, settings, HIGHEST, "0", "0" * 16))
     return state
 
 

@@ -77,6 +77,7 @@ GROUPS = {
     "Rollouts": (
         "rollout_check", "settle", "soak",
     ),
+    "Upgrades": ("level_hold",),
 }  # fmt: skip
 
 

@@ -103,9 +103,11 @@ def _motions() -> st.SearchStrategy[c.Motion]:
 
 
 _complaints = st.builds(c.Complaint, st.sampled_from(sorted(ALARMS)) | texts, texts)
+_levels = st.integers(1, 3) | st.just(255)
+_releases = st.sampled_from(["0.1", "2.0rc1"]) | texts
 _samples = st.builds(
     c.Measured, nodes, small | wire_integers, risks, texts, wire_integers,
-    st.none() | tuples_of(_complaints, 3),
+    st.none() | tuples_of(_complaints, 3), texts, _releases, small | wire_integers,
 )  # fmt: skip
 _echoes = st.builds(
     c.Echo, nodes, small | wire_integers, small | wire_integers, small | wire_integers
@@ -246,7 +248,13 @@ def _batches(kind: type[c.OfferTasks | c.ExpireTasks]) -> st.SearchStrategy[Any]
 
 _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     c.FoundCluster: st.builds(
-        c.FoundCluster, texts, tuples_of(_specs), valid_settings() | wild_settings()
+        c.FoundCluster,
+        texts,
+        tuples_of(_specs),
+        valid_settings() | wild_settings(),
+        _levels,
+        _releases,
+        st.just("0123456789abcdef") | texts,
     ),
     c.RecordEvaluation: st.builds(
         c.RecordEvaluation, small | wire_integers, tuples_of(_samples), tuples_of(_echoes)
@@ -299,6 +307,16 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
         ),
     ),
     c.RemoveMember: st.builds(c.RemoveMember, nodes),
+    c.MoveMember: st.builds(
+        c.MoveMember,
+        st.builds(
+            c.MemberSpec,
+            nodes,
+            st.sampled_from(["127.0.0.1:1", "127.0.0.1:2"]) | texts,
+            st.sampled_from(["h:3", "h:4"]) | texts,
+        ),
+    ),
+    c.RaiseLevel: st.builds(c.RaiseLevel, _levels, _releases),
     c.RecordMembers: st.builds(c.RecordMembers, tuples_of(nodes), tuples_of(nodes)),
     c.RegisterDevices: st.builds(c.RegisterDevices, nodes, tuples_of(registrations, 4)),
     c.ReportDevices: _reports(),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 import numpy as np
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from stationkeep.cluster.deployments.artifacts import (
     MAX_ARTIFACTS,
@@ -73,17 +73,7 @@ class Image(Head):
     rosters: dict[int, dict[str, memoryview]]
 
 
-class OldImage(msgspec.Struct):
-    """As the first snapshots with deployments hold them."""
-
-    head: Head
-    versions: list[list[str]]
-    rosters: dict[int, dict[str, memoryview]]
-
-
 _images = msgspec.msgpack.Decoder(Image)
-_old_images = msgspec.msgpack.Decoder(OldImage)
-_outlines = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _artifacts = msgspec.msgpack.Decoder(Artifact)
 _deployments = msgspec.msgpack.Decoder(Deployment)
 
@@ -134,7 +124,7 @@ def _bytes(column: Column) -> memoryview:
 def thaw_book(encoded: bytes | memoryview | msgspec.Raw) -> Book:
     """The deployments of an image. Whatever apply relies on is checked: raises `BadImageError` or
     another `ValueError` for an image that no replica ever gave."""
-    image, book = _image(encoded), Book()
+    image, book = _images.decode(encoded), Book()
     _demand(0 <= image.opened <= U32, "number is none")
     book.opened, book.closed = image.opened, image.closed
     book.artifacts = _artifacts_of(image)
@@ -149,13 +139,6 @@ def thaw_book(encoded: bytes | memoryview | msgspec.Raw) -> Book:
     _demand(book.tasks <= MAX_TASKS, "tasks are too many")
     _demand(all(d.number in book.rosters for d in book.open_ones()), "rosters are missing")
     return book
-
-
-def _image(encoded: bytes | memoryview | msgspec.Raw) -> Image:
-    if "head" not in _outlines.decode(encoded):
-        return _images.decode(encoded)
-    old = _old_images.decode(encoded)
-    return Image(**asdict(old.head), versions=old.versions, rosters=old.rosters)
 
 
 def _demand(holds: bool | np.bool_, what: str) -> None:

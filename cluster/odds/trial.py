@@ -124,7 +124,7 @@ class Core:
         self.state = ClusterState()
         self._seq = self._index = 0
         specs = tuple(MemberSpec(name, f"{name}:1", f"{name}:2") for name in self.names)
-        self.commit(FoundCluster("odds", specs, settings))
+        self.commit(FoundCluster("odds", specs, settings, 1, "0", "0" * 16))
         for number, name in enumerate(self.names):
             roles = {0: Role.PRIMARY, 1: Role.BACKUP}
             self.state.members[name].role = roles.get(number, Role.STANDBY)

@@ -21,6 +21,7 @@ from stationkeep.cluster.state.events import LeasesEchoed, SamplesRecorded
 from stationkeep.cluster.state.state import ClusterState, Member
 from stationkeep.cluster.state.step import Refused, Step, count
 from stationkeep.cluster.transitions import OPERATOR_RULES, Role
+from stationkeep.cluster.upgrades import note_releases
 
 
 def record_evaluation(step: Step, command: RecordEvaluation) -> dict[str, object]:
@@ -39,6 +40,7 @@ def record_evaluation(step: Step, command: RecordEvaluation) -> dict[str, object
     _brake(step, turned)
     _watch_seat(step)
     watch_members(step, command.samples)
+    note_releases(step, command.samples)
     step.changed()
     step.emit(SamplesRecorded(state.evaluations))
     return {"evaluation": state.evaluations}

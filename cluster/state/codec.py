@@ -1,8 +1,9 @@
 """Commands and snapshots as bytes: versioned, canonical, digestible.
 
-A log entry is `at` and `wall` as two big-endian 64-bit integers, then the draft: the leader
-stamps a forwarded draft without decoding it. A snapshot begins with a format number, so that a
-later release can read what an earlier one wrote, and refuses what it cannot.
+A draft is the level that it needs, one byte, then the command and whose it is. A log entry is `at`
+and `wall` as two big-endian 64-bit integers, then the draft: the leader stamps a forwarded draft
+without decoding it. A snapshot begins with the level of its state and a release that has it. So
+whoever lacks a level finds out before it reads anything that it might misread (`cluster.levels`).
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from stationkeep.cluster.devices.snapshot_columns import (
     map_header,
     thaw,
 )
+from stationkeep.cluster.levels import HIGHEST, LARGEST, LOWEST, needed
 from stationkeep.cluster.numbers import TIME
 from stationkeep.cluster.rollouts.snapshot_columns import FrozenRollouts, thaw_rollouts
 from stationkeep.cluster.state.decisions import Decision
@@ -31,17 +33,13 @@ from stationkeep.cluster.state.operations import Operation, Operations
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.unreadable import UNREADABLE, explain
 
-SNAPSHOT_FORMAT = 4
-OLDEST_FORMAT = 1
-"""Format 1 knew of no fleet, format 2 of no deployments and format 3 of no rollouts: a state read
-from it has none."""
 MAX_DRAFT_BYTES = 256 * 1024
 MAX_TIME = TIME.ceiling
 """Milliseconds; leaves room for adding deadlines within 64 bits."""
 
 _DIGEST_BYTES = 16
 _STAMP = struct.Struct(">QQ")
-_FORMAT = struct.Struct(">H")
+_HEAD = struct.Struct("BB")
 _encoder = msgspec.msgpack.Encoder()
 _sorting_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _draft_decoder = msgspec.msgpack.Decoder(Draft)
@@ -68,9 +66,25 @@ class CodecError(ValueError):
     """Bytes that are not what they should be; says what was expected."""
 
 
+class TooNew(CodecError):  # noqa: N818 - says what is the case
+    """Written at a level that whoever reads it has not; `release` has it, if that is known."""
+
+    def __init__(self, what: str, level: int, highest: int, release: str = "") -> None:
+        known = f"levels {LOWEST} to {highest}" if highest > LOWEST else f"level {LOWEST} alone"
+        install = f"release {release} or a newer one" if release else "a newer release"
+        super().__init__(
+            f"{what} needs level {level}, and this release has {known}: install {install}. "
+            "See: stationkeep guide upgrade"
+        )
+        self.level, self.release = level, release
+
+
 def encode_draft(draft: Draft) -> bytes:
-    """Bytes of a draft; raises `CodecError` above `MAX_DRAFT_BYTES`."""
-    encoded = _encoder.encode(draft)
+    """Bytes of a draft; raises `CodecError` above `MAX_DRAFT_BYTES`, or for no level that is."""
+    level = needed(draft.command)
+    if not LOWEST <= level <= LARGEST:
+        raise CodecError(f"a level lies between {LOWEST} and {LARGEST}, this one is {level}")
+    encoded = bytes((level,)) + _encoder.encode(draft)
     if len(encoded) > MAX_DRAFT_BYTES:
         raise CodecError(
             f"a command may take {MAX_DRAFT_BYTES} bytes, this one takes {len(encoded)}"
@@ -85,14 +99,30 @@ def decode_draft(encoded: bytes) -> Draft:
             f"a command may take {MAX_DRAFT_BYTES} bytes, this one takes {len(encoded)}"
         )
     try:
-        return _draft_decoder.decode(encoded)
+        draft = _draft_decoder.decode(memoryview(encoded)[1:])
     except UNREADABLE as error:
         raise CodecError(f"not a command: {explain(error, 'msgpack')}") from error
+    if encoded[0] != needed(draft.command):  # else releases could differ about what it is
+        raise CodecError(f"its level is {needed(draft.command)}, it says {encoded[0]}")
+    return draft
 
 
 def stamp(at: int, wall: int, draft: bytes) -> bytes:
     """A log entry: the leader's cluster time and wall clock (ms) before the encoded draft."""
     return _STAMP.pack(at, wall) + draft
+
+
+def check_level(entry: bytes, highest: int) -> None:
+    """Raises `TooNew` for a log entry that needs a higher level. What raised the level says which
+    release has it; it is met before any other entry that needs the level."""
+    level = entry[_STAMP.size] if len(entry) > _STAMP.size else LOWEST
+    if level <= highest:
+        return
+    try:
+        command = _draft_decoder.decode(memoryview(entry)[_STAMP.size + 1 :]).command
+    except UNREADABLE:
+        command = None
+    raise TooNew("the log", level, highest, getattr(command, "release", ""))
 
 
 def decode_entry(entry: bytes) -> Entry:
@@ -128,7 +158,8 @@ class FrozenState:
 
     def __init__(self, state: ClusterState, room: Room | None = None) -> None:
         self._parts: list[bytes | tuple[Any, ...] | Frozen] = []
-        self._parts.append(_FORMAT.pack(SNAPSHOT_FORMAT))
+        release = state.release.encode()
+        self._parts.append(_HEAD.pack(state.level, len(release)) + release)
         self._parts.append(map_header(len(state.__struct_fields__)))
         for field in state.__struct_fields__:
             value = getattr(state, field)
@@ -180,42 +211,46 @@ class FrozenState:
                 yield from map(_encoder.encode, part)
 
 
-def decode_snapshot(encoded: Piece) -> ClusterState:
-    """The state of `encode_snapshot`; raises `CodecError` for another format or damage.
+def decode_snapshot(encoded: Piece, highest: int = HIGHEST) -> ClusterState:
+    """The state of `encode_snapshot`; raises `TooNew` for one of a higher level than `highest`,
+    `CodecError` for one of a lower level than any that is still read, or damage.
 
     The two long tables are read record by record, deployments one by one, and the fleet column by
     column: on a thread, this lets others work in between, as `FrozenState.encode` does.
     """
-    if len(encoded) < _FORMAT.size:
-        raise CodecError("a snapshot begins with its format number, this one is empty")
-    (found,) = _FORMAT.unpack_from(encoded)
-    if not OLDEST_FORMAT <= found <= SNAPSHOT_FORMAT:
-        known = f"formats {OLDEST_FORMAT} to {SNAPSHOT_FORMAT}"
-        raise CodecError(f"snapshot format {found}; this release reads {known}")
+    if len(encoded) < _HEAD.size:
+        raise CodecError("a snapshot begins with its level, this one is empty")
+    level, length = _HEAD.unpack_from(encoded)
+    body = _HEAD.size + length
+    if level > highest:
+        release = bytes(encoded[_HEAD.size : body]).decode("ascii", "replace")
+        raise TooNew("the snapshot", level, highest, release)
+    if level < LOWEST:
+        raise CodecError(f"snapshot of level {level}; this release reads {LOWEST} to {highest}")
     try:
-        return _decode_state(memoryview(encoded)[_FORMAT.size :])
+        state = _decode_state(memoryview(encoded)[body:])
     except UNREADABLE as error:
         raise CodecError(f"not a snapshot: {explain(error, 'msgpack')}") from error
     except BadImageError as error:
         raise CodecError(f"not a snapshot: {error}") from error
     except ValueError as error:  # of numpy
         raise CodecError("not a snapshot: its columns do not fit together") from error
+    if (state.level, state.release.encode()) != (level, bytes(encoded[_HEAD.size : body])):
+        raise CodecError("not a snapshot: its head names another level than its state")
+    return state
 
 
 def _decode_state(encoded: memoryview) -> ClusterState:
     fields = _outline_decoder.decode(encoded)
-    decisions = fields.pop("decisions", msgspec.Raw(array_header(0)))
-    operations = fields.pop("operations", msgspec.Raw(map_header(0)))
-    fleet = fields.pop("fleet", None)
-    book = fields.pop("deployments", None)
-    rollouts = fields.pop("rollouts", None)
+    missing = [field for field in ClusterState.__struct_fields__ if field not in fields]
+    if missing:
+        raise BadImageError(f"it has no {missing[0]}")
+    decisions, operations = fields.pop("decisions"), fields.pop("operations")
+    fleet, book, rollouts = (fields.pop(table) for table in ("fleet", "deployments", "rollouts"))
     state = _state_decoder.decode(_encoder.encode(fields))
-    if fleet is not None:
-        state.fleet = thaw(fleet)
-    if book is not None:
-        state.deployments = thaw_book(book)
-    if rollouts is not None:
-        state.rollouts = thaw_rollouts(rollouts, state.deployments)
+    state.fleet = thaw(fleet)
+    state.deployments = thaw_book(book)
+    state.rollouts = thaw_rollouts(rollouts, state.deployments)
     _check_tasks(state)
     _check_twins(state)
     state.decisions = [_decision_decoder.decode(one) for one in _list_decoder.decode(decisions)]

@@ -81,6 +81,7 @@ class Reason(enum.StrEnum):
     PROMOTE_WHILE_DEPLOYING = "promote_while_deploying"
     ROLLBACK_GONE = "rollback_gone"  # nobody knows any more who ran what
     QUORUM = "quorum"  # those who stay would be too few
+    LEVEL = "level"  # not all members have a release that could do it
     # grounds of votes
     OBSERVATIONS_AGREE = "observations_agree"
     HEARD_HEALTHY = "heard_healthy"  # a node said to have failed

@@ -102,7 +102,7 @@ class SettingsChanged(Event, frozen=True):
 
 
 class MemberChanged(Event, frozen=True):
-    """Maintenance, priority, policies or vote of a node."""
+    """Maintenance, priority, policies, vote or addresses of a node."""
 
     node: str
 

@@ -84,6 +84,9 @@ class Member(msgspec.Struct):
     unable: str = ""  # why it cannot do its part, by the newest sample that tells
     unable_since: int | None = None  # first sample of the unbroken row that said so
     doubts: dict[str, int] = {}  # alarm → evaluations in a row that speak against what it is
+    release: str = ""  # what it runs, by its newest report that an evaluation counted
+    highest: int = 0  # the highest level of that; 0: not reported yet
+    upgraded_at: int | None = None  # evaluation that found another highest level than before
 
     @property
     def joining(self) -> bool:
@@ -285,6 +288,9 @@ class ClusterState(msgspec.Struct):
     """Everything the nodes agree on."""
 
     cluster_id: str = ""
+    uid: str = ""  # drawn at the founding: tells it from others of its name
+    level: int = 1  # of the commands that may be ordered, and of snapshots (`levels`)
+    release: str = ""  # one that has that level
     time: int = 0
     wall: int = 0
     index: int = 0  # applied index

@@ -21,6 +21,7 @@ from stationkeep.node.api.resources import (
     devices,
     events,
     freezes,
+    level,
     me,
     nodes,
     operations,
@@ -48,7 +49,7 @@ from stationkeep.node.system.addresses import split_address
 from stationkeep.node.version import VERSION
 
 RESOURCES = (
-    *(cluster, nodes, roles, decisions, actions, alarms, config, operations),
+    *(cluster, level, nodes, roles, decisions, actions, alarms, config, operations),
     *(devices, rings, device_batches, device_tasks, deployments),
     *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me),
 )

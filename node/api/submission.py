@@ -11,6 +11,7 @@ import msgspec
 from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
+from stationkeep.cluster import upgrades
 from stationkeep.cluster.apply import Applied, Rejected
 from stationkeep.cluster.commands import AnyCommand, Draft
 from stationkeep.cluster.state.decisions import Reason
@@ -60,6 +61,8 @@ class Submission:
         match outcome:
             case Committed(index, applied):
                 return self._applied(index, applied)
+            case NotProposed("level"):
+                raise self._above_level(command)
             case NotProposed(why):
                 raise _not_proposed(why)
             case OutcomeUnknown(why):
@@ -84,6 +87,12 @@ class Submission:
         first = self._service.state.operations.find(self._actor, self._key)
         done = DoneView(self._key, "done", first.index if first else index, applied.outcome.result)
         return Response(msgspec.json.encode(done), media_type=JSON)
+
+    def _above_level(self, command: AnyCommand) -> Problem:
+        """The leader refused it unwritten, since releases that lack its level would stop at it."""
+        state, now = self._service.state, self._service.cluster_time()
+        why = upgrades.refusal(state, command, now) or "not every member had its level just now"
+        return Problem(Kind.REFUSED, why, rule=Reason.LEVEL, operation=self._key)
 
     def _unknown(self, why: str) -> Response:
         view = UnknownView(self._key, "unknown", f"it may or may not be applied: {why}")

@@ -22,6 +22,7 @@ from stationkeep.node.cli.commands import (
     demo,
     devices,
     guide,
+    level,
     local,
     node,
     nodes,
@@ -76,7 +77,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
     "Inspect": (
         *(cluster.status, local.watch, decisions.explain, decisions.decisions),
-        *(decisions.proposals, decisions.operation, guide.guide),
+        *(decisions.proposals, decisions.operation, level.level, guide.guide),
     ),
     "Plan and test": (plan.plan, simulate.simulate, chaos.chaos),
     "Control": (roles.switchover, roles.failover, roles.pause, roles.resume),
@@ -84,11 +85,12 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 """Commands of one word, by the panel of `--help` that shows them."""
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "nodes": (
-        "Nodes: list, links, join, leave, maintenance, priority, local policies.",
+        "Nodes: list, links, join, move, leave, maintenance, priority, local policies.",
         {
             "list": nodes.nodes_list,
             "links": nodes.nodes_links,
             "join": nodes.nodes_join,
+            "move": nodes.nodes_move,
             "leave": nodes.nodes_leave,
             "maintenance": nodes.nodes_maintenance,
             "priority": nodes.nodes_priority,

@@ -87,6 +87,24 @@ class Cluster(TypedDict):
     fleet: NotRequired[Fleet | None]
 
 
+class Release(TypedDict):
+    node: str
+    release: str | None
+    highest: Count | None
+
+
+class Level(TypedDict):
+    """`/v1/level`"""
+
+    level: Count
+    release: str
+    hold: Count | None
+    next: Count | None
+    obstacles: Names
+    raises_in_s: Seconds | None
+    members: list[Release]
+
+
 class Sample(TypedDict):
     risk: Share
     missed: NotRequired[bool]

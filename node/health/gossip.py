@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.alarms import MAX_DETAIL, MEMBER_LAGGING
 from stationkeep.cluster.commands import Complaint, Echo, Measured, Observation
+from stationkeep.cluster.levels import LARGEST
 from stationkeep.cluster.names import MAX_NAME
 from stationkeep.cluster.numbers import BOOT, CEILING
 from stationkeep.cluster.roles.health import median
@@ -24,6 +25,7 @@ from stationkeep.node.health.ability import Yardstick, say_unable
 from stationkeep.node.health.measurement import HealthSource
 from stationkeep.node.ports import Clock, Network
 from stationkeep.node.replica import Replica
+from stationkeep.node.version import VERSION
 from stationkeep.node.wire.implausible import Implausible
 
 MAX_HEARD = 128
@@ -49,7 +51,7 @@ Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
 
 
-class Heard(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Heard(msgspec.Struct, frozen=True, array_like=True):
     """Second hand: the newest report that the sender has received from another node."""
 
     boot: Boot
@@ -61,8 +63,8 @@ class Heard(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """The log index that the node had applied."""
 
 
-class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A node's report on itself."""
+class Report(msgspec.Struct, frozen=True):
+    """A node's report on itself. Fields that a newer release adds are ignored."""
 
     kind: str
     node: Identifier
@@ -93,6 +95,10 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         msgspec.Meta(max_length=MAX_COMPLAINTS),
     ] = {}
     """Problems that are not a risk yet: name of the alarm → detail."""
+    release: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
+    """What it runs."""
+    highest: Annotated[int, msgspec.Meta(ge=0, le=LARGEST)] = 0
+    """The highest level that it has (`cluster.levels`)."""
 
 
 class Observed(msgspec.Struct):
@@ -290,6 +296,8 @@ class Gossip:
             lease_ms=status.lease_ms,
             applied=self._replica.state.index,
             complaints=dict(measured.complaints),
+            release=VERSION,
+            highest=self._replica.highest,
         )
         report = shortened(report)
         self._sent(self.boot, self._seq, now)
@@ -427,8 +435,17 @@ class Gossip:
             return Measured(name, 0, PPM, "not heard", recurrence)
         if report is None or neighbour.heard_at <= since:
             return Measured(name, len(risks), median(risks), "", recurrence, None, unable)
-        said = _complaints(report, expected)
-        return Measured(name, len(risks), median(risks), report.cause, recurrence, said, unable)
+        return Measured(
+            name,
+            len(risks),
+            median(risks),
+            report.cause,
+            recurrence,
+            _complaints(report, expected),
+            unable,
+            report.release,
+            report.highest,
+        )
 
     def echoes(self) -> tuple[Echo, ...]:
         """The newest report known of every node, with the cluster time at which it arrived here.

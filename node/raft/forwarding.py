@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
-from stationkeep.node.ports import Network
+from stationkeep.node.ports import Network, StateMachine
 from stationkeep.node.raft.engine.engine import Engine
 from stationkeep.node.raft.engine.messages import MAX_INDEX, BadMessage
 from stationkeep.node.raft.engine.transport import OutboxTransport
@@ -87,11 +87,11 @@ class Forwarding:
         transport: OutboxTransport,
         network: Network,
         proposals: Proposals,
-        stamp: Callable[[bytes], bytes],
+        machine: StateMachine,
         monotonic: Callable[[], float],
     ) -> None:
         self._engine, self._transport, self._network = engine, transport, network
-        self._proposals, self._stamp, self._monotonic = proposals, stamp, monotonic
+        self._proposals, self._machine, self._monotonic = proposals, machine, monotonic
         self._foreign: deque[_Foreign] = deque()
         self._seen: dict[str, Seen] = {}
         self._life = _new_life()
@@ -148,7 +148,10 @@ class Forwarding:
         answers: _Answers = {}
         while self._foreign and room > 0:
             foreign = self._foreign.popleft()
-            index, term = self._engine.append(self._stamp(foreign.draft))
+            if not self._machine.admits(foreign.draft):
+                self._note(foreign, (0, 0, "level"), answers)
+                continue
+            index, term = self._engine.append(self._machine.stamp(foreign.draft))
             self._note(foreign, (index, term, ""), answers)
             room -= 1
         self._send(answers)
@@ -302,6 +305,6 @@ def _checked_answer(item: Any) -> tuple[int, int, int, str]:
     ticket, index, term, why = item
     if any(type(n) is not int or not 0 <= n <= MAX_INDEX for n in (ticket, index, term)):
         raise BadMessage("an answer is not numbered")
-    if why not in ("", "not_leader", "queue_full", FORGOTTEN):
+    if why not in ("", "not_leader", "queue_full", "level", FORGOTTEN):
         raise BadMessage("an answer gives an unknown reason")
     return ticket, index, term, why

@@ -228,14 +228,15 @@ class Proposals:
             self._recent.clear()
 
     def declined(self, ticket: int, why: str) -> None:
-        """The leader did not append it: not the leader (it is queued again), or full. Of what was
-        sent several times nobody knows that: an earlier copy may have been appended."""
+        """The leader did not append it: not the leader (it is queued again), full, or not at its
+        level. Of what was sent several times nobody knows that: an earlier copy may have been
+        appended."""
         pending = self._forwarded.pop(ticket, None)
         if pending is None or pending.answered:
             return
         if pending.tries > 1:
             self._lost(pending, why)
-        elif why == "queue_full":
+        elif why in ("queue_full", "level"):
             self.refuse(pending, why)
         else:
             self._replaced(pending)

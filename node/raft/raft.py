@@ -64,7 +64,7 @@ class Raft(RaftStatus):
         guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
         """Loads the log and the snapshot; raises `CorruptJournal`, `CorruptSnapshot`, or the
-        machine's `CodecError` when they cannot be used.
+        machine's `CodecError` (`TooNew`) when they cannot be used.
 
         `members`: ids of the founding members; what log and snapshot say comes before that.
         `joining`: this node is no founder and waits until the others take it in. The host is
@@ -90,6 +90,7 @@ class Raft(RaftStatus):
             transport=self._transport,
             timings=timings,
             prepare=machine.prepare,
+            check=machine.check,
             draw=host.draw,
             guards=guards,
         )
@@ -106,7 +107,7 @@ class Raft(RaftStatus):
             transport=self._transport,
             network=network,
             proposals=self._proposals,
-            stamp=machine.stamp,
+            machine=machine,
             monotonic=clock.monotonic,
         )
         self._reconfiguration = Reconfiguration(
@@ -311,6 +312,9 @@ class Raft(RaftStatus):
         )
         room = self._forwarding.append(room)
         while room > 0 and (pending := self._proposals.take()) is not None:
+            if not self._machine.admits(pending.draft):
+                self._proposals.refuse(pending, "level")
+                continue
             index, term = self._engine.append(self._machine.stamp(pending.draft))
             self._proposals.placed(pending, index, term)
             room -= 1

@@ -1,4 +1,4 @@
-"""What only the Raft leader does: evaluates, plans, renews leases, moves time.
+"""What only the Raft leader does: evaluates, plans, renews leases, moves time, raises the level.
 
 All of it goes through the log; a deposed leader's late proposals carry what they were made on
 (count of evaluations, revision) and are refused by apply.
@@ -7,12 +7,14 @@ Source: roles.md, "What the leader does at each evaluation".
 
 import structlog
 
+from stationkeep.cluster import upgrades
 from stationkeep.cluster.apply import Applied, Rejected
 from stationkeep.cluster.commands import (
     AdoptPlan,
     AdvanceTime,
     Entry,
     FoundCluster,
+    RaiseLevel,
     RecordEvaluation,
     RenewLeases,
 )
@@ -24,6 +26,7 @@ from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.duty import AT_ONCE, NEVER, Duty, Office, Workbench
 from stationkeep.node.health.gossip import Gossip
 from stationkeep.node.ports import Committed, ProposalResult
+from stationkeep.node.version import VERSION
 
 MAX_REPLANS = 3
 """Plans per evaluation when the state keeps moving on before they are adopted."""
@@ -42,6 +45,7 @@ class Leader(Office):
             Duty(bench, self._plan_due, self._plan, self._on_planned),
             Duty(bench, self._renewal_due, self._renew),
             Duty(bench, self._advance_due, AdvanceTime),
+            Duty(bench, self._raise_due, self._raise),
         )
         self._config, self._gossip = config, gossip
         self._clock, self._replica = bench.host.clock, bench.replica
@@ -54,6 +58,9 @@ class Leader(Office):
         self._evaluated = 0  # log index of the newest evaluation
         self._next_due = next_due(bench.replica.state)
         """Cluster ms at which something falls due; changes with what is applied, and then only."""
+        self._raise_at: int | None = None
+        """Cluster ms at which to raise the level; known anew after every evaluation."""
+        self._draw = bench.host.draw
         bench.replica.listen(self._on_applied)
         bench.replica.on_restored(self._on_restored)
 
@@ -62,6 +69,7 @@ class Leader(Office):
         self._renew_at = AT_ONCE
         # What the predecessor evaluated may be old: plan on samples of this office only.
         self._planned = self._replica.state.evaluations
+        self._raise_at = None
         log.info("leading", term=self._term)
 
     def _end(self) -> None:
@@ -74,7 +82,10 @@ class Leader(Office):
 
     def _found(self) -> FoundCluster:
         config = self._config
-        return FoundCluster(config.cluster, config.members, config.settings)
+        uid = "".join(f"{int(self._draw() * 2**16):04x}" for _ in range(4))
+        return FoundCluster(
+            config.cluster, config.members, config.settings, self._replica.highest, VERSION, uid
+        )
 
     # -- evaluations ----------------------------------------------------------------------------
 
@@ -142,6 +153,15 @@ class Leader(Office):
         due = self._next_due
         return NEVER if due is None else self._replica.moment_of(due)
 
+    # -- the level ------------------------------------------------------------------------------
+
+    def _raise_due(self) -> float:
+        return NEVER if self._raise_at is None else self._replica.moment_of(self._raise_at)
+
+    def _raise(self) -> RaiseLevel:
+        self._raise_at = None  # until the next evaluation
+        return RaiseLevel(upgrades.reachable(self._replica.state), VERSION)
+
     # -- what came of the log -------------------------------------------------------------------
 
     def _on_applied(self, index: int, _entry: Entry | None, applied: Applied) -> None:
@@ -151,9 +171,11 @@ class Leader(Office):
             self._cutting = None
             self._evaluated = index
             self._replans = 0
+            self._raise_at = upgrades.due_at(self._replica.state)
 
     def _on_restored(self) -> None:
         """A snapshot skips evaluations: which reports they counted is unknown, so none of those
         heard until now may count again."""
         self._next_due = next_due(self._replica.state)
+        self._raise_at = None
         self._cut = self._clock.monotonic()

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from stationkeep.cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
-from stationkeep.cluster.state.codec import CodecError
+from stationkeep.cluster.levels import HIGHEST, LOWEST
+from stationkeep.cluster.state.codec import CodecError, TooNew
 from stationkeep.node.audit import chain
 from stationkeep.node.audit.file import AuditFile
 from stationkeep.node.config.node_config import NodeConfig
@@ -62,6 +63,10 @@ from stationkeep.node.webhooks.outward import Outward
 if TYPE_CHECKING:
     from stationkeep.node.tracing.watching import Tracing
 
+TOO_NEW = 8
+"""The exit code of a node that met what only a newer release can apply."""
+HIGHEST_LEVEL = "STATIONKEEP_HIGHEST_LEVEL"
+"""Environment variable, for tests alone: makes this release act as an older one."""
 HANDOVER = 1.0
 """Seconds for handing over Raft leadership, beyond the longest election timeout."""
 
@@ -72,6 +77,7 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
     """Runs a node until it is told to stop; the process's exit code.
 
     0: stopped on request. 1: could not start, or a fault stopped it. 5: unusable recording.
+    8: the log needs a newer release.
     """
     logs.configure(config.node, config.log.level, config.log.format)
     with asyncio.Runner(loop_factory=_event_loop_factory()) as runner:
@@ -79,12 +85,22 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
             return runner.run(_serve(config, health_replay, replay_speed))
         except ReplayError as error:
             return _refuse(str(error), 5)
+        except TooNew as error:
+            return _refuse(str(error), TOO_NEW)
         except (StartError, LinkError, JournalError, CorruptSnapshot, CodecError) as error:
             return _refuse(str(error), 1)
         except FileExistsError:
             return _refuse(f"data_dir: {config.data_dir} is no directory; name another", 1)
         except OSError as error:
             return _refuse(f"{error.filename or config.data_dir}: {error.strerror or error}", 1)
+
+
+def _highest_level() -> int:
+    """This release's, or a lower one that it is told to act by."""
+    text = os.environ.get(HIGHEST_LEVEL, str(HIGHEST))
+    if not (text.isdecimal() and LOWEST <= int(text) <= HIGHEST):
+        raise StartError(f"{HIGHEST_LEVEL}: {text!r} refused: from {LOWEST} to {HIGHEST}")
+    return int(text)
 
 
 def _refuse(message: str, code: int) -> int:
@@ -117,7 +133,7 @@ class Node:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._clock = SystemClock()
-        self._replica = Replica(self._clock, config.settings)
+        self._replica = Replica(self._clock, config.settings, _highest_level())
         self._stop = asyncio.Event()
         self._closers = contextlib.AsyncExitStack()
         self._driver = Driver()
@@ -196,8 +212,7 @@ class Node:
             durability=config.durability,
         )
         with contextlib.ExitStack() as undo:
-            undo.callback(journal.close)
-            boot = journal.next_boot(self._clock.wall() // 1_000)
+            undo.callback(journal.abandon)  # nothing is written to what cannot be used
             threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
             snapshots = SnapshotStore(
                 config.data_dir,
@@ -217,6 +232,7 @@ class Node:
                 snapshots=snapshots,
                 timings=Timings.of(self._replica.settings),
             )
+            boot = journal.next_boot(self._clock.wall() // 1_000)
             self._audit.catch_up()
             self._stood = journal[-1][1]
             undo.pop_all()
@@ -315,6 +331,9 @@ class Node:
         if failed is None and not self._stop.is_set():
             log.critical("stopped by itself")
             return 1
+        if isinstance(failed, TooNew):
+            log.critical("stopped", why=str(failed))
+            return TOO_NEW
         if failed is not None:
             log.critical("stopped by a fault", exc_info=failed)
             return 1

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Concatenate, NamedTuple
 
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.raft.engine.guards import Guards
+from stationkeep.node.simulation.actors.clients import LEVEL_ORDERS
 from stationkeep.node.simulation.actors.deployments import TARGETS, Deployments
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.actors.rollouts import DESCRIBED, Rollouts
@@ -19,6 +21,7 @@ from stationkeep.node.simulation.machine.disk import POINTS
 from stationkeep.node.simulation.scenario import (
     MAX_HOURS,
     MAX_NODES,
+    RULES,
     Action,
     BadScenario,
     Scenario,
@@ -192,6 +195,19 @@ def _leave(world: World, name: str, through: str) -> None:
     world.operators.leave(name, through)
 
 
+def _release(world: World, name: str, level: str) -> None:
+    """Installs another release on a machine: its next process runs it."""
+    world.members[name].highest = int(float(level))
+
+
+def _level(world: World, node: str, what: str) -> None:
+    world.clients.level(node, what)
+
+
+def _move(world: World, node: str, name: str) -> None:
+    world.clients.move(node, name)
+
+
 # -- links and devices -----------------------------------------------------------------------------
 
 
@@ -293,11 +309,16 @@ VERBS: dict[str, Verb] = {
     "write": Verb((_node, _node, _number), _write, troubles=False),
     "read": Verb((_node, _node), _read, troubles=False),
     "order": Verb((_node, _one_of("switchover", "maintenance", "action")), _order, troubles=False),
+    "release": Verb((_node, _one_of(*map(str, range(LOWEST, HIGHEST + 1)))), _release),
+    "level": Verb((_node, _one_of(*LEVEL_ORDERS)), _level, troubles=False),
+    "move": Verb((_node, _node), _move, troubles=False),
     "join": Verb((_machine, _node), _join),
     "leave": Verb((_node, _node), _leave),
 }
 """`weather`: delay s, jitter s, share lost, mean burst s. `stray`, of datagrams: share that is
-late, by up to s, share that arrives twice. `join`, `leave`: the machine, and the node that the
+late, by up to s, share that arrives twice. `release`: the machine, and the highest level of what it
+runs from its next start on. `level`, `move`: the node that the operator asks; `move` also: the
+member. `join`, `leave`: the machine, and the node that the
 operator asks. `ill`: share of the devices, s. `carriers`, `pollers`: number of devices that can
 carry out tasks. `remove`, `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy`
 also: the target. `lie`: the node that reports what no device said; `deceive`: the node that sends a
@@ -327,6 +348,8 @@ def check_scenario(scenario: Scenario) -> None:
         raise BadScenario(f"seed: {scenario.seed} refused: a whole number from 0 to 2^63 - 1")
     if not 3 <= scenario.nodes <= MAX_NODES:
         raise BadScenario(f"nodes: {scenario.nodes} refused: between 3 and {MAX_NODES}")
+    if not LOWEST <= scenario.level <= HIGHEST:
+        raise BadScenario(f"level: {scenario.level} refused: from {LOWEST} to {HIGHEST}")
     if scenario.profile not in PROFILES:
         known = ", ".join(sorted(PROFILES))
         raise BadScenario(f"profile: {scenario.profile!r} refused: one of {known}")
@@ -334,7 +357,7 @@ def check_scenario(scenario: Scenario) -> None:
         raise BadScenario(
             f"duration: {scenario.duration} s refused: more than 0 and at most {MAX_HOURS} h"
         )
-    switches = {*Guards.__struct_fields__, "s10"}
+    switches = {*Guards.__struct_fields__, *RULES}
     for guard in scenario.guards_off:
         if guard not in switches:
             raise BadScenario(f"guard: {guard!r} refused: one of {', '.join(sorted(switches))}")

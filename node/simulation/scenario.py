@@ -8,6 +8,7 @@ exactly, and an action may be left out of the script to see whether the failure 
 
 import msgspec
 
+from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.settings import PROFILES, Settings
 from stationkeep.node.raft.engine.guards import Guards
 
@@ -15,6 +16,9 @@ MAX_NODES = 9
 SPARES = 2
 """Machines beside the founders' that operators may add to the cluster."""
 MAX_HOURS = 10_000
+RULES = ("s10", "levels")
+"""What may be switched off beside the guards of the engine: keys of commands, and that a member
+stops at what is above its level, instead of skipping it."""
 
 
 class BadScenario(ValueError):
@@ -48,6 +52,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of one chunk of a snapshot: small, so that a snapshot takes many messages."""
     batch_entries: int = 1_024
     """Entries in one message, at most."""
+    level: int = HIGHEST
+    """The highest level of the release that all members begin with."""
 
     @property
     def names(self) -> list[str]:
@@ -65,4 +71,4 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def guards(self) -> Guards:
-        return Guards(**{name: False for name in self.guards_off if name != "s10"})
+        return Guards(**{name: False for name in self.guards_off if name not in RULES})

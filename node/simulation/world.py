@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from stationkeep.cluster.levels import HIGHEST
+from stationkeep.cluster.state.codec import TooNew
 from stationkeep.node.raft import CorruptSnapshot, JournalError
 from stationkeep.node.simulation.actors.clients import Clients
 from stationkeep.node.simulation.actors.deceivers import Deceivers
@@ -103,6 +105,7 @@ class World:
         if name not in known:
             known.append(name)
         member = SimulatedNode(name, known, settings, clock, disk, draw=draw)
+        member.highest = self.scenario.level
         disk.written = lambda what, removed: self.checks.stored(member, what, removed)
         return member
 
@@ -144,6 +147,10 @@ class World:
             wanted = member.clock.true(member.loop.next_wakeup())
         except Crash as crash:
             self._crashed(member, crash)
+            return
+        except TooNew as error:
+            self.note(f"{member.name} stops: {error}")
+            self.end(member, silently=False)
             return
         self._look(member)
         self.wake(member, max(wanted, now + TURN))
@@ -223,6 +230,8 @@ class World:
                 except Crash as crash:
                     self._crashed(member, crash)
                     return
+                except TooNew:
+                    pass  # its next turn stops it
                 wake()
 
             self.at(self.time.now + seconds, due)
@@ -231,6 +240,9 @@ class World:
             member.boot(socket, self.scenario, wake, later)
         except Crash as crash:
             self._crashed(member, crash)
+            return
+        except TooNew as error:
+            self.note(f"{member.name} does not start: {error}")
             return
         except (JournalError, CorruptSnapshot) as error:
             member.refused = str(error)
@@ -299,6 +311,9 @@ class World:
         for member in self.members.values():
             member.disk.full, member.disk.delay, member.disk.armed = False, 0.0, None
             member.health.risk = HEALTHY
+            member.highest = HIGHEST
+            if member.up and member.replica.highest < HIGHEST:
+                self.end(member, silently=False)  # to be upgraded
             if member.up:
                 member.hooks.mode = "work"
                 self._resume(member, member.life)

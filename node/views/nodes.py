@@ -108,10 +108,14 @@ class ClusterView(View, frozen=True):
 
     `verdict` is `ok` when nothing `needs` attention; critical problems come first. `barred`: why
     no order can be carried out now, or null. `age_ms`: for how long this node has not been up to
-    date; cluster time does not advance while there is no leader.
+    date; cluster time does not advance while there is no leader. `uid`: 16 hex
+    digits that tell the cluster from others of its name, empty until it is founded. `level`: see
+    `GET /v1/level`.
     """
 
     cluster_id: str
+    uid: str
+    level: int
     node: str
     version: str
     verdict: Level
@@ -196,6 +200,7 @@ class NodeView(View, frozen=True):
     escalated_by: str | None
     policies: list[PolicyView]
     address: AddressView
+    release: str | None
 
 
 class NodeList(View, frozen=True):
@@ -238,6 +243,8 @@ def cluster_view(here: Answering) -> ClusterView:
     verdict = judge(state, now, sight)
     return ClusterView(
         cluster_id=state.cluster_id,
+        uid=state.uid,
+        level=state.level,
         node=here.node,
         version=VERSION,
         verdict=verdict.level,
@@ -347,6 +354,7 @@ def node_view(here: Answering, member: Member, newest: int | None = None) -> Nod
         escalated_by=member.escalated_by or None,
         policies=_policy_views(member, now),
         address=AddressView(member.raft, member.http),
+        release=member.release or None,
     )
 
 

@@ -25,6 +25,7 @@ from stationkeep.cluster.commands import (
     RenewLeases,
 )
 from stationkeep.cluster.invariants import violations
+from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.roles.actions import pending_for
 from stationkeep.cluster.roles.evaluate import Plan, evaluate_roles
 from stationkeep.cluster.settings import PPM, PROFILES, Settings
@@ -33,6 +34,7 @@ from stationkeep.cluster.state.decisions import Decision, Outcome
 from stationkeep.cluster.state.events import Decided
 from stationkeep.cluster.state.state import Action, ClusterState, Member, Proposal
 from stationkeep.cluster.transitions import Role
+from tests.founding import founding
 
 ORBIT = PROFILES["orbit"]
 HOOKS = ("beacon", "reboot")
@@ -48,22 +50,24 @@ def names(count: int) -> tuple[str, ...]:
     return tuple(f"sat-{number:03d}" for number in range(1, count + 1))
 
 
-def found(members: Sequence[str], settings: Settings = ORBIT) -> FoundCluster:
+def found(members: Sequence[str], settings: Settings = ORBIT, level: int = HIGHEST) -> FoundCluster:
     """The command that gives birth to a cluster of these members."""
     specs = tuple(MemberSpec(m, f"{m}:7700", f"{m}:8700") for m in members)
-    return FoundCluster("test", specs, settings)
+    return founding("test", specs, settings, level)
 
 
 class Driver:
     """One replica, its log, and somebody who plays leader, voters and nodes."""
 
-    def __init__(self, nodes: int | Sequence[str] = 4, settings: Settings = ORBIT) -> None:
+    def __init__(
+        self, nodes: int | Sequence[str] = 4, settings: Settings = ORBIT, level: int = HIGHEST
+    ) -> None:
         self.state = ClusterState()
         self.log: list[bytes] = []
         self.clock = 0
         self.seq = 0
         self.events: list[Any] = []  # of the last command
-        self.done(found(names(nodes) if isinstance(nodes, int) else nodes, settings))
+        self.done(found(names(nodes) if isinstance(nodes, int) else nodes, settings, level))
         for node in self.ids:
             self.done(AnnounceActions(node, HOOKS))
 

@@ -29,6 +29,7 @@ from stationkeep.cluster.state.decisions import Kind, Reason, kind_of
 from stationkeep.cluster.state.operations import OPERATION_RETENTION, OperationStatus
 from stationkeep.cluster.state.state import ClusterState
 from tests.cluster.driver import ORBIT, Driver, found, names, settled
+from tests.founding import founding
 from tests.strategies import NODES, entries, wild_settings
 
 
@@ -96,7 +97,7 @@ def test_a_cluster_is_founded_once() -> None:
 @pytest.mark.parametrize(
     ("command", "reason", "words"),
     [
-        (FoundCluster("", (MemberSpec("a", "", ""),), ORBIT), "invalid", "has an id"),
+        (founding("", (MemberSpec("a", "", ""),), ORBIT), "invalid", "has an id"),
         (found(()), "invalid", "1 to 99 members"),
         (found(("a", "a")), "invalid", "1 to 99 members"),
         (found(names(100)), "invalid", "1 to 99 members"),
@@ -244,7 +245,7 @@ def test_an_order_that_came_before_the_founding_may_come_again_under_its_key() -
     assert isinstance(early, Rejected)
     assert early.reason == Reason.NOT_FOUNDED
     members = (MemberSpec("sat-001", "127.0.0.1:1", "127.0.0.1:2"),)
-    apply(state, Entry(0, 0, Draft(FoundCluster("c", members, Settings()))), 2)
+    apply(state, Entry(0, 0, Draft(founding("c", members, Settings()))), 2)
     assert isinstance(order(3), Done)
 
 

@@ -69,6 +69,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("rollout_check", "10s", "1s"),
     ("settle", "30s", "2s"),
     ("soak", "60s", "5s"),
+    ("level_hold", 0, 0),
 ]
 
 

@@ -12,10 +12,11 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from stationkeep.cluster.commands import FoundCluster, MemberSpec
+from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.api.app import build
 from stationkeep.node.chaos.constellation import Constellation, free_ports
+from tests.founding import founding
 from tests.node.api.fake import MEMBERS, FakeNode
 
 FOREIGN = "station.example"
@@ -87,7 +88,7 @@ class Served:
             MemberSpec(node, f"127.0.0.1:1{number}", f"127.0.0.1:{self.port + number}")
             for number, node in enumerate(MEMBERS)
         )
-        self.node.commit(FoundCluster("test", specs, PROFILES["demo"]))
+        self.node.commit(founding("test", specs, PROFILES["demo"]))
         self.node.evaluate()
         self._loop = asyncio.new_event_loop()
         app = build(self.node, hosts={FOREIGN})

@@ -15,6 +15,7 @@ from stationkeep.cluster.alarms import (
     DISK_LOW,
     IMPLAUSIBLE_NUMBER,
     MEMBER_LAGGING,
+    MEMBER_OUTDATED,
     MEMBER_UNREACHABLE,
     NO_CANDIDATE,
     NO_PRIMARY,
@@ -28,6 +29,7 @@ from stationkeep.cluster.alarms import (
     WEBHOOK_MISSED,
 )
 from stationkeep.cluster.commands import Draft, RunAction
+from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.state import codec
 from stationkeep.node.config.node_config import HookConfig
 from stationkeep.node.hooks.runner import HookResult
@@ -101,6 +103,15 @@ def act(succeeds: bool) -> Callable[[World], None]:
     return order
 
 
+def runs(level: int) -> Callable[[World], None]:
+    """It runs a release with this highest level."""
+
+    def install(world: World) -> None:
+        world.loops[SICK].replica.highest = level
+
+    return install
+
+
 LIVES = [
     Life(NO_CANDIDATE, primary_sick, all_well),
     Life(PRIMARY_DEGRADED, primary_sick, all_well),
@@ -108,6 +119,7 @@ LIVES = [
     Life(COMPLIANCE, act(False), act(True)),
     Life(MEMBER_UNREACHABLE, lambda w: w.kill(SICK), lambda w: w.start(SICK) and None),
     Life(MEMBER_LAGGING, deaf, not_deaf),
+    Life(MEMBER_OUTDATED, runs(HIGHEST - 1), runs(HIGHEST)),
     Life(DISK_LOW, complaining(DISK_LOW), quiet),
     Life(CLOCK_JUMP, complaining(CLOCK_JUMP), quiet),
     Life(IMPLAUSIBLE_NUMBER, complaining(IMPLAUSIBLE_NUMBER), quiet),

@@ -20,7 +20,6 @@ from stationkeep.cluster.apply import Rejected
 from stationkeep.cluster.commands import (
     AddMember,
     CreateRollout,
-    FoundCluster,
     MemberSpec,
     Pause,
     RunAction,
@@ -39,6 +38,7 @@ from stationkeep.node.config.node_config import ConfigError, load
 from stationkeep.node.peers.network import PeerNetwork
 from stationkeep.node.wire import messages as wire
 from tests.cluster.driver import ORBIT, Driver
+from tests.founding import founding
 from tests.node.api.fake import FakeNode
 
 ADDRESSES = [
@@ -216,7 +216,7 @@ def test_no_door_takes_what_no_hook_can_be_given() -> None:
 def test_nobody_is_born_under_another_name(name: str) -> None:
     driver = Driver(3)
     driver.state.cluster_id = ""
-    outcome = driver.do(FoundCluster("c", (_spec("id", name),), ORBIT)).outcome
+    outcome = driver.do(founding("c", (_spec("id", name),), ORBIT)).outcome
     assert isinstance(outcome, Rejected)
     assert NAME_RULE in outcome.detail
 

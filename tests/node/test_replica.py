@@ -13,20 +13,21 @@ from stationkeep.cluster.commands import (
     AnyCommand,
     Barrier,
     Draft,
-    FoundCluster,
     MemberSpec,
     Pause,
     RegisterDevices,
     Registration,
 )
+from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.events import DevicesWentOffline
 from stationkeep.node import replica as module
 from stationkeep.node.replica import Replica, snake_case
+from tests.founding import founding
 from tests.node.world import ManualClock
 
-FOUND = FoundCluster("c", (MemberSpec("a", "a:1", "a:2"),), PROFILES["demo"])
+FOUND = founding("c", (MemberSpec("a", "a:1", "a:2"),), PROFILES["demo"])
 
 
 def entry(command: AnyCommand, at: int = 0, key: str = "") -> bytes:
@@ -42,7 +43,12 @@ def founded() -> tuple[Replica, ManualClock]:
 
 @given(st.binary(max_size=200))
 def test_apply_refuses_any_bytes_as_a_value(content: bytes) -> None:
+    """But those above its level, which never come into its log."""
     replica, _ = founded()
+    if len(content) > 16 and content[16] > HIGHEST:
+        with pytest.raises(codec.TooNew):
+            replica.check(content)
+        return
     applied = replica.apply(content, 2)
     assert isinstance(applied.outcome, Done | Rejected)
     assert replica.state.index == 2

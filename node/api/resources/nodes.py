@@ -9,6 +9,7 @@ from starlette.responses import Response
 from stationkeep.cluster.commands import (
     AddMember,
     MemberSpec,
+    MoveMember,
     PutPolicy,
     RemoveMember,
     RemovePolicy,
@@ -57,6 +58,14 @@ class JoinInput(Input):
     id: NodeName
     raft: Annotated[Address, following(link_fault), Field(examples=["127.0.0.1:7706"])]
     http: Annotated[Address, following(address_fault), Field(examples=["127.0.0.1:8706"])]
+    reason: Reason = ""
+
+
+class MoveInput(Input):
+    """What is left out stays as it is."""
+
+    raft: Annotated[Address, following(link_fault)] | None = None
+    http: Annotated[Address, following(address_fault)] | None = None
     reason: Reason = ""
 
 
@@ -119,6 +128,14 @@ async def join(submit: Submit, body: JoinInput) -> Response:
 async def leave(submit: Submit, node: NodeId) -> Response:
     """Removes a node for good; never the PRIMARY, never so many that no majority is alive."""
     return await submit(RemoveMember(node), NO_REASON)
+
+
+@router.post("/v1/nodes/{node}/move", responses=outcomes())
+async def move(submit: Submit, read: Reading, node: NodeId, body: MoveInput) -> Response:
+    """A node is reached at other addresses from now on."""
+    member = read.member(node)
+    spec = MemberSpec(node, body.raft or member.raft, body.http or member.http)
+    return await submit(MoveMember(spec), body.reason)
 
 
 @router.post("/v1/nodes/{node}/maintenance", responses=outcomes())

@@ -1,4 +1,4 @@
-"""`nodes`: list, links, join, leave, maintenance, priority, local policies."""
+"""`nodes`: list, links, join, move, leave, maintenance, priority, local policies."""
 
 import enum
 from typing import Annotated, Any
@@ -88,6 +88,23 @@ def nodes_join(
     """
     body = given(id=node, raft=raft, http=http, reason=reason)
     send(client(url), "POST", "/v1/nodes", body, key=key, what=f"{node} joins")
+
+
+def nodes_move(
+    node: NodeArgument,
+    *,
+    raft: Annotated[
+        str | None, typer.Option("--raft", help="host:port for the other members.")
+    ] = None,
+    http: Annotated[str | None, typer.Option("--http", help="host:port for clients.")] = None,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Tells the cluster where a node is reached from now on. What is left out stays as it is."""
+    body = given(raft=raft, http=http, reason=reason)
+    path = f"/v1/nodes/{part(node)}/move"
+    send(client(url), "POST", path, body, key=key, what=f"{node} moves")
 
 
 def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:

@@ -103,6 +103,14 @@ def nodes(items: list[Json]) -> Fitted:
     return table
 
 
+def level(found: Json) -> RenderableType:
+    """The level in a line, and what each member runs."""
+    table = grid("NODE", "RELEASE", "HIGHEST LEVEL")
+    for member in found["members"]:
+        table.add_row(member["node"], member["release"] or "-", _figure(member["highest"]))
+    return Group(Text(wording.releases(found)), table)
+
+
 def links(nodes: "Iterable[Seen]") -> RenderableType:
     """Links, grouped by the node that measured them; each is from a peer to that node."""
     items = [(one.node, link) for one in nodes for link in one.links]

@@ -48,6 +48,17 @@ def span(seconds: float | None) -> str:
     return f"{seconds / 60:.0f}m" if seconds < 7_200 else f"{seconds / 3_600:.0f}h"
 
 
+def releases(found: dict[str, Any]) -> str:
+    """The cluster's level, and what will become of it."""
+    text = f"level {found['level']}, which release {found['release']} has"
+    if found["next"] is None:
+        return text
+    if found["obstacles"]:
+        return f"{text}; not {found['next']} yet: {'; '.join(found['obstacles'])}"
+    after = f", in {span(found['raises_in_s'])}" if found["raises_in_s"] is not None else ""
+    return f"{text}; {found['next']} is next{after} (stationkeep level raise: now)"
+
+
 def cooldown(seconds: float | None) -> str:
     """The rest of a cool-down; `-` when it is over."""
     return span(seconds) if seconds else "-"

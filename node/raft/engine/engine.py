@@ -85,11 +85,13 @@ class Engine(FollowerGuards, LeaderGuards):
         transport: OutboxTransport,
         timings: Timings,
         prepare: Callable[[Piece], Callable[[], None]],
+        check: Callable[[bytes], None],
         draw: Callable[[], float] = random.random,
         guards: Guards = Guards(),  # noqa: B008 - frozen
     ) -> None:
         """`prepare` reads a snapshot's state, and returns a function that replaces the state
-        machine's state with it. `draw`: random number in [0, 1)."""
+        machine's state with it. `check` raises `TooNew` for an entry that the state machine cannot
+        apply. `draw`: random number in [0, 1)."""
         self.guards = guards
         self.journal = journal
         self.snapshots = snapshots
@@ -98,6 +100,7 @@ class Engine(FollowerGuards, LeaderGuards):
         transport.on_request = lambda: self.on_request
         snapshots.configured_by = self.configured_by
         snapshots.prepare = prepare
+        self._check = check
         self._draw = draw
         self._compact_to = 0
         """Index of the first entry that compaction keeps; what is before goes slice by slice."""
@@ -139,6 +142,7 @@ class Engine(FollowerGuards, LeaderGuards):
 
     def _load(self) -> None:
         """Loads snapshot and journal, which together must be complete (S6, S7)."""
+        self.check_levels(self.journal[0:])
         snapshot = self._snapshot_on_disk()
         log = self._SyncObj__raftLog
         if snapshot is None:

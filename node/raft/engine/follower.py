@@ -5,10 +5,13 @@ Hazards S1, S2, S3, L3. `Engine` puts these and the leader's guards together.
 # ruff: noqa: N802, N803, N818  (method names are PySyncObj's; exceptions say what is the case)
 
 import math
+from collections.abc import Callable, Iterable
 
 from pysyncobj.node import Node
 
-from stationkeep.node.raft.engine.messages import BadMessage, Message
+from stationkeep.cluster.state.codec import TooNew
+from stationkeep.node.raft.engine import membership
+from stationkeep.node.raft.engine.messages import MEMBERSHIP, REGULAR, BadMessage, Message
 from stationkeep.node.raft.engine.roster import Roster
 from stationkeep.node.raft.storage.journal import Entry
 from stationkeep.node.raft.storage.snapshot_store import SnapshotStore
@@ -25,6 +28,7 @@ class FollowerGuards(Roster):
     """Filters and translates what arrives from leaders."""
 
     snapshots: SnapshotStore
+    _check: Callable[[bytes], None]
 
     def _begin_following(self) -> None:
         """Called before the base's constructor."""
@@ -37,6 +41,8 @@ class FollowerGuards(Roster):
         self._early_term = 0
         self._contradicted: tuple[int, int, int] | None = None
         """The last contradiction by a leader's request: a committed index; its term and number."""
+        self._above: tuple[int, int] | None = None
+        """Term and number of the last request with an entry above our level."""
 
     def settle(self) -> None:
         """Called once per turn: checks whether the cluster has admitted our journal by a committed
@@ -70,6 +76,7 @@ class FollowerGuards(Roster):
             self._answer(node, self._SyncObj__raftCommitIndex + 1, reset=False, success=False)
 
     def _take_entries(self, node: Node, message: Message) -> None:
+        self._refuse_above_level(message["entries"])
         if message["prevLogIdx"] > self._SyncObj__raftLog[-1][1]:
             self._keep_early(message)
         elif self.guards.s3:
@@ -99,6 +106,28 @@ class FollowerGuards(Roster):
                 self._answering = (message["term"], message["seq"])
                 self._verified = math.inf
                 self._take_entries(node, message)
+
+    # -- follower: levels ----------------------------------------------------------------------
+
+    def check_levels(self, entries: Iterable[Entry]) -> None:
+        """Raises `TooNew` if one of them is of a level that this release has not. Of a
+        configuration's entry that is what it tells the state."""
+        for command, *_ in entries:
+            if command[:1] == REGULAR:
+                self._check(command[1:])
+            elif command[:1] == MEMBERSHIP:
+                self._check(membership.decode(command[1:])[1])
+
+    def _refuse_above_level(self, entries: list[Entry]) -> None:
+        """Stops before such an entry is in our log. As with `_refuse_rewrite`, one request may be
+        anybody's nonsense; a leader that means it asks again, since it got no answer."""
+        try:
+            self.check_levels(entries)
+        except TooNew as error:
+            before, self._above = self._above, self._answering
+            if before is None or self._answering <= before:
+                raise BadMessage("it needs a level that this release has not") from error
+            raise
 
     # -- follower: S3 --------------------------------------------------------------------------
 

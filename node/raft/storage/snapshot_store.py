@@ -22,7 +22,7 @@ import pysyncobj.syncobj
 import structlog
 from pysyncobj.config import SERIALIZER_STATE
 
-from stationkeep.cluster.state.codec import CodecError, Piece
+from stationkeep.cluster.state.codec import CodecError, Piece, TooNew
 from stationkeep.node.raft.engine.membership import Configuration
 from stationkeep.node.raft.storage.journal import Entry
 from stationkeep.node.raft.storage.seam import Files, Reader
@@ -76,8 +76,8 @@ class _Writing(msgspec.Struct):
 class _Arrival(msgspec.Struct):
     key: tuple[int, int, int]
     outcome: Future[Prepared | OSError | CodecError | None]
-    """What was read; why it could not be, by the disk or because nobody can read such a state (one
-    that another release wrote, or nonsense); None when it was damaged on the way."""
+    """What was read; why it could not be, by the disk or because nobody can read such a state; None
+    when it was damaged on the way."""
 
 
 class SnapshotStore:
@@ -358,6 +358,8 @@ class SnapshotStore:
             if (snapshot.index, snapshot.term) != key[:2]:
                 return None
             return snapshot, self.prepare(snapshot.state)
+        except TooNew:
+            raise  # where the result is taken: nobody can go on without it
         except (OSError, CodecError) as error:
             return error
         except CorruptSnapshot:

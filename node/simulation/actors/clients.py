@@ -9,14 +9,18 @@ from stationkeep.cluster.commands import (
     AddMember,
     AnyCommand,
     Barrier,
+    ChangeSettings,
     Draft,
     MemberSpec,
+    MoveMember,
+    RaiseLevel,
     RemoveMember,
     RunAction,
     SetMaintenance,
     SetPriority,
     Switchover,
 )
+from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import DEFAULT_PRIORITY
 from stationkeep.node.checking.linearizability import Operation, Undecided, is_linearizable
@@ -30,6 +34,12 @@ TIMEOUT = 5.0
 PAUSE = 0.5
 PATIENCE = 30.0
 """Seconds: for one try, between two, and for all tries together."""
+LEVEL_ORDERS: dict[str, AnyCommand] = {
+    "raise": RaiseLevel(HIGHEST, "newest"),
+    "hold": ChangeSettings({"level_hold": LOWEST}),
+    "free": ChangeSettings({"level_hold": 0}),
+}
+"""Orders about the level, by their word."""
 
 
 class Clients:
@@ -75,9 +85,15 @@ class Clients:
 
     def join(self, node: str, name: str) -> None:
         """Asks for a machine to be added, through a node."""
-        number = int(name.rpartition("-")[2])
-        addresses = f"127.0.0.1:{10_000 + number}", f"127.0.0.1:{20_000 + number}"
-        self.give(node, AddMember(MemberSpec(name, *addresses)))
+        self.give(node, AddMember(_spec(name, 10_000)))
+
+    def move(self, node: str, name: str) -> None:
+        """Says, through a node, that a member is elsewhere now."""
+        self.give(node, MoveMember(_spec(name, 12_000 + 100 * (self.calls % 80))))
+
+    def level(self, node: str, what: str) -> None:
+        """Orders the level raised, held at the lowest, or let go, through a node."""
+        self.give(node, LEVEL_ORDERS[what])
 
     def leave(self, node: str, name: str) -> Operation:
         """Asks for a member to be removed, through a node; its register returns to the default."""
@@ -163,3 +179,9 @@ class Clients:
             except Undecided:
                 undecided += 1
         return undecided
+
+
+def _spec(name: str, base: int) -> MemberSpec:
+    """A machine at addresses of its own."""
+    port = base + int(name.rpartition("-")[2])
+    return MemberSpec(name, f"127.0.0.1:{port}", f"127.0.0.1:{port + 10_000}")

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 import msgspec
 import structlog
 
+from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.node.simulation import actions
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.checks.rollouts import RolloutChecks
@@ -22,9 +23,10 @@ from stationkeep.node.system import garbage
 
 DURATION = 30.0
 """Simulated seconds of faults in one run of a campaign, profile demo."""
-POPULATED, WITH_TASKS, WITH_MISCHIEF, WITH_ROLLOUTS = 0.25, 0.15, 0.5, 0.1
+POPULATED, WITH_TASKS, WITH_MISCHIEF, WITH_ROLLOUTS, UPGRADED = 0.25, 0.15, 0.5, 0.1, 0.1
 """In which share of mixed runs there are devices, and devices that carry out tasks; in which of
-these there is mischief, too; and in which of all runs there are rollouts, and tasks with them."""
+these there is mischief, too; and in which of all runs there are rollouts, and tasks with them; in
+which members are upgraded."""
 SLICE, QUEUED = 8, 4
 """Seeds given to a process at once, and how many such slices wait for each process."""
 
@@ -55,15 +57,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         draw = random.Random(f"{seed} campaign")  # noqa: S311
         drawn, nodes = faults.mixture(draw), draw.choice((3, 3, 5))
         drawn += self._populations(seed)
+        names = self.faults or drawn
         bare = Scenario(
             seed=seed,
             nodes=nodes if self.nodes is None else self.nodes,
             profile=self.profile,
-            faults=self.faults or drawn,
+            faults=names,
             duration=self.duration,
             guards_off=self.guards_off,
             compact_entries=draw.choice(self.compact),
             batch_entries=draw.choice(self.batch),
+            level=LOWEST if "upgrade" in names else HIGHEST,
         )
         actions.check_scenario(bare)
         script = faults.script(bare.faults, bare, gap=self.gap, load=self.load, orders=self.orders)
@@ -82,6 +86,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "tasks": tasks,
             "mischief": tasks and has("mischief", WITH_MISCHIEF),
             "rollouts": rollouts,
+            "upgrade": has("upgrade", UPGRADED),
         }
         return tuple(name for name, present in there.items() if present)
 

@@ -39,6 +39,7 @@ _FIELDS = (
     "compact",
     "chunk",
     "batch",
+    "level",
     "faults",
     "guards-off",
 )
@@ -67,6 +68,7 @@ class Transcript(msgspec.Struct, frozen=True):
             f"compact {scenario.compact_entries}",
             f"chunk {scenario.chunk_bytes}",
             f"batch {scenario.batch_entries}",
+            f"level {scenario.level}",
             f"faults {','.join(scenario.faults) or '-'}",
             f"guards-off {','.join(scenario.guards_off) or '-'}",
             "",
@@ -182,6 +184,7 @@ def _scenario(head: dict[str, str], script: list[Action], source: str) -> Scenar
             compact_entries=int(head["compact"]),
             chunk_bytes=int(head["chunk"]),
             batch_entries=int(head["batch"]),
+            level=int(head["level"]),
             faults=_names(head["faults"]),
             guards_off=_names(head["guards-off"]),
             script=tuple(sorted(script, key=lambda action: action.at)),

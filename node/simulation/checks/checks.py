@@ -15,6 +15,7 @@ from typing import Any
 from stationkeep.cluster.apply import Applied, Done
 from stationkeep.cluster.commands import Entry, ReportTasks
 from stationkeep.cluster.invariants import violations
+from stationkeep.cluster.levels import needed
 from stationkeep.cluster.state.codec import digest
 from stationkeep.cluster.state.events import LeasesEchoed, SamplesRecorded
 from stationkeep.node.raft.storage.seam import Row, Transaction
@@ -320,6 +321,9 @@ class Checks:
 
     def _listener(self, member: SimulatedNode) -> Callable[[int, Entry | None, Applied], None]:
         def applied(index: int, entry: Entry | None, what: Applied) -> None:
+            if entry is not None and needed(entry.draft.command) > member.highest:
+                above = f"{member.name} applies entry {index}, and has levels to {member.highest}"
+                raise Violation("nobody applies what is above its level", above)
             routine = all(isinstance(event, _ROUTINE) for event in what.events)
             if index > self._judged:
                 self._judged = index

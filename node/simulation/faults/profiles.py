@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from stationkeep.cluster.devices.rings import RINGS
+from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.node.simulation.faults import extremes
 from stationkeep.node.simulation.faults import links as link_faults
 from stationkeep.node.simulation.faults.rhythm import Profile, Setting, act, anyone, moments
@@ -305,6 +306,35 @@ class Rolling(msgspec.Struct, frozen=True):
             yield act(at, what, share)
 
 
+class Upgrades(msgspec.Struct, frozen=True):
+    """Members of different releases: they are upgraded one by one, and some go back. Operators hold
+    the level, let it go and raise it, and order all the while what only the higher one has."""
+
+    def actions(self, draw: random.Random, on: Setting) -> Iterator[Action]:
+        at = draw.uniform(0.1, 0.6) * on.end
+        for name in on.names:
+            yield from self._install(draw, on, at, name, HIGHEST)
+            at += draw.uniform(0.5, 2) * on.span
+        for at in moments(draw, on, on.gap / 4):
+            what = draw.choice(("release", "raise", "raise", "hold", "free", "move", "move"))
+            if what == "move":
+                yield act(at, what, anyone(draw, on), draw.choice(on.names))
+            elif what == "release":
+                name = draw.choice(on.names + on.spares)
+                level = draw.choice((LOWEST, HIGHEST, HIGHEST))
+                yield from self._install(draw, on, at, name, level)
+            else:
+                yield act(at, "level", anyone(draw, on), what)
+
+    @staticmethod
+    def _install(
+        draw: random.Random, on: Setting, at: float, name: str, level: int
+    ) -> Iterator[Action]:
+        yield act(at, "release", name, str(level))
+        yield act(at, "stop", name)
+        yield act(at + draw.uniform(0.7, 1.5) * on.span, "start", name)
+
+
 PROFILES: dict[str, Profile] = {
     "lossy": link_faults.BadWeather(share=(0.02, 0.3)),
     "bursty": link_faults.BadWeather(share=(0.02, 0.25), burst=(0.2, 3.0)),
@@ -341,6 +371,7 @@ POPULATIONS: dict[str, Profile] = {
     "mischief": Mischief(),
     "deceit": Deceit(),
     "rollouts": Rolling(),
+    "upgrade": Upgrades(),
 }
 """What a run may have beside its faults."""
 

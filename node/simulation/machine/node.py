@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stationkeep.cluster.alarms import CLOCK_JUMP
+from stationkeep.cluster.apply import Applied
 from stationkeep.cluster.commands import MemberSpec
+from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.settings import Settings
+from stationkeep.cluster.state import codec
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.config.node_config import HookConfig, NodeConfig
 from stationkeep.node.duty import Workbench, proposing
@@ -162,6 +165,20 @@ class WatchedRaft(Raft):
         return [(one.term, one.configuration) for one in self._engine._standings]
 
 
+class Skipping(Replica):
+    """What a release without levels does: refuses what it does not know, and goes on."""
+
+    def check(self, entry: bytes) -> None:
+        """Lets everything into the log."""
+
+    def apply(self, entry: bytes, index: int) -> Applied:
+        try:
+            codec.check_level(entry, self.highest)
+        except codec.TooNew:
+            entry = b""
+        return super().apply(entry, index)
+
+
 class SimulatedNode:
     """A node of the world. Its machine outlives crashes; `life` counts starts of its process."""
 
@@ -180,6 +197,8 @@ class SimulatedNode:
         self.up = self.paused = False
         self.refused = ""
         """Why the process refused to start, if it did."""
+        self.highest = HIGHEST
+        """The highest level of the release that its next process runs."""
         self.joining = False
         """Whether it is no founder: its configuration file says `join`."""
         self.links: set[str] | None = None
@@ -224,7 +243,8 @@ class SimulatedNode:
         """Starts a process from its disk; raises what makes that impossible."""
         self.life += 1
         self.hooks = SimulatedHooks(later, self.draw)
-        self.replica = Replica(self.clock, self.config.settings)
+        kind = Skipping if "levels" in scenario.guards_off else Replica
+        self.replica = kind(self.clock, self.config.settings, self.highest)
         self._compact = scenario.compact_entries
         self.journal = Journal(
             Path(self.name),
@@ -235,8 +255,6 @@ class SimulatedNode:
         )
         if self._rejoins:
             self.journal.replaces_a_lost_one()
-        boot = self.journal.next_boot(self.clock.wall() // 1_000)
-        self._rejoins = False
         host = Host(
             self.clock,
             socket,
@@ -262,6 +280,8 @@ class SimulatedNode:
             timings=self._timings(),
             guards=scenario.guards,
         )
+        boot = self.journal.next_boot(self.clock.wall() // 1_000)
+        self._rejoins = False
         self.raft.limit_batches(scenario.batch_entries)
         self.raft.watch()
         self.loop = NodeLoop(

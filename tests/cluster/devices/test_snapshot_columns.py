@@ -1,7 +1,6 @@
-"""The fleet as bytes: restore is replay, damage is an error, older snapshots are read."""
+"""The fleet as bytes: restore is replay, and damage is an error."""
 
 import contextlib
-import struct
 from typing import Any
 
 import msgspec
@@ -77,16 +76,6 @@ def test_a_frozen_fleet_does_not_see_what_comes_after() -> None:
     driver.register(driver.fleet.id(0), session=9, name="renamed")
     driver.check()
     assert frozen.encode() == before
-
-
-def test_a_snapshot_from_before_the_fleet_is_read_as_a_cluster_without_devices() -> None:
-    state = FleetDriver().state
-    later = ("fleet", "operations", "deployments", "rollouts")
-    kept = [field for field in state.__struct_fields__ if field not in later]
-    old = msgspec.msgpack.encode({field: getattr(state, field) for field in kept})
-    read = codec.decode_snapshot(struct.pack(">H", 1) + old)
-    assert len(read.fleet) == 0
-    assert read.members == state.members
 
 
 @pytest.mark.parametrize("count", range(1, len(LATER) + 1))

@@ -175,12 +175,3 @@ def test_twins_that_are_no_devices_are_no_snapshot() -> None:
     twins.row = np.full_like(twins.row, 10**6)
     with pytest.raises(codec.CodecError, match="twins that the device table has not"):
         codec.decode_snapshot(codec.encode_snapshot(state))
-
-
-def test_a_snapshot_from_before_rollouts_has_none() -> None:
-    state = RolloutDriver.with_crowd(2).state
-    encoded = bytearray(codec.encode_snapshot(state))
-    fields = msgspec.msgpack.decode(bytes(encoded[2:]), type=dict[str, msgspec.Raw])
-    del fields["rollouts"]
-    older = b"\x00\x03" + msgspec.msgpack.encode(fields)
-    assert len(codec.decode_snapshot(older).rollouts) == 0

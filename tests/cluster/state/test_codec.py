@@ -66,6 +66,7 @@ def test_damaged_snapshots_are_a_codec_error_or_a_state(at: int, value: int) -> 
         codec.decode_snapshot(bytes(encoded))
 
 
+LEVEL = b"\x01"
 HEAD = b"\x91\x92" + msgspec.msgpack.encode("RenewLeases")
 
 
@@ -91,6 +92,8 @@ HEAD = b"\x91\x92" + msgspec.msgpack.encode("RenewLeases")
 def test_hostile_bytes_are_a_codec_error(encoded: bytes) -> None:
     with pytest.raises(CodecError):
         codec.decode_draft(encoded)
+    with pytest.raises(CodecError):
+        codec.decode_draft(LEVEL + encoded)
 
 
 def test_a_draft_beyond_the_limit_is_refused_both_ways() -> None:
@@ -113,10 +116,14 @@ def test_a_time_out_of_range_is_refused(times: tuple[int, int]) -> None:
         codec.decode_entry(entry)
 
 
-def test_a_snapshot_of_another_format_is_refused_by_number() -> None:
-    encoded = struct.pack(">H", 99) + codec.encode_snapshot(ClusterState())[2:]
-    with pytest.raises(CodecError, match="format 99; this release reads formats 1 to 4"):
-        codec.decode_snapshot(encoded)
+def test_a_snapshot_of_a_level_that_is_not_read_is_refused_by_number() -> None:
+    encoded = codec.encode_snapshot(ClusterState(release="9.1"))
+    with pytest.raises(codec.TooNew, match=r"level 99, .* levels 1 to 2: install release 9\.1 or"):
+        codec.decode_snapshot(b"\x63" + encoded[1:])
+    with pytest.raises(CodecError, match="snapshot of level 0; this release reads 1 to 2"):
+        codec.decode_snapshot(b"\x00" + encoded[1:])
+    with pytest.raises(CodecError, match="names another level than its state"):
+        codec.decode_snapshot(b"\x02" + encoded[1:])
     with pytest.raises(CodecError, match="this one is empty"):
         codec.decode_snapshot(b"")
 

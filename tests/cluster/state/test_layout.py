@@ -1,9 +1,9 @@
 """What logs and snapshots are made of, in words: so that nobody changes it without noticing.
 
 `layout.txt` names each record that is written, with its fields in their order, and each word of
-which only the place in its list is written. When this fails and the layout was meant to change:
-raise `codec.SNAPSHOT_FORMAT` if the format that the file names has been released, see to it that
-older snapshots are still read (`test_older_snapshots.py`), and run with STATIONKEEP_REWRITE=1.
+which only the place in its list is written. When this fails and the layout was meant to change: see
+to it that nothing changes below a level that no release has yet (`cluster.levels` says what that
+means), and run with STATIONKEEP_REWRITE=1.
 """
 
 import enum
@@ -24,10 +24,10 @@ from stationkeep.cluster.devices import snapshot_columns as devices
 from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.cluster.devices.table import COLUMNS as DEVICES
 from stationkeep.cluster.devices.table import Kind
+from stationkeep.cluster.levels import HIGHEST, LOWEST, SINCE
 from stationkeep.cluster.rollouts import snapshot_columns as rollouts
 from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.cluster.rollouts.twins import COLUMNS as TWINS
-from stationkeep.cluster.state.codec import SNAPSHOT_FORMAT
 from stationkeep.cluster.state.decisions import Decision
 from stationkeep.cluster.state.operations import Operation
 from stationkeep.cluster.state.state import ClusterState
@@ -59,7 +59,8 @@ def layout() -> str:
     state = ", ".join(field.name for field in hints)
     words = [f"{name} = {', '.join(map(str, words))}" for name, words in BY_PLACE.items()]
     return "\n".join([
-        f"format {SNAPSHOT_FORMAT}", f"ClusterState: {state}",
+        f"levels {LOWEST} to {HIGHEST}", *(f"{c.__name__}: from {n}" for c, n in SINCE.items()),
+        f"ClusterState: {state}",
         *(f"{table}: columns: {_columns(of)}" for table, of in COLUMNS.items()),
         *(found[name] for name in sorted(found)), *words, "",
     ])  # fmt: skip

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 
-from stationkeep.cluster.commands import AnyCommand, Draft, FoundCluster, MemberSpec
+from stationkeep.cluster.commands import AnyCommand, Draft, MemberSpec
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state import codec
 from stationkeep.node.api.resources.probes import PROBES
@@ -24,6 +24,7 @@ from stationkeep.node.http.connections import Connection
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.ports import Committed, Host, ProposalResult
 from stationkeep.node.replica import Replica
+from tests.founding import founding
 
 STATUS: dict[str, Any] = {
     "slave_id": "slave-001",
@@ -95,7 +96,7 @@ class Doorstep:
         self.errands = Errands(bench, self.intake.connected)
         self.agents = Sessions("sat-001", self.intake, self.errands, self.replica)
         member = MemberSpec("sat-001", "127.0.0.1:7701", "127.0.0.1:8701")
-        self.commit(FoundCluster("test", (member,), PROFILES[profile]))
+        self.commit(founding("test", (member,), PROFILES[profile]))
         self.replica.took_office()
 
     def commit(self, command: AnyCommand) -> Any:

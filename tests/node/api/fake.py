@@ -20,7 +20,6 @@ from stationkeep.cluster.commands import (
     CastVote,
     Draft,
     Echo,
-    FoundCluster,
     Measured,
     MemberSpec,
     RecordEvaluation,
@@ -44,6 +43,7 @@ from stationkeep.node.ports import (
 )
 from stationkeep.node.replica import Listener, StreamedEvent, snake_case
 from stationkeep.node.service.port import Durations, TooManyFollowers, Vitals
+from tests.founding import founding
 
 MEMBERS = ("sat-001", "sat-002", "sat-003")
 
@@ -264,7 +264,7 @@ class FakeNode:
             MemberSpec(node, f"127.0.0.1:770{n}", f"127.0.0.1:870{n}")
             for n, node in enumerate(MEMBERS, 1)
         )
-        self.commit(FoundCluster("test", specs, PROFILES["demo"]))
+        self.commit(founding("test", specs, PROFILES["demo"]))
         beacons = ("beacon", *(f"beacon-{n}" for n in range(5)))
         for node in MEMBERS:
             self.commit(AnnounceActions(node, beacons))

@@ -27,6 +27,8 @@ from tests.node.api.fleet_story import register
 JSON = (b"content-type", b"application/json")
 BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/nodes": {"id": "sat-004", "raft": "127.0.0.1:7704", "http": "127.0.0.1:8704"},
+    "POST /v1/nodes/{node}/move": {"raft": "127.0.0.1:7705", "http": "127.0.0.1:8705"},
+    "POST /v1/level/raise": {"to": 2},
     "POST /v1/nodes/{node}/maintenance": {"on": True, "duration": "10m", "reason": "paint"},
     "POST /v1/nodes/{node}/priority": {"priority": 7, "reason": "old"},
     "POST /v1/nodes/{node}/policies": {

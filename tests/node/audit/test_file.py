@@ -11,7 +11,6 @@ import pytest
 from stationkeep.cluster.commands import (
     AnyCommand,
     Draft,
-    FoundCluster,
     MemberSpec,
     Pause,
     Switchover,
@@ -21,6 +20,7 @@ from stationkeep.cluster.state import codec
 from stationkeep.node.audit import chain, file, refusals
 from stationkeep.node.audit.file import AuditFile
 from stationkeep.node.replica import Replica
+from tests.founding import founding
 from tests.node.world import ManualClock
 
 
@@ -29,7 +29,7 @@ def entry(command: AnyCommand, key: str = "") -> bytes:
 
 
 LOG = [
-    entry(FoundCluster("c", (MemberSpec("a", "a:1", "a:2"),), PROFILES["demo"])),
+    entry(founding("c", (MemberSpec("a", "a:1", "a:2"),), PROFILES["demo"])),
     *(entry(Pause(60_000 + n), f"k{n}") for n in range(8)),
 ]
 

@@ -106,7 +106,8 @@ def test_a_report_round_trips() -> None:
     [
         {"risk": 1.5}, {"risk": -0.1}, {"risk": float("nan")}, {"risk": "0.1"}, {"risk": None},
         {"node": "c"}, {"node": ""}, {"seq": -1}, {"seq": 2**60}, {"boot_id": True},
-        {"cause": "x" * 201}, {"recurrence": 11.0}, {"role": "KING"}, {"stranger": 1},
+        {"cause": "x" * 201}, {"recurrence": 11.0}, {"role": "KING"},
+        {"release": "x" * 65}, {"highest": 256}, {"highest": -1},
         {"metrics": {str(n): 0.0 for n in range(33)}}, {"metrics": {"x" * 65: 0.0}},
         {"heard": {"c": [1, 1]}}, {"heard": {"c": [1, 1, 2.0, 0, 0]}},
         {"heard": {"c": [1, 1, 0.1, -1, 0]}},
@@ -120,6 +121,13 @@ def test_malformed_reports_are_counted_and_dropped(changes: dict[str, Any]) -> N
     assert not ear.gossip.receive("b", {**report(), **changes})
     assert ear.gossip.malformed == 1
     assert ear.sample("b") == (0, 1_000_000)
+
+
+def test_what_a_newer_release_adds_to_its_reports_is_ignored() -> None:
+    ear = Ear()
+    newer = {"heard": {"c": [1, 1, 0.1, 0, 0, "more"]}, "stranger": [1, {"x": None}]}
+    assert ear.gossip.receive("b", {**report(), **newer})
+    assert (ear.gossip.received, ear.gossip.malformed) == (1, 0)
 
 
 def test_complaints_and_lag_count_only_from_first_hand_reports() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 
 from stationkeep.cluster.apply import Applied, Done
-from stationkeep.cluster.state.codec import CodecError
+from stationkeep.cluster.state.codec import CodecError, TooNew
 from stationkeep.node.ports import Host, ProposalResult
 from stationkeep.node.raft import Guards, Journal, Raft, SnapshotStore, Timings
 from stationkeep.node.raft.storage.snapshot_store import Submit
@@ -48,8 +48,15 @@ class Machine:
         self.wanted: list[str] | None = None
         self.configuration: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
+    def admits(self, draft: bytes) -> bool:
+        return True
+
     def stamp(self, draft: bytes) -> bytes:
         return b"@" + draft
+
+    def check(self, entry: bytes) -> None:
+        if entry[:6] == b"@above":
+            raise TooNew("the log", 9, 2)
 
     def took_office(self) -> None:
         self.offices += 1

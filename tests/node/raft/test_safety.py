@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stationkeep.cluster.state.codec import TooNew
 from stationkeep.node.ports import Committed
 from stationkeep.node.raft import (
     CorruptJournal,
@@ -92,6 +93,20 @@ def snapshot(index: int, term: int = 1, size: int = 0) -> bytes:
 def chunks(index: int, term: int, data: bytes, total: int) -> list[tuple[Any, ...]]:
     size = -(-len(data) // total)
     return [(index, term, n, total, data[n * size : (n + 1) * size]) for n in range(total)]
+
+
+# -- levels --------------------------------------------------------------------------------------
+
+
+def test_an_entry_above_its_level_stops_a_node_before_it_is_written(alone: Alone) -> None:
+    alone.append(1, (1, 0), entries(1, 2, 5), commit=5)
+    message = alone.message(1, (5, 1), [(b"\x00@above", 6, 1)], commit=6)
+    for _ in range(3):  # links double messages, and one may be nonsense
+        alone.c.deliver("n2", "n1", {**message, "seq": 7})
+    assert alone.c.rafts["n1"].rejected == {"it needs a level that this release has not": 3}
+    with pytest.raises(TooNew, match="install a newer release"):
+        alone.c.deliver("n2", "n1", {**message, "seq": 8})
+    assert alone.log[1:] == entries(1, 2, 5)
 
 
 # -- S1, S2: snapshots ---------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from stationkeep.cluster.commands import (
     Draft,
     Echo,
     Failover,
-    FoundCluster,
     MemberSpec,
     RenewLeases,
 )
@@ -21,6 +20,7 @@ from stationkeep.cluster.state.state import Seat
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.replica import Replica
 from stationkeep.node.roles.lease import MAX_SENT, Lease
+from tests.founding import founding
 from tests.node.world import ManualClock, World
 
 LEASE = PROFILES["demo"].primary_lease / 1_000
@@ -35,7 +35,7 @@ class Bench:
         self.lease = Lease("a", self.clock, self.replica)
         self._index = 0
         members = (MemberSpec("a", "a:1", "a:2"), MemberSpec("b", "b:1", "b:2"))
-        self.apply(FoundCluster("c", members, PROFILES["demo"]))
+        self.apply(founding("c", members, PROFILES["demo"]))
         self.hold()
 
     def apply(self, command: AnyCommand) -> None:

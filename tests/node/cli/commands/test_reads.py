@@ -14,6 +14,7 @@ from tests.node.cli.printed import printed
 READ_COMMANDS = [
     ("status", ["ATTENTION  sat-001 is PRIMARY", "epoch 1", "leader sat-002", "dead", "2.1s"]),
     ("nodes list", ["sat-003", "STANDBY", "?", "dead", "2 unhealthy"]),
+    ("level", ["level 1, which release 0.1 has; not 2 yet: sat-002 runs 0.1", "HIGHEST LEVEL"]),
     ("nodes links", ["sat-002", "30%", "3.0s", "280/400", "in doubt, stalled", "UDP blocked?"]),
     ("roles list", ["sat-001", "PRIMARY", "T+1.0s"]),
     ("roles history", ["seat_empty", "STANDBY", "#4"]),

@@ -23,6 +23,12 @@ WRITES = [
     ("nodes maintenance sat-003 off", "POST /v1/nodes/sat-003/maintenance", {"on": False}),
     ("nodes join sat-009 --raft 127.0.0.1:7709 --http 127.0.0.1:8709", "POST /v1/nodes",
      {"id": "sat-009", "raft": "127.0.0.1:7709", "http": "127.0.0.1:8709"}),
+    ("nodes move sat-003 --raft 127.0.0.1:7709", "POST /v1/nodes/sat-003/move",
+     {"raft": "127.0.0.1:7709"}),
+    ("level raise", "POST /v1/level/raise", {}),
+    ("level raise 3", "POST /v1/level/raise", {"to": 3}),
+    ("level hold 2", "PATCH /v1/config", {"level_hold": 2}),
+    ("level hold off", "PATCH /v1/config", {"level_hold": 0}),
     ("nodes priority sat-003 0", "POST /v1/nodes/sat-003/priority", {"priority": 0}),
     ("nodes policy sat-003 calm --forbid *->PRIMARY --score 0.9 --for 5m",
      "POST /v1/nodes/sat-003/policies",
@@ -52,6 +58,13 @@ def test_a_write_sends_one_keyed_command(
     assert request.headers["Idempotency-Key"] == "op-me"
     assert "@" in request.headers["X-Stationkeep-Actor"]
     assert "at log index 42 (operation op-me)" in result.output
+
+
+@pytest.mark.parametrize("words", [["hold"], ["hold", "2x"], ["raise", "all"]])
+def test_a_level_is_a_number(canned: CannedNode, stationkeep: Run, words: list[str]) -> None:
+    result = stationkeep("level", *words)
+    assert (result.exit_code, canned.requests) == (2, [])
+    assert f"`level {words[0]}` takes a level" in result.output
 
 
 def test_a_policy_is_removed_by_name(canned: CannedNode, stationkeep: Run) -> None:
