@@ -3,6 +3,7 @@
 The second half switches rules off on purpose, one at a time: each check is seen to notice.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from stationkeep.node.agent.tasks.book import Book
 from stationkeep.node.fleet import conductor, windows
 from stationkeep.node.simulation.actors import plans
 from stationkeep.node.simulation.actors.carriers import Carrier
-from stationkeep.node.simulation.campaigns import campaign
+from stationkeep.node.simulation.campaigns import campaign, picture, summary
 from stationkeep.node.simulation.campaigns.campaign import Outcome, attempt, quiet, run
 from stationkeep.node.simulation.checks import checks
 from stationkeep.node.simulation.checks.rollouts import HARMFUL
@@ -172,6 +173,14 @@ def test_steps_of_rollouts_are_in_the_transcript(monkeypatch: Patch) -> None:
         "roll-1 all is passed",
         "roll-1 is succeeded",
     ]
+
+
+def test_each_rollout_has_its_line_in_the_picture(monkeypatch: Patch) -> None:
+    made = ended(monkeypatch, GOOD, *BEGIN, (6.0, "roll", "sat-001 interrupt"))
+    found = {"end": made.time.now, "title": "a run", "rollouts": summary.courses(made)}
+    drawn = picture.draw(made.names, summary.spans(made), **found)
+    titles = re.findall(r"<title>roll-1: (\w+), [0-9.]+ to [0-9.]+ s</title>", drawn)
+    assert titles == ["draft", "running", "paused", "running"]
 
 
 def test_mixed_campaigns_have_rollouts_now_and_then() -> None:

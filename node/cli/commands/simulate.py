@@ -137,7 +137,7 @@ def _run(plan: "Plan", seed: int, told: Any) -> tuple["World | None", "Outcome"]
 def _keep(world: "World", plan: "Plan", seed: int, picture: Path | None, save: Path | None) -> None:
     from stationkeep.node.simulation.campaigns import picture as drawing  # noqa: PLC0415
     from stationkeep.node.simulation.campaigns import transcript  # noqa: PLC0415
-    from stationkeep.node.simulation.campaigns.summary import spans  # noqa: PLC0415
+    from stationkeep.node.simulation.campaigns.summary import courses, spans  # noqa: PLC0415
 
     faults = " + ".join(world.scenario.faults)
     title = f"{plan.nodes} nodes, profile {plan.profile}, {faults}, seed {seed}"
@@ -146,7 +146,12 @@ def _keep(world: "World", plan: "Plan", seed: int, picture: Path | None, save: P
         _write(
             picture,
             drawing.draw(
-                world.names, found, end=world.time.now, title=title, leaders=world.leader_changes
+                world.names,
+                found,
+                end=world.time.now,
+                title=title,
+                leaders=world.leader_changes,
+                rollouts=courses(world),
             ),
         )
     if save is not None:

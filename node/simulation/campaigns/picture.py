@@ -1,4 +1,5 @@
-"""A run as a picture: one line for each node, coloured by the role it acted in; SVG.
+"""A run as a picture: one line for each node, coloured by the role it acted in, and one for each
+rollout, by its state; SVG.
 
 Colours are told apart without colour vision by their brightness, and PRIMARY is the tallest bar,
 so that two at once, or none, can be seen at a glance.
@@ -18,6 +19,14 @@ COLOURS = {
     "paused": "#9a9a9a",
     "down": "#3b3b3b",
 }
+STATES = {
+    "draft": "#cfe0ee",
+    "awaiting_approval": "#cfe0ee",
+    "running": "#6aa5d8",
+    "paused": "#9a9a9a",
+    "aborting": "#e8a33d",
+    "rolling_back": "#b3261e",
+}
 _HEIGHTS = {"PRIMARY": 20, "BACKUP": 14, "STANDBY": 10, "SAFE_MODE": 14, "paused": 6, "down": 3}
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400)
 
@@ -29,10 +38,13 @@ def draw(
     end: float,
     title: str,
     leaders: Iterable[tuple[float, str, int]] = (),
+    rollouts: Iterable[Span] = (),
 ) -> str:
     """The timeline from 0 to `end` seconds; `leaders`: when, who, term of each election."""
     scale = (WIDTH - LEFT - 20) / max(end, 1e-9)
-    height = TOP + ROW * (len(names) + 1) + 44
+    courses = list(rollouts)
+    lines = len(names) + 1 + len({span.node for span in courses})
+    height = TOP + ROW * lines + 44
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}" font-family="system-ui, sans-serif" font-size="12">',
@@ -40,7 +52,7 @@ def draw(
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text x="12" y="22" font-size="15" font-weight="600">{escape(title)}</text>',
         *_legend(),
-        *_grid(end, scale, len(names)),
+        *_grid(end, scale, lines),
     ]
     rows = {name: TOP + ROW * i for i, name in enumerate(names)}
     for name, y in rows.items():
@@ -48,6 +60,7 @@ def draw(
     spans = list(found)
     parts.extend(_bar(span, rows[span.node], scale) for span in spans)
     parts.extend(_seat(spans, TOP + ROW * len(names), scale))
+    parts.extend(_courses(courses, TOP + ROW * (len(names) + 1), scale))
     for moment, name, term in leaders:
         x = LEFT + moment * scale
         parts.append(
@@ -70,7 +83,7 @@ def _legend() -> list[str]:
 
 def _grid(end: float, scale: float, rows: int) -> list[str]:
     step = next((s for s in _STEPS if end / s <= 12), _STEPS[-1])
-    bottom = TOP + ROW * (rows + 1) + 6
+    bottom = TOP + ROW * rows + 6
     parts = []
     for number in range(int(end / step) + 1):
         x = LEFT + number * step * scale
@@ -93,13 +106,23 @@ def _moment(seconds: float) -> str:
 
 
 def _bar(span: Span, y: float, scale: float) -> str:
-    height = _HEIGHTS[span.what]
+    height, colour = _HEIGHTS.get(span.what, 10), COLOURS.get(span.what) or STATES[span.what]
     x, width = LEFT + span.start * scale, max(0.4, (span.end - span.start) * scale)
     return (
         f'<rect x="{x:.2f}" y="{y + 15 - height / 2:.1f}" width="{width:.2f}" height="{height}" '
-        f'fill="{COLOURS[span.what]}"><title>{escape(span.node)}: {span.what}, '
+        f'fill="{colour}"><title>{escape(span.node)}: {span.what}, '
         f"{span.start:.1f} to {span.end:.1f} s</title></rect>"
     )
+
+
+def _courses(courses: list[Span], top: float, scale: float) -> list[str]:
+    """The lines of rollouts, in the order in which they were laid down."""
+    parts = []
+    for place, name in enumerate(dict.fromkeys(span.node for span in courses)):
+        y = top + ROW * place
+        parts.append(f'<text x="12" y="{y + 19}">{escape(name)}</text>')
+        parts.extend(_bar(span, y, scale) for span in courses if span.node == name)
+    return parts
 
 
 def _seat(spans: list[Span], y: float, scale: float) -> list[str]:

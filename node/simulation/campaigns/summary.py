@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from stationkeep.cluster.rollouts.lifecycle import ENDED
 from stationkeep.cluster.state.state import RoleChange
 from stationkeep.cluster.transitions import OPERATOR_RULES, Role, Rule
 from stationkeep.node.simulation.world import World
@@ -12,7 +13,8 @@ PRIMARY = Role.PRIMARY.value
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A node was `what` (a role, "down", "paused") from `start` to `end`, seconds."""
+    """A node was `what` (a role, "down", "paused") from `start` to `end`, seconds; or a rollout, by
+    its name, was in that state."""
 
     node: str
     what: str
@@ -51,14 +53,24 @@ class Summary(msgspec.Struct, kw_only=True):
 
 def spans(world: World) -> list[Span]:
     """What each node was (a role, "down", "paused"), from beginning to end."""
+    return _spans(world.timeline, world.time.now)
+
+
+def courses(world: World) -> list[Span]:
+    """What each rollout was, from when it was laid down until it was over, by name."""
+    found = _spans(world.rollout_checks.timeline, world.time.now)
+    return [span for span in found if span.what not in ENDED]
+
+
+def _spans(timeline: Iterable[tuple[float, str, str]], end: float) -> list[Span]:
     since: dict[str, tuple[float, str]] = {}
     found = []
-    for moment, node, what in world.timeline:
+    for moment, node, what in timeline:
         before = since.get(node)
         if before is not None and moment > before[0]:
             found.append(Span(node, before[1], before[0], moment))
         since[node] = (moment, what)
-    found.extend(Span(n, w, at, world.time.now) for n, (at, w) in since.items())
+    found.extend(Span(n, w, at, end) for n, (at, w) in since.items())
     return sorted(found, key=lambda span: (span.start, span.node))
 
 

@@ -87,6 +87,8 @@ class RolloutChecks:
         self.begun: set[str] = set()
         """Rollouts that have begun; `ended`: those that were over once → how, the last time."""
         self.ended: dict[str, RolloutState] = {}
+        self.timeline: list[tuple[float, str, str]] = []
+        """Time, rollout, and its state from then on."""
         self.judged = self.stopped = 0
         """Stages of versions that do no harm of which health was asked, and that passed or failed;
         those of them that were stopped for it."""
@@ -118,6 +120,8 @@ class RolloutChecks:
         stage = event.stage if isinstance(event, StageChanged) else ""
         what = f"{event.rollout} {stage}".strip()
         self._note(f"{what} is {event.state} {event.reason}".rstrip())
+        if not stage:
+            self.timeline.append((self._time.now, event.rollout, event.state))
         rollout = state.rollouts.known.get(event.rollout)
         if rollout is None:
             return
