@@ -11,6 +11,7 @@ from stationkeep.cluster.delivery.offers import Hold
 from stationkeep.cluster.deployments.deployment import FailureGroup
 from stationkeep.cluster.deployments.lifecycle import STATES
 from stationkeep.cluster.devices.rings import RINGS, Ring
+from stationkeep.cluster.devices.selector import LIVE_KEYS, matches, parse
 from stationkeep.cluster.progression.explain import held_by, say_hold
 from stationkeep.cluster.progression.sentences import say_gate
 from stationkeep.cluster.progression.steps import gate_facts
@@ -205,11 +206,13 @@ def held_of(state: ClusterState, rollout: Rollout, place: int, now: int) -> Held
 
 
 def _closed(state: ClusterState, rollout: Rollout, now: int) -> HeldView | None:
-    """The window of a rollout, while it is closed for every device, by the clock that the leader
-    has written into the log."""
-    wall = state.wall + now - state.time
-    kinds = [kind for kind in state.fleet.table.kinds.all if kind is not None]
-    zones = set(map(rollout.plan.zone_of, kinds)) if rollout.plan.hours else set()
+    """The window of a rollout, while it is closed for every kind of device in its scope, by the
+    clock that the leader has written into the log."""
+    wall, zones = state.wall + now - state.time, set()
+    if rollout.plan.hours:
+        terms = [term for term in parse(rollout.plan.scope) if term.key not in LIVE_KEYS]
+        kinds = [kind for kind in state.fleet.table.kinds.all if kind is not None]
+        zones = {rollout.plan.zone_of(k) for k in kinds if matches(terms, k.value_of)}
     opens = opening(rollout.plan.hours, zones, wall) if zones else wall
     if opens is not None and opens <= wall:
         return None

@@ -88,6 +88,17 @@ def test_it_is_said_until_when_a_window_is_closed(fleet: Places) -> None:
     assert fleet.shown("all").held is None
 
 
+def test_the_clocks_of_those_out_of_scope_do_not_count(fleet: Places) -> None:
+    fleet.show("2026-01-10T02:00")
+    begin(fleet, "01:00-05:00", scope=f"tz={TOKYO}")
+    fleet.live(1.0)
+    assert fleet.told_ones() == []
+    held = fleet.shown("all").held
+    assert held is not None
+    assert held.reason == "window_closed"
+    assert held.until_s == pytest.approx(14 * 3_600, abs=3.0)
+
+
 def test_one_zone_may_be_for_all(fleet: Places) -> None:
     fleet.show("2026-01-10T16:30")
     begin(fleet, "01:00-05:00", BERLIN)
