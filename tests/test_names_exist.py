@@ -167,7 +167,7 @@ def test_tests_that_their_readme_names_exist() -> None:
 
 
 def test_every_scenario_names_what_sees_it() -> None:
-    """19 and 20 of tasks are those of rollouts."""
+    """Those of tasks, then those of rollouts, without a gap."""
     text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
     assert [int(number) for number, _, _ in rows] == list(range(1, 43))

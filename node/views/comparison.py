@@ -253,9 +253,8 @@ def quartiles(state: ClusterState, rollout: Rollout, place: int) -> list[Quartil
             parts.append(rows[table.birth[rows] == roster.birth[having]])
     rows = np.concatenate(parts)
     rows = rows[table.updated_at[rows] != NEVER]
-    columns = {name: getattr(table, name) for name in BUILT_IN} | dict(
-        sorted(table.metrics.items())
-    )
+    columns = {name: getattr(table, name) for name in BUILT_IN}
+    columns |= {name: table.metrics[name] for name in sorted(table.metrics)}
     shown = [_quartiles(name, column[rows]) for name, column in columns.items()]
     return [one for one in shown if one is not None]
 
