@@ -44,6 +44,11 @@ MEMBER_LAGGING = "member_lagging"
 DISK_LOW = "disk_low"
 MEMBER_OUTDATED = "member_outdated"
 CLOCK_JUMP = "clock_jump"
+CERTIFICATE_EXPIRING = "certificate_expiring"
+CERTIFICATE_EXPIRED = "certificate_expired"
+CERTIFICATE_REJECTED = "certificate_rejected"
+CA_EXPIRING = "ca_expiring"
+INSECURE = "insecure"
 IMPLAUSIBLE_NUMBER = "implausible_number"
 WEBHOOK_MISSED = "webhook_missed"
 ROLLOUT_FAILED = "rollout_failed"
@@ -66,6 +71,11 @@ ALARMS: dict[str, Kind] = {
     MEMBER_OUTDATED: Kind("critical", "A member runs a release that cannot follow the log."),
     DISK_LOW: Kind("warning", "The disk of a member is nearly full.", confirm=2, calm=2),
     CLOCK_JUMP: Kind("warning", "The clock of a member jumped."),
+    CERTIFICATE_EXPIRING: Kind("warning", "A certificate of a member expires soon."),
+    CERTIFICATE_EXPIRED: Kind("critical", "A certificate of a member has expired."),
+    CERTIFICATE_REJECTED: Kind("warning", "New certificate files of a member cannot be used."),
+    CA_EXPIRING: Kind("warning", "The CA expires within half a year."),
+    INSECURE: Kind("warning", "A member listens beyond loopback to anybody."),
     IMPLAUSIBLE_NUMBER: Kind("warning", "A member was told a number that cannot be."),
     WEBHOOK_MISSED: Kind("warning", "A webhook missed decisions, and does not know it yet."),
     ROLLOUT_FAILED: Kind("critical", "A gate of a rollout is proven broken."),
@@ -76,7 +86,10 @@ ALARMS: dict[str, Kind] = {
     DEVICES_STRANDED: Kind("warning", "Devices of a rollout have nothing to go back to."),
 }
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
-SELF_REPORTED = (MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP, IMPLAUSIBLE_NUMBER)
+SELF_REPORTED = (
+    *(MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP, IMPLAUSIBLE_NUMBER, CERTIFICATE_EXPIRING),
+    *(CERTIFICATE_EXPIRED, CERTIFICATE_REJECTED, CA_EXPIRING, INSECURE),
+)
 """Names that members report, or the leader about members; all others follow from the state."""
 MAX_DETAIL = 200
 

@@ -18,7 +18,7 @@ from stationkeep.cluster.commands import (
     RecordMembers,
     RemoveMember,
 )
-from stationkeep.cluster.names import address_fault, link_fault
+from stationkeep.cluster.names import address_fault
 from stationkeep.cluster.operators import check_name, existing
 from stationkeep.cluster.registry import is_alive
 from stationkeep.cluster.roles.actions import release
@@ -79,7 +79,7 @@ def _check_free(step: Step, spec: MemberSpec) -> None:
 
 
 def _check_addresses(spec: MemberSpec) -> None:
-    faults = {"raft": link_fault(spec.raft), "http": address_fault(spec.http)}
+    faults = {"raft": address_fault(spec.raft), "http": address_fault(spec.http)}
     for field, fault in faults.items():
         if fault is not None:
             value = getattr(spec, field)[:80]

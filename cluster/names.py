@@ -16,7 +16,7 @@ ADDRESS_RULE = (
     "machine, and PORT is between 1 and 65535"
 )
 HOST_RULE = "a host name, without a port"
-LOOPBACK_RULE = "on loopback (127.0.0.0/8, [::1], localhost) as long as there are no certificates"
+LOOPBACK_RULE = "on loopback (127.0.0.0/8, [::1], localhost) without certificates"
 LOOPBACK_NAME = "localhost"
 
 ANONYMOUS = "anonymous@"

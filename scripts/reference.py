@@ -37,6 +37,7 @@ from stationkeep.node.config.node_config import (
     NodeConfig,
     SensorConfig,
 )
+from stationkeep.node.config.tls import TlsConfig
 from stationkeep.node.config.tracing import TracingConfig
 from stationkeep.node.config.webhooks import WebhookConfig
 
@@ -119,6 +120,7 @@ def file_rows() -> dict[str, list[Row]]:
         "policies": list(_policies()),
         "webhooks": list(_webhooks()),
         "tracing": list(_tracing()),
+        "tls": list(_tls()),
         "log": list(_log()),
     }
 
@@ -129,7 +131,7 @@ def _top() -> Iterator[Row]:
         "node": NAME,
         "cluster": NAME,
         "data_dir": "path",
-        "raft": f"{ADDRESS} on loopback",
+        "raft": f"{ADDRESS}; on loopback without `tls`",
         "http": f"{ADDRESS} on loopback",
         "members": f"1 to {MAX_MEMBERS} of [members](#members)",
         "join": "`true` or `false`",
@@ -141,6 +143,8 @@ def _top() -> Iterator[Row]:
         "policies": f"at most {MAX_POLICIES_PER_NODE} of [policies](#policies)",
         "webhooks": f"at most {MAX_WEBHOOKS} of [webhooks](#webhooks)",
         "tracing": "see [tracing](#tracing)",
+        "tls": "see [tls](#tls)",
+        "insecure": "`true` or `false`",
         "log": "see [log](#log)",
         "http_hosts": f"at most {config.MAX_HTTP_HOSTS}, each {HOST_RULE}",
     }
@@ -154,6 +158,7 @@ def _top() -> Iterator[Row]:
         "join": _yaml(default["join"]),
         "profile": _yaml(default["profile"]),
         "durability": _yaml(default["durability"]),
+        "insecure": _yaml(default["insecure"]),
     }
     for field, value in values.items():
         yield Row(field, value, shown[field], meaning[field])
@@ -161,7 +166,9 @@ def _top() -> Iterator[Row]:
 
 def _members() -> Iterator[Row]:
     meaning = meanings(MemberSpec)
-    yield Row("members.ID.raft", f"{ADDRESS} on loopback", "required", meaning["raft"])
+    yield Row(
+        "members.ID.raft", f"{ADDRESS}; on loopback without `tls`", "required", meaning["raft"]
+    )
     yield Row("members.ID.http", ADDRESS, "required", meaning["http"])
 
 
@@ -218,6 +225,11 @@ def _tracing() -> Iterator[Row]:
     yield Row("tracing.endpoint", URL, "required", meaning["endpoint"])
     ratio = _yaml(default["sample_ratio"])
     yield Row("tracing.sample_ratio", "number, 0 to 1", ratio, meaning["sample_ratio"])
+
+
+def _tls() -> Iterator[Row]:
+    for field, meaning in meanings(TlsConfig).items():
+        yield Row(f"tls.{field}", "path", "required" if field == "dir" else "", meaning)
 
 
 def _log() -> Iterator[Row]:

@@ -35,6 +35,7 @@ from stationkeep.cluster.state.state import (
     ROLE_CHANGE,
 )
 from stationkeep.node.config.shell import command_fault
+from stationkeep.node.config.tls import TlsConfig, read_tls
 from stationkeep.node.config.tracing import TracingConfig, read_tracing
 from stationkeep.node.config.webhooks import WebhookConfig, read_webhooks
 from stationkeep.node.config.yaml_document import MAX_BYTES, ConfigError, Document, Value, parse
@@ -141,6 +142,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where decisions are sent. Every node that may become leader needs the same list."""
     tracing: TracingConfig | None = None
     """Where traces are sent. Absent: nowhere."""
+    tls: TlsConfig | None = None
+    """Certificates for the links between members and for HTTP. Absent: both in clear."""
+    insecure: bool = False
+    """Whether to listen beyond loopback without being able to tell friend from stranger."""
     log: LogConfig = LogConfig()
     """What the node writes to stderr."""
     http_hosts: tuple[str, ...] = ()
@@ -156,7 +161,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 _FIELDS = (
     "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
-    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "log", "http_hosts",
+    "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "tls", "insecure", "log",
+    "http_hosts",
 )  # fmt: skip
 OVERRIDES = {
     "CLUSTER": ("cluster",),
@@ -173,6 +179,12 @@ OVERRIDES = {
 MAX_HTTP_HOSTS = 16
 MAX_COMMAND = 4_096
 """Characters of an operator's command."""
+BEYOND_LOOPBACK = {
+    "raft": "beyond loopback (127.0.0.0/8, ::1, localhost) `tls:` is needed; `insecure: true` does "
+    "without",
+    "http": "beyond loopback (127.0.0.0/8, ::1, localhost) clients would have to prove who they "
+    "are, and cannot yet; `insecure: true` lets anybody give every order",
+}
 SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
 ROLE_HOOKS = {
     "primary": "PRIMARY",
@@ -285,13 +297,16 @@ def _read(document: Document) -> NodeConfig:
     if profile_value:
         profile = profile_value.choice(tuple(replicated.PROFILES))
     data_dir = root.required("data_dir", "the directory that is this node's alone")
+    directory = Path(data_dir.text("a path") if data_dir else ".")
     durability = root.child("durability")
     return NodeConfig(
         node=node,
         cluster=_name(root.required("cluster", "the name of the cluster")),
-        data_dir=Path(data_dir.text("a path") if data_dir else "."),
+        data_dir=directory,
         raft=_listen(root, "raft", own.raft if own else ""),
         http=_listen(root, "http", own.http if own else ""),
+        tls=read_tls(root.child("tls"), node, directory),
+        insecure=_flag(root.child("insecure")),
         members=members,
         join=_join(root.child("join"), members),
         profile=profile,
@@ -343,6 +358,8 @@ def _members(root: Value) -> tuple[MemberSpec, ...]:
     if table is None:
         return ()
     entries = table.mapping()
+    reaches_out = root.child("tls") is not None or _is_insecure(root)
+    fault_of = address_fault if reaches_out else link_fault
     if isinstance(table.raw, dict) and not 1 <= len(entries) <= MAX_MEMBERS:
         table.refuse(f"between 1 and {MAX_MEMBERS} members", len(entries))
     members, used = [], dict[str, str]()
@@ -350,7 +367,7 @@ def _members(root: Value) -> tuple[MemberSpec, ...]:
         if name_fault(name):
             value.refuse(NAME_RULE, name)
         value.known(("raft", "http"))
-        raft = _reached(value.required("raft", "host:port for the other members"), link_fault)
+        raft = _reached(value.required("raft", "host:port for the other members"), fault_of)
         http = _reached(value.required("http", "host:port for clients"), address_fault)
         for field, address in (("raft", raft), ("http", http)):
             child = value.child(field)
@@ -364,16 +381,15 @@ def _members(root: Value) -> tuple[MemberSpec, ...]:
 def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
     if value is None:
         return False
-    if not isinstance(value.raw, bool):
-        value.refuse("true or false")
-    elif value.raw and len(members) == 1:
+    joins = _flag(value)
+    if joins and len(members) == 1:
         value.refuse("a node that joins lists the existing members among its members")
-    return value.raw is True
+    return joins
 
 
 def _listen(root: Value, field: str, advertised: str) -> str:
-    """The address to listen on, by default the advertised one. Without certificates nobody can be
-    authenticated, so only loopback is allowed."""
+    """The address to listen on, by default the advertised one. Beyond loopback members must know
+    each other by their certificates, and clients by what they can prove, which is nothing yet."""
     value = root.child(field)
     table = root.child("members")
     address = _address(value) if value is not None else advertised
@@ -382,10 +398,21 @@ def _listen(root: Value, field: str, advertised: str) -> str:
         host, _ = split_address(address)
     except ValueError:
         return address
-    if not is_loopback(host):
-        rule = "without certificates a node listens on loopback only (127.0.0.0/8, ::1, localhost)"
-        place.refuse(rule, address)
+    secured = root.child("tls") is not None and field == "raft"
+    if not (is_loopback(host) or secured or _is_insecure(root)):
+        place.refuse(BEYOND_LOOPBACK[field], address)
     return address
+
+
+def _is_insecure(root: Value) -> bool:
+    flag = root.child("insecure")
+    return flag is not None and flag.raw is True
+
+
+def _flag(value: Value | None) -> bool:
+    if value is not None and not isinstance(value.raw, bool):
+        value.refuse("true or false")
+    return value is not None and value.raw is True
 
 
 def _hosts(value: Value | None) -> tuple[str, ...]:

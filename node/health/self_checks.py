@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from stationkeep.node.health.measurement import HealthSource, Measurement
 from stationkeep.node.ports import Clock
+from stationkeep.node.security.identity import date
+from stationkeep.node.version import RELEASED
 from stationkeep.node.wire.implausible import Implausible
 
 DISK_INTERVAL = 10.0
@@ -78,6 +80,10 @@ class ClockWatch:
         self._found: str | None = None
 
     def __call__(self) -> str | None:
+        if self._clock.wall() < RELEASED * 1_000:
+            return (
+                f"the clock shows {date(self._clock.wall() / 1_000)}, before this release was made"
+            )
         now, offset = self._clock.monotonic(), self._read()
         jumped, self._offset = offset - self._offset, offset
         if abs(jumped) > JUMP:

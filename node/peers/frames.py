@@ -23,6 +23,8 @@ MAX_OBJECTS = 32 * 1024
 
 _LENGTH = struct.Struct(">I")
 _NUMBERED = struct.Struct(">IQ")
+_TLS = b"\x16\x03"
+"""Begins the hello of TLS (RFC 8446, 5.1): the peer has certificates, and we have none."""
 _NUMBER_BYTES = _NUMBERED.size - _LENGTH.size
 _LIMITS = {
     "raw": False,
@@ -136,7 +138,8 @@ class FrameReader:
         while len(buffer) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer)
             if length > self._limit:
-                raise BadFrame("frame_too_large")
+                is_tls = not self._skipped and buffer.startswith(_TLS)
+                raise BadFrame("tls" if is_tls else "frame_too_large")
             if length < self._skipped:
                 raise BadFrame("garbage")
             end = _LENGTH.size + length

@@ -97,8 +97,8 @@ class Refusals:
     def count(self, reason: str) -> None:
         self.counted[reason] = self.counted.get(reason, 0) + 1
 
-    def note(self, address: str, reason: str) -> None:
-        """`address`: "host:port", or a peer's id."""
+    def note(self, address: str, reason: str, why: str = "") -> None:
+        """`address`: "host:port", or a peer's id; `why`: the reason in a sentence."""
         self.count(reason)
         host = address.rpartition(":")[0] or address
         now = time.monotonic()
@@ -107,4 +107,5 @@ class Refusals:
         if len(self._warned) >= MAX_WARNED:
             self._warned.clear()
         self._warned[host] = now
-        log.warning("connection_refused", remote=address, reason=reason)
+        more = {"why": why} if why else {}
+        log.warning("connection_refused", remote=address, reason=reason, **more)

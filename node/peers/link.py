@@ -30,6 +30,7 @@ from stationkeep.node.peers.sessions import (
 )
 from stationkeep.node.peers.streams import HELLO_SECONDS, Inbound, Outbound
 from stationkeep.node.ports import LinkFigures
+from stationkeep.node.security.handshake import client_options
 
 if TYPE_CHECKING:
     from stationkeep.node.peers.network import PeerNetwork
@@ -275,6 +276,7 @@ class Link:
                 stream = await self._connect(await self._network.names.addresses(host), port)
         except OSError as error:  # TimeoutError is one
             self._refused |= isinstance(error, ConnectionRefusedError)
+            self._network.undialled(self.peer, error)
             return None
         try:
             async with asyncio.timeout(HELLO_SECONDS):
@@ -293,8 +295,13 @@ class Link:
                 return await self._connect([host], port)
             except OSError:
                 continue
+        if not self._network.may_reach(hosts[-1]):
+            self._network.count("not_secured")
+            raise OSError(f"{hosts[-1]} is not on loopback, and there are no certificates")
+        tls = self._network.tls
+        secured = {} if tls is None else client_options(tls.client(self.peer))
         _, stream = await self._loop.create_connection(
-            lambda: Outbound(self._network, self.peer), hosts[-1], port
+            lambda: Outbound(self._network, self.peer), hosts[-1], port, **secured
         )
         return stream
 

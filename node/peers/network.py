@@ -6,6 +6,10 @@ the same port number (UDP): a stream that loses a fifth of its packets loses no 
 for a minute and more; a datagram either arrives or does not. `link.py` decides which message goes
 on which lane, `sessions.py` numbers and encrypts them.
 
+With certificates (`tls`) every stream is TLS, and a peer is who its certificate says; its hello
+must say the same. The key of its datagrams comes over the stream, so that they are protected, too.
+Without certificates nothing leaves this machine.
+
 Everything is bounded: frames, nesting, unauthenticated connections, the time for a hello, the
 bytes that wait for a slow peer, datagrams a second (hazard L8). A full buffer resets the stream,
 and Raft continues from what the peer is known to have.
@@ -14,10 +18,12 @@ and Raft continues from what the peer is known to have.
 
 import asyncio
 import errno
-from collections.abc import Callable, Mapping
+import socket
+import ssl
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import Any
 
-from stationkeep.cluster.names import is_loopback, link_fault, name_fault
+from stationkeep.cluster.names import address_fault, is_loopback, name_fault
 from stationkeep.node.peers.datagrams import DatagramSockets
 from stationkeep.node.peers.frames import MAX_FRAME
 from stationkeep.node.peers.handshake import Hello, Refusals
@@ -25,6 +31,9 @@ from stationkeep.node.peers.link import Link
 from stationkeep.node.peers.sessions import BadDatagram, address_of
 from stationkeep.node.peers.streams import Inbound, Outbound
 from stationkeep.node.ports import LinkFigures
+from stationkeep.node.security.accepting import Acceptor
+from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.handshake import REFUSED_BY_PEER, word_for
 from stationkeep.node.system.addresses import bind_problem, join_address, split_address
 from stationkeep.node.system.resolver import Resolver
 from stationkeep.node.system.turns import Turns
@@ -37,6 +46,7 @@ MAX_PEERS = 256
 MAX_HEARSAY = 32
 """Peers known only from another peer's list; a newer one replaces the oldest."""
 TICK_SECONDS = 1.0
+BACKLOG = 64
 ANY_PORT_TRIES = 16
 """Attempts to find a port that is free on both lanes, when none is configured."""
 
@@ -66,18 +76,24 @@ class PeerNetwork:
         cluster: str,
         listen: str,
         peers: Mapping[str, str],
+        tls: Contexts | None = None,
+        insecure: bool = False,
         send_buffer: int = SEND_BUFFER,
     ) -> None:
         """`listen`: "host:port". `peers`: id → "host:port" of the members; `node_id` may be
-        among them and is left out."""
+        among them and is left out. `tls`: None: in clear, and on loopback alone unless `insecure`.
+        """
         self.node_id = node_id
         self.send_buffer = send_buffer
+        self.tls = tls
+        self._reaches_out = tls is not None or insecure
         self.hello = Hello(cluster, node_id)
         self._refusals = Refusals()
         self.rejected = self._refusals.counted
         """Refused connections and datagrams, and reset links, by reason."""
         self._host, self._port = split_address(listen, lowest_port=0)
         self._listening = join_address(self._host, self._port)
+        self._advertised = peers.get(node_id, self._listening)
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._links: dict[str, Link] = {}
         self._hearsay: dict[str, None] = {}
@@ -91,6 +107,9 @@ class PeerNetwork:
         """Connections without a hello yet, in order of arrival."""
         self._version = -1
         self._server: asyncio.Server | None = None
+        self.acceptor: Acceptor | None = None
+        """Of connections with TLS."""
+        self._sockets: Sequence[Any] = ()
         self._datagrams: DatagramSockets
         self._ticking: asyncio.TimerHandle | None = None
         self._closing = False
@@ -132,7 +151,7 @@ class PeerNetwork:
 
     async def start(self) -> None:
         """Listens, then starts dialling. Raises `PortInUse`, `NotLoopback`, `LinkError`."""
-        if not is_loopback(self._host):
+        if not self.may_reach(self._host):
             raise NotLoopback(
                 f"raft: {self._listening} refused: without certificates a node listens "
                 "on loopback only (127.0.0.1, ::1, localhost)"
@@ -152,22 +171,47 @@ class PeerNetwork:
             self._links[peer] = Link(self, peer, self._peers[peer])
         self._tick()
 
+    def may_reach(self, host: str) -> bool:
+        """Whether to speak with a host: nothing is said in clear beyond this machine."""
+        return self._reaches_out or is_loopback(host)
+
     async def _listen(self) -> None:
-        server = await self.loop.create_server(
-            lambda: Inbound(self), self._host, self._port, backlog=64
-        )
+        """Binds both lanes, or none."""
+        if self.tls is None:
+            self._server = server = await self.loop.create_server(
+                lambda: Inbound(self), self._host, self._port, backlog=BACKLOG
+            )
+            self._sockets, close = server.sockets, server.close
+        else:
+            self.tls.members = self._may_dial
+            self.acceptor = Acceptor(self.tls.server, lambda: Inbound(self), self._unshaken)
+            self._sockets, close = await self._bound(), self.acceptor.close
+            self.acceptor.open(self._sockets)
         try:
-            self._datagrams.open([sock.getsockname() for sock in server.sockets])
+            self._datagrams.open([sock.getsockname() for sock in self._sockets])
         except OSError:
-            server.close()
+            close()
             raise
-        self._server = server
+
+    async def _bound(self) -> list[socket.socket]:
+        """Listening sockets on every address of the host."""
+        found = await self.loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        sockets: list[socket.socket] = []
+        try:
+            for family, *_, address in dict.fromkeys(found):
+                sock = socket.create_server(address, family=family, backlog=BACKLOG)
+                sock.setblocking(False)
+                sockets.append(sock)
+        except OSError:
+            for sock in sockets:
+                sock.close()
+            raise
+        return sockets
 
     @property
     def port(self) -> int:
         """The port that is listened on; differs from the configured one only if that is 0."""
-        assert self._server is not None, "started"
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._sockets[0].getsockname()[1])
 
     def _tick(self) -> None:
         self._ticking = self.loop.call_later(TICK_SECONDS, self._tick)
@@ -185,11 +229,15 @@ class PeerNetwork:
         for stranger in self._strangers:
             stranger.settle()
             stranger.transport.close()
-        if self._server is not None:
-            self._server.close()
+        for listening in (self._server, self.acceptor):
+            if listening is not None:
+                listening.close()
+        if self._sockets:
             self._datagrams.close()
         for link in links:
             await link.closed()
+        if self.acceptor is not None:
+            await self.acceptor.closed()
 
     # -- peers ---------------------------------------------------------------------------------
 
@@ -206,6 +254,7 @@ class PeerNetwork:
         it has never heard of.
         """
         self._version = max(self._version, version)
+        self._advertised = peers.get(self.node_id, self._advertised)
         wanted = {p: split_address(a) for p, a in peers.items() if p != self.node_id}
         for peer in [p for p, address in self._peers.items() if wanted.get(p) != address]:
             self._drop(peer)
@@ -230,7 +279,7 @@ class PeerNetwork:
     def tell_peers(self, peer: str) -> None:
         """Sends our list of peers and its version, once there is one."""
         if self._version >= 0:
-            table = {**self.peers, self.node_id: self._listening}
+            table = {**self.peers, self.node_id: self._advertised}
             self.send(peer, {"kind": "peers", "version": self._version, "peers": table})
 
     def deliver(self, peer: str, message: dict[str, Any]) -> None:
@@ -324,6 +373,10 @@ class PeerNetwork:
         if inbound.link is not None:
             inbound.link.inbound_lost(inbound)
 
+    def _may_dial(self) -> Container[str]:
+        """Those whose certificates we accept: also of a node that was removed, to tell it so."""
+        return _MayDial(self._links.keys() - self._hearsay.keys(), self.removed)
+
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why a hello is refused, as a word for the counter; None if it is valid."""
         known = self._links if expected is not None else self._links.keys() - self._hearsay.keys()
@@ -341,12 +394,37 @@ class PeerNetwork:
         self._refusals.note(inbound.address, "removed_member")
         inbound.dismiss(self.hello.farewell(index))
 
+    def _unshaken(self, address: str, word: str, why: str) -> None:
+        self._refusals.note(address, word, why)
+
+    def undialled(self, peer: str, error: OSError) -> None:
+        """A member was dialled, and TLS with it failed."""
+        if self.tls is not None and isinstance(error, ssl.SSLError):
+            self._refusals.note(peer, word_for(error), str(error))
+
+    def unanswered(self, stream: Outbound) -> None:
+        """A peer that we dialled ended the stream before its hello: with TLS 1.3 that is all that
+        one sees who is refused."""
+        if self.tls is not None and not self._closing:
+            self._refusals.note(stream.peer, REFUSED_BY_PEER, "its own log has the reason")
+
     def reject(self, stream: Inbound | Outbound, reason: str) -> None:
+        stream.settle()
         stream.transport.abort()
         self._refusals.note(stream.address, reason)
 
     def count(self, reason: str) -> None:
         self._refusals.count(reason)
+
+
+class _MayDial:
+    """The names of members, and of those that were."""
+
+    def __init__(self, members: Set[str], removed_at: Callable[[str], int | None]) -> None:
+        self._members, self._removed_at = members, removed_at
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members or self._removed_at(str(name)) is not None
 
 
 def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
@@ -357,6 +435,6 @@ def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
     for name, address in table.items():
         if not isinstance(name, str) or name_fault(name) is not None:
             return None
-        if not isinstance(address, str) or link_fault(address) is not None:
+        if not isinstance(address, str) or address_fault(address) is not None:
             return None
     return table

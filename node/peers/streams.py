@@ -16,6 +16,8 @@ import structlog
 
 from stationkeep.node.peers.frames import BadFrame, FrameReader
 from stationkeep.node.peers.sessions import Incoming, Outgoing
+from stationkeep.node.security.handshake import facts_shown
+from stationkeep.node.security.identity import Word
 from stationkeep.node.system.streams import tune
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Inbound(asyncio.Protocol):
         self._timeout: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport
         self.address = "?"
+        self._certified: str | None = None
+        """The node of the peer's certificate; None without TLS."""
         self._unread, self._in_line = b"", False
         self.link: Link | None = None
         """The link to the peer, once its hello has arrived."""
@@ -64,6 +68,7 @@ class Inbound(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self.address = _address(self.transport)
+        self._certified = _certified(self.transport)
         if not self._network.admit(self):
             return
         tune(self.transport, MORTAL)
@@ -122,6 +127,8 @@ class Inbound(asyncio.Protocol):
 
     def _hello(self, hello: dict[str, Any]) -> None:
         reason = self._network.wrong_with(hello)
+        if self._certified not in (None, hello.get("node")):
+            reason = Word.WRONG_NODE
         if reason is not None:
             self._network.refuse(self, hello, reason)
             return
@@ -168,14 +175,16 @@ class Outbound(asyncio.Protocol):
                 if reason is not None:
                     raise BadFrame(reason)
                 self.ready = True
-                self._settle()
+                self.settle()
         except BadFrame as error:
             self._network.reject(self, error.reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ready = False
         self._frames.clear()
-        self._settle()
+        if not self.greeted.done():
+            self._network.unanswered(self)
+        self.settle()
         self.on_lost(self)
 
     def push(self, frame: bytes) -> bool:
@@ -207,7 +216,8 @@ class Outbound(asyncio.Protocol):
             return Pulse(waits, 0)
         return Pulse(waits or info.unacknowledged > 0, info.retransmits)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Stops waiting for a hello."""
         if not self.greeted.done():
             self.greeted.set_result(None)
 
@@ -232,6 +242,14 @@ def _tcp_info(transport: asyncio.Transport) -> _TcpInfo | None:
     except OSError:
         return None
     return _TcpInfo(*_TCP_INFO.unpack(found)) if len(found) == _TCP_INFO.size else None
+
+
+def _certified(transport: asyncio.Transport) -> str | None:
+    """The node whose certificate was accepted in the handshake; None without TLS."""
+    tls = transport.get_extra_info("ssl_object")
+    facts = None if tls is None else facts_shown(tls.getpeercert())
+    identity = None if facts is None else facts.identity
+    return None if identity is None else identity.name
 
 
 def _address(transport: asyncio.Transport) -> str:

@@ -19,12 +19,22 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from stationkeep.cluster.alarms import CLOCK_JUMP, DISK_LOW, IMPLAUSIBLE_NUMBER
+from stationkeep.cluster.alarms import (
+    CA_EXPIRING,
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_EXPIRING,
+    CERTIFICATE_REJECTED,
+    CLOCK_JUMP,
+    DISK_LOW,
+    IMPLAUSIBLE_NUMBER,
+    INSECURE,
+)
 from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.cluster.state.codec import CodecError, TooNew
 from stationkeep.node.audit import chain
 from stationkeep.node.audit.file import AuditFile
 from stationkeep.node.config.node_config import NodeConfig
+from stationkeep.node.config.tls import TlsConfig
 from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.health.measurement import HealthSource
 from stationkeep.node.health.replay import HealthReplay, ReplayError, read_recording
@@ -50,9 +60,12 @@ from stationkeep.node.raft import (
     Timings,
 )
 from stationkeep.node.replica import Replica
+from stationkeep.node.runtime.certificates import renewal_of
 from stationkeep.node.runtime.driver import Driver
 from stationkeep.node.runtime.member_links import MemberLinks
 from stationkeep.node.runtime.server import Server, StartError, bind
+from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.renewal import Renewal
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.system import garbage, logs
 from stationkeep.node.system.clock import SystemClock
@@ -76,8 +89,8 @@ log = structlog.get_logger("node")
 def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: float = 1.0) -> int:
     """Runs a node until it is told to stop; the process's exit code.
 
-    0: stopped on request. 1: could not start, or a fault stopped it. 5: unusable recording.
-    8: the log needs a newer release.
+    0: stopped on request. 1: could not start, or a fault stopped it. 5: unusable recording
+    or certificate. 8: the log needs a newer release.
     """
     logs.configure(config.node, config.log.level, config.log.format)
     with asyncio.Runner(loop_factory=_event_loop_factory()) as runner:
@@ -87,7 +100,9 @@ def run(config: NodeConfig, health_replay: Path | None = None, replay_speed: flo
             return _refuse(str(error), 5)
         except TooNew as error:
             return _refuse(str(error), TOO_NEW)
-        except (StartError, LinkError, JournalError, CorruptSnapshot, CodecError) as error:
+        except StartError as error:
+            return _refuse(str(error), error.code)
+        except (LinkError, JournalError, CorruptSnapshot, CodecError) as error:
             return _refuse(str(error), 1)
         except FileExistsError:
             return _refuse(f"data_dir: {config.data_dir} is no directory; name another", 1)
@@ -141,6 +156,7 @@ class Node:
             self._driver.wake, Leftovers(SmallFile(config.data_dir / "running.json"))
         )
         self._probes = ProcessRunner(self._driver.wake)
+        self._renewal: Renewal | None = None
         self._raft: Raft
         self._audit: AuditFile
         self._stood = 0
@@ -158,11 +174,14 @@ class Node:
         config = self._config
         source = self._replay(health_replay, replay_speed)
         self._http = self._closers.enter_context(bind("http", config.http))
+        tls = None if config.tls is None else self._opened(config.tls)
         network = PeerNetwork(
             node_id=config.node,
             cluster=config.cluster,
             listen=config.raft,
             peers={member.id: member.raft for member in config.members},
+            tls=tls,
+            insecure=config.insecure,
         )
         network.subscribe(self._on_message, self._on_connected, self._on_disconnected)
         # From here to the end nothing yields to the event loop: no message can come too early.
@@ -195,6 +214,12 @@ class Node:
         )
         self._server = Server(self._service)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
+
+    def _opened(self, tls: TlsConfig) -> Contexts:
+        """The node's certificates, the first issued here if need be; looked after from now on."""
+        self._renewal = renewal_of(self._config, tls)
+        self._closers.callback(self._renewal.watch())
+        return self._renewal.contexts
 
     def _open_raft(self, host: Host) -> int:
         """Journal, snapshot, engine; the number of this start."""
@@ -284,6 +309,15 @@ class Node:
                 self._clock, lambda: (self._raft.implausible, self._loop.gossip.implausible)
             ),
         }
+        if self._renewal is not None:
+            watches |= {
+                CERTIFICATE_EXPIRING: self._renewal.expiring,
+                CERTIFICATE_EXPIRED: self._renewal.expired,
+                CERTIFICATE_REJECTED: self._renewal.rejected,
+                CA_EXPIRING: self._renewal.ca_expiring,
+            }
+        if self._config.insecure:
+            watches[INSECURE] = lambda: "`insecure: true`: whoever reaches a port may give orders"
         return SelfChecked(source, watches)
 
     def _on_message(self, peer: str, message: dict[str, Any]) -> None:
@@ -313,6 +347,8 @@ class Node:
         event_loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             event_loop.add_signal_handler(number, self._on_signal, number)
+        if self._renewal is not None:
+            event_loop.add_signal_handler(signal.SIGHUP, self._renewal.contexts.reload)
         turning = asyncio.create_task(self._driver.run(self._loop, self._after_turn), name="turns")
         serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")

@@ -17,7 +17,11 @@ HTTP_GRACE = 1
 
 
 class StartError(Exception):
-    """The node cannot start; the message says why and what to do."""
+    """The node cannot start; the message says why and what to do. `code`: of the process's exit."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Server(uvicorn.Server):

@@ -380,18 +380,13 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return _is_issuer(issuer)
 
 
-def check_pair(
-    certificates: Sequence[x509.Certificate],
-    key: Key,
-    bundle: Sequence[x509.Certificate],
-    node: str,
+def check_chain(
+    certificates: Sequence[x509.Certificate], bundle: Sequence[x509.Certificate], node: str
 ) -> Identity:
     """Who a node's certificate, the first of these, says it is. Raises `CertificateError` for one
     that others would refuse, whatever the date."""
     leaf, *between = certificates
     identity = facts_of(leaf).identity
-    if leaf.public_key() != key.public_key():
-        raise CertificateError("does not belong to its key")
     if not chains(leaf, between, bundle):
         raise CertificateError(f"was issued by {issuer_of(leaf)}, no CA that is trusted here")
     if identity is None or identity.kind != "node":

@@ -8,12 +8,17 @@ import pytest
 from stationkeep.cluster.alarms import (
     ALARMS,
     BRAKE,
+    CA_EXPIRING,
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_EXPIRING,
+    CERTIFICATE_REJECTED,
     CLOCK_JUMP,
     COMPLIANCE,
     DEVICE_STORM,
     DEVICES_STRANDED,
     DISK_LOW,
     IMPLAUSIBLE_NUMBER,
+    INSECURE,
     MEMBER_LAGGING,
     MEMBER_OUTDATED,
     MEMBER_UNREACHABLE,
@@ -122,7 +127,17 @@ LIVES = [
     Life(MEMBER_OUTDATED, runs(HIGHEST - 1), runs(HIGHEST)),
     Life(DISK_LOW, complaining(DISK_LOW), quiet),
     Life(CLOCK_JUMP, complaining(CLOCK_JUMP), quiet),
-    Life(IMPLAUSIBLE_NUMBER, complaining(IMPLAUSIBLE_NUMBER), quiet),
+    *(
+        Life(name, complaining(name), quiet)
+        for name in (
+            IMPLAUSIBLE_NUMBER,
+            CERTIFICATE_EXPIRING,
+            CERTIFICATE_EXPIRED,
+            CERTIFICATE_REJECTED,
+            CA_EXPIRING,
+            INSECURE,
+        )
+    ),
 ]
 
 

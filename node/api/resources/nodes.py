@@ -17,7 +17,7 @@ from stationkeep.cluster.commands import (
     SetPriority,
 )
 from stationkeep.cluster.explain import explain
-from stationkeep.cluster.names import MAX_NAME, address_fault, link_fault
+from stationkeep.cluster.names import MAX_NAME, address_fault
 from stationkeep.cluster.operators import MAX_PRIORITY
 from stationkeep.cluster.settings import PPM
 from stationkeep.node.api.bodies import (
@@ -56,7 +56,7 @@ class MaintenanceInput(Input):
 
 class JoinInput(Input):
     id: NodeName
-    raft: Annotated[Address, following(link_fault), Field(examples=["127.0.0.1:7706"])]
+    raft: Annotated[Address, following(address_fault), Field(examples=["127.0.0.1:7706"])]
     http: Annotated[Address, following(address_fault), Field(examples=["127.0.0.1:8706"])]
     reason: Reason = ""
 

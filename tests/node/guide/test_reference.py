@@ -27,6 +27,7 @@ SECTIONS: dict[str, Any] = {
     "policies": {"policies": [UNKNOWN]},
     "webhooks": {"webhooks": [UNKNOWN]},
     "tracing": {"tracing": UNKNOWN},
+    "tls": {"tls": UNKNOWN},
     "log": {"log": UNKNOWN},
 }
 """A file with an unknown field in each section: the refusal names those that there are."""

@@ -26,13 +26,16 @@ class Complainer:
         return Measurement(0.1, complaints=self.complaints)
 
 
+TEN_YEARS = 3_652 * 86_400_000
+
+
 class WallClock(ManualClock):
     """A clock whose wall time can be set."""
 
     ahead = 0
 
     def wall(self) -> int:
-        return super().wall() + self.ahead
+        return super().wall() + TEN_YEARS + self.ahead
 
 
 @pytest.fixture
@@ -160,6 +163,17 @@ def test_a_jump_of_the_clock_is_said_for_ten_minutes(ahead: int, said: str | Non
     clock.now += module.REMEMBERED - 1
     assert watch() == said
     clock.now += 1
+    assert watch() is None
+
+
+def test_a_clock_before_this_release_was_made_is_said_for_as_long_as_it_lasts() -> None:
+    clock = WallClock()
+    watch = ClockWatch(clock)
+    clock.ahead = -6 * TEN_YEARS
+    for _ in range(3):
+        clock.now += module.REMEMBERED
+        assert "before this release was made" in str(watch())
+    clock.ahead = 0
     assert watch() is None
 
 

@@ -439,7 +439,7 @@ async def test_a_node_that_was_away_learns_from_its_peers_of_a_new_member(statio
         {"version": 9, "peers": {"x" * 65: "127.0.0.1:1"}},
         {"version": 9, "peers": {"c": "nowhere"}},
         {"version": 9, "peers": {"c": 7}},
-        {"version": 9, "peers": {"c": "192.0.2.1:7"}},  # not loopback, and no certificates yet
+        {"version": 9, "peers": {"c": "0.0.0.0:7"}},
         {"version": 9, "peers": {f"n{i}": "127.0.0.1:1" for i in range(network.MAX_PEERS + 1)}},
     ],
 )

@@ -1,0 +1,172 @@
+"""Accepts connections with TLS: one loop for every port, which knows why a handshake failed.
+
+asyncio's own servers tell nobody. Here each handshake is awaited by a task, so that its end is
+logged and counted under one word.
+
+Handshakes cost: half a millisecond of the event loop each, and a place until they end. So they are
+limited a second, and an address; and where all places are taken, the one that has lasted longest
+goes. Who means it is through in one round trip, however many strangers connect.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from stationkeep.node.security.handshake import (
+    ACCEPTED,
+    OUTCOMES,
+    SECONDS,
+    SHUTDOWN_SECONDS,
+    word_for,
+)
+
+MAX_AT_ONCE = 64
+"""Handshakes under way."""
+MAX_A_SECOND, MAX_OF_ADDRESS = 200, 20
+"""Handshakes begun in a second: by all, and by one address."""
+ACCEPTED_AT_ONCE = 16
+"""Connections taken in before others have their turn."""
+RETRY_SECONDS = 0.1
+"""Until the next try when no connection can be accepted."""
+IPV6_BITS = 64
+"""Of an IPv6 address: what one subscriber has."""
+
+OnRefused = Callable[[str, str, str], None]
+"""Called with address, word and sentence of each that is refused."""
+
+
+class Acceptor:
+    """`made`: a protocol for each connection; `current`: the context to be used now."""
+
+    def __init__(
+        self,
+        current: Callable[[], ssl.SSLContext],
+        made: Callable[[], asyncio.Protocol],
+        on_refused: OnRefused = lambda *_: None,
+    ) -> None:
+        self._current, self._made, self._on_refused = current, made, on_refused
+        self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+        self._rate = Rate()
+        self._under_way: dict[asyncio.Task[bool], None] = {}
+        """Oldest first."""
+        self._sockets: Sequence[socket.socket] = ()
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._loop: asyncio.AbstractEventLoop
+
+    def open(self, sockets: Sequence[socket.socket]) -> None:
+        """Begins to accept on listening sockets, which are closed with it."""
+        self._loop = asyncio.get_running_loop()
+        self._sockets = sockets
+        for listening in sockets:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                connection, address = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # as when descriptors are short
+                self._rest(listening)
+                return
+            connection.setblocking(False)
+            self._begin(connection, address)
+
+    def _rest(self, listening: socket.socket) -> None:
+        self._loop.remove_reader(listening)
+
+        def again() -> None:
+            self._loop.add_reader(listening, self._accept, listening)
+
+        self._resting[listening] = self._loop.call_later(RETRY_SECONDS, again)
+
+    def _begin(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        if not self._rate.admits(address[0], self._loop.time()):
+            connection.close()
+            self._refuse(address, "too_many", "too many handshakes a second")
+            return
+        self._make_room()
+        task = self._loop.create_task(self._shake_hands(connection, address))
+        self._under_way[task] = None
+
+        def ended(done: asyncio.Task[bool]) -> None:
+            self._under_way.pop(done, None)
+            if done.cancelled() or not done.result():
+                connection.close()  # also when it never came to a transport
+
+        task.add_done_callback(ended)
+
+    def _make_room(self) -> None:
+        if len(self._under_way) >= MAX_AT_ONCE:
+            oldest = next(iter(self._under_way))
+            del self._under_way[oldest]
+            oldest.cancel()
+
+    async def _shake_hands(self, connection: socket.socket, address: tuple[str, int]) -> bool:
+        """Whether there is a connection now."""
+        try:
+            await self._loop.connect_accepted_socket(
+                self._made,
+                connection,
+                ssl=self._current(),
+                ssl_handshake_timeout=SECONDS,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except OSError as error:
+            self._refuse(address, word_for(error), str(error))
+            return False
+        except asyncio.CancelledError:
+            self._refuse(address, "too_many", f"{MAX_AT_ONCE} handshakes are under way")
+            raise
+        self.outcomes[ACCEPTED] += 1
+        return True
+
+    def _refuse(self, address: tuple[str, int], word: str, why: str) -> None:
+        self.outcomes[word] += 1
+        self._on_refused(f"{address[0]}:{address[1]}", word, why)
+
+    def close(self) -> None:
+        """Accepts no more, and breaks off what has not ended."""
+        self._on_refused = lambda *_: None
+        for timer in self._resting.values():
+            timer.cancel()
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
+            listening.close()
+        for task in list(self._under_way):
+            task.cancel()
+
+    async def closed(self) -> None:
+        """Call after `close`; returns when everything has ended."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+
+class Rate:
+    """How many begin in each second, by the clock of the event loop."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._begun: Counter[str] = Counter()
+
+    def admits(self, address: str, now: float) -> bool:
+        """Whether one more of this address may begin; then it is counted."""
+        if int(now) != self._second:
+            self._second, self._begun = int(now), Counter()
+        who = subscriber(address)
+        if self._begun.total() >= MAX_A_SECOND or self._begun[who] >= MAX_OF_ADDRESS:
+            return False
+        self._begun[who] += 1
+        return True
+
+
+def subscriber(address: str) -> str:
+    """What is counted as one address: of IPv6 the network, of which one machine has all."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, IPV6_BITS), strict=False))

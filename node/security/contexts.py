@@ -1,0 +1,222 @@
+"""The TLS contexts of a node now, and how they change without a restart.
+
+All files are read together, into one `Credentials`. What does not fit together is refused as a
+whole and the old one stays in use: a file that is half written, a key of another pair, a
+certificate of another node. Connections that stand keep what they began with.
+"""
+
+import os
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import structlog
+from cryptography import x509
+
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.certificates import CertificateError
+from stationkeep.node.security.handshake import ALPN, context, judge
+from stationkeep.node.security.identity import Door, Identity, date
+
+T = TypeVar("T")
+HTTP = "http/1.1"
+
+CA_FILE, CA_KEY_FILE = "ca.pem", "ca.key"
+
+log = structlog.get_logger("node.security")
+
+
+class FileError(CertificateError):
+    """What is wrong with a file; `str()` begins with its name."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file} {why}")
+        self.file = file
+
+
+class Files(NamedTuple):
+    """Where a node's certificates are. A key may be in the file of its certificate."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    http_certificate: Path | None = None
+    """For the HTTP port, of a CA that browsers know. None: the node's own."""
+    http_key: Path | None = None
+
+
+class Pair(NamedTuple):
+    """A certificate, those between it and its CA, and its key, as one PEM text."""
+
+    chain: Sequence[x509.Certificate]
+    pem: bytes
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        return self.chain[0]
+
+    @property
+    def ends(self) -> float:
+        return made.facts_of(self.leaf).not_after
+
+
+class Credentials:
+    """What a node's files say, once they have been found to fit together."""
+
+    def __init__(self, files: Files, node: str, members: Callable[[], Container[str]]) -> None:
+        """`members`: who may dial this node, asked at each handshake. Raises `FileError`."""
+        self.bundle = _of(files.ca, made.certificates_in)
+        self.pair, identity = _own_pair(files, self.bundle, node)
+        self.uid, self.node = identity.uid, node
+        self.http_pair = _http_pair(files) or self.pair
+        self._trusted = made.public_pem(self.bundle).decode()
+        self._clients: dict[str, ssl.SSLContext] = {}
+        self.server = self._of_member(True, Door.ACCEPTED, members)
+        """For whoever dials this node."""
+        self.http = context(True, self._trusted, None, HTTP)
+        """For the HTTP port."""
+        _load(self.http, self.http_pair)
+
+    def client(self, peer: str) -> ssl.SSLContext:
+        """For dialling this member, and nobody else."""
+        if peer not in self._clients:
+            self._clients[peer] = self._of_member(False, Door.DIALLED, lambda: {peer})
+        return self._clients[peer]
+
+    def _of_member(
+        self, server: bool, door: Door, expected: Callable[[], Container[str]]
+    ) -> ssl.SSLContext:
+        found = context(server, self._trusted, judge(self.uid, door, expected), ALPN)
+        _load(found, self.pair)
+        return found
+
+    @property
+    def expiries(self) -> dict[str, float]:
+        """When what ends, in seconds since 1970: `node`, `http`, `ca`."""
+        ca_ends = max(made.facts_of(ca).not_after for ca in self.bundle)
+        return {"node": self.pair.ends, "http": self.http_pair.ends, "ca": ca_ends}
+
+
+class Contexts:
+    """The credentials in use, and their replacement."""
+
+    def __init__(
+        self, files: Files, node: str, members: Callable[[], Container[str]] = lambda: ()
+    ) -> None:
+        """Raises `FileError` if what is there cannot be used at all."""
+        self._files, self._node = files, node
+        self.members = members
+        self._seen = _signature(files)
+        self.current = self._read()
+        self.rejected: str | None = None
+        """Why the files as they are now are not in use."""
+        self.reloads: Counter[str] = Counter({"accepted": 0, "rejected": 0})
+
+    def _read(self) -> Credentials:
+        return Credentials(self._files, self._node, self._expected)
+
+    def _expected(self) -> Container[str]:
+        return self.members()
+
+    def server(self) -> ssl.SSLContext:
+        return self.current.server
+
+    def http(self) -> ssl.SSLContext:
+        return self.current.http
+
+    def client(self, peer: str) -> ssl.SSLContext:
+        return self.current.client(peer)
+
+    def look(self) -> None:
+        """Reads the files anew if any has changed since they were read."""
+        if _signature(self._files) != self._seen:
+            self.reload()
+
+    def reload(self) -> bool:
+        """Reads the files anew; whether they are in use now."""
+        self._seen = _signature(self._files)
+        try:
+            fresh = self._read()
+            _check_date(self._files.certificate, fresh.pair)
+            _check_date(self._files.http_certificate or self._files.certificate, fresh.http_pair)
+        except FileError as error:
+            self.rejected = str(error)
+            self.reloads["rejected"] += 1
+            log.error("certificate_rejected", why=self.rejected)
+            return False
+        self.current, self.rejected = fresh, None
+        self.reloads["accepted"] += 1
+        serial = f"{fresh.pair.leaf.serial_number:x}"
+        log.info("certificate_loaded", serial=serial, until=date(fresh.pair.ends))
+        return True
+
+
+def check(files: Files, node: str, *, own: bool) -> None:
+    """Whether the files fit together. `own`: also those of the node's own certificate, which may
+    be missing while it is to be issued. Raises `FileError`."""
+    bundle = _of(files.ca, made.certificates_in)
+    _http_pair(files)
+    if own:
+        _own_pair(files, bundle, node)
+
+
+def _own_pair(files: Files, bundle: Sequence[x509.Certificate], node: str) -> tuple[Pair, Identity]:
+    pair = _pair(files.certificate, files.key)
+    try:
+        return pair, made.check_chain(pair.chain, bundle, node)
+    except CertificateError as error:
+        raise FileError(files.certificate, str(error)) from error
+
+
+def _http_pair(files: Files) -> Pair | None:
+    if files.http_certificate is None:
+        return None
+    return _pair(files.http_certificate, files.http_key or files.http_certificate)
+
+
+def _pair(certificate: Path, key: Path) -> Pair:
+    chain, private = _of(certificate, made.certificates_in), _of(key, made.key_in)
+    if chain[0].public_key() != private.public_key():
+        raise FileError(certificate, f"does not belong to the key in {key}")
+    return Pair(chain, made.private_pem(private) + made.public_pem(chain))
+
+
+def _check_date(file: Path, pair: Pair) -> None:
+    """Nobody puts an expired certificate in the place of one that stands on purpose."""
+    if pair.ends < time.time():
+        raise FileError(file, f"expired on {date(pair.ends)}")
+
+
+def _of(file: Path, reader: Callable[[bytes], T]) -> T:
+    try:
+        return reader(made.read(file))
+    except CertificateError as error:
+        raise FileError(file, str(error)) from error
+
+
+def _load(found: ssl.SSLContext, pair: Pair) -> None:
+    """What was checked is what is used: OpenSSL reads files alone, and one on the disk may have
+    changed since."""
+    handle = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    with open(handle, "wb") as file:
+        file.write(pair.pem)
+        file.flush()
+        found.load_cert_chain(f"/proc/self/fd/{handle}")
+
+
+def _signature(files: Files) -> list[tuple[int, int, int] | None]:
+    """What changes when a file does, also when a link leads elsewhere; None for one that is not
+    there."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in files:
+        if path is None:
+            continue
+        try:
+            stat = path.stat()
+            found.append((stat.st_size, stat.st_mtime_ns, stat.st_ino))
+        except OSError:
+            found.append(None)
+    return found

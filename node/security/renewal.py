@@ -1,0 +1,180 @@
+"""A node issues its own certificate and renews it, if it has the CA's key, and complains in time.
+
+Renewal is level-triggered: at each look the certificate that is there is compared with what it
+should be. It is due at two thirds of its life, a little earlier or later by its serial number, so
+that the nodes of a cluster do not all renew at once; and at once when it cannot be used, when the
+node's addresses have changed, or when told. Key and certificate are one file, replaced as a whole:
+a crash leaves the old pair or the new one.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.certificates import CertificateError
+from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.identity import Identity, date
+from stationkeep.node.system.operator_files import private_directory
+from stationkeep.node.version import RELEASED
+
+DUE, JITTER = 2 / 3, 0.1
+"""The part of its life at which a certificate is renewed, give or take a part of that."""
+EXPIRING, CA_EXPIRING = 14 * 86_400.0, 180 * 86_400.0
+"""Seconds before an end that is announced."""
+LEFT_OF_OTHERS = 1 / 3
+"""The part of its life that a certificate issued elsewhere has left when its end is announced."""
+LOOK_SECONDS, RETRY_SECONDS = 5.0, 60.0
+"""Between two looks at the files, and until a renewal that failed is tried again. A look takes less
+than a millisecond; it is as frequent because a clock that jumps makes one due."""
+FAILURES = 2
+"""Renewals that fail in a row before that is announced."""
+
+log = structlog.get_logger("node.security")
+
+
+class Issuer:
+    """Issues to `node` from the CA's files into `file`. `hosts`: DNS names and addresses, for
+    browsers."""
+
+    def __init__(self, ca: Path, ca_key: Path, file: Path, node: str, hosts: Sequence[str]) -> None:
+        self._ca, self._ca_key, self._file = ca, ca_key, file
+        self._node, self._hosts = node, hosts
+        self._retry_at = 0.0
+        self.failures = 0
+        """Since a certificate was last issued."""
+        self.failed = ""
+        """Why, the last time."""
+
+    def due(self, now: float) -> str | None:
+        """Why a certificate should be issued now; None if the one that is there will do."""
+        try:
+            content = made.read(self._file)
+            leaf, *_ = made.certificates_in(content)
+            if made.key_in(content).public_key() != leaf.public_key():
+                return "it does not belong to its key"
+            made.check_chain([leaf], made.certificates_in(made.read(self._ca)), self._node)
+        except CertificateError as error:
+            return f"it {error}"
+        if not set(self._hosts) <= set(made.hosts_of(leaf)):
+            return "the addresses have changed"
+        if RELEASED <= now < made.facts_of(leaf).not_before:
+            return "it is not valid yet: the clock was wrong, or is"
+        return "two thirds of its life are over" if now >= renewal_at(leaf) else None
+
+    @property
+    def rests(self) -> bool:
+        """Whether the last renewal failed a short time ago."""
+        return time.monotonic() < self._retry_at
+
+    def renew(self, now: float) -> bool:
+        """Issues a certificate with a new key. When that fails, the old pair is there."""
+        try:
+            authority = made.authority(made.read(self._ca), made.read(self._ca_key))
+            key = made.new_key()
+            identity = Identity(authority.uid, "node", self._node)
+            # A clock that shows less is wrong, and would make what has expired already.
+            begins = datetime.fromtimestamp(int(max(now, RELEASED)), UTC)
+            leaf = made.issue(authority, identity, key.public_key(), begins, hosts=self._hosts)
+            private_directory(self._file.parent)
+            content = made.private_pem(key) + made.public_pem([leaf])
+            made.write(self._file, content, made.PRIVATE)
+        except (CertificateError, OSError) as error:
+            self.failures += 1
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self.failed = str(error)
+            log.error("certificate_not_renewed", why=self.failed, times=self.failures)
+            return False
+        self.failures, self.failed, self._retry_at = 0, "", 0.0
+        return True
+
+
+def renewal_at(leaf: x509.Certificate) -> float:
+    """When a certificate is to be renewed, in seconds since 1970."""
+    facts = made.facts_of(leaf)
+    draw = leaf.serial_number % 1_000 / 1_000
+    part = DUE * (1 + JITTER * (2 * draw - 1))
+    return facts.not_before + part * (facts.not_after - facts.not_before)
+
+
+def ensure(issuer: Issuer) -> None:
+    """Renews if that is due."""
+    now = time.time()
+    why = issuer.due(now)
+    if why is not None and issuer.renew(now):
+        log.info("certificate_renewed", why=why)
+
+
+class Renewal:
+    """Looks after the certificates of a running node. `issuer`: None if it has not the CA's key, or
+    brings its own certificate."""
+
+    def __init__(self, contexts: Contexts, issuer: Issuer | None) -> None:
+        self.contexts, self._issuer = contexts, issuer
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> Callable[[], None]:
+        """Looks after them from now on, until the function that is returned is called."""
+        loop = asyncio.get_running_loop()
+
+        def again() -> None:
+            self._timer = loop.call_later(LOOK_SECONDS, again)
+            self.look()
+
+        self._timer = loop.call_later(LOOK_SECONDS, again)
+        return self._unwatch
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def look(self) -> None:
+        """Renews what is due, and uses what has changed."""
+        if self._issuer is not None and not self._issuer.rests:
+            ensure(self._issuer)
+        self.contexts.look()
+
+    def renew(self) -> bool:
+        """Renews now; whether there is a new certificate."""
+        if self._issuer is None or not self._issuer.renew(time.time()):
+            return False
+        return self.contexts.reload()
+
+    # -- what is wrong with them, for alarms
+
+    def expiring(self) -> str | None:
+        """Of the certificates in use, the one that ends first; or that they are not renewed."""
+        if self._issuer is not None and self._issuer.failures >= FAILURES:
+            return f"renewal failed {self._issuer.failures} times: {self._issuer.failed}"
+        now = time.time()
+        current = self.contexts.current
+        for what, pair in (("node", current.pair), ("http", current.http_pair)):
+            facts = made.facts_of(pair.leaf)
+            notice = EXPIRING
+            if self._issuer is None or pair is not current.pair:
+                notice = max(notice, LEFT_OF_OTHERS * (facts.not_after - facts.not_before))
+            if now < facts.not_after < now + notice:
+                return f"the {what} certificate expires on {date(facts.not_after)}"
+        return None
+
+    def expired(self) -> str | None:
+        now = time.time()
+        for what, ends in self.contexts.current.expiries.items():
+            if now >= max(RELEASED, ends):
+                return (
+                    f"the {what} certificate expired on {date(ends)}; members accept a node's "
+                    "for seven days"
+                )
+        return None
+
+    def rejected(self) -> str | None:
+        return self.contexts.rejected
+
+    def ca_expiring(self) -> str | None:
+        ends = self.contexts.current.expiries["ca"]
+        return f"the CA expires on {date(ends)}" if ends < time.time() + CA_EXPIRING else None
