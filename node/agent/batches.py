@@ -21,6 +21,7 @@ from stationkeep.node.agent.channel import CODEC
 from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
 from stationkeep.node.agent.patience import LONGEST_PATIENCE, patience, sensible
 from stationkeep.node.agent.tally import Tally
+from stationkeep.node.security.trust import verification
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.http_body import read
 from stationkeep.node.wire.messages import Code
@@ -44,7 +45,7 @@ HEADERS = {
 
 def open_http() -> httpx.AsyncClient:
     """Connections of one batch, through no proxy; tests put their own here."""
-    direct = httpx.AsyncHTTPTransport()
+    direct = httpx.AsyncHTTPTransport(verify=verification())
     return httpx.AsyncClient(headers=HEADERS, timeout=ANSWER_SECONDS, transport=direct)
 
 

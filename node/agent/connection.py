@@ -5,6 +5,7 @@ task, a queue or a buffer of its own per connection.
 """
 
 import asyncio
+import ssl
 from typing import Protocol, cast
 
 from websockets.client import ClientProtocol
@@ -14,6 +15,8 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from stationkeep.node.security.handshake import Refused
+from stationkeep.node.security.trust import connection_options
 from stationkeep.node.system.addresses import split_url, system_message
 from stationkeep.node.system.streams import tune
 
@@ -57,6 +60,10 @@ def websocket_address(url: str) -> WebSocketURI:
 
 def error_text(error: OSError) -> str:
     """In few words, without the address: reasons are counted."""
+    if isinstance(error, Refused):
+        return f"its certificate is refused: {error.word}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its certificate is not trusted"
     return system_message(error) or "no connection"
 
 
@@ -79,9 +86,10 @@ class Connection(asyncio.Protocol):
     async def open(self) -> None:
         """Connects; `opened` or `lost` follows. Raises OSError when nobody is there."""
         address = self._address
-        tls = address.secure or None
         try:
-            await self._loop.create_connection(lambda: self, address.host, address.port, ssl=tls)
+            await self._loop.create_connection(
+                lambda: self, address.host, address.port, **connection_options(address.secure)
+            )
         except asyncio.CancelledError:
             # The loop closes what it was making. uvloop does so without `connection_lost`, for
             # which `closed` would wait for ever.

@@ -41,8 +41,10 @@ from stationkeep.node.http.origin import Origin
 from stationkeep.node.http.worker import Worker
 from stationkeep.node.metrics import node as metrics
 from stationkeep.node.metrics.devices import AgentsCollector
+from stationkeep.node.metrics.tls import TlsCollector
 from stationkeep.node.metrics.traces import TracesCollector
 from stationkeep.node.metrics.webhooks import WebhooksCollector
+from stationkeep.node.security.contexts import Contexts
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.service.port import Service
 from stationkeep.node.system.addresses import split_address
@@ -62,12 +64,14 @@ returns the first outcome. Errors are RFC 9457 problem documents.
 """
 
 
-def create_app(service: NodeService, agents: Sessions) -> FastAPI:
+def create_app(service: NodeService, agents: Sessions, tls: Contexts | None = None) -> FastAPI:
     """The application of a running node; `agents`: its WebSockets, which are beside it."""
     collectors: list[Collector] = [AgentsCollector(agents)]
     collectors.append(WebhooksCollector(service.loop.webhooks))
     if service.tracing is not None:
         collectors.append(TracesCollector(service.tracing.spans.sink))
+    if tls is not None:
+        collectors.append(TlsCollector(tls))
     own = service.config
     founders = [split_address(member.http)[0].lower() for member in own.members]
     return build(service, *collectors, hosts={*own.http_hosts, *founders})

@@ -51,7 +51,8 @@ def ask(asked: Client) -> Seen:
 def ask_each(asked: Client) -> tuple[list[Seen], dict[str, str]]:
     """The links of each member, and by name why some did not answer."""
     members = asked.items("/v1/nodes", shapes.Node, MOST_NODES)
-    urls = {member["id"]: f"http://{member['address']['http']}" for member in members}
+    scheme = asked.url.partition("://")[0]
+    urls = {member["id"]: f"{scheme}://{member['address']['http']}" for member in members}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = dict(zip(urls, pool.map(_try, urls.values()), strict=True))
     silent = {name: answer for name, answer in answers.items() if isinstance(answer, str)}

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,9 +37,10 @@ from stationkeep.node.cli.commands import (
     snapshots,
     tasks,
 )
-from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.output import StandardOutput, note, say
 from stationkeep.node.local.manifest import LocalError
+from stationkeep.node.security.trust import VARIABLE, TrustError, of_file
 from stationkeep.node.system.printable import printable_lines
 
 
@@ -243,8 +245,23 @@ def _options(
             "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            envvar=VARIABLE,
+            help="The CA's certificates (ca.pem) of a cluster whose nodes are asked by https.",
+        ),
+    ] = None,
 ) -> None:
     """Options before a command."""
+    if ca is None:
+        return
+    try:
+        of_file(str(ca))
+    except TrustError as error:
+        raise UsageError(f"--ca {error}") from error
+    os.environ[VARIABLE] = str(ca)
 
 
 app = _build()

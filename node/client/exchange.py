@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from stationkeep.node.client.errors import OutcomeUnknownError, UnreachableError
+from stationkeep.node.security.trust import verification
 from stationkeep.node.system.addresses import URL_RULE, split_url
 from stationkeep.node.system.printable import printable
 
@@ -118,11 +119,11 @@ def part(text: str) -> str:
 
 def open_http(silence: float = WHOLE_SECONDS) -> "httpx.AsyncClient":
     """A pool of connections, which lead to the nodes themselves: with a transport that is given,
-    no proxy is taken from the environment. Tests replace this function."""
+    no proxy is taken from the environment. Tests replace this function. Raises `TrustError`."""
     import httpx  # noqa: PLC0415
 
     timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
-    direct = httpx.AsyncHTTPTransport()
+    direct = httpx.AsyncHTTPTransport(verify=verification())
     return httpx.AsyncClient(headers=HEADERS, timeout=timeout, transport=direct)
 
 

@@ -32,7 +32,7 @@ from stationkeep.node.peers.sessions import BadDatagram, address_of
 from stationkeep.node.peers.streams import Inbound, Outbound
 from stationkeep.node.ports import LinkFigures
 from stationkeep.node.security.accepting import Acceptor
-from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.contexts import RAFT, Contexts
 from stationkeep.node.security.handshake import REFUSED_BY_PEER, word_for
 from stationkeep.node.system.addresses import bind_problem, join_address, split_address
 from stationkeep.node.system.resolver import Resolver
@@ -184,7 +184,9 @@ class PeerNetwork:
             self._sockets, close = server.sockets, server.close
         else:
             self.tls.members = self._may_dial
-            self.acceptor = Acceptor(self.tls.server, lambda: Inbound(self), self._unshaken)
+            self.acceptor = Acceptor(
+                self.tls.server, lambda: Inbound(self), self.tls.handshakes[RAFT], self._unshaken
+            )
             self._sockets, close = await self._bound(), self.acceptor.close
             self.acceptor.open(self._sockets)
         try:

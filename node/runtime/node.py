@@ -212,7 +212,7 @@ class Node:
         self._service = NodeService(
             self._loop, self._driver.wake, tracing=tracing, raft=self._raft, network=network
         )
-        self._server = Server(self._service)
+        self._server = Server(self._service, tls)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
 
     def _opened(self, tls: TlsConfig) -> Contexts:

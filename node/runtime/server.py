@@ -5,10 +5,13 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 
+from stationkeep.node.peers.handshake import Refusals
+from stationkeep.node.security.accepting import Acceptor
+from stationkeep.node.security.contexts import HTTP, Contexts
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.system.addresses import bind_problem, split_address
 
@@ -27,7 +30,7 @@ class StartError(Exception):
 class Server(uvicorn.Server):
     """uvicorn without signal handlers of its own: the node decides when to stop."""
 
-    def __init__(self, service: NodeService) -> None:
+    def __init__(self, service: NodeService, tls: Contexts | None = None) -> None:
         # Slow to import, and not for tests.
         from stationkeep.node.api.app import create_app  # noqa: PLC0415
         from stationkeep.node.api.resources.probes import PROBES  # noqa: PLC0415
@@ -36,13 +39,18 @@ class Server(uvicorn.Server):
         from stationkeep.node.http.crowd import Crowd  # noqa: PLC0415
 
         raise_descriptors()
+        self.acceptor: Acceptor | None = None
+        if tls is not None:
+            self.acceptor = Acceptor(
+                tls.http, self._connection, tls.handshakes[HTTP], Refusals().note
+            )
         self.agents = Sessions(
             service.config.node, service.intake, service.errands, service.loop.replica
         )
         made = partial(Connection, self.agents.turns, Crowd(), PROBES)
         super().__init__(
             uvicorn.Config(
-                create_app(service, self.agents),
+                create_app(service, self.agents, tls),
                 http=cast("type[asyncio.Protocol]", made),
                 ws=cast("type[asyncio.Protocol]", self.agents.socket),
                 log_config=None,
@@ -56,9 +64,29 @@ class Server(uvicorn.Server):
             )
         )
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """With TLS uvicorn is handed connections that have been made."""
+        if self.acceptor is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        self.acceptor.open(sockets or ())
+
+    def _connection(self) -> asyncio.Protocol:
+        """As uvicorn makes one for its own servers."""
+        made: Any = self.config.http_protocol_class
+        state, app_state = self.server_state, self.lifespan.state
+        protocol: asyncio.Protocol = made(
+            config=self.config, server_state=state, app_state=app_state
+        )
+        return protocol
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets go of the devices first, of whom uvicorn does not know."""
         self.agents.close()
+        if self.acceptor is not None:
+            self.acceptor.close()
+            await self.acceptor.closed()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

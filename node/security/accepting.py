@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from stationkeep.node.security.handshake import (
     ACCEPTED,
-    OUTCOMES,
+    BROKEN_OFF,
     SECONDS,
     SHUTDOWN_SECONDS,
     word_for,
@@ -35,20 +35,22 @@ IPV6_BITS = 64
 """Of an IPv6 address: what one subscriber has."""
 
 OnRefused = Callable[[str, str, str], None]
-"""Called with address, word and sentence of each that is refused."""
+"""Called with address, word and sentence of each that is refused, and has not broken off."""
 
 
 class Acceptor:
-    """`made`: a protocol for each connection; `current`: the context to be used now."""
+    """`made`: a protocol for each connection; `current`: the context to be used now; `outcomes`:
+    where the ends of handshakes are counted."""
 
     def __init__(
         self,
         current: Callable[[], ssl.SSLContext],
         made: Callable[[], asyncio.Protocol],
+        outcomes: Counter[str],
         on_refused: OnRefused = lambda *_: None,
     ) -> None:
         self._current, self._made, self._on_refused = current, made, on_refused
-        self.outcomes: Counter[str] = Counter(dict.fromkeys(OUTCOMES, 0))
+        self.outcomes = outcomes
         self._rate = Rate()
         self._under_way: dict[asyncio.Task[bool], None] = {}
         """Oldest first."""
@@ -126,7 +128,8 @@ class Acceptor:
 
     def _refuse(self, address: tuple[str, int], word: str, why: str) -> None:
         self.outcomes[word] += 1
-        self._on_refused(f"{address[0]}:{address[1]}", word, why)
+        if word != BROKEN_OFF:  # as members do who were quicker by another way
+            self._on_refused(f"{address[0]}:{address[1]}", word, why)
 
     def close(self) -> None:
         """Accepts no more, and breaks off what has not ended."""

@@ -18,11 +18,12 @@ from cryptography import x509
 
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
-from stationkeep.node.security.handshake import ALPN, context, judge
+from stationkeep.node.security.handshake import ALPN, OUTCOMES, context, judge
 from stationkeep.node.security.identity import Door, Identity, date
 
 T = TypeVar("T")
-HTTP = "http/1.1"
+RAFT, HTTP = "raft", "http"
+"""The ports."""
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca.key"
 
@@ -76,9 +77,9 @@ class Credentials:
         self._clients: dict[str, ssl.SSLContext] = {}
         self.server = self._of_member(True, Door.ACCEPTED, members)
         """For whoever dials this node."""
-        self.http = context(True, self._trusted, None, HTTP)
+        self.http = context(True, self._trusted, None, "http/1.1")
         """For the HTTP port."""
-        _load(self.http, self.http_pair)
+        load_pair(self.http, self.http_pair)
 
     def client(self, peer: str) -> ssl.SSLContext:
         """For dialling this member, and nobody else."""
@@ -90,7 +91,7 @@ class Credentials:
         self, server: bool, door: Door, expected: Callable[[], Container[str]]
     ) -> ssl.SSLContext:
         found = context(server, self._trusted, judge(self.uid, door, expected), ALPN)
-        _load(found, self.pair)
+        load_pair(found, self.pair)
         return found
 
     @property
@@ -114,6 +115,9 @@ class Contexts:
         self.rejected: str | None = None
         """Why the files as they are now are not in use."""
         self.reloads: Counter[str] = Counter({"accepted": 0, "rejected": 0})
+        none = dict.fromkeys(OUTCOMES, 0)
+        self.handshakes: dict[str, Counter[str]] = {RAFT: Counter(none), HTTP: Counter(none)}
+        """How handshakes of connections to a port ended."""
 
     def _read(self) -> Credentials:
         return Credentials(self._files, self._node, self._expected)
@@ -164,7 +168,7 @@ def check(files: Files, node: str, *, own: bool) -> None:
 
 
 def _own_pair(files: Files, bundle: Sequence[x509.Certificate], node: str) -> tuple[Pair, Identity]:
-    pair = _pair(files.certificate, files.key)
+    pair = read_pair(files.certificate, files.key)
     try:
         return pair, made.check_chain(pair.chain, bundle, node)
     except CertificateError as error:
@@ -174,10 +178,10 @@ def _own_pair(files: Files, bundle: Sequence[x509.Certificate], node: str) -> tu
 def _http_pair(files: Files) -> Pair | None:
     if files.http_certificate is None:
         return None
-    return _pair(files.http_certificate, files.http_key or files.http_certificate)
+    return read_pair(files.http_certificate, files.http_key or files.http_certificate)
 
 
-def _pair(certificate: Path, key: Path) -> Pair:
+def read_pair(certificate: Path, key: Path) -> Pair:
     chain, private = _of(certificate, made.certificates_in), _of(key, made.key_in)
     if chain[0].public_key() != private.public_key():
         raise FileError(certificate, f"does not belong to the key in {key}")
@@ -197,7 +201,7 @@ def _of(file: Path, reader: Callable[[bytes], T]) -> T:
         raise FileError(file, str(error)) from error
 
 
-def _load(found: ssl.SSLContext, pair: Pair) -> None:
+def load_pair(found: ssl.SSLContext, pair: Pair) -> None:
     """What was checked is what is used: OpenSSL reads files alone, and one on the disk may have
     changed since."""
     handle = os.memfd_create("certificate", os.MFD_CLOEXEC)

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 
 import httpx
 
+from stationkeep.node.security.handshake import Refused
 from stationkeep.node.system.addresses import URL_RULE, system_message
 from stationkeep.node.wire.http_body import TooLarge
 
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (httpx.InvalidURL, URL_RULE),
     (httpx.UnsupportedProtocol, URL_RULE),
-    (ssl.SSLCertVerificationError, "its certificate is not trusted"),
+    (
+        ssl.SSLCertVerificationError,
+        "its certificate is not trusted; --ca or STATIONKEEP_CA names the cluster's CA",
+    ),
     (ssl.SSLError, "no TLS could be agreed on"),
     (httpx.ConnectTimeout, "no connection in time"),
     (httpx.TimeoutException, "no answer in time"),
@@ -37,6 +41,8 @@ def why(error: BaseException) -> str:
 
 
 def _ours(error: BaseException) -> str:
+    if isinstance(error, Refused):
+        return f"its certificate is refused ({error.word}): {error.strerror}"
     return next((words for kind, words in _WORDS if isinstance(error, kind)), ELSE)
 
 

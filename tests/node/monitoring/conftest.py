@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stationkeep.node.api.app import build
 from stationkeep.node.gateway.sessions import Sessions
 from stationkeep.node.metrics.devices import AgentsCollector
+from stationkeep.node.metrics.tls import TlsCollector
 from stationkeep.node.metrics.traces import TracesCollector
 from stationkeep.node.metrics.webhooks import WebhooksCollector
 from tests.node.api.fake import FakeNode
@@ -64,7 +65,13 @@ async def exposition() -> str:
     )
     spans: Any = SimpleNamespace(results={"exported": 1})
     agents = AgentsCollector(Sessions(node.node, node.intake, node.errands, replica))
-    app = build(node, agents, WebhooksCollector(webhooks), TracesCollector(spans))
+    tls: Any = SimpleNamespace(
+        current=SimpleNamespace(node="sat-001", expiries={"node": 1.9e9}),
+        handshakes={"raft": {"accepted": 1}},
+        reloads={"accepted": 1},
+    )
+    more = (WebhooksCollector(webhooks), TracesCollector(spans), TlsCollector(tls))
+    app = build(node, agents, *more)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
         return (await client.get("/metrics")).text

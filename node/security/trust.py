@@ -1,0 +1,72 @@
+"""Whom clients and devices trust: any node of their cluster, by the cluster's CA.
+
+No host name is checked. Only a node has a certificate of this CA that serves, whatever its address
+is now, and a node may be asked under any name. Without a CA, a node's certificate is checked as
+those of web sites are.
+"""
+
+import os
+import ssl
+from functools import lru_cache
+from typing import Any
+
+from stationkeep.node.security.handshake import client_options, context, judge
+from stationkeep.node.security.identity import Door, parse
+from stationkeep.node.system.operator_files import regular
+
+VARIABLE = "STATIONKEEP_CA"
+"""Of the environment: the path of the cluster's CA certificates, `ca.pem`."""
+MAX_CA = 256 * 1024
+"""Bytes of that file."""
+
+
+class TrustError(ValueError):
+    """The CA's certificates cannot be used; `str()` names the file."""
+
+
+def trusted() -> ssl.SSLContext | None:
+    """The context for nodes of the CA that the environment names; None if it names none. Raises
+    `TrustError`."""
+    path = os.environ.get(VARIABLE)
+    return None if not path else of_file(path)
+
+
+def of_file(path: str) -> ssl.SSLContext:
+    """The context for nodes of the CA in a file; one for each content. Raises `TrustError`."""
+    try:
+        with open(path, "rb", opener=regular) as file:
+            content = file.read(MAX_CA + 1)
+    except OSError as error:
+        raise TrustError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return of_ca(content.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise TrustError(f"{path} has no CA's certificates in PEM") from error
+
+
+@lru_cache(8)
+def of_ca(pem: str) -> ssl.SSLContext:
+    """The context for nodes with certificates of this CA. Raises `ssl.SSLError`, ValueError."""
+    probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if len(pem) > MAX_CA:
+        raise ValueError(f"a CA file has at most {MAX_CA} bytes")
+    probe.load_verify_locations(cadata=pem)
+    cas: list[Any] = probe.get_ca_certs()
+    uris = [name for ca in cas for kind, name in ca.get("subjectAltName", ()) if kind == "URI"]
+    uids = {found.uid for uri in uris if (found := parse(uri)) is not None}
+    # A foreign CA does not say of which cluster it is; then that of the node is believed.
+    uid = uids.pop() if len(uids) == 1 else None
+    return context(False, pem, judge(uid, Door.NODE, None), None)
+
+
+def connection_options(secure: bool) -> dict[str, Any]:
+    """Arguments of `create_connection` to a node's HTTP port. Raises `TrustError`."""
+    if not secure:
+        return {}
+    found = trusted()
+    return {"ssl": True} if found is None else client_options(found)
+
+
+def verification() -> ssl.SSLContext | bool:
+    """What httpx's transports take as `verify`. Raises `TrustError`."""
+    return trusted() or True
