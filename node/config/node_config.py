@@ -35,7 +35,7 @@ from stationkeep.cluster.state.state import (
     ROLE_CHANGE,
 )
 from stationkeep.node.config.shell import command_fault
-from stationkeep.node.config.tls import TlsConfig, read_tls
+from stationkeep.node.config.tls import TlsConfig, read_tls, uid_of
 from stationkeep.node.config.tracing import TracingConfig, read_tracing
 from stationkeep.node.config.webhooks import WebhookConfig, read_webhooks
 from stationkeep.node.config.yaml_document import MAX_BYTES, ConfigError, Document, Value, parse
@@ -152,6 +152,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Further host names that clients use for this node. Requests for any other are refused."""
     file: str = ""
     """The path that the configuration was read from."""
+    uid: str = ""
+    """Of the cluster, as its CA has it; empty without one: then it is drawn at the founding."""
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -299,13 +301,15 @@ def _read(document: Document) -> NodeConfig:
     data_dir = root.required("data_dir", "the directory that is this node's alone")
     directory = Path(data_dir.text("a path") if data_dir else ".")
     durability = root.child("durability")
+    tls = read_tls(root.child("tls"), node, directory)
     return NodeConfig(
         node=node,
         cluster=_name(root.required("cluster", "the name of the cluster")),
         data_dir=directory,
         raft=_listen(root, "raft", own.raft if own else ""),
         http=_listen(root, "http", own.http if own else ""),
-        tls=read_tls(root.child("tls"), node, directory),
+        tls=tls,
+        uid="" if tls is None else uid_of(tls),
         insecure=_flag(root.child("insecure")),
         members=members,
         join=_join(root.child("join"), members),

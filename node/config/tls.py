@@ -54,6 +54,15 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def uid_of(tls: TlsConfig) -> str:
+    """The uid in the CA's certificate; empty if it cannot be read, or is of a CA that has none."""
+    try:
+        cas = made.certificates_in(made.read(tls.ca))
+    except CertificateError:
+        return ""
+    return next((found.uid for ca in cas if (found := made.facts_of(ca).identity)), "")
+
+
 def read_tls(value: Value | None, node: str, data_dir: Path) -> TlsConfig | None:
     """What a file says, None if it has no such section; errors go into its document."""
     if value is None:

@@ -82,7 +82,7 @@ class Leader(Office):
 
     def _found(self) -> FoundCluster:
         config = self._config
-        uid = "".join(f"{int(self._draw() * 2**16):04x}" for _ in range(4))
+        uid = config.uid or "".join(f"{int(self._draw() * 2**16):04x}" for _ in range(4))
         return FoundCluster(
             config.cluster, config.members, config.settings, self._replica.highest, VERSION, uid
         )

@@ -14,18 +14,15 @@ else that reads a date is strict.
 """
 
 import enum
-import re
 from collections.abc import Container
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from stationkeep.cluster.names import name_fault
+from stationkeep.cluster.names import is_uid, name_fault
 from stationkeep.node.version import RELEASED
 
 GRACE = 7 * 86_400.0
 """Seconds beyond its dates for which members accept each other's certificates."""
-UID_RULE = "16 hexadecimal digits in lower case"
-_UID = re.compile(r"[0-9a-f]{16}")
 _DOMAIN = "spiffe://sk-"
 
 
@@ -45,10 +42,6 @@ class Identity(NamedTuple):
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.kind, self.role, self.name) if part)
-
-
-def is_uid(text: str) -> bool:
-    return _UID.fullmatch(text) is not None
 
 
 def parse(uri: str) -> Identity | None:

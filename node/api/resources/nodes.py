@@ -64,7 +64,7 @@ class JoinInput(Input):
 class MoveInput(Input):
     """What is left out stays as it is."""
 
-    raft: Annotated[Address, following(link_fault)] | None = None
+    raft: Annotated[Address, following(address_fault)] | None = None
     http: Annotated[Address, following(address_fault)] | None = None
     reason: Reason = ""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from stationkeep.cluster.names import NAME_RULE, name_fault
+from stationkeep.cluster.names import NAME_RULE, UID_RULE, is_uid, name_fault
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import say, show
@@ -40,7 +40,6 @@ def ca(
     """Makes a CA for a cluster: ca.pem, which all may read, and ca.key, which can make anybody a
     member. Interrupted, it may be repeated."""
     from stationkeep.node.security import certificates as made  # noqa: PLC0415
-    from stationkeep.node.security.identity import UID_RULE, is_uid  # noqa: PLC0415
 
     _check_name("--cluster", cluster)
     if uid is not None and not is_uid(uid):

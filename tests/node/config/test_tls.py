@@ -38,6 +38,7 @@ def test_with_a_ca_and_its_key_nothing_else_is_needed(tls: Path, tmp_path: Path)
     found = config.tls.files(config.data_dir)
     assert (found.ca, found.certificate) == (tls / "ca.pem", tmp_path / "data/tls/node.pem")
     assert found.key == found.certificate
+    assert config.uid == authority().uid
 
 
 def test_a_certificate_of_elsewhere_may_have_its_key_in_the_same_file(
