@@ -24,7 +24,7 @@ from stationkeep.cluster.deployments.roster import ACCEPTED
 from stationkeep.cluster.deployments.versions import version_fault
 from stationkeep.cluster.devices.table import MAX_DEVICES, Column
 from stationkeep.cluster.progression.openings import way_back_fault
-from stationkeep.cluster.progression.steps import abandon, cause_of, change, existing
+from stationkeep.cluster.progression.steps import abandon, cause_of, change, existing, keep
 from stationkeep.cluster.rollouts.book import MAX_OPEN_ROLLOUTS
 from stationkeep.cluster.rollouts.lifecycle import RolloutCause
 from stationkeep.cluster.rollouts.plan import Plan
@@ -53,7 +53,8 @@ class Affected(NamedTuple):
 def turn_back(step: Step, rollout: Rollout, cause: RolloutCause, reason: str = "") -> Rollout:
     """Ends all stages, and an earlier way back, and tells every device to go back. Where there is
     no room to do so, which every stage left, the rollout is aborted instead."""
-    affected = affected_by(step.state, rollout)  # before anything of it may be forgotten
+    keep(step, rollout, True)  # nothing of it makes room for its way back
+    affected = affected_by(step.state, rollout)
     rollout = abandon(step, rollout)
     slot = step.state.deployments.free_slot()
     if slot is None or not step.state.deployments.has_room(len(affected.rows)):

@@ -117,7 +117,7 @@ def change(
         **more,
     )
     step.state.rollouts.put(changed)
-    _keep(step, changed)
+    keep(step, changed, not changed.ended)
     hold_stages(step, changed)
     told = about(changed) | {"cause": cause.value, "from": rollout.state.value} | (facts or {})
     ordered = "operator" in transition.who
@@ -280,12 +280,12 @@ def abandon(step: Step, rollout: Rollout) -> Rollout:
 # Deployments
 
 
-def _keep(step: Step, rollout: Rollout) -> None:
+def keep(step: Step, rollout: Rollout, kept: bool) -> None:
     """While a rollout is not over nobody forgets who ran what before."""
     book = step.state.deployments
     for deployment in [d for d in book.known.values() if d.rollout == rollout.name]:
-        deployment.kept = not rollout.ended
-    if rollout.ended:
+        deployment.kept = kept
+    if not kept:
         book.trim()
 
 

@@ -242,7 +242,7 @@ def test_a_pause_that_holds_nothing_is_found(monkeypatch: Patch) -> None:
 
 
 def test_rosters_that_are_forgotten_too_early_are_found(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(steps, "_keep", lambda *_: None)
+    monkeypatch.setattr(steps, "keep", lambda *_: None)
     assert violated(monkeypatch, GOOD) == "progression.deployments_belong"
 
 

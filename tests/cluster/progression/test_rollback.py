@@ -268,6 +268,19 @@ def test_rosters_of_a_rollout_that_goes_on_are_not_forgotten(
     assert driver.runs("1.0.0") == driver.rows
 
 
+def test_what_is_taken_back_when_it_is_over_makes_no_room_for_its_own_way_back(
+    driver: RolloutDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever strayed would not be found any more."""
+    monkeypatch.setattr(book, "MAX_TASKS", 30)
+    driver.begin(Plan(V2, stages=one_stage(), rest=False))
+    driver.until("succeeded")
+    driver.create(artifact=Artifact("0.9.0"))  # which nobody needs any more
+    assert [len(roster) for roster in driver.state.deployments.rosters.values()] == [12, 12]
+    driver.roll_back()
+    assert list(driver.state.deployments.rosters) == [1, 3]
+
+
 def ended(driver: RolloutDriver, count: int) -> list[str]:
     """Rollouts that are over, each of which has come to another device."""
     for n in range(count):
