@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from stationkeep.cluster.delivery.offers import lies_on
+from stationkeep.cluster.delivery.offers import frozen, lies_on
 from stationkeep.cluster.delivery.openings import withdraw
 from stationkeep.cluster.delivery.steps import close_if_over
 from stationkeep.cluster.deployments.deployment import Deployment
@@ -37,6 +37,8 @@ from stationkeep.cluster.state.step import Refused, Step
 
 MAX_GROUPS = 5
 """Of equal failures that a verdict names."""
+_FEW = 1_024
+"""Devices that are looked at before all of a stage are: most freezes leave some of these."""
 ORDERS: dict[str, tuple[RolloutCause, ...]] = {
     "start": (RolloutCause.REQUEST, RolloutCause.START),
     "approve": (RolloutCause.APPROVAL,),
@@ -317,6 +319,8 @@ def frozen_by(state: ClusterState, deployment: Deployment) -> Freeze | None:
         return None
     roster = state.deployments.rosters[deployment.number]
     free = roster.row[roster.in_state(TaskState.QUEUED)]
+    if not frozen(state, deployment, free[:_FEW]).all():
+        return None
     for freeze in sorted(freezes, key=lambda one: (-one.until, one.name)):
         if freeze.name not in deployment.overrides:
             free = free[~lies_on(state, freeze, free)]
