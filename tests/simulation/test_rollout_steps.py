@@ -4,6 +4,7 @@ takes in which nothing happens. The rollout ends as in that run.
 Devices do what they are told, so that nothing is left to chance but time.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from stationkeep.cluster.commands import (
     PauseRollout,
     PromoteRollout,
     ResumeRollout,
+    RollBackRollout,
     StartRollout,
 )
 from stationkeep.cluster.deployments.artifacts import Artifact
@@ -56,28 +58,36 @@ and after which it is over."""
 
 
 class Course(NamedTuple):
-    """A plan, what the webhook says, and what is ordered as soon as a step was taken."""
+    """A plan, the step that is its last, what the webhook says, and what is ordered one after the
+    other, each as soon as a step was taken."""
 
     plan: Plan
+    last: str
     verdict: bytes
-    orders: dict[str, AnyCommand]
+    orders: tuple[tuple[str, AnyCommand], ...]
 
 
 def _courses() -> dict[str, Course]:
     forward = replace(PLAN, stages=(ASKED, ALL), approvals=1)
-    start = {"draft": StartRollout(NAME)}
+    start = ("draft", StartRollout(NAME))
     return {
-        "forward": Course(forward, b'{"verdict": "pass"}', start | {
-            "awaiting_approval": ApproveRollout(NAME, digest=forward.digest),
-            "some:validating": ApproveRollout(NAME, digest=forward.digest, stage="some"),
-            "all:deploying": PauseRollout(NAME),
-            "paused": ResumeRollout(NAME),
-        }),
-        "back": Course(replace(PLAN, stages=(ASKED, ALL)), b'{"verdict": "fail"}', start),
-        "halfway": Course(replace(PLAN, stages=(UNSEEN, ALL)), b"", start | {
-            "paused": PromoteRollout(NAME),
-            "all:soaking": AbortRollout(NAME),
-        }),
+        "there and back": Course(forward, "rolled_back", b'{"verdict": "pass"}', (
+            start,
+            ("awaiting_approval", ApproveRollout(NAME, digest=forward.digest)),
+            ("some:validating", ApproveRollout(NAME, digest=forward.digest, stage="some")),
+            ("all:deploying", PauseRollout(NAME)),
+            ("paused", ResumeRollout(NAME)),
+            ("succeeded", RollBackRollout(NAME)),
+        )),
+        "stopped": Course(
+            replace(PLAN, stages=(ASKED, ALL)), "rolled_back", b'{"verdict": "fail"}', (start,)
+        ),
+        "halfway": Course(replace(PLAN, stages=(UNSEEN, ALL)), "aborted", b"", (
+            start,
+            ("paused", ResumeRollout(NAME)),
+            ("paused", PromoteRollout(NAME)),
+            ("all:soaking", AbortRollout(NAME)),
+        )),
     }  # fmt: skip
 
 
@@ -100,7 +110,8 @@ class Played:
     it, which nobody else has yet, else after the turn in which it has."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, fatal: int) -> None:
-        self.course, self._fatal = COURSES[name], fatal
+        plan, last, verdict, orders = COURSES[name]
+        self._orders, self._fatal = deque(orders), fatal
         self.steps: list[str] = []
         self.installed: list[str] = []
         self._judged = 0
@@ -113,20 +124,15 @@ class Played:
         monkeypatch.setattr(RolloutChecks, "watch", watched)
         monkeypatch.setattr(Carrier, "_result", lambda _, job: self._succeeds(job))
         monkeypatch.setattr(Carrier, "_renewed", lambda carrier, _: carrier._speaker.renew())
-        monkeypatch.setattr(SimulatedAsker, "ask", _answering(self.course.verdict))
+        monkeypatch.setattr(SimulatedAsker, "ask", _answering(verdict))
         script = (Action(0.0, "carriers", ("6",)), Action(0.5, "hurry", ("sat-001",)))
         with quiet():
             self.world = World(Scenario(seed=1, nodes=3, duration=BEGIN, script=script))
             actions.play(self.world)
-            self._order(CreateRollout(NAME, self.course.plan), actor="ada")
-            while self.world.time.now < LONGEST and not self._is_over:
+            self._order(CreateRollout(NAME, plan), actor="ada")
+            while self.world.time.now < LONGEST and self.steps[-1:] != [last]:
                 self.world.run(0.5)
             self.world.converge()
-
-    @property
-    def _is_over(self) -> bool:
-        known = self.world.members.newest_state().rollouts.known.values()
-        return bool(known) and all(rollout.ended for rollout in known)
 
     def _applied(
         self, member: SimulatedNode, index: int, _entry: Entry | None, what: Applied
@@ -141,9 +147,8 @@ class Played:
                 stage = f"{event.stage}:" if isinstance(event, StageChanged) else ""
                 self.steps.append(f"{stage}{event.state}")
                 fatal |= len(self.steps) == self._fatal
-                order = self.course.orders.get(self.steps[-1])
-                if order is not None:
-                    self._order(order)
+                if self._orders and self._orders[0][0] == self.steps[-1]:
+                    self._order(self._orders.popleft()[1])
         if fatal:
             self._crash(member)
 
