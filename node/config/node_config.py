@@ -111,7 +111,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     """The id of this node, one of `members`."""
     cluster: str
-    """The name of the cluster, the same for all of its nodes."""
+    """The name of the cluster, the same for all of its nodes. What tells it from another of the
+    same name is its uid, which is drawn at the founding."""
     data_dir: Path
     """The directory of this node's journal, snapshots and audit file, shared with no other node. A
     relative path is relative to the working directory."""

@@ -3,4 +3,16 @@
 `network.py`: the peers, and the messages from them · `link.py`: one peer, and the lane for each
 message · `sessions.py`: numbers, keys and echoes · `streams.py`, `datagrams.py`: the sockets ·
 `handshake.py`: identification · `frames.py`: encoding · `figures.py`: statistics of losses.
+
+How messages between members may grow, so that releases understand each other:
+
+- *Every message is a map, and unknown fields are ignored*, in hellos, reports (`health.gossip`),
+  messages of Raft (`raft.engine.messages`), forwarded drafts and their answers (`raft.forwarding`)
+  and tables of peers. A field that a release adds must be one that others can do without, and that
+  it can do without when they do not send it. The same holds for second-hand reports, which are
+  arrays: they grow at the end.
+- *What an older release would misunderstand is another protocol*: another meaning of a field, a new
+  kind of message that must be answered, other frames or datagrams (`sessions.VERSION`). The hello
+  says which protocols a node speaks (`handshake.PROTOCOLS`).
+- *What enters the log has a level instead* (`cluster.levels`): drafts, entries, snapshots.
 """

@@ -36,7 +36,7 @@ _LIMITS = {
     "max_map_len": 4 * 1024,
     "max_ext_len": 0,
 }
-_HELLO_LIMITS = {**_LIMITS, "max_array_len": 0, "max_map_len": 16}
+_HELLO_LIMITS = {**_LIMITS, "max_array_len": 16, "max_map_len": 32}
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 

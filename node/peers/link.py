@@ -69,6 +69,8 @@ class Link:
         self._loop = network.loop
         now = self._loop.time()
         self.up = False
+        self.uid = ""
+        """Of the cluster that the peer belongs to, as it said last; "" if it does not know."""
         self.dismissed = False
         """Whether the peer said that we were removed when we last dialled it."""
         self._stream: Outbound | None = None
@@ -158,6 +160,15 @@ class Link:
         if self._life:
             for stream in self._dialled():
                 stream.transport.abort()
+
+    def cut(self) -> None:
+        """It turned out that the peer will not do: nothing of it counts, on either lane."""
+        self._forget_life()
+        self._life = 0
+        for stream in self._dialled():
+            stream.transport.abort()
+        self._session = None
+        self._go_down()
 
     def inbound_lost(self, inbound: Inbound) -> None:
         if inbound in self._inbound:

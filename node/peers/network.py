@@ -26,7 +26,7 @@ from typing import Any
 from stationkeep.cluster.names import address_fault, is_loopback, name_fault
 from stationkeep.node.peers.datagrams import DatagramSockets
 from stationkeep.node.peers.frames import MAX_FRAME
-from stationkeep.node.peers.handshake import Hello, Refusals
+from stationkeep.node.peers.handshake import ANSWERED, Hello, Refusals, digest_of
 from stationkeep.node.peers.link import Link
 from stationkeep.node.peers.sessions import BadDatagram, address_of
 from stationkeep.node.peers.streams import Inbound, Outbound
@@ -76,18 +76,19 @@ class PeerNetwork:
         cluster: str,
         listen: str,
         peers: Mapping[str, str],
+        founds: bool = False,
         tls: Contexts | None = None,
         insecure: bool = False,
         send_buffer: int = SEND_BUFFER,
     ) -> None:
         """`listen`: "host:port". `peers`: id → "host:port" of the members; `node_id` may be
-        among them and is left out. `tls`: None: in clear, and on loopback alone unless `insecure`.
-        """
+        among them and is left out. `founds`: they may found the cluster, if there is none yet.
+        `tls`: None: in clear, and on loopback alone unless `insecure`."""
         self.node_id = node_id
         self.send_buffer = send_buffer
         self.tls = tls
         self._reaches_out = tls is not None or insecure
-        self.hello = Hello(cluster, node_id)
+        self.hello = Hello(cluster, node_id, digest_of({node_id, *peers}) if founds else "")
         self._refusals = Refusals()
         self.rejected = self._refusals.counted
         """Refused connections and datagrams, and reset links, by reason."""
@@ -266,6 +267,13 @@ class PeerNetwork:
         for peer in self._peers:
             self.tell_peers(peer)
 
+    def know(self, uid: str) -> None:
+        """The cluster is founded, and this is its uid: whoever is of another one is cut off."""
+        self.hello.uid, self.hello.founders = uid, ""
+        for link in self._links.values():
+            if link.uid not in ("", uid):
+                link.cut()
+
     def _add(self, peer: str, address: tuple[str, int]) -> None:
         self._peers[peer] = address
         self._links[peer] = Link(self, peer, address)
@@ -368,6 +376,7 @@ class PeerNetwork:
         """A hello is valid: begins the peer's session."""
         self._strangers.pop(inbound, None)
         link = self._links[hello["node"]]
+        link.uid = hello["uid"]
         link.accept(inbound, hello["life"], hello["session"], hello["key"])
 
     def inbound_lost(self, inbound: Inbound) -> None:
@@ -389,7 +398,11 @@ class PeerNetwork:
 
     def refuse(self, inbound: Inbound, hello: dict[str, Any], reason: str) -> None:
         """Turns away a connection; a node that was removed while it was away is told so."""
-        index = self.removed(hello["node"]) if reason == "unknown_member" else None
+        if reason in ANSWERED:
+            self._note_refusal(inbound, hello, reason)
+            inbound.dismiss(self.hello.frame())
+            return
+        index = self.removed(str(hello.get("node"))) if reason == "not_member" else None
         if index is None:
             self.reject(inbound, reason)
             return
@@ -409,6 +422,27 @@ class PeerNetwork:
         one sees who is refused."""
         if self.tls is not None and not self._closing:
             self._refusals.note(stream.peer, REFUSED_BY_PEER, "its own log has the reason")
+
+    def noted(self, peer: str, hello: dict[str, Any]) -> None:
+        """Whom we dialled has answered."""
+        if peer in self._links:
+            self._links[peer].uid = hello["uid"]
+
+    def turned_away(self, outbound: Outbound, hello: dict[str, Any], reason: str) -> None:
+        """Whom we dialled will not do. Of another cluster nothing counts that came before; whoever
+        dials us may only claim to be it."""
+        outbound.settle()
+        outbound.transport.abort()
+        if reason == "wrong_cluster" and outbound.peer in self._links:
+            self._links[outbound.peer].cut()
+        self._note_refusal(outbound, hello, reason)
+
+    def _note_refusal(self, stream: Inbound | Outbound, hello: dict[str, Any], reason: str) -> None:
+        why = ""
+        if reason == "founders_differ":
+            ours, theirs = self.hello.founders, hello["founders"]
+            why = f"its file lists {theirs} members, ours {ours} (number:digest)"
+        self._refusals.note(stream.address, reason, why)
 
     def reject(self, stream: Inbound | Outbound, reason: str) -> None:
         stream.settle()

@@ -173,7 +173,9 @@ class Outbound(asyncio.Protocol):
                     return
                 reason = self._network.wrong_with(message, self.peer)
                 if reason is not None:
-                    raise BadFrame(reason)
+                    self._network.turned_away(self, message, reason)
+                    return
+                self._network.noted(self.peer, message)
                 self.ready = True
                 self.settle()
         except BadFrame as error:

@@ -4,7 +4,7 @@ import structlog
 
 from stationkeep.cluster.commands import MemberSpec
 from stationkeep.node.peers.network import PeerNetwork
-from stationkeep.node.raft import Raft
+from stationkeep.node.raft import Journal, Raft
 from stationkeep.node.replica import Replica
 
 log = structlog.get_logger("node")
@@ -14,9 +14,15 @@ class MemberLinks:
     """Keeps the network's peers; before the founding they are those of the file, `members`."""
 
     def __init__(
-        self, network: PeerNetwork, raft: Raft, replica: Replica, members: tuple[MemberSpec, ...]
+        self,
+        network: PeerNetwork,
+        raft: Raft,
+        journal: Journal,
+        replica: Replica,
+        members: tuple[MemberSpec, ...],
     ) -> None:
-        self._network, self._raft, self._replica = network, raft, replica
+        self._network, self._raft = network, raft
+        self._journal, self._replica = journal, replica
         self._members = members
         self._links: dict[str, str] = {}
 
@@ -26,6 +32,9 @@ class MemberLinks:
         state = self._replica.state
         if not state.founded:
             return
+        if self._journal.uid != state.uid:
+            self._journal.belongs_to(state.uid)
+            self._network.know(state.uid)
         known = self._network.peers
         wanted = {name: known[name] for name in self._raft.links if name in known}
         wanted |= {member.id: member.raft for member in state.members.values()}

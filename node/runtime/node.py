@@ -158,6 +158,7 @@ class Node:
         self._probes = ProcessRunner(self._driver.wake)
         self._renewal: Renewal | None = None
         self._raft: Raft
+        self._journal: Journal
         self._audit: AuditFile
         self._stood = 0
         """Log index of the newest entry in the journal at the start."""
@@ -180,6 +181,7 @@ class Node:
             cluster=config.cluster,
             listen=config.raft,
             peers={member.id: member.raft for member in config.members},
+            founds=not config.join,
             tls=tls,
             insecure=config.insecure,
         )
@@ -190,8 +192,10 @@ class Node:
         planning = ThreadPoolExecutor(1, thread_name_prefix="rebalance")
         host = Host(self._clock, network, self._driver.wake, planning.submit)
         boot = self._open_raft(host)
+        if self._journal.uid:
+            network.know(self._journal.uid)
         network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
-        self._links = MemberLinks(network, self._raft, self._replica, config.members)
+        self._links = MemberLinks(network, self._raft, self._journal, self._replica, config.members)
         self._closers.push_async_callback(self._hooks.close)
         self._closers.callback(planning.shutdown, cancel_futures=True)
         self._closers.push_async_callback(self._probes.close)
@@ -236,6 +240,7 @@ class Node:
             node=config.node,
             durability=config.durability,
         )
+        self._journal = journal
         with contextlib.ExitStack() as undo:
             undo.callback(journal.abandon)  # nothing is written to what cannot be used
             threads = ThreadPoolExecutor(1, thread_name_prefix="snapshot")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stationkeep.cluster.names import is_uid
 from stationkeep.node.chaos.constellation import Constellation
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
@@ -45,6 +46,7 @@ def test_a_cluster_is_upgraded_one_by_one_and_leaves_the_old_release_behind(
     for name in OLDER:
         monkeypatch.delenv(name)
     first, second, third = cluster.addresses
+    cluster.until("they have started", lambda: cluster.ask(first, "/v1/level"), 60)
     level = cluster.anyone("/v1/level")
     assert (level["level"], level["next"]) == (1, None)
     upgrade(cluster, first)
@@ -74,3 +76,6 @@ def test_a_cluster_is_upgraded_one_by_one_and_leaves_the_old_release_behind(
     assert digests(record.data_dir) == before, "it wrote nothing"
     cluster.local.start(third)
     cluster.until("all are alike", lambda: alike(cluster))
+    uids = {cluster.ask(node, "/v1/cluster")["uid"] for node in cluster.addresses}
+    assert len(uids) == 1
+    assert is_uid(uids.pop())

@@ -71,6 +71,7 @@ class _Meta(msgspec.Struct):
     settled: bool = False
     founding: bool = True
     lost: bool = False
+    uid: str = ""
 
 
 def checksum(command: bytes, index: int, term: int) -> int:
@@ -252,6 +253,17 @@ class Journal:
         """See `lost`; durable after the next `commit()`."""
         self._meta.lost = True
         self._meta_dirty = True
+
+    @property
+    def uid(self) -> str:
+        """The uid of the cluster that this log belongs to; "" before its founding was applied."""
+        return self._meta.uid
+
+    def belongs_to(self, uid: str) -> None:
+        """The log belongs to the cluster of this uid; durable after the next `commit()`."""
+        if uid != self._meta.uid:
+            self._meta.uid = uid
+            self._meta_dirty = True
 
     def close(self) -> None:
         """Writes pending changes, if it can, and releases the directory."""

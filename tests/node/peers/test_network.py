@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -17,7 +18,12 @@ from stationkeep.node.system.addresses import split_address
 from tests.node.peers.station import Station, addresses, free_ports
 from tests.node.sockets import connections_to, is_thin
 
-ANSWER = {"kind": "hello", "version": handshake.PROTOCOL, "cluster": "c", "node": "b", "life": 1}
+FOUNDERS = handshake.digest_of(["a", "b"])
+UID, OTHER = "0123456789abcdef", "fedcba9876543210"
+ANSWER = {
+    "kind": "hello", "protocols": handshake.PROTOCOLS, "cluster": "c", "uid": "", "founders": "",
+    "node": "b", "life": 1,
+}  # fmt: skip
 DIAL = {**ANSWER, "session": 2, "key": bytes(32)}
 
 
@@ -47,6 +53,13 @@ async def closed_by_peer(data: bytes, port: int) -> bytes:
         return b""
     finally:
         await hang_up(writer)
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    """Waits for what nobody tells of."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def hang_up(*writers: asyncio.StreamWriter) -> None:
@@ -111,13 +124,17 @@ async def test_a_restarted_peer_is_found_again(stations) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (hello(version=1), "wrong_version"),
-        (hello(version=True), "wrong_version"),
-        (hello(cluster="other"), "other_cluster"),
-        (hello(node="stranger"), "unknown_member"),
-        (hello(node="a"), "unknown_member"),  # it is itself
-        (hello(node=7), "unknown_member"),
-        (hello(extra=1), "no_hello"),
+        (hello(protocols=5), "no_hello"),
+        (hello(protocols=[2, 1]), "no_hello"),
+        (hello(protocols=[True, 1]), "no_hello"),
+        (hello(protocols=[0, 1]), "no_hello"),
+        (hello(protocols=[1, 2, 3]), "no_hello"),
+        (hello(uid="x" * 16), "no_hello"),
+        (hello(uid=None), "no_hello"),
+        (hello(founders="x" * 33), "no_hello"),
+        (hello(node="stranger"), "not_member"),
+        (hello(node="a"), "not_member"),  # it is itself
+        (hello(node=7), "not_member"),
         (answer(), "no_hello"),  # without a session
         (hello(life=0), "no_hello"),
         (hello(life="1"), "no_hello"),
@@ -139,6 +156,94 @@ async def test_whoever_is_not_a_member_is_disconnected_and_counted(stations, dat
     assert await closed_by_peer(data, a.network.port) == b""
     assert a.network.rejected == {reason: 1}
     assert a.messages == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"protocols": [2, 9]}, "version"),
+        ({"cluster": "other"}, "wrong_cluster"),
+        ({"uid": OTHER}, "wrong_cluster"),
+    ],
+)
+async def test_whoever_cannot_be_one_of_us_is_shown_why_and_finds_the_same_word(
+    stations, changes: dict[str, Any], reason: str
+) -> None:
+    a = await stations("a", addresses("a", "b"))
+    a.network.know(UID)
+    said = await closed_by_peer(hello(**changes), a.network.port)
+    [(_, ours)] = FrameReader().feed(said)
+    assert a.network.rejected == {reason: 1}
+    theirs = handshake.Hello(changes.get("cluster", "c"), "b")
+    theirs.uid = changes.get("uid", "")
+    if reason == "version":
+        ours = {**ours, "protocols": (2, 9)}
+    assert theirs.wrong_with(ours, {"a"}, "a") == reason
+
+
+async def test_two_clusters_of_one_name_have_nothing_to_do_with_each_other(stations) -> None:
+    peers = addresses("a", "b")
+    a, b = await stations("a", peers), await stations("b", peers)
+    await a.until(lambda: a.network.connected("b"))  # as long as neither knows its own
+    await b.until(lambda: b.network.connected("a"))
+    a.network.know(UID)
+    assert a.network.connected("b"), "it may be told yet which cluster it is of"
+    b.network.know(OTHER)
+    b.network._links["a"].cut()  # any break will do
+    await a.until(lambda: ("down", "b") in a.links)
+    await soon(lambda: a.network.rejected.get("wrong_cluster"))
+    await soon(lambda: b.network.rejected.get("wrong_cluster"))
+    a.messages.clear()
+    b.network.send("a", {"kind": "raft"})
+    assert a.messages == []
+
+
+async def test_a_peer_that_learns_that_it_is_of_another_cluster_is_cut_off(stations) -> None:
+    peers = addresses("a", "b")
+    a, b = await stations("a", peers), await stations("b", peers)
+    b.network.know(OTHER)
+    await a.until(lambda: a.network.connected("b"))
+    a.network.know(UID)
+    await a.until(lambda: ("down", "b") in a.links)
+
+
+async def test_founders_whose_lists_differ_stay_apart_and_both_say_so(
+    stations, monkeypatch
+) -> None:
+    told: list[dict[str, str]] = []
+    monkeypatch.setattr(handshake.log, "warning", lambda _, **fields: told.append(fields))
+    table = addresses("a", "b", "c")
+    a = await stations("a", table, founds=True)
+    b = await stations("b", {name: table[name] for name in ("a", "b")}, founds=True)
+    await soon(lambda: a.network.rejected and b.network.rejected)
+    assert set(a.network.rejected) == set(b.network.rejected) == {"founders_differ"}
+    assert {said["reason"] for said in told} == {"founders_differ"}
+    assert any("lists 2:" in said["why"] and "ours 3:" in said["why"] for said in told)
+    b.network.know(UID)  # once founded, lists are of no concern
+    a.network.know(UID)
+    await a.until(lambda: a.network.connected("b"))
+
+
+async def test_what_a_newer_release_adds_to_any_message_is_ignored(stations) -> None:
+    a = await stations("a", addresses("a", "b"))
+    newer = hello(protocols=[1, 7], more={"deep": [1]}, founders="", also=None)
+    reader, writer = await asyncio.open_connection("127.0.0.1", a.network.port)
+    writer.write(newer + first({"kind": "gossip", "more": 1}))
+    table = {"kind": "peers", "version": 5, "peers": {"c": "127.0.0.1:1"}, "more": [1]}
+    writer.write(first(table, 2))
+    await a.until(lambda: bool(a.messages))
+    await soon(lambda: "c" in a.network.peers)
+    farewell = {**ANSWER, "kind": "removed", "index": 7, "more": 1}
+    assert a.network.hello.removed_at(farewell, "b") == 7
+    assert a.network.rejected == {}
+    assert (await reader.read(4)) != b""
+    await hang_up(writer)
+
+
+def test_two_releases_speak_the_highest_protocol_that_both_have(monkeypatch) -> None:
+    monkeypatch.setattr(handshake, "PROTOCOLS", (2, 5))
+    spoken = [handshake.common(other) for other in ((1, 1), (1, 2), (3, 4), (4, 9), (6, 9))]
+    assert spoken == [None, 2, 4, 5, None]
 
 
 async def test_a_huge_frame_from_a_member_is_refused_unread(stations) -> None:
@@ -201,7 +306,7 @@ async def test_a_removed_node_is_told_rests_and_is_found_when_it_is_back(
         {"index": 2**53 + 1},
         {"cluster": "other"},
         {"node": "c"},
-        {"more": 1},
+        {"uid": 7},
     ],
 )
 async def test_a_strange_word_of_removal_is_refused(
@@ -210,9 +315,8 @@ async def test_a_strange_word_of_removal_is_refused(
     refusals: list[str] = []
     peers = addresses("a", "b")
     word = {
+        **ANSWER,
         "kind": "removed",
-        "version": handshake.PROTOCOL,
-        "cluster": "c",
         "node": "a",
         "index": 7,
         **changes,
@@ -261,8 +365,8 @@ async def test_the_dialler_verifies_whom_it_reached(stations, monkeypatch) -> No
 
     server = await asyncio.start_server(impostor, "127.0.0.1", port_b)
     await a.until(lambda: bool(lines))
-    assert lines == ["other_cluster"]
-    assert a.network.rejected["other_cluster"] >= 1
+    assert lines == ["wrong_cluster"]
+    assert a.network.rejected["wrong_cluster"] >= 1
     assert not a.network.connected("b")
     assert a.links == []
     server.close()
@@ -458,7 +562,7 @@ async def test_a_name_that_only_a_peer_mentioned_is_not_accepted(stations) -> No
     a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
     assert len(a.network.peers) == 1 + network.MAX_HEARSAY
     assert await closed_by_peer(hello(node="z000"), a.network.port) == b""
-    assert a.network.rejected["unknown_member"] == 1
+    assert a.network.rejected["not_member"] == 1
     a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
     assert len(a.network.peers) == 1 + network.MAX_HEARSAY
     assert set(nowhere) & set(a.network.peers) != set(sorted(nowhere)[: network.MAX_HEARSAY])

@@ -47,6 +47,20 @@ def test_everything_committed_is_there_after_a_crash(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_journal_remembers_to_which_cluster_it_belongs(tmp_path: Path) -> None:
+    journal = filled(tmp_path)
+    assert journal.uid == ""
+    journal.belongs_to("0123456789abcdef")
+    assert journal.dirty
+    journal.commit()
+    journal.belongs_to("0123456789abcdef")
+    assert not journal.dirty, "said at every turn, written once"
+    journal.abandon()
+    again = open_journal(tmp_path)
+    assert again.uid == "0123456789abcdef"
+    again.close()
+
+
 def test_nothing_uncommitted_is_there_after_a_crash(tmp_path: Path) -> None:
     journal = filled(tmp_path)
     journal.deleteEntriesFrom(10)
