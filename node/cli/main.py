@@ -197,8 +197,14 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         {"verify": audit.verify},
     ),
     "certs": (
-        "Certificates: make a CA, issue, inspect.",
-        {"ca": certs.ca, "issue": certs.issue, "inspect": certs.inspect},
+        "Certificates: make a CA, issue, inspect, list, renew.",
+        {
+            "ca": certs.ca,
+            "issue": certs.issue,
+            "inspect": certs.inspect,
+            "list": certs.certs_list,
+            "renew": certs.renew,
+        },
     ),
 }
 """Groups of commands, by name, with help and members."""

@@ -15,16 +15,22 @@ ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - of no machine, so of no certificate
 
 def renewal_of(config: NodeConfig, tls: TlsConfig) -> Renewal:
     """Raises `StartError`: what was right when the file was read may not be any more."""
-    files = tls.files(config.data_dir)
-    issuer = None
-    if tls.certificate is None and tls.ca_key.exists():
-        issuer = Issuer(tls.ca, tls.ca_key, files.certificate, config.node, hosts_of(config))
+    issuer = issuer_of(config, tls)
+    if issuer is not None:
         ensure(issuer)
     try:
-        return Renewal(Contexts(files, config.node), issuer)
+        return Renewal(Contexts(tls.files(config.data_dir), config.node), issuer)
     except FileError as error:
         why = "" if issuer is None or not issuer.failed else f"; {issuer.failed}"
         raise StartError(f"tls: {error}{why}", UNUSABLE_FILES) from error
+
+
+def issuer_of(config: NodeConfig, tls: TlsConfig) -> Issuer | None:
+    """None for a node that is given its certificates."""
+    if tls.certificate is not None or not tls.ca_key.exists():
+        return None
+    file = tls.files(config.data_dir).certificate
+    return Issuer(tls.ca, tls.ca_key, file, config.node, hosts_of(config))
 
 
 def hosts_of(config: NodeConfig) -> list[str]:

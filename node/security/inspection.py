@@ -1,5 +1,7 @@
 """What is in a file of certificates, and what is wrong with it, for people."""
 
+import socket
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +9,20 @@ from cryptography import x509
 
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.identity import Door, Facts, date, sentence, verdict
+
+DIAL_SECONDS = 3.0
+
+
+def shown_at(host: str, port: int) -> bytes:
+    """The certificate that a server shows, in PEM; nothing about it is believed. Raises OSError."""
+    curious = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    curious.check_hostname = False
+    curious.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection((host, port), DIAL_SECONDS) as dialled,
+        curious.wrap_socket(dialled) as secured,
+    ):
+        return ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"").encode()
 
 
 def inspect(

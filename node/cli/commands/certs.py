@@ -1,4 +1,4 @@
-"""`certs ca|issue|inspect`: a cluster's CA, its certificates, what is wrong with one. Offline."""
+"""`certs ca|issue|inspect|list|renew`: a cluster's CA, its certificates, what is wrong with one."""
 
 import enum
 import time
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from stationkeep.cluster.names import NAME_RULE, UID_RULE, is_uid, name_fault
-from stationkeep.node.cli.failures import CommandError, UsageError
-from stationkeep.node.cli.options import Format, FormatOption
-from stationkeep.node.cli.output import say, show
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
+from stationkeep.node.cli.options import MOST_NODES, Format, FormatOption, UrlOption, client
+from stationkeep.node.cli.output import note, say, show
+from stationkeep.node.system.addresses import split_address, system_message
 
 if TYPE_CHECKING:
     from stationkeep.node.security.certificates import Authority
@@ -118,7 +120,9 @@ def issue(
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Certificates in PEM.")],
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|HOST:PORT", help="Certificates in PEM, or who shows one.")
+    ],
     *,
     trusted: Annotated[
         Path | None, typer.Option("--ca", help="The CA's certificates; judge by them.")
@@ -128,16 +132,83 @@ def inspect(
     ] = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Shows what is in a file of certificates, and in sentences what is wrong with it. Fails if
-    anything is."""
+    """Shows the certificates in a file or of a port, and in sentences what is wrong with them.
+    Fails if anything is."""
     from stationkeep.node.security.certificates import certificates_in  # noqa: PLC0415
     from stationkeep.node.security.inspection import inspect as inspected  # noqa: PLC0415
 
     bundle = None if trusted is None else _of(certificates_in, trusted)
-    answer = _of(lambda content: inspected(content, bundle, node, time.time()), file)
+    content = _shown(what) if _is_address(what) else _content(Path(what))
+    answer = _named(what, lambda: inspected(content, bundle, node, time.time()))
     show(answer, format_, _lines)
     if answer["faults"]:
-        raise CommandError("; ".join(f"{file} {fault}" for fault in answer["faults"]))
+        raise CommandError("; ".join(f"{what} {fault}" for fault in answer["faults"]))
+
+
+def certs_list(*, url: UrlOption = None, format_: FormatOption = Format.TABLE) -> None:
+    """Lists the certificates that the nodes show on their HTTP ports, and how long each is good."""
+    from stationkeep.node.security.inspection import inspect as inspected  # noqa: PLC0415
+
+    members = client(url).items("/v1/nodes", shapes.Node, MOST_NODES)
+    found, silent, now = [], {}, time.time()
+    for member in members:
+        address = member["address"]["http"]
+        try:
+            found.append({"node": member["id"], **inspected(_shown(address), None, None, now)})
+        except CommandError as error:
+            silent[member["id"]] = str(error)
+    show({"nodes": found, "unanswered": silent}, format_, _listed)
+    for name, why in silent.items():
+        note(f"{name}: {why}")
+
+
+def renew(
+    config: Annotated[Path, typer.Option("--config", help="The node's YAML file.")],
+) -> None:
+    """Issues this machine's node a new certificate now; a running node uses it within seconds."""
+    from stationkeep.node.config import node_config as configuration  # noqa: PLC0415
+    from stationkeep.node.runtime.certificates import issuer_of  # noqa: PLC0415
+
+    try:
+        loaded = configuration.load(config)
+    except configuration.ConfigError as error:
+        raise ConfigurationError(str(error)) from error
+    issuer = None if loaded.tls is None else issuer_of(loaded, loaded.tls)
+    if issuer is None:
+        raise CommandError(f"{config}: `tls.dir` has no ca.key; `certs issue` where it is")
+    if not issuer.renew(time.time()):
+        raise CommandError(f"not renewed: {issuer.failed}")
+    say(f"{loaded.node} has a new certificate; it is in use within seconds")
+
+
+def _is_address(what: str) -> bool:
+    try:
+        split_address(what)
+    except ValueError:
+        return False
+    return not Path(what).exists()
+
+
+def _shown(address: str) -> bytes:
+    from stationkeep.node.security.inspection import shown_at  # noqa: PLC0415
+
+    try:
+        return shown_at(*split_address(address))
+    except (OSError, ValueError) as error:
+        why = system_message(error) if isinstance(error, OSError) else ""
+        raise CommandError(f"{address} shows no certificate: {why or 'no TLS'}") from error
+
+
+def _listed(answer: dict[str, Any]) -> Any:
+    from rich.text import Text  # noqa: PLC0415
+
+    lines = []
+    for node in answer["nodes"]:
+        for one in node["certificates"]:
+            lines.append(f"{node['node']}: {one['subject']}, {one['days_left']:,} days left")
+            lines[-1] += f", serial {one['serial']}, issued by {one['issuer']}"
+        lines += [f"  {fault}" for fault in node["faults"]]
+    return Text("\n".join(lines))
 
 
 def _lines(answer: dict[str, Any]) -> Any:
@@ -168,12 +239,18 @@ def _authority(directory: Path) -> "Authority":
 
 def _of(reader: Callable[[bytes], T], file: Path) -> T:
     """What `reader` makes of a file; its complaint with the file's name in front."""
+    content = _content(file)
+    return _named(str(file), lambda: reader(content))
+
+
+def _named(what: str, read: Callable[[], T]) -> T:
+    """Puts in front of a complaint what it is about."""
     from stationkeep.node.security.certificates import CertificateError  # noqa: PLC0415
 
     try:
-        return reader(_content(file))
+        return read()
     except CertificateError as error:
-        raise CommandError(f"{file} {error}") from error
+        raise CommandError(f"{what} {error}") from error
 
 
 def _content(file: Path) -> bytes:

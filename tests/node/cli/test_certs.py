@@ -1,13 +1,21 @@
 """`stationkeep certs ca|issue|inspect`, on files."""
 
+import contextlib
+import copy
 import json
+import socket
 import stat
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stationkeep.node.security import certificates as made
-from tests.node.cli.canned import Run
+from stationkeep.node.security.contexts import load_pair, read_pair
+from stationkeep.node.security.handshake import context
+from tests.node.cli.canned import CannedNode, Run
 from tests.node.cli.test_foreign_text import HOSTILE, check
 
 
@@ -109,3 +117,77 @@ def test_names_in_a_foreign_certificate_do_not_reach_the_terminal(
     file.write_bytes(made.public_pem([evil.certificate]))
     for more in ((), ("--as", "sat-001"), ("--format", "json"), ("--format", "yaml")):
         check(stationkeep("certs", "inspect", str(file), *more), "")
+
+
+@contextlib.contextmanager
+def shown(pair: Path) -> Iterator[str]:
+    """A port that shows this certificate; its address."""
+    secured = context(True, "", None, None)
+    load_pair(secured, read_pair(pair, pair))
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                with listening.accept()[0] as one, secured.wrap_socket(one, server_side=True) as it:
+                    it.read()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+def test_what_a_port_shows_is_inspected_like_a_file(tls: Path, stationkeep: Run) -> None:
+    issue(stationkeep, tls, "node", "sat-001")
+    with shown(tls / "sat-001.pem") as address:
+        judged = ("certs", "inspect", address, "--ca", str(tls / "ca.pem"), "--as")
+        result = stationkeep(*judged, "sat-001")
+        assert (result.exit_code, "node sat-001 of cluster" in result.output) == (0, True)
+        result = stationkeep(*judged, "sat-002")
+        assert (result.exit_code, f"{address} is refused (wrong_node)" in result.stderr) == (
+            1,
+            True,
+        )
+    result = stationkeep("certs", "inspect", address)
+    assert result.exit_code == 1
+    assert "shows no certificate: Connection refused" in result.stderr
+
+
+def test_the_certificates_of_all_nodes_are_listed_and_who_is_silent(
+    tls: Path, stationkeep: Run, canned: CannedNode
+) -> None:
+    issue(stationkeep, tls, "node", "sat-001")
+    with shown(tls / "sat-001.pem") as address:
+        nodes = copy.deepcopy(canned.reads["/v1/nodes"])
+        for member in nodes["items"]:
+            member["address"]["http"] = "127.0.0.1:1"
+        nodes["items"][0]["address"]["http"] = address
+        canned.reads = {**canned.reads, "/v1/nodes": nodes}
+        result = stationkeep("certs", "list")
+    assert result.exit_code == 0, result.output
+    assert "sat-001: node sat-001, 90.0 days left, serial" in result.output
+    assert "127.0.0.1:1 shows no certificate: Connection refused" in result.stderr
+
+
+def test_a_node_is_renewed_on_its_own_machine(tls: Path, tmp_path: Path, stationkeep: Run) -> None:
+    file = tmp_path / "node.yaml"
+    members = {"sat-001": {"raft": "127.0.0.1:7701", "http": "127.0.0.1:8701"}}
+    whole = {"node": "sat-001", "cluster": "c", "data_dir": str(tmp_path / "d"), "members": members}
+    file.write_text(yaml.safe_dump({**whole, "tls": {"dir": str(tls)}}))
+    issued = tmp_path / "d" / "tls" / "node.pem"
+    seen = set()
+    for _ in range(2):
+        result = stationkeep("certs", "renew", "--config", str(file))
+        assert result.exit_code == 0, result.output
+        seen.add(issued.read_bytes())
+    assert len(seen) == 2
+    (tls / "ca.key").unlink()
+    result = stationkeep("certs", "renew", "--config", str(file))
+    assert (result.exit_code, "has no ca.key" in result.stderr) == (1, True)
+    file.write_text(yaml.safe_dump(whole))
+    assert stationkeep("certs", "renew", "--config", str(file)).exit_code == 1
