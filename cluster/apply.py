@@ -9,7 +9,14 @@ from typing import Any, assert_never
 
 import msgspec
 
-from stationkeep.cluster import alarms, membership, operators, upgrades, webhook_deliveries
+from stationkeep.cluster import (
+    access,
+    alarms,
+    membership,
+    operators,
+    upgrades,
+    webhook_deliveries,
+)
 from stationkeep.cluster.commands import (
     AbortRollout,
     Acknowledge,
@@ -29,6 +36,7 @@ from stationkeep.cluster.commands import (
     CheckRollouts,
     CreateDeployment,
     CreateRollout,
+    CreateToken,
     Entry,
     ExpireTasks,
     Failover,
@@ -61,6 +69,7 @@ from stationkeep.cluster.commands import (
     Resume,
     ResumeRollout,
     RetryTasks,
+    RevokeToken,
     RollBackRollout,
     RunAction,
     SetFreeze,
@@ -94,7 +103,7 @@ from stationkeep.cluster.state.operations import Operation, OperationStatus, end
 from stationkeep.cluster.state.state import MAX_MEMBERS, ClusterState, Member
 from stationkeep.cluster.state.step import Refused, Step, count
 
-_LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT, "origin": 256}
+_LONGEST = {"key": 128, "actor": 256, "reason": operators.MAX_TEXT, "origin": 256, "claim": 256}
 _BEFORE_FOUNDING = (FoundCluster, AdvanceTime, Barrier)
 
 
@@ -317,6 +326,10 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return alarms.acknowledge_alarm(step, command)
         case RecordDelivery():
             return webhook_deliveries.record_delivery(step, command)
+        case CreateToken():
+            return access.create_token(step, command)
+        case RevokeToken():
+            return access.revoke_token(step, command)
     assert_never(command)
 
 

@@ -668,6 +668,28 @@ class RecordDelivery(Command, frozen=True):
     confessed: int = 0
 
 
+class CreateToken(Command, frozen=True):
+    """Operator: whoever proves to have the secret of which `hash` is the SHA-256 may do from now on
+    what `role` (`state.Access`) may. `lifetime` ms of wall time, 0: until it is revoked. `ids`: for
+    which devices a token of that role speaks. `replaces`: the token of the same name and role that
+    ends `overlap` ms later."""
+
+    token: str
+    name: str
+    role: str
+    hash: bytes
+    lifetime: int = 0
+    ids: str = ""
+    replaces: str = ""
+    overlap: int = 0
+
+
+class RevokeToken(Command, frozen=True):
+    """Operator: end a token."""
+
+    token: str
+
+
 AnyCommand = (
     FoundCluster
     | RecordEvaluation
@@ -728,6 +750,8 @@ AnyCommand = (
     | RecordGate
     | AcknowledgeAlarm
     | RecordDelivery
+    | CreateToken
+    | RevokeToken
 )
 
 
@@ -736,7 +760,8 @@ class Draft(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     `key`: idempotency key and operation id, "" for internal commands (which are idempotent by
     their own preconditions). `actor` and `reason`: who asked, and why, for operators' commands;
-    `origin`: from where, as the node saw it that took the order.
+    `origin`: from where, as the node saw it that took the order. `claim`: on whose behalf, where a
+    token says who asks; it is what the client says, and nobody has checked it.
     """
 
     command: AnyCommand
@@ -744,6 +769,7 @@ class Draft(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     actor: str = ""
     reason: str = ""
     origin: str = ""
+    claim: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ Source: roles.md, "What must hold"; the numbers are its numbers.
 import itertools
 from collections.abc import Callable, Iterator
 
+from stationkeep.cluster.access import HASH_BYTES
 from stationkeep.cluster.alarms import ALARMS
 from stationkeep.cluster.delivery import invariants as delivery_invariants
 from stationkeep.cluster.fleet import invariants as fleet_invariants
@@ -25,6 +26,7 @@ from stationkeep.cluster.state.state import (
     MAX_DECISIONS,
     MAX_MEMBERS,
     MAX_ROLE_CHANGES,
+    MAX_TOKENS,
     MAX_WEBHOOKS,
     ClusterState,
     ProposalOutcome,
@@ -128,6 +130,7 @@ def within_limits(state: ClusterState) -> str | None:
         "operations": (len(state.operations), MAX_OPERATIONS),
         "accounts": (len(state.operations.accounts()), MAX_ACCOUNTS + 1),
         "deliveries": (len(state.deliveries), MAX_WEBHOOKS),
+        "tokens": (len(state.tokens), MAX_TOKENS),
     }
     over = [f"{name} {size} > {limit}" for name, (size, limit) in sizes.items() if size > limit]
     return ", ".join(over) or None
@@ -151,6 +154,17 @@ def deliveries_follow(state: ClusterState) -> str | None:
         if not all(0 <= n <= state.decisions_made for n in (d.upto, d.missed, d.confessed))
     ]
     return f"{ahead} beyond {state.decisions_made}" if ahead else None
+
+
+def tokens_hold_no_secret(state: ClusterState) -> str | None:
+    """Of every token a hash of 32 bytes is kept, under its own id; nothing has ended later than
+    now."""
+    for key, token in state.tokens.items():
+        if key != token.id or len(token.hash) != HASH_BYTES:
+            return f"{key} holds {token.id} with {len(token.hash)} bytes"
+        if max(token.created_at, token.revoked_at or 0) > state.time:
+            return f"{key} has begun or ended after {state.time}"
+    return None
 
 
 def numbers_hold(state: ClusterState) -> str | None:
@@ -194,6 +208,7 @@ INVARIANTS: tuple[Check, ...] = (
     within_limits,
     alarms_are_known,
     deliveries_follow,
+    tokens_hold_no_secret,
     numbers_hold,
     settings_hold,
 )

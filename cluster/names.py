@@ -120,6 +120,7 @@ def _is_one(text: str, version: int) -> bool:
 
 def party(actor: str) -> str:
     """Whose share an order is reckoned to, and who must not approve it: names are one whatever
-    their case and the blanks around them, and all who give no name are one."""
-    name = actor.strip().translate(_LOWER)
+    their case and the blanks around them, whichever of their tokens is used (`NAME#ID`), and all
+    who give no name are one."""
+    name = actor.partition("#")[0].strip().translate(_LOWER)
     return ANONYMOUS if name.startswith(ANONYMOUS) else name

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from stationkeep.cluster.commands import Change
 from stationkeep.cluster.delivery import sentences as delivery
 from stationkeep.cluster.fleet import sentences as fleet
+from stationkeep.cluster.numbers import DAY
 from stationkeep.cluster.progression import sentences as progression
 from stationkeep.cluster.settings import PPM, as_written, format_duration
 from stationkeep.cluster.state.decisions import Ballot, Decision, Outcome, Reason
@@ -81,7 +82,8 @@ def say_ballot(ballot: Ballot) -> str:
 def sentence(decision: Decision) -> str:
     """One line of English for a decision."""
     text = _TEXTS.get(decision.matter, _say_motion)(decision)
-    by = f" (by {decision.actor}{': ' + decision.comment if decision.comment else ''})"
+    claim = f", who says for {decision.claim}" if decision.claim else ""
+    by = f" (by {decision.actor}{claim}{': ' + decision.comment if decision.comment else ''})"
     return text + (by if decision.actor else "")
 
 
@@ -266,6 +268,19 @@ def _say_member(decision: Decision) -> str:
     return f"{node} leaves the cluster{changes}"
 
 
+def _say_token(decision: Decision) -> str:
+    facts = decision.facts
+    named = f"token {facts['token']} ({facts['name']}, {facts['role']})"
+    if facts["change"] == "revoked":
+        return f"{named} revoked"
+    days = facts["lifetime_ms"] / DAY
+    text = f"{named} created, good {f'for {days:.3g} days' if days else 'until it is revoked'}"
+    if facts["replaces"]:
+        when = f"in {format_duration(facts['overlap_ms'])}" if facts["overlap_ms"] else "now"
+        text += f"; {facts['replaces']} ends {when}"
+    return text
+
+
 _TEXTS: dict[str, Callable[[Decision], str]] = {
     Rule.SWITCHOVER: _say_order,
     Rule.FAILOVER: _say_order,
@@ -286,6 +301,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "leave": _say_member,
     "move": _say_member,
     "level": _say_level,
+    "token": _say_token,
     **fleet.TEXTS,
     **delivery.TEXTS,
     **progression.TEXTS,

@@ -18,6 +18,7 @@ from stationkeep.cluster.rollouts.gates import Gates
 from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan, Variant
 from stationkeep.cluster.settings import PPM, PROFILES, Settings, Stored, choices_of, merge
 from stationkeep.cluster.settings import SettingsError as _SettingsError
+from stationkeep.cluster.state.state import Access
 from stationkeep.cluster.transitions import Role, Rule
 
 NODES = ("sat-001", "sat-002", "sat-003", "sat-004", "sat-005")
@@ -444,6 +445,17 @@ _COMMANDS |= {
         c.RecordGate, _rollouts, small | wire_integers, st.just("all") | texts, st.booleans(), texts
     ),
 }  # fmt: skip
+_token_ids = st.sampled_from(["aaaaaaaa", "bbbbbbbb", "cccccccc"]) | texts
+_COMMANDS |= {
+    c.CreateToken: st.builds(
+        c.CreateToken, _token_ids, st.sampled_from(["ann", "ci"]) | texts,
+        st.sampled_from(Access) | texts, st.binary(min_size=32, max_size=32) | st.binary(),
+        st.sampled_from([0, 60_000, 2**40]) | wire_integers,
+        st.sampled_from(["", "", "sensor-*"]) | texts, st.just("") | _token_ids,
+        st.just(0) | wire_integers,
+    ),
+    c.RevokeToken: st.builds(c.RevokeToken, _token_ids),
+}  # fmt: skip
 _OF_ROLLOUTS = (
     c.CreateRollout, c.StartRollout, c.ApproveRollout, c.PauseRollout, c.ResumeRollout,
     c.PromoteRollout, c.AbortRollout, c.RollBackRollout, c.SetFreeze, c.LiftFreeze,
@@ -485,7 +497,7 @@ def covered_commands() -> set[type[c.Command]]:
 def drafts() -> st.SearchStrategy[c.Draft]:
     """Drafts with and without keys, from few enough keys that some repeat."""
     keys = st.sampled_from(["", "", "k1", "k2"]) | texts
-    return st.builds(c.Draft, commands(), keys, texts, texts, texts)
+    return st.builds(c.Draft, commands(), keys, texts, texts, texts, texts)
 
 
 def entries() -> st.SearchStrategy[c.Entry]:

@@ -73,6 +73,7 @@ class Reason(enum.StrEnum):
     ARTIFACT_DIFFERS = "artifact_differs"  # the same version is known with another hash
     UNKNOWN_ROLLOUT = "unknown_rollout"
     UNKNOWN_FREEZE = "unknown_freeze"
+    UNKNOWN_TOKEN = "unknown_token"  # noqa: S105 - a word
     OVERLAPS = "overlaps"  # another rollout does the same to the same devices
     ARTIFACT_BLOCKED = "artifact_blocked"  # a gate was proven broken with it
     DIGEST_CHANGED = "digest_changed"  # another plan was seen than there is
@@ -106,7 +107,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     `matter`: a `Rule`, or the name of an operator's command or of book-keeping ("pause",
     "escalation", "handover", "fencing", "alarm"). `evidence`: node → risks in ppm, newest
     last (-1: missed). `rejected`: (node, Reason) pairs passed over. Times in ms. `actor`,
-    `origin`: whose order it was, and from where. `kind`: a `Kind`; "" in older logs.
+    `origin`: whose order it was, and from where; `claim`: on whose behalf, as they say. `kind`: a
+    `Kind`; "" in older logs.
     """
 
     id: int
@@ -128,6 +130,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     key: str = ""
     origin: str = ""
     kind: str = ""
+    claim: str = ""
 
 
 class Kind(enum.StrEnum):

@@ -32,6 +32,8 @@ MAX_ACTIONS_PER_NODE = 64
 MAX_EVIDENCE = 60
 """Newest samples of a node that a proposal or a decision quotes; a history may hold 1,000."""
 MAX_WEBHOOKS = 32
+MAX_TOKENS, MAX_TOKENS_OF_ONE = 1_000, 500
+"""Ended ones counted in, which make room; and those of one actor, which are good."""
 DEFAULT_PRIORITY = 100
 MISSED = -1
 """Stands in evidence for a sample without reports (which counts as risk 1.0)."""
@@ -253,6 +255,48 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     confessed: int = 0
 
 
+class Access(enum.StrEnum):
+    """What a token opens (`node.security.authorisation`)."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    METRICS = "metrics"
+    DEVICE = "device"
+
+
+class Token(msgspec.Struct, frozen=True):
+    """Whoever proves to have the secret of which `hash` is the SHA-256 is `actor`, and may do what
+    `role` may. `created_at`: cluster ms; `wall`, `expires_wall`: Unix ms, since it is good for a
+    time of people; None: until it is revoked. `ids`: the device that it speaks for, or those whose
+    ids begin so (`begin*`); "" where the role has none. An ended one is kept to be told apart from
+    one that never was.
+    """
+
+    id: str
+    name: str
+    role: Access
+    hash: bytes
+    created_at: int
+    wall: int
+    created_by: str
+    expires_wall: int | None = None
+    ids: str = ""
+    revoked_at: int | None = None
+
+    @property
+    def actor(self) -> str:
+        return f"{self.name}#{self.id}"
+
+    def expired(self, wall: int) -> bool:
+        """Whether its time is over at `wall`, Unix ms."""
+        return self.expires_wall is not None and self.expires_wall <= wall
+
+    def good(self, wall: int) -> bool:
+        """Whether it opens anything at `wall`, Unix ms."""
+        return self.revoked_at is None and not self.expired(wall)
+
+
 class PauseWindow(msgspec.Struct, frozen=True):
     """No automatic changes before `until`, cluster ms."""
 
@@ -320,6 +364,7 @@ class ClusterState(msgspec.Struct):
     deliveries: dict[str, Delivery] = {}  # webhook → how far it has been told
     deployments: Book = msgspec.field(default_factory=Book)
     rollouts: Rollouts = msgspec.field(default_factory=Rollouts)
+    tokens: dict[str, Token] = {}  # by id, in the order of their creation
 
     @property
     def founded(self) -> bool:

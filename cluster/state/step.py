@@ -44,14 +44,14 @@ class Step:
         self.index = index
         self.now = state.time
         self.wall = entry.wall
-        self.key = self.actor = self.comment = self.origin = ""
+        self.key = self.actor = self.comment = self.origin = self.claim = ""
         self.events: list[AnyEvent] = []
 
     def attribute(self, draft: Draft) -> None:
         """Attributes everything from here on to the draft's actor. What fell due with the entry's
         time has no actor."""
         self.key, self.actor = draft.key, draft.actor
-        self.comment, self.origin = draft.reason, draft.origin
+        self.comment, self.origin, self.claim = draft.reason, draft.origin, draft.claim
 
     def emit(self, event: AnyEvent) -> None:
         assert isinstance(event, Event)
@@ -97,6 +97,7 @@ class Step:
             comment=self.comment,
             key=self.key,
             origin=self.origin,
+            claim=self.claim,
         )
         decision = replace(decision, kind=kind_of(decision).value)
         state.decisions.append(decision)

@@ -1,0 +1,139 @@
+"""Tokens: who has which rights in the cluster.
+
+What is replicated of a token is the SHA-256 of its secret. The secret is drawn where the token is
+asked for, so that neither the log, nor a snapshot, nor any node ever holds it. Secrets are of 256
+random bits, which nobody guesses, so nothing is gained by a hash that is slow.
+
+Tokens end by wall time, since people plan by the calendar: each node judges by its own clock when
+it is shown one. Source: guide/reference/access.md.
+"""
+
+import re
+
+from msgspec.structs import replace
+
+from stationkeep.cluster.commands import CreateToken, RevokeToken
+from stationkeep.cluster.names import party
+from stationkeep.cluster.operators import check_name
+from stationkeep.cluster.settings import LONGEST
+from stationkeep.cluster.state.decisions import Outcome, Reason
+from stationkeep.cluster.state.state import MAX_TOKENS, MAX_TOKENS_OF_ONE, Access, Token
+from stationkeep.cluster.state.step import Refused, Step
+
+HASH_BYTES = 32
+TOKEN_ID = re.compile(r"[a-z0-9]{8}")
+TOKEN_ID_RULE = "8 of the characters a-z 0-9"  # noqa: S105 - a rule
+SHORTEST_LIFE, LONGEST_LIFE = 60_000, 3_650 * LONGEST
+"""Milliseconds for which a token may be good."""
+LONGEST_OVERLAP = 7 * LONGEST
+"""Milliseconds for which a token may go on beside the one that replaces it."""
+OF_DEVICES = frozenset({Access.DEVICE})
+"""Roles whose tokens speak for devices."""
+IDS = re.compile(r"[A-Za-z0-9._:@+-]{1,128}\*?|\*")
+IDS_RULE = "the id of a device, or what ids begin with and a *"
+
+
+def create_token(step: Step, command: CreateToken) -> dict[str, object]:
+    """Enters a token. When there are `MAX_TOKENS`, the oldest that has ended makes room."""
+    role = _checked(step, command)
+    tokens = step.state.tokens
+    old = _replaced(step, command, role) if command.replaces else None
+    own = [t for t in tokens.values() if t.good(step.wall) and t is not old]
+    if sum(party(t.created_by) == party(step.actor) for t in own) >= MAX_TOKENS_OF_ONE:
+        detail = f"token: {MAX_TOKENS_OF_ONE} that this actor has created are good: revoke one"
+        raise Refused(Reason.QUOTA, detail)
+    _make_room(step)
+    if old is not None:
+        tokens[old.id] = _ending(step, old, command.overlap)
+    expires = step.wall + command.lifetime if command.lifetime else None
+    tokens[command.token] = Token(
+        command.token, command.name, role, command.hash, step.now, step.wall, step.actor, expires,
+        command.ids,
+    )  # fmt: skip
+    _decide(
+        step,
+        tokens[command.token],
+        "created",
+        lifetime_ms=command.lifetime,
+        replaces=command.replaces,
+        overlap_ms=command.overlap,
+    )
+    return {"token": command.token, "expires_wall_ms": expires}
+
+
+def revoke_token(step: Step, command: RevokeToken) -> dict[str, object]:
+    """Ends a token at once. Nothing is changed about one that was revoked before."""
+    token = step.state.tokens.get(command.token)
+    if token is None:
+        raise Refused(Reason.UNKNOWN_TOKEN, f"token: there is no {command.token[:64]!r}")
+    if token.revoked_at is None:
+        token = step.state.tokens[token.id] = replace(token, revoked_at=step.now)
+        _decide(step, token, "revoked")
+    return {"token": token.id, "name": token.name}
+
+
+def speaks_for(ids: str, device: str) -> bool:
+    """Whether a token with these `ids` speaks for a device."""
+    return device.startswith(ids[:-1]) if ids.endswith("*") else device == ids
+
+
+def _checked(step: Step, command: CreateToken) -> Access:
+    """The role of a token that may be created."""
+    if not TOKEN_ID.fullmatch(command.token):
+        raise Refused(Reason.INVALID, f"token: {command.token[:64]!r} is not {TOKEN_ID_RULE}")
+    if command.token in step.state.tokens:
+        raise Refused(Reason.DUPLICATE, f"token: {command.token} is or was another one")
+    check_name("name", command.name)
+    if command.role not in list(Access):
+        one_of = ", ".join(Access)
+        raise Refused(Reason.INVALID, f"role: {command.role[:64]!r} is none of {one_of}")
+    if len(command.hash) != HASH_BYTES:
+        raise Refused(Reason.INVALID, f"hash: {len(command.hash)} bytes, a SHA-256 has 32")
+    role = Access(command.role)
+    if (role in OF_DEVICES) is not bool(command.ids):
+        rule = "a device's token says for which ids it speaks, and no other does"
+        raise Refused(Reason.INVALID, f"ids: {rule}")
+    if command.ids and not IDS.fullmatch(command.ids):
+        raise Refused(Reason.INVALID, f"ids: {command.ids[:80]!r} is not {IDS_RULE}")
+    if command.lifetime and not SHORTEST_LIFE <= command.lifetime <= LONGEST_LIFE:
+        rule = f"{command.lifetime} is neither 0 nor between {SHORTEST_LIFE} and {LONGEST_LIFE}"
+        raise Refused(Reason.INVALID, f"lifetime: {rule}")
+    if not 0 <= command.overlap <= LONGEST_OVERLAP:
+        rule = f"{command.overlap} is not between 0 and {LONGEST_OVERLAP}"
+        raise Refused(Reason.INVALID, f"overlap: {rule}")
+    return role
+
+
+def _replaced(step: Step, command: CreateToken, role: Access) -> Token:
+    old = step.state.tokens.get(command.replaces)
+    if old is None:
+        raise Refused(Reason.UNKNOWN_TOKEN, f"replaces: there is no {command.replaces[:64]!r}")
+    if not old.good(step.wall):
+        raise Refused(Reason.CLOSED, f"replaces: {old.id} has ended")
+    if (old.name, old.role, old.ids) != (command.name, role, command.ids):
+        rule = f"{old.id} is {old.name} with the role {old.role}, and so is what replaces it"
+        raise Refused(Reason.INVALID, f"replaces: {rule}")
+    return old
+
+
+def _ending(step: Step, old: Token, overlap: int) -> Token:
+    """A token that goes on for `overlap` ms, and no longer than it was good for."""
+    if not overlap:
+        return replace(old, revoked_at=step.now)
+    until = step.wall + overlap
+    return replace(old, expires_wall=min(old.expires_wall or until, until))
+
+
+def _make_room(step: Step) -> None:
+    tokens = step.state.tokens
+    if len(tokens) < MAX_TOKENS:
+        return
+    ended = next((t.id for t in tokens.values() if not t.good(step.wall)), None)
+    if ended is None:
+        raise Refused(Reason.LIMIT, f"token: {MAX_TOKENS} are good: revoke one")
+    del tokens[ended]
+
+
+def _decide(step: Step, token: Token, change: str, **more: object) -> None:
+    facts = {"token": token.id, "name": token.name, "role": token.role.value, "change": change}
+    step.decide("token", Outcome.DONE, (), facts=facts | more)
