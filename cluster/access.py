@@ -5,7 +5,7 @@ asked for, so that neither the log, nor a snapshot, nor any node ever holds it. 
 random bits, which nobody guesses, so nothing is gained by a hash that is slow.
 
 Tokens end by wall time, since people plan by the calendar: each node judges by its own clock when
-it is shown one. Source: guide/reference/access.md.
+it is shown one. Source: guide/access.md.
 """
 
 import re

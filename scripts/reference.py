@@ -147,6 +147,8 @@ def _top() -> Iterator[Row]:
         "insecure": "`true` or `false`",
         "log": "see [log](#log)",
         "http_hosts": f"at most {config.MAX_HTTP_HOSTS}, each {HOST_RULE}",
+        "auth": "`required` or `none`",
+        "trusted_proxies": f"at most {config.MAX_PROXIES} networks",
     }
     shown = dict.fromkeys(values, "") | {
         "node": "required",
@@ -159,6 +161,7 @@ def _top() -> Iterator[Row]:
         "profile": _yaml(default["profile"]),
         "durability": _yaml(default["durability"]),
         "insecure": _yaml(default["insecure"]),
+        "auth": _yaml(default["auth"]),
     }
     for field, value in values.items():
         yield Row(field, value, shown[field], meaning[field])

@@ -32,14 +32,17 @@ from stationkeep.node.api.resources import (
     rollout_previews,
     rollouts,
     snapshot,
+    tokens,
 )
 from stationkeep.node.gateway.sessions import Sessions
 from stationkeep.node.http import problems
+from stationkeep.node.http.access import Admission, Entrance
 from stationkeep.node.http.fast_path import FastPath
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, Limits
 from stationkeep.node.http.origin import Origin
 from stationkeep.node.http.worker import Worker
 from stationkeep.node.metrics import node as metrics
+from stationkeep.node.metrics.access import AccessCollector
 from stationkeep.node.metrics.devices import AgentsCollector
 from stationkeep.node.metrics.tls import TlsCollector
 from stationkeep.node.metrics.traces import TracesCollector
@@ -53,7 +56,7 @@ from stationkeep.node.version import VERSION
 RESOURCES = (
     *(cluster, level, nodes, roles, decisions, actions, alarms, config, operations),
     *(devices, rings, device_batches, device_tasks, deployments),
-    *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me),
+    *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me, tokens),
 )
 
 DESCRIPTION = """
@@ -74,12 +77,20 @@ def create_app(service: NodeService, agents: Sessions, tls: Contexts | None = No
         collectors.append(TlsCollector(tls))
     own = service.config
     founders = [split_address(member.http)[0].lower() for member in own.members]
-    return build(service, *collectors, hosts={*own.http_hosts, *founders})
+    hosts = {*own.http_hosts, *founders}
+    return build(service, *collectors, hosts=hosts, admission=agents.admission)
 
 
-def build(service: Service, *collectors: Collector, hosts: Collection[str] = ()) -> FastAPI:
+def build(
+    service: Service,
+    *collectors: Collector,
+    hosts: Collection[str] = (),
+    admission: Admission | None = None,
+) -> FastAPI:
     """The application that speaks for `service`; `collectors`: what else it exports; `hosts`:
-    under which names it answers, beside those of the members."""
+    under which names it answers, beside those of the members; `admission`: to whom, None: to
+    everybody."""
+    admission = admission or Admission(probes=probes.PROBES)
     app = FastAPI(
         title="Stationkeep",
         version=VERSION,
@@ -96,7 +107,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
     app.state.guide = guide.Shelf()
     app.router.routes[:0] = probes.routes(service)
     instruments = metrics.Instruments(service)
-    for collector in collectors:
+    for collector in (*collectors, AccessCollector(admission)):
         instruments.registry.register(collector)
     app.router.routes.append(instruments.route())
     for resource in RESOURCES:
@@ -118,6 +129,7 @@ def build(service: Service, *collectors: Collector, hosts: Collection[str] = ())
             (device_batches.REPORT, device_batches.REGISTER, device_tasks.REPORT), MAX_BATCH_BYTES
         ),
     )
+    app.add_middleware(Entrance, admission=admission)
     app.add_middleware(
         Origin,
         members=lambda: (member.http for member in service.state.members.values()),

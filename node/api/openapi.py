@@ -19,6 +19,7 @@ from stationkeep.node.views import fleet as fleet_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
 from stationkeep.node.views import rollouts as rollout_views
+from stationkeep.node.views import tokens as token_views
 from stationkeep.node.wire import tasks
 
 JSON = "application/json"
@@ -67,6 +68,8 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     comparison.ReportView,
     rollout_views.FreezeView,
     rollout_views.FreezeList,
+    token_views.TokenView,
+    token_views.TokenList,
     batches.BatchView,
     batches.AssignedView,
     batches.StatusBatch,
@@ -78,7 +81,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     health.HealthView,
     problems.ProblemView,
 )
-ALWAYS = (400, 408, 413, 429)
+ALWAYS = (400, 401, 403, 408, 413, 429)
 """Problems that any request may meet."""
 
 

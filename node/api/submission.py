@@ -8,21 +8,22 @@ from typing import Annotated, assert_never
 from urllib.parse import quote
 
 import msgspec
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header
 from starlette.responses import Response
 
 from stationkeep.cluster import upgrades
 from stationkeep.cluster.apply import Applied, Rejected
 from stationkeep.cluster.commands import AnyCommand, Draft
 from stationkeep.cluster.state.decisions import Reason
-from stationkeep.node.api.actor import Who, address_of
+from stationkeep.node.api.actor import Asker, Asking
 from stationkeep.node.api.consistency import Serving, no_quorum, patience
 from stationkeep.node.api.openapi import JSON
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.patterns import PRINTABLE
-from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.ports import Committed, NotProposed, OutcomeUnknown
 from stationkeep.node.service.port import Service
+from stationkeep.node.system.confidential import holds_secret
 from stationkeep.node.views.records import DoneView, UnknownView
 from stationkeep.node.wire.traceparent import Caller, operation_id, parse
 
@@ -44,18 +45,22 @@ Traceparent = Annotated[
 
 
 class Submission:
-    """One write: who asks and from where, under which key, and how its result is told."""
+    """One write: who asks, from where and for whom, under which key, and how its result is told."""
 
     def __init__(
-        self, service: Service, actor: str, origin: str, key: str | None, caller: Caller | None
+        self, service: Service, asker: Asker, key: str | None, caller: Caller | None
     ) -> None:
         """`caller`: the span that the write came from."""
-        self._service, self._actor, self._origin, self._caller = service, actor, origin, caller
+        self._service, self._asker, self._caller = service, asker, caller
         self._key = key or operation_id(caller)
 
     async def __call__(self, command: AnyCommand, reason: str) -> Response:
         """Proposes `command`, waits, and answers; raises `Problem` unless it was done."""
-        draft = Draft(command, self._key, self._actor, reason, self._origin)
+        if holds_secret(reason):
+            raise invalid("reason", reason, "no token: what is given here is kept for all to read")
+        actor, claim, address = self._asker
+        origin = f"{address} via {self._service.node}"
+        draft = Draft(command, self._key, actor, reason, origin, claim)
         timeout = patience(self._service.settings)
         outcome = await self._service.submit(draft, self._caller, timeout)
         match outcome:
@@ -84,7 +89,7 @@ class Submission:
     def _applied(self, index: int, applied: Applied) -> Response:
         if isinstance(applied.outcome, Rejected):
             raise _refused(applied.outcome, self._key)
-        first = self._service.state.operations.find(self._actor, self._key)
+        first = self._service.state.operations.find(self._asker.actor, self._key)
         done = DoneView(self._key, "done", first.index if first else index, applied.outcome.result)
         return Response(msgspec.json.encode(done), media_type=JSON)
 
@@ -122,6 +127,7 @@ _KINDS = {
     Reason.UNKNOWN_DEPLOYMENT: Kind.NOT_FOUND,
     Reason.UNKNOWN_ROLLOUT: Kind.NOT_FOUND,
     Reason.UNKNOWN_FREEZE: Kind.NOT_FOUND,
+    Reason.UNKNOWN_TOKEN: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
     Reason.QUOTA: Kind.BUSY,
@@ -137,15 +143,13 @@ def _refused(rejected: Rejected, key: str) -> Problem:
 
 
 async def submission(
-    request: Request,
     service: Serving,
-    actor: Who,
+    asker: Asking,
     key: Key = None,
     traceparent: Traceparent = None,
 ) -> Submission:
     """Dependency of every write."""
-    origin = f"{address_of(request)} via {service.node}"
-    return Submission(service, actor, origin, key, parse(traceparent))
+    return Submission(service, asker, key, parse(traceparent))
 
 
 Submit = Annotated[Submission, Depends(submission)]

@@ -5,6 +5,7 @@ reported together. Replicated settings only get their initial values from the fi
 cluster is founded, they are changed through it (roles.md, "Settings and defaults").
 """
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -151,6 +152,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the node writes to stderr."""
     http_hosts: tuple[str, ...] = ()
     """Further host names that clients use for this node. Requests for any other are refused."""
+    auth: Literal["required", "none"] = "none"
+    """`required`: whoever asks this node over HTTP shows a token. `none`: whoever reaches the port
+    is an administrator, which is possible on loopback alone."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks such as 10.0.0.0/8 of proxies whose `X-Forwarded-For` says where a request comes
+    from."""
     file: str = ""
     """The path that the configuration was read from."""
     uid: str = ""
@@ -166,6 +173,7 @@ _FIELDS = (
     "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
     "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "tls", "insecure", "log",
     "http_hosts",
+    "auth", "trusted_proxies",
 )  # fmt: skip
 OVERRIDES = {
     "CLUSTER": ("cluster",),
@@ -178,15 +186,17 @@ OVERRIDES = {
     "TRACING_SAMPLE_RATIO": ("tracing", "sample_ratio"),
     "LOG_FORMAT": ("log", "format"),
     "LOG_LEVEL": ("log", "level"),
+    "AUTH": ("auth",),
 }
 MAX_HTTP_HOSTS = 16
+MAX_PROXIES = 16
 MAX_COMMAND = 4_096
 """Characters of an operator's command."""
 BEYOND_LOOPBACK = {
     "raft": "beyond loopback (127.0.0.0/8, ::1, localhost) `tls:` is needed; `insecure: true` does "
     "without",
-    "http": "beyond loopback (127.0.0.0/8, ::1, localhost) clients would have to prove who they "
-    "are, and cannot yet; `insecure: true` lets anybody give every order",
+    "http": "beyond loopback (127.0.0.0/8, ::1, localhost) `tls:` and `auth: required` are needed; "
+    "`insecure: true` does without, and lets anybody give every order unless there is `auth:`",
 }
 SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
 ROLE_HOOKS = {
@@ -326,6 +336,8 @@ def _read(document: Document) -> NodeConfig:
         tracing=read_tracing(root.child("tracing")),
         log=_log(root.child("log")),
         http_hosts=_hosts(root.child("http_hosts")),
+        auth=_auth(root.child("auth")),
+        trusted_proxies=_networks(root.child("trusted_proxies")),
         file=document.file,
     )
 
@@ -394,7 +406,7 @@ def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
 
 def _listen(root: Value, field: str, advertised: str) -> str:
     """The address to listen on, by default the advertised one. Beyond loopback members must know
-    each other by their certificates, and clients by what they can prove, which is nothing yet."""
+    each other by their certificates, and clients by their tokens."""
     value = root.child(field)
     table = root.child("members")
     address = _address(value) if value is not None else advertised
@@ -403,7 +415,9 @@ def _listen(root: Value, field: str, advertised: str) -> str:
         host, _ = split_address(address)
     except ValueError:
         return address
-    secured = root.child("tls") is not None and field == "raft"
+    auth = root.child("auth")
+    known = field == "raft" or (auth is not None and auth.raw == "required")
+    secured = root.child("tls") is not None and known
     if not (is_loopback(host) or secured or _is_insecure(root)):
         place.refuse(BEYOND_LOOPBACK[field], address)
     return address
@@ -430,6 +444,32 @@ def _hosts(value: Value | None) -> tuple[str, ...]:
         if not isinstance(item.raw, str) or host_fault(item.raw) is not None:
             item.refuse(HOST_RULE)
     return tuple(str(item.raw).lower() for item in items)
+
+
+def _auth(value: Value | None) -> Literal["required", "none"]:
+    if value is None:
+        return "none"
+    return cast(Literal["required", "none"], value.choice(("required", "none")))
+
+
+def _networks(value: Value | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    items = value.items()
+    if len(items) > MAX_PROXIES:
+        value.refuse(f"at most {MAX_PROXIES} networks", len(items))
+    for item in items:
+        if not isinstance(item.raw, str) or not _is_network(item.raw):
+            item.refuse("a network such as 10.0.0.0/8, with nothing but zeros behind its length")
+    return tuple(str(item.raw) for item in items)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _settings(value: Value | None, profile: str) -> Settings:

@@ -14,8 +14,9 @@ import msgspec
 
 from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.cluster.state.state import MAX_WEBHOOKS
-from stationkeep.node.config.yaml_document import HIDDEN, Value
+from stationkeep.node.config.yaml_document import Value
 from stationkeep.node.system.addresses import crosses_in_clear, split_url
+from stationkeep.node.system.confidential import HIDDEN
 from stationkeep.node.system.operator_files import regular
 from stationkeep.node.version import VERSION
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from stationkeep.cluster.names import MAX_NAME
+from stationkeep.node.system.confidential import HIDDEN, hide
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
@@ -21,10 +22,6 @@ MAX_ERRORS = 64
 """Of one document: the first are enough to mend, and a thousand would cost as much as they tell."""
 MAX_SHOWN = 200
 """Characters of a text that an error repeats."""
-HIDDEN = "(hidden)"
-_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
-"""A signing secret. Its prefix lets us hide it in messages, wherever in a file it was put by
-mistake."""
 _CONFIDENTIAL = re.compile("secret|://")
 """What precedes a secret in a line: with many services, whoever knows a URL may post."""
 
@@ -39,8 +36,8 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, file: str, line: int | None, field: str, value: object, rule: str) -> None:
-        field, rule = _hide(field), _hide(rule)
-        value = _hide(value) if isinstance(value, str) else value
+        field, rule = hide(field), hide(rule)
+        value = hide(value) if isinstance(value, str) else value
         self.file, self.line, self.field, self.value, self.rule = file, line, field, value, rule
         self.others: tuple[ConfigError, ...] = ()
         place = file if line is None else f"{file}:{line}"
@@ -265,10 +262,6 @@ def _line_of(text: str, line: int | None) -> str:
     shown = lines[line - 1].strip()
     found = _CONFIDENTIAL.search(shown)
     return shown[:80] if found is None else f"{shown[: found.end()][:80]} {HIDDEN}"
-
-
-def _hide(text: str) -> str:
-    return _SECRET.sub(HIDDEN, text)
 
 
 def _check_events(document: Document, text: str) -> None:

@@ -1,17 +1,19 @@
 """Request bodies with many payloads: decoded at once if all are valid, else one by one."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Request
 from msgspec import Meta
 
+from stationkeep.cluster.access import speaks_for
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire import tasks
-from stationkeep.node.wire.faults import Fault
+from stationkeep.node.wire.faults import Fault, shown
 from stationkeep.node.wire.messages import Code, Codec
 
 MAX_ERRORS = 100
@@ -114,6 +116,20 @@ class Batch(Generic[P]):
         """Drops all payloads but those at these positions."""
         self.payloads = [self.payloads[position] for position in positions]
         self.indices = [self.indices[position] for position in positions]
+
+    def keep_own(self, ids: str, field: str, device_of: Callable[[P], str]) -> None:
+        """Refuses what is about devices for which a token with these `ids` does not speak."""
+        if ids == "*":
+            return
+        kept = []
+        for position, payload in enumerate(self.payloads):
+            device = device_of(payload)
+            if speaks_for(ids, device):
+                kept.append(position)
+                continue
+            fault = partial(Fault, field, shown(device), f"the token speaks for {ids}")
+            self.refuse(self.indices[position], Code.INVALID, fault)
+        self.keep(kept)
 
     @property
     def errors(self) -> list[PayloadFault]:

@@ -13,6 +13,7 @@ stays open. The node closes a connection with
     1013  no registration is possible now
     4001  the device has a newer session, or a newer connection with the same session
     4002  an operator removed the device
+    4003  the token by which it was opened has ended
 
 Closed connections are counted by cause.
 """
@@ -20,11 +21,14 @@ Closed connections are counted by cause.
 import asyncio
 import random
 from typing import Any, assert_never
+from urllib.parse import urlsplit
 
 import msgspec
 from uvicorn.config import Config
 from uvicorn.server import ServerState
+from websockets.http11 import Request
 
+from stationkeep.cluster.access import speaks_for
 from stationkeep.cluster.delivery.reports import Answer
 from stationkeep.cluster.registry import alive
 from stationkeep.cluster.settings import Settings
@@ -37,11 +41,13 @@ from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
 from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.gateway.fixed_point import reading_of, registration_of
 from stationkeep.node.gateway.websocket import MESSAGE_RATE, AgentSocket, Handler, Stage
+from stationkeep.node.http.access import Admission, Caller
 from stationkeep.node.http.connections import most_devices
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.origin import refusal_of
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.replica import Replica
+from stationkeep.node.security.authorisation import SOCKET
 from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire import tasks
@@ -61,7 +67,7 @@ DRAINED_AT_ONCE = 256
 """Connections closed in one turn of the event loop when the node stops."""
 ENDS = (
     "gone", "too_fast", "too_slow", "silent", "unregistered", "invalid_frames", "refused",
-    "superseded", "removed", "stopping", "spread",
+    "superseded", "removed", "stopping", "spread", "revoked",
 )  # fmt: skip
 """Why connections end."""
 
@@ -78,11 +84,22 @@ def intervals(settings: Settings) -> tuple[float, float]:
 class Sessions:
     """All connections of devices to a node; implements `node.gateway.websocket.Gateway`."""
 
-    def __init__(self, node: str, intake: DeviceIntake, errands: Errands, replica: Replica) -> None:
+    def __init__(
+        self,
+        node: str,
+        intake: DeviceIntake,
+        errands: Errands,
+        replica: Replica,
+        admission: Admission | None = None,
+    ) -> None:
+        """`admission`: to whom; None: to everybody."""
         self.node, self.intake, self.errands, self._replica = node, intake, errands, replica
+        self.admission = admission or Admission()
         self.turns = Turns()
         """Schedules the parsing of what arrives."""
         self._sockets: set[AgentSocket] = set()
+        self._callers: dict[AgentSocket, Caller] = {}
+        """Of connections that a token has opened."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._spread_at = float("-inf")
         self._draining = False
@@ -111,27 +128,36 @@ class Sessions:
 
     # -- node.gateway.websocket.Gateway ------------------------------------------------------------
 
-    def refusal(self, path: str, origin: str | None) -> Problem | None:
-        """Why a WebSocket is refused, or None."""
+    def admit(self, request: Request, address: str) -> Caller:
+        """Who opens a WebSocket; raises `Problem` for who may not."""
+        path = urlsplit(request.path).path
         if path != PATH:
-            return Problem(Kind.NOT_FOUND, f"no WebSocket here; devices connect to {PATH}")
+            raise Problem(Kind.NOT_FOUND, f"no WebSocket here; devices connect to {PATH}")
+        headers = ((n.lower().encode(), v.encode()) for n, v in request.headers.raw_items())
+        caller = self.admission.admit(SOCKET, path, headers, address)
         if self._draining:
-            return Problem(Kind.BUSY, "this node is stopping; connect to another one")
+            raise Problem(Kind.BUSY, "this node is stopping; connect to another one")
         if len(self) >= most_devices():
             detail = f"{most_devices()} devices are connected to this node already"
-            return Problem(Kind.BUSY, detail, headers={"Retry-After": RETRY_AFTER})
-        return refusal_of(origin)
+            raise Problem(Kind.BUSY, detail, headers={"Retry-After": RETRY_AFTER})
+        foreign = refusal_of(request.headers.get("Origin"))
+        if foreign is not None:
+            raise foreign
+        return caller
 
-    def admitted(self, socket: AgentSocket, codec: Codec) -> Handler:
+    def admitted(self, socket: AgentSocket, codec: Codec, caller: Caller) -> Handler:
         """A connection was accepted; the device has to register."""
         self._sockets.add(socket)
+        if self.admission.required:
+            self._callers[socket] = caller
         socket.due = socket.last_frame_at + REGISTRATION_SECONDS
         self._sweep_later()
-        return Conversation(self, socket, codec)
+        return Conversation(self, socket, codec, caller.ids)
 
     def closed(self, socket: AgentSocket, why: str) -> None:
         """A connection is gone."""
         self._sockets.discard(socket)
+        self._callers.pop(socket, None)
         self.ended[why] += 1
 
     # -- silence --------------------------------------------------------------------------------
@@ -147,10 +173,20 @@ class Sessions:
         now = loop.time()
         for socket in [socket for socket in self._sockets if socket.due <= now]:
             self._overdue(socket, now)
+        self._end_ended()
         if now >= self._spread_at:
             self._spread_at = now + SPREAD_SECONDS
             self._spread()
         self._sweep_later()
+
+    def _end_ended(self) -> None:
+        """Closes what a token has opened that is good no more. Thousands may share one."""
+        good = {caller.name: caller for caller in self._callers.values()}
+        ended = {name for name, caller in good.items() if not caller.good()}
+        if ended:
+            for socket, caller in tuple(self._callers.items()):
+                if caller.name in ended:
+                    socket.end(Close.REFUSED, "revoked", "the token has ended")
 
     def _overdue(self, socket: AgentSocket, now: float) -> None:
         """The deadline of this connection has passed."""
@@ -223,10 +259,11 @@ class Conversation:
     """The protocol on one connection; implements `node.gateway.websocket.Handler` and
     `node.fleet.replies.Listener`."""
 
-    __slots__ = ("_agents", "_codec", "_device", "_session", "_socket")
+    __slots__ = ("_agents", "_codec", "_device", "_ids", "_session", "_socket")
 
-    def __init__(self, agents: Sessions, socket: AgentSocket, codec: Codec) -> None:
-        self._agents, self._socket, self._codec = agents, socket, codec
+    def __init__(self, agents: Sessions, socket: AgentSocket, codec: Codec, ids: str) -> None:
+        """`ids`: the devices for which whoever connected may speak."""
+        self._agents, self._socket, self._codec, self._ids = agents, socket, codec, ids
         self._device = ""  # the id that this connection has registered, or tried to
         self._session = 0
 
@@ -311,6 +348,9 @@ class Conversation:
         status = payload.device_status
         if self._device and device != self._device:
             self._refuse(Code.INVALID, self._foreign("sender_id", device))
+        elif not speaks_for(self._ids, device):
+            rule = f"the token of this connection speaks for {self._ids}"
+            self._refuse(Code.INVALID, Fault("sender_id", shown(device), rule))
         elif status is not None and status.slave_id != device:
             rule = f"a device reports only about itself; sender_id is {device}"
             fault = Fault("payload.device_status.slave_id", status.slave_id, rule)

@@ -23,7 +23,6 @@ import socket as sockets
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 from starlette.responses import Response as Answer
 from websockets.datastructures import Headers
@@ -34,6 +33,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from stationkeep.node.http.access import Caller
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire.messages import CODECS, FAULTS, JSON, MAX_FRAME_BYTES, Close, Codec
@@ -71,11 +71,11 @@ class Handler(Protocol):
 class Gateway(Protocol):
     """Accepts connections; implemented by `node.gateway.sessions.Sessions`."""
 
-    def refusal(self, path: str, origin: str | None) -> Problem | None:
-        """Why a device may not connect now, or None."""
+    def admit(self, request: Request, address: str) -> Caller:
+        """Who connects; raises `Problem` for who may not, now or ever."""
         ...
 
-    def admitted(self, socket: "AgentSocket", codec: Codec) -> Handler:
+    def admitted(self, socket: "AgentSocket", codec: Codec, caller: Caller) -> Handler:
         """A device has connected; the handler returned receives its messages."""
         ...
 
@@ -264,19 +264,21 @@ class AgentSocket(asyncio.Protocol):
 
     def _answer(self, request: Request) -> None:
         """Accepts or refuses the handshake."""
-        path, origin = urlsplit(request.path).path, request.headers.get("Origin")
-        refusal = self._gateway.refusal(path, origin)
-        response = self._peer.accept(request) if refusal is None else None
-        if response is None or response.status_code != 101:
-            fault = refusal or Problem(Kind.INVALID, _broken(self._peer.handshake_exc))
-            self._peer.send_response(_http(fault.response()))
+        peer = self._transport.get_extra_info("peername")
+        try:
+            caller = self._gateway.admit(request, peer[0] if peer else "unknown")
+            response = self._peer.accept(request)
+            if response.status_code != 101:
+                raise Problem(Kind.INVALID, _broken(self._peer.handshake_exc))
+        except Problem as refusal:
+            self._peer.send_response(_http(refusal.response()))
             self._closing("refused")
             return
         self._peer.send_response(response)
         if self._peer.subprotocol is not None:
             self._codec = CODECS[self._peer.subprotocol]
         self.stage = Stage.UNREGISTERED
-        self._handler = self._gateway.admitted(self, self._codec)
+        self._handler = self._gateway.admitted(self, self._codec, caller)
 
     def _fragment(self, frame: Frame) -> None:
         """Collects a part of a message; the library limits the total length."""

@@ -35,6 +35,7 @@ class Kind(enum.Enum):
     """The problem types: name in the type URI, HTTP status, title."""
 
     INVALID = ("invalid", 400, "The request is not valid")
+    UNAUTHENTICATED = ("unauthenticated", 401, "Who asks is not known")
     FORBIDDEN = ("forbidden", 403, "This is not allowed")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD = ("method-not-allowed", 405, "This method is not allowed here")

@@ -65,6 +65,7 @@ from stationkeep.node.runtime.driver import Driver
 from stationkeep.node.runtime.member_links import MemberLinks
 from stationkeep.node.runtime.server import Server, StartError, bind
 from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.local_door import open_local_door
 from stationkeep.node.security.renewal import Renewal
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.system import garbage, logs
@@ -216,7 +217,8 @@ class Node:
         self._service = NodeService(
             self._loop, self._driver.wake, tracing=tracing, raft=self._raft, network=network
         )
-        self._server = Server(self._service, tls)
+        local = open_local_door(config.data_dir) if config.auth == "required" else None
+        self._server = Server(self._service, tls, local)
         log.info("started", boot=boot, raft=config.raft, http=config.http, pid=os.getpid())
 
     def _opened(self, tls: TlsConfig) -> Contexts:

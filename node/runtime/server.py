@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 import uvicorn
 
+from stationkeep.cluster.state.state import Token
 from stationkeep.node.peers.handshake import Refusals
 from stationkeep.node.security.accepting import Acceptor
 from stationkeep.node.security.contexts import HTTP, Contexts
@@ -30,11 +32,15 @@ class StartError(Exception):
 class Server(uvicorn.Server):
     """uvicorn without signal handlers of its own: the node decides when to stop."""
 
-    def __init__(self, service: NodeService, tls: Contexts | None = None) -> None:
+    def __init__(
+        self, service: NodeService, tls: Contexts | None = None, local: Token | None = None
+    ) -> None:
+        """`local`: the token of this node's own administrator, where there are tokens."""
         # Slow to import, and not for tests.
         from stationkeep.node.api.app import create_app  # noqa: PLC0415
         from stationkeep.node.api.resources.probes import PROBES  # noqa: PLC0415
         from stationkeep.node.gateway.sessions import Sessions  # noqa: PLC0415
+        from stationkeep.node.http.access import Admission  # noqa: PLC0415
         from stationkeep.node.http.connections import Connection, raise_descriptors  # noqa: PLC0415
         from stationkeep.node.http.crowd import Crowd  # noqa: PLC0415
 
@@ -44,9 +50,16 @@ class Server(uvicorn.Server):
             self.acceptor = Acceptor(
                 tls.http, self._connection, tls.handshakes[HTTP], Refusals().note
             )
-        self.agents = Sessions(
-            service.config.node, service.intake, service.errands, service.loop.replica
+        own, replica = service.config, service.loop.replica
+        admission = Admission(
+            lambda: replica.state.tokens,
+            required=own.auth == "required",
+            local=local,
+            node=own.node,
+            proxies=tuple(map(ipaddress.ip_network, own.trusted_proxies)),
+            probes=PROBES,
         )
+        self.agents = Sessions(own.node, service.intake, service.errands, replica, admission)
         made = partial(Connection, self.agents.turns, Crowd(), PROBES)
         super().__init__(
             uvicorn.Config(

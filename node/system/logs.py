@@ -15,6 +15,7 @@ from typing import IO, Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from stationkeep.node.system.confidential import hide
 from stationkeep.node.system.printable import printable
 
 OF_SEVERAL_LINES = ("exception", "stack")
@@ -40,7 +41,7 @@ class BackgroundHandler(logging.Handler):
         """Queues a line, or drops it if the queue is full. Never raises: a caller must not fail
         because of what it logs."""
         try:
-            line = self.format(record)
+            line = hide(self.format(record))
         except Exception as error:
             name = type(error).__name__
             line = f"stationkeep: a log line of {record.name} cannot be formatted: {name}"

@@ -229,10 +229,11 @@ class ConfigView(View, frozen=True):
 
 
 class MeView(View, frozen=True):
-    """`GET /v1/me`. `role`: a `viewer` may not write; `because` says why it is this role."""
+    """`GET /v1/me`. `role`: that of the token, `none` without one that is good; `because` says why
+    it is no greater one."""
 
     actor: str
-    role: Literal["viewer", "admin"]
+    role: Literal["none", "viewer", "operator", "admin", "metrics", "device"]
     because: str
 
 

@@ -66,7 +66,8 @@ class BallotView(View, frozen=True):
 
 
 class DecisionView(View, frozen=True):
-    """One line of the decision log; `sentence` says the same in English."""
+    """One line of the decision log; `sentence` says the same in English. `on_behalf_of`: for whom
+    the actor says to have acted, which nobody has checked."""
 
     id: int
     index: int
@@ -84,6 +85,7 @@ class DecisionView(View, frozen=True):
     ballots: list[BallotView]
     proposal: int | None
     actor: str
+    on_behalf_of: str
     origin: str
     comment: str
     operation: str
@@ -244,6 +246,7 @@ def decision_view(decision: Decision) -> DecisionView:
         ballots=_ballots(decision.ballots),
         proposal=decision.proposal or None,
         actor=decision.actor,
+        on_behalf_of=decision.claim,
         origin=decision.origin,
         comment=decision.comment,
         operation=decision.key,

@@ -5,6 +5,8 @@ Not to be confused with the faults that `node.simulation` and `node.chaos` injec
 
 import msgspec
 
+from stationkeep.node.system.confidential import hide
+
 MAX_SHOWN = 200
 """Characters of a refused value that are shown back."""
 
@@ -24,9 +26,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def shown(value: object) -> str:
-    """A refused value as text: bounded, and printable whatever it is."""
+    """A refused value as text: bounded, printable and without our secrets, whatever it is."""
     plain = isinstance(value, str) and value.isprintable()
-    text = printable(str(value) if plain else repr(value))
+    text = hide(printable(str(value) if plain else repr(value)))
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 

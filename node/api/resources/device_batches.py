@@ -18,6 +18,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.devices.rings import RINGS, UNSET
+from stationkeep.node.api.actor import caller_of, check_speaks_for
 from stationkeep.node.api.consistency import Serving, ServingDevices
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.fleet.intake import OUTDATED, REFUSED, TAKEN, UNKNOWN
@@ -63,6 +64,7 @@ async def report_devices(request: Request, service: ServingDevices) -> Response:
     503, so that they are sent to another one."""
     codec = codec_of(request)
     batch = _STATUSES[codec.name].read(await request.body())
+    batch.keep_own(caller_of(request).ids, "device_status.slave_id", _device)
     taken: list[wire.StatusPayload] = []
     _refuse_other_versions(batch, service)
     if batch.payloads:
@@ -72,6 +74,10 @@ async def report_devices(request: Request, service: ServingDevices) -> Response:
         taken = [batch.payloads[position] for position in np.flatnonzero(results == TAKEN).tolist()]
     view = BatchView(len(taken), batch.refused, batch.errors, _news(service, taken))
     return _answer(codec, view)
+
+
+def _device(payload: wire.StatusPayload | wire.BatchedRegistration) -> str:
+    return payload.device_status.slave_id
 
 
 def _refuse_other_versions(batch: Batch[wire.StatusPayload], service: Service) -> None:
@@ -174,6 +180,7 @@ async def register_devices(request: Request, service: ServingDevices) -> Respons
     statuses."""
     codec = codec_of(request)
     batch = _REGISTRATIONS[codec.name].read(await request.body())
+    batch.keep_own(caller_of(request).ids, "device_status.slave_id", _device)
     assigned: list[AssignedView] = []
     for position, outcome in enumerate(await _register(service, batch)):
         if isinstance(outcome, Refused):
@@ -204,8 +211,9 @@ async def _register(
 
 
 @router.get("/v1/devices/{device}/assignment", responses=answers(AssignedView, 404))
-async def device_assignment(service: Serving, device: DeviceId) -> Response:
+async def device_assignment(request: Request, service: Serving, device: DeviceId) -> Response:
     """The ring of a device, as this node knows it."""
+    check_speaks_for(request, device)
     found = service.intake.assignment(device)
     if isinstance(found, IntakeRefusal):
         raise Problem(Kind.NOT_FOUND, f"no such device: {device}")

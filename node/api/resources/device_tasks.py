@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.delivery.reports import Answer
+from stationkeep.node.api.actor import caller_of, check_speaks_for
 from stationkeep.node.api.consistency import ServingDevices
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.fleet.replies import Fault as Refused
@@ -50,8 +51,9 @@ Outcome = TaskAnswer | IntakeRefusal | None
     "/v1/devices/{device}/task",
     responses={**answers(tasks.TaskPayload, 404), 204: {"description": "No task now."}},
 )
-async def device_task(service: ServingDevices, device: DeviceId) -> Response:
+async def device_task(request: Request, service: ServingDevices, device: DeviceId) -> Response:
     """What a device is to do now; 204 with Retry-After when there is nothing."""
+    check_speaks_for(request, device)
     found = service.errands.task(device)
     if isinstance(found, IntakeRefusal):
         raise Problem(Kind.NOT_FOUND, f"no such device: {device}")
@@ -66,6 +68,7 @@ async def report_tasks(request: Request, service: ServingDevices) -> Response:
     """Takes updates of tasks, 4,096 at most."""
     codec = codec_of(request)
     batch = _UPDATES[codec.name].read(await request.body())
+    batch.keep_own(caller_of(request).ids, "task_id", lambda one: tasks.identity_of(one.task_id)[1])
     acknowledged: list[tasks.TaskAckPayload] = []
     accepted = 0
     for position, outcome in enumerate(await _report(service, batch.payloads)):

@@ -6,17 +6,18 @@ and so on) are the record.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.node.api.actor import caller_of
 from stationkeep.node.api.consistency import Read, Serving
-from stationkeep.node.api.openapi import EVENTS, problem
+from stationkeep.node.api.openapi import ALWAYS, EVENTS, problem
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.replica import StreamedEvent
 from stationkeep.node.service.port import Service, TooManyFollowers
@@ -34,12 +35,13 @@ _RESPONSES: dict[int | str, dict[str, object]] = {
         "description": "Events: `id`, `event` (kind), `data` (JSON), without end.",
         "content": {EVENTS: {"schema": {"type": "string"}}},
     },
-    **{status: problem(status) for status in (400, 408, 413, 429)},
+    **{status: problem(status) for status in ALWAYS},
 }
 
 
 @router.get(PATH, responses=_RESPONSES)
 async def follow_events(
+    request: Request,
     service: Serving,
     last_event_id: Annotated[
         str | None,
@@ -52,7 +54,7 @@ async def follow_events(
     ] = None,
 ) -> Response:
     """Role changes, decisions, votes, ring moves, alarms: from now on, or after an event."""
-    follow = Follow(service, last_event_id)
+    follow = Follow(service, last_event_id, caller_of(request).good)
     await asyncio.sleep(0)  # lets the source say at once that it has followers enough
     if follow.turned_away():
         detail = "as many clients follow the events as this node serves"
@@ -62,10 +64,13 @@ async def follow_events(
 
 
 class Follow:
-    """One client's place in the stream of events: always waiting for the next one."""
+    """One client's place in the stream of events: always waiting for the next one. `good`: whether
+    the client still may."""
 
-    def __init__(self, service: Service, last_id: str | None) -> None:
-        self._service = service
+    def __init__(
+        self, service: Service, last_id: str | None, good: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._service, self._good = service, good
         self._events = service.events(last_id)
         self._next = asyncio.ensure_future(anext(self._events))
 
@@ -78,6 +83,8 @@ class Follow:
         yield f"retry: {RETRY_MS}\n\n".encode()
         while True:
             await asyncio.wait({self._next}, timeout=KEEP_ALIVE)
+            if not self._good():  # that its token was revoked is an event, too
+                return
             if not self._next.done():
                 yield b": keep-alive\n\n"
                 continue

@@ -12,12 +12,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stationkeep.cluster.transitions import Role
+from stationkeep.node.api.actor import caller_of
 from stationkeep.node.service.port import Service
 
 
 class HealthView(msgspec.Struct, frozen=True):
-    """Body of every probe. `role` is null while the node is not (yet) in the cluster's state;
-    `removed`: it knows that it is no member any more."""
+    """Body of every probe; `ok` alone for who shows no token where one is asked for. `role` is null
+    while the node is not (yet) in the cluster's state; `removed`: it knows that it is no member any
+    more."""
 
     ok: bool
     node: str
@@ -81,9 +83,10 @@ def routes(service: Service) -> list[Route]:
 
 
 def _route(path: str, probe: Probe, service: Service) -> Route:
-    async def answer(_: Request) -> Response:
+    async def answer(request: Request) -> Response:
         ok = probe(service)
-        body = msgspec.json.encode(health_view(service, ok))
+        known = caller_of(request).role is not None
+        body = msgspec.json.encode(health_view(service, ok) if known else {"ok": ok})
         return Response(body, 200 if ok else 503, _HEADERS, "application/json")
 
     return Route(path, answer, methods=["GET", "HEAD"], name=path[1:])

@@ -1,15 +1,17 @@
 """The role table, its history, and the orders that change it."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.commands import Failover, Pause, Resume, Switchover
 from stationkeep.cluster.state.state import RoleChange
+from stationkeep.node.api.actor import is_admin
 from stationkeep.node.api.bodies import Duration, Input, NodeName, Reason, milliseconds
 from stationkeep.node.api.consistency import Reading, render
 from stationkeep.node.api.openapi import answers, outcomes
 from stationkeep.node.api.submission import NO_REASON, Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
+from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.views import nodes as views
 from stationkeep.node.views import records
 
@@ -69,8 +71,12 @@ async def switchover(submit: Submit, body: SwitchoverInput) -> Response:
 
 
 @router.post(FAILOVER, responses=outcomes())
-async def failover(submit: Submit, body: FailoverInput) -> Response:
-    """A change of PRIMARY even when it is unhealthy; `force` accepts an unfit target."""
+async def failover(request: Request, submit: Submit, body: FailoverInput) -> Response:
+    """A change of PRIMARY even when it is unhealthy; `force` accepts an unfit target, and is for
+    administrators."""
+    if body.force and not is_admin(request):
+        detail = "force: a failover to a node that is unfit is for the role admin"
+        raise Problem(Kind.FORBIDDEN, detail, rule="role")
     return await submit(Failover(body.target, body.force), body.reason)
 
 

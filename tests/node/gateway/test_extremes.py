@@ -91,7 +91,7 @@ TASK = CreateDeployment(Target(everyone=True), artifact=Artifact("2.0.0"))
 async def _talk(codec: wire.Codec, messages: list[Any]) -> None:
     door, line = Doorstep(), Line()
     socket: Any = line
-    device = Conversation(door.agents, socket, codec)
+    device = Conversation(door.agents, socket, codec, "*")
     refused = no_refusal(door.replica.listen)
     device.received(codec.encode(REGISTRATION))
     door.settle()

@@ -5,8 +5,10 @@ import socket
 from typing import Any
 
 import pytest
+from websockets.http11 import Request
 
 from stationkeep.node.gateway.websocket import AgentSocket, Stage
+from stationkeep.node.http.access import Caller
 from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire.messages import MAX_FRAME_BYTES, Codec
 
@@ -46,10 +48,10 @@ class Recording:
     def __init__(self) -> None:
         self.messages: list[bytes] = []
 
-    def refusal(self, path: str, origin: str | None) -> None:
-        return None
+    def admit(self, request: Request, address: str) -> Caller:
+        return Caller(None, address)
 
-    def admitted(self, socket: AgentSocket, codec: Codec) -> "Recording":
+    def admitted(self, socket: AgentSocket, codec: Codec, caller: Caller) -> "Recording":
         return self
 
     def closed(self, socket: AgentSocket, why: str) -> None:

@@ -1,0 +1,256 @@
+"""Who asks, and whether they may: before anything else is looked at.
+
+A node asks everybody for a token (`auth: required`), or nobody (`auth: none`, on loopback alone):
+then whoever reaches the port is an administrator. A header that only a proxy writes says that the
+port is reached from elsewhere, so an open node refuses what has one.
+
+The right token always opens. Only failures are counted, and what is too much is told with another
+status: 2^256 secrets need no help against guessing, and a limit on everybody at an address would
+let one of them lock out the others.
+
+An address is that of the connection, unless that is one of `trusted_proxies`: then it is the last
+one of `X-Forwarded-For` that is none of those. Source: guide/access.md.
+"""
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stationkeep.cluster.state.state import Access, Token
+from stationkeep.node.http.limits import RETRY_AFTER
+from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.security.authorisation import ADMINISTER, LADDER, Right, right_to, route_of
+from stationkeep.node.security.tokens import TokenFault, parse
+
+MAX_FAILURES, FAILURE_SECONDS = 10, 60.0
+"""Failed attempts of an address within so many seconds; beyond them each is told to wait."""
+MAX_FAILURES_OF_ALL = 100
+"""Within a second."""
+MAX_SUSPECTS = 4_096
+"""Addresses of which failures are remembered."""
+SCHEME = "bearer "
+CALLER = "stationkeep.caller"
+"""Where a scope has its `Caller`."""
+OUTCOMES = ("admitted", "forbidden", "missing", "malformed", "unknown", "revoked", "expired")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Headers = Iterable[tuple[bytes, bytes]]
+"""Names in lower case."""
+
+
+def _always() -> bool:
+    return True
+
+
+class Caller(NamedTuple):
+    """Who asks. `role` None: nobody in particular, `because` says why. `name` "": whoever they say
+    they are. `ids`: the devices for which they speak. `good`: whether they still may."""
+
+    role: Access | None
+    address: str
+    name: str = ""
+    ids: str = "*"
+    because: str = ""
+    good: Callable[[], bool] = _always
+
+
+class Admission:
+    """The rule of one node, for requests and WebSockets. `local`: a token that is this node's own.
+    `outcomes`: how many came in, or why not."""
+
+    def __init__(
+        self,
+        tokens: Callable[[], Mapping[str, Token]] = dict,
+        *,
+        required: bool = False,
+        local: Token | None = None,
+        node: str = "",
+        proxies: Sequence[Network] = (),
+        probes: Iterable[str] = (),
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.required = required
+        self._tokens, self._local, self._node = tokens, local, node
+        self._wall, self._clock, self._probes = wall, clock, frozenset(probes)
+        self._failures = Failures()
+        self._is_proxy = lru_cache(64)(lambda address: _is_in(address, proxies))
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
+
+    def admit(self, method: str, path: str, headers: Headers, peer: str) -> Caller:
+        """Who asks for this; raises `Problem` for who may not."""
+        headers = list(headers)
+        if not self.required:
+            if path not in self._probes:
+                _refuse_proxies(headers)
+            return Caller(Access.ADMIN, peer)
+        address = self._address(headers, peer)
+        route = route_of(method, path)
+        right = right_to(method, route) if route is not None else ADMINISTER
+        try:
+            caller = self._caller(headers, address)
+        except Problem as problem:
+            if not right.nobody:
+                raise
+            return Caller(None, address, because=problem.detail)
+        if not right.allows(caller.role):
+            self.outcomes["forbidden"] += 1
+            raise _forbidden(method, path, route, right, caller)
+        self.outcomes["admitted"] += 1
+        return caller
+
+    def _caller(self, headers: Headers, address: str) -> Caller:
+        """Who proves to be whom."""
+        given = [value for name, value in headers if name == b"authorization"]
+        if not given:
+            self.outcomes["missing"] += 1
+            raise _unauthenticated("missing", "Authorization: Bearer TOKEN is missing")
+        value = given[0].decode("latin-1")
+        if len(given) > 1 or not value.lower().startswith(SCHEME):
+            raise self._failed("malformed", "Authorization: it says Bearer TOKEN, once", address)
+        try:
+            shown = parse(value[len(SCHEME) :].strip())
+        except TokenFault as fault:
+            raise self._failed("malformed", f"Authorization: {fault}", address) from None
+        token = self._find(shown.id)
+        if token is None or not shown.proves(token.hash):
+            raise self._failed("unknown", "Authorization: no such token", address)
+        if not token.good(self._now()):
+            word = "expired" if token.revoked_at is None else "revoked"
+            self.outcomes[word] += 1
+            raise _unauthenticated(word, f"Authorization: the token {token.actor} is {word}")
+        return Caller(
+            token.role, address, self._name(token), token.ids or "*",
+            good=lambda: (now := self._find(token.id)) is not None and now.good(self._now()),
+        )  # fmt: skip
+
+    def _name(self, token: Token) -> str:
+        return f"{token.name}@{self._node}" if token is self._local else token.actor
+
+    def _find(self, id_: str) -> Token | None:
+        if self._local is not None and id_ == self._local.id:
+            return self._local
+        return self._tokens().get(id_)
+
+    def _now(self) -> int:
+        return int(self._wall() * 1_000)
+
+    def _failed(self, word: str, detail: str, address: str) -> Problem:
+        """What whoever fails is told."""
+        self.outcomes[word] += 1
+        if self._failures.too_many(address, self._clock()):
+            rule = f"{MAX_FAILURES} failed attempts in {FAILURE_SECONDS:g} s from {address}"
+            headers = {"Retry-After": RETRY_AFTER}
+            return Problem(Kind.BUSY, f"more than {rule}, or too many elsewhere", headers=headers)
+        return _unauthenticated(word, detail)
+
+    def _address(self, headers: Headers, peer: str) -> str:
+        """Where a request comes from."""
+        if not self._is_proxy(peer):
+            return peer
+        said = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+        for hop in reversed(",".join(said).split(",")):
+            if _parsed(hop.strip()) is None:
+                return peer
+            if not self._is_proxy(hop.strip()):
+                return hop.strip()
+        return peer
+
+
+class Failures:
+    """Failed attempts of late, by address; of IPv6 a /64 is one, since one client has all of it."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[float, int]] = {}
+        self._of_all = (0.0, 0)
+
+    def too_many(self, address: str, now: float) -> bool:
+        """Counts one more; whether that is too many."""
+        key = _neighbourhood(address)
+        since, number = self._of.pop(key, (now, 0))
+        if now - since >= FAILURE_SECONDS:
+            since, number = now, 0
+        self._of[key] = since, number + 1
+        if len(self._of) > MAX_SUSPECTS:
+            del self._of[next(iter(self._of))]
+        second, of_all = self._of_all
+        if now - second >= 1.0:
+            second, of_all = now, 0
+        self._of_all = second, of_all + 1
+        return number >= MAX_FAILURES or of_all >= MAX_FAILURES_OF_ALL
+
+
+class Entrance:
+    """ASGI middleware: who may not is answered here; of all others the scope says who they are."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app, self._admission = app, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        peer, port = scope.get("client") or ("unknown", 0)
+        try:
+            caller = self._admission.admit(scope["method"], scope["path"], scope["headers"], peer)
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+            return
+        if caller.address != peer:
+            port = 0
+        scope = {**scope, CALLER: caller, "client": (caller.address, port)}
+        await self._app(scope, receive, send)
+
+
+def _unauthenticated(word: str, detail: str) -> Problem:
+    """401; `word` is the rule."""
+    challenge = 'Bearer realm="stationkeep"'
+    if word != "missing":
+        challenge += ', error="invalid_token"'
+    return Problem(Kind.UNAUTHENTICATED, detail, rule=word, headers={"WWW-Authenticate": challenge})
+
+
+def _forbidden(method: str, path: str, route: str | None, right: Right, caller: Caller) -> Problem:
+    """403, which names the roles that would do; 404 where there is nothing anyway."""
+    if route is None:
+        return Problem(Kind.NOT_FOUND, f"nothing is at this path for {caller.role}")
+    roles = [*LADDER[LADDER.index(right.least) :], *sorted(right.beside)]
+    detail = (
+        f"{method} {route} is for the role {' or '.join(roles)}; {caller.name} is {caller.role}"
+    )
+    return Problem(Kind.FORBIDDEN, detail, rule="role")
+
+
+def _refuse_proxies(headers: Headers) -> None:
+    for name, _ in headers:
+        if name in (b"forwarded", b"via") or name.startswith(b"x-forwarded-"):
+            detail = (
+                f"{name.decode('latin-1')}: a proxy stands before a node that asks nobody who they "
+                "are; set auth: required in its file"
+            )
+            raise Problem(Kind.FORBIDDEN, detail, rule="proxy")
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _is_in(address: str, networks: Iterable[Network]) -> bool:
+    found = _parsed(address)
+    return found is not None and any(found in network for network in networks)
+
+
+@lru_cache(MAX_SUSPECTS)
+def _neighbourhood(address: str) -> str:
+    found = _parsed(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address

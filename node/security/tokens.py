@@ -1,0 +1,78 @@
+"""The text of a token: drawn, parsed, compared.
+
+    skt_<id>_<secret>_<checksum>
+
+`id`: 8 characters, shown everywhere. `secret`: 256 random bits in base32, shown once. `checksum`:
+CRC-32 of everything before, by which whoever scans files and logs knows a token that was lost
+there, and we know one that was copied in part. Of the secret the cluster keeps the SHA-256. Source:
+guide/access.md.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import zlib
+from typing import NamedTuple
+
+PREFIX = "skt_"
+ID_CHARACTERS, ID_LENGTH = string.ascii_lowercase + string.digits, 8
+SECRET_BYTES = 32
+LENGTH = len("skt_") + ID_LENGTH + len("_") + 52 + len("_") + 8
+_FORM = re.compile(r"skt_([a-z0-9]{8})_([a-z2-7]{52})_([0-9a-f]{8})")
+
+
+class TokenFault(ValueError):  # noqa: N818 - what a text has, no error of ours
+    """Why a text is no token. Never says what the text is."""
+
+
+class Shown(NamedTuple):
+    """A token as whoever has it shows it."""
+
+    id: str
+    secret: str
+
+    @property
+    def text(self) -> str:
+        """What is given to whoever is to have it, and to nobody else."""
+        body = f"{PREFIX}{self.id}_{self.secret}_"
+        return f"{body}{_checksum(body)}"
+
+    @property
+    def hash(self) -> bytes:
+        """What the cluster keeps of it."""
+        return hashlib.sha256(self.secret.encode()).digest()
+
+    def proves(self, hash_: bytes) -> bool:
+        """Whether this is the secret with that hash; takes as long whatever the difference is."""
+        return hmac.compare_digest(self.hash, hash_)
+
+    def __repr__(self) -> str:
+        return f"Shown({self.id})"
+
+
+def draw() -> Shown:
+    """A new one."""
+    id_ = "".join(secrets.choice(ID_CHARACTERS) for _ in range(ID_LENGTH))
+    secret = base64.b32encode(secrets.token_bytes(SECRET_BYTES)).decode().rstrip("=").lower()
+    return Shown(id_, secret)
+
+
+def parse(text: str) -> Shown:
+    """The token that a text is; raises `TokenFault` with the rule that it breaks."""
+    if not text.startswith(PREFIX):
+        raise TokenFault(f"a token begins with {PREFIX}")
+    if len(text) != LENGTH:
+        raise TokenFault(f"a token has {LENGTH} characters, this has {len(text)}")
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise TokenFault("a token is skt_, 8 of a-z 0-9, _, 52 of a-z 2-7, _, 8 of 0-9 a-f")
+    if _checksum(text[:-8]) != match[3]:
+        raise TokenFault("its checksum does not match: a character is wrong")
+    return Shown(match[1], match[2])
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"

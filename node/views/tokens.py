@@ -1,0 +1,36 @@
+"""State → what clients see of tokens: everything but what proves one."""
+
+from typing import Literal
+
+from stationkeep.cluster.state.state import Access, Token
+from stationkeep.node.views.base import View
+
+
+class TokenView(View, frozen=True):
+    """One token. `created_wall_ms`, `expires_wall_ms`: Unix ms; null: until it is revoked. `ids`:
+    the devices for which it speaks, "" where it is for none."""
+
+    token: str
+    name: str
+    role: Access
+    state: Literal["good", "expired", "revoked"]
+    ids: str
+    created_by: str
+    created_wall_ms: int
+    expires_wall_ms: int | None
+
+
+class TokenList(View, frozen=True):
+    items: list[TokenView]
+    next: str | None
+
+
+def token_view(token: Token, wall: int) -> TokenView:
+    """A token at `wall`, Unix ms."""
+    state: Literal["good", "expired", "revoked"] = "good"
+    if not token.good(wall):
+        state = "expired" if token.revoked_at is None else "revoked"
+    return TokenView(
+        token.id, token.name, token.role, state, token.ids, token.created_by, token.wall,
+        token.expires_wall,
+    )  # fmt: skip

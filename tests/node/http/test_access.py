@@ -1,0 +1,215 @@
+"""Who comes in: tokens, failures, proxies. Without sockets."""
+
+from typing import Any
+
+import pytest
+
+from stationkeep.cluster.state.state import Access, Token
+from stationkeep.node.http.access import (
+    FAILURE_SECONDS,
+    MAX_FAILURES,
+    MAX_FAILURES_OF_ALL,
+    MAX_SUSPECTS,
+    Admission,
+    Caller,
+    Failures,
+)
+from stationkeep.node.http.problems import Problem
+from stationkeep.node.security.tokens import Shown, draw
+
+NOW = 1_800_000_000
+HERE = "127.0.0.1"
+GOOD, ENDED, LATE = draw(), draw(), draw()
+
+
+def token(shown: Shown, role: Access = Access.OPERATOR, **more: Any) -> Token:
+    return Token(shown.id, "ci", role, shown.hash, 0, 0, "ann", **more)
+
+
+TOKENS = {
+    each.id: each
+    for each in (token(GOOD), token(ENDED, revoked_at=1), token(LATE, expires_wall=NOW * 1_000))
+}
+
+
+class Door:
+    """An admission, and its clock."""
+
+    def __init__(self, **given: Any) -> None:
+        self.now = 0.0
+        self.tokens = dict(TOKENS)
+        self.admission = Admission(
+            lambda: self.tokens,
+            **{"required": True} | given,
+            wall=lambda: float(NOW),
+            clock=lambda: self.now,
+        )
+
+    def ask(
+        self, path: str = "/v1/cluster", peer: str = HERE, method: str = "GET", **headers: str
+    ) -> Caller:
+        said = [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items()]
+        return self.admission.admit(method, path, said, peer)
+
+    def refused(self, **asked: str) -> tuple[int, str | None]:
+        with pytest.raises(Problem) as caught:
+            self.ask(**asked)
+        return caught.value.kind.status, caught.value.rule
+
+
+def bearer(shown: Shown) -> str:
+    return f"Bearer {shown.text}"
+
+
+def test_who_proves_a_token_is_who_it_says() -> None:
+    caller = Door().ask(authorization=bearer(GOOD))
+    assert (caller.role, caller.name, caller.address) == (Access.OPERATOR, f"ci#{GOOD.id}", HERE)
+    assert Door().ask(authorization=f"bearer  {GOOD.text} ").name == caller.name
+
+
+@pytest.mark.parametrize(
+    ("authorization", "rule"),
+    [
+        (f"Basic {GOOD.text}", "malformed"),
+        (GOOD.text, "malformed"),
+        (f"Bearer {GOOD.text[:-1]}", "malformed"),
+        (bearer(draw()), "unknown"),
+        (bearer(Shown(GOOD.id, draw().secret)), "unknown"),
+        (bearer(Shown(ENDED.id, draw().secret)), "unknown"),
+        (bearer(Shown(LATE.id, draw().secret)), "unknown"),
+        (bearer(ENDED), "revoked"),
+        (bearer(LATE), "expired"),
+    ],
+)
+def test_how_a_token_ended_is_told_to_who_proves_its_secret(authorization: str, rule: str) -> None:
+    assert Door().refused(authorization=authorization) == (401, rule)
+
+
+def test_who_shows_nothing_is_told_that_it_is_missing() -> None:
+    with pytest.raises(Problem) as caught:
+        Door().ask()
+    assert (caught.value.kind.status, caught.value.rule) == (401, "missing")
+    assert caught.value.headers == {"WWW-Authenticate": 'Bearer realm="stationkeep"'}
+
+
+def test_a_token_that_is_shown_twice_is_none() -> None:
+    twice = [(b"authorization", bearer(GOOD).encode())] * 2
+    with pytest.raises(Problem, match="once"):
+        Door().admission.admit("GET", "/v1/cluster", twice, HERE)
+
+
+def test_who_may_not_is_told_which_role_would_do() -> None:
+    with pytest.raises(Problem) as caught:
+        Door().ask("/v1/config", method="PATCH", authorization=bearer(GOOD))
+    assert caught.value.kind.status == 403
+    assert caught.value.detail == (
+        f"PATCH /v1/config is for the role admin; ci#{GOOD.id} is operator"
+    )
+
+
+def test_no_answer_says_what_was_shown() -> None:
+    for text in (GOOD.text[:-1], draw().text, ENDED.text, LATE.text):
+        with pytest.raises(Problem) as caught:
+            Door().ask(authorization=f"Bearer {text}")
+        assert text[13:60] not in caught.value.detail
+
+
+def test_what_is_for_anybody_is_answered_whatever_is_shown() -> None:
+    door = Door()
+    for authorization in ("", "Bearer x", bearer(ENDED)):
+        given = {"authorization": authorization} if authorization else {}
+        caller = door.ask("/v1/me", **given)
+        assert caller.role is None
+        assert caller.because
+    assert door.ask("/livez", authorization=bearer(GOOD)).role is Access.OPERATOR
+
+
+def test_a_caller_is_good_until_the_token_ends() -> None:
+    door = Door()
+    caller = door.ask(authorization=bearer(GOOD))
+    assert caller.good()
+    door.tokens[GOOD.id] = token(GOOD, revoked_at=1)
+    assert not caller.good()
+
+
+def test_the_node_s_own_token_is_its_administrator() -> None:
+    shown = draw()
+    local = Token(shown.id, "local-admin", Access.ADMIN, shown.hash, 0, 0, "")
+    caller = Door(local=local, node="sat-001").ask(authorization=bearer(shown))
+    assert (caller.role, caller.name) == (Access.ADMIN, "local-admin@sat-001")
+
+
+def test_who_fails_too_often_waits_and_nobody_else_does() -> None:
+    door = Door()
+    for _ in range(MAX_FAILURES):
+        assert door.refused(peer="192.0.2.1", authorization=bearer(draw()))[0] == 401
+    assert door.refused(peer="192.0.2.1", authorization=bearer(draw()))[0] == 429
+    assert door.refused(peer="192.0.2.1", authorization="Bearer skt_x")[0] == 429
+    assert door.refused(peer="192.0.2.2", authorization=bearer(draw()))[0] == 401
+    assert door.ask(peer="192.0.2.1", authorization=bearer(GOOD)).role is Access.OPERATOR
+    assert door.refused(peer="192.0.2.1") == (401, "missing")
+    door.now += FAILURE_SECONDS
+    assert door.refused(peer="192.0.2.1", authorization=bearer(draw()))[0] == 401
+
+
+def test_a_network_of_one_client_is_one_address() -> None:
+    failures = Failures()
+    answers = [failures.too_many(f"2001:db8::{n:x}", 0.0) for n in range(MAX_FAILURES + 1)]
+    assert answers == [False] * MAX_FAILURES + [True]
+    assert not failures.too_many("2001:db8:0:1::1", 0.0)
+    assert not failures.too_many("::ffff:192.0.2.1", 0.0)
+
+
+def test_failures_everywhere_are_too_many_together_and_are_forgotten() -> None:
+    failures = Failures()
+    for n in range(MAX_FAILURES_OF_ALL):
+        assert not failures.too_many(f"10.0.0.{n}", 0.0)
+    assert failures.too_many("10.0.1.1", 0.5)
+    for n in range(MAX_SUSPECTS + 10):
+        failures.too_many(f"10.1.{n // 250}.{n % 250}", float(n))
+    assert len(failures._of) == MAX_SUSPECTS
+
+
+@pytest.mark.parametrize("header", ["forwarded", "via", "x_forwarded_for", "x_forwarded_proto"])
+def test_an_open_node_serves_nobody_through_a_proxy(header: str) -> None:
+    door = Door(required=False, probes=("/livez",))
+    with pytest.raises(Problem, match="set auth: required") as caught:
+        door.ask(**{header: "203.0.113.9"})
+    assert caught.value.kind.status == 403
+    assert door.ask("/livez", **{header: "203.0.113.9"}).role is Access.ADMIN
+    assert door.ask().role is Access.ADMIN
+
+
+def test_an_open_node_believes_who_anybody_says_to_be() -> None:
+    caller = Door(required=False).ask(authorization=bearer(ENDED))
+    assert (caller.role, caller.name) == (Access.ADMIN, "")
+
+
+def proxied(said: str, peer: str = "10.1.2.3") -> str:
+    import ipaddress
+
+    door = Door(proxies=(ipaddress.ip_network("10.0.0.0/8"),))
+    return door.ask(peer=peer, authorization=bearer(GOOD), x_forwarded_for=said).address
+
+
+def test_what_a_trusted_proxy_says_is_where_a_request_comes_from() -> None:
+    assert proxied("203.0.113.9") == "203.0.113.9"
+    assert proxied("198.51.100.1, 203.0.113.9, 10.7.7.7") == "203.0.113.9"
+    assert proxied("2001:db8::7") == "2001:db8::7"
+
+
+def test_nobody_else_is_believed_and_neither_is_what_is_no_address() -> None:
+    assert proxied("203.0.113.9", peer="192.0.2.1") == "192.0.2.1"
+    assert proxied("root@prod") == "10.1.2.3"
+    assert proxied("203.0.113.9, nonsense") == "10.1.2.3"
+    assert proxied("10.0.0.1, 10.0.0.2") == "10.1.2.3"
+
+
+def test_what_came_of_all_who_asked_is_counted() -> None:
+    door = Door()
+    door.ask(authorization=bearer(GOOD))
+    door.refused()
+    door.refused(authorization=bearer(ENDED))
+    door.refused(path="/v1/snapshot", authorization=bearer(GOOD))
+    found = {word: number for word, number in door.admission.outcomes.items() if number}
+    assert found == {"admitted": 1, "missing": 1, "revoked": 1, "forbidden": 1}
