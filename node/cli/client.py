@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stationkeep.node.cli import shapes
+from stationkeep.node.cli import contexts, shapes
 from stationkeep.node.cli.exchange import answer_of, understood
 from stationkeep.node.cli.failures import (
     CommandError,
     MissingError,
     NoQuorumError,
+    NotAuthorisedError,
     OutcomeUnknownError,
     UnreachableError,
     UsageError,
@@ -67,8 +68,14 @@ class Client:
     it cannot have reached the first.
     """
 
-    def __init__(self, url: str | None = None, data_dir: Path = DEFAULT_DATA_DIR) -> None:
+    def __init__(
+        self, url: str | None = None, data_dir: Path = DEFAULT_DATA_DIR, token: str | None = None
+    ) -> None:
+        """`token`: None: that of the environment or the context, if there is one."""
+        if token is None:
+            url, token = contexts.access(url)
         self.url = DEFAULT_URL if url is None else named(url)
+        self._token = token
         self._named = url is not None
         self._data_dir = data_dir
 
@@ -147,8 +154,9 @@ class Client:
         except UnicodeEncodeError as error:
             raise UsageError(f"{error.object[error.start :]!r}: must be UTF-8") from error
         return exchange.Call(
-            method, path, exchange.actor(), seconds, body=content, operation=operation, **more
-        )
+            method, path, exchange.actor(), seconds, body=content, operation=operation,
+            token=self._token, **more,
+        )  # fmt: skip
 
     def _request(self, call: exchange.Call) -> exchange.Answer:
         """The answer; a problem document is raised as an error."""
@@ -164,6 +172,8 @@ class Client:
         problem = problem_of(answer)
         if problem is None:
             return answer
+        if problem.status in (401, 403):
+            raise NotAuthorisedError(problem.line + see("access"))
         if call.operation and not problem.undone:
             raise OutcomeUnknownError(call.operation, problem.line)
         if problem.status == 503:

@@ -6,7 +6,8 @@
     ├── NoQuorumError         3  no leader, or no quorum
     ├── UnreachableError      4  no node answers at that address
     ├── ConfigurationError    5  a configuration that no node would start with
-    └── OutcomeUnknownError   6  it may or may not take effect; has the operation id
+    ├── OutcomeUnknownError   6  it may or may not take effect; has the operation id
+    └── NotAuthorisedError    7  no token, none that is good, or one that may not do this
 
 Scripts rely on the numbers.
 """
@@ -65,3 +66,9 @@ class OutcomeUnknownError(CommandError):
             "cannot take effect twice"
         )
         self.operation = operation
+
+
+class NotAuthorisedError(CommandError):
+    """Who asks may not: without a token, with one that has ended, or by the rights of its role."""
+
+    exit_code = 7

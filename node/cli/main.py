@@ -19,6 +19,7 @@ from stationkeep.node.cli.commands import (
     chaos,
     cluster,
     config,
+    contexts,
     decisions,
     demo,
     devices,
@@ -36,7 +37,9 @@ from stationkeep.node.cli.commands import (
     simulated_devices,
     snapshots,
     tasks,
+    tokens,
 )
+from stationkeep.node.cli.contexts import choose
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.output import StandardOutput, note, say
 from stationkeep.node.local.manifest import LocalError
@@ -79,7 +82,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
     "Inspect": (
         *(cluster.status, local.watch, decisions.explain, decisions.decisions),
-        *(decisions.proposals, decisions.operation, level.level, guide.guide),
+        *(decisions.proposals, decisions.operation, level.level, guide.guide, contexts.login),
     ),
     "Plan and test": (plan.plan, simulate.simulate, chaos.chaos),
     "Control": (roles.switchover, roles.failover, roles.pause, roles.resume),
@@ -196,6 +199,24 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "The audit files of nodes.",
         {"verify": audit.verify},
     ),
+    "tokens": (
+        "Tokens: who may do what over HTTP.",
+        {
+            "create": tokens.create,
+            "list": tokens.tokens_list,
+            "show": tokens.tokens_show,
+            "revoke": tokens.revoke,
+            "rotate": tokens.rotate,
+        },
+    ),
+    "context": (
+        "Contexts: clusters that you have logged in to.",
+        {
+            "list": contexts.context_list,
+            "use": contexts.context_use,
+            "remove": contexts.context_remove,
+        },
+    ),
     "certs": (
         "Certificates: make a CA, issue, inspect, list, renew.",
         {
@@ -251,6 +272,9 @@ def _options(
             "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    context: Annotated[
+        str | None, typer.Option("--context", help="The cluster to ask, by `stationkeep login`.")
+    ] = None,
     ca: Annotated[
         Path | None,
         typer.Option(
@@ -261,6 +285,7 @@ def _options(
     ] = None,
 ) -> None:
     """Options before a command."""
+    choose(context)
     if ca is None:
         return
     try:

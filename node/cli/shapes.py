@@ -474,3 +474,17 @@ class Task(TypedDict):
     previous: str
     canceling: bool
     waits: str | None
+
+
+# -- access -------------------------------------------------------------------------------------
+
+
+class Token(TypedDict):
+    token: str
+    name: str
+    role: str
+    state: str
+    ids: NotRequired[str]
+    created_by: str
+    created_wall_ms: Wall
+    expires_wall_ms: Wall | None

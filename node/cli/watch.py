@@ -16,7 +16,7 @@ import httpx
 from rich.live import Live
 from rich.text import Text
 
-from stationkeep.node.cli import rollout_shapes, shapes
+from stationkeep.node.cli import contexts, rollout_shapes, shapes
 from stationkeep.node.cli.client import named
 from stationkeep.node.cli.exchange import understood
 from stationkeep.node.cli.failures import CommandError, UnreachableError
@@ -60,7 +60,8 @@ class Sources(Addresses):
 
 def starting_points(url: str | None, data_dir: Path) -> list[str]:
     """The first addresses: the one given, or the default one, then those of the local cluster."""
-    first = DEFAULT_URL if url is None else named(url)
+    asked = contexts.access(url).url
+    first = DEFAULT_URL if asked is None else named(asked)
     return [first, *http_addresses(data_dir).values()]
 
 
@@ -195,9 +196,16 @@ def run(
         asyncio.run(_show(urls, on_tick, take, draw, over=over, opener=opener))
 
 
+def _show_token(http: httpx.AsyncClient, urls: list[str]) -> None:
+    """Says who asks, if there is a token for these addresses."""
+    if token := contexts.access(urls[0]).token:
+        http.headers["Authorization"] = f"Bearer {token}"
+
+
 async def _print_one(urls: list[str], take: Take, draw: Draw, opener: OpenClient) -> None:
     sources = Sources(urls)
     async with opener() as http:
+        _show_token(http, urls)
         picture = await Watcher(sources, http, take).look()
     if picture is None:
         raise UnreachableError(f"no node answers; tried {', '.join(sources.urls)}")
@@ -217,6 +225,7 @@ async def _show(
     terminal = console()
     sources = Sources(urls)
     async with opener() as http:
+        _show_token(http, urls)
         watcher = Watcher(sources, http, take)
         listening = asyncio.create_task(watcher.listen())
         try:

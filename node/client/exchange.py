@@ -42,7 +42,8 @@ class Call(NamedTuple):
     """One request.
 
     `silence`: seconds without any byte of the answer before it is given up. `operation`: the
-    idempotency key of a write; empty for a read, whose answer may get lost without harm.
+    idempotency key of a write; empty for a read, whose answer may get lost without harm. `token`:
+    what shows who asks; empty where nobody wants to know.
     """
 
     method: str
@@ -53,14 +54,20 @@ class Call(NamedTuple):
     body: bytes | None = None
     operation: str = ""
     most: int = MOST_BYTES
+    token: str = ""
 
     def headers(self) -> dict[str, str]:
         found = {"X-Stationkeep-Actor": self.actor}
+        if self.token:
+            found["Authorization"] = f"Bearer {self.token}"
         if self.body is not None:
             found["Content-Type"] = "application/json"
         if self.operation:
             found["Idempotency-Key"] = self.operation
         return found
+
+    def __repr__(self) -> str:
+        return f"Call({self.method} {self.path})"
 
 
 class Answer(NamedTuple):

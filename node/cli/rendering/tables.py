@@ -353,3 +353,33 @@ def _figure(value: int | None) -> str:
 
 def _words(code: str) -> str:
     return code.replace("_", " ")
+
+
+def tokens(items: list[Json]) -> RenderableType:
+    """Tokens: whose, what they open, until when."""
+    if not items:
+        return Text("no tokens")
+    table = grid("TOKEN", "NAME", "ROLE", "STATE", "EXPIRES", "CREATED", "BY", wrapped=("IDS",))
+    for item in items:
+        forever = item["expires_wall_ms"] is None and item["state"] == "good"
+        table.add_row(
+            item["token"],
+            item["name"],
+            item["role"],
+            Text(item["state"], style="" if item["state"] == "good" else "dim"),
+            Text("never", style="red") if forever else wording.date(item["expires_wall_ms"]),
+            wording.date(item["created_wall_ms"]),
+            item["created_by"],
+            item.get("ids", ""),
+        )
+    return table
+
+
+def contexts(items: list[Json]) -> RenderableType:
+    """Contexts; a star marks the one in use."""
+    if not items:
+        return Text("no contexts: stationkeep login makes one")
+    table = grid("", "NAME", wrapped=("URL",))
+    for item in items:
+        table.add_row("*" if item["current"] else "", item["name"], item["url"])
+    return table

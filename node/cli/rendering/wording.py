@@ -76,6 +76,13 @@ def clock(wall_ms: int | None) -> str:
     return datetime.datetime.fromtimestamp(wall_ms / 1_000).strftime("%H:%M:%S")
 
 
+def date(wall_ms: int | None) -> str:
+    """Local day, for display."""
+    if not wall_ms:
+        return "-"
+    return datetime.datetime.fromtimestamp(wall_ms / 1_000).strftime("%Y-%m-%d")
+
+
 def acts_as(node: Json) -> str:
     """The effective role, or `?` if the answering node has no recent report."""
     effective = node.get("effective_role")

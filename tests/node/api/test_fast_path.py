@@ -18,8 +18,10 @@ from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.state import codec
+from stationkeep.cluster.state.state import Access
 from stationkeep.node.api import submission
 from stationkeep.node.api.app import RESOURCES, build
+from stationkeep.node.http.access import CALLER, Caller
 from stationkeep.node.http.fast_path import FastPath
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
@@ -76,6 +78,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/rollouts/{rollout}/retry": {"stage": "canary", "devices": ["device-001"]},
     "PUT /v1/freezes/{freeze}": {"duration": "1h", "rings": ["prod"], "selector": "app=2.0.0"},
     "DELETE /v1/freezes/{freeze}": {"reason": "over"},
+    "POST /v1/tokens": {
+        "token": "aaaaaaaa", "name": "ci", "role": "viewer", "sha256": "0" * 64, "lifetime": "90d",
+        "ids": "", "overlap": "1h",
+    },
+    "DELETE /v1/tokens/{token}": {"reason": "lost"},
     "POST /v1/artifacts/{component}/{version}:unblock": {"sha256": "", "reason": "mended"},
 }  # fmt: skip
 """Bodies that a route takes, or nearly: the walk is about both."""
@@ -269,7 +276,7 @@ async def test_plain_requests_do_not_come_to_fastapi() -> None:
     short = FastPath(fastapi, _routes())
 
     async def behind(scope: Any, receive: Any, send: Any) -> None:
-        await short({**scope, "app": app}, receive, send)
+        await short({**scope, "app": app, CALLER: Caller(Access.ADMIN, "here")}, receive, send)
 
     app.state.service = node
     assert (await ask(behind, Asked("GET", "/v1/cluster", b"consistency=strong")))[0] == 200

@@ -520,6 +520,11 @@ LINKS: Json = {
     ],
 }
 
+TOKEN: Json = {
+    "token": "k3jd92ma", "name": "ci", "role": "operator", "state": "good", "ids": "",
+    "created_by": "local-admin@sat-001", "created_wall_ms": 1_760_000_000_000,
+    "expires_wall_ms": None,
+}  # fmt: skip
 READS: dict[str, Json] = {
     "/v1/alarms": {"items": ALARMS},
     "/v1/cluster": CLUSTER,
@@ -605,6 +610,9 @@ READS: dict[str, Json] = {
         "policies": [{"name": "pixels", "devices": 4}, {"name": "beta", "devices": 0}],
         "warnings": ["beta rules no device now"],
     },
+    "/v1/tokens": {"items": [TOKEN], "next": None},
+    "/v1/tokens/k3jd92ma": TOKEN,
+    "/v1/me": {"actor": "ci#k3jd92ma", "role": "operator", "because": ""},
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }
 

@@ -26,6 +26,8 @@ KNOWN: dict[str, list[str]] = {
     "plan": [str(Path(__file__).with_name("rollout.yaml"))],
     "rollout": ["fw-2.1"],
     "rule": ["battery > 20"],
+    "token": ["k3jd92ma"],
+    "address": ["http://127.0.0.1:8701"],
     "selector": ["os=Android 14"],
     "weights": ["canary=1", "dev=1", "stage=1", "prod=1"],
 }

@@ -112,12 +112,13 @@ def test_beyond_loopback_members_need_certificates_or_a_word_of_the_operator(
         assert faults(written(tmp_path, **FAR, **more)) == []
 
 
-def test_clients_beyond_loopback_need_a_word_of_the_operator_until_they_can_prove_who_they_are(
+def test_clients_beyond_loopback_show_a_token_or_need_a_word_of_the_operator(
     tls: Path, tmp_path: Path
 ) -> None:
     far = {"http": "0.0.0.0:8701", "tls": {"dir": str(tls)}}
     ((field, rule),) = faults(written(tmp_path, **far))
-    assert (field, "cannot yet; `insecure: true`" in rule) == ("http", True)
+    assert (field, "`auth: required` are needed; `insecure" in rule) == ("http", True)
     assert faults(written(tmp_path, **far, insecure=True)) == []
+    assert faults(written(tmp_path, **far, auth="required")) == []
     ((field, rule),) = faults(written(tmp_path, insecure="yes, please"))
     assert (field, rule) == ("insecure", "true or false")

@@ -1,0 +1,81 @@
+"""`login`, `context list|use|remove`: which cluster is asked, and as whom."""
+
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stationkeep.node.cli import contexts, shapes
+from stationkeep.node.cli.client import Client, named
+from stationkeep.node.cli.failures import CommandError, NotAuthorisedError, UsageError
+from stationkeep.node.cli.options import Format, FormatOption
+from stationkeep.node.cli.output import say, show_table
+from stationkeep.node.system.printable import printable
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a context.")]
+MOST_CHARACTERS = 4_096
+
+
+def login(
+    address: Annotated[str, typer.Argument(metavar="URL", help="Any node of the cluster.")],
+    *,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the context. Default: that of the cluster.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="Where the token is; - for standard input."),
+    ] = None,
+) -> None:
+    """Keeps a cluster and the token for it, and uses them from now on. Asks for the token without
+    showing it."""
+    where = named(address)
+    contexts.check_private(where)
+    token = contexts.checked_token(_given(token_file), "the token")
+    node = Client(where, token=token)
+    me = node.get("/v1/me", dict[str, str])
+    role, actor = printable(me.get("role", "")), printable(me.get("actor", ""))
+    if role == "none":
+        raise NotAuthorisedError(f"{where}: {printable(me.get('because', ''))}")
+    if role in ("metrics", "device") and name is None:
+        raise UsageError("--name: this token may not ask for the name of the cluster")
+    known = name or node.get("/v1/cluster", shapes.Cluster)["cluster_id"]
+    contexts.put(known, contexts.Context(where, token))
+    say(f"context {known}: {where} as {actor}, {role}")
+
+
+def context_list(format_: FormatOption = Format.TABLE) -> None:
+    """Lists contexts; the one in use is marked."""
+    found = contexts.load()
+    items = [
+        {"name": name, "url": context.url, "current": name == found.current}
+        for name, context in sorted(found.known.items())
+    ]
+    show_table(items, format_, "contexts")
+
+
+def context_use(name: NameArgument) -> None:
+    """Uses a context from now on."""
+    contexts.use(name)
+    say(f"context {name}")
+
+
+def context_remove(name: NameArgument) -> None:
+    """Forgets a context and its token, which stays good until it is revoked."""
+    contexts.remove(name)
+    say(f"context {name} is forgotten")
+
+
+def _given(file: Path | None) -> str:
+    """A token from a file, or from a person who types it."""
+    try:
+        if file is not None and file != Path("-"):
+            with file.open() as opened:
+                return opened.read(MOST_CHARACTERS).strip()
+        if file is None and sys.stdin.isatty():
+            return getpass("token: ").strip()
+        return sys.stdin.read(MOST_CHARACTERS).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--token-file {file}: {getattr(error, 'strerror', error)}") from error

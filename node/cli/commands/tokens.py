@@ -1,0 +1,182 @@
+"""`tokens create|list|show|revoke|rotate`: who may do what."""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stationkeep.node.cli import shapes
+from stationkeep.node.cli.client import Client, part
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.options import (
+    Format,
+    FormatOption,
+    KeyOption,
+    LimitOption,
+    ReasonOption,
+    UrlOption,
+    client,
+    duration,
+)
+from stationkeep.node.cli.output import note, note_more, say, show_table
+from stationkeep.node.cli.sending import given, send
+from stationkeep.node.security.tokens import Shown, draw
+
+LONGEST = 3_650 * 86_400_000
+NEVER = "never"
+
+
+class Role(enum.StrEnum):
+    """What a token opens."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    METRICS = "metrics"
+    DEVICE = "device"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="A node's file, on its machine: act as local-admin, by the token that the node keeps "
+        "for its own user.",
+    ),
+]
+TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN", help="Id of a token, 8 characters.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write the token to this new file, which only you can read."),
+]
+ExpiresOption = Annotated[
+    str, typer.Option("--expires", help="When it ends: such as 90d, or never.")
+]
+
+
+def create(
+    name: Annotated[str, typer.Option("--name", help="Whose it is, as the history shows it.")],
+    role: Annotated[Role, typer.Option("--role", help="What it may do.")],
+    *,
+    expires: ExpiresOption = "365d",
+    ids: Annotated[
+        str | None,
+        typer.Option("--ids", help="Of a device's token: its id, or what ids begin with and a *."),
+    ] = None,
+    out: OutOption = None,
+    reason: ReasonOption = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Makes a token and prints it, once. Only its hash leaves this machine."""
+    if (ids is not None) is not (role is Role.DEVICE):
+        raise UsageError("--ids: a device's token says for which ids it speaks, and no other does")
+    body = given(name=name, role=role.value, lifetime=_life(expires), ids=ids, reason=reason)
+    _make(_node(config, url), body, out)
+
+
+def rotate(
+    token: TokenArgument,
+    *,
+    overlap: Annotated[
+        str, typer.Option("--overlap", help="How long the old one goes on: such as 1h, or 0.")
+    ] = "1h",
+    expires: ExpiresOption = "365d",
+    out: OutOption = None,
+    reason: ReasonOption = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Makes a token that replaces another one, and prints it, once."""
+    node = _node(config, url)
+    old = node.get(f"/v1/tokens/{part(token)}", shapes.Token)
+    later = None if overlap == "0" else duration("--overlap", overlap, 7 * 86_400_000)
+    body = given(
+        name=old["name"], role=old["role"], lifetime=_life(expires), ids=old.get("ids") or None,
+        replaces=token, overlap=later, reason=reason,
+    )  # fmt: skip
+    _make(node, body, out)
+
+
+def tokens_list(
+    limit: LimitOption = 200,
+    format_: FormatOption = Format.TABLE,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Lists tokens: whose, what they may do, until when."""
+    page = _node(config, url).page("/v1/tokens", shapes.Token, limit)
+    show_table(page.items, format_, "tokens")
+    note_more(page.more, limit, format_)
+
+
+def tokens_show(
+    token: TokenArgument,
+    format_: FormatOption = Format.TABLE,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Shows one token."""
+    found = _node(config, url).get(f"/v1/tokens/{part(token)}", shapes.Token)
+    show_table([found] if format_ is Format.TABLE else found, format_, "tokens")
+
+
+def revoke(
+    token: TokenArgument,
+    *,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Ends a token, and what is open by it, on every node."""
+    path = f"/v1/tokens/{part(token)}"
+    send(_node(config, url), "DELETE", path, given(reason=reason), key=key, what=f"{token} revoked")
+
+
+def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
+    """Draws a token, has the cluster know it, and hands it over."""
+    shown = draw()
+    if out is not None:
+        _write(out, shown)
+    node.write("POST", "/v1/tokens", body | {"token": shown.id, "sha256": shown.hash.hex()}, None)
+    note(f"token {shown.id} ({body['name']}, {body['role']}) is good; it is shown this once")
+    if out is None:
+        say(shown.text)
+    else:
+        say(f"wrote {out}")
+
+
+def _write(out: Path, shown: Shown) -> None:
+    """Before the cluster knows it: a full disk must not cost a token that nobody has."""
+    try:
+        out.touch(mode=0o600, exist_ok=False)
+        out.write_text(shown.text + "\n")
+    except OSError as error:
+        raise CommandError(f"--out {out}: {error.strerror or error}") from error
+
+
+def _life(expires: str) -> str | None:
+    return None if expires == NEVER else duration("--expires", expires, LONGEST)
+
+
+def _node(config: Path | None, url: str | None) -> Client:
+    """The node to ask: that of a file, as its local administrator, or any."""
+    if config is None:
+        return client(url)
+    from stationkeep.node.config.node_config import ConfigError, load  # noqa: PLC0415
+    from stationkeep.node.security.local_door import NAME, local_token  # noqa: PLC0415
+
+    try:
+        own = load(config)
+        token = local_token(own.data_dir)
+    except ConfigError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        where = f"{error.filename}: {error.strerror}"
+        raise CommandError(f"{where}; the node's own user can read it") from error
+    if token is None:
+        why = "the node has not run yet, or asks nobody for a token (auth: none)"
+        raise CommandError(f"{own.data_dir / NAME}: there is none: {why}")
+    return Client(url or f"http://{own.http}", token=token)

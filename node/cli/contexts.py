@@ -1,0 +1,166 @@
+"""Clusters that the command line knows, and the token for each, in one file of the user's.
+
+Which node is asked is said by an option, else by the environment, else by a context. A token goes
+to the address of its own context, and elsewhere only where somebody says so; never in plain text
+off this machine.
+"""
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+from stationkeep.cluster.names import NAME_RULE, is_loopback, name_fault
+from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.security.tokens import TokenFault, parse
+from stationkeep.node.system.addresses import split_url
+from stationkeep.node.system.operator_files import private_directory, regular
+from stationkeep.node.system.small_file import SmallFile
+
+MOST_CONTEXTS = 100
+MOST_BYTES = 1 << 20
+_chosen: str | None = None
+"""What `--context` says."""
+
+
+class Context(NamedTuple):
+    """An address of a cluster, and the token for it."""
+
+    url: str
+    token: str
+
+
+class Contexts(NamedTuple):
+    """All that are known. `current`: the one that is used when nothing else is said."""
+
+    known: dict[str, Context]
+    current: str = ""
+
+
+class Access(NamedTuple):
+    """Whom to ask (None: whom one asks without a context), and what to show."""
+
+    url: str | None
+    token: str
+
+
+def choose(name: str | None) -> None:
+    """Uses this context for the command; None: what the environment and the file say."""
+    global _chosen  # noqa: PLW0603 - an option before the command, for all that it does
+    _chosen = name
+
+
+def access(url: str | None) -> Access:
+    """For a value of `--url`."""
+    said = _chosen or os.environ.get("STATIONKEEP_CONTEXT") or None
+    contexts = load()
+    context = _named(contexts, said) if said else contexts.known.get(contexts.current)
+    token = os.environ.get("STATIONKEEP_TOKEN", "")
+    if context is not None:
+        if not token and (said or url in (None, context.url)):
+            token = context.token
+        url = url or context.url
+    if token:
+        checked_token(token, "STATIONKEEP_TOKEN" if token != getattr(context, "token", "") else "")
+        check_private(url)
+    return Access(url, token)
+
+
+def checked_token(text: str, source: str = "") -> str:
+    """A token as it was given; raises `UsageError`, which does not say what it is."""
+    try:
+        parse(text)
+    except TokenFault as fault:
+        raise UsageError(f"{source or file()}: {fault}") from None
+    return text
+
+
+def check_private(url: str | None) -> None:
+    """Raises `UsageError` for an address to which a token would go in plain text."""
+    parts = split_url(url) if url is not None else None
+    if parts is not None and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise UsageError(f"{url}: a token goes over https, or over http to this machine alone")
+
+
+def file() -> Path:
+    """Where contexts are kept."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "stationkeep" / "config.toml"
+
+
+def load() -> Contexts:
+    """What is kept. Raises `CommandError` for a file that is damaged, or that others can read."""
+    path = file()
+    try:
+        with open(path, "rb", opener=regular) as opened:
+            if os.fstat(opened.fileno()).st_mode & 0o077:
+                raise CommandError(f"{path}: others can read it, and it has tokens: chmod 600")
+            content = opened.read(MOST_BYTES)
+        return _read(tomllib.loads(content.decode()))
+    except FileNotFoundError:
+        return Contexts({})
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CommandError(f"{path}: no file of contexts: {type(error).__name__}") from None
+
+
+def save(contexts: Contexts) -> None:
+    """Keeps contexts, readable by nobody else."""
+    path = file()
+    lines = [f"current = {_quoted(contexts.current)}"]
+    for name, context in sorted(contexts.known.items()):
+        lines += ["", f"[contexts.{_quoted(name)}]"]
+        lines += [f"{field} = {_quoted(value)}" for field, value in context._asdict().items()]
+    try:
+        private_directory(path.parent)
+        SmallFile(path).save("\n".join([*lines, ""]).encode())
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from error
+
+
+def put(name: str, context: Context) -> None:
+    """Keeps a context, and uses it from now on."""
+    if name_fault(name) is not None:
+        raise UsageError(f"--name {name!r} refused: {NAME_RULE}")
+    known = load().known | {name: context}
+    if len(known) > MOST_CONTEXTS:
+        raise CommandError(f"{MOST_CONTEXTS} contexts are known: remove one")
+    save(Contexts(known, name))
+
+
+def use(name: str) -> None:
+    """Uses a context from now on."""
+    contexts = load()
+    _named(contexts, name)
+    save(contexts._replace(current=name))
+
+
+def remove(name: str) -> None:
+    """Forgets a context and its token."""
+    contexts = load()
+    _named(contexts, name)
+    known = {other: context for other, context in contexts.known.items() if other != name}
+    save(Contexts(known, contexts.current if contexts.current in known else ""))
+
+
+def _named(contexts: Contexts, name: str) -> Context:
+    found = contexts.known.get(name)
+    if found is None:
+        known = ", ".join(sorted(contexts.known)) or "none; stationkeep login makes one"
+        raise UsageError(f"context {name!r} is not known: {known}")
+    return found
+
+
+def _read(document: dict[str, object]) -> Contexts:
+    tables = document.get("contexts", {})
+    if not isinstance(tables, dict):
+        raise TypeError
+    known = {name: Context(str(t["url"]), str(t["token"])) for name, t in tables.items()}
+    return Contexts(known, str(document.get("current", "")))
+
+
+def _quoted(text: str) -> str:
+    """A text as TOML has it, which for what we write is as JSON has it."""
+    return json.dumps(text)

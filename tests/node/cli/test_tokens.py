@@ -1,0 +1,201 @@
+"""Tokens and contexts on the command line: what is sent, what is kept, what is never shown."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stationkeep.node.cli import contexts
+from stationkeep.node.security.local_door import NAME, open_local_door
+from stationkeep.node.security.tokens import draw, parse
+from tests.node.cli.canned import CannedNode, Run, problem
+
+URL = "http://127.0.0.1:8701"
+TOKEN = draw()
+
+
+def shown_by(canned: CannedNode) -> str:
+    """The token of the newest request."""
+    return str(canned.requests[-1].headers.get("Authorization", "")).removeprefix("Bearer ")
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(TOKEN.text + "\n")
+    return file
+
+
+@pytest.fixture
+def logged_in(canned: CannedNode, stationkeep: Run, token_file: Path) -> None:
+    result = stationkeep("login", URL, "--token-file", str(token_file), "--name", "prod")
+    assert result.exit_code == 0, result.output
+
+
+def test_of_a_token_that_is_made_only_the_hash_leaves(canned: CannedNode, stationkeep: Run) -> None:
+    result = stationkeep("tokens", "create", "--name", "ci", "--role", "operator")
+    assert result.exit_code == 0, result.output
+    made = parse(result.stdout.strip())
+    assert canned.body == {
+        "token": made.id,
+        "name": "ci",
+        "role": "operator",
+        "lifetime": "365d",
+        "sha256": made.hash.hex(),
+    }
+    assert made.secret not in canned.requests[-1].content.decode()
+    assert made.secret not in result.stderr
+
+
+def test_a_token_goes_to_a_new_file_that_only_its_owner_reads(
+    canned: CannedNode, stationkeep: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "ci.token"
+    words = ["tokens", "create", "--name", "ci", "--role", "viewer", "--expires", "never"]
+    result = stationkeep(*words, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    made = parse(out.read_text().strip())
+    assert made.secret not in result.output
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert "lifetime" not in canned.body
+    again = stationkeep(*words, "--out", str(out))
+    assert (again.exit_code, len(canned.requests)) == (1, 1)
+
+
+def test_what_replaces_a_token_has_its_name_and_role(canned: CannedNode, stationkeep: Run) -> None:
+    result = stationkeep("tokens", "rotate", "k3jd92ma", "--overlap", "2h")
+    assert result.exit_code == 0, result.output
+    body = canned.body
+    assert (body["name"], body["role"], body["replaces"]) == ("ci", "operator", "k3jd92ma")
+    assert body["overlap"] == "2h"
+    stationkeep("tokens", "rotate", "k3jd92ma", "--overlap", "0")
+    assert "overlap" not in canned.body
+
+
+def test_only_a_device_s_token_has_ids(canned: CannedNode, stationkeep: Run) -> None:
+    for words in (["--role", "viewer", "--ids", "a*"], ["--role", "device"]):
+        assert stationkeep("tokens", "create", "--name", "x", *words).exit_code == 2
+    assert canned.requests == []
+
+
+def test_tokens_are_listed_without_anything_that_proves_them(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    result = stationkeep("tokens", "list")
+    assert "k3jd92ma" in result.stdout
+    assert "never" in result.stdout
+    assert json.loads(stationkeep("tokens", "show", "k3jd92ma", "--format", "json").stdout)
+    assert stationkeep("tokens", "revoke", "k3jd92ma").exit_code == 0
+    assert canned.requests[-1].method == "DELETE"
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_who_has_logged_in_is_asked_no_more(canned: CannedNode, stationkeep: Run) -> None:
+    assert stationkeep("alarms", "list").exit_code == 0
+    assert shown_by(canned) == TOKEN.text
+    assert contexts.file().stat().st_mode & 0o777 == 0o600
+    assert "prod" in stationkeep("context", "list").stdout
+    assert stationkeep("alarms", "list", "--url", "http://127.0.0.1:8702").exit_code == 0
+    assert shown_by(canned) == "", "a token went to another address than its own"
+    stationkeep("--context", "prod", "alarms", "list", "--url", "http://127.0.0.1:8702")
+    assert shown_by(canned) == TOKEN.text
+    assert stationkeep("context", "remove", "prod").exit_code == 0
+    assert stationkeep("alarms", "list").exit_code == 0
+    assert shown_by(canned) == ""
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_no_output_shows_the_token(stationkeep: Run) -> None:
+    for words in (["context", "list"], ["context", "list", "--format", "json"], ["status"]):
+        assert TOKEN.secret not in stationkeep(*words).output
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_a_file_of_contexts_that_others_read_is_refused(stationkeep: Run) -> None:
+    contexts.file().chmod(0o640)
+    result = stationkeep("alarms", "list")
+    assert result.exit_code == 1
+    assert "chmod 600" in result.output
+
+
+@pytest.mark.usefixtures("logged_in")
+@pytest.mark.parametrize("content", ["current = 1", "contexts = 3", "[contexts.a]", "\x00", "{"])
+def test_a_damaged_file_of_contexts_is_said_to_be_one(stationkeep: Run, content: str) -> None:
+    contexts.file().write_text(content)
+    result = stationkeep("alarms", "list")
+    assert result.exit_code == (0 if content == "current = 1" else 1)
+
+
+def test_the_environment_goes_before_a_context(
+    canned: CannedNode, stationkeep: Run, logged_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = draw()
+    monkeypatch.setenv("STATIONKEEP_TOKEN", other.text)
+    stationkeep("alarms", "list")
+    assert shown_by(canned) == other.text
+    monkeypatch.setenv("STATIONKEEP_TOKEN", other.text[:-1])
+    result = stationkeep("alarms", "list")
+    assert result.exit_code == 2
+    assert other.secret not in result.output
+    monkeypatch.setenv("STATIONKEEP_CONTEXT", "nowhere")
+    assert "is not known: prod" in stationkeep("alarms", "list").output
+
+
+def test_no_token_goes_over_the_network_in_plain_text(
+    canned: CannedNode, stationkeep: Run, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = "http://sat-001.example.net:8701"
+    assert stationkeep("login", far, "--token-file", str(token_file)).exit_code == 2
+    monkeypatch.setenv("STATIONKEEP_TOKEN", TOKEN.text)
+    result = stationkeep("alarms", "list", "--url", far)
+    assert (result.exit_code, canned.requests) == (2, [])
+
+
+def test_a_token_that_is_not_good_is_not_kept(
+    canned: CannedNode, stationkeep: Run, token_file: Path
+) -> None:
+    canned.reads["/v1/me"] = {"actor": "", "role": "none", "because": "it is revoked"}
+    result = stationkeep("login", URL, "--token-file", str(token_file))
+    assert (result.exit_code, contexts.file().exists()) == (7, False)
+    assert "it is revoked" in result.output
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_may_not_is_told_so_by_its_own_exit_code(
+    canned: CannedNode, stationkeep: Run, status: int
+) -> None:
+    canned.answer = problem(status, "POST /v1/pause is for the role operator", "role")
+    for words in (["pause", "--for", "1m"], ["alarms", "list"]):
+        result = stationkeep(*words)
+        assert result.exit_code == 7
+        assert "is for the role operator" in result.output
+
+
+def test_who_reads_the_data_directory_of_a_node_is_its_administrator(
+    canned: CannedNode, stationkeep: Run, tmp_path: Path
+) -> None:
+    config = tmp_path / "node.yaml"
+    data = tmp_path / "data"
+    data.mkdir()
+    members = {"sat-001": {"raft": "127.0.0.1:7701", "http": "127.0.0.1:8709"}}
+    config.write_text(
+        yaml.safe_dump(
+            {"node": "sat-001", "cluster": "x", "data_dir": str(data), "members": members}
+        )
+    )
+    words = ["tokens", "create", "--name", "ann", "--role", "admin", "--config", str(config)]
+    missing = stationkeep(*words)
+    assert missing.exit_code == 1
+    assert "auth: none" in missing.output
+    local = open_local_door(data)
+    assert (data / NAME).stat().st_mode & 0o777 == 0o600
+    result = stationkeep(*words)
+    assert result.exit_code == 0, result.output
+    assert canned.requests[-1].url.port == 8709
+    assert parse(shown_by(canned)).proves(local.hash)
+    if os.geteuid() == 0:
+        return  # root reads whatever it is not allowed to
+    (data / NAME).chmod(0)
+    assert "own user" in stationkeep(*words).output
