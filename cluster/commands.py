@@ -670,9 +670,9 @@ class RecordDelivery(Command, frozen=True):
 
 class CreateToken(Command, frozen=True):
     """Operator: whoever proves to have the secret of which `hash` is the SHA-256 may do from now on
-    what `role` (`state.Access`) may. `lifetime` ms of wall time, 0: until it is revoked. `ids`: for
-    which devices a token of that role speaks. `replaces`: the token of the same name and role that
-    ends `overlap` ms later."""
+    what `role` (one of `Access`) may. `lifetime` ms of wall time, 0: until it is revoked. `ids`:
+    for which devices a token of that role speaks. `replaces`: the token of the same name and role
+    that ends `overlap` ms later."""
 
     token: str
     name: str

@@ -17,8 +17,9 @@ export class Actions {
   }
 
   /** A button that opens an order; disabled, with the reason, while no order can be carried out, or
-   *  not this one (`why`). */
+   *  not this one (`why`). None for whoever may only look. */
   button(text, order, why = "") {
+    if (this.picture.looksOnly) return null;
     const barred = this.picture.barred || why;
     return h("button", { type: "button", disabled: barred !== "", title: barred || null, onclick: order }, text);
   }

@@ -7,6 +7,7 @@ import { Detail } from "./detail.js";
 import { h, render } from "./dom.js";
 import { headline, verdict } from "./headline.js";
 import { Link } from "./link.js";
+import { Login } from "./login.js";
 import { nodeCards } from "./nodes.js";
 import { Picture } from "./picture.js";
 import { proposalList } from "./proposals.js";
@@ -22,6 +23,11 @@ const link = new Link((kind, data) => picture.happened(kind, data), moved);
 const picture = new Picture(link, soon);
 const actions = new Actions(picture, link, place("order"), place("notice"));
 const detail = new Detail(picture, link, actions, place("detail"));
+const login = new Login(link, place("login"), place("leave"), (me) => {
+  picture.take("me", me);
+  picture.askAll();
+  link.restart();
+});
 const timeline = new Timeline(picture, (id) => (picture.node(id) ? detail.node(id) : detail.device(id)), soon);
 let followed = false;
 
@@ -58,6 +64,7 @@ function renew() {
 
 function draw() {
   picture.flush();
+  login.draw();
   render(place("link"), ...linkLine());
   document.body.classList.toggle("lost", link.lost);
   document.body.classList.toggle("old", picture.isOld);

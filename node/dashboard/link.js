@@ -39,6 +39,22 @@ export class Link {
     this.looking = null;
     this.lookedAt = 0;
     this.following = null;
+    this.token = "";
+    this.stranger = false; // a node wants to know who asks
+  }
+
+  /** Headers of a request, with who asks. */
+  headers(more = {}) {
+    return this.token ? { ...more, Authorization: `Bearer ${this.token}` } : more;
+  }
+
+  /** The problem that a node answered. */
+  refused(status, body) {
+    if (status === 401 && !this.stranger) {
+      this.stranger = true;
+      this.onChange();
+    }
+    return new Problem(status, body);
   }
 
   /** The HTTP addresses of the members, as `host:port`. */
@@ -57,8 +73,8 @@ export class Link {
     const origin = this.origin;
     let answer;
     try {
-      answer = await fetch(origin + path, { signal: AbortSignal.timeout(ANSWER_MS) });
-      if (!answer.ok) throw new Problem(answer.status, await answer.json());
+      answer = await fetch(origin + path, { headers: this.headers(), signal: AbortSignal.timeout(ANSWER_MS) });
+      if (!answer.ok) throw this.refused(answer.status, await answer.json());
       const body = await answer.json();
       if (origin === this.origin) this.received(answer);
       return body;
@@ -75,7 +91,7 @@ export class Link {
     const origin = address === null ? this.origin : originOf(address);
     if (origin !== this.origin && !this.permitted?.has(origin)) return null;
     try {
-      const answer = await fetch(origin + path, { signal: AbortSignal.timeout(ANSWER_MS) });
+      const answer = await fetch(origin + path, { headers: this.headers(), signal: AbortSignal.timeout(ANSWER_MS) });
       return answer.ok ? await answer.json() : null;
     } catch {
       return null;
@@ -108,12 +124,12 @@ export class Link {
   async attempt(method, path, headers, body, patience) {
     const answer = await fetch(this.origin + path, {
       method,
-      headers,
+      headers: this.headers(headers),
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(patience),
     });
     const result = await answer.json();
-    if (!answer.ok) throw new Problem(answer.status, result);
+    if (!answer.ok) throw this.refused(answer.status, result);
     if (answer.status === 202) throw new Problem(503, result); // repeated with the same key
     return result;
   }
@@ -139,7 +155,7 @@ export class Link {
   async search() {
     const known = [...new Set([this.origin, ...this.others])];
     const fresh = (seen) => (seen.staleness <= STALE_MS ? seen : Promise.reject(seen));
-    const probes = known.map((origin) => probe(origin));
+    const probes = known.map((origin) => probe(origin, this.headers()));
     let best = null;
     try {
       best = await Promise.any(probes.map(async (one) => fresh(await one)));
@@ -186,8 +202,9 @@ export class Link {
   }
 
   async read(origin, control) {
-    const headers = this.lastId ? { "Last-Event-ID": this.lastId } : {};
+    const headers = this.headers(this.lastId ? { "Last-Event-ID": this.lastId } : {});
     const answer = await fetch(`${origin}/v1/events`, { headers, signal: control.signal });
+    if (answer.status === 401) this.refused(401, null);
     if (!answer.ok) return pause(FULL_MS); // the node has no room for more followers: the page polls
     this.streaming = true;
     this.onChange();
@@ -218,8 +235,9 @@ function originOf(address) {
   return `${location.protocol}//${address}`;
 }
 
-async function probe(origin) {
-  const answer = await fetch(`${origin}/v1/cluster`, { signal: AbortSignal.timeout(ANSWER_MS) });
+async function probe(origin, headers) {
+  const answer = await fetch(`${origin}/v1/cluster`, { headers, signal: AbortSignal.timeout(ANSWER_MS) });
+  if (answer.status === 401) return { origin, staleness: 0 }; // it answers, and asks who we are
   if (!answer.ok) throw new Problem(answer.status, null);
   const { quorum, removed } = await answer.json();
   const age = Number(answer.headers.get("X-Stationkeep-Staleness-Ms") ?? 0);

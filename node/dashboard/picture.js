@@ -215,6 +215,11 @@ export class Picture {
     return this.parts.me !== undefined && this.cluster !== undefined;
   }
 
+  /** Whether whoever looks has no right to give any order here. */
+  get looksOnly() {
+    return this.parts.me?.role === "viewer" && this.parts.me.because === "";
+  }
+
   /** Why no order can be given now; empty when one can. */
   get barred() {
     if (this.link.lost) return "Nothing can be ordered: no node answers.";
