@@ -25,6 +25,8 @@ T = TypeVar("T")
 RAFT, HTTP = "raft", "http"
 """The ports."""
 
+MAX_CLIENTS = 256
+"""Contexts for dialling, one a peer; they are made anew when they are needed."""
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca.key"
 
 log = structlog.get_logger("node.security")
@@ -84,6 +86,8 @@ class Credentials:
     def client(self, peer: str) -> ssl.SSLContext:
         """For dialling this member, and nobody else."""
         if peer not in self._clients:
+            if len(self._clients) >= MAX_CLIENTS:
+                self._clients.clear()
             self._clients[peer] = self._of_member(False, Door.DIALLED, lambda: {peer})
         return self._clients[peer]
 
@@ -120,7 +124,10 @@ class Contexts:
         """How handshakes of connections to a port ended."""
 
     def _read(self) -> Credentials:
-        return Credentials(self._files, self._node, self._expected)
+        try:
+            return Credentials(self._files, self._node, self._expected)
+        except ssl.SSLError as error:  # what OpenSSL does not like, and we have no rule for
+            raise FileError(self._files.certificate, f"cannot be used: {error}") from error
 
     def _expected(self) -> Container[str]:
         return self.members()

@@ -148,7 +148,7 @@ def word_for(error: OSError) -> str:
         wrong_purpose = error.verify_code == _WRONG_PURPOSE
         return Word.NOT_A_NODE if wrong_purpose else Word.UNTRUSTED_CA
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or ""
+        reason = getattr(error, "reason", None) or ""  # which asyncio's own have not
         if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return BROKEN_OFF
         return _REASONS.get(reason) or (REFUSED_BY_PEER if "ALERT" in reason else OTHER)

@@ -139,12 +139,6 @@ class Renewal:
             ensure(self._issuer)
         self.contexts.look()
 
-    def renew(self) -> bool:
-        """Renews now; whether there is a new certificate."""
-        if self._issuer is None or not self._issuer.renew(time.time()):
-            return False
-        return self.contexts.reload()
-
     # -- what is wrong with them, for alarms
 
     def expiring(self) -> str | None:

@@ -1,10 +1,12 @@
 """Files of certificates as they change under a running node."""
 
+import ssl
 from pathlib import Path
 
 import pytest
 
 from stationkeep.node.security import certificates as made
+from stationkeep.node.security import contexts as module
 from stationkeep.node.security.contexts import Contexts, FileError, check
 from tests.node.security.issuing import authority, files
 
@@ -133,3 +135,28 @@ def test_no_descriptor_is_left_behind(contexts: Contexts) -> None:
     for _ in range(20):
         assert contexts.reload()
     assert len(list(descriptors.iterdir())) <= before
+
+
+def test_contexts_for_dialling_are_few_however_many_peers_are_named(
+    contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_CLIENTS", 3)
+    first = contexts.client("p0")
+    assert contexts.client("p0") is first
+    for number in range(10):
+        contexts.client(f"p{number}")
+        assert len(contexts.current._clients) <= 3
+
+
+def test_what_openssl_alone_dislikes_is_refused_like_the_rest(
+    contexts: Contexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contexts.current
+
+    def disliked(*_: object) -> None:
+        raise ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL]")
+
+    monkeypatch.setattr(module, "load_pair", disliked)
+    assert not contexts.reload()
+    assert "cannot be used" in str(contexts.rejected)
+    assert contexts.current is before
