@@ -6,7 +6,8 @@ Order of effects within a turn, and why:
    acknowledged. Everything below sees only what is committed.
 2. Gossip: the own report goes out. Its time is noted before it leaves: leases count from there.
 3. Leader: evaluates, plans, renews leases, moves time; only proposes.
-4. Voter: ballots for proposals that step 1 brought; only proposes.
+4. Voter: ballots for proposals that step 1 brought; mover: where this node is reached, if the
+   state says something else; they only propose.
 5. Enactor: compares what should be with what is; starts and kills hooks, proposes
    acknowledgements.
 6. Rebalancer, conductor and gatekeeper (the leader's), intake and errands: which devices are
@@ -36,6 +37,7 @@ from stationkeep.node.ports import Memory
 from stationkeep.node.roles.enactor import Enactor
 from stationkeep.node.roles.leader_duties import Leader
 from stationkeep.node.roles.lease import Lease
+from stationkeep.node.roles.mover import Mover
 from stationkeep.node.roles.voter import Voter
 from stationkeep.node.webhooks.sending import Poster, Webhooks
 
@@ -90,6 +92,7 @@ class NodeLoop:
         )
         self.leader = Leader(bench, config, self.gossip)
         self.voter = Voter(bench, self.gossip, config.policies)
+        self.mover = Mover(bench, config.own)
         self.enactor = Enactor(bench, config.hooks, self.lease, hooks, memory)
         self.rebalancer = Rebalancer(bench)
         self.conductor = Conductor(bench)
@@ -101,6 +104,7 @@ class NodeLoop:
             self.gossip,
             self.leader,
             self.voter,
+            self.mover,
             self.enactor,
             self.rebalancer,
             self.conductor,

@@ -82,6 +82,12 @@ GROUPS = {
 }  # fmt: skip
 
 
+ADVERTISED = (
+    "Where this node is reached, in place of what `members` says of it. When the cluster thinks "
+    "otherwise, the node tells it at its start."
+)
+
+
 class Row(NamedTuple):
     """A field of a node's file. `default`: as it is written in a file."""
 
@@ -114,6 +120,7 @@ def file_rows() -> dict[str, list[Row]]:
     """The fields of a file by section: the top level, then the parts that are made of several."""
     return {
         "Top level": list(_top()),
+        "advertise": list(_advertise()),
         "members": list(_members()),
         "sensors": list(_sensors()),
         "hooks": list(_hooks()),
@@ -133,6 +140,7 @@ def _top() -> Iterator[Row]:
         "data_dir": "path",
         "raft": f"{ADDRESS}; on loopback without `tls`",
         "http": f"{ADDRESS} on loopback",
+        "advertise": "see [advertise](#advertise)",
         "members": f"1 to {MAX_MEMBERS} of [members](#members)",
         "join": "`true` or `false`",
         "profile": _words(PROFILES),
@@ -164,7 +172,13 @@ def _top() -> Iterator[Row]:
         "auth": _yaml(default["auth"]),
     }
     for field, value in values.items():
-        yield Row(field, value, shown[field], meaning[field])
+        yield Row(field, value, shown[field], meaning.get(field, ADVERTISED))
+
+
+def _advertise() -> Iterator[Row]:
+    meaning = meanings(MemberSpec)
+    for field in ("raft", "http"):
+        yield Row(f"advertise.{field}", ADDRESS, "that of `members`", meaning[field])
 
 
 def _members() -> Iterator[Row]:

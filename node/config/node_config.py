@@ -123,7 +123,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The address on which the node listens for clients and devices."""
     members: tuple[MemberSpec, ...]
     """Every member, this node included, with the addresses at which the others and clients reach
-    it."""
+    it. They found the cluster; later they are where to dial first, or next."""
     join: bool = False
     """Whether the cluster exists already, so that the node waits until it is added as a member."""
     profile: str = replicated.DEFAULT_PROFILE
@@ -164,18 +164,27 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Of the cluster, as its CA has it; empty without one: then it is drawn at the founding."""
 
     @property
+    def own(self) -> MemberSpec | None:
+        """This node among the members; None where it is not one of them."""
+        return next((member for member in self.members if member.id == self.node), None)
+
+    @property
     def peers(self) -> tuple[str, ...]:
         """Ids of the other members."""
         return tuple(member.id for member in self.members if member.id != self.node)
 
 
 _FIELDS = (
-    "node", "cluster", "data_dir", "raft", "http", "members", "join", "profile", "settings",
+    "node", "cluster", "data_dir", "raft", "http", "advertise", "members", "join", "profile",
+    "settings",
     "durability", "sensors", "hooks", "policies", "webhooks", "tracing", "tls", "insecure", "log",
     "http_hosts",
     "auth", "trusted_proxies",
 )  # fmt: skip
 OVERRIDES = {
+    "NODE": ("node",),
+    "ADVERTISE_RAFT": ("advertise", "raft"),
+    "ADVERTISE_HTTP": ("advertise", "http"),
     "CLUSTER": ("cluster",),
     "DATA_DIR": ("data_dir",),
     "RAFT": ("raft",),
@@ -188,6 +197,10 @@ OVERRIDES = {
     "LOG_LEVEL": ("log", "level"),
     "AUTH": ("auth",),
 }
+HOSTED = frozenset(
+    OVERRIDES[name] for name in ("NODE", "RAFT", "HTTP", "ADVERTISE_RAFT", "ADVERTISE_HTTP")
+)
+"""Those in whose variables `${HOSTNAME}` stands for this machine's name, and nothing else does."""
 MAX_HTTP_HOSTS = 16
 MAX_PROXIES = 16
 MAX_COMMAND = 4_096
@@ -286,7 +299,10 @@ def _override(document: Document, env: Mapping[str, str]) -> None:
             target = OVERRIDES[name.removeprefix("STATIONKEEP_")]
         else:
             continue
-        document.override(target, _scalar(env[name]), f"environment variable {name}")
+        text = env[name]
+        if target in HOSTED:
+            text = text.replace("${HOSTNAME}", env.get("HOSTNAME") or os.uname().nodename)
+        document.override(target, _scalar(text), f"environment variable {name}")
 
 
 def _scalar(text: str) -> object:
@@ -300,8 +316,8 @@ def _scalar(text: str) -> object:
 
 def _read(document: Document) -> NodeConfig:
     root = document.root.known(_FIELDS)
-    members = _members(root)
     node = _name(root.required("node", "the id of this node"))
+    members = _members(root, node)
     own = next((m for m in members if m.id == node), None)
     if members and node and own is None:
         cast(Value, root.child("node")).refuse("a node is one of its own members")
@@ -370,7 +386,8 @@ def _reached(value: Value | None, fault_of: Callable[[str], str | None]) -> str:
     return text
 
 
-def _members(root: Value) -> tuple[MemberSpec, ...]:
+def _members(root: Value, node: str) -> tuple[MemberSpec, ...]:
+    """Every member, this one where it says of itself that it is reached (`advertise`)."""
     table = root.required("members", "every member with its raft and http address")
     if table is None:
         return ()
@@ -379,20 +396,38 @@ def _members(root: Value) -> tuple[MemberSpec, ...]:
     fault_of = address_fault if reaches_out else link_fault
     if isinstance(table.raw, dict) and not 1 <= len(entries) <= MAX_MEMBERS:
         table.refuse(f"between 1 and {MAX_MEMBERS} members", len(entries))
+    advertised = root.child("advertise")
+    if advertised is not None:
+        advertised.known(("raft", "http"))
     members, used = [], dict[str, str]()
     for name, value in sorted(entries.items()):
         if name_fault(name):
             value.refuse(NAME_RULE, name)
         value.known(("raft", "http"))
-        raft = _reached(value.required("raft", "host:port for the other members"), fault_of)
-        http = _reached(value.required("http", "host:port for clients"), address_fault)
+        at = {
+            "raft": value.required("raft", "host:port for the other members"),
+            "http": value.required("http", "host:port for clients"),
+        }
+        if name == node and advertised is not None:
+            at |= {field: child for field in at if (child := advertised.child(field)) is not None}
+        raft, http = _reached(at["raft"], fault_of), _reached(at["http"], address_fault)
         for field, address in (("raft", raft), ("http", http)):
-            child = value.child(field)
+            child = at[field]
             if child is not None and address and address in used:
                 child.refuse(f"every address once; {used[address]} has it too")
             used[address] = f"{name}.{field}"
         members.append(MemberSpec(name, raft, http))
+    _check_own_loopback(advertised or table.mapping().get(node), members, node)
     return tuple(members)
+
+
+def _check_own_loopback(place: Value | None, members: list[MemberSpec], node: str) -> None:
+    """Nobody on another machine reaches this one on its own loopback."""
+    beyond = [m.raft for m in members if m.raft and not is_loopback(split_address(m.raft)[0])]
+    own = next((m.raft for m in members if m.id == node), "")
+    if place is not None and own and beyond and own not in beyond:
+        child = place.child("raft") or place
+        child.refuse(f"an address that {beyond[0]} can reach: this is loopback", own)
 
 
 def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:

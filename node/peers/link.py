@@ -62,10 +62,12 @@ RENEWAL_SECONDS = 3_600.0
 
 
 class Link:
-    """The link to one peer. `address`: host and port that it listens on."""
+    """The link to one peer."""
 
-    def __init__(self, network: "PeerNetwork", peer: str, address: tuple[str, int]) -> None:
-        self._network, self.peer, self.address = network, peer, address
+    def __init__(self, network: "PeerNetwork", peer: str) -> None:
+        self._network, self.peer = network, peer
+        self._round = 0
+        """Which of the ways to the peer is dialled; the next one after a failure."""
         self._loop = network.loop
         now = self._loop.time()
         self.up = False
@@ -237,6 +239,7 @@ class Link:
                 self._take_over(fresh)
                 continue
             self._wanted.set()
+            self._round += 1
             pause = min(max(2 * pause, BACKOFF_FIRST), BACKOFF_LAST)
             if self._refused and self._stream is None:
                 self._session = None
@@ -281,12 +284,16 @@ class Link:
 
     async def _dial(self) -> Outbound | None:
         """Connects and shakes hands; None if there was no valid answer in time."""
-        host, port = self.address
+        ways = self._network.ways_to(self.peer)
+        if not ways:  # it was dropped just now
+            return None
+        host, port = ways[self._round % len(ways)]
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 stream = await self._connect(await self._network.names.addresses(host), port)
         except OSError as error:  # TimeoutError is one
-            self._refused |= isinstance(error, ConnectionRefusedError)
+            gone = isinstance(error, ConnectionRefusedError) and self._round % len(ways) == 0
+            self._refused |= gone  # elsewhere it only is not
             self._network.undialled(self.peer, error)
             return None
         try:

@@ -96,6 +96,9 @@ class PeerNetwork:
         self._listening = join_address(self._host, self._port)
         self._advertised = peers.get(node_id, self._listening)
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
+        self._file = dict(self._peers)
+        self._told: dict[str, tuple[str, int]] = {}
+        """Where a peer is said to be by another peer, newest word."""
         self._links: dict[str, Link] = {}
         self._hearsay: dict[str, None] = {}
         """Peers that only another peer has named, oldest first. They are dialled; a connection
@@ -169,7 +172,7 @@ class PeerNetwork:
                     kind = PortInUse if error.errno == errno.EADDRINUSE else LinkError
                     raise kind(bind_problem(self._listening, self._port, error)) from error
         for peer in sorted(self._peers):
-            self._links[peer] = Link(self, peer, self._peers[peer])
+            self._links[peer] = Link(self, peer)
         self._tick()
 
     def may_reach(self, host: str) -> bool:
@@ -276,15 +279,22 @@ class PeerNetwork:
 
     def _add(self, peer: str, address: tuple[str, int]) -> None:
         self._peers[peer] = address
-        self._links[peer] = Link(self, peer, address)
+        self._links[peer] = Link(self, peer)
 
     def _drop(self, peer: str) -> None:
         del self._peers[peer]
+        self._told.pop(peer, None)
         self._hearsay.pop(peer, None)
         link = self._links.pop(peer)
         link.close()
         if link.up:
             self._on_disconnected(peer)
+
+    def ways_to(self, peer: str) -> list[tuple[str, int]]:
+        """Where to dial a peer, one after another: an address is only a hint. All may have changed
+        at once, in files that were edited while the cluster was down."""
+        known = (self._peers.get(peer), self._file.get(peer), self._told.get(peer))
+        return list(dict.fromkeys(way for way in known if way is not None))
 
     def tell_peers(self, peer: str) -> None:
         """Sends our list of peers and its version, once there is one."""
@@ -300,7 +310,11 @@ class PeerNetwork:
         table = _checked_table(message)
         if table is None:
             self.count("bad_peers")
-        elif message["version"] > self._version:
+            return
+        self._told |= {
+            name: split_address(table[name]) for name in sorted(set(table) & set(self._peers))
+        }
+        if message["version"] > self._version:
             unknown = sorted(set(table) - set(self._peers) - {self.node_id})
             for name in unknown[:MAX_HEARSAY]:
                 self._hear_of(name, table[name])

@@ -196,7 +196,7 @@ class Node:
         if self._journal.uid:
             network.know(self._journal.uid)
         network.removed, network.on_removed = self._raft.removed_at, self._raft.told_removed
-        self._links = MemberLinks(network, self._raft, self._journal, self._replica, config.members)
+        self._links = MemberLinks(network, self._raft, self._journal, self._replica)
         self._closers.push_async_callback(self._hooks.close)
         self._closers.callback(planning.shutdown, cancel_futures=True)
         self._closers.push_async_callback(self._probes.close)

@@ -75,6 +75,48 @@ def test_listening_addresses_default_to_the_advertised_ones(write) -> None:
     assert load(write(text), {}).raft == "127.0.0.1:7701"
 
 
+def test_what_a_node_advertises_is_where_the_others_reach_it(write) -> None:
+    text = GOOD.replace("profile: demo", 'advertise: {raft: "localhost:7709"}\nprofile: demo')
+    config = load(write(text), {"STATIONKEEP_ADVERTISE_HTTP": "[::1]:8709"})
+    assert config.own == config.members[0]
+    assert (config.own.raft, config.own.http) == ("localhost:7709", "[::1]:8709")
+    assert (config.raft, config.http) == ("127.0.0.1:7701", "127.0.0.1:8701"), "it listens there"
+
+
+def test_the_environment_may_say_which_node_it_is(write) -> None:
+    assert load(write(GOOD), {"STATIONKEEP_NODE": "sat-002"}).node == "sat-002"
+    env = {
+        "HOSTNAME": "sat-001", "STATIONKEEP_NODE": "${HOSTNAME}",
+        "STATIONKEEP_ADVERTISE_RAFT": "localhost:7709", "STATIONKEEP_CLUSTER": "a${HOSTNAME}",
+    }  # fmt: skip
+    faults = {error.field for error in validate(write(GOOD), env)}
+    assert faults == {"cluster"}, "it is replaced where machines are named, and nowhere else"
+
+
+@pytest.mark.parametrize(
+    ("raft", "rule"),
+    [
+        ("0.0.0.0:7701", "of one machine"),
+        ("[::]:7701", "of one machine"),
+        ("::1:7701", "in brackets"),
+        ("127.0.0.1:0", "between 1 and 65535"),
+        ("127.0.0.1:7702", "every address once"),
+    ],
+)
+def test_what_nobody_could_reach_is_not_advertised(write, raft: str, rule: str) -> None:
+    text = GOOD.replace("profile: demo", f'advertise: {{raft: "{raft}"}}\nprofile: demo')
+    found = {(error.line, error.field): error.rule for error in validate(write(text))}
+    assert set(found) & {(9, "advertise.raft"), (8, "members.sat-002.raft")}, found
+    assert any(rule in said for said in found.values())
+
+
+def test_a_node_whose_peers_are_elsewhere_does_not_advertise_loopback(write) -> None:
+    text = GOOD.replace('sat-002: {raft: "127.0.0.1:7702"', 'sat-002: {raft: "10.0.0.2:7702"')
+    error = validate(write(text + "insecure: true\n"))[0]
+    assert (error.line, error.field) == (7, "members.sat-001.raft")
+    assert "10.0.0.2:7702 can reach: this is loopback" in error.rule
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "field", "rule"),
     [

@@ -20,6 +20,7 @@ WHOLE: dict[str, Any] = {
 UNKNOWN = {"xyzzy": 1}
 SECTIONS: dict[str, Any] = {
     "Top level": UNKNOWN,
+    "advertise": {"advertise": UNKNOWN},
     "members": {"members": {"sat-001": UNKNOWN | MEMBERS["sat-001"]}},
     "sensors": {"sensors": UNKNOWN},
     "sensors.NAME": {"sensors": {"cpu": UNKNOWN | {"ok": 1, "critical": 2}}},

@@ -501,6 +501,33 @@ async def test_off_loopback_needs_certificates(listen: str) -> None:
         await network.start()
 
 
+# -- addresses are hints ---------------------------------------------------------------------------
+
+
+async def test_a_peer_is_found_at_the_address_in_the_file_when_the_state_has_an_old_one(
+    stations,
+) -> None:
+    """All may have moved at once while the cluster was down, and only the files say so."""
+    now, old = addresses("a", "b"), addresses("a", "b")
+    a, b = await stations("a", now), await stations("b", now)
+    a.network.set_peers(old, 5)
+    b.network.set_peers(old, 5)
+    await a.until(lambda: a.network.connected("b"))
+    await b.until(lambda: b.network.connected("a"))
+    assert a.network.peers == {"b": old["b"]}
+
+
+async def test_a_peer_is_found_where_another_peer_says_that_it_is(stations) -> None:
+    table, old = addresses("a", "b", "c"), addresses("b")
+    a = await stations("a", {**table, **old})
+    b, c = await stations("b", table), await stations("c", table)
+    await c.until(lambda: c.network.connected("b"))
+    assert not a.network.connected("b")
+    c.network.set_peers(table, 7)
+    await a.until(lambda: a.network.connected("b"))
+    await b.until(lambda: b.network.connected("a"))
+
+
 # -- peers that come and go ----------------------------------------------------------------------
 
 

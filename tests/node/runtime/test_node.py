@@ -172,19 +172,24 @@ def test_no_header_of_a_proxy_changes_who_an_order_is_put_down_to(solo: Solo) ->
 
 
 @pytest.mark.processes
-def test_another_address_in_the_file_is_not_passed_over_in_silence(solo: Solo) -> None:
+def test_a_node_that_comes_back_under_another_address_tells_the_cluster(solo: Solo) -> None:
     solo.start()
     solo.wait_until(lambda: solo.get("/primary")[0] == 200)
     solo.process.send_signal(signal.SIGTERM)
-    assert "address_ignored" not in solo.end()[1]
-    solo.content["members"]["sat-001"]["raft"] = f"127.0.0.1:{free_ports(1, solo.http + 1)}"
+    solo.end()
+    moved = f"127.0.0.1:{free_ports(1, solo.http + 1)}"
+    solo.content["advertise"] = {"raft": moved}
+    solo.content["raft"] = moved
     solo.start()
-    solo.wait_until(lambda: solo.get("/primary")[0] == 200)
-    solo.process.send_signal(signal.SIGTERM)
-    lines = [json.loads(line) for line in solo.end()[1].splitlines()]
-    (told,) = (line for line in lines if line["event"] == "address_ignored")
-    assert str(solo.raft) in told["cluster"]
-    assert "nodes leave" in told["action"]
+
+    def addresses() -> dict[str, str]:
+        return solo.get("/v1/nodes/sat-001")[1].get("address", {"raft": ""})
+
+    solo.wait_until(lambda: addresses()["raft"] == moved)
+    (decision,) = (
+        one for one in solo.get("/v1/decisions")[1]["items"] if "moved to" in one["sentence"]
+    )
+    assert decision["sentence"] == f"sat-001 moved to raft {moved}, http {addresses()['http']}"
 
 
 def test_what_devices_said_before_a_stop_is_there_after_it(solo: Solo) -> None:
