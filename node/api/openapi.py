@@ -16,6 +16,7 @@ from stationkeep.node.http import problems
 from stationkeep.node.views import comparison, previews, records
 from stationkeep.node.views import deployments as deployment_views
 from stationkeep.node.views import fleet as fleet_views
+from stationkeep.node.views import level as level_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
 from stationkeep.node.views import rollouts as rollout_views
@@ -78,6 +79,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     batches.TaskBatchView,
     tasks.TaskPayload,
     link_views.LinksView,
+    level_views.LevelView,
     health.HealthView,
     problems.ProblemView,
 )
