@@ -78,6 +78,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     batches.TaskUpdateBatch,
     batches.TaskBatchView,
     tasks.TaskPayload,
+    level_views.LevelView,
     link_views.LinksView,
     level_views.LevelView,
     health.HealthView,
