@@ -256,7 +256,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Access(enum.StrEnum):
-    """What a token opens (`node.security.authorisation`)."""
+    """What a token opens: of the first three each may do what those before it may."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
