@@ -80,7 +80,6 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     tasks.TaskPayload,
     level_views.LevelView,
     link_views.LinksView,
-    level_views.LevelView,
     health.HealthView,
     problems.ProblemView,
 )
