@@ -321,8 +321,9 @@ class Checks:
 
     def _listener(self, member: SimulatedNode) -> Callable[[int, Entry | None, Applied], None]:
         def applied(index: int, entry: Entry | None, what: Applied) -> None:
-            if entry is not None and needed(entry.draft.command) > member.highest:
-                above = f"{member.name} applies entry {index}, and has levels to {member.highest}"
+            highest = member.replica.highest  # of its process: what comes next is installed
+            if entry is not None and needed(entry.draft.command) > highest:
+                above = f"{member.name} applies entry {index}, and has levels to {highest}"
                 raise Violation("nobody applies what is above its level", above)
             routine = all(isinstance(event, _ROUTINE) for event in what.events)
             if index > self._judged:
