@@ -10,7 +10,14 @@ from stationkeep.cluster.commands import Change
 from stationkeep.cluster.invariants import INVARIANTS, violations
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.decisions import Ballot
-from stationkeep.cluster.state.state import MAX_ROLE_CHANGES, Alarm, ClusterState, Delivery
+from stationkeep.cluster.state.state import (
+    MAX_ROLE_CHANGES,
+    Access,
+    Alarm,
+    ClusterState,
+    Delivery,
+    Token,
+)
 from stationkeep.cluster.transitions import Role, Rule
 from tests.cluster.driver import Driver, settled
 
@@ -106,6 +113,10 @@ def told_of_the_future(state: ClusterState) -> None:
     state.deliveries["pager"] = Delivery(state.decisions_made + 1, 0)
 
 
+def secret_kept(state: ClusterState) -> None:
+    state.tokens["ab12cd34"] = Token("ab12cd34", "ci", Access.VIEWER, b"secret", 0, 0, "")
+
+
 def end_of_time(state: ClusterState) -> None:
     state.time = 2**53 - 1
 
@@ -142,6 +153,7 @@ def impossible_settings(state: ClusterState) -> None:
         (unheard_of_alarm, "alarms_are_known"),
         (alarm_of_a_stranger, "alarms_are_known"),
         (told_of_the_future, "deliveries_follow"),
+        (secret_kept, "tokens_hold_no_secret"),
         (end_of_time, "numbers_hold"),
         (boot_without_a_next_one, "numbers_hold"),
         (heard_tomorrow, "numbers_hold"),
@@ -156,7 +168,7 @@ def test_each_finds_what_it_is_there_for(spoil: Callable[[ClusterState], None], 
 
 
 def test_every_invariant_is_tried_above_and_says_what_it_holds() -> None:
-    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 12
+    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 13
     assert all(check.__doc__ for check in INVARIANTS)
 
 

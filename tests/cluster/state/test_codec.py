@@ -80,7 +80,7 @@ HEAD = b"\x91\x92" + msgspec.msgpack.encode("RenewLeases")
         b"\x91" * 100_000,
         b"\x91\x91\xa7unknown",
         b"\x91\x91\xa7Barrier\xff",
-        msgspec.msgpack.encode([["Barrier"], "key", "actor", "reason", "origin", "one too many"]),
+        msgspec.msgpack.encode([["Barrier"], *Draft.__struct_fields__[1:], "one too many"]),
         msgspec.msgpack.encode([["Barrier", 1]]),
         msgspec.msgpack.encode([["Pause", 1.5]]),
         msgspec.msgpack.encode([["Pause", True]]),
