@@ -310,7 +310,7 @@ def test_a_task_that_overtakes_one_of_higher_priority_is_found(monkeypatch: Patc
 def test_health_that_is_compared_with_nobody_is_found(monkeypatch: Patch, compared: bool) -> None:
     """Versions that do no harm are stopped then."""
     count = Twins.count
-    alone = lambda self, sets, bad: count(self, sets, bad & UPDATED)  # noqa: E731
+    alone = lambda self, sets, bad, *more: count(self, sets, bad & UPDATED, *more)  # noqa: E731
     monkeypatch.setattr(Twins, "count", count if compared else alone)
     stages = tuple(replace(stage, soak=6_000) for stage in HALVES)
     calm = replace(GOOD, checks=replace(LOOSE, health=True), stages=stages)

@@ -2,7 +2,8 @@
 
 from stationkeep.node.simulation.agenda import Time
 
-WALL_AT_START = 1_700_000_000_000
+WALL_AT_START = 2_304_800_000_000
+"""A Tuesday at 22:13:20 UTC, in 2043: a clock that shows less than the release is not believed."""
 
 
 class SimulatedClock:
