@@ -80,7 +80,10 @@ def test_who_proves_a_token_is_who_it_says() -> None:
         (bearer(ENDED), "revoked"),
         (bearer(LATE), "expired"),
     ],
-)
+    ids=["another scheme", "no scheme", "cut off", "of none", "another secret",
+         "another secret of a revoked one", "another secret of an expired one",
+         "revoked", "expired"],
+)  # fmt: skip
 def test_how_a_token_ended_is_told_to_who_proves_its_secret(authorization: str, rule: str) -> None:
     assert Door().refused(authorization=authorization) == (401, rule)
 

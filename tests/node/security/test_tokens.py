@@ -34,6 +34,7 @@ def test_no_two_are_the_same() -> None:
         (TOKEN.text.replace("_", "-").replace("skt-", "skt_"), "52 of a-z 2-7"),
         (TOKEN.text[:-8] + "00000000", "checksum"),
     ],
+    ids=["nothing", "words", "too short", "too long", "other letters", "checksum"],
 )
 def test_what_is_none_is_refused_with_the_rule_and_without_the_secret(text: str, rule: str) -> None:
     with pytest.raises(TokenFault, match=rule) as caught:
