@@ -15,6 +15,11 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self.url = ""
 
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return sum(not stream.done() for stream in self._streams) // 2
+
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"

@@ -116,7 +116,8 @@ STEPS = {
 """Device → state or phase in which the cluster sees it when somebody is killed. `registered` has
 registered with the new version, `reported` has said that it succeeded; neither was answered."""
 ENDINGS = {"rebooting": "exit 10", "confirming": "exit 0"}
-HELD = ("installing", "registered", "reported")
+BY_PROXY = ("registered", "reported")
+HELD = ("installing", *BY_PROXY)
 
 
 class Stage:
@@ -139,8 +140,7 @@ class Stage:
         await self.proxy.start()
 
     def _first(self, step: str) -> list[str]:
-        through = step in ("registered", "reported")
-        return [self.proxy.url] if through else urls(self.cluster, self.serving)
+        return [self.proxy.url] if step in BY_PROXY else urls(self.cluster, self.serving)
 
     def begin(self) -> None:
         """Each of them comes to its step, and stays there."""
@@ -167,11 +167,16 @@ class Stage:
         for machine in self.machines.values():
             machine.start()
         self.cluster.until("all are in", lambda: len(devices(self.cluster)) == len(STEPS), PATIENCE)
-        while astray := [d for d in devices(self.cluster).values() if not self._serves(d)]:
-            self._start_again(astray[0]["id"], astray[0]["session"])
+        while astray := self._astray():
+            for device in astray:
+                self._start_again(device["id"], device["session"])
 
-    def _serves(self, device: dict[str, Any]) -> bool:
-        return bool(device["served_by"] == self.serving)
+    def _astray(self) -> list[dict[str, Any]]:
+        """Devices that another node serves, or this one past the proxy."""
+        there = devices(self.cluster)
+        elsewhere = [device for device in there.values() if device["served_by"] != self.serving]
+        past = self.proxy.connections < len(BY_PROXY)
+        return elsewhere or [there[step] for step in BY_PROXY if past]
 
     def _start_again(self, name: str, session: int) -> None:
         self.machines[name].kill()
@@ -190,9 +195,9 @@ class Stage:
 
     def _leave_unanswered(self) -> None:
         self.thread.do(self._withhold())
-        for step in ("registered", "reported"):
+        for step in BY_PROXY:
             self.machines[step].goes_on()
-        for step in ("registered", "reported"):
+        for step in BY_PROXY:
             reaches(self.cluster, self.deployments[step], step, "succeeded")
         assert self.machines["reported"].unheard == [f"{self.deployments['reported']}/reported/1"]
 
