@@ -69,8 +69,7 @@ LATE = {
     Phase.REBOOTING: TaskReason.REBOOT,
     Phase.CONFIRMING: TaskReason.VERSION_MISMATCH,
 }
-"""Why a task failed that was in this phase at its deadline. One that waits for its window is put
-off instead."""
+"""Why a task failed that was in this phase at its deadline; of one that waits see `_expired`."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -347,9 +346,10 @@ def _confirmed(book: Book, job: Job, version: str) -> Book:
 
 
 def _expired(book: Book, job: Job, log: str) -> Book:
-    if job.phase is Phase.WAITING:
+    if job.phase is Phase.WAITING and job.runs == 0:  # that costs no attempt, and forgets the runs
         return _end(book, job, Ended(TaskState.POSTPONED, detail="its window did not open"))
-    return _fail(book, job, LATE[job.phase], f"{log}\nnot done by the deadline".strip())
+    reason = LATE.get(job.phase, TaskReason.INSTALL)
+    return _fail(book, job, reason, f"{log}\nnot done by the deadline".strip())
 
 
 def _unsaved(book: Book, job: Job, why: str) -> Book:

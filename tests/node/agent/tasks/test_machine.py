@@ -122,6 +122,7 @@ def test_a_command_is_started_again_three_times_and_told_so() -> None:
         ([told(), Done()], TaskState.FAILED, TaskReason.DOWNLOAD),
         ([told(), Done(), Done()], TaskState.POSTPONED, None),
         (INSTALLING, TaskState.FAILED, TaskReason.INSTALL),
+        ([*INSTALLING, RESTART, Done()], TaskState.FAILED, TaskReason.INSTALL),
         ([*INSTALLING, RebootNeeded("first")], TaskState.FAILED, TaskReason.REBOOT),
         ([*INSTALLING, Done()], TaskState.FAILED, TaskReason.VERSION_MISMATCH),
     ],
