@@ -205,7 +205,7 @@ export class Link {
     const headers = this.headers(this.lastId ? { "Last-Event-ID": this.lastId } : {});
     const answer = await fetch(`${origin}/v1/events`, { headers, signal: control.signal });
     if (answer.status === 401) this.refused(401, null);
-    if (!answer.ok) return pause(FULL_MS); // the node has no room for more followers: the page polls
+    if (!answer.ok) return pause(FULL_MS, control.signal); // the node has no room for more followers: the page polls
     this.streaming = true;
     this.onChange();
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -244,8 +244,11 @@ async function probe(origin, headers) {
   return { origin, staleness: removed || !quorum.present ? Math.max(age, STALE_MS + 1) : age };
 }
 
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", resolve);
+  });
 }
 
 async function within(milliseconds, promise, control) {

@@ -40,6 +40,7 @@ export class Login {
       this.link.stranger = this.says !== "";
       if (!this.link.stranger) {
         keep(this.link.token);
+        this.link.restart(); // the stream waits since it was refused
         this.onIn(me);
       }
     } catch (error) {
