@@ -371,6 +371,10 @@ def tellings() -> list[Any]:
             "short",
             (grown("stationkeep_orders_refused_total", "reason") + " > 0", "{{reason}}"),
             (f"max(stationkeep_operations_remembered{{{J}}})", "remembered"),
+            (
+                grown("stationkeep_authentications_total", "outcome") + " > 0",
+                "who asked: {{outcome}}",
+            ),
             width=12,
         ),
     ]
@@ -402,5 +406,27 @@ def processes() -> list[Any]:
             "The node's stderr was not read in time.",
             "short",
             (rate("stationkeep_log_lines_dropped_total", "instance"), "{{instance}}"),
+        ),
+        graph(
+            "TLS",
+            "Handshakes by how they ended, and files that were read anew; nothing without `tls:`.",
+            "short",
+            (
+                grown("stationkeep_tls_handshakes_total", "listener, outcome") + " > 0",
+                "{{listener}} {{outcome}}",
+            ),
+            (
+                grown("stationkeep_certificate_reloads_total", "outcome") + " > 0",
+                "files {{outcome}}",
+            ),
+        ),
+        graph(
+            "Certificates",
+            "Until each expires; nothing without `tls:`.",
+            "s",
+            (
+                f"stationkeep_certificate_expiry_timestamp_seconds{{{J}}} - time()",
+                "{{node}} {{kind}}",
+            ),
         ),
     ]

@@ -30,6 +30,8 @@ MAY_BE_EMPTY = {
     "stationkeep-operations/Attempts to deliver",
     "stationkeep-operations/Spans of traces",
     "stationkeep-operations/Orders refused, operations remembered",
+    "stationkeep-operations/TLS",
+    "stationkeep-operations/Certificates",
 }
 """Panels that show only what happened, none of which need happen here."""
 

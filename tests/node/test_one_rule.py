@@ -27,7 +27,7 @@ from stationkeep.cluster.commands import (
 )
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.cluster.names import ADDRESS_RULE, NAME_RULE, TEXT_RULE
+from stationkeep.cluster.names import ADDRESS_RULE, NAME_RULE, TEXT_RULE, link_fault
 from stationkeep.cluster.roles.policies import PRIORITIES
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.node.api.app import build
@@ -126,7 +126,8 @@ def shell(spec: MemberSpec) -> Refusal | None:
 
 def file(spec: MemberSpec, folder: Path) -> Refusal | None:
     members = {spec.id: {"raft": spec.raft, "http": spec.http}}
-    own = {"sat-001": {"raft": "127.0.0.1:7", "http": "127.0.0.1:8"}}
+    host = "127.0.0.1" if link_fault(spec.raft) is None else "192.0.2.2"  # all there, or none
+    own = {"sat-001": {"raft": f"{host}:7", "http": "127.0.0.1:8"}}
     path = folder / "node.yaml"
     told = {
         "node": "sat-001", "cluster": "c", "data_dir": "d", "members": own | members,

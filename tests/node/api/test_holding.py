@@ -33,7 +33,7 @@ LONGEST = 0.1
 JSON = {"Content-Type": "application/json"}
 PARTS = {
     "number": 1, "node": "sat-001", "device": "d", "name": "x", "alarm": "x", "rollout": "fw",
-    "freeze": "xmas", "component": "app", "version": "2.0.0",
+    "freeze": "xmas", "component": "app", "version": "2.0.0", "token": "ab12cd34",
 }  # fmt: skip
 
 
