@@ -19,6 +19,7 @@ class Server:
         self.answer = answer
         self.requests: list[dict[str, str]] = []
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -27,6 +28,10 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # connections that were ended are closed by then
         await self._server.wait_closed()
 
     @property
@@ -35,6 +40,16 @@ class Server:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/fw.bin"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        try:
+            await self._take(reader, writer)
+        finally:
+            writer.transport.abort()
+            self._serving.discard(serving)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.strip().split("\r\n")
         pairs = (line.partition(": ") for line in lines)
