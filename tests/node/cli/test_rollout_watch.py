@@ -5,12 +5,14 @@ import http.server
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -207,12 +209,17 @@ class Terminal:
             self.seen += os.read(self.ours, 65_536).decode(errors="replace")
         self.seen = ""
 
-    def code(self) -> int:
-        """Reads on until it has ended, which it cannot while a full terminal keeps it waiting."""
-        with suppress(OSError):  # nobody writes any more
-            while os.read(self.ours, 65_536):
-                pass
-        return self.process.wait(30)
+    def leave(self) -> int:
+        """Ctrl-C, again every ten seconds until it ends; reads on, as it waits for a full terminal.
+        Its exit code."""
+        while self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            ends = time.monotonic() + 10.0
+            while time.monotonic() < ends and self.process.poll() is None:
+                with suppress(OSError):  # nobody writes any more
+                    if select.select([self.ours], [], [], 0.1)[0]:
+                        os.read(self.ours, 65_536)
+        return self.process.returncode
 
 
 @pytest.mark.processes
@@ -224,9 +231,9 @@ def test_on_a_terminal_it_survives_the_death_of_a_node_and_leaves_when_told() ->
         terminal.until("‖ PAUSED")
         first.die()
         terminal.until("now asking sat-002")
-        terminal.process.send_signal(signal.SIGINT)
-        assert terminal.code() == 0
+        assert terminal.leave() == 0
     finally:
         terminal.process.kill()
+        terminal.process.wait()
         second.die()
         os.close(terminal.ours)

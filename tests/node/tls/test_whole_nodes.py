@@ -111,9 +111,13 @@ def test_a_cluster_issues_its_own_certificates_and_elects_over_tls(cluster: Clus
 def test_the_command_line_trusts_the_ca_and_nothing_else(cluster: Cluster) -> None:
     command = [sys.executable, "-m", "stationkeep"]
     asked = ["nodes", "links", "--all", "--url", cluster.url(NODES[1]), "--format", "json"]
-    good = subprocess.run(
-        [*command, "--ca", str(cluster.ca), *asked], capture_output=True, text=True, check=True
-    )
+    for _ in range(10):  # a node that is busy may answer too late
+        good = subprocess.run(
+            [*command, "--ca", str(cluster.ca), *asked], capture_output=True, text=True, check=False
+        )
+        if good.returncode == 0:
+            break
+    assert good.returncode == 0, good.stderr
     assert len(json.loads(good.stdout)) > 0
     bad = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
     assert bad.returncode == 4
