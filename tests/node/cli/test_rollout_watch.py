@@ -5,14 +5,12 @@ import http.server
 import json
 import os
 import pty
-import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -194,7 +192,9 @@ class Terminal:
     def __init__(self, *arguments: str) -> None:
         self.ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        command = [sys.executable, "-m", "stationkeep", *arguments]
+        # Who tests in the background of a script ignores SIGINT, and so would the command.
+        interruptible = ["env", "--default-signal=INT"]
+        command = [*interruptible, sys.executable, "-m", "stationkeep", *arguments]
         environment = os.environ | {"TERM": "xterm", "STATIONKEEP_URL": ""}
         self.process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
@@ -210,16 +210,12 @@ class Terminal:
         self.seen = ""
 
     def leave(self) -> int:
-        """Ctrl-C, again every ten seconds until it ends; reads on, as it waits for a full terminal.
-        Its exit code."""
-        while self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            ends = time.monotonic() + 10.0
-            while time.monotonic() < ends and self.process.poll() is None:
-                with suppress(OSError):  # nobody writes any more
-                    if select.select([self.ours], [], [], 0.1)[0]:
-                        os.read(self.ours, 65_536)
-        return self.process.returncode
+        """Ctrl-C; reads on until it has ended, as it waits for a full terminal. Its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # nobody writes any more
+            while os.read(self.ours, 65_536):
+                pass
+        return self.process.wait(30)
 
 
 @pytest.mark.processes
