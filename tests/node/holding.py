@@ -30,9 +30,10 @@ def holding() -> Iterator[Hold]:
         hold.longest = max(hold.longest, thread_time() - began)
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
-    gc.freeze()  # as a node does (`node.system.garbage`): what lives by now is not the loop's
+    # As a node does (`node.system.garbage`): what lives by now is not the loop's. It stays so, or all
+    # tests that follow would look at the garbage of those before.
+    gc.freeze()
     try:
         yield hold
     finally:
-        gc.unfreeze()
         asyncio.Handle._run = run  # type: ignore[method-assign]
