@@ -30,8 +30,8 @@ def holding() -> Iterator[Hold]:
         hold.longest = max(hold.longest, thread_time() - began)
 
     asyncio.Handle._run = timed  # type: ignore[method-assign]
-    # As a node does (`node.system.garbage`): what lives by now is not the loop's. It stays so, or all
-    # tests that follow would look at the garbage of those before.
+    # As a node does (`node.system.garbage`): what lives by now is not the loop's. It stays frozen,
+    # or all tests that follow would look at the garbage of those before.
     gc.freeze()
     try:
         yield hold
