@@ -12,7 +12,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 REASON_LINES = 12
-"""Of the end of a traceback: who reads only the end of a long run must see why."""
+"""Of the end of a failure: who reads only the end of a long run must see why."""
+SAID_LINES = 4
+"""Of what an exception says, from its first line: the logs that may follow it are long."""
+
+MOST_CHARACTERS = 500
 
 
 class Part(NamedTuple):
@@ -35,7 +39,7 @@ def read(file: Path) -> Part:
             tests += 1
             skipped += case.find("skipped") is not None
             for what in (*case.iterfind("failure"), *case.iterfind("error")):
-                failures[_id(case)] = (what.text or "").rstrip().splitlines()[-REASON_LINES:]
+                failures[_id(case)] = _reason(what.text or "")
     return Part(file.stem, tests, skipped, seconds, failures)
 
 
@@ -43,6 +47,15 @@ def _id(case: ElementTree.Element) -> str:
     """As pytest takes it; a module that could not be imported has a name only."""
     file, name = case.get("file"), case.get("name", "")
     return f"{file}::{name}" if file else f"{case.get('classname') or name}"
+
+
+def _reason(text: str) -> list[str]:
+    """What was said at first, and the end of it all. pytest marks what is said by an E."""
+    lines = text.rstrip().splitlines()
+    first = next((n for n, line in enumerate(lines) if line.startswith("E ")), 0)
+    end = max(len(lines) - REASON_LINES, 0)
+    said = lines[first : min(first + SAID_LINES, end)]
+    return [line[:MOST_CHARACTERS] for line in [*said, *lines[end:]]]
 
 
 def failures(folder: Path, parts: list[Part]) -> list[str]:

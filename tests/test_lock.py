@@ -82,6 +82,16 @@ def test_every_failure_is_told_at_the_end(tmp_path: Path) -> None:
     assert lines[-1].strip("= ") == "2 failed, 1 passed, 1 skipped in 1.50s"
 
 
+def test_of_a_long_failure_what_it_says_first_is_told_too(tmp_path: Path) -> None:
+    """A test that waited in vain for something shows the logs of all nodes after it."""
+    said = ["def test():", ">   wait()", *(f"E  line {n} {'x' * 600}" for n in range(40))]
+    (tmp_path / "all.xml").write_text(re.sub("(?s)E  assert.*not 2", "\n".join(said), XML))
+    _, lines = _run(tmp_path)
+    told = [line.split()[2] for line in lines if line.startswith("    E  line")]
+    assert told == [str(n) for n in (0, 1, 2, 3, *range(28, 40))]
+    assert max(map(len, lines)) < 600
+
+
 def test_a_warning_is_told_and_fails_nothing(tmp_path: Path) -> None:
     warnings = tmp_path / "warnings"
     warnings.mkdir()

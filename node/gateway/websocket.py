@@ -296,8 +296,14 @@ class AgentSocket(asyncio.Protocol):
         self.due = self._loop.time() + CLOSE_SECONDS
 
     def _flush(self) -> None:
-        """Writes what the library wants to send; an empty piece means to close the transport."""
+        """Writes what the library wants to send; an empty piece means to close the transport.
+
+        What is said to a device whose connection is lost (an answer that came out of the log, a
+        pong to what it had sent before) is dropped: uvloop's transports raise when they are closed.
+        """
         for piece in self._peer.data_to_send():
+            if self._transport.is_closing():
+                return
             if piece:
                 self._transport.write(piece)
             else:

@@ -6,7 +6,8 @@ up, the remaining steps are queued until everything else, above all Raft, has ha
 that leads to another one queues it at the end.
 
 The queue is bounded by its users: each connection has at most one step in it, and does not read
-while it has.
+while it has. A step that fails is reported to the event loop, and is not the trouble of whoever
+queued another one.
 """
 
 import asyncio
@@ -55,11 +56,18 @@ class Turns:
         now = began
         try:
             while self._line and now < end:
-                self._line.popleft()()
+                self._take_step(self._line.popleft())
                 now = perf_counter()
         finally:
             self._running = False
             self._left -= perf_counter() - began
+
+    def _take_step(self, step: Step) -> None:
+        try:
+            step()
+        except Exception as error:
+            context = {"message": f"a step failed: {step!r}", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
 
 
 class Gate:

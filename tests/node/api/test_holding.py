@@ -211,6 +211,20 @@ async def test_the_share_of_a_turn_is_kept_and_the_line_is_served_in_order(
     assert max(Counter(turn for turn, _ in taken).values()) == 3
 
 
+async def test_a_step_that_fails_is_nobody_elses_trouble() -> None:
+    told, taken, turns = list[str](), list[int](), Turns()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+
+    def fails() -> None:
+        turns.take(partial(taken.append, 1))
+        raise ValueError("a fault in the code of one connection")
+
+    turns.take(fails)
+    turns.take(partial(taken.append, 2))
+    assert (taken, told) == ([1, 2], ["a fault in the code of one connection"])
+
+
 async def test_many_connections_with_many_requests_leave_turns_to_others() -> None:
     served = 0
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import socket
+import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 from websockets.http11 import Request
 
-from stationkeep.node.gateway.websocket import AgentSocket, Stage
+from stationkeep.node.gateway.websocket import AgentSocket, Close, Stage
 from stationkeep.node.http.access import Caller
 from stationkeep.node.system.turns import Turns
 from stationkeep.node.wire.messages import MAX_FRAME_BYTES, Codec
@@ -105,3 +108,51 @@ async def test_a_longer_frame_ends_the_connection_though_it_arrived_whole(
     assert gateway.messages == []
     assert int.from_bytes(transport.sent[-1][2:4]) == 1009
     assert connection.stage is Stage.CLOSING
+
+
+PING = b"\x89\x80" + bytes(4)
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: the close that follows resets the connection."""
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_is_said_to_a_device_that_is_gone_is_dropped(
+    gateway: Recording, factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Of its answers some come out of the log when it has left, and what it had sent may wait for
+    its turn longer than it stays."""
+
+    async def run() -> None:
+        loop, turns = asyncio.get_running_loop(), Turns()
+        gone = asyncio.Event()
+        leaving = _Leaving(gateway, turns, gone)
+        async with await loop.create_server(lambda: leaving, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(HANDSHAKE)
+            await reader.readuntil(b"\r\n\r\n")
+            raw = writer.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            writer.transport.abort()
+            await gone.wait()
+            await asyncio.sleep(0)
+        leaving.send(b"the answer to a word that is in the log now")
+        leaving.data_received(PING)
+        leaving.ping()
+        leaving.end(Close.SUPERSEDED, "superseded", "another connection")
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(run())
+
+
+class _Leaving(AgentSocket):
+    """Says when its device is gone."""
+
+    __slots__ = ("_gone",)
+
+    def __init__(self, gateway: Recording, turns: Turns, gone: asyncio.Event) -> None:
+        super().__init__(gateway, turns)
+        self._gone = gone
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._gone.set()
