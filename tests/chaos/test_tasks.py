@@ -6,9 +6,11 @@ What was seen is the table in tests/README.md, "Killed at each step of a task".
 import base64
 import hashlib
 import signal
+import socket
+import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +342,12 @@ class Device:
             if message["message_type"] == message_type:
                 return message
 
+    def resets(self) -> None:
+        """Its connection, as a machine does that has lost its power or its mind."""
+        reset = struct.pack("ii", 1, 0)
+        self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        self._connection.socket.close()
+
     def updates(self, task_id: str, state: str, **more: Any) -> None:
         self.say("task_update", task_id=task_id, state=state, **more)
 
@@ -413,6 +421,29 @@ def test_a_device_is_sent_exactly_the_fields_of_the_protocol(
     assert task["artifact"]["version"] == "2.0.0"
     assert task["deadline"] > task["timestamp"]
     assert ack == {"task_id": task["task_id"], "state": "succeeded", "outdated": False}
+
+
+def test_devices_that_say_something_and_are_gone_leave_all_nodes_running(
+    cluster: Constellation,
+) -> None:
+    """The answer comes out of the log when nobody is there to hear it."""
+    names = [f"fleeting-{n}" for n in range(6)]
+    with ExitStack() as there:
+        for name in names:
+            there.enter_context(device(cluster, name))
+        number = submit(cluster, devices=names, task_type="collect")
+        for name in names:
+            reaches(cluster, number, name, "offered")
+    for name in names:
+        with device(cluster, name) as gone:
+            gone.updates(f"{number}/{name}/1", "in_progress", phase="installing")
+            gone.resets()
+    for name in names:
+        with device(cluster, name) as back:
+            back.updates(f"{number}/{name}/1", "succeeded")
+            assert back.hears("task_ack")["payload"]["state"] == "succeeded"
+    closed(cluster, number)
+    assert set(cluster.local.running()) == set(cluster.addresses)
 
 
 def test_who_has_the_version_or_cannot_install_is_sent_nothing(cluster: Constellation) -> None:
