@@ -64,20 +64,25 @@ class Client:
     """Talks to the node at `url`.
 
     When no `url` is given and the default node does not answer, a node of the local cluster in
-    `./.stationkeep` is asked instead, and stderr says so. A write is sent to another node only if
-    it cannot have reached the first.
+    `./.stationkeep` is asked instead, and stderr says so; not with a token, which whoever made that
+    directory is not to have. A write is sent to another node only if it cannot have reached the
+    first.
     """
 
     def __init__(
         self, url: str | None = None, data_dir: Path = DEFAULT_DATA_DIR, token: str | None = None
     ) -> None:
         """`token`: None: that of the environment or the context, if there is one."""
-        if token is None:
-            url, token = contexts.access(url)
+        access = contexts.access(url) if token is None else contexts.Access(url, token)
+        url, self._token = access
         self.url = DEFAULT_URL if url is None else named(url)
-        self._token = token
+        self._access = access
         self._named = url is not None
         self._data_dir = data_dir
+
+    def at(self, url: str) -> "Client":
+        """Of a member at an address that this one has told."""
+        return Client(url, self._data_dir, self._access.token_for(url))
 
     def get(self, path: str, shape: Any, **params: Param) -> dict[str, Any]:
         """The JSON body of a read, checked against `shape` (`node.cli.shapes`)."""
@@ -181,7 +186,8 @@ class Client:
         raise (MissingError if problem.status == 404 else CommandError)(problem.line)
 
     def _addresses(self) -> list[str]:
-        others = [] if self._named else http_addresses(self._data_dir).values()
+        alone = self._named or self._token
+        others = [] if alone else http_addresses(self._data_dir).values()
         return [self.url, *(url for url in others if url != self.url)]
 
     def _moved_to(self, url: str) -> None:

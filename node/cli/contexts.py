@@ -2,21 +2,27 @@
 
 Which node is asked is said by an option, else by the environment, else by a context. A token goes
 to the address of its own context, and elsewhere only where somebody says so; never in plain text
-off this machine.
+off this machine. Addresses that a node tells, or that lie about in a directory, are nobody's word:
+there it goes only to who proves by the cluster's CA to be a node of it.
 """
 
 import json
 import os
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from stationkeep.cluster.names import NAME_RULE, is_loopback, name_fault
+from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.client.exchange import DEFAULT_URL
 from stationkeep.node.security.tokens import TokenFault, parse
-from stationkeep.node.system.addresses import split_url
+from stationkeep.node.security.trust import VARIABLE
+from stationkeep.node.system.addresses import crosses_in_clear, origin_of, split_url
 from stationkeep.node.system.operator_files import private_directory, regular
 from stationkeep.node.system.small_file import SmallFile
+
+if TYPE_CHECKING:
+    import httpx
 
 MOST_CONTEXTS = 100
 MOST_BYTES = 1 << 20
@@ -44,6 +50,20 @@ class Access(NamedTuple):
     url: str | None
     token: str
 
+    def show(self, request: "httpx.Request") -> "httpx.Request":
+        """A request with the token, if it may go where that goes."""
+        if token := self.token_for(str(request.url)):
+            request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    def token_for(self, url: str) -> str:
+        """The token as far as it may go to this address, which nobody has said to ask."""
+        asked = origin_of(url)
+        if asked is None or not self.token:
+            return ""
+        proves = asked[0] == "https" and bool(os.environ.get(VARIABLE))
+        return self.token if proves or asked == origin_of(self.url or DEFAULT_URL) else ""
+
 
 def choose(name: str | None) -> None:
     """Uses this context for the command; None: what the environment and the file say."""
@@ -53,18 +73,26 @@ def choose(name: str | None) -> None:
 
 def access(url: str | None) -> Access:
     """For a value of `--url`."""
-    said = _chosen or os.environ.get("STATIONKEEP_CONTEXT") or None
     contexts = load()
+    said = _chosen or os.environ.get("STATIONKEEP_CONTEXT") or None
     context = _named(contexts, said) if said else contexts.known.get(contexts.current)
+    if _chosen is not None and context is not None:  # options go before the environment
+        elsewhere = url if url != os.environ.get("STATIONKEEP_URL") else None
+        return _checked(Access(elsewhere or context.url, context.token))
     token = os.environ.get("STATIONKEEP_TOKEN", "")
-    if context is not None:
-        if not token and (said or url in (None, context.url)):
-            token = context.token
-        url = url or context.url
     if token:
-        checked_token(token, "STATIONKEEP_TOKEN" if token != getattr(context, "token", "") else "")
-        check_private(url)
-    return Access(url, token)
+        checked_token(token, "STATIONKEEP_TOKEN")
+    if context is None:
+        return _checked(Access(url, token))
+    own = url is None or origin_of(url) == origin_of(context.url)
+    return _checked(Access(url or context.url, token or (context.token if own else "")))
+
+
+def _checked(found: Access) -> Access:
+    if found.token:
+        checked_token(found.token)
+        check_private(found.url)
+    return found
 
 
 def checked_token(text: str, source: str = "") -> str:
@@ -79,7 +107,7 @@ def checked_token(text: str, source: str = "") -> str:
 def check_private(url: str | None) -> None:
     """Raises `UsageError` for an address to which a token would go in plain text."""
     parts = split_url(url) if url is not None else None
-    if parts is not None and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if parts is not None and crosses_in_clear(parts):
         raise UsageError(f"{url}: a token goes over https, or over http to this machine alone")
 
 

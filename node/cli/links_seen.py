@@ -1,6 +1,7 @@
 """The members' links (`GET /v1/links`), fetched and checked."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -54,13 +55,13 @@ def ask_each(asked: Client) -> tuple[list[Seen], dict[str, str]]:
     scheme = asked.url.partition("://")[0]
     urls = {member["id"]: f"{scheme}://{member['address']['http']}" for member in members}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = dict(zip(urls, pool.map(_try, urls.values()), strict=True))
+        answers = dict(zip(urls, pool.map(partial(_try, asked), urls.values()), strict=True))
     silent = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
     return [answer for answer in answers.values() if isinstance(answer, Seen)], silent
 
 
-def _try(url: str) -> Seen | str:
+def _try(teller: Client, url: str) -> Seen | str:
     try:
-        return ask(Client(url))
+        return ask(teller.at(url))
     except CommandError as error:
         return str(error).partition("\n")[0]

@@ -196,16 +196,10 @@ def run(
         asyncio.run(_show(urls, on_tick, take, draw, over=over, opener=opener))
 
 
-def _show_token(http: httpx.AsyncClient, urls: list[str]) -> None:
-    """Says who asks, if there is a token for these addresses."""
-    if token := contexts.access(urls[0]).token:
-        http.headers["Authorization"] = f"Bearer {token}"
-
-
 async def _print_one(urls: list[str], take: Take, draw: Draw, opener: OpenClient) -> None:
     sources = Sources(urls)
     async with opener() as http:
-        _show_token(http, urls)
+        http.auth = contexts.access(urls[0]).show
         picture = await Watcher(sources, http, take).look()
     if picture is None:
         raise UnreachableError(f"no node answers; tried {', '.join(sources.urls)}")
@@ -225,7 +219,7 @@ async def _show(
     terminal = console()
     sources = Sources(urls)
     async with opener() as http:
-        _show_token(http, urls)
+        http.auth = contexts.access(urls[0]).show
         watcher = Watcher(sources, http, take)
         listening = asyncio.create_task(watcher.listen())
         try:

@@ -41,6 +41,18 @@ def split_url(url: str) -> SplitResult | None:
     return parts if parts.scheme in ("http", "https") and host else None
 
 
+def origin_of(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an address, by which two are the same; None when it is none."""
+    parts = split_url(url)
+    if parts is None:
+        return None
+    return (
+        parts.scheme,
+        parts.hostname or "",
+        parts.port or (443 if parts.scheme == "https" else 80),
+    )
+
+
 def member_urls(members: Iterable[str], teller: str) -> list[str]:
     """Where the members of a cluster are asked that the node at the address `teller` names,
     `host:port`: as that node is, in TLS or not. What is no address is left out."""
