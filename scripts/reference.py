@@ -139,7 +139,7 @@ def _top() -> Iterator[Row]:
         "cluster": NAME,
         "data_dir": "path",
         "raft": f"{ADDRESS}; on loopback without `tls`",
-        "http": f"{ADDRESS} on loopback",
+        "http": f"{ADDRESS}; on loopback without `tls` and `auth: required`",
         "advertise": "see [advertise](#advertise)",
         "members": f"1 to {MAX_MEMBERS} of [members](#members)",
         "join": "`true` or `false`",
