@@ -32,6 +32,7 @@ from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.rebalancer import Rebalancer
 from stationkeep.node.health.gossip import Gossip, Report, RoleStatus
 from stationkeep.node.health.measurement import HealthSource
+from stationkeep.node.health.self_checks import Watch
 from stationkeep.node.hooks.runner import HookRunner
 from stationkeep.node.ports import Memory
 from stationkeep.node.roles.enactor import Enactor
@@ -58,9 +59,10 @@ class NodeLoop:
     """Composes the parts of a node around its replica and its consensus.
 
     `boot`: incarnation of this node, higher at each start. The caller routes messages: those of
-    kind "gossip" to `on_message`, the others to consensus. `source`: how this node is; `hooks`
-    and `memory`: what runs the operators' commands, and remembers that across a restart; `poster`
-    sends the webhooks, where there are any; `asker` asks those of rollouts.
+    kind "gossip" to `on_message`, the others to consensus. `source`: how this node is; `leaps`:
+    what is wrong with its clock, which the `source` asks at every report; `hooks` and `memory`:
+    what runs the operators' commands, and remembers that across a restart; `poster` sends the
+    webhooks, where there are any; `asker` asks those of rollouts.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class NodeLoop:
         bench: Workbench,
         *,
         source: HealthSource,
+        leaps: Watch,
         hooks: HookRunner,
         memory: Memory,
         poster: Poster | None = None,
@@ -95,7 +98,7 @@ class NodeLoop:
         self.mover = Mover(bench, config.own)
         self.enactor = Enactor(bench, config.hooks, self.lease, hooks, memory)
         self.rebalancer = Rebalancer(bench)
-        self.conductor = Conductor(bench)
+        self.conductor = Conductor(bench, leaps)
         self.gatekeeper = Gatekeeper(bench, config.webhooks, asker)
         self.intake = DeviceIntake(bench)
         self.errands = Errands(bench, self.intake.connected)

@@ -26,6 +26,7 @@ from stationkeep.cluster.state.events import (
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.duty import AT_ONCE, Duty, Office, Workbench
 from stationkeep.node.fleet.windows import Windows
+from stationkeep.node.health.self_checks import Watch
 from stationkeep.node.ports import Committed, ProposalResult
 
 LOOK = 0.25
@@ -75,10 +76,10 @@ class Conductor(Office):
     """Expiries come first: they make room for offers, and end what rollouts wait for. Rollouts
     come before offers, of which they open and hold some."""
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Workbench, leaps: Watch) -> None:
         self._expiries = _Steps(bench, plan_expiries)
         self._rollouts = _Steps(bench, advance_rollouts)
-        self._windows = windows = Windows(bench)
+        windows = Windows(bench, leaps)
         self._offers = _Steps(bench, lambda state, now: plan_offers(state, now, windows.may_begin))
         self._all = (self._expiries, self._rollouts, self._offers)
         super().__init__(bench, *(steps.duty for steps in self._all))
@@ -94,10 +95,6 @@ class Conductor(Office):
         seconds = list(self._seconds)
         self._seconds.clear()
         return seconds
-
-    def turn(self) -> None:
-        self._windows.turn()
-        super().turn()
 
     def _is_needed(self) -> bool:
         state = self._replica.state

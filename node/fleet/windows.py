@@ -17,7 +17,7 @@ from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.rollouts.plan import Plan
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.node.duty import Workbench
-from stationkeep.node.health.self_checks import ClockWatch
+from stationkeep.node.health.self_checks import Watch
 from stationkeep.node.system.zones import is_open, names, next_change, zone_or_utc
 
 
@@ -29,16 +29,11 @@ class Bounds(NamedTuple):
 
 
 class Windows:
-    """As the clock of this node has them."""
+    """As the clock of this node has them. `leaps`: what is wrong with that clock."""
 
-    def __init__(self, bench: Workbench) -> None:
-        self._clock, self._replica = bench.host.clock, bench.replica
-        self._leaps = ClockWatch(self._clock)
+    def __init__(self, bench: Workbench, leaps: Watch) -> None:
+        self._clock, self._replica, self._leaps = bench.host.clock, bench.replica, leaps
         names()  # while the node starts, and not while it leads
-
-    def turn(self) -> None:
-        """Looks at the clock: always, or an hour of small corrections would be a leap."""
-        self._leaps()
 
     def may_begin(self, deployment: Deployment, rows: Column) -> Column:
         """Which of these devices may be told now: `cluster.delivery.offers.MayBegin`."""

@@ -202,13 +202,14 @@ class Node:
         self._closers.push_async_callback(self._probes.close)
         tracing = self._tracing()
         propose = proposing(self._raft, tracing.watch if tracing else None)
-        outward = Outward(self._driver.wake)
+        outward, leaps = Outward(self._driver.wake), ClockWatch(self._clock)
         self._closers.push_async_callback(outward.close)
         self._loop = NodeLoop(
             config,
             boot,
             Workbench(config.node, host, self._raft, self._replica, propose),
-            source=self._complaining(source or self._sensors()),
+            source=self._complaining(source or self._sensors(), leaps),
+            leaps=leaps,
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
             poster=outward,
@@ -308,12 +309,12 @@ class Node:
         spans = Spans(config.sample_ratio, self._clock, self._raft, exports)
         return Tracing(self._config.node, self._replica, spans, history=self._stood)
 
-    def _complaining(self, source: HealthSource) -> HealthSource:
+    def _complaining(self, source: HealthSource, leaps: Watch) -> HealthSource:
         """Also beside a replayed recording: disk and clock are this node's own, and what it hears
         of others."""
         watches: dict[str, Watch] = {
             DISK_LOW: DiskWatch(self._config.data_dir, self._clock),
-            CLOCK_JUMP: ClockWatch(self._clock),
+            CLOCK_JUMP: leaps,
             IMPLAUSIBLE_NUMBER: NumberWatch(
                 self._clock, lambda: (self._raft.implausible, self._loop.gossip.implausible)
             ),

@@ -20,6 +20,7 @@ from stationkeep.node.config.webhooks import WebhookConfig
 from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.fleet.gatekeeper import Asker
 from stationkeep.node.health.measurement import Measurement
+from stationkeep.node.health.self_checks import ClockWatch
 from stationkeep.node.hooks.runner import Hook, HookResult
 from stationkeep.node.loop import NodeLoop
 from stationkeep.node.ports import Committed, Host, NotProposed, OutcomeUnknown, Watch
@@ -273,6 +274,7 @@ class World:
             self._boots[name],
             Workbench(name, host, consensus, replica, proposing(consensus, watch)),
             source=self.health[name],
+            leaps=ClockWatch(clock),
             hooks=self.hooks[name],
             memory=self.memories[name],
             poster=self._poster,

@@ -284,11 +284,13 @@ class SimulatedNode:
         self._rejoins = False
         self.raft.limit_batches(scenario.batch_entries)
         self.raft.watch()
+        leaps = ClockWatch(self.clock)
         self.loop = NodeLoop(
             self.config,
             boot,
             Workbench(self.name, host, self.raft, self.replica, proposing(self.raft)),
-            source=SelfChecked(self.health, {CLOCK_JUMP: ClockWatch(self.clock)}),
+            source=SelfChecked(self.health, {CLOCK_JUMP: leaps}),
+            leaps=leaps,
             hooks=self.hooks,
             memory=SimulatedMemory(self.disk),
             asker=SimulatedAsker(later, self.draw),
