@@ -106,7 +106,7 @@ def test_what_makes_every_device_ill_comes_to_three_at_most(monkeypatch: Patch, 
     made = ended(monkeypatch, one_by_one, *script, seed=seed)
     rollout = the_rollout(made)
     assert rollout.state in (RolloutState.ROLLED_BACK, RolloutState.ABORTED)
-    told = sum(name == rollout.name for name, _ in made.rollout_checks._told)
+    told = sum(name == rollout.name for name, _ in made.rollout_checks.told)
     assert told <= 6, "of whom some fail to install it"
 
 
@@ -146,7 +146,7 @@ def test_a_window_that_opens_later_is_waited_for(monkeypatch: Patch) -> None:
     crash = ((20.0, "crash", "leader process"), (24.0, "start", "sat-001"))
     made = ended(monkeypatch, later, *BEGIN, *crash)
     assert the_rollout(made).state is RolloutState.SUCCEEDED
-    told = [told.at for told in made.rollout_checks._told.values()]
+    told = [told.at for told in made.rollout_checks.told.values()]
     assert min(told) > 40.0
 
 

@@ -78,12 +78,12 @@ class RolloutChecks:
         self._judged = 0
         self._gone_on: set[tuple[str, str]] = set()
         """Rollout and stage: it has passed, or was promoted."""
-        self._told: dict[tuple[str, int], Told] = {}
-        """By rollout and birth of the device."""
         self._newest: dict[tuple[str, int], int] = {}
         """Component and birth → the deployment that told the device last."""
         self._waits: dict[str, tuple[int, int]] = {}
         """Rollout → its revision, and the cluster time since when nothing has held it up."""
+        self.told: dict[tuple[str, int], Told] = {}
+        """By rollout and birth of the device."""
         self.begun: set[str] = set()
         """Rollouts that have begun; `ended`: those that were over once → how, the last time."""
         self.ended: dict[str, RolloutState] = {}
@@ -153,23 +153,22 @@ class RolloutChecks:
 
     def _offered(self, state: ClusterState, event: TasksChanged) -> None:
         deployment = state.deployments.known[event.deployment]
-        rows, births = (np.frombuffer(column, "<u4") for column in (event.rows, event.births))
-        offered = np.frombuffer(event.targets, "u1") == TaskState.OFFERED.code
-        if not offered.any():
+        rows, births = _told(event)
+        if not len(rows):
             return
         rollout = state.rollouts.known.get(deployment.rollout)
         if rollout is not None and not deployment.undoes:
             self._is_its_turn(rollout, deployment)
         artifacts = state.deployments.artifacts
         component = artifacts[deployment.artifact].component if deployment.artifact else ""
-        for row, birth in zip(rows[offered].tolist(), births[offered].tolist(), strict=True):
+        for row, birth in zip(rows.tolist(), births.tolist(), strict=True):
             self._newest[component, birth] = deployment.number
             if rollout is not None and not deployment.undoes:
                 self._is_alone(state, rollout, birth)
                 artifact = rollout.plan.installed[0]
                 table = state.fleet.table
                 version = version_of(table.kinds[int(table.kind[row])], artifact)
-                self._told.setdefault((rollout.name, birth), Told(version, self._time.now))
+                self.told.setdefault((rollout.name, birth), Told(version, self._time.now))
 
     def _is_its_turn(self, rollout: Rollout, deployment: Deployment) -> None:
         for stage in rollout.stages:
@@ -185,7 +184,7 @@ class RolloutChecks:
             equal = other.plan.precedence == plan.precedence
             equal &= other.plan.component == plan.component
             begun = other.state not in WAITING and other.name != rollout.name
-            if equal and begun and (other.name, birth) in self._told:
+            if equal and begun and (other.name, birth) in self.told:
                 said = f"{rollout.name} and {other.name} tell birth {birth}"
                 raise Violation("equal rollouts share no device", said)
 
@@ -234,7 +233,7 @@ class RolloutChecks:
         """Devices that somebody else has had since, or that changed by themselves, go nowhere; the
         way back may fail, and may be none; and it is known of those who have strayed."""
         birth = int(state.fleet.table.birth[row])
-        told, component = self._told.get((rollout.name, birth)), rollout.plan.component
+        told, component = self.told.get((rollout.name, birth)), rollout.plan.component
         newest = self._newest.get((component, birth), 0)
         if told is None or newest not in rollout.all_deployments:
             return
@@ -251,11 +250,11 @@ class RolloutChecks:
             raise Violation("whoever goes back is back", f"{said} by {rollout.name}")
 
 
-def _offered(event: TasksChanged) -> Column:
-    """Rows of the devices that are told something."""
-    rows = np.frombuffer(event.rows, "<u4")
-    told: Column = rows[np.frombuffer(event.targets, "u1") == TaskState.OFFERED.code]
-    return told
+def _told(event: TasksChanged) -> tuple[Column, Column]:
+    """The devices that are told something, by row and by birth."""
+    told = np.frombuffer(event.targets, "u1") == TaskState.OFFERED.code
+    rows, births = (np.frombuffer(column, "<u4") for column in (event.rows, event.births))
+    return rows[told], births[told]
 
 
 def _is_let(state: ClusterState, entry: Entry, what: Applied) -> None:
@@ -272,7 +271,7 @@ def _is_let(state: ClusterState, entry: Entry, what: Applied) -> None:
 def _goes_on(command: AnyCommand, event: Event) -> bool:
     """Whether this has come about by an order of the leader, and not by its time alone."""
     if isinstance(event, TasksChanged):
-        return len(_offered(event)) > 0
+        return len(_told(event)[0]) > 0
     if isinstance(command, CheckRollouts):
         return isinstance(event, StageChanged) and event.state == StageState.FAILED
     if not isinstance(event, RolloutChanged) or event.rollout != getattr(command, "rollout", ""):
@@ -284,13 +283,13 @@ def _is_in_its_window(state: ClusterState, entry: Entry, what: Applied) -> None:
     """Whoever is offered a task is in the window of its rollout, by the clock of the leader; it may
     have closed while the offer was under way."""
     for event in what.events:
-        if not isinstance(event, TasksChanged) or not len(_offered(event)):
+        if not isinstance(event, TasksChanged):
             continue
         plan = plan_with_window(state, state.deployments.known[event.deployment])
         if plan is None:
             continue
         table = state.fleet.table
-        for row in _offered(event).tolist():
+        for row in _told(event)[0].tolist():
             zone = zone_or_utc(plan.zone_of(table.kinds[int(table.kind[row])]))
             if not any(is_open(plan.hours, zone, entry.wall - late) for late in (0, LATE)):
                 said = f"{table.ids[row]} is told at {entry.wall}, {plan.hours_in_words}"
@@ -300,10 +299,11 @@ def _is_in_its_window(state: ClusterState, entry: Entry, what: Applied) -> None:
 def _goes_first(state: ClusterState, what: Applied) -> None:
     """Nobody is told who has a queued task of higher priority that nothing holds."""
     for event in what.events:
-        if not isinstance(event, TasksChanged) or not len(_offered(event)):
+        if not isinstance(event, TasksChanged):
             continue
-        deployment, rows = state.deployments.known[event.deployment], _offered(event)
-        births = state.fleet.table.birth[rows]
+        deployment, (rows, births) = state.deployments.known[event.deployment], _told(event)
+        if not len(rows):
+            continue
         for other in state.deployments.open_ones():
             if other.priority <= deployment.priority or other.held:
                 continue
