@@ -1,16 +1,16 @@
 """A node's certificates as its file has them; the first is issued here, if the CA key is there."""
 
+from stationkeep.cluster.names import address_fault
 from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.config.tls import TlsConfig
 from stationkeep.node.runtime.server import StartError
 from stationkeep.node.security.certificates import LOCAL_HOSTS
 from stationkeep.node.security.contexts import Contexts, FileError
 from stationkeep.node.security.renewal import Issuer, Renewal, ensure
-from stationkeep.node.system.addresses import split_address
+from stationkeep.node.system.addresses import join_address, split_address
 
 UNUSABLE_FILES = 5
 """The exit code, as of a file that no node would start with."""
-ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - of no machine, so of no certificate
 
 
 def renewal_of(config: NodeConfig, tls: TlsConfig) -> Renewal:
@@ -35,9 +35,14 @@ def issuer_of(config: NodeConfig, tls: TlsConfig) -> Issuer | None:
 
 def hosts_of(config: NodeConfig) -> list[str]:
     """The names and addresses under which browsers may come to this node."""
-    addresses = [config.raft, config.http, *config.http_hosts]
-    for member in config.members:
-        if member.id == config.node:
-            addresses += [member.raft, member.http]
-    hosts = [split_address(a)[0] if a not in config.http_hosts else a for a in addresses]
-    return sorted({host.lower() for host in hosts} - {*LOCAL_HOSTS, *ANYWHERE})
+    addresses = [config.raft, config.http]
+    if config.own is not None:
+        addresses += [config.own.raft, config.own.http]
+    hosts = {split_address(address)[0] for address in addresses} | set(config.http_hosts)
+    return sorted({host.lower() for host in hosts if is_of_one_machine(host)} - {*LOCAL_HOSTS})
+
+
+def is_of_one_machine(host: str) -> bool:
+    """Whether others can use it: 0.0.0.0 is everywhere, and fe80::1%eth0 means something here
+    alone."""
+    return address_fault(join_address(host, 1)) is None

@@ -54,17 +54,26 @@ class Issuer:
     def due(self, now: float) -> str | None:
         """Why a certificate should be issued now; None if the one that is there will do."""
         try:
-            content = made.read(self._file)
-            leaf, *_ = made.certificates_in(content)
-            if made.key_in(content).public_key() != leaf.public_key():
-                return "it does not belong to its key"
-            made.check_chain([leaf], made.certificates_in(made.read(self._ca)), self._node)
+            return self._why_due(made.read(self._file), now)
         except CertificateError as error:
             return f"it {error}"
-        if not set(self._hosts) <= set(made.hosts_of(leaf)):
+
+    def _why_due(self, content: bytes, now: float) -> str | None:
+        """As `due`, of the content of a file; raises `CertificateError` for one to be replaced."""
+        leaf, *_ = made.certificates_in(content)
+        if made.key_in(content).public_key() != leaf.public_key():
+            return "it does not belong to its key"
+        bundle = made.certificates_in(made.read(self._ca))
+        made.check_chain([leaf], bundle, self._node)
+        if not {str(made.host_name(host).value) for host in self._hosts} <= set(
+            made.hosts_of(leaf)
+        ):
             return "the addresses have changed"
-        if RELEASED <= now < made.facts_of(leaf).not_before:
+        facts = made.facts_of(leaf)
+        if RELEASED <= now < facts.not_before:
             return "it is not valid yet: the clock was wrong, or is"
+        if facts.not_after >= max(made.facts_of(ca).not_after for ca in bundle):
+            return None  # with its CA: another one would end no later
         return "two thirds of its life are over" if now >= renewal_at(leaf) else None
 
     @property
@@ -81,8 +90,11 @@ class Issuer:
             # A clock that shows less is wrong, and would make what has expired already.
             begins = datetime.fromtimestamp(int(max(now, RELEASED)), UTC)
             leaf = made.issue(authority, identity, key.public_key(), begins, hosts=self._hosts)
-            private_directory(self._file.parent)
             content = made.private_pem(key) + made.public_pem([leaf])
+            why = self._why_due(content, now)
+            if why is not None:  # for ever then, at each look
+                raise CertificateError(f"a new one would be replaced at once: {why}")
+            private_directory(self._file.parent)
             made.write(self._file, content, made.PRIVATE)
         except (CertificateError, OSError) as error:
             self.failures += 1

@@ -145,6 +145,42 @@ def test_a_full_disk_is_said_after_two_tries_and_the_old_certificate_stays(
     assert looked_after.contexts.current is not before
 
 
+@pytest.mark.parametrize(
+    "host", ["2001:db8:0:0::1", "2001:DB8::1", "::ffff:10.0.0.1", "B.example.net", "a_b.example"]
+)
+def test_however_an_address_is_written_a_certificate_for_it_is_issued_once(
+    issuer: Issuer, host: str
+) -> None:
+    issuer._hosts = (host,)
+    assert issuer.renew(time.time()), issuer.failed
+    assert issuer.due(time.time()) is None
+
+
+def test_a_certificate_that_ends_with_its_ca_is_not_replaced_by_another_such(
+    issuer: Issuer,
+) -> None:
+    ends = authority().certificate.not_valid_after_utc.timestamp()
+    for before in (30 * DAY, 1_200, 60, 1):
+        assert issuer.renew(ends - before), issuer.failed
+        assert issuer.due(ends - before) is None
+        assert issuer.due(ends - 1) is None
+
+
+def test_nothing_is_replaced_by_what_would_be_replaced_at_once(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    """At each look it would be written and synced again: here by a CA in its last minutes, beside
+    one whose key is elsewhere."""
+    put(tmp_path, 20)
+    before = (tmp_path / "tls" / "node.pem").read_bytes()
+    old, fresh = authority().certificate, made.new_authority("next", at(0)).certificate
+    (tmp_path / "ca.pem").write_bytes(made.public_pem([old, fresh]))
+    assert not issuer.renew(old.not_valid_after_utc.timestamp() - 600)
+    assert issuer.rests
+    assert issuer.failed.endswith("would be replaced at once: two thirds of its life are over")
+    assert (tmp_path / "tls" / "node.pem").read_bytes() == before
+
+
 def test_a_renewal_that_failed_is_not_tried_at_each_look(issuer: Issuer, tmp_path: Path) -> None:
     put(tmp_path, 20)
     looked_after = Renewal(Contexts(paths(tmp_path), "a"), issuer)
