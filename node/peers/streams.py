@@ -249,7 +249,7 @@ def _tcp_info(transport: asyncio.Transport) -> _TcpInfo | None:
 def _certified(transport: asyncio.Transport) -> str | None:
     """The node whose certificate was accepted in the handshake; None without TLS."""
     tls = transport.get_extra_info("ssl_object")
-    facts = None if tls is None else facts_shown(tls.getpeercert())
+    facts = None if tls is None else facts_shown(tls)
     identity = None if facts is None else facts.identity
     return None if identity is None else identity.name
 

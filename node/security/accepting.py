@@ -96,7 +96,10 @@ class Acceptor:
 
         def ended(done: asyncio.Task[bool]) -> None:
             self._under_way.pop(done, None)
-            if done.cancelled() or not done.result():
+            fault = None if done.cancelled() else done.exception()
+            if fault is not None:
+                self._loop.call_exception_handler({"message": str(fault), "exception": fault})
+            if done.cancelled() or fault is not None or not done.result():
                 connection.close()  # also when it never came to a transport
 
         task.add_done_callback(ended)

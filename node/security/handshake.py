@@ -110,7 +110,7 @@ def _judge_by(made: ssl.SSLContext, judged: Judge, protocol: str | None) -> None
     def ended(peer: ssl.SSLObject | ssl.SSLSocket) -> None:
         if protocol == ALPN and peer.selected_alpn_protocol() != protocol:
             raise Refused("other_protocol", f"it does not speak {protocol}")
-        judged(facts_shown(peer.getpeercert()))
+        judged(facts_shown(peer))
 
     class Judged(ssl.SSLObject):
         def do_handshake(self) -> None:
@@ -125,19 +125,20 @@ def _judge_by(made: ssl.SSLContext, judged: Judge, protocol: str | None) -> None
     made.sslobject_class, made.sslsocket_class = Judged, JudgedSocket
 
 
-def facts_shown(certificate: Mapping[str, Any] | None) -> Facts | None:
-    """Of a certificate as `getpeercert` has it: of one that chains, or empty."""
-    if not certificate:
-        return None
-    names = certificate.get("subjectAltName", ())
-    uris = tuple(value for kind, value in names if kind == "URI")
+def facts_shown(peer: ssl.SSLObject | ssl.SSLSocket) -> Facts | None:
+    """Of the certificate of a peer, which chains; None if it showed none. One that cannot be read
+    says nothing: whoever issued it need not have had rules for names, or for dates."""
     try:
+        certificate: Mapping[str, Any] | None = peer.getpeercert()
+        if not certificate:
+            return None
         began, ends = (
             float(ssl.cert_time_to_seconds(certificate[at])) for at in ("notBefore", "notAfter")
         )
-    except (ValueError, KeyError):  # no date that anybody writes
+    except (ValueError, KeyError):  # as UnicodeDecodeError is one
         return Facts((), 0.0, 0.0)
-    return Facts(uris, began, ends)
+    names = certificate.get("subjectAltName", ())
+    return Facts(tuple(value for kind, value in names if kind == "URI"), began, ends)
 
 
 def word_for(error: OSError) -> str:

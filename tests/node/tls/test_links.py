@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from stationkeep.node.peers import streams
 from stationkeep.node.peers.frames import MAX_FRAME
 from stationkeep.node.peers.network import NotLoopback, PeerNetwork
 from stationkeep.node.security import accepting, handshake
 from stationkeep.node.security import certificates as made
+from stationkeep.node.security.contexts import Files
 from stationkeep.node.security.handshake import ALPN, context, word_for
+from stationkeep.node.security.identity import Identity
+from stationkeep.node.system.addresses import split_address
 from tests.node.peers.station import Station, addresses, free_ports
 from tests.node.peers.test_network import closed_by_peer, hang_up
-from tests.node.security.issuing import authority, contexts, files
+from tests.node.security.issuing import at, authority, contexts, files
 
 Stations = Callable[..., Any]
 
@@ -163,6 +168,55 @@ async def test_whoever_dials_without_a_nodes_certificate_is_refused_under_its_ow
         await until(lambda before=before: a.network.rejected.get("plain_text", 0) > before)
     assert a.network.send("b", {"kind": "x"})  # others are unharmed
     await b.until(lambda: bool(b.messages))
+
+
+def unreadable(directory: Path, name: str) -> Files:
+    """A member's files as a CA makes them that has no rule for names: OpenSSL takes the certificate
+    and Python cannot read it."""
+    found = files(directory, name)
+    ca, key = authority(), made.new_key()
+    whole = made.issue(ca, Identity(ca.uid, "node", name), key.public_key(), at(0))
+    names = x509.UnrecognizedExtension(
+        x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x03\x86\x01\xff"
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(whole.subject)
+        .issuer_name(whole.issuer)
+        .public_key(whole.public_key())
+        .serial_number(whole.serial_number)
+        .not_valid_before(whole.not_valid_before_utc)
+        .not_valid_after(whole.not_valid_after_utc)
+        .add_extension(names, critical=False)
+    )
+    leaf = builder.sign(ca.key, hashes.SHA256())
+    found.certificate.write_bytes(made.private_pem(key) + made.public_pem([leaf]))
+    return found
+
+
+async def test_whose_names_cannot_be_read_is_nobody_and_others_go_on(
+    stations: Stations, tmp_path: Path
+) -> None:
+    """By whoever is dialled, and by whoever dials."""
+    peers = addresses("a", "b")
+    a = await stations("a", peers, tls=contexts(tmp_path, "a"))
+    pair = unreadable(tmp_path / "odd", "b").certificate
+    trusted = made.public_pem([authority().certificate]).decode()
+    odd = context(False, trusted, lambda _: None, ALPN)
+    odd.load_cert_chain(pair)
+    await dialled(a.network.port, odd)
+    await refused(a, "not_a_node")
+    served = context(True, trusted, None, ALPN)
+    served.load_cert_chain(pair)
+    host, port = split_address(peers["b"])
+    server = await asyncio.start_server(lambda _, writer: writer.close(), host, port, ssl=served)
+    before = a.network.rejected["not_a_node"]
+    await until(lambda: a.network.rejected["not_a_node"] > before)
+    server.close()
+    await server.wait_closed()
+    b = await stations("b", peers, tls=contexts(tmp_path, "b"))
+    await a.until(lambda: ("up", "b") in a.links)
+    await b.until(lambda: ("up", "a") in b.links)
 
 
 async def test_a_hello_of_another_than_the_certificate_is_refused(
