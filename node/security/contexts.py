@@ -124,10 +124,13 @@ class Contexts:
         """How handshakes of connections to a port ended."""
 
     def _read(self) -> Credentials:
+        file = self._files.certificate
         try:
             return Credentials(self._files, self._node, self._expected)
         except ssl.SSLError as error:  # what OpenSSL does not like, and we have no rule for
-            raise FileError(self._files.certificate, f"cannot be used: {error}") from error
+            raise FileError(file, f"cannot be used: {error}") from error
+        except OSError as error:  # as when descriptors are short
+            raise FileError(file, f"cannot be used: {error.strerror}") from error
 
     def _expected(self) -> Container[str]:
         return self.members()
@@ -142,8 +145,9 @@ class Contexts:
         return self.current.client(peer)
 
     def look(self) -> None:
-        """Reads the files anew if any has changed since they were read."""
-        if _signature(self._files) != self._seen:
+        """Reads the files anew if any has changed since they were read, or is not in use: what was
+        wrong may have been the owner of a file, or this machine, which no file shows."""
+        if self.rejected is not None or _signature(self._files) != self._seen:
             self.reload()
 
     def reload(self) -> bool:
@@ -151,18 +155,30 @@ class Contexts:
         self._seen = _signature(self._files)
         try:
             fresh = self._read()
-            _check_date(self._files.certificate, fresh.pair)
-            _check_date(self._files.http_certificate or self._files.certificate, fresh.http_pair)
+            self._check_may_replace(fresh)
         except FileError as error:
-            self.rejected = str(error)
-            self.reloads["rejected"] += 1
-            log.error("certificate_rejected", why=self.rejected)
+            self._reject(str(error))
             return False
         self.current, self.rejected = fresh, None
         self.reloads["accepted"] += 1
         serial = f"{fresh.pair.leaf.serial_number:x}"
         log.info("certificate_loaded", serial=serial, until=date(fresh.pair.ends))
         return True
+
+    def _check_may_replace(self, fresh: Credentials) -> None:
+        """Nobody puts an expired certificate, or one of another cluster, in the place of one that
+        stands on purpose."""
+        if fresh.uid != self.current.uid:
+            why = f"is of the cluster with uid {fresh.uid}, not {self.current.uid}"
+            raise FileError(self._files.certificate, why)
+        _check_date(self._files.certificate, fresh.pair)
+        _check_date(self._files.http_certificate or self._files.certificate, fresh.http_pair)
+
+    def _reject(self, why: str) -> None:
+        if why != self.rejected:
+            self.rejected = why
+            self.reloads["rejected"] += 1
+            log.error("certificate_rejected", why=why)
 
 
 def check(files: Files, node: str, *, own: bool) -> None:
@@ -196,7 +212,6 @@ def read_pair(certificate: Path, key: Path) -> Pair:
 
 
 def _check_date(file: Path, pair: Pair) -> None:
-    """Nobody puts an expired certificate in the place of one that stands on purpose."""
     if pair.ends < time.time():
         raise FileError(file, f"expired on {date(pair.ends)}")
 

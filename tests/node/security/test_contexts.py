@@ -1,5 +1,6 @@
 """Files of certificates as they change under a running node."""
 
+import os
 import ssl
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def of_another_cluster(path: Path) -> None:
     (path.parent / "ca.pem").write_bytes(ca)
 
 
+def a_whole_set_of_another_cluster(path: Path) -> None:
+    files(path.parent, "a", authority("foreign"))
+
+
+def a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def with_the_key_of_another_pair(path: Path) -> None:
     chain = made.certificates_in(path.read_bytes())
     path.write_bytes(made.private_pem(made.new_key()) + made.public_pem(chain))
@@ -61,6 +76,9 @@ def gone(path: Path) -> None:
         (empty, "is empty"),
         (of_another_node, "is of node b, not of a"),
         (of_another_cluster, "was issued by CN=foreign CA"),
+        (a_whole_set_of_another_cluster, "is of the cluster with uid"),
+        (a_directory, "not a regular file"),
+        (a_pipe, "not a regular file"),
         (with_the_key_of_another_pair, "does not belong to the key"),
         (expired, "expired on"),
         (gone, "No such file"),
@@ -72,15 +90,40 @@ def test_what_does_not_fit_is_refused_whole_and_the_old_stays(
     before = contexts.current
     spoil(tmp_path / "node.pem")
     contexts.look()
-    contexts.look()  # what was refused once is not read again
+    contexts.look()  # what was refused is said once
     assert contexts.current is before
     assert contexts.reloads == {"accepted": 0, "rejected": 1}
     with pytest.raises(FileError, match=why):
         raise FileError(Path(), str(contexts.rejected))
+    if (tmp_path / "node.pem").is_dir():
+        (tmp_path / "node.pem").rmdir()
     files(tmp_path, "a", ends=70)
     contexts.look()
     assert contexts.rejected is None
     assert contexts.current is not before
+
+
+@pytest.mark.parametrize("short", ["descriptors for a file", "descriptors for OpenSSL", "rights"])
+def test_what_was_refused_is_taken_when_the_reason_is_gone_though_no_file_has_changed(
+    contexts: Contexts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: str
+) -> None:
+    before = contexts.current
+    files(tmp_path, "a", ends=70)
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(13, "Permission denied") if short == "rights" else OSError(24, "Too many")
+
+    with monkeypatch.context() as patch:
+        if short == "descriptors for OpenSSL":
+            patch.setattr(module.os, "memfd_create", failing)
+        else:
+            patch.setattr(made, "open", failing, raising=False)
+        contexts.look()
+    assert contexts.current is before
+    assert contexts.reloads["rejected"] == 1
+    assert str(tmp_path) in str(contexts.rejected)
+    contexts.look()
+    assert (contexts.rejected, contexts.reloads["accepted"]) == (None, 1)
 
 
 def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
