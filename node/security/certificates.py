@@ -202,13 +202,16 @@ def new_authority(
 
 
 def authority(certificates: bytes, key: bytes) -> Authority:
-    """The CA whose key this is; its certificate is one of the bundle. Raises `CertificateError`."""
+    """The CA whose key this is; its certificate is one of the bundle, of several the one that ends
+    last. Raises `CertificateError`."""
     private = key_in(key)
-    for certificate in certificates_in(certificates):
-        if certificate.public_key() == private.public_key():
-            check_issuer(certificate)
-            return Authority(certificate, private)
-    raise CertificateError("is the key of none of the CA's certificates")
+    public = private.public_key()
+    own = [ca for ca in certificates_in(certificates) if ca.public_key() == public]
+    if not own:
+        raise CertificateError("is the key of none of the CA's certificates")
+    newest = max(own, key=lambda ca: ca.not_valid_after_utc)
+    check_issuer(newest)
+    return Authority(newest, private)
 
 
 def check_issuer(certificate: x509.Certificate) -> None:

@@ -50,6 +50,17 @@ def test_a_ca_that_is_made_again_for_its_key_is_the_same_cluster(ca: Authority) 
     assert made.new_authority("my-fleet", NOW, uid=ca.uid).uid == ca.uid
 
 
+def test_of_two_certificates_for_its_key_a_ca_issues_by_the_one_that_ends_last(
+    ca: Authority,
+) -> None:
+    """As the runbook of `ca_expiring` has it, with the old one still in the file."""
+    fresh = made.new_authority("my-fleet", NOW + 3_000 * DAY, ca.key)
+    for bundle in ([ca, fresh], [fresh, ca]):
+        pem = made.public_pem([each.certificate for each in bundle])
+        found = made.authority(pem, made.private_pem(ca.key))
+        assert found.certificate == fresh.certificate
+
+
 def test_a_nodes_certificate_is_for_both_ends_of_a_link(ca: Authority) -> None:
     certificate, key = leaf(ca, node(ca), hosts=["sat-001.example.net", "10.0.0.1", "fd00::1"])
     assert certificate.not_valid_before_utc == NOW - HOUR
