@@ -5,7 +5,8 @@ logged and counted under one word.
 
 Handshakes cost: half a millisecond of the event loop each, and a place until they end. So they are
 limited a second, and an address; and where all places are taken, the one that has lasted longest
-goes. Who means it is through in one round trip, however many strangers connect.
+goes. Who means it is through in one round trip. And where callers show certificates, strangers do
+not use up the seconds of those who were let in before.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ ACCEPTED_AT_ONCE = 16
 """Connections taken in before others have their turn."""
 RETRY_SECONDS = 0.1
 """Until the next try when no connection can be accepted."""
+MAX_KNOWN = 256
+"""Addresses of callers that proved who they are."""
 IPV6_BITS = 64
 """Of an IPv6 address: what one subscriber has."""
 
@@ -112,11 +115,12 @@ class Acceptor:
 
     async def _shake_hands(self, connection: socket.socket, address: tuple[str, int]) -> bool:
         """Whether there is a connection now."""
+        current = self._current()
         try:
             await self._loop.connect_accepted_socket(
                 self._made,
                 connection,
-                ssl=self._current(),
+                ssl=current,
                 ssl_handshake_timeout=SECONDS,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
@@ -127,6 +131,8 @@ class Acceptor:
             self._refuse(address, "too_many", f"{MAX_AT_ONCE} handshakes are under way")
             raise
         self.outcomes[ACCEPTED] += 1
+        if current.verify_mode is ssl.CERT_REQUIRED:
+            self._rate.know(address[0])
         return True
 
     def _refuse(self, address: tuple[str, int], word: str, why: str) -> None:
@@ -156,15 +162,29 @@ class Rate:
     def __init__(self) -> None:
         self._second = 0
         self._begun: Counter[str] = Counter()
+        self._strangers = 0
+        """Of those begun in this second, how many were of no known address."""
+        self._known: dict[str, None] = {}
+        """Oldest first."""
+
+    def know(self, address: str) -> None:
+        """Whoever is there has proved to be one of us."""
+        who = subscriber(address)
+        self._known.pop(who, None)
+        self._known[who] = None
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def admits(self, address: str, now: float) -> bool:
         """Whether one more of this address may begin; then it is counted."""
         if int(now) != self._second:
-            self._second, self._begun = int(now), Counter()
+            self._second, self._begun, self._strangers = int(now), Counter(), 0
         who = subscriber(address)
-        if self._begun.total() >= MAX_A_SECOND or self._begun[who] >= MAX_OF_ADDRESS:
+        stranger = who not in self._known
+        if self._begun[who] >= MAX_OF_ADDRESS or (stranger and self._strangers >= MAX_A_SECOND):
             return False
         self._begun[who] += 1
+        self._strangers += stranger
         return True
 
 

@@ -42,9 +42,10 @@ def first(message: dict[str, Any], number: int = 1) -> bytes:
     return numbered(number, encode(message))
 
 
-async def closed_by_peer(data: bytes, port: int) -> bytes:
+async def closed_by_peer(data: bytes, port: int, source: str | None = None) -> bytes:
     """Sends `data` and returns what comes back until the connection is closed."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    local = None if source is None else (source, 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=local)
     try:
         writer.write(data)
         async with asyncio.timeout(10):

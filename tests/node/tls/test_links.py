@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -267,6 +268,36 @@ async def test_an_address_that_dials_without_end_is_slowed(
     outcomes = a.network.acceptor.outcomes
     assert outcomes["plain_text"] >= accepting.MAX_OF_ADDRESS
     assert outcomes["plain_text"] + outcomes["too_many"] == accepting.MAX_OF_ADDRESS + 5
+
+
+async def test_strangers_without_number_do_not_shut_out_a_member(
+    stations: Stations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have all addresses that there are; a member has been here before."""
+    monkeypatch.setattr(accepting, "MAX_A_SECOND", 4)
+    peers = addresses("a", "b")
+    a = await stations("a", peers, tls=contexts(tmp_path, "a"))
+    b = await stations("b", peers, tls=contexts(tmp_path, "b"))
+    await a.until(lambda: ("up", "b") in a.links)
+    await b.until(lambda: ("up", "a") in b.links)
+
+    port = a.network.port
+
+    async def strangers() -> None:
+        for n in itertools.count():
+            source = f"127.0.{1 + n // 100 % 100}.{1 + n % 100}"
+            with contextlib.suppress(ConnectionError):
+                await closed_by_peer(b"x" * 16, port, source)
+
+    flood = asyncio.create_task(strangers())
+    await refused(a, "too_many")
+    for _ in range(8):
+        ups = b.links.count(("up", "a"))
+        b.network._links["a"]._wanted.set()  # a new stream, as it comes every hour
+        await b.until(lambda ups=ups: b.links.count(("up", "a")) > ups)
+    assert b.network.rejected == {}
+    flood.cancel()
+    await asyncio.gather(flood, return_exceptions=True)
 
 
 async def test_without_certificates_a_node_stays_on_loopback() -> None:
