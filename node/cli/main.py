@@ -23,6 +23,7 @@ from stationkeep.node.cli.commands import (
     decisions,
     demo,
     devices,
+    forming,
     guide,
     level,
     local,
@@ -80,6 +81,7 @@ def _legible() -> Iterator[None]:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
+    "Form a cluster": (forming.init,),
     "Inspect": (
         *(cluster.status, local.watch, decisions.explain, decisions.decisions),
         *(decisions.proposals, decisions.operation, level.level, guide.guide, contexts.login),

@@ -9,6 +9,7 @@ import typer
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client, part
 from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.local_admin import ConfigOption, administrator
 from stationkeep.node.cli.options import (
     Format,
     FormatOption,
@@ -16,7 +17,6 @@ from stationkeep.node.cli.options import (
     LimitOption,
     ReasonOption,
     UrlOption,
-    client,
     duration,
 )
 from stationkeep.node.cli.output import note, note_more, say, show_table
@@ -37,14 +37,6 @@ class Role(enum.StrEnum):
     DEVICE = "device"
 
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        help="A node's file, on its machine: act as local-admin, by the token that the node keeps "
-        "for its own user.",
-    ),
-]
 TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN", help="Id of a token, 8 characters.")]
 OutOption = Annotated[
     Path | None,
@@ -73,7 +65,7 @@ def create(
     if (ids is not None) is not (role is Role.DEVICE):
         raise UsageError("--ids: a device's token says for which ids it speaks, and no other does")
     body = given(name=name, role=role.value, lifetime=_life(expires), ids=ids, reason=reason)
-    _make(_node(config, url), body, out)
+    _make(administrator(config, url), body, out)
 
 
 def rotate(
@@ -89,7 +81,7 @@ def rotate(
     url: UrlOption = None,
 ) -> None:
     """Makes a token that replaces another one, and prints it, once."""
-    node = _node(config, url)
+    node = administrator(config, url)
     old = node.get(f"/v1/tokens/{part(token)}", shapes.Token)
     later = None if overlap == "0" else duration("--overlap", overlap, 7 * 86_400_000)
     body = given(
@@ -106,7 +98,7 @@ def tokens_list(
     url: UrlOption = None,
 ) -> None:
     """Lists tokens: whose, what they may do, until when."""
-    page = _node(config, url).page("/v1/tokens", shapes.Token, limit)
+    page = administrator(config, url).page("/v1/tokens", shapes.Token, limit)
     show_table(page.items, format_, "tokens")
     note_more(page.more, limit, format_)
 
@@ -118,7 +110,7 @@ def tokens_show(
     url: UrlOption = None,
 ) -> None:
     """Shows one token."""
-    found = _node(config, url).get(f"/v1/tokens/{part(token)}", shapes.Token)
+    found = administrator(config, url).get(f"/v1/tokens/{part(token)}", shapes.Token)
     show_table([found] if format_ is Format.TABLE else found, format_, "tokens")
 
 
@@ -132,7 +124,14 @@ def revoke(
 ) -> None:
     """Ends a token, and what is open by it, on every node."""
     path = f"/v1/tokens/{part(token)}"
-    send(_node(config, url), "DELETE", path, given(reason=reason), key=key, what=f"{token} revoked")
+    send(
+        administrator(config, url),
+        "DELETE",
+        path,
+        given(reason=reason),
+        key=key,
+        what=f"{token} revoked",
+    )
 
 
 def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
@@ -159,24 +158,3 @@ def _write(out: Path, shown: Shown) -> None:
 
 def _life(expires: str) -> str | None:
     return None if expires == NEVER else duration("--expires", expires, LONGEST)
-
-
-def _node(config: Path | None, url: str | None) -> Client:
-    """The node to ask: that of a file, as its local administrator, or any."""
-    if config is None:
-        return client(url)
-    from stationkeep.node.config.node_config import ConfigError, load  # noqa: PLC0415
-    from stationkeep.node.security.local_door import NAME, local_token  # noqa: PLC0415
-
-    try:
-        own = load(config)
-        token = local_token(own.data_dir)
-    except ConfigError as error:
-        raise CommandError(str(error)) from error
-    except OSError as error:
-        where = f"{error.filename}: {error.strerror}"
-        raise CommandError(f"{where}; the node's own user can read it") from error
-    if token is None:
-        why = "the node has not run yet, or asks nobody for a token (auth: none)"
-        raise CommandError(f"{own.data_dir / NAME}: there is none: {why}")
-    return Client(url or f"http://{own.http}", token=token)

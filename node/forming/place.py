@@ -1,0 +1,126 @@
+"""Where the files of a new node go, what its own file says, and what must not be there yet."""
+
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from stationkeep.cluster.commands import MemberSpec
+from stationkeep.cluster.names import address_fault, is_loopback
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE
+from stationkeep.node.system.addresses import join_address, split_address
+
+DIAL_SECONDS = 2.0
+"""For finding out whether something answers at an address."""
+EVERYWHERE, EVERYWHERE_6 = "0.0.0.0", "::"  # noqa: S104 - whoever reaches a port shows who they are
+HEAD = "# Written once by `stationkeep {command}`; your edits are kept.\n"
+
+
+class FormingError(Exception):
+    """Why a machine does not become a node; what was there has not changed."""
+
+
+class Place(NamedTuple):
+    """`config`: the node's file; beside it is the directory of its CA. `own`: id, and where others
+    reach it. `listen`: a host to listen on; empty: by `own`."""
+
+    config: Path
+    data_dir: Path
+    own: MemberSpec
+    listen: str = ""
+
+    @property
+    def tls_dir(self) -> Path:
+        return self.config.parent / "tls"
+
+    @property
+    def ca(self) -> Path:
+        return self.tls_dir / CA_FILE
+
+    @property
+    def ca_key(self) -> Path:
+        return self.tls_dir / CA_KEY_FILE
+
+    def text(
+        self, command: str, cluster: str, members: Iterable[MemberSpec], **more: object
+    ) -> bytes:
+        """The node's file, as `command` writes it."""
+        body = {
+            "node": self.own.id,
+            "cluster": cluster,
+            "data_dir": str(self.data_dir),
+            "raft": self._listens(self.own.raft),
+            "http": self._listens(self.own.http),
+            "auth": "required",
+            "tls": {"dir": str(self.tls_dir)},
+            "members": {m.id: {"raft": m.raft, "http": m.http} for m in members},
+        }
+        text = HEAD.format(command=command) + yaml.safe_dump(body | more, sort_keys=False)
+        return text.encode()
+
+    def _listens(self, reached: str) -> str:
+        """Where to listen for whoever dials `reached`: on every address, since the machine's own
+        name need not lead to the right one. Loopback stays loopback."""
+        host, port = split_address(reached)
+        if self.listen:
+            return join_address(self.listen, port)
+        if is_loopback(host):
+            return reached
+        return join_address(EVERYWHERE_6 if ":" in host else EVERYWHERE, port)
+
+    def check_new(self) -> None:
+        """Raises `FormingError` where there is a node already."""
+        if self.config.exists():
+            raise FormingError(f"{self.config} is there already: this machine has a node")
+        self.check_data()
+
+    def check_data(self) -> None:
+        """Raises `FormingError` unless the data directory is missing or empty."""
+        try:
+            found = next(self.data_dir.iterdir(), None)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise failed(self.data_dir, error) from error
+        if found is not None:
+            raise FormingError(f"{self.data_dir} has data of a node already: {found.name}")
+
+
+def check_addresses(own: MemberSpec, listen: str) -> None:
+    """Raises `FormingError` for an address that nobody could be told, or listen on."""
+    for field, address in (("raft", own.raft), ("http", own.http)):
+        fault = address_fault(address)
+        if fault is not None:
+            raise FormingError(f"{field}: {address!r} refused: {fault}")
+    if own.raft == own.http:
+        raise FormingError(f"raft and http are both {own.raft}: each has a port of its own")
+    everywhere = listen in ("", EVERYWHERE, EVERYWHERE_6)
+    if not everywhere and address_fault(join_address(listen, 1)) is not None:
+        raise FormingError(f"--listen {listen!r} refused: a name or an address of this machine")
+
+
+def check_silent(own: MemberSpec) -> None:
+    """Raises `FormingError` when something answers where the new node is to be reached."""
+    for address in (own.raft, own.http):
+        try:
+            socket.create_connection(split_address(address), DIAL_SECONDS).close()
+        except OSError:
+            continue
+        raise FormingError(f"something answers at {address} already: is a node running there?")
+
+
+def save(path: Path, content: bytes, mode: int) -> None:
+    """Writes a file that is whole on disk, and its directory where that is missing. Raises
+    `FormingError`; then what was there is still there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.write(path, content, mode)
+    except OSError as error:
+        raise failed(path, error) from error
+
+
+def failed(path: Path, error: OSError) -> FormingError:
+    return FormingError(f"{error.filename or path}: {error.strerror or error}")

@@ -1,0 +1,65 @@
+"""`stationkeep init`, and acting as the administrator of one's own machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stationkeep.node.cli.local_admin import administrator
+from stationkeep.node.forming import place as places
+from stationkeep.node.security.local_door import open_local_door
+from stationkeep.node.security.trust import VARIABLE
+from tests.node.cli.canned import Run
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(places, "check_silent", lambda _: None)
+    monkeypatch.setattr("stationkeep.node.forming.founding.check_silent", lambda _: None)
+    config, data = str(tmp_path / "etc" / "node.yaml"), str(tmp_path / "data")
+    return ["init", "--cluster", "my-fleet", "--config", config, "--data-dir", data]
+
+
+def test_it_says_what_to_do_next(words: list[str], stationkeep: Run) -> None:
+    result = stationkeep(*words, "--advertise", "a.example.net", "--node", "sat-001")
+    assert result.exit_code == 0, result.output
+    config = words[words.index("--config") + 1]
+    assert f"stationkeep node run --config {config}" in result.stdout
+    assert f"tokens create --name NAME --role admin --config {config}" in result.stdout
+    assert stationkeep("config", "validate", config).exit_code == 0
+    assert yaml.safe_load(Path(config).read_text())["members"] == {
+        "sat-001": {"raft": "a.example.net:7701", "http": "a.example.net:8701"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "why"),
+    [
+        (["--advertise", "a b"], 1, "raft: 'a b:7701' refused: HOST:PORT"),
+        (["--advertise", "0.0.0.0"], 1, "raft: '0.0.0.0:7701' refused"),
+        (["--advertise", "a", "--node", "../x"], 2, "--node '../x' refused"),
+        (["--advertise", "a", "--profile", "x"], 2, "--profile 'x' refused: one of"),
+        (["--advertise", "a", "--cluster", ""], 2, "--cluster '' refused"),
+        (["--advertise", "a", "--raft-port", "8701"], 1, "raft and http are both a:8701"),
+        (["--advertise", "a", "--listen", "no host"], 1, "--listen 'no host' refused"),
+    ],
+)
+def test_what_would_not_do_is_refused_before_anything_is_written(
+    words: list[str], tmp_path: Path, stationkeep: Run, *, more: list[str], code: int, why: str
+) -> None:
+    result = stationkeep(*words, *more)
+    assert (result.exit_code, why in result.stderr) == (code, True), result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_local_admin_asks_over_tls_and_trusts_the_cluster_s_ca(
+    words: list[str], tmp_path: Path, stationkeep: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    stationkeep(*words, "--advertise", "a.example.net", "--node", "sat-001")
+    proof = open_local_door(tmp_path / "data")
+    asked = administrator(tmp_path / "etc" / "node.yaml", None)
+    assert asked.url == "https://127.0.0.1:8701"
+    assert proof.id in str(asked._token)
+    assert os.environ[VARIABLE] == str(tmp_path / "etc" / "tls" / "ca.pem")
