@@ -32,6 +32,7 @@ from stationkeep.node.api.resources import (
     rollout_previews,
     rollouts,
     snapshot,
+    tls,
     tokens,
 )
 from stationkeep.node.gateway.sessions import Sessions
@@ -56,7 +57,8 @@ from stationkeep.node.version import VERSION
 RESOURCES = (
     *(cluster, level, nodes, roles, decisions, actions, alarms, config, operations),
     *(devices, rings, device_batches, device_tasks, deployments),
-    *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me, tokens),
+    *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me),
+    *(tokens, tls),
 )
 
 DESCRIPTION = """
@@ -67,18 +69,20 @@ returns the first outcome. Errors are RFC 9457 problem documents.
 """
 
 
-def create_app(service: NodeService, agents: Sessions, tls: Contexts | None = None) -> FastAPI:
+def create_app(
+    service: NodeService, agents: Sessions, certified: Contexts | None = None
+) -> FastAPI:
     """The application of a running node; `agents`: its WebSockets, which are beside it."""
     collectors: list[Collector] = [AgentsCollector(agents)]
     collectors.append(WebhooksCollector(service.loop.webhooks))
     if service.tracing is not None:
         collectors.append(TracesCollector(service.tracing.spans.sink))
-    if tls is not None:
-        collectors.append(TlsCollector(tls))
+    if certified is not None:
+        collectors.append(TlsCollector(certified))
     own = service.config
     founders = [split_address(member.http)[0].lower() for member in own.members]
     hosts = {*own.http_hosts, *founders}
-    return build(service, *collectors, hosts=hosts, admission=agents.admission)
+    return build(service, *collectors, hosts=hosts, admission=agents.admission, certified=certified)
 
 
 def build(
@@ -86,10 +90,11 @@ def build(
     *collectors: Collector,
     hosts: Collection[str] = (),
     admission: Admission | None = None,
+    certified: Contexts | None = None,
 ) -> FastAPI:
     """The application that speaks for `service`; `collectors`: what else it exports; `hosts`:
     under which names it answers, beside those of the members; `admission`: to whom, None: to
-    everybody."""
+    everybody; `certified`: the node's certificates, if it has any."""
     admission = admission or Admission(probes=probes.PROBES)
     app = FastAPI(
         title="Stationkeep",
@@ -101,6 +106,7 @@ def build(
         telemetry={"tracing": False, "metrics": False, "logs": False},  # we have our own
     )
     app.state.service = service
+    app.state.tls = certified
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.worker = Worker()

@@ -20,6 +20,7 @@ from stationkeep.node.views import level as level_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
 from stationkeep.node.views import rollouts as rollout_views
+from stationkeep.node.views import tls as tls_views
 from stationkeep.node.views import tokens as token_views
 from stationkeep.node.wire import tasks
 
@@ -69,6 +70,8 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     comparison.ReportView,
     rollout_views.FreezeView,
     rollout_views.FreezeList,
+    tls_views.CaView,
+    tls_views.CertificateView,
     token_views.TokenView,
     token_views.TokenList,
     batches.BatchView,

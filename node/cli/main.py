@@ -220,12 +220,13 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         },
     ),
     "certs": (
-        "Certificates: make a CA, issue, inspect, list, renew.",
+        "Certificates: make a CA, issue, inspect, list, fetch the CA, renew.",
         {
             "ca": certs.ca,
             "issue": certs.issue,
             "inspect": certs.inspect,
             "list": certs.certs_list,
+            "fetch": certs.fetch,
             "renew": certs.renew,
         },
     ),

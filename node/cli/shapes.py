@@ -31,6 +31,12 @@ class Page(TypedDict, Generic[Item]):
     warnings: NotRequired[Names]
 
 
+class Ca(TypedDict):
+    """The CAs' certificates."""
+
+    pem: str
+
+
 # -- nodes and roles ----------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ _TABLE: dict[Right, str] = {
     ANYBODY: """
         GET /livez /readyz /leader /primary /backup /standby /safe-mode
         GET / /dashboard/{name} /guide /guide/ /guide/style.css /guide/{topic}
-        GET /docs /openapi.json /v1/me
+        GET /docs /openapi.json /v1/me /v1/tls/ca
     """,
     SCRAPE: """
         GET /metrics
@@ -64,7 +64,7 @@ _TABLE: dict[Right, str] = {
     """,
     OPERATE: """
         POST /v1/switchover /v1/failover /v1/pause /v1/resume /v1/actions
-        POST /v1/nodes/{node}/maintenance /v1/alarms/{alarm}/ack
+        POST /v1/nodes/{node}/maintenance /v1/alarms/{alarm}/ack /v1/tls/reload
         PUT /v1/devices/{device}/ring
         DELETE /v1/devices/{device}/ring /v1/devices/{device}
         POST /v1/rings/rebalance /v1/rings/release-brake

@@ -9,7 +9,7 @@ uid is taken from the CA's key: a CA whose making was interrupted is the same wh
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -307,6 +307,14 @@ def _digest(key: Any) -> str:
 def pin(certificate: x509.Certificate) -> str:
     """Identifies a CA to people, whatever certificate is made for its key; kubeadm's pins do so."""
     return f"sha256:{_digest(certificate.public_key())}"
+
+
+def pinned(content: bytes, pins: Container[str]) -> list[x509.Certificate]:
+    """Of the certificates in a PEM text of nobody in particular those of CAs with one of these
+    pins. A pin is of a key: that what is said beside it is the CA's own word, its signature proves.
+    Raises `CertificateError`."""
+    found = certificates_in(content)
+    return [ca for ca in found if pin(ca) in pins and _issued(ca, ca)]
 
 
 # -- reading

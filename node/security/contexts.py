@@ -75,11 +75,12 @@ class Credentials:
         self.pair, identity = _own_pair(files, self.bundle, node)
         self.uid, self.node = identity.uid, node
         self.http_pair = _http_pair(files) or self.pair
-        self._trusted = made.public_pem(self.bundle).decode()
+        self.trusted = made.public_pem(self.bundle).decode()
+        """The CAs' certificates in PEM."""
         self._clients: dict[str, ssl.SSLContext] = {}
         self.server = self._of_member(True, Door.ACCEPTED, members)
         """For whoever dials this node."""
-        self.http = context(True, self._trusted, None, "http/1.1")
+        self.http = context(True, self.trusted, None, "http/1.1")
         """For the HTTP port."""
         load_pair(self.http, self.http_pair)
 
@@ -94,9 +95,19 @@ class Credentials:
     def _of_member(
         self, server: bool, door: Door, expected: Callable[[], Container[str]]
     ) -> ssl.SSLContext:
-        found = context(server, self._trusted, judge(self.uid, door, expected), ALPN)
+        found = context(server, self.trusted, judge(self.uid, door, expected), ALPN)
         load_pair(found, self.pair)
         return found
+
+    @property
+    def pins(self) -> list[str]:
+        """What identifies each CA to people."""
+        return [made.pin(ca) for ca in self.bundle]
+
+    @property
+    def serial(self) -> str:
+        """Of the node's certificate, as people and OpenSSL write it."""
+        return f"{self.pair.leaf.serial_number:x}"
 
     @property
     def expiries(self) -> dict[str, float]:
@@ -161,8 +172,7 @@ class Contexts:
             return False
         self.current, self.rejected = fresh, None
         self.reloads["accepted"] += 1
-        serial = f"{fresh.pair.leaf.serial_number:x}"
-        log.info("certificate_loaded", serial=serial, until=date(fresh.pair.ends))
+        log.info("certificate_loaded", serial=fresh.serial, until=date(fresh.pair.ends))
         return True
 
     def _check_may_replace(self, fresh: Credentials) -> None:

@@ -13,14 +13,19 @@ from stationkeep.node.security.identity import Door, Facts, date, sentence, verd
 DIAL_SECONDS = 3.0
 
 
+def curious() -> ssl.SSLContext:
+    """For dialling whoever is there, to look at what it shows and says, and to believe nothing."""
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    found.check_hostname = False
+    found.verify_mode = ssl.CERT_NONE
+    return found
+
+
 def shown_at(host: str, port: int) -> bytes:
     """The certificate that a server shows, in PEM; nothing about it is believed. Raises OSError."""
-    curious = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    curious.check_hostname = False
-    curious.verify_mode = ssl.CERT_NONE
     with (
         socket.create_connection((host, port), DIAL_SECONDS) as dialled,
-        curious.wrap_socket(dialled) as secured,
+        curious().wrap_socket(dialled) as secured,
     ):
         return ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"").encode()
 

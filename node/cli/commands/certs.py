@@ -1,6 +1,7 @@
-"""`certs ca|issue|inspect|list|renew`: a cluster's CA, its certificates, what is wrong with one."""
+"""`certs`: a cluster's CA, its certificates, what is wrong with one."""
 
 import enum
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,15 +12,28 @@ import typer
 
 from stationkeep.cluster.names import NAME_RULE, UID_RULE, is_uid, name_fault
 from stationkeep.node.cli import shapes
-from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
+from stationkeep.node.cli.client import READ_SECONDS, named
+from stationkeep.node.cli.exchange import answer_of_anybody, understood
+from stationkeep.node.cli.failures import (
+    CommandError,
+    ConfigurationError,
+    UnreachableError,
+    UsageError,
+)
 from stationkeep.node.cli.options import MOST_NODES, Format, FormatOption, UrlOption, client
 from stationkeep.node.cli.output import note, say, show
+from stationkeep.node.client import errors
+from stationkeep.node.client.exchange import Call, actor
+from stationkeep.node.client.problems import problem_of
 from stationkeep.node.system.addresses import split_address, system_message
 
 if TYPE_CHECKING:
     from stationkeep.node.security.certificates import Authority
 
 T = TypeVar("T")
+_PIN = re.compile(r"sha256:[0-9a-f]{64}")
+MOST_OF_CA = 1 << 20
+"""Bytes of an answer with a CA's certificates."""
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca.key"
 DirOption = Annotated[Path, typer.Option("--dir", help="Where ca.pem and ca.key are.")]
 
@@ -162,6 +176,34 @@ def certs_list(*, url: UrlOption = None, format_: FormatOption = Format.TABLE) -
         note(f"{name}: {why}")
 
 
+def fetch(
+    address: Annotated[str, typer.Argument(metavar="URL", help="Any node of the cluster.")],
+    *,
+    pins: Annotated[
+        list[str],
+        typer.Option("--pin", help="Of the CA, as `certs ca` and `certs inspect` say; repeatable."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path(CA_FILE),
+) -> None:
+    """Fetches a cluster's CA from any node. Who answers is not believed: only a CA with this pin is
+    kept, which you have from elsewhere."""
+    from stationkeep.node.security import certificates as made  # noqa: PLC0415
+
+    for pin in pins:
+        if not _PIN.fullmatch(pin):
+            raise UsageError(f"--pin {pin!r} refused: sha256: and 64 hexadecimal digits")
+    told = _told(named(address))
+    kept = _named(address, lambda: made.pinned(told, pins))
+    if not kept:
+        found = ", ".join(map(made.pin, made.certificates_in(told)))
+        raise CommandError(f"{address}: somebody else answers there, with the pin {found}")
+    try:
+        made.write(out, made.public_pem(kept), made.PUBLIC)
+    except OSError as error:
+        raise CommandError(f"{error.filename or out}: {error.strerror}") from error
+    say(f"wrote {out}: {', '.join(map(made.subject_of, kept))}")
+
+
 def renew(
     config: Annotated[Path, typer.Option("--config", help="The node's YAML file.")],
 ) -> None:
@@ -179,6 +221,20 @@ def renew(
     if not issuer.renew(time.time()):
         raise CommandError(f"not renewed: {issuer.failed}")
     say(f"{loaded.node} has a new certificate; it is in use within seconds")
+
+
+def _told(url: str) -> bytes:
+    """The CA's certificates in PEM as whoever is at an address has it."""
+    call = Call("GET", "/v1/tls/ca", actor(), READ_SECONDS, most=MOST_OF_CA)
+    try:
+        answer = answer_of_anybody(url, call)
+    except errors.UnreachableError as error:
+        raise UnreachableError(str(error)) from error
+    problem = problem_of(answer)
+    if problem is not None:
+        raise CommandError(f"{url}: {problem.line}")
+    pem: str = understood(answer, shapes.Ca)["pem"]
+    return pem.encode()
 
 
 def _is_address(what: str) -> bool:

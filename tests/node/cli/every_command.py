@@ -29,6 +29,7 @@ KNOWN: dict[str, list[str]] = {
     "token": ["k3jd92ma"],
     "address": ["http://127.0.0.1:8701"],
     "selector": ["os=Android 14"],
+    "pins": ["sha256:" + 64 * "0"],
     "weights": ["canary=1", "dev=1", "stage=1", "prod=1"],
 }
 """What a parameter must be given to be taken; any other gets a value of its type."""

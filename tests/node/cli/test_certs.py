@@ -1,4 +1,4 @@
-"""`stationkeep certs ca|issue|inspect`, on files."""
+"""`stationkeep certs`, on files and of ports."""
 
 import contextlib
 import copy
@@ -120,8 +120,9 @@ def test_names_in_a_foreign_certificate_do_not_reach_the_terminal(
 
 
 @contextlib.contextmanager
-def shown(pair: Path) -> Iterator[str]:
-    """A port that shows this certificate; its address."""
+def shown(pair: Path, body: bytes = b"") -> Iterator[str]:
+    """A port that shows this certificate, and answers this to whoever asks; its address."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
     secured = context(True, "", None, None)
     load_pair(secured, read_pair(pair, pair))
     listening = socket.create_server(("127.0.0.1", 0))
@@ -130,7 +131,8 @@ def shown(pair: Path) -> Iterator[str]:
         with contextlib.suppress(OSError):
             while True:
                 with listening.accept()[0] as one, secured.wrap_socket(one, server_side=True) as it:
-                    it.read()
+                    if it.read():
+                        it.write(head.encode() + body)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -172,6 +174,41 @@ def test_the_certificates_of_all_nodes_are_listed_and_who_is_silent(
     assert result.exit_code == 0, result.output
     assert "sat-001: node sat-001, 90.0 days left, serial" in result.output
     assert "127.0.0.1:1 shows no certificate: Connection refused" in result.stderr
+
+
+def test_of_what_is_told_only_a_ca_with_the_pin_is_kept(
+    tls: Path, tmp_path: Path, stationkeep: Run
+) -> None:
+    """Whoever sits on the way may add a CA of its own."""
+    stationkeep("certs", "ca", "--cluster", "my-fleet", "--out", str(tmp_path / "foreign"))
+    issue(stationkeep, tmp_path / "foreign", "node", "sat-001")
+    ours, foreign = tls / "ca.pem", tmp_path / "foreign" / "ca.pem"
+    both = {"uid": "", "pins": [], "pem": foreign.read_text() + ours.read_text()}
+    pins = [made.pin(*made.certificates_in(file.read_bytes())) for file in (ours, foreign)]
+    out = tmp_path / "fetched.pem"
+    with shown(tmp_path / "foreign" / "sat-001.pem", json.dumps(both).encode()) as address:
+        fetch = ("certs", "fetch", f"https://{address}", "--out", str(out), "--pin")
+        result = stationkeep(*fetch, "sha256:" + 64 * "0")
+        assert (result.exit_code, out.exists()) == (1, False)
+        assert f"somebody else answers there, with the pin {pins[1]}" in result.stderr
+        assert stationkeep(*fetch, pins[0]).exit_code == 0
+        assert out.read_bytes() == ours.read_bytes()
+        assert stationkeep(*fetch, pins[0], "--pin", pins[1]).exit_code == 0
+        assert out.read_text() == both["pem"]
+        assert stationkeep(*fetch, pins[0][:-1]).exit_code == 2
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"pem": 7}', b'{"pem": "\\u00e4"}'])
+def test_whoever_tells_no_ca_is_named(
+    tls: Path, tmp_path: Path, stationkeep: Run, body: bytes
+) -> None:
+    issue(stationkeep, tls, "node", "sat-001")
+    out = tmp_path / "fetched.pem"
+    with shown(tls / "sat-001.pem", body) as address:
+        result = stationkeep(
+            "certs", "fetch", f"https://{address}", "--pin", "sha256:" + 64 * "0", "--out", str(out)
+        )
+    assert (result.exit_code, address in result.stderr, out.exists()) == (1, True, False)
 
 
 def test_a_node_is_renewed_on_its_own_machine(tls: Path, tmp_path: Path, stationkeep: Run) -> None:

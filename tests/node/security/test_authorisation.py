@@ -75,7 +75,7 @@ def allowed(role: Access | None) -> set[str]:
 
 def test_who_shows_no_token_sees_files_and_status_alone() -> None:
     seen = {route.partition(" ")[2] for route in allowed(None)}
-    assert {each for each in seen if each.startswith("/v1")} == {"/v1/me"}
+    assert {each for each in seen if each.startswith("/v1")} == {"/v1/me", "/v1/tls/ca"}
     assert "/metrics" not in seen
 
 

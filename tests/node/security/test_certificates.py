@@ -61,6 +61,27 @@ def test_of_two_certificates_for_its_key_a_ca_issues_by_the_one_that_ends_last(
         assert found.certificate == fresh.certificate
 
 
+def test_what_is_not_signed_by_the_key_of_a_pin_is_not_of_that_ca(ca: Authority) -> None:
+    """Everybody has the public key, and may write another cluster beside it."""
+    forger = made.new_key()
+    whole = ca.certificate
+    forged = (
+        x509.CertificateBuilder()
+        .subject_name(whole.subject)
+        .issuer_name(whole.subject)
+        .public_key(whole.public_key())
+        .serial_number(1)
+        .not_valid_before(whole.not_valid_before_utc)
+        .not_valid_after(whole.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(forger, hashes.SHA256())
+    )
+    pins = {made.pin(whole)}
+    assert made.pin(forged) in pins
+    assert made.pinned(made.public_pem([forged, whole]), pins) == [whole]
+    assert made.pinned(made.public_pem([forged]), pins) == []
+
+
 def test_a_nodes_certificate_is_for_both_ends_of_a_link(ca: Authority) -> None:
     certificate, key = leaf(ca, node(ca), hosts=["sat-001.example.net", "10.0.0.1", "fd00::1"])
     assert certificate.not_valid_before_utc == NOW - HOUR

@@ -1,0 +1,41 @@
+"""A node's certificates: whom it trusts, for those who do not trust it yet, and its files anew."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from stationkeep.node.api.consistency import Reading
+from stationkeep.node.api.openapi import answers
+from stationkeep.node.http.problems import Kind, Problem
+from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.views import tls as views
+
+router = APIRouter()
+
+
+async def contexts_of(request: Request) -> Contexts:
+    """Dependency of what a node without certificates does not have."""
+    contexts: Contexts | None = request.app.state.tls
+    if contexts is None:
+        raise Problem(Kind.NOT_FOUND, "this node has no certificates: `tls` is not in its file")
+    return contexts
+
+
+Certified = Annotated[Contexts, Depends(contexts_of)]
+
+
+@router.get("/v1/tls/ca", responses=answers(views.CaView, 404))
+async def get_ca(read: Reading, tls: Certified) -> Response:
+    """The cluster's CA. Anybody may ask; believe it if its pin is the one that you were told by
+    another way."""
+    return read.answer(views.ca_view(tls.current))
+
+
+@router.post("/v1/tls/reload", responses=answers(views.CertificateView, 404, 409))
+async def reload(read: Reading, tls: Certified) -> Response:
+    """Reads this node's certificate files now, as it does by itself within seconds. Refused: they
+    do not fit together, and what was in use stays in use."""
+    if not tls.reload():
+        raise Problem(Kind.REFUSED, tls.rejected or "", rule="certificate_rejected")
+    return read.answer(views.certificate_view(tls.current))

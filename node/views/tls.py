@@ -1,0 +1,31 @@
+"""A node's certificates → what clients see of them."""
+
+from stationkeep.node.security.contexts import Credentials
+from stationkeep.node.views.base import View
+
+
+class CaView(View, frozen=True):
+    """The CAs that the node trusts. `pem`: their certificates; `pins`: the SHA-256 of each one's
+    public key, in the same order. `uid`: of the cluster. Whoever asks without trust compares a pin
+    of their own with what is in `pem`, and believes nothing else."""
+
+    uid: str
+    pins: list[str]
+    pem: str
+
+
+class CertificateView(View, frozen=True):
+    """The certificate that a node shows from now on. `serial`: hexadecimal; `expires_wall_ms`: Unix
+    ms."""
+
+    node: str
+    serial: str
+    expires_wall_ms: int
+
+
+def ca_view(current: Credentials) -> CaView:
+    return CaView(current.uid, current.pins, current.trusted)
+
+
+def certificate_view(current: Credentials) -> CertificateView:
+    return CertificateView(current.node, current.serial, int(current.pair.ends * 1_000))

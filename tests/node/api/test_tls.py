@@ -1,0 +1,81 @@
+"""Whom a node trusts, for those who do not trust it yet; and its files, read when told."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stationkeep.node.api.app import build
+from stationkeep.node.http.access import Admission
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.contexts import Contexts
+from tests.node.api.fake import FakeNode
+from tests.node.security.issuing import at, authority, contexts, files
+
+NODE = "sat-001"
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Contexts:
+    return contexts(tmp_path, NODE)
+
+
+@pytest.fixture
+async def client(certified: Contexts) -> AsyncIterator[httpx.AsyncClient]:
+    app = build(FakeNode().with_primary(), certified=certified)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
+        yield client
+
+
+async def test_anybody_may_have_the_ca_and_see_its_pin(tmp_path: Path, certified: Contexts) -> None:
+    """Also of a node that asks for tokens."""
+    second = made.new_authority("c", at(0), uid=authority().uid).certificate
+    ca = tmp_path / NODE / "ca.pem"
+    ca.write_bytes(ca.read_bytes() + made.public_pem([second]))
+    certified.look()
+    app = build(FakeNode(), certified=certified, admission=Admission(required=True))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
+        answer = (await client.get("/v1/tls/ca")).json()
+    found = made.certificates_in(answer["pem"].encode())
+    assert found == [authority().certificate, second]
+    assert answer["pins"] == [made.pin(each) for each in found]
+    assert answer["uid"] == authority().uid
+    assert "PRIVATE" not in str(answer)
+
+
+async def test_files_are_read_when_told_and_the_new_serial_is_said(
+    client: httpx.AsyncClient, certified: Contexts, tmp_path: Path
+) -> None:
+    before = certified.current.serial
+    files(tmp_path / NODE, NODE, ends=70)
+    answer = await client.post("/v1/tls/reload")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "node": NODE,
+        "serial": certified.current.serial,
+        "expires_wall_ms": int(certified.current.pair.ends * 1_000),
+    }
+    assert certified.current.serial != before
+
+
+async def test_files_that_do_not_fit_are_refused_with_the_reason_and_the_old_stay(
+    client: httpx.AsyncClient, certified: Contexts, tmp_path: Path
+) -> None:
+    before = certified.current
+    files(tmp_path / NODE, "sat-002")
+    answer = await client.post("/v1/tls/reload")
+    assert (answer.status_code, answer.json()["rule"]) == (409, "certificate_rejected")
+    assert "is of node sat-002, not of sat-001" in answer.json()["detail"]
+    assert certified.current is before
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/tls/ca"), ("POST", "/v1/tls/reload")])
+async def test_a_node_without_certificates_says_so(method: str, path: str) -> None:
+    transport = httpx.ASGITransport(app=build(FakeNode()), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
+        answer = await client.request(method, path)
+    assert answer.status_code == 404
+    assert "`tls` is not in its file" in answer.json()["detail"]
