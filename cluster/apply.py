@@ -91,6 +91,7 @@ from stationkeep.cluster.names import RELEASE_RULE, UID_RULE, is_release, is_uid
 from stationkeep.cluster.numbers import TIME
 from stationkeep.cluster.progression import freezes, looks, openings, rollback, strays, twins
 from stationkeep.cluster.progression import orders as rollouts
+from stationkeep.cluster.progression.holds import keep_time
 from stationkeep.cluster.roles.actions import acknowledge
 from stationkeep.cluster.roles.apply_evaluation import adopt_plan, echo_leases, record_evaluation
 from stationkeep.cluster.roles.proposals import cast
@@ -203,7 +204,9 @@ def _attempt(step: Step, command: AnyCommand) -> Done | Rejected:
     if lacking is not None:
         return Rejected(Reason.LEVEL, lacking)
     try:
-        return Done(_dispatch(step, command))
+        done = Done(_dispatch(step, command))
+        keep_time(step)
+        return done
     except Refused as refusal:
         return Rejected(str(refusal.reason), refusal.detail)
 

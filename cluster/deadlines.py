@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from stationkeep.cluster.fleet.orders import expire_pins
 from stationkeep.cluster.operators import end_maintenance
 from stationkeep.cluster.progression.deadlines import expire_rollouts
+from stationkeep.cluster.progression.holds import keep_time
 from stationkeep.cluster.roles.actions import expire
 from stationkeep.cluster.roles.proposals import close
 from stationkeep.cluster.roles.seat import activate, may_activate
@@ -53,6 +54,7 @@ def advance(step: Step) -> None:
         for action in [a for a in state.actions.values() if a.deadline <= now]:
             expire(step, action)
         _expire_operators_orders(step)
+        keep_time(step)
         expire_pins(step)
         expire_rollouts(step)
     state.operations.forget_before(now - OPERATION_RETENTION)

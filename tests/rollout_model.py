@@ -188,11 +188,13 @@ class World:
     def pass_to(
         self, now: int, rollouts: list[Rollout], tasks: dict[str, dict[str, Tasks]]
     ) -> None:
-        """What is over by then."""
-        self.now = now
+        """What is over by then; no deadline comes nearer while automatic changes are paused."""
+        passed, self.now = now - self.now, now
         if self.frozen <= now:
             self.frozen = 0
         for rollout in rollouts:
+            if self.held and rollout.until and not rollout.resumes:
+                rollout.until += passed
             if not rollout.until or rollout.until > now:
                 continue
             if rollout.state in ("draft", "awaiting_approval"):

@@ -128,7 +128,7 @@ def _give_up(step: Step, deployment: Deployment, roster: Roster, positions: Colu
 
 def retry(step: Step, deployment: Deployment, roster: Roster, positions: Column) -> None:
     """Another attempt for those of these tasks, FAILED or TIMED_OUT, that it may help."""
-    if not deployment.open or step.now >= deployment.deadline:
+    if not deployment.open or _is_over(deployment, step.now):
         return
     assert deployment.limits.retries is not None
     tried = roster.attempt[positions]

@@ -70,7 +70,7 @@ def _say(state: ClusterState, task: Task, found: Standing) -> str:
         case Delay.DEADLINE:
             return "the time of its deployment is over"
         case Delay.OFFLINE:
-            return f"the device is offline; for another {_span(deployment.deadline - state.time)}"
+            return f"the device is offline; for another {_span(deployment.left(state.time))}"
         case Delay.NOT_ANSWERING:
             return "the device left too many offers unanswered, and must register anew"
         case Delay.BUSY:

@@ -176,7 +176,8 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
         deployment.closed_at, deployment.reason = None, CloseReason.NONE
         step.emit(DeploymentChanged(deployment.number, deployment.state, deployment.reason))
     assert deployment.limits.deadline is not None
-    deployment.deadline = step.now + deployment.limits.deadline
+    begins = deployment.held_at if deployment.held else step.now  # it counts from its release on
+    deployment.deadline = begins + deployment.limits.deadline
     roster.own()
     roster.attempt[positions] += 1
     roster.flags[positions] = 0

@@ -165,6 +165,7 @@ class Deployment(msgspec.Struct):
     held: str = ""
     """Why its rollout has nothing offered at present; its deadline waits as long."""
     held_at: int = 0
+    """Since when; 0 if nothing holds it."""
 
     def count(self, state: TaskState) -> int:
         """Its tasks in a state."""
@@ -192,6 +193,10 @@ class Deployment(msgspec.Struct):
     def open(self) -> bool:
         """Whether it takes offers."""
         return self.state is DeploymentState.OPEN
+
+    def left(self, now: int) -> int:
+        """ms until who is QUEUED is UNREACHED, as soon as nothing holds it."""
+        return self.deadline - (self.held_at if self.held else now)
 
     def tallied(self) -> dict[str, int]:
         """Tasks by state, as people read it."""

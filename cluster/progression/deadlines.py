@@ -18,7 +18,8 @@ def expire_rollouts(step: Step) -> None:
         return
     end_freezes(step)
     for rollout in step.state.rollouts.open_ones():
-        if rollout.deadline is not None and rollout.deadline <= step.now:
+        due = step.state.rollouts.due(rollout)
+        if due is not None and due <= step.now:
             _expire(step, rollout)
     watch(step)
 

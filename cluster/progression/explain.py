@@ -78,14 +78,15 @@ def _say_state(state: ClusterState, rollout: Rollout) -> Iterator[str]:
     if rollout.state is RolloutState.AWAITING_APPROVAL:
         granted = sum(not approval.stage for approval in rollout.approvals)
         yield f"{granted} of {rollout.plan.approvals} approvals are granted"
-    if rollout.deadline is not None:
+    left = state.rollouts.left(rollout, state.time)
+    if left is not None:
         blocked = rollout.resumes and state.rollouts.in_the_way(rollout) is not None
         goes_on = "stays paused, as what it installs is blocked," if blocked else "goes on"
         becomes = {
             RolloutState.PAUSED: goes_on if rollout.resumes else "is aborted",
             RolloutState.ROLLING_BACK: "counts as rolled back, whoever is not back yet",
         }.get(rollout.state, "is aborted")
-        yield f"if nothing happens it {becomes} in {_span(rollout.deadline - state.time)}"
+        yield f"if nothing happens it {becomes} in {_span(left)}"
     if is_held(state) and rollout.state not in ENDED:
         yield f"nothing happens by itself, as {HOLDS[hold_of(state) or Hold.SWARM_OFF]}"
 
@@ -122,7 +123,7 @@ def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Itera
     told = [f"{count:,} {named[what]}" for what, count in waiting.items() if count]
     if told:
         yield f"of the devices that wait {', '.join(told)}"
-    yield f"whoever still waits in {_span(deployment.deadline - state.time)} is unreached"
+    yield f"whoever still waits in {_span(deployment.left(state.time))} is unreached"
 
 
 def say_hold(state: ClusterState, held: str) -> str:

@@ -8,7 +8,7 @@ from stationkeep.cluster.devices.rings import RINGS
 from stationkeep.cluster.devices.selector import SelectorError, parse
 from stationkeep.cluster.names import party
 from stationkeep.cluster.operators import check_name
-from stationkeep.cluster.progression.steps import hold_stages
+from stationkeep.cluster.progression.holds import hold_stages
 from stationkeep.cluster.rollouts.book import MAX_FREEZES, MAX_FREEZES_OF_ONE
 from stationkeep.cluster.rollouts.rollout import Freeze
 from stationkeep.cluster.settings import LONGEST, SHORTEST

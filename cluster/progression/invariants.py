@@ -9,6 +9,8 @@ from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.deployments.roster import Roster
 from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.progression.advance import is_held
+from stationkeep.cluster.progression.holds import PAUSES
 from stationkeep.cluster.progression.openings import MAX_ROLLOUT_SLOTS, MAX_ROLLOUT_TASKS
 from stationkeep.cluster.rollouts.book import (
     MAX_BLOCKS,
@@ -77,19 +79,20 @@ def deployments_belong(state: ClusterState) -> str | None:
 
 
 def holds_hold(state: ClusterState) -> str | None:
-    """Nothing is offered of a rollout that is paused, or that a freeze lies on; what is held is
-    held for a reason."""
+    """Nothing is offered of a rollout that is paused, or that a freeze lies on, or while automatic
+    changes are paused; what is held is held for a reason."""
+    if (state.rollouts.stopped_at is not None) is not is_held(state):
+        return f"deadlines stand still since {state.rollouts.stopped_at}"
     freezes = {f"freeze:{name}" for name in state.rollouts.freezes}
     for rollout in state.rollouts.open_ones():
         for stage in rollout.stages:
             if not stage.is_judged:
                 continue
-            paused = rollout.state is RolloutState.PAUSED
+            paused = rollout.state is RolloutState.PAUSED or is_held(state)
             frozen = state.rollouts.freeze_over(stage.plan.ring, rollout.plan) is not None
             held = state.deployments.known[stage.deployment].held
             waits = held.startswith("preempted:") or held in freezes
-            waits = waits and rollout.state is RolloutState.RUNNING
-            if bool(held) is not (paused or frozen or waits):
+            if (held in PAUSES) is not paused or bool(held) is not (paused or frozen or waits):
                 return f"stage {stage.name} of {rollout.name} is held {held!r}"
     return None
 
@@ -112,7 +115,8 @@ def every_state_ends(state: ClusterState) -> str | None:
         failed = any(stage.state is StageState.FAILED for stage in rollout.stages)
         if failed and rollout.state is RolloutState.RUNNING:
             return f"{rollout.name} goes on behind a stage that failed"
-        if rollout.deadline is not None and rollout.deadline <= state.time:
+        due = state.rollouts.due(rollout)
+        if due is not None and due <= state.time:
             return f"{rollout.name} is {rollout.state} since {rollout.since}, past its time"
         for stage in rollout.stages:
             waits = stage.state in (StageState.SOAKING, StageState.VALIDATING)

@@ -16,17 +16,16 @@ from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.deployments.roster import ACCEPTED
 from stationkeep.cluster.progression.advance import Due, due_of, is_held
 from stationkeep.cluster.progression.alarms import watch
+from stationkeep.cluster.progression.holds import hold_stages
 from stationkeep.cluster.progression.openings import complete
 from stationkeep.cluster.progression.rollback import turn_back, undo
 from stationkeep.cluster.progression.steps import (
     change,
     existing,
     finish,
-    hold_stages,
     move,
     standing,
     stop_stages,
-    with_stage,
 )
 from stationkeep.cluster.progression.strays import take_back
 from stationkeep.cluster.progression.twins import look, soak_of
@@ -41,6 +40,7 @@ from stationkeep.cluster.rollouts.rollout import (
     Stage,
     same_artifact,
     tally_of,
+    with_stage,
 )
 from stationkeep.cluster.rollouts.twins import Twins
 from stationkeep.cluster.state.decisions import Reason

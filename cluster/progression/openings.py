@@ -20,7 +20,6 @@ from stationkeep.cluster.progression.members import lots_of, members_of, variant
 from stationkeep.cluster.progression.steps import (
     change,
     existing,
-    hold_stages,
     move,
     standing,
 )
@@ -59,11 +58,10 @@ def open_stage(step: Step, command: OpenStage) -> dict[str, object]:
     counts = {"members": deployment.members, "incapable": members.incapable}
     before = rollout.stages[command.stage]
     rounds = (*before.rounds, *([before.deployment] if before.deployment else []))
-    rollout = move(
+    move(
         step, rollout, command.stage, StageCause.OPENING, facts=counts,
         deployment=deployment.number, rounds=rounds,
     )  # fmt: skip
-    hold_stages(step, rollout)
     return {"deployment": deployment.number, **counts}
 
 

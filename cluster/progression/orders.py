@@ -39,7 +39,6 @@ from stationkeep.cluster.progression.steps import (
     move,
     noted,
     standing,
-    with_stage,
 )
 from stationkeep.cluster.progression.twins import look_on, soak_of
 from stationkeep.cluster.rollouts.book import MAX_OPEN_OF_ONE, MAX_OPEN_ROLLOUTS
@@ -53,7 +52,7 @@ from stationkeep.cluster.rollouts.lifecycle import (
     StageState,
 )
 from stationkeep.cluster.rollouts.plan import plan_faults
-from stationkeep.cluster.rollouts.rollout import Answer, Approval, Rollout, Stage
+from stationkeep.cluster.rollouts.rollout import Answer, Approval, Rollout, Stage, with_stage
 from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import RolloutChanged

@@ -6,15 +6,13 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
-from stationkeep.cluster.delivery.offers import frozen, lies_on
 from stationkeep.cluster.delivery.openings import withdraw
 from stationkeep.cluster.delivery.steps import close_if_over
 from stationkeep.cluster.deployments.deployment import Deployment
-from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import RINGS
+from stationkeep.cluster.progression.holds import hold_stages, set_hold
 from stationkeep.cluster.rollouts.gates import Judgement
 from stationkeep.cluster.rollouts.lifecycle import (
     APPROVAL_WAITED,
@@ -28,7 +26,7 @@ from stationkeep.cluster.rollouts.lifecycle import (
     StageCause,
     StageState,
 )
-from stationkeep.cluster.rollouts.rollout import MAX_TIMELINE, Freeze, Moment, Rollout, Stage
+from stationkeep.cluster.rollouts.rollout import MAX_TIMELINE, Moment, Rollout, with_stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED, Twins
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import RolloutChanged, StageChanged
@@ -37,8 +35,6 @@ from stationkeep.cluster.state.step import Refused, Step
 
 MAX_GROUPS = 5
 """Of equal failures that a verdict names."""
-_FEW = 1_024
-"""Devices that are looked at before all of a stage are: most freezes leave some of these."""
 ORDERS: dict[str, tuple[RolloutCause, ...]] = {
     "start": (RolloutCause.REQUEST, RolloutCause.START),
     "approve": (RolloutCause.APPROVAL,),
@@ -120,7 +116,7 @@ def change(
     )
     step.state.rollouts.put(changed)
     keep(step, changed, not changed.ended)
-    hold_stages(step, changed)
+    changed = hold_stages(step, changed)
     told = about(changed) | {"cause": cause.value, "from": rollout.state.value} | (facts or {})
     ordered = "operator" in transition.who
     step.decide("rollout", Outcome.DONE if ordered else Outcome.NOTED, (), facts=told)
@@ -169,12 +165,7 @@ def move(
     ordered = transition.who == "operator"
     step.decide("stage", Outcome.DONE if ordered else Outcome.NOTED, (), facts=told)
     step.emit(StageChanged(changed.name, moved.state, reason, stage.name))
-    return changed
-
-
-def with_stage(rollout: Rollout, place: int, stage: Stage) -> Rollout:
-    """A rollout with another stage in this place."""
-    return replace(rollout, stages=(*rollout.stages[:place], stage, *rollout.stages[place + 1 :]))
+    return hold_stages(step, changed)
 
 
 def finish(
@@ -289,74 +280,6 @@ def keep(step: Step, rollout: Rollout, kept: bool) -> None:
         deployment.kept = kept
     if not kept:
         book.trim()
-
-
-def hold_stages(step: Step, rollout: Rollout) -> None:
-    """Has nothing offered in stages of a rollout that is paused, that a freeze lies on, or that
-    waits for another."""
-    for stage in rollout.stages:
-        if stage.is_judged:
-            deployment = step.state.deployments.known[stage.deployment]
-            set_hold(step, deployment, _hold_of(step.state, rollout, stage, deployment))
-
-
-def _hold_of(state: ClusterState, rollout: Rollout, stage: Stage, deployment: Deployment) -> str:
-    if rollout.state is RolloutState.PAUSED:
-        return "paused"
-    freeze = state.rollouts.freeze_over(stage.plan.ring, rollout.plan)
-    freeze = freeze or frozen_by(state, deployment)
-    if freeze is not None:
-        return f"freeze:{freeze.name}"
-    other = preempted_by(state, deployment)
-    return f"preempted:{other.rollout or other.number}" if other is not None else ""
-
-
-def frozen_by(state: ClusterState, deployment: Deployment) -> Freeze | None:
-    """If freezes lie on all devices that a deployment still waits for, that one with whose end this
-    is over."""
-    freezes = state.rollouts.freezes.values() if deployment.count(TaskState.QUEUED) else ()
-    if not freezes:
-        return None
-    roster = state.deployments.rosters[deployment.number]
-    free = roster.row[roster.in_state(TaskState.QUEUED)]
-    if not frozen(state, deployment, free[:_FEW]).all():
-        return None
-    for freeze in sorted(freezes, key=lambda one: (-one.until, one.name)):
-        if freeze.name not in deployment.overrides:
-            free = free[~lies_on(state, freeze, free)]
-            if not len(free):
-                return freeze
-    return None
-
-
-def preempted_by(state: ClusterState, deployment: Deployment) -> Deployment | None:
-    """A deployment of higher priority, if such have all the devices for themselves that this one
-    still waits for."""
-    if deployment.in_flight or not deployment.count(TaskState.QUEUED):
-        return None
-    rosters, first = state.deployments.rosters, None
-    claimed = np.zeros(state.fleet.table.used, bool)
-    for other in state.deployments.open_ones():
-        if other.priority <= deployment.priority:
-            break
-        if not other.held and other.unfinished:
-            roster = rosters[other.number]
-            waits = roster.active | (roster.state == TaskState.QUEUED.code)
-            claimed[roster.row[waits]] = True
-            first = first or other
-    if first is None:
-        return None
-    mine = rosters[deployment.number]
-    return first if claimed[mine.row[mine.in_state(TaskState.QUEUED)]].all() else None
-
-
-def set_hold(step: Step, deployment: Deployment, reason: str) -> None:
-    """Holds a deployment back, or lets it go on: with as much time left as it had."""
-    if reason and not deployment.held:
-        deployment.held_at = step.now
-    elif deployment.held and not reason:
-        deployment.deadline += step.now - deployment.held_at
-    deployment.held = reason
 
 
 # What decisions say

@@ -37,6 +37,8 @@ class Rollouts:
         self.checks = 0
         """Checks so far; `checked_at`: when the newest was."""
         self.checked_at = 0
+        self.stopped_at: int | None = None
+        """Since when automatic changes are paused, and deadlines stand still."""
         self._open: set[str] = set()
 
     def __len__(self) -> int:
@@ -108,10 +110,23 @@ class Rollouts:
         )
         return max(over, key=_end_of, default=None)
 
+    def due(self, rollout: Rollout) -> int | None:
+        """When a rollout leaves its state by itself; None: never, or not while its deadline stands
+        still. A pause that was given an end has that end whatever else is paused."""
+        runs = self.stopped_at is None or rollout.resumes
+        return rollout.deadline if runs else None
+
+    def left(self, rollout: Rollout, now: int) -> int | None:
+        """ms after which it leaves its state, as soon as its deadline runs."""
+        if rollout.deadline is None:
+            return None
+        stopped = self.stopped_at is not None and not rollout.resumes
+        return rollout.deadline - (max(self.stopped_at or 0, rollout.since) if stopped else now)
+
     @property
     def next_due(self) -> int | None:
         """When a rollout leaves its state by itself, or a freeze ends."""
-        ends = [rollout.deadline for rollout in self.open_ones() if rollout.deadline is not None]
+        ends = [due for due in map(self.due, self.open_ones()) if due is not None]
         return min([*ends, *(freeze.until for freeze in self.freezes.values())], default=None)
 
 

@@ -201,6 +201,12 @@ class Rollout(msgspec.Struct, frozen=True):
         return None
 
 
+def with_stage(rollout: Rollout, place: int, stage: Stage) -> Rollout:
+    """A rollout with another stage in this place."""
+    stages = (*rollout.stages[:place], stage, *rollout.stages[place + 1 :])
+    return msgspec.structs.replace(rollout, stages=stages)
+
+
 class Freeze(msgspec.Struct, frozen=True, array_like=True):
     """Nothing new is installed on these devices until then: those of the rings, or all (none
     given), that the selector matches."""

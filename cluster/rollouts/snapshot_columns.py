@@ -54,6 +54,7 @@ class Image(msgspec.Struct):
     created: int
     checks: int
     checked_at: int
+    stopped_at: int | None
     freezes: list[Freeze]
     blocks: list[Block]
     known: list[msgspec.Raw]
@@ -69,8 +70,10 @@ class FrozenRollouts:
     """The rollouts as they were, to be written later and elsewhere while they go on."""
 
     def __init__(self, book: Rollouts) -> None:
-        counts = {"created": book.created, "checks": book.checks, "checked_at": book.checked_at}
-        self._head = [_encoder.encode(name) + _encoder.encode(n) for name, n in counts.items()]
+        names = ("created", "checks", "checked_at", "stopped_at")
+        self._head = [
+            _encoder.encode(name) + _encoder.encode(getattr(book, name)) for name in names
+        ]
         self._freezes, self._blocks = list(book.freezes.values()), book.blocks.copy()
         self._known = list(book.known.values())
         self._twins = [
@@ -110,8 +113,10 @@ def thaw_rollouts(encoded: bytes | memoryview | msgspec.Raw, deployments: Book) 
     checked: raises `BadImageError` or another `ValueError` for an image that no replica ever
     gave."""
     image, book = _images.decode(encoded), Rollouts()
-    _demand(min(image.created, image.checks, image.checked_at) >= 0, "counters are negative")
+    times = image.checked_at, image.stopped_at or 0
+    _demand(min(image.created, image.checks, *times) >= 0, "counters are negative")
     book.created, book.checks, book.checked_at = image.created, image.checks, image.checked_at
+    book.stopped_at = image.stopped_at
     book.freezes = {freeze.name: freeze for freeze in image.freezes}
     _demand(len(book.freezes) == len(image.freezes) <= MAX_FREEZES, "freezes do not fit")
     _demand(len(image.blocks) <= MAX_BLOCKS, "blocks are too many")

@@ -178,7 +178,7 @@ def deployment_view(state: ClusterState, deployment: Deployment, now: int) -> De
         comment=deployment.comment,
         opened_at=deployment.wall,
         age_s=_seconds(now - deployment.opened_at),
-        deadline_s=_seconds(deployment.deadline - now),
+        deadline_s=_seconds(deployment.left(now)),
         closed_s=None if closed is None else _seconds(now - closed),
         rostered=deployment.number in state.deployments.rosters,
     )

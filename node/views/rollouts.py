@@ -299,9 +299,10 @@ def _exit(state: ClusterState, rollout: Rollout, now: int) -> ExitView | None:
     end with another one, where what it installs is blocked."""
     if rollout.state is RolloutState.ABORTING:
         return ExitView(RolloutState.ABORTED, "ended", None)
-    if rollout.deadline is None:
+    left = state.rollouts.left(rollout, now)
+    if left is None:
         return None
-    in_s = _seconds(rollout.deadline - now)
+    in_s = _seconds(left)
     if rollout.resumes and state.rollouts.in_the_way(rollout) is not None:
         return ExitView(RolloutState.PAUSED, "blocked", in_s)
     if rollout.resumes:

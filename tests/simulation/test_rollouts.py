@@ -15,7 +15,16 @@ from stationkeep.cluster import deadlines
 from stationkeep.cluster.delivery import offers
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits
-from stationkeep.cluster.progression import advance, looks, members, orders, rollback, steps
+from stationkeep.cluster.progression import (
+    advance,
+    holds,
+    invariants,
+    looks,
+    members,
+    orders,
+    rollback,
+    steps,
+)
 from stationkeep.cluster.rollouts.gates import Gates, Verdict
 from stationkeep.cluster.rollouts.lifecycle import RolloutState
 from stationkeep.cluster.rollouts.plan import Checks, Plan, StagePlan
@@ -236,7 +245,7 @@ def test_a_deadline_that_nobody_keeps_is_found(monkeypatch: Patch) -> None:
 
 
 def test_a_pause_that_holds_nothing_is_found(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(steps, "set_hold", lambda *_: None)
+    monkeypatch.setattr(holds, "set_hold", lambda *_: None)
     pause = (5.0, "roll", "sat-001 pause")
     assert violated(monkeypatch, GOOD, pause) == "progression.holds_hold"
 
@@ -274,11 +283,26 @@ def test_a_way_back_that_forgets_devices_is_found(monkeypatch: Patch) -> None:
     assert violated(monkeypatch, GOOD, back) == "whoever goes back is back"
 
 
+def _forget_pauses(monkeypatch: Patch) -> None:
+    """Nothing is held by a pause of all automatic changes, and no invariant misses that."""
+    monkeypatch.setattr(holds, "is_held", lambda _: False)
+    monkeypatch.setattr(invariants, "is_held", lambda _: False)
+
+
+@pytest.mark.parametrize("hold", ["halt", "switch"])
+def test_a_deadline_that_a_pause_does_not_stop_is_found(monkeypatch: Patch, hold: str) -> None:
+    _forget_pauses(monkeypatch)
+    slowly = replace(GOOD, limits=replace(QUICK, max_in_flight=1, deadline=3_000))
+    pause = (5.0, "roll", f"sat-001 {hold}")
+    assert violated(monkeypatch, slowly, pause, LONGER) == "a pause takes nobody's time away"
+
+
 @pytest.mark.parametrize("hold", ["halt", "switch"])
 def test_an_offer_while_automatic_changes_are_paused_is_found(
     monkeypatch: Patch, hold: str
 ) -> None:
     monkeypatch.setattr(offers, "hold_of", lambda _: None)
+    _forget_pauses(monkeypatch)
     slowly = replace(GOOD, limits=replace(QUICK, max_in_flight=1))
     assert violated(monkeypatch, slowly, (5.0, "roll", f"sat-001 {hold}"), LONGER) == STILL
 
@@ -287,7 +311,8 @@ def test_a_stage_that_goes_on_while_automatic_changes_are_paused_is_found(
     monkeypatch: Patch,
 ) -> None:
     monkeypatch.setattr(advance, "is_held", lambda _: False)
-    assert violated(monkeypatch, GOOD, (6.0, "roll", "sat-001 switch"), LONGER) == STILL
+    watched = replace(GOOD, stages=(StagePlan("all", soak=8_000),))
+    assert violated(monkeypatch, watched, (12.0, "roll", "sat-001 switch"), LONGER) == STILL
 
 
 def test_a_leader_that_forgets_windows_is_found(monkeypatch: Patch) -> None:

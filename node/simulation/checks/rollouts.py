@@ -31,7 +31,7 @@ from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import STATES, TaskState
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.rollouts.gates import Gate
-from stationkeep.cluster.rollouts.lifecycle import WAITING, RolloutState, StageState
+from stationkeep.cluster.rollouts.lifecycle import GOING, WAITING, RolloutState, StageState
 from stationkeep.cluster.rollouts.plan import FOLLOW
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage, tally_of
 from stationkeep.cluster.state.events import Event, RolloutChanged, StageChanged, TasksChanged
@@ -104,6 +104,7 @@ class RolloutChecks:
             if entry is not None and isinstance(what.outcome, Done):
                 self._promoted(state, entry)
                 _is_let(state, entry, what)
+                _keeps_time(state, what)
                 _is_in_its_window(state, entry, what)
                 _goes_first(state, what)
             for event in what.events:
@@ -266,6 +267,22 @@ def _is_let(state: ClusterState, entry: Entry, what: Applied) -> None:
         if _goes_on(command, event):
             said = f"{command} has {event} while {hold_of(state)}"
             raise Violation("nothing goes on while paused", said)
+
+
+def _keeps_time(state: ClusterState, what: Applied) -> None:
+    """Nobody becomes unreached while automatic changes, or the rollout, are paused: it was not
+    offered to him."""
+    for event in what.events:
+        if not isinstance(event, TasksChanged):
+            continue
+        rollout = state.rollouts.known.get(state.deployments.known[event.deployment].rollout)
+        if rollout is None or rollout.state not in GOING:
+            continue
+        paused = hold_of(state) not in (None, Hold.STORM) or rollout.state is RolloutState.PAUSED
+        lost = np.frombuffer(event.targets, "u1") == TaskState.UNREACHED.code
+        if paused and lost.any():
+            said = f"{int(lost.sum())} devices of {rollout.name} were not reached"
+            raise Violation("a pause takes nobody's time away", said)
 
 
 def _goes_on(command: AnyCommand, event: Event) -> bool:
