@@ -10,7 +10,6 @@ from stationkeep.cluster.alarms import MEMBER_OUTDATED
 from stationkeep.cluster.commands import Command, Measured, RaiseLevel
 from stationkeep.cluster.levels import LARGEST, LOWEST, since
 from stationkeep.cluster.names import RELEASE_RULE, is_release
-from stationkeep.cluster.settings import format_duration
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.state import ClusterState, Member
 from stationkeep.cluster.state.step import Refused, Step
@@ -101,9 +100,3 @@ def raise_level(step: Step, command: RaiseLevel) -> dict[str, object]:
     done = Outcome.DONE if step.actor else Outcome.NOTED
     step.decide("level", done, tuple(sorted(state.members)), facts=facts)
     return {"level": state.level}
-
-
-def raises_in(state: ClusterState, now: int) -> str | None:
-    """How long until the leader raises the level by itself, as people write it; None: not yet."""
-    due = due_at(state)
-    return None if due is None else format_duration(max(0, due - now) // 1_000 * 1_000)

@@ -168,11 +168,6 @@ HAZARDS: tuple[Hazard, ...] = (
 )
 
 
-def by_guard(guard: str) -> Hazard:
-    """The hazard that a guard keeps off; raises KeyError."""
-    return {hazard.guard: hazard for hazard in HAZARDS}[guard]
-
-
 def search(hazard: Hazard, limit: int, first: int = 0) -> Outcome | None:
     """The first run without the guard in which the hazard strikes; None within the limit."""
     for seed in range(first, first + limit):

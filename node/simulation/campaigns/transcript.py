@@ -17,7 +17,6 @@ version is refused, because what a seed means changes with the simulator.
 
 # ruff: noqa: N818  (exceptions say what is the case)
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -199,32 +198,3 @@ def _scenario(head: dict[str, str], script: list[Action], source: str) -> Scenar
 
 def _names(text: str) -> tuple[str, ...]:
     return () if text == "-" else tuple(text.split(","))
-
-
-def shrink(
-    scenario: Scenario, rule: str, *, tries: int = 200, told: Callable[[int], None] = lambda _: None
-) -> Scenario:
-    """Finds a shorter script that breaks the same rule, by leaving out halves, quarters, … At most
-    `tries` runs; `told` is called with each shorter length."""
-    script = list(scenario.script)
-    size = max(1, len(script) // 2)
-    while tries > 0:
-        start, shorter = 0, False
-        while start < len(script) and tries > 0:
-            candidate = script[:start] + script[start + size :]
-            tries -= 1
-            if _breaks(scenario, candidate, rule):
-                script, shorter = candidate, True
-                told(len(script))
-            else:
-                start += size
-        if size == 1 and not shorter:
-            break
-        size = max(1, size // 2)
-    return msgspec.structs.replace(scenario, script=tuple(script))
-
-
-def _breaks(scenario: Scenario, script: list[Action], rule: str) -> bool:
-    with quiet():
-        shorter = msgspec.structs.replace(scenario, script=tuple(script))
-        return attempt(shorter)[1].rule == rule

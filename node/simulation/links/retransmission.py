@@ -5,8 +5,8 @@ grows because of lost acknowledgements: one that arrives late because earlier on
 like a slow network.
 """
 
-RTO_LEAST, RTO_MOST, RTO_INITIAL = 0.2, 120.0, 1.0
-"""Seconds: TCP_RTO_MIN, TCP_RTO_MAX, TCP_TIMEOUT_INIT."""
+RTO_LEAST, RTO_MOST = 0.2, 120.0
+"""Seconds: TCP_RTO_MIN, TCP_RTO_MAX."""
 
 
 class RoundTrips:
