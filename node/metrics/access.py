@@ -15,10 +15,6 @@ class AccessCollector(Collector):
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         help_ = "Requests and connections that were to show a token, by what came of it."

@@ -54,10 +54,6 @@ class ClusterCollector(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape: the families depend on who leads then."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         if self._service.consensus.is_leader:

@@ -16,10 +16,6 @@ class AgentsCollector(Collector):
     def __init__(self, agents: Sessions) -> None:
         self._agents = agents
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         yield GaugeMetricFamily(

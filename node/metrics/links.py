@@ -54,10 +54,6 @@ class LinksCollector(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape: the peers may change until then."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         links = self._service.links()

@@ -38,10 +38,6 @@ class NodeCollector(Collector):
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape: the node may still be starting."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         yield gauges("build_info", "1; labelled with the running release.", "version", {VERSION: 1})
@@ -155,16 +151,12 @@ class Instruments(Collector):
         self.lag = Histogram(
             "event_loop_lag_seconds", "Delay of timers in the event loop.", LAG_BUCKETS
         )
-        self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry()  # asks for families at the scrape, and not before
         for kind in (ClusterCollector, NodeCollector, LinksCollector):
             self.registry.register(kind(service))
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         self._watching: asyncio.Task[None] | None = None
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape."""
-        return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """The histograms."""

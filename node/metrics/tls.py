@@ -15,10 +15,6 @@ class TlsCollector(Collector):
     def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         expiries = GaugeMetricFamily(

@@ -18,10 +18,6 @@ class TracesCollector(Collector):
     def __init__(self, sink: "Sink") -> None:
         self._sink = sink
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The family of one scrape."""
         help_ = "Spans of this node by outcome: exported, failed or dropped."

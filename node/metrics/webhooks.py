@@ -15,10 +15,6 @@ class WebhooksCollector(Collector):
     def __init__(self, webhooks: Webhooks) -> None:
         self._webhooks = webhooks
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing before the scrape."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """The families of one scrape."""
         deliveries = CounterMetricFamily(
