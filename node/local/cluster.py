@@ -55,8 +55,9 @@ _NOT_INHERITED = frozenset(
 )
 """Overrides that would make all nodes the same node, or contradict the files just written."""
 
-_children: list[subprocess.Popen[bytes]] = []
-"""Processes that this one has started and not yet reaped; nodes may outlive it (`up --detach`)."""
+_children: dict[tuple[int, str], subprocess.Popen[bytes]] = {}
+"""Processes that this one has started and not yet reaped, by pid and birth; nodes may outlive it
+(`up --detach`)."""
 
 
 class LocalCluster:
@@ -160,7 +161,9 @@ class LocalCluster:
 
     def reap(self) -> None:
         """Reaps our own children that have exited, so that none stays a zombie."""
-        _children[:] = [child for child in _children if child.poll() is None]
+        for key, child in tuple(_children.items()):
+            if child.poll() is not None:
+                _children.pop(key, None)
 
     def _prepare(self, plan: Plan, fresh: bool) -> Manifest:
         """The manifest to bring up: the one in the data directory, or a new one."""
@@ -247,8 +250,8 @@ class LocalCluster:
                 env=env,
                 start_new_session=True,
             )
-        _children.append(child)
         record.pid, record.birth = child.pid, birth(child.pid) or ""
+        _children[record.pid, record.birth] = child
 
     def _stop(self, processes: Mapping[str, Started], seconds: float) -> dict[str, str]:
         ends = dict.fromkeys(processes, "was not running")
@@ -269,12 +272,13 @@ class LocalCluster:
         return ends
 
     def _await_gone(self, records: Iterable[Started], seconds: float) -> bool:
-        """Waits until none of them runs; False if one still does after `seconds`."""
+        """Waits until none of them runs, and those of our own are reaped; False if one still does
+        after `seconds`."""
         waiting = list(records)
         deadline = time.monotonic() + seconds
         while True:
             self.reap()
-            waiting = [record for record in waiting if record.running]
+            waiting = [r for r in waiting if r.running or (r.pid, r.birth) in _children]
             if not waiting or time.monotonic() >= deadline:
                 return not waiting
             time.sleep(_POLL_SECONDS)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,28 @@ def test_down_stops_a_frozen_node(cluster: LocalCluster, plan: Plan) -> None:
     cluster.up(plan)
     cluster.kill("sat-003", signal.SIGSTOP)
     assert cluster.down(seconds=5)["sat-003"] == "stopped"
+
+
+def test_whoever_was_stopped_leaves_no_zombie(
+    cluster: LocalCluster, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor when all end just after it was looked who has ended."""
+    records = cluster.up(plan).nodes.values()
+    for record in records:
+        said_in(Path(record.log))
+    look = cluster.reap
+
+    def too_early() -> None:
+        look()
+        for record in records:
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, record.pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(cluster, "reap", too_early)
+    assert set(cluster.down(seconds=5).values()) == {"stopped"}
+    for record in records:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(record.pid, os.WNOHANG)
 
 
 def test_kill_ends_one_node_and_start_brings_it_back(cluster: LocalCluster, plan: Plan) -> None:
