@@ -23,7 +23,7 @@ import psutil
 from scripts.bench_cluster import running
 from stationkeep.node.chaos.constellation import Constellation
 from stationkeep.node.peers.frames import numbered
-from stationkeep.node.peers.handshake import Hello
+from stationkeep.node.peers.hello import Hello
 from stationkeep.node.peers.sessions import Outgoing
 from stationkeep.node.system.addresses import split_address
 

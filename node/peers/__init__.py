@@ -2,7 +2,7 @@
 
 `network.py`: the peers, and the messages from them · `link.py`: one peer, and the lane for each
 message · `sessions.py`: numbers, keys and echoes · `streams.py`, `datagrams.py`: the sockets ·
-`handshake.py`: identification · `frames.py`: encoding · `figures.py`: statistics of losses.
+`hello.py`: identification · `frames.py`: encoding · `figures.py`: statistics of losses.
 
 How messages between members may grow, so that releases understand each other:
 
@@ -13,6 +13,6 @@ How messages between members may grow, so that releases understand each other:
   arrays: they grow at the end.
 - *What an older release would misunderstand is another protocol*: another meaning of a field, a new
   kind of message that must be answered, other frames or datagrams (`sessions.VERSION`). The hello
-  says which protocols a node speaks (`handshake.PROTOCOLS`).
+  says which protocols a node speaks (`hello.PROTOCOLS`).
 - *What enters the log has a level instead* (`cluster.levels`): drafts, entries, snapshots.
 """

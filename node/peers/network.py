@@ -26,7 +26,7 @@ from typing import Any
 from stationkeep.cluster.names import address_fault, is_loopback, name_fault
 from stationkeep.node.peers.datagrams import DatagramSockets
 from stationkeep.node.peers.frames import MAX_FRAME
-from stationkeep.node.peers.handshake import ANSWERED, Hello, Refusals, digest_of
+from stationkeep.node.peers.hello import ANSWERED, Hello, Refusals, digest_of
 from stationkeep.node.peers.link import Link
 from stationkeep.node.peers.sessions import BadDatagram, address_of
 from stationkeep.node.peers.streams import Inbound, Outbound

@@ -11,7 +11,7 @@ from typing import Any, cast
 import uvicorn
 
 from stationkeep.cluster.state.state import Token
-from stationkeep.node.peers.handshake import Refusals
+from stationkeep.node.peers.hello import Refusals
 from stationkeep.node.security.accepting import Acceptor
 from stationkeep.node.security.contexts import HTTP, Contexts
 from stationkeep.node.service.node_service import NodeService

@@ -11,17 +11,18 @@ import msgpack
 import pytest
 import uvloop
 
-from stationkeep.node.peers import handshake, link, network, streams
+from stationkeep.node.peers import link, network, streams
 from stationkeep.node.peers.frames import MAX_FRAME, MAX_HELLO, FrameReader, encode, numbered, pack
+from stationkeep.node.peers.hello import PROTOCOLS, Hello, common, digest_of, log
 from stationkeep.node.peers.network import NotLoopback, PeerNetwork, PortInUse
 from stationkeep.node.system.addresses import split_address
 from tests.node.peers.station import Station, addresses, free_ports
 from tests.node.sockets import connections_to, is_thin
 
-FOUNDERS = handshake.digest_of(["a", "b"])
+FOUNDERS = digest_of(["a", "b"])
 UID, OTHER = "0123456789abcdef", "fedcba9876543210"
 ANSWER = {
-    "kind": "hello", "protocols": handshake.PROTOCOLS, "cluster": "c", "uid": "", "founders": "",
+    "kind": "hello", "protocols": PROTOCOLS, "cluster": "c", "uid": "", "founders": "",
     "node": "b", "life": 1,
 }  # fmt: skip
 DIAL = {**ANSWER, "session": 2, "key": bytes(32)}
@@ -175,7 +176,7 @@ async def test_whoever_cannot_be_one_of_us_is_shown_why_and_finds_the_same_word(
     said = await closed_by_peer(hello(**changes), a.network.port)
     [(_, ours)] = FrameReader().feed(said)
     assert a.network.rejected == {reason: 1}
-    theirs = handshake.Hello(changes.get("cluster", "c"), "b")
+    theirs = Hello(changes.get("cluster", "c"), "b")
     theirs.uid = changes.get("uid", "")
     if reason == "version":
         ours = {**ours, "protocols": (2, 9)}
@@ -212,7 +213,7 @@ async def test_founders_whose_lists_differ_stay_apart_and_both_say_so(
     stations, monkeypatch
 ) -> None:
     told: list[dict[str, str]] = []
-    monkeypatch.setattr(handshake.log, "warning", lambda _, **fields: told.append(fields))
+    monkeypatch.setattr(log, "warning", lambda _, **fields: told.append(fields))
     table = addresses("a", "b", "c")
     a = await stations("a", table, founds=True)
     b = await stations("b", {name: table[name] for name in ("a", "b")}, founds=True)
@@ -242,8 +243,8 @@ async def test_what_a_newer_release_adds_to_any_message_is_ignored(stations) -> 
 
 
 def test_two_releases_speak_the_highest_protocol_that_both_have(monkeypatch) -> None:
-    monkeypatch.setattr(handshake, "PROTOCOLS", (2, 5))
-    spoken = [handshake.common(other) for other in ((1, 1), (1, 2), (3, 4), (4, 9), (6, 9))]
+    monkeypatch.setattr("stationkeep.node.peers.hello.PROTOCOLS", (2, 5))
+    spoken = [common(other) for other in ((1, 1), (1, 2), (3, 4), (4, 9), (6, 9))]
     assert spoken == [None, 2, 4, 5, None]
 
 
@@ -331,9 +332,7 @@ async def test_a_strange_word_of_removal_is_refused(
     host, port = split_address(peers["a"])
     server = await asyncio.start_server(impostor, host, port)
     b = Station("b", peers)
-    monkeypatch.setattr(
-        handshake.log, "warning", lambda _, reason, remote: b._note(refusals, reason)
-    )
+    monkeypatch.setattr(log, "warning", lambda _, reason, remote: b._note(refusals, reason))
     b.network.on_removed = lambda *_: pytest.fail("it was believed")
     await b.network.start()
     await b.until(lambda: refusals == ["bad_removed"])
@@ -344,7 +343,7 @@ async def test_a_strange_word_of_removal_is_refused(
 
 async def test_warnings_do_not_flood(stations, monkeypatch) -> None:
     lines: list[dict[str, Any]] = []
-    monkeypatch.setattr(handshake.log, "warning", lambda event, **fields: lines.append(fields))
+    monkeypatch.setattr(log, "warning", lambda event, **fields: lines.append(fields))
     a = await stations("a", addresses("a", "b"))
     for _ in range(20):
         await closed_by_peer(struct.pack(">I", 2**31), a.network.port)
@@ -355,7 +354,7 @@ async def test_warnings_do_not_flood(stations, monkeypatch) -> None:
 async def test_the_dialler_verifies_whom_it_reached(stations, monkeypatch) -> None:
     port_a, port_b = free_ports(2)
     lines: list[str] = []
-    monkeypatch.setattr(handshake.log, "warning", lambda _, reason, remote: a._note(lines, reason))
+    monkeypatch.setattr(log, "warning", lambda _, reason, remote: a._note(lines, reason))
     a = await stations("a", {"a": f"127.0.0.1:{port_a}", "b": f"127.0.0.1:{port_b}"})
 
     held: list[asyncio.StreamWriter] = []
