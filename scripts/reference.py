@@ -30,13 +30,10 @@ from stationkeep.cluster.state.state import (
 )
 from stationkeep.node.config import node_config as config
 from stationkeep.node.config import webhooks
-from stationkeep.node.config.node_config import (
-    HookConfig,
-    LogConfig,
-    Marks,
-    NodeConfig,
-    SensorConfig,
-)
+from stationkeep.node.config.hooks import ROLE_HOOKS, HookConfig
+from stationkeep.node.config.node_config import LogConfig, NodeConfig
+from stationkeep.node.config.sensors import Marks, SensorConfig
+from stationkeep.node.config.shell import MAX_COMMAND
 from stationkeep.node.config.tls import TlsConfig
 from stationkeep.node.config.tracing import TracingConfig
 from stationkeep.node.config.webhooks import WebhookConfig
@@ -47,7 +44,7 @@ NAME = f"name of at most {MAX_NAME} characters"
 DURATION = (
     f"duration, {settings.format_duration(settings.SHORTEST)} to {settings.LONGEST // 3_600_000}h"
 )
-COMMAND = f"command of at most {config.MAX_COMMAND} characters"
+COMMAND = f"command of at most {MAX_COMMAND} characters"
 ADDRESS, URL = "`HOST:PORT`", "`https://…`, or `http://` to loopback"
 MARKS = "`{ok: …, critical: …}` or `off`"
 GROUPS = {
@@ -205,7 +202,7 @@ def _sensors() -> Iterator[Row]:
 
 def _hooks() -> Iterator[Row]:
     meaning, default = meanings(HookConfig), _defaults(HookConfig)
-    for field, role in config.ROLE_HOOKS.items():
+    for field, role in ROLE_HOOKS.items():
         what = meaning["roles"].replace("this role", f"the role {role}")
         yield Row(f"hooks.{field}", COMMAND, "", what)
     value = f"at most {MAX_ACTIONS_PER_NODE}, each `NAME: {COMMAND}`".replace(COMMAND, "COMMAND")

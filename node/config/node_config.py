@@ -7,7 +7,7 @@ cluster is founded, they are changed through it (roles.md, "Settings and default
 
 import ipaddress
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -17,80 +17,20 @@ import yaml
 
 from stationkeep.cluster import settings as replicated
 from stationkeep.cluster.commands import MemberSpec, Policy
-from stationkeep.cluster.names import (
-    ADDRESS_RULE,
-    HOST_RULE,
-    NAME_RULE,
-    address_fault,
-    host_fault,
-    is_loopback,
-    link_fault,
-    name_fault,
-)
-from stationkeep.cluster.roles.policies import PATTERN_RULE, PRIORITIES, is_pattern
+from stationkeep.cluster.names import HOST_RULE, host_fault
 from stationkeep.cluster.settings import Settings, SettingsError
-from stationkeep.cluster.state.state import (
-    MAX_ACTIONS_PER_NODE,
-    MAX_MEMBERS,
-    MAX_POLICIES_PER_NODE,
-    ROLE_CHANGE,
-)
+from stationkeep.node.config.hooks import ROLE_HOOKS, HookConfig, read_hooks
+from stationkeep.node.config.members import read_listener, read_members
+from stationkeep.node.config.policies import read_policies
+from stationkeep.node.config.sensors import SensorConfig, read_sensors
 from stationkeep.node.config.shell import command_fault
 from stationkeep.node.config.tls import TlsConfig, read_tls, uid_of
 from stationkeep.node.config.tracing import TracingConfig, read_tracing
 from stationkeep.node.config.webhooks import WebhookConfig, read_webhooks
 from stationkeep.node.config.yaml_document import MAX_BYTES, ConfigError, Document, Value, parse
-from stationkeep.node.system.addresses import split_address
 from stationkeep.node.system.operator_files import regular
 
 __all__ = ["ConfigError", "NodeConfig", "load", "validate"]
-
-
-class Marks(msgspec.Struct, frozen=True):
-    """Risk rises linearly from 0 at `ok` to 1 at `critical`. With `ok > critical` it rises as the
-    reading falls."""
-
-    ok: float
-    """The reading up to which the risk is 0."""
-    critical: float
-    """The reading from which the risk is 1. If it is below `ok`, a falling reading is the risk."""
-
-
-class SensorConfig(msgspec.Struct, frozen=True):
-    """Which components make up the health of this node; None = off."""
-
-    cpu: Marks | None = Marks(70, 100)
-    """Load of the host's CPUs in percent, averaged over half a minute."""
-    memory: Marks | None = Marks(80, 100)
-    """Used memory of the host in percent."""
-    disk: Marks | None = Marks(85, 100)
-    """How full the disk of the data directory is, in percent."""
-    battery: Marks | None = Marks(30, 5)
-    """Charge of the battery in percent, if there is one that is not being charged."""
-    temperature: Marks | None = Marks(80, 105)
-    """The hottest sensor of the host in °C, if it has any."""
-    loop_lag: Marks | None = Marks(0.25, 2)
-    """How late the node's event loop is, in seconds."""
-    replication_lag: Marks | None = Marks(2_000, 50_000)
-    """Log entries that are committed and not applied yet."""
-    command: str = ""
-    """Your own check. Exit status 0 is risk 0, any other is risk 1. For a value between, exit with
-    0 and print `{"risk": 0.4, "cause": "…"}`."""
-    command_interval: float = 5.0
-    """The shortest time between two runs of the check, in seconds."""
-    command_timeout: float = 5.0
-    """A check that takes longer, in seconds, is killed and counts as risk 1."""
-
-
-class HookConfig(msgspec.Struct, frozen=True):
-    """Shell commands run when a role or an action is enacted."""
-
-    roles: dict[str, str] = {}
-    """Role and command, run when the node begins to act in this role."""
-    actions: dict[str, str] = {}
-    """Actions that operators can order of this node: name and command."""
-    timeout: float = 10.0
-    """A hook that takes longer, in seconds, is killed with everything it started: it has failed."""
 
 
 LOG_FORMATS = ("plain", "json")
@@ -203,21 +143,7 @@ HOSTED = frozenset(
 """Those in whose variables `${HOSTNAME}` stands for this machine's name, and nothing else does."""
 MAX_HTTP_HOSTS = 16
 MAX_PROXIES = 16
-MAX_COMMAND = 4_096
-"""Characters of an operator's command."""
-BEYOND_LOOPBACK = {
-    "raft": "beyond loopback (127.0.0.0/8, ::1, localhost) `tls:` is needed; `insecure: true` does "
-    "without",
-    "http": "beyond loopback (127.0.0.0/8, ::1, localhost) `tls:` and `auth: required` are needed; "
-    "`insecure: true` does without, and lets anybody give every order unless there is `auth:`",
-}
 SETTINGS_PREFIX = "STATIONKEEP_SETTINGS__"
-ROLE_HOOKS = {
-    "primary": "PRIMARY",
-    "backup": "BACKUP",
-    "standby": "STANDBY",
-    "safe_mode": "SAFE_MODE",
-}
 
 
 def load(path: str | Path, env: Mapping[str, str] | None = None) -> NodeConfig:
@@ -316,8 +242,10 @@ def _scalar(text: str) -> object:
 
 def _read(document: Document) -> NodeConfig:
     root = document.root.known(_FIELDS)
-    node = _name(root.required("node", "the id of this node"))
-    members = _members(root, node)
+    id_ = root.required("node", "the id of this node")
+    cluster = root.required("cluster", "the name of the cluster")
+    node = id_.name() if id_ else ""
+    members = read_members(root, node)
     own = next((m for m in members if m.id == node), None)
     if members and node and own is None:
         cast(Value, root.child("node")).refuse("a node is one of its own members")
@@ -327,17 +255,17 @@ def _read(document: Document) -> NodeConfig:
         profile = profile_value.choice(tuple(replicated.PROFILES))
     data_dir = root.required("data_dir", "the directory that is this node's alone")
     directory = Path(data_dir.text("a path") if data_dir else ".")
-    durability = root.child("durability")
+    durability, insecure = root.child("durability"), root.child("insecure")
     tls = read_tls(root.child("tls"), node, directory)
     return NodeConfig(
         node=node,
-        cluster=_name(root.required("cluster", "the name of the cluster")),
+        cluster=cluster.name() if cluster else "",
         data_dir=directory,
-        raft=_listen(root, "raft", own.raft if own else ""),
-        http=_listen(root, "http", own.http if own else ""),
+        raft=read_listener(root, "raft", own.raft if own else ""),
+        http=read_listener(root, "http", own.http if own else ""),
         tls=tls,
         uid="" if tls is None else uid_of(tls),
-        insecure=_flag(root.child("insecure")),
+        insecure=insecure is not None and insecure.flag(),
         members=members,
         join=_join(root.child("join"), members),
         profile=profile,
@@ -345,9 +273,9 @@ def _read(document: Document) -> NodeConfig:
         durability=cast(
             Literal["sync", "os"], durability.choice(("sync", "os")) if durability else "sync"
         ),
-        sensors=_sensors(root.child("sensors")),
-        hooks=_hooks(root.child("hooks")),
-        policies=_policies(root.child("policies")),
+        sensors=read_sensors(root.child("sensors")),
+        hooks=read_hooks(root.child("hooks")),
+        policies=read_policies(root.child("policies")),
         webhooks=read_webhooks(root.child("webhooks")),
         tracing=read_tracing(root.child("tracing")),
         log=_log(root.child("log")),
@@ -358,123 +286,19 @@ def _read(document: Document) -> NodeConfig:
     )
 
 
-def _name(value: Value | None) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value.raw, str) or name_fault(value.raw):
-        value.refuse(NAME_RULE)
-        return ""
-    return value.raw
-
-
-def _address(value: Value | None) -> str:
-    if value is None:
-        return ""
-    text = value.text("an address host:port")
-    if text:
-        value.through(lambda _: split_address(text), ("", 0))
-    return text
-
-
-def _reached(value: Value | None, fault_of: Callable[[str], str | None]) -> str:
-    """An address at which others reach a member."""
-    text = "" if value is None else value.text(ADDRESS_RULE)
-    fault = fault_of(text) if text else None
-    if value is not None and fault is not None:
-        value.refuse(fault)
-        return ""
-    return text
-
-
-def _members(root: Value, node: str) -> tuple[MemberSpec, ...]:
-    """Every member, this one where it says of itself that it is reached (`advertise`)."""
-    table = root.required("members", "every member with its raft and http address")
-    if table is None:
-        return ()
-    entries = table.mapping()
-    reaches_out = root.child("tls") is not None or _is_insecure(root)
-    fault_of = address_fault if reaches_out else link_fault
-    if isinstance(table.raw, dict) and not 1 <= len(entries) <= MAX_MEMBERS:
-        table.refuse(f"between 1 and {MAX_MEMBERS} members", len(entries))
-    advertised = root.child("advertise")
-    if advertised is not None:
-        advertised.known(("raft", "http"))
-    members, used = [], dict[str, str]()
-    for name, value in sorted(entries.items()):
-        if name_fault(name):
-            value.refuse(NAME_RULE, name)
-        value.known(("raft", "http"))
-        at = {
-            "raft": value.required("raft", "host:port for the other members"),
-            "http": value.required("http", "host:port for clients"),
-        }
-        if name == node and advertised is not None:
-            at |= {field: child for field in at if (child := advertised.child(field)) is not None}
-        raft, http = _reached(at["raft"], fault_of), _reached(at["http"], address_fault)
-        for field, address in (("raft", raft), ("http", http)):
-            child = at[field]
-            if child is not None and address and address in used:
-                child.refuse(f"every address once; {used[address]} has it too")
-            used[address] = f"{name}.{field}"
-        members.append(MemberSpec(name, raft, http))
-    _check_own_loopback(advertised or table.mapping().get(node), members, node)
-    return tuple(members)
-
-
-def _check_own_loopback(place: Value | None, members: list[MemberSpec], node: str) -> None:
-    """Nobody on another machine reaches this one on its own loopback."""
-    beyond = [m.raft for m in members if m.raft and not is_loopback(split_address(m.raft)[0])]
-    own = next((m.raft for m in members if m.id == node), "")
-    if place is not None and own and beyond and own not in beyond:
-        child = place.child("raft") or place
-        child.refuse(f"an address that {beyond[0]} can reach: this is loopback", own)
-
-
 def _join(value: Value | None, members: tuple[MemberSpec, ...]) -> bool:
     if value is None:
         return False
-    joins = _flag(value)
+    joins = value.flag()
     if joins and len(members) == 1:
         value.refuse("a node that joins lists the existing members among its members")
     return joins
 
 
-def _listen(root: Value, field: str, advertised: str) -> str:
-    """The address to listen on, by default the advertised one. Beyond loopback members must know
-    each other by their certificates, and clients by their tokens."""
-    value = root.child(field)
-    table = root.child("members")
-    address = _address(value) if value is not None else advertised
-    place = value or table or root
-    try:
-        host, _ = split_address(address)
-    except ValueError:
-        return address
-    auth = root.child("auth")
-    known = field == "raft" or (auth is not None and auth.raw == "required")
-    secured = root.child("tls") is not None and known
-    if not (is_loopback(host) or secured or _is_insecure(root)):
-        place.refuse(BEYOND_LOOPBACK[field], address)
-    return address
-
-
-def _is_insecure(root: Value) -> bool:
-    flag = root.child("insecure")
-    return flag is not None and flag.raw is True
-
-
-def _flag(value: Value | None) -> bool:
-    if value is not None and not isinstance(value.raw, bool):
-        value.refuse("true or false")
-    return value is not None and value.raw is True
-
-
 def _hosts(value: Value | None) -> tuple[str, ...]:
     if value is None:
         return ()
-    items = value.items()
-    if len(items) > MAX_HTTP_HOSTS:
-        value.refuse(f"at most {MAX_HTTP_HOSTS} names", len(items))
+    items = value.items(MAX_HTTP_HOSTS, "names")
     for item in items:
         if not isinstance(item.raw, str) or host_fault(item.raw) is not None:
             item.refuse(HOST_RULE)
@@ -490,9 +314,7 @@ def _auth(value: Value | None) -> Literal["required", "none"]:
 def _networks(value: Value | None) -> tuple[str, ...]:
     if value is None:
         return ()
-    items = value.items()
-    if len(items) > MAX_PROXIES:
-        value.refuse(f"at most {MAX_PROXIES} networks", len(items))
+    items = value.items(MAX_PROXIES, "networks")
     for item in items:
         if not isinstance(item.raw, str) or not _is_network(item.raw):
             item.refuse("a network such as 10.0.0.0/8, with nothing but zeros behind its length")
@@ -531,100 +353,6 @@ def _settings(value: Value | None, profile: str) -> Settings:
 
 def _one_setting(field: str, raw: object) -> dict[str, replicated.Stored]:
     return replicated.parse_changes({field: raw})
-
-
-def _sensors(value: Value | None) -> SensorConfig:
-    if value is None:
-        return SensorConfig()
-    value.known(SensorConfig.__struct_fields__)
-    found: dict[str, object] = {}
-    for field, item in value.mapping().items():
-        if field == "command":
-            found[field] = item.text("a shell command", MAX_COMMAND)
-        elif field in ("command_interval", "command_timeout"):
-            found[field] = _seconds(item)
-        elif field in SensorConfig.__struct_fields__:
-            found[field] = _marks(item)
-    return msgspec.structs.replace(SensorConfig(), **found)
-
-
-def _marks(value: Value) -> Marks | None:
-    if value.raw is False or value.raw == "off":  # YAML reads a bare off as false
-        return None
-    if not isinstance(value.raw, dict):
-        value.refuse("{ok: …, critical: …} or off")
-        return None
-    value.known(("ok", "critical"))
-    ok, critical = (value.required(mark, "both marks of a sensor") for mark in ("ok", "critical"))
-    if ok is None or critical is None:
-        return None
-    marks = Marks(ok.number(-1e9, 1e9), critical.number(-1e9, 1e9))
-    if marks.ok == marks.critical:
-        critical.refuse("a critical mark differs from ok")
-    return marks
-
-
-def _seconds(value: Value) -> float:
-    def parser(raw: object) -> float:
-        return replicated.parse_duration(value.path, raw) / 1_000
-
-    return value.through(parser, 1.0)
-
-
-def _hooks(value: Value | None) -> HookConfig:
-    if value is None:
-        return HookConfig()
-    value.known((*ROLE_HOOKS, "timeout", "actions"))
-    timeout, actions = value.child("timeout"), value.child("actions")
-    commands: dict[str, Value] = actions.mapping() if actions else {}
-    for name, item in commands.items():
-        if name_fault(name):
-            item.refuse(NAME_RULE, name)
-        elif name == ROLE_CHANGE:
-            item.refuse(f"another name: {ROLE_CHANGE} is the cluster's own", name)
-    if actions is not None and len(commands) > MAX_ACTIONS_PER_NODE:
-        actions.refuse(f"at most {MAX_ACTIONS_PER_NODE} actions", len(commands))
-    return HookConfig(
-        roles={
-            role: hook.text("a shell command", MAX_COMMAND)
-            for field, role in ROLE_HOOKS.items()
-            if (hook := value.child(field)) is not None
-        },
-        actions={
-            name: item.text("a shell command", MAX_COMMAND) for name, item in commands.items()
-        },
-        timeout=_seconds(timeout) if timeout else HookConfig().timeout,
-    )
-
-
-def _policies(value: Value | None) -> tuple[Policy, ...]:
-    if value is None:
-        return ()
-    items = value.items()
-    if len(items) > MAX_POLICIES_PER_NODE:
-        value.refuse(f"at most {MAX_POLICIES_PER_NODE} policies", len(items))
-    policies = [_policy(item) for item in items]
-    for position, (item, policy) in enumerate(zip(items, policies, strict=True)):
-        if policy.name and any(policy.name == earlier.name for earlier in policies[:position]):
-            item.refuse("every policy has its own name", policy.name)
-    return tuple(policies)
-
-
-def _policy(value: Value) -> Policy:
-    value.known(("name", "priority", "score", "forbids"))
-    priority = value.required("priority", f"one of {', '.join(PRIORITIES)}")
-    score = value.required("score", "a number between 0 and 1")
-    forbids = value.required("forbids", 'patterns such as ["*->PRIMARY"]')
-    patterns = forbids.items() if forbids else ()
-    for pattern in patterns:
-        if not isinstance(pattern.raw, str) or not is_pattern(pattern.raw):
-            pattern.refuse(f"a pattern {PATTERN_RULE}")
-    return Policy(
-        name=_name(value.required("name", "how denials name it")),
-        priority=priority.choice(PRIORITIES) if priority else "",
-        score=round(score.number(0, 1) * replicated.PPM) if score else 0,
-        forbids=tuple(str(pattern.raw) for pattern in patterns),
-    )
 
 
 def _log(value: Value | None) -> LogConfig:

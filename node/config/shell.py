@@ -11,6 +11,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+MAX_COMMAND = 4_096
+"""Characters of a command."""
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 _WORKED_OUT = re.compile(r"[$`*?\[~{}()<>|&;!]|\A\d+\Z|\APATH=")
 _CONTINUED = "\\\n"

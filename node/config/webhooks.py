@@ -12,7 +12,6 @@ import re
 
 import msgspec
 
-from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.cluster.state.state import MAX_WEBHOOKS
 from stationkeep.node.config.yaml_document import Value
 from stationkeep.node.system.addresses import crosses_in_clear, split_url
@@ -76,9 +75,7 @@ def read_webhooks(value: Value | None) -> tuple[WebhookConfig, ...]:
     """The webhooks that a file configures; errors go into its document."""
     if value is None:
         return ()
-    items = value.items()
-    if len(items) > MAX_WEBHOOKS:
-        value.refuse(f"at most {MAX_WEBHOOKS} webhooks", len(items))
+    items = value.items(MAX_WEBHOOKS, "webhooks")
     webhooks = [_read(item) for item in items]
     names = [webhook.name for webhook in webhooks]
     for position, (item, name) in enumerate(zip(items, names, strict=True)):
@@ -93,7 +90,7 @@ def _read(value: Value) -> WebhookConfig:
     url = value.required("url", "where it is sent to")
     topics = value.child("topics")
     return WebhookConfig(
-        name=_name(name) if name else "",
+        name=name.name() if name else "",
         url=_url(url) if url else "",
         secret=_secret(value),
         topics=_topics(topics) if topics else USUAL,
@@ -105,13 +102,6 @@ def _topics(value: Value) -> tuple[str, ...]:
     if isinstance(value.raw, list) and not topics:
         value.refuse(f"at least one of {', '.join(TOPICS)}")
     return topics
-
-
-def _name(value: Value) -> str:
-    name = value.text(NAME_RULE)
-    if name and name_fault(name) is not None:
-        value.refuse(NAME_RULE)
-    return name
 
 
 def _url(value: Value) -> str:

@@ -6,13 +6,15 @@ document and return a placeholder, so that one run reports all errors of a file 
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import yaml
 
-from stationkeep.cluster.names import MAX_NAME
+from stationkeep.cluster.names import MAX_NAME, NAME_RULE, name_fault
+from stationkeep.cluster.settings import parse_duration
 from stationkeep.node.system.confidential import HIDDEN, hide
 
 MAX_BYTES = 256 * 1024
@@ -125,12 +127,14 @@ class Value:
         self.refuse("a mapping (name: value)")
         return {}
 
-    def items(self) -> Sequence["Value"]:
-        """The elements of a list."""
-        if isinstance(self.raw, list):
-            return self.raw
-        self.refuse("a list")
-        return ()
+    def items(self, most: float = math.inf, what: str = "") -> Sequence["Value"]:
+        """The elements of a list, of which there may be so many; `what`: as people call them."""
+        if not isinstance(self.raw, list):
+            self.refuse("a list")
+            return ()
+        if len(self.raw) > most:
+            self.refuse(f"at most {most} {what}", len(self.raw))
+        return self.raw
 
     def text(self, rule: str = "a text", limit: int = 1_024) -> str:
         """A non-empty string of at most `limit` characters."""
@@ -153,6 +157,23 @@ class Value:
             return float(self.raw)
         self.refuse(f"a number between {low:g} and {high:g}")
         return low
+
+    def flag(self) -> bool:
+        """Whether it is true."""
+        if not isinstance(self.raw, bool):
+            self.refuse("true or false")
+        return self.raw is True
+
+    def name(self) -> str:
+        """The name of something in the cluster; empty if it is none."""
+        if isinstance(self.raw, str) and name_fault(self.raw) is None:
+            return self.raw
+        self.refuse(NAME_RULE)
+        return ""
+
+    def seconds(self) -> float:
+        """A duration."""
+        return self.through(lambda raw: parse_duration(self.path, raw), 1_000) / 1_000
 
     def through(self, parser: Callable[[Any], T], placeholder: T) -> T:
         """The raw value parsed by `parser`, whose ValueError states the broken rule."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from stationkeep.node.config.node_config import Marks
+from stationkeep.node.config.sensors import Marks
 
 
 class Measurement(msgspec.Struct, frozen=True):

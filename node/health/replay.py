@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from stationkeep.node.config.node_config import Marks
+from stationkeep.node.config.sensors import Marks
 from stationkeep.node.health.measurement import Measurement, component_risk
 from stationkeep.node.ports import Clock
 from stationkeep.node.system.operator_files import regular

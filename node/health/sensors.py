@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from stationkeep.cluster.unreadable import UNREADABLE, explain
-from stationkeep.node.config.node_config import Marks, SensorConfig
+from stationkeep.node.config.sensors import Marks, SensorConfig
 from stationkeep.node.health.measurement import Measurement, component_risk
 from stationkeep.node.hooks.runner import HookResult, HookRunner
 from stationkeep.node.ports import Clock

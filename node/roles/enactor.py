@@ -26,7 +26,7 @@ from stationkeep.cluster.commands import Acknowledge, AnnounceActions
 from stationkeep.cluster.roles.actions import pending_for
 from stationkeep.cluster.state.state import ROLE_CHANGE, Action
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.duty import NEVER, Owed, Workbench
 from stationkeep.node.hooks.runner import HookResult, HookRunner
 from stationkeep.node.ports import Memory

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.hooks.runner import Hook, HookResult, HookRunner
 from stationkeep.node.ports import Clock
 from stationkeep.node.roles.enacted import Enacted

@@ -36,7 +36,7 @@ from stationkeep.cluster.alarms import (
 from stationkeep.cluster.commands import Draft, RunAction
 from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.state import codec
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.hooks.runner import HookResult
 from tests.node.health.test_self_checks import complain
 from tests.node.world import World

@@ -13,7 +13,7 @@ from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.state import ActionOutcome
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.hooks.runner import HookResult
 from stationkeep.node.ports import Committed
 from tests.node.world import World

@@ -15,7 +15,8 @@ from typing import Any
 from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.settings import PROFILES, Settings
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig, NodeConfig
+from stationkeep.node.config.hooks import HookConfig
+from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.config.webhooks import WebhookConfig
 from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.fleet.gatekeeper import Asker

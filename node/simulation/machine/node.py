@@ -11,7 +11,8 @@ from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig, NodeConfig
+from stationkeep.node.config.hooks import HookConfig
+from stationkeep.node.config.node_config import NodeConfig
 from stationkeep.node.duty import Workbench, proposing
 from stationkeep.node.health.measurement import Measurement
 from stationkeep.node.health.self_checks import ClockWatch, SelfChecked

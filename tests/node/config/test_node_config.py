@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from stationkeep.cluster.settings import DEFAULT_PROFILE, PROFILES
-from stationkeep.node.config.node_config import ConfigError, Marks, load, validate
+from stationkeep.node.config.node_config import ConfigError, load, validate
+from stationkeep.node.config.sensors import Marks
 
 GOOD = """\
 node: sat-001

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stationkeep.node.config.node_config import Marks, SensorConfig
+from stationkeep.node.config.sensors import Marks, SensorConfig
 from stationkeep.node.health.measurement import component_risk
 from stationkeep.node.health.replay import HealthReplay, ReplayError, read_recording
 from stationkeep.node.health.sensors import (

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from stationkeep.cluster.commands import Draft, RunAction
 from stationkeep.cluster.state.codec import encode_draft
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.hooks import runner as hooks
 from stationkeep.node.hooks.leftovers import Leftovers
 from stationkeep.node.hooks.runner import HookResult, ProcessRunner, lives

@@ -7,7 +7,7 @@ from stationkeep.cluster.commands import ChangeSettings, Draft, Failover, RunAct
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import Ack
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.hooks.runner import HookResult
 from tests.node.world import World
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.hooks.runner import HookResult, HookRunner, ProcessRunner
 from stationkeep.node.ports import Clock
 from stationkeep.node.roles.enacted import Enacted

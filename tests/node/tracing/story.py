@@ -6,7 +6,7 @@ from typing import Any
 
 from stationkeep.cluster.commands import AnyCommand, Draft
 from stationkeep.cluster.state import codec
-from stationkeep.node.config.node_config import HookConfig
+from stationkeep.node.config.hooks import HookConfig
 from stationkeep.node.ports import ProposalResult, Watch
 from stationkeep.node.replica import Replica
 from stationkeep.node.tracing.spans import Span, Spans
