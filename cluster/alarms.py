@@ -49,6 +49,7 @@ CERTIFICATE_EXPIRED = "certificate_expired"
 CERTIFICATE_REJECTED = "certificate_rejected"
 CA_EXPIRING = "ca_expiring"
 INSECURE = "insecure"
+NAME_UNRESOLVED = "name_unresolved"
 IMPLAUSIBLE_NUMBER = "implausible_number"
 WEBHOOK_MISSED = "webhook_missed"
 ROLLOUT_FAILED = "rollout_failed"
@@ -76,6 +77,9 @@ ALARMS: dict[str, Kind] = {
     CERTIFICATE_REJECTED: Kind("warning", "New certificate files of a member cannot be used."),
     CA_EXPIRING: Kind("warning", "The CA expires within half a year."),
     INSECURE: Kind("warning", "A member listens beyond loopback to anybody."),
+    NAME_UNRESOLVED: Kind(
+        "warning", "A member cannot resolve the name of another.", confirm=3, calm=2
+    ),
     IMPLAUSIBLE_NUMBER: Kind("warning", "A member was told a number that cannot be."),
     WEBHOOK_MISSED: Kind("warning", "A webhook missed decisions, and does not know it yet."),
     ROLLOUT_FAILED: Kind("critical", "A gate of a rollout is proven broken."),
@@ -88,7 +92,7 @@ ALARMS: dict[str, Kind] = {
 """Every alarm by name: a closed set, so that a metric of each can be 0."""
 SELF_REPORTED = (
     *(MEMBER_LAGGING, DISK_LOW, CLOCK_JUMP, IMPLAUSIBLE_NUMBER, CERTIFICATE_EXPIRING),
-    *(CERTIFICATE_EXPIRED, CERTIFICATE_REJECTED, CA_EXPIRING, INSECURE),
+    *(CERTIFICATE_EXPIRED, CERTIFICATE_REJECTED, CA_EXPIRING, INSECURE, NAME_UNRESOLVED),
 )
 """Names that members report, or the leader about members; all others follow from the state."""
 MAX_DETAIL = 200

@@ -4,9 +4,10 @@ Everything above them (`loop.py` and what it calls) is synchronous, single-threa
 neither sockets nor clocks, so that the same code runs in a process and in virtual time.
 """
 
+import enum
 import random
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -39,8 +40,59 @@ class Memory(Protocol):
         ...
 
 
+class Obstacle(enum.StrEnum):
+    """Why a member that was dialled is not reached. Source: guide/alarms.md, "Links"."""
+
+    NO_SUCH_HOST = "no_such_host"
+    """Its name does not resolve, or not in time."""
+    TIMEOUT = "timeout"
+    CONNECTION_REFUSED = "connection_refused"
+    UNREACHABLE = "unreachable"
+    """The system knows no way."""
+    NOT_SECURED = "not_secured"
+    """It is beyond this machine, and there are no certificates."""
+    # Somebody is there from here on. First what becomes of TLS:
+    UNTRUSTED_CA = "untrusted_ca"
+    NOT_A_NODE = "not_a_node"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    CLOCK = "clock"
+    PLAIN_TEXT = "plain_text"
+    TLS = "tls"
+    OLD_TLS = "old_tls"
+    OTHER_PROTOCOL = "other_protocol"
+    HANDSHAKE_TIMEOUT = "handshake_timeout"
+    HANDSHAKE_FAILED = "handshake_failed"
+    # By certificate or hello:
+    WRONG_CLUSTER = "wrong_cluster"
+    WRONG_NODE = "wrong_node"
+    NOT_MEMBER = "not_member"
+    # By hello:
+    VERSION = "version"
+    FOUNDERS_DIFFER = "founders_differ"
+    REMOVED = "removed"
+    """It says that this node was removed."""
+    NO_HELLO = "no_hello"
+    HELLO_TIMEOUT = "hello_timeout"
+    REFUSED_BY_PEER = "refused_by_peer"
+    """It closed the connection; its log has the reason."""
+    BROKEN_OFF = "broken_off"
+
+
+NOT_THERE = frozenset(
+    {
+        Obstacle.NO_SUCH_HOST, Obstacle.TIMEOUT, Obstacle.CONNECTION_REFUSED, Obstacle.UNREACHABLE,
+        Obstacle.HANDSHAKE_TIMEOUT, Obstacle.HELLO_TIMEOUT, Obstacle.BROKEN_OFF,
+    }
+)  # fmt: skip
+"""With these nobody has refused anybody: dialling goes on and may succeed."""
+
+
 class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One link as its receiving end sees it. `sent`, `heard`: datagrams of the peer, numbered by
+    """One link as its receiving end sees it. `address`: where the peer was dialled last; `error`:
+    the `Obstacle` that was met there, None if none was; `since_s`: for so many seconds the link has
+    been up, or has not been.
+
+    `sent`, `heard`: datagrams of the peer, numbered by
     it and arrived here, within the last `window_s`; `longest_silence_s`: without one, in the
     same time. Totals are since this node started."""
 
@@ -57,6 +109,16 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     lost_total: int
     duplicates_total: int
     refused_total: dict[str, int]
+    address: str = ""
+    error: str | None = None
+    since_s: float = 0.0
+
+    @property
+    def state(self) -> Literal["up", "dialling", "refused"]:
+        """`refused`: somebody is there, and one of the two will not have the other."""
+        if self.connected:
+            return "up"
+        return "dialling" if self.error is None or self.error in NOT_THERE else "refused"
 
     @property
     def loss(self) -> float | None:

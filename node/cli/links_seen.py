@@ -29,6 +29,8 @@ class Link(LinkFigures, frozen=True, kw_only=True):
     sent: Count
     heard: Count
     longest_silence_s: Seconds
+    address: Annotated[str, msgspec.Meta(pattern=r"\A[!-~]*\Z", max_length=300)] = ""
+    error: Annotated[str, msgspec.Meta(pattern=r"\A[a-z_]{1,32}\Z")] | None = None
 
 
 class Seen(msgspec.Struct, frozen=True):

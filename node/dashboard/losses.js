@@ -43,7 +43,7 @@ function levelOf(link, lost) {
 }
 
 function noteOf(link) {
-  if (!link.connected) return "down";
+  if (!link.connected) return ["down", link.error].filter(Boolean).join(", ");
   if (!link.heard) return "no datagrams (UDP blocked?)";
   return [link.stalled && "its stream is stalled", link.in_doubt && "in doubt"].filter(Boolean).join(", ");
 }

@@ -23,8 +23,9 @@ MAX_OBJECTS = 32 * 1024
 
 _LENGTH = struct.Struct(">I")
 _NUMBERED = struct.Struct(">IQ")
-_TLS = b"\x16\x03"
-"""Begins the hello of TLS (RFC 8446, 5.1): the peer has certificates, and we have none."""
+_TLS = (b"\x16\x03", b"\x15\x03")
+"""Begin the hello of TLS and its alerts (RFC 8446, 5.1): the peer has certificates, and we have
+none."""
 _NUMBER_BYTES = _NUMBERED.size - _LENGTH.size
 _LIMITS = {
     "raw": False,

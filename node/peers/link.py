@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from stationkeep.node.peers.figures import Reception
 from stationkeep.node.peers.frames import MAX_FRAME, BadFrame, decode, encode, numbered
+from stationkeep.node.peers.obstacles import NotSecured, met, named
 from stationkeep.node.peers.sessions import (
     MAX_BODY,
     BadDatagram,
@@ -29,8 +30,9 @@ from stationkeep.node.peers.sessions import (
     Ration,
 )
 from stationkeep.node.peers.streams import HELLO_SECONDS, Inbound, Outbound
-from stationkeep.node.ports import LinkFigures
+from stationkeep.node.ports import LinkFigures, Obstacle
 from stationkeep.node.security.handshake import client_options
+from stationkeep.node.system.addresses import join_address
 
 if TYPE_CHECKING:
     from stationkeep.node.peers.network import PeerNetwork
@@ -85,6 +87,12 @@ class Link:
         self._stalled = False
         self._watching: asyncio.TimerHandle | None = None
         self._refused = False
+        self._tried = ""
+        self._obstacle: Obstacle | None = None
+        """What the newest dial met; None if it succeeded."""
+        self.unresolved = ""
+        """The host at which the cluster has the peer, if its name did not resolve the last time."""
+        self._turned_at = now
         self._life = 0
         self._inbound: list[Inbound] = []
         self._sessions: OrderedDict[int, Incoming] = OrderedDict()
@@ -234,7 +242,7 @@ class Link:
             self.dismissed = self._refused = False
             fresh = await self._race()
             if fresh is not None:
-                pause = BACKOFF_FIRST
+                pause, self._obstacle, self.unresolved = BACKOFF_FIRST, None, ""
                 self._wanted.clear()  # this stream satisfies requests made meanwhile
                 self._take_over(fresh)
                 continue
@@ -287,24 +295,34 @@ class Link:
         ways = self._network.ways_to(self.peer)
         if not ways:  # it was dropped just now
             return None
-        host, port = ways[self._round % len(ways)]
+        turn = self._round % len(ways)
+        host, port = ways[turn]
+        self._tried = join_address(host, port)
+        found: list[str] = []
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                stream = await self._connect(await self._network.names.addresses(host), port)
+                found = await self._network.names.addresses(host)
+                stream = await self._connect(found, port)
         except OSError as error:  # TimeoutError is one
-            gone = isinstance(error, ConnectionRefusedError) and self._round % len(ways) == 0
-            self._refused |= gone  # elsewhere it only is not
+            self._obstacle = met(error) if found else Obstacle.NO_SUCH_HOST
+            if turn == 0:  # elsewhere it only is not
+                self._refused |= self._obstacle is Obstacle.CONNECTION_REFUSED
+                self.unresolved = "" if found else host
             self._network.undialled(self.peer, error)
             return None
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 await stream.greeted
         except TimeoutError:
-            self._network.reject(stream, "hello_timeout")
+            stream.why = Obstacle.HELLO_TIMEOUT
+            self._network.reject(stream, stream.why)
         except asyncio.CancelledError:
             stream.transport.abort()
             raise
-        return stream if stream.ready else None
+        if not stream.ready:
+            self._obstacle = named(stream.why)
+            return None
+        return stream
 
     async def _connect(self, hosts: list[str], port: int) -> Outbound:
         """Connects to the first of the addresses that accepts; raises the error of the last."""
@@ -315,7 +333,7 @@ class Link:
                 continue
         if not self._network.may_reach(hosts[-1]):
             self._network.count("not_secured")
-            raise OSError(f"{hosts[-1]} is not on loopback, and there are no certificates")
+            raise NotSecured(f"{hosts[-1]} is not on loopback, and there are no certificates")
         tls = self._network.tls
         secured = {} if tls is None else client_options(tls.client(self.peer))
         _, stream = await self._loop.create_connection(
@@ -350,12 +368,13 @@ class Link:
             self._wanted.set()
 
     def _go_up(self) -> None:
-        self.up = True
+        if not self.up:
+            self.up, self._turned_at = True, self._loop.time()
         self._network.went_up(self.peer)
 
     def _go_down(self) -> None:
         if self.up:
-            self.up = False
+            self.up, self._turned_at = False, self._loop.time()
             self._network.went_down(self.peer)
 
     # -- watching ------------------------------------------------------------------------------
@@ -407,6 +426,9 @@ class Link:
             lost_total=reception.lost,
             duplicates_total=reception.duplicates,
             refused_total=dict(reception.refused),
+            address=self._tried,
+            error=self._obstacle,
+            since_s=round(now - self._turned_at, 3),
         )
 
     # -- end -----------------------------------------------------------------------------------

@@ -370,6 +370,15 @@ class PeerNetwork:
         """The figures of each link at this end, sorted by peer."""
         return [self._links[peer].figures() for peer in sorted(self._links)]
 
+    def unresolved(self) -> str | None:
+        """Which names of members do not resolve here, in a sentence; None if all do."""
+        found = [
+            f"{link.unresolved} of {peer}"
+            for peer, link in sorted(self._links.items())
+            if link.unresolved
+        ]
+        return f"does not resolve: {', '.join(found)}" if found else None
+
     # -- accepting -----------------------------------------------------------------------------
 
     def admit(self, inbound: Inbound) -> bool:

@@ -16,7 +16,7 @@ import structlog
 
 from stationkeep.node.peers.frames import BadFrame, FrameReader
 from stationkeep.node.peers.sessions import Incoming, Outgoing
-from stationkeep.node.security.handshake import facts_shown
+from stationkeep.node.security.handshake import REFUSED_BY_PEER, facts_shown
 from stationkeep.node.security.identity import Word
 from stationkeep.node.system.streams import tune
 
@@ -148,6 +148,8 @@ class Outbound(asyncio.Protocol):
         self.began_at = network.loop.time()
         self._reader = FrameReader()
         self.ready = False
+        self.why: str = REFUSED_BY_PEER
+        """It will not be ready: all that one sees who is refused is that the stream ends."""
         self.greeted: asyncio.Future[None] = network.loop.create_future()
         self.on_lost: Callable[[Outbound], None] = lambda _: None
         self.destination: Any = None
@@ -169,16 +171,19 @@ class Outbound(asyncio.Protocol):
                 if self.ready:
                     raise BadFrame("unexpected_message")
                 if message.get("kind") == "removed":
+                    self.why = "removed"
                     self._network.dismissed(self, message)
                     return
                 reason = self._network.wrong_with(message, self.peer)
                 if reason is not None:
+                    self.why = reason
                     self._network.turned_away(self, message, reason)
                     return
                 self._network.noted(self.peer, message)
                 self.ready = True
                 self.settle()
         except BadFrame as error:
+            self.why = error.reason
             self._network.reject(self, error.reason)
 
     def connection_lost(self, exc: Exception | None) -> None:

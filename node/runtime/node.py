@@ -28,6 +28,7 @@ from stationkeep.cluster.alarms import (
     DISK_LOW,
     IMPLAUSIBLE_NUMBER,
     INSECURE,
+    NAME_UNRESOLVED,
 )
 from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.cluster.state.codec import CodecError, TooNew
@@ -208,7 +209,7 @@ class Node:
             config,
             boot,
             Workbench(config.node, host, self._raft, self._replica, propose),
-            source=self._complaining(source or self._sensors(), leaps),
+            source=self._complaining(source or self._sensors(), leaps, network.unresolved),
             leaps=leaps,
             hooks=self._hooks,
             memory=SmallFile(config.data_dir / "enacted.json"),
@@ -309,7 +310,7 @@ class Node:
         spans = Spans(config.sample_ratio, self._clock, self._raft, exports)
         return Tracing(self._config.node, self._replica, spans, history=self._stood)
 
-    def _complaining(self, source: HealthSource, leaps: Watch) -> HealthSource:
+    def _complaining(self, source: HealthSource, leaps: Watch, unresolved: Watch) -> HealthSource:
         """Also beside a replayed recording: disk and clock are this node's own, and what it hears
         of others."""
         watches: dict[str, Watch] = {
@@ -318,6 +319,7 @@ class Node:
             IMPLAUSIBLE_NUMBER: NumberWatch(
                 self._clock, lambda: (self._raft.implausible, self._loop.gossip.implausible)
             ),
+            NAME_UNRESOLVED: unresolved,
         }
         if self._renewal is not None:
             watches |= {

@@ -5,12 +5,12 @@ nothing else, so the peer knows how many were lost. The figures are this node's 
 replicated, and another node's differ.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from stationkeep.node.ports import LinkFigures
+from stationkeep.node.ports import LinkFigures, Obstacle
 from stationkeep.node.views.base import View
 
 Count = Annotated[int, Meta(ge=0)]
@@ -53,6 +53,17 @@ class LinkView(View, frozen=True):
     ]
     refused_total: Annotated[
         dict[str, Count], Meta(description="Datagrams from the peer that were refused, by reason.")
+    ]
+    address: Annotated[str, Meta(description="Where the peer was dialled last.")]
+    state: Annotated[
+        Literal["up", "dialling", "refused"],
+        Meta(description="Refused: somebody is there, and one of the two will not have the other."),
+    ]
+    error: Annotated[
+        Obstacle | None, Meta(description="What the newest dial met; null if it succeeded.")
+    ]
+    since_s: Annotated[
+        Seconds, Meta(description="For how long the link has been up, or has not been.")
     ]
 
 

@@ -22,6 +22,7 @@ from stationkeep.cluster.alarms import (
     MEMBER_LAGGING,
     MEMBER_OUTDATED,
     MEMBER_UNREACHABLE,
+    NAME_UNRESOLVED,
     NO_CANDIDATE,
     NO_PRIMARY,
     PINNED_UNHEALTHY,
@@ -136,6 +137,7 @@ LIVES = [
             CERTIFICATE_REJECTED,
             CA_EXPIRING,
             INSECURE,
+            NAME_UNRESOLVED,
         )
     ),
 ]

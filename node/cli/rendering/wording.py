@@ -120,9 +120,10 @@ def link_flags(link: LinkFigures) -> list[str]:
         "down": not link.connected,
         "UDP blocked?": link.connected and not link.heard,
         "in doubt": link.in_doubt,
-        "stalled": link.stalled,
+        "stalled": link.stalled and link.error is None,  # which says why no other replaces it
     }
-    return [mark for mark, is_so in marks.items() if is_so]
+    found = [mark for mark, is_so in marks.items() if is_so]
+    return [*found, link.error] if link.error else found
 
 
 def change(item: Json) -> str:

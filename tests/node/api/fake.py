@@ -64,6 +64,8 @@ def link(peer: str, **changes: Any) -> LinkFigures:
         lost_total=209,
         duplicates_total=7_712,
         refused_total={"forged": 0, "malformed": 0, "replayed": 3, "too_many": 0},
+        address="sat-002.example.net:7701",
+        since_s=512.25,
     )
     return msgspec.structs.replace(figures, **changes)
 

@@ -288,6 +288,10 @@ async def test_links_as_this_node_alone_sees_them(
                 "lost_total": 209,
                 "duplicates_total": 7_712,
                 "refused_total": {"forged": 0, "malformed": 0, "replayed": 3, "too_many": 0},
+                "address": "sat-002.example.net:7701",
+                "state": "up",
+                "error": None,
+                "since_s": 512.25,
             }
         ],
     }

@@ -508,6 +508,9 @@ def link(peer: str, **changes: Any) -> Json:
         "lost_total": 209,
         "duplicates_total": 7_712,
         "refused_total": {"forged": 0, "malformed": 0, "replayed": 3, "too_many": 0},
+        "address": "127.0.0.1:7702",
+        "error": None,
+        "since_s": 512.25,
     }
     return base | changes
 

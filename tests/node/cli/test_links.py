@@ -86,7 +86,15 @@ def test_a_member_that_does_not_answer_is_named_and_not_fatal(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("peer", "sat\x1b[2J"), ("peer", "[red]x"), ("heard", "many"), ("refused_total", [])],
+    [
+        ("peer", "sat\x1b[2J"),
+        ("peer", "[red]x"),
+        ("heard", "many"),
+        ("refused_total", []),
+        ("error", "\x1b[2J"),
+        ("error", ""),
+        ("address", "a\nb"),
+    ],
 )
 def test_what_makes_no_sense_is_refused_and_never_printed(
     three: dict[str, Json], stationkeep: Run, field: str, value: Any
@@ -107,14 +115,16 @@ def test_a_node_without_peers_says_so(canned: CannedNode, stationkeep: Run) -> N
 def test_the_worst_links_fit_eighty_columns() -> None:
     worst = link(
         "sat-003", connected=True, sent=0, heard=0, longest_silence_s=60.0, in_doubt=True,
-        stalled=True, streams=4,
+        stalled=True, streams=4, error="certificate_expired",
     )  # fmt: skip
-    seen = [*LINKS["links"], worst, link("sat-004", connected=False, sent=0, heard=0)]
+    down = link("sat-004", connected=False, sent=0, heard=0, error="no_such_host")
+    seen = [*LINKS["links"], worst, down]
     lines = printed(
         tables.links([Seen("sat-001", msgspec.convert(seen, list[Link]))]), 80
     ).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert "UDP blocked?, in doubt, stalled" in lines[3]
+    assert "in doubt, stalled" in lines[1]
+    assert "UDP blocked?, in doubt, certificate_expired" in lines[3]
     assert "100%" in lines[3]
     assert "?" in lines[4].split()
-    assert lines[4].split()[-1] == "down"
+    assert lines[4].split()[-2:] == ["down,", "no_such_host"]

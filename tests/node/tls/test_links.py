@@ -78,6 +78,12 @@ async def test_the_key_of_datagrams_comes_over_the_stream(
     await until(heard)
 
 
+def seen(station: Station) -> tuple[str | None, str]:
+    """What stands in the way to its only peer."""
+    (found,) = station.network.figures()
+    return found.error, found.state
+
+
 @pytest.mark.parametrize(
     ("of_b", "word"),
     [
@@ -93,6 +99,8 @@ async def test_who_will_not_do_is_refused_under_one_word(
     await refused(a, word)
     await refused(b, "refused_by_peer", word)
     assert a.links == b.links == []
+    await until(lambda: seen(a) == (word, "refused"))
+    await until(lambda: seen(b) in {("refused_by_peer", "refused"), (word, "refused")})
 
 
 @pytest.mark.parametrize("ends", [-6.9, 96.9])
@@ -113,6 +121,7 @@ async def test_a_node_at_the_address_of_another_is_refused(
     c_peers = {"c": f"127.0.0.1:{second}", "a": f"127.0.0.1:{first}"}
     c = await stations("c", c_peers, tls=contexts(tmp_path, "c"))
     await refused(a, "wrong_node")
+    assert seen(a) == ("wrong_node", "refused")
     await refused(a, "not_member")
     await refused(c, "refused_by_peer")
 
@@ -242,6 +251,7 @@ async def test_a_clear_port_names_tls_when_it_hears_it(stations: Stations, tmp_p
     b = await stations("b", peers, tls=contexts(tmp_path, "b"))
     await refused(a, "tls")
     await refused(b, "plain_text")
+    await until(lambda: (seen(a)[0], seen(b)[0]) == ("refused_by_peer", "broken_off"))
 
 
 async def test_who_says_nothing_is_let_go_and_hinders_nobody(
