@@ -5,11 +5,11 @@ of steps has one for it. One that was taken before is answered again; all others
 the answer says why. Source: tasks.md, "What devices say".
 """
 
-import enum
 from typing import NamedTuple
 
 import numpy as np
 
+from stationkeep.cluster.coded import Coded
 from stationkeep.cluster.commands import ReportTasks, TaskNote
 from stationkeep.cluster.delivery.expiries import retry
 from stationkeep.cluster.delivery.failures import note_failures
@@ -51,7 +51,7 @@ MAX_POSTPONEMENT = 24 * 3_600
 """Seconds that a device may ask for at a time; the deployment's deadline ends them all."""
 
 
-class Answer(enum.StrEnum):
+class Answer(Coded):
     """What became of one word. Its code in `answers` is its place in `ANSWERS`."""
 
     TAKEN = "taken"
@@ -63,10 +63,6 @@ class Answer(enum.StrEnum):
     """A task in its state cannot come to that."""
     UNKNOWN = "unknown"
     """This device has no such task, or only the tallies are remembered."""
-
-    @property
-    def code(self) -> int:
-        return ANSWERS.index(self)
 
 
 ANSWERS = tuple(Answer)

@@ -4,15 +4,15 @@ A step is a cause that meets a state. Where the table has none the cause changes
 answered, or left out. Source: tasks.md, "Table of transitions".
 """
 
-import enum
 from typing import NamedTuple
 
 import numpy as np
 
+from stationkeep.cluster.coded import Coded
 from stationkeep.cluster.devices.table import Column
 
 
-class TaskState(enum.StrEnum):
+class TaskState(Coded):
     """Where a task stands. Its code in columns is its place in `STATES`."""
 
     QUEUED = "queued"
@@ -26,10 +26,6 @@ class TaskState(enum.StrEnum):
     CANCELED = "canceled"
     UNREACHED = "unreached"
 
-    @property
-    def code(self) -> int:
-        return STATES.index(self)
-
 
 STATES = tuple(TaskState)
 ACTIVE = (TaskState.OFFERED, TaskState.IN_PROGRESS)
@@ -37,7 +33,7 @@ ACTIVE = (TaskState.OFFERED, TaskState.IN_PROGRESS)
 UNFINISHED = (TaskState.QUEUED, *ACTIVE)
 
 
-class Phase(enum.StrEnum):
+class Phase(Coded):
     """What a device is doing while its task is IN_PROGRESS."""
 
     WAITING = "waiting"
@@ -47,15 +43,11 @@ class Phase(enum.StrEnum):
     REBOOTING = "rebooting"
     CONFIRMING = "confirming"
 
-    @property
-    def code(self) -> int:
-        return PHASES.index(self)
-
 
 PHASES = tuple(Phase)
 
 
-class TaskReason(enum.StrEnum):
+class TaskReason(Coded):
     """Why a task is in its state, where the state alone does not say it."""
 
     NONE = ""
@@ -85,10 +77,6 @@ class TaskReason(enum.StrEnum):
     UNREACHED = "unreached"  # until the deadline, and it had begun nothing
     NO_PREVIOUS = "no_previous"  # nothing is known that it could go back to
 
-    @property
-    def code(self) -> int:
-        return TASK_REASONS.index(self)
-
 
 TASK_REASONS = tuple(TaskReason)
 SAID_BY_DEVICES = TASK_REASONS[: TASK_REASONS.index(TaskReason.OTHER) + 1]
@@ -97,7 +85,7 @@ RETRYABLE = (TaskReason.DOWNLOAD, TaskReason.SILENT, TaskReason.INSTALL, TaskRea
 """What another attempt may mend; a device that fell back once will again."""
 
 
-class Word(enum.StrEnum):
+class Word(Coded):
     """What a device says that its task has come to; all but the first end the attempt."""
 
     IN_PROGRESS = "in_progress"
@@ -107,15 +95,11 @@ class Word(enum.StrEnum):
     POSTPONED = "postponed"
     CANCELED = "canceled"
 
-    @property
-    def code(self) -> int:
-        return WORDS.index(self)
-
 
 WORDS = tuple(Word)
 
 
-class Cause(enum.StrEnum):
+class Cause(Coded):
     """What makes a task take a step."""
 
     OFFER = "offer"
@@ -137,10 +121,6 @@ class Cause(enum.StrEnum):
     ORDERED_RETRY = "ordered_retry"
     WITHDRAWAL = "withdrawal"
     REMOVAL = "removal"
-
-    @property
-    def code(self) -> int:
-        return CAUSES.index(self)
 
 
 CAUSES = tuple(Cause)

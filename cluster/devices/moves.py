@@ -4,12 +4,12 @@ Columns in a ring buffer: 21 bytes a move, so that a quarter of a million cost 5
 Source: rings.md, "Ring assignment" ("checkable from the log").
 """
 
-import enum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stationkeep.cluster.coded import Coded
 from stationkeep.cluster.devices.rings import UNSET
 
 MAX_MOVES = 262_144
@@ -21,7 +21,7 @@ Rows = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
 
 
-class MoveReason(enum.StrEnum):
+class MoveReason(Coded):
     """Why an assignment changed. The code of a reason in columns is its place in `REASONS`."""
 
     REGISTERED = "registered"
@@ -35,10 +35,6 @@ class MoveReason(enum.StrEnum):
     BUDGET = "budget"
     ROTATE = "rotate"
     RANDOM = "random"
-
-    @property
-    def code(self) -> int:
-        return REASONS.index(self)
 
 
 REASONS = tuple(MoveReason)

@@ -3,22 +3,18 @@
 Source: rings.md, "Ring assignment".
 """
 
-import enum
 from collections.abc import Sequence
 
+from stationkeep.cluster.coded import Coded
 
-class Ring(enum.StrEnum):
-    """Where a device stands in the order of rollouts."""
+
+class Ring(Coded):
+    """Where a device stands in the order of rollouts, which its code follows: 0 to 3."""
 
     CANARY = "canary"
     DEV = "dev"
     STAGE = "stage"
     PROD = "prod"
-
-    @property
-    def code(self) -> int:
-        """Its number in columns and commands: 0 to 3, in the order of a rollout."""
-        return RINGS.index(self)
 
 
 RINGS = tuple(Ring)
