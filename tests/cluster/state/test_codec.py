@@ -17,6 +17,7 @@ from stationkeep.cluster.commands import (
     Entry,
     RemovePolicy,
     RenewLeases,
+    SetPriority,
 )
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.codec import CodecError
@@ -150,9 +151,19 @@ def test_a_command_digest_depends_on_content_and_not_on_the_order_of_a_table() -
 
 
 @pytest.mark.parametrize("more", [0, 1, 15, 16, 300])
-def test_a_frozen_state_gives_the_same_bytes_though_the_state_goes_on(more: int) -> None:
-    from stationkeep.cluster.commands import SetPriority
+def test_long_tables_are_written_in_pieces_and_read_as_one(more: int) -> None:
+    driver = settled()
+    for n in range(more):
+        driver.done(SetPriority("sat-002", n + 1), key=f"k{n}", actor="ann")
+    state = driver.state
+    encoded = codec.encode_snapshot(state)
+    operations = dict(zip(state.operations.keys(), state.operations.values(), strict=True))
+    assert msgspec.msgpack.encode(operations) in encoded
+    assert msgspec.msgpack.encode(state.decisions) in encoded
 
+
+@pytest.mark.parametrize("more", [0, 1, 15, 16, 300])
+def test_a_frozen_state_gives_the_same_bytes_though_the_state_goes_on(more: int) -> None:
     driver = settled()
     for n in range(more):
         driver.done(SetPriority("sat-002", n + 1), key=f"k{n}", actor="ann")
