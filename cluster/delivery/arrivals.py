@@ -80,6 +80,8 @@ def _is_being_updated(
     former version until they have, and that is not yet the way back."""
     known = step.state.deployments.known
     slots = [known[n].slot for n in deployment.undoes if n in known and known[n].slot]
+    if not slots:
+        return np.zeros(len(positions), bool)
     found: Column = np.isin(step.state.fleet.table.task[roster.row[positions]], slots)
     return found
 

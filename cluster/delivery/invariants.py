@@ -14,12 +14,13 @@ from stationkeep.cluster.deployments.book import (
     MAX_VERSIONS,
 )
 from stationkeep.cluster.deployments.deployment import Deployment, DeploymentState
-from stationkeep.cluster.deployments.lifecycle import UNFINISHED, TaskState, codes
+from stationkeep.cluster.deployments.lifecycle import STATES, UNFINISHED, TaskState, codes
 from stationkeep.cluster.deployments.roster import MAX_ATTEMPTS, SUPERSEDED, Roster
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.state.state import ClusterState
 
-_UNFINISHED = codes(UNFINISHED)
+_UNFINISHED = np.isin(np.arange(len(STATES)), codes(UNFINISHED))
+"""By the code of a state: whether something may still come of the task."""
 
 
 def tallies_recount(state: ClusterState) -> str | None:
@@ -102,7 +103,7 @@ def unfinished_are_there(state: ClusterState) -> str | None:
     births = state.fleet.table.birth
     for deployment in state.deployments.open_ones():
         roster = state.deployments.rosters[deployment.number]
-        gone = np.isin(roster.state, _UNFINISHED) & (births[roster.row] != roster.birth)
+        gone = _UNFINISHED[roster.state] & (births[roster.row] != roster.birth)
         if gone.any():
             return f"{gone.sum()} tasks of deployment {deployment.number} wait for removed devices"
     return None

@@ -107,6 +107,8 @@ class Book:
         self, deployment: Deployment, positions: Column
     ) -> Iterator[tuple[Artifact, Column]]:
         """These tasks of a deployment, by what they install; none of those that install nothing."""
+        if not len(positions):
+            return
         if not deployment.variants:
             artifact = self.artifact_of(deployment)
             if artifact is not None:

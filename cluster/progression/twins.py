@@ -13,7 +13,7 @@ from stationkeep.cluster.commands import OfferTasks
 from stationkeep.cluster.delivery import offers
 from stationkeep.cluster.delivery.members import beginnings
 from stationkeep.cluster.deployments.deployment import Deployment
-from stationkeep.cluster.deployments.lifecycle import UNFINISHED, TaskState, codes
+from stationkeep.cluster.deployments.lifecycle import STATES, UNFINISHED, TaskState, codes
 from stationkeep.cluster.deployments.roster import SUPERSEDED, Roster
 from stationkeep.cluster.devices.status import HealthRule
 from stationkeep.cluster.devices.table import Column
@@ -33,6 +33,8 @@ from stationkeep.cluster.state.step import Step
 
 SAMPLE = 65_536
 """Devices that are looked at for twins first."""
+_GOING = np.isin(np.arange(len(STATES)), codes((*UNFINISHED, TaskState.SUCCEEDED)))
+"""By the code of a state: whether the device is worth comparing."""
 
 
 def offer_tasks(step: Step, command: OfferTasks) -> dict[str, object]:
@@ -234,8 +236,7 @@ def _is_useless(state: ClusterState, roster: Roster, positions: Column) -> Colum
     """Sets whose updated device is gone, or came to something else than a success that stands."""
     useless: Column = state.fleet.table.birth[roster.row[positions]] != roster.birth[positions]
     useless |= roster.flags[positions] & SUPERSEDED > 0
-    going = (*UNFINISHED, TaskState.SUCCEEDED)
-    return useless | ~np.isin(roster.state[positions], codes(going))
+    return useless | ~_GOING[roster.state[positions]]
 
 
 def soak_of(state: ClusterState, stage: Stage) -> int:

@@ -240,16 +240,16 @@ def tally_of(tallies: tuple[int, ...] | list[int], begun: int = 0) -> Tally:
     """What gates count, from the tasks by the code of their state. `begun`: how many of the queued
     have begun once, and wait for another attempt."""
 
-    def count(*states: TaskState) -> int:
-        return sum(tallies[state.code] for state in states)
+    def count(state: TaskState) -> int:
+        return tallies[state.code]
 
     return Tally(
         already=count(TaskState.ALREADY_INSTALLED),
         canceled=count(TaskState.CANCELED),
         succeeded=count(TaskState.SUCCEEDED),
-        failed=count(TaskState.FAILED, TaskState.REJECTED, TaskState.TIMED_OUT),
+        failed=count(TaskState.FAILED) + count(TaskState.REJECTED) + count(TaskState.TIMED_OUT),
         begun=count(TaskState.IN_PROGRESS) + begun,
-        waiting=count(TaskState.QUEUED, TaskState.OFFERED) - begun,
+        waiting=count(TaskState.QUEUED) + count(TaskState.OFFERED) - begun,
         unreached=count(TaskState.UNREACHED),
     )
 
