@@ -21,6 +21,7 @@ from stationkeep.node.simulation.campaigns import campaign, transcript
 from stationkeep.node.simulation.campaigns.campaign import Outcome, Plan
 from stationkeep.node.simulation.faults import profiles as faults
 from stationkeep.node.simulation.scenario import BadScenario
+from stationkeep.node.system import garbage
 
 SAVE = Path(".stationkeep/simulation")
 LINE_SECONDS = 60.0
@@ -94,6 +95,7 @@ def _campaign(options: argparse.Namespace) -> int:
     seeds = range(options.first, options.first + options.seeds)
     plan.scenario(seeds[0])
     plan.scenario(seeds[-1])
+    garbage.tune()  # one job runs in this process
     console = Console(stderr=True)
     began, done, failed = time.monotonic(), Counter[str](), []
     ended = Counter[str]()
