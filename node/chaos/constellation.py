@@ -15,7 +15,8 @@ from stationkeep.node.local.cluster import LocalCluster
 from stationkeep.node.local.manifest import MANIFEST, Plan
 from stationkeep.node.wire.unreached import why
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
+"""For what takes a few, on a machine that may stand still for a while."""
 _LEADER_SECONDS = 10.0  # an election, on a machine that has much else to do
 _POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 2.0

@@ -174,10 +174,6 @@ class AgentSocket(asyncio.Protocol):
             rest, self._partial = self._partial, b""
             self._parse(rest)
 
-    def eof_received(self) -> None:
-        """The device closed its side; the transport then closes ours."""
-        self._peer.receive_eof()
-
     def pause_writing(self) -> None:
         """The device does not read what it is sent."""
         self.end(Close.POLICY, "too_slow", "reads too slowly")

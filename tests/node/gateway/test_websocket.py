@@ -110,6 +110,25 @@ async def test_a_longer_frame_ends_the_connection_though_it_arrived_whole(
     assert connection.stage is Stage.CLOSING
 
 
+async def test_what_a_device_has_said_before_it_closed_its_side_is_taken_in_its_turn(
+    gateway: Recording, transport: Transport
+) -> None:
+    turns, failed = Turns(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    made = AgentSocket(gateway, turns)
+    made.connection_made(transport)
+    made.data_received(HANDSHAKE)
+
+    def has_the_turn() -> None:
+        made.data_received(frame(200) + PING)
+        made.eof_received()
+
+    turns.take(has_the_turn)
+    assert (gateway.messages, failed) == ([b"x" * 200], [])
+    made.connection_lost(None)
+    transport.close()
+
+
 PING = b"\x89\x80" + bytes(4)
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: the close that follows resets the connection."""
