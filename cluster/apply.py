@@ -12,6 +12,7 @@ import msgspec
 from stationkeep.cluster import (
     access,
     alarms,
+    invitations,
     membership,
     operators,
     upgrades,
@@ -19,6 +20,7 @@ from stationkeep.cluster import (
 )
 from stationkeep.cluster.commands import (
     AbortRollout,
+    AcceptInvitation,
     Acknowledge,
     AcknowledgeAlarm,
     AddMember,
@@ -41,6 +43,7 @@ from stationkeep.cluster.commands import (
     ExpireTasks,
     Failover,
     FoundCluster,
+    Invite,
     LiftFreeze,
     MarkOffline,
     MoveMember,
@@ -69,6 +72,7 @@ from stationkeep.cluster.commands import (
     Resume,
     ResumeRollout,
     RetryTasks,
+    RevokeInvitation,
     RevokeToken,
     RollBackRollout,
     RunAction,
@@ -333,6 +337,12 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return access.create_token(step, command)
         case RevokeToken():
             return access.revoke_token(step, command)
+        case Invite():
+            return invitations.invite(step, command)
+        case AcceptInvitation():
+            return invitations.accept_invitation(step, command)
+        case RevokeInvitation():
+            return invitations.revoke_invitation(step, command)
     assert_never(command)
 
 

@@ -690,6 +690,36 @@ class RevokeToken(Command, frozen=True):
     token: str
 
 
+class Invite(Command, frozen=True):
+    """Operator: whoever proves to have the secret of which `hash` is the SHA-256 may become a
+    member, so many (`uses`) within `lifetime` ms of wall time. `node`: the only id under which one
+    may, "": any that is free."""
+
+    invitation: str
+    hash: bytes
+    uses: int
+    lifetime: int
+    node: str = ""
+
+
+class AcceptInvitation(Command, frozen=True):
+    """A newcomer that has proven an invitation's secret becomes a member. `key`: the SHA-256 of its
+    public key; who comes again with it is the same, and uses up nothing. `lowest`, `highest`: the
+    levels that its release has."""
+
+    invitation: str
+    member: MemberSpec
+    key: bytes
+    lowest: int
+    highest: int
+
+
+class RevokeInvitation(Command, frozen=True):
+    """Operator: end an invitation. Who was taken in by it stays."""
+
+    invitation: str
+
+
 AnyCommand = (
     FoundCluster
     | RecordEvaluation
@@ -752,6 +782,9 @@ AnyCommand = (
     | RecordDelivery
     | CreateToken
     | RevokeToken
+    | Invite
+    | AcceptInvitation
+    | RevokeInvitation
 )
 
 

@@ -24,6 +24,7 @@ from stationkeep.cluster.state.state import (
     MAX_CLOSED_ACTIONS,
     MAX_CLOSED_PROPOSALS,
     MAX_DECISIONS,
+    MAX_INVITATIONS,
     MAX_MEMBERS,
     MAX_ROLE_CHANGES,
     MAX_TOKENS,
@@ -131,6 +132,7 @@ def within_limits(state: ClusterState) -> str | None:
         "accounts": (len(state.operations.accounts()), MAX_ACCOUNTS + 1),
         "deliveries": (len(state.deliveries), MAX_WEBHOOKS),
         "tokens": (len(state.tokens), MAX_TOKENS),
+        "invitations": (len(state.invitations), MAX_INVITATIONS),
     }
     over = [f"{name} {size} > {limit}" for name, (size, limit) in sizes.items() if size > limit]
     return ", ".join(over) or None
@@ -163,6 +165,19 @@ def tokens_hold_no_secret(state: ClusterState) -> str | None:
         if key != token.id or len(token.hash) != HASH_BYTES:
             return f"{key} holds {token.id} with {len(token.hash)} bytes"
         if max(token.created_at, token.revoked_at or 0) > state.time:
+            return f"{key} has begun or ended after {state.time}"
+    return None
+
+
+def invitations_hold(state: ClusterState) -> str | None:
+    """Of every invitation a hash is kept, under its own id; it has taken in no more than it may."""
+    for key, invitation in state.invitations.items():
+        hashes = {len(invitation.hash), *map(len, invitation.taken.values())}
+        if key != invitation.id or hashes != {HASH_BYTES}:
+            return f"{key} holds {invitation.id} with hashes of {hashes} bytes"
+        if len(invitation.taken) > invitation.uses:
+            return f"{key} has taken in {len(invitation.taken)} of {invitation.uses}"
+        if max(invitation.created_at, invitation.revoked_at or 0) > state.time:
             return f"{key} has begun or ended after {state.time}"
     return None
 
@@ -209,6 +224,7 @@ INVARIANTS: tuple[Check, ...] = (
     alarms_are_known,
     deliveries_follow,
     tokens_hold_no_secret,
+    invitations_hold,
     numbers_hold,
     settings_hold,
 )

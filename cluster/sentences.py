@@ -281,6 +281,15 @@ def _say_token(decision: Decision) -> str:
     return text
 
 
+def _say_invitation(decision: Decision) -> str:
+    facts = decision.facts
+    if facts["change"] == "revoked":
+        return f"invitation {facts['invitation']} revoked"
+    whom = facts["node"] or ("one node" if facts["uses"] == 1 else f"{facts['uses']} nodes")
+    good = format_duration(facts["lifetime_ms"])
+    return f"invitation {facts['invitation']} for {whom}, good for {good}"
+
+
 _TEXTS: dict[str, Callable[[Decision], str]] = {
     Rule.SWITCHOVER: _say_order,
     Rule.FAILOVER: _say_order,
@@ -302,6 +311,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "move": _say_member,
     "level": _say_level,
     "token": _say_token,
+    "invitation": _say_invitation,
     **fleet.TEXTS,
     **delivery.TEXTS,
     **progression.TEXTS,

@@ -115,6 +115,9 @@ _echoes = st.builds(
 )
 _held = st.builds(c.Held, st.sampled_from(Rule), nodes, texts, facts, rejected)
 _specs = st.builds(c.MemberSpec, nodes, texts, texts)
+_newcomers = _specs | st.builds(
+    c.MemberSpec, nodes, st.sampled_from(["h:1", "h:2"]), st.sampled_from(["h:3", "h:4"])
+)
 _observations = st.builds(c.Observation, nodes, wire_integers, risks)
 _settings_fields = st.sampled_from(Settings.__struct_fields__) | texts
 
@@ -300,13 +303,7 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
             _settings_fields, st.booleans() | wire_integers | small | texts, max_size=3
         ),
     ),
-    c.AddMember: st.builds(
-        c.AddMember,
-        _specs
-        | st.builds(
-            c.MemberSpec, nodes, st.sampled_from(["h:1", "h:2"]), st.sampled_from(["h:3", "h:4"])
-        ),
-    ),
+    c.AddMember: st.builds(c.AddMember, _newcomers),
     c.RemoveMember: st.builds(c.RemoveMember, nodes),
     c.MoveMember: st.builds(
         c.MoveMember,
@@ -446,15 +443,25 @@ _COMMANDS |= {
     ),
 }  # fmt: skip
 _token_ids = st.sampled_from(["aaaaaaaa", "bbbbbbbb", "cccccccc"]) | texts
+_hashes = st.binary(min_size=32, max_size=32) | st.binary()
 _COMMANDS |= {
     c.CreateToken: st.builds(
         c.CreateToken, _token_ids, st.sampled_from(["ann", "ci"]) | texts,
-        st.sampled_from(Access) | texts, st.binary(min_size=32, max_size=32) | st.binary(),
+        st.sampled_from(Access) | texts, _hashes,
         st.sampled_from([0, 60_000, 2**40]) | wire_integers,
         st.sampled_from(["", "", "sensor-*"]) | texts, st.just("") | _token_ids,
         st.just(0) | wire_integers,
     ),
     c.RevokeToken: st.builds(c.RevokeToken, _token_ids),
+    c.Invite: st.builds(
+        c.Invite, _token_ids, _hashes, st.integers(1, 3) | wire_integers,
+        st.just(3_600_000) | wire_integers, st.sampled_from(["", "", "f"]) | texts,
+    ),
+    c.AcceptInvitation: st.builds(
+        c.AcceptInvitation, _token_ids, _newcomers, _hashes, st.just(1) | wire_integers,
+        st.just(2) | wire_integers,
+    ),
+    c.RevokeInvitation: st.builds(c.RevokeInvitation, _token_ids),
 }  # fmt: skip
 _OF_ROLLOUTS = (
     c.CreateRollout, c.StartRollout, c.ApproveRollout, c.PauseRollout, c.ResumeRollout,

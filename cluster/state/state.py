@@ -34,6 +34,8 @@ MAX_EVIDENCE = 60
 MAX_WEBHOOKS = 32
 MAX_TOKENS, MAX_TOKENS_OF_ONE = 1_000, 500
 """Ended ones counted in, which make room; and those of one actor, which are good."""
+MAX_INVITATIONS, MAX_INVITATIONS_OF_ONE = 100, 50
+"""The same of invitations; those of one actor, which are open."""
 DEFAULT_PRIORITY = 100
 MISSED = -1
 """Stands in evidence for a sample without reports (which counts as risk 1.0)."""
@@ -297,6 +299,41 @@ class Token(msgspec.Struct, frozen=True):
         return self.revoked_at is None and not self.expired(wall)
 
 
+class Invitation(msgspec.Struct, frozen=True):
+    """Whoever proves to have the secret of which `hash` is the SHA-256 may become a member. `uses`:
+    how many may; `taken`: who did, by id, and the SHA-256 of the public key of each. `node`: the
+    only id under which one may come, "" for any. `created_at`: cluster ms; `wall`, `expires_wall`:
+    Unix ms. One that has ended is kept as long as there is room: who was taken in by it may have to
+    ask again."""
+
+    id: str
+    hash: bytes
+    uses: int
+    node: str
+    created_at: int
+    wall: int
+    created_by: str
+    expires_wall: int
+    taken: dict[str, bytes] = {}
+    revoked_at: int | None = None
+
+    @property
+    def actor(self) -> str:
+        return f"invitation#{self.id}"
+
+    def expired(self, wall: int) -> bool:
+        """Whether its time is over at `wall`, Unix ms."""
+        return self.expires_wall <= wall
+
+    @property
+    def used_up(self) -> bool:
+        return len(self.taken) >= self.uses
+
+    def open(self, wall: int) -> bool:
+        """Whether it takes in anybody else at `wall`, Unix ms."""
+        return self.revoked_at is None and not self.expired(wall) and not self.used_up
+
+
 class PauseWindow(msgspec.Struct, frozen=True):
     """No automatic changes before `until`, cluster ms."""
 
@@ -365,6 +402,7 @@ class ClusterState(msgspec.Struct):
     deployments: Book = msgspec.field(default_factory=Book)
     rollouts: Rollouts = msgspec.field(default_factory=Rollouts)
     tokens: dict[str, Token] = {}  # by id, in the order of their creation
+    invitations: dict[str, Invitation] = {}  # the same
 
     @property
     def founded(self) -> bool:

@@ -16,6 +16,7 @@ from stationkeep.cluster.state.state import (
     Alarm,
     ClusterState,
     Delivery,
+    Invitation,
     Token,
 )
 from stationkeep.cluster.transitions import Role, Rule
@@ -117,6 +118,16 @@ def secret_kept(state: ClusterState) -> None:
     state.tokens["ab12cd34"] = Token("ab12cd34", "ci", Access.VIEWER, b"secret", 0, 0, "")
 
 
+def one_too_many_came(state: ClusterState) -> None:
+    taken = {"sat-002": bytes(32), "sat-003": bytes(32)}
+    known = Invitation("ab12cd34", bytes(32), 1, "", 0, 0, "", 1, taken)
+    state.invitations["ab12cd34"] = known
+
+
+def secret_of_an_invitation_kept(state: ClusterState) -> None:
+    state.invitations["ab12cd34"] = Invitation("ab12cd34", bytes(16), 1, "", 0, 0, "", 1)
+
+
 def end_of_time(state: ClusterState) -> None:
     state.time = 2**53 - 1
 
@@ -154,6 +165,8 @@ def impossible_settings(state: ClusterState) -> None:
         (alarm_of_a_stranger, "alarms_are_known"),
         (told_of_the_future, "deliveries_follow"),
         (secret_kept, "tokens_hold_no_secret"),
+        (one_too_many_came, "invitations_hold"),
+        (secret_of_an_invitation_kept, "invitations_hold"),
         (end_of_time, "numbers_hold"),
         (boot_without_a_next_one, "numbers_hold"),
         (heard_tomorrow, "numbers_hold"),
@@ -168,7 +181,7 @@ def test_each_finds_what_it_is_there_for(spoil: Callable[[ClusterState], None], 
 
 
 def test_every_invariant_is_tried_above_and_says_what_it_holds() -> None:
-    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 13
+    assert len({check.__name__ for check in INVARIANTS}) == len(INVARIANTS) == 14
     assert all(check.__doc__ for check in INVARIANTS)
 
 
