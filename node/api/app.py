@@ -21,6 +21,8 @@ from stationkeep.node.api.resources import (
     devices,
     events,
     freezes,
+    invitations,
+    joining,
     level,
     me,
     nodes,
@@ -37,7 +39,7 @@ from stationkeep.node.api.resources import (
 )
 from stationkeep.node.gateway.sessions import Sessions
 from stationkeep.node.http import problems
-from stationkeep.node.http.access import Admission, Entrance
+from stationkeep.node.http.access import Admission, Entrance, Failures
 from stationkeep.node.http.fast_path import FastPath
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, Limits
 from stationkeep.node.http.origin import Origin
@@ -49,6 +51,7 @@ from stationkeep.node.metrics.tls import TlsCollector
 from stationkeep.node.metrics.traces import TracesCollector
 from stationkeep.node.metrics.webhooks import WebhooksCollector
 from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.registrar import Registrar
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.service.port import Service
 from stationkeep.node.system.addresses import split_address
@@ -58,7 +61,7 @@ RESOURCES = (
     *(cluster, level, nodes, roles, decisions, actions, alarms, config, operations),
     *(devices, rings, device_batches, device_tasks, deployments),
     *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me),
-    *(tokens, tls),
+    *(tokens, tls, invitations, joining),
 )
 
 DESCRIPTION = """
@@ -82,7 +85,11 @@ def create_app(
     own = service.config
     founders = [split_address(member.http)[0].lower() for member in own.members]
     hosts = {*own.http_hosts, *founders}
-    return build(service, *collectors, hosts=hosts, admission=agents.admission, certified=certified)
+    registrar = None if own.tls is None else Registrar(own.tls.ca, own.tls.ca_key)
+    return build(
+        service, *collectors, hosts=hosts, admission=agents.admission, certified=certified,
+        registrar=registrar,
+    )  # fmt: skip
 
 
 def build(
@@ -91,10 +98,12 @@ def build(
     hosts: Collection[str] = (),
     admission: Admission | None = None,
     certified: Contexts | None = None,
+    registrar: Registrar | None = None,
 ) -> FastAPI:
     """The application that speaks for `service`; `collectors`: what else it exports; `hosts`:
     under which names it answers, beside those of the members; `admission`: to whom, None: to
-    everybody; `certified`: the node's certificates, if it has any."""
+    everybody; `certified`: the node's certificates, if it has any; `registrar`: who issues those of
+    new members."""
     admission = admission or Admission(probes=probes.PROBES)
     app = FastAPI(
         title="Stationkeep",
@@ -107,6 +116,8 @@ def build(
     )
     app.state.service = service
     app.state.tls = certified
+    app.state.registrar = registrar
+    app.state.newcomers = Failures()
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.worker = Worker()

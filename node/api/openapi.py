@@ -16,6 +16,7 @@ from stationkeep.node.http import problems
 from stationkeep.node.views import comparison, previews, records
 from stationkeep.node.views import deployments as deployment_views
 from stationkeep.node.views import fleet as fleet_views
+from stationkeep.node.views import invitations as invitation_views
 from stationkeep.node.views import level as level_views
 from stationkeep.node.views import links as link_views
 from stationkeep.node.views import nodes as views
@@ -74,6 +75,9 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     tls_views.CertificateView,
     token_views.TokenView,
     token_views.TokenList,
+    invitation_views.InvitationView,
+    invitation_views.InvitationList,
+    invitation_views.AdmittedView,
     batches.BatchView,
     batches.AssignedView,
     batches.StatusBatch,

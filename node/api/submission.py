@@ -128,6 +128,7 @@ _KINDS = {
     Reason.UNKNOWN_ROLLOUT: Kind.NOT_FOUND,
     Reason.UNKNOWN_FREEZE: Kind.NOT_FOUND,
     Reason.UNKNOWN_TOKEN: Kind.NOT_FOUND,
+    Reason.UNKNOWN_INVITATION: Kind.NOT_FOUND,
     Reason.INVALID: Kind.INVALID,
     Reason.NOT_FOUNDED: Kind.NO_QUORUM,
     Reason.QUOTA: Kind.BUSY,

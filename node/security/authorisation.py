@@ -44,6 +44,7 @@ _TABLE: dict[Right, str] = {
         GET /livez /readyz /leader /primary /backup /standby /safe-mode
         GET / /dashboard/{name} /guide /guide/ /guide/style.css /guide/{topic}
         GET /docs /openapi.json /v1/me /v1/tls/ca
+        POST /v1/join
     """,
     SCRAPE: """
         GET /metrics
@@ -83,9 +84,9 @@ _TABLE: dict[Right, str] = {
         DELETE /v1/nodes/{node} /v1/nodes/{node}/policies/{name}
         PATCH /v1/config
         PUT /v1/rings/shares /v1/rings/policies /v1/rings/health-rule
-        GET /v1/snapshot /v1/tokens /v1/tokens/{token}
-        POST /v1/tokens
-        DELETE /v1/tokens/{token}
+        GET /v1/snapshot /v1/tokens /v1/tokens/{token} /v1/invitations
+        POST /v1/tokens /v1/invitations
+        DELETE /v1/tokens/{token} /v1/invitations/{invitation}
     """,
     REPORT: """
         WS /v1/agents

@@ -161,6 +161,14 @@ def requested_key(content: bytes) -> PublicKey:
     return _check_kind(request.public_key())
 
 
+def request(key: Key, name: str) -> bytes:
+    """A request for a certificate (CSR) in PEM, signed by `key`. What it says beside the public key
+    is for people."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, _hash_for(key))
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
 def private_pem(key: Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
@@ -186,7 +194,7 @@ def new_authority(
     """A CA for a cluster. `uid`: of a cluster that has one already."""
     key = key or new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{cluster} CA"[:64])])
-    identity = Identity(uid or _digest(key.public_key())[:16], "ca")
+    identity = Identity(uid or key_hash(key.public_key()).hex()[:16], "ca")
     names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity.uri)])
     builder = (
         _dated(now, now + timedelta(days=CA_DAYS))
@@ -297,16 +305,16 @@ def _hash_for(key: Key) -> hashes.SHA256 | None:
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
-def _digest(key: Any) -> str:
+def key_hash(key: Any) -> bytes:
     """SHA-256 of a public key as a certificate carries it (SubjectPublicKeyInfo)."""
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     encoded: bytes = key.public_bytes(serialization.Encoding.DER, form)
-    return hashlib.sha256(encoded).hexdigest()
+    return hashlib.sha256(encoded).digest()
 
 
 def pin(certificate: x509.Certificate) -> str:
     """Identifies a CA to people, whatever certificate is made for its key; kubeadm's pins do so."""
-    return f"sha256:{_digest(certificate.public_key())}"
+    return f"sha256:{key_hash(certificate.public_key()).hex()}"
 
 
 def pinned(content: bytes, pins: Container[str]) -> list[x509.Certificate]:

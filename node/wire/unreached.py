@@ -34,10 +34,14 @@ ELSE = "no answer"
 
 def why(error: BaseException) -> str:
     """The reason in a few words, without the address."""
-    causes = list(_causes(error))
-    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
-    system = None if tls else next(filter(None, map(_system, causes)), None)
+    tls = tls_fault(error)
+    system = None if tls else next(filter(None, map(_system, _causes(error))), None)
     return system or _ours(tls or error)
+
+
+def tls_fault(error: BaseException) -> ssl.SSLError | None:
+    """What TLS says, where that is what failed."""
+    return next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
 
 
 def _ours(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import Access
 from stationkeep.node.api import submission
 from stationkeep.node.api.app import RESOURCES, build
-from stationkeep.node.http.access import CALLER, Caller
+from stationkeep.node.http.access import CALLER, Caller, Failures
 from stationkeep.node.http.fast_path import FastPath
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
@@ -83,6 +83,15 @@ BODIES: dict[str, dict[str, Any]] = {
         "ids": "", "overlap": "1h",
     },
     "DELETE /v1/tokens/{token}": {"reason": "lost"},
+    "POST /v1/invitations": {
+        "invitation": "aaaaaaaa", "sha256": "0" * 64, "uses": 1, "lifetime": "1h",
+        "node": "sat-009",
+    },
+    "DELETE /v1/invitations/{invitation}": {"reason": "lost"},
+    "POST /v1/join": {
+        "word": "skj_", "node": "sat-009", "raft": "127.0.0.1:7709", "http": "127.0.0.1:8709",
+        "csr": "", "lowest": 1, "highest": 1,
+    },
     "POST /v1/artifacts/{component}/{version}:unblock": {"sha256": "", "reason": "mended"},
 }  # fmt: skip
 """Bodies that a route takes, or nearly: the walk is about both."""
@@ -260,7 +269,7 @@ def test_both_ways_give_the_same_answer(
     nodes = [story(), story()]
     answers: list[Answer] = []
     for app, node in zip(ways, nodes, strict=True):
-        app.state.service = node
+        app.state.service, app.state.newcomers = node, Failures()
         random.seed(0)  # by which a device's interval is drawn
         answers.append(runner.run(ask(app, asked)))
     assert answers[0] == answers[1]

@@ -1,0 +1,51 @@
+"""Issues certificates to machines that become members, where there is the CA's key.
+
+Who a machine is, is what the cluster has taken it in as: of its request (CSR) only the public key
+is used. The CA's key goes along, over TLS: every member can renew its own certificate, so that the
+loss of one takes that ability from no other. Source: guide/forming.md.
+"""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.certificates import LOCAL_HOSTS, Authority, PublicKey
+from stationkeep.node.security.identity import Identity
+from stationkeep.node.version import RELEASED
+
+MAX_CSR = 8_192
+"""Characters of a request for a certificate; one takes a tenth of them, with RSA a quarter."""
+
+
+class Papers(NamedTuple):
+    """What a new member is given, in PEM."""
+
+    certificate: str
+    ca: str
+    ca_key: str
+
+
+class Registrar:
+    """Issues by the CA in these files, which are read each time: they may change."""
+
+    def __init__(self, ca: Path, ca_key: Path) -> None:
+        self._ca, self._ca_key = ca, ca_key
+
+    def authority(self) -> Authority:
+        """The CA. Raises `CertificateError` where its key is not, or does not fit."""
+        return made.authority(made.read(self._ca), made.read(self._ca_key))
+
+    def issue(self, public: PublicKey, node: str, hosts: Iterable[str]) -> Papers:
+        """For whoever has the private key, as this node. Raises `CertificateError`."""
+        authority = self.authority()
+        begins = datetime.fromtimestamp(int(max(time.time(), RELEASED)), UTC)
+        names = sorted(set(hosts) - {*LOCAL_HOSTS})
+        identity = Identity(authority.uid, "node", node)
+        leaf = made.issue(authority, identity, public, begins, hosts=names)
+        trusted = made.certificates_in(made.read(self._ca))
+        ca_key = made.private_pem(authority.key)
+        pems = (made.public_pem([leaf]), made.public_pem(trusted), ca_key)
+        return Papers(*(pem.decode() for pem in pems))
