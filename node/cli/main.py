@@ -25,6 +25,7 @@ from stationkeep.node.cli.commands import (
     devices,
     forming,
     guide,
+    invitations,
     level,
     local,
     node,
@@ -81,7 +82,7 @@ def _legible() -> Iterator[None]:
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
-    "Form a cluster": (forming.init,),
+    "Form a cluster": (forming.init, forming.join),
     "Inspect": (
         *(cluster.status, local.watch, decisions.explain, decisions.decisions),
         *(decisions.proposals, decisions.operation, level.level, guide.guide, contexts.login),
@@ -92,10 +93,13 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 """Commands of one word, by the panel of `--help` that shows them."""
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "nodes": (
-        "Nodes: list, links, join, move, leave, maintenance, priority, local policies.",
+        "Nodes: list, links, invite, join, move, leave, maintenance, priority, local policies.",
         {
             "list": nodes.nodes_list,
             "links": nodes.nodes_links,
+            "invite": invitations.invite,
+            "invitations": invitations.invitations_list,
+            "uninvite": invitations.uninvite,
             "join": nodes.nodes_join,
             "move": nodes.nodes_move,
             "leave": nodes.nodes_leave,

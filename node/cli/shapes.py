@@ -482,6 +482,24 @@ class Task(TypedDict):
     waits: str | None
 
 
+class Invitation(TypedDict):
+    invitation: str
+    state: str
+    node: str
+    uses: int
+    taken: Names
+    created_by: str
+    created_wall_ms: Wall
+    expires_wall_ms: Wall
+
+
+class Invitations(TypedDict):
+    """Of whose CA invitations are."""
+
+    uid: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")] | None
+    pin: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")] | None
+
+
 # -- access -------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.names import address_fault, is_loopback
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE
-from stationkeep.node.system.addresses import join_address, split_address
+from stationkeep.node.system.addresses import join_address, split_address, system_message
 
 DIAL_SECONDS = 2.0
 """For finding out whether something answers at an address."""
@@ -100,6 +100,18 @@ def check_addresses(own: MemberSpec, listen: str) -> None:
     everywhere = listen in ("", EVERYWHERE, EVERYWHERE_6)
     if not everywhere and address_fault(join_address(listen, 1)) is not None:
         raise FormingError(f"--listen {listen!r} refused: a name or an address of this machine")
+
+
+def own_address(address: str) -> str:
+    """The address from which this machine reaches another one, `host:port`. Raises
+    `FormingError`."""
+    try:
+        with socket.create_connection(split_address(address), DIAL_SECONDS) as dialled:
+            return str(dialled.getsockname()[0])
+    except ValueError as error:
+        raise FormingError(f"{address!r} refused: {error}") from error
+    except OSError as error:
+        raise FormingError(f"{address}: {system_message(error) or 'no answer'}") from error
 
 
 def check_silent(own: MemberSpec) -> None:

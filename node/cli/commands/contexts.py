@@ -1,7 +1,5 @@
 """`login`, `context list|use|remove`: which cluster is asked, and as whom."""
 
-import sys
-from getpass import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +7,13 @@ import typer
 
 from stationkeep.node.cli import contexts, shapes
 from stationkeep.node.cli.client import Client, named
-from stationkeep.node.cli.failures import CommandError, NotAuthorisedError, UsageError
+from stationkeep.node.cli.confided import given
+from stationkeep.node.cli.failures import NotAuthorisedError, UsageError
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import say, show_table
 from stationkeep.node.system.printable import printable
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a context.")]
-MOST_CHARACTERS = 4_096
 
 
 def login(
@@ -33,7 +31,7 @@ def login(
     showing it."""
     where = named(address)
     contexts.check_private(where)
-    token = contexts.checked_token(_given(token_file), "the token")
+    token = contexts.checked_token(given(token_file, "token: "), "the token")
     node = Client(where, token=token)
     me = node.get("/v1/me", dict[str, str])
     role, actor = printable(me.get("role", "")), printable(me.get("actor", ""))
@@ -66,16 +64,3 @@ def context_remove(name: NameArgument) -> None:
     """Forgets a context and its token, which stays good until it is revoked."""
     contexts.remove(name)
     say(f"context {name} is forgotten")
-
-
-def _given(file: Path | None) -> str:
-    """A token from a file, or from a person who types it."""
-    try:
-        if file is not None and file != Path("-"):
-            with file.open() as opened:
-                return opened.read(MOST_CHARACTERS).strip()
-        if file is None and sys.stdin.isatty():
-            return getpass("token: ").strip()
-        return sys.stdin.read(MOST_CHARACTERS).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--token-file {file}: {getattr(error, 'strerror', error)}") from error

@@ -8,7 +8,8 @@ import typer
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client, part
-from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.confided import keep
+from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.local_admin import ConfigOption, administrator
 from stationkeep.node.cli.options import (
     Format,
@@ -21,7 +22,7 @@ from stationkeep.node.cli.options import (
 )
 from stationkeep.node.cli.output import note, note_more, say, show_table
 from stationkeep.node.cli.sending import given, send
-from stationkeep.node.security.tokens import Shown, draw
+from stationkeep.node.security.tokens import draw
 
 LONGEST = 3_650 * 86_400_000
 NEVER = "never"
@@ -138,22 +139,13 @@ def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
     """Draws a token, has the cluster know it, and hands it over."""
     shown = draw()
     if out is not None:
-        _write(out, shown)
+        keep(out, shown.text)
     node.write("POST", "/v1/tokens", body | {"token": shown.id, "sha256": shown.hash.hex()}, None)
     note(f"token {shown.id} ({body['name']}, {body['role']}) is good; it is shown this once")
     if out is None:
         say(shown.text)
     else:
         say(f"wrote {out}")
-
-
-def _write(out: Path, shown: Shown) -> None:
-    """Before the cluster knows it: a full disk must not cost a token that nobody has."""
-    try:
-        out.touch(mode=0o600, exist_ok=False)
-        out.write_text(shown.text + "\n")
-    except OSError as error:
-        raise CommandError(f"--out {out}: {error.strerror or error}") from error
 
 
 def _life(expires: str) -> str | None:

@@ -375,6 +375,24 @@ def tokens(items: list[Json]) -> RenderableType:
     return table
 
 
+def invitations(items: list[Json]) -> RenderableType:
+    """Invitations: for whom, until when, and who has come."""
+    if not items:
+        return Text("no invitations")
+    table = grid("INVITATION", "STATE", "FOR", "USED", "EXPIRES", "BY", wrapped=("TAKEN IN",))
+    for item in items:
+        table.add_row(
+            item["invitation"],
+            Text(item["state"], style="" if item["state"] == "open" else "dim"),
+            item["node"] or "any",
+            f"{len(item['taken'])} of {item['uses']}",
+            wording.date(item["expires_wall_ms"]),
+            item["created_by"],
+            ", ".join(item["taken"]),
+        )
+    return table
+
+
 def contexts(items: list[Json]) -> RenderableType:
     """Contexts; a star marks the one in use."""
     if not items:

@@ -528,6 +528,14 @@ TOKEN: Json = {
     "created_by": "local-admin@sat-001", "created_wall_ms": 1_760_000_000_000,
     "expires_wall_ms": None,
 }  # fmt: skip
+INVITATION: Json = {
+    "invitation": "q7w2e9ab", "state": "used", "node": "", "uses": 1, "taken": ["sat-004"],
+    "created_by": "local-admin@sat-001", "created_wall_ms": 1_760_000_000_000,
+    "expires_wall_ms": 1_760_003_600_000,
+}  # fmt: skip
+INVITATIONS: Json = {
+    "items": [INVITATION], "next": None, "uid": "0123456789abcdef", "pin": f"sha256:{'5a' * 32}",
+}  # fmt: skip
 READS: dict[str, Json] = {
     "/v1/alarms": {"items": ALARMS},
     "/v1/cluster": CLUSTER,
@@ -615,6 +623,7 @@ READS: dict[str, Json] = {
     },
     "/v1/tokens": {"items": [TOKEN], "next": None},
     "/v1/tokens/k3jd92ma": TOKEN,
+    "/v1/invitations": INVITATIONS,
     "/v1/me": {"actor": "ci#k3jd92ma", "role": "operator", "because": ""},
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }

@@ -17,6 +17,7 @@ KNOWN: dict[str, list[str]] = {
     "device": ["slave-001"],
     "duration_": ["90s"],
     "for_": ["90s"],
+    "invitation": ["q7w2e9ab"],
     "http": ["127.0.0.1:8704"],
     "node": ["sat-003"],
     "number": ["17"],
