@@ -89,8 +89,10 @@ def _find_twins(
     deployment: Deployment,
     positions: Column,
 ) -> None:
-    """Sets for those of these devices that were well for long enough and have none yet."""
+    """Sets for those of these devices that were well for long enough and have none yet. A set that
+    was given up, as its device was not reached, makes room for another when this is told again."""
     twins = state.rollouts.twins.setdefault((rollout.name, stage.name), Twins())
+    twins.drop(positions)
     room = MAX_SETS - len(twins)
     if not room:
         return

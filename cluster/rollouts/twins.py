@@ -85,6 +85,13 @@ class Twins:
             grown = np.concatenate([getattr(self, name), new[name].astype(dtype)])
             setattr(self, name, grown)
 
+    def drop(self, positions: Column) -> None:
+        """Forgets the sets of these devices that have been left before anything was seen of them."""
+        kept = (self.stage != LEFT) | (self.bad > 0) | ~np.isin(self.position, positions)
+        if not kept.all():
+            for name in COLUMNS:
+                setattr(self, name, getattr(self, name)[kept])
+
     @property
     def open(self) -> Column:
         """By set, whether it is or will be watched."""

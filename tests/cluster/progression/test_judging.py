@@ -9,6 +9,7 @@ from stationkeep.cluster.commands import (
     PromoteRollout,
     RecordGate,
     Resume,
+    RetryTasks,
     StartRollout,
 )
 from stationkeep.cluster.deployments.deployment import Limits
@@ -16,7 +17,7 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.status import Condition, HealthRule
 from stationkeep.cluster.progression.steps import orders_of
 from stationkeep.cluster.rollouts.gates import Gates
-from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan
+from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
 LENIENT = Checks(Gates(min_coverage=0), health=False)
@@ -425,3 +426,21 @@ def test_what_had_not_opened_is_called_off_in_one_line(driver: RolloutDriver) ->
     assert driver.sentences("stage")[-1] == (
         "stages dev, stage, prod, rest of fw (app 2.0.0) are called off"
     )
+
+
+def test_who_is_reached_only_when_told_again_is_watched_like_any_other(
+    driver: RolloutDriver,
+) -> None:
+    """Its first set of twins was given up when it was not reached."""
+    driver.deaf = set(driver.in_ring(Ring.CANARY))
+    limits = Limits(deadline=10_000, first=0)
+    driver.begin(Plan(V2, stages=(StagePlan("canary", Ring.CANARY),), limits=limits))
+    driver.until("paused")
+    assert driver.rollout().reason == "inconclusive:canary:coverage"
+    driver.deaf = set()
+    driver.order(RetryTasks(driver.deployment().number))
+    driver.resume()
+    driver.until_stage("canary", "passed")
+    watched = driver.stage("canary").watched
+    members = len(driver.in_ring(Ring.CANARY))
+    assert (watched.observed, watched.whole, watched.compared) == (members, members, members)
