@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from stationkeep.cluster import alarms
 from stationkeep.cluster.fleet import storm
-from stationkeep.cluster.progression.sentences import because
+from stationkeep.cluster.progression.explain import why_of
 from stationkeep.cluster.registry import is_alive
 from stationkeep.cluster.roles.candidates import unfitness
 from stationkeep.cluster.roles.health import is_unhealthy
-from stationkeep.cluster.rollouts.lifecycle import RolloutState
+from stationkeep.cluster.rollouts.lifecycle import WAITING, RolloutState
 from stationkeep.cluster.rollouts.rollout import Rollout
 from stationkeep.cluster.state.state import Alarm, ClusterState, Member, alarm_id
 from stationkeep.cluster.transitions import Role
@@ -36,11 +36,13 @@ class Level(enum.StrEnum):
 
 
 class Need(NamedTuple):
-    """One problem that needs attention. `alarm`: its id if it is a raised alarm, else empty."""
+    """One problem that needs attention. `alarm`: its id if it is a raised alarm, else empty;
+    `rollout`: the one that it is about, else empty."""
 
     level: Level
     sentence: str
     alarm: str = ""
+    rollout: str = ""
 
 
 class Verdict(NamedTuple):
@@ -261,13 +263,17 @@ def _of_the_switches(state: ClusterState, now: int) -> Iterator[Need]:
         left = _said(pause.until - now)
         yield Need(
             Level.ATTENTION,
-            f"automatic changes pause for {left} ({why}): a PRIMARY that fails is not replaced",
+            f"automatic changes pause for {left} ({why}): {_held_up(state)}",
         )
     if not state.settings.swarm_mode:
-        off = (
-            "automatic changes are switched off (swarm_mode): a PRIMARY that fails is not replaced"
-        )
-        yield Need(Level.ATTENTION, off)
+        off = "automatic changes are switched off (swarm_mode)"
+        yield Need(Level.ATTENTION, f"{off}: {_held_up(state)}")
+
+
+def _held_up(state: ClusterState) -> str:
+    begun = (each for each in state.rollouts.open_ones() if each.state not in WAITING)
+    rollouts = ", and no rollout goes on" if any(begun) else ""
+    return f"a PRIMARY that fails is not replaced{rollouts}"
 
 
 def _of_the_fleet(state: ClusterState) -> Iterator[Need]:
@@ -287,18 +293,19 @@ def _of_the_rollouts(state: ClusterState) -> Iterator[Need]:
         if name in state.alarms
     }
     for rollout in state.rollouts.open_ones():
-        wait = "" if rollout.name in told else _waits(rollout)
+        wait = "" if rollout.name in told else _waits(state, rollout)
         if wait:
-            yield Need(Level.ATTENTION, f"rollout {rollout.name} {wait}")
+            sentence = f"rollout {rollout.name} {wait}"
+            yield Need(Level.ATTENTION, sentence, rollout=rollout.name)
 
 
-def _waits(rollout: Rollout) -> str:
+def _waits(state: ClusterState, rollout: Rollout) -> str:
     """What a rollout waits for that only people can give."""
     match rollout.state:
         case RolloutState.AWAITING_APPROVAL:
             return "waits to be approved before it begins"
         case RolloutState.PAUSED if not rollout.resumes:
-            return f"is paused: {because(rollout.reason)}"
+            return f"is paused: {why_of(state, rollout)}"
         case RolloutState.RUNNING:
             asking = (stage for stage in rollout.stages if rollout.needs_approval(stage))
             return next((f"waits to be approved in stage {stage.name}" for stage in asking), "")

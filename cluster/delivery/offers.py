@@ -43,11 +43,17 @@ class Hold(enum.StrEnum):
 
 def hold_of(state: ClusterState) -> Hold | None:
     """What holds all offers back, or None."""
+    return next(all_holds(state), None)
+
+
+def all_holds(state: ClusterState) -> Iterator[Hold]:
+    """Everything that does."""
     if state.pause is not None:
-        return Hold.CLUSTER_PAUSED
+        yield Hold.CLUSTER_PAUSED
     if not state.settings.swarm_mode:
-        return Hold.SWARM_OFF
-    return Hold.STORM if state.fleet.braked else None
+        yield Hold.SWARM_OFF
+    if state.fleet.braked:
+        yield Hold.STORM
 
 
 def room(state: ClusterState, deployment: Deployment, now: int) -> int:

@@ -2,15 +2,17 @@
 state."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from stationkeep.cluster.delivery.explain import HOLDS
-from stationkeep.cluster.delivery.offers import Hold, hold_of
+from stationkeep.cluster.delivery.offers import Hold, all_holds
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.progression.advance import is_held
+from stationkeep.cluster.progression.holds import PAUSED, PAUSES, frozen_by, preempted_by
 from stationkeep.cluster.progression.looks import judgements
 from stationkeep.cluster.progression.sentences import because, say_gate
 from stationkeep.cluster.progression.steps import gate_facts, orders_of
@@ -32,16 +34,103 @@ class Waiting(msgspec.Struct, frozen=True):
     busy: int = 0
 
 
-def held_by(state: ClusterState, rollout: Rollout, stage: Stage) -> str:
-    """Why nothing is offered of a stage, or why it does not open: `cluster_paused`, `swarm_off`,
-    `storm`, `paused`, `freeze:NAME` or `preempted:NAME`; "": nothing holds it."""
-    hold = hold_of(state)
-    if hold is not None:
-        return hold.value
-    if stage.is_judged:
-        return state.deployments.known[stage.deployment].held
+def why_of(state: ClusterState, rollout: Rollout) -> str:
+    """The reason for its state, in words; "": none."""
+    blocked = rollout.state is RolloutState.PAUSED and rollout.reason.startswith("blocked:")
+    freed = blocked and state.rollouts.in_the_way(rollout) is None
+    return because(rollout.reason) + ", and is unblocked by now" * freed
+
+
+class Held(NamedTuple):
+    """One thing that holds a rollout back: `says` what, and `when` it ends, which is as soon as the
+    clock of the cluster shows `until`; None: nobody can say."""
+
+    reason: str
+    says: str
+    when: str
+    until: int | None = None
+
+
+def holds_of(state: ClusterState, rollout: Rollout, stage: Stage) -> list[Held]:
+    """Everything that keeps a stage from opening, from being offered to anybody, or from passing:
+    `cluster_paused`, `swarm_off`, `storm`, `paused`, `freeze:NAME`, `preempted:NAME`, and, beside
+    those, `unanswered`. None: nothing holds it."""
+    found = holds_of_all(state)
+    if rollout.state is RolloutState.PAUSED:
+        until = rollout.deadline if rollout.resumes else None
+        found.append(Held(PAUSED, "the rollout is paused", "somebody resumes it", until))
+    if stage.state in (StageState.PENDING, StageState.DEPLOYING):
+        found += _what_goes_before(state, rollout, stage)
+    if found and stage.state is StageState.VALIDATING and not rollout.is_granted(stage):
+        asked = f"stage {stage.name} waits for {' and '.join(_asked(rollout, stage))}"
+        found.append(Held("unanswered", asked, "that is granted"))
+    return found
+
+
+def holds_of_all(state: ClusterState) -> list[Held]:
+    """What holds every rollout back, and every way back."""
+    pause = None if state.pause is None else state.pause.until
+    untils = {Hold.CLUSTER_PAUSED: pause}
+    return [Held(h.value, HOLDS[h], _ENDS[h], untils.get(h)) for h in all_holds(state)]
+
+
+_ENDS = {
+    Hold.CLUSTER_PAUSED: "automatic changes are resumed",
+    Hold.SWARM_OFF: "somebody switches them on (stationkeep config set swarm_mode=on)",
+    Hold.STORM: "the storm is over, or somebody releases the brake",
+}
+
+
+def _what_goes_before(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[Held]:
+    deployment = state.deployments.known[stage.deployment] if stage.is_judged else None
     freeze = state.rollouts.freeze_over(stage.plan.ring, rollout.plan)
-    return f"freeze:{freeze.name}" if freeze is not None else ""
+    if freeze is None and deployment is not None:
+        freeze = frozen_by(state, deployment)
+    if freeze is not None:
+        name = freeze.name
+        ends = f"freeze {name} ends"
+        yield Held(f"freeze:{name}", f"freeze {name} lies on it", ends, freeze.until)
+    other = None if deployment is None else preempted_by(state, deployment)
+    if other is not None:
+        name = other.rollout or f"deployment {other.number}"
+        before = f"{name} goes before on all devices that are left"
+        reason = f"preempted:{other.rollout or other.number}"
+        yield Held(reason, before, f"{name} leaves it a device")
+
+
+def _asked(rollout: Rollout, stage: Stage) -> Iterator[str]:
+    """Whose answer a stage waits for."""
+    granted = sum(approval.stage == stage.name for approval in rollout.approvals)
+    missing = stage.checks.approvals - granted
+    if missing > 0:
+        yield f"{missing} approval{'s' * (missing > 1)}"
+    if stage.checks.webhook and stage.answer is None:
+        yield f"the answer of {stage.checks.webhook}"
+
+
+def say_holds(holds: list[Held]) -> str:
+    """`automatic changes are paused, and freeze xmas lies on it`."""
+    *others, last = (hold.says for hold in holds)
+    return f"{', '.join(others)}, and {last}" if others else last
+
+
+def say_when(holds: list[Held]) -> str:
+    """What has to happen before it goes on, beside what ends by itself: `somebody resumes it`."""
+    return " and ".join(hold.when for hold in holds if hold.until is None)
+
+
+def ends_at(holds: list[Held]) -> int | None:
+    """Cluster ms by which all that is over whose end is known."""
+    return max((hold.until for hold in holds if hold.until is not None), default=None)
+
+
+def _goes_on(state: ClusterState, holds: list[Held]) -> str:
+    """When nothing holds it any more."""
+    end, when = ends_at(holds), say_when(holds)
+    left = "" if end is None else _span(end - state.time)
+    if not when:
+        return f"it goes on in {left} at the latest"
+    return f"it goes on when {when}" + (f", and not before {left} have passed" if left else "")
 
 
 def waiting_for(state: ClusterState, deployment: Deployment) -> Waiting:
@@ -64,8 +153,8 @@ def explain_rollout(state: ClusterState, rollout: Rollout) -> list[str]:
             lines += _say_stage(state, rollout, stage)
     place = rollout.next_stage
     if place is not None and rollout.state is RolloutState.RUNNING:
-        held = held_by(state, rollout, rollout.stages[place])
-        wait = f"waits: {say_hold(state, held)}" if held else "opens next"
+        holds = holds_of(state, rollout, rollout.stages[place])
+        wait = f"waits: {say_holds(holds)}; {_goes_on(state, holds)}" if holds else "opens next"
         lines.append(f"stage {rollout.stages[place].name} {wait}")
     may = orders_of(rollout)
     return [*lines, f"you may order: {', '.join(may)}"] if may else lines
@@ -73,7 +162,7 @@ def explain_rollout(state: ClusterState, rollout: Rollout) -> list[str]:
 
 def _say_state(state: ClusterState, rollout: Rollout) -> Iterator[str]:
     since = _span(state.time - rollout.since)
-    why = f": {because(rollout.reason)}" if rollout.reason else ""
+    why = f": {why_of(state, rollout)}" if rollout.reason else ""
     yield f"{rollout.name} is {rollout.state.replace('_', ' ')} for {since}{why}"
     if rollout.state is RolloutState.AWAITING_APPROVAL:
         granted = sum(not approval.stage for approval in rollout.approvals)
@@ -88,7 +177,11 @@ def _say_state(state: ClusterState, rollout: Rollout) -> Iterator[str]:
         }.get(rollout.state, "is aborted")
         yield f"if nothing happens it {becomes} in {_span(left)}"
     if is_held(state) and rollout.state not in ENDED:
-        yield f"nothing happens by itself, as {HOLDS[hold_of(state) or Hold.SWARM_OFF]}"
+        pauses = [hold for hold in holds_of_all(state) if hold.reason in PAUSES]
+        stops = (
+            "" if rollout.deadline is None or rollout.resumes else ", and that time stands still"
+        )
+        yield f"nothing happens by itself{stops}: {say_holds(pauses)}; {_goes_on(state, pauses)}"
 
 
 def _say_stage(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[str]:
@@ -100,19 +193,33 @@ def _say_stage(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[
     if stage.state is StageState.DEPLOYING:
         yield from _say_deploying(state, rollout, stage)
     if stage.state is StageState.SOAKING:
-        yield f"it is judged in {_span((stage.deadline or 0) - state.time)}"
+        yield _say_soaking(state, rollout, stage)
     if stage.state is StageState.VALIDATING:
-        asked = [f"{stage.checks.approvals} approvals"] * (stage.checks.approvals > 0)
-        asked += [f"the answer of {stage.checks.webhook}"] * (bool(stage.checks.webhook))
-        end = _span((stage.deadline or 0) - state.time)
-        yield f"it waits for {' and '.join(asked)}; inconclusive in {end}"
+        yield _say_validating(state, rollout, stage)
+
+
+def _say_soaking(state: ClusterState, rollout: Rollout, stage: Stage) -> str:
+    left = max(0, (stage.deadline or 0) - state.time)
+    holds = holds_of(state, rollout, stage)
+    if not holds:
+        return f"it is judged in {_span(left)}"
+    soak = f"for another {_span(left)}" if left else "for its whole soak by now"
+    return f"it is watched {soak}, and judged afterwards: {say_holds(holds)}"
+
+
+def _say_validating(state: ClusterState, rollout: Rollout, stage: Stage) -> str:
+    waits = f"it waits for {' and '.join(_asked(rollout, stage)) or 'its verdict'}"
+    holds = [one for one in holds_of(state, rollout, stage) if one.reason != "unanswered"]
+    if holds:
+        return f"{waits}, without a deadline for now: {say_holds(holds)}"
+    return f"{waits}; inconclusive in {_span((stage.deadline or 0) - state.time)}"
 
 
 def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[str]:
     deployment = state.deployments.known[stage.deployment]
-    held = held_by(state, rollout, stage)
-    if held:
-        yield f"nothing is offered: {say_hold(state, held)}"
+    holds = holds_of(state, rollout, stage)
+    if holds:
+        yield f"nothing is offered: {say_holds(holds)}; {_goes_on(state, holds)}"
     elif deployment.on_trial:
         first = deployment.limits.first
         yield f"one device at a time is told until {first} have succeeded and are well"
@@ -124,19 +231,6 @@ def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Itera
     if told:
         yield f"of the devices that wait {', '.join(told)}"
     yield f"whoever still waits in {_span(deployment.left(state.time))} is unreached"
-
-
-def say_hold(state: ClusterState, held: str) -> str:
-    """Why nothing is offered, as `held_by` has it, in words."""
-    match held.split(":"):
-        case ["freeze", name]:
-            freeze = state.rollouts.freezes[name]
-            return f"freeze {name} lies on it, for another {_span(freeze.until - state.time)}"
-        case ["preempted", name]:
-            return f"{name} goes before on all devices that are left"
-        case ["paused"]:
-            return "the rollout is paused"
-    return HOLDS[Hold(held)]
 
 
 def _span(milliseconds: int) -> str:

@@ -20,6 +20,8 @@ from stationkeep.cluster.state.step import Step
 PAUSED = "paused"
 PAUSES = (PAUSED, Hold.CLUSTER_PAUSED.value, Hold.SWARM_OFF.value)
 """Holds by which somebody has stopped everything, and not only what begins."""
+_OF_ALL = ("", *PAUSES[1:])
+"""How a deployment is held that nothing of its own holds."""
 _FEW = 1_024
 """Devices that are looked at before all of a stage are: most freezes leave some of these."""
 
@@ -99,7 +101,7 @@ def preempted_by(state: ClusterState, deployment: Deployment) -> Deployment | No
     for other in state.deployments.open_ones():
         if other.priority <= deployment.priority:
             break
-        if not other.held and other.unfinished:
+        if other.held in _OF_ALL and other.unfinished:
             roster = rosters[other.number]
             waits = roster.active | (roster.state == TaskState.QUEUED.code)
             claimed[roster.row[waits]] = True

@@ -86,7 +86,7 @@ class Twins:
             setattr(self, name, grown)
 
     def drop(self, positions: Column) -> None:
-        """Forgets the sets of these devices that have been left before anything was seen of them."""
+        """Forgets the sets of these devices that were left before anything was seen of them."""
         kept = (self.stage != LEFT) | (self.bad > 0) | ~np.isin(self.position, positions)
         if not kept.all():
             for name in COLUMNS:

@@ -60,8 +60,8 @@ def _of_stages(state: ClusterState, now: int) -> Iterator[Metric]:
     for rollout, place, stage in _stages(state):
         standing.add_metric([rollout.name, stage.name, stage.state], 1.0)
         hold = held_of(state, rollout, place, now)
-        if hold is not None:  # whose freeze it is, is no label
-            held.add_metric([rollout.name, stage.name, hold.reason.partition(":")[0]], 1.0)
+        for one in () if hold is None else hold.holds:  # whose freeze it is, is no label
+            held.add_metric([rollout.name, stage.name, one.reason.partition(":")[0]], 1.0)
         for each, count in tallied(state, stage).items():
             if count:
                 members.add_metric([rollout.name, stage.name, each], count)

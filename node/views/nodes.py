@@ -96,11 +96,13 @@ class FleetView(View, frozen=True):
 
 
 class NeedView(View, frozen=True):
-    """One problem that needs attention. `alarm`: its id, if it is a raised alarm."""
+    """One problem that needs attention. `alarm`: its id, if it is a raised alarm; `rollout`: the
+    one that it is about."""
 
     level: Level
     sentence: str
     alarm: str | None
+    rollout: str | None
 
 
 class ClusterView(View, frozen=True):
@@ -250,7 +252,9 @@ def cluster_view(here: Answering) -> ClusterView:
         version=VERSION,
         verdict=verdict.level,
         headline=verdict.headline,
-        needs=[NeedView(n.level, n.sentence, n.alarm or None) for n in verdict.needs],
+        needs=[
+            NeedView(n.level, n.sentence, n.alarm or None, n.rollout or None) for n in verdict.needs
+        ],
         barred=verdict.barred or None,
         time_ms=now,
         age_ms=sight.age,

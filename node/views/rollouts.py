@@ -7,17 +7,17 @@ rollout was laid down: 10,000 at most.
 from collections.abc import Sequence
 from typing import Any
 
-from stationkeep.cluster.delivery.offers import hold_of
 from stationkeep.cluster.delivery.tasks import Task
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.cluster.progression.explain import explain_rollout
+from stationkeep.cluster.progression.explain import explain_rollout, holds_of, holds_of_all, why_of
 from stationkeep.cluster.progression.rollback import outcome_of
 from stationkeep.cluster.progression.sentences import because
 from stationkeep.cluster.progression.steps import orders_of
 from stationkeep.cluster.rollouts.lifecycle import (
     EXITS,
     ROLLOUT_STEPS,
+    WAITING,
     RolloutState,
 )
 from stationkeep.cluster.rollouts.rollout import Freeze, Moment, Rollout
@@ -64,9 +64,9 @@ class RollbackView(View, frozen=True):
 
 class HeadView(View, frozen=True):
     """What is said of every rollout. `why`: the reason in words; `needed`: approvals before it
-    begins; `updated`: devices that run what it installed, or did when their stage ended;
-    `in_flight`: tasks that devices are at, of its way back too; `orders`: what may be ordered of
-    it, as the paths have it; `*_s`: seconds."""
+    begins, of which its author gives none unless `self_approval`; `updated`: devices that run what
+    it installed, or did when their stage ended; `in_flight`: tasks that devices are at, of its way
+    back too; `orders`: what may be ordered of it, as the paths have it; `*_s`: seconds."""
 
     rollout: str
     number: int
@@ -88,6 +88,7 @@ class HeadView(View, frozen=True):
     on_fail: str
     needed: int
     approvals: list[ApprovalView]
+    self_approval: bool
     forced: bool
     variant: str | None
     members: int
@@ -265,7 +266,7 @@ def _head(
         "number": rollout.number,
         "state": rollout.state,
         "reason": rollout.reason,
-        "why": because(rollout.reason),
+        "why": why_of(state, rollout),
         "since_s": _seconds(now - rollout.since),
         "exit": _exit(state, rollout, now),
         "held": _held(state, rollout, stages, now),
@@ -284,6 +285,7 @@ def _head(
             ApprovalView(approval.actor, approval.stage or None, _seconds(now - approval.at))
             for approval in rollout.approvals
         ],
+        "self_approval": plan.allow_self_approval,
         "forced": rollout.forced,
         "variant": rollout.variant or None,
         "members": sum(stage.members for stage in stages),
@@ -314,9 +316,12 @@ def _exit(state: ClusterState, rollout: Rollout, now: int) -> ExitView | None:
 def _held(
     state: ClusterState, rollout: Rollout, stages: Sequence[StageView], now: int
 ) -> HeldView | None:
-    """What holds the first of its stages that is held, or its way back."""
+    """What holds the first of its stages that is held, or its way back; before it has begun, what
+    would hold its first stage."""
+    if rollout.state in WAITING:
+        return held_view(holds_of(state, rollout, rollout.stages[0]), now)
     if rollout.state is RolloutState.ROLLING_BACK:
-        return held_view(state, rollout, hold_of(state) or "", now)
+        return held_view(holds_of_all(state), now)
     return next((stage.held for stage in stages if stage.held is not None), None)
 
 

@@ -7,16 +7,22 @@ Nothing here walks the devices of a stage: figures are tallies, and gates are as
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from stationkeep.cluster.delivery.offers import Hold
 from stationkeep.cluster.deployments.deployment import FailureGroup
 from stationkeep.cluster.deployments.lifecycle import STATES
 from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.devices.selector import LIVE_KEYS, matches, parse
-from stationkeep.cluster.progression.explain import held_by, say_hold
+from stationkeep.cluster.devices.table import Kind
+from stationkeep.cluster.progression.explain import (
+    Held,
+    ends_at,
+    holds_of,
+    say_holds,
+    say_when,
+)
 from stationkeep.cluster.progression.sentences import say_gate
 from stationkeep.cluster.progression.steps import gate_facts
 from stationkeep.cluster.rollouts.gates import MILLI, Gate, Judgement
-from stationkeep.cluster.rollouts.lifecycle import GOING, RolloutState, StageState
+from stationkeep.cluster.rollouts.lifecycle import GOING, StageState
 from stationkeep.cluster.rollouts.plan import FOLLOW
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.rollouts.twins import MAX_NAMED
@@ -37,12 +43,26 @@ class ExitView(View, frozen=True):
     in_s: float | None
 
 
-class HeldView(View, frozen=True):
-    """Why nothing begins at present, and for how many seconds at most; null: nobody can say."""
+class HoldView(View, frozen=True):
+    """One thing on account of which nothing begins at present: for how many seconds at most
+    (`until_s`), null: nobody can say. `when`: what ends it, as the words after "when"."""
 
     reason: str
     until_s: float | None
     sentence: str
+    when: str
+
+
+class HeldView(View, frozen=True):
+    """Everything on account of which nothing begins at present. `reason`: that of the first of
+    `holds`; `until_s`: seconds until all of them are over, null: nobody can say; `when`: what has
+    to happen for that, "" where it is over by itself; `sentence`: all of them in words."""
+
+    reason: str
+    until_s: float | None
+    sentence: str
+    when: str
+    holds: list[HoldView]
 
 
 class GateView(View, frozen=True):
@@ -190,47 +210,62 @@ def tallied(state: ClusterState, stage: Stage) -> dict[str, int]:
 
 
 def held_of(state: ClusterState, rollout: Rollout, place: int, now: int) -> HeldView | None:
-    """What holds a stage. Freezes and other rollouts hold back what begins; the others also what is
-    judged."""
+    """What holds a stage. Freezes, other rollouts and windows hold back what begins; pauses also
+    what is judged."""
     stage = rollout.stages[place]
     begins = stage.state is StageState.DEPLOYING or place == rollout.next_stage
     watched = stage.state in (StageState.SOAKING, StageState.VALIDATING)
     if rollout.state not in GOING or not (begins or watched):
         return None
-    if rollout.state is RolloutState.PAUSED:
-        return held_view(state, rollout, "paused", now)
-    held = held_by(state, rollout, stage)
-    if not held and stage.state is StageState.DEPLOYING:
-        return _closed(state, rollout, now)
-    return held_view(state, rollout, held, now) if begins or ":" not in held else None
+    holds = holds_of(state, rollout, stage)
+    if stage.state is StageState.DEPLOYING or (holds and begins):
+        holds += _closed(state, rollout, now)
+    return held_view(holds, now)
 
 
-def _closed(state: ClusterState, rollout: Rollout, now: int) -> HeldView | None:
-    """The window of a rollout, while it is closed for every kind of device in its scope, by the
-    clock that the leader has written into the log."""
-    wall, zones = state.wall + now - state.time, set()
+def _closed(state: ClusterState, rollout: Rollout, now: int) -> list[Held]:
+    """The window of a rollout, while it is closed for every kind of device that it may be about, by
+    the clock that the leader has written into the log."""
+    ahead = state.wall - state.time
+    wall, zones = now + ahead, set()
     if rollout.plan.hours:
         terms = [term for term in parse(rollout.plan.scope) if term.key not in LIVE_KEYS]
-        kinds = [kind for kind in state.fleet.table.kinds.all if kind is not None]
+        kinds = _kinds(state, rollout)
         zones = {rollout.plan.zone_of(k) for k in kinds if matches(terms, k.value_of)}
     opens = opening(rollout.plan.hours, zones, wall) if zones else wall
     if opens is not None and opens <= wall:
-        return None
+        return []
     sentence = f"its window is closed: {rollout.plan.hours_in_words}"
-    return HeldView("window_closed", None if opens is None else _seconds(opens - wall), sentence)
+    until = None if opens is None else opens - ahead
+    return [Held("window_closed", sentence, "its window opens", until)]
 
 
-def held_view(state: ClusterState, rollout: Rollout, held: str, now: int) -> HeldView | None:
-    """A hold as `progression.explain.held_by` has it; None of none."""
-    if not held:
+def _kinds(state: ClusterState, rollout: Rollout) -> Iterator[Kind]:
+    """The kinds of devices, or of those alone that a plan names."""
+    table = state.fleet.table
+    if not rollout.plan.devices:
+        yield from (kind for kind in table.kinds.all if kind is not None)
+        return
+    rows = [table.rows[device] for device in rollout.plan.devices if device in table.rows]
+    yield from (table.kinds[number] for number in set(table.kind[rows].tolist()))
+
+
+def held_view(holds: list[Held], now: int) -> HeldView | None:
+    """Everything that holds one thing; None: nothing does."""
+    if not holds:
         return None
-    until = rollout.deadline if held == "paused" and rollout.resumes else None
-    kind, _, name = held.partition(":")
-    if kind == "freeze":
-        until = state.rollouts.freezes[name].until
-    elif held == Hold.CLUSTER_PAUSED and state.pause is not None:
-        until = state.pause.until
-    return HeldView(held, None if until is None else _seconds(until - now), say_hold(state, held))
+    end, when = ends_at(holds), say_when(holds)
+    return HeldView(
+        holds[0].reason,
+        None if when or end is None else _seconds(end - now),
+        say_holds(holds),
+        when,
+        [HoldView(h.reason, _until(h, now), h.says, h.when) for h in holds],
+    )
+
+
+def _until(hold: Held, now: int) -> float | None:
+    return None if hold.until is None else _seconds(hold.until - now)
 
 
 def _exit(

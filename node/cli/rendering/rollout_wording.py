@@ -116,12 +116,21 @@ def twins(stage: Json) -> str:
 def exit_of(item: Json) -> str:
     """`passes or not in 3m`, `aborted in 7d`; what holds it comes first."""
     found, held = item["exit"], item["held"]
-    if held is not None and item["state"] != "paused":
-        return str(held["sentence"])
+    if held is not None and item["state"] not in ("paused", "draft", "awaiting_approval"):
+        return held_by(held)
     if found is None:
         return ""
     when = "" if found["in_s"] is None else f" in {ago(found['in_s'])}"
     return f"{found['becomes'].replace('_', ' ')}{when}"
+
+
+def held_by(held: Json) -> str:
+    """All that holds it, and when it goes on."""
+    if held["until_s"] is not None:
+        return f"{held['sentence']}; goes on in {ago(held['until_s'])} at the latest"
+    known = [hold["until_s"] for hold in held["holds"] if hold["until_s"] is not None]
+    sooner = f", not before {ago(max(known))} have passed" if known else ""
+    return f"{held['sentence']}; goes on when {held['when']}{sooner}"
 
 
 def ago(seconds: float) -> str:

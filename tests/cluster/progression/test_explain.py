@@ -4,7 +4,7 @@ import pytest
 
 from stationkeep.cluster.commands import Pause, SetFreeze, StartRollout
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.cluster.progression.explain import explain_rollout, held_by
+from stationkeep.cluster.progression.explain import explain_rollout, holds_of
 from stationkeep.cluster.rollouts.plan import Checks, Plan
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
@@ -72,14 +72,78 @@ def test_whatever_holds_a_stage_is_named(driver: RolloutDriver, hold: str, words
         driver.done(Pause(60_000))
     else:
         driver.order(SetFreeze("all", 60_000))
-    assert held_by(driver.state, driver.rollout(), driver.stage("canary")) == hold
+    (held,) = holds_of(driver.state, driver.rollout(), driver.stage("canary"))
+    assert held.reason == hold
     assert words in told(driver)
 
 
 def test_a_stage_that_waits_to_open_says_for_what(driver: RolloutDriver) -> None:
     driver.order(SetFreeze("xmas", 90_000, (Ring.CANARY,)))
     driver.begin()
-    assert "stage canary waits: freeze xmas lies on it, for another 1m30s" in told(driver)
+    assert told(driver).splitlines()[1] == (
+        "stage canary waits: freeze xmas lies on it; it goes on in 1m30s at the latest"
+    )
+
+
+def test_everything_that_holds_a_stage_is_named_and_when_the_last_of_it_ends(
+    driver: RolloutDriver,
+) -> None:
+    driver.deaf = set(driver.rows)
+    driver.begin()
+    driver.lead(2)
+    driver.done(Pause(60_000))
+    driver.order(SetFreeze("all", 90_000))
+    held = "automatic changes are paused, and freeze all lies on it"
+    assert f"nothing is offered: {held}; it goes on in 1m30s at the latest" in told(driver)
+    driver.pause()
+    held = "automatic changes are paused, the rollout is paused, and freeze all lies on it"
+    ends = "it goes on when somebody resumes it, and not before 1m30s have passed"
+    assert f"nothing is offered: {held}; {ends}" in told(driver)
+
+
+def test_who_is_asked_is_waited_for_beside_a_pause_of_the_cluster(driver: RolloutDriver) -> None:
+    driver.begin(Plan(V2, stages=one_stage(), checks=Checks(approvals=2)))
+    driver.until_stage("all", "validating")
+    driver.approve("ines", "all")
+    driver.done(Pause(60_000))
+    stage = driver.stage("all")
+    reasons = [hold.reason for hold in holds_of(driver.state, driver.rollout(), stage)]
+    assert reasons == ["cluster_paused", "unanswered"]
+    waits = "it waits for 1 approval, without a deadline for now: automatic changes are paused"
+    assert waits in told(driver)
+
+
+def test_a_soak_that_goes_on_in_a_pause_says_so(driver: RolloutDriver) -> None:
+    driver.begin(Plan(V2, stages=one_stage(soak=30_000)))
+    driver.until_stage("all", "soaking")
+    driver.done(Pause(60_000))
+    assert "it is watched for another 3" in told(driver)
+    driver.lead(40)
+    assert "it is watched for its whole soak by now, and judged afterwards" in told(driver)
+
+
+def test_a_wait_for_people_stands_still_while_the_cluster_is_paused(driver: RolloutDriver) -> None:
+    driver.begin()
+    driver.pause()
+    driver.done(Pause(60_000))
+    assert (
+        "nothing happens by itself, and that time stands still: automatic changes are paused; "
+        "it goes on in 1m at the latest"
+    ) in told(driver)
+
+
+def test_a_rollout_that_another_goes_before_is_held_by_that_in_a_pause_too(
+    driver: RolloutDriver,
+) -> None:
+    driver.deaf = set(driver.rows)
+    driver.begin(Plan(V2, stages=one_stage(), priority=900))
+    driver.lead(1)
+    driver.begin(Plan(V2, stages=one_stage(), priority=400), "second")
+    driver.lead(1)
+    driver.done(Pause(60_000))
+    second = driver.rollout("second")
+    held = [hold.reason for hold in holds_of(driver.state, second, second.stages[0])]
+    assert held == ["cluster_paused", "preempted:fw"]
 
 
 def test_whoever_is_asked_is_named(driver: RolloutDriver) -> None:
@@ -88,7 +152,7 @@ def test_whoever_is_asked_is_named(driver: RolloutDriver) -> None:
     driver.until_stage("all", "soaking")
     assert "it is judged in" in told(driver)
     driver.until_stage("all", "validating")
-    assert "it waits for 1 approvals and the answer of https://ci/x" in told(driver)
+    assert "it waits for 1 approval and the answer of https://ci/x" in told(driver)
 
 
 def test_a_way_back_says_when_it_is_over(driver: RolloutDriver) -> None:

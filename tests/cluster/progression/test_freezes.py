@@ -13,7 +13,7 @@ from stationkeep.cluster.delivery.explain import explain_device
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import RINGS, Ring
-from stationkeep.cluster.progression.explain import held_by
+from stationkeep.cluster.progression.explain import holds_of
 from stationkeep.cluster.rollouts.plan import Plan, StagePlan
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
@@ -75,7 +75,8 @@ def test_freezes_that_cover_all_rings_together_freeze_a_stage_of_all(
     rollout = driver.begin(Plan(V2, stages=one_stage(), rest=False))
     driver.lead(3)
     assert driver.stages() == "pend"
-    assert held_by(driver.state, rollout, rollout.stages[0]) == "freeze:low"
+    (hold,) = holds_of(driver.state, rollout, rollout.stages[0])
+    assert hold.reason == "freeze:low"
     driver.lead(60)
     assert driver.runs("2.0.0") == [
         row for row in driver.rows if row in driver.in_ring(Ring.CANARY) + driver.in_ring(Ring.DEV)

@@ -181,9 +181,11 @@ async def test_a_pause_with_an_end_says_so(client: httpx.AsyncClient, story: Rol
     story.pause(60_000)
     seen = await _one(client)
     assert (seen["exit"]["becomes"], seen["exit"]["in_s"]) == ("running", 60.0)
-    assert seen["held"] == {
+    hold = {
         "reason": "paused", "until_s": 60.0, "sentence": "the rollout is paused",
+        "when": "somebody resumes it",
     }  # fmt: skip
+    assert seen["held"] == hold | {"when": "", "holds": [hold]}
     assert _stage(seen, "canary")["exit"] == {
         "becomes": "soaking", "reason": "deadline", "in_s": None,
     }  # fmt: skip

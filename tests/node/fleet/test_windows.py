@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.commands import AssignRing, RollBackRollout
+from stationkeep.cluster.commands import AssignRing, Pause, RollBackRollout
 from stationkeep.cluster.delivery.explain import explain_device
 from stationkeep.cluster.deployments.deployment import Limits, Pace
 from stationkeep.cluster.devices.rings import Ring
@@ -103,6 +103,31 @@ def test_the_clocks_of_those_out_of_scope_do_not_count(fleet: Places) -> None:
     assert held is not None
     assert held.reason == "window_closed"
     assert held.until_s == pytest.approx(14 * 3_600, abs=3.0)
+
+
+def test_the_clocks_of_devices_that_are_not_named_do_not_count(fleet: Places) -> None:
+    """Tokyo and Berlin are in scope, and the plan names devices of Tokyo alone."""
+    fleet.show("2026-01-10T02:00")
+    names = tuple(fleet.in_(TOKYO))
+    begin(fleet, "01:00-05:00", devices=names)
+    fleet.live(1.0)
+    held = fleet.shown("all").held
+    assert held is not None
+    assert (held.reason, held.until_s) == ("window_closed", pytest.approx(14 * 3_600, abs=3.0))
+
+
+def test_a_window_counts_beside_a_pause(fleet: Places) -> None:
+    """What ends last says when it goes on."""
+    fleet.show("2026-01-10T12:00")
+    begin(fleet, "01:00-05:00")
+    fleet.live(1.0)
+    fleet.order(Pause(3_600_000))
+    held = fleet.shown("all").held
+    assert held is not None
+    assert [hold.reason for hold in held.holds] == ["cluster_paused", "window_closed"]
+    assert held.until_s == pytest.approx(4 * 3_600, abs=3.0)
+    assert held.sentence.startswith("automatic changes are paused, and its window is closed: 01")
+    assert held.when == ""
 
 
 def test_one_zone_may_be_for_all(fleet: Places) -> None:
