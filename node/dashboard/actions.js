@@ -112,7 +112,7 @@ export class Actions {
   }
 
   rollout(one, order) {
-    this.confirm(question(one, order, (ring) => this.picture.devicesIn(ring)));
+    this.confirm(question(one, order));
     if (this.asked.foresee) this.foresee(one, this.asked);
   }
 
@@ -132,7 +132,7 @@ export class Actions {
   }
 
   lift(freeze, held) {
-    this.confirm(lifting(freeze, held));
+    this.confirm(lifting(freeze, held, (ring) => this.picture.devicesIn(ring)));
   }
 
   unblock(artifact) {

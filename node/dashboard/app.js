@@ -12,7 +12,7 @@ import { nodeCards } from "./nodes.js";
 import { Picture } from "./picture.js";
 import { proposalList } from "./proposals.js";
 import { fleetLine, ringRows } from "./rings.js";
-import { blockedRows, freezeRows, rolloutRows } from "./rollouts.js";
+import { blockedRows, freezeRows, inTurn, rolloutRows } from "./rollouts.js";
 import { Timeline } from "./timeline.js";
 import { ago } from "./words.js";
 
@@ -73,7 +73,7 @@ function draw() {
   const { says } = verdict(picture, link);
   render(place("spoken"), says);
   render(place("cluster-id"), cluster.cluster_id);
-  render(place("headline"), headline(picture, link, actions));
+  render(place("headline"), headline(picture, link, actions, lead));
   place("alarms").hidden = !cluster.alarms.length;
   render(place("alarms"), alarmList(picture, actions));
   render(place("nodes"), nodeCards(picture, (id) => detail.node(id)));
@@ -96,7 +96,7 @@ function draw() {
 
 function drawRollouts() {
   const { rollouts, ended, freezes, blocked } = picture.parts;
-  const shown = listed(rollouts, ended, "number");
+  const shown = inTurn(listed(rollouts, ended, "number"));
   const holding = [...freezeRows(freezes?.items ?? [], shown, picture.elapsed("freezes"), actions), ...blockedRows(blocked?.items ?? [], actions)];
   place("rollouts").hidden = !shown.length && !holding.length;
   const elapsed = (one) => picture.elapsed(ended?.items.includes(one) ? "ended" : "rollouts");
@@ -104,6 +104,13 @@ function drawRollouts() {
   render(place("freeze"), actions.button("Freeze …", () => actions.freeze()));
   place("holding").hidden = !holding.length;
   render(place("holding"), holding);
+}
+
+/** Leads to the row of a rollout. */
+function lead(rollout) {
+  const row = document.querySelector(`[data-rollout="${CSS.escape(rollout)}"]`);
+  row?.scrollIntoView({ block: "start" });
+  row?.querySelector("button").focus({ preventScroll: true });
 }
 
 function linkLine() {

@@ -13,14 +13,15 @@ export function verdict(picture, link) {
   return { level: SEALS[level], says, needs, but: needs.length ? "" : "nothing needs anyone" };
 }
 
-export function headline(picture, link, actions) {
+/** `show(rollout)`: leads to its row. */
+export function headline(picture, link, actions, show) {
   const { level, says, but, needs } = verdict(picture, link);
   return [
     h("span", { class: `seal ${level}`, "aria-hidden": "true" }, LEVELS[level]),
     h("div", { class: "says" },
       h("h1", { "data-level": level }, says),
       but && h("p", { class: "but" }, but),
-      h("ul", { class: "needs" }, needs.filter((need) => !need.alarm).map(needed)),
+      h("ul", { class: "needs" }, needs.filter((need) => !need.alarm).map((need) => needed(need, show))),
       !link.lost && h("p", { class: "facts" }, facts(picture.cluster, picture).map((fact) => h("span", null, fact))),
       lastChange(picture)),
     h("div", { class: "orders" },
@@ -33,9 +34,10 @@ export function headline(picture, link, actions) {
 }
 
 /** A problem that is not an alarm: those are listed below, where they can be acknowledged. */
-function needed({ level, sentence }) {
+function needed({ level, sentence, rollout }, show) {
   const seal = SEALS[level];
-  return h("li", { "data-level": seal }, h("span", { class: `seal small ${seal}`, "aria-hidden": "true" }, LEVELS[seal]), sentence);
+  return h("li", { "data-level": seal }, h("span", { class: `seal small ${seal}`, "aria-hidden": "true" }, LEVELS[seal]),
+    rollout ? h("button", { type: "button", class: "plain inline", onclick: () => show(rollout) }, sentence) : sentence);
 }
 
 function facts(cluster, picture) {

@@ -4,35 +4,49 @@
 import { AGAIN, tasksIn } from "./deployments.js";
 import { check, choice, DURATIONS, line } from "./fields.js";
 import { ofNext, ofStart } from "./preview.js";
+import { percent } from "./stages.js";
 import { isJudged, isOver } from "./standing.js";
 import { number, plain, plural, RINGS } from "./words.js";
 
 const WORDS = { start: "Start", approve: "Approve", pause: "Pause", resume: "Resume", retry: "Retry", promote: "Promote", rollback: "Roll back", abort: "Abort" };
-const WAITS = ["draft", "awaiting_approval", "paused"];
+export const WAITS = ["draft", "awaiting_approval", "paused"];
 
 /** Every order: `why` it is not possible now (empty: it is), and a `hint` at what it does.
- *  `blocked`: the artifacts that are. */
-export function ordersOf(one, blocked) {
+ *  `blocked`: the artifacts that are; `actor`: who would give it. */
+export function ordersOf(one, blocked, actor) {
   return Object.entries(WORDS).map(([order, word]) => ({
-    order, text: `${word} …`, why: whyNot(one, order, blocked), hint: HINTS[order](one), press: (actions) => actions.rollout(one, order),
+    order, text: `${word} …`, why: whyNot(one, order, blocked, actor), hint: HINTS[order](one), press: (actions) => actions.rollout(one, order),
   }));
 }
 
 /** What somebody has to decide between, and what ends that which holds it; empty while nobody is
  *  waited for. What stops harm comes first where harm is proven. */
-export function choicesOf(one, { freezes, blocked, rollouts }) {
+export function choicesOf(one, { freezes, blocked, rollouts, me }) {
+  const actor = me?.actor ?? "";
   const held = releasesOf(one, freezes?.items ?? [], blocked?.items ?? [], rollouts?.items ?? []);
   const asked = WAITS.includes(one.state) || one.stages.some(({ state }) => state === "validating") || one.rollback?.failed > 0;
   if (!asked) return held;
-  const may = ordersOf(one, blocked?.items ?? []).filter(({ order, why }) => why === "" && order !== "pause");
+  const may = ordersOf(one, blocked?.items ?? [], actor).filter(({ order, why }) => (why === "" && order !== "pause") || (order === "approve" && toApprove(one) !== null));
   const risky = one.stages.some(({ state }) => state === "failed") ? may.filter(({ order }) => order === "promote") : [];
-  const safe = may.filter((each) => !risky.includes(each));
-  return one.reason.startsWith("blocked:") ? [...safe, ...held] : [...held, ...safe, ...risky];
+  const first = nobodyReached(one) ? may.filter(({ order }) => order === "retry") : [];
+  const safe = [...first, ...may.filter((each) => !risky.includes(each) && !first.includes(each))];
+  return one.state === "paused" ? [...safe, ...held, ...risky] : [...held, ...safe, ...risky];
+}
+
+/** Whether looking longer would see nothing: it is in doubt, and nobody has the version. */
+function nobodyReached({ stages }) {
+  const stage = stages.find(({ state }) => state === "inconclusive");
+  return stage !== undefined && tasksIn(stage, ["succeeded", "queued"]) === 0;
 }
 
 /** The orders that end what holds it. */
 function releasesOf(one, freezes, blocked, rollouts) {
-  const [kind, name] = ((one.state === "paused" ? one.reason : one.held?.reason) ?? "").split(":");
+  const reasons = [...(one.state === "paused" ? [one.reason] : []), ...(one.held?.holds ?? []).map(({ reason }) => reason)];
+  return reasons.flatMap((reason) => releaseOf(one, reason, freezes, blocked, rollouts));
+}
+
+function releaseOf(one, reason, freezes, blocked, rollouts) {
+  const [kind, name] = reason.split(":");
   switch (kind) {
     case "freeze": return freezes.filter(({ freeze }) => freeze === name).map((freeze) => (
       { order: "lift", text: "Lift …", hint: `ends freeze ${name} for whatever it lies on`, press: (actions) => actions.lift(freeze, heldBy(freeze, rollouts)) }));
@@ -46,7 +60,7 @@ function releasesOf(one, freezes, blocked, rollouts) {
 
 /** The rollouts that a freeze holds. */
 export function heldBy({ freeze }, rollouts) {
-  return rollouts.filter((each) => each.held?.reason === `freeze:${freeze}`).map((each) => each.rollout);
+  return rollouts.filter((each) => each.held?.holds.some(({ reason }) => reason === `freeze:${freeze}`));
 }
 
 /** What it installs and what a gate was proven broken with. */
@@ -54,13 +68,28 @@ function blockedOf({ component, versions, forced }, blocked) {
   return forced ? [] : blocked.filter((each) => each.component === component && versions.includes(each.version));
 }
 
-function whyNot(one, order, blocked) {
+function whyNot(one, order, blocked, actor) {
   const may = order === "approve" ? toApprove(one) !== null : order === "retry" ? toRetry(one) !== null : one.orders.includes(order);
   const failed = one.stages.find((stage) => stage.state === "failed");
   if (order === "resume" && one.state === "paused" && failed) return `stage ${failed.name} failed: promote it by force, abort, or roll back`;
   if (["resume", "promote"].includes(order) && may && !failed && blockedOf(one, blocked).length) return "what it installs is blocked: unblock it first";
+  if (order === "approve" && may) return notOf(one, actor);
   if (may) return "";
   return (NOT_NOW[order][one.state] ?? NOT_NOW[order].else)(one);
+}
+
+/** Why this one may not approve; empty: he may. */
+function notOf(one, actor) {
+  const who = party(actor);
+  if (who === party(one.author) && !one.self_approval) return `${one.author || "nobody named"} wrote it, and that is you: somebody else has to approve it`;
+  const stage = toApprove(one);
+  return one.approvals.some((each) => (each.stage ?? "") === stage && party(each.actor) === who) ? "you have approved it: it takes somebody else" : "";
+}
+
+/** Names are one whatever their case, and whichever of their tokens is used; so are all who give none. */
+function party(actor) {
+  const name = actor.split("#")[0].trim().toLowerCase();
+  return name.startsWith("anonymous@") ? "anonymous@" : name;
 }
 
 const is = (text) => () => text;
@@ -79,12 +108,24 @@ const HINTS = {
   start: (one) => (one.needed ? `asks for ${plural(one.needed, "approval")}` : `stage ${one.stages[0].name} opens`),
   approve: (one) => (toApprove(one) ? `stage ${toApprove(one)} may pass` : "lets it begin"),
   pause: () => "nothing more begins",
-  resume: (one) => (watchedOn(one) ? `look longer: ${watchedOn(one).name} is watched for another soak` : "goes on where it stopped"),
+  resume: (one) => (watchedOn(one) ? `look longer: ${watchedOn(one).name} is watched for another soak` : goingOn(one)),
   promote: (one) => `let stage ${promoted(one)?.name} count as passed${promoted(one)?.proven ? " although it failed" : ""}`,
   abort: (one) => (["draft", "awaiting_approval"].includes(one.state) ? "drops it" : one.updated ? `ends it; the version stays on ${plural(one.updated, "device")}` : "ends it"),
   rollback: (one) => `takes ${plural(affected(one), "device")} back to what ran there before`,
   retry: (one) => `another attempt for ${plural(toRetry(one)?.count ?? 0, "task")}`,
 };
+
+/** What a resumed rollout goes on with. */
+function goingOn(one) {
+  const waiting = queued(one);
+  const soaking = one.stages.find(({ state }) => state === "soaking");
+  const asked = one.stages.find(({ state }) => state === "validating");
+  const next = one.stages.find(({ state }) => state === "pending");
+  if (waiting) return `${plural(waiting, "device")} of its open stages ${waiting === 1 ? "is" : "are"} told${next ? "; later stages follow by themselves" : ""}`;
+  if (soaking) return `stage ${soaking.name} was watched all the time, and is judged at the end of its soak${next ? "; when it passes, the next opens" : ""}`;
+  if (asked) return `stage ${asked.name} has as much time for its answers as it had`;
+  return next ? `stage ${next.name} opens${one.stages.at(-1) === next ? "" : ", and the others follow by themselves"}` : "goes on where it stopped";
+}
 
 /** What waits for approval: a stage's name, "" of the start; null: nothing does. */
 function toApprove(one) {
@@ -118,31 +159,32 @@ function affected(one) {
 
 // -- dialogs ----------------------------------------------------------------------------------------
 
-/** What is asked before an order about a rollout is given. `devicesIn(ring)`: how many there are, of
- *  a ring, or of the fleet (null). */
-export function question(one, order, devicesIn) {
+/** What is asked before an order about a rollout is given. */
+export function question(one, order) {
   const path = `/v1/rollouts/${encodeURIComponent(one.rollout)}/${order}`;
   const seen = { revision: one.revision };
-  const asked = QUESTIONS[order](one, devicesIn);
+  const asked = QUESTIONS[order](one);
   return { did: `${WORDS[order]} ${one.rollout}`, button: WORDS[order], leave: "Leave it", ...asked,
     order: (given) => ["POST", path, { ...(asked.bound && seen), ...asked.body?.(given), reason: given.reason }] };
 }
 
 const QUESTIONS = {
-  start: (one, devicesIn) => ({
+  start: (one) => ({
     title: `Start ${one.rollout}?`, bound: true, foresee: ofStart,
-    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first. Then` : "At once"} ${opening(one, one.stages[0], devicesIn)} The other stages follow by themselves, to at most ${plural(devicesIn(null), "device")} in all, each only when the one before has passed.`,
+    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first${one.self_approval ? "" : `, of others than ${one.author || "its author"}`}. Then` : "At once"} ${opening(one.stages[0])} The other stages follow by themselves, each only when the one before has passed.`,
     undo: "Abort before a device has it, Roll back after.",
     fields: [check("force", "Although what it installs is blocked")],
     body: ({ force }) => ({ force: force === "on" }),
   }),
-  approve: (one, devicesIn) => {
+  approve: (one) => {
     const stage = toApprove(one);
+    const next = stage ? one.stages.find(({ state }) => state === "pending") : one.stages[0];
     const granted = one.approvals.filter((each) => (each.stage ?? "") === stage).length;
+    const whole = stage ? next && ((seen) => ofNext(seen, next.name)) : ofStart;
     return {
-      title: stage ? `Approve stage ${stage} of ${one.rollout}?` : `Approve the start of ${one.rollout}?`, bound: true, foresee: stage ? null : ofStart,
-      says: `You grant the plan ${one.digest.slice(0, 8)} by ${one.author || "nobody named"}; ${plural(granted, "approval")} ${granted === 1 ? "is" : "are"} there already. ${
-        stage ? `With the last one stage ${stage} has passed, and the next opens.` : `With the last one ${opening(one, one.stages[0], devicesIn)}`}`,
+      title: stage ? `Approve stage ${stage} of ${one.rollout}?` : `Approve the start of ${one.rollout}?`, bound: true, foresee: whole,
+      says: `You grant the plan ${one.digest.slice(0, 8)} by ${one.author || "nobody named"}${one.self_approval ? "" : ", who may not grant it"}; ${plural(granted, "approval")} ${granted === 1 ? "is" : "are"} there already. ${
+        stage ? `With the last one stage ${stage} has passed${next ? `, and ${opening(next)}` : ": it is the last one."}` : `With the last one ${opening(next)}`}`,
       undo: "an approval stays. Pause or Abort stops the rollout.",
       body: () => ({ digest: one.digest, ...(stage && { stage }) }),
     };
@@ -158,16 +200,16 @@ const QUESTIONS = {
     title: `Resume ${one.rollout}?`, bound: true,
     says: watchedOn(one)
       ? `Stage ${watchedOn(one).name} is watched for another soak; its ${plural(watchedOn(one).members, "device")} stay as they are, and what was seen so far counts on. No further device gets it before the stage has passed.`
-      : `It goes on where it stopped: ${plural(queued(one), "device")} of its open stages are still to come.`,
+      : `It goes on: ${goingOn(one)}. What was watched meanwhile counts, and nobody has less time for the pause.`,
     undo: "Pause.",
   }),
-  promote: (one, devicesIn) => {
+  promote: (one) => {
     const stage = promoted(one);
     const next = one.stages.find((each) => each.state === "pending");
     const variants = one.plan?.variants?.filter((each) => !each.control) ?? [];
     return {
       title: `Promote stage ${stage.name} of ${one.rollout}?`, bound: true, foresee: next && ((seen) => ofNext(seen, next.name)),
-      says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(one, next, devicesIn)}` : "It is the last one: the rollout has succeeded."}`,
+      says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(next)}` : "It is the last one: the rollout has succeeded."}`,
       undo: "Roll back. That it was you stays in the history.",
       fields: [variants.length > 1 && choice("variant", "Later stages get", [["", "every variant"], ...variants.map(({ name }) => [name, `only ${name}`])]),
         stage.state === "deploying" ? check("force", "Although it still deploys") : stage.proven && check("force", "Although it failed")],
@@ -176,7 +218,10 @@ const QUESTIONS = {
   },
   abort: (one) => ({
     title: `Abort ${one.rollout}?`,
-    says: `It ends. ${plural(queued(one), "device")} still to come get nothing, ${plural(one.in_flight, "device")} at it may finish, and ${plural(one.updated, "device")} with the version keep it.`,
+    says: `It ends. ${[
+      queued(one) > 0 && `${plural(queued(one), "device")} of its open stages get nothing.`, one.stages.some(({ state }) => state === "pending") && "No further stage opens.",
+      one.in_flight > 0 && `${plural(one.in_flight, "device")} at it may finish.`, `${one.updated ? plural(one.updated, "device") : "No device"} ${one.updated > 1 ? "have" : "has"} the version${one.updated ? `, and ${one.updated > 1 ? "keep" : "keeps"} it` : ""}.`,
+    ].filter(Boolean).join(" ")}`,
     undo: "it cannot go on. Roll back still takes devices back, as long as the cluster remembers which.",
   }),
   rollback: (one) => ({
@@ -196,11 +241,11 @@ const QUESTIONS = {
   },
 };
 
-/** "stage dev opens to at most 12 devices of ring dev." */
-function opening({ members }, { name, ring, share }, devicesIn) {
+/** "stage dev opens." To how many is asked of the cluster. */
+function opening({ name, ring, share }) {
   if (name === "follow") return "it takes on devices that come later.";
-  const count = ring ? Math.ceil(devicesIn(ring) * share) : Math.ceil(devicesIn(null) * share) - members;
-  return `stage ${name} opens to at most ${plural(Math.max(0, count), "device")}${ring ? ` of ring ${ring}` : ""}.`;
+  const whom = ring ? `ring ${ring}` : "all devices";
+  return `stage ${name} opens${share < 1 ? `, to ${percent(share)} of ${whom}` : ring ? ` in ${whom}` : ""}.`;
 }
 
 function queued({ stages }) {
@@ -217,12 +262,23 @@ export const freezing = {
   order: ({ name, ring, selector, duration, reason }) => ["PUT", `/v1/freezes/${encodeURIComponent(name)}`, { duration, rings: ring ? [ring] : [], selector, reason }],
 };
 
-export function lifting({ freeze }, held) {
+/** `held`: the rollouts that it holds; `devicesIn(ring)`: how many devices there are, of a ring, or of
+ *  all (null). */
+export function lifting({ freeze }, held, devicesIn) {
+  const told = held.map((one) => `${one.rollout} (${waitingFor(one, devicesIn)})`);
   return {
     title: `Lift freeze ${freeze}?`, did: `Lift freeze ${freeze}`, button: "Lift", leave: "Leave it",
-    says: `What it held back goes on at once${held.length ? `: ${held.join(", ")}` : ""}.`, undo: "set it anew.",
+    says: told.length ? `What it held back goes on as soon as nothing else holds it: ${told.join(", ")}.` : "It holds no rollout back at present.", undo: "set it anew.",
     order: ({ reason }) => ["DELETE", `/v1/freezes/${encodeURIComponent(freeze)}`, { reason }],
   };
+}
+
+/** "12 devices wait", or the stage that would open. */
+function waitingFor(one, devicesIn) {
+  const count = queued(one);
+  if (count) return `${plural(count, "device")} ${count === 1 ? "waits" : "wait"}`;
+  const next = one.stages.find(({ state }) => state === "pending");
+  return next ? `stage ${next.name} opens, to at most ${plural(Math.ceil(devicesIn(next.ring) * next.share), "device")}` : "nobody waits";
 }
 
 export function unblocking({ component, version, sha256, blocked }) {

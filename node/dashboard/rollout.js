@@ -35,7 +35,7 @@ export function rolloutSheet(one, why, report, detail) {
 function orders(one, actions) {
   const { parts } = actions.picture;
   const chosen = choicesOf(one, parts).map(({ order }) => order);
-  const others = ordersOf(one, parts.blocked?.items ?? []).filter(({ order }) => !chosen.includes(order));
+  const others = ordersOf(one, parts.blocked?.items ?? [], parts.me?.actor ?? "").filter(({ order }) => !chosen.includes(order));
   const not = others.filter(({ why }) => why !== "");
   return [
     h("div", { class: "orders" }, others.map(({ text, why, press }) => actions.button(text, () => press(actions), why)), actions.barred()),

@@ -2,15 +2,21 @@
 // Below them what holds rollouts back: freezes, and artifacts that are blocked.
 
 import { h } from "./dom.js";
-import { choicesOf, heldBy } from "./orders.js";
+import { choicesOf, heldBy, WAITS } from "./orders.js";
 import { gateRow, stateOf, track } from "./stages.js";
-import { currentStages, nextOf, reasonOf } from "./standing.js";
+import { currentStages, isOver, nextOf, reasonOf } from "./standing.js";
 import { ago, number, span } from "./words.js";
 
 const WAYS_BACK = [
   ["back", "✓", "healthy", "back on what they ran before"], ["pending", "…", "busy", "still to go back"],
   ["failed", "✕", "unhealthy", "failed to go back"], ["stranded", "!", "unhealthy", "stranded: nothing earlier is known of them"],
 ];
+
+/** Those first that wait for somebody, then those that go on, then those that are over. */
+export function inTurn(rollouts) {
+  const turn = (one) => (isOver(one) ? 2 : WAITS.includes(one.state) || one.stages.some(({ state }) => state === "validating") ? 0 : 1);
+  return [...rollouts].sort((a, b) => turn(a) - turn(b));
+}
 
 /** `elapsed(one)`: seconds since it was told, so that countdowns run. */
 export function rolloutRows(rollouts, elapsed, show, actions) {
@@ -60,8 +66,8 @@ export function wayBack(rollback) {
 export function choices(one, actions) {
   const open = choicesOf(one, actions.picture.parts);
   if (!open.length) return null;
-  return h("ul", { class: "choices", "aria-label": `What may be done about ${one.rollout}` }, open.map(({ order, text, hint, press }) =>
-    h("li", { key: order }, actions.button(text, () => press(actions)), h("span", { class: "quiet" }, hint))));
+  return h("ul", { class: "choices", "aria-label": `What may be done about ${one.rollout}` }, open.map(({ order, text, hint, why, press }) =>
+    h("li", { key: order }, actions.button(text, () => press(actions), why), h("span", { class: "quiet" }, why || hint))));
 }
 
 // -- what holds them back ---------------------------------------------------------------------------
@@ -72,7 +78,7 @@ export function freezeRows(freezes, rollouts, elapsed_s, actions) {
     const where = [one.rings.length ? `ring ${one.rings.join(", ")}` : "all rings", one.selector].filter(Boolean).join(", ");
     return h("li", { key: one.freeze, "data-freeze": one.freeze },
       h("p", null, h("b", { "aria-hidden": "true" }, "❄ "), h("strong", null, `Freeze ${one.freeze}`), ` on ${where}: nothing new is installed there for another ${span(Math.max(0, one.ends_s - elapsed_s))}`,
-        h("span", { class: "quiet" }, ` · by ${one.actor || "nobody named"}`, one.reason && ` “${one.reason}”`), held.length > 0 && ` · holds ${held.join(", ")}`),
+        h("span", { class: "quiet" }, ` · by ${one.actor || "nobody named"}`, one.reason && ` “${one.reason}”`), held.length > 0 && ` · holds ${held.map(({ rollout }) => rollout).join(", ")}`),
       actions.button("Lift …", () => actions.lift(one, held)));
   });
 }

@@ -35,16 +35,33 @@ export function currentStages({ state, stages }) {
 /** Why it is where it is, or what it waits for. */
 export function reasonOf(one) {
   switch (one.state) {
-    case "draft": return "It is laid down; nobody has started it yet.";
-    case "awaiting_approval": return `${one.approvals.filter((each) => !each.stage).length} of ${one.needed} approvals are granted; it begins with the last.`;
-    case "running": return one.held ? `Nothing begins: ${one.held.sentence}.` : doingOf(one);
-    case "paused": return one.reason === "operator" ? "An operator paused it." : sentenceOf(one.why, doubtOf(one));
+    case "draft": return `It is laid down; nobody has started it yet.${besides(one, "started")}`;
+    case "awaiting_approval": return `${one.approvals.filter((each) => !each.stage).length} of ${one.needed} approvals are granted; it begins with the last.${besides(one, "approved")}`;
+    case "running": return one.held ? `Nothing begins: ${one.held.sentence}.${watchedOf(one)}` : doingOf(one);
+    case "paused": return `${one.reason === "operator" ? "An operator paused it." : sentenceOf(one.why, doubtOf(one))}${watchedOf(one)}${besides(one, "resumed")}`;
     case "aborting": return sentenceOf(one.why, "what devices have begun may still end");
     case "rolling_back": return `${sentenceOf(turnedBy(one))}${one.held ? ` Nothing goes back at present: ${one.held.sentence}.` : ""}`;
     case "rolled_back": return `${sentenceOf(turnedBy(one))}${one.reason === "deadline" ? " Its time was over before every device was back; the others go back when they are heard." : ""}`;
     case "succeeded": return "Every stage has passed.";
     default: return sentenceOf(one.why || "an operator ended it");
   }
+}
+
+/** What holds it up besides, so that one order alone is not enough. */
+function besides({ held }, ordered) {
+  const others = (held?.holds ?? []).filter(({ reason }) => reason !== "paused").map(({ sentence }) => sentence);
+  return others.length ? ` When it is ${ordered} nothing begins yet: ${listed(others)}.` : "";
+}
+
+/** A soak goes on whatever holds it. */
+function watchedOf({ stages }) {
+  const stage = stages.find(({ state }) => state === "soaking");
+  return stage ? ` Stage ${stage.name} is watched all the same.` : "";
+}
+
+/** "a, b, and c". */
+function listed(texts) {
+  return texts.length > 1 ? `${texts.slice(0, -1).join(", ")}, and ${texts.at(-1)}` : texts.join("");
 }
 
 /** What made it turn back: a device that installed it late, the gate that was proven broken, or
@@ -92,11 +109,16 @@ const STAGE_ENDS = {
   followed: (left) => `It has succeeded ${left}, and takes on devices that come until then`,
 };
 
+const GO_ON = ["resume", "blocked", "ended"]; // ends that no pause of the cluster stops
+const PAUSES = ["cluster_paused", "swarm_off"];
+const RUNS_ON = ["window_closed", "storm", "unanswered"]; // what stops no deadline
+
 /** What it becomes by itself, and when. `elapsed_s`: since that was told. Empty: it is over. */
 export function nextOf(one, elapsed_s) {
   if (one.exit) {
     const say = ENDS[one.exit.reason] ?? ((left) => `It is ${plain(one.exit.becomes)} ${left} at the latest`);
-    return say(leftOf(one.exit.in_s, elapsed_s));
+    const stands = !GO_ON.includes(one.exit.reason) && one.held?.holds.some(({ reason }) => PAUSES.includes(reason));
+    return `${say(leftOf(one.exit.in_s, stands ? 0 : elapsed_s))}${stands ? "; that time stands still while automatic changes are paused" : ""}`;
   }
   const told = currentStages(one).find((stage) => stage.exit);
   if (one.state !== "running") return "";
@@ -105,10 +127,12 @@ export function nextOf(one, elapsed_s) {
   return (STAGE_ENDS[told.exit.reason] ?? ((left) => `Stage ${told.name} is ${plain(told.exit.becomes)} ${left}`))(leftOf(told.exit.in_s, elapsed_s), told.name);
 }
 
-/** Deadlines wait as long as a freeze or another rollout holds it, and not for its window. */
-function heldUntil({ reason, until_s }, elapsed_s) {
-  const waits = reason.includes(":") ? "; its deadlines wait as long" : "";
-  return `It goes on ${until_s === null ? "when that is over" : `${leftOf(until_s, elapsed_s)} at the latest`}${waits}`;
+/** When the last of all that holds it is over, or what has to happen for that. */
+function heldUntil({ until_s, when, holds }, elapsed_s) {
+  const waits = holds.some(({ reason }) => !RUNS_ON.includes(reason)) ? "; its deadlines stand still meanwhile" : "";
+  if (!when) return `It goes on ${leftOf(until_s, elapsed_s)} at the latest${waits}`;
+  const known = Math.max(...holds.map((hold) => hold.until_s ?? 0));
+  return `It goes on when ${when}${known > 0 ? `, and no sooner than ${leftOf(known, elapsed_s)}` : ""}${waits}`;
 }
 
 /** "in 3 min 10 s", so that one sees it run. */

@@ -17,8 +17,10 @@ from stationkeep.cluster.commands import (
     RollBackRollout,
     SetFreeze,
     StartRollout,
+    UnblockArtifact,
 )
 from stationkeep.cluster.deployments.artifacts import Artifact
+from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.rollouts.lifecycle import RolloutState
 from stationkeep.cluster.rollouts.plan import (
@@ -313,14 +315,15 @@ def test_from_a_draft_to_the_end_all_is_ordered_on_the_page(page: Page, told: To
     expect(row.locator(".count")).to_contain_text("awaiting approval")
     give(
         "Approve",
-        "With the last one stage canary opens to at most 6 devices",
+        "by ann, who may not grant it; 0 approvals are there already. With the last one stage "
+        "canary opens in ring canary.As things are it reaches 24 of 24 devices: canary 6",
         reason="ok",
     )
     expect(row.locator(".count")).to_contain_text("running")
     told.do(lambda story: story.until_stage("canary", "validating"))
-    give("Approve", "With the last one stage canary has passed")
+    give("Approve", "With the last one stage canary has passed, and stage dev opens in ring dev")
     expect(row.locator("[data-gate=approval]")).to_contain_text("1 of 1 granted")
-    give("Promote", "Then stage dev opens to at most 6 devices of ring dev")
+    give("Promote", "Then stage dev opens in ring dev.As things are stage dev is 6 devices")
     expect(row.locator("[data-stage=canary]")).to_contain_text("passed")
     row.get_by_role("button", name=NAME).click()
     sheet = page.locator("#detail")
@@ -332,7 +335,7 @@ def test_from_a_draft_to_the_end_all_is_ordered_on_the_page(page: Page, told: To
     order.get_by_role("button", name="Resume").click()
     expect(sheet.locator(".role")).to_contain_text("running")
     sheet.get_by_role("button", name="Abort …").click()
-    expect(order).to_contain_text("and 6 devices with the version keep it")
+    expect(order).to_contain_text("6 devices have the version, and keep it")
     order.get_by_role("button", name="Abort").click()
     expect(sheet.locator(".standing")).to_contain_text("as soon as no device is at work")
     told.do(lambda story: story.until("aborted"))
@@ -365,6 +368,79 @@ def _soaking_beside(story: RolloutStory) -> None:
         story.lead()
         if story.stage("canary", "other").state == "soaking":
             return
+
+
+def test_who_wrote_a_plan_reads_why_he_may_not_approve_it(page: Page, told: Told) -> None:
+    told.do(lambda story: story.lay_down(Plan(V2, approvals=1), actor="anonymous@10.0.0.9"))
+    told.do(lambda story: story.order(StartRollout(NAME)))
+    page.goto(told.url)
+    choice = _row(page).locator(".choices li").first
+    expect(choice).to_contain_text("and that is you: somebody else has to approve it")
+    expect(choice.get_by_role("button", name="Approve …")).to_be_disabled()
+
+
+def test_where_nobody_was_reached_another_attempt_comes_first(page: Page, told: Told) -> None:
+    def unreached(story: RolloutStory) -> None:
+        story.deaf = set(story.rows)
+        story.begin(Plan(V2, limits=Limits(deadline=20_000, first=0)))
+        story.until("paused")
+
+    told.do(unreached)
+    page.goto(told.url)
+    expect(_row(page).locator(".choices li").first).to_have_text(
+        "Retry …another attempt for 6 tasks"
+    )
+
+
+def test_resume_says_that_a_soak_did_not_stop_and_what_follows(page: Page, told: Told) -> None:
+    told.do(lambda story: (_soaking(story), story.pause()))
+    page.goto(told.url)
+    expect(_row(page)).to_contain_text(
+        "An operator paused it. Stage canary is watched all the same."
+    )
+    expect(_row(page).locator(".choices li").first).to_have_text(
+        "Resume …stage canary was watched all the time, and is judged at the end of its soak; "
+        "when it passes, the next opens"
+    )
+
+
+def test_one_order_that_is_not_enough_says_so(page: Page, told: Told) -> None:
+    """A pause of the cluster and a freeze lie on a rollout that is paused as well."""
+    told.do(lambda story: (story.begin(), story.pause(), story.order(Pause(3_600_000))))
+    told.do(lambda story: story.order(SetFreeze("xmas", 86_400_000, (Ring.CANARY,))))
+    page.goto(told.url)
+    expect(_row(page)).to_contain_text(
+        "An operator paused it. When it is resumed nothing begins yet: "
+        "automatic changes are paused, and freeze xmas lies on it."
+    )
+    expect(_row(page)).to_contain_text("that time stands still while automatic changes are paused")
+    expect(_row(page).locator(".choices button")).to_have_text(
+        ["Resume …", "Roll back …", "Abort …", "Resume automatic changes …", "Lift …"]
+    )
+    told.do(lambda story: story.resume())
+    expect(_row(page)).to_contain_text(
+        "Nothing begins: automatic changes are paused, and freeze xmas lies on it. "
+        "It goes on in 24 h at the latest; its deadlines stand still meanwhile."
+    )
+
+
+def test_what_needs_somebody_leads_to_its_row_which_is_above_those_that_are_over(
+    page: Page, told: Told
+) -> None:
+    told.do(_in_doubt)
+    told.do(lambda story: (story.lay_down(name="later"), story.order(AbortRollout("later"))))
+    page.goto(told.url)
+    expect(page.locator(".rollout h3 button")).to_have_text([NAME, "later"])
+    page.locator("#headline .needs").get_by_role("button", name=f"rollout {NAME}").click()
+    expect(_row(page).locator("h3 button")).to_be_focused()
+
+
+def test_what_was_unblocked_is_not_said_to_be_in_the_way(page: Page, told: Told) -> None:
+    told.do(_blocked)
+    told.do(lambda story: story.order(UnblockArtifact("app", "2.0.0")))
+    page.goto(told.url)
+    expect(_row(page)).to_contain_text("What it installs failed in other, and is unblocked by now.")
+    expect(_row(page).get_by_role("button", name="Resume …")).to_be_enabled()
 
 
 def test_tasks_that_failed_are_tried_again(page: Page, told: Told) -> None:
@@ -489,7 +565,7 @@ def test_a_freeze_is_set_seen_and_lifted(page: Page, told: Told) -> None:
     expect(freeze).to_contain_text("nobody is here")
     expect(freeze).to_contain_text("holds fw")
     freeze.get_by_role("button", name="Lift …").click()
-    expect(order).to_contain_text("What it held back goes on at once: fw")
+    expect(order).to_contain_text("as soon as nothing else holds it: fw (6 devices wait)")
     order.get_by_role("button", name="Lift").click()
     expect(freeze).to_have_count(0)
     expect(_row(page)).not_to_contain_text("Nothing begins")
