@@ -16,7 +16,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import VariableRefresh
 
-from scripts.grafana import failover, operations
+from scripts.grafana import failover, fleet, operations
 from scripts.grafana.panels import SOURCE
 
 FOLDER = Path(__file__).resolve().parents[2] / "node" / "monitoring" / "grafana"
@@ -60,7 +60,8 @@ def boards() -> dict[str, dict[str, Any]]:
         "Votes": operations.votes(),
         "Raft": operations.raft(),
         "Links": operations.links(),
-        "Fleet": operations.fleet(),
+        "Fleet": fleet.devices(),
+        "Deployments and rollouts": fleet.deployments(),
         "Webhooks and traces": operations.tellings(),
         "Processes": operations.processes(),
     }
