@@ -30,8 +30,9 @@ from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.gatekeeper import Asker, Gatekeeper
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.rebalancer import Rebalancer
-from stationkeep.node.health.gossip import Gossip, Report, RoleStatus
+from stationkeep.node.health.gossip import Gossip, RoleStatus
 from stationkeep.node.health.measurement import HealthSource
+from stationkeep.node.health.reports import Report
 from stationkeep.node.health.self_checks import Watch
 from stationkeep.node.hooks.runner import HookRunner
 from stationkeep.node.ports import Memory

@@ -6,183 +6,29 @@ receive.
 Source: roles.md, "Health and registry".
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from stationkeep.cluster.alarms import MAX_DETAIL, MEMBER_LAGGING
+from stationkeep.cluster.alarms import MEMBER_LAGGING
 from stationkeep.cluster.commands import Complaint, Echo, Measured, Observation
-from stationkeep.cluster.levels import LARGEST
-from stationkeep.cluster.names import MAX_NAME
-from stationkeep.cluster.numbers import BOOT, CEILING
+from stationkeep.cluster.numbers import BOOT
 from stationkeep.cluster.roles.health import median
 from stationkeep.cluster.settings import PPM
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.health.ability import Yardstick, say_unable
 from stationkeep.node.health.measurement import HealthSource
+from stationkeep.node.health.neighbours import Neighbour, Observed, inability
+from stationkeep.node.health.reports import MAX_METRICS, Heard, Recurrence, Report, shortened
 from stationkeep.node.ports import Clock, Network
 from stationkeep.node.replica import Replica
 from stationkeep.node.version import VERSION
 from stationkeep.node.wire.implausible import Implausible
 
-MAX_HEARD = 128
-MAX_METRICS = 32
-MAX_COMPLAINTS = 8
-MAX_OBSERVATIONS = 256
-"""Reports remembered per node: several evaluation windows of any sensible timing."""
-RECURRENCE_HALF_LIFE = 3_600.0
-"""Seconds."""
-MAX_RECURRENCE = 10.0
-LONGEST_ITEM = 128
-"""The most bytes that one metric, or one second-hand report, takes."""
-MAX_REPORT = 1_100
-"""Bytes of an encoded report. It must fit into a datagram (`node.peers.sessions.MAX_BODY`): at
-20 % loss the stream, its only other way, may be stalled."""
 JITTER = 0.1
 """Reports are sent up to this share of the interval early, so that nodes do not synchronise."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=CEILING)]
-Boot = Annotated[int, msgspec.Meta(ge=0, le=BOOT.ceiling)]
-Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
-Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=86_400_000)]
-
-
-class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """Second hand: the newest report that the sender has received from another node."""
-
-    boot: Boot
-    seq: Count
-    risk: Share
-    age: Milliseconds
-    """Time since the sender received it."""
-    applied: Count
-    """The log index that the node had applied."""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """A node's report on itself. Fields that a newer release adds are ignored."""
-
-    kind: str
-    node: Identifier
-    boot_id: Boot
-    """Number of the start of this node; `seq` counts its reports since then."""
-    seq: Count
-    risk: Share
-    cause: Annotated[str, msgspec.Meta(max_length=200)]
-    """The component with that risk, and its reading."""
-    recurrence: Annotated[float, msgspec.Meta(ge=0.0, le=MAX_RECURRENCE)]
-    """The node's `Recurrence`."""
-    metrics: Annotated[
-        dict[Annotated[str, msgspec.Meta(max_length=64)], float],
-        msgspec.Meta(max_length=MAX_METRICS),
-    ]
-    """Readings by component, for people."""
-    heard: Annotated[dict[Identifier, Heard], msgspec.Meta(max_length=MAX_HEARD)]
-    """Second-hand reports by node."""
-    role: Role
-    """The effective role."""
-    epoch: Count
-    lease_ms: Milliseconds
-    """What remains of the lease."""
-    applied: Count = 0
-    """The log index that the node has applied."""
-    complaints: Annotated[
-        dict[Identifier, Annotated[str, msgspec.Meta(max_length=MAX_DETAIL)]],
-        msgspec.Meta(max_length=MAX_COMPLAINTS),
-    ] = {}
-    """Problems that are not a risk yet: name of the alarm → detail."""
-    release: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
-    """What it runs."""
-    highest: Annotated[int, msgspec.Meta(ge=0, le=LARGEST)] = 0
-    """The highest level that it has (`cluster.levels`)."""
-
-
-class Observed(msgspec.Struct):
-    """What one report says, as this node knows it."""
-
-    risk: int
-    """Parts per million."""
-    at: float
-    """When the node's report arrived first hand, here or at the peer that relays it; monotonic s
-    of this node."""
-    learnt: float
-    """When it arrived at this node, by either way; monotonic s."""
-    direct: bool
-    """Whether this node received it first hand."""
-    behind: int = 0
-    """Log entries that the node lags by."""
-    unable: str = ""
-    """Why it cannot do its part; "" if it can."""
-
-
-class Neighbour:
-    """What is known of one node: its newest own report and a bounded history of risks."""
-
-    def __init__(self) -> None:
-        self.report: Report | None = None
-        self.heard_at = 0.0
-        self.boot = 0
-        """The highest credible boot that was reported for it."""
-        self.idle_since: float | None = None
-        """Since when its reports show that it leaves its seat idle."""
-        self._behind_since: float | None = None
-        self._judged = (0, 0)
-        """The newest report that `_behind_since` takes into account."""
-        self.observed: OrderedDict[tuple[int, int], Observed] = OrderedDict()
-
-    def accepts(self, report: Report) -> bool:
-        """Whether the report is newer than every other received from the node itself."""
-        if self.report is None:
-            return True
-        return (report.boot_id, report.seq) > (self.report.boot_id, self.report.seq)
-
-    def behind_for(self, key: tuple[int, int], behind: int, at: float) -> float:
-        """Seconds for which its reports have shown it to be behind, up to the report `key`."""
-        if key > self._judged:
-            self._judged = key
-            if not behind:
-                self._behind_since = None
-            elif self._behind_since is None:
-                self._behind_since = at
-        return at - self._behind_since if behind and self._behind_since is not None else 0.0
-
-    def note(self, key: tuple[int, int], observed: Observed) -> None:
-        """Records an observation; a report received first hand replaces its second-hand copy."""
-        known = self.observed.get(key)
-        if known is None:
-            self.observed[key] = observed
-            if len(self.observed) > MAX_OBSERVATIONS:
-                self.observed.popitem(last=False)
-        elif observed.direct and not known.direct:
-            known.direct, known.at = True, observed.at
-            known.behind, known.unable = observed.behind, observed.unable
-
-    def newest(self) -> tuple[int, int] | None:
-        """(boot, seq) of the newest report known, first or second hand."""
-        return max(self.observed, default=None)
-
-
-class Recurrence:
-    """An exponentially decaying count of unhealthy episodes, with a half-life of an hour, at most
-    10."""
-
-    def __init__(self) -> None:
-        self._value = 0.0
-        self._at = 0.0
-        self._unhealthy = False
-
-    def update(self, unhealthy: bool, now: float) -> float:
-        """The count at `now` (monotonic s), incremented if an episode begins."""
-        self._value *= 0.5 ** ((now - self._at) / RECURRENCE_HALF_LIFE) if self._value else 0.0
-        self._at = now
-        if unhealthy and not self._unhealthy:
-            self._value = min(MAX_RECURRENCE, self._value + 1)
-        self._unhealthy = unhealthy
-        return self._value
 
 
 class RoleStatus(msgspec.Struct, frozen=True):
@@ -428,7 +274,7 @@ class Gossip:
         neighbour = self._neighbours[name]
         heard = [o for o in neighbour.observed.values() if o.at > since]
         risks = [o.risk for o in heard]
-        unable = _inability(heard, judged_from)
+        unable = inability(heard, judged_from)
         report = neighbour.report
         recurrence = round(report.recurrence * 1_000) if report is not None else 0
         if not risks:
@@ -468,7 +314,7 @@ class Gossip:
         view: dict[str, Observation] = {}
         for name, neighbour in self._neighbours.items():
             heard = [o for o in neighbour.observed.values() if o.direct and o.at > since]
-            well = heard and not _inability(heard)
+            well = heard and not inability(heard)
             view[name] = Observation(
                 name, len(heard), median([o.risk for o in heard]) if well else PPM
             )
@@ -482,38 +328,12 @@ class Gossip:
         return neighbour.report, self._clock.monotonic() - neighbour.heard_at
 
 
-def _inability(heard: Iterable[Observed], judged_from: float = float("-inf")) -> str:
-    """Why a node cannot do its part, if the majority of its reports show it; else ""."""
-    judged = [o.unable if o.at > judged_from else "" for o in heard]
-    faults = [fault for fault in judged if fault]
-    return faults[-1] if 2 * len(faults) > len(judged) else ""
-
-
 def _complaints(report: Report, expected: int) -> tuple[Complaint, ...]:
     """The node's own complaints, and one that it cannot know of: that it lags."""
     complaints = dict(report.complaints)
     if report.applied < expected:
         complaints[MEMBER_LAGGING] = f"at least {expected - report.applied:,} log entries behind"
     return tuple(Complaint(name, detail) for name, detail in sorted(complaints.items()))
-
-
-def shortened(report: Report) -> Report:
-    """The report, cut to fit into a datagram: metrics go first, since they are only for people,
-    then second-hand reports, then the ends of cause and complaints."""
-    for field, least in (("metrics", 0), ("heard", 4)):
-        items = list(getattr(report, field).items())
-        while len(items) > least and (excess := _excess(report)) > 0:
-            items = items[: max(least, len(items) - max(1, excess // LONGEST_ITEM))]
-            report = replace(report, **{field: dict(items)})
-    for most in (100, 50, 20):
-        if _excess(report) > 0:
-            complaints = {name: detail[:most] for name, detail in report.complaints.items()}
-            report = replace(report, cause=report.cause[:most], complaints=complaints)
-    return report
-
-
-def _excess(report: Report) -> int:
-    return len(msgspec.msgpack.encode(report)) - MAX_REPORT
 
 
 def _ppm(share: float) -> int:

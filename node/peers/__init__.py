@@ -6,7 +6,7 @@ message · `sessions.py`: numbers, keys and echoes · `streams.py`, `datagrams.p
 
 How messages between members may grow, so that releases understand each other:
 
-- *Every message is a map, and unknown fields are ignored*, in hellos, reports (`health.gossip`),
+- *Every message is a map, and unknown fields are ignored*, in hellos, reports (`health.reports`),
   messages of Raft (`raft.engine.messages`), forwarded drafts and their answers (`raft.forwarding`)
   and tables of peers. A field that a release adds must be one that others can do without, and that
   it can do without when they do not send it. The same holds for second-hand reports, which are

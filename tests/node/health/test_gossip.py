@@ -14,16 +14,9 @@ from stationkeep.cluster.registry import hear
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state.state import Member
 from stationkeep.cluster.transitions import Role
-from stationkeep.node.health import gossip as module
-from stationkeep.node.health.gossip import (
-    MAX_REPORT,
-    Gossip,
-    Heard,
-    Recurrence,
-    Report,
-    RoleStatus,
-    shortened,
-)
+from stationkeep.node.health.gossip import Gossip, RoleStatus
+from stationkeep.node.health.neighbours import MAX_OBSERVATIONS
+from stationkeep.node.health.reports import MAX_REPORT, Heard, Recurrence, Report, shortened
 from stationkeep.node.peers.sessions import MAX_BODY
 from stationkeep.node.replica import Replica
 from tests.node.extremes import made
@@ -228,9 +221,9 @@ def test_echoes_name_the_newest_report_and_when_it_was_learnt() -> None:
 
 def test_memory_of_reports_is_bounded() -> None:
     ear = Ear()
-    for seq in range(1, 2 * module.MAX_OBSERVATIONS):
+    for seq in range(1, 2 * MAX_OBSERVATIONS):
         ear.hear("b", seq=seq)
-    assert ear.sample("b", -1)[0] == module.MAX_OBSERVATIONS
+    assert ear.sample("b", -1)[0] == MAX_OBSERVATIONS
 
 
 def test_a_stopped_node_begins_to_listen_anew() -> None:

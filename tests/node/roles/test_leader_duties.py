@@ -9,7 +9,7 @@ import pytest
 from stationkeep.cluster.commands import Draft, FoundCluster, RecordEvaluation, RenewLeases
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.decisions import Reason
-from stationkeep.node.health.gossip import Neighbour
+from stationkeep.node.health.neighbours import Neighbour
 from tests.node.world import World
 
 
