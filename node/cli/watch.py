@@ -199,7 +199,7 @@ def run(
 async def _print_one(urls: list[str], take: Take, draw: Draw, opener: OpenClient) -> None:
     sources = Sources(urls)
     async with opener() as http:
-        http.auth = contexts.access(urls[0]).show
+        http.auth = contexts.access(urls[0]).credentials.show
         picture = await Watcher(sources, http, take).look()
     if picture is None:
         raise UnreachableError(f"no node answers; tried {', '.join(sources.urls)}")
@@ -219,7 +219,7 @@ async def _show(
     terminal = console()
     sources = Sources(urls)
     async with opener() as http:
-        http.auth = contexts.access(urls[0]).show
+        http.auth = contexts.access(urls[0]).credentials.show
         watcher = Watcher(sources, http, take)
         listening = asyncio.create_task(watcher.listen())
         try:

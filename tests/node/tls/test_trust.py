@@ -17,8 +17,9 @@ from stationkeep.node.security import certificates as made
 from stationkeep.node.security import trust
 from stationkeep.node.security.accepting import Acceptor
 from stationkeep.node.security.contexts import load_pair, read_pair
+from stationkeep.node.security.credentials import Credentials
 from stationkeep.node.security.handshake import context, word_for
-from stationkeep.node.security.trust import TrustError, connection_options
+from stationkeep.node.security.trust import TrustError
 from stationkeep.node.wire.unreached import why
 from tests.node.peers.test_network import hang_up
 from tests.node.security.issuing import authority, files
@@ -74,7 +75,8 @@ async def asked(port: int) -> str:
 async def connected(port: int) -> str:
     """How a device's connection goes, in a word."""
     try:
-        _, writer = await asyncio.open_connection("localhost", port, **connection_options(True))
+        options = Credentials().connection_options(secure=True)
+        _, writer = await asyncio.open_connection("localhost", port, **options)
     except OSError as error:
         return word_for(error)
     await hang_up(writer)
