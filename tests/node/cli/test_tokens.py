@@ -174,7 +174,7 @@ def test_who_may_not_is_told_so_by_its_own_exit_code(
 
 
 def test_who_reads_the_data_directory_of_a_node_is_its_administrator(
-    canned: CannedNode, stationkeep: Run, tmp_path: Path
+    canned: CannedNode, stationkeep: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "node.yaml"
     data = tmp_path / "data"
@@ -195,6 +195,11 @@ def test_who_reads_the_data_directory_of_a_node_is_its_administrator(
     assert result.exit_code == 0, result.output
     assert canned.requests[-1].url.port == 8709
     assert parse(shown_by(canned)).proves(local.hash)
+    monkeypatch.setenv("STATIONKEEP_URL", "http://127.0.0.1:8710")
+    stationkeep(*words)
+    assert canned.requests[-1].url.port == 8709, "it was drawn for this node alone"
+    assert stationkeep(*words, "--url", "http://10.0.0.1:8701").exit_code == 2
+    assert canned.requests[-1].url.port == 8709
     if os.geteuid() == 0:
         return  # root reads whatever it is not allowed to
     (data / NAME).chmod(0)
