@@ -116,13 +116,15 @@ def load() -> Contexts:
         with open(path, "rb", opener=regular) as opened:
             if os.fstat(opened.fileno()).st_mode & 0o077:
                 raise CommandError(f"{path}: others can read it, and it has tokens: chmod 600")
-            content = opened.read(MOST_BYTES)
+            content = opened.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError
         return _read(tomllib.loads(content.decode()))
     except FileNotFoundError:
         return Contexts({})
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CommandError(f"{path}: no file of contexts: {type(error).__name__}") from None
 
 
