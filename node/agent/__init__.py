@@ -6,6 +6,7 @@ link          a device's tie to the cluster over any number of connections: all 
 channel       one of these connections, and whether the node takes in what it is sent
 connection    the WebSocket of a channel
 addresses     which nodes there are, and which to turn to next
+turned_away   a node that will not speak with a device, and what may come of another try
 tasks         what the device is told to do: `on_tasks` ties them to the client
 host          what a real machine says of itself; `readings` is the form of it
 behaviour     what simulated devices say instead; `updates`: how they take updates

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from stationkeep.node.agent.connection import websocket_address
+from stationkeep.node.security.credentials import Credentials
 from stationkeep.node.system.addresses import member_urls
 
 MAX_ADDRESSES = 128
@@ -16,7 +17,8 @@ LONGEST_PAUSE = 30.0
 
 
 class Addresses:
-    """Addresses (http or https) of a cluster's nodes; thousands of devices may share one.
+    """Addresses (http or https) of a cluster's nodes, and the `credentials` for them; thousands of
+    devices may share one.
 
     Raises ValueError when none is given, too many are, or one is no address.
     """
@@ -26,7 +28,9 @@ class Addresses:
         given: Iterable[str],
         draw: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
+        credentials: Credentials | None = None,
     ) -> None:
+        self.credentials = credentials or Credentials(token="")
         self._given = [_checked(url) for url in given]
         if not 1 <= len(self._given) <= MAX_ADDRESSES:
             rule = f"from 1 to {MAX_ADDRESSES} addresses"
@@ -43,8 +47,10 @@ class Addresses:
 
     def learn(self, nodes: Iterable[str], teller: str) -> None:
         """The cluster's members (host:port) as the node at the address `teller` names them; they
-        replace those learnt before. What is no address does not stop the device."""
-        self._learnt = member_urls(nodes, teller)[:MAX_ADDRESSES]
+        replace those learnt before. What is no address does not stop the device, and where its
+        token may not go there is nothing for it."""
+        told = member_urls(nodes, teller)
+        self._learnt = [url for url in told if self.credentials.may_go(url)][:MAX_ADDRESSES]
         known = self.known
         self._failed = {url: at for url, at in self._failed.items() if url in known}
 

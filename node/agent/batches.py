@@ -21,7 +21,8 @@ from stationkeep.node.agent.channel import CODEC
 from stationkeep.node.agent.device import Identity, Owner, Ringed, device_status, first_session
 from stationkeep.node.agent.patience import LONGEST_PATIENCE, patience, sensible
 from stationkeep.node.agent.tally import Tally
-from stationkeep.node.security.trust import verification
+from stationkeep.node.agent.turned_away import STATUSES, TurnedAway, away_pause, turned_away_by
+from stationkeep.node.security.credentials import Credentials
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.http_body import read
 from stationkeep.node.wire.messages import Code
@@ -43,10 +44,20 @@ HEADERS = {
 }
 
 
-def open_http() -> httpx.AsyncClient:
+def open_http(credentials: Credentials) -> httpx.AsyncClient:
     """Connections of one batch, through no proxy; tests put their own here."""
-    direct = httpx.AsyncHTTPTransport(verify=verification())
-    return httpx.AsyncClient(headers=HEADERS, timeout=ANSWER_SECONDS, transport=direct)
+    direct = httpx.AsyncHTTPTransport(verify=credentials.verification())
+    return httpx.AsyncClient(
+        headers=HEADERS, timeout=ANSWER_SECONDS, transport=direct, auth=credentials.show
+    )
+
+
+class TurnedAwayError(Exception):
+    """The node will not speak with whoever shows this."""
+
+    def __init__(self, away: TurnedAway) -> None:
+        super().__init__(away.line)
+        self.away = away
 
 
 class Assigned(msgspec.Struct, frozen=True):
@@ -141,25 +152,45 @@ class Batch:
         self._addresses, self._tally = addresses, tally
         self._sequence = time.time_ns() % 1_000_000_000 // 1_000
         self._interval = 1.0
-        self._connected = 0
+        self._connected = self._failures = self._times_away = 0
 
     async def run(self) -> None:
-        """Speaks to one node for as long as that goes well, then to another."""
-        failures = 0
-        async with open_http() as http:
+        """Speaks to one node for as long as that goes well, then to another; ends when the token
+        was revoked, or when nobody is heard without one."""
+        credentials = self._addresses.credentials
+        async with open_http(credentials) as http:
             while True:
-                url = self._addresses.pick()
+                url, shown = self._addresses.pick(), credentials.token
                 try:
-                    await self._register(http, url)
-                    failures = 0
-                    while True:
-                        await self._report(http, url)
-                        await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))  # noqa: S311
-                        await self._register(http, url)
+                    await self._speak(http, url)
                 except (httpx.HTTPError, *UNREADABLE) as error:
                     self._failed(url, error)
-                await asyncio.sleep(self._addresses.pause(failures))
-                failures += 1
+                except TurnedAwayError as error:
+                    self._failed(url, error)
+                    if not credentials.renewed(shown) and self._is_over(error.away):
+                        return
+                pause = away_pause(self._times_away) + self._addresses.pause(self._failures)
+                await asyncio.sleep(pause)
+                self._failures += 1
+
+    async def _speak(self, http: httpx.AsyncClient, url: str) -> None:
+        """Goes on until it raises."""
+        await self._register(http, url)
+        self._failures = self._times_away = 0
+        while True:
+            await self._report(http, url)
+            await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))  # noqa: S311
+            await self._register(http, url)
+
+    def _is_over(self, away: TurnedAway) -> bool:
+        """As a link sees it: see `node.agent.link`."""
+        self._times_away += 1
+        settled = any(member.settled for member in self._members.values())
+        over = away.is_over or not (self._addresses.credentials.token or settled)
+        if over:
+            for member in self._members.values():
+                member.owner.ended(away.line, unauthorised=True)
+        return over
 
     async def _register(self, http: httpx.AsyncClient, url: str) -> None:
         """Whoever is not known."""
@@ -240,6 +271,9 @@ async def _answered(
         due = min(due, left)
         with suppress(TimeoutError):
             async with asyncio.timeout(due), http.stream("POST", url, content=content) as response:
+                if response.status_code in STATUSES:
+                    body = await read(response, MAX_ANSWER)
+                    raise TurnedAwayError(turned_away_by(response.status_code, body))
                 response.raise_for_status()
                 return await read(response, MAX_ANSWER), repeated
         left, due, repeated = left - due, due * 2, True
@@ -255,4 +289,6 @@ def _parts(members: list[Member]) -> Iterator[list[Member]]:
 def _text(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"the node answered {error.response.status_code}"
+    if isinstance(error, TurnedAwayError):
+        return f"the node answered {error.away.status}"
     return f"nobody there: {type(error).__name__}"

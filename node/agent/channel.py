@@ -18,6 +18,9 @@ import enum
 from typing import Protocol
 
 from stationkeep.node.agent.connection import Connection, Data, error_text
+from stationkeep.node.agent.turned_away import TurnedAway
+from stationkeep.node.security.credentials import Credentials
+from stationkeep.node.security.trust import TrustError
 from stationkeep.node.wire import messages as wire
 
 CODEC = wire.MSGPACK
@@ -61,13 +64,13 @@ class Channel:
     __slots__ = ("_connection", "_dial", "_loop", "_owner", "_patience", "_timer",
                  "_unanswered", "in_doubt", "stage", "url")  # fmt: skip
 
-    def __init__(self, url: str, owner: Owner, patience: float) -> None:
+    def __init__(self, url: str, owner: Owner, patience: float, credentials: Credentials) -> None:
         self._loop = asyncio.get_running_loop()
         self._owner, self.url, self._patience = owner, url, patience
         self.stage = Stage.DIALLING
         self.in_doubt = self._unanswered = False
         self._timer: asyncio.TimerHandle | None = None
-        self._connection = Connection(url, CODEC.name, self)
+        self._connection = Connection(url, CODEC.name, self, credentials)
         self._expect(CONNECT_SECONDS, "nobody there: no answer")
         self._dial = self._loop.create_task(self._open())
 
@@ -76,6 +79,8 @@ class Channel:
             await self._connection.open()
         except OSError as error:
             self.cut(f"nobody there: {error_text(error)}")
+        except TrustError as error:
+            self.cut(str(error))
 
     # -- what the link does ---------------------------------------------------------------------
 
@@ -83,6 +88,11 @@ class Channel:
     def asking(self) -> bool:
         """Whether an answer is awaited."""
         return self._timer is not None
+
+    @property
+    def turned_away(self) -> TurnedAway | None:
+        """Why the node would not speak with the device."""
+        return self._connection.turned_away
 
     def send(self, said: wire.Said) -> None:
         self._connection.send(CODEC.encode(said))

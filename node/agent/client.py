@@ -2,11 +2,12 @@
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from stationkeep.node.agent.foreign import result_of
 from stationkeep.node.agent.link import Link
 from stationkeep.node.agent.readings import Readings
 from stationkeep.node.agent.tally import Tally
+from stationkeep.node.security.credentials import Access, Credentials
 from stationkeep.node.wire.tasks import TaskUpdatePayload
 
 if TYPE_CHECKING:
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
     from stationkeep.node.agent.tasks.commands import Commands
     from stationkeep.node.agent.tasks.handler import OnTask
 
+log = logging.getLogger("stationkeep.agent")
 OnRing = Callable[[Ringed], Awaitable[object] | None]
 Value = str | bool | int | float
 
 
 class AgentEndedError(Exception):
-    """The cluster will not have this agent any more; says why. Trying again would not help."""
+    """The cluster will not have this agent any more; says why. Trying again would not help.
+    `unauthorised`: because of its token."""
+
+    def __init__(self, why: str, *, unauthorised: bool = False) -> None:
+        super().__init__(why)
+        self.unauthorised = unauthorised
 
 
 class DeviceAgent:
@@ -49,6 +57,11 @@ class DeviceAgent:
     under way goes on after a crash; without one a handler is given the address at most. `trust`:
     a directory of public keys, NAME.pem; artifacts that bear a signature must bear one of these,
     and with `require_signature` all must.
+
+    `token`, or a `token_file` that has one: what is shown where nodes ask who it is, by default
+    that of `STATIONKEEP_TOKEN`. A file is read anew when a token is refused. `ca`: the file of the
+    cluster's CA certificates, by default that of `STATIONKEEP_CA`. A token goes to `urls`, and to
+    other nodes only over TLS, by that CA.
     """
 
     def __init__(
@@ -68,6 +81,7 @@ class DeviceAgent:
         require_signature: bool = False,
         download: bool = True,
         read_status: Callable[[], Readings] | None = None,
+        **access: Unpack[Access],
     ) -> None:
         self.identity = Identity(
             device_id=device_id,
@@ -77,7 +91,8 @@ class DeviceAgent:
             capabilities=dict(capabilities or {}),
             labels=dict(labels or {}),
         )
-        self._addresses = Addresses([urls] if isinstance(urls, str) else urls)
+        given = [urls] if isinstance(urls, str) else list(urls)
+        self._addresses = Addresses(given, credentials=Credentials(given, **access))
         self._on_ring = on_ring
         self._tasks: DeviceTasks | None = None
         if on_task is not None:
@@ -91,7 +106,7 @@ class DeviceAgent:
         self._follower: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._over = asyncio.Event()
-        self._why = ""
+        self._end: AgentEndedError | None = None
         self.tally = Tally()
         self.assignment: Ringed | None = None
         """The ring with its reason; None until one is known."""
@@ -123,7 +138,7 @@ class DeviceAgent:
             raise
         if self.assignment is None:
             await self.stop()
-            raise AgentEndedError(self._why)
+            raise self._end or AgentEndedError("it was stopped")
         if self._on_ring is not None:
             self._follower = asyncio.create_task(self._follow(self._on_ring))
         return self
@@ -141,8 +156,8 @@ class DeviceAgent:
     async def wait(self) -> None:
         """Returns once the agent was stopped; raises `AgentEndedError` when it ended by itself."""
         await self._over.wait()
-        if self._why:
-            raise AgentEndedError(self._why)
+        if self._end is not None:
+            raise self._end
 
     async def stop(self) -> None:
         """Leaves in good order; an `on_ring` or `on_task` that still runs is cancelled."""
@@ -178,8 +193,11 @@ class DeviceAgent:
         self.assignment = news
         self._changed.set()
 
-    def ended(self, why: str) -> None:
-        self._why = why
+    def turned_away(self, why: str) -> None:
+        log.warning("trying again: %s", why)
+
+    def ended(self, why: str, *, unauthorised: bool = False) -> None:
+        self._end = AgentEndedError(why, unauthorised=unauthorised)
         self._over.set()
 
     # -- what tasks say and make of it ----------------------------------------------------------

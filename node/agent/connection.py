@@ -5,6 +5,7 @@ task, a queue or a buffer of its own per connection.
 """
 
 import asyncio
+import logging
 import ssl
 from typing import Protocol, cast
 
@@ -15,8 +16,9 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from stationkeep.node.agent.turned_away import STATUSES, TurnedAway, turned_away
+from stationkeep.node.security.credentials import Credentials, bearer
 from stationkeep.node.security.handshake import Refused
-from stationkeep.node.security.trust import connection_options
 from stationkeep.node.system.addresses import split_url, system_message
 from stationkeep.node.system.streams import tune
 
@@ -27,6 +29,10 @@ MAX_UNSENT = 64 * 1024
 """Bytes that may wait for a node which does not read: some hundred statuses."""
 CLOSE_SECONDS = 1.0
 """For the node to answer a close; then the connection is cut."""
+
+_quiet = logging.getLogger("stationkeep.agent.websocket")
+_quiet.setLevel(logging.INFO)
+"""The library would write the headers of a request, a token among them, where that is asked for."""
 
 Data = bytes | bytearray | memoryview
 """A message; a view is good only until the listener returns."""
@@ -70,26 +76,35 @@ def error_text(error: OSError) -> str:
 class Connection(asyncio.Protocol):
     """To the node at an http(s) address; `open` makes it. Everything is on the event loop."""
 
-    __slots__ = ("_address", "_gone", "_listener", "_loop", "_socket", "_transport")
+    __slots__ = ("_address", "_credentials", "_gone", "_listener", "_loop", "_shown", "_socket",
+                 "_transport", "turned_away")  # fmt: skip
 
-    def __init__(self, url: str, subprotocol: str, listener: Listener) -> None:
+    def __init__(
+        self, url: str, subprotocol: str, listener: Listener, credentials: Credentials
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._address = websocket_address(url)
+        self._credentials, self._shown = credentials, credentials.token_for(url)
         self._socket = ClientProtocol(
-            self._address, subprotocols=[Subprotocol(subprotocol)], max_size=MAX_MESSAGE
+            self._address,
+            subprotocols=[Subprotocol(subprotocol)],
+            max_size=MAX_MESSAGE,
+            logger=_quiet,
         )
+        self.turned_away: TurnedAway | None = None
+        """Why the node will not have what it was shown, if there is nothing else to show."""
         self._listener: Listener | None = listener
         self._transport: asyncio.Transport | None = None
         """From the moment it is made until everything is over."""
         self._gone: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
-        """Connects; `opened` or `lost` follows. Raises OSError when nobody is there."""
+        """Connects; `opened` or `lost` follows. Raises OSError when nobody is there, and
+        `TrustError`."""
         address = self._address
+        options = self._credentials.connection_options(secure=address.secure)
         try:
-            await self._loop.create_connection(
-                lambda: self, address.host, address.port, **connection_options(address.secure)
-            )
+            await self._loop.create_connection(lambda: self, address.host, address.port, **options)
         except asyncio.CancelledError:
             # The loop closes what it was making. uvloop does so without `connection_lost`, for
             # which `closed` would wait for ever.
@@ -150,7 +165,10 @@ class Connection(asyncio.Protocol):
             return
         self._transport = made
         tune(made)
-        self._socket.send_request(self._socket.connect())
+        request = self._socket.connect()
+        if self._shown:
+            request.headers["Authorization"] = bearer(self._shown)
+        self._socket.send_request(request)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -178,8 +196,10 @@ class Connection(asyncio.Protocol):
         """The node's answer to the handshake; it may have closed what it accepted already."""
         if self._socket.handshake_exc is None and self._listener is not None:
             self._listener.opened()
-        else:
-            self.cut(f"the node answered {response.status_code} {response.reason_phrase}")
+            return
+        if response.status_code in STATUSES and not self._credentials.renewed(self._shown):
+            self.turned_away = turned_away(response)
+        self.cut(f"the node answered {response.status_code} {response.reason_phrase}")
 
     def _framed(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PONG and self._listener is not None:

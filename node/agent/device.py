@@ -44,8 +44,13 @@ class Owner(Protocol):
         """The device is in another ring than it knew of."""
         ...
 
-    def ended(self, why: str) -> None:
-        """The link has ended for good, and not because it was stopped."""
+    def turned_away(self, why: str) -> None:
+        """A node will not speak with the device, which goes on trying."""
+        ...
+
+    def ended(self, why: str, *, unauthorised: bool = False) -> None:
+        """The link has ended for good, and not because it was stopped. `unauthorised`: because of
+        what it shows, not of what it says."""
         ...
 
 

@@ -24,7 +24,8 @@ A node that says a newer connection speaks for the device may mean one that the 
 has given up since. Whether it was another agent's is seen from the answer to the next registration.
 
 It ends for good when it is stopped, when a newer agent of the same device has taken over, or
-when a node says that what it registers with breaks a rule: trying again could not help.
+when a node says that what it registers with breaks a rule, or that the token it shows was revoked:
+trying again could not help. A token that is not known, or has expired, is shown ever more rarely.
 
 Words are ordered by (session, sequence), over all channels. The session is the second in which
 the agent started, and the sequence begins at the microsecond, so that a restart is newer without
@@ -51,6 +52,7 @@ from stationkeep.node.agent.device import (
 )
 from stationkeep.node.agent.patience import FIRST_PATIENCE, HASTY, patience, sensible
 from stationkeep.node.agent.tally import Tally
+from stationkeep.node.agent.turned_away import TurnedAway, away_pause
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
 from stationkeep.node.wire.tasks import TaskUpdatePayload
@@ -82,7 +84,7 @@ class Link:
     __slots__ = ("_addresses", "_channels", "_failures", "_floor", "_heartbeat", "_identity",
                  "_intervals", "_known", "_loop", "_next", "_not_before", "_owner", "_patience",
                  "_renewing", "_sequence", "_serving", "_session", "_stale", "_status", "_stopped",
-                 "_tally", "_tasks", "_withheld", "ring")  # fmt: skip
+                 "_tally", "_tasks", "_times_away", "_withheld", "ring")  # fmt: skip
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class Link:
         seconds, fraction = divmod(time.time_ns(), 1_000_000_000)
         self._session, self._sequence = first_session(seconds), fraction // 1_000
         self._known = self._stopped = self._renewing = False
-        self._failures = self._withheld = self._stale = 0
+        self._failures = self._withheld = self._stale = self._times_away = 0
         self._patience = FIRST_PATIENCE
         self._floor = self._not_before = 0.0
         self._channels: list[Channel] = []  # by when they were dialled, or then registered
@@ -173,11 +175,12 @@ class Link:
             self._give_up(next(c for c in self._channels if c is not self._serving), TOO_SLOW)
         url = self._addresses.pick([channel.url for channel in self._channels])
         seconds = min(CONNECT_SECONDS, self._patience * 2 ** min(self._failures, 16))
-        self._channels.append(Channel(url, self, seconds))
+        self._channels.append(Channel(url, self, seconds, self._addresses.credentials))
 
     def _pause(self) -> None:
         """The next try comes later; not those of all devices at once when a node said when."""
-        pause = self._floor + self._addresses.pause(self._failures)
+        floor = max(self._floor, away_pause(self._times_away))
+        pause = floor + self._addresses.pause(self._failures)
         self._not_before, self._floor = self._loop.time() + pause, 0.0
 
     def _give_up(self, channel: Channel, why: str) -> None:
@@ -204,9 +207,9 @@ class Link:
         self._tally.connected -= self._serving is not None
         self._serving = None
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str, *, unauthorised: bool = False) -> None:
         self.stop()
-        self._owner.ended(why)
+        self._owner.ended(why, unauthorised=unauthorised)
 
     # -- what channels say ----------------------------------------------------------------------
 
@@ -240,13 +243,26 @@ class Link:
 
     def lost(self, channel: Channel, why: str) -> None:
         """Another try, later; soon, if it is the one that has served until now."""
+        away = channel.turned_away
         if channel is self._serving:
             self._failures = 0
+        self._times_away += away is not None
         self._pause()
         self._ended(channel, why)
         if channel is self._serving:
             self._rest()
+        if away is not None:
+            self._turned_away(away)
         self._seek()
+
+    def _turned_away(self, away: TurnedAway) -> None:
+        """Trying again cannot help with a token that was taken back, nor, at first, without one;
+        who has been served without one may be again, elsewhere."""
+        bare = not self._addresses.credentials.token and not self._known
+        if away.is_over or bare:
+            self._end(away.line, unauthorised=True)
+        else:
+            self._owner.turned_away(away.line)
 
     # -- what nodes say -------------------------------------------------------------------------
 
@@ -293,6 +309,7 @@ class Link:
         self._tally.registrations += 1
         self._tally.reconnects += self._known
         self._known, self._failures, self._not_before = True, 0, 0.0
+        self._times_away = 0
         self._seek()
         self._addresses.learn(ack.nodes, channel.url)
         if former is None:

@@ -74,7 +74,10 @@ class SimulatedDevice:
     def ringed(self, news: Ringed) -> None:
         self._watcher.moved(news)
 
-    def ended(self, why: str) -> None:
+    def turned_away(self, why: str) -> None:
+        """What becomes of tries is counted (`Tally.failed`)."""
+
+    def ended(self, why: str, *, unauthorised: bool = False) -> None:
         self._watcher.ended(self._index, why)
 
     # -- link.TaskListener ------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Unpack
 
 import httpx
 import msgspec
@@ -23,6 +24,7 @@ from stationkeep.node.agent.readings import Readings
 from stationkeep.node.agent.simulated_device import SimulatedDevice
 from stationkeep.node.agent.tally import Tally
 from stationkeep.node.agent.updates import Updates
+from stationkeep.node.security.credentials import Access, Credentials
 from stationkeep.node.wire.tasks import TaskState
 
 MAX_DEVICES = 60_000
@@ -97,9 +99,16 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 class Simulator:
     """Runs a fleet on the current event loop; `in_batches`: over HTTP, without connections."""
 
-    def __init__(self, fleet: Fleet, urls: Sequence[str], *, in_batches: bool = False) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        urls: Sequence[str],
+        *,
+        in_batches: bool = False,
+        **access: Unpack[Access],
+    ) -> None:
         self._fleet = fleet
-        self._addresses = Addresses(urls)
+        self._addresses = Addresses(urls, credentials=Credentials(urls, **access))
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._tally = Tally()
@@ -149,7 +158,7 @@ class Simulator:
     async def _bring_back(self, devices: list[SimulatedDevice], links: list[Link]) -> None:
         """Starts devices anew whose other agent has gone. As long as it is there it is left in
         peace: two fleets of the same names would else throw each other out without end."""
-        async with open_http() as http:
+        async with open_http(self._addresses.credentials) as http:
             while True:
                 await asyncio.sleep(RETURN_SECONDS)
                 for _ in range(min(len(self._away), LOOKS)):

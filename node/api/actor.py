@@ -16,10 +16,11 @@ from stationkeep.node.http.access import CALLER, Caller
 from stationkeep.node.http.patterns import PRINTABLE
 from stationkeep.node.http.problems import Kind, Problem
 
+HEADER = "X-Stationkeep-Actor"
 Actor = Annotated[
     str | None,
     Header(
-        alias="X-Stationkeep-Actor",
+        alias=HEADER,
         min_length=1,
         max_length=128,
         pattern=PRINTABLE,

@@ -15,6 +15,7 @@ from stationkeep.cluster import upgrades
 from stationkeep.cluster.apply import Applied, Rejected
 from stationkeep.cluster.commands import AnyCommand, Draft
 from stationkeep.cluster.state.decisions import Reason
+from stationkeep.node.api.actor import HEADER as ACTOR
 from stationkeep.node.api.actor import Asker, Asking
 from stationkeep.node.api.consistency import Serving, no_quorum, patience
 from stationkeep.node.api.openapi import JSON
@@ -56,9 +57,11 @@ class Submission:
 
     async def __call__(self, command: AnyCommand, reason: str) -> Response:
         """Proposes `command`, waits, and answers; raises `Problem` unless it was done."""
-        if holds_secret(reason):
-            raise invalid("reason", reason, "no token: what is given here is kept for all to read")
         actor, claim, address = self._asker
+        kept = {"reason": reason, "Idempotency-Key": self._key, ACTOR: claim or actor}
+        for field, text in kept.items():
+            if holds_secret(text):
+                raise invalid(field, text, "no token: what is given here is kept for all to read")
         origin = f"{address} via {self._service.node}"
         draft = Draft(command, self._key, actor, reason, origin, claim)
         timeout = patience(self._service.settings)

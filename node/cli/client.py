@@ -82,7 +82,7 @@ class Client:
 
     def at(self, url: str) -> "Client":
         """Of a member at an address that this one has told."""
-        return Client(url, self._data_dir, self._access.token_for(url))
+        return Client(url, self._data_dir, self._access.credentials.token_for(url))
 
     def get(self, path: str, shape: Any, **params: Param) -> dict[str, Any]:
         """The JSON body of a read, checked against `shape` (`node.cli.shapes`)."""

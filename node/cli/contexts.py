@@ -2,27 +2,24 @@
 
 Which node is asked is said by an option, else by the environment, else by a context. A token goes
 to the address of its own context, and elsewhere only where somebody says so; never in plain text
-off this machine. Addresses that a node tells, or that lie about in a directory, are nobody's word:
-there it goes only to who proves by the cluster's CA to be a node of it.
+off this machine. Addresses that a node tells, or that lie about in a directory, are nobody's word
+(`node.security.credentials`).
 """
 
 import json
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.client.exchange import DEFAULT_URL
+from stationkeep.node.security.credentials import PLAIN_RULE, VARIABLE, Credentials
 from stationkeep.node.security.tokens import TokenFault, parse
-from stationkeep.node.security.trust import VARIABLE
 from stationkeep.node.system.addresses import crosses_in_clear, origin_of, split_url
 from stationkeep.node.system.operator_files import private_directory, regular
 from stationkeep.node.system.small_file import SmallFile
-
-if TYPE_CHECKING:
-    import httpx
 
 MOST_CONTEXTS = 100
 MOST_BYTES = 1 << 20
@@ -50,19 +47,10 @@ class Access(NamedTuple):
     url: str | None
     token: str
 
-    def show(self, request: "httpx.Request") -> "httpx.Request":
-        """A request with the token, if it may go where that goes."""
-        if token := self.token_for(str(request.url)):
-            request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-    def token_for(self, url: str) -> str:
-        """The token as far as it may go to this address, which nobody has said to ask."""
-        asked = origin_of(url)
-        if asked is None or not self.token:
-            return ""
-        proves = asked[0] == "https" and bool(os.environ.get(VARIABLE))
-        return self.token if proves or asked == origin_of(self.url or DEFAULT_URL) else ""
+    @property
+    def credentials(self) -> Credentials:
+        """What is shown, at addresses that nobody has said to ask too."""
+        return Credentials([self.url or DEFAULT_URL], token=self.token)
 
 
 def choose(name: str | None) -> None:
@@ -77,15 +65,19 @@ def access(url: str | None) -> Access:
     said = _chosen or os.environ.get("STATIONKEEP_CONTEXT") or None
     context = _named(contexts, said) if said else contexts.known.get(contexts.current)
     if _chosen is not None and context is not None:  # options go before the environment
-        elsewhere = url if url != os.environ.get("STATIONKEEP_URL") else None
-        return _checked(Access(elsewhere or context.url, context.token))
-    token = os.environ.get("STATIONKEEP_TOKEN", "")
+        return _checked(Access(by_option(url) or context.url, context.token))
+    token = os.environ.get(VARIABLE, "")
     if token:
-        checked_token(token, "STATIONKEEP_TOKEN")
+        checked_token(token, VARIABLE)
     if context is None:
         return _checked(Access(url, token))
     own = url is None or origin_of(url) == origin_of(context.url)
     return _checked(Access(url or context.url, token or (context.token if own else "")))
+
+
+def by_option(url: str | None) -> str | None:
+    """What `--url` says, and not the environment in its place."""
+    return None if url in os.environ.get("STATIONKEEP_URL", "").split() else url
 
 
 def _checked(found: Access) -> Access:
@@ -108,7 +100,7 @@ def check_private(url: str | None) -> None:
     """Raises `UsageError` for an address to which a token would go in plain text."""
     parts = split_url(url) if url is not None else None
     if parts is not None and crosses_in_clear(parts):
-        raise UsageError(f"{url}: a token goes over https, or over http to this machine alone")
+        raise UsageError(f"{url}: {PLAIN_RULE}")
 
 
 def file() -> Path:
@@ -124,13 +116,15 @@ def load() -> Contexts:
         with open(path, "rb", opener=regular) as opened:
             if os.fstat(opened.fileno()).st_mode & 0o077:
                 raise CommandError(f"{path}: others can read it, and it has tokens: chmod 600")
-            content = opened.read(MOST_BYTES)
+            content = opened.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError
         return _read(tomllib.loads(content.decode()))
     except FileNotFoundError:
         return Contexts({})
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CommandError(f"{path}: no file of contexts: {type(error).__name__}") from None
 
 

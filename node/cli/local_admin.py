@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from stationkeep.node.cli import contexts
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.options import client
@@ -41,8 +42,10 @@ def administrator(config: Path | None, url: str | None) -> Client:
     if token is None:
         why = "the node has not run yet, or asks nobody for a token (auth: none)"
         raise CommandError(f"{own.data_dir / NAME}: there is none: {why}")
-    if own.tls is not None:
+    elsewhere = contexts.by_option(url)
+    contexts.check_private(elsewhere)
+    if own.tls is not None and own.tls.http_certificate is None:
         os.environ.setdefault(VARIABLE, str(own.tls.ca))
     host, port = split_address(own.http)
     here = join_address(_ANYWHERE.get(host, host), port)
-    return Client(url or f"{'http' if own.tls is None else 'https'}://{here}", token=token)
+    return Client(elsewhere or f"{'http' if own.tls is None else 'https'}://{here}", token=token)

@@ -19,7 +19,12 @@ from rich.text import Text
 from stationkeep.node.cli import contexts, rollout_shapes, shapes
 from stationkeep.node.cli.client import named
 from stationkeep.node.cli.exchange import understood
-from stationkeep.node.cli.failures import CommandError, UnreachableError
+from stationkeep.node.cli.failures import (
+    CommandError,
+    NotAuthorisedError,
+    UnreachableError,
+    see,
+)
 from stationkeep.node.cli.output import console
 from stationkeep.node.cli.rendering import screen
 from stationkeep.node.cli.rendering.screen import Picture
@@ -125,18 +130,32 @@ class Watcher:
 
     async def look(self) -> Picture | None:
         """A picture from the current node, or from the next one that answers. If none does, the
-        last picture, marked as silent; None if there has never been one."""
-        left = self._sources.first
+        last picture, marked as silent; None if there has never been one. Raises
+        `NotAuthorisedError` when a node answers that whoever asks may not."""
+        left, refusal = self._sources.first, ""
         for url in self._sources.in_order():
             try:
                 picture = await self._take(self._http, url)
-            except (httpx.HTTPError, TimeoutError):
+            except (httpx.HTTPError, TimeoutError) as error:
+                refusal = refusal or self._refusal(url, error)
                 self._sources.move()
                 continue
             return self._answered(picture, left)
+        if refusal:
+            raise NotAuthorisedError(refusal + see("access"))
         if self._last is None:
             return None
         return self._last._replace(silent=max(1.0, time.monotonic() - self._answered_at))
+
+    def _refusal(self, url: str, error: Exception) -> str:
+        """Says that the node wants another token, or one; "" of one that is not shown any, since
+        nobody has said its address."""
+        if not isinstance(error, httpx.HTTPStatusError):
+            return ""
+        shown, status = "Authorization" in error.request.headers, error.response.status_code
+        if status not in (401, 403) or not (shown or self._http.auth is None):
+            return ""
+        return f"{url} shows nothing {'with this' if shown else 'without a'} token ({status})"
 
     def _answered(self, picture: Picture, left: str) -> Picture:
         now = time.monotonic()
@@ -196,10 +215,17 @@ def run(
         asyncio.run(_show(urls, on_tick, take, draw, over=over, opener=opener))
 
 
+def _show_token(http: httpx.AsyncClient, urls: list[str]) -> None:
+    """Says who asks, if there is a token for the first of these."""
+    access = contexts.access(urls[0])
+    if access.token:
+        http.auth = access.credentials.show
+
+
 async def _print_one(urls: list[str], take: Take, draw: Draw, opener: OpenClient) -> None:
     sources = Sources(urls)
     async with opener() as http:
-        http.auth = contexts.access(urls[0]).show
+        _show_token(http, urls)
         picture = await Watcher(sources, http, take).look()
     if picture is None:
         raise UnreachableError(f"no node answers; tried {', '.join(sources.urls)}")
@@ -219,7 +245,7 @@ async def _show(
     terminal = console()
     sources = Sources(urls)
     async with opener() as http:
-        http.auth = contexts.access(urls[0]).show
+        _show_token(http, urls)
         watcher = Watcher(sources, http, take)
         listening = asyncio.create_task(watcher.listen())
         try:

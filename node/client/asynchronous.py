@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -37,6 +37,7 @@ from stationkeep.node.client.results import (
     understood,
 )
 from stationkeep.node.client.rollouts import AsyncRollout
+from stationkeep.node.security.credentials import Access, Credentials
 
 if TYPE_CHECKING:
     from stationkeep.node.client.blocking import Client
@@ -61,6 +62,9 @@ class AsyncClient:
     `urls`: addresses of one or more nodes; if one does not answer, the next is asked. `actor`: who
     it was, for the history; by default `user@host`. `timeout`: seconds for one request with all its
     repetitions. `consistency`: with `strong` a read includes every write acknowledged before it.
+    `token`, or a `token_file` that has one: what is shown where nodes ask who it is, by default
+    that of `STATIONKEEP_TOKEN`; a file is read anew when a token is refused. `ca`: the file of the
+    cluster's CA certificates, by default that of `STATIONKEEP_CA`.
 
     Methods raise `StationkeepError`. Writes take a `key` (by default a new one): however often they
     are called with the same key, they take effect once.
@@ -73,12 +77,13 @@ class AsyncClient:
         actor: str | None = None,
         timeout: float = REQUEST_SECONDS,
         consistency: Consistency = "local",
+        **access: Unpack[Access],
     ) -> None:
         self._urls = [urls] if isinstance(urls, str) else list(urls)
         self._options: dict[str, Any] = {
-            "actor": actor, "timeout": timeout, "consistency": consistency,
+            "actor": actor, "timeout": timeout, "consistency": consistency, **access,
         }  # fmt: skip
-        self._nodes = Nodes(self._urls, timeout)
+        self._nodes = Nodes(self._urls, timeout, Credentials(self._urls, **access))
         self._actor = exchange.actor() if actor is None else exchange.plain(actor)
         self._strong = consistency == "strong"
         self._blocking: Client | None = None

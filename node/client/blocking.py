@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
 )
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from stationkeep.node.client.asynchronous import REQUEST_SECONDS, AsyncClient, Consistency
 from stationkeep.node.client.deployments import AsyncDeployment
@@ -29,6 +29,7 @@ from stationkeep.node.client.results import (
     TaskStatus,
 )
 from stationkeep.node.client.rollouts import AsyncRollout
+from stationkeep.node.security.credentials import Access
 
 T = TypeVar("T")
 
@@ -97,8 +98,11 @@ class Client:
         actor: str | None = None,
         timeout: float = REQUEST_SECONDS,
         consistency: Consistency = "local",
+        **access: Unpack[Access],
     ) -> None:
-        self._client = AsyncClient(urls, actor=actor, timeout=timeout, consistency=consistency)
+        self._client = AsyncClient(
+            urls, actor=actor, timeout=timeout, consistency=consistency, **access
+        )
         thread = LoopThread(self._client.close)
         self._run = thread.run
         self._end = weakref.finalize(self, thread.end)

@@ -2,7 +2,8 @@
 
     StationkeepError
     ├── RefusedError           a rule says no; nothing has changed
-    │   └── NotFoundError      there is no such device, deployment or operation
+    │   ├── NotFoundError      there is no such device, deployment or operation
+    │   └── NotAuthorisedError no token, none that is good, or one that may not do this
     ├── BusyError              too many requests at once; nothing has changed
     ├── NoQuorumError          no leader or no majority; nothing has changed
     ├── UnreachableError       no node answers; nothing has changed
@@ -48,6 +49,11 @@ class RefusedError(StationkeepError):
 
 class NotFoundError(RefusedError):
     """There is no such thing."""
+
+
+class NotAuthorisedError(RefusedError):
+    """Who asks may not. `rule`: `missing`, `malformed`, `unknown`, `revoked` or `expired` for the
+    token, `role` for what it may."""
 
 
 class BusyError(StationkeepError):

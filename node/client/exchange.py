@@ -9,12 +9,14 @@ import asyncio
 import getpass
 import re
 import socket
+import ssl
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from stationkeep.node.client.errors import OutcomeUnknownError, UnreachableError
+from stationkeep.node.security.credentials import bearer
 from stationkeep.node.security.trust import verification
 from stationkeep.node.system.addresses import URL_RULE, split_url
 from stationkeep.node.system.printable import printable
@@ -59,7 +61,7 @@ class Call(NamedTuple):
     def headers(self) -> dict[str, str]:
         found = {"X-Stationkeep-Actor": self.actor}
         if self.token:
-            found["Authorization"] = f"Bearer {self.token}"
+            found["Authorization"] = bearer(self.token)
         if self.body is not None:
             found["Content-Type"] = "application/json"
         if self.operation:
@@ -124,13 +126,16 @@ def part(text: str) -> str:
     return quoted.replace(".", "%2E") if quoted in {".", ".."} else quoted
 
 
-def open_http(silence: float = WHOLE_SECONDS) -> "httpx.AsyncClient":
+def open_http(
+    silence: float = WHOLE_SECONDS, verify: ssl.SSLContext | bool | None = None
+) -> "httpx.AsyncClient":
     """A pool of connections, which lead to the nodes themselves: with a transport that is given,
-    no proxy is taken from the environment. Tests replace this function. Raises `TrustError`."""
+    no proxy is taken from the environment. `verify`: whom they trust, by default what the
+    environment says. Tests replace this function. Raises `TrustError`."""
     import httpx  # noqa: PLC0415
 
     timeout = httpx.Timeout(silence, connect=CONNECT_SECONDS)
-    direct = httpx.AsyncHTTPTransport(verify=verification())
+    direct = httpx.AsyncHTTPTransport(verify=verification() if verify is None else verify)
     return httpx.AsyncClient(headers=HEADERS, timeout=timeout, transport=direct)
 
 

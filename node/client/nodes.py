@@ -17,9 +17,11 @@ from stationkeep.node.client.errors import (
 )
 from stationkeep.node.client.exchange import Answer, Call, ask, checked_url, open_http
 from stationkeep.node.client.problems import error_of, problem_of
+from stationkeep.node.security.credentials import Credentials
 from stationkeep.node.system.printable import printable
 
 MAX_ADDRESSES = 128
+UNAUTHENTICATED = 401
 ROUNDS = 2
 """Attempts on all nodes before a request fails because none answers. A write in doubt goes on."""
 FIRST_PAUSE = 0.1
@@ -58,13 +60,15 @@ class Nodes:
     is none, and for none or too many of them.
     """
 
-    def __init__(self, urls: Iterable[str], seconds: float) -> None:
+    def __init__(self, urls: Iterable[str], seconds: float, credentials: Credentials) -> None:
         self._addresses = Addresses(checked_url(url) for url in urls)
         if not 1 <= len(self._addresses.urls) <= MAX_ADDRESSES:
             rule = f"from 1 to {MAX_ADDRESSES} addresses"
             raise ValueError(f"urls: {len(self._addresses.urls)} refused: {rule}")
         self._seconds = seconds
-        self._http = open_http()
+        self._credentials = credentials
+        self._http = open_http(verify=credentials.verification())
+        self._http.auth = credentials.show
 
     async def answer(self, call: Call) -> Answer:
         """The answer, which is not a problem document. Raises `StationkeepError`."""
@@ -87,6 +91,7 @@ class Nodes:
     async def _attempt(self, call: Call, attempts: "_Attempts") -> Answer | None:
         """The answer, or None if another attempt may bring one."""
         attempts.begin()
+        shown = self._credentials.token
         try:
             answer = await ask(self._http, self._addresses.in_order(), call)
         except UnreachableError as error:
@@ -97,6 +102,9 @@ class Nodes:
             self._addresses.move()
             return None
         self._addresses.prefer(answer.node)
+        if answer.status == UNAUTHENTICATED and self._credentials.renewed(shown):
+            attempts.untaken()
+            return None
         if attempts.accept(answer):
             return answer
         self._addresses.move()
@@ -126,6 +134,10 @@ class _Attempts:
         self._rounds += 1
         if self._rounds >= ROUNDS and not self._doubt:
             raise error
+
+    def untaken(self) -> None:
+        """The node has not looked at it, and may when it is shown another token."""
+        self._under_way = False
 
     def lost(self, why: str) -> None:
         """A node may have received the write, and did not answer."""

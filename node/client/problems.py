@@ -10,6 +10,7 @@ from stationkeep.node.client.errors import (
     AnswerError,
     BusyError,
     NoQuorumError,
+    NotAuthorisedError,
     NotFoundError,
     RefusedError,
     StationkeepError,
@@ -18,6 +19,10 @@ from stationkeep.node.client.exchange import Answer
 from stationkeep.node.system.printable import printable
 
 OURS = "urn:stationkeep:problem:"
+KINDS: dict[int, type[RefusedError]] = {
+    401: NotAuthorisedError, 403: NotAuthorisedError, 404: NotFoundError,
+}  # fmt: skip
+"""By status."""
 LATER = frozenset({408, 429, 503})
 """Statuses by which a node says that it has done nothing and that the request may be repeated."""
 
@@ -73,8 +78,7 @@ def error_of(problem: Problem) -> StationkeepError:
         return NoQuorumError(problem.line)
     if problem.status >= 500:
         return AnswerError(problem.line)
-    kind = NotFoundError if problem.status == 404 else RefusedError
-    return kind(
+    return KINDS.get(problem.status, RefusedError)(
         problem.line,
         status=problem.status,
         rule=problem.rule,

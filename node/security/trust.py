@@ -10,7 +10,7 @@ import ssl
 from functools import lru_cache
 from typing import Any
 
-from stationkeep.node.security.handshake import client_options, context, judge
+from stationkeep.node.security.handshake import context, judge
 from stationkeep.node.security.identity import Door, parse
 from stationkeep.node.system.operator_files import regular
 
@@ -57,14 +57,6 @@ def of_ca(pem: str) -> ssl.SSLContext:
     # A foreign CA does not say of which cluster it is; then that of the node is believed.
     uid = uids.pop() if len(uids) == 1 else None
     return context(False, pem, judge(uid, Door.NODE, None), None)
-
-
-def connection_options(secure: bool) -> dict[str, Any]:
-    """Arguments of `create_connection` to a node's HTTP port. Raises `TrustError`."""
-    if not secure:
-        return {}
-    found = trusted()
-    return {"ssl": True} if found is None else client_options(found)
 
 
 def verification() -> ssl.SSLContext | bool:

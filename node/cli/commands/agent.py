@@ -18,11 +18,13 @@ from urllib.parse import quote
 import typer
 
 from stationkeep.cluster.settings import SettingsError, parse_duration
-from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli import contexts
+from stationkeep.node.cli.failures import CommandError, NotAuthorisedError, UsageError, see
 from stationkeep.node.cli.options import pairs
 from stationkeep.node.cli.output import note
 from stationkeep.node.client.exchange import DEFAULT_URL
 from stationkeep.node.local.manifest import DEFAULT_DATA_DIR, http_addresses
+from stationkeep.node.security.credentials import VARIABLE, Access, Credentials
 
 if TYPE_CHECKING:
     from stationkeep.node.agent.client import DeviceAgent
@@ -36,8 +38,17 @@ UrlsOption = Annotated[
     typer.Option(
         "--url",
         envvar="STATIONKEEP_URL",
-        help="Any node; repeatable. The others are learnt from it. Default: the nodes of the "
-        "local cluster, else http://127.0.0.1:8701.",
+        help="Any node; repeatable. The others are learnt from it. Default: that of the context, "
+        "else the nodes of the local cluster, else http://127.0.0.1:8701.",
+    ),
+]
+
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="Where the token is; read anew when it is refused. Default: STATIONKEEP_TOKEN, else "
+        "that of the context.",
     ),
 ]
 
@@ -121,6 +132,7 @@ def agent(
         bool,
         typer.Option("--no-download", help="The program of --on-task downloads, and verifies."),
     ] = False,
+    token_file: TokenFileOption = None,
     disk: Annotated[
         Path, typer.Option("--disk", help="A path on the file system that is reported.")
     ] = Path("/"),
@@ -156,9 +168,11 @@ def agent(
             "--no-download": no_download,
         }
     )
+    asked, shown = reached(url, token_file)
+    os.environ.pop(VARIABLE, None)  # the programs that it runs have no use for it
     device = _device(
         device_id=id_,
-        urls=urls(url),
+        urls=asked,
         device_name=name,
         os_version=os_version or f"{platform.system()} {platform.release()}",
         app_version=app_version,
@@ -171,6 +185,7 @@ def agent(
         require_signature=require_signature,
         download=not no_download,
         read_status=_readings(disk, pairs("--pretend", pretend), pretend_for),
+        **shown,
     )
     news = _News()
     news.setFormatter(logging.Formatter(f"{id_}: %(message)s"))
@@ -311,6 +326,8 @@ async def _follow(device: "DeviceAgent") -> None:
         with stopping(living.cancel):
             await living
     except AgentEndedError as error:
+        if error.unauthorised:
+            raise NotAuthorisedError(f"{identity}: {error}{see('access')}") from error
         raise CommandError(f"{identity}: {error}") from error
     except SpoolError as error:
         raise UsageError(f"--spool {error}") from error
@@ -329,8 +346,21 @@ async def _live(device: "DeviceAgent") -> None:
 # -- shared with `devices simulate` -------------------------------------------------------------
 
 
-def urls(given: list[str] | None) -> list[str]:
-    return given or list(http_addresses(DEFAULT_DATA_DIR).values()) or [DEFAULT_URL]
+def reached(given: list[str] | None, token_file: Path | None) -> tuple[list[str], Access]:
+    """Which nodes devices talk to, and what they show there: what any command does (`contexts`),
+    unless a file has the token."""
+    found = [contexts.access(url) for url in given] if given else [contexts.access(None)]
+    urls = [one.url for one in found if one.url is not None]
+    token = next((one.token for one in found if one.token), "")
+    if not urls:
+        local = [] if token or token_file else http_addresses(DEFAULT_DATA_DIR).values()
+        urls = [*local] or [DEFAULT_URL]
+    shown = Access(token_file=token_file) if token_file is not None else Access(token=token)
+    try:
+        Credentials(urls, **shown)
+    except ValueError as error:
+        raise UsageError(str(error).replace("token_file", "--token-file", 1)) from error
+    return urls, shown
 
 
 def seconds(option: str, text: str) -> float:

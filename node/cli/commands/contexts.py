@@ -39,9 +39,19 @@ def login(
         raise NotAuthorisedError(f"{where}: {printable(me.get('because', ''))}")
     if role in ("metrics", "device") and name is None:
         raise UsageError("--name: this token may not ask for the name of the cluster")
-    known = name or node.get("/v1/cluster", shapes.Cluster)["cluster_id"]
+    known = name or _name_of(node)
     contexts.put(known, contexts.Context(where, token))
     say(f"context {known}: {where} as {actor}, {role}")
+
+
+def _name_of(node: Client) -> str:
+    """What a cluster calls itself, unless that is the name of another one."""
+    name: str = node.get("/v1/cluster", shapes.Cluster)["cluster_id"]
+    before = contexts.load().known.get(name)
+    if before is not None and before.url != node.url:
+        rule = f"it says that it is {printable(name)}, which is known at {before.url}"
+        raise UsageError(f"--name: {rule}; say whether to replace that, by --name")
+    return name
 
 
 def context_list(format_: FormatOption = Format.TABLE) -> None:

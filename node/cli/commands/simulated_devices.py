@@ -15,10 +15,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from stationkeep.node.cli.commands.agent import UrlsOption, run, seconds, stopping, urls
+from stationkeep.node.cli.commands.agent import (
+    TokenFileOption,
+    UrlsOption,
+    reached,
+    run,
+    seconds,
+    stopping,
+)
 from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import console, note, show
+from stationkeep.node.security.credentials import Access
 from stationkeep.node.system.printable import printable
 
 if TYPE_CHECKING:
@@ -84,6 +92,7 @@ def simulate(
         bool, typer.Option("--batch", help="Report over HTTP in batches, without connections.")
     ] = False,
     url: UrlsOption = None,
+    token_file: TokenFileOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """Simulates a fleet: thousands of devices, each a real client.
@@ -100,7 +109,7 @@ def simulate(
     length = math.inf if duration is None else seconds("--duration", duration)
     if not batch:
         _raise_file_limit(count)
-    moment = run(_simulate(fleet, urls(url), length, batch=batch))
+    moment = run(_simulate(fleet, *reached(url, token_file), length, batch=batch))
     show(_as_dict(moment), format_, _table)
 
 
@@ -159,12 +168,12 @@ def _raise_file_limit(count: int) -> None:
 
 
 async def _simulate(
-    fleet: "Fleet", addresses: list[str], length: float, *, batch: bool
+    fleet: "Fleet", urls: list[str], shown: Access, length: float, *, batch: bool
 ) -> "Moment":
     from stationkeep.node.agent.simulator import Simulator  # noqa: PLC0415
 
     try:
-        simulator = Simulator(fleet, addresses, in_batches=batch)
+        simulator = Simulator(fleet, urls, in_batches=batch, **shown)
     except ValueError as error:
         raise UsageError(f"--url {error}") from error
     gc.freeze()  # the devices live as long as the process: nothing to look through for garbage

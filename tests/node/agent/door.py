@@ -1,12 +1,15 @@
 """A node's door for devices, played by a test: `websockets`' own server, `wire`'s messages."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from stationkeep.node.wire import messages as wire
 
@@ -45,12 +48,15 @@ def welcoming(door: "Door", said: wire.Said) -> wire.Told | None:
 
 
 class Door:
-    """`said`: everything that devices said, in order. `answer` may be changed at any time."""
+    """`said`: everything that devices said, in order. `answer` may be changed at any time, and so
+    may `token`: with one, who shows another is refused by `rule`. `shown`: by those that came."""
 
     def __init__(self, answer: Answer = welcoming) -> None:
         self.answer = answer
         self.ring = "prod"
         self.nodes: tuple[str, ...] = ()
+        self.token, self.rule = "", "unknown"
+        self.shown: list[str | None] = []
         self.said: list[wire.Said] = []
         self.connections: set[ServerConnection] = set()
         self._heard = asyncio.Event()
@@ -71,8 +77,9 @@ class Door:
     async def open(self) -> None:
         protocol = [CODEC.name]
         self._server = await serve(
-            self._serve, "127.0.0.1", self.port, subprotocols=protocol, close_timeout=0.1
-        )
+            self._serve, "127.0.0.1", self.port, subprotocols=protocol, close_timeout=0.1,
+            process_request=self._judge,
+        )  # fmt: skip
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -98,6 +105,13 @@ class Door:
 
     def of(self, kind: type) -> list[Any]:
         return [said for said in self.said if isinstance(said, kind)]
+
+    def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.shown.append(request.headers.get("Authorization"))
+        if not self.token or self.shown[-1] == f"Bearer {self.token}":
+            return None
+        refusal = {"detail": "Authorization: it will not do", "rule": self.rule}
+        return connection.respond(HTTPStatus.UNAUTHORIZED, json.dumps(refusal))
 
     async def _serve(self, connection: ServerConnection) -> None:
         self.connections.add(connection)

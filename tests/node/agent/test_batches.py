@@ -3,14 +3,15 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import httpx
 import msgspec
 import pytest
 
 from stationkeep.cluster.numbers import SESSION
-from stationkeep.node.agent import addresses, batches
+from stationkeep.node.agent import addresses, batches, turned_away
 from stationkeep.node.agent.behaviour import behaviour
 from stationkeep.node.agent.simulator import Fleet, Moment, Simulator
 from stationkeep.node.gateway.batch_bodies import (
@@ -21,6 +22,8 @@ from stationkeep.node.gateway.batch_bodies import (
     RegistrationBatch,
     StatusBatch,
 )
+from stationkeep.node.security.credentials import Access
+from stationkeep.node.security.tokens import draw
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
 
@@ -47,6 +50,9 @@ class Nodes:
         """Device → the session in which a word is known that it will not come to."""
         self.words: list[tuple[str, int, int]] = []
         self.ports: list[int] = []
+        self.token, self.rule = "", "unknown"
+        """What is let in, and why others are not; "": everybody is."""
+        self.shown: list[str] = []
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.standing:
@@ -58,6 +64,9 @@ class Nodes:
             return httpx.Response(self.status)
         self.ports.append(request.url.port or 0)
         assert request.headers["content-type"] == "application/msgpack"
+        self.shown.append(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if self.token not in {"", self.shown[-1]}:
+            return httpx.Response(401, json={"detail": "it will not do", "rule": self.rule})
         register = request.url.path == "/v1/devices:register"
         if self.slow and not register and self._is_new(request):
             await asyncio.get_running_loop().create_future()
@@ -126,19 +135,23 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
     monkeypatch.setattr(
         batches,
         "open_http",
-        lambda: httpx.AsyncClient(
-            transport=httpx.MockTransport(made), headers=batches.HEADERS
+        lambda credentials: httpx.AsyncClient(
+            transport=httpx.MockTransport(made), headers=batches.HEADERS, auth=credentials.show
         ),
     )  # fmt: skip
     return made
 
 
 async def run(
-    nodes: Nodes, until: Callable[[Moment], bool], *further: Callable[[Moment], bool], count: int
+    nodes: Nodes,
+    until: Callable[[Moment], bool],
+    *further: Callable[[Moment], bool],
+    count: int,
+    **access: Unpack[Access],
 ) -> Moment:
     """Simulates until the conditions came true, one after the other."""
     fleet = Fleet(count=count, behaviour=behaviour("mixed", 1))
-    simulator = Simulator(fleet, [ONE, TWO], in_batches=True)
+    simulator = Simulator(fleet, [ONE, TWO], in_batches=True, **access)
     waiting = [until, *further]
 
     def told(moment: Moment) -> None:
@@ -320,3 +333,51 @@ async def test_a_fault_of_ours_is_not_hidden(nodes: Nodes) -> None:
         async with asyncio.timeout(5):
             await run(nodes, lambda _: False, count=2)
     assert raised.group_contains(ZeroDivisionError)
+
+
+# -- who they are
+
+
+async def test_batches_show_a_token_and_read_another_from_its_file(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    old, nodes.token = draw().text, draw().text
+    file = tmp_path / "token"
+    file.write_text(nodes.token)
+
+    def replace(_: Moment) -> bool:
+        nodes.token = old
+        file.write_text(old)
+        return True
+
+    first = nodes.token
+    await run(nodes, lambda m: m.statuses > 3, replace, lambda m: m.statuses > 9, count=3,
+              token_file=file)  # fmt: skip
+    assert set(nodes.shown) == {first, old}
+
+
+@pytest.mark.parametrize("rule", ["revoked", "missing"])
+async def test_batches_end_when_their_token_was_taken_back_or_there_is_none(
+    nodes: Nodes, rule: str
+) -> None:
+    nodes.token, nodes.rule = draw().text, rule
+    token = "" if rule == "missing" else draw().text
+    fleet = Fleet(count=3, behaviour=behaviour("mixed", 1))
+    end = await Simulator(fleet, [ONE], in_batches=True, token=token).run(10, lambda _: None)
+    why = f"the node answered 401: it will not do (rule: {rule})"
+    assert end.ended_because == {why: 3}
+    assert (len(nodes.shown), end.failed) == (1, {"the node answered 401": 3})
+
+
+async def test_a_token_that_is_not_known_yet_is_shown_again(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turned_away, "LONGEST_AWAY", 0.01)
+    nodes.token, token = draw().text, draw().text
+
+    def know(moment: Moment) -> bool:
+        if moment.failed:
+            nodes.token = token
+        return bool(moment.failed)
+
+    await run(nodes, know, lambda m: m.connected == 3, count=3, token=token)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,10 @@ from stationkeep.node.agent import (
     link,
     patience,
     tally,
+    turned_away,
 )
 from stationkeep.node.agent.addresses import Addresses
+from stationkeep.node.security.tokens import draw
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
 from tests.node.agent.door import Door, assignment, error, welcoming
@@ -28,6 +31,7 @@ from tests.node.agent.door import Door, assignment, error, welcoming
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(turned_away, "LONGEST_AWAY", 0.1)
     monkeypatch.setattr(patience, "SHORTEST_PATIENCE", 0.3)
 
 
@@ -363,3 +367,59 @@ async def test_eight_named_devices_are_short_to_write(door: Door) -> None:
     await asyncio.gather(*(device.start() for device in devices))
     assert {device.ring for device in devices} == {"prod"}
     await asyncio.gather(*(device.stop() for device in devices))
+
+
+# -- who it is
+
+
+async def test_a_token_is_shown_to_the_nodes_that_were_named_and_to_no_other(door: Door) -> None:
+    async with Door() as other:
+        door.nodes = (f"127.0.0.1:{other.port}",)
+        door.token = draw().text
+        device = await agent(door, token=door.token).start()
+        await door.close()
+        await until(lambda: device.tally.failed.total() >= 4)
+        assert (other.shown, device.ring) == ([], "prod")
+        await door.open()
+        await until(lambda: device.node is not None)
+        await device.stop()
+
+
+async def test_a_file_that_was_replaced_is_enough_for_another_token(
+    door: Door, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, door.token = draw().text, draw().text
+    file = tmp_path / "token"
+    file.write_text(old)
+    device = agent(door, token_file=file)
+    starting = asyncio.create_task(device.start())
+    await until(lambda: caplog.messages)
+    assert "trying again: the node answered 401: Authorization: it will not do" in caplog.text
+    file.write_text(door.token)
+    await starting
+    assert device.ring == "prod"
+    for token in (old, door.token):
+        assert token not in caplog.text + repr(vars(device))
+    await device.stop()
+
+
+async def test_a_token_that_was_revoked_ends_the_agent_and_says_so(door: Door) -> None:
+    token = draw().text
+    device = await agent(door, token=token).start()
+    door.token, door.rule = draw().text, "revoked"
+    await door.close()
+    await door.open()
+    with pytest.raises(AgentEndedError, match=r"it will not do \(rule: revoked\)") as ended:
+        await device.wait()
+    assert ended.value.unauthorised
+    assert len(door.shown) == 2
+    await device.stop()
+
+
+async def test_who_shows_nothing_where_something_is_asked_for_does_not_wait_for_ever(
+    door: Door,
+) -> None:
+    door.token, door.rule = draw().text, "missing"
+    with pytest.raises(AgentEndedError, match="rule: missing"):
+        await agent(door, token="").start()
+    assert len(door.shown) == 1

@@ -1,17 +1,25 @@
 """One WebSocket, and what nodes may do to it."""
 
 import asyncio
+import http
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Unpack
 
 import pytest
 import uvloop
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from stationkeep.node.agent import connection as module
 from stationkeep.node.agent.connection import MAX_MESSAGE, MAX_UNSENT, Connection, Data
+from stationkeep.node.security.credentials import Access, Credentials
+from stationkeep.node.security.tokens import draw
 from tests.node.sockets import connections_to, is_thin
 
 PROTOCOL = "stationkeep.msgpack"
@@ -69,9 +77,11 @@ async def plain(
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def opened(url: str) -> tuple[Connection, Ears]:
+async def opened(
+    url: str, credentials: Credentials | None = None, **access: Unpack[Access]
+) -> tuple[Connection, Ears]:
     ears = Ears()
-    made = Connection(url, PROTOCOL, ears)
+    made = Connection(url, PROTOCOL, ears, credentials or Credentials([url], **access))
     await made.open()
     return made, ears
 
@@ -239,7 +249,7 @@ def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing_to_wait_for(
     async def give_up() -> None:
         loop = asyncio.get_running_loop()
         port = listener.getsockname()[1]
-        made = Connection(f"http://127.0.0.1:{port}", PROTOCOL, Ears())
+        made = Connection(f"http://127.0.0.1:{port}", PROTOCOL, Ears(), Credentials())
         dial = loop.create_task(made.open())
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -263,7 +273,7 @@ def test_a_dial_that_is_given_up_once_its_transport_is_made_leaves_nothing_eithe
     async def give_up() -> None:
         loop = asyncio.get_running_loop()
         port = listener.getsockname()[1]
-        made = Connection(f"http://127.0.0.1:{port}", PROTOCOL, Ears())
+        made = Connection(f"http://127.0.0.1:{port}", PROTOCOL, Ears(), Credentials())
         keep = Connection.connection_made
 
         def and_cancel(connection: Connection, transport: asyncio.BaseTransport) -> None:
@@ -282,3 +292,89 @@ def test_a_dial_that_is_given_up_once_its_transport_is_made_leaves_nothing_eithe
         asyncio.Runner(loop_factory=factory) as runner,
     ):
         runner.run(give_up())
+
+
+# -- who the device is
+
+
+@asynccontextmanager
+async def guarded(
+    good: str, status: int = 401, body: bytes = b'{"detail": "no such token", "rule": "unknown"}'
+) -> AsyncIterator[tuple[str, list[str | None]]]:
+    """A node that lets in who shows this token; what it was shown."""
+    shown: list[str | None] = []
+
+    def judge(connection: ServerConnection, request: Request) -> Response | None:
+        shown.append(request.headers.get("Authorization"))
+        if shown[-1] == f"Bearer {good}":
+            return None
+        response = connection.respond(http.HTTPStatus(status), "")
+        length = Headers({"Content-Length": str(len(body))})
+        return Response(response.status_code, "Refused", length, body)
+
+    async def quietly(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    async with serve(
+        quietly,
+        "127.0.0.1",
+        0,
+        subprotocols=[PROTOCOL],
+        process_request=judge,  # type: ignore[list-item]
+    ) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", shown
+
+
+async def test_a_token_is_shown_and_written_to_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    token = draw()
+    async with guarded(token.text) as (url, shown):
+        made, ears = await opened(url, token=token.text)
+        assert await ears.hear(1) == ["opened"]
+        made.close()
+        await made.closed()
+    assert shown == [f"Bearer {token.text}"]
+    ours = [record for record in caplog.records if record.name.startswith("stationkeep")]
+    assert token.secret not in "".join(record.getMessage() for record in ours)
+    assert token.text not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "rule", "line"),
+    [
+        (401, b'{"detail": "no \\u001b such", "rule": "unknown"}', "unknown",
+         "the node answered 401: no \\u001b such (rule: unknown)"),
+        (403, b'{"detail": "x", "rule": 7}', "", "the node answered 403: it gives no reason"),
+        (401, b"\xff" * 100, "", "the node answered 401: it gives no reason"),
+        (401, b"[" * 100_000, "", "the node answered 401: it gives no reason"),
+    ],
+    ids=["unknown", "odd rule", "no text", "nested without end"],
+)  # fmt: skip
+async def test_why_a_node_turns_it_away_is_known_whatever_it_says(
+    status: int, body: bytes, rule: str, line: str
+) -> None:
+    async with guarded("another", status, body) as (url, _):
+        made, ears = await opened(url, token=draw().text)
+        assert await ears.hear(1) == [f"lost: the node answered {status} Refused"]
+        assert made.turned_away is not None
+        assert (made.turned_away.rule, made.turned_away.line) == (rule, line)
+        await made.closed()
+
+
+async def test_a_token_that_is_refused_is_read_anew_from_its_file(tmp_path: Path) -> None:
+    old, new = draw().text, draw().text
+    file = tmp_path / "token"
+    file.write_text(old)
+    async with guarded(new) as (url, shown):
+        credentials = Credentials([url], token_file=file)
+        for content, away in ((old, True), ("", True), (new, False)):
+            file.write_text(content)
+            made, ears = await opened(url, credentials)
+            await ears.hear(1)
+            assert (made.turned_away is not None) is away
+            await made.closed()
+        made, ears = await opened(url, credentials)
+        assert await ears.hear(1) == ["opened"]
+        made.close()
+        await made.closed()
+    assert shown == [f"Bearer {token}" for token in (old, old, old, new)]

@@ -15,6 +15,8 @@ from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.agent import channel, link, patience
 from stationkeep.node.agent.device import Identity
 from stationkeep.node.agent.link import OVERTAKEN
+from stationkeep.node.agent.turned_away import TurnedAway
+from stationkeep.node.security.tokens import draw
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
 from stationkeep.node.wire.tasks import TaskState, TaskUpdatePayload
@@ -392,3 +394,67 @@ async def test_refusals_of_updates_are_told_by_task() -> None:
     assert tasks.refusals == ["17/phone/1"]
     assert len(cluster.wires) == 1  # no reason to go elsewhere
     await left(cluster)
+
+
+# -- who the device is
+
+
+def away(rule: str, status: int = 401) -> Fate:
+    return Fate(away=TurnedAway(status, rule, f"the node answered {status}: {rule}"))
+
+
+def lived(*fates: Fate, then: Fate, token: str, seconds: float = 3_600) -> Cluster:
+    """A link whose first connections have these fates and all others one, after some time."""
+
+    async def story() -> None:
+        nonlocal cluster
+        fate = lambda number: fates[number] if number < len(fates) else then  # noqa: E731
+        cluster = Cluster(fate, 1.0, token=token)
+        cluster.link.start()
+        await asyncio.sleep(seconds)
+        await left(cluster)
+
+    cluster: Cluster
+    run(story())
+    return cluster
+
+
+@pytest.mark.parametrize("rule", ["unknown", "expired", "malformed", "proxy"])
+def test_a_token_that_may_be_good_elsewhere_or_later_is_shown_ever_more_rarely(rule: str) -> None:
+    cluster = lived(then=away(rule), token=draw().text)
+    tries = cluster.dialled
+    assert cluster.ends == []
+    assert len(cluster.warned) == len(tries)
+    early = [later - at for at, later in pairwise(tries)][:3]
+    assert all(pause < 20 for pause in early), "a node may not know of a new token yet"
+    late = [later - at for at, later in pairwise(tries) if at > 1_500]
+    assert late, "it never gives up"
+    assert all(300 <= pause <= 340 for pause in late)
+
+
+@pytest.mark.parametrize(("rule", "status"), [("revoked", 401), ("role", 403)])
+def test_a_token_that_no_node_will_have_ends_the_device_at_once(rule: str, status: int) -> None:
+    cluster = lived(then=away(rule, status), token=draw().text)
+    assert cluster.ends == [f"the node answered {status}: {rule}"]
+    assert cluster.unauthorised
+    assert (len(cluster.dialled), cluster.warned) == (1, [])
+
+
+def test_who_has_no_token_is_told_at_once_that_one_is_needed() -> None:
+    cluster = lived(then=away("missing"), token="")
+    assert (cluster.ends, len(cluster.dialled)) == (["the node answered 401: missing"], 1)
+
+
+def test_who_was_served_without_a_token_goes_on_looking_for_a_node_that_asks_for_none() -> None:
+    lost = Fate(stands=[(5.0, NEVER)])
+    cluster = lived(lost, away("missing"), away("missing"), then=Fate(), token="", seconds=60)
+    assert (cluster.ends, cluster.tally.registrations) == ([], 2)
+    assert len(cluster.warned) == 2
+
+
+def test_once_it_is_served_again_a_device_is_as_patient_as_before() -> None:
+    fates = [*[away("unknown")] * 6, Fate(stands=[(5.0, NEVER)]), away("unknown")]
+    cluster = lived(*fates, then=Fate(), token=draw().text, seconds=400)
+    pauses = [later - at for at, later in pairwise(cluster.dialled)]
+    assert pauses[5] > 60
+    assert pauses[7] < 40

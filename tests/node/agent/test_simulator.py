@@ -131,7 +131,7 @@ async def test_a_device_comes_back_when_its_other_agent_is_gone(
         return others[len(asked) - 1]
 
     monkeypatch.setattr(
-        simulator, "open_http", lambda: httpx.AsyncClient(transport=httpx.MockTransport(say))
+        simulator, "open_http", lambda _: httpx.AsyncClient(transport=httpx.MockTransport(say))
     )
     monkeypatch.setattr(simulator, "RETURN_SECONDS", 0.01)
     run = Watched(Simulator(fleet(1), [door.url]))

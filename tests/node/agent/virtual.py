@@ -21,6 +21,8 @@ from stationkeep.node.agent.device import Identity, Ringed
 from stationkeep.node.agent.link import Link
 from stationkeep.node.agent.readings import Readings
 from stationkeep.node.agent.tally import Tally
+from stationkeep.node.agent.turned_away import TurnedAway
+from stationkeep.node.security.credentials import Credentials
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
 
@@ -67,11 +69,12 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 class Fate(msgspec.Struct, kw_only=True):
     """Of one connection. `accepted`: seconds until the WebSocket stands; `refused`: it never will,
-    and says so then. `stands`: from when to when nothing passes, in seconds since it was dialled.
-    `log`: seconds that the log takes for its registration."""
+    and says so then; `away`: a node says so. `stands`: from when to when nothing passes, in seconds
+    since it was dialled. `log`: seconds that the log takes for its registration."""
 
     accepted: float = 0.02
     refused: bool = False
+    away: TurnedAway | None = None
     trip: float = 0.01
     log: float = 0.02
     stands: Sequence[tuple[float, float]] = ()
@@ -80,7 +83,9 @@ class Fate(msgspec.Struct, kw_only=True):
 class Wire:
     """Stands in for `Connection`."""
 
-    def __init__(self, url: str, _subprotocol: str, listener: Listener) -> None:
+    turned_away: TurnedAway | None = None
+
+    def __init__(self, url: str, _subprotocol: str, listener: Listener, _: Credentials) -> None:
         cluster = self._cluster = _loop().cluster
         self.url, self._listener = url, listener
         self._loop = asyncio.get_running_loop()
@@ -96,6 +101,9 @@ class Wire:
         await asyncio.sleep(self.fate.accepted)
         if self.fate.refused:
             raise ConnectionRefusedError(111, "refused")
+        if self.fate.away is not None:
+            self.turned_away = self.fate.away
+            self.cut("away")
         if self.is_open:
             self._listener.opened()
 
@@ -153,19 +161,24 @@ class Cluster:
     is newer than the one before. `session`: the newest that is known of the device.
     """
 
-    def __init__(self, fate: Callable[[int], Fate], interval: float, seed: int = 1) -> None:
+    def __init__(
+        self, fate: Callable[[int], Fate], interval: float, seed: int = 1, token: str = ""
+    ) -> None:
         self.fate, self.interval = fate, interval
         self.wires: list[Wire] = []
         self.sent: list[tuple[float, Wire, wire.Said]] = []
         self.heard: list[float] = []
         self.ends: list[str] = []
+        self.warned: list[tuple[float, str]] = []
+        self.unauthorised = False
         self.gaps = 0
         self.session = self.sequence = 0
         self.holder: Wire | None = None
         self._loop = _loop()
         self._loop.cluster = self
         self.tally = Tally()
-        self.addresses = Addresses([ONE, TWO], random.Random(seed), self._loop.time)
+        credentials = Credentials([ONE, TWO], token=token)
+        self.addresses = Addresses([ONE, TWO], random.Random(seed), self._loop.time, credentials)
         self.link = Link(Identity(device_id="phone"), self.addresses, self, self.tally)
 
     @property
@@ -184,8 +197,12 @@ class Cluster:
     def ringed(self, news: Ringed) -> None:
         assert news.ring == "prod"
 
-    def ended(self, why: str) -> None:
+    def turned_away(self, why: str) -> None:
+        self.warned.append((self._loop.time(), why))
+
+    def ended(self, why: str, *, unauthorised: bool = False) -> None:
         self.ends.append(why)
+        self.unauthorised = unauthorised
 
     # -- the nodes -------------------------------------------------------------------------------
 

@@ -170,6 +170,18 @@ async def test_what_is_no_token_is_refused_by_field(
     assert (answer.status_code, answer.json()["field"]) == (400, field)
 
 
+@pytest.mark.parametrize("header", ["Idempotency-Key", "X-Stationkeep-Actor"])
+async def test_a_token_in_the_wrong_header_is_not_kept(
+    client: httpx.AsyncClient, node: FakeNode, header: str
+) -> None:
+    shown = draw()
+    headers = by(Access.OPERATOR, **{header: shown.text})
+    answer = await client.post("/v1/pause", json={"duration": "1m"}, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (400, header)
+    assert shown.secret not in answer.text
+    assert node.state.pause is None
+
+
 async def test_a_token_is_not_taken_for_a_reason(client: httpx.AsyncClient, node: FakeNode) -> None:
     shown = draw()
     order = {"duration": "1m", "reason": f"as agreed {shown.text}"}

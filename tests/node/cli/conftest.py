@@ -28,7 +28,7 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     monkeypatch.setattr(watch.run, "__kwdefaults__", openers)
     monkeypatch.setattr(demo, "NODE_COMMAND", ("true",))
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
-    for variable in ("URL", "TOKEN", "CONTEXT"):
+    for variable in ("URL", "TOKEN", "CONTEXT", "CA"):
         monkeypatch.delenv(f"STATIONKEEP_{variable}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)

@@ -34,19 +34,19 @@ def welcoming(_door: Door, said: wire.Said) -> wire.Told | None:
 
 
 @pytest.fixture
-def hostile_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Runs such a door beside the command, which has the main thread; returns its address."""
+def hostile_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Door]]:
+    """Runs such a door beside the command, which has the main thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     doors: list[Door] = []
     monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.01)
 
-    def opened(answer: Callable[[Door, wire.Said], wire.Told]) -> str:
+    def opened(answer: Callable[[Door, wire.Said], wire.Told]) -> Door:
         door = Door(answer)
         doors.append(door)
         asyncio.run_coroutine_threadsafe(door.open(), loop).result()
-        return door.url
+        return door
 
     yield opened
     for door in doors:
@@ -58,17 +58,17 @@ def hostile_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]
 
 @pytest.mark.parametrize("command", DEVICES, ids=str)
 def test_what_a_node_says_when_it_refuses_a_device(
-    command: Command, hostile_node: Callable[..., str], stationkeep: Run, tmp_path: Path
+    command: Command, hostile_node: Callable[..., Door], stationkeep: Run, tmp_path: Path
 ) -> None:
-    result = stationkeep(*command.arguments(tmp_path), "--url", hostile_node(refusing))
+    result = stationkeep(*command.arguments(tmp_path), "--url", hostile_node(refusing).url)
     check(result, "")
     assert MARKUP in result.output
 
 
 def test_what_a_node_says_to_a_device_that_it_takes_in(
-    hostile_node: Callable[..., str], stationkeep: Run
+    hostile_node: Callable[..., Door], stationkeep: Run
 ) -> None:
-    url = hostile_node(welcoming)
+    url = hostile_node(welcoming).url
     result = stationkeep("devices", "simulate", "--duration", "0.5s", "--url", url)
     check(result, "")
     assert MARKUP in result.output
@@ -108,5 +108,5 @@ def test_what_a_node_answers_to_a_batch(
     body: bytes, monkeypatch: pytest.MonkeyPatch, stationkeep: Run
 ) -> None:
     answer = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
-    monkeypatch.setattr(batches, "open_http", lambda: httpx.AsyncClient(transport=answer))
+    monkeypatch.setattr(batches, "open_http", lambda _: httpx.AsyncClient(transport=answer))
     check(stationkeep("devices", "simulate", "--batch", "--duration", "0.2s"), "")

@@ -174,7 +174,7 @@ def test_who_may_not_is_told_so_by_its_own_exit_code(
 
 
 def test_who_reads_the_data_directory_of_a_node_is_its_administrator(
-    canned: CannedNode, stationkeep: Run, tmp_path: Path
+    canned: CannedNode, stationkeep: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "node.yaml"
     data = tmp_path / "data"
@@ -195,7 +195,46 @@ def test_who_reads_the_data_directory_of_a_node_is_its_administrator(
     assert result.exit_code == 0, result.output
     assert canned.requests[-1].url.port == 8709
     assert parse(shown_by(canned)).proves(local.hash)
+    monkeypatch.setenv("STATIONKEEP_URL", "http://127.0.0.1:8710")
+    stationkeep(*words)
+    assert canned.requests[-1].url.port == 8709, "it was drawn for this node alone"
+    assert stationkeep(*words, "--url", "http://10.0.0.1:8701").exit_code == 2
+    assert canned.requests[-1].url.port == 8709
     if os.geteuid() == 0:
         return  # root reads whatever it is not allowed to
     (data / NAME).chmod(0)
     assert "own user" in stationkeep(*words).output
+
+
+@pytest.mark.usefixtures("canned")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x = " + "[" * 100_000,
+        f"[contexts.a]\nurl = '{URL}'\ntoken = ''\n" + "#" * contexts.MOST_BYTES,
+    ],
+    ids=["nested", "long"],
+)
+def test_a_file_of_contexts_without_end_is_refused(content: str, stationkeep: Run) -> None:
+    contexts.file().parent.mkdir(parents=True)
+    contexts.file().write_text(content)
+    contexts.file().chmod(0o600)
+    result = stationkeep("alarms", "list")
+    assert result.exit_code == 1
+    assert "no file of contexts" in result.output
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_a_node_cannot_take_the_name_of_another_cluster_that_is_known(
+    canned: CannedNode, stationkeep: Run, token_file: Path
+) -> None:
+    canned.reads["/v1/cluster"] = canned.reads["/v1/cluster"] | {"cluster_id": "prod"}
+    before = contexts.load()
+    elsewhere = ["login", "http://127.0.0.1:8799", "--token-file", str(token_file)]
+    result = stationkeep(*elsewhere)
+    assert result.exit_code == 2
+    assert f"--name: it says that it is prod, which is known at {URL}" in result.output
+    assert contexts.load() == before
+    assert stationkeep("login", URL, "--token-file", str(token_file)).exit_code == 0
+    assert stationkeep(*elsewhere, "--name", "prod").exit_code == 0
+    assert contexts.load().known["prod"].url == "http://127.0.0.1:8799"

@@ -10,9 +10,14 @@ import pytest
 
 from stationkeep.node.api.resources import events
 from stationkeep.node.cli import watch
+from stationkeep.node.cli.failures import NotAuthorisedError
 from stationkeep.node.cli.rendering import screen
 from stationkeep.node.cli.rendering.screen import Picture
+from stationkeep.node.security.credentials import Credentials
+from stationkeep.node.security.tokens import draw
 from tests.node.cli.canned import DECISION, NODES, PROPOSAL, READS, CannedNode, Json, Run, node
+
+TOKEN = draw().text
 
 
 def picture(**changes: Any) -> Picture:
@@ -139,12 +144,15 @@ class Members(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self.dead: set[int | None] = set()
         self.asked: list[int | None] = []
+        self.token = ""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         port = request.url.port
         self.asked.append(port)
         if port in self.dead:
             raise httpx.ConnectError("refused")
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return httpx.Response(401, stream=httpx.ByteStream(b"{}"))
         body: Json = copy.deepcopy(READS[request.url.path])
         if request.url.path == "/v1/cluster":
             assert port is not None
@@ -281,3 +289,36 @@ async def test_watch_passes_over_a_stranger() -> None:
         transport=httpx.MockTransport(lambda _: httpx.Response(200, json=[]))
     ) as http:
         assert await watch.Watcher(watch.Sources(["http://127.0.0.1:8701"]), http).look() is None
+
+
+@pytest.mark.parametrize("words", [["watch"], ["watch", "--once"]], ids=" ".join)
+@pytest.mark.parametrize("token", ["", TOKEN], ids=["without a token", "with one that has ended"])
+def test_who_may_not_watch_is_told_so(
+    words: list[str], token: str, *, canned: CannedNode, stationkeep: Run, members: Members,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    opener = lambda: httpx.AsyncClient(transport=members)  # noqa: E731
+    monkeypatch.setattr(watch.run, "__kwdefaults__", {**watch.run.__kwdefaults__, "opener": opener})
+    monkeypatch.setenv("STATIONKEEP_TOKEN", token)
+    members.token = draw().text
+    result = stationkeep(*words)
+    assert result.exit_code == 7
+    said = "with this token" if token else "without a token"
+    assert f"http://127.0.0.1:8701 shows nothing {said} (401)" in result.output
+
+
+async def test_that_others_are_not_shown_the_token_does_not_mean_that_it_is_bad(
+    members: Members,
+) -> None:
+    members.token = TOKEN
+    credentials = Credentials(["http://127.0.0.1:8701"], token=TOKEN)
+    async with httpx.AsyncClient(transport=members, auth=credentials.show) as http:
+        watcher = watch.Watcher(watch.Sources(["http://127.0.0.1:8701"]), http)
+        assert await watcher.look() is not None
+        members.dead = {8701}
+        seen = await watcher.look()
+        assert seen is not None
+        assert seen.silent > 0
+        members.dead, members.token = set(), draw().text
+        with pytest.raises(NotAuthorisedError):
+            await watcher.look()

@@ -50,7 +50,7 @@ class PlayedNodes:
 def played(monkeypatch: pytest.MonkeyPatch) -> PlayedNodes:
     found = PlayedNodes()
 
-    def open_http() -> httpx.AsyncClient:
+    def open_http(**_: object) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=httpx.MockTransport(found))
 
     monkeypatch.setattr(nodes, "open_http", open_http)

@@ -36,7 +36,7 @@ class Gate:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     made = Gate()
     monkeypatch.setattr(
-        nodes, "open_http", lambda: httpx.AsyncClient(transport=httpx.MockTransport(made))
+        nodes, "open_http", lambda **_: httpx.AsyncClient(transport=httpx.MockTransport(made))
     )
     return made
 

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from unittest.mock import Mock
 
+import httpx
 import pytest
 
 from stationkeep.node.agent import batches
 from stationkeep.node.chaos import clients
 from stationkeep.node.client import exchange
+from stationkeep.node.security.credentials import Credentials
 
 PROXIES = ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "socks4://x", "nonsense"]
 
@@ -39,9 +42,13 @@ def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("proxy")
-@pytest.mark.parametrize("module", [exchange, batches])
-async def test_programs_and_devices_ask_nodes_directly(module: Mock) -> None:
-    async with node() as address, module.open_http() as http:
+@pytest.mark.parametrize(
+    "opener", [exchange.open_http, partial(batches.open_http, Credentials())], ids=["one", "many"]
+)
+async def test_programs_and_devices_ask_nodes_directly(
+    opener: Callable[[], httpx.AsyncClient],
+) -> None:
+    async with node() as address, opener() as http:
         answer = await http.get(f"http://{address}/v1/cluster")
     assert answer.status_code == 204
 

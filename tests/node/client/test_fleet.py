@@ -34,7 +34,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     monkeypatch.setattr(
         nodes,
         "open_http",
-        lambda: httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("127.0.0.1", 1))),
+        lambda **_: httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("127.0.0.1", 1))),
     )
     return node
 

@@ -133,7 +133,7 @@ async def test_a_wait_for_a_free_connection_is_no_silence_of_a_node(
 ) -> None:
     """With one connection the last of 35 begins after 3.4 s, when two attempts would be over."""
     one = httpx.Limits(max_connections=1)
-    monkeypatch.setattr(nodes, "open_http", lambda: httpx.AsyncClient(limits=one))
+    monkeypatch.setattr(nodes, "open_http", lambda **_: httpx.AsyncClient(limits=one))
     monkeypatch.setattr(exchange, "WHOLE_SECONDS", 30.0)
     monkeypatch.setattr(asynchronous, "READ_SECONDS", 1.0)
     async with server(slow) as node, AsyncClient(node) as client:

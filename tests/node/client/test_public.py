@@ -14,7 +14,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_every_error_is_one_that_a_program_can_catch() -> None:
     errors = [name for name in client.__all__ if name.endswith("Error")]
-    assert len(errors) == 9
+    assert len(errors) == 10
     assert all(issubclass(getattr(client, name), client.StationkeepError) for name in errors)
 
 

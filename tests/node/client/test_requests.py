@@ -149,7 +149,7 @@ async def test_a_change_under_way_when_the_time_is_over_may_have_been_made(
 
     monkeypatch.setattr(
         "stationkeep.node.client.nodes.open_http",
-        lambda: httpx.AsyncClient(transport=httpx.MockTransport(never)),
+        lambda **_: httpx.AsyncClient(transport=httpx.MockTransport(never)),
     )
     async with AsyncClient("http://127.0.0.1:1", timeout=0.1) as client:
         with pytest.raises(OutcomeUnknownError, match="no answer in time"):

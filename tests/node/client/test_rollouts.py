@@ -27,7 +27,7 @@ def story(monkeypatch: pytest.MonkeyPatch) -> RolloutStory:
     """Twelve devices that have been well for long."""
     node = FakeNode().with_primary()
     transport = httpx.ASGITransport(build(node), client=("127.0.0.1", 1))
-    monkeypatch.setattr(nodes, "open_http", lambda: httpx.AsyncClient(transport=transport))
+    monkeypatch.setattr(nodes, "open_http", lambda **_: httpx.AsyncClient(transport=transport))
     monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.0)
     return RolloutStory(node).settle(12)
 

@@ -23,7 +23,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     register(node, *EIGHT, app_version="1.0.0", capabilities={"deployment": "true"})
     app = build(node)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
-    monkeypatch.setattr(nodes, "open_http", lambda: httpx.AsyncClient(transport=transport))
+    monkeypatch.setattr(nodes, "open_http", lambda **_: httpx.AsyncClient(transport=transport))
     return node
 
 

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.routing import APIRoute
-from starlette.routing import Route
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.routing import Match, Route
 
 from stationkeep.cluster.state.state import Access
 from stationkeep.node.api import guide, pages
 from stationkeep.node.api.app import RESOURCES, build
 from stationkeep.node.gateway.sessions import PATH
 from stationkeep.node.metrics.node import PATH as METRICS
-from stationkeep.node.security.authorisation import RIGHTS, SOCKET, may, route_of
+from stationkeep.node.security.authorisation import RIGHTS, SOCKET, may, right_to, route_of
 from tests.node.api.fake import FakeNode
 
 ROLES = (None, *Access)
@@ -121,3 +123,43 @@ def test_a_viewer_changes_nothing() -> None:
 def test_an_operator_does_not_administer(route: str) -> None:
     assert route in allowed(Access.ADMIN)
     assert route not in allowed(Access.OPERATOR)
+
+
+ODD = (
+    "x", "x:unblock", ":unblock", "x:register", "..", ".", "%2F", "\n", "me\n", "", " ", "\0", "é",
+    "me", "ca", "plan", "ring", "config", "tokens", "explain", "shares", "policies", "{node}",
+)  # fmt: skip
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get")
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[str, str]:
+    """A method, and a path that is nearly one of ours."""
+    method, route = draw(st.sampled_from(ALL))
+    odd = st.sampled_from(ODD)
+    parts = [draw(odd) if "{" in part else part for part in route.split("/")]
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        place = draw(st.integers(0, len(parts) - 1))
+        parts[place : place + draw(st.integers(0, 1))] = draw(st.lists(odd, max_size=2)) or ["x"]
+    return draw(st.sampled_from([method] * 20 + list(METHODS))), "/".join(parts)
+
+
+ANSWERING = [
+    route
+    for router in (*(resource.router for resource in RESOURCES), pages.routes({}), guide.router)
+    for route in router.routes
+    if isinstance(route, Route)
+]
+
+
+@given(requests())
+@settings(max_examples=2_000, deadline=None)
+def test_no_path_is_answered_by_a_route_that_is_for_fewer_than_it_was_judged_by(
+    request: tuple[str, str],
+) -> None:
+    method, path = request
+    scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
+    answering = next((r for r in ANSWERING if r.matches(scope)[0] is Match.FULL), None)
+    judged = route_of(method, path)
+    if answering is not None and judged is not None:
+        assert right_to(method, answering.path) == right_to(method, judged)

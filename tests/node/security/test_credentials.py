@@ -1,0 +1,130 @@
+"""What is shown to whom, and whom one trusts: addresses that were said, the CA, a file."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stationkeep.node.security import trust
+from stationkeep.node.security.credentials import VARIABLE, Credentials
+from stationkeep.node.security.tokens import draw
+from tests.node.security.issuing import files
+
+SAID = "https://sat-001.example.net:8701"
+TOLD = "https://sat-002.example.net:8701"
+TOKEN = draw().text
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (VARIABLE, trust.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    return files(tmp_path / "tls", "sat-001").ca
+
+
+@pytest.mark.parametrize("url", [SAID, SAID + "/", "https://SAT-001.example.net:8701/v1/nodes?x=1"])
+def test_a_token_goes_to_an_address_that_somebody_has_said(url: str) -> None:
+    assert Credentials([SAID], token=TOKEN).token_for(url) == TOKEN
+
+
+@pytest.mark.parametrize(
+    "url",
+    [TOLD, "https://sat-001.example.net", "https://sat-001.example.net:8702", "nonsense", "",
+     "https://sat-001.example.net:8701@evil.example", "https://evil.example/?sat-001.example.net:8701"],
+)  # fmt: skip
+def test_and_to_no_other(url: str) -> None:
+    found = Credentials([SAID], token=TOKEN)
+    assert (found.token_for(url), found.may_go(url)) == ("", False)
+
+
+def test_by_the_cluster_s_ca_it_goes_to_all_nodes_but_never_in_plain_text(
+    ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Credentials([SAID], token=TOKEN, ca=ca)
+    assert found.token_for(TOLD) == TOKEN
+    assert found.token_for(TOLD.replace("https", "http")) == ""
+    monkeypatch.setenv(trust.VARIABLE, str(ca))
+    assert Credentials([SAID], token=TOKEN).token_for(TOLD) == TOKEN
+
+
+def test_in_plain_text_it_stays_on_this_machine() -> None:
+    with pytest.raises(ValueError, match="over https, or over http to this machine alone"):
+        Credentials(["http://10.0.0.1:8701"], token=TOKEN)
+    assert Credentials(["http://127.0.0.1:8701"], token=TOKEN).token
+    assert Credentials(["http://10.0.0.1:8701"], token="").may_go("http://10.0.0.2:8701")
+
+
+def test_requests_of_httpx_have_it_where_it_may_go() -> None:
+    found = Credentials([SAID], token=TOKEN)
+    assert found.show(httpx.Request("GET", SAID)).headers["Authorization"] == f"Bearer {TOKEN}"
+    assert "Authorization" not in found.show(httpx.Request("GET", TOLD)).headers
+
+
+def test_the_environment_has_one_for_who_names_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(VARIABLE, TOKEN)
+    other = draw().text
+    file = tmp_path / "token"
+    file.write_text(other)
+    assert Credentials([SAID]).token == TOKEN
+    assert Credentials([SAID], token=other).token == other
+    assert Credentials([SAID], token="").token == ""
+    assert Credentials([SAID], token_file=file).token == other
+
+
+def test_a_file_is_read_anew_only_for_the_token_that_was_refused(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    found = Credentials([SAID], token_file=file)
+    assert not found.renewed(TOKEN)
+    new = draw().text
+    file.write_text(new)
+    assert found.renewed(TOKEN)
+    assert found.token == new
+    file.write_text(draw().text)
+    assert found.renewed(TOKEN), "another device was refused the same one, a moment later"
+    assert found.token == new
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", TOKEN[:-1], "x" * 100_000])
+def test_a_file_that_is_damaged_changes_nothing(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    found = Credentials([SAID], token_file=file)
+    file.write_text(content)
+    assert not found.renewed(TOKEN)
+    file.unlink()
+    assert not found.renewed(TOKEN)
+    assert found.token == TOKEN
+    with pytest.raises(ValueError, match=r"token_file: .*No such file"):
+        Credentials([SAID], token_file=file)
+
+
+def test_faults_name_the_argument_and_not_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wrong = TOKEN[:-1] + ("0" if TOKEN[-1] != "0" else "1")
+    file = tmp_path / "token"
+    file.write_text(wrong)
+    monkeypatch.setenv(VARIABLE, wrong)
+    faults = {
+        "token: its checksum": {"token": wrong},
+        f"token_file: {file}: its checksum": {"token_file": file},
+        f"{VARIABLE}: its checksum": {},
+        "token_file: there is a token already": {"token": TOKEN, "token_file": file},
+        "cannot be read": {"token": TOKEN, "ca": tmp_path / "none.pem"},
+    }
+    for said, given in faults.items():
+        with pytest.raises(ValueError, match=said) as caught:
+            Credentials([SAID], **given)  # type: ignore[arg-type]
+        assert wrong not in str(caught.value)
+
+
+def test_nothing_shows_the_token_to_who_looks_at_it() -> None:
+    found = Credentials([SAID], token=TOKEN)
+    assert TOKEN not in f"{found} {found!r}"
