@@ -34,15 +34,14 @@ ELSE = "no answer"
 
 def why(error: BaseException) -> str:
     """The reason in a few words, without the address."""
-    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    tls = tls_fault(error)
     system = None if tls else next(filter(None, map(_system, _causes(error))), None)
     return system or _ours(tls or error)
 
 
-def untrusted(error: BaseException) -> bool:
-    """Whether whoever is there did not prove to be who was meant."""
-    kinds = Refused | ssl.SSLCertVerificationError
-    return any(isinstance(cause, kinds) for cause in _causes(error))
+def tls_fault(error: BaseException) -> ssl.SSLError | None:
+    """What TLS says, where that is what failed."""
+    return next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
 
 
 def _ours(error: BaseException) -> str:
@@ -61,6 +60,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        if not isinstance(cause, ssl.SSLWantReadError | ssl.SSLWantWriteError):
-            yield cause  # those are how a connection with TLS waits
+        yield cause
         cause = cause.__cause__ or cause.__context__

@@ -24,10 +24,10 @@ NODES = ("sat-001", "sat-002", "sat-003")
 
 
 class Cluster:
-    """Three processes that share a CA and its key."""
+    """Three processes that share a CA and its key. `settings`: more that is in their files."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder, self.settings = folder, settings
         self.ca = folder / "tls" / "ca.pem"
         self.ca.parent.mkdir()
         self.ca.write_bytes(made.public_pem([authority("solo").certificate]))
@@ -45,7 +45,7 @@ class Cluster:
         content = {
             "node": name, "cluster": "solo", "data_dir": str(self.folder / name),
             "members": self.members, "profile": "demo", "sensors": {"cpu": "off"},
-            "tls": {"dir": str(self.ca.parent)}, "log": {"format": "json"},
+            "tls": {"dir": str(self.ca.parent)}, "log": {"format": "json"}, **self.settings,
         }  # fmt: skip
         file.write_text(yaml.safe_dump(content))
         command = [sys.executable, "-m", "stationkeep", "node", "run", "--config", str(file)]
