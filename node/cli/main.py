@@ -15,6 +15,7 @@ from stationkeep.node.cli.commands import (
     agent,
     alarms,
     audit,
+    ca_rotation,
     certs,
     chaos,
     cluster,
@@ -224,13 +225,14 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         },
     ),
     "certs": (
-        "Certificates: make a CA, issue, inspect, list, fetch the CA, renew.",
+        "Certificates: make, fetch and replace a CA, issue, inspect, list, renew.",
         {
             "ca": certs.ca,
             "issue": certs.issue,
             "inspect": certs.inspect,
             "list": certs.certs_list,
             "fetch": certs.fetch,
+            "rotate-ca": ca_rotation.rotate_ca,
             "renew": certs.renew,
         },
     ),

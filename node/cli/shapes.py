@@ -32,9 +32,11 @@ class Page(TypedDict, Generic[Item]):
 
 
 class Ca(TypedDict):
-    """The CAs' certificates."""
+    """The CAs that a node trusts."""
 
     pem: str
+    pins: NotRequired[Names]
+    issued_by: NotRequired[str]
 
 
 # -- nodes and roles ----------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Credentials:
 
     def __init__(self, files: Files, node: str, members: Callable[[], Container[str]]) -> None:
         """`members`: who may dial this node, asked at each handshake. Raises `FileError`."""
-        self.bundle = _of(files.ca, made.certificates_in)
+        self.bundle = of_file(files.ca, made.certificates_in)
         self.pair, identity = _own_pair(files, self.bundle, node)
         self.uid, self.node = identity.uid, node
         self.http_pair = _http_pair(files) or self.pair
@@ -103,6 +103,12 @@ class Credentials:
     def pins(self) -> list[str]:
         """What identifies each CA to people."""
         return [made.pin(ca) for ca in self.bundle]
+
+    @property
+    def issued_by(self) -> str:
+        """The pin of the CA that issued the node's certificate."""
+        leaf, *between = self.pair.chain
+        return next(made.pin(ca) for ca in self.bundle if made.chains(leaf, between, [ca]))
 
     @property
     def serial(self) -> str:
@@ -194,7 +200,7 @@ class Contexts:
 def check(files: Files, node: str, *, own: bool) -> None:
     """Whether the files fit together. `own`: also those of the node's own certificate, which may
     be missing while it is to be issued. Raises `FileError`."""
-    bundle = _of(files.ca, made.certificates_in)
+    bundle = of_file(files.ca, made.certificates_in)
     _http_pair(files)
     if own:
         _own_pair(files, bundle, node)
@@ -215,7 +221,7 @@ def _http_pair(files: Files) -> Pair | None:
 
 
 def read_pair(certificate: Path, key: Path) -> Pair:
-    chain, private = _of(certificate, made.certificates_in), _of(key, made.key_in)
+    chain, private = of_file(certificate, made.certificates_in), of_file(key, made.key_in)
     if chain[0].public_key() != private.public_key():
         raise FileError(certificate, f"does not belong to the key in {key}")
     return Pair(chain, made.private_pem(private) + made.public_pem(chain))
@@ -226,7 +232,8 @@ def _check_date(file: Path, pair: Pair) -> None:
         raise FileError(file, f"expired on {date(pair.ends)}")
 
 
-def _of(file: Path, reader: Callable[[bytes], T]) -> T:
+def of_file(file: Path, reader: Callable[[bytes], T]) -> T:
+    """What `reader` makes of a file. Raises `FileError`."""
     try:
         return reader(made.read(file))
     except CertificateError as error:

@@ -69,12 +69,26 @@ class Issuer:
             made.hosts_of(leaf)
         ):
             return "the addresses have changed"
+        if not self._is_of_the_issuing_ca(leaf, bundle):
+            return "another CA issues by now"
         facts = made.facts_of(leaf)
         if RELEASED <= now < facts.not_before:
             return "it is not valid yet: the clock was wrong, or is"
         if facts.not_after >= max(made.facts_of(ca).not_after for ca in bundle):
             return None  # with its CA: another one would end no later
         return "two thirds of its life are over" if now >= renewal_at(leaf) else None
+
+    def _is_of_the_issuing_ca(
+        self, leaf: x509.Certificate, bundle: Sequence[x509.Certificate]
+    ) -> bool:
+        """Of several CAs, as while one replaces another, that is the one whose key is here. Where
+        it is not, what is there will do."""
+        try:
+            key = made.key_in(made.read(self._ca_key)).public_key()
+        except CertificateError:
+            return True
+        issuing = [ca for ca in bundle if ca.public_key() == key]
+        return not issuing or made.chains(leaf, [], issuing)
 
     @property
     def rests(self) -> bool:

@@ -6,11 +6,13 @@ from stationkeep.node.views.base import View
 
 class CaView(View, frozen=True):
     """The CAs that the node trusts. `pem`: their certificates; `pins`: the SHA-256 of each one's
-    public key, in the same order. `uid`: of the cluster. Whoever asks without trust compares a pin
-    of their own with what is in `pem`, and believes nothing else."""
+    public key, in the same order; `issued_by`: of the one that issued the node's own. `uid`: of the
+    cluster. Whoever asks without trust compares a pin of their own with what is in `pem`, and
+    believes nothing else."""
 
     uid: str
     pins: list[str]
+    issued_by: str
     pem: str
 
 
@@ -24,7 +26,7 @@ class CertificateView(View, frozen=True):
 
 
 def ca_view(current: Credentials) -> CaView:
-    return CaView(current.uid, current.pins, current.trusted)
+    return CaView(current.uid, current.pins, current.issued_by, current.trusted)
 
 
 def certificate_view(current: Credentials) -> CertificateView:

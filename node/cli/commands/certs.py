@@ -201,7 +201,7 @@ def fetch(
         made.write(out, made.public_pem(kept), made.PUBLIC)
     except OSError as error:
         raise CommandError(f"{error.filename or out}: {error.strerror}") from error
-    say(f"wrote {out}: {', '.join(map(made.subject_of, kept))}")
+    say(f"wrote {out}, pin {' and '.join(map(made.pin, kept))}")
 
 
 def renew(

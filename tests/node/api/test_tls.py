@@ -43,6 +43,7 @@ async def test_anybody_may_have_the_ca_and_see_its_pin(tmp_path: Path, certified
     assert found == [authority().certificate, second]
     assert answer["pins"] == [made.pin(each) for each in found]
     assert answer["uid"] == authority().uid
+    assert answer["issued_by"] == answer["pins"][0]
     assert "PRIVATE" not in str(answer)
 
 

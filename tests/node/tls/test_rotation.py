@@ -1,0 +1,73 @@
+"""Another CA under running links: none goes down, and at the end the first is nobody's any more."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.contexts import Contexts, Files
+from stationkeep.node.security.handshake import ALPN
+from stationkeep.node.security.inspection import curious
+from stationkeep.node.security.renewal import Issuer, Renewal
+from stationkeep.node.security.rotation import Rotation
+from tests.node.peers.station import Station, addresses
+from tests.node.security.issuing import at, authority, files
+from tests.node.tls.test_links import dialled, refused
+
+Stations = Callable[..., Any]
+
+
+def renewal(directory: Path, name: str) -> Renewal:
+    """Of a node with a directory of its own, as on another machine."""
+    own = directory / name
+    own.mkdir()
+    made.write(own / "ca.pem", made.public_pem([authority().certificate]), made.PUBLIC)
+    made.write(own / "ca.key", made.private_pem(authority().key), made.PRIVATE)
+    file = own / "tls" / "node.pem"
+    issuer = Issuer(own / "ca.pem", own / "ca.key", file, name, [])
+    assert issuer.renew(time.time()), issuer.failed
+    return Renewal(Contexts(Files(own / "ca.pem", file, file), name), issuer)
+
+
+async def dial_anew(station: Station, peer: str) -> None:
+    """A new stream, as one comes every hour."""
+    ups = station.links.count(("up", peer))
+    station.network._links[peer]._wanted.set()
+    await station.until(lambda: station.links.count(("up", peer)) > ups)
+
+
+async def test_no_link_is_lost_on_the_way_from_one_ca_to_another(
+    stations: Stations, tmp_path: Path
+) -> None:
+    peers = addresses("a", "b")
+    nodes = {name: renewal(tmp_path, name) for name in ("a", "b")}
+    a, b = [await stations(n, peers, tls=nodes[n].contexts) for n in ("a", "b")]
+    await a.until(lambda: ("up", "b") in a.links)
+    await b.until(lambda: ("up", "a") in b.links)
+    first, second = Rotation(tmp_path / "a"), Rotation(tmp_path / "b")
+
+    def copied() -> None:
+        for name in ("ca.pem", "ca.next.key"):
+            content = (tmp_path / "a" / name).read_bytes()
+            made.write(tmp_path / "b" / name, content, made.PRIVATE)
+
+    steps: list[Callable[[], None]] = [
+        lambda: first.start(at(0)), copied, first.switch, second.switch, first.finish,
+        second.finish,
+    ]  # fmt: skip
+    for step in steps:
+        step()
+        for node in nodes.values():
+            node.look()
+            assert node.contexts.rejected is None
+        await asyncio.gather(dial_anew(a, "b"), dial_anew(b, "a"))
+    assert ("down", "b") not in a.links
+    assert ("down", "a") not in b.links
+    assert a.network.rejected == b.network.rejected == {}
+    late = curious()
+    late.set_alpn_protocols([ALPN])
+    late.load_cert_chain(files(tmp_path / "late", "b").certificate)  # by the first CA
+    await dialled(a.network.port, late)
+    await refused(a, "untrusted_ca")
