@@ -36,7 +36,7 @@ from stationkeep.node.security.inspection import curious
 from stationkeep.node.security.invitations import Word
 from stationkeep.node.system.operator_files import private_directory
 from stationkeep.node.system.printable import printable
-from stationkeep.node.wire.unreached import tls_fault, why
+from stationkeep.node.wire.unreached import untrusted, why
 
 SILENCE = 30.0
 """Seconds without an answer; longer than a node waits for a commit."""
@@ -211,7 +211,7 @@ def _asked(address: str, call: Call, trusted: ssl.SSLContext) -> Answer:
     try:
         answer = asyncio.run(answered())
     except httpx.HTTPError as error:
-        kind = FormingError if tls_fault(error) else NotNowError
+        kind = FormingError if untrusted(error) else NotNowError
         raise kind(f"{address}: {why(error)}") from error
     problem = problem_of(answer)
     if problem is None:

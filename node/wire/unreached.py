@@ -34,14 +34,15 @@ ELSE = "no answer"
 
 def why(error: BaseException) -> str:
     """The reason in a few words, without the address."""
-    tls = tls_fault(error)
+    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     system = None if tls else next(filter(None, map(_system, _causes(error))), None)
     return system or _ours(tls or error)
 
 
-def tls_fault(error: BaseException) -> ssl.SSLError | None:
-    """What TLS says, where that is what failed."""
-    return next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+def untrusted(error: BaseException) -> bool:
+    """Whether whoever is there did not prove to be who was meant."""
+    kinds = Refused | ssl.SSLCertVerificationError
+    return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
 def _ours(error: BaseException) -> str:
@@ -60,5 +61,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        yield cause
+        if not isinstance(cause, ssl.SSLWantReadError | ssl.SSLWantWriteError):
+            yield cause  # those are how a connection with TLS waits
         cause = cause.__cause__ or cause.__context__

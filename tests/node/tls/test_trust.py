@@ -20,7 +20,7 @@ from stationkeep.node.security.contexts import load_pair, read_pair
 from stationkeep.node.security.credentials import Credentials
 from stationkeep.node.security.handshake import context, word_for
 from stationkeep.node.security.trust import TrustError
-from stationkeep.node.wire.unreached import why
+from stationkeep.node.wire.unreached import untrusted, why
 from tests.node.peers.test_network import hang_up
 from tests.node.security.issuing import authority, files
 
@@ -106,6 +106,17 @@ async def test_who_is_no_node_of_it_now_is_refused_before_anything_is_said(
     async with served(tmp_path, **of_node) as (port, _):
         assert await connected(port) == word
         assert said in await asked(port)
+
+
+async def test_a_node_that_does_not_answer_is_no_matter_of_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Served, "data_received", lambda *_: None)
+    async with served(tmp_path) as (port, _), open_http(0.2) as http:
+        with pytest.raises(httpx.ReadTimeout) as silent:
+            await http.get(f"https://127.0.0.1:{port}/")
+    assert why(silent.value) == "no answer in time"
+    assert not untrusted(silent.value)
 
 
 async def test_without_a_ca_a_private_one_is_not_trusted(
