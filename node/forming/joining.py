@@ -27,14 +27,13 @@ from stationkeep.node.client.exchange import HEADERS, Answer, Call, actor, excha
 from stationkeep.node.client.problems import problem_of
 from stationkeep.node.config.node_config import ConfigError, load
 from stationkeep.node.config.tls import OWN_FILE
-from stationkeep.node.forming.place import FormingError, Place, failed, save
+from stationkeep.node.forming.place import FormingError, Place, alone_in, failed, save
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError, Key
 from stationkeep.node.security.handshake import context, judge
 from stationkeep.node.security.identity import Door
 from stationkeep.node.security.inspection import curious
 from stationkeep.node.security.invitations import Word
-from stationkeep.node.system.operator_files import private_directory
 from stationkeep.node.system.printable import printable
 from stationkeep.node.wire.unreached import untrusted, why
 
@@ -90,10 +89,14 @@ def join(place: Place, address: str, word: Word) -> Joined:
         return before
     _check_place(place, word)
     ca = _proven_ca(address, word)
-    key = _key(place.data_dir / KEY_FILE)
-    admitted = _admitted(place, address, word, ca, key)
-    _check_answer(admitted, place.own, word, key)
-    _write(place, admitted, key)
+    with alone_in(place.data_dir / KEY_FILE.parent):
+        before = _joined_before(place, word)  # by whoever was quicker
+        if before is not None:
+            return before
+        key = _key(place.data_dir / KEY_FILE)
+        admitted = _admitted(place, address, word, ca, key)
+        _check_answer(admitted, place.own, word, key)
+        _write(place, admitted, key)
     return Joined(admitted.cluster)
 
 
@@ -148,10 +151,6 @@ def _key(file: Path) -> Key:
     except CertificateError as error:
         raise FormingError(f"{file} {error}") from error
     key = made.new_key()
-    try:
-        private_directory(file.parent)
-    except OSError as error:
-        raise failed(file, error) from error
     save(file, made.private_pem(key), made.PRIVATE)
     return key
 

@@ -1,7 +1,10 @@
 """Where the files of a new node go, what its own file says, and what must not be there yet."""
 
+import contextlib
+import fcntl
+import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +15,7 @@ from stationkeep.cluster.names import address_fault, is_loopback
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE
 from stationkeep.node.system.addresses import join_address, split_address, system_message
+from stationkeep.node.system.operator_files import private_directory
 
 DIAL_SECONDS = 2.0
 """For finding out whether something answers at an address."""
@@ -122,6 +126,24 @@ def check_silent(own: MemberSpec) -> None:
         except OSError:
             continue
         raise FormingError(f"something answers at {address} already: is a node running there?")
+
+
+@contextlib.contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Keeps others out of a directory of the node's own data, which is made where it is missing.
+    Raises `FormingError` when somebody is in it. Who is killed is out of it."""
+    try:
+        private_directory(directory)
+        handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise failed(directory, error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise FormingError(f"{directory}: the command runs there already") from error
+    finally:
+        os.close(handle)
 
 
 def save(path: Path, content: bytes, mode: int) -> None:

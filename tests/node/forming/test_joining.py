@@ -18,7 +18,7 @@ from stationkeep.node.config.node_config import load
 from stationkeep.node.config.tls import OWN_FILE
 from stationkeep.node.forming import joining
 from stationkeep.node.forming.joining import KEY_FILE, Joined, join
-from stationkeep.node.forming.place import FormingError, Place
+from stationkeep.node.forming.place import FormingError, Place, alone_in
 from stationkeep.node.ports import NotProposed
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import Contexts
@@ -208,6 +208,25 @@ def test_killed_between_the_answer_and_the_end_it_is_the_same_node(
     key = (where.data_dir / KEY_FILE).read_bytes()
     join(where, THERE, word)
     assert (where.data_dir / OWN_FILE).read_bytes().startswith(key)
+
+
+def test_two_at_once_on_one_machine_are_one_after_the_other(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    where, word = place(tmp_path), cluster.invite()
+    with alone_in(where.data_dir / KEY_FILE.parent):
+        assert "runs there already" in refused(where, word)
+    assert all(call.path == "/v1/tls/ca" for call, _ in cluster.requests)
+
+    def quicker(call: Call) -> bool:
+        if call.path == "/v1/tls/ca" and not where.config.exists():
+            cluster.lose = lambda _: False
+            join(where, THERE, word)
+        return False
+
+    cluster.lose = quicker
+    assert join(where, THERE, word).before
+    assert len(cluster.node.state.invitations[word.id].taken) == 1
 
 
 def test_run_once_more_after_its_end_it_asks_nobody(cluster: Cluster, tmp_path: Path) -> None:
