@@ -36,6 +36,12 @@ class Waiting(msgspec.Struct, frozen=True):
 
 def why_of(state: ClusterState, rollout: Rollout) -> str:
     """The reason for its state, in words; "": none."""
+    if rollout.reason == "operator":
+        did = {RolloutState.PAUSED: "paused", RolloutState.ABORTING: "aborted"}
+        did |= {RolloutState.ABORTED: "aborted"}
+        orders = (m for m in reversed(rollout.timeline) if m.reason == "operator" and not m.stage)
+        who = next((moment.actor for moment in orders if moment.actor), "")
+        return f"an operator {did.get(rollout.state, 'ordered')} it" + f" ({who})" * bool(who)
     blocked = rollout.state is RolloutState.PAUSED and rollout.reason.startswith("blocked:")
     freed = blocked and state.rollouts.in_the_way(rollout) is None
     return because(rollout.reason) + ", and is unblocked by now" * freed
@@ -63,7 +69,7 @@ def holds_of(state: ClusterState, rollout: Rollout, stage: Stage) -> list[Held]:
         found += _what_goes_before(state, rollout, stage)
     if found and stage.state is StageState.VALIDATING and not rollout.is_granted(stage):
         asked = f"stage {stage.name} waits for {' and '.join(_asked(rollout, stage))}"
-        found.append(Held("unanswered", asked, "that is granted"))
+        found.append(Held("unanswered", asked, "whoever is asked has said yes"))
     return found
 
 
@@ -130,7 +136,8 @@ def _goes_on(state: ClusterState, holds: list[Held]) -> str:
     left = "" if end is None else _span(end - state.time)
     if not when:
         return f"it goes on in {left} at the latest"
-    return f"it goes on when {when}" + (f", and not before {left} have passed" if left else "")
+    rest = f" and the rest is over, in {left} at the latest" if left else ""
+    return f"it goes on when {when}{rest}"
 
 
 def waiting_for(state: ClusterState, deployment: Deployment) -> Waiting:

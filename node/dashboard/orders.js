@@ -106,12 +106,12 @@ const NOT_NOW = {
 
 const HINTS = {
   start: (one) => (one.needed ? `asks for ${plural(one.needed, "approval")}` : `stage ${one.stages[0].name} opens`),
-  approve: (one) => (toApprove(one) ? `stage ${toApprove(one)} may pass` : "lets it begin"),
+  approve: (one) => `${toApprove(one) ? `stage ${toApprove(one)} may pass` : one.needed - one.approvals.length > 1 ? "another one is needed after yours" : "lets it begin"}${one.self_approval ? "" : `; not by ${one.author || "nobody named"}, who wrote it`}`,
   pause: () => "nothing more begins",
-  resume: (one) => (watchedOn(one) ? `look longer: ${watchedOn(one).name} is watched for another soak` : goingOn(one)),
+  resume: (one) => (nobodyReached(one) ? "nobody has it: to look longer sees nothing" : watchedOn(one) ? `look longer: ${watchedOn(one).name} is watched for another soak` : goingOn(one)),
   promote: (one) => `let stage ${promoted(one)?.name} count as passed${promoted(one)?.proven ? " although it failed" : ""}`,
   abort: (one) => (["draft", "awaiting_approval"].includes(one.state) ? "drops it" : one.updated ? `ends it; the version stays on ${plural(one.updated, "device")}` : "ends it"),
-  rollback: (one) => `takes ${plural(affected(one), "device")} back to what ran there before`,
+  rollback: (one) => (affected(one) ? `takes ${plural(affected(one), "device")} back to what ran there before` : "ends it; no device has to go back"),
   retry: (one) => `another attempt for ${plural(toRetry(one)?.count ?? 0, "task")}`,
 };
 

@@ -41,7 +41,7 @@ export function gateRow(stage) {
     h("ul", null, stage.gates.map((gate) => {
       const { mark, kind, word } = verdictOf(gate, stage);
       return h("li", { key: gate.name, "data-gate": gate.name }, h("span", { class: `state ${kind}` }, marked(mark), ` ${gate.name}`, h("span", { class: "spoken" }, ` ${word}`)),
-        " ", h("strong", null, valueOf(gate)), h("span", { class: "quiet" }, limitOf(gate) && `, ${limitOf(gate)}`, evidenceOf(gate) && ` · evidence ${evidenceOf(gate)}`));
+        " ", h("strong", null, valueOf(gate, stage)), h("span", { class: "quiet" }, limitOf(gate) && `, ${limitOf(gate)}`, evidenceOf(gate) && ` · evidence ${evidenceOf(gate)}`));
     })));
 }
 
@@ -50,7 +50,7 @@ export function gateTable(stage) {
   return h("table", { class: "judged" }, h("thead", null, h("tr", null, ["gate", "is", "evidence", "verdict"].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", null, stage.gates.map((gate) => {
       const { mark, kind, word } = verdictOf(gate, stage);
-      return h("tr", { key: gate.name }, h("th", { scope: "row" }, gate.name), h("td", null, valueOf(gate), h("span", { class: "quiet" }, limitOf(gate) && `, ${limitOf(gate)}`)), h("td", null, evidenceOf(gate)),
+      return h("tr", { key: gate.name }, h("th", { scope: "row" }, gate.name), h("td", null, valueOf(gate, stage), h("span", { class: "quiet" }, limitOf(gate) && `, ${limitOf(gate)}`)), h("td", null, evidenceOf(gate)),
         h("td", null, h("span", { class: `state ${kind}` }, marked(mark), ` ${word}`)));
     })));
 }
@@ -68,10 +68,10 @@ function verdictOf({ verdict }, stage) {
   return { mark, kind, word };
 }
 
-function valueOf(gate) {
+function valueOf(gate, { state }) {
   if (gate.name === "approval") return `${number(gate.evidence)} of ${number(gate.needed)} granted`;
   if (!(gate.name in GATES)) return gate.sentence.replace(`${gate.name}: `, "");
-  return gate.value === null ? "nobody yet" : `${percent(gate.value)} ${GATES[gate.name][0]}`;
+  return gate.value === null ? (state === "inconclusive" ? "nobody" : "nobody yet") : `${percent(gate.value)} ${GATES[gate.name][0]}`;
 }
 
 function limitOf(gate) {

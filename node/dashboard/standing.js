@@ -38,7 +38,7 @@ export function reasonOf(one) {
     case "draft": return `It is laid down; nobody has started it yet.${besides(one, "started")}`;
     case "awaiting_approval": return `${one.approvals.filter((each) => !each.stage).length} of ${one.needed} approvals are granted; it begins with the last.${besides(one, "approved")}`;
     case "running": return one.held ? `Nothing begins: ${one.held.sentence}.${watchedOf(one)}` : doingOf(one);
-    case "paused": return `${one.reason === "operator" ? "An operator paused it." : sentenceOf(one.why, doubtOf(one))}${watchedOf(one)}${besides(one, "resumed")}`;
+    case "paused": return `${sentenceOf(one.why, doubtOf(one))}${watchedOf(one)}${besides(one, "resumed")}`;
     case "aborting": return sentenceOf(one.why, "what devices have begun may still end");
     case "rolling_back": return `${sentenceOf(turnedBy(one))}${one.held ? ` Nothing goes back at present: ${one.held.sentence}.` : ""}`;
     case "rolled_back": return `${sentenceOf(turnedBy(one))}${one.reason === "deadline" ? " Its time was over before every device was back; the others go back when they are heard." : ""}`;
@@ -132,7 +132,7 @@ function heldUntil({ until_s, when, holds }, elapsed_s) {
   const waits = holds.some(({ reason }) => !RUNS_ON.includes(reason)) ? "; its deadlines stand still meanwhile" : "";
   if (!when) return `It goes on ${leftOf(until_s, elapsed_s)} at the latest${waits}`;
   const known = Math.max(...holds.map((hold) => hold.until_s ?? 0));
-  return `It goes on when ${when}${known > 0 ? `, and no sooner than ${leftOf(known, elapsed_s)}` : ""}${waits}`;
+  return `It goes on when ${when}${known > 0 ? ` and the rest is over, ${leftOf(known, elapsed_s)} at the latest` : ""}${waits}`;
 }
 
 /** "in 3 min 10 s", so that one sees it run. */

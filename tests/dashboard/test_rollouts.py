@@ -188,7 +188,7 @@ WAITS: dict[str, tuple[Callable[[RolloutStory], object], str, str, list[str]]] =
     ),
     "paused for a while": (
         lambda story: (_soaking(story), story.pause(600_000)),
-        "An operator paused it",
+        "An operator paused it (ann)",
         "It goes on by itself in 10 min 0 s",
         ["Resume …", "Promote …", "Roll back …", "Abort …"],
     ),
@@ -396,7 +396,7 @@ def test_resume_says_that_a_soak_did_not_stop_and_what_follows(page: Page, told:
     told.do(lambda story: (_soaking(story), story.pause()))
     page.goto(told.url)
     expect(_row(page)).to_contain_text(
-        "An operator paused it. Stage canary is watched all the same."
+        "An operator paused it (ann). Stage canary is watched all the same."
     )
     expect(_row(page).locator(".choices li").first).to_have_text(
         "Resume …stage canary was watched all the time, and is judged at the end of its soak; "
@@ -410,7 +410,7 @@ def test_one_order_that_is_not_enough_says_so(page: Page, told: Told) -> None:
     told.do(lambda story: story.order(SetFreeze("xmas", 86_400_000, (Ring.CANARY,))))
     page.goto(told.url)
     expect(_row(page)).to_contain_text(
-        "An operator paused it. When it is resumed nothing begins yet: "
+        "An operator paused it (ann). When it is resumed nothing begins yet: "
         "automatic changes are paused, and freeze xmas lies on it."
     )
     expect(_row(page)).to_contain_text("that time stands still while automatic changes are paused")

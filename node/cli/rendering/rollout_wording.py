@@ -129,8 +129,8 @@ def held_by(held: Json) -> str:
     if held["until_s"] is not None:
         return f"{held['sentence']}; goes on in {ago(held['until_s'])} at the latest"
     known = [hold["until_s"] for hold in held["holds"] if hold["until_s"] is not None]
-    sooner = f", not before {ago(max(known))} have passed" if known else ""
-    return f"{held['sentence']}; goes on when {held['when']}{sooner}"
+    rest = f" and the rest is over, in {ago(max(known))} at the latest" if known else ""
+    return f"{held['sentence']}; goes on when {held['when']}{rest}"
 
 
 def ago(seconds: float) -> str:

@@ -77,6 +77,15 @@ def test_whatever_holds_a_stage_is_named(driver: RolloutDriver, hold: str, words
     assert words in told(driver)
 
 
+def test_whoever_paused_it_is_named(driver: RolloutDriver) -> None:
+    driver.begin()
+    driver.pause()
+    assert "fw is paused for 0s: an operator paused it (ann)" in told(driver)
+    driver.abort()
+    driver.lead()
+    assert "fw is aborted for 0s: an operator aborted it (ann)" in told(driver)
+
+
 def test_a_stage_that_waits_to_open_says_for_what(driver: RolloutDriver) -> None:
     driver.order(SetFreeze("xmas", 90_000, (Ring.CANARY,)))
     driver.begin()
@@ -97,7 +106,7 @@ def test_everything_that_holds_a_stage_is_named_and_when_the_last_of_it_ends(
     assert f"nothing is offered: {held}; it goes on in 1m30s at the latest" in told(driver)
     driver.pause()
     held = "automatic changes are paused, the rollout is paused, and freeze all lies on it"
-    ends = "it goes on when somebody resumes it, and not before 1m30s have passed"
+    ends = "it goes on when somebody resumes it and the rest is over, in 1m30s at the latest"
     assert f"nothing is offered: {held}; {ends}" in told(driver)
 
 
