@@ -347,7 +347,9 @@ def _confirmed(book: Book, job: Job, version: str) -> Book:
 
 def _expired(book: Book, job: Job, log: str) -> Book:
     if job.phase is Phase.WAITING and job.runs == 0:  # that costs no attempt, and forgets the runs
-        return _end(book, job, Ended(TaskState.POSTPONED, detail="its window did not open"))
+        opens = job.task.install_after is not None
+        why = "its window did not open" if opens else "it waited to begin until its time was over"
+        return _end(book, job, Ended(TaskState.POSTPONED, detail=why))
     reason = LATE.get(job.phase, TaskReason.INSTALL)
     return _fail(book, job, reason, f"{log}\nnot done by the deadline".strip())
 

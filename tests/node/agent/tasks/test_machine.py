@@ -134,6 +134,21 @@ def test_every_phase_ends_at_the_deadline(
     assert (end(book).state, end(book).reason) == (state, reason)
 
 
+@pytest.mark.parametrize(
+    ("window", "says"),
+    [
+        ({}, "it waited to begin until its time was over"),
+        ({"install_after": "2026-11-29T14:30:00Z"}, "its window did not open"),
+    ],
+    ids=["none", "later"],
+)
+def test_what_was_not_begun_in_time_blames_a_window_only_where_there_is_one(
+    window: dict[str, str], says: str
+) -> None:
+    book = after(told(task(**window)), Done(), Done(), Expired())
+    assert (end(book).state, end(book).detail) == (TaskState.POSTPONED, says)
+
+
 @pytest.mark.parametrize("done", range(6))
 def test_only_what_was_not_begun_can_be_canceled(done: int) -> None:
     events = (*INSTALLING, Done(), Confirmed("2.0.0"))[: done + 1]
