@@ -4,7 +4,7 @@
 import { h, render } from "./dom.js";
 import { choice, DURATIONS } from "./fields.js";
 import { newKey, Problem } from "./link.js";
-import { freezing, lifting, question, unblocking } from "./orders.js";
+import { freezing, heldFor, lifting, question, unblocking } from "./orders.js";
 import { plain, plural, RINGS } from "./words.js";
 
 export class Actions {
@@ -45,7 +45,7 @@ export class Actions {
   pause() {
     this.confirm({
       title: "Pause automatic changes",
-      says: "Until it ends, no role changes by itself: a PRIMARY that fails is NOT replaced. Orders still work.",
+      says: "Until it ends, no role changes by itself: a PRIMARY that fails is NOT replaced. No rollout goes on, and their deadlines stand still. Orders still work.",
       fields: [choice("duration", "For", DURATIONS)],
       button: "Pause",
       order: ({ duration, reason }) => ["POST", "/v1/pause", { duration, reason }],
@@ -53,9 +53,10 @@ export class Actions {
   }
 
   resume() {
+    const held = heldFor("cluster_paused", this.picture.parts.rollouts?.items ?? []).map(({ rollout }) => rollout);
     this.confirm({
       title: "Resume automatic changes",
-      says: "The pause ends now.",
+      says: `The pause ends now${held.length ? `, and what nothing else holds goes on: ${held.join(", ")}` : ""}.`,
       button: "Resume",
       order: ({ reason }) => ["POST", "/v1/resume", { reason }],
     });

@@ -5,7 +5,7 @@ import { AGAIN, tasksIn } from "./deployments.js";
 import { check, choice, DURATIONS, line } from "./fields.js";
 import { ofNext, ofStart } from "./preview.js";
 import { percent } from "./stages.js";
-import { isJudged, isOver } from "./standing.js";
+import { besides, isJudged, isOver } from "./standing.js";
 import { number, plain, plural, RINGS } from "./words.js";
 
 const WORDS = { start: "Start", approve: "Approve", pause: "Pause", resume: "Resume", retry: "Retry", promote: "Promote", rollback: "Roll back", abort: "Abort" };
@@ -60,7 +60,12 @@ function releaseOf(one, reason, freezes, blocked, rollouts) {
 
 /** The rollouts that a freeze holds. */
 export function heldBy({ freeze }, rollouts) {
-  return rollouts.filter((each) => each.held?.holds.some(({ reason }) => reason === `freeze:${freeze}`));
+  return heldFor(`freeze:${freeze}`, rollouts);
+}
+
+/** The rollouts that are held for a reason. */
+export function heldFor(wanted, rollouts) {
+  return rollouts.filter((each) => each.held?.holds.some(({ reason }) => reason === wanted));
 }
 
 /** What it installs and what a gate was proven broken with. */
@@ -171,7 +176,7 @@ export function question(one, order) {
 const QUESTIONS = {
   start: (one) => ({
     title: `Start ${one.rollout}?`, bound: true, foresee: ofStart,
-    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first${one.self_approval ? "" : `, of others than ${one.author || "its author"}`}. Then` : "At once"} ${opening(one.stages[0])} The other stages follow by themselves, each only when the one before has passed.`,
+    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first${one.self_approval ? "" : `, of others than ${one.author || "its author"}`}. Then` : "At once"} ${opening(one.stages[0])} The other stages follow by themselves, each only when the one before has passed.${besides(one, "started")}`,
     undo: "Abort before a device has it, Roll back after.",
     fields: [check("force", "Although what it installs is blocked")],
     body: ({ force }) => ({ force: force === "on" }),
@@ -180,18 +185,20 @@ const QUESTIONS = {
     const stage = toApprove(one);
     const next = stage ? one.stages.find(({ state }) => state === "pending") : one.stages[0];
     const granted = one.approvals.filter((each) => (each.stage ?? "") === stage).length;
+    const gate = one.stages.find((each) => each.name === stage)?.gates.find(({ name }) => name === "approval");
+    const webhook = stage && one.stages.find((each) => each.name === stage).gates.some(({ name, verdict }) => name === "webhook" && verdict === null);
     const whole = stage ? next && ((seen) => ofNext(seen, next.name)) : ofStart;
     return {
       title: stage ? `Approve stage ${stage} of ${one.rollout}?` : `Approve the start of ${one.rollout}?`, bound: true, foresee: whole,
-      says: `You grant the plan ${one.digest.slice(0, 8)} by ${one.author || "nobody named"}${one.self_approval ? "" : ", who may not grant it"}; ${plural(granted, "approval")} ${granted === 1 ? "is" : "are"} there already. ${
-        stage ? `With the last one stage ${stage} has passed${next ? `, and ${opening(next)}` : ": it is the last one."}` : `With the last one ${opening(next)}`}`,
+      says: `You grant the plan ${one.digest.slice(0, 8)} by ${one.author || "nobody named"}${one.self_approval ? "" : ", who may not grant it"}; ${number(granted)} of ${number(gate ? gate.needed : one.needed)} approvals are there. ${
+        stage ? `With the last one${webhook ? ", and a yes of its webhook," : ""} stage ${stage} has passed${next ? `, and ${opening(next)}` : ": it is the last one."}` : `With the last one ${opening(next)}`}${besides(one, "approved")}`,
       undo: "an approval stays. Pause or Abort stops the rollout.",
       body: () => ({ digest: one.digest, ...(stage && { stage }) }),
     };
   },
   pause: (one) => ({
     title: `Pause ${one.rollout}?`,
-    says: `Nothing more begins; ${plural(queued(one), "device")} of its open stages wait. What ${plural(one.in_flight, "device")} have begun goes on, and is judged: a proven failure still takes devices back.`,
+    says: `Nothing more begins; ${plural(queued(one), "device")} of its open stages wait. What ${plural(one.in_flight, "device")} ${one.in_flight === 1 ? "has" : "have"} begun goes on, and is judged: a proven failure still takes devices back. A soak goes on too; every deadline stands still.`,
     undo: "Resume.",
     fields: [choice("duration", "For", [["", "until somebody resumes it"], ...DURATIONS])],
     body: ({ duration }) => duration && { duration },
@@ -200,7 +207,7 @@ const QUESTIONS = {
     title: `Resume ${one.rollout}?`, bound: true,
     says: watchedOn(one)
       ? `Stage ${watchedOn(one).name} is watched for another soak; its ${plural(watchedOn(one).members, "device")} stay as they are, and what was seen so far counts on. No further device gets it before the stage has passed.`
-      : `It goes on: ${goingOn(one)}. What was watched meanwhile counts, and nobody has less time for the pause.`,
+      : `It goes on: ${goingOn(one)}. What was watched meanwhile counts, and nobody has less time for the pause.${besides(one, "resumed")}`,
     undo: "Pause.",
   }),
   promote: (one) => {
@@ -209,7 +216,7 @@ const QUESTIONS = {
     const variants = one.plan?.variants?.filter((each) => !each.control) ?? [];
     return {
       title: `Promote stage ${stage.name} of ${one.rollout}?`, bound: true, foresee: next && ((seen) => ofNext(seen, next.name)),
-      says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(next)}` : "It is the last one: the rollout has succeeded."}`,
+      says: `It counts as passed by your word, whatever its gates say. ${next ? `Then ${opening(next)}${besides(one, "promoted")}` : "It is the last one: the rollout has succeeded."}`,
       undo: "Roll back. That it was you stays in the history.",
       fields: [variants.length > 1 && choice("variant", "Later stages get", [["", "every variant"], ...variants.map(({ name }) => [name, `only ${name}`])]),
         stage.state === "deploying" ? check("force", "Although it still deploys") : stage.proven && check("force", "Although it failed")],
@@ -227,7 +234,7 @@ const QUESTIONS = {
   rollback: (one) => ({
     title: `Roll back ${plural(affected(one), "device")}${one.rollback?.deployment ? " again" : ""}?`, did: `Roll ${one.rollout} back`,
     says: `Each returns to the version that it ran before, the newest updated first, and freezes do not hold it.${
-      one.in_flight && !one.rollback ? ` ${number(one.in_flight)} of them are at it at present, and are taken back when they have finished.` : ""} Devices of which no earlier version is known are named as stranded.`,
+      one.in_flight && !one.rollback ? ` ${number(one.in_flight)} of them ${one.in_flight === 1 ? "is" : "are"} at it at present, and ${one.in_flight === 1 ? "is" : "are"} taken back when that is finished.` : ""} Devices of which no earlier version is known are named as stranded.`,
     undo: `this rollout cannot go on. Create another of ${one.versions.join(", ")}.`,
   }),
   retry: (one) => {

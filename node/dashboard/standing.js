@@ -48,8 +48,9 @@ export function reasonOf(one) {
 }
 
 /** What holds it up besides, so that one order alone is not enough. */
-function besides({ held }, ordered) {
-  const others = (held?.holds ?? []).filter(({ reason }) => reason !== "paused").map(({ sentence }) => sentence);
+export function besides({ held }, ordered) {
+  const answers = ordered === "resumed" ? [] : ["unanswered"];
+  const others = (held?.holds ?? []).filter(({ reason }) => !["paused", ...answers].includes(reason)).map(({ sentence }) => sentence);
   return others.length ? ` When it is ${ordered} nothing begins yet: ${listed(others)}.` : "";
 }
 

@@ -315,13 +315,13 @@ def test_from_a_draft_to_the_end_all_is_ordered_on_the_page(page: Page, told: To
     expect(row.locator(".count")).to_contain_text("awaiting approval")
     give(
         "Approve",
-        "by ann, who may not grant it; 0 approvals are there already. With the last one stage "
+        "by ann, who may not grant it; 0 of 1 approvals are there. With the last one stage "
         "canary opens in ring canary.As things are it reaches 24 of 24 devices: canary 6",
         reason="ok",
     )
     expect(row.locator(".count")).to_contain_text("running")
     told.do(lambda story: story.until_stage("canary", "validating"))
-    give("Approve", "With the last one stage canary has passed, and stage dev opens in ring dev")
+    give("Approve", "With the last one, and a yes of its webhook, stage canary has passed, and stage dev opens")
     expect(row.locator("[data-gate=approval]")).to_contain_text("1 of 1 granted")
     give("Promote", "Then stage dev opens in ring dev.As things are stage dev is 6 devices")
     expect(row.locator("[data-stage=canary]")).to_contain_text("passed")
