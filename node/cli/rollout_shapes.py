@@ -11,9 +11,17 @@ class Exit(TypedDict):
     in_s: Seconds | None
 
 
+class Hold(TypedDict):
+    reason: str
+    until_s: Seconds | None
+    sentence: str
+
+
 class Held(TypedDict):
     until_s: Seconds | None
     sentence: str
+    when: str
+    holds: list[Hold]
 
 
 class Gate(TypedDict):

@@ -321,7 +321,10 @@ def test_from_a_draft_to_the_end_all_is_ordered_on_the_page(page: Page, told: To
     )
     expect(row.locator(".count")).to_contain_text("running")
     told.do(lambda story: story.until_stage("canary", "validating"))
-    give("Approve", "With the last one, and a yes of its webhook, stage canary has passed, and stage dev opens")
+    give(
+        "Approve",
+        "With the last one, and a yes of its webhook, stage canary has passed, and stage dev opens",
+    )
     expect(row.locator("[data-gate=approval]")).to_contain_text("1 of 1 granted")
     give("Promote", "Then stage dev opens in ring dev.As things are stage dev is 6 devices")
     expect(row.locator("[data-stage=canary]")).to_contain_text("passed")

@@ -55,7 +55,8 @@ def _named(stages: list[Json], room: int) -> list[Text]:
 def _header(picture: Picture, rollout: Json, width: int, most: int) -> list[Text]:
     """What it is, why, what comes next; the reason as long as `most` lines."""
     style = words.STYLES.get(rollout["state"], "")
-    state = f"{rollout['rollout']}  {words.why(rollout)}"
+    more = words.besides(rollout)
+    state = f"{rollout['rollout']}  {words.why(rollout)}" + f"; besides, {more}" * bool(more)
     head = [Text(line, style=f"bold {style}") for line in _wrapped(state, width)[:most]]
     coming = words.exit_of(rollout)
     parts = [

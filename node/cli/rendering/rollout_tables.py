@@ -68,6 +68,7 @@ def _facts(item: Json) -> Json:
         "rollout": f"{item['rollout']}, {words.why(item)}",
         "for": wording.ago(item["since_s"]),
         **({"next": words.exit_of(item)} if words.exit_of(item) else {}),
+        **({"besides": words.besides(item)} if words.besides(item) else {}),
         "installs": words.what(item),
         "devices": f"{item['updated']:,} updated of {item['members']:,} in its stages so far, "
         f"{item['in_flight']:,} at it",

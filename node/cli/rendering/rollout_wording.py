@@ -133,6 +133,13 @@ def held_by(held: Json) -> str:
     return f"{held['sentence']}; goes on when {held['when']}{rest}"
 
 
+def besides(rollout: Json) -> str:
+    """What holds a rollout that waits for people, so that their order alone is not enough."""
+    waits = rollout["state"] in ("paused", "draft", "awaiting_approval")
+    holds = rollout["held"]["holds"] if waits and rollout["held"] else []
+    return ", and ".join(hold["sentence"] for hold in holds if hold["reason"] != "paused")
+
+
 def ago(seconds: float) -> str:
     """`3m10s` would be too exact: `3m`, `7d`."""
     return wording.ago(seconds)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stationkeep.cluster.commands import Pause, Resume
 from stationkeep.node.api.app import build
 from stationkeep.node.cli import exchange
 from stationkeep.node.cli.commands import rollout_orders
@@ -320,7 +321,13 @@ def test_a_rollout_from_its_file_to_its_way_back(
     run("unfreeze xmas", "freeze xmas is lifted")
     run("pause fw --for 10m", "rollout fw is paused")
     run("list", "paused")
+    story.order(Pause(600_000))
+    run("show fw", "besides")
+    run("show fw", "automatic changes are paused")
     run("resume fw", "rollout fw goes on")
+    run("show fw", "automatic changes are paused; goes on in 10m at the latest")
+    run("explain fw", "automatic changes are paused; it goes on in")
+    story.order(Resume())
     story.clock = node.now
     story.until("succeeded")
     run("show fw", "12 updated of 12")
