@@ -3,12 +3,13 @@ pause, promote, abort, roll back, freeze; in any order, twice, and with revision
 newest any more.
 
 Orders go through a client's call, so they are refused, lost and repeated as all orders are. Once
-the cluster is well, every wait must come to its named end; what waits for people then is decided by
-them, until every rollout is over.
+the cluster is well, every wait must come to its named end, while people decide what waits for them,
+until every rollout is over.
 """
 
 import random
 from collections.abc import Callable
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -40,7 +41,7 @@ from stationkeep.node.simulation.actors import plans
 from stationkeep.node.simulation.actors.clients import Clients
 from stationkeep.node.simulation.actors.devices import Devices
 from stationkeep.node.simulation.agenda import Agenda
-from stationkeep.node.simulation.checks.rollouts import RolloutChecks
+from stationkeep.node.simulation.checks.rollouts import RolloutChecks, waits_for_people
 from stationkeep.node.simulation.machine.members import Members
 
 PEOPLE = ("ada", "ben", "cyd")
@@ -52,7 +53,7 @@ QUICK = {
     "soak": 2_000,
 }
 DECISIONS = 5
-"""Rounds in which people decide after the heal; from the third on they end what waits."""
+"""How often people decide about one rollout after the heal; from the third time on they end it."""
 
 Give = Callable[[random.Random, ClusterState, Rollout], AnyCommand]
 
@@ -109,6 +110,16 @@ DESCRIBED = (
 automatic changes and end that, `switch` turns them off or on."""
 
 
+class Asked(NamedTuple):
+    """How often people have decided about a rollout since the heal, and when they look again."""
+
+    times: int
+    again: float
+
+
+NOT_YET = Asked(0, 0.0)
+
+
 class Rollouts:
     """The rollouts of one world."""
 
@@ -123,6 +134,7 @@ class Rollouts:
         self._agenda, self._members, self._clients = agenda, members, clients
         self._devices, self._checks = devices, checks
         self._orders = self._laid_down = 0
+        self._asked: dict[str, Asked] = {}
 
     # -- verbs of a script ---------------------------------------------------------------------
 
@@ -196,30 +208,37 @@ class Rollouts:
     # -- what must come true -------------------------------------------------------------------
 
     def judge(self) -> None:
-        """Waits until every rollout is over or waits for people, who then decide, and so on;
-        raises `Violation` when a wait outlasts its end."""
-        state = self._members.newest_state()
-        if not state.rollouts.known:
+        """Waits until every rollout is over; what waits for people is decided by them meanwhile.
+        Raises `Violation` when a wait outlasts its end."""
+        if not self._members.newest_state().rollouts.known:
             return
-        for round_ in range(DECISIONS):
-            self._wait()
-            waiting = self._members.newest_state().rollouts.open_ones()
-            if not waiting:
-                break
-            for rollout in waiting:
-                self._decide(rollout, round_ > 1)
-            self._agenda.run(2 * STEP)
-        self._wait()
-        carriers = (device.carrier for device in self._devices.all)
-        self._checks.settled(carrier for carrier in carriers if carrier is not None)
-
-    def _wait(self) -> None:
-        while self._checks.going(self._members.newest_state()):
+        while self._goes_on():
+            self._ask_people()
             self._agenda.run(STEP)
             self._answer()
             leader = self._members.leader()
             if leader is not None:
                 self._checks.in_time(leader)
+        carriers = (device.carrier for device in self._devices.all)
+        self._checks.settled(carrier for carrier in carriers if carrier is not None)
+
+    def _goes_on(self) -> bool:
+        """Whether anything still comes to its end by itself, or by people who may yet decide."""
+        state, now = self._members.newest_state(), self._agenda.time.now
+        open_ones = state.rollouts.open_ones()
+        asked = [self._asked.get(rollout.name, NOT_YET) for rollout in open_ones]
+        may_decide = any(one.times < DECISIONS or now < one.again for one in asked)
+        return may_decide or bool(self._checks.going(state))
+
+    def _ask_people(self) -> None:
+        """Somebody decides about each rollout that waits for people, and does so again a while
+        later if it waits still."""
+        now = self._agenda.time.now
+        for rollout in self._members.newest_state().rollouts.open_ones():
+            asked = self._asked.get(rollout.name, NOT_YET)
+            if waits_for_people(rollout) and asked.times < DECISIONS and now >= asked.again:
+                self._asked[rollout.name] = Asked(asked.times + 1, now + 2 * STEP)
+                self._decide(rollout, asked.times > 1)
 
     def _answer(self) -> None:
         """Now and then somebody looks at a stage that waits for people, and grants it."""
