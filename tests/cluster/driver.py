@@ -223,6 +223,22 @@ class Driver:
         return [event.decision for event in self.events if isinstance(event, Decided)]
 
 
+class Replay:
+    """A replica that follows the log of a driver, and is not restarted when the driver's is."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver, self._applied = driver, len(driver.log)
+        self._state = codec.decode_snapshot(codec.encode_snapshot(driver.state))
+
+    def agrees(self) -> bool:
+        """Whether both come to the same state."""
+        log = self._driver.log
+        for index in range(self._applied, len(log)):
+            apply(self._state, codec.decode_entry(log[index]), index + 1)
+        self._applied = len(log)
+        return codec.digest(self._state) == codec.digest(self._driver.state)
+
+
 @cache
 def _settled(nodes: int, settings: Settings) -> tuple[bytes, int, int, tuple[bytes, ...]]:
     driver = Driver(nodes, settings)

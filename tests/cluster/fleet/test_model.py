@@ -1,12 +1,9 @@
 """The fleet against tests/fleet_model.py, the dumb version, whatever happens to the devices."""
 
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stationkeep.cluster.apply import apply
 from stationkeep.cluster.commands import (
     AssignRing,
     ReleaseRing,
@@ -18,6 +15,7 @@ from stationkeep.cluster.devices.policies import RingPolicy
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.state import codec
 from tests import fleet_model as model
+from tests.cluster.driver import Replay
 from tests.cluster.fleet.fleets import BAD, GOOD, FleetDriver
 
 POLICIES: dict[str, tuple[RingPolicy, tuple[str, ...], tuple[int, ...] | None]] = {
@@ -44,8 +42,7 @@ class Life(RuleBasedStateMachine):
     )
     def begin(self, crowd: list[str], policies: bool, shares: tuple[int, ...]) -> None:
         self.driver = FleetDriver()
-        self.twin = codec.decode_snapshot(codec.encode_snapshot(self.driver.state))
-        self.applied = len(self.driver.log)
+        self.replay = Replay(self.driver)
         self.devices: dict[int, model.Dumb] = {}
         self.shares, self.policies = shares, policies
         self.driver.done(SetRingShares(shares))  # type: ignore[arg-type]
@@ -179,13 +176,8 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def a_replica_that_was_never_restarted_is_the_same(self) -> None:
-        if not hasattr(self, "driver"):
-            return
-        log: list[Any] = self.driver.log
-        for index in range(self.applied, len(log)):
-            apply(self.twin, codec.decode_entry(log[index]), index + 1)
-        self.applied = len(log)
-        assert codec.digest(self.twin) == codec.digest(self.driver.state)
+        if hasattr(self, "driver"):
+            assert self.replay.agrees()
 
 
 Life.TestCase.settings = settings(max_examples=30, stateful_step_count=30)

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stationkeep.cluster.apply import Done, apply
+from stationkeep.cluster.apply import Done
 from stationkeep.cluster.commands import (
     AbortRollout,
     AdvanceRollout,
@@ -33,6 +33,7 @@ from stationkeep.cluster.rollouts.plan import Checks, OnFail, Plan, StagePlan
 from stationkeep.cluster.settings import PPM
 from stationkeep.cluster.state import codec
 from tests import rollout_model as model
+from tests.cluster.driver import Replay
 from tests.cluster.progression.rollouts import V2, RolloutDriver
 
 SHARES = [(1.0,), (0.5, 1.0), (0.25, 0.5, 1.0)]
@@ -61,8 +62,7 @@ class Life(RuleBasedStateMachine):
         seconds: int,
     ) -> None:
         self.driver = RolloutDriver.with_crowd(DEVICES)
-        self.twin = codec.decode_snapshot(codec.encode_snapshot(self.driver.state))
-        self.applied = len(self.driver.log)
+        self.replay = Replay(self.driver)
         self.world = model.World(now=self.driver.clock)
         self.rollouts: list[model.Rollout] = []
         self.driver.failing = failing
@@ -243,13 +243,8 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def a_replica_that_was_never_restarted_is_the_same(self) -> None:
-        if not hasattr(self, "driver"):
-            return
-        log: list[Any] = self.driver.log
-        for index in range(self.applied, len(log)):
-            apply(self.twin, codec.decode_entry(log[index]), index + 1)
-        self.applied = len(log)
-        assert codec.digest(self.twin) == codec.digest(self.driver.state)
+        if hasattr(self, "driver"):
+            assert self.replay.agrees()
 
     @rule()
     def restart(self) -> None:

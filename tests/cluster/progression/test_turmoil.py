@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from stationkeep.cluster.apply import apply
 from stationkeep.cluster.commands import (
     AbortRollout,
     AdvanceTime,
@@ -42,6 +41,7 @@ from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.rollouts.plan import STAGES, Checks, OnFail, Plan, StagePlan, Variant
 from stationkeep.cluster.settings import LONGEST as DAY
 from stationkeep.cluster.state import codec
+from tests.cluster.driver import Replay
 from tests.cluster.progression.rollouts import RolloutDriver
 
 NAMES = ("a", "b", "c")
@@ -54,8 +54,7 @@ class Turmoil:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.driver = RolloutDriver.with_crowd(16)
-        self.twin = codec.decode_snapshot(codec.encode_snapshot(self.driver.state))
-        self.applied = len(self.driver.log)
+        self.replay = Replay(self.driver)
 
     def step(self) -> None:
         roll = self.chance.random()
@@ -162,13 +161,6 @@ class Turmoil:
             driver.lead(4)
             driver.clock += 30_000
 
-    def agree(self) -> None:
-        log: list[Any] = self.driver.log
-        for index in range(self.applied, len(log)):
-            apply(self.twin, codec.decode_entry(log[index]), index + 1)
-        self.applied = len(log)
-        assert codec.digest(self.twin) == codec.digest(self.driver.state)
-
 
 class Scarcity(Turmoil):
     """Where there is room for little: what is over is taken back again, other deployments are in
@@ -233,9 +225,9 @@ def scarcity(monkeypatch: pytest.MonkeyPatch) -> None:
 def turmoil(made: Turmoil, steps: int) -> RolloutDriver:
     for _ in range(steps):
         made.step()
-    made.agree()
+    assert made.replay.agrees()
     made.heal()
-    made.agree()
+    assert made.replay.agrees()
     return made.driver
 
 
