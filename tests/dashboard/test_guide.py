@@ -1,14 +1,14 @@
 """The guide in a browser: nothing that its policy forbids, on a phone as well."""
 
-import json
 import re
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.dashboard.axe import serious_violations
 from tests.dashboard.conftest import Served
-from tests.dashboard.test_page import AXE, PHONE, SERIOUS
+from tests.dashboard.test_page import PHONE
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -19,13 +19,7 @@ def test_nothing_seriously_keeps_anybody_out(
     page.emulate_media(color_scheme=theme)
     page.goto(f"{served.url}guide/{topic}")
     expect(page.locator("h1")).to_be_visible()
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run()")["violations"]
-    serious = [each for each in found if each["impact"] in SERIOUS]
-    assert not serious, json.dumps(
-        [(each["id"], [node["failureSummary"] for node in each["nodes"]]) for each in serious],
-        indent=1,
-    )
+    assert serious_violations(page) == []
 
 
 def test_one_finds_the_way_from_the_dashboard_to_a_setting(page: Page, served: Served) -> None:

@@ -1,9 +1,7 @@
 """What one sees, and what one may do, on the page of a node."""
 
-import json
 import re
 from collections.abc import Callable
-from importlib import resources
 from typing import Any
 
 import pytest
@@ -12,12 +10,11 @@ from playwright.sync_api import Browser, Page, expect
 from stationkeep.cluster.commands import AssignRing, Pause, ReleaseRing
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.transitions import Role
+from tests.dashboard.axe import serious_violations
 from tests.dashboard.conftest import FOREIGN, Served
 from tests.node.api.fake import FakeNode, link
 from tests.node.api.fleet_story import register
 
-AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
-SERIOUS = ("serious", "critical")
 PHONE = {"width": 390, "height": 844}
 
 
@@ -274,13 +271,7 @@ def test_nothing_seriously_keeps_anybody_out(
     if opened:
         page.get_by_role("button", name=opened, exact=True).first.click()
         expect(page.get_by_role("dialog").get_by_role("button").nth(1)).to_be_visible()
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run()")["violations"]
-    serious = [each for each in found if each["impact"] in SERIOUS]
-    assert not serious, json.dumps(
-        [(each["id"], [node["failureSummary"] for node in each["nodes"]]) for each in serious],
-        indent=1,
-    )
+    assert serious_violations(page) == []
 
 
 def test_everything_is_there_on_a_phone(browser: Browser, served: Served) -> None:

@@ -1,6 +1,5 @@
 """Rollouts on the page: why one waits, what comes next, and what may be done to how many."""
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -32,9 +31,10 @@ from stationkeep.cluster.rollouts.plan import (
     Variant,
 )
 from tests.cluster.progression.rollouts import NAME, V2, one_stage
+from tests.dashboard.axe import serious_violations
 from tests.dashboard.conftest import Served
 from tests.dashboard.test_adversity import HOSTILE, lose_touch
-from tests.dashboard.test_page import AXE, PHONE, SERIOUS
+from tests.dashboard.test_page import PHONE
 from tests.node.api.rollout_story import RolloutStory
 
 DEVICES = 24
@@ -631,10 +631,7 @@ def test_nothing_seriously_keeps_anybody_out(
         _row(page).get_by_role("button", name="Promote …").click()
         expect(page.locator("#order")).to_contain_text("To undo it")
     expect(page.locator("[data-freeze]")).to_contain_text("xmas")
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run()")["violations"]
-    serious = [each for each in found if each["impact"] in SERIOUS]
-    assert not serious, json.dumps(serious, indent=1)
+    assert serious_violations(page) == []
 
 
 @pytest.mark.parametrize("change", [_in_doubt, _bad, _compared, _stranded, _following])

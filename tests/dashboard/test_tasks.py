@@ -1,6 +1,5 @@
 """Deployments and tasks on the page."""
 
-import json
 from typing import Any
 
 import pytest
@@ -17,9 +16,10 @@ from stationkeep.cluster.delivery.offers import plan_offers
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits, Target
 from stationkeep.cluster.devices.rings import Ring
+from tests.dashboard.axe import serious_violations
 from tests.dashboard.conftest import Served
 from tests.dashboard.test_adversity import lose_touch
-from tests.dashboard.test_page import AXE, PHONE, SERIOUS
+from tests.dashboard.test_page import PHONE
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
 
@@ -282,10 +282,7 @@ def test_nothing_seriously_keeps_anybody_out(
     if opened == "device":
         page.locator("#detail").get_by_role("button", name=device).first.click()
         expect(page.locator("#detail .course")).to_be_visible()
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run()")["violations"]
-    serious = [each for each in found if each["impact"] in SERIOUS]
-    assert not serious, json.dumps(serious, indent=1)
+    assert serious_violations(page) == []
 
 
 def test_a_long_target_fits_a_phone(browser: Browser, deployed: Served) -> None:
