@@ -41,7 +41,8 @@ class Memory(Protocol):
 
 
 class Obstacle(enum.StrEnum):
-    """Why a member that was dialled is not reached. Source: guide/alarms.md, "Links"."""
+    """Why a member that was dialled is not reached. Source: guide/alarms.md, "The
+    network between the nodes"."""
 
     NO_SUCH_HOST = "no_such_host"
     """Its name does not resolve, or not in time."""
