@@ -16,6 +16,9 @@ def regular(path: str, flags: int) -> int:
 
 
 def private_directory(path: Path) -> None:
-    """Creates `path`, readable by its owner only, if it is missing: what a node stores is nobody
-    else's business. One that exists keeps its mode: others may need it. Raises OSError."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Creates `path`, readable by its owner only, if it is missing, and what is missing above it in
+    the same way: what a node stores is nobody else's business. One that exists keeps its mode:
+    others may need it. Raises OSError."""
+    if not path.parent.exists():
+        private_directory(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)

@@ -47,6 +47,7 @@ def test_it_makes_a_ca_a_certificate_and_a_file_that_a_node_starts_with(tmp_path
     assert made.check_chain([leaf], [ca], "sat-001").uid == founded.uid
     assert "192.0.2.7" in made.hosts_of(leaf)
     assert stat.S_IMODE(where.ca_key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(where.data_dir.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(

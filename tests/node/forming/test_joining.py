@@ -97,6 +97,7 @@ def test_a_machine_becomes_a_node_that_starts(cluster: Cluster, tmp_path: Path) 
     assert {member.id for member in config.members} == set(cluster.node.state.members)
     for secret in (where.ca_key, where.data_dir / OWN_FILE):
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(where.data_dir.stat().st_mode) == 0o700
     assert not (where.data_dir / KEY_FILE).exists()
     written = [path for path in tmp_path.joinpath("sat-009").rglob("*") if path.is_file()]
     assert all(word.text.encode() not in path.read_bytes() for path in written)

@@ -1,6 +1,7 @@
 """What a node opens and makes."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,14 @@ def test_what_a_node_makes_is_closed_to_others_and_no_more(tmp_path: Path) -> No
     private_directory(shared)
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     assert shared.stat().st_mode & 0o777 == 0o755, "others may need it"
+
+
+def test_what_is_made_on_the_way_to_a_directory_is_as_private(tmp_path: Path) -> None:
+    """As of a node that stores its certificate before its journal."""
+    private_directory(tmp_path / "data" / "tls")
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    private_directory(tmp_path / "data")
+    (tmp_path / "file").touch()
+    for below in ("file", "file/below"):
+        with pytest.raises(OSError, match=r"exists|Not a directory"):
+            private_directory(tmp_path / below)
