@@ -630,6 +630,7 @@ READS: dict[str, Json] = {
     "/v1/tokens": {"items": [TOKEN], "next": None},
     "/v1/tokens/k3jd92ma": TOKEN,
     "/v1/invitations": INVITATIONS,
+    "/v1/tls/ca": {"uid": "0" * 16, "pins": ["a" * 64], "issued_by": "a" * 64, "pem": "PEM"},
     "/v1/me": {"actor": "ci#k3jd92ma", "role": "operator", "because": ""},
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }

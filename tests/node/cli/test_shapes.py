@@ -35,13 +35,14 @@ OF_SOME |= shapes.Made.__annotations__.keys()
 @pytest.fixture
 def looked_for(
     monkeypatch: pytest.MonkeyPatch, canned: CannedNode, stationkeep: Run, tmp_path: Path
-) -> dict[str, Any]:
-    """Path → the shape that a command looked for there; of every command that asks."""
-    found: dict[str, Any] = {}
+) -> list[tuple[str, Any]]:
+    """A path, and a shape that a command looked for there; of every command that asks."""
+    found: dict[tuple[str, str], tuple[str, Any]] = {}
 
     def understood(answer: exchange.Answer, shape: Any) -> dict[str, Any]:
         if shape is not shapes.Written:
-            found[urlsplit(answer.url).path] = shape
+            path = urlsplit(answer.url).path
+            found[path, str(shape)] = path, shape
         return real(answer, shape)
 
     real = exchange.understood
@@ -52,7 +53,7 @@ def looked_for(
         if command.asks and not command.is_device:
             for arguments in command.variants(tmp_path / "file"):
                 stationkeep(*arguments)
-    return found
+    return list(found.values())
 
 
 def _answered() -> Iterator[tuple[re.Pattern[str], type]]:
@@ -137,10 +138,10 @@ def _inner(kind: Any, known: set[str]) -> set[str]:
     return known
 
 
-def test_every_shape_fits_the_answer_at_its_path(looked_for: dict[str, Any]) -> None:
+def test_every_shape_fits_the_answer_at_its_path(looked_for: list[tuple[str, Any]]) -> None:
     answers = list(_answered())
     found, used = [], {"Made", "Written", "Head"}
-    for path, shape in looked_for.items():
+    for path, shape in looked_for:
         views = [view for pattern, view in answers if pattern.match(path)]
         assert views, f"no struct answers at {path}"
         found += [f"{path}: {one}" for one in misfits(views[0], shape)]
