@@ -132,12 +132,14 @@ def _is_name(value: Any) -> bool:
 
 
 class Refusals:
-    """Refused connections: all are counted, one per host and interval is logged."""
+    """Refused connections: all are counted, one per host and interval is logged, of so many hosts
+    at most."""
 
     def __init__(self) -> None:
         self.counted: dict[str, int] = {}
         """By reason."""
         self._warned: dict[str, float] = {}
+        """By host, oldest first."""
 
     def count(self, reason: str) -> None:
         self.counted[reason] = self.counted.get(reason, 0) + 1
@@ -147,10 +149,10 @@ class Refusals:
         self.count(reason)
         host = address.rpartition(":")[0] or address
         now = time.monotonic()
-        if now - self._warned.get(host, -WARN_EVERY_SECONDS) < WARN_EVERY_SECONDS:
+        while self._warned and now - next(iter(self._warned.values())) >= WARN_EVERY_SECONDS:
+            del self._warned[next(iter(self._warned))]
+        if host in self._warned or len(self._warned) >= MAX_WARNED:
             return
-        if len(self._warned) >= MAX_WARNED:
-            self._warned.clear()
         self._warned[host] = now
         more = {"why": why} if why else {}
         log.warning("connection_refused", remote=address, reason=reason, **more)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,16 @@ import uvloop
 
 from stationkeep.node.peers import link, network, streams
 from stationkeep.node.peers.frames import MAX_FRAME, MAX_HELLO, FrameReader, encode, numbered, pack
-from stationkeep.node.peers.hello import PROTOCOLS, Hello, common, digest_of, log
+from stationkeep.node.peers.hello import (
+    MAX_WARNED,
+    PROTOCOLS,
+    WARN_EVERY_SECONDS,
+    Hello,
+    Refusals,
+    common,
+    digest_of,
+    log,
+)
 from stationkeep.node.peers.network import NotLoopback, PeerNetwork, PortInUse
 from stationkeep.node.system.addresses import split_address
 from tests.node.peers.station import Station, addresses, free_ports
@@ -349,6 +359,22 @@ async def test_warnings_do_not_flood(stations, monkeypatch) -> None:
         await closed_by_peer(struct.pack(">I", 2**31), a.network.port)
     assert a.network.rejected == {"frame_too_large": 20}
     assert [line["reason"] for line in lines] == ["frame_too_large"]
+
+
+def test_warnings_of_ever_more_hosts_do_not_flood_either(monkeypatch) -> None:
+    """A subscriber has more addresses of IPv6 than there are lines on any disk."""
+    lines: list[str] = []
+    now = 1_000.0
+    monkeypatch.setattr(log, "warning", lambda _, remote, reason: lines.append(remote))
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    refusals = Refusals()
+    for n in range(5 * MAX_WARNED):
+        refusals.note(f"2001:db8::{n:x}:7701", "plain_text")
+    assert len(lines) == MAX_WARNED
+    assert refusals.counted == {"plain_text": 5 * MAX_WARNED}
+    now += WARN_EVERY_SECONDS
+    refusals.note("2001:db8::1:7701", "plain_text")
+    assert len(lines) == MAX_WARNED + 1
 
 
 async def test_the_dialler_verifies_whom_it_reached(stations, monkeypatch) -> None:
