@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -99,12 +100,12 @@ class Credentials:
         load_pair(found, self.pair)
         return found
 
-    @property
+    @cached_property  # anybody may ask
     def pins(self) -> list[str]:
         """What identifies each CA to people."""
         return [made.pin(ca) for ca in self.bundle]
 
-    @property
+    @cached_property
     def issued_by(self) -> str:
         """The pin of the CA that issued the node's certificate."""
         leaf, *between = self.pair.chain

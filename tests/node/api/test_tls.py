@@ -47,6 +47,16 @@ async def test_anybody_may_have_the_ca_and_see_its_pin(tmp_path: Path, certified
     assert "PRIVATE" not in str(answer)
 
 
+async def test_to_ask_again_costs_the_node_no_signature(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may, as often as he likes."""
+    first = (await client.get("/v1/tls/ca")).json()
+    monkeypatch.setattr(made, "_issued", None)
+    monkeypatch.setattr(made, "pin", None)
+    assert (await client.get("/v1/tls/ca")).json() == first
+
+
 async def test_files_are_read_when_told_and_the_new_serial_is_said(
     client: httpx.AsyncClient, certified: Contexts, tmp_path: Path
 ) -> None:
