@@ -5,8 +5,8 @@ logged and counted under one word.
 
 Handshakes cost: half a millisecond of the event loop each, and a place until they end. So they are
 limited a second, and an address; and where all places are taken, the one that has lasted longest
-goes. Who means it is through in one round trip. And where callers show certificates, strangers do
-not use up the seconds of those who were let in before.
+goes. Who means it is through in one round trip. And where callers show certificates, strangers take
+neither the seconds nor the places of those who were let in before.
 """
 
 import asyncio
@@ -55,8 +55,8 @@ class Acceptor:
         self._current, self._made, self._on_refused = current, made, on_refused
         self.outcomes = outcomes
         self._rate = Rate()
-        self._under_way: dict[asyncio.Task[bool], None] = {}
-        """Oldest first."""
+        self._under_way: dict[asyncio.Task[bool], bool] = {}
+        """Oldest first, and whether it is of a known address."""
         self._sockets: Sequence[socket.socket] = ()
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         self._loop: asyncio.AbstractEventLoop
@@ -95,7 +95,7 @@ class Acceptor:
             return
         self._make_room()
         task = self._loop.create_task(self._shake_hands(connection, address))
-        self._under_way[task] = None
+        self._under_way[task] = self._rate.knows(address[0])
 
         def ended(done: asyncio.Task[bool]) -> None:
             self._under_way.pop(done, None)
@@ -109,9 +109,10 @@ class Acceptor:
 
     def _make_room(self) -> None:
         if len(self._under_way) >= MAX_AT_ONCE:
-            oldest = next(iter(self._under_way))
-            del self._under_way[oldest]
-            oldest.cancel()
+            strangers = (task for task, known in self._under_way.items() if not known)
+            leaves = next(strangers, None) or next(iter(self._under_way))
+            del self._under_way[leaves]
+            leaves.cancel()
 
     async def _shake_hands(self, connection: socket.socket, address: tuple[str, int]) -> bool:
         """Whether there is a connection now."""
@@ -174,6 +175,10 @@ class Rate:
         self._known[who] = None
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
+
+    def knows(self, address: str) -> bool:
+        """Whether somebody there has proved to be one of us."""
+        return subscriber(address) in self._known
 
     def admits(self, address: str, now: float) -> bool:
         """Whether one more of this address may begin; then it is counted."""

@@ -269,6 +269,28 @@ async def test_who_says_nothing_is_let_go_and_hinders_nobody(
     await hang_up(*(writer for _, writer in silent))
 
 
+async def test_strangers_take_no_place_of_a_member_whose_handshake_takes_long(
+    stations: Stations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where packets are lost, or a round trip is long."""
+    peers = addresses("a", "b")
+    a = await stations("a", peers, tls=contexts(tmp_path, "a"))
+    b = await stations("b", peers, tls=contexts(tmp_path, "b"))
+    await a.until(lambda: ("up", "b") in a.links)
+    await b.until(lambda: ("up", "a") in b.links)
+    monkeypatch.setattr(accepting, "MAX_AT_ONCE", 2)
+    where = ("127.0.0.1", a.network.port)
+    member, slow = await asyncio.open_connection(*where)  # from where b has come before
+    outcomes = a.network.acceptor.outcomes
+    await until(lambda: len(a.network.acceptor._under_way) == 1)
+    strangers = [
+        await asyncio.open_connection(*where, local_addr=(f"127.0.1.{n}", 0)) for n in range(1, 7)
+    ]
+    await until(lambda: outcomes["too_many"] == 5)
+    assert not member.at_eof()
+    await hang_up(slow, *(writer for _, writer in strangers))
+
+
 async def test_an_address_that_dials_without_end_is_slowed(
     stations: Stations, tmp_path: Path
 ) -> None:
