@@ -26,7 +26,8 @@ from stationkeep.node.gateway.batch_bodies import (
     codec_of,
     readers,
 )
-from stationkeep.node.gateway.sessions import TASK_ERRORS, intervals
+from stationkeep.node.gateway.conversation import TASK_ERRORS
+from stationkeep.node.gateway.sessions import intervals
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.service.port import Service
 from stationkeep.node.wire import messages as wire

@@ -22,7 +22,7 @@ from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Target
 from stationkeep.node.api.app import build
 from stationkeep.node.gateway.batch_bodies import RegistrationBatch, StatusBatch, TaskUpdateBatch
-from stationkeep.node.gateway.sessions import Conversation
+from stationkeep.node.gateway.conversation import Conversation
 from stationkeep.node.gateway.websocket import Stage
 from stationkeep.node.wire import messages as wire
 from tests.node.api.doorstep import STATUS, Doorstep
