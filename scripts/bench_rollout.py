@@ -114,8 +114,10 @@ def run(devices: int = DEVICES) -> dict[str, dict[str, Any]]:
         }
         client.patch("/v1/config", json=settings).raise_for_status()
         began = time.monotonic()
+        for first in range(0, -(-devices // NODES), REGISTRATIONS):  # in turn, so that no connection is idle
+            for gateway in gateways:
+                gateway.register(list(gateway.versions)[first : first + REGISTRATIONS])
         for gateway in gateways:
-            gateway.register(list(gateway.versions))
             gateway.begin_statuses()
         registering = time.monotonic() - began
         meter, leader = Meter(cluster.addresses), cluster.leader()
