@@ -55,9 +55,8 @@ class Machines:
             "--raft-port", str(self.first + number), "--http-port", str(self.first + 3 + number),
         ]  # fmt: skip
 
-    @property
-    def door(self) -> str:
-        return f"127.0.0.1:{self.first + 3}"
+    def door(self, number: int) -> str:
+        return f"127.0.0.1:{self.first + 3 + number}"
 
     def run(
         self, *words: str, kill_after: int | None = None, **environment: str
@@ -106,24 +105,24 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 def test_three_machines_form_a_cluster_though_one_is_killed_at_every_write(
     machines: Machines,
 ) -> None:
+    """The third is taken in by the second, which was given the CA's key when it came."""
     demo = ["--cluster", "my-fleet", "--profile", "demo", "--advertise", "127.0.0.1"]
     machines.done("init", *demo, *machines.options("sat-001"))
     machines.start("sat-001")
     here = ["--config", str(machines.config("sat-001"))]
     machines.wait_until(lambda: machines.run("nodes", "invitations", *here).returncode == 0)
     words = [machines.done("nodes", "invite", *here) for _ in range(2)]
-    for name, word, kills in zip(NODES[1:], words, (0, 4), strict=True):
-        joining = ["join", machines.door, *machines.options(name)]
+    admin = machines.done("tokens", "create", "--name", "ann", "--role", "admin", *here)
+    for number, kills in ((1, 0), (2, 4)):
+        name, word = NODES[number], words[number - 1]
+        joining = ["join", machines.door(number - 1), *machines.options(name)]
         for writes in range(kills):
             killed = machines.run(*joining, kill_after=writes, STATIONKEEP_JOIN_TOKEN=word)
             assert killed.returncode == -signal.SIGKILL, killed.stderr
         machines.done(*joining, STATIONKEEP_JOIN_TOKEN=word)
         machines.start(name)
-    admin = machines.done("tokens", "create", "--name", "ann", "--role", "admin", *here)
-
-    for number in range(3):
-        machines.wait_until(lambda number=number: voters(machines, number, admin) == {*NODES})
-    joining = ["join", machines.door, *machines.options("sat-003")]
+        known = {*NODES[: number + 1]}
+        machines.wait_until(lambda n=number, known=known: voters(machines, n, admin) == known)
     again = machines.run(*joining, STATIONKEEP_JOIN_TOKEN=words[1])
     assert (again.returncode, "was a member" in again.stdout) == (0, True)
     machines.processes["sat-001"].kill()
@@ -134,7 +133,7 @@ def test_three_machines_form_a_cluster_though_one_is_killed_at_every_write(
 
 def nodes(machines: Machines, number: int, token: str) -> list[Any]:
     """The nodes as one of them sees them; none while it does not answer."""
-    url = f"https://127.0.0.1:{machines.first + 3 + number}"
+    url = f"https://{machines.door(number)}"
     ca = str(machines.config(NODES[number]).parent / "tls" / "ca.pem")
     asking = {"STATIONKEEP_TOKEN": token, "STATIONKEEP_CA": ca}
     result = machines.run("nodes", "list", "--url", url, "--format", "json", **asking)
