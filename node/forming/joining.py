@@ -13,12 +13,12 @@ Killed at any point, it is run again: the cluster knows the key, and answers the
 import asyncio
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
 import msgspec
-import structlog
 
 from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.levels import HIGHEST, LOWEST
@@ -48,8 +48,6 @@ KEY_FILE = OWN_FILE.with_name("joining.key")
 
 T = TypeVar("T")
 
-log = structlog.get_logger("node.forming")
-
 
 class Member(msgspec.Struct, frozen=True):
     id: str
@@ -60,10 +58,7 @@ class Member(msgspec.Struct, frozen=True):
 class Admitted(msgspec.Struct, frozen=True):
     """What a new member is told."""
 
-    node: str
     cluster: str
-    uid: str
-    level: int
     certificate: str
     ca: str
     ca_key: str
@@ -81,9 +76,12 @@ class Joined(NamedTuple):
     before: bool = False
 
 
-def join(place: Place, address: str, word: Word) -> Joined:
+def join(
+    place: Place, address: str, word: Word, tell: Callable[[str], None] = lambda _: None
+) -> Joined:
     """Makes this machine a node of the cluster that `word` invites into, and that a node of it at
-    `address`, `host:port`, answers for. Raises `FormingError`."""
+    `address`, `host:port`, answers for. `tell`: is given what is waited for. Raises
+    `FormingError`."""
     before = _joined_before(place, word)
     if before is not None:
         return before
@@ -94,7 +92,8 @@ def join(place: Place, address: str, word: Word) -> Joined:
         if before is not None:
             return before
         key = _key(place.data_dir / KEY_FILE)
-        admitted = _admitted(place, address, word, ca, key)
+        ask = _asking(place, address, word, ca, key)
+        admitted = _patiently(ask, tell)
         _check_answer(admitted, place.own, word, key)
         _write(place, admitted, key)
     return Joined(admitted.cluster)
@@ -173,9 +172,8 @@ def _proven_ca(address: str, word: Word) -> str:
     return made.public_pem(found).decode()
 
 
-def _admitted(place: Place, address: str, word: Word, ca: str, key: Key) -> Admitted:
-    """What the cluster answers to the word. A change of leader, and an answer that is lost, are
-    waited out."""
+def _asking(place: Place, address: str, word: Word, ca: str, key: Key) -> Callable[[], Admitted]:
+    """Says the word to whoever proves, by the CA, to be a node."""
     trusted = context(False, ca, judge(word.uid, Door.NODE, None), None)
     own = place.own
     body = {
@@ -184,13 +182,18 @@ def _admitted(place: Place, address: str, word: Word, ca: str, key: Key) -> Admi
     }  # fmt: skip
     content = msgspec.json.encode(body)
     call = Call("POST", "/v1/join", actor(), SILENCE, body=content, most=MOST_BYTES)
+    return lambda: _read(_asked(address, call, trusted), Admitted)
+
+
+def _patiently(ask: Callable[[], T], tell: Callable[[str], None]) -> T:
+    """A change of leader, and an answer that is lost, are waited out."""
     for left in reversed(range(TRIES)):
         try:
-            return _read(_asked(address, call, trusted), Admitted)
+            return ask()
         except NotNowError as error:
             if not left:
                 raise FormingError(f"{error}; run it again: it goes on where it was") from error
-            log.warning("not_admitted_yet", why=str(error))
+            tell(f"{error}; asking again")
             time.sleep(REST_SECONDS)
     raise AssertionError("the last try returns or raises")
 
@@ -210,8 +213,10 @@ def _asked(address: str, call: Call, trusted: ssl.SSLContext) -> Answer:
     try:
         answer = asyncio.run(answered())
     except httpx.HTTPError as error:
-        kind = FormingError if untrusted(error) else NotNowError
-        raise kind(f"{address}: {why(error)}") from error
+        if untrusted(error):
+            what = f"knows the CA, and does not prove to be a node of it: {why(error)}"
+            raise FormingError(f"{address} {what}; it was told nothing") from error
+        raise NotNowError(f"{address}: {why(error)}") from error
     problem = problem_of(answer)
     if problem is None:
         return answer
@@ -236,8 +241,7 @@ def _check_answer(admitted: Admitted, own: MemberSpec, word: Word, key: Key) -> 
         authority = made.authority(admitted.ca.encode(), admitted.ca_key.encode())
     except CertificateError as error:
         raise FormingError(f"what the cluster answered cannot be used: it {error}") from error
-    uids = {identity.uid, authority.uid, admitted.uid}
-    if uids != {word.uid} or leaf.public_key() != key.public_key():
+    if {identity.uid, authority.uid} != {word.uid} or leaf.public_key() != key.public_key():
         raise FormingError("what the cluster answered is not for this node: uid or key differ")
 
 

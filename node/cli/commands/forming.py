@@ -11,7 +11,7 @@ from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.cluster.settings import DEFAULT_PROFILE, PROFILES
 from stationkeep.node.cli.confided import given
 from stationkeep.node.cli.failures import CommandError, UsageError, see
-from stationkeep.node.cli.output import say
+from stationkeep.node.cli.output import note, say
 from stationkeep.node.system.addresses import join_address, split_address
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def join(
     try:
         host = advertise or own_address(there)
         place = _place(config, data_dir, _spec(id_, host, raft_port, http_port), listen)
-        done = joined(place, there, word)
+        done = joined(place, there, word, note)
     except FormingError as error:
         raise CommandError(str(error) + see("forming")) from error
     say(f"{id_} {'was' if done.before else 'is'} a member of {done.cluster}: {place.config}")

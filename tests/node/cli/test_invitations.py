@@ -69,7 +69,7 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Place, str, Word]]:
     """What `join` is told to do, which is not done."""
     told: list[tuple[Place, str, Word]] = []
 
-    def noted(place: Place, address: str, word: Word) -> Joined:
+    def noted(place: Place, address: str, word: Word, _tell: object) -> Joined:
         told.append((place, address, word))
         return Joined("my-fleet", before=len(told) > 1)
 

@@ -163,7 +163,7 @@ def test_a_node_that_answers_something_odd_is_not_believed(
     own = MemberSpec("sat-009", "127.0.0.1:7709", "127.0.0.1:8709")
     place = Place(tmp_path / "etc" / "node.yaml", tmp_path / "data", own)
     there = stranger()
-    with pytest.raises(FormingError, match="'node' refused: required"):
+    with pytest.raises(FormingError, match="'cluster' refused: required"):
         join(place, there.address, WORD)
     assert b"skj_" in there.heard
     assert not place.config.parent.exists()
