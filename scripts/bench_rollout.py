@@ -114,7 +114,8 @@ def run(devices: int = DEVICES) -> dict[str, dict[str, Any]]:
         }
         client.patch("/v1/config", json=settings).raise_for_status()
         began = time.monotonic()
-        for first in range(0, -(-devices // NODES), REGISTRATIONS):  # in turn, so that no connection is idle
+        # In turn, so that no connection is idle.
+        for first in range(0, -(-devices // NODES), REGISTRATIONS):
             for gateway in gateways:
                 gateway.register(list(gateway.versions)[first : first + REGISTRATIONS])
         for gateway in gateways:
