@@ -21,7 +21,14 @@ from stationkeep.cluster.transitions import Role
 from stationkeep.node.health.ability import Yardstick, say_unable
 from stationkeep.node.health.measurement import HealthSource
 from stationkeep.node.health.neighbours import Neighbour, Observed, inability
-from stationkeep.node.health.reports import MAX_METRICS, Heard, Recurrence, Report, shortened
+from stationkeep.node.health.reports import (
+    MAX_METRICS,
+    Heard,
+    Recurrence,
+    Report,
+    bounded,
+    shortened,
+)
 from stationkeep.node.ports import Clock, Network
 from stationkeep.node.replica import Replica
 from stationkeep.node.version import VERSION
@@ -141,7 +148,7 @@ class Gossip:
             epoch=status.epoch,
             lease_ms=status.lease_ms,
             applied=self._replica.state.index,
-            complaints=dict(measured.complaints),
+            complaints=bounded(measured.complaints),
             release=VERSION,
             highest=self._replica.highest,
         )

@@ -3,12 +3,13 @@
 Source: roles.md, "Health and registry".
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec.structs import replace
 
-from stationkeep.cluster.alarms import MAX_DETAIL
+from stationkeep.cluster.alarms import ALARMS, MAX_DETAIL
 from stationkeep.cluster.levels import LARGEST
 from stationkeep.cluster.names import MAX_NAME
 from stationkeep.cluster.numbers import BOOT, CEILING
@@ -100,6 +101,13 @@ class Recurrence:
             self._value = min(MAX_RECURRENCE, self._value + 1)
         self._unhealthy = unhealthy
         return self._value
+
+
+def bounded(complaints: Mapping[str, str]) -> dict[str, str]:
+    """As much of the complaints as a report may have, the critical ones first: one with more would
+    be refused, and its node not be heard at all."""
+    names = sorted(complaints, key=lambda name: (ALARMS[name].severity != "critical", name))
+    return {name: complaints[name][:MAX_DETAIL] for name in names[:MAX_COMPLAINTS]}
 
 
 def shortened(report: Report) -> Report:

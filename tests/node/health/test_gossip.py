@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
 
+from stationkeep.cluster.alarms import ALARMS, SELF_REPORTED
 from stationkeep.cluster.commands import Complaint, Echo
 from stationkeep.cluster.numbers import BOOT
 from stationkeep.cluster.registry import hear
@@ -15,8 +16,16 @@ from stationkeep.cluster.settings import PROFILES
 from stationkeep.cluster.state.state import Member
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.health.gossip import Gossip, RoleStatus
+from stationkeep.node.health.measurement import Measurement
 from stationkeep.node.health.neighbours import MAX_OBSERVATIONS
-from stationkeep.node.health.reports import MAX_REPORT, Heard, Recurrence, Report, shortened
+from stationkeep.node.health.reports import (
+    MAX_COMPLAINTS,
+    MAX_REPORT,
+    Heard,
+    Recurrence,
+    Report,
+    shortened,
+)
 from stationkeep.node.peers.sessions import MAX_BODY
 from stationkeep.node.replica import Replica
 from tests.node.extremes import made
@@ -92,6 +101,19 @@ def test_a_report_round_trips() -> None:
     message = ear.post.sent[0][1]
     assert Gossip.receive(other.gossip, "b", {**message, "node": "b", "heard": {}})
     assert {name: [*told] for name, told in message["heard"].items()} == {"b": [1, 1, 0.1, 0.0, 7]}
+
+
+def test_however_much_a_node_complains_it_is_heard_and_what_is_critical_too() -> None:
+    """Whoever is not heard is replaced; a path in a sentence is as long as an operator likes."""
+    ear, other = Ear(), Ear()
+    said = dict.fromkeys(SELF_REPORTED, "/etc/long/path" * 40)
+    ear.health.measure = lambda: Measurement(0.1, complaints=said)  # type: ignore[method-assign]
+    ear.gossip.turn()
+    message = ear.post.sent[0][1]
+    assert other.gossip.receive("b", {**message, "node": "b"})
+    assert len(message["complaints"]) == MAX_COMPLAINTS
+    critical = {name for name in SELF_REPORTED if ALARMS[name].severity == "critical"}
+    assert critical <= message["complaints"].keys()
 
 
 @pytest.mark.parametrize(
