@@ -116,8 +116,12 @@ class Issuer:
             self.failed = str(error)
             log.error("certificate_not_renewed", why=self.failed, times=self.failures)
             return False
-        self.failures, self.failed, self._retry_at = 0, "", 0.0
+        self.settle()
         return True
+
+    def settle(self) -> None:
+        """Nothing is due; what failed before does not matter any more."""
+        self.failures, self.failed, self._retry_at = 0, "", 0.0
 
 
 def renewal_at(leaf: x509.Certificate) -> float:
@@ -132,7 +136,9 @@ def ensure(issuer: Issuer) -> None:
     """Renews if that is due."""
     now = time.time()
     why = issuer.due(now)
-    if why is not None and issuer.renew(now):
+    if why is None:
+        issuer.settle()
+    elif issuer.renew(now):
         log.info("certificate_renewed", why=why)
 
 

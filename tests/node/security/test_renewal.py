@@ -145,6 +145,25 @@ def test_a_full_disk_is_said_after_two_tries_and_the_old_certificate_stays(
     assert looked_after.contexts.current is not before
 
 
+def test_what_failed_while_a_file_was_half_there_is_no_alarm_once_it_is_whole(
+    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is to be renewed then for two months."""
+    assert issuer.renew(time.time())
+    looked_after = Renewal(Contexts(paths(tmp_path), "a"), issuer)
+    monkeypatch.setattr(renewal, "RETRY_SECONDS", 0.0)
+    whole = (tmp_path / "ca.pem").read_bytes()
+    (tmp_path / "ca.pem").write_bytes(whole[:200])
+    for _ in range(3):
+        looked_after.look()
+    assert "renewal failed 3 times" in str(looked_after.expiring())
+    assert looked_after.rejected() is not None
+    (tmp_path / "ca.pem").write_bytes(whole)
+    looked_after.look()
+    assert looked_after.expiring() is None
+    assert looked_after.rejected() is None
+
+
 @pytest.mark.parametrize(
     "host", ["2001:db8:0:0::1", "2001:DB8::1", "::ffff:10.0.0.1", "B.example.net", "a_b.example"]
 )
