@@ -176,7 +176,7 @@ export function question(one, order) {
 const QUESTIONS = {
   start: (one) => ({
     title: `Start ${one.rollout}?`, bound: true, foresee: ofStart,
-    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first${one.self_approval ? "" : `, of others than ${one.author || "its author"}`}. Then` : "At once"} ${opening(one.stages[0])} The other stages follow by themselves, each only when the one before has passed.${besides(one, "started")}`,
+    says: `${one.needed ? `It asks for ${plural(one.needed, "approval")} first${one.self_approval ? "" : `, of others than ${one.author || "its author"}`}. Then` : "At once"} ${opening(one.stages[0])}${one.stages.length > 1 ? " The other stages follow by themselves, each only when the one before has passed." : ""}${besides(one, "started")}`,
     undo: "Abort before a device has it, Roll back after.",
     fields: [check("force", "Although what it installs is blocked")],
     body: ({ force }) => ({ force: force === "on" }),

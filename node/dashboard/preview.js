@@ -6,8 +6,9 @@ import { number, plural, span } from "./words.js";
 
 /** Of a rollout that is to begin. */
 export function ofStart(seen) {
-  const stages = seen.stages.filter(({ members }) => members !== null).map(({ name, members }) => `${name} ${number(members)}`);
-  const lines = [`As things are it reaches ${number(seen.scope - seen.incapable)} of ${plural(seen.devices, "device")}: ${stages.join(", ")}`];
+  const stages = seen.stages.filter(({ members }) => members !== null);
+  const reached = stages.reduce((sum, { members }) => sum + members, 0);
+  const lines = [`As things are it reaches ${number(reached)} of ${plural(seen.devices, "device")}: ${stages.map(({ name, members }) => `${name} ${number(members)}`).join(", ")}`];
   if (seen.incapable) lines.push(`${plural(seen.incapable, "device")} in its scope cannot carry out tasks`);
   const first = seen.stages.find(({ members }) => members);
   return [...lines, ...(first ? powerOf(first) : []), ...inTheWay(seen), ...seen.refusals.map((why) => `It cannot begin now: ${why}`)];

@@ -364,6 +364,15 @@ def test_a_dialog_says_what_the_cluster_foresees(page: Page, told: Told) -> None
     expect(order.locator(".foreseen")).to_contain_text("stage dev is 6 devices")
 
 
+def test_a_dialog_counts_whom_the_stages_reach_and_not_the_scope(page: Page, told: Told) -> None:
+    told.do(lambda story: story.lay_down(Plan(V2, stages=STAGES[:2], rest=False)))
+    page.goto(told.url)
+    _row(page).get_by_role("button", name="Start …").click()
+    expect(page.locator("#order .foreseen")).to_contain_text(
+        "it reaches 12 of 24 devices: canary 6, dev 6"
+    )
+
+
 def _soaking_beside(story: RolloutStory) -> None:
     story.order(LiftFreeze("xmas"))
     story.begin(name="other")
