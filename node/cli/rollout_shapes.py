@@ -176,6 +176,7 @@ class Arm(TypedDict):
     turned_bad: Count
     device_hours: Figure
     odds: Interval | None
+    bad_odds: Interval | None
     hazard: Interval | None
     metrics: list[Quartiles]
 

@@ -71,7 +71,7 @@ function twins(found) {
 const ARMS = [
   ["version", (arm) => arm.version], ["share", (arm) => percent(arm.share)], ["assigned", (arm) => number(arm.assigned)], ["reached", (arm) => number(arm.reached)],
   ["succeeded", (arm) => number(arm.succeeded)], ["failed", (arm) => number(arm.failed)], ["turned bad, of those watched", (arm) => `${number(arm.turned_bad)} of ${number(arm.watched)}`],
-  ["odds of success against the first", (arm) => interval(arm.odds)], ["hazard against their twins", (arm) => interval(arm.hazard)], ["device-hours", (arm) => figure(arm.device_hours)],
+  ["odds of success against the first", (arm) => interval(arm.odds)], ["odds of turning bad against the first", (arm) => interval(arm.bad_odds)], ["hazard against their twins", (arm) => interval(arm.hazard)], ["device-hours", (arm) => figure(arm.device_hours)],
 ];
 
 function variants(report) {

@@ -52,8 +52,9 @@ class ArmView(View, frozen=True):
     it; `reached`, of stages that are over; `succeeded` and `failed`, of those that have finished;
     `watched`, and `turned_bad` of these. `device_hours`: for which devices run it since they
     succeeded. `odds`: of success, against the first variant; null: of the first, and where nothing
-    is to be concluded. `hazard`: how much more often its devices turn bad than their twins; null:
-    none was compared. `metrics`: of the newest statuses of its devices."""
+    is to be concluded. `bad_odds`: those of turning bad, of the devices that were watched.
+    `hazard`: how much more often its devices turn bad than their twins; null: none was compared.
+    `metrics`: of the newest statuses of its devices."""
 
     name: str
     version: str
@@ -66,6 +67,7 @@ class ArmView(View, frozen=True):
     turned_bad: int
     device_hours: float
     odds: IntervalView | None
+    bad_odds: IntervalView | None
     hazard: IntervalView | None
     metrics: list[QuartilesView]
 
@@ -117,6 +119,7 @@ def report_view(state: ClusterState, rollout: Rollout, now: int) -> ReportView:
             turned_bad=seen[place].bad,
             device_hours=device_hours(state, rollout, place, now),
             odds=odds_ratio(arm, found[0]) if judged and arm is not found[0] else None,
+            bad_odds=_bad_odds(seen, place, places[found[0].name]) if judged else None,
             hazard=_hazard(seen[place].looks),
             metrics=quartiles(state, rollout, place),
         )
@@ -146,7 +149,21 @@ def _withheld(rollout: Rollout, unfair: int) -> str | None:
 
 def odds_ratio(arm: Arm, first: Arm) -> IntervalView:
     """How the odds that an installation succeeds compare with those of another variant."""
-    counts = [n + 0.5 for n in (arm.succeeded, arm.failed, first.succeeded, first.failed)]
+    return _woolf(arm.succeeded, arm.failed, first.succeeded, first.failed)
+
+
+def _bad_odds(seen: Sequence[Observed], place: int, first: int) -> IntervalView | None:
+    """How the odds that a device turns bad compare with those of the first variant; None: of that
+    itself, or where nobody was watched."""
+    one, other = seen[place], seen[first]
+    if place == first or not one.observed or not other.observed:
+        return None
+    return _woolf(one.bad, one.observed - one.bad, other.bad, other.observed - other.bad)
+
+
+def _woolf(*cells: int) -> IntervalView:
+    """The odds ratio of a table of four: yes and no of the one, yes and no of the other."""
+    counts = [n + 0.5 for n in cells]
     middle = math.log(counts[0] * counts[3] / (counts[1] * counts[2]))
     reach = NORMAL * math.sqrt(sum(1 / count for count in counts))
     ratio, low, high = map(math.exp, (middle, middle - reach, middle + reach))
@@ -154,7 +171,14 @@ def odds_ratio(arm: Arm, first: Arm) -> IntervalView:
 
 
 def _conclusions(variants: Sequence[ArmView]) -> Iterator[str]:
-    yield from (_conclude(arm, variants[0]) for arm in variants[1:])
+    first, *others = variants
+    for arm in others:
+        assert arm.odds is not None, "judged"
+        yield _conclude(arm, first, arm.odds, "between", "succeeds")
+        if arm.bad_odds is not None:
+            yield _conclude(
+                arm, first, arm.bad_odds, "in how often devices turn bad of", "turns bad"
+            )
     for arm in variants:
         if arm.hazard is not None and arm.hazard.low is not None and arm.hazard.low > 1:
             end = "more" if arm.hazard.high is None else f"{arm.hazard.high:.2g}"
@@ -162,15 +186,14 @@ def _conclusions(variants: Sequence[ArmView]) -> Iterator[str]:
             yield f"devices with {arm.name} turn bad {often}"
 
 
-def _conclude(arm: ArmView, first: ArmView) -> str:
-    odds = arm.odds
-    assert odds is not None, "asked of no other"
+def _conclude(arm: ArmView, first: ArmView, odds: IntervalView, what: str, does: str) -> str:
+    """`no difference between b and a is shown: odds ratio 1.1, 0.9 to 1.3`."""
     assert odds.low is not None, "Woolf's have both ends"
     assert odds.high is not None, "Woolf's have both ends"
     if odds.low <= 1 <= odds.high:
-        found = f"no difference between {arm.name} and {first.name} is shown"
+        found = f"no difference {what} {arm.name} and {first.name} is shown"
     else:
-        found = f"{arm.name} succeeds {'more' if odds.low > 1 else 'less'} often than {first.name}"
+        found = f"{arm.name} {does} {'more' if odds.low > 1 else 'less'} often than {first.name}"
     return f"{found}: odds ratio {odds.ratio:.2g}, {odds.low:.2g} to {odds.high:.2g}"
 
 

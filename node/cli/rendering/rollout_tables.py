@@ -145,8 +145,9 @@ def report(item: Json) -> RenderableType:
 
 def _say_arm(arm: Json) -> str:
     """How the devices of a variant are: `A: 2 of 430 turned bad …`."""
+    against = f" (odds against the first {_interval(arm['bad_odds'])})" if arm["bad_odds"] else ""
     told = [
-        f"{arm['name']}: {arm['turned_bad']:,} of {arm['watched']:,} turned bad",
+        f"{arm['name']}: {arm['turned_bad']:,} of {arm['watched']:,} turned bad{against}",
         f"hazard to their twins {_interval(arm['hazard'])}",
         f"{arm['device_hours']:,.3g} device-hours",
         *(f"{m['metric']} {m['median']:.3g} ({m['low']:.3g} to {m['high']:.3g})"

@@ -343,6 +343,9 @@ async def test_a_variant_that_makes_ill_is_told_from_the_other(
     assert bad["hazard"]["low"] > 1
     assert good["hazard"] is None
     assert report["conclusions"][-1].startswith("devices with b turn bad")
+    assert good["bad_odds"] is None
+    assert bad["bad_odds"]["low"] > 1
+    assert report["conclusions"][1].startswith("b turns bad more often than a: odds ratio")
     assert 0 < good["device_hours"] < good["assigned"]
     battery, *_ = good["metrics"]
     assert (battery["metric"], battery["median"], battery["devices"]) == (

@@ -429,7 +429,7 @@ ROLLED_BACK: Json = rollout(
 LAID_DOWN: Json = {"rollout": "fw-2.1", "digest": "5f" * 16, "revision": 1}
 ARM: Json = {
     "name": "A", "version": "2.1.0", "share": 0.45, "assigned": 450, "reached": 440,
-    "succeeded": 430, "failed": 10, "watched": 430, "turned_bad": 2, "odds": None,
+    "succeeded": 430, "failed": 10, "watched": 430, "turned_bad": 2, "odds": None, "bad_odds": None,
     "device_hours": 71.5, "hazard": {"ratio": None, "low": 0.5, "high": 2.2},
     "metrics": [{"metric": "cpu", "low": 11.0, "median": 20.5, "high": 31.0, "devices": 430}],
 }  # fmt: skip
