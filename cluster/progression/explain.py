@@ -173,7 +173,9 @@ def _say_state(state: ClusterState, rollout: Rollout) -> Iterator[str]:
     yield f"{rollout.name} is {rollout.state.replace('_', ' ')} for {since}{why}"
     if rollout.state is RolloutState.AWAITING_APPROVAL:
         granted = sum(not approval.stage for approval in rollout.approvals)
-        yield f"{granted} of {rollout.plan.approvals} approvals are granted"
+        others = f", of others than {rollout.author or 'nobody named'}, who wrote it"
+        whose = "" if rollout.plan.allow_self_approval else others
+        yield f"{granted} of {rollout.plan.approvals} approvals are granted{whose}"
     left = state.rollouts.left(rollout, state.time)
     if left is not None:
         blocked = rollout.resumes and state.rollouts.in_the_way(rollout) is not None
