@@ -39,7 +39,7 @@ from stationkeep.node.api.resources import (
 )
 from stationkeep.node.gateway.sessions import Sessions
 from stationkeep.node.http import problems
-from stationkeep.node.http.access import Admission, Entrance, Failures
+from stationkeep.node.http.access import Admission, Entrance
 from stationkeep.node.http.fast_path import FastPath
 from stationkeep.node.http.limits import MAX_BATCH_BYTES, Limits
 from stationkeep.node.http.origin import Origin
@@ -117,7 +117,7 @@ def build(
     app.state.service = service
     app.state.tls = certified
     app.state.registrar = registrar
-    app.state.newcomers = Failures()
+    app.state.admission = admission
     app.state.snapshots = snapshot.Slots()
     app.state.planning = asyncio.Lock()
     app.state.worker = Worker()

@@ -111,14 +111,14 @@ class Admission:
             raise _unauthenticated("missing", "Authorization: Bearer TOKEN is missing")
         value = given[0].decode("latin-1")
         if len(given) > 1 or not value.lower().startswith(SCHEME):
-            raise self._failed("malformed", "Authorization: it says Bearer TOKEN, once", address)
+            raise self.failed("malformed", "Authorization: it says Bearer TOKEN, once", address)
         try:
             shown = parse(value[len(SCHEME) :].strip())
         except TokenFault as fault:
-            raise self._failed("malformed", f"Authorization: {fault}", address) from None
+            raise self.failed("malformed", f"Authorization: {fault}", address) from None
         token = self._find(shown.id)
         if token is None or not shown.proves(token.hash):
-            raise self._failed("unknown", "Authorization: no such token", address)
+            raise self.failed("unknown", "Authorization: no such token", address)
         if not token.good(self._now()):
             word = "expired" if token.revoked_at is None else "revoked"
             self.outcomes[word] += 1
@@ -139,8 +139,8 @@ class Admission:
     def _now(self) -> int:
         return int(self._wall() * 1_000)
 
-    def _failed(self, word: str, detail: str, address: str) -> Problem:
-        """What whoever fails is told."""
+    def failed(self, word: str, detail: str, address: str) -> Problem:
+        """What whoever fails to prove a secret is told; counted as `word`."""
         self.outcomes[word] += 1
         if self._failures.too_many(address, self._clock()):
             rule = f"{MAX_FAILURES} failed attempts in {FAILURE_SECONDS:g} s from {address}"

@@ -6,7 +6,6 @@ written, and given away after: what cannot be issued changes nothing, and what i
 asked for again, with the same key.
 """
 
-import time
 from typing import Annotated
 
 import structlog
@@ -24,8 +23,7 @@ from stationkeep.node.api.consistency import Reading, no_quorum
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.api.resources.invitations import registrar_of
 from stationkeep.node.api.submission import NO_REASON, Submission
-from stationkeep.node.http.access import Failures
-from stationkeep.node.http.limits import RETRY_AFTER
+from stationkeep.node.http.access import Admission
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.security import certificates
 from stationkeep.node.security.certificates import CertificateError
@@ -59,7 +57,7 @@ class NewcomerInput(Input):
 async def join(request: Request, read: Reading, body: NewcomerInput) -> Response:
     """Takes in whoever proves an invitation. Asked again with the same key, it answers the same."""
     address = caller_of(request).address
-    invitation = _proven(read.state, body.word, address, request.app.state.newcomers)
+    invitation = _proven(read.state, body.word, address, request.app.state.admission)
     registrar = registrar_of(request)
     _check_reachable(read.state, body.raft)
     try:
@@ -86,23 +84,16 @@ async def join(request: Request, read: Reading, body: NewcomerInput) -> Response
     return read.answer(view)
 
 
-def _proven(state: ClusterState, word: str, address: str, failures: Failures) -> Invitation:
+def _proven(state: ClusterState, word: str, address: str, admission: Admission) -> Invitation:
     """The invitation that a word proves. That it has ended is told by the log."""
     try:
         shown = parse(word)
     except TokenFault as fault:
-        raise _failed("malformed", str(fault), address, failures) from None
+        raise admission.failed("malformed", f"word: {fault}", address) from None
     found = state.invitations.get(shown.id)
     if found is None or not shown.proves(found.hash):
-        raise _failed("unknown", "no such invitation is known here", address, failures)
+        raise admission.failed("unknown", "word: no such invitation is known here", address)
     return found
-
-
-def _failed(rule: str, detail: str, address: str, failures: Failures) -> Problem:
-    if failures.too_many(address, time.monotonic()):
-        headers = {"Retry-After": RETRY_AFTER}
-        return Problem(Kind.BUSY, f"too many failed attempts from {address}", headers=headers)
-    return Problem(Kind.UNAUTHENTICATED, f"word: {detail}", rule=rule)
 
 
 def _check_reachable(state: ClusterState, raft: str) -> None:

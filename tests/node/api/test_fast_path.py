@@ -21,7 +21,7 @@ from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import Access
 from stationkeep.node.api import submission
 from stationkeep.node.api.app import RESOURCES, build
-from stationkeep.node.http.access import CALLER, Caller, Failures
+from stationkeep.node.http.access import CALLER, Admission, Caller
 from stationkeep.node.http.fast_path import FastPath
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
@@ -269,7 +269,7 @@ def test_both_ways_give_the_same_answer(
     nodes = [story(), story()]
     answers: list[Answer] = []
     for app, node in zip(ways, nodes, strict=True):
-        app.state.service, app.state.newcomers = node, Failures()
+        app.state.service, app.state.admission = node, Admission()
         random.seed(0)  # by which a device's interval is drawn
         answers.append(runner.run(ask(app, asked)))
     assert answers[0] == answers[1]

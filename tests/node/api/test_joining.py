@@ -159,6 +159,9 @@ async def test_who_guesses_is_told_to_wait_and_who_was_invited_still_comes_in(
         patched.setattr(Registrar, "issue", issued)
         told = [(await refusal(client, word=draw(CA.uid, PIN)))[0] for _ in range(MAX_FAILURES + 3)]
     assert told == [401] * MAX_FAILURES + [429] * 3
+    metrics = (await client.get("/metrics")).text
+    counted = f'stationkeep_authentications_total{{outcome="unknown"}} {MAX_FAILURES + 3}.0'
+    assert counted in metrics
     assert (await client.post("/v1/join", json=asking(word))).status_code == 200
     assert "sat-009" in node.state.members
 
