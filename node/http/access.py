@@ -60,6 +60,7 @@ class Caller(NamedTuple):
 
 class Admission:
     """The rule of one node, for requests and WebSockets. `local`: a token that is this node's own.
+    `known`: called with the address of a connection when somebody of the ladder comes in by it.
     `outcomes`: how many came in, or why not."""
 
     def __init__(
@@ -71,11 +72,13 @@ class Admission:
         node: str = "",
         proxies: Sequence[Network] = (),
         probes: Iterable[str] = (),
+        known: Callable[[str], None] = lambda _: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.required = required
         self._tokens, self._local, self._node = tokens, local, node
+        self._known = known
         self._wall, self._clock, self._probes = wall, clock, frozenset(probes)
         self._failures = Failures()
         self._is_proxy = lru_cache(64)(lambda address: _is_in(address, proxies))
@@ -101,6 +104,8 @@ class Admission:
             self.outcomes["forbidden"] += 1
             raise _forbidden(method, path, route, right, caller)
         self.outcomes["admitted"] += 1
+        if caller.role in LADDER:
+            self._known(peer)
         return caller
 
     def _caller(self, headers: Headers, address: str) -> Caller:

@@ -58,6 +58,7 @@ class Server(uvicorn.Server):
             node=own.node,
             proxies=tuple(map(ipaddress.ip_network, own.trusted_proxies)),
             probes=PROBES,
+            known=self.acceptor.know if self.acceptor is not None else lambda _: None,
         )
         self.agents = Sessions(own.node, service.intake, service.errands, replica, admission)
         made = partial(Connection, self.agents.turns, Crowd(), PROBES)

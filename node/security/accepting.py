@@ -5,8 +5,8 @@ logged and counted under one word.
 
 Handshakes cost: half a millisecond of the event loop each, and a place until they end. So they are
 limited a second, and an address; and where all places are taken, the one that has lasted longest
-goes. Who means it is through in one round trip. And where callers show certificates, strangers take
-neither the seconds nor the places of those who were let in before.
+goes. Who means it is through in one round trip. And strangers take neither the seconds nor the
+places of those who have proved who they are, members by certificate and people by token.
 """
 
 import asyncio
@@ -133,8 +133,13 @@ class Acceptor:
             raise
         self.outcomes[ACCEPTED] += 1
         if current.verify_mode is ssl.CERT_REQUIRED:
-            self._rate.know(address[0])
+            self.know(address[0])
         return True
+
+    def know(self, address: str) -> None:
+        """Whoever is there has proved to be one of us, by a certificate, or by what it has said
+        since."""
+        self._rate.know(address)
 
     def _refuse(self, address: tuple[str, int], word: str, why: str) -> None:
         self.outcomes[word] += 1
@@ -195,7 +200,10 @@ class Rate:
 
 def subscriber(address: str) -> str:
     """What is counted as one address: of IPv6 the network, of which one machine has all."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # of a connection that is gone already
+        return address
     if isinstance(parsed, ipaddress.IPv4Address):
         return address
     if parsed.ipv4_mapped is not None:

@@ -57,6 +57,25 @@ class Door:
         return caught.value.kind.status, caught.value.rule
 
 
+def test_people_who_are_let_in_are_made_known_and_nobody_else() -> None:
+    known: list[str] = []
+    door = Door(known=known.append)
+    people = (Access.VIEWER, Access.OPERATOR, Access.ADMIN)
+    for number, role in enumerate(Access):
+        shown = draw()
+        door.tokens[shown.id] = token(shown, role, ids="*" if role is Access.DEVICE else "")
+        path = {Access.DEVICE: "/v1/devices/a/task", Access.METRICS: "/metrics"}.get(role)
+        door.ask(path or "/v1/cluster", f"10.0.0.{number}", authorization=bearer(shown))
+    assert known == [f"10.0.0.{n}" for n, role in enumerate(Access) if role in people]
+    known.clear()
+    door.ask("/v1/tls/ca", "10.0.1.1")
+    with pytest.raises(Problem):
+        door.ask(peer="10.0.1.2", authorization=bearer(draw()))
+    with pytest.raises(Problem):
+        door.ask(peer="10.0.1.3", authorization=bearer(ENDED))
+    assert known == []
+
+
 def bearer(shown: Shown) -> str:
     return f"Bearer {shown.text}"
 

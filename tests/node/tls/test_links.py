@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from stationkeep.node.system.addresses import split_address
 from tests.node.peers.station import Station, addresses, free_ports
 from tests.node.peers.test_network import closed_by_peer, hang_up
 from tests.node.security.issuing import at, authority, contexts, files
+from tests.node.tls.strangers import strangers
 
 Stations = Callable[..., Any]
 
@@ -313,15 +313,7 @@ async def test_strangers_without_number_do_not_shut_out_a_member(
     await a.until(lambda: ("up", "b") in a.links)
     await b.until(lambda: ("up", "a") in b.links)
 
-    port = a.network.port
-
-    async def strangers() -> None:
-        for n in itertools.count():
-            source = f"127.0.{1 + n // 100 % 100}.{1 + n % 100}"
-            with contextlib.suppress(ConnectionError):
-                await closed_by_peer(b"x" * 16, port, source)
-
-    flood = asyncio.create_task(strangers())
+    flood = asyncio.create_task(strangers(a.network.port))
     await refused(a, "too_many")
     for _ in range(8):
         ups = b.links.count(("up", "a"))

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from stationkeep.node.client.exchange import open_http
+from stationkeep.node.security import accepting, trust
 from stationkeep.node.security import certificates as made
-from stationkeep.node.security import trust
 from stationkeep.node.security.accepting import Acceptor
 from stationkeep.node.security.contexts import load_pair, read_pair
 from stationkeep.node.security.credentials import Credentials
@@ -23,6 +23,7 @@ from stationkeep.node.security.trust import TrustError
 from stationkeep.node.wire.unreached import untrusted, why
 from tests.node.peers.test_network import hang_up
 from tests.node.security.issuing import authority, files
+from tests.node.tls.strangers import strangers
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -70,6 +71,20 @@ async def asked(port: int) -> str:
             return (await http.get(f"https://127.0.0.1:{port}/")).text
         except httpx.HTTPError as error:
             return why(error)
+
+
+async def test_strangers_without_number_do_not_shut_out_who_has_shown_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "MAX_A_SECOND", 4)
+    async with served(tmp_path) as (port, acceptor):
+        acceptor.know("127.0.0.1")
+        flood = asyncio.create_task(strangers(port))
+        while acceptor.outcomes["too_many"] < 8:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert [await asked(port) for _ in range(8)] == ["ok"] * 8
+        flood.cancel()
+        await asyncio.gather(flood, return_exceptions=True)
 
 
 async def connected(port: int) -> str:
