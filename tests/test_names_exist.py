@@ -172,3 +172,17 @@ def test_every_scenario_names_what_sees_it() -> None:
     rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
     assert [int(number) for number, _, _ in rows] == list(range(1, 43))
     assert [number for number, _, seen in rows if "`" not in seen and "the same" not in seen] == []
+
+
+@pytest.mark.parametrize(
+    ("map_", "room"), [("CONTRIBUTING.md", "{}/{}/"), ("node/guide/internals.md", "`{1}/`")]
+)
+def test_every_room_is_on_the_map(map_: str, room: str) -> None:
+    text = (ROOT / map_).read_text(encoding="utf-8")
+    rooms = {
+        room.format(package, file.parent.name)
+        for package in ("cluster", "node")
+        for file in (ROOT / package).glob("*/__init__.py")
+    }
+    assert {room for room in rooms if room not in text} == set()
+    assert len(rooms) > 30
