@@ -27,8 +27,9 @@ def found(place: Place, cluster: str, profile: str) -> Founded:
     text = place.text("init", cluster, [place.own], profile=profile)
     if place.ca.exists():
         raise FormingError(f"{place.ca} is there already: every cluster has one CA")
-    if not _was_interrupted(place, text):
-        place.check_new()
+    if place.config.exists() and not _was_interrupted(place, text):
+        raise FormingError(f"{place.config} is there already: this machine has a node")
+    place.check_unused()
     check_silent(place.own)
     authority = _authority(place, cluster)
     save(place.ca_key, made.private_pem(authority.key), made.PRIVATE)

@@ -119,14 +119,7 @@ def _joined_before(place: Place, word: Word) -> Joined | None:
 
 def _check_place(place: Place, word: Word) -> None:
     """Refuses to mix two clusters, and to put a new node on the data of an old one."""
-    try:
-        found = [path for path in place.data_dir.iterdir() if path.name != OWN_FILE.parent.name]
-    except FileNotFoundError:
-        found = []
-    except OSError as error:
-        raise failed(place.data_dir, error) from error
-    if found:
-        raise FormingError(f"{place.data_dir} has data of a node already: {found[0].name}")
+    place.check_unused(besides=OWN_FILE.parent.name)
     if not place.ca.exists():
         return
     try:

@@ -12,6 +12,7 @@ import yaml
 
 from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.names import address_fault, is_loopback
+from stationkeep.node.raft.storage.snapshot_file import sync_directory
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE
 from stationkeep.node.system.addresses import join_address, split_address, system_message
@@ -75,22 +76,16 @@ class Place(NamedTuple):
             return reached
         return join_address(EVERYWHERE_6 if ":" in host else EVERYWHERE, port)
 
-    def check_new(self) -> None:
-        """Raises `FormingError` where there is a node already."""
-        if self.config.exists():
-            raise FormingError(f"{self.config} is there already: this machine has a node")
-        self.check_data()
-
-    def check_data(self) -> None:
-        """Raises `FormingError` unless the data directory is missing or empty."""
+    def check_unused(self, besides: str = "") -> None:
+        """Raises `FormingError` when the data directory has anything in it, but for `besides`."""
         try:
-            found = next(self.data_dir.iterdir(), None)
+            names = sorted(path.name for path in self.data_dir.iterdir())
         except FileNotFoundError:
             return
         except OSError as error:
             raise failed(self.data_dir, error) from error
-        if found is not None:
-            raise FormingError(f"{self.data_dir} has data of a node already: {found.name}")
+        if found := [name for name in names if name != besides]:
+            raise FormingError(f"{self.data_dir} has data of a node already: {found[0]}")
 
 
 def check_addresses(own: MemberSpec, listen: str) -> None:
@@ -134,6 +129,9 @@ def alone_in(directory: Path) -> Iterator[None]:
     Raises `FormingError` when somebody is in it. Who is killed is out of it."""
     try:
         private_directory(directory)
+        for above in (directory.parent, directory.parent.parent):
+            with contextlib.suppress(PermissionError):  # one that we cannot read was there before
+                sync_directory(above)
         handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise failed(directory, error) from error
