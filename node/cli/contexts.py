@@ -15,6 +15,7 @@ from typing import NamedTuple
 from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.client.exchange import DEFAULT_URL
+from stationkeep.node.security import trust
 from stationkeep.node.security.credentials import PLAIN_RULE, VARIABLE, Credentials
 from stationkeep.node.security.tokens import TokenFault, parse
 from stationkeep.node.system.addresses import crosses_in_clear, origin_of, split_url
@@ -28,10 +29,11 @@ _chosen: str | None = None
 
 
 class Context(NamedTuple):
-    """An address of a cluster, and the token for it."""
+    """An address of a cluster, the token for it, and the file of its CA's certificates, a copy."""
 
     url: str
     token: str
+    ca: str = ""
 
 
 class Contexts(NamedTuple):
@@ -65,6 +67,7 @@ def access(url: str | None) -> Access:
     said = _chosen or os.environ.get("STATIONKEEP_CONTEXT") or None
     context = _named(contexts, said) if said else contexts.known.get(contexts.current)
     if _chosen is not None and context is not None:  # options go before the environment
+        _trust(context)
         return _checked(Access(by_option(url) or context.url, context.token))
     token = os.environ.get(VARIABLE, "")
     if token:
@@ -72,12 +75,25 @@ def access(url: str | None) -> Access:
     if context is None:
         return _checked(Access(url, token))
     own = url is None or origin_of(url) == origin_of(context.url)
+    if own:
+        _trust(context)
     return _checked(Access(url or context.url, token or (context.token if own else "")))
 
 
 def by_option(url: str | None) -> str | None:
     """What `--url` says, and not the environment in its place."""
     return None if url in os.environ.get("STATIONKEEP_URL", "").split() else url
+
+
+def _trust(context: Context) -> None:
+    """Whom the command trusts from now on, unless that is said already."""
+    if not context.ca or os.environ.get(trust.VARIABLE):
+        return
+    try:
+        trust.of_file(context.ca)
+    except trust.TrustError as error:
+        raise CommandError(f"{error}: log in again") from error
+    os.environ[trust.VARIABLE] = context.ca
 
 
 def _checked(found: Access) -> Access:
@@ -142,14 +158,45 @@ def save(contexts: Contexts) -> None:
         raise CommandError(f"{path}: {error.strerror or error}") from error
 
 
-def put(name: str, context: Context) -> None:
-    """Keeps a context, and uses it from now on."""
+def check_name(name: str) -> None:
+    """Raises `UsageError` for what can be no name of a context."""
     if name_fault(name) is not None:
         raise UsageError(f"--name {name!r} refused: {NAME_RULE}")
+
+
+def put(name: str, context: Context) -> None:
+    """Keeps a context, and uses it from now on."""
+    check_name(name)
     known = load().known | {name: context}
     if len(known) > MOST_CONTEXTS:
         raise CommandError(f"{MOST_CONTEXTS} contexts are known: remove one")
     save(Contexts(known, name))
+
+
+def trust_known(url: str) -> None:
+    """Whom the command trusts at an address, if there is a context for it."""
+    for context in load().known.values():
+        if origin_of(context.url) == origin_of(url):
+            _trust(context)
+
+
+def keep_ca(name: str) -> str:
+    """A copy, for a context of this name, of the certificates that are trusted now; "" for none."""
+    said = os.environ.get(trust.VARIABLE)
+    if not said:
+        return ""
+    copy = _copy_of_ca(name)
+    try:
+        content = Path(said).read_bytes()
+        private_directory(copy.parent)
+        SmallFile(copy).save(content)
+    except OSError as error:
+        raise CommandError(f"{error.filename or copy}: {error.strerror or error}") from error
+    return str(copy)
+
+
+def _copy_of_ca(name: str) -> Path:
+    return file().with_name(f"{name}.pem")
 
 
 def use(name: str) -> None:
@@ -165,6 +212,8 @@ def remove(name: str) -> None:
     _named(contexts, name)
     known = {other: context for other, context in contexts.known.items() if other != name}
     save(Contexts(known, contexts.current if contexts.current in known else ""))
+    if name_fault(name) is None:
+        _copy_of_ca(name).unlink(missing_ok=True)
 
 
 def _named(contexts: Contexts, name: str) -> Context:
@@ -179,7 +228,10 @@ def _read(document: dict[str, object]) -> Contexts:
     tables = document.get("contexts", {})
     if not isinstance(tables, dict):
         raise TypeError
-    known = {name: Context(str(t["url"]), str(t["token"])) for name, t in tables.items()}
+    known = {
+        name: Context(str(t["url"]), str(t["token"]), str(t.get("ca", "")))
+        for name, t in tables.items()
+    }
     return Contexts(known, str(document.get("current", "")))
 
 

@@ -32,6 +32,7 @@ def login(
     where = named(address)
     contexts.check_private(where)
     token = contexts.checked_token(given(token_file, "token: "), "the token")
+    contexts.trust_known(where)
     node = Client(where, token=token)
     me = node.get("/v1/me", dict[str, str])
     role, actor = printable(me.get("role", "")), printable(me.get("actor", ""))
@@ -40,7 +41,9 @@ def login(
     if role in ("metrics", "device") and name is None:
         raise UsageError("--name: this token may not ask for the name of the cluster")
     known = name or _name_of(node)
-    contexts.put(known, contexts.Context(where, token))
+    contexts.check_name(known)
+    ca = contexts.keep_ca(known) if where.startswith("https:") else ""
+    contexts.put(known, contexts.Context(where, token, ca))
     say(f"context {known}: {where} as {actor}, {role}")
 
 

@@ -29,7 +29,8 @@ def canned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CannedNode:
     monkeypatch.setattr(demo, "NODE_COMMAND", ("true",))
     monkeypatch.setattr(demo, "PATIENCE", 0.0)
     for variable in ("URL", "TOKEN", "CONTEXT", "CA"):
-        monkeypatch.delenv(f"STATIONKEEP_{variable}", raising=False)
+        monkeypatch.setenv(f"STATIONKEEP_{variable}", "")  # what a command sets is taken away again
+        monkeypatch.delenv(f"STATIONKEEP_{variable}")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     return node_

@@ -11,6 +11,7 @@ from stationkeep.node.cli import contexts
 from stationkeep.node.security.local_door import NAME, open_local_door
 from stationkeep.node.security.tokens import draw, parse
 from tests.node.cli.canned import CannedNode, Run, problem
+from tests.node.security.issuing import files
 
 URL = "http://127.0.0.1:8701"
 TOKEN = draw()
@@ -238,3 +239,54 @@ def test_a_node_cannot_take_the_name_of_another_cluster_that_is_known(
     assert stationkeep("login", URL, "--token-file", str(token_file)).exit_code == 0
     assert stationkeep(*elsewhere, "--name", "prod").exit_code == 0
     assert contexts.load().known["prod"].url == "http://127.0.0.1:8799"
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    return files(tmp_path / "tls", "sat-001").ca
+
+
+def log_in_over_tls(stationkeep: Run, ca: Path, token_file: Path) -> None:
+    words = ["login", "https://a.example.net:8701", "--token-file", str(token_file)]
+    result = stationkeep("--ca", str(ca), *words, "--name", "prod")
+    assert result.exit_code == 0, result.output
+    del os.environ["STATIONKEEP_CA"]
+
+
+@pytest.mark.usefixtures("canned")
+def test_a_login_keeps_the_ca_too(stationkeep: Run, ca: Path, token_file: Path) -> None:
+    log_in_over_tls(stationkeep, ca, token_file)
+    content = ca.read_bytes()
+    ca.unlink()
+    assert stationkeep("alarms", "list").exit_code == 0
+    kept = Path(os.environ["STATIONKEEP_CA"])
+    assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (content, 0o600)
+    again = ["login", "https://a.example.net:8701", "--token-file", str(token_file)]
+    assert stationkeep(*again, "--name", "prod").exit_code == 0
+    assert (contexts.load().known["prod"].ca, kept.read_bytes()) == (str(kept), content)
+    assert stationkeep("context", "remove", "prod").exit_code == 0
+    assert not kept.exists()
+
+
+@pytest.mark.usefixtures("canned")
+def test_the_ca_of_a_context_is_for_its_own_address_and_after_one_that_is_said(
+    stationkeep: Run, ca: Path, token_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in_over_tls(stationkeep, ca, token_file)
+    stationkeep("alarms", "list", "--url", "https://b.example.net:8701")
+    assert "STATIONKEEP_CA" not in os.environ
+    other = files(tmp_path / "other", "sat-001").ca
+    monkeypatch.setenv("STATIONKEEP_CA", str(other))
+    stationkeep("alarms", "list")
+    assert os.environ["STATIONKEEP_CA"] == str(other)
+
+
+@pytest.mark.usefixtures("canned")
+def test_a_ca_that_a_context_has_lost_is_named(
+    stationkeep: Run, ca: Path, token_file: Path
+) -> None:
+    log_in_over_tls(stationkeep, ca, token_file)
+    (contexts.file().parent / "prod.pem").unlink()
+    result = stationkeep("alarms", "list")
+    assert result.exit_code == 1
+    assert "prod.pem cannot be read" in result.output

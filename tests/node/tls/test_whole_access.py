@@ -35,13 +35,16 @@ class Guarded(Cluster):
         kept = {name: value for name, value in os.environ.items() if "STATIONKEEP" not in name}
         self._environment = kept | {"XDG_CONFIG_HOME": str(folder / "config")}
 
+    def administer(self, *words: str) -> str:
+        """A command of the administrator of the first node's machine."""
+        return self.run(*words, "--config", str(self.folder / f"{FIRST}.yaml"))
+
     def run(self, *words: str) -> str:
         """A command, again until the cluster can carry it out."""
-        config = ["--config", str(self.folder / f"{FIRST}.yaml")]
         done: list[subprocess.CompletedProcess[str]] = []
 
         def succeeded() -> bool:
-            command = [sys.executable, "-m", "stationkeep", *words, *config]
+            command = [sys.executable, "-m", "stationkeep", *words]
             done.append(subprocess.run(
                 command, check=False, capture_output=True, text=True, env=self._environment
             ))  # fmt: skip
@@ -52,7 +55,7 @@ class Guarded(Cluster):
 
     def create(self, name: str, *options: str) -> Path:
         """The file of a new token."""
-        return self.keep(name, self.run("tokens", "create", "--name", name, *options))
+        return self.keep(name, self.administer("tokens", "create", "--name", name, *options))
 
     def keep(self, name: str, token: str) -> Path:
         self.made.append(token.strip())
@@ -83,6 +86,11 @@ def test_a_device_and_a_program_of_a_cluster_that_asks_everybody(cluster: Guarde
         pytest.raises(NotAuthorisedError, match="TOKEN is missing"),
     ):
         client.get_cluster_status()
+    login = ["login", cluster.url(SECOND), "--token-file", str(ann), "--name", "prod"]
+    cluster.run("--ca", str(cluster.ca), *login)
+    assert "PRIMARY" in cluster.run("status"), "a login is all that it takes from then on"
+    links = cluster.run("nodes", "links", "--all", "--format", "json")
+    assert all(name in links for name in NODES)
     logs = "".join(log.read_text() for log in cluster.folder.glob("*.log"))
     assert not any(parse(token).secret in logs for token in cluster.made)
 
@@ -120,8 +128,8 @@ async def _served(cluster: Guarded, phone: Path, ann: Path) -> None:
 def _rotate(cluster: Guarded, file: Path) -> None:
     """Another token in the place of the one that is there, which ends at once."""
     id_ = parse(file.read_text().strip()).id
-    cluster.keep(file.name, cluster.run("tokens", "rotate", id_, "--overlap", "0"))
+    cluster.keep(file.name, cluster.administer("tokens", "rotate", id_, "--overlap", "0"))
 
 
 def _revoke(cluster: Guarded, file: Path) -> None:
-    cluster.run("tokens", "revoke", parse(file.read_text().strip()).id)
+    cluster.administer("tokens", "revoke", parse(file.read_text().strip()).id)
