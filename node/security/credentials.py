@@ -94,13 +94,14 @@ class Credentials:
         return request
 
     def renewed(self, refused: str) -> bool:
-        """Whether there is another token than the one that was refused; the file is read anew."""
+        """Whether there is another token than the one that was refused; the file is read anew. Who
+        was shown none gets none."""
         if self._file is not None and self._token == refused:
             try:
                 self._token = _read(self._file)
             except ValueError:
                 return False
-        return self._token != refused
+        return refused not in ("", self._token)
 
     def verification(self) -> ssl.SSLContext | bool:
         """What httpx's transports take as `verify`. Raises `TrustError`."""

@@ -87,6 +87,7 @@ def test_a_file_is_read_anew_only_for_the_token_that_was_refused(tmp_path: Path)
     assert found.renewed(TOKEN)
     assert found.token == new
     file.write_text(draw().text)
+    assert not found.renewed(""), "who is not shown it is not shown another"
     assert found.renewed(TOKEN), "another device was refused the same one, a moment later"
     assert found.token == new
 
