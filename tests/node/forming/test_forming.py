@@ -33,7 +33,7 @@ main()
 """
 """The command, which kills itself when it is about to write one file more than it may."""
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300), pytest.mark.xdist_group("forming")]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300), pytest.mark.xdist_group("joining")]
 
 
 class Machines:
