@@ -53,7 +53,7 @@ export class Actions {
   }
 
   resume() {
-    const held = heldFor("cluster_paused", this.picture.parts.rollouts?.items ?? []).map(({ rollout }) => rollout);
+    const held = heldFor("cluster_paused", this.picture.parts.rollouts?.items ?? [], true).map(({ rollout }) => rollout);
     this.confirm({
       title: "Resume automatic changes",
       says: `The pause ends now${held.length ? `, and what nothing else holds goes on: ${held.join(", ")}` : ""}.`,

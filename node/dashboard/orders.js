@@ -9,7 +9,8 @@ import { besides, isJudged, isOver } from "./standing.js";
 import { number, plain, plural, RINGS } from "./words.js";
 
 const WORDS = { start: "Start", approve: "Approve", pause: "Pause", resume: "Resume", retry: "Retry", promote: "Promote", rollback: "Roll back", abort: "Abort" };
-export const WAITS = ["draft", "awaiting_approval", "paused"];
+const NOT_BEGUN = ["draft", "awaiting_approval"];
+export const WAITS = [...NOT_BEGUN, "paused"];
 
 /** Every order: `why` it is not possible now (empty: it is), and a `hint` at what it does.
  *  `blocked`: the artifacts that are; `actor`: who would give it. */
@@ -63,9 +64,10 @@ export function heldBy({ freeze }, rollouts) {
   return heldFor(`freeze:${freeze}`, rollouts);
 }
 
-/** The rollouts that are held for a reason. */
-export function heldFor(wanted, rollouts) {
-  return rollouts.filter((each) => each.held?.holds.some(({ reason }) => reason === wanted));
+/** The rollouts that have begun and are held for a reason; `alone`: for no other. */
+export function heldFor(wanted, rollouts, alone = false) {
+  const begun = rollouts.filter(({ held, state }) => held !== null && !NOT_BEGUN.includes(state));
+  return begun.filter(({ held }) => held.holds.some(({ reason }) => reason === wanted) && (!alone || held.holds.length === 1));
 }
 
 /** What it installs and what a gate was proven broken with. */

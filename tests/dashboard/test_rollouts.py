@@ -436,6 +436,19 @@ def test_one_order_that_is_not_enough_says_so(page: Page, told: Told) -> None:
     )
 
 
+def test_the_end_of_a_pause_of_the_cluster_names_what_goes_on_with_it(
+    page: Page, told: Told
+) -> None:
+    told.do(lambda story: (_soaking(story), story.order(Pause(3_600_000))))
+    told.do(lambda story: story.lay_down(name="later"))
+    page.goto(told.url)
+    _row(page).get_by_role("button", name="Resume automatic changes …").click()
+    order = page.locator("#order")
+    expect(order).to_contain_text("The pause ends now, and what nothing else holds goes on: fw.")
+    order.get_by_role("button", name="Resume", exact=True).click()
+    expect(_row(page)).to_contain_text("Stage canary is installed and watched.")
+
+
 def test_what_needs_somebody_leads_to_its_row_which_is_above_those_that_are_over(
     page: Page, told: Told
 ) -> None:
@@ -569,12 +582,13 @@ def test_a_freeze_is_set_seen_and_lifted(page: Page, told: Told) -> None:
     order.get_by_label("Only those with these labels").fill("model!=a")
     order.get_by_label("Reason").fill("nobody is here")
     order.get_by_role("button", name="Freeze").click()
-    told.do(lambda story: (story.order(StartRollout(NAME)), story.lead(2)))
     freeze = page.locator("[data-freeze=xmas]")
+    expect(freeze).to_contain_text("nobody is here")
+    expect(freeze).not_to_contain_text("holds fw")
+    told.do(lambda story: (story.order(StartRollout(NAME)), story.lead(2)))
     expect(freeze).to_contain_text(
         "Freeze xmas on ring canary, model!=a: nothing new is installed there"
     )
-    expect(freeze).to_contain_text("nobody is here")
     expect(freeze).to_contain_text("holds fw")
     freeze.get_by_role("button", name="Lift …").click()
     expect(order).to_contain_text("as soon as nothing else holds it: fw (6 devices wait)")
