@@ -24,6 +24,9 @@ from stationkeep.cluster.rollouts.lifecycle import (
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.state.state import ClusterState
 
+RETRIED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.UNREACHED)
+"""What another attempt may mend."""
+
 
 class Waiting(msgspec.Struct, frozen=True):
     """What a stage that deploys waits for, in devices: those offline, those whose newest status
@@ -130,6 +133,12 @@ def ends_at(holds: list[Held]) -> int | None:
     return max((hold.until for hold in holds if hold.until is not None), default=None)
 
 
+def _lasts(state: ClusterState, holds: list[Held]) -> str:
+    """For how long at most, or until what."""
+    when, end = say_when(holds), ends_at(holds)
+    return f"until {when}" if when or end is None else f"for {_span(end - state.time)} at most"
+
+
 def _goes_on(state: ClusterState, holds: list[Held]) -> str:
     """When nothing holds it any more."""
     end, when = ends_at(holds), say_when(holds)
@@ -190,7 +199,7 @@ def _say_state(state: ClusterState, rollout: Rollout) -> Iterator[str]:
         stops = (
             "" if rollout.deadline is None or rollout.resumes else ", and that time stands still"
         )
-        yield f"nothing happens by itself{stops}: {say_holds(pauses)}; {_goes_on(state, pauses)}"
+        yield f"nothing happens by itself{stops}: {say_holds(pauses)}, {_lasts(state, pauses)}"
 
 
 def _say_stage(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[str]:
@@ -201,6 +210,11 @@ def _say_stage(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[
     yield from (say_gate(gate_facts(judgement)) for judgement in judged)
     if stage.state is StageState.DEPLOYING:
         yield from _say_deploying(state, rollout, stage)
+    if stage.state is StageState.INCONCLUSIVE:
+        deployment = state.deployments.known[stage.deployment]
+        again = sum(map(deployment.count, RETRIED))
+        if again:
+            yield f"retry gives {again:,} of its tasks another attempt, when it is resumed"
     if stage.state is StageState.SOAKING:
         yield _say_soaking(state, rollout, stage)
     if stage.state is StageState.VALIDATING:
@@ -239,7 +253,11 @@ def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Itera
     told = [f"{count:,} {named[what]}" for what, count in waiting.items() if count]
     if told:
         yield f"of the devices that wait {', '.join(told)}"
-    yield f"whoever still waits in {_span(deployment.left(state.time))} is unreached"
+    left = _span(deployment.left(state.time))
+    if deployment.held:
+        yield f"whoever waits has another {left} as soon as it goes on, and is unreached then"
+    else:
+        yield f"whoever still waits in {left} is unreached"
 
 
 def _span(milliseconds: int) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stationkeep.cluster.commands import Pause, SetFreeze, StartRollout
+from stationkeep.cluster.commands import ChangeSettings, Pause, SetFreeze, StartRollout
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.progression.explain import explain_rollout, holds_of
 from stationkeep.cluster.rollouts.plan import Checks, Plan
@@ -40,6 +40,7 @@ def test_a_paused_rollout_says_why_and_what_to_press(driver: RolloutDriver) -> N
     assert "fw is paused for 0s: stage canary is inconclusive (failures)" in text
     assert "failures: 33.3 % failed, 5 % may; evidence 1.9" in text
     assert "if nothing happens it is aborted in 7d" in text
+    assert "retry gives 1 of its tasks another attempt, when it is resumed" in text
     assert text.endswith("you may order: resume, abort, roll back, promote")
 
 
@@ -104,6 +105,7 @@ def test_everything_that_holds_a_stage_is_named_and_when_the_last_of_it_ends(
     driver.order(SetFreeze("all", 90_000))
     held = "automatic changes are paused, and freeze all lies on it"
     assert f"nothing is offered: {held}; it goes on in 1m30s at the latest" in told(driver)
+    assert "whoever waits has another 4m59s as soon as it goes on" in told(driver)
     driver.pause()
     held = "automatic changes are paused, the rollout is paused, and freeze all lies on it"
     ends = "it goes on when somebody resumes it and the rest is over, in 1m30s at the latest"
@@ -136,9 +138,11 @@ def test_a_wait_for_people_stands_still_while_the_cluster_is_paused(driver: Roll
     driver.pause()
     driver.done(Pause(60_000))
     assert (
-        "nothing happens by itself, and that time stands still: automatic changes are paused; "
-        "it goes on in 1m at the latest"
+        "nothing happens by itself, and that time stands still: automatic changes are paused, "
+        "for 1m at most"
     ) in told(driver)
+    driver.done(ChangeSettings({"swarm_mode": False}))
+    assert "(swarm_mode), until somebody switches them on" in told(driver)
 
 
 def test_a_rollout_that_another_goes_before_is_held_by_that_in_a_pause_too(
