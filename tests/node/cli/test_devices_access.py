@@ -111,7 +111,9 @@ def test_programs_that_an_agent_runs_do_not_have_its_token(
     assert TOKEN not in "".join(seen.values())
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", TOKEN[:-1]])
+@pytest.mark.parametrize(
+    "content", ["", "nonsense", TOKEN[:-1]], ids=["nothing", "nonsense", "one too short"]
+)
 def test_a_file_without_a_token_is_named_and_not_shown(
     content: str, door: Door, token_file: Path, stationkeep: Run
 ) -> None:

@@ -92,7 +92,11 @@ def test_a_file_is_read_anew_only_for_the_token_that_was_refused(tmp_path: Path)
     assert found.token == new
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", TOKEN[:-1], "x" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    ["", "nonsense", TOKEN[:-1], "x" * 100_000],
+    ids=["nothing", "nonsense", "one too short", "far too long"],
+)
 def test_a_file_that_is_damaged_changes_nothing(content: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(TOKEN)
