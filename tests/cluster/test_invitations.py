@@ -1,8 +1,11 @@
 """Invitations in the state: who becomes a member by one, how often, and who does not."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stationkeep.cluster.access import HASH_BYTES
 from stationkeep.cluster.commands import (
@@ -225,3 +228,57 @@ def test_people_read_whom_an_invitation_is_for() -> None:
         strict=True,
     ):
         assert words in text
+
+
+ORDERS = st.one_of(
+    st.tuples(st.just("accept"), st.sampled_from("aab"), st.sampled_from("xy"), st.integers(1, 2)),
+    st.tuples(st.just("leave"), st.sampled_from("xy")),
+    st.tuples(st.sampled_from(["invite", "revoke"]), st.just("b")),
+    st.tuples(st.just("wait"), st.sampled_from([1_000, HOUR])),
+)
+
+
+def command_of(order: tuple[Any, ...]) -> Any:
+    kind, name = order[0], order[1]
+    match kind:
+        case "invite":
+            return invited(name * 8)
+        case "accept":
+            return accept(f"sat-{order[2]}", order[3], invitation=name * 8)
+        case "revoke":
+            return RevokeInvitation(name * 8)
+    return RemoveMember(f"sat-{name}")
+
+
+@given(st.lists(ORDERS, max_size=25))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_whatever_comes_in_which_order_no_key_takes_the_place_of_another(
+    orders: list[tuple[Any, ...]],
+) -> None:
+    driver = settled()
+    driver.do(invited("aaaaaaaa", uses=2, lifetime=LONGEST_LIFE), key="k", actor="ann")
+    founders = set(driver.state.members)
+    holders: dict[str, int] = {}
+    admitted: Counter[str] = Counter()
+    for order in orders:
+        if order[0] == "wait":
+            driver.wait(order[1])
+            continue
+        known = dict(driver.state.invitations)
+        before = set(driver.state.members)
+        driver.do(command_of(order), key=f"k{len(driver.log)}", actor="ann")
+        came = set(driver.state.members) - before
+        for gone in before - set(driver.state.members):
+            holders.pop(gone, None)
+        if came:
+            _, name, node, key = order
+            assert came == {f"sat-{node}"}
+            assert known[name * 8].open(WALL + driver.clock)
+            holders[f"sat-{node}"] = key
+            admitted[name] += 1
+            assert admitted[name] <= known[name * 8].uses
+        assert set(driver.state.members) == founders | set(holders)
+        assert list(violations(driver.state)) == []
+    for node, key in holders.items():
+        keys = {i.taken[node] for i in driver.state.invitations.values() if node in i.taken}
+        assert hashed(key) in keys
