@@ -12,6 +12,7 @@ import msgspec
 from stationkeep.cluster import (
     access,
     alarms,
+    certificates,
     invitations,
     membership,
     operators,
@@ -72,6 +73,7 @@ from stationkeep.cluster.commands import (
     Resume,
     ResumeRollout,
     RetryTasks,
+    RevokeCertificate,
     RevokeInvitation,
     RevokeToken,
     RollBackRollout,
@@ -337,6 +339,8 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return access.create_token(step, command)
         case RevokeToken():
             return access.revoke_token(step, command)
+        case RevokeCertificate():
+            return certificates.revoke_certificate(step, command)
         case Invite():
             return invitations.invite(step, command)
         case AcceptInvitation():

@@ -690,6 +690,13 @@ class RevokeToken(Command, frozen=True):
     token: str
 
 
+class RevokeCertificate(Command, frozen=True):
+    """Operator: no member accepts the certificate with this serial number (hexadecimal) any more.
+    For good: its node, if it stays a member, has another one issued."""
+
+    serial: str
+
+
 class Invite(Command, frozen=True):
     """Operator: whoever proves to have the secret of which `hash` is the SHA-256 may become a
     member, so many (`uses`) within `lifetime` ms of wall time. `node`: the only id under which one
@@ -782,6 +789,7 @@ AnyCommand = (
     | RecordDelivery
     | CreateToken
     | RevokeToken
+    | RevokeCertificate
     | Invite
     | AcceptInvitation
     | RevokeInvitation

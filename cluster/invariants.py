@@ -26,6 +26,7 @@ from stationkeep.cluster.state.state import (
     MAX_DECISIONS,
     MAX_INVITATIONS,
     MAX_MEMBERS,
+    MAX_REVOKED,
     MAX_ROLE_CHANGES,
     MAX_TOKENS,
     MAX_WEBHOOKS,
@@ -133,6 +134,7 @@ def within_limits(state: ClusterState) -> str | None:
         "deliveries": (len(state.deliveries), MAX_WEBHOOKS),
         "tokens": (len(state.tokens), MAX_TOKENS),
         "invitations": (len(state.invitations), MAX_INVITATIONS),
+        "revoked": (len(state.revoked), MAX_REVOKED),
     }
     over = [f"{name} {size} > {limit}" for name, (size, limit) in sizes.items() if size > limit]
     return ", ".join(over) or None

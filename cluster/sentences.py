@@ -281,6 +281,10 @@ def _say_token(decision: Decision) -> str:
     return text
 
 
+def _say_certificate(decision: Decision) -> str:
+    return f"certificate {decision.facts['serial']} revoked"
+
+
 def _say_invitation(decision: Decision) -> str:
     facts = decision.facts
     if facts["change"] == "revoked":
@@ -311,6 +315,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "move": _say_member,
     "level": _say_level,
     "token": _say_token,
+    "certificate": _say_certificate,
     "invitation": _say_invitation,
     **fleet.TEXTS,
     **delivery.TEXTS,

@@ -55,6 +55,7 @@ class Obstacle(enum.StrEnum):
     # Somebody is there from here on. First what becomes of TLS:
     UNTRUSTED_CA = "untrusted_ca"
     NOT_A_NODE = "not_a_node"
+    REVOKED = "revoked"
     CERTIFICATE_EXPIRED = "certificate_expired"
     CLOCK = "clock"
     PLAIN_TEXT = "plain_text"

@@ -453,6 +453,9 @@ _COMMANDS |= {
         st.just(0) | wire_integers,
     ),
     c.RevokeToken: st.builds(c.RevokeToken, _token_ids),
+    c.RevokeCertificate: st.builds(
+        c.RevokeCertificate, st.sampled_from(["1", "ab12", "f" * 40, "0a"]) | texts
+    ),
     c.Invite: st.builds(
         c.Invite, _token_ids, _hashes, st.integers(1, 3) | wire_integers,
         st.just(3_600_000) | wire_integers, st.sampled_from(["", "", "f"]) | texts,

@@ -36,6 +36,8 @@ MAX_TOKENS, MAX_TOKENS_OF_ONE = 1_000, 500
 """Ended ones counted in, which make room; and those of one actor, which are good."""
 MAX_INVITATIONS, MAX_INVITATIONS_OF_ONE = 100, 50
 """The same of invitations; those of one actor, which are open."""
+MAX_REVOKED = 1_000
+"""Certificates that are revoked."""
 DEFAULT_PRIORITY = 100
 MISSED = -1
 """Stands in evidence for a sample without reports (which counts as risk 1.0)."""
@@ -403,6 +405,7 @@ class ClusterState(msgspec.Struct):
     rollouts: Rollouts = msgspec.field(default_factory=Rollouts)
     tokens: dict[str, Token] = {}  # by id, in the order of their creation
     invitations: dict[str, Invitation] = {}  # the same
+    revoked: dict[str, int] = {}  # serial numbers of certificates, and cluster ms
 
     @property
     def founded(self) -> bool:

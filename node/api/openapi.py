@@ -73,6 +73,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     rollout_views.FreezeList,
     tls_views.CaView,
     tls_views.CertificateView,
+    tls_views.RevokedList,
     token_views.TokenView,
     token_views.TokenList,
     invitation_views.InvitationView,

@@ -225,7 +225,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         },
     ),
     "certs": (
-        "Certificates: make, fetch and replace a CA, issue, inspect, list, renew.",
+        "Certificates: make, fetch and replace a CA, issue, inspect, list, revoke, renew.",
         {
             "ca": certs.ca,
             "issue": certs.issue,
@@ -233,6 +233,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "list": certs.certs_list,
             "fetch": certs.fetch,
             "rotate-ca": ca_rotation.rotate_ca,
+            "revoke": certs.revoke,
             "renew": certs.renew,
         },
     ),

@@ -59,6 +59,9 @@ SPARED, DOUBTED = 50.0, 2_000.0
 """The most datagrams a second on a link without losses, and on one with losses or no stream."""
 MOST_RECEIVED = 10_000.0
 """Datagrams a second that are decrypted for one peer."""
+REVOKED_SECONDS = 15.0
+"""For which a link stands whose peer's certificate was revoked. The peer learns that by this link,
+and has itself another one issued at its next look (`security.renewal.LOOK_SECONDS`)."""
 RENEWAL_SECONDS = 3_600.0
 """Age at which a session is replaced by a new one with another key."""
 
@@ -93,6 +96,8 @@ class Link:
         self.unresolved = ""
         """The host at which the cluster has the peer, if its name did not resolve the last time."""
         self._turned_at = now
+        self._revoked_at: float | None = None
+        """When it was first seen that a stream's certificate was revoked."""
         self._life = 0
         self._inbound: list[Inbound] = []
         self._sessions: OrderedDict[int, Incoming] = OrderedDict()
@@ -407,6 +412,20 @@ class Link:
                 self._wanted.set()
         elif now - self._path.answered_at > LINGER:
             self._go_down()
+        self._mind_revoked(now)
+
+    def _mind_revoked(self, now: float) -> None:
+        """A link is made anew, or not at all, once a certificate that it stands on was revoked."""
+        serials = [stream.serial for stream in self._dialled()]
+        serials += [inbound.serial for inbound in self._inbound]
+        revoked = self._network.revoked()
+        if not any(serial in revoked for serial in serials):
+            self._revoked_at = None
+        elif self._revoked_at is None:
+            self._revoked_at = now
+        elif now - self._revoked_at >= REVOKED_SECONDS:
+            self._revoked_at = None
+            self.cut()
 
     def figures(self) -> LinkFigures:
         now = self._loop.time()

@@ -175,6 +175,10 @@ class PeerNetwork:
             self._links[peer] = Link(self, peer)
         self._tick()
 
+    def revoked(self) -> Container[str]:
+        """Serial numbers of certificates that were revoked."""
+        return () if self.tls is None else self.tls.revoked()
+
     def may_reach(self, host: str) -> bool:
         """Whether to speak with a host: nothing is said in clear beyond this machine."""
         return self._reaches_out or is_loopback(host)

@@ -60,6 +60,8 @@ class Inbound(asyncio.Protocol):
         self.address = "?"
         self._certified: str | None = None
         """The node of the peer's certificate; None without TLS."""
+        self.serial = ""
+        """Of that certificate."""
         self._unread, self._in_line = b"", False
         self.link: Link | None = None
         """The link to the peer, once its hello has arrived."""
@@ -68,7 +70,7 @@ class Inbound(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self.address = _address(self.transport)
-        self._certified = _certified(self.transport)
+        self._certified, self.serial = _certified(self.transport)
         if not self._network.admit(self):
             return
         tune(self.transport, MORTAL)
@@ -152,6 +154,8 @@ class Outbound(asyncio.Protocol):
         """It will not be ready: all that one sees who is refused is that the stream ends."""
         self.greeted: asyncio.Future[None] = network.loop.create_future()
         self.on_lost: Callable[[Outbound], None] = lambda _: None
+        self.serial = ""
+        """Of the peer's certificate; "" without TLS."""
         self.destination: Any = None
         """The peer's address as the system names it; None if the connection was lost at once."""
         self.transport: asyncio.Transport
@@ -162,6 +166,7 @@ class Outbound(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         # Read now: after a reset the connection does not know it any more.
         self.destination = self.transport.get_extra_info("peername")
+        _, self.serial = _certified(self.transport)
         tune(self.transport, MORTAL)
         self.transport.write(self._network.hello.frame(self.session))
 
@@ -251,12 +256,13 @@ def _tcp_info(transport: asyncio.Transport) -> _TcpInfo | None:
     return _TcpInfo(*_TCP_INFO.unpack(found)) if len(found) == _TCP_INFO.size else None
 
 
-def _certified(transport: asyncio.Transport) -> str | None:
-    """The node whose certificate was accepted in the handshake; None without TLS."""
+def _certified(transport: asyncio.Transport) -> tuple[str | None, str]:
+    """The node whose certificate was accepted in the handshake, and its serial number; None and ""
+    without TLS."""
     tls = transport.get_extra_info("ssl_object")
     facts = None if tls is None else facts_shown(tls)
     identity = None if facts is None else facts.identity
-    return None if identity is None else identity.name
+    return (None, "") if facts is None or identity is None else (identity.name, facts.serial)
 
 
 def _address(transport: asyncio.Transport) -> str:

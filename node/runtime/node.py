@@ -229,6 +229,7 @@ class Node:
             log.warning("no uvloop here: a TLS connection takes 280 KiB instead of 25")
         self._renewal = renewal_of(self._config, tls)
         self._closers.callback(self._renewal.watch())
+        self._renewal.contexts.revoked = lambda: self._replica.state.revoked
         return self._renewal.contexts
 
     def _open_raft(self, host: Host) -> int:

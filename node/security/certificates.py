@@ -335,6 +335,7 @@ def facts_of(certificate: x509.Certificate, trusted: bool = True) -> Facts:
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
         trusted=trusted,
+        serial=f"{certificate.serial_number:x}",
     )
 
 

@@ -70,14 +70,22 @@ class Pair(NamedTuple):
 class Credentials:
     """What a node's files say, once they have been found to fit together."""
 
-    def __init__(self, files: Files, node: str, members: Callable[[], Container[str]]) -> None:
-        """`members`: who may dial this node, asked at each handshake. Raises `FileError`."""
+    def __init__(
+        self,
+        files: Files,
+        node: str,
+        members: Callable[[], Container[str]],
+        revoked: Callable[[], Container[str]],
+    ) -> None:
+        """`members`: who may dial this node; `revoked`: serial numbers of certificates that nobody
+        may show. Both are asked at each handshake. Raises `FileError`."""
         self.bundle = of_file(files.ca, made.certificates_in)
         self.pair, identity = _own_pair(files, self.bundle, node)
         self.uid, self.node = identity.uid, node
         self.http_pair = _http_pair(files) or self.pair
         self.trusted = made.public_pem(self.bundle).decode()
         """The CAs' certificates in PEM."""
+        self._revoked = revoked
         self._clients: dict[str, ssl.SSLContext] = {}
         self.server = self._of_member(True, Door.ACCEPTED, members)
         """For whoever dials this node."""
@@ -96,7 +104,7 @@ class Credentials:
     def _of_member(
         self, server: bool, door: Door, expected: Callable[[], Container[str]]
     ) -> ssl.SSLContext:
-        found = context(server, self.trusted, judge(self.uid, door, expected), ALPN)
+        found = context(server, self.trusted, judge(self.uid, door, expected, self._revoked), ALPN)
         load_pair(found, self.pair)
         return found
 
@@ -114,7 +122,7 @@ class Credentials:
     @property
     def serial(self) -> str:
         """Of the node's certificate, as people and OpenSSL write it."""
-        return f"{self.pair.leaf.serial_number:x}"
+        return made.facts_of(self.pair.leaf).serial
 
     @property
     def expiries(self) -> dict[str, float]:
@@ -132,6 +140,8 @@ class Contexts:
         """Raises `FileError` if what is there cannot be used at all."""
         self._files, self._node = files, node
         self.members = members
+        self.revoked: Callable[[], Container[str]] = tuple
+        """Serial numbers of certificates that were revoked. Set by the owner."""
         self._seen = _signature(files)
         self.current = self._read()
         self.rejected: str | None = None
@@ -144,7 +154,7 @@ class Contexts:
     def _read(self) -> Credentials:
         file = self._files.certificate
         try:
-            return Credentials(self._files, self._node, self._expected)
+            return Credentials(self._files, self._node, self._expected, self._refused)
         except ssl.SSLError as error:  # what OpenSSL does not like, and we have no rule for
             raise FileError(file, f"cannot be used: {error}") from error
         except OSError as error:  # as when descriptors are short
@@ -152,6 +162,9 @@ class Contexts:
 
     def _expected(self) -> Container[str]:
         return self.members()
+
+    def _refused(self) -> Container[str]:
+        return self.revoked()
 
     def server(self) -> ssl.SSLContext:
         return self.current.server

@@ -61,12 +61,19 @@ class Refused(ssl.SSLError):
         self.word = word
 
 
-def judge(uid: str | None, door: Door, expected: Callable[[], Container[str]] | None) -> Judge:
-    """Asks `identity.verdict`, by this machine's clock. `expected`: the names that will do."""
+def judge(
+    uid: str | None,
+    door: Door,
+    expected: Callable[[], Container[str]] | None,
+    revoked: Callable[[], Container[str]] = tuple,
+) -> Judge:
+    """Asks `identity.verdict`, by this machine's clock. `expected`: the names that will do;
+    `revoked`: the serial numbers that will not."""
 
     def judged(facts: Facts | None) -> None:
         now = time.time()
-        word = verdict(facts, now, uid, door, None if expected is None else expected())
+        names = None if expected is None else expected()
+        word = verdict(facts, now, uid, door, names, revoked=revoked())
         if word is not None:
             raise Refused(word, sentence(word, facts, now, uid))
 
@@ -135,10 +142,12 @@ def facts_shown(peer: ssl.SSLObject | ssl.SSLSocket) -> Facts | None:
         began, ends = (
             float(ssl.cert_time_to_seconds(certificate[at])) for at in ("notBefore", "notAfter")
         )
+        serial = f"{int(certificate['serialNumber'], 16):x}"
     except (ValueError, KeyError):  # as UnicodeDecodeError is one
         return Facts((), 0.0, 0.0)
     names = certificate.get("subjectAltName", ())
-    return Facts(tuple(value for kind, value in names if kind == "URI"), began, ends)
+    uris = tuple(value for kind, value in names if kind == "URI")
+    return Facts(uris, began, ends, serial=serial)
 
 
 def word_for(error: OSError) -> str:

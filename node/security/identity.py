@@ -62,13 +62,15 @@ def parse(uri: str) -> Identity | None:
 
 
 class Facts(NamedTuple):
-    """What is read from a certificate. Dates in seconds since 1970. `trusted`: whether it chains to
-    a CA that we trust; TLS never gets as far as asking for facts of one that does not."""
+    """What is read from a certificate. Dates in seconds since 1970, `serial` in hexadecimal.
+    `trusted`: whether it chains to a CA that we trust; TLS never gets as far as asking for facts of
+    one that does not."""
 
     uris: tuple[str, ...]
     not_before: float
     not_after: float
     trusted: bool = True
+    serial: str = ""
 
     @property
     def identity(self) -> Identity | None:
@@ -100,6 +102,7 @@ class Word(enum.StrEnum):
     NOT_A_CALLER = "not_a_caller"
     WRONG_NODE = "wrong_node"
     NOT_MEMBER = "not_member"
+    REVOKED = "revoked"
     CERTIFICATE_EXPIRED = "certificate_expired"
     CLOCK = "clock"
     """It is not valid yet: one of the two clocks is wrong."""
@@ -111,11 +114,13 @@ def verdict(
     uid: str | None,
     door: Door,
     expected: Container[str] | None = None,
+    *,
+    revoked: Container[str] = (),
 ) -> Word | None:
     """None if the certificate will do, else why not.
 
     `facts`: None if none was shown. `uid`: of the own cluster; None if a foreign CA does not tell.
-    `expected`: the names that will do; None: all.
+    `expected`: the names that will do; None: all. `revoked`: serial numbers that will not.
     """
     if facts is None:
         return Word.NO_CERTIFICATE
@@ -124,6 +129,8 @@ def verdict(
     identity = facts.identity
     if identity is not None and uid is not None and identity.uid != uid:
         return Word.WRONG_CLUSTER
+    if facts.serial in revoked:
+        return Word.REVOKED
     if door is Door.CALLER:
         if identity is None or identity.kind not in ("device", "client"):
             return Word.NOT_A_CALLER
@@ -157,6 +164,8 @@ def sentence(word: Word, facts: Facts | None, now: float, uid: str | None) -> st
             return (
                 f"it is of another cluster: uid {facts.identity and facts.identity.uid}, not {uid}"
             )
+        case Word.REVOKED:
+            return f"it was revoked: serial {facts.serial}"
         case Word.CERTIFICATE_EXPIRED:
             return f"it expired on {date(facts.not_after)}, and it is {date(now)} here"
         case Word.CLOCK:

@@ -9,7 +9,7 @@ a crash leaves the old pair or the new one.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,14 +51,15 @@ class Issuer:
         self.failed = ""
         """Why, the last time."""
 
-    def due(self, now: float) -> str | None:
-        """Why a certificate should be issued now; None if the one that is there will do."""
+    def due(self, now: float, revoked: Container[str] = ()) -> str | None:
+        """Why a certificate should be issued now; None if the one that is there will do.
+        `revoked`: serial numbers."""
         try:
-            return self._why_due(made.read(self._file), now)
+            return self._why_due(made.read(self._file), now, revoked)
         except CertificateError as error:
             return f"it {error}"
 
-    def _why_due(self, content: bytes, now: float) -> str | None:
+    def _why_due(self, content: bytes, now: float, revoked: Container[str] = ()) -> str | None:
         """As `due`, of the content of a file; raises `CertificateError` for one to be replaced."""
         leaf, *_ = made.certificates_in(content)
         if made.key_in(content).public_key() != leaf.public_key():
@@ -72,6 +73,8 @@ class Issuer:
         if not self._is_of_the_issuing_ca(leaf, bundle):
             return "another CA issues by now"
         facts = made.facts_of(leaf)
+        if facts.serial in revoked:
+            return "it was revoked"
         if RELEASED <= now < facts.not_before:
             return "it is not valid yet: the clock was wrong, or is"
         if facts.not_after >= max(made.facts_of(ca).not_after for ca in bundle):
@@ -132,10 +135,10 @@ def renewal_at(leaf: x509.Certificate) -> float:
     return facts.not_before + part * (facts.not_after - facts.not_before)
 
 
-def ensure(issuer: Issuer) -> None:
+def ensure(issuer: Issuer, revoked: Container[str] = ()) -> None:
     """Renews if that is due."""
     now = time.time()
-    why = issuer.due(now)
+    why = issuer.due(now, revoked)
     if why is None:
         issuer.settle()
     elif issuer.renew(now):
@@ -168,7 +171,7 @@ class Renewal:
     def look(self) -> None:
         """Renews what is due, and uses what has changed."""
         if self._issuer is not None and not self._issuer.rests:
-            ensure(self._issuer)
+            ensure(self._issuer, self.contexts.revoked())
         self.contexts.look()
 
     # -- what is wrong with them, for alarms
@@ -199,6 +202,10 @@ class Renewal:
         return None
 
     def rejected(self) -> str | None:
+        """Of the files, or of a certificate in use that is not replaced by itself."""
+        serial = self.contexts.current.serial
+        if self._issuer is None and serial in self.contexts.revoked():
+            return f"the node's certificate was revoked, serial {serial}: give it another"
         return self.contexts.rejected
 
     def ca_expiring(self) -> str | None:

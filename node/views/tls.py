@@ -1,5 +1,7 @@
 """A node's certificates → what clients see of them."""
 
+from collections.abc import Mapping
+
 from stationkeep.node.security.contexts import Credentials
 from stationkeep.node.views.base import View
 
@@ -25,8 +27,25 @@ class CertificateView(View, frozen=True):
     expires_wall_ms: int
 
 
+class RevokedView(View, frozen=True):
+    """A certificate that no member accepts. `serial`: hexadecimal; `at_ms`: cluster time."""
+
+    serial: str
+    at_ms: int
+
+
+class RevokedList(View, frozen=True):
+    """All of them, at most 1,000, in the order in which they were revoked."""
+
+    items: list[RevokedView]
+
+
 def ca_view(current: Credentials) -> CaView:
     return CaView(current.uid, current.pins, current.issued_by, current.trusted)
+
+
+def revoked_list(revoked: Mapping[str, int]) -> RevokedList:
+    return RevokedList([RevokedView(serial, at) for serial, at in revoked.items()])
 
 
 def certificate_view(current: Credentials) -> CertificateView:

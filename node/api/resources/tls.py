@@ -1,17 +1,29 @@
-"""A node's certificates: whom it trusts, for those who do not trust it yet, and its files anew."""
+"""A node's certificates: whom it trusts, its files read anew; and those that nobody accepts."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import Field
 from starlette.responses import Response
 
+from stationkeep.cluster.certificates import SERIAL
+from stationkeep.cluster.commands import RevokeCertificate
+from stationkeep.node.api.bodies import Input, Reason
 from stationkeep.node.api.consistency import Reading
-from stationkeep.node.api.openapi import answers
+from stationkeep.node.api.openapi import answers, outcomes
+from stationkeep.node.api.submission import Submit
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.security.contexts import Contexts
 from stationkeep.node.views import tls as views
 
 router = APIRouter()
+
+
+class RevokeInput(Input):
+    """`serial`: hexadecimal, as `stationkeep certs list` shows it."""
+
+    serial: Annotated[str, Field(pattern=f"^{SERIAL.pattern}$")]
+    reason: Reason = ""
 
 
 async def contexts_of(request: Request) -> Contexts:
@@ -39,3 +51,16 @@ async def reload(read: Reading, tls: Certified) -> Response:
     if not tls.reload():
         raise Problem(Kind.REFUSED, tls.rejected or "", rule="certificate_rejected")
     return read.answer(views.certificate_view(tls.current))
+
+
+@router.get("/v1/tls/revocations", responses=answers(views.RevokedList))
+async def list_revoked(read: Reading) -> Response:
+    """Certificates that no member accepts any more."""
+    return read.answer(views.revoked_list(read.state.revoked))
+
+
+@router.post("/v1/tls/revocations", responses=outcomes())
+async def revoke(submit: Submit, body: RevokeInput) -> Response:
+    """Revokes a node's certificate for good, on all members. A node that issues its own has a new
+    one within seconds."""
+    return await submit(RevokeCertificate(body.serial), body.reason)

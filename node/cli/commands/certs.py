@@ -20,8 +20,17 @@ from stationkeep.node.cli.failures import (
     UnreachableError,
     UsageError,
 )
-from stationkeep.node.cli.options import MOST_NODES, Format, FormatOption, UrlOption, client
+from stationkeep.node.cli.options import (
+    MOST_NODES,
+    Format,
+    FormatOption,
+    KeyOption,
+    ReasonOption,
+    UrlOption,
+    client,
+)
 from stationkeep.node.cli.output import note, say, show
+from stationkeep.node.cli.sending import given, send
 from stationkeep.node.client import errors
 from stationkeep.node.client.exchange import Call, actor
 from stationkeep.node.client.problems import problem_of
@@ -202,6 +211,23 @@ def fetch(
     except OSError as error:
         raise CommandError(f"{error.filename or out}: {error.strerror}") from error
     say(f"wrote {out}, pin {' and '.join(map(made.pin, kept))}")
+
+
+def revoke(
+    *,
+    serial: Annotated[
+        str, typer.Option("--serial", help="Of a node's certificate, as `certs list` shows it.")
+    ],
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Has no member accept a node's certificate any more, for good. A node that issues its own has
+    a new one within seconds; any other needs one. (A node that is to go: nodes leave.)"""
+    digits = serial.replace(":", "").lower().lstrip("0")
+    body = given(serial=digits, reason=reason)
+    what = f"certificate {digits} revoked"
+    send(client(url), "POST", "/v1/tls/revocations", body, key=key, what=what)
 
 
 def renew(

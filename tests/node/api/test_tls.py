@@ -83,6 +83,18 @@ async def test_files_that_do_not_fit_are_refused_with_the_reason_and_the_old_sta
     assert certified.current is before
 
 
+async def test_a_certificate_is_revoked_by_its_serial_and_listed(
+    client: httpx.AsyncClient,
+) -> None:
+    """Also by a node that has no certificates itself: the others may."""
+    answer = await client.post("/v1/tls/revocations", json={"serial": "5f3a9c", "reason": "sold"})
+    assert (answer.status_code, answer.json()["result"]["serial"]) == (200, "5f3a9c")
+    listed = (await client.get("/v1/tls/revocations")).json()["items"]
+    assert [one["serial"] for one in listed] == ["5f3a9c"]
+    answer = await client.post("/v1/tls/revocations", json={"serial": "5F:3A"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "serial")
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/tls/ca"), ("POST", "/v1/tls/reload")])
 async def test_a_node_without_certificates_says_so(method: str, path: str) -> None:
     transport = httpx.ASGITransport(app=build(FakeNode()), raise_app_exceptions=False)

@@ -29,6 +29,7 @@ KNOWN: dict[str, list[str]] = {
     "rule": ["battery > 20"],
     "token": ["k3jd92ma"],
     "address": ["http://127.0.0.1:8701"],
+    "serial": ["4f:A0"],
     "selector": ["os=Android 14"],
     "pins": ["sha256:" + 64 * "0"],
     "weights": ["canary=1", "dev=1", "stage=1", "prod=1"],

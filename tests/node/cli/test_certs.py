@@ -211,6 +211,12 @@ def test_whoever_tells_no_ca_is_named(
     assert (result.exit_code, address in result.stderr, out.exists()) == (1, True, False)
 
 
+def test_a_serial_is_revoked_however_it_is_written(canned: CannedNode, stationkeep: Run) -> None:
+    result = stationkeep("certs", "revoke", "--serial", "00:5F:3A", "--reason", "sold")
+    assert result.exit_code == 0, result.output
+    assert json.loads(canned.requests[-1].content) == {"serial": "5f3a", "reason": "sold"}
+
+
 def test_a_node_is_renewed_on_its_own_machine(tls: Path, tmp_path: Path, stationkeep: Run) -> None:
     file = tmp_path / "node.yaml"
     members = {"sat-001": {"raft": "127.0.0.1:7701", "http": "127.0.0.1:8701"}}

@@ -119,6 +119,16 @@ def test_another_cluster_is_refused_whoever_it_is(identity: Identity, door: Door
     assert verdict(facts(identity._replace(uid=OTHER)), NOW, OURS, door) is Word.WRONG_CLUSTER
 
 
+@given(identities, doors)
+def test_what_is_revoked_is_refused_whoever_it_is_and_no_other(
+    identity: Identity, door: Door
+) -> None:
+    shown = facts(identity._replace(uid=OURS))._replace(serial="5f")
+    assert verdict(shown, NOW, OURS, door, None, revoked={"5f"}) is Word.REVOKED
+    assert verdict(shown, NOW, OURS, door, None, revoked={"5e"}) is not Word.REVOKED
+    assert "serial 5f" in sentence(Word.REVOKED, shown, NOW, OURS)
+
+
 @given(doors)
 def test_without_a_certificate_nobody_is_anybody(door: Door) -> None:
     assert verdict(None, NOW, OURS, door) is Word.NO_CERTIFICATE

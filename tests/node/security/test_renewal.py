@@ -145,6 +145,20 @@ def test_a_full_disk_is_said_after_two_tries_and_the_old_certificate_stays(
     assert looked_after.contexts.current is not before
 
 
+def test_a_certificate_that_is_revoked_is_replaced_once(issuer: Issuer, tmp_path: Path) -> None:
+    assert issuer.renew(time.time())
+    looked_after = Renewal(Contexts(paths(tmp_path), "a"), issuer)
+    before = looked_after.contexts.current.serial
+    looked_after.contexts.revoked = lambda: {before}
+    by_hand = Renewal(looked_after.contexts, None)
+    assert f"was revoked, serial {before}" in str(by_hand.rejected())
+    looked_after.look()
+    after = looked_after.contexts.current.serial
+    assert (after != before, looked_after.rejected(), by_hand.rejected()) == (True, None, None)
+    looked_after.look()
+    assert looked_after.contexts.current.serial == after
+
+
 def test_what_failed_while_a_file_was_half_there_is_no_alarm_once_it_is_whole(
     issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
