@@ -90,7 +90,7 @@ NOT_THERE = frozenset(
 
 
 class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One link as its receiving end sees it. `address`: where the peer was dialled last; `error`:
+    """One link as its receiving end sees it. `address`: where the cluster has the peer; `error`:
     the `Obstacle` that was met there, None if none was; `since_s`: for so many seconds the link has
     been up, or has not been.
 

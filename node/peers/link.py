@@ -72,7 +72,7 @@ class Link:
     def __init__(self, network: "PeerNetwork", peer: str) -> None:
         self._network, self.peer = network, peer
         self._round = 0
-        """Which of the ways to the peer is dialled; the next one after a failure."""
+        """Which of the ways to the peer is dialled first; the next one after a failure."""
         self._loop = network.loop
         now = self._loop.time()
         self.up = False
@@ -92,7 +92,7 @@ class Link:
         self._refused = False
         self._tried = ""
         self._obstacle: Obstacle | None = None
-        """What the newest dial met; None if it succeeded."""
+        """What was met where the cluster has the peer; None once it is reached."""
         self.unresolved = ""
         """The host at which the cluster has the peer, if its name did not resolve the last time."""
         self._turned_at = now
@@ -271,14 +271,14 @@ class Link:
             pass
 
     async def _race(self) -> Outbound | None:
-        """Dials, and again whenever that takes long; the first stream to complete the handshake
-        wins."""
+        """Dials, and the next way to the peer whenever that takes long: whoever told it may have
+        lied, or not know better. The first stream to complete the handshake wins."""
         running: set[asyncio.Task[Outbound | None]] = set()
         started = 0
         try:
             while True:
                 if started < MAX_DIALS and not self._refused:
-                    running.add(self._loop.create_task(self._dial()))
+                    running.add(self._loop.create_task(self._dial(self._round + started)))
                     started += 1
                 patience = RACE_SECONDS if started < MAX_DIALS else None
                 done, running = await asyncio.wait(
@@ -295,22 +295,24 @@ class Link:
             for task in running:
                 task.cancel()
 
-    async def _dial(self) -> Outbound | None:
-        """Connects and shakes hands; None if there was no valid answer in time."""
+    async def _dial(self, turn: int) -> Outbound | None:
+        """Connects and shakes hands; None if there was no valid answer in time. `turn`: whose of
+        the ways to the peer it is."""
         ways = self._network.ways_to(self.peer)
         if not ways:  # it was dropped just now
             return None
-        turn = self._round % len(ways)
-        host, port = ways[turn]
-        self._tried = join_address(host, port)
+        host, port = way = ways[turn % len(ways)]
+        is_known = way == ways[0]
+        if is_known:
+            self._tried = join_address(host, port)
         found: list[str] = []
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 found = await self._network.names.addresses(host)
                 stream = await self._connect(found, port)
         except OSError as error:  # TimeoutError is one
-            self._obstacle = met(error) if found else Obstacle.NO_SUCH_HOST
-            if turn == 0:  # elsewhere it only is not
+            if is_known:  # elsewhere it only is not
+                self._obstacle = met(error) if found else Obstacle.NO_SUCH_HOST
                 self._refused |= self._obstacle is Obstacle.CONNECTION_REFUSED
                 self.unresolved = "" if found else host
             self._network.undialled(self.peer, error)
@@ -325,7 +327,7 @@ class Link:
             stream.transport.abort()
             raise
         if not stream.ready:
-            self._obstacle = named(stream.why)
+            self._obstacle = named(stream.why) if is_known else self._obstacle
             return None
         return stream
 

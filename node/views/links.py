@@ -54,13 +54,13 @@ class LinkView(View, frozen=True):
     refused_total: Annotated[
         dict[str, Count], Meta(description="Datagrams from the peer that were refused, by reason.")
     ]
-    address: Annotated[str, Meta(description="Where the peer was dialled last.")]
+    address: Annotated[str, Meta(description="Where the cluster has the peer.")]
     state: Annotated[
         Literal["up", "dialling", "refused"],
         Meta(description="Refused: somebody is there, and one of the two will not have the other."),
     ]
     error: Annotated[
-        Obstacle | None, Meta(description="What the newest dial met; null if it succeeded.")
+        Obstacle | None, Meta(description="What was met there; null once the peer is reached.")
     ]
     since_s: Annotated[
         Seconds, Meta(description="For how long the link has been up, or has not been.")

@@ -554,6 +554,30 @@ async def test_a_peer_is_found_where_another_peer_says_that_it_is(stations) -> N
     await b.until(lambda: b.network.connected("a"))
 
 
+async def test_a_lie_about_where_a_peer_is_does_not_keep_it_away(stations) -> None:
+    """Who is there accepts every connection and says nothing, which takes 3 s to find out."""
+    table = addresses("a", "b", "c")
+    dialled = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.set()
+        await reader.read(-1)
+        writer.close()
+
+    liar = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = liar.sockets[0].getsockname()[1]
+    a = await stations("a", table)
+    a.network.deliver("c", {"kind": "peers", "version": 1, "peers": {"b": f"127.0.0.1:{port}"}})
+    await dialled.wait()
+    b = await stations("b", table)
+    async with asyncio.timeout(2):
+        await a.until(lambda: a.network.connected("b"))
+    assert a.network.figures()[0].address == table["b"]
+    await b.until(lambda: b.network.connected("a"))
+    liar.close()
+    await liar.wait_closed()
+
+
 # -- peers that come and go ----------------------------------------------------------------------
 
 
