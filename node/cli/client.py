@@ -63,9 +63,9 @@ class Page(NamedTuple):
 class Client:
     """Talks to the node at `url`.
 
-    When no `url` is given and the default node does not answer, a node of the local cluster in
-    `./.stationkeep` is asked instead, and stderr says so; not with a token, which whoever made that
-    directory is not to have. A write is sent to another node only if it cannot have reached the
+    When no `url` is given and the node does not answer, another one is asked, and stderr says so:
+    of those that the context knows, if it may be shown the token, or without one of the local
+    cluster in `./.stationkeep`. A write is sent to another node only if it cannot have reached the
     first.
     """
 
@@ -74,10 +74,9 @@ class Client:
     ) -> None:
         """`token`: None: that of the environment or the context, if there is one."""
         access = contexts.access(url) if token is None else contexts.Access(url, token)
-        url, self._token = access
-        self.url = DEFAULT_URL if url is None else named(url)
-        self._access = access
-        self._named = url is not None
+        self._access, self._token = access, access.token
+        self.url = DEFAULT_URL if access.url is None else named(access.url)
+        self._named = access.url is not None
         self._data_dir = data_dir
 
     def at(self, url: str) -> "Client":
@@ -187,7 +186,7 @@ class Client:
 
     def _addresses(self) -> list[str]:
         alone = self._named or self._token
-        others = [] if alone else http_addresses(self._data_dir).values()
+        others = self._access.others if alone else [*http_addresses(self._data_dir).values()]
         return [self.url, *(url for url in others if url != self.url)]
 
     def _moved_to(self, url: str) -> None:

@@ -23,17 +23,20 @@ from stationkeep.node.system.operator_files import private_directory, regular
 from stationkeep.node.system.small_file import SmallFile
 
 MOST_CONTEXTS = 100
+MOST_OTHERS = 99
 MOST_BYTES = 1 << 20
 _chosen: str | None = None
 """What `--context` says."""
 
 
 class Context(NamedTuple):
-    """An address of a cluster, the token for it, and the file of its CA's certificates, a copy."""
+    """An address of a cluster, the token for it, a copy of its CA's certificates as a file, and
+    where the other members were when this was kept."""
 
     url: str
     token: str
     ca: str = ""
+    others: tuple[str, ...] = ()
 
 
 class Contexts(NamedTuple):
@@ -44,10 +47,18 @@ class Contexts(NamedTuple):
 
 
 class Access(NamedTuple):
-    """Whom to ask (None: whom one asks without a context), and what to show."""
+    """Whom to ask (None: whom one asks without a context), and what to show. `told`: whom to ask if
+    nobody is there, by what a node said at the login."""
 
     url: str | None
     token: str
+    told: tuple[str, ...] = ()
+
+    @property
+    def others(self) -> list[str]:
+        """Those of whom were told that may be shown the token."""
+        allowed = self.credentials.may_go
+        return [url for url in self.told if allowed(url)]
 
     @property
     def credentials(self) -> Credentials:
@@ -68,7 +79,9 @@ def access(url: str | None) -> Access:
     context = _named(contexts, said) if said else contexts.known.get(contexts.current)
     if _chosen is not None and context is not None:  # options go before the environment
         _trust(context)
-        return _checked(Access(by_option(url) or context.url, context.token))
+        elsewhere = by_option(url)
+        told = () if elsewhere else context.others
+        return _checked(Access(elsewhere or context.url, context.token, told))
     token = os.environ.get(VARIABLE, "")
     if token:
         checked_token(token, VARIABLE)
@@ -77,7 +90,8 @@ def access(url: str | None) -> Access:
     own = url is None or origin_of(url) == origin_of(context.url)
     if own:
         _trust(context)
-    return _checked(Access(url or context.url, token or (context.token if own else "")))
+    told = context.others if url is None else ()
+    return _checked(Access(url or context.url, token or (context.token if own else ""), told))
 
 
 def by_option(url: str | None) -> str | None:
@@ -229,12 +243,18 @@ def _read(document: dict[str, object]) -> Contexts:
     if not isinstance(tables, dict):
         raise TypeError
     known = {
-        name: Context(str(t["url"]), str(t["token"]), str(t.get("ca", "")))
+        name: Context(str(t["url"]), str(t["token"]), str(t.get("ca", "")), _list(t.get("others")))
         for name, t in tables.items()
     }
     return Contexts(known, str(document.get("current", "")))
 
 
-def _quoted(text: str) -> str:
-    """A text as TOML has it, which for what we write is as JSON has it."""
-    return json.dumps(text)
+def _list(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list | None):
+        raise TypeError
+    return tuple(map(str, (found or [])[:MOST_OTHERS]))
+
+
+def _quoted(value: str | tuple[str, ...]) -> str:
+    """A text, or several, as TOML has it, which for what we write is as JSON has it."""
+    return json.dumps(value)

@@ -64,10 +64,11 @@ class Sources(Addresses):
 
 
 def starting_points(url: str | None, data_dir: Path) -> list[str]:
-    """The first addresses: the one given, or the default one, then those of the local cluster."""
-    asked = contexts.access(url).url
-    first = DEFAULT_URL if asked is None else named(asked)
-    return [first, *http_addresses(data_dir).values()]
+    """The first addresses: the one given, or the default one, then others that a context knows, and
+    those of the local cluster."""
+    access = contexts.access(url)
+    first = DEFAULT_URL if access.url is None else named(access.url)
+    return [first, *access.others, *http_addresses(data_dir).values()]
 
 
 async def take(http: httpx.AsyncClient, url: str) -> Picture:

@@ -11,6 +11,7 @@ from stationkeep.node.cli.confided import given
 from stationkeep.node.cli.failures import NotAuthorisedError, UsageError
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import say, show_table
+from stationkeep.node.system.addresses import member_urls
 from stationkeep.node.system.printable import printable
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a context.")]
@@ -43,8 +44,16 @@ def login(
     known = name or _name_of(node)
     contexts.check_name(known)
     ca = contexts.keep_ca(known) if where.startswith("https:") else ""
-    contexts.put(known, contexts.Context(where, token, ca))
+    others = () if role in ("metrics", "device") else _others(node)
+    contexts.put(known, contexts.Context(where, token, ca, others))
     say(f"context {known}: {where} as {actor}, {role}")
+
+
+def _others(node: Client) -> tuple[str, ...]:
+    """Where a node says that the other members are."""
+    members = node.items("/v1/nodes", shapes.Node, contexts.MOST_OTHERS)
+    told = member_urls((member["address"]["http"] for member in members), node.url)
+    return tuple(url for url in told if url != node.url)
 
 
 def _name_of(node: Client) -> str:

@@ -128,3 +128,37 @@ def test_the_token_of_a_context_in_the_environment_goes_to_no_other_address(
     assert (network.asked, network.shown) == ({"staging:8701"}, set())
     stationkeep("alarms", "list", "--url", f"https://{OWN}/")
     assert network.shown == {f"https://{OWN}"}
+
+
+def log_in(stationkeep: Run, scheme: str, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    result = stationkeep("login", f"{scheme}://{OWN}", "--token-file", str(file), "--name", "prod")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["alarms list", "pause --for 1m", "watch --once"])
+def test_when_the_node_of_a_login_is_dead_another_one_of_its_cluster_is_asked(
+    command: str, network: Network, stationkeep: Run, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("STATIONKEEP_CA", str(files(tmp_path / "tls", "sat-001").ca))
+    log_in(stationkeep, "https", tmp_path)
+    network.dead, network.shown = {OWN}, set()
+    result = stationkeep(*command.split())
+    assert result.exit_code == 0, result.output
+    assert network.shown == {f"https://{OWN}", f"https://{TOLD[0]}"}
+    network.asked.clear()
+    assert stationkeep("alarms", "list", "--url", f"https://{OWN}").exit_code == 4
+    assert network.asked == {OWN}, "which node is asked was said"
+
+
+def test_but_none_that_does_not_prove_to_be_of_it(
+    network: Network, stationkeep: Run, tmp_path: Path
+) -> None:
+    for scheme in ("http", "https"):
+        log_in(stationkeep, scheme, tmp_path)
+        network.dead, network.asked = {OWN}, set()
+        assert stationkeep("alarms", "list").exit_code == 4
+        assert network.asked == {OWN}
+        network.dead = set()

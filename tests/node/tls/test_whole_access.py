@@ -91,6 +91,8 @@ def test_a_device_and_a_program_of_a_cluster_that_asks_everybody(cluster: Guarde
     assert "PRIMARY" in cluster.run("status"), "a login is all that it takes from then on"
     links = cluster.run("nodes", "links", "--all", "--format", "json")
     assert all(name in links for name in NODES)
+    cluster.processes[SECOND].kill()
+    assert "PRIMARY" in cluster.run("status"), "any node will do"
     logs = "".join(log.read_text() for log in cluster.folder.glob("*.log"))
     assert not any(parse(token).secret in logs for token in cluster.made)
 
