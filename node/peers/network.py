@@ -45,6 +45,8 @@ SEND_BUFFER = 32 * 1024 * 1024
 MAX_PEERS = 256
 MAX_HEARSAY = 32
 """Peers known only from another peer's list; a newer one replaces the oldest."""
+HEARSAY_SECONDS = 10.0
+"""For which such a peer is looked for before a newer one may take its place."""
 TICK_SECONDS = 1.0
 BACKLOG = 64
 ANY_PORT_TRIES = 16
@@ -100,9 +102,10 @@ class PeerNetwork:
         self._told: dict[str, tuple[str, int]] = {}
         """Where a peer is said to be by another peer, newest word."""
         self._links: dict[str, Link] = {}
-        self._hearsay: dict[str, None] = {}
-        """Peers that only another peer has named, oldest first. They are dialled; a connection
-        from one of them is not accepted until we have reached it at its given address."""
+        self._hearsay: dict[str, float] = {}
+        """Peers that only another peer has named, and when, oldest first. They are dialled; a
+        connection from one of them is not accepted until we have reached it at its given
+        address."""
         self.sessions: dict[int, Link] = {}
         """The link to which each session belongs, for datagrams."""
         self.turns = Turns()
@@ -324,9 +327,13 @@ class PeerNetwork:
                 self._hear_of(name, table[name])
 
     def _hear_of(self, name: str, address: str) -> None:
+        now = self.loop.time()
         if len(self._hearsay) >= MAX_HEARSAY:
-            self._drop(next(iter(self._hearsay)))
-        self._hearsay[name] = None
+            oldest, since = next(iter(self._hearsay.items()))
+            if now - since < HEARSAY_SECONDS:
+                return
+            self._drop(oldest)
+        self._hearsay[name] = now
         self._add(name, split_address(address))
 
     # -- called by links -----------------------------------------------------------------------

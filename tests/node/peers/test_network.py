@@ -632,8 +632,9 @@ async def test_a_table_of_peers_that_makes_no_sense_is_counted(stations, message
     assert set(a.network.peers) == {"b"}
 
 
-async def test_a_name_that_only_a_peer_mentioned_is_not_accepted(stations) -> None:
+async def test_a_name_that_only_a_peer_mentioned_is_not_accepted(stations, monkeypatch) -> None:
     """Nobody was met under it where it is said to live."""
+    monkeypatch.setattr(network, "HEARSAY_SECONDS", 0.0)
     a = await stations("a", addresses("a", "b"))
     nowhere = addresses(*(f"z{number:03}" for number in range(40)))
     a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
@@ -643,6 +644,15 @@ async def test_a_name_that_only_a_peer_mentioned_is_not_accepted(stations) -> No
     a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
     assert len(a.network.peers) == 1 + network.MAX_HEARSAY
     assert set(nowhere) & set(a.network.peers) != set(sorted(nowhere)[: network.MAX_HEARSAY])
+
+
+async def test_ever_new_names_are_dialled_no_faster_than_they_can_be_found_false(stations) -> None:
+    """Each costs a context, a task and connections; a member may tell thousands a second."""
+    a = await stations("a", addresses("a", "b"))
+    for n in range(20):
+        table = {f"n{n}-{m}": f"127.0.0.1:{1 + m}" for m in range(network.MAX_HEARSAY)}
+        a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": table})
+    assert set(a.network.peers) == {"b", *(f"n0-{m}" for m in range(network.MAX_HEARSAY))}
 
 
 async def test_an_older_table_of_peers_changes_nothing(stations) -> None:
