@@ -5,20 +5,28 @@ from typing import Annotated
 
 import typer
 
+from stationkeep.cluster.names import name_fault
 from stationkeep.node.cli import contexts, shapes
 from stationkeep.node.cli.client import Client, named
 from stationkeep.node.cli.confided import given
 from stationkeep.node.cli.failures import NotAuthorisedError, UsageError
+from stationkeep.node.cli.local_admin import administrator
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import say, show_table
+from stationkeep.node.client.exchange import actor
+from stationkeep.node.security.tokens import draw
 from stationkeep.node.system.addresses import member_urls
 from stationkeep.node.system.printable import printable
 
+LIFE = "365d"
+"""Of a token that is made here."""
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a context.")]
 
 
 def login(
-    address: Annotated[str, typer.Argument(metavar="URL", help="Any node of the cluster.")],
+    address: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="Any node of the cluster.")
+    ] = None,
     *,
     name: Annotated[
         str | None, typer.Option("--name", help="Of the context. Default: that of the cluster.")
@@ -27,13 +35,21 @@ def login(
         Path | None,
         typer.Option("--token-file", help="Where the token is; - for standard input."),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="A node's file, on its machine, instead of URL and token: makes a token of an "
+            "administrator, by the one that the node keeps for its own user.",
+        ),
+    ] = None,
 ) -> None:
     """Keeps a cluster and the token for it, and uses them from now on. Asks for the token without
     showing it."""
-    where = named(address)
-    contexts.check_private(where)
-    token = contexts.checked_token(given(token_file, "token: "), "the token")
-    contexts.trust_known(where)
+    if config is None:
+        where, token = _given(address, token_file)
+    else:
+        where, token = _of_machine(config, address, name)
     node = Client(where, token=token)
     me = node.get("/v1/me", dict[str, str])
     role, actor = printable(me.get("role", "")), printable(me.get("actor", ""))
@@ -47,6 +63,34 @@ def login(
     others = () if role in ("metrics", "device") else _others(node)
     contexts.put(known, contexts.Context(where, token, ca, others))
     say(f"context {known}: {where} as {actor}, {role}")
+
+
+def _given(address: str | None, token_file: Path | None) -> tuple[str, str]:
+    """The address and the token that somebody has."""
+    if address is None:
+        raise UsageError("URL is missing; or --config, on the machine of a node")
+    where = named(address)
+    contexts.check_private(where)
+    token = contexts.checked_token(given(token_file, "token: "), "the token")
+    contexts.trust_known(where)
+    return where, token
+
+
+def _of_machine(config: Path, address: str | None, name: str | None) -> tuple[str, str]:
+    """The address of this machine's node, and a new token for whoever is its administrator."""
+    if address is not None:
+        raise UsageError("--config: the node is that of this machine; leave URL out")
+    node, shown = administrator(config, None), draw()
+    contexts.check_name(name or _name_of(node))  # before there is a token that nobody keeps
+    body = {"token": shown.id, "sha256": shown.hash.hex(), "name": _user(), "role": "admin"}
+    node.write("POST", "/v1/tokens", body | {"lifetime": LIFE}, None)
+    return node.url, shown.text
+
+
+def _user() -> str:
+    """Whose the token is, as the history shows it."""
+    user = actor().partition("@")[0]
+    return "admin" if name_fault(user) else user
 
 
 def _others(node: Client) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def init(
     say(f"uid {founded.uid}\npin {founded.pin}")
     say(f"start it:        stationkeep node run --config {place.config}")
     option = f"--config {place.config}"
-    say(f"your token:      stationkeep tokens create --name NAME --role admin {option}")
+    say(f"log in:          stationkeep login {option}")
     say(f"invite another:  stationkeep nodes invite {option}")
 
 

@@ -123,6 +123,8 @@ def test_three_machines_form_a_cluster_though_one_is_killed_at_every_write(
         machines.start(name)
         known = {*NODES[: number + 1]}
         machines.wait_until(lambda n=number, known=known: voters(machines, n, admin) == known)
+    machines.done("login", *here)
+    assert "sat-003" in machines.done("nodes", "list")
     again = machines.run(*joining, STATIONKEEP_JOIN_TOKEN=words[1])
     assert (again.returncode, "was a member" in again.stdout) == (0, True)
     machines.processes["sat-001"].kill()
