@@ -44,6 +44,8 @@ that changes."""
 RACE_SECONDS = 0.4
 """Seconds until another dial is started beside one that takes long: TCP repeats a lost SYN only
 after 1 s, and then after 3."""
+ADDRESS_SECONDS = 1.0
+"""For each address of a name but the last: what a firewall drops is refused by nobody."""
 MAX_DIALS = 4
 STALLED = 2
 """Retransmission time-outs in a row without an acknowledgement, after which a stream is replaced. A
@@ -309,7 +311,8 @@ class Link:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 found = await self._network.names.addresses(host)
-                stream = await self._connect(found, port)
+                begin = turn // len(ways) % len(found)  # each dial with another one
+                stream = await self._connect(found[begin:] + found[:begin], port)
         except OSError as error:  # TimeoutError is one
             if is_known:  # elsewhere it only is not
                 self._obstacle = met(error) if found else Obstacle.NO_SUCH_HOST
@@ -335,7 +338,8 @@ class Link:
         """Connects to the first of the addresses that accepts; raises the error of the last."""
         for host in hosts[:-1]:
             try:
-                return await self._connect([host], port)
+                async with asyncio.timeout(ADDRESS_SECONDS):
+                    return await self._connect([host], port)
             except OSError:
                 continue
         if not self._network.may_reach(hosts[-1]):

@@ -26,6 +26,7 @@ from stationkeep.node.peers.hello import (
 )
 from stationkeep.node.peers.network import NotLoopback, PeerNetwork, PortInUse
 from stationkeep.node.system.addresses import split_address
+from stationkeep.node.system.resolver import Resolver
 from tests.node.peers.station import Station, addresses, free_ports
 from tests.node.sockets import connections_to, is_thin
 
@@ -576,6 +577,38 @@ async def test_a_lie_about_where_a_peer_is_does_not_keep_it_away(stations) -> No
     await b.until(lambda: b.network.connected("a"))
     liar.close()
     await liar.wait_closed()
+
+
+@pytest.mark.parametrize("dead", [1, 7])
+async def test_dead_addresses_of_a_name_do_not_hide_the_one_that_answers(
+    stations, monkeypatch, dead: int
+) -> None:
+    """As IPv6 where a firewall drops it: nobody refuses, and nobody answers."""
+    peers = addresses("a", "b")
+    known = Resolver.addresses
+    monkeypatch.setattr(link, "ADDRESS_SECONDS", 0.2)
+    monkeypatch.setattr(link, "HELLO_SECONDS", 0.6)
+    monkeypatch.setattr(link, "RACE_SECONDS", 0.1)
+
+    async def two(self: Resolver, host: str) -> list[str]:
+        found = await known(self, "127.0.0.1" if host == "b.example.net" else host)
+        return ["2001:db8::1"] * dead + found if host == "b.example.net" else found
+
+    monkeypatch.setattr(Resolver, "addresses", two)
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def connected(made, host: str, port: int, **more: Any) -> Any:
+        if host == "2001:db8::1":
+            await asyncio.Event().wait()
+        return await connect(made, host, port, **more)
+
+    monkeypatch.setattr(loop, "create_connection", connected)
+    there = peers["b"].replace("127.0.0.1", "b.example.net")
+    a = await stations("a", {**peers, "b": there}, insecure=True)
+    await stations("b", peers)
+    async with asyncio.timeout(6):
+        await a.until(lambda: a.network.connected("b"))
 
 
 # -- peers that come and go ----------------------------------------------------------------------
