@@ -40,6 +40,8 @@ class DatagramSockets:
     def _open(self, family: int, address: Any) -> None:
         sock = self._sockets[family] = socket.socket(family, socket.SOCK_DGRAM)
         sock.setblocking(False)
+        if family == socket.AF_INET6:  # that of IPv4 is another
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         sock.bind(address)

@@ -188,9 +188,11 @@ class PeerNetwork:
 
     async def _listen(self) -> None:
         """Binds both lanes, or none."""
+        # Whoever listens on all addresses of IPv6 means those of IPv4, too.
+        host = None if self._host == "::" else self._host
         if self.tls is None:
             self._server = server = await self.loop.create_server(
-                lambda: Inbound(self), self._host, self._port, backlog=BACKLOG
+                lambda: Inbound(self), host, self._port, backlog=BACKLOG
             )
             self._sockets, close = server.sockets, server.close
         else:
@@ -198,7 +200,7 @@ class PeerNetwork:
             self.acceptor = Acceptor(
                 self.tls.server, lambda: Inbound(self), self.tls.handshakes[RAFT], self._unshaken
             )
-            self._sockets, close = await self._bound(), self.acceptor.close
+            self._sockets, close = await self._bound(host), self.acceptor.close
             self.acceptor.open(self._sockets)
         try:
             self._datagrams.open([sock.getsockname() for sock in self._sockets])
@@ -206,9 +208,11 @@ class PeerNetwork:
             close()
             raise
 
-    async def _bound(self) -> list[socket.socket]:
-        """Listening sockets on every address of the host."""
-        found = await self.loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+    async def _bound(self, host: str | None) -> list[socket.socket]:
+        """Listening sockets on every address of the host, or of this machine."""
+        found = await self.loop.getaddrinfo(
+            host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
         sockets: list[socket.socket] = []
         try:
             for family, *_, address in dict.fromkeys(found):

@@ -367,3 +367,14 @@ async def test_a_certificate_that_is_replaced_is_shown_to_the_next_who_dials(
     await b.until(lambda: b.links.count(("up", "a")) > 1)
     assert [int(serial, 16) for serial in shown] == [of_a.current.pair.leaf.serial_number]
     assert ("down", "a") not in b.links
+
+
+async def test_who_listens_on_all_addresses_is_reached_by_both_protocols(
+    stations: Stations, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    a = await stations("a", {"a": f"[::]:{port}"}, tls=contexts(tmp_path, "a"))
+    for host in ("127.0.0.1", "::1"):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+    assert a.network.port == port
