@@ -36,6 +36,7 @@ from stationkeep.node.security.contexts import RAFT, Contexts
 from stationkeep.node.security.handshake import REFUSED_BY_PEER, word_for
 from stationkeep.node.system.addresses import bind_problem, join_address, split_address
 from stationkeep.node.system.resolver import Resolver
+from stationkeep.node.system.streams import narrow
 from stationkeep.node.system.turns import Turns
 
 MAX_STRANGERS = 32
@@ -202,6 +203,9 @@ class PeerNetwork:
             )
             self._sockets, close = await self._bound(host), self.acceptor.close
             self.acceptor.open(self._sockets)
+        if not is_loopback(self._host):
+            for sock in self._sockets:
+                narrow(sock)
         try:
             self._datagrams.open([sock.getsockname() for sock in self._sockets])
         except OSError:

@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import uvicorn
 
+from stationkeep.cluster.names import is_loopback
 from stationkeep.cluster.state.state import Token
 from stationkeep.node.peers.hello import Refusals
 from stationkeep.node.security.accepting import Acceptor
 from stationkeep.node.security.contexts import HTTP, Contexts
 from stationkeep.node.service.node_service import NodeService
 from stationkeep.node.system.addresses import bind_problem, split_address
+from stationkeep.node.system.streams import narrow
 
 HTTP_GRACE = 1
 """Seconds for requests under way at the end."""
@@ -116,6 +118,8 @@ def bind(field: str, address: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not is_loopback(host):
+            narrow(sock)
         sock.bind((host, port))
         sock.listen(256)
     except OSError as error:

@@ -1,5 +1,5 @@
-"""What TCP is told about long-lived streams of small messages: those between members, of devices,
-and of whoever follows events.
+"""What TCP is told about connections that cross networks, and about long-lived streams of small
+messages: those between members, of devices, and of whoever follows events.
 
 Such a stream is thin (Linux, Documentation/networking/tcp-thin.rst): with few packets under way
 no later one shows that an earlier one was lost. Only a timeout makes that good, and it doubles
@@ -22,6 +22,8 @@ THIN: tuple[Option, ...] = (
 )
 """Nothing waits for more, and retransmissions do not back off. The last has no effect since Linux
 4.16, where time-based loss detection (RACK) replaced it."""
+SEGMENT = 1_280 - 60
+"""Bytes of a packet without the heads of IPv6 and TCP, on any path (minimum MTU: RFC 8200)."""
 UNNAMED = {"TCP_THIN_LINEAR_TIMEOUTS": 16, "TCP_THIN_DUPACK": 17}
 """Of Linux (tcp(7)); Python does not name these."""
 
@@ -38,3 +40,11 @@ def tune(transport: asyncio.BaseTransport, more: Iterable[Option] = ()) -> None:
         if number is not None:
             with contextlib.suppress(OSError):
                 sock.setsockopt(level, number, value)
+
+
+def narrow(listening: socket.socket) -> None:
+    """Has the connections of a listening socket send no packet that is too long for any path, in
+    either direction. In front of a tunnel a longer one is lost, and the message that says so often
+    is, too (RFC 2923, 2.1): then not even a handshake gets through, which has certificates."""
+    with contextlib.suppress(OSError):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)

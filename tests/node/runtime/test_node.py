@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from stationkeep.node.raft import Journal, Timings
 from stationkeep.node.runtime.node import Node
 from stationkeep.node.runtime.server import StartError, bind
 from stationkeep.node.system.small_file import SmallFile
+from stationkeep.node.system.streams import SEGMENT
 from tests.node.hooks.test_runner import runs
 
 
@@ -106,6 +108,11 @@ def test_a_port_in_use_names_its_holder() -> None:
         with pytest.raises(StartError) as caught:
             bind("http", f"127.0.0.1:{port}")
     assert str(caught.value).startswith(f"http: 127.0.0.1:{port} is in use by pid {os.getpid()}: ")
+
+
+def test_beyond_loopback_no_answer_is_in_packets_too_long_for_a_path() -> None:
+    with bind("http", f"0.0.0.0:{free_ports(1)}") as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) == SEGMENT
 
 
 def test_a_small_file_is_whole(tmp_path: Path) -> None:

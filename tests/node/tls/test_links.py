@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from stationkeep.node.security.contexts import Files
 from stationkeep.node.security.handshake import ALPN, context, word_for
 from stationkeep.node.security.identity import Identity
 from stationkeep.node.system.addresses import split_address
+from stationkeep.node.system.streams import SEGMENT
 from tests.node.peers.station import Station, addresses, free_ports
 from tests.node.peers.test_network import closed_by_peer, hang_up
 from tests.node.security.issuing import at, authority, contexts, files
@@ -378,3 +380,14 @@ async def test_who_listens_on_all_addresses_is_reached_by_both_protocols(
         _, writer = await asyncio.open_connection(host, port)
         writer.close()
     assert a.network.port == port
+
+
+async def test_beyond_loopback_no_packet_is_longer_than_every_path_passes(
+    stations: Stations, tmp_path: Path
+) -> None:
+    ports = free_ports(2)
+    await stations("a", {"a": f"0.0.0.0:{ports[0]}"}, tls=contexts(tmp_path, "a"))
+    await stations("b", {"b": f"0.0.0.0:{ports[1]}"}, insecure=True)
+    for port in ports:
+        with socket.create_connection(("127.0.0.1", port)) as stream:
+            assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= SEGMENT
