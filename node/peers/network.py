@@ -97,11 +97,14 @@ class PeerNetwork:
         """Refused connections and datagrams, and reset links, by reason."""
         self._host, self._port = split_address(listen, lowest_port=0)
         self._listening = join_address(self._host, self._port)
-        self._advertised = peers.get(node_id, self._listening)
+        self._own = peers.get(node_id, "")
+        """Where others reach us: as our file says, which knows of a move before the state does."""
         self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
         self._file = dict(self._peers)
+        self._said: dict[str, tuple[str, int]] = {}
+        """Where a peer says that it is itself, newest word."""
         self._told: dict[str, tuple[str, int]] = {}
-        """Where a peer is said to be by another peer, newest word."""
+        """The same by another peer, which may not know better than we do."""
         self._links: dict[str, Link] = {}
         self._hearsay: dict[str, float] = {}
         """Peers that only another peer has named, and when, oldest first. They are dialled; a
@@ -275,7 +278,7 @@ class PeerNetwork:
         it has never heard of.
         """
         self._version = max(self._version, version)
-        self._advertised = peers.get(self.node_id, self._advertised)
+        self._own = self._own or peers.get(self.node_id, "")
         wanted = {p: split_address(a) for p, a in peers.items() if p != self.node_id}
         for peer in [p for p, address in self._peers.items() if wanted.get(p) != address]:
             self._drop(peer)
@@ -298,6 +301,7 @@ class PeerNetwork:
 
     def _drop(self, peer: str) -> None:
         del self._peers[peer]
+        self._said.pop(peer, None)
         self._told.pop(peer, None)
         self._hearsay.pop(peer, None)
         link = self._links.pop(peer)
@@ -308,13 +312,13 @@ class PeerNetwork:
     def ways_to(self, peer: str) -> list[tuple[str, int]]:
         """Where to dial a peer, one after another: an address is only a hint. All may have changed
         at once, in files that were edited while the cluster was down."""
-        known = (self._peers.get(peer), self._file.get(peer), self._told.get(peer))
+        known = (where.get(peer) for where in (self._peers, self._file, self._said, self._told))
         return list(dict.fromkeys(way for way in known if way is not None))
 
     def tell_peers(self, peer: str) -> None:
         """Sends our list of peers and its version, once there is one."""
         if self._version >= 0:
-            table = {**self.peers, self.node_id: self._advertised}
+            table = {**self.peers, **({self.node_id: self._own} if self._own else {})}
             self.send(peer, {"kind": "peers", "version": self._version, "peers": table})
 
     def deliver(self, peer: str, message: dict[str, Any]) -> None:
@@ -326,9 +330,9 @@ class PeerNetwork:
         if table is None:
             self.count("bad_peers")
             return
-        self._told |= {
-            name: split_address(table[name]) for name in sorted(set(table) & set(self._peers))
-        }
+        for name in sorted(set(table) & set(self._peers)):
+            source = self._said if name == peer else self._told
+            source[name] = split_address(table[name])
         if message["version"] > self._version:
             unknown = sorted(set(table) - set(self._peers) - {self.node_id})
             for name in unknown[:MAX_HEARSAY]:

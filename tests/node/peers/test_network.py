@@ -611,6 +611,19 @@ async def test_dead_addresses_of_a_name_do_not_hide_the_one_that_answers(
         await a.until(lambda: a.network.connected("b"))
 
 
+async def test_a_node_that_moved_alone_is_found_where_it_says_that_it_is(stations) -> None:
+    """Its file says where, and its state where it was; others know no better than that."""
+    old = addresses("a", "b", "c")
+    now = {**old, **addresses("b")}
+    a, c = await stations("a", old), await stations("c", old)
+    b = await stations("b", now)
+    for station in (b, a, c):
+        station.network.set_peers(old, 5)
+    await b.until(lambda: b.network.connected("a"))
+    c.network.tell_peers("a")
+    await a.until(lambda: a.network.connected("b"))
+
+
 # -- peers that come and go ----------------------------------------------------------------------
 
 
