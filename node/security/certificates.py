@@ -99,6 +99,11 @@ def certificates_in(content: bytes) -> list[x509.Certificate]:
         raise CertificateError(_no_certificate(content)) from error
     if len(found) > MAX_CERTIFICATES:
         raise CertificateError(f"has more than {MAX_CERTIFICATES} certificates")
+    try:
+        for one in found:
+            one.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError("has a certificate whose key cannot be read") from error
     return found
 
 

@@ -1,5 +1,6 @@
 """A CA, and what it issues: judged by OpenSSL as well, through Python's `ssl`."""
 
+import base64
 import datetime as dt
 import os
 import stat
@@ -80,6 +81,23 @@ def test_what_is_not_signed_by_the_key_of_a_pin_is_not_of_that_ca(ca: Authority)
     assert made.pin(forged) in pins
     assert made.pinned(made.public_pem([forged, whole]), pins) == [whole]
     assert made.pinned(made.public_pem([forged]), pins) == []
+
+
+EC_KEY, NO_KEY = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d027f")
+
+
+@pytest.mark.parametrize("change", [(EC_KEY, NO_KEY), (b"\x03\x42\x00\x04", b"\x03\x42\x00\x09")])
+def test_a_certificate_whose_key_cannot_be_read_is_named_and_nothing_more(
+    ca: Authority, change: tuple[bytes, bytes]
+) -> None:
+    """It may come from anybody who is asked for a CA, or lie in a bundle of many CAs."""
+    odd = ca.certificate.public_bytes(serialization.Encoding.DER).replace(*change)
+    text = base64.encodebytes(odd).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n".encode()
+    with pytest.raises(CertificateError, match="whose key cannot be read"):
+        made.pinned(pem, set())
+    with pytest.raises(CertificateError, match="whose key cannot be read"):
+        made.authority(made.public_pem([ca.certificate]) + pem, made.private_pem(ca.key))
 
 
 def test_a_nodes_certificate_is_for_both_ends_of_a_link(ca: Authority) -> None:
