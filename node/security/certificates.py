@@ -95,7 +95,7 @@ def certificates_in(content: bytes) -> list[x509.Certificate]:
     """The certificates in a PEM text, in its order, one at least. Raises `CertificateError`."""
     try:
         found = x509.load_pem_x509_certificates(content)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CertificateError(_no_certificate(content)) from error
     if len(found) > MAX_CERTIFICATES:
         raise CertificateError(f"has more than {MAX_CERTIFICATES} certificates")
@@ -159,7 +159,7 @@ def requested_key(content: bytes) -> PublicKey:
     try:
         request = x509.load_pem_x509_csr(content)
         signed = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         raise CertificateError("is no request for a certificate (CSR) in PEM") from error
     if not signed:
         raise CertificateError("is a request that its key did not sign")

@@ -100,6 +100,22 @@ def test_a_certificate_whose_key_cannot_be_read_is_named_and_nothing_more(
         made.authority(made.public_pem([ca.certificate]) + pem, made.private_pem(ca.key))
 
 
+def test_a_version_that_no_standard_has_is_refused_like_any_damage(ca: Authority) -> None:
+    """The library has an exception of its own for it."""
+
+    def forged(pem: bytes, old: str, new: str) -> bytes:
+        begin, *lines, end = pem.splitlines()
+        der = base64.b64decode(b"".join(lines)).replace(bytes.fromhex(old), bytes.fromhex(new), 1)
+        return b"\n".join([begin, base64.encodebytes(der) + end, b""])
+
+    odd = forged(made.public_pem([ca.certificate]), "a003020102", "a003020130")
+    with pytest.raises(CertificateError, match="cut off or damaged"):
+        made.certificates_in(odd)
+    asked = forged(made.request(made.new_key(), "a"), "020100", "020110")
+    with pytest.raises(CertificateError, match="no request for a certificate"):
+        made.requested_key(asked)
+
+
 def test_a_nodes_certificate_is_for_both_ends_of_a_link(ca: Authority) -> None:
     certificate, key = leaf(ca, node(ca), hosts=["sat-001.example.net", "10.0.0.1", "fd00::1"])
     assert certificate.not_valid_before_utc == NOW - HOUR
