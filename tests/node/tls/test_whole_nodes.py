@@ -153,6 +153,25 @@ def test_files_that_do_not_fit_raise_an_alarm_and_change_nothing(cluster: Cluste
     cluster.wait_until(lambda: not any("certificate_rejected" in one for one in alarms(cluster)))
 
 
+def test_a_certificate_that_is_revoked_is_replaced_before_its_links_go(cluster: Cluster) -> None:
+    name = NODES[1]
+    (old,) = made.certificates_in(cluster.certificate(name).read_bytes())
+    serial = made.facts_of(old).serial
+    with httpx.Client(verify=cluster._trusted) as http:
+        answer = http.post(
+            f"{cluster.url(NODES[0])}/v1/tls/revocations", json={"serial": serial}, timeout=30
+        )
+    assert answer.status_code == 200, answer.text
+
+    def shown() -> str:
+        (leaf,) = made.certificates_in(cluster.certificate(name).read_bytes())
+        return made.facts_of(leaf).serial
+
+    cluster.wait_until(lambda: shown() != serial)
+    listed = cluster.get(name, "/v1/tls/revocations")["items"]
+    assert [one["serial"] for one in listed] == [serial]
+
+
 def test_a_node_that_is_killed_comes_back_with_its_certificate(cluster: Cluster) -> None:
     name = NODES[2]
     before = cluster.certificate(name).read_bytes()
