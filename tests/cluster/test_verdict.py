@@ -219,7 +219,7 @@ def _is_paused(driver: RolloutDriver) -> None:
         (_asks_for_approval, "rollout fw waits to be approved before it begins"),
         (_doubts, "rollout fw is paused: stage canary is inconclusive (failures)"),
         (_asks_about_a_stage, "rollout fw waits to be approved in stage all"),
-        (_is_paused, "rollout fw is paused: operator"),
+        (_is_paused, "rollout fw is paused: an operator paused it (ann)"),
     ],
 )
 def test_a_rollout_that_waits_for_people_is_named_once(

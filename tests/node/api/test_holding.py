@@ -34,6 +34,7 @@ JSON = {"Content-Type": "application/json"}
 PARTS = {
     "number": 1, "node": "sat-001", "device": "d", "name": "x", "alarm": "x", "rollout": "fw",
     "freeze": "xmas", "component": "app", "version": "2.0.0", "token": "ab12cd34",
+    "invitation": "ab12cd34",
 }  # fmt: skip
 
 
