@@ -59,7 +59,7 @@ class Namespace:
             os.close(self._home)
             raise
         try:
-            _run(["ip", "link", "set", "lo", "up"])
+            run(["ip", "link", "set", "lo", "up"])
             self._apply()
         except NamespaceError:
             self.__exit__()
@@ -86,14 +86,18 @@ class Namespace:
 
     def _apply(self) -> None:
         spared = [f"-s {SPARED} -j ACCEPT", f"-d {SPARED} -j ACCEPT"]
-        lost = [rule for fault in self._faults for rule in fault]
-        rules = [f"-A INPUT {rule}" for rule in spared + lost]
         marks = [
             f"-A OUTPUT -p tcp --syn -m owner --gid-owner {port} -j CONNMARK --set-mark {port}"
             for port in self._members
         ]
-        tables = ["*mangle", *marks, "COMMIT", "*filter", *rules, "COMMIT"]
-        _run(["iptables-restore"], "\n".join(tables) + "\n")
+        tables = ["*mangle", *marks, "COMMIT", *incoming(spared, *self._faults)]
+        run(["iptables-restore"], "\n".join(tables) + "\n")
+
+
+def incoming(*faults: Rules) -> list[str]:
+    """The table of what is lost on arrival, as lines for iptables-restore."""
+    rules = [f"-A INPUT {rule}" for fault in faults for rule in fault]
+    return ["*filter", *rules, "COMMIT"]
 
 
 def loss(share: float) -> Rules:
@@ -104,6 +108,16 @@ def loss(share: float) -> Rules:
 def without(protocol: str) -> Rules:
     """`tcp`: connections stall, and none can be opened. `udp`: no datagrams pass."""
     return [f"-p {protocol} -j DROP"]
+
+
+def sent_by(address: str) -> Rules:
+    """Loses everything that comes from an address."""
+    return [f"-s {address} -j DROP"]
+
+
+def longer_than(size: int) -> Rules:
+    """Loses every packet of more bytes than this, and tells nobody."""
+    return [f"-m length --length {size + 1}:65535 -j DROP"]
 
 
 def closed(port: int) -> Rules:
@@ -134,7 +148,8 @@ def _call(function: str, *arguments: int) -> None:
         raise NamespaceError(number, f"{function}: {os.strerror(number)}")
 
 
-def _run(command: list[str], text: str | None = None) -> None:
+def run(command: list[str], text: str | None = None) -> None:
+    """Runs a program that must succeed, with `text` as its input; raises `NamespaceError`."""
     try:
         done = subprocess.run(
             command, input=text, text=True, capture_output=True, timeout=_COMMAND_SECONDS,
