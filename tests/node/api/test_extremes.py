@@ -34,7 +34,7 @@ ORDERS = sorted(route for route in BODIES if ":" not in route and route != "POST
 """All but what devices say, and the join of a node that there would have to be."""
 PLACES = {
     "node": "sat-002", "device": "device-001", "number": "1", "alarm": "no_primary",
-    "rollout": "fw", "freeze": "xmas",
+    "rollout": "fw", "freeze": "xmas", "invitation": "ab12cd34", "token": "ab12cd34",
 }  # fmt: skip
 READS = (
     "cluster", "nodes", "config", "rings", "devices", "deployments", "actions", "rollouts",
