@@ -16,8 +16,10 @@ from stationkeep.cluster.names import (
 )
 from stationkeep.cluster.state.state import MAX_MEMBERS
 from stationkeep.node.config.yaml_document import Value
-from stationkeep.node.system.addresses import split_address
+from stationkeep.node.system.addresses import join_address, split_address
+from stationkeep.node.system.resolver import is_address
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - beyond loopback whoever reaches a port shows who they are
 BEYOND_LOOPBACK = {
     "raft": "beyond loopback (127.0.0.0/8, ::1, localhost) `tls:` is needed; `insecure: true` does "
     "without",
@@ -63,14 +65,16 @@ def read_members(root: Value, node: str) -> tuple[MemberSpec, ...]:
 
 
 def read_listener(root: Value, field: str, advertised: str) -> str:
-    """The address to listen on, by default the advertised one; errors go into the document. Beyond
-    loopback members must know each other by their certificates, and clients by their tokens."""
+    """The address to listen on, by default the advertised one, and where that has a name every one
+    of this machine: the name may lead elsewhere here, or not resolve yet. Errors go into the
+    document. Beyond loopback members must know each other by their certificates, and clients by
+    their tokens; whoever does without listens where it says."""
     value = root.child(field)
     table = root.child("members")
     address = _address(value) if value is not None else advertised
     place = value or table or root
     try:
-        host, _ = split_address(address)
+        host, port = split_address(address)
     except ValueError:
         return address
     auth = root.child("auth")
@@ -78,7 +82,8 @@ def read_listener(root: Value, field: str, advertised: str) -> str:
     secured = root.child("tls") is not None and known
     if not (is_loopback(host) or secured or _is_insecure(root)):
         place.refuse(BEYOND_LOOPBACK[field], address)
-    return address
+    is_named = not (is_loopback(host) or is_address(host))
+    return join_address(EVERYWHERE, port) if value is None and is_named and secured else address
 
 
 def _is_insecure(root: Value) -> bool:

@@ -57,7 +57,7 @@ class Cluster:
         }
 
     def configure(self, machine: Machine, **changes: Any) -> None:
-        """Writes the file of a node; `changes`: to what is in it."""
+        """Writes the file of a node; `changes`: to what is in it, None for what is not."""
         content = {
             "node": machine.name,
             "cluster": "hosts",
@@ -70,7 +70,8 @@ class Cluster:
             "auth": "required",
             "sensors": dict.fromkeys(("cpu", "memory", "disk", "temperature", "battery"), "off"),
         }
-        (machine.folder / "node.yaml").write_text(yaml.safe_dump(content | changes))
+        said = {field: value for field, value in (content | changes).items() if value is not None}
+        (machine.folder / "node.yaml").write_text(yaml.safe_dump(said))
 
     # -- processes
 

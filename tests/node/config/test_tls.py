@@ -122,3 +122,21 @@ def test_clients_beyond_loopback_show_a_token_or_need_a_word_of_the_operator(
     assert faults(written(tmp_path, **far, auth="required")) == []
     ((field, rule),) = faults(written(tmp_path, insecure="yes, please"))
     assert (field, rule) == ("insecure", "true or false")
+
+
+@pytest.mark.parametrize(
+    ("advertised", "listens"),
+    [("a.example.net", "0.0.0.0"), ("192.0.2.1", "192.0.2.1"), ("[2001:db8::1]", "[2001:db8::1]")],
+)
+def test_a_node_that_others_reach_by_name_listens_everywhere(
+    tls: Path, tmp_path: Path, advertised: str, listens: str
+) -> None:
+    """On its own machine the name leads to loopback, as Debian has it, or nowhere yet."""
+    members = {"a": {"raft": f"{advertised}:7701", "http": f"{advertised}:8701"}}
+    path = written(tmp_path, members=members, tls={"dir": str(tls)}, auth="required")
+    config = load(path, {})
+    assert (config.raft, config.http) == (f"{listens}:7701", f"{listens}:8701")
+    assert config.own is not None
+    assert config.own.raft == f"{advertised}:7701"
+    in_clear = load(written(tmp_path, members=members, insecure=True), {})
+    assert in_clear.raft == f"{advertised}:7701"
