@@ -1,12 +1,8 @@
 """Machines whose clocks are wrong, and certificates whose dates are over."""
 
-import pytest
-
 from tests.hosts.bed import Machine
 from tests.hosts.cluster import HTTP, START_SECONDS, Cluster
 from tests.node.security.issuing import files
-
-pytestmark = pytest.mark.xdist_group("clocks")
 
 
 def test_a_clock_that_jumps_by_a_year_costs_its_node_new_links_alone_and_it_heals(

@@ -6,8 +6,6 @@ import pytest
 
 from tests.hosts.cluster import HTTP, RAFT, START_SECONDS, Cluster
 
-pytestmark = pytest.mark.xdist_group("forming")
-
 MEETS = 15.0
 """Seconds in which processes that run become a cluster."""
 

@@ -4,12 +4,8 @@ import re
 import time
 from typing import NamedTuple
 
-import pytest
-
 from stationkeep.node.guide.pages import find
 from tests.hosts.bed import Bed, Machine
-
-pytestmark = pytest.mark.xdist_group("guide")
 
 SECONDS = 90.0
 """Within which what is typed works, if need be at a later try: people look again, too."""

@@ -12,8 +12,6 @@ import pytest
 from stationkeep.node.chaos.namespace import longer_than, loss
 from tests.hosts.cluster import HTTP, START_SECONDS, Cluster
 
-pytestmark = pytest.mark.xdist_group("standing")
-
 FAILOVER = 2 * (6.0 + 1.0)
 """Seconds, as in `tests/network/test_loss.py` where a member is cut off."""
 ASKED_AGAIN = 5.0

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from stationkeep.node.security.handshake import ALPN
 from tests.hosts.bed import Machine
 from tests.hosts.cluster import HTTP, RAFT, START_SECONDS, Cluster
 from tests.node.security.issuing import authority, files
-
-pytestmark = pytest.mark.xdist_group("strangers")
 
 Dial = Callable[[Machine], None]
 SECONDS = 5.0
