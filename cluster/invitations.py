@@ -24,6 +24,7 @@ from stationkeep.cluster.names import party
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.state import (
+    LEFT,
     MAX_INVITATIONS,
     MAX_INVITATIONS_OF_ONE,
     MAX_MEMBERS,
@@ -67,15 +68,28 @@ def accept_invitation(step: Step, command: AcceptInvitation) -> dict[str, object
     _check_levels(step, command)
     if len(command.key) != HASH_BYTES:
         raise Refused(Reason.INVALID, f"key: {len(command.key)} bytes, a SHA-256 has 32")
-    if found.revoked_at is not None:
-        raise Refused(Reason.CLOSED, f"invitation: {found.id} was revoked")
-    if found.taken.get(spec.id) == command.key:
-        return _repeated(step, found, command)
-    _check_open(step, found, spec.id)
+    check_takes(found, spec.id, command.key, step.wall)
+    if spec.id in found.taken:
+        return _repeated(step, command)
+    if found.node not in ("", spec.id):
+        raise Refused(Reason.INVALID, f"node: {found.id} is for {found.node} alone")
     answer = add_member(step, AddMember(spec))
     taken = found.taken | {spec.id: command.key}
     step.state.invitations[found.id] = replace(found, taken=taken)
     return answer
+
+
+def check_takes(found: Invitation, node: str, key: bytes, wall: int) -> None:
+    """Raises `Refused` where an invitation takes in nobody as `node` with this key, and never will
+    again: a door may say so without asking the log. `wall`: Unix ms."""
+    if found.revoked_at is not None:
+        raise Refused(Reason.CLOSED, f"invitation: {found.id} was revoked")
+    if node in found.taken:
+        _check_same(found, node, key)
+    elif found.expired(wall):
+        raise Refused(Reason.CLOSED, f"invitation: {found.id} has expired")
+    elif found.used_up:
+        raise Refused(Reason.CLOSED, f"invitation: {found.id} is used up")
 
 
 def revoke_invitation(step: Step, command: RevokeInvitation) -> dict[str, object]:
@@ -123,25 +137,19 @@ def _check_levels(step: Step, command: AcceptInvitation) -> None:
     raise Refused(Reason.LEVEL, detail)
 
 
-def _repeated(step: Step, found: Invitation, command: AcceptInvitation) -> dict[str, object]:
-    """Who was taken in asks again: its answer was lost, or it is to be reached elsewhere now. That
-    the invitation has expired since does not matter, but that the member has left does."""
+def _check_same(found: Invitation, node: str, key: bytes) -> None:
+    """Who came by it may ask again; nobody else, and not after it has left."""
+    if found.taken[node] == LEFT:
+        raise Refused(Reason.CLOSED, f"invitation: {node} came by {found.id}, and has left")
+    if found.taken[node] != key:
+        raise Refused(Reason.DUPLICATE, f"node: {found.id} has taken in another {node}")
+
+
+def _repeated(step: Step, command: AcceptInvitation) -> dict[str, object]:
+    """Who was taken in asks again: its answer was lost, or it is to be reached elsewhere now."""
     spec = command.member
-    if spec.id not in step.state.members:
-        raise Refused(Reason.CLOSED, f"invitation: {spec.id} came by {found.id}, and has left")
     move_member(step, MoveMember(spec))
     return {"node": spec.id, "members": list(step.state.members)}
-
-
-def _check_open(step: Step, found: Invitation, node: str) -> None:
-    if found.expired(step.wall):
-        raise Refused(Reason.CLOSED, f"invitation: {found.id} has expired")
-    if found.node not in ("", node):
-        raise Refused(Reason.INVALID, f"node: {found.id} is for {found.node} alone")
-    if node in found.taken:
-        raise Refused(Reason.DUPLICATE, f"node: {found.id} has taken in another {node}")
-    if found.used_up:
-        raise Refused(Reason.CLOSED, f"invitation: {found.id} is used up")
 
 
 def _make_room(step: Step) -> None:

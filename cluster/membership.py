@@ -9,6 +9,8 @@ Raft has made it a voter. A member that leaves loses its role at once: it must n
 and nothing waits for it any longer.
 """
 
+from msgspec.structs import replace
+
 from stationkeep.cluster.alarms import forget_member
 from stationkeep.cluster.commands import (
     AddMember,
@@ -26,7 +28,7 @@ from stationkeep.cluster.roles.proposals import close
 from stationkeep.cluster.roles.seat import change_roles
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import MemberChanged, MemberJoined, MemberLeft
-from stationkeep.cluster.state.state import MAX_MEMBERS, ClusterState, Member, ProposalOutcome
+from stationkeep.cluster.state.state import LEFT, MAX_MEMBERS, ClusterState, Member, ProposalOutcome
 from stationkeep.cluster.state.step import Refused, Step
 from stationkeep.cluster.transitions import Role, Rule
 
@@ -108,9 +110,18 @@ def remove_member(step: Step, command: RemoveMember) -> dict[str, object]:
         key: why for key, why in step.state.holds.items() if not key.endswith(f"|{member.id}")
     }
     forget_member(step, member.id)
+    _forget_key(step.state, member.id)
     step.changed()
     step.emit(MemberLeft(member.id))
     return {"node": member.id, "members": list(step.state.members)}
+
+
+def _forget_key(state: ClusterState, node: str) -> None:
+    """Who has left does not come again by the invitation by which it came: its id may be another
+    one's by then, and it would take that one's place."""
+    for each in list(state.invitations.values()):
+        if node in each.taken:
+            state.invitations[each.id] = replace(each, taken=each.taken | {node: LEFT})
 
 
 def _check_may_leave(step: Step, member: Member) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stationkeep.cluster.access import HASH_BYTES
+from stationkeep.cluster.apply import Done
 from stationkeep.cluster.commands import (
     AcceptInvitation,
     AddMember,
@@ -102,9 +103,29 @@ def test_who_has_left_does_not_come_back_by_the_old_invitation(driver: Driver) -
     order(driver, invited("bbbbbbbb", uses=3))
     order(driver, accept(invitation="bbbbbbbb"))
     order(driver, RemoveMember(NEWCOMER))
-    assert "has left" in driver.refused(accept(invitation="bbbbbbbb"))[1]
-    assert driver.refused(accept(key=2, invitation="bbbbbbbb"))[0] == "duplicate"
+    for key in (1, 2):
+        reason, detail = driver.refused(accept(key=key, invitation="bbbbbbbb"))
+        assert (reason, detail) == ("closed", "invitation: sat-009 came by bbbbbbbb, and has left")
     assert NEWCOMER not in driver.state.members
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_who_has_left_does_not_take_the_place_of_its_successor(
+    driver: Driver, by_hand: bool
+) -> None:
+    """A stolen machine has its key and its old word, and its id is another one's now."""
+    order(driver, accept())
+    order(driver, RemoveMember(NEWCOMER))
+    if by_hand:
+        order(driver, AddMember(MemberSpec(NEWCOMER, "a:1", "a:2")))
+    else:
+        order(driver, invited("bbbbbbbb"))
+        order(
+            driver, accept(key=2, invitation="bbbbbbbb", member=MemberSpec(NEWCOMER, "a:1", "a:2"))
+        )
+    reason, detail = driver.refused(accept())
+    assert (reason, detail) == ("closed", "invitation: sat-009 came by aaaaaaaa, and has left")
+    assert driver.state.members[NEWCOMER].raft == "a:1"
 
 
 def test_an_invitation_ends_by_the_calendar(driver: Driver) -> None:
@@ -266,7 +287,7 @@ def test_whatever_comes_in_which_order_no_key_takes_the_place_of_another(
             continue
         known = dict(driver.state.invitations)
         before = set(driver.state.members)
-        driver.do(command_of(order), key=f"k{len(driver.log)}", actor="ann")
+        applied = driver.do(command_of(order), key=f"k{len(driver.log)}", actor="ann")
         came = set(driver.state.members) - before
         for gone in before - set(driver.state.members):
             holders.pop(gone, None)
@@ -277,6 +298,8 @@ def test_whatever_comes_in_which_order_no_key_takes_the_place_of_another(
             holders[f"sat-{node}"] = key
             admitted[name] += 1
             assert admitted[name] <= known[name * 8].uses
+        if order[0] == "accept" and isinstance(applied.outcome, Done):
+            assert holders[f"sat-{order[2]}"] == order[3]
         assert set(driver.state.members) == founders | set(holders)
         assert list(violations(driver.state)) == []
     for node, key in holders.items():
