@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.state import ClusterState, Member
+from stationkeep.node.api.actor import caller_of
 from stationkeep.node.api.openapi import JSON
 from stationkeep.node.fleet.registrations import COME_BACK
+from stationkeep.node.http.access import unauthenticated
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.http.worker import Worker
 from stationkeep.node.ports import Committed
@@ -94,10 +96,17 @@ async def worker_of(request: Request) -> Worker:
 
 
 async def read(
-    service: Annotated[Service, Depends(service_of)], consistency: Consistency = "local"
+    request: Request,
+    service: Annotated[Service, Depends(service_of)],
+    consistency: Consistency = "local",
 ) -> Read:
-    """Dependency of every read; passes a barrier first when asked to, 503 when it cannot."""
+    """Dependency of every read; passes a barrier first when asked to, 503 when it cannot. That is
+    an entry of the log, which nobody in particular must be able to have written: 401."""
     if consistency == "strong":
+        caller = caller_of(request)
+        if caller.role is None:
+            detail = f"consistency: strong is for who shows a token; {caller.because}"
+            raise unauthenticated("missing", detail)
         outcome = await service.barrier(patience(service.settings))
         if not isinstance(outcome, Committed):
             raise no_quorum(outcome.why)

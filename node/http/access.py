@@ -113,7 +113,7 @@ class Admission:
         given = [value for name, value in headers if name == b"authorization"]
         if not given:
             self.outcomes["missing"] += 1
-            raise _unauthenticated("missing", "Authorization: Bearer TOKEN is missing")
+            raise unauthenticated("missing", "Authorization: Bearer TOKEN is missing")
         value = given[0].decode("latin-1")
         if len(given) > 1 or not value.lower().startswith(SCHEME):
             raise self.failed("malformed", "Authorization: it says Bearer TOKEN, once", address)
@@ -127,7 +127,7 @@ class Admission:
         if not token.good(self._now()):
             word = "expired" if token.revoked_at is None else "revoked"
             self.outcomes[word] += 1
-            raise _unauthenticated(word, f"Authorization: the token {token.actor} is {word}")
+            raise unauthenticated(word, f"Authorization: the token {token.actor} is {word}")
         return Caller(
             token.role, address, self._name(token), token.ids or "*",
             good=lambda: (now := self._find(token.id)) is not None and now.good(self._now()),
@@ -151,7 +151,7 @@ class Admission:
             rule = f"{MAX_FAILURES} failed attempts in {FAILURE_SECONDS:g} s from {address}"
             headers = {"Retry-After": RETRY_AFTER}
             return Problem(Kind.BUSY, f"more than {rule}, or too many elsewhere", headers=headers)
-        return _unauthenticated(word, detail)
+        return unauthenticated(word, detail)
 
     def _address(self, headers: Headers, peer: str) -> str:
         """Where a request comes from."""
@@ -211,7 +211,7 @@ class Entrance:
         await self._app(scope, receive, send)
 
 
-def _unauthenticated(word: str, detail: str) -> Problem:
+def unauthenticated(word: str, detail: str) -> Problem:
     """401; `word` is the rule."""
     challenge = 'Bearer realm="stationkeep"'
     if word != "missing":
