@@ -14,9 +14,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from stationkeep.cluster.commands import AcceptInvitation, MemberSpec
+from stationkeep.cluster.invitations import check_takes
 from stationkeep.cluster.levels import LARGEST
 from stationkeep.cluster.names import address_fault, is_loopback
 from stationkeep.cluster.state.state import ClusterState, Invitation
+from stationkeep.cluster.state.step import Refused
 from stationkeep.node.api.actor import Asker, caller_of
 from stationkeep.node.api.bodies import Address, Input, NodeName, following
 from stationkeep.node.api.consistency import Reading, no_quorum
@@ -64,15 +66,16 @@ async def join(request: Request, read: Reading, body: NewcomerInput) -> Response
         public = certificates.requested_key(body.csr.encode())
     except CertificateError as error:
         raise invalid("csr", "a text", str(error)) from error
+    key = certificates.key_hash(public)
+    _check_takes(read.state, invitation, body.node, key)
     hosts = [split_address(each)[0] for each in (body.raft, body.http)]
     try:
         papers = registrar.issue(public, body.node, hosts)
     except CertificateError as error:
         raise Problem(Kind.REFUSED, f"no certificate: the CA {error}", rule="ca") from error
     command = AcceptInvitation(
-        invitation.id, MemberSpec(body.node, body.raft, body.http),
-        certificates.key_hash(public), body.lowest, body.highest,
-    )  # fmt: skip
+        invitation.id, MemberSpec(body.node, body.raft, body.http), key, body.lowest, body.highest
+    )
     submit = Submission(read.service, Asker(invitation.actor, "", address), None, None)
     if (await submit(command, NO_REASON)).status_code != 200:
         raise no_quorum("it may or may not be a member now; ask again")
@@ -85,7 +88,7 @@ async def join(request: Request, read: Reading, body: NewcomerInput) -> Response
 
 
 def _proven(state: ClusterState, word: str, address: str, admission: Admission) -> Invitation:
-    """The invitation that a word proves. That it has ended is told by the log."""
+    """The invitation that a word proves, which may have ended."""
     try:
         shown = parse(word)
     except TokenFault as fault:
@@ -94,6 +97,15 @@ def _proven(state: ClusterState, word: str, address: str, admission: Admission) 
     if found is None or not shown.proves(found.hash):
         raise admission.failed("unknown", "word: no such invitation is known here", address)
     return found
+
+
+def _check_takes(state: ClusterState, invitation: Invitation, node: str, key: bytes) -> None:
+    """What has ended once has ended for good, so the log need not be asked: words that were good
+    once are in files and histories, and must not let anybody write to it."""
+    try:
+        check_takes(invitation, node, key, state.wall)
+    except Refused as refusal:
+        raise Problem(Kind.REFUSED, refusal.detail, rule=refusal.reason) from None
 
 
 def _check_reachable(state: ClusterState, raft: str) -> None:

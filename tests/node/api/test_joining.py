@@ -175,6 +175,30 @@ async def test_what_has_ended_takes_in_nobody(client: httpx.AsyncClient, node: F
     assert await refusal(client, word=late) == (409, "closed")
 
 
+async def test_what_has_ended_is_told_so_without_a_line_in_the_log(
+    client: httpx.AsyncClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word that was once good is in files and histories: it must not let anybody write."""
+
+    def issued(*_: object) -> None:
+        raise AssertionError("nothing is issued for who is not taken in")
+
+    used, revoked = await invited(client), await invited(client)
+    late = await invited(client, lifetime="1m")
+    assert (await client.post("/v1/join", json=asking(used))).status_code == 200
+    await client.delete(f"/v1/invitations/{revoked.id}")
+    node.now += 60_000
+    await invited(client)  # an entry of the log by which it is later
+    monkeypatch.setattr(Registrar, "issue", issued)
+    before = node.state.index
+    other = made.request(made.new_key(), "sat-009").decode()
+    assert await refusal(client, word=used, node="sat-010") == (409, "closed")
+    assert await refusal(client, word=used, csr=other) == (409, "duplicate")
+    assert await refusal(client, word=revoked, node="sat-010") == (409, "closed")
+    assert await refusal(client, word=late, node="sat-010") == (409, "closed")
+    assert node.state.index == before
+
+
 async def test_a_node_that_cannot_issue_takes_in_nobody_and_uses_up_nothing(
     client: httpx.AsyncClient, node: FakeNode, tls: Path
 ) -> None:
@@ -269,3 +293,22 @@ async def test_inviting_is_for_administrators_and_joining_for_who_was_invited(
             assert (await client.request(method, path)).status_code == 401
         answer = await client.post("/v1/join", json=asking(draw(CA.uid, PIN)))
         assert (answer.status_code, answer.json()["rule"]) == (401, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/tls/ca"), ("GET", "/v1/me"), ("POST", "/v1/join")]
+)
+async def test_who_is_nobody_in_particular_has_nothing_written_to_the_log(
+    node: FakeNode, tls: Path, method: str, path: str
+) -> None:
+    """A strong read costs every member an entry on its disk."""
+    registrar = Registrar(tls / "ca.pem", tls / "ca.key")
+    app = build(node, registrar=registrar, admission=Admission(required=True))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:
+        body = asking(draw(CA.uid, PIN)) if method == "POST" else None
+        asked = {"consistency": "strong"}
+        answer = await client.request(method, path, json=body, params=asked)
+        assert (answer.status_code, answer.json()["rule"]) == (401, "missing")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="stationkeep"'
+    assert node.barriers == 0
