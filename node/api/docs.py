@@ -58,6 +58,8 @@ def _operations(paths: Mapping[str, Mapping[str, Schema]]) -> Iterator[str]:
             title = f"<code>{method.upper()} {escape(path)}</code>"
             yield f"<details><summary>{title} {escape(operation['summary'])}</summary>"
             yield f"<p>{escape(operation.get('description', ''))}</p>"
+            for needed in operation.get("security", ())[:1]:
+                yield f"<p>Role, where a token is asked for: {', '.join(needed['token'])}.</p>"
             yield from _table(_parameters(operation))
             yield "</details>"
 

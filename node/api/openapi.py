@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from stationkeep.node.api.resources import probes as health
 from stationkeep.node.gateway import batch_bodies as batches
 from stationkeep.node.http import problems
+from stationkeep.node.security.authorisation import RIGHTS
 from stationkeep.node.views import comparison, previews, records
 from stationkeep.node.views import deployments as deployment_views
 from stationkeep.node.views import fleet as fleet_views
@@ -160,8 +161,25 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for path, (_, summary) in health.PROBES.items():
             document["paths"][path] = _probe(summary, path[1:].replace("-", "_"))
         _drop_validation_answers(document)
+        _say_who_may(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _say_who_may(document: dict[str, Any]) -> None:
+    """Which roles have a right to each operation, where a node asks for a token."""
+    scheme = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Where a node has `auth: required`.",
+    }
+    document["components"]["securitySchemes"] = {"token": scheme}
+    rights = {(method, route.replace(":path}", "}")): it for (method, route), it in RIGHTS.items()}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            right = rights[method.upper(), path]
+            if not right.nobody:
+                operation["security"] = [{"token": right.roles}, {}]
 
 
 def _drop_validation_answers(document: dict[str, Any]) -> None:

@@ -223,10 +223,8 @@ def _forbidden(method: str, path: str, route: str | None, right: Right, caller: 
     """403, which names the roles that would do; 404 where there is nothing anyway."""
     if route is None:
         return Problem(Kind.NOT_FOUND, f"nothing is at this path for {caller.role}")
-    roles = [*LADDER[LADDER.index(right.least) :], *sorted(right.beside)]
-    detail = (
-        f"{method} {route} is for the role {' or '.join(roles)}; {caller.name} is {caller.role}"
-    )
+    roles = " or ".join(right.roles)
+    detail = f"{method} {route} is for the role {roles}; {caller.name} is {caller.role}"
     return Problem(Kind.FORBIDDEN, detail, rule="role")
 
 

@@ -23,6 +23,11 @@ class Right(NamedTuple):
     beside: frozenset[Access] = frozenset()
     nobody: bool = False
 
+    @property
+    def roles(self) -> list[Access]:
+        """All that may, the lowest first."""
+        return [*LADDER[LADDER.index(self.least) :], *sorted(self.beside)]
+
     def allows(self, role: Access | None) -> bool:
         """Whether this role may; None: nobody in particular."""
         if role is None:

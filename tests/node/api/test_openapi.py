@@ -11,7 +11,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from stationkeep.cluster.state.state import Access
 from stationkeep.node.api.app import build
+from stationkeep.node.security.authorisation import RIGHTS, may
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import register
 
@@ -58,3 +60,21 @@ def test_the_document_names_every_path_and_no_422() -> None:
 def test_the_document_names_no_module_of_ours() -> None:
     document = json.dumps(build(FakeNode()).openapi())
     assert re.findall(r"`(?:stationkeep|cluster|node)\.[\w.]+`", document) == []
+
+
+def test_the_document_says_of_each_operation_which_roles_may() -> None:
+    document = build(FakeNode()).openapi()
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    said = {
+        (method.upper(), path): next(iter(operation.get("security", [{}])[0].values()), None)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert said["POST", "/v1/pause"] == ["operator", "admin"]
+    assert said["GET", "/v1/devices/{device}/assignment"] == ["admin", "device"]
+    assert said["GET", "/v1/operations/{operation}"] == ["viewer", "operator", "admin"]
+    assert said["GET", "/livez"] is None
+    for (method, path), roles in said.items():
+        for role in Access:
+            route = next(r for m, r in RIGHTS if m == method and r.replace(":path}", "}") == path)
+            assert may(role, method, route) is (roles is None or role in roles)
