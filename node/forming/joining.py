@@ -94,8 +94,7 @@ def join(
         key = _key(place.data_dir / KEY_FILE)
         ask = _asking(place, address, word, ca, key)
         admitted = _patiently(ask, tell)
-        _check_answer(admitted, place.own, word, key)
-        _write(place, admitted, key)
+        _write(place, _checked(admitted, place.own, word, key), key)
     return Joined(admitted.cluster)
 
 
@@ -225,8 +224,9 @@ def _read(answer: Answer, shape: type[T]) -> T:
         raise FormingError(f"{answer.url}: {said}; is that a Stationkeep node?") from error
 
 
-def _check_answer(admitted: Admitted, own: MemberSpec, word: Word, key: Key) -> None:
-    """What was sent is believed to be of a node; that it fits together is not."""
+def _checked(admitted: Admitted, own: MemberSpec, word: Word, key: Key) -> Admitted:
+    """What was sent is believed to be of a node; that it fits together is not. What came beside
+    what was checked is left out."""
     try:
         leaf, *_ = made.certificates_in(admitted.certificate.encode())
         bundle = made.certificates_in(admitted.ca.encode())
@@ -236,6 +236,9 @@ def _check_answer(admitted: Admitted, own: MemberSpec, word: Word, key: Key) -> 
         raise FormingError(f"what the cluster answered cannot be used: it {error}") from error
     if {identity.uid, authority.uid} != {word.uid} or leaf.public_key() != key.public_key():
         raise FormingError("what the cluster answered is not for this node: uid or key differ")
+    certificate, ca = made.public_pem([leaf]).decode(), made.public_pem(bundle).decode()
+    ca_key = made.private_pem(authority.key).decode()
+    return msgspec.structs.replace(admitted, certificate=certificate, ca=ca, ca_key=ca_key)
 
 
 # -- what is written

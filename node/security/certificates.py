@@ -79,11 +79,15 @@ def read(path: Path) -> bytes:
             content = file.read(MAX_FILE + 1)
     except OSError as error:
         raise CertificateError(f"cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE:
-        raise CertificateError(f"has more than {MAX_FILE} bytes: no certificate or key is so large")
+    _check_size(content)
     if not content:
         raise CertificateError("is empty")
     return content
+
+
+def _check_size(content: bytes) -> None:
+    if len(content) > MAX_FILE:
+        raise CertificateError(f"has more than {MAX_FILE} bytes: no certificate or key is so large")
 
 
 def write(path: Path, content: bytes, mode: int) -> None:
@@ -93,6 +97,7 @@ def write(path: Path, content: bytes, mode: int) -> None:
 
 def certificates_in(content: bytes) -> list[x509.Certificate]:
     """The certificates in a PEM text, in its order, one at least. Raises `CertificateError`."""
+    _check_size(content)
     try:
         found = x509.load_pem_x509_certificates(content)
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:

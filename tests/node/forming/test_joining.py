@@ -202,7 +202,7 @@ def test_killed_between_the_answer_and_the_end_it_is_the_same_node(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(joining, "_check_answer", killed)
+        patched.setattr(joining, "_checked", killed)
         with pytest.raises(Killed):
             join(where, THERE, word)
     assert "sat-009" in cluster.node.state.members
@@ -350,3 +350,31 @@ def test_an_answer_that_does_not_fit_together_is_not_written(
     assert "what the cluster answered" in refused(where, cluster.invite())
     assert not where.tls_dir.exists()
     assert not where.config.exists()
+
+
+BESIDE = [made.private_pem(made.new_key()).decode(), "x" * made.MAX_FILE]
+
+
+@pytest.mark.parametrize("field", ["certificate", "ca", "ca_key"])
+@pytest.mark.parametrize("more", BESIDE, ids=["another key", "too large"])
+def test_what_is_said_beside_what_was_checked_is_not_written(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, field: str, more: str
+) -> None:
+    """It would be in a file that no node can read, and in the way of the next try."""
+    original = joining._read
+
+    def altered(answer: Answer, shape: type[Any]) -> Any:
+        found = original(answer, shape)
+        if shape is not joining.Admitted:
+            return found
+        return joining.msgspec.structs.replace(found, **{field: getattr(found, field) + more})
+
+    where, word = place(tmp_path), cluster.invite()
+    with monkeypatch.context() as patched:
+        patched.setattr(joining, "_read", altered)
+        with contextlib.suppress(FormingError):
+            join(where, THERE, word)
+    join(where, THERE, word)
+    for file in (where.ca, where.ca_key, where.data_dir / OWN_FILE):
+        assert more.encode() not in file.read_bytes()
+    made.key_in(made.read(where.data_dir / OWN_FILE))
