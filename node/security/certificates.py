@@ -48,6 +48,10 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 _Name = TypeVar("_Name", bound=x509.GeneralName)
+_UNREADABLE = (
+    x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError, UnsupportedAlgorithm,
+)  # fmt: skip
+"""What the library raises for extensions."""
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
@@ -383,7 +387,7 @@ def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
     """None if it is absent, or such that it cannot be read."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError, UnsupportedAlgorithm):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return None
 
 

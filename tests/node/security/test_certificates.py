@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import os
+import ssl
 import stat
 from pathlib import Path
 
@@ -114,6 +115,22 @@ def test_a_version_that_no_standard_has_is_refused_like_any_damage(ca: Authority
     asked = forged(made.request(made.new_key(), "a"), "020100", "020110")
     with pytest.raises(CertificateError, match="no request for a certificate"):
         made.requested_key(asked)
+
+
+def test_a_certificate_with_a_name_that_nobody_reads_is_of_nobody(ca: Authority) -> None:
+    """An X.400 address (RFC 5280, GeneralName [3]), which the library does not know."""
+    identity = node(ca)
+    certificate, _ = leaf(ca, identity, hosts=["a.example"])
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    host = b"\x82\x09a.example"  # dNSName, [2]
+    assert der.count(host) == 1
+    (odd,) = made.certificates_in(
+        ssl.DER_cert_to_PEM_cert(der.replace(host, b"\xa3" + host[1:])).encode()
+    )
+    assert made.facts_of(odd).identity is None
+    assert made.hosts_of(odd) == []
+    with pytest.raises(CertificateError):
+        made.check_chain([odd], [ca.certificate], identity.name)
 
 
 def test_a_nodes_certificate_is_for_both_ends_of_a_link(ca: Authority) -> None:
