@@ -3,7 +3,8 @@
 What is replicated is the SHA-256 of the secret, as of a token's. The node that is shown a secret
 compares it, and then says so (`AcceptInvitation`); that one is taken in, and that the invitation is
 used, is one entry of the log. So two who come at once with the same secret, at two nodes, are not
-both taken in; and one whose answer was lost comes again with its key, and is the same one.
+both taken in; and one whose answer was lost comes again with its key, and is the same one, until it
+has run: by then it has the answer.
 
 Nobody becomes a member under an id that is taken: a secret that leaks adds a node, and never takes
 the place of another one. Source: guide/forming.md.
@@ -24,10 +25,10 @@ from stationkeep.cluster.names import party
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.state import (
-    LEFT,
     MAX_INVITATIONS,
     MAX_INVITATIONS_OF_ONE,
     MAX_MEMBERS,
+    OVER,
     Invitation,
 )
 from stationkeep.cluster.state.step import Refused, Step
@@ -138,9 +139,10 @@ def _check_levels(step: Step, command: AcceptInvitation) -> None:
 
 
 def _check_same(found: Invitation, node: str, key: bytes) -> None:
-    """Who came by it may ask again; nobody else, and not after it has left."""
-    if found.taken[node] == LEFT:
-        raise Refused(Reason.CLOSED, f"invitation: {node} came by {found.id}, and has left")
+    """Who came by it may ask again until it runs; nobody else, and not after it has left."""
+    if found.taken[node] == OVER:
+        detail = f"{node} came by {found.id}, and has left, or has run since"
+        raise Refused(Reason.CLOSED, f"invitation: {detail}")
     if found.taken[node] != key:
         raise Refused(Reason.DUPLICATE, f"node: {found.id} has taken in another {node}")
 

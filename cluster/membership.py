@@ -28,7 +28,7 @@ from stationkeep.cluster.roles.proposals import close
 from stationkeep.cluster.roles.seat import change_roles
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import MemberChanged, MemberJoined, MemberLeft
-from stationkeep.cluster.state.state import LEFT, MAX_MEMBERS, ClusterState, Member, ProposalOutcome
+from stationkeep.cluster.state.state import MAX_MEMBERS, OVER, ClusterState, Member, ProposalOutcome
 from stationkeep.cluster.state.step import Refused, Step
 from stationkeep.cluster.transitions import Role, Rule
 
@@ -117,11 +117,11 @@ def remove_member(step: Step, command: RemoveMember) -> dict[str, object]:
 
 
 def _forget_key(state: ClusterState, node: str) -> None:
-    """Who has left does not come again by the invitation by which it came: its id may be another
-    one's by then, and it would take that one's place."""
+    """Nobody comes again by the invitation by which this one came. When it has left, its id may be
+    another one's; and once it runs, who has that key has it from a copy of its disk."""
     for each in list(state.invitations.values()):
         if node in each.taken:
-            state.invitations[each.id] = replace(each, taken=each.taken | {node: LEFT})
+            state.invitations[each.id] = replace(each, taken=each.taken | {node: OVER})
 
 
 def _check_may_leave(step: Step, member: Member) -> None:
@@ -151,6 +151,7 @@ def record_members(step: Step, command: RecordMembers) -> dict[str, object]:
         step.changed()
         step.emit(MemberChanged(member.id))
         if not member.learner:
+            _forget_key(step.state, member.id)
             step.decide("promotion", Outcome.NOTED, (member.id,))
     return {"voters": sorted(voters)}
 

@@ -36,9 +36,9 @@ MAX_TOKENS, MAX_TOKENS_OF_ONE = 1_000, 500
 """Ended ones counted in, which make room; and those of one actor, which are good."""
 MAX_INVITATIONS, MAX_INVITATIONS_OF_ONE = 100, 50
 """The same of invitations; those of one actor, which are open."""
-LEFT = bytes(32)
-"""Among those whom an invitation took in: in place of the key of one that has left, whose id may be
-another one's by now. No key has this SHA-256."""
+OVER = bytes(32)
+"""Among those whom an invitation took in: in place of the key of one that is not answered again. No
+key has this SHA-256."""
 MAX_REVOKED = 1_000
 """Certificates that are revoked."""
 DEFAULT_PRIORITY = 100

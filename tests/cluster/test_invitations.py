@@ -14,6 +14,7 @@ from stationkeep.cluster.commands import (
     AddMember,
     Invite,
     MemberSpec,
+    RecordMembers,
     RemoveMember,
     RevokeInvitation,
 )
@@ -105,8 +106,25 @@ def test_who_has_left_does_not_come_back_by_the_old_invitation(driver: Driver) -
     order(driver, RemoveMember(NEWCOMER))
     for key in (1, 2):
         reason, detail = driver.refused(accept(key=key, invitation="bbbbbbbb"))
-        assert (reason, detail) == ("closed", "invitation: sat-009 came by bbbbbbbb, and has left")
+        assert (reason, detail) == (
+            "closed",
+            "invitation: sat-009 came by bbbbbbbb, and has left, or has run since",
+        )
     assert NEWCOMER not in driver.state.members
+
+
+def test_who_has_run_is_not_answered_again(driver: Driver) -> None:
+    """Its answer arrived. Who has its first key from a copy of its disk must not get another
+    certificate, or move it."""
+    order(driver, accept())
+    voters = [m.id for m in driver.state.members.values() if not m.learner]
+    driver.done(RecordMembers((*voters, NEWCOMER), ()))
+    elsewhere = MemberSpec(NEWCOMER, "new:7701", "new:8701")
+    for again in (accept(), accept(member=elsewhere), accept(key=2)):
+        reason, detail = driver.refused(again)
+        assert reason == "closed"
+        assert detail == "invitation: sat-009 came by aaaaaaaa, and has left, or has run since"
+    assert driver.state.members[NEWCOMER].raft == "sat-009:7701"
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -124,7 +142,10 @@ def test_who_has_left_does_not_take_the_place_of_its_successor(
             driver, accept(key=2, invitation="bbbbbbbb", member=MemberSpec(NEWCOMER, "a:1", "a:2"))
         )
     reason, detail = driver.refused(accept())
-    assert (reason, detail) == ("closed", "invitation: sat-009 came by aaaaaaaa, and has left")
+    assert (reason, detail) == (
+        "closed",
+        "invitation: sat-009 came by aaaaaaaa, and has left, or has run since",
+    )
     assert driver.state.members[NEWCOMER].raft == "a:1"
 
 
