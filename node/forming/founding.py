@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from stationkeep.node.config.node_config import ConfigError, load
-from stationkeep.node.forming.place import FormingError, Place, check_silent, save
+from stationkeep.node.forming.place import SHARED, FormingError, Place, alone_in, check_silent, save
 from stationkeep.node.runtime.certificates import issuer_of
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import Authority, CertificateError
@@ -25,18 +25,24 @@ class Founded(NamedTuple):
 def found(place: Place, cluster: str, profile: str) -> Founded:
     """Makes this machine the first node of `cluster`. Raises `FormingError`."""
     text = place.text("init", cluster, [place.own], profile=profile)
+    _check_free(place, text)
+    check_silent(place.own)
+    with alone_in(place.tls_dir, SHARED):
+        _check_free(place, text)  # somebody may have been quicker
+        authority = _authority(place, cluster)
+        save(place.ca_key, made.private_pem(authority.key), made.PRIVATE)
+        save(place.config, text, made.PUBLIC)
+        save(place.ca, made.public_pem([authority.certificate]), made.PUBLIC)
+        _issue(place)
+    return Founded(authority.uid, made.pin(authority.certificate))
+
+
+def _check_free(place: Place, text: bytes) -> None:
     if place.ca.exists():
         raise FormingError(f"{place.ca} is there already: every cluster has one CA")
     if place.config.exists() and not _was_interrupted(place, text):
         raise FormingError(f"{place.config} is there already: this machine has a node")
     place.check_unused()
-    check_silent(place.own)
-    authority = _authority(place, cluster)
-    save(place.ca_key, made.private_pem(authority.key), made.PRIVATE)
-    save(place.config, text, made.PUBLIC)
-    save(place.ca, made.public_pem([authority.certificate]), made.PUBLIC)
-    _issue(place)
-    return Founded(authority.uid, made.pin(authority.certificate))
 
 
 def _was_interrupted(place: Place, text: bytes) -> bool:

@@ -16,11 +16,14 @@ from stationkeep.node.raft.storage.snapshot_file import sync_directory
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE
 from stationkeep.node.system.addresses import join_address, split_address, system_message
-from stationkeep.node.system.operator_files import private_directory
+from stationkeep.node.system.operator_files import directory
 
 DIAL_SECONDS = 2.0
 """For finding out whether something answers at an address."""
 EVERYWHERE, EVERYWHERE_6 = "0.0.0.0", "::"  # noqa: S104 - whoever reaches a port shows who they are
+OWN, SHARED = 0o700, 0o755
+"""Modes of directories: of a node's data, and of what others may read. Nobody else writes to
+either, whatever the mask."""
 HEAD = "# Written once by `stationkeep {command}`; your edits are kept.\n"
 
 
@@ -124,22 +127,22 @@ def check_silent(own: MemberSpec) -> None:
 
 
 @contextlib.contextmanager
-def alone_in(directory: Path) -> Iterator[None]:
-    """Keeps others out of a directory of the node's own data, which is made where it is missing.
-    Raises `FormingError` when somebody is in it. Who is killed is out of it."""
+def alone_in(where: Path, mode: int = OWN) -> Iterator[None]:
+    """Keeps others out of a directory, which is made where it is missing. Raises `FormingError`
+    when somebody is in it. Who is killed is out of it."""
     try:
-        private_directory(directory)
-        for above in (directory.parent, directory.parent.parent):
+        directory(where, mode)
+        for above in (where.parent, where.parent.parent):
             with contextlib.suppress(PermissionError):  # one that we cannot read was there before
                 sync_directory(above)
-        handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise failed(directory, error) from error
+        raise failed(where, error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise FormingError(f"{directory}: the command runs there already") from error
+        raise FormingError(f"{where}: the command runs there already") from error
     finally:
         os.close(handle)
 
@@ -148,7 +151,7 @@ def save(path: Path, content: bytes, mode: int) -> None:
     """Writes a file that is whole on disk, and its directory where that is missing. Raises
     `FormingError`; then what was there is still there."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        directory(path.parent, SHARED)
         made.write(path, content, mode)
     except OSError as error:
         raise failed(path, error) from error

@@ -16,9 +16,13 @@ def regular(path: str, flags: int) -> int:
 
 
 def private_directory(path: Path) -> None:
-    """Creates `path`, readable by its owner only, if it is missing, and what is missing above it in
-    the same way: what a node stores is nobody else's business. One that exists keeps its mode:
-    others may need it. Raises OSError."""
+    """`directory` that its owner alone can read: what a node stores is nobody else's business."""
+    directory(path, 0o700)
+
+
+def directory(path: Path, mode: int) -> None:
+    """Creates `path`, and what is missing above it, with this mode, whatever the mask would give
+    away. One that exists keeps its mode: others may need it. Raises OSError."""
     if not path.parent.exists():
-        private_directory(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
+        directory(path.parent, mode)
+    path.mkdir(mode=mode, exist_ok=True)

@@ -1,6 +1,7 @@
 """`init`: a CA and a node's file, where there is neither, whatever comes in between."""
 
 import contextlib
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -145,6 +146,49 @@ def test_beside_a_running_node_none_is_founded(
     monkeypatch.setattr(places.socket, "create_connection", lambda *_: here)
     with there:
         assert "something answers at 192.0.2.7:7701 already" in refused(place(tmp_path))
+
+
+def test_two_at_once_on_one_machine_make_one_ca(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with a key of its own would leave the key of one beside the certificate of the other."""
+    where, write, others = place(tmp_path), made.write, []
+
+    def overtaken(path: Path, content: bytes, mode: int) -> None:
+        monkeypatch.setattr(made, "write", write)
+        with pytest.raises(FormingError) as caught:
+            found(where, "my-fleet", "ground")
+        others.append(str(caught.value))
+        write(path, content, mode)
+
+    monkeypatch.setattr(made, "write", overtaken)
+    founded = found(where, "my-fleet", "ground")
+    assert others == [f"{where.tls_dir}: the command runs there already"]
+    assert made.authority(where.ca.read_bytes(), where.ca_key.read_bytes()).uid == founded.uid
+
+
+def test_whoever_was_quicker_keeps_its_ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = place(tmp_path)
+
+    def quicker(_: MemberSpec) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr("stationkeep.node.forming.founding.check_silent", lambda _: None)
+        found(where, "my-fleet", "ground")
+
+    monkeypatch.setattr("stationkeep.node.forming.founding.check_silent", quicker)
+    with pytest.raises(FormingError, match="every cluster has one CA"):
+        found(where, "my-fleet", "ground")
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o077])
+def test_whatever_the_mask_nobody_else_may_replace_the_ca(tmp_path: Path, mask: int) -> None:
+    where, before = place(tmp_path), os.umask(mask)
+    try:
+        found(where, "my-fleet", "ground")
+    finally:
+        os.umask(before)
+    for directory in (where.config.parent, where.tls_dir, where.data_dir / "tls"):
+        assert not stat.S_IMODE(directory.stat().st_mode) & 0o022
 
 
 def test_a_disk_that_is_full_is_named_and_leaves_nothing_half(
