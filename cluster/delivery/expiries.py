@@ -47,24 +47,39 @@ def plan_expiries(state: ClusterState, now: int) -> list[ExpireTasks]:
     left = MOST_PLANNED
     for deployment in state.deployments.open_ones():
         roster = state.deployments.rosters[deployment.number]
-        positions = _overdue(deployment, roster, now)[:left]
+        positions = _overdue(state, deployment, roster, now)[:left]
         left -= len(positions)
         plan += _commands(deployment, roster, positions)
     return plan
 
 
-def _overdue(deployment: Deployment, roster: Roster, now: int) -> Column:
+def _overdue(state: ClusterState, deployment: Deployment, roster: Roster, now: int) -> Column:
     over = np.zeros(len(roster), bool)
     if deployment.in_flight:
         over |= roster.active & (roster.due <= deployment.tenths(now))
-    if _is_over(deployment, now) and deployment.count(TaskState.QUEUED):
+    if _is_over(state, deployment, now) and deployment.count(TaskState.QUEUED):
         over |= roster.state == TaskState.QUEUED.code
     return np.flatnonzero(over)
 
 
-def _is_over(deployment: Deployment, now: int) -> bool:
-    """Whether the time of a deployment is over; it waits while the deployment is held."""
-    return now >= deployment.deadline and not deployment.held
+def _is_over(state: ClusterState, deployment: Deployment, now: int) -> bool:
+    """Whether the time of a deployment is over, and does not stand still."""
+    return now >= deployment.deadline and stands_since(state, deployment) is None
+
+
+def stands_since(state: ClusterState, deployment: Deployment) -> int | None:
+    """Since when the time of a deployment stands still, as it is held, or automatic changes are
+    paused; None: it runs."""
+    if deployment.held:
+        return deployment.held_at
+    stopped = state.rollouts.stopped_at
+    return None if stopped is None else max(stopped, deployment.opened_at)
+
+
+def time_left(state: ClusterState, deployment: Deployment, now: int) -> int:
+    """ms until who is QUEUED is UNREACHED, as soon as that time runs."""
+    since = stands_since(state, deployment)
+    return deployment.deadline - (now if since is None else since)
 
 
 def _commands(deployment: Deployment, roster: Roster, positions: Column) -> Iterator[ExpireTasks]:
@@ -90,7 +105,7 @@ def expire_tasks(step: Step, command: ExpireTasks) -> dict[str, object]:
     _unanswered(step, deployment, roster, expired)
     silent = positions[over & (state == TaskState.IN_PROGRESS.code)]
     _silence(step, deployment, roster, silent)
-    late = positions[(state == TaskState.QUEUED.code) & _is_over(deployment, step.now)]
+    late = positions[(state == TaskState.QUEUED.code) & _is_over(step.state, deployment, step.now)]
     _give_up(step, deployment, roster, late)
     close_if_over(step, deployment)
     return {"expired": len(expired) + len(silent) + len(late)}
@@ -128,7 +143,7 @@ def _give_up(step: Step, deployment: Deployment, roster: Roster, positions: Colu
 
 def retry(step: Step, deployment: Deployment, roster: Roster, positions: Column) -> None:
     """Another attempt for those of these tasks, FAILED or TIMED_OUT, that it may help."""
-    if not deployment.open or _is_over(deployment, step.now):
+    if not deployment.open or _is_over(step.state, deployment, step.now):
         return
     assert deployment.limits.retries is not None
     tried = roster.attempt[positions]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from stationkeep.cluster.delivery.expiries import time_left
 from stationkeep.cluster.delivery.offers import Hold, hold_of
 from stationkeep.cluster.delivery.tasks import Delay, Standing, Task, standing, tasks_of
 from stationkeep.cluster.deployments.lifecycle import UNFINISHED, TaskReason, TaskState
@@ -70,7 +71,8 @@ def _say(state: ClusterState, task: Task, found: Standing) -> str:
         case Delay.DEADLINE:
             return "the time of its deployment is over"
         case Delay.OFFLINE:
-            return f"the device is offline; for another {_span(deployment.left(state.time))}"
+            left = _span(time_left(state, deployment, state.time))
+            return f"the device is offline; for another {left}"
         case Delay.NOT_ANSWERING:
             return "the device left too many offers unanswered, and must register anew"
         case Delay.BUSY:

@@ -7,6 +7,7 @@ import numpy as np
 
 from stationkeep.cluster.commands import CancelDeployment, CreateDeployment, RetryTasks
 from stationkeep.cluster.delivery.arrivals import compare_versions
+from stationkeep.cluster.delivery.expiries import stands_since
 from stationkeep.cluster.delivery.members import members_of
 from stationkeep.cluster.delivery.openings import (
     Order,
@@ -176,8 +177,8 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
         deployment.closed_at, deployment.reason = None, CloseReason.NONE
         step.emit(DeploymentChanged(deployment.number, deployment.state, deployment.reason))
     assert deployment.limits.deadline is not None
-    begins = deployment.held_at if deployment.held else step.now  # it counts from its release on
-    deployment.deadline = begins + deployment.limits.deadline
+    stands = stands_since(step.state, deployment)  # then the time counts from its release on
+    deployment.deadline = (step.now if stands is None else stands) + deployment.limits.deadline
     roster.own()
     roster.attempt[positions] += 1
     roster.flags[positions] = 0

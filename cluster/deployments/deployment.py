@@ -194,10 +194,6 @@ class Deployment(msgspec.Struct):
         """Whether it takes offers."""
         return self.state is DeploymentState.OPEN
 
-    def left(self, now: int) -> int:
-        """ms until who is QUEUED is UNREACHED, as soon as nothing holds it."""
-        return self.deadline - (self.held_at if self.held else now)
-
     def tallied(self) -> dict[str, int]:
         """Tasks by state, as people read it."""
         return {state.value: count for state, count in zip(STATES, self.tallies, strict=True)}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from stationkeep.cluster.delivery.expiries import time_left
 from stationkeep.cluster.delivery.explain import HOLDS
 from stationkeep.cluster.delivery.offers import Hold, all_holds
 from stationkeep.cluster.deployments.deployment import Deployment
@@ -253,7 +254,7 @@ def _say_deploying(state: ClusterState, rollout: Rollout, stage: Stage) -> Itera
     told = [f"{count:,} {named[what]}" for what, count in waiting.items() if count]
     if told:
         yield f"of the devices that wait {', '.join(told)}"
-    left = _span(deployment.left(state.time))
+    left = _span(time_left(state, deployment, state.time))
     if deployment.held:
         yield f"whoever waits has another {left} as soon as it goes on, and is unreached then"
     else:

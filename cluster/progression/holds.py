@@ -1,13 +1,15 @@
 """What holds rollouts back, and that their time stands still meanwhile.
 
-A pause of the rollout, or of all automatic changes, stops every deadline that its stages have;
-whoever is waited for has as much time left afterwards as before. What is watched goes on being
-watched: a soak is not a deadline. Source: rollouts.md, "Holds".
+A pause of the rollout, or of all automatic changes, stops every deadline that its stages have, and
+one of all those of other deployments too; whoever is waited for has as much time left afterwards as
+before. What is watched goes on being watched: a soak is not a deadline. Source: rollouts.md,
+"Holds".
 """
 
 import numpy as np
 from msgspec.structs import replace
 
+from stationkeep.cluster.delivery.expiries import time_left
 from stationkeep.cluster.delivery.offers import Hold, frozen, hold_of, lies_on
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
@@ -27,8 +29,9 @@ _FEW = 1_024
 
 
 def keep_time(step: Step) -> None:
-    """Stops the deadlines of all rollouts as soon as automatic changes are paused, and lets them
-    run again when they are not any more. A pause of a rollout that was given its end keeps it."""
+    """Stops the deadlines of all rollouts and deployments as soon as automatic changes are paused,
+    and lets them run again when they are not any more. A pause of a rollout that was given its end
+    keeps it."""
     book, held = step.state.rollouts, is_held(step.state)
     if held is (book.stopped_at is not None):
         return
@@ -37,6 +40,9 @@ def keep_time(step: Step) -> None:
             left = book.left(rollout, step.now)
             if left is not None:
                 book.put(replace(rollout, deadline=step.now + left))
+        for deployment in step.state.deployments.open_ones():
+            if not deployment.held:  # else it has its time back when it is not held any more
+                deployment.deadline = step.now + time_left(step.state, deployment, step.now)
     book.stopped_at = step.now if held else None
     for rollout in book.open_ones():
         hold_stages(step, rollout)

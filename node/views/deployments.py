@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from stationkeep.cluster.delivery.expiries import time_left
 from stationkeep.cluster.delivery.explain import HOLDS, say_standing
 from stationkeep.cluster.delivery.offers import hold_of
 from stationkeep.cluster.delivery.tasks import Task
@@ -178,7 +179,7 @@ def deployment_view(state: ClusterState, deployment: Deployment, now: int) -> De
         comment=deployment.comment,
         opened_at=deployment.wall,
         age_s=_seconds(now - deployment.opened_at),
-        deadline_s=_seconds(deployment.left(now)),
+        deadline_s=_seconds(time_left(state, deployment, now)),
         closed_s=None if closed is None else _seconds(now - closed),
         rostered=deployment.number in state.deployments.rosters,
     )

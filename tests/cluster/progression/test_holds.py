@@ -14,7 +14,9 @@ from stationkeep.cluster.commands import (
     SetFreeze,
     StartRollout,
 )
+from stationkeep.cluster.delivery.expiries import time_left
 from stationkeep.cluster.deployments.deployment import Limits
+from stationkeep.cluster.progression.rollback import PATIENCE
 from stationkeep.cluster.rollouts.lifecycle import APPROVAL_WAITED, PAUSE_WAITED
 from stationkeep.cluster.rollouts.plan import Checks, Plan
 from stationkeep.cluster.state import codec
@@ -54,10 +56,10 @@ def test_nobody_becomes_unreached_by_a_pause(driver: RolloutDriver, stop: Order,
     driver.deaf = set(driver.rows)
     driver.begin(Plan(V2, stages=one_stage(), limits=Limits(deadline=20_000, first=0)))
     driver.lead(5)
-    left = driver.deployment().left(driver.clock)
+    left = time_left(driver.state, driver.deployment(), driver.clock)
     stop(driver)
     over(driver, 600_000)
-    assert driver.deployment().left(driver.clock) == left
+    assert time_left(driver.state, driver.deployment(), driver.clock) == left
     driver.deaf = set()
     go(driver)
     assert driver.deployment().deadline - driver.clock == left
@@ -198,6 +200,20 @@ def test_a_way_back_is_not_over_before_anybody_was_told(driver: RolloutDriver) -
     assert len(driver.runs("1.0.0")) == 12
 
 
+def test_who_is_to_go_back_is_told_after_a_pause_longer_than_a_way_back_is_open(
+    driver: RolloutDriver,
+) -> None:
+    driver.begin()
+    driver.until("succeeded")
+    driver.roll_back()
+    driver.done(ChangeSettings({"swarm_mode": False}))
+    over(driver, PATIENCE + LONG)
+    assert driver.rollout().state == "rolling_back"
+    driver.done(ChangeSettings({"swarm_mode": True}))
+    driver.until("rolled_back")
+    assert len(driver.runs("1.0.0")) == 12
+
+
 def test_what_is_tried_again_in_a_pause_has_its_own_time_from_its_end_on(
     driver: RolloutDriver,
 ) -> None:
@@ -225,6 +241,6 @@ def test_a_snapshot_within_a_pause_changes_nothing(
     digest = codec.digest(driver.state)
     driver.state = codec.decode_snapshot(codec.encode_snapshot(driver.state))
     assert codec.digest(driver.state) == digest
-    left = driver.deployment().left(driver.clock)
+    left = time_left(driver.state, driver.deployment(), driver.clock)
     go(driver)
     assert driver.deployment().deadline - driver.clock == left
