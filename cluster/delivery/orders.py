@@ -44,6 +44,7 @@ from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import DeploymentChanged
+from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
 
 
@@ -167,7 +168,7 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
     if roster is None:
         detail = f"deployment: of {deployment.number} only the tallies are remembered"
         raise Refused(Reason.NOT_IN_STATE, detail)
-    positions = _retryable(step, roster, command.devices)
+    positions = retryable(step.state, roster, command.devices)
     if not len(positions):
         detail = "devices: none of these tasks failed, timed out or was unreached"
         raise Refused(Reason.NOT_IN_STATE, detail)
@@ -192,10 +193,10 @@ def retry_tasks(step: Step, command: RetryTasks) -> dict[str, object]:
     return {"deployment": deployment.number, "retried": len(positions)}
 
 
-def _retryable(step: Step, roster: Roster, devices: tuple[str, ...]) -> Column:
-    """Positions of the tasks that may have another attempt: of members that still are the devices
-    that were meant."""
-    fleet = step.state.fleet
+def retryable(state: ClusterState, roster: Roster, devices: tuple[str, ...] = ()) -> Column:
+    """Positions of the tasks that may have another attempt, of all or of these devices: of members
+    that still are the devices that were meant."""
+    fleet = state.fleet
     again = may(Cause.ORDERED_RETRY, roster.state) & (roster.attempt < MAX_ATTEMPTS)
     again &= roster.flags & REVERTED == 0
     again &= fleet.table.birth[roster.row] == roster.birth

@@ -10,6 +10,7 @@ import numpy as np
 from stationkeep.cluster.delivery.expiries import time_left
 from stationkeep.cluster.delivery.explain import HOLDS
 from stationkeep.cluster.delivery.offers import Hold, all_holds
+from stationkeep.cluster.delivery.orders import retryable
 from stationkeep.cluster.deployments.deployment import Deployment
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.progression.advance import is_held
@@ -24,9 +25,6 @@ from stationkeep.cluster.rollouts.lifecycle import (
 )
 from stationkeep.cluster.rollouts.rollout import Rollout, Stage
 from stationkeep.cluster.state.state import ClusterState
-
-RETRIED = (TaskState.FAILED, TaskState.TIMED_OUT, TaskState.UNREACHED)
-"""What another attempt may mend."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -66,8 +64,11 @@ def holds_of(state: ClusterState, rollout: Rollout, stage: Stage) -> list[Held]:
     `cluster_paused`, `swarm_off`, `storm`, `paused`, `freeze:NAME`, `preempted:NAME`, and, beside
     those, `unanswered`. None: nothing holds it."""
     found = holds_of_all(state)
+    if stage.state is StageState.VALIDATING:
+        found = [hold for hold in found if hold.reason in PAUSES]
     if rollout.state is RolloutState.PAUSED:
-        until = rollout.deadline if rollout.resumes else None
+        goes_on = rollout.resumes and state.rollouts.in_the_way(rollout) is None
+        until = rollout.deadline if goes_on else None
         found.append(Held(PAUSED, "the rollout is paused", "somebody resumes it", until))
     if stage.state in (StageState.PENDING, StageState.DEPLOYING):
         found += _what_goes_before(state, rollout, stage)
@@ -212,8 +213,7 @@ def _say_stage(state: ClusterState, rollout: Rollout, stage: Stage) -> Iterator[
     if stage.state is StageState.DEPLOYING:
         yield from _say_deploying(state, rollout, stage)
     if stage.state is StageState.INCONCLUSIVE:
-        deployment = state.deployments.known[stage.deployment]
-        again = sum(map(deployment.count, RETRIED))
+        again = len(retryable(state, state.deployments.rosters[stage.deployment]))
         if again:
             yield f"retry gives {again:,} of its tasks another attempt, when it is resumed"
     if stage.state is StageState.SOAKING:

@@ -2,10 +2,19 @@
 
 import pytest
 
-from stationkeep.cluster.commands import ChangeSettings, Pause, SetFreeze, StartRollout
+from stationkeep.cluster.commands import (
+    ChangeSettings,
+    Pause,
+    RemoveDevice,
+    RetryTasks,
+    SetFreeze,
+    StartRollout,
+)
+from stationkeep.cluster.deployments.deployment import Limits
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.progression.explain import explain_rollout, holds_of
 from stationkeep.cluster.rollouts.plan import Checks, Plan
+from stationkeep.cluster.rollouts.rollout import Block
 from tests.cluster.progression.rollouts import NAME, V2, RolloutDriver, one_stage
 
 
@@ -173,3 +182,33 @@ def test_a_way_back_says_when_it_is_over(driver: RolloutDriver) -> None:
     driver.until("succeeded")
     driver.roll_back()
     assert "counts as rolled back, whoever is not back yet in 5m" in told(driver)
+
+
+def test_a_storm_takes_no_time_from_whoever_is_asked(driver: RolloutDriver) -> None:
+    """Nor does it keep the stage from passing when they have answered."""
+    driver.begin(Plan(V2, stages=one_stage(), checks=Checks(approvals=1)))
+    driver.until_stage("all", "validating")
+    driver.fleet.braked = True
+    assert holds_of(driver.state, driver.rollout(), driver.stage("all")) == []
+    assert "it waits for 1 approval; inconclusive in 5m" in told(driver)
+
+
+def test_a_retry_is_offered_for_as_many_tasks_as_it_takes(driver: RolloutDriver) -> None:
+    """Whoever has reverted, or was removed, gets no other attempt."""
+    driver.failing = set(driver.rows[:2])
+    driver.begin(Plan(V2, stages=one_stage(), limits=Limits(first=0, retries=0)))
+    driver.until("paused")
+    driver.done(RemoveDevice(driver.fleet.table.ids[driver.rows[0]]))
+    assert "retry gives 1 of its tasks another attempt" in told(driver)
+    assert driver.order(RetryTasks(driver.deployment().number))["retried"] == 1
+
+
+def test_a_pause_does_not_end_by_going_on_with_what_is_blocked(driver: RolloutDriver) -> None:
+    driver.deaf = set(driver.rows)
+    driver.begin()
+    driver.lead(2)
+    driver.pause(60_000)
+    driver.state.rollouts.block(Block(V2, "other", "canary", "health", driver.clock))
+    (held,) = holds_of(driver.state, driver.rollout(), driver.stage("canary"))
+    assert held.until is None
+    assert "goes on in 1m" not in told(driver)
