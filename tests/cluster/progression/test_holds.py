@@ -1,5 +1,6 @@
 """A pause, of a rollout or of all automatic changes, takes nobody's time away."""
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -9,13 +10,17 @@ from stationkeep.cluster.commands import (
     ChangeSettings,
     LiftFreeze,
     Pause,
+    PauseRollout,
     Resume,
+    ResumeRollout,
     RetryTasks,
     SetFreeze,
     StartRollout,
 )
 from stationkeep.cluster.delivery.expiries import time_left
+from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Limits
+from stationkeep.cluster.progression.holds import PAUSES
 from stationkeep.cluster.progression.rollback import PATIENCE
 from stationkeep.cluster.rollouts.lifecycle import APPROVAL_WAITED, PAUSE_WAITED
 from stationkeep.cluster.rollouts.plan import Checks, Plan
@@ -244,3 +249,63 @@ def test_a_snapshot_within_a_pause_changes_nothing(
     left = time_left(driver.state, driver.deployment(), driver.clock)
     go(driver)
     assert driver.deployment().deadline - driver.clock == left
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_time_passes_exactly_while_no_pause_stops_it(driver: RolloutDriver, seed: int) -> None:
+    """Whatever begins and ends in whatever order, once, twice or by itself: beside each deadline
+    runs a clock that a simple model stops."""
+    chance = random.Random(seed)
+    driver.deaf = set(driver.rows[6:])
+    ids = [driver.fleet.table.ids[row] for row in driver.rows]
+    some, others = tuple(ids[:6]), tuple(ids[6:])
+    driver.begin(Plan(V2, devices=some, stages=one_stage(), checks=Checks(approvals=1)))
+    driver.until_stage("all", "validating")
+    driver.begin(Plan(V2, devices=others, stages=one_stage(), limits=Limits(deadline=LONG)), "two")
+    driver.lay_down(Plan(V2, approvals=1, priority=400), "asks")
+    driver.order(StartRollout("asks"))
+    driver.lead(2)
+    plain = driver.create(artifact=Artifact("3.0.0"), priority=0)
+    stage = driver.state.deployments.known[driver.stage("all", "two").deployment]
+    state = driver.state
+
+    def clocks() -> list[int]:
+        asked = driver.rollout("asks").deadline or 0
+        since = state.rollouts.stopped_at
+        validated = driver.stage("all").deadline or 0
+        held = state.deployments.known[driver.stage("all").deployment]
+        stands = held.held_at if held.held in PAUSES else driver.clock
+        return [
+            validated - stands,
+            time_left(state, stage, driver.clock),
+            time_left(state, plain, driver.clock),
+            asked - (driver.clock if since is None else since),
+        ]
+
+    expected = clocks()
+    for _ in range(60):
+        match chance.randrange(6):
+            case 0:
+                driver.done(Pause(chance.choice((2_000, 5_000, 60_000))))
+            case 1:
+                driver.done(Resume())
+            case 2:
+                driver.done(ChangeSettings({"swarm_mode": chance.random() < 0.6}))
+            case 3 if driver.rollout().state == "running":
+                driver.pause(chance.choice((0, 3_000)))
+            case 3 if driver.rollout().state == "paused":
+                driver.resume()
+            case 4 if "f" not in state.rollouts.freezes:
+                driver.order(SetFreeze("f", 4_000))
+            case 5 if driver.rollout("two").state == "running":
+                driver.order(PauseRollout("two", duration=chance.choice((0, 3_000))))
+            case 5 if driver.rollout("two").state == "paused":
+                driver.order(ResumeRollout("two"))
+        of_all = state.pause is not None or not state.settings.swarm_mode
+        first = driver.rollout().state == "paused"
+        second = driver.rollout("two").state == "paused" or "f" in state.rollouts.freezes
+        running = [not (of_all or first), not (of_all or second), not of_all, not of_all]
+        driver.clock += 500
+        driver.done(AdvanceTime())
+        expected = [left - 500 * runs for left, runs in zip(expected, running, strict=True)]
+        assert clocks() == expected
