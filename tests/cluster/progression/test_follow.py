@@ -86,3 +86,13 @@ def test_rounds_have_their_time(driver: RolloutDriver) -> None:
 def test_it_follows_no_shorter_than_it_should(driver: RolloutDriver) -> None:
     revision = driver.rollout().revision
     assert driver.refused(AdvanceRollout(NAME, revision, "followed"))[0] == "not_in_state"
+
+
+def test_a_pause_does_not_make_it_follow_longer(driver: RolloutDriver) -> None:
+    driver.pause()
+    driver.lead(5)
+    driver.crowd(1)
+    driver.clock += FOLLOW
+    driver.resume()
+    driver.until("succeeded", 5)
+    assert len(driver.runs("1.0.0")) == 1
