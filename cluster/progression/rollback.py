@@ -23,6 +23,7 @@ from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import ACCEPTED
 from stationkeep.cluster.deployments.versions import version_fault
 from stationkeep.cluster.devices.table import MAX_DEVICES, Column
+from stationkeep.cluster.progression.late import installed_late
 from stationkeep.cluster.progression.openings import way_back_fault
 from stationkeep.cluster.progression.steps import abandon, cause_of, change, existing, keep
 from stationkeep.cluster.rollouts.book import MAX_OPEN_ROLLOUTS
@@ -113,8 +114,8 @@ def outcome_of(state: ClusterState, rollout: Rollout) -> dict[str, object]:
 
 
 def affected_by(state: ClusterState, rollout: Rollout) -> Affected:
-    """Who has to go back: whoever runs what the rollout installed, or may come to, as its device
-    has begun and nobody knows how that ends."""
+    """Who has to go back: whoever runs what the rollout installed, also late, or may come to, as
+    its device has begun and nobody knows how that ends."""
     book, fleet = state.deployments, state.fleet
     found = np.zeros(fleet.table.used, bool)
     former = np.zeros(fleet.table.used, np.uint16)
@@ -124,7 +125,9 @@ def affected_by(state: ClusterState, rollout: Rollout) -> Affected:
             continue
         begun = roster.flags & ACCEPTED > 0
         begun |= roster.state == TaskState.SUCCEEDED.code
-        begun &= fleet.table.birth[roster.row] == roster.birth
+        there = fleet.table.birth[roster.row] == roster.birth
+        begun[installed_late(state, book.known[number], np.flatnonzero(there & ~begun))] = True
+        begun &= there
         open_end = roster.state == TaskState.IN_PROGRESS.code
         open_end |= roster.state == TaskState.TIMED_OUT.code
         for artifact, positions in book.by_artifact(book.known[number], np.flatnonzero(begun)):

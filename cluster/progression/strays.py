@@ -1,5 +1,5 @@
 """Devices that install what was called off, or taken back from all others, when it had been offered
-to them already.
+to them already (`late`).
 
 What a device runs is what it reports, so it is found when it registers. Where the version was
 proven bad it goes back like the others; else somebody should know. Of a rollout that was aborted
@@ -11,13 +11,12 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.commands import RegisterDevices
 from stationkeep.cluster.delivery import arrivals
-from stationkeep.cluster.delivery.members import present, running
-from stationkeep.cluster.deployments.deployment import Deployment
-from stationkeep.cluster.deployments.lifecycle import TaskState
-from stationkeep.cluster.deployments.roster import ACCEPTED, Roster
+from stationkeep.cluster.delivery.members import present
+from stationkeep.cluster.deployments.roster import ACCEPTED
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.progression.advance import is_held
 from stationkeep.cluster.progression.alarms import watch
+from stationkeep.cluster.progression.late import installed_late
 from stationkeep.cluster.progression.rollback import affected_by, back_fault, turn_back
 from stationkeep.cluster.progression.steps import about
 from stationkeep.cluster.rollouts.lifecycle import RolloutCause, RolloutState
@@ -81,45 +80,14 @@ def take_back(step: Step, rollout: Rollout) -> bool:
 
 
 def _strays(state: ClusterState, number: int, rows: Column) -> list[int]:
-    """Those of these devices whose task was called off after it had been offered, and that run what
-    it installs, of nobody else's doing. They count as such that have begun from now on."""
+    """Those of these devices that have installed it late. They count as such that have begun from
+    now on."""
     roster = state.deployments.rosters.get(number)
     if roster is None:
         return []
-    deployment = state.deployments.known[number]
     positions = present(state.fleet, roster, rows, state.fleet.table.birth[rows])
-    positions = positions[positions >= 0]
-    told = roster.state[positions] == TaskState.CANCELED.code
-    told &= (roster.version[positions] > 0) & (roster.flags[positions] & ACCEPTED == 0)
-    found = _running(state, deployment, roster, positions[told])
-    found = found[~_run_for_others(state, deployment, roster, found)]
+    found = installed_late(state, state.deployments.known[number], positions[positions >= 0])
     if len(found):
         roster.own()
         roster.flags[found] |= ACCEPTED
     return [int(row) for row in roster.row[found]]
-
-
-def _running(
-    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
-) -> Column:
-    runs = np.zeros(len(roster), bool)
-    for artifact, mine in state.deployments.by_artifact(deployment, positions):
-        runs[mine[running(state.fleet, roster, mine, artifact)]] = True
-    return np.flatnonzero(runs)
-
-
-def _run_for_others(
-    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
-) -> Column:
-    """Which of these devices run it since another deployment, that is remembered, had them do
-    so."""
-    book, found = state.deployments, np.zeros(len(positions), bool)
-    for number, theirs in book.rosters.items() if len(positions) else ():
-        other = book.known[number]
-        if other.rollout == deployment.rollout and other.rollout:
-            continue
-        places = theirs.find(roster.row[positions], roster.birth[positions])
-        done = (places >= 0) & (theirs.state[places] == TaskState.SUCCEEDED.code)
-        ran = _running(state, other, theirs, places[done])
-        found |= np.isin(places, ran) & done
-    return found

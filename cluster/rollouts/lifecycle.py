@@ -140,7 +140,7 @@ ROLLOUT_STEPS: dict[RolloutCause, Transition[RolloutState]] = {
         _GOING, _R.ROLLING_BACK, "apply", "a stage failed, and `on_fail` is rollback"),
     RolloutCause.STRAY: Transition(
         (_R.ROLLING_BACK, _R.ROLLED_BACK), _R.ROLLING_BACK, "apply",
-        "a device whose task was called off has installed it, and it is blocked"),
+        "a device whose task was over has installed it, and it is blocked"),
     RolloutCause.UNDONE: Transition(
         (_R.ROLLING_BACK,), _R.ROLLED_BACK, "leader, apply",
         "every device is back or cannot be, or its time is over"),

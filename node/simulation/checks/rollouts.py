@@ -80,6 +80,8 @@ class RolloutChecks:
         """Rollout and stage: it has passed, or was promoted."""
         self._newest: dict[tuple[str, int], int] = {}
         """Component and birth → the deployment that told the device last."""
+        self._installed: dict[tuple[str, int, str], int] = {}
+        """Component, birth and version → the deployment by which the device came to run it last."""
         self._waits: dict[str, tuple[int, int]] = {}
         """Rollout → its revision, and the cluster time since when nothing has held it up."""
         self.told: dict[tuple[str, int], Told] = {}
@@ -154,14 +156,15 @@ class RolloutChecks:
 
     def _offered(self, state: ClusterState, event: TasksChanged) -> None:
         deployment = state.deployments.known[event.deployment]
+        artifacts = state.deployments.artifacts
+        component = artifacts[deployment.artifact].component if deployment.artifact else ""
+        self._succeeded(state, event, component)
         rows, births = _told(event)
         if not len(rows):
             return
         rollout = state.rollouts.known.get(deployment.rollout)
         if rollout is not None and not deployment.undoes:
             self._is_its_turn(rollout, deployment)
-        artifacts = state.deployments.artifacts
-        component = artifacts[deployment.artifact].component if deployment.artifact else ""
         for row, birth in zip(rows.tolist(), births.tolist(), strict=True):
             self._newest[component, birth] = deployment.number
             if rollout is not None and not deployment.undoes:
@@ -170,6 +173,14 @@ class RolloutChecks:
                 table = state.fleet.table
                 version = version_of(table.kinds[int(table.kind[row])], artifact)
                 self.told.setdefault((rollout.name, birth), Told(version, self._time.now))
+
+    def _succeeded(self, state: ClusterState, event: TasksChanged, component: str) -> None:
+        table = state.fleet.table
+        rows, births = _in_state(event, TaskState.SUCCEEDED)
+        for row, birth in zip(rows.tolist(), births.tolist(), strict=True):
+            kind = table.kinds[int(table.kind[row])]
+            runs = kind.os_version if component == "os" else kind.app_version
+            self._installed[component, birth, runs] = event.deployment
 
     def _is_its_turn(self, rollout: Rollout, deployment: Deployment) -> None:
         for stage in rollout.stages:
@@ -231,8 +242,9 @@ class RolloutChecks:
                     self._is_back(state, rollout, carrier, row)
 
     def _is_back(self, state: ClusterState, rollout: Rollout, carrier: Carrier, row: int) -> None:
-        """Devices that somebody else has had since, or that changed by themselves, go nowhere; the
-        way back may fail, and may be none; and it is known of those who have strayed."""
+        """Devices that somebody else has had since, or had run that version, or that changed by
+        themselves, go nowhere; the way back may fail, and may be none; and it is known of those who
+        have strayed."""
         birth = int(state.fleet.table.birth[row])
         told, component = self.told.get((rollout.name, birth)), rollout.plan.component
         newest = self._newest.get((component, birth), 0)
@@ -241,6 +253,9 @@ class RolloutChecks:
         runs, back = carrier.book.version(component), state.deployments.known.get(rollout.rollback)
         installed = {artifact.version for artifact in rollout.plan.installed}
         changed = rollout.strayed or carrier.changed_at >= told.at
+        changed |= self._installed.get((component, birth, runs), newest) not in (
+            rollout.all_deployments
+        )
         if changed or runs == told.version or runs not in installed:
             return
         came_to = None if back is None else _came_to(state, back, row, birth)
@@ -253,9 +268,14 @@ class RolloutChecks:
 
 def _told(event: TasksChanged) -> tuple[Column, Column]:
     """The devices that are told something, by row and by birth."""
-    told = np.frombuffer(event.targets, "u1") == TaskState.OFFERED.code
+    return _in_state(event, TaskState.OFFERED)
+
+
+def _in_state(event: TasksChanged, state: TaskState) -> tuple[Column, Column]:
+    """The devices whose tasks are in this state from now on, by row and by birth."""
+    chosen = np.frombuffer(event.targets, "u1") == state.code
     rows, births = (np.frombuffer(column, "<u4") for column in (event.rows, event.births))
-    return rows[told], births[told]
+    return rows[chosen], births[chosen]
 
 
 def _is_let(state: ClusterState, entry: Entry, what: Applied) -> None:

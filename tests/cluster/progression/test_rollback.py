@@ -381,6 +381,41 @@ def test_who_installed_it_after_all_goes_back_with_the_next_order(driver: Rollou
     assert "rollback_incomplete" not in driver.state.alarms
 
 
+def unreached(driver: RolloutDriver) -> int:
+    """A device that was offered it, and of which nothing was heard until its stage was over."""
+    driver.deaf = {7}
+    limits = Limits(first=0, deadline=60_000)
+    driver.begin(Plan(V2, stages=one_stage(), rest=False, limits=limits))
+    driver.until("succeeded")
+    assert driver.task(7, 1).state is TaskState.UNREACHED
+    driver.deaf = set()
+    return 7
+
+
+def test_who_was_given_up_and_has_installed_it_goes_back_with_the_others(
+    driver: RolloutDriver,
+) -> None:
+    row = unreached(driver)
+    driver.run("2.0.0", row)
+    driver.roll_back()
+    driver.until("rolled_back")
+    assert driver.runs("1.0.0") == driver.rows
+
+
+def test_who_was_given_up_and_installs_it_when_the_others_are_back_is_named(
+    driver: RolloutDriver,
+) -> None:
+    row = unreached(driver)
+    driver.roll_back()
+    driver.until("rolled_back")
+    driver.run("2.0.0", row)
+    assert len(driver.sentences("strays")) == 1
+    assert "rollback_incomplete" in driver.state.alarms
+    driver.roll_back()
+    driver.until("rolled_back")
+    assert driver.runs("1.0.0") == driver.rows
+
+
 def block(driver: RolloutDriver) -> None:
     driver.state.rollouts.block(Block(V2, NAME, "all", "health", driver.clock))
 

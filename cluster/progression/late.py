@@ -1,0 +1,54 @@
+"""Devices that were told to install something, were over before anything was heard of them, and
+installed it all the same.
+
+They say so when they register; a deployment that is closed by then does not look. Source:
+rollouts.md, "Rollback".
+"""
+
+import numpy as np
+
+from stationkeep.cluster.delivery.members import running
+from stationkeep.cluster.deployments.deployment import Deployment
+from stationkeep.cluster.deployments.lifecycle import STATES, TaskState, codes
+from stationkeep.cluster.deployments.roster import ACCEPTED, Roster
+from stationkeep.cluster.devices.table import Column
+from stationkeep.cluster.state.state import ClusterState
+
+_OVER = np.isin(np.arange(len(STATES)), codes((TaskState.CANCELED, TaskState.UNREACHED)))
+"""By the code of a state: whether the task was over for the cluster before its device had begun."""
+
+
+def installed_late(state: ClusterState, deployment: Deployment, positions: Column) -> Column:
+    """Those of these tasks of present devices that were over after they had been offered, and whose
+    devices run what was to be installed, of nobody else's doing."""
+    roster = state.deployments.rosters[deployment.number]
+    told = _OVER[roster.state[positions]]
+    told &= (roster.version[positions] > 0) & (roster.flags[positions] & ACCEPTED == 0)
+    found = _running(state, deployment, roster, positions[told])
+    return found[~_run_for_others(state, deployment, roster, found)]
+
+
+def _running(
+    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    runs = np.zeros(len(roster), bool)
+    for artifact, mine in state.deployments.by_artifact(deployment, positions):
+        runs[mine[running(state.fleet, roster, mine, artifact)]] = True
+    return np.flatnonzero(runs)
+
+
+def _run_for_others(
+    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
+) -> Column:
+    """Which of these devices run it since another deployment, that is remembered, had them do
+    so."""
+    book, found = state.deployments, np.zeros(len(positions), bool)
+    for number, theirs in book.rosters.items() if len(positions) else ():
+        other = book.known[number]
+        if other.rollout == deployment.rollout and other.rollout:
+            continue
+        places = theirs.find(roster.row[positions], roster.birth[positions])
+        done = (places >= 0) & (theirs.state[places] == TaskState.SUCCEEDED.code)
+        ran = _running(state, other, theirs, places[done])
+        found |= np.isin(places, ran) & done
+    return found
