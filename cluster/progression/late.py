@@ -18,13 +18,19 @@ _OVER = np.isin(np.arange(len(STATES)), codes((TaskState.CANCELED, TaskState.UNR
 """By the code of a state: whether the task was over for the cluster before its device had begun."""
 
 
-def installed_late(state: ClusterState, deployment: Deployment, positions: Column) -> Column:
-    """Those of these tasks of present devices that were over after they had been offered, and whose
-    devices run what was to be installed, of nobody else's doing."""
+def given_up(roster: Roster, positions: Column) -> Column:
+    """Those of these tasks that were over after they had been offered, and before the device had
+    begun."""
+    told = _OVER[roster.state[positions]] & (roster.version[positions] > 0)
+    chosen: Column = positions[told & (roster.flags[positions] & ACCEPTED == 0)]
+    return chosen
+
+
+def run_by(state: ClusterState, deployment: Deployment, positions: Column) -> Column:
+    """Those of these tasks of present devices that run what the deployment installs, of nobody
+    else's doing."""
     roster = state.deployments.rosters[deployment.number]
-    told = _OVER[roster.state[positions]]
-    told &= (roster.version[positions] > 0) & (roster.flags[positions] & ACCEPTED == 0)
-    found = _running(state, deployment, roster, positions[told])
+    found = _running(state, deployment, roster, positions)
     return found[~_run_for_others(state, deployment, roster, found)]
 
 

@@ -23,7 +23,7 @@ from stationkeep.cluster.deployments.lifecycle import TaskReason, TaskState
 from stationkeep.cluster.deployments.roster import ACCEPTED
 from stationkeep.cluster.deployments.versions import version_fault
 from stationkeep.cluster.devices.table import MAX_DEVICES, Column
-from stationkeep.cluster.progression.late import installed_late
+from stationkeep.cluster.progression.late import given_up, run_by
 from stationkeep.cluster.progression.openings import way_back_fault
 from stationkeep.cluster.progression.steps import abandon, cause_of, change, existing, keep
 from stationkeep.cluster.rollouts.book import MAX_OPEN_ROLLOUTS
@@ -126,7 +126,8 @@ def affected_by(state: ClusterState, rollout: Rollout) -> Affected:
         begun = roster.flags & ACCEPTED > 0
         begun |= roster.state == TaskState.SUCCEEDED.code
         there = fleet.table.birth[roster.row] == roster.birth
-        begun[installed_late(state, book.known[number], np.flatnonzero(there & ~begun))] = True
+        late = given_up(roster, np.flatnonzero(there & ~begun))
+        begun[run_by(state, book.known[number], late)] = True
         begun &= there
         open_end = roster.state == TaskState.IN_PROGRESS.code
         open_end |= roster.state == TaskState.TIMED_OUT.code

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 from stationkeep.cluster.commands import RegisterDevices
 from stationkeep.cluster.delivery import arrivals
 from stationkeep.cluster.delivery.members import present
-from stationkeep.cluster.deployments.roster import ACCEPTED
+from stationkeep.cluster.deployments.lifecycle import TaskState
+from stationkeep.cluster.deployments.roster import ACCEPTED, Roster
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.progression.advance import is_held
 from stationkeep.cluster.progression.alarms import watch
-from stationkeep.cluster.progression.late import installed_late
+from stationkeep.cluster.progression.late import given_up, run_by
 from stationkeep.cluster.progression.rollback import affected_by, back_fault, turn_back
 from stationkeep.cluster.progression.steps import about
 from stationkeep.cluster.rollouts.lifecycle import RolloutCause, RolloutState
@@ -50,7 +51,9 @@ def register_devices(step: Step, command: RegisterDevices) -> dict[str, object]:
 
 
 def _look_for_strays(step: Step, rollout: Rollout, rows: Column) -> None:
-    strays = [row for number in rollout.deployments for row in _strays(step.state, number, rows)]
+    strays = [
+        row for number in rollout.deployments for row in _strays(step.state, rollout, number, rows)
+    ]
     if not strays:
         return
     ids = [step.state.fleet.id(row) for row in strays]
@@ -79,15 +82,30 @@ def take_back(step: Step, rollout: Rollout) -> bool:
     return True
 
 
-def _strays(state: ClusterState, number: int, rows: Column) -> list[int]:
+def _strays(state: ClusterState, rollout: Rollout, number: int, rows: Column) -> list[int]:
     """Those of these devices that have installed it late. They count as such that have begun from
     now on."""
     roster = state.deployments.rosters.get(number)
     if roster is None:
         return []
     positions = present(state.fleet, roster, rows, state.fleet.table.birth[rows])
-    found = installed_late(state, state.deployments.known[number], positions[positions >= 0])
+    positions = positions[positions >= 0]
+    late = np.append(given_up(roster, positions), _unexpected(state, rollout, roster, positions))
+    found = run_by(state, state.deployments.known[number], late)
     if len(found):
         roster.own()
         roster.flags[found] |= ACCEPTED
     return [int(row) for row in roster.row[found]]
+
+
+def _unexpected(state: ClusterState, rollout: Rollout, roster: Roster, positions: Column) -> Column:
+    """Tasks that were given up, and have succeeded since it was settled who goes back: a deployment
+    is open until all are over that have begun."""
+    back = state.deployments.rosters.get(rollout.rollback)
+    if rollout.state not in _BACK or (back is None and rollout.rollback):
+        return positions[:0]
+    done = roster.state[positions] == TaskState.SUCCEEDED.code
+    chosen: Column = positions[done & (roster.flags[positions] & ACCEPTED == 0)]
+    if back is not None:
+        chosen = chosen[back.find(roster.row[chosen], roster.birth[chosen]) < 0]
+    return chosen

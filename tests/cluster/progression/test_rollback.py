@@ -416,6 +416,35 @@ def test_who_was_given_up_and_installs_it_when_the_others_are_back_is_named(
     assert driver.runs("1.0.0") == driver.rows
 
 
+def test_who_was_given_up_and_installs_it_while_the_others_go_back_is_named(
+    driver: RolloutDriver,
+) -> None:
+    """Its deployment is still open, for somebody who has begun, and takes it for a success."""
+    driver.deaf = {0, 7}
+    limits = Limits(first=0, deadline=20_000)
+    driver.begin(Plan(V2, stages=one_stage(), rest=False, limits=limits))
+    driver.lead(2)
+    while driver.task(7, 1).state is not TaskState.UNREACHED:
+        driver.say(Word.IN_PROGRESS, 0)
+        driver.lead(1)
+    driver.roll_back()
+    driver.lead(1)
+    driver.run("2.0.0", 7)
+    driver.run("2.0.0", 7)
+    assert driver.task(7, 1).state is TaskState.SUCCEEDED
+    assert len(driver.sentences("strays")) == 1
+    driver.deaf = set()
+    driver.install(0, "2.0.0")
+    driver.until("rolled_back")
+    assert driver.runs("2.0.0") == [7]
+    assert "rollback_incomplete" in driver.state.alarms
+    driver.run("2.0.0", 8)
+    assert len(driver.sentences("strays")) == 1  # 8 has gone back, and was changed by somebody
+    driver.roll_back()
+    driver.until("rolled_back")
+    assert 7 in driver.runs("1.0.0")
+
+
 def block(driver: RolloutDriver) -> None:
     driver.state.rollouts.block(Block(V2, NAME, "all", "health", driver.clock))
 
