@@ -8,7 +8,7 @@ import msgspec
 
 from stationkeep.cluster.unreadable import UNREADABLE, explain
 from stationkeep.node.cli.failures import CommandError
-from stationkeep.node.client.exchange import HEADERS, Answer, Call, ask, open_http
+from stationkeep.node.client.exchange import Answer, Call, ask, open_http
 
 MOST_LEVELS = 32
 """Levels of nesting accepted in an answer; real ones have 8."""
@@ -28,12 +28,9 @@ def answer_of_anybody(url: str, call: Call) -> Answer:
     """The same of whoever is there, who proves nothing."""
 
     async def answered() -> Answer:
-        import httpx  # noqa: PLC0415
-
         from stationkeep.node.security.inspection import curious  # noqa: PLC0415
 
-        transport = httpx.AsyncHTTPTransport(verify=curious())
-        async with httpx.AsyncClient(headers=HEADERS, transport=transport) as http:
+        async with open_http(verify=curious()) as http:
             return await ask(http, [url], call)
 
     return asyncio.run(answered())

@@ -22,9 +22,10 @@ import msgspec
 
 from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.levels import HIGHEST, LOWEST
-from stationkeep.cluster.unreadable import UNREADABLE, explain
-from stationkeep.node.client.exchange import HEADERS, Answer, Call, actor, exchange
+from stationkeep.node.client.errors import AnswerError
+from stationkeep.node.client.exchange import Answer, Call, actor, exchange, open_http
 from stationkeep.node.client.problems import problem_of
+from stationkeep.node.client.results import understood
 from stationkeep.node.config.node_config import ConfigError, load
 from stationkeep.node.config.tls import OWN_FILE
 from stationkeep.node.forming.place import FormingError, Place, alone_in, failed, save
@@ -34,7 +35,6 @@ from stationkeep.node.security.handshake import context, judge
 from stationkeep.node.security.identity import Door
 from stationkeep.node.security.inspection import curious
 from stationkeep.node.security.invitations import Word
-from stationkeep.node.system.printable import printable
 from stationkeep.node.wire.unreached import untrusted, why
 
 SILENCE = 30.0
@@ -198,8 +198,7 @@ def _asked(address: str, call: Call, trusted: ssl.SSLContext) -> Answer:
     """The answer of whoever proves what the context demands."""
 
     async def answered() -> Answer:
-        transport = httpx.AsyncHTTPTransport(verify=trusted)
-        async with httpx.AsyncClient(headers=HEADERS, transport=transport) as http:
+        async with open_http(verify=trusted) as http:
             return await exchange(http, f"https://{address}", call)
 
     try:
@@ -218,10 +217,9 @@ def _asked(address: str, call: Call, trusted: ssl.SSLContext) -> Answer:
 
 def _read(answer: Answer, shape: type[T]) -> T:
     try:
-        return msgspec.json.decode(answer.content, type=shape)
-    except UNREADABLE as error:
-        said = printable(str(explain(error, "json")))
-        raise FormingError(f"{answer.url}: {said}; is that a Stationkeep node?") from error
+        return understood(answer, shape)
+    except AnswerError as error:
+        raise FormingError(str(error)) from error
 
 
 def _checked(admitted: Admitted, own: MemberSpec, word: Word, key: Key) -> Admitted:
