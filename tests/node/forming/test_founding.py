@@ -1,10 +1,8 @@
 """`init`: a CA and a node's file, where there is neither, whatever comes in between."""
 
-import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from stationkeep.node.forming import place as places
 from stationkeep.node.forming.founding import Founded, found
 from stationkeep.node.forming.place import FormingError, Place
 from stationkeep.node.security import certificates as made
+from tests.node.forming.killed import killed_after
 
 
 def place(tmp_path: Path, host: str = "192.0.2.7", listen: str = "") -> Place:
@@ -66,27 +65,6 @@ def test_it_listens_where_others_come_from(
     where = place(tmp_path, host, listen)
     found(where, "my-fleet", "ground")
     assert load(where.config, {}).raft == raft
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@contextlib.contextmanager
-def killed_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process ends when it is about to write once more."""
-    left, write = [writes], made.write
-
-    def counted(path: Path, content: bytes, mode: int) -> None:
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        write(path, content, mode)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(made, "write", counted)
-        with pytest.raises(Killed):
-            yield
 
 
 @pytest.mark.parametrize("writes", range(3))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stationkeep.node.security.contexts import Contexts
 from stationkeep.node.security.invitations import Word, draw
 from stationkeep.node.security.registrar import Registrar
 from tests.node.api.fake import FakeNode
+from tests.node.forming.killed import Killed, killed_after
 from tests.node.security.issuing import at, authority, files
 
 THERE = "127.0.0.1:8701"
@@ -153,27 +154,6 @@ def test_a_second_ca_that_is_slipped_in_beside_the_right_one_is_not_trusted(
     monkeypatch.setattr(joining, "context", noted)
     join(place(tmp_path), THERE, cluster.invite())
     assert trusted == [made.public_pem([CA.certificate]).decode()]
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-@contextlib.contextmanager
-def killed_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process ends when it is about to write once more, or has not been ended."""
-    left, write = [writes], made.write
-
-    def counted(path: Path, content: bytes, mode: int) -> None:
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        write(path, content, mode)
-
-    with monkeypatch.context() as patched, contextlib.suppress(Killed):
-        patched.setattr(made, "write", counted)
-        yield
-        raise AssertionError("it was not killed")
 
 
 @pytest.mark.parametrize("writes", range(5))
