@@ -79,8 +79,9 @@ class Client:
         self._named = access.url is not None
         self._data_dir = data_dir
 
-    def at(self, url: str) -> "Client":
-        """Of a member at an address that this one has told."""
+    def at(self, address: str) -> "Client":
+        """Of a member at an address, `host:port`, that this one has told."""
+        url = f"{self.url.partition('://')[0]}://{address}"
         return Client(url, self._data_dir, self._access.credentials.token_for(url))
 
     def get(self, path: str, shape: Any, **params: Param) -> dict[str, Any]:

@@ -1,19 +1,13 @@
 """The members' links (`GET /v1/links`), fetched and checked."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Annotated
 
 import msgspec
 
-from stationkeep.node.cli import shapes
+from stationkeep.node.cli import members
 from stationkeep.node.cli.client import Client
-from stationkeep.node.cli.failures import CommandError
-from stationkeep.node.cli.options import MOST_NODES
 from stationkeep.node.ports import LinkFigures
 
-AT_ONCE = 16
-"""Nodes that are asked concurrently: one that hangs delays only those queued after it."""
 MOST_LINKS = 99
 
 NodeId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=64)]
@@ -53,17 +47,5 @@ def ask(asked: Client) -> Seen:
 
 def ask_each(asked: Client) -> tuple[list[Seen], dict[str, str]]:
     """The links of each member, and by name why some did not answer."""
-    members = asked.items("/v1/nodes", shapes.Node, MOST_NODES)
-    scheme = asked.url.partition("://")[0]
-    urls = {member["id"]: f"{scheme}://{member['address']['http']}" for member in members}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = dict(zip(urls, pool.map(partial(_try, asked), urls.values()), strict=True))
-    silent = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
-    return [answer for answer in answers.values() if isinstance(answer, Seen)], silent
-
-
-def _try(teller: Client, url: str) -> Seen | str:
-    try:
-        return ask(teller.at(url))
-    except CommandError as error:
-        return str(error).partition("\n")[0]
+    found, silent = members.ask_each(asked, lambda address: ask(asked.at(address)))
+    return [*found.values()], silent

@@ -11,7 +11,8 @@ import typer
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError
-from stationkeep.node.cli.options import MOST_NODES, Format, FormatOption, UrlOption, client
+from stationkeep.node.cli.members import ask_each
+from stationkeep.node.cli.options import Format, FormatOption, UrlOption, client
 from stationkeep.node.cli.output import note, say, show
 
 if TYPE_CHECKING:
@@ -147,14 +148,9 @@ def _lines(answer: dict[str, Any]) -> Any:
 
 def _ask_each(asked: Client) -> tuple[dict[str, Trust], dict[str, str]]:
     """What each member trusts and shows, and by name why some did not answer."""
-    found: dict[str, Trust] = {}
-    silent: dict[str, str] = {}
-    scheme = asked.url.partition("://")[0]
-    for member in asked.items("/v1/nodes", shapes.Node, MOST_NODES):
-        try:
-            there = asked.at(f"{scheme}://{member['address']['http']}")
-            said: dict[str, Any] = there.get("/v1/tls/ca", shapes.Ca)
-            found[member["id"]] = Trust(said.get("pins", []), said.get("issued_by", ""))
-        except CommandError as error:
-            silent[member["id"]] = str(error).partition("\n")[0]
-    return found, silent
+
+    def ask(address: str) -> Trust:
+        said: dict[str, Any] = asked.at(address).get("/v1/tls/ca", shapes.Ca)
+        return Trust(said.get("pins", []), said.get("issued_by", ""))
+
+    return ask_each(asked, ask)

@@ -20,8 +20,8 @@ from stationkeep.node.cli.failures import (
     UnreachableError,
     UsageError,
 )
+from stationkeep.node.cli.members import ask_each
 from stationkeep.node.cli.options import (
-    MOST_NODES,
     Format,
     FormatOption,
     KeyOption,
@@ -172,15 +172,12 @@ def certs_list(*, url: UrlOption = None, format_: FormatOption = Format.TABLE) -
     """Lists the certificates that the nodes show on their HTTP ports, and how long each is good."""
     from stationkeep.node.security.inspection import inspect as inspected  # noqa: PLC0415
 
-    members = client(url).items("/v1/nodes", shapes.Node, MOST_NODES)
-    found, silent, now = [], {}, time.time()
-    for member in members:
-        address = member["address"]["http"]
-        try:
-            found.append({"node": member["id"], **inspected(_shown(address), None, None, now)})
-        except CommandError as error:
-            silent[member["id"]] = str(error)
-    show({"nodes": found, "unanswered": silent}, format_, _listed)
+    now = time.time()
+    found, silent = ask_each(
+        client(url), lambda address: inspected(_shown(address), None, None, now)
+    )
+    nodes = [{"node": name, **shown} for name, shown in found.items()]
+    show({"nodes": nodes, "unanswered": silent}, format_, _listed)
     for name, why in silent.items():
         note(f"{name}: {why}")
 

@@ -667,7 +667,7 @@ class CannedNode:
         if body is None and request.url.port in self.local:
             body = self.local[request.url.port].get(request.url.path)
             if body is None:
-                raise httpx.ConnectError("connection refused")
+                raise httpx.ConnectError("refused") from ConnectionRefusedError(111, "refused")
         if body is None:
             return problem(404, f"no such path: {request.url.path}")
         return httpx.Response(200, json=body)

@@ -3,41 +3,32 @@
 import json
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
-from stationkeep.node.cli import exchange
 from stationkeep.node.cli.links_seen import Link, Seen
 from stationkeep.node.cli.rendering import tables
 from tests.node.cli.canned import LINKS, CannedNode, Json, Run, link
 from tests.node.cli.printed import printed
 
+PATH = "/v1/links"
+Three = dict[int, dict[str, Json]]
+
 
 @pytest.fixture
-def three(canned: CannedNode, monkeypatch: pytest.MonkeyPatch) -> dict[str, Json]:
-    """What each of three nodes answers, by HTTP address; one that is left out refuses."""
-    answers: dict[str, Json] = {
-        f"127.0.0.1:870{n}": {
-            "node": f"sat-00{n}",
-            "links": [link(f"sat-00{m}") for m in (1, 2, 3) if m != n],
+def three(canned: CannedNode) -> Three:
+    """What each of three nodes answers, by port; one that says nothing does not."""
+    del canned.reads[PATH]
+    canned.local = {
+        8_700 + n: {
+            PATH: {
+                "node": f"sat-00{n}",
+                "links": [link(f"sat-00{m}") for m in (1, 2, 3) if m != n],
+            }
         }
         for n in (1, 2, 3)
     }
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path != "/v1/links":
-            return canned(request)
-        said = answers.get(request.url.netloc.decode())
-        if said is None:
-            raise httpx.ConnectError("refused") from ConnectionRefusedError(111, "refused")
-        return httpx.Response(200, json=said)
-
-    def open_http() -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.MockTransport(answer))
-
-    monkeypatch.setattr(exchange, "open_http", open_http)
-    return answers
+    return canned.local
 
 
 def pairs(told: Any) -> set[tuple[str, str]]:
@@ -73,9 +64,9 @@ def test_a_node_that_has_no_links_is_named(three: object, stationkeep: Run) -> N
 
 
 def test_a_member_that_does_not_answer_is_named_and_not_fatal(
-    three: dict[str, Json], stationkeep: Run
+    three: Three, stationkeep: Run
 ) -> None:
-    del three["127.0.0.1:8703"]
+    del three[8703][PATH]
     result = stationkeep("nodes", "links", "--all")
     assert result.exit_code == 0
     assert "sat-003: no answer from http://127.0.0.1:8703: connection refused\n" in result.output
@@ -97,9 +88,9 @@ def test_a_member_that_does_not_answer_is_named_and_not_fatal(
     ],
 )
 def test_what_makes_no_sense_is_refused_and_never_printed(
-    three: dict[str, Json], stationkeep: Run, field: str, value: Any
+    three: Three, stationkeep: Run, field: str, value: Any
 ) -> None:
-    three["127.0.0.1:8702"]["links"][0][field] = value
+    three[8702][PATH]["links"][0][field] = value
     result = stationkeep("nodes", "links", "--all")
     assert result.exit_code == 0
     assert "sat-002: http://127.0.0.1:8702/v1/links: " in result.output
