@@ -6,13 +6,15 @@ loss of one takes that ability from no other. Source: guide/forming.md.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography import x509
+
 from stationkeep.node.security import certificates as made
-from stationkeep.node.security.certificates import LOCAL_HOSTS, Authority, PublicKey
+from stationkeep.node.security.certificates import Authority, PublicKey
 from stationkeep.node.security.identity import Identity
 from stationkeep.node.version import RELEASED
 
@@ -38,14 +40,21 @@ class Registrar:
         """The CA. Raises `CertificateError` where its key is not, or does not fit."""
         return made.authority(made.read(self._ca), made.read(self._ca_key))
 
-    def issue(self, public: PublicKey, node: str, hosts: Iterable[str]) -> Papers:
+    def issue(self, public: PublicKey, node: str, hosts: Sequence[str]) -> Papers:
         """For whoever has the private key, as this node. Raises `CertificateError`."""
         authority = self.authority()
-        begins = datetime.fromtimestamp(int(max(time.time(), RELEASED)), UTC)
-        names = sorted(set(hosts) - {*LOCAL_HOSTS})
-        identity = Identity(authority.uid, "node", node)
-        leaf = made.issue(authority, identity, public, begins, hosts=names)
+        leaf = node_certificate(authority, public, node, hosts, time.time())
         trusted = made.certificates_in(made.read(self._ca))
         ca_key = made.private_pem(authority.key)
         pems = (made.public_pem([leaf]), made.public_pem(trusted), ca_key)
         return Papers(*(pem.decode() for pem in pems))
+
+
+def node_certificate(
+    authority: Authority, public: PublicKey, node: str, hosts: Sequence[str], now: float
+) -> x509.Certificate:
+    """One that begins at `now`, in seconds since 1970. A clock that shows less than the day of this
+    release is wrong, and would make what has expired already. Raises `CertificateError`."""
+    begins = datetime.fromtimestamp(int(max(now, RELEASED)), UTC)
+    identity = Identity(authority.uid, "node", node)
+    return made.issue(authority, identity, public, begins, hosts=hosts)

@@ -10,7 +10,6 @@ a crash leaves the old pair or the new one.
 import asyncio
 import time
 from collections.abc import Callable, Container, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -19,7 +18,8 @@ from cryptography import x509
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.contexts import Contexts
-from stationkeep.node.security.identity import Identity, date
+from stationkeep.node.security.identity import date
+from stationkeep.node.security.registrar import Registrar, node_certificate
 from stationkeep.node.system.operator_files import private_directory
 from stationkeep.node.version import RELEASED
 
@@ -101,12 +101,8 @@ class Issuer:
     def renew(self, now: float) -> bool:
         """Issues a certificate with a new key. When that fails, the old pair is there."""
         try:
-            authority = made.authority(made.read(self._ca), made.read(self._ca_key))
-            key = made.new_key()
-            identity = Identity(authority.uid, "node", self._node)
-            # A clock that shows less is wrong, and would make what has expired already.
-            begins = datetime.fromtimestamp(int(max(now, RELEASED)), UTC)
-            leaf = made.issue(authority, identity, key.public_key(), begins, hosts=self._hosts)
+            authority, key = Registrar(self._ca, self._ca_key).authority(), made.new_key()
+            leaf = node_certificate(authority, key.public_key(), self._node, self._hosts, now)
             content = made.private_pem(key) + made.public_pem([leaf])
             why = self._why_due(content, now)
             if why is not None:  # for ever then, at each look
