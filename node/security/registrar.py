@@ -40,9 +40,10 @@ class Registrar:
         """The CA. Raises `CertificateError` where its key is not, or does not fit."""
         return made.authority(made.read(self._ca), made.read(self._ca_key))
 
-    def issue(self, public: PublicKey, node: str, hosts: Sequence[str]) -> Papers:
-        """For whoever has the private key, as this node. Raises `CertificateError`."""
-        authority = self.authority()
+    def issue(
+        self, authority: Authority, public: PublicKey, node: str, hosts: Sequence[str]
+    ) -> Papers:
+        """By the CA, for whoever has the private key, as this node. Raises `CertificateError`."""
         leaf = node_certificate(authority, public, node, hosts, time.time())
         trusted = made.certificates_in(made.read(self._ca))
         ca_key = made.private_pem(authority.key)

@@ -20,7 +20,7 @@ from stationkeep.node.api.submission import NO_REASON, Submit
 from stationkeep.node.http.paging import DEFAULT_LIMIT, Cursor, Limit, decode_cursor, page
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.security import certificates
-from stationkeep.node.security.certificates import CertificateError
+from stationkeep.node.security.certificates import Authority, CertificateError
 from stationkeep.node.security.registrar import Registrar
 from stationkeep.node.views.invitations import InvitationList, invitation_view
 
@@ -50,16 +50,20 @@ class RevokeInput(Input):
 
 
 def registrar_of(request: Request) -> Registrar:
-    """Who takes in newcomers here; 409 at a node that cannot."""
+    """Who takes in newcomers here; 409 at a node that has no certificates."""
     found: Registrar | None = request.app.state.registrar
     if found is None:
         raise Problem(Kind.REFUSED, "this node has no certificates: nobody joins by it", rule="tls")
+    return found
+
+
+def authority_of(registrar: Registrar) -> Authority:
+    """The CA that issues here; 409 at a node that has not its key."""
     try:
-        found.authority()
+        return registrar.authority()
     except CertificateError as error:
         detail = f"this node cannot issue certificates, ask another one: its ca.key {error}"
         raise Problem(Kind.REFUSED, detail, rule="ca_key") from error
-    return found
 
 
 @router.get("/v1/invitations", responses=answers(InvitationList))
@@ -73,7 +77,7 @@ async def list_invitations(
     shown, more = page(found, limit, lambda each: each.id)
     items = [invitation_view(each, wall) for each in shown]
     try:
-        ca = registrar_of(request).authority()
+        ca = authority_of(registrar_of(request))
     except Problem:
         return read.answer(InvitationList(items, more, None, None))
     return read.answer(InvitationList(items, more, ca.uid, certificates.pin(ca.certificate)))
@@ -82,7 +86,7 @@ async def list_invitations(
 @router.post("/v1/invitations", responses=outcomes())
 async def invite(request: Request, submit: Submit, body: InvitationInput) -> Response:
     """Makes an invitation good whose secret only the client knows."""
-    registrar_of(request)
+    authority_of(registrar_of(request))
     lifetime = parse_duration("lifetime", body.lifetime, LONGEST_LIFE)
     command = Invite(
         body.invitation, bytes.fromhex(body.sha256), body.uses, lifetime, body.node or ""

@@ -23,7 +23,7 @@ from stationkeep.node.api.actor import Asker, caller_of
 from stationkeep.node.api.bodies import Address, Input, NodeName, following
 from stationkeep.node.api.consistency import Reading, no_quorum
 from stationkeep.node.api.openapi import answers
-from stationkeep.node.api.resources.invitations import registrar_of
+from stationkeep.node.api.resources.invitations import authority_of, registrar_of
 from stationkeep.node.api.submission import NO_REASON, Submission
 from stationkeep.node.http.access import Admission
 from stationkeep.node.http.problems import Kind, Problem, invalid
@@ -61,6 +61,7 @@ async def join(request: Request, read: Reading, body: NewcomerInput) -> Response
     address = caller_of(request).address
     invitation = _proven(read.state, body.word, address, request.app.state.admission)
     registrar = registrar_of(request)
+    authority = authority_of(registrar)
     _check_reachable(read.state, body.raft)
     try:
         public = certificates.requested_key(body.csr.encode())
@@ -70,7 +71,7 @@ async def join(request: Request, read: Reading, body: NewcomerInput) -> Response
     _check_takes(read.state, invitation, body.node, key)
     hosts = [split_address(each)[0] for each in (body.raft, body.http)]
     try:
-        papers = registrar.issue(public, body.node, hosts)
+        papers = registrar.issue(authority, public, body.node, hosts)
     except CertificateError as error:
         raise Problem(Kind.REFUSED, f"no certificate: the CA {error}", rule="ca") from error
     command = AcceptInvitation(
