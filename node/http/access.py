@@ -25,6 +25,7 @@ from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.security.authorisation import ADMINISTER, LADDER, Right, right_to, route_of
 from stationkeep.node.security.tokens import TokenFault, parse
+from stationkeep.node.system.addresses import subscriber
 
 MAX_FAILURES, FAILURE_SECONDS = 10, 60.0
 """Failed attempts of an address within so many seconds; beyond them each is told to wait."""
@@ -175,11 +176,11 @@ class Failures:
 
     def too_many(self, address: str, now: float) -> bool:
         """Counts one more; whether that is too many."""
-        key = _neighbourhood(address)
-        since, number = self._of.pop(key, (now, 0))
+        who = subscriber(address)
+        since, number = self._of.pop(who, (now, 0))
         if now - since >= FAILURE_SECONDS:
             since, number = now, 0
-        self._of[key] = since, number + 1
+        self._of[who] = since, number + 1
         if len(self._of) > MAX_SUSPECTS:
             del self._of[next(iter(self._of))]
         second, of_all = self._of_all
@@ -249,11 +250,3 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 def _is_in(address: str, networks: Iterable[Network]) -> bool:
     found = _parsed(address)
     return found is not None and any(found in network for network in networks)
-
-
-@lru_cache(MAX_SUSPECTS)
-def _neighbourhood(address: str) -> str:
-    found = _parsed(address)
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return address

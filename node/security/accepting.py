@@ -10,7 +10,6 @@ places of those who have proved who they are, members by certificate and people 
 """
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections import Counter
@@ -23,6 +22,7 @@ from stationkeep.node.security.handshake import (
     SHUTDOWN_SECONDS,
     word_for,
 )
+from stationkeep.node.system.addresses import subscriber
 
 MAX_AT_ONCE = 64
 """Handshakes under way."""
@@ -34,8 +34,6 @@ RETRY_SECONDS = 0.1
 """Until the next try when no connection can be accepted."""
 MAX_KNOWN = 256
 """Addresses of callers that proved who they are."""
-IPV6_BITS = 64
-"""Of an IPv6 address: what one subscriber has."""
 
 OnRefused = Callable[[str, str, str], None]
 """Called with address, word and sentence of each that is refused, and has not broken off."""
@@ -196,16 +194,3 @@ class Rate:
         self._begun[who] += 1
         self._strangers += stranger
         return True
-
-
-def subscriber(address: str) -> str:
-    """What is counted as one address: of IPv6 the network, of which one machine has all."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:  # of a connection that is gone already
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, IPV6_BITS), strict=False))

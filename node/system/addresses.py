@@ -1,6 +1,7 @@
 """Addresses as people write them, `host:port`: parsing, formatting, and who holds a port."""
 
 import errno
+import ipaddress
 import os
 import re
 import socket
@@ -10,6 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 from stationkeep.cluster.names import is_loopback
 
 URL_RULE = "must be an address such as http://127.0.0.1:8701"
+IPV6_BITS = 64
+"""Of an IPv6 address: what one subscriber has."""
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -81,3 +84,16 @@ def bind_problem(address: str, port: int, error: OSError) -> str:
 
     holder = port_holder(port)
     return f"{address} is in use" + (f" by {holder}" if holder else "")
+
+
+def subscriber(address: str) -> str:
+    """What is counted as one address: of IPv6 the network, of which one machine has all."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # of a connection that is gone already
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, IPV6_BITS), strict=False))
