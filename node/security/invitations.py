@@ -13,18 +13,17 @@ import hashlib
 import hmac
 import re
 import secrets
-import zlib
 from typing import NamedTuple
 
 from stationkeep.cluster.names import is_uid
 from stationkeep.node.security import tokens
-from stationkeep.node.security.tokens import TokenFault
+from stationkeep.node.security.tokens import CHECKSUM_LENGTH, ID_LENGTH, TokenFault, checksum
 
 PREFIX = "skj_"
 UID_BYTES, PIN_BYTES, SECRET_BYTES = 8, 32, 16
 _BODY = 90
 """Characters of base32 for all of these."""
-LENGTH = len(PREFIX) + 8 + len("_") + _BODY + len("_") + 8
+LENGTH = len(PREFIX) + ID_LENGTH + len("_") + _BODY + len("_") + CHECKSUM_LENGTH
 _FORM = re.compile(rf"skj_([a-z0-9]{{8}})_([a-z2-7]{{{_BODY}}})_([0-9a-f]{{8}})")
 _PIN = "sha256:"
 
@@ -44,7 +43,7 @@ class Word(NamedTuple):
         pin = bytes.fromhex(self.pin.removeprefix(_PIN))
         encoded = base64.b32encode(bytes.fromhex(self.uid) + pin + self.secret)
         body = f"{PREFIX}{self.id}_{encoded.decode().rstrip('=').lower()}_"
-        return f"{body}{_checksum(body)}"
+        return f"{body}{checksum(body)}"
 
     @property
     def hash(self) -> bytes:
@@ -72,14 +71,10 @@ def parse(text: str) -> Word:
     if len(text) != LENGTH:
         raise TokenFault(f"an invitation has {LENGTH} characters, this has {len(text)}")
     match = _FORM.fullmatch(text)
-    if match is None or _checksum(text[:-8]) != match[3]:
+    if match is None or checksum(text[:-CHECKSUM_LENGTH]) != match[3]:
         raise TokenFault("its checksum does not match: a character is wrong")
     whole = base64.b32decode(match[2].upper() + "=" * (-_BODY % 8))
     pin = whole[UID_BYTES : UID_BYTES + PIN_BYTES]
     return Word(
         match[1], whole[:UID_BYTES].hex(), f"{_PIN}{pin.hex()}", whole[UID_BYTES + PIN_BYTES :]
     )
-
-
-def _checksum(body: str) -> str:
-    return f"{zlib.crc32(body.encode()):08x}"

@@ -20,7 +20,8 @@ from typing import NamedTuple
 PREFIX = "skt_"
 ID_CHARACTERS, ID_LENGTH = string.ascii_lowercase + string.digits, 8
 SECRET_BYTES = 32
-LENGTH = len("skt_") + ID_LENGTH + len("_") + 52 + len("_") + 8
+CHECKSUM_LENGTH = 8
+LENGTH = len(PREFIX) + ID_LENGTH + len("_") + 52 + len("_") + CHECKSUM_LENGTH
 _FORM = re.compile(r"skt_([a-z0-9]{8})_([a-z2-7]{52})_([0-9a-f]{8})")
 
 
@@ -38,7 +39,7 @@ class Shown(NamedTuple):
     def text(self) -> str:
         """What is given to whoever is to have it, and to nobody else."""
         body = f"{PREFIX}{self.id}_{self.secret}_"
-        return f"{body}{_checksum(body)}"
+        return f"{body}{checksum(body)}"
 
     @property
     def hash(self) -> bytes:
@@ -69,10 +70,11 @@ def parse(text: str) -> Shown:
     match = _FORM.fullmatch(text)
     if match is None:
         raise TokenFault("a token is skt_, 8 of a-z 0-9, _, 52 of a-z 2-7, _, 8 of 0-9 a-f")
-    if _checksum(text[:-8]) != match[3]:
+    if checksum(text[:-CHECKSUM_LENGTH]) != match[3]:
         raise TokenFault("its checksum does not match: a character is wrong")
     return Shown(match[1], match[2])
 
 
-def _checksum(body: str) -> str:
+def checksum(body: str) -> str:
+    """What stands after the last `_`: CRC-32 in 8 hexadecimal digits."""
     return f"{zlib.crc32(body.encode()):08x}"
