@@ -1,8 +1,9 @@
 """Links between the members of one cluster, on two lanes: streams and datagrams.
 
 `network.py`: the peers, and the messages from them · `link.py`: one peer, and the lane for each
-message · `sessions.py`: numbers, keys and echoes · `streams.py`, `datagrams.py`: the sockets ·
-`hello.py`: identification · `frames.py`: encoding · `figures.py`: statistics of losses.
+message · `dialling.py`: the way to it, and `obstacles.py`: what is met there · `sessions.py`:
+numbers, keys and echoes · `streams.py`, `datagrams.py`: the sockets · `hello.py`: identification ·
+`frames.py`: encoding · `figures.py`: statistics of losses.
 
 How messages between members may grow, so that releases understand each other:
 

@@ -16,9 +16,9 @@ import random
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from stationkeep.node.peers.dialling import Dialling
 from stationkeep.node.peers.figures import Reception
 from stationkeep.node.peers.frames import MAX_FRAME, BadFrame, decode, encode, numbered
-from stationkeep.node.peers.obstacles import NotSecured, met, named
 from stationkeep.node.peers.sessions import (
     MAX_BODY,
     BadDatagram,
@@ -29,10 +29,8 @@ from stationkeep.node.peers.sessions import (
     Path,
     Ration,
 )
-from stationkeep.node.peers.streams import HELLO_SECONDS, Inbound, Outbound
-from stationkeep.node.ports import LinkFigures, Obstacle
-from stationkeep.node.security.handshake import client_options
-from stationkeep.node.system.addresses import join_address
+from stationkeep.node.peers.streams import Inbound, Outbound
+from stationkeep.node.ports import LinkFigures
 
 if TYPE_CHECKING:
     from stationkeep.node.peers.network import PeerNetwork
@@ -41,12 +39,6 @@ BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 BACKOFF_REMOVED = 60.0
 """Seconds until a peer is dialled again that said that we were removed. Long, since it dials us if
 that changes."""
-RACE_SECONDS = 0.4
-"""Seconds until another dial is started beside one that takes long: TCP repeats a lost SYN only
-after 1 s, and then after 3."""
-ADDRESS_SECONDS = 1.0
-"""For each address of a name but the last: what a firewall drops is refused by nobody."""
-MAX_DIALS = 4
 STALLED = 2
 """Retransmission time-outs in a row without an acknowledgement, after which a stream is replaced. A
 third would take at least another 0.8 s, and each further one twice as long."""
@@ -73,8 +65,6 @@ class Link:
 
     def __init__(self, network: "PeerNetwork", peer: str) -> None:
         self._network, self.peer = network, peer
-        self._round = 0
-        """Which of the ways to the peer is dialled first; the next one after a failure."""
         self._loop = network.loop
         now = self._loop.time()
         self.up = False
@@ -91,12 +81,7 @@ class Link:
         self._sent_at = now
         self._stalled = False
         self._watching: asyncio.TimerHandle | None = None
-        self._refused = False
-        self._tried = ""
-        self._obstacle: Obstacle | None = None
-        """What was met where the cluster has the peer; None once it is reached."""
-        self.unresolved = ""
-        """The host at which the cluster has the peer, if its name did not resolve the last time."""
+        self.dialling = Dialling(network, peer)
         self._turned_at = now
         self._revoked_at: float | None = None
         """When it was first seen that a stream's certificate was revoked."""
@@ -246,17 +231,16 @@ class Link:
             await self._wanted.wait()
             await self._rest(pause)
             self._wanted.clear()
-            self.dismissed = self._refused = False
-            fresh = await self._race()
+            self.dismissed = False
+            fresh = await self.dialling.race()
             if fresh is not None:
-                pause, self._obstacle, self.unresolved = BACKOFF_FIRST, None, ""
+                pause = BACKOFF_FIRST
                 self._wanted.clear()  # this stream satisfies requests made meanwhile
                 self._take_over(fresh)
                 continue
             self._wanted.set()
-            self._round += 1
             pause = min(max(2 * pause, BACKOFF_FIRST), BACKOFF_LAST)
-            if self._refused and self._stream is None:
+            if self.dialling.refused and self._stream is None:
                 self._session = None
                 self._go_down()
             if self.dismissed and not self._inbound:
@@ -271,86 +255,6 @@ class Link:
                 await self._reached.wait()
         except TimeoutError:
             pass
-
-    async def _race(self) -> Outbound | None:
-        """Dials, and the next way to the peer whenever that takes long: whoever told it may have
-        lied, or not know better. The first stream to complete the handshake wins."""
-        running: set[asyncio.Task[Outbound | None]] = set()
-        started = 0
-        try:
-            while True:
-                if started < MAX_DIALS and not self._refused:
-                    running.add(self._loop.create_task(self._dial(self._round + started)))
-                    started += 1
-                patience = RACE_SECONDS if started < MAX_DIALS else None
-                done, running = await asyncio.wait(
-                    running, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-                )
-                greeted = [stream for task in done if (stream := task.result()) is not None]
-                for late in greeted[1:]:
-                    late.transport.abort()
-                if greeted:
-                    return greeted[0]
-                if done and not running:
-                    return None
-        finally:
-            for task in running:
-                task.cancel()
-
-    async def _dial(self, turn: int) -> Outbound | None:
-        """Connects and shakes hands; None if there was no valid answer in time. `turn`: whose of
-        the ways to the peer it is."""
-        ways = self._network.ways_to(self.peer)
-        if not ways:  # it was dropped just now
-            return None
-        host, port = way = ways[turn % len(ways)]
-        is_known = way == ways[0]
-        if is_known:
-            self._tried = join_address(host, port)
-        found: list[str] = []
-        try:
-            async with asyncio.timeout(HELLO_SECONDS):
-                found = await self._network.names.addresses(host)
-                begin = turn // len(ways) % len(found)  # each dial with another one
-                stream = await self._connect(found[begin:] + found[:begin], port)
-        except OSError as error:  # TimeoutError is one
-            if is_known:  # elsewhere it only is not
-                self._obstacle = met(error) if found else Obstacle.NO_SUCH_HOST
-                self._refused |= self._obstacle is Obstacle.CONNECTION_REFUSED
-                self.unresolved = "" if found else host
-            self._network.undialled(self.peer, error)
-            return None
-        try:
-            async with asyncio.timeout(HELLO_SECONDS):
-                await stream.greeted
-        except TimeoutError:
-            stream.why = Obstacle.HELLO_TIMEOUT
-            self._network.reject(stream, stream.why)
-        except asyncio.CancelledError:
-            stream.transport.abort()
-            raise
-        if not stream.ready:
-            self._obstacle = named(stream.why) if is_known else self._obstacle
-            return None
-        return stream
-
-    async def _connect(self, hosts: list[str], port: int) -> Outbound:
-        """Connects to the first of the addresses that accepts; raises the error of the last."""
-        for host in hosts[:-1]:
-            try:
-                async with asyncio.timeout(ADDRESS_SECONDS):
-                    return await self._connect([host], port)
-            except OSError:
-                continue
-        if not self._network.may_reach(hosts[-1]):
-            self._network.count("not_secured")
-            raise NotSecured(f"{hosts[-1]} is not on loopback, and there are no certificates")
-        tls = self._network.tls
-        secured = {} if tls is None else client_options(tls.client(self.peer))
-        _, stream = await self._loop.create_connection(
-            lambda: Outbound(self._network, self.peer), hosts[-1], port, **secured
-        )
-        return stream
 
     def _take_over(self, fresh: Outbound) -> None:
         """Sends on this stream from now on. What an older one carries may be late or lost:
@@ -451,8 +355,8 @@ class Link:
             lost_total=reception.lost,
             duplicates_total=reception.duplicates,
             refused_total=dict(reception.refused),
-            address=self._tried,
-            error=self._obstacle,
+            address=self.dialling.tried,
+            error=self.dialling.obstacle,
             since_s=round(now - self._turned_at, 3),
         )
 

@@ -396,9 +396,9 @@ class PeerNetwork:
     def unresolved(self) -> str | None:
         """Which names of members do not resolve here, in a sentence; None if all do."""
         found = [
-            f"{link.unresolved} of {peer}"
+            f"{link.dialling.unresolved} of {peer}"
             for peer, link in sorted(self._links.items())
-            if link.unresolved
+            if link.dialling.unresolved
         ]
         return f"does not resolve: {', '.join(found)}" if found else None
 

@@ -8,6 +8,7 @@ import pytest
 
 from stationkeep.node.peers import link, network
 from stationkeep.node.peers.datagrams import DatagramSockets
+from stationkeep.node.peers.dialling import Dialling
 from stationkeep.node.peers.frames import MAX_FRAME
 from stationkeep.node.peers.network import PeerNetwork, PortInUse
 from stationkeep.node.peers.sessions import MAX_BODY, Echo, Outgoing
@@ -75,10 +76,10 @@ async def test_without_a_stream_datagrams_go_on_and_so_does_the_link(stations, m
     a, b = await two(stations)
     await until(lambda: a.network._links["b"]._path.answered_at > 0)
 
-    async def nobody(_: link.Link) -> None:
+    async def nobody(_: Dialling) -> None:
         await asyncio.sleep(0.01)
 
-    monkeypatch.setattr(link.Link, "_race", nobody)
+    monkeypatch.setattr(Dialling, "race", nobody)
     for station, peer in ((a, "b"), (b, "a")):
         stream = station.network._links[peer]._stream
         assert stream is not None

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import uvloop
 
-from stationkeep.node.peers import link, network, streams
+from stationkeep.node.peers import dialling, link, network, streams
 from stationkeep.node.peers.frames import MAX_FRAME, MAX_HELLO, FrameReader, encode, numbered, pack
 from stationkeep.node.peers.hello import (
     MAX_WARNED,
@@ -586,9 +586,9 @@ async def test_dead_addresses_of_a_name_do_not_hide_the_one_that_answers(
     """As IPv6 where a firewall drops it: nobody refuses, and nobody answers."""
     peers = addresses("a", "b")
     known = Resolver.addresses
-    monkeypatch.setattr(link, "ADDRESS_SECONDS", 0.2)
-    monkeypatch.setattr(link, "HELLO_SECONDS", 0.6)
-    monkeypatch.setattr(link, "RACE_SECONDS", 0.1)
+    monkeypatch.setattr(dialling, "ADDRESS_SECONDS", 0.2)
+    monkeypatch.setattr(dialling, "HELLO_SECONDS", 0.6)
+    monkeypatch.setattr(dialling, "RACE_SECONDS", 0.1)
 
     async def two(self: Resolver, host: str) -> list[str]:
         found = await known(self, "127.0.0.1" if host == "b.example.net" else host)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stationkeep.node.peers import link as links
+from stationkeep.node.peers import dialling
 from stationkeep.node.peers.hello import ANSWERED
 from stationkeep.node.peers.obstacles import met, named
 from stationkeep.node.ports import LinkFigures, Obstacle
@@ -66,7 +66,7 @@ async def serving(address: str, answer: bytes | None) -> AsyncIterator[None]:
 async def test_who_is_there_and_will_not_do_is_told_by_a_word(
     stations: Stations, monkeypatch: pytest.MonkeyPatch, answer: bytes | None, word: str
 ) -> None:
-    monkeypatch.setattr(links, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(dialling, "HELLO_SECONDS", 0.2)
     peers = addresses("a", "b")
     async with serving(peers["b"], answer):
         a = await stations("a", peers, founds=True)
@@ -97,7 +97,7 @@ async def test_a_name_that_does_not_resolve_is_named_until_it_does(
     stations: Stations, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     """Whether the name server says so, or says nothing."""
-    monkeypatch.setattr(links, "HELLO_SECONDS", 0.2)
+    monkeypatch.setattr(dialling, "HELLO_SECONDS", 0.2)
     peers = addresses("a", "b")
     known = Resolver.addresses
 
