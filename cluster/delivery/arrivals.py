@@ -60,7 +60,7 @@ def _compare(
     said, runs, newer = _reported(step.state.fleet, roster, positions, artifact)
     states = roster.state[positions]
     other = said & ~runs & may(Cause.REVERSION, states)
-    reverted = _not_superseded(step, deployment, roster, positions[other])
+    reverted = _not_superseded(step, deployment, positions[other], artifact.component)
     runs &= ~_is_being_updated(step, deployment, roster, positions)
     installed = positions[runs & may(Cause.INSTALLED, states)]
     overtaken = positions[newer & may(Cause.NEWER, states)]
@@ -87,11 +87,13 @@ def _is_being_updated(
 
 
 def _not_superseded(
-    step: Step, deployment: Deployment, roster: Roster, positions: Column
+    step: Step, deployment: Deployment, positions: Column, component: str
 ) -> Column:
-    """Of devices that succeeded once and run something else, those that no other deployment has
-    run it. What another has had installed since does not count against this one, for good."""
+    """Of devices that succeeded once and run another version of this component, those that no
+    other deployment has run it. What another has had installed since does not count against this
+    one, for good."""
     fleet, book = step.state.fleet, step.state.deployments
+    roster = book.rosters[deployment.number]
     positions = positions[roster.flags[positions] & SUPERSEDED == 0]
     for other in book.open_ones():
         if other is deployment or not len(positions):
@@ -103,6 +105,8 @@ def _not_superseded(
         told |= (states == TaskState.SUCCEEDED.code) & (theirs.flags[places] & SUPERSEDED == 0)
         ordered = np.zeros(len(positions), bool)
         for artifact, mine in book.by_artifact(other, places[(places >= 0) & told]):
+            if artifact.component != component:
+                continue
             ordered |= np.isin(places, mine[running(fleet, theirs, mine, artifact)])
         roster.flags[positions[ordered]] |= SUPERSEDED
         positions = positions[~ordered]

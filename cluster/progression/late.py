@@ -29,32 +29,29 @@ def given_up(roster: Roster, positions: Column) -> Column:
 def run_by(state: ClusterState, deployment: Deployment, positions: Column) -> Column:
     """Those of these tasks of present devices that run what the deployment installs, of nobody
     else's doing."""
-    roster = state.deployments.rosters[deployment.number]
-    found = _running(state, deployment, roster, positions)
-    return found[~_run_for_others(state, deployment, roster, found)]
-
-
-def _running(
-    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
-) -> Column:
+    fleet, roster = state.fleet, state.deployments.rosters[deployment.number]
     runs = np.zeros(len(roster), bool)
     for artifact, mine in state.deployments.by_artifact(deployment, positions):
-        runs[mine[running(state.fleet, roster, mine, artifact)]] = True
+        ran = mine[running(fleet, roster, mine, artifact)]
+        runs[ran[~_run_for_others(state, deployment, ran, artifact.component)]] = True
     return np.flatnonzero(runs)
 
 
 def _run_for_others(
-    state: ClusterState, deployment: Deployment, roster: Roster, positions: Column
+    state: ClusterState, deployment: Deployment, positions: Column, component: str
 ) -> Column:
-    """Which of these devices run it since another deployment, that is remembered, had them do
-    so."""
+    """Which of these devices run their version of this component since another deployment, that is
+    remembered, had them do so."""
     book, found = state.deployments, np.zeros(len(positions), bool)
+    roster = book.rosters[deployment.number]
     for number, theirs in book.rosters.items() if len(positions) else ():
         other = book.known[number]
         if other.rollout == deployment.rollout and other.rollout:
             continue
         places = theirs.find(roster.row[positions], roster.birth[positions])
         done = (places >= 0) & (theirs.state[places] == TaskState.SUCCEEDED.code)
-        ran = _running(state, other, theirs, places[done])
-        found |= np.isin(places, ran) & done
+        for artifact, mine in book.by_artifact(other, places[done]):
+            if artifact.component == component:
+                ran = mine[running(state.fleet, theirs, mine, artifact)]
+                found |= np.isin(places, ran) & done
     return found

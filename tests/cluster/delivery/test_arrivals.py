@@ -129,6 +129,19 @@ def test_what_another_deployment_had_it_install_is_no_reversion(driver: Delivery
     assert driver.states(1, deployment=2) == [TaskState.FAILED]
 
 
+def test_what_another_deployment_had_it_install_of_something_else_excuses_no_reversion(
+    driver: DeliveryDriver,
+) -> None:
+    driver.run("2.0.0", 1)
+    two = Target(devices=("dev-0001", "dev-0002"))
+    driver.create(two, Artifact("14", component="os"))
+    driver.run("2.0.0", 1, os_version="14")
+    assert driver.states(1, deployment=2) == [TaskState.SUCCEEDED]
+    driver.run("1.0.0", 1, os_version="14")
+    assert driver.states(1, deployment=1) == [TaskState.FAILED]
+    assert driver.states(1, deployment=2) == [TaskState.SUCCEEDED]
+
+
 def test_falling_back_to_what_an_earlier_deployment_installed_is_a_reversion(
     driver: DeliveryDriver,
 ) -> None:

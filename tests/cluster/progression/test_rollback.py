@@ -503,6 +503,16 @@ def test_who_was_told_to_run_it_by_somebody_else_has_not_strayed(driver: Rollout
     assert driver.rollout().state == "rolled_back"
 
 
+def test_who_was_told_to_run_another_system_by_somebody_else_has_strayed(
+    driver: RolloutDriver,
+) -> None:
+    row = stray(driver)
+    driver.create(Target(devices=(driver.fleet.id(row),)), Artifact("14", component="os"))
+    driver.run("1.0.0", row, os_version="14")
+    driver.run("2.0.0", row, os_version="14")
+    assert len(driver.sentences("strays")) == 1
+
+
 def test_during_a_pause_strays_are_named_and_left_alone(driver: RolloutDriver) -> None:
     row = stray(driver)
     block(driver)
