@@ -55,7 +55,7 @@ class Clients:
         self.orders: dict[int, str] = {}
         self.acknowledged: dict[str, int] = {}
         """Operation → index that its client was given."""
-        self.calls = self.given_up = 0
+        self.calls = self.given_up = self._answered = 0
 
     def write(self, node: str, register: str, value: int) -> None:
         """Sets a register through a node, until it is acknowledged or patience ends."""
@@ -150,6 +150,7 @@ class Clients:
         self._at(now + TIMEOUT + PAUSE, hung_up)
 
     def _returned(self, operation: Operation, member: SimulatedNode, result: Committed) -> None:
+        self._answered += 1
         if not isinstance(result.applied.outcome, Done):
             if operation in self.history:  # refused: it has no effect and says nothing
                 self.history.remove(operation)
@@ -161,6 +162,11 @@ class Clients:
         else:
             found = member.replica.state.members.get(operation.register)
             operation.value = DEFAULT_PRIORITY if found is None else found.priority
+
+    @property
+    def waits(self) -> bool:
+        """Whether anybody still waits for an answer: what was ordered may come about yet."""
+        return self.calls > self._answered + self.given_up
 
     # -- judging -------------------------------------------------------------------------------
 

@@ -210,7 +210,7 @@ class Rollouts:
     def judge(self) -> None:
         """Waits until every rollout is over; what waits for people is decided by them meanwhile.
         Raises `Violation` when a wait outlasts its end."""
-        if not self._members.newest_state().rollouts.known:
+        if not self._laid_down:
             return
         while self._goes_on():
             self._ask_people()
@@ -223,12 +223,13 @@ class Rollouts:
         self._checks.settled(carrier for carrier in carriers if carrier is not None)
 
     def _goes_on(self) -> bool:
-        """Whether anything still comes to its end by itself, or by people who may yet decide."""
+        """Whether anything still comes to its end by itself, or by people who may yet decide, or
+        an order that was given before the heal has yet to come about."""
         state, now = self._members.newest_state(), self._agenda.time.now
         open_ones = state.rollouts.open_ones()
         asked = [self._asked.get(rollout.name, NOT_YET) for rollout in open_ones]
         may_decide = any(one.times < DECISIONS or now < one.again for one in asked)
-        return may_decide or bool(self._checks.going(state))
+        return may_decide or self._clients.waits or bool(self._checks.going(state))
 
     def _ask_people(self) -> None:
         """Somebody decides about each rollout that waits for people, and does so again a while
