@@ -6,6 +6,7 @@ a line; of its folder `warnings` the same, which is told and counts for nothing.
 anything failed.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ SAID_LINES = 4
 """Of what an exception says, from its first line: the logs that may follow it are long."""
 
 MOST_CHARACTERS = 500
+
+_IN_A_GROUP = re.compile(r"[ |]+\| [A-Za-z_][\w.]*: ")
+"""What an exception says in the traceback of a group of them, where pytest marks nothing."""
 
 
 class Part(NamedTuple):
@@ -50,11 +54,16 @@ def _id(case: ElementTree.Element) -> str:
 
 
 def _reason(text: str) -> list[str]:
-    """What was said at first, and the end of it all. pytest marks what is said by an E."""
+    """What was said at first, and the end of it all. pytest marks what is said by an E; of a group
+    all its exceptions count."""
     lines = text.rstrip().splitlines()
-    first = next((n for n, line in enumerate(lines) if line.startswith("E ")), 0)
     end = max(len(lines) - REASON_LINES, 0)
-    said = lines[first : min(first + SAID_LINES, end)]
+    first = next((n for n, line in enumerate(lines) if line.startswith("E ")), None)
+    if first is None:
+        said = [line for line in lines[:end] if _IN_A_GROUP.match(line)] or lines[:end]
+    else:
+        said = lines[first:end]
+    said = said[:SAID_LINES]
     return [line[:MOST_CHARACTERS] for line in [*said, *lines[end:]]]
 
 

@@ -92,6 +92,21 @@ def test_of_a_long_failure_what_it_says_first_is_told_too(tmp_path: Path) -> Non
     assert max(map(len, lines)) < 600
 
 
+def test_of_a_group_every_exception_is_told(tmp_path: Path) -> None:
+    """Where one input of a property fails once and not again, both are in the group."""
+    said = ["  + Exception Group Traceback (most recent call last):"]
+    said += ["  | hypothesis.errors.FlakyFailure: unreliable (1 sub-exception)"]
+    said += ["    | Traceback (most recent call last):", "    | OSError: strange"]
+    said += ["    |   File"] * 20
+    (tmp_path / "all.xml").write_text(re.sub("(?s)E  assert.*not 2", "\n".join(said), XML))
+    _, lines = _run(tmp_path)
+    told = [line.strip(" |") for line in lines if "| " in line and "File" not in line]
+    assert told == [
+        "hypothesis.errors.FlakyFailure: unreliable (1 sub-exception)",
+        "OSError: strange",
+    ]
+
+
 def test_a_warning_is_told_and_fails_nothing(tmp_path: Path) -> None:
     warnings = tmp_path / "warnings"
     warnings.mkdir()
