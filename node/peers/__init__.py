@@ -1,9 +1,10 @@
 """Links between the members of one cluster, on two lanes: streams and datagrams.
 
-`network.py`: the peers, and the messages from them · `link.py`: one peer, and the lane for each
-message · `dialling.py`: the way to it, and `obstacles.py`: what is met there · `sessions.py`:
-numbers, keys and echoes · `streams.py`, `datagrams.py`: the sockets · `hello.py`: identification ·
-`frames.py`: encoding · `figures.py`: statistics of losses.
+`network.py`: the links, and the messages from them · `whereabouts.py`: who the peers are, and where
+· `link.py`: one peer, and the lane for each message · `dialling.py`: how it is reached, and
+`obstacles.py`: what is met there · `sessions.py`: numbers, keys and echoes · `streams.py`,
+`datagrams.py`: the sockets · `hello.py`: identification · `frames.py`: encoding · `figures.py`:
+statistics of losses.
 
 How messages between members may grow, so that releases understand each other:
 

@@ -23,13 +23,14 @@ import ssl
 from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import Any
 
-from stationkeep.cluster.names import address_fault, is_loopback, name_fault
+from stationkeep.cluster.names import is_loopback
 from stationkeep.node.peers.datagrams import DatagramSockets
 from stationkeep.node.peers.frames import MAX_FRAME
 from stationkeep.node.peers.hello import ANSWERED, Hello, Refusals, digest_of
 from stationkeep.node.peers.link import Link
 from stationkeep.node.peers.sessions import BadDatagram, address_of
 from stationkeep.node.peers.streams import Inbound, Outbound
+from stationkeep.node.peers.whereabouts import Address, Changes, Whereabouts, checked_table
 from stationkeep.node.ports import LinkFigures
 from stationkeep.node.security.accepting import Acceptor
 from stationkeep.node.security.contexts import RAFT, Contexts
@@ -43,11 +44,6 @@ MAX_STRANGERS = 32
 """Accepted connections that have not said hello yet."""
 SEND_BUFFER = 32 * 1024 * 1024
 """Bytes that may wait for one peer; beyond it the connection is reset."""
-MAX_PEERS = 256
-MAX_HEARSAY = 32
-"""Peers known only from another peer's list; a newer one replaces the oldest."""
-HEARSAY_SECONDS = 10.0
-"""For which such a peer is looked for before a newer one may take its place."""
 TICK_SECONDS = 1.0
 BACKLOG = 64
 ANY_PORT_TRIES = 16
@@ -97,26 +93,14 @@ class PeerNetwork:
         """Refused connections and datagrams, and reset links, by reason."""
         self._host, self._port = split_address(listen, lowest_port=0)
         self._listening = join_address(self._host, self._port)
-        self._own = peers.get(node_id, "")
-        """Where others reach us: as our file says, which knows of a move before the state does."""
-        self._peers = {p: split_address(a) for p, a in peers.items() if p != node_id}
-        self._file = dict(self._peers)
-        self._said: dict[str, tuple[str, int]] = {}
-        """Where a peer says that it is itself, newest word."""
-        self._told: dict[str, tuple[str, int]] = {}
-        """The same by another peer, which may not know better than we do."""
+        self._where = Whereabouts(node_id, peers)
         self._links: dict[str, Link] = {}
-        self._hearsay: dict[str, float] = {}
-        """Peers that only another peer has named, and when, oldest first. They are dialled; a
-        connection from one of them is not accepted until we have reached it at its given
-        address."""
         self.sessions: dict[int, Link] = {}
         """The link to which each session belongs, for datagrams."""
         self.turns = Turns()
         """Schedules the messages of all streams."""
         self._strangers: dict[Inbound, None] = {}
         """Connections without a hello yet, in order of arrival."""
-        self._version = -1
         self._server: asyncio.Server | None = None
         self.acceptor: Acceptor | None = None
         """Of connections with TLS."""
@@ -178,7 +162,7 @@ class PeerNetwork:
                 if self._port or not tries_left or error.errno != errno.EADDRINUSE:
                     kind = PortInUse if error.errno == errno.EADDRINUSE else LinkError
                     raise kind(bind_problem(self._listening, self._port, error)) from error
-        for peer in sorted(self._peers):
+        for peer in sorted(self._where.peers):
             self._links[peer] = Link(self, peer)
         self._tick()
 
@@ -268,24 +252,13 @@ class PeerNetwork:
     @property
     def peers(self) -> dict[str, str]:
         """Id → address of every peer that this node dials and accepts."""
-        return {peer: join_address(*address) for peer, address in self._peers.items()}
+        return self._where.peers
 
     def set_peers(self, peers: Mapping[str, str], version: int) -> None:
         """Replaces the peers; `node_id` is ignored. Links to others are closed, new ones dialled.
-
-        The list is also sent to the peers, with its `version` (the applied index): a node that was
-        away when another joined must accept that one, or it could not be reached by a leader that
-        it has never heard of.
-        """
-        self._version = max(self._version, version)
-        self._own = self._own or peers.get(self.node_id, "")
-        wanted = {p: split_address(a) for p, a in peers.items() if p != self.node_id}
-        for peer in [p for p, address in self._peers.items() if wanted.get(p) != address]:
-            self._drop(peer)
-        for peer in sorted(set(wanted) - set(self._peers)):
-            self._add(peer, wanted[peer])
-        self._hearsay.clear()
-        for peer in self._peers:
+        All are told, with the `version` of the list (the applied index)."""
+        self._adopt(self._where.replace(peers, version))
+        for peer in self._where.peers:
             self.tell_peers(peer)
 
     def know(self, uid: str) -> None:
@@ -295,64 +268,41 @@ class PeerNetwork:
             if link.uid not in ("", uid):
                 link.cut()
 
-    def _add(self, peer: str, address: tuple[str, int]) -> None:
-        self._peers[peer] = address
-        self._links[peer] = Link(self, peer)
+    def _adopt(self, changes: Changes) -> None:
+        for peer in changes.gone:
+            link = self._links.pop(peer)
+            link.close()
+            if link.up:
+                self._on_disconnected(peer)
+        for peer in changes.new:
+            self._links[peer] = Link(self, peer)
 
-    def _drop(self, peer: str) -> None:
-        del self._peers[peer]
-        self._said.pop(peer, None)
-        self._told.pop(peer, None)
-        self._hearsay.pop(peer, None)
-        link = self._links.pop(peer)
-        link.close()
-        if link.up:
-            self._on_disconnected(peer)
-
-    def ways_to(self, peer: str) -> list[tuple[str, int]]:
-        """Where to dial a peer, one after another: an address is only a hint. All may have changed
-        at once, in files that were edited while the cluster was down."""
-        known = (where.get(peer) for where in (self._peers, self._file, self._said, self._told))
-        return list(dict.fromkeys(way for way in known if way is not None))
+    def ways_to(self, peer: str) -> list[Address]:
+        """Where to dial a peer, one after another."""
+        return self._where.ways_to(peer)
 
     def tell_peers(self, peer: str) -> None:
         """Sends our list of peers and its version, once there is one."""
-        if self._version >= 0:
-            table = {**self.peers, **({self.node_id: self._own} if self._own else {})}
-            self.send(peer, {"kind": "peers", "version": self._version, "peers": table})
+        table = self._where.table
+        if table is not None:
+            self.send(peer, {"kind": "peers", **table._asdict()})
 
     def deliver(self, peer: str, message: dict[str, Any]) -> None:
         """Delivers a message of a peer; lists of peers are handled here."""
         if message.get("kind") != "peers":
             self._on_message(peer, message)
             return
-        table = _checked_table(message)
+        table = checked_table(message)
         if table is None:
             self.count("bad_peers")
-            return
-        for name in sorted(set(table) & set(self._peers)):
-            source = self._said if name == peer else self._told
-            source[name] = split_address(table[name])
-        if message["version"] > self._version:
-            unknown = sorted(set(table) - set(self._peers) - {self.node_id})
-            for name in unknown[:MAX_HEARSAY]:
-                self._hear_of(name, table[name])
-
-    def _hear_of(self, name: str, address: str) -> None:
-        now = self.loop.time()
-        if len(self._hearsay) >= MAX_HEARSAY:
-            oldest, since = next(iter(self._hearsay.items()))
-            if now - since < HEARSAY_SECONDS:
-                return
-            self._drop(oldest)
-        self._hearsay[name] = now
-        self._add(name, split_address(address))
+        else:
+            self._adopt(self._where.hear(peer, table, self.loop.time()))
 
     # -- called by links -----------------------------------------------------------------------
 
     def went_up(self, peer: str) -> None:
         """A link came up, or is up and has a new stream."""
-        self._hearsay.pop(peer, None)
+        self._where.met(peer)
         self._on_connected(peer)
 
     def went_down(self, peer: str) -> None:
@@ -432,11 +382,11 @@ class PeerNetwork:
 
     def _may_dial(self) -> Container[str]:
         """Those whose certificates we accept: also of a node that was removed, to tell it so."""
-        return _MayDial(self._links.keys() - self._hearsay.keys(), self.removed)
+        return _MayDial(self._links.keys() - self._where.hearsay, self.removed)
 
     def wrong_with(self, hello: dict[str, Any], expected: str | None = None) -> str | None:
         """Why a hello is refused, as a word for the counter; None if it is valid."""
-        known = self._links if expected is not None else self._links.keys() - self._hearsay.keys()
+        known = self._links if expected is not None else self._links.keys() - self._where.hearsay
         wrong = self.hello.wrong_with(hello, known, expected)
         if wrong is None and expected is None and hello["session"] in self.sessions:
             return "session_in_use"  # names are sent in clear: nobody may take over another's
@@ -507,16 +457,3 @@ class _MayDial:
 
     def __contains__(self, name: object) -> bool:
         return name in self._members or self._removed_at(str(name)) is not None
-
-
-def _checked_table(message: dict[str, Any]) -> dict[str, str] | None:
-    """Ids and addresses in a message of kind "peers"; None if they are invalid."""
-    version, table = message.get("version"), message.get("peers")
-    if type(version) is not int or not isinstance(table, dict) or len(table) > MAX_PEERS:
-        return None
-    for name, address in table.items():
-        if not isinstance(name, str) or name_fault(name) is not None:
-            return None
-        if not isinstance(address, str) or address_fault(address) is not None:
-            return None
-    return table

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import uvloop
 
-from stationkeep.node.peers import dialling, link, network, streams
+from stationkeep.node.peers import dialling, link, network, streams, whereabouts
 from stationkeep.node.peers.frames import MAX_FRAME, MAX_HELLO, FrameReader, encode, numbered, pack
 from stationkeep.node.peers.hello import (
     MAX_WARNED,
@@ -667,7 +667,7 @@ async def test_a_node_that_was_away_learns_from_its_peers_of_a_new_member(statio
         {"version": 9, "peers": {"c": "nowhere"}},
         {"version": 9, "peers": {"c": 7}},
         {"version": 9, "peers": {"c": "0.0.0.0:7"}},
-        {"version": 9, "peers": {f"n{i}": "127.0.0.1:1" for i in range(network.MAX_PEERS + 1)}},
+        {"version": 9, "peers": {f"n{i}": "127.0.0.1:1" for i in range(whereabouts.MAX_PEERS + 1)}},
     ],
 )
 async def test_a_table_of_peers_that_makes_no_sense_is_counted(stations, message) -> None:
@@ -680,25 +680,25 @@ async def test_a_table_of_peers_that_makes_no_sense_is_counted(stations, message
 
 async def test_a_name_that_only_a_peer_mentioned_is_not_accepted(stations, monkeypatch) -> None:
     """Nobody was met under it where it is said to live."""
-    monkeypatch.setattr(network, "HEARSAY_SECONDS", 0.0)
+    monkeypatch.setattr(whereabouts, "HEARSAY_SECONDS", 0.0)
     a = await stations("a", addresses("a", "b"))
     nowhere = addresses(*(f"z{number:03}" for number in range(40)))
     a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
-    assert len(a.network.peers) == 1 + network.MAX_HEARSAY
+    assert len(a.network.peers) == 1 + whereabouts.MAX_HEARSAY
     assert await closed_by_peer(hello(node="z000"), a.network.port) == b""
     assert a.network.rejected["not_member"] == 1
     a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": nowhere})
-    assert len(a.network.peers) == 1 + network.MAX_HEARSAY
-    assert set(nowhere) & set(a.network.peers) != set(sorted(nowhere)[: network.MAX_HEARSAY])
+    assert len(a.network.peers) == 1 + whereabouts.MAX_HEARSAY
+    assert set(nowhere) & set(a.network.peers) != set(sorted(nowhere)[: whereabouts.MAX_HEARSAY])
 
 
 async def test_ever_new_names_are_dialled_no_faster_than_they_can_be_found_false(stations) -> None:
     """Each costs a context, a task and connections; a member may tell thousands a second."""
     a = await stations("a", addresses("a", "b"))
     for n in range(20):
-        table = {f"n{n}-{m}": f"127.0.0.1:{1 + m}" for m in range(network.MAX_HEARSAY)}
+        table = {f"n{n}-{m}": f"127.0.0.1:{1 + m}" for m in range(whereabouts.MAX_HEARSAY)}
         a.network.deliver("b", {"kind": "peers", "version": 1 << 62, "peers": table})
-    assert set(a.network.peers) == {"b", *(f"n0-{m}" for m in range(network.MAX_HEARSAY))}
+    assert set(a.network.peers) == {"b", *(f"n0-{m}" for m in range(whereabouts.MAX_HEARSAY))}
 
 
 async def test_an_older_table_of_peers_changes_nothing(stations) -> None:
