@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.forming.joining import KEY_FILE
+from tests.node.processes import Processes
 
 COMMAND = [sys.executable, "-m", "stationkeep"]
 NODES = ("sat-001", "sat-002", "sat-003")
@@ -36,13 +36,15 @@ main()
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300), pytest.mark.xdist_group("joining")]
 
 
-class Machines:
+class Machines(Processes):
     """Directories that stand for machines, and the processes of their nodes."""
 
+    patience = 100.0
+
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.first = free_ports(2 * len(NODES))
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def config(self, name: str) -> Path:
         return self.folder / name / "etc" / "node.yaml"
@@ -77,20 +79,7 @@ class Machines:
 
     def start(self, name: str) -> None:
         command = [*COMMAND, "node", "run", "--config", str(self.config(name))]
-        with open(self.folder / f"{name}.log", "a") as log:
-            self.processes[name] = subprocess.Popen(command, stderr=log)
-
-    def wait_until(self, condition: Callable[[], object], limit: float = 100) -> None:
-        """Polls real processes; the only kind of wait that there is for them."""
-        deadline = time.monotonic() + limit
-        while not condition():
-            assert time.monotonic() < deadline, "too slow"
-            time.sleep(0.2)
-
-    def end(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
+        self.spawn(name, command, self.folder / f"{name}.log")
 
 
 @pytest.fixture

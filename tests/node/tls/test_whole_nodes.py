@@ -5,8 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,17 @@ from stationkeep.node.agent.client import DeviceAgent
 from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security import trust
+from tests.node.processes import Processes
 from tests.node.security.issuing import authority
 
 NODES = ("sat-001", "sat-002", "sat-003")
 
 
-class Cluster:
+class Cluster(Processes):
     """Three processes that share a CA and its key. `settings`: more that is in their files."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
+        super().__init__()
         self.folder, self.settings = folder, settings
         self.ca = folder / "tls" / "ca.pem"
         self.ca.parent.mkdir()
@@ -38,7 +39,6 @@ class Cluster:
             name: {"raft": f"127.0.0.1:{first + n}", "http": f"127.0.0.1:{first + 3 + n}"}
             for n, name in enumerate(NODES)
         }
-        self.processes: dict[str, subprocess.Popen[str]] = {}
 
     def start(self, name: str) -> None:
         file = self.folder / f"{name}.yaml"
@@ -49,8 +49,7 @@ class Cluster:
         }  # fmt: skip
         file.write_text(yaml.safe_dump(content))
         command = [sys.executable, "-m", "stationkeep", "node", "run", "--config", str(file)]
-        with open(self.folder / f"{name}.log", "a") as log:
-            self.processes[name] = subprocess.Popen(command, stderr=log, text=True)
+        self.spawn(name, command, self.folder / f"{name}.log")
 
     def url(self, name: str) -> str:
         return f"https://{self.members[name]['http']}"
@@ -61,18 +60,6 @@ class Cluster:
                 return http.get(self.url(name) + path, timeout=5).json()
             except (httpx.HTTPError, ValueError):
                 return {}
-
-    def wait_until(self, condition: Callable[[], object], limit: float = 150) -> None:
-        """Polls real processes; the only kind of wait that there is for them."""
-        deadline = time.monotonic() + limit
-        while not condition():
-            assert time.monotonic() < deadline, "too slow"
-            time.sleep(0.1)
-
-    def end(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
 
     def certificate(self, name: str) -> Path:
         return self.folder / name / "tls" / "node.pem"
