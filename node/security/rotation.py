@@ -89,15 +89,24 @@ class Rotation:
     def abort(self) -> None:
         """One step back."""
         self._check(Phase.STARTED, Phase.SWITCHED)
+        bundle = of_file(self._ca, made.certificates_in)
         if self.phase is Phase.SWITCHED:
+            self._check_trusted(bundle)
             self._key.replace(self._next)
             self._previous.replace(self._key)
         else:
             key = of_file(self._next, made.key_in).public_key()
-            bundle = of_file(self._ca, made.certificates_in)
+            if self._authority(self._key).certificate.public_key() == key:
+                raise CertificateError(f"{self._next} is the key of the CA that issues: delete it")
             self._trust([ca for ca in bundle if ca.public_key() != key])
             self._next.unlink()
         self._sync()
+
+    def _check_trusted(self, bundle: Sequence[x509.Certificate]) -> None:
+        """The first CA is not, once the end has begun: nobody could issue with its key."""
+        key = of_file(self._previous, made.key_in).public_key()
+        if all(ca.public_key() != key for ca in bundle):
+            raise CertificateError(f"{self._ca} has the second CA alone: `finish` is next")
 
     def _check(self, *phases: Phase) -> None:
         if not self._key.exists() and self._previous.exists():

@@ -194,3 +194,35 @@ def test_a_key_that_is_gone_makes_nobody_renew(directory: Path) -> None:
     node.look()
     assert node.contexts.current is before
     assert node.expiring() is None
+
+
+def test_an_end_that_was_interrupted_has_no_way_back_and_leaves_a_ca(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps back from there would have trusted nobody."""
+    rotation = Rotation(directory)
+    rotation.start(at(0))
+    rotation.switch()
+    with monkeypatch.context() as patch:
+        dies_at(patch, 2)
+        with pytest.raises(Died):
+            rotation.finish()
+    before = state(directory)
+    for _ in range(2):
+        with pytest.raises(CertificateError, match="`finish` is next"):
+            rotation.abort()
+    assert state(directory) == before
+    rotation.finish()
+    assert len(made.certificates_in((directory / "ca.pem").read_bytes())) == 1
+
+
+def test_a_key_of_no_ca_here_takes_away_none(directory: Path) -> None:
+    """As one of another directory, copied for a start that was never made in this one."""
+    made.write(directory / "ca.next.key", made.private_pem(made.new_key()), made.PRIVATE)
+    before = (directory / "ca.pem").read_bytes()
+    Rotation(directory).abort()
+    assert (directory / "ca.pem").read_bytes() == before
+    (directory / "ca.next.key").write_bytes((directory / "ca.key").read_bytes())
+    with pytest.raises(CertificateError, match=r"ca\.next\.key"):
+        Rotation(directory).abort()
+    assert (directory / "ca.pem").read_bytes() == before
