@@ -19,7 +19,7 @@ from stationkeep.node.security import trust
 from stationkeep.node.security.credentials import PLAIN_RULE, VARIABLE, Credentials
 from stationkeep.node.security.tokens import TokenFault, parse
 from stationkeep.node.system.addresses import crosses_in_clear, origin_of, split_url
-from stationkeep.node.system.operator_files import private_directory, regular
+from stationkeep.node.system.operator_files import private_directory, read_small, regular
 from stationkeep.node.system.small_file import SmallFile
 
 MOST_CONTEXTS = 100
@@ -146,10 +146,10 @@ def load() -> Contexts:
         with open(path, "rb", opener=regular) as opened:
             if os.fstat(opened.fileno()).st_mode & 0o077:
                 raise CommandError(f"{path}: others can read it, and it has tokens: chmod 600")
-            content = opened.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
+            found = opened.read(MOST_BYTES + 1)
+        if len(found) > MOST_BYTES:
             raise ValueError
-        return _read(tomllib.loads(content.decode()))
+        return _read(tomllib.loads(found.decode()))
     except FileNotFoundError:
         return Contexts({})
     except OSError as error:
@@ -201,9 +201,9 @@ def keep_ca(name: str) -> str:
         return ""
     copy = _copy_of_ca(name)
     try:
-        content = Path(said).read_bytes()
+        trusted = read_small(said, trust.MAX_CA)
         private_directory(copy.parent)
-        SmallFile(copy).save(content)
+        SmallFile(copy).save(trusted)
     except OSError as error:
         raise CommandError(f"{error.filename or copy}: {error.strerror or error}") from error
     return str(copy)

@@ -13,6 +13,7 @@ from stationkeep.node.forming.place import SHARED, FormingError, Place, alone_in
 from stationkeep.node.runtime.certificates import issuer_of
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import Authority, CertificateError
+from stationkeep.node.system.operator_files import read_small
 
 
 class Founded(NamedTuple):
@@ -48,7 +49,7 @@ def _check_free(place: Place, text: bytes) -> None:
 def _was_interrupted(place: Place, text: bytes) -> bool:
     """Whether the node's file is there because this has been run before."""
     try:
-        return place.config.read_bytes() == text
+        return read_small(place.config, len(text)) == text
     except OSError:
         return False
 

@@ -1,5 +1,6 @@
 """Files and directories that an operator names: what we open, and who may read what we create."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -13,6 +14,16 @@ def regular(path: str, flags: int) -> int:
         return handle
     os.close(handle)
     raise OSError(0, "not a regular file", path)
+
+
+def read_small(path: str | Path, most: int) -> bytes:
+    """What is in a regular file of at most `most` bytes. Raises OSError, whose `strerror` says what
+    is wrong."""
+    with open(path, "rb", opener=regular) as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise OSError(errno.EFBIG, f"has more than {most:,} bytes", str(path))
+    return found
 
 
 def private_directory(path: Path) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import part
-from stationkeep.node.cli.confided import keep
+from stationkeep.node.cli.confided import kept
 from stationkeep.node.cli.failures import CommandError
 from stationkeep.node.cli.local_admin import ConfigOption, administrator
 from stationkeep.node.cli.options import (
@@ -51,13 +51,12 @@ def invite(
     first = asked.items("/v1/nodes", shapes.Node, 1)
     where = first[0]["address"]["http"] if first else "HOST:PORT"
     word = draw(ca["uid"], ca["pin"])
-    if out is not None:
-        keep(out, word.text)
     body = given(
         invitation=word.id, sha256=word.hash.hex(), uses=uses, node=node, reason=reason,
         lifetime=duration("--for", for_, LONGEST),
     )  # fmt: skip
-    asked.write("POST", "/v1/invitations", body, None)
+    with kept(out, word.text):
+        asked.write("POST", "/v1/invitations", body, None)
     note(f"invitation {word.id} is good for {for_}; it is shown this once")
     note(f"on the other machine: stationkeep join {where}")
     say(word.text if out is None else f"wrote {out}")

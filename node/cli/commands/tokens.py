@@ -8,7 +8,7 @@ import typer
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client, part
-from stationkeep.node.cli.confided import keep
+from stationkeep.node.cli.confided import kept
 from stationkeep.node.cli.failures import UsageError
 from stationkeep.node.cli.local_admin import ConfigOption, administrator
 from stationkeep.node.cli.options import (
@@ -138,9 +138,9 @@ def revoke(
 def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
     """Draws a token, has the cluster know it, and hands it over."""
     shown = draw()
-    if out is not None:
-        keep(out, shown.text)
-    node.write("POST", "/v1/tokens", body | {"token": shown.id, "sha256": shown.hash.hex()}, None)
+    body |= {"token": shown.id, "sha256": shown.hash.hex()}
+    with kept(out, shown.text):
+        node.write("POST", "/v1/tokens", body, None)
     note(f"token {shown.id} ({body['name']}, {body['role']}) is good; it is shown this once")
     if out is None:
         say(shown.text)

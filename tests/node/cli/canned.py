@@ -646,14 +646,16 @@ class CannedNode:
         self.raw: dict[str, bytes] = {}
         """Path → bytes that are answered there."""
         self.answer: httpx.Response | Exception | None = None
+        self.answer_to_writes: httpx.Response | Exception | None = None
         self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if self.answer is not None:
-            return self.answer
+        answer = self.answer or (self.answer_to_writes if request.method != "GET" else None)
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is not None:
+            return answer
         if request.method != "GET" and not request.url.path.endswith(("/plan", ":validate")):
             key = request.headers["Idempotency-Key"]
             if request.url.path == "/v1/rollouts":

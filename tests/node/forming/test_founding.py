@@ -180,3 +180,11 @@ def test_a_disk_that_is_full_is_named_and_leaves_nothing_half(
         where = place(tmp_path)
         assert refused(where) == f"{where.ca_key}: No space left on device"
     assert found(where, "my-fleet", "ground") != Founded("", "")
+
+
+def test_a_pipe_in_the_place_of_the_node_s_file_is_not_waited_for(tmp_path: Path) -> None:
+    where = place(tmp_path)
+    where.config.parent.mkdir()
+    os.mkfifo(where.config)
+    with pytest.raises(FormingError, match="is there already"):
+        found(where, "my-fleet", "ground")

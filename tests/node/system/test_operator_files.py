@@ -8,7 +8,7 @@ import pytest
 
 from stationkeep.node.config.node_config import ConfigError, load
 from stationkeep.node.health.replay import ReplayError, read_recording
-from stationkeep.node.system.operator_files import private_directory, regular
+from stationkeep.node.system.operator_files import private_directory, read_small, regular
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -18,8 +18,18 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         regular(str(pipe), os.O_RDONLY)
     with pytest.raises(ConfigError, match="not a regular file"):
         load(pipe, {})
+    with pytest.raises(OSError, match="not a regular file"):
+        read_small(pipe, 1)
     with pytest.raises(ReplayError, match="not a regular file"):
         read_recording(pipe)
+
+
+def test_a_file_is_read_up_to_its_limit_and_no_further(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"1234")
+    assert read_small(file, 4) == b"1234"
+    with pytest.raises(OSError, match="has more than 3 bytes"):
+        read_small(str(file), 3)
 
 
 def test_what_a_node_makes_is_closed_to_others_and_no_more(tmp_path: Path) -> None:
