@@ -96,6 +96,39 @@ def test_a_disk_lost_while_a_cluster_is_founded_is_replaced_by_node_rejoin(
     assert outcome.rule == ("leader completeness" if by_hand else "")
 
 
+ACKNOWLEDGED = """\
+0 far sat-005 sat-001 0.2
+2.000 isolate sat-003
+2.000 isolate sat-004
+5.060 crash sat-002 process
+5.061 erase sat-002
+5.500 rejoin sat-003
+5.500 rejoin sat-004
+5.501 isolate sat-001
+5.501 isolate sat-005
+5.502 start sat-002
+9.500 rejoin sat-001
+9.500 rejoin sat-005"""
+"""A voter loses its disk before the third acknowledgement makes a majority with its own. Then it is
+alone with two that have not got the entry."""
+
+
+@pytest.mark.parametrize("guards_off", [("s5",), ()])
+def test_who_acknowledged_and_lost_its_disk_elects_nobody_without_the_entry(
+    guards_off: tuple[str, ...],
+) -> None:
+    """So its acknowledgement may count, though the entry is on a minority of the disks."""
+    lines = (line.split(maxsplit=1) for line in ACKNOWLEDGED.splitlines())
+    script = tuple(Action(float(at), *_split(what)) for at, what in lines)
+    with quiet():
+        world, outcome = attempt(
+            Scenario(seed=0, nodes=5, script=script, duration=14.0, guards_off=guards_off)
+        )
+    assert world is not None
+    assert outcome.rule == ("leader completeness" if guards_off else "")
+    assert bool(world.members["sat-002"].disk.replaced) is bool(guards_off)  # else it is admitted
+
+
 def test_who_has_no_vote_and_stands_is_noticed() -> None:
     with quiet():
         world = World(Scenario(seed=4, nodes=3))

@@ -32,8 +32,8 @@ def elected_by(
 
 
 def holding(index: int, term: int, disks: Collection[SimulatedDisk]) -> int:
-    """On how many disks an entry is, or was before a snapshot replaced it."""
-    return sum(
-        disk.term_at(index) == term or (bool(disk.rows) and index < disk.rows[0][0])
-        for disk in disks
-    )
+    """How many voters keep an entry from being lost: they have it on their disk, or had it and
+    acknowledged it before they lost that disk. The leader that hears of it later may count the
+    latter: before their new journal is admitted they are trusted with no majority (S5), so every
+    majority that elects is still one of the other voters and has another of these."""
+    return sum(disk.holds(index, term) or (index, term) in disk.replaced for disk in disks)

@@ -67,6 +67,9 @@ class SimulatedDisk:
         """Transactions that may not be on the disk: when each was written, and the state before."""
         self._stall = stall
         self.rows: list[Row] = []
+        self.replaced: set[tuple[int, int]] = set()
+        """Index and term of what was durable on the disks that this one replaces, until its journal
+        is admitted."""
         self._record: tuple[bytes, int] | None = None
         self._claimed = False
         self.snapshot: bytes | None = None
@@ -92,6 +95,11 @@ class SimulatedDisk:
         offset = index - self.rows[0][0]
         return self.rows[offset][1] if 0 <= offset < len(self.rows) else None
 
+    def holds(self, index: int, term: int) -> bool:
+        """Whether an entry is on the disk, or was before a snapshot replaced it."""
+        compacted = bool(self.rows) and index < self.rows[0][0]
+        return compacted or self.term_at(index) == term
+
     def lose_power(self, draw: Random) -> None:
         """Keeps what was flushed, and some of the transactions since, in order."""
         flushed = self._time.now - FLUSH_SECONDS
@@ -103,6 +111,7 @@ class SimulatedDisk:
     def erase(self) -> None:
         """Replaces it by a new, empty disk."""
         self._cached.clear()
+        self.replaced |= {(index, term) for index, term, _, _ in self.rows}
         self.rows, self._record, self._claimed = [], None, False
         self.snapshot = self.memory = None
 

@@ -305,6 +305,8 @@ class SimulatedNode:
     def turn(self) -> None:
         """One turn of the loop, as `node.runtime.driver` gives it."""
         self.loop.turn()
+        if self.disk.replaced and self.journal.settled:
+            self.disk.replaced.clear()
         if self.replica.settings is not self._settings:
             self._settings = self.replica.settings
             self.raft.configure(self._timings())
