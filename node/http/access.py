@@ -150,7 +150,8 @@ class Admission:
         self.outcomes[word] += 1
         if self._failures.too_many(address, self._clock()):
             rule = f"{MAX_FAILURES} failed attempts in {FAILURE_SECONDS:g} s from {address}"
-            headers = {"Retry-After": RETRY_AFTER}
+            # Over TLS another connection costs a handshake, of which an address has few a second.
+            headers = {"Retry-After": RETRY_AFTER, "Connection": "close"}
             return Problem(Kind.BUSY, f"more than {rule}, or too many elsewhere", headers=headers)
         return unauthenticated(word, detail)
 

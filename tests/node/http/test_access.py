@@ -174,6 +174,16 @@ def test_who_fails_too_often_waits_and_nobody_else_does() -> None:
     assert door.refused(peer="192.0.2.1", authorization=bearer(draw()))[0] == 401
 
 
+def test_who_is_told_to_wait_is_let_go() -> None:
+    door = Door()
+    said = []
+    for _ in range(MAX_FAILURES + 1):
+        with pytest.raises(Problem) as caught:
+            door.ask(authorization=bearer(draw()))
+        said.append(caught.value.headers.get("Connection"))
+    assert said == [None] * MAX_FAILURES + ["close"]
+
+
 def test_a_network_of_one_client_is_one_address() -> None:
     failures = Failures()
     answers = [failures.too_many(f"2001:db8::{n:x}", 0.0) for n in range(MAX_FAILURES + 1)]

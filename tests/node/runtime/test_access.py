@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -15,11 +17,38 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from stationkeep.node.http.access import MAX_FAILURES
 from stationkeep.node.security.local_door import NAME
 from stationkeep.node.security.tokens import parse
 from tests.node.runtime.test_node import Solo, solo
 
 __all__ = ["solo"]
+
+GUESSES, ROUNDS = 10_000, 2
+GUESSING = """
+import json, socket, sys, threading
+from collections import Counter
+from stationkeep.node.security.tokens import draw
+
+port, number = int(sys.argv[1]), int(sys.argv[2])
+answers = Counter()
+
+def guess():
+    for _ in range(number // 8):
+        shown = f"Authorization: Bearer {draw().text}"
+        head = ["GET /v1/cluster HTTP/1.1", "Host: localhost", shown, "", ""]
+        with socket.create_connection(("localhost", port)) as connection:
+            connection.sendall("\\r\\n".join(head).encode())
+            answers[connection.recv(65_536)[9:12].decode()] += 1
+
+threads = [threading.Thread(target=guess) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(json.dumps(answers))
+"""
+"""One address that shows wrong tokens as fast as they are refused."""
 
 SECRET = re.compile(rb"sk[tdej]_[a-z0-9]{8}_[a-z2-7]{52}_[0-9a-f]{8}")
 
@@ -82,6 +111,43 @@ def test_the_first_token_comes_from_the_node_s_own_machine_and_none_is_ever_writ
         assert SECRET.search(content) is None
         for token in made:
             assert parse(token).secret.encode() not in content
+
+
+@pytest.mark.processes
+def test_ten_thousand_guesses_at_a_token_keep_nobody_waiting(solo: Solo) -> None:
+    solo.content["auth"] = "required"
+    solo.start()
+    solo.wait_until(lambda: solo.get("/primary")[0] == 200, 60)
+    good = (solo.directory / "data" / NAME).read_text().strip()
+    waits = []
+    for _ in range(ROUNDS):
+        guessing = subprocess.Popen(
+            [sys.executable, "-c", GUESSING, str(solo.http), str(GUESSES // ROUNDS)],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        waits.append(asked_meanwhile(solo, good, guessing))
+        said, _ = guessing.communicate()
+        assert set(json.loads(said)) <= {"401", "429"}
+        assert json.loads(said).get("401", 0) <= MAX_FAILURES
+    assert min(waits) <= 0.025, "the machine may have had other things to do once"
+    counted = f'outcome="unknown"}} {GUESSES}.0'
+    assert counted in status(solo, "/metrics", good)[1]
+
+
+def asked_meanwhile(solo: Solo, token: str, guessing: subprocess.Popen[str]) -> float:
+    """How long somebody at another address waits for an answer while there are guesses: what 99 of
+    100 do not exceed. Nobody there is refused."""
+    where = HTTPConnection("127.0.0.1", solo.http, source_address=("127.0.0.2", 0))
+    waits = []
+    while guessing.poll() is None:
+        began = time.perf_counter()
+        where.request("GET", "/v1/me", headers={"Authorization": f"Bearer {token}"})
+        with where.getresponse() as answer:
+            assert answer.status == 200, answer.read()
+            answer.read()
+        waits.append(time.perf_counter() - began)
+    where.close()
+    return sorted(waits)[len(waits) * 99 // 100]
 
 
 def downloaded(solo: Solo, token: str) -> bytes:
