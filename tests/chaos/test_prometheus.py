@@ -1,17 +1,15 @@
 """A real Prometheus scrapes a real cluster, with the rules as they are shipped: the PRIMARY is
 killed, the alerts see it, and see that it is over. What the dashboards ask has an answer."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from stationkeep.node.chaos.constellation import Constellation, free_ports
 from tests.node.monitoring.conftest import MONITORING, installed
+from tests.node.monitoring.prometheus import Prometheus
 from tests.node.monitoring.test_grafana import PANELS, queries
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
@@ -34,56 +32,6 @@ MAY_BE_EMPTY = {
     "stationkeep-operations/Certificates",
 }
 """Panels that show only what happened, none of which need happen here."""
-
-
-class Prometheus:
-    """One process of it, and the questions that tests ask."""
-
-    def __init__(self, folder: Path, targets: list[str], port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}"
-        self._http = httpx.Client(base_url=self._url, timeout=5.0)
-        self._log = (folder / "prometheus.log").open("w")
-        self._process = subprocess.Popen(
-            [
-                installed("prometheus"),
-                f"--config.file={_configure(folder, targets)}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--log.level=warn",
-            ],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-
-    def ready(self) -> bool:
-        try:
-            return self._http.get("/-/ready").is_success
-        except httpx.TransportError as error:
-            raise ConnectionError(str(error)) from error
-
-    def ask(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an expression now."""
-        answer = self._http.get("/api/v1/query", params={"query": expression}).json()
-        assert answer["status"] == "success", (expression, answer)
-        result = answer["data"]["result"]
-        return result if answer["data"]["resultType"] == "vector" else [{"value": result}]
-
-    def value(self, expression: str) -> float | None:
-        """The only value of an expression; None while there is none."""
-        series = self.ask(expression)
-        return float(series[0]["value"][1]) if series else None
-
-    def firing(self, alert: str) -> list[dict[str, Any]]:
-        """The alerts of a name that fire, as a person would be shown them."""
-        found = self._http.get("/api/v1/alerts").json()["data"]["alerts"]
-        named = (each for each in found if each["labels"]["alertname"] == alert)
-        return [each for each in named if each["state"] == "firing"]
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        self._http.close()
-        self._log.close()
 
 
 def _configure(folder: Path, targets: list[str]) -> Path:
@@ -112,7 +60,8 @@ def watched(constellation: Constellation, tmp_path: Path) -> Iterator[Prometheus
     folder.mkdir()
     taken = [int(each.rpartition(":")[2]) for each in constellation.addresses.values()]
     port = free_ports(1, max(taken) + 1)  # the nodes may not listen yet
-    prometheus = Prometheus(folder, list(constellation.addresses.values()), port)
+    config = _configure(folder, list(constellation.addresses.values()))
+    prometheus = Prometheus(folder, config, port)
     try:
         constellation.until("Prometheus is ready", prometheus.ready)
         constellation.until(

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stationkeep import (
     AgentEndedError,
@@ -17,7 +19,10 @@ from stationkeep import (
     NotAuthorisedError,
     Task,
 )
+from stationkeep.node.chaos.constellation import free_ports
 from stationkeep.node.security.tokens import parse
+from tests.node.monitoring.conftest import MONITORING
+from tests.node.monitoring.prometheus import Prometheus
 from tests.node.tls.test_whole_nodes import NODES, Cluster
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400), pytest.mark.xdist_group("tls")]
@@ -95,6 +100,43 @@ def test_a_device_and_a_program_of_a_cluster_that_asks_everybody(cluster: Guarde
     assert "PRIMARY" in cluster.run("status"), "any node will do"
     logs = "".join(log.read_text() for log in cluster.folder.glob("*.log"))
     assert not any(parse(token).secret in logs for token in cluster.made)
+
+
+def test_prometheus_scrapes_with_a_token_that_opens_nothing_else(
+    cluster: Guarded, tmp_path: Path
+) -> None:
+    token = cluster.create("prometheus", "--role", "metrics")
+    prometheus = Prometheus(tmp_path, _configured(tmp_path, cluster, token), free_ports(1))
+    try:
+        cluster.wait_until(prometheus.ready)
+        cluster.wait_until(lambda: prometheus.value("sum(up)") == len(NODES))
+        cluster.wait_until(lambda: prometheus.value("sum(stationkeep_effective_primary)") == 1)
+        _rotate(cluster, token)
+        cluster.wait_until(lambda: prometheus.value("sum(up)") == 0)
+        shutil.copy(token, tmp_path / "metrics.token")
+        cluster.wait_until(lambda: prometheus.value("sum(up)") == len(NODES))
+    finally:
+        prometheus.close()
+    with (
+        Client(cluster.url(FIRST), ca=cluster.ca, token_file=token) as client,
+        pytest.raises(NotAuthorisedError, match="is for the role viewer or operator or admin"),
+    ):
+        client.get_cluster_status()
+
+
+def _configured(folder: Path, cluster: Guarded, token: Path) -> Path:
+    """The example as it is shipped, for the nodes of this cluster, and quicker."""
+    for rules in ("rules.yml", "alerts.yml"):
+        shutil.copy(MONITORING / rules, folder)
+    shutil.copy(cluster.ca, folder / "ca.pem")
+    shutil.copy(token, folder / "metrics.token")
+    config = yaml.safe_load((MONITORING / "prometheus-tls.yml").read_text())
+    config["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms"}
+    targets = [member["http"] for member in cluster.members.values()]
+    config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
 
 
 async def _served(cluster: Guarded, phone: Path, ann: Path) -> None:
