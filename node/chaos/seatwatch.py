@@ -8,6 +8,7 @@ one holder (`violations`). Used by the tests with real processes and `scripts/be
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -48,13 +49,20 @@ class SeatWatch:
     `nodes`: id → `host:port`. `answers` has only the 200s, in the order they were received; `polls`
     counts all answers, and `leaders` has the leader of every Raft term that an answer named.
     `began` and `ended`: `time.monotonic()` seconds. `caller`: the address to connect from, if that
-    matters.
+    matters. `tls`, `tokens` (by node): for nodes that are asked over https, and by whom.
     """
 
     def __init__(
-        self, nodes: Mapping[str, str], period: float = PERIOD, caller: str | None = None
+        self,
+        nodes: Mapping[str, str],
+        period: float = PERIOD,
+        caller: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        tokens: Mapping[str, str] | None = None,
     ) -> None:
         self._nodes = dict(nodes)
+        self._tls = tls
+        self._requests = {node: _request((tokens or {}).get(node)) for node in nodes}
         self._period = period
         self._source = None if caller is None else (caller, 0)
         self._news = threading.Condition()
@@ -143,7 +151,7 @@ class SeatWatch:
         while not self._stop.is_set():
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
                 reader, writer = await asyncio.open_connection(
-                    host, int(port), local_addr=self._source
+                    host, int(port), local_addr=self._source, ssl=self._tls
                 )
                 try:
                     await self._converse(node, reader, writer)
@@ -156,7 +164,7 @@ class SeatWatch:
     ) -> None:
         while not self._stop.is_set():
             sent = time.monotonic()
-            writer.write(b"GET /primary HTTP/1.1\r\nHost: load-balancer\r\n\r\n")
+            writer.write(self._requests[node])
             async with asyncio.timeout(_ANSWER_SECONDS):
                 status, body = await _read_response(reader)
             self._note(node, status, body, sent)
@@ -171,6 +179,11 @@ class SeatWatch:
             if status == 200:
                 self.answers.append(Answer(node, seen["epoch"], sent, time.monotonic()))
                 self._news.notify_all()
+
+
+def _request(token: str | None) -> bytes:
+    shown = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    return f"GET /primary HTTP/1.1\r\nHost: load-balancer\r\n{shown}\r\n".encode()
 
 
 async def _read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
