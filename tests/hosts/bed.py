@@ -7,7 +7,9 @@
 A machine is a process (`sleep`) in namespaces of its own, of network, host name, mounts and
 processes, and ends with everything in it when that process does, whatever became of the test. All
 are plugged into one bridge, in a network namespace that the thread of the test is in: it is the
-operator at 10.77.0.1, where the name server listens, too. Nothing leaves that namespace.
+operator at 10.77.0.1, where the name server listens, too. Nothing leaves that namespace. A machine
+can be far away, on a second bridge (`distance`), or behind a router that translates addresses
+(`hide`).
 
 Faults are those of `node.chaos.namespace`, imposed at the machine that receives, on IPv4.
 """
@@ -15,6 +17,7 @@ Faults are those of `node.chaos.namespace`, imposed at the machine that receives
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -29,9 +32,14 @@ from stationkeep.node.chaos.namespace import (
     sent_by,
     unavailable,
 )
+from tests.hosts.distance import Distance
 from tests.hosts.names import NameServer
 
 OPERATOR = "10.77.0.1"
+GATEWAY, BEHIND = "192.168.1.1", "192.168.1.2"
+"""Addresses that nobody but a router and the machine behind it knows."""
+NEAR, FAR = "near", "far"
+"""Switches."""
 DOMAIN = "example.net"
 PACKAGE = Path(__file__).parents[2] / "scripts" / "package"
 FAKETIME = "/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1"
@@ -53,24 +61,35 @@ echo booted
 exec sleep infinity
 """
 """Changes in /etc and /var/lib are this machine's own, and are gone with it."""
+_PROGRAM = f"""#!{sys.executable}
+from stationkeep.node.__main__ import main
+main()
+"""
+"""`stationkeep` of this checkout, under its own name."""
 
 
 class Bed:
     """A context manager: its thread is in the network of the machines."""
 
     def __init__(self, folder: Path) -> None:
+        """`folder`: empty, for the machines' files."""
         self.folder = folder
         self.network = Namespace()
         self.names = NameServer()
         self.machines: dict[str, Machine] = {}
+        self._distance: Distance | None = None
 
     def __enter__(self) -> "Bed":
+        program = self.folder / "bin" / "stationkeep"
+        program.parent.mkdir()
+        program.write_text(_PROGRAM)
+        program.chmod(0o755)
         self.network.__enter__()
         try:
-            _ip("link add br0 type bridge")
-            _ip(f"addr add {OPERATOR}/8 dev br0")
-            _ip("addr add fd77::1/64 dev br0 nodad")
-            _ip("link set br0 up")
+            _ip(f"link add {NEAR} type bridge")
+            _ip(f"addr add {OPERATOR}/8 dev {NEAR}")
+            _ip(f"addr add fd77::1/64 dev {NEAR} nodad")
+            _ip(f"link set {NEAR} up")
             self.names.start(OPERATOR)
         except BaseException:
             self.network.__exit__()
@@ -80,15 +99,34 @@ class Bed:
     def __exit__(self, *_: object) -> None:
         for machine in self.machines.values():
             machine.end()
+        if self._distance is not None:
+            self._distance.close()
         self.names.stop()
         self.network.__exit__()
 
-    def machine(self, name: str) -> "Machine":
-        """A new machine, which the name server knows under `name` and in `DOMAIN`."""
-        made = Machine(self, name, 11 + len(self.machines))
-        self.machines[name] = made
-        self.call(name, made.address)
+    def machine(self, name: str, switch: str = NEAR) -> "Machine":
+        """A new machine, which the name server knows under `name` and in `DOMAIN`. `switch`: where
+        it is plugged in."""
+        return self._known(Machine(self, name, 11 + len(self.machines), switch))
+
+    def hide(self, name: str, router: "Machine", *ports: int) -> "Machine":
+        """A new machine behind a router: the others know the router's address alone, and what they
+        send to these ports of it."""
+        return self._known(Hidden(self, name, 11 + len(self.machines), router, ports))
+
+    def _known(self, made: "Machine") -> "Machine":
+        self.machines[made.name] = made
+        self.call(made.name, made.address)
         return made
+
+    def distance(self, seconds: float, jitter: float = 0.0) -> str:
+        """A switch that is so far away, each way; once in the life of a bed."""
+        _ip(f"link add {FAR} type bridge")
+        self._distance = Distance("cable0", "cable1", seconds, jitter)
+        for cable, switch in (("cable0", NEAR), ("cable1", FAR)):
+            _ip(f"link set {cable} master {switch} up")
+        _ip(f"link set {FAR} up")
+        return FAR
 
     def call(self, name: str, *addresses: str) -> None:
         """From now on a name has these addresses, and no others."""
@@ -107,8 +145,8 @@ class Bed:
 class Machine:
     """One machine. `folder`: its user's home, where its commands run."""
 
-    def __init__(self, bed: Bed, name: str, number: int) -> None:
-        self._bed, self.name = bed, name
+    def __init__(self, bed: Bed, name: str, number: int, switch: str = NEAR) -> None:
+        self._bed, self.name, self._switch = bed, name, switch
         self.address, self.address6 = f"10.77.0.{number}", f"fd77::{number}"
         self.folder = bed.folder / name
         self._clock = self.folder / "clock"
@@ -141,12 +179,15 @@ class Machine:
 
     def _plug_in(self) -> None:
         _ip(f"link add {self._port} type veth peer name eth0 netns {self._inside}")
-        _ip(f"link set {self._port} master br0 up")
+        _ip(f"link set {self._port} master {self._switch} up")
+        self._wake()
+        self.ip(f"addr add {self.address}/8 dev eth0")
+        self.ip(f"addr add {self.address6}/64 dev eth0 nodad")
+
+    def _wake(self) -> None:
         self.ip("link set lo up")
         # Packets of segments, which no rule about their length could tell from long ones: never.
         self.ip("link set eth0 up gso_max_segs 1")
-        self.ip(f"addr add {self.address}/8 dev eth0")
-        self.ip(f"addr add {self.address6}/64 dev eth0 nodad")
 
     def end(self) -> None:
         """Switches it off: everything that runs on it is gone."""
@@ -201,9 +242,23 @@ class Machine:
 
     def impose(self, *faults: Rules) -> None:
         """Replaces all that is lost on its way to this machine, but for what the operator says."""
-        restore = ["nsenter", "--target", str(self._inside), "--net", "iptables-restore"]
-        spared = [f"-s {OPERATOR} -j ACCEPT"]
-        run(restore, "\n".join(incoming(spared, *faults)) + "\n")
+        self._restore(incoming([f"-s {OPERATOR} -j ACCEPT"], *faults))
+
+    def _restore(self, rules: list[str]) -> None:
+        enter = ["nsenter", "--target", str(self._inside), "--net"]
+        run([*enter, "iptables-restore"], "\n".join(rules) + "\n")
+
+    def route(self, inside: int, ports: Iterable[int]) -> None:
+        """Becomes the router of a network with one machine in it, of which it shows others nothing
+        but these ports. `inside`: that machine's process."""
+        self.ip(f"link add lan0 type veth peer name eth0 netns {inside}")
+        self.ip("link set lan0 up gso_max_segs 1")
+        self.ip(f"addr add {GATEWAY}/24 dev lan0")
+        self.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+        lead = f"-j DNAT --to-destination {BEHIND}"
+        ways = [(kind, port) for port in ports for kind in ("tcp", "udp")]
+        into = [f"-A PREROUTING -i eth0 -p {kind} --dport {port} {lead}" for kind, port in ways]
+        self._restore(["*nat", *into, "-A POSTROUTING -o eth0 -j MASQUERADE", "COMMIT"])
 
     def hears_nothing_of(self, *senders: "Machine") -> None:
         """A cut, one way."""
@@ -221,6 +276,30 @@ class Machine:
         self.ip(f"addr add {address}/8 dev eth0")
         self.address = address
         self._bed.call(self.name, address)
+
+
+class Hidden(Machine):
+    """A machine that others reach by certain ports of its router. `address` is that of the router:
+    it does not know its own."""
+
+    def __init__(
+        self, bed: Bed, name: str, number: int, router: Machine, ports: Iterable[int]
+    ) -> None:
+        self._router, self._ports = router, ports
+        super().__init__(bed, name, number)
+        self.address = router.address
+
+    def _plug_in(self) -> None:
+        self._router.route(self._inside, self._ports)
+        self._wake()
+        self.ip(f"addr add {BEHIND}/24 dev eth0")
+        self.ip(f"route add default via {GATEWAY}")
+
+    def plug(self) -> None:
+        self._router.plug()
+
+    def unplug(self) -> None:
+        self._router.unplug()
 
 
 class Process:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
+from stationkeep.node.chaos.seatwatch import SeatWatch
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import Authority
 from stationkeep.node.security.local_door import local_token
@@ -19,20 +20,23 @@ from stationkeep.node.wire.unreached import why
 from tests.hosts.bed import Bed, Machine, Process
 from tests.node.security.issuing import authority
 
+NAME = "hosts"
 RAFT, HTTP = 7_701, 8_701
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 3.0
+WATCH_SECONDS = 0.1
 START_SECONDS = 90.0
 """Until processes run and all have their roles, on a machine that has much else to do."""
 
 
 class Cluster:
-    """Nodes on the machines of a bed, one on each, of the same name. They end with the bed."""
+    """Nodes on the machines of a bed, one on each, of the same name: these, or three that are made.
+    They end with the bed."""
 
-    def __init__(self, bed: Bed, count: int = 3, ca: Authority | None = None) -> None:
+    def __init__(self, bed: Bed, *machines: Machine) -> None:
         self.bed = bed
-        self.ca = ca or authority("hosts")
-        self.machines = [bed.machine(f"sat-{n + 1:03d}") for n in range(count)]
+        self.ca = authority(NAME)
+        self.machines = list(machines) or [bed.machine(f"sat-{n:03d}") for n in (1, 2, 3)]
         self.nodes: dict[str, Process] = {}
         self.strict = True
         """Whether the test asks only nodes whose certificates any client would accept."""
@@ -60,7 +64,7 @@ class Cluster:
         """Writes the file of a node; `changes`: to what is in it, None for what is not."""
         content = {
             "node": machine.name,
-            "cluster": "hosts",
+            "cluster": NAME,
             "data_dir": "data",
             "raft": f"0.0.0.0:{RAFT}",
             "http": f"0.0.0.0:{HTTP}",
@@ -86,6 +90,18 @@ class Cluster:
         """Starts all, and waits until each has its role."""
         self.start()
         self.settled()
+
+    def take_in(self, machine: Machine) -> None:
+        """Makes a machine one more member, as guide/forming.md has it, and starts its node."""
+        first = self.machines[0]
+        ours = ["--config", "node.yaml"]
+        first.run("stationkeep", "nodes", "invite", *ours, "--out", f"{machine.name}.word")
+        machine.run(
+            *("stationkeep", "join", f"{first.host}:{HTTP}", "--token-file", "-"),
+            *("--advertise", machine.host, *ours, "--data-dir", "data"),
+            text=(first.folder / f"{machine.name}.word").read_text(),
+        )
+        self.start(machine)
 
     def close(self) -> None:
         for client in self._http.values():
@@ -202,6 +218,15 @@ class Cluster:
         while time.monotonic() < deadline:
             assert condition(), f"{what}\n{self.logs()}"
             time.sleep(_POLL_SECONDS)
+
+    def watch(self) -> SeatWatch:
+        """Who acts as PRIMARY, from now on."""
+        return SeatWatch(
+            {m.name: f"{m.address}:{HTTP}" for m in self.machines},
+            WATCH_SECONDS,
+            tls=of_file(str(self.machines[0].folder / "tls" / "ca.pem")),
+            tokens={m.name: local_token(m.folder / "data") or "" for m in self.machines},
+        )
 
     def said(self, machine: Machine) -> str:
         return (machine.folder / "node.log").read_text(errors="replace")

@@ -1,7 +1,6 @@
 """Machines for each file of tests, and a cluster across three of them."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
@@ -27,27 +26,12 @@ def reason() -> str | None:
 
 @contextmanager
 def laid(folder: Path) -> Iterator[Bed]:
-    """A bed whose machines have `stationkeep`. Skips where no machines can be made, but never in
-    CI."""
+    """A bed. Skips where no machines can be made, but never in CI."""
     why = reason()
     if why is not None:
         (pytest.fail if os.environ.get("STATIONKEEP_SKIP_NOTHING") else pytest.skip)(why)
-    program(folder / "bin" / "stationkeep")
     with Bed(folder) as made:
         yield made
-
-
-PROGRAM = """#!{python}
-from stationkeep.node.__main__ import main
-main()
-"""
-
-
-def program(path: Path) -> None:
-    """`stationkeep` of this checkout, under its own name."""
-    path.parent.mkdir()
-    path.write_text(PROGRAM.format(python=sys.executable))
-    path.chmod(0o755)
 
 
 @pytest.fixture

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from stationkeep.node.chaos.namespace import longer_than, loss
+from stationkeep.node.chaos.namespace import longer_than
+from tests.hosts import endured
 from tests.hosts.cluster import HTTP, START_SECONDS, Cluster
 
 FAILOVER = 2 * (6.0 + 1.0)
 """Seconds, as in `tests/network/test_loss.py` where a member is cut off."""
 ASKED_AGAIN = 5.0
 """Seconds after which a question that got no answer is asked again: resolv.conf(5)."""
-SMALLEST_MTU = 1_280
-"""Of IPv6, RFC 8200."""
 
 
 @pytest.fixture
@@ -95,17 +94,19 @@ def test_a_leader_that_one_follower_does_not_hear_stays_leader(cluster: Cluster)
 
 
 def test_a_fifth_of_all_packets_lost_between_machines_changes_nothing(cluster: Cluster) -> None:
+    """`scripts/endure loss` watches for half an hour."""
     before = cluster.standing()
-    for machine in cluster.machines:
-        machine.impose(loss(0.2))
-    cluster.holds("links stand", cluster.linked, 12)
+    tally, shares = endured.losing(cluster, 12)
+    assert (tally.primary_changes, tally.longest_gap, tally.two_primaries) == (0, 0, 0)
+    assert 0.1 < sum(shares) / len(shares) < 0.3, shares
+    assert cluster.linked()
     assert cluster.undisturbed(before)
 
 
 def test_a_path_that_swallows_what_is_long_is_no_obstacle(cluster: Cluster) -> None:
     """No packet of more than 1,280 bytes passes, and nobody is told: a tunnel whose ICMP is lost.
     What is there to be dialled, sent and read is longer than that."""
-    hole = longer_than(SMALLEST_MTU)
+    hole = longer_than(endured.SMALLEST_MTU)
     for machine in cluster.machines:
         machine.impose(hole)
     cluster.bed.network.impose(hole)
@@ -113,7 +114,7 @@ def test_a_path_that_swallows_what_is_long_is_no_obstacle(cluster: Cluster) -> N
     cluster.nodes[back.name].stop()
     cluster.start(back)
     cluster.until("all links stand", cluster.linked, START_SECONDS)
-    assert len(str(cluster.ask(back, "/openapi.json"))) > 10 * SMALLEST_MTU
+    assert len(str(cluster.ask(back, "/openapi.json"))) > 10 * endured.SMALLEST_MTU
 
 
 def test_when_the_machine_of_the_primary_is_cut_off_another_takes_over(cluster: Cluster) -> None:

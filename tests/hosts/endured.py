@@ -1,0 +1,73 @@
+"""What a cluster across machines lives through, for as long as is asked: seconds in tests, hours in
+`scripts/endure`."""
+
+import time
+
+from msgspec import convert
+
+from stationkeep.node.chaos.namespace import longer_than, loss
+from stationkeep.node.chaos.seatwatch import Tally
+from stationkeep.node.cli.links_seen import Seen
+from tests.hosts.bed import Bed
+from tests.hosts.cluster import HTTP, RAFT, START_SECONDS, Cluster
+from tests.hosts.fleets import restored
+
+SMALLEST_MTU = 1_280
+"""Of IPv6, RFC 8200."""
+AWAY, JITTER = 0.040, 0.005
+"""Seconds, each way."""
+LOST = 0.2
+
+
+def watched(cluster: Cluster, seconds: float) -> Tally:
+    """What is seen while nobody touches anything for so long."""
+    with cluster.watch() as watch:
+        time.sleep(seconds)
+    return watch.tally()
+
+
+def losing(cluster: Cluster, seconds: float) -> tuple[Tally, list[float]]:
+    """Every fifth packet between machines is lost. What came of it, and what share each link says
+    that it loses."""
+    for machine in cluster.machines:
+        machine.impose(loss(LOST))
+    tally = watched(cluster, seconds)
+    answers = [cluster.ask(machine, "/v1/links") for machine in cluster.machines]
+    return tally, [link.loss or 0.0 for seen in answers for link in convert(seen, Seen).links]
+
+
+def apart(bed: Bed) -> Cluster:
+    """Three nodes, the first of which is near and the others far away."""
+    near, far = bed.machine("sat-001"), bed.distance(AWAY, JITTER)
+    return Cluster(bed, near, bed.machine("sat-002", far), bed.machine("sat-003", far))
+
+
+def write(cluster: Cluster, priority: int) -> float:
+    """Seconds until the first node has acknowledged a small write."""
+    first, began = cluster.machines[0], time.monotonic()
+    cluster.ask(first, f"/v1/nodes/{first.name}/priority", {"priority": priority})
+    return time.monotonic() - began
+
+
+def sent_a_fleet(cluster: Cluster, devices: int) -> float:
+    """Seconds until a machine behind NAT, which joins by a word on a path that swallows long
+    packets, has a vote. It needs the snapshot: no log has what was before."""
+    bed, hole = cluster.bed, longer_than(SMALLEST_MTU)
+    restored(cluster, devices)
+    cluster.up()
+    hidden = bed.hide("sat-004", bed.machine("router"), RAFT, HTTP)
+    for machine in (*cluster.machines, hidden):
+        machine.impose(hole)
+    bed.network.impose(hole)
+    began = time.monotonic()
+    cluster.take_in(hidden)
+
+    def votes() -> bool:
+        nodes = cluster.ask(hidden, "/v1/nodes")["items"]
+        return any(node["id"] == hidden.name and not node["joining"] for node in nodes)
+
+    cluster.until("it has a vote", votes, START_SECONDS)
+    took = time.monotonic() - began
+    assert cluster.view(hidden)["fleet"]["total_slaves"] == devices
+    assert (hidden.folder / "data" / "snapshot").exists()
+    return took
