@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from stationkeep.cluster.settings import SettingsError
 from stationkeep.node.http.rules import rule
+from stationkeep.node.system.confidential import hide
 from stationkeep.node.wire.faults import Fault, printable, shown
 
 MEDIA_TYPE = "application/problem+json"
@@ -110,9 +111,9 @@ class Problem(Exception):  # noqa: N818 (named as in RFC 9457)
             errors=self.faults,
         )
         headers = {"Cache-Control": "no-store", **self.headers}
-        return Response(
-            msgspec.json.encode(view), self.kind.status, headers=headers, media_type=MEDIA_TYPE
-        )
+        # A problem is shown, logged and passed on by whoever gets it.
+        body = hide(msgspec.json.encode(view).decode())
+        return Response(body, self.kind.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def invalid(field: str, value: object, rule: str) -> Problem:

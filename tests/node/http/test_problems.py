@@ -10,6 +10,7 @@ import pytest
 from stationkeep.node.api.resources.roles import RESCUES
 from stationkeep.node.http.limits import MAX_BODY_BYTES, Limits, Places
 from stationkeep.node.http.problems import Kind
+from stationkeep.node.security.tokens import draw
 from stationkeep.node.wire.faults import MAX_SHOWN
 from tests.node.api.fake import FakeNode
 
@@ -126,6 +127,16 @@ async def test_json_that_python_takes_and_nobody_should(
 async def test_a_body_that_is_not_announced_as_json(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/pause", content=b'{"duration": "10m"}')
     assert "application/json" in _is_problem(answer, Kind.INVALID)["rule"]
+
+
+async def test_a_token_that_was_put_in_the_wrong_place_is_not_told_again(
+    client: httpx.AsyncClient,
+) -> None:
+    lost = draw()
+    for path in (f"/v1/devices/{lost.text}", f"/v1/operations/{lost.text}", f"/{lost.text}"):
+        answer = await client.get(path)
+        assert answer.status_code == 404
+        assert lost.secret not in answer.text
 
 
 async def test_a_long_value_is_shown_in_part(client: httpx.AsyncClient) -> None:
