@@ -26,7 +26,7 @@ NODES = ("sat-001", "sat-002", "sat-003")
 class Cluster(Processes):
     """Three processes that share a CA and its key. `settings`: more that is in their files."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         super().__init__()
         self.folder, self.settings = folder, settings
         self.ca = folder / "tls" / "ca.pem"
