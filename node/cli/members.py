@@ -1,6 +1,6 @@
 """Asks all members one thing, each at its own address."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,9 +15,12 @@ AT_ONCE = 16
 """Members that are asked concurrently: one that hangs delays only those queued after it."""
 
 
-def ask_each(asked: Client, ask: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:
+def ask_each(
+    asked: Client, ask: Callable[[str], T], among: Container[str] | None = None
+) -> tuple[dict[str, T], dict[str, str]]:
     """What `ask` finds at the HTTP address, `host:port`, of each member that `asked` knows, by
-    name; and in a line why some did not answer, where it raised `CommandError`."""
+    name; and in a line why some did not answer, where it raised `CommandError`. `among`: only
+    these."""
 
     def tried(address: str) -> T | CommandError:
         try:
@@ -27,6 +30,8 @@ def ask_each(asked: Client, ask: Callable[[str], T]) -> tuple[dict[str, T], dict
 
     known = asked.items("/v1/nodes", shapes.Node, MOST_NODES)
     addresses = {member["id"]: member["address"]["http"] for member in known}
+    if among is not None:
+        addresses = {name: address for name, address in addresses.items() if name in among}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = dict(zip(addresses, pool.map(tried, addresses.values()), strict=True))
     found = {name: one for name, one in answers.items() if not isinstance(one, CommandError)}

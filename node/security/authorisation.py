@@ -90,7 +90,7 @@ _TABLE: dict[Right, str] = {
         PATCH /v1/config
         PUT /v1/rings/shares /v1/rings/policies /v1/rings/health-rule
         GET /v1/snapshot /v1/tokens /v1/tokens/{token} /v1/invitations
-        POST /v1/tls/revocations /v1/tokens /v1/invitations
+        POST /v1/tls/renew /v1/tls/revocations /v1/tokens /v1/invitations
         DELETE /v1/tokens/{token} /v1/invitations/{invitation}
     """,
     REPORT: """

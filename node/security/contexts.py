@@ -29,6 +29,7 @@ RAFT, HTTP = "raft", "http"
 MAX_CLIENTS = 256
 """Contexts for dialling, one a peer; they are made anew when they are needed."""
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca.key"
+GIVEN = "it is given its certificates: issue another where the CA's key is (`certs issue`)"
 
 log = structlog.get_logger("node.security")
 
@@ -142,6 +143,9 @@ class Contexts:
         self.members = members
         self.revoked: Callable[[], Container[str]] = tuple
         """Serial numbers of certificates that were revoked. Set by the owner."""
+        self.renew: Callable[[], str | None] = lambda: GIVEN
+        """Issues another certificate to this node and uses it; why that cannot be done, or None.
+        Set by the owner."""
         self._seen = _signature(files)
         self.current = self._read()
         self.rejected: str | None = None

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from cryptography import x509
 
 from stationkeep.node.security import certificates as made
-from stationkeep.node.security.certificates import Authority, PublicKey
+from stationkeep.node.security.certificates import Authority, CertificateError, PublicKey
+from stationkeep.node.security.contexts import FileError
 from stationkeep.node.security.identity import Identity
 from stationkeep.node.version import RELEASED
 
@@ -38,17 +39,25 @@ class Registrar:
 
     def authority(self) -> Authority:
         """The CA. Raises `CertificateError` where its key is not, or does not fit."""
-        return made.authority(made.read(self._ca), made.read(self._ca_key))
+        return made.authority(_content(self._ca), _content(self._ca_key))
 
     def issue(
         self, authority: Authority, public: PublicKey, node: str, hosts: Sequence[str]
     ) -> Papers:
         """By the CA, for whoever has the private key, as this node. Raises `CertificateError`."""
         leaf = node_certificate(authority, public, node, hosts, time.time())
-        trusted = made.certificates_in(made.read(self._ca))
+        trusted = made.certificates_in(_content(self._ca))
         ca_key = made.private_pem(authority.key)
         pems = (made.public_pem([leaf]), made.public_pem(trusted), ca_key)
         return Papers(*(pem.decode() for pem in pems))
+
+
+def _content(file: Path) -> bytes:
+    """Of several files one is meant."""
+    try:
+        return made.read(file)
+    except CertificateError as error:
+        raise FileError(file, str(error)) from error
 
 
 def node_certificate(

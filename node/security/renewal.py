@@ -17,7 +17,7 @@ from cryptography import x509
 
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
-from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.contexts import GIVEN, Contexts
 from stationkeep.node.security.identity import date
 from stationkeep.node.security.registrar import Registrar, node_certificate
 from stationkeep.node.system.operator_files import private_directory
@@ -148,6 +148,7 @@ class Renewal:
     def __init__(self, contexts: Contexts, issuer: Issuer | None) -> None:
         self.contexts, self._issuer = contexts, issuer
         self._timer: asyncio.TimerHandle | None = None
+        contexts.renew = self.renew
 
     def watch(self) -> Callable[[], None]:
         """Looks after them from now on, until the function that is returned is called."""
@@ -169,6 +170,15 @@ class Renewal:
         if self._issuer is not None and not self._issuer.rests:
             ensure(self._issuer, self.contexts.revoked())
         self.contexts.look()
+
+    def renew(self) -> str | None:
+        """Issues another certificate now, and uses it. Why not, or None."""
+        if self._issuer is None:
+            return GIVEN
+        if not self._issuer.renew(time.time()):
+            return self._issuer.failed
+        log.info("certificate_renewed", why="an administrator said so")
+        return None if self.contexts.reload() else self.contexts.rejected
 
     # -- what is wrong with them, for alarms
 

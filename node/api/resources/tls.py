@@ -53,6 +53,16 @@ async def reload(read: Reading, tls: Certified) -> Response:
     return read.answer(views.certificate_view(tls.current))
 
 
+@router.post("/v1/tls/renew", responses=answers(views.CertificateView, 404, 409))
+async def renew(read: Reading, tls: Certified) -> Response:
+    """Has the asked node issue itself another certificate, with another key, and use it. Nothing is
+    interrupted. Refused: it has not the CA's key, or its disk is full."""
+    why = tls.renew()
+    if why is not None:
+        raise Problem(Kind.REFUSED, f"not renewed: {why}", rule="not_renewed")
+    return read.answer(views.certificate_view(tls.current))
+
+
 @router.get("/v1/tls/revocations", responses=answers(views.RevokedList))
 async def list_revoked(read: Reading) -> Response:
     """Certificates that no member accepts any more."""

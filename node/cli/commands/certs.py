@@ -17,6 +17,7 @@ from stationkeep.node.cli.exchange import answer_of_anybody, understood
 from stationkeep.node.cli.failures import (
     CommandError,
     ConfigurationError,
+    MissingError,
     UnreachableError,
     UsageError,
 )
@@ -228,9 +229,39 @@ def revoke(
 
 
 def renew(
-    config: Annotated[Path, typer.Option("--config", help="The node's YAML file.")],
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="A running node, by its id.")
+    ] = None,
+    *,
+    all_: Annotated[bool, typer.Option("--all", help="Every node.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="This machine's node, by its YAML file; it need not run."),
+    ] = None,
+    url: UrlOption = None,
 ) -> None:
-    """Issues this machine's node a new certificate now; a running node uses it within seconds."""
+    """Has nodes issue themselves another certificate, with another key. Nothing is interrupted."""
+    if [node is not None, all_, config is not None].count(True) != 1:
+        raise UsageError("one of NODE, --all and --config")
+    if config is not None:
+        _renew_here(config)
+        return
+    asked = client(url)
+    found, silent = ask_each(
+        asked,
+        lambda address: asked.at(address).write("POST", "/v1/tls/renew", None, None),
+        None if node is None else {node},
+    )
+    if node is not None and not found and not silent:
+        raise MissingError(f"{node}: there is no such node")
+    for name, answer in found.items():
+        say(f"{name} has a new certificate, serial {answer.get('serial')}")
+    if silent:
+        raise CommandError("\n".join(f"{name}: {why}" for name, why in silent.items()))
+
+
+def _renew_here(config: Path) -> None:
+    """A node that runs uses it within seconds."""
     from stationkeep.node.config import node_config as configuration  # noqa: PLC0415
     from stationkeep.node.runtime.certificates import issuer_of  # noqa: PLC0415
 

@@ -10,6 +10,7 @@ from stationkeep.node.api.app import build
 from stationkeep.node.http.access import Admission
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import Contexts
+from stationkeep.node.security.renewal import Issuer, Renewal
 from tests.node.api.fake import FakeNode
 from tests.node.security.issuing import at, authority, contexts, files
 
@@ -83,6 +84,29 @@ async def test_files_that_do_not_fit_are_refused_with_the_reason_and_the_old_sta
     assert certified.current is before
 
 
+async def test_a_node_issues_itself_another_certificate_when_told(
+    client: httpx.AsyncClient, certified: Contexts, tmp_path: Path
+) -> None:
+    own = tmp_path / NODE
+    ca, key, file = own / "ca.pem", own / "ca.key", own / "node.pem"
+    before = certified.current
+    refused = await client.post("/v1/tls/renew")
+    assert (refused.status_code, refused.json()["rule"]) == (409, "not_renewed")
+    assert "certs issue" in refused.json()["detail"]
+
+    Renewal(certified, Issuer(ca, key, file, NODE, ()))
+    refused = await client.post("/v1/tls/renew")
+    assert (refused.status_code, refused.json()["rule"]) == (409, "not_renewed")
+    assert "ca.key cannot be read" in refused.json()["detail"]
+    assert certified.current is before
+
+    key.write_bytes(made.private_pem(authority().key))
+    answer = await client.post("/v1/tls/renew")
+    assert answer.status_code == 200
+    assert answer.json()["serial"] == certified.current.serial != before.serial
+    assert certified.current.pair.leaf.public_key() != before.pair.leaf.public_key()
+
+
 async def test_a_certificate_is_revoked_by_its_serial_and_listed(
     client: httpx.AsyncClient,
 ) -> None:
@@ -95,7 +119,10 @@ async def test_a_certificate_is_revoked_by_its_serial_and_listed(
     assert (answer.status_code, answer.json()["field"]) == (400, "serial")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/tls/ca"), ("POST", "/v1/tls/reload")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/tls/ca"), ("POST", "/v1/tls/reload"), ("POST", "/v1/tls/renew")],
+)
 async def test_a_node_without_certificates_says_so(method: str, path: str) -> None:
     transport = httpx.ASGITransport(app=build(FakeNode()), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8701") as client:

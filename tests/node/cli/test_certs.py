@@ -9,13 +9,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import load_pair, read_pair
 from stationkeep.node.security.handshake import context
-from tests.node.cli.canned import CannedNode, Run
+from tests.node.cli.canned import CannedNode, Run, problem
 from tests.node.cli.test_foreign_text import HOSTILE, check
 
 
@@ -215,6 +216,31 @@ def test_a_serial_is_revoked_however_it_is_written(canned: CannedNode, stationke
     result = stationkeep("certs", "revoke", "--serial", "00:5F:3A", "--reason", "sold")
     assert result.exit_code == 0, result.output
     assert json.loads(canned.requests[-1].content) == {"serial": "5f3a", "reason": "sold"}
+
+
+def test_nodes_are_renewed_from_anywhere_and_who_is_not_is_named(
+    stationkeep: Run, canned: CannedNode
+) -> None:
+    nodes = [member["id"] for member in canned.reads["/v1/nodes"]["items"]]
+    renewed = {"node": "x", "serial": "5f3a9c", "expires_wall_ms": 1}
+    canned.answer_to_writes = httpx.Response(200, json=renewed)
+    result = stationkeep("certs", "renew", "--all")
+    assert result.exit_code == 0, result.output
+    assert all(f"{node} has a new certificate, serial 5f3a9c" in result.output for node in nodes)
+    one = stationkeep("certs", "renew", nodes[0])
+    assert one.output.count("has a new certificate") == 1
+    unknown = stationkeep("certs", "renew", "sat-999")
+    assert (unknown.exit_code, "sat-999: there is no such node" in unknown.stderr) == (1, True)
+    canned.answer_to_writes = problem(409, "not renewed: the disk is full", "not_renewed")
+    result = stationkeep("certs", "renew", "--all")
+    assert result.exit_code == 1
+    assert all(f"{node}: not renewed: the disk is full" in result.stderr for node in nodes)
+
+
+@pytest.mark.parametrize("arguments", [[], ["sat-001", "--all"], ["--all", "--config", "x"]])
+def test_it_is_said_which_nodes_are_renewed(stationkeep: Run, arguments: list[str]) -> None:
+    result = stationkeep("certs", "renew", *arguments)
+    assert (result.exit_code, "one of NODE, --all and --config" in result.stderr) == (2, True)
 
 
 def test_a_node_is_renewed_on_its_own_machine(tls: Path, tmp_path: Path, stationkeep: Run) -> None:
