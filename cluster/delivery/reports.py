@@ -19,11 +19,9 @@ from stationkeep.cluster.deployments.deployment import MAX_FAILURE_TEXT, Deploym
 from stationkeep.cluster.deployments.lifecycle import (
     CAUSE_OF,
     CAUSES,
-    NO_STEP,
     PHASES,
     SAID_BY_DEVICES,
     STATES,
-    TARGETS,
     WORDS,
     Cause,
     Phase,
@@ -40,6 +38,7 @@ from stationkeep.cluster.deployments.roster import (
     Roster,
     detail_of,
 )
+from stationkeep.cluster.deployments.step_table import NO_STEP, TARGETS
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.command_columns import column, row_column
 from stationkeep.cluster.names import text_fault

@@ -8,15 +8,14 @@ from stationkeep.cluster.commands import MAX_BATCH
 from stationkeep.cluster.deployments.deployment import CloseReason, Deployment, DeploymentState
 from stationkeep.cluster.deployments.lifecycle import (
     ACTIVE,
-    NO_STEP,
     STATES,
-    TARGETS,
     TASK_REASONS,
     Cause,
     TaskState,
     codes,
 )
 from stationkeep.cluster.deployments.roster import LATEST, Roster
+from stationkeep.cluster.deployments.step_table import NO_STEP, TARGETS
 from stationkeep.cluster.devices.table import Column
 from stationkeep.cluster.fleet.command_columns import packed
 from stationkeep.cluster.state.decisions import Outcome

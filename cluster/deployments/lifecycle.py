@@ -6,10 +6,7 @@ answered, or left out. Source: tasks.md, "Table of transitions".
 
 from typing import NamedTuple
 
-import numpy as np
-
 from stationkeep.cluster.coded import Coded
-from stationkeep.cluster.devices.table import Column
 
 
 class TaskState(Coded):
@@ -191,14 +188,6 @@ CAUSE_OF: dict[Word, Cause] = {
     Word.POSTPONED: Cause.POSTPONEMENT,
     Word.CANCELED: Cause.CANCELLATION,
 }
-NO_STEP = 255
-TARGETS: Column = np.full((len(CAUSES), len(STATES)), NO_STEP, np.uint8)
-"""The same by codes: [cause, state] → the state that follows, or `NO_STEP`."""
-for _cause, _transition in TRANSITIONS.items():
-    TARGETS[_cause.code, [_origin.code for _origin in _transition.origins]] = (
-        _transition.target.code
-    )
-TARGETS.flags.writeable = False
 
 
 def codes(states: tuple[TaskState, ...]) -> list[int]:

@@ -24,14 +24,13 @@ from stationkeep.cluster.delivery.tasks import position_of, task_at, task_of_dev
 from stationkeep.cluster.deployments.deployment import MAX_FAILURE_TEXT
 from stationkeep.cluster.deployments.lifecycle import (
     CAUSE_OF,
-    NO_STEP,
-    TARGETS,
     WORDS,
     Phase,
     TaskReason,
     TaskState,
     Word,
 )
+from stationkeep.cluster.deployments.step_table import NO_STEP, TARGETS
 from stationkeep.cluster.numbers import U32
 from stationkeep.node.duty import AT_ONCE, NEVER, Workbench
 from stationkeep.node.fleet.replies import Fault, IntakeRefusal, unknown

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import console, note, show
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
     from stationkeep.node.chaos.storm import Plan, Report
     from stationkeep.node.chaos.storm import Progress as StormProgress
 
@@ -114,7 +115,9 @@ def _progress(seconds: float) -> Iterator["StormProgress"]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _bar() -> Progress:
+def _bar() -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -182,7 +185,9 @@ def _as_dict(report: "Report") -> dict[str, Any]:
     }
 
 
-def _table(a: dict[str, Any]) -> Table:
+def _table(a: dict[str, Any]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
         "storm": f"{a['seconds']:g} s over {a['nodes']} nodes, seed {a['seed']}",

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stationkeep.cluster.commands import MemberSpec
 from stationkeep.cluster.names import NAME_RULE, name_fault
 from stationkeep.cluster.settings import DEFAULT_PROFILE, PROFILES
 from stationkeep.node.cli.confided import given
@@ -15,6 +14,7 @@ from stationkeep.node.cli.output import note, say
 from stationkeep.node.system.addresses import join_address, split_address
 
 if TYPE_CHECKING:
+    from stationkeep.cluster.commands import MemberSpec
     from stationkeep.node.forming.place import Place
     from stationkeep.node.security.invitations import Word
 
@@ -138,14 +138,16 @@ def _word(file: Path | None) -> "Word":
         raise UsageError(f"the invitation: {fault}") from None
 
 
-def _place(config: Path, data_dir: Path, own: MemberSpec, listen: str) -> "Place":
+def _place(config: Path, data_dir: Path, own: "MemberSpec", listen: str) -> "Place":
     from stationkeep.node.forming.place import Place, check_addresses  # noqa: PLC0415
 
     check_addresses(own, listen)
     return Place(config.absolute(), data_dir.absolute(), own, listen)
 
 
-def _spec(node: str, host: str, raft_port: int, http_port: int) -> MemberSpec:
+def _spec(node: str, host: str, raft_port: int, http_port: int) -> "MemberSpec":
+    from stationkeep.cluster.commands import MemberSpec  # noqa: PLC0415 - numpy
+
     host = host.removeprefix("[").removesuffix("]")
     return MemberSpec(node, join_address(host, raft_port), join_address(host, http_port))
 

@@ -9,7 +9,6 @@ import typer
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import part
 from stationkeep.node.cli.failures import CommandError, UsageError
-from stationkeep.node.cli.links_seen import ask, ask_each
 from stationkeep.node.cli.options import (
     MOST_NODES,
     Format,
@@ -57,6 +56,8 @@ def nodes_links(
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """Shows packets lost between nodes within the last minute, as counted by the receiving node."""
+    from stationkeep.node.cli.links_seen import ask, ask_each  # noqa: PLC0415
+
     asked = client(url)
     seen, silent = ask_each(asked) if every else ([ask(asked)], {})
     found = [one.about(node) for one in seen]

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from stationkeep.cluster.devices.rings import Ring
-from stationkeep.cluster.progression.freezes import MAX_FREEZE
-from stationkeep.cluster.progression.orders import MAX_PAUSE
 from stationkeep.node.cli import rollout_shapes
 from stationkeep.node.cli.artifact_options import (
     ArtifactOption,
@@ -154,6 +152,8 @@ def rollout_pause(
     url: UrlOption = None,
 ) -> None:
     """Has nothing more begin; what devices have begun goes on, and is judged."""
+    from stationkeep.cluster.progression.orders import MAX_PAUSE  # noqa: PLC0415 - numpy
+
     length = None if for_ is None else duration("--for", for_, MAX_PAUSE)
     body = given(duration=length, reason=reason)
     _order(client(url), rollout, "pause", body, key)
@@ -254,6 +254,8 @@ def rollout_freeze(
     url: UrlOption = None,
 ) -> None:
     """Installs nothing new for a while: `rollout freeze xmas --for 14d --ring prod`."""
+    from stationkeep.cluster.progression.freezes import MAX_FREEZE  # noqa: PLC0415 - numpy
+
     length = duration("--for", duration_, MAX_FREEZE)
     rings = [each.value for each in ring] if ring else None
     body = given(duration=length, rings=rings, selector=selector, reason=reason)

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from stationkeep.node.cli.failures import CommandError, ConfigurationError, UsageError
 from stationkeep.node.cli.options import Format, FormatOption
 from stationkeep.node.cli.output import console, say, show
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
     from stationkeep.node.simulation.campaigns.campaign import Outcome, Plan
     from stationkeep.node.simulation.campaigns.summary import Summary
     from stationkeep.node.simulation.world import World
@@ -113,7 +114,9 @@ def _check(seed: int, runs: int, plan: "Plan") -> None:
         raise UsageError(f"--{error}") from error
 
 
-def _bar() -> Progress:
+def _bar() -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -223,7 +226,9 @@ class _Answer:
         }
 
 
-def _table(answer: dict[str, Any]) -> Table:
+def _table(answer: dict[str, Any]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
         "simulated": f"{answer['runs']} runs, {answer['simulated_hours']:g} h in all",

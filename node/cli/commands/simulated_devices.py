@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from stationkeep.node.cli.commands.agent import (
     TokenFileOption,
@@ -30,6 +28,8 @@ from stationkeep.node.security.credentials import Access
 from stationkeep.node.system.printable import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from stationkeep.node.agent.simulator import Fleet, Moment
     from stationkeep.node.agent.updates import Updates
 
@@ -185,6 +185,8 @@ async def _simulate(
 def _progress() -> Iterator[Callable[["Moment"], None]]:
     """One line that changes on a terminal, now and then a line elsewhere."""
     if sys.stderr.isatty():
+        from rich.text import Text  # noqa: PLC0415
+
         with console(stderr=True).status("connecting") as status:
             yield lambda moment: status.update(Text(printable(_news(moment))))
         return
@@ -218,7 +220,9 @@ def _as_dict(moment: "Moment") -> dict[str, Any]:
     return answer | {"seconds": round(moment.seconds, 1)}
 
 
-def _table(told: dict[str, Any]) -> Table:
+def _table(told: dict[str, Any]) -> "Table":
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     per_second = told["statuses"] / max(told["seconds"], 1e-3)
     rings = ", ".join(f"{ring} {n:,}" for ring, n in told["rings"].items())

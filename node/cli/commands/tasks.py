@@ -1,10 +1,10 @@
 """`tasks`: have devices do something, and see what became of it."""
 
+import enum
 from typing import Annotated, Any
 
 import typer
 
-from stationkeep.cluster.deployments.deployment import MAX_DEADLINE, DeploymentState
 from stationkeep.cluster.deployments.lifecycle import TaskState
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.cli import shapes
@@ -37,6 +37,16 @@ from stationkeep.node.cli.sending import given, send
 TO, LIMITS = "To whom: one of these", "How fast, how long"
 """Panels of `tasks submit --help`, beside that of the artifact."""
 PACE = ("from", "to", "factor")
+
+
+class Standing(enum.StrEnum):
+    """Where a deployment stands."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
 NumberArgument = Annotated[
     int, typer.Argument(metavar="N", min=1, help="Number of the deployment.")
 ]
@@ -137,6 +147,8 @@ def tasks_submit(
     url: UrlOption = None,
 ) -> None:
     """Has devices install a version, or do something else: `tasks submit 2.0.0 --ring prod`."""
+    from stationkeep.cluster.deployments.deployment import MAX_DEADLINE  # noqa: PLC0415 - numpy
+
     details = given(
         component=component, url=artifact, sha256=sha256, size=size, signature=signature,
         key=signing_key,
@@ -167,7 +179,7 @@ def tasks_submit(
 def tasks_list(
     *,
     state: Annotated[
-        list[DeploymentState] | None,
+        list[Standing] | None,
         typer.Option("--state", help="Only deployments in this state; repeatable."),
     ] = None,
     limit: LimitOption = 20,

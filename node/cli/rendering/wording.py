@@ -1,9 +1,10 @@
 """Figures and phrases that tables, `status` and `watch` share. Plain text, no colour."""
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stationkeep.node.ports import LinkFigures
+if TYPE_CHECKING:
+    from stationkeep.node.ports import LinkFigures
 
 BARS = "▁▂▃▄▅▆▇█"
 MISSED = "×"
@@ -114,7 +115,7 @@ def flags(node: Json) -> list[str]:
     return found
 
 
-def link_flags(link: LinkFigures) -> list[str]:
+def link_flags(link: "LinkFigures") -> list[str]:
     """What is unusual about a link."""
     marks = {
         "down": not link.connected,

@@ -4,15 +4,14 @@ from pathlib import Path
 
 from stationkeep.cluster.deployments.lifecycle import (
     CAUSES,
-    NO_STEP,
     STATES,
-    TARGETS,
     TRANSITIONS,
     UNFINISHED,
     TaskState,
     mermaid,
     table,
 )
+from stationkeep.cluster.deployments.step_table import NO_STEP, TARGETS
 from stationkeep.node import guide
 
 Q, A, O, P, S, F, R, T, C, U = STATES  # noqa: E741 - letters as in the table below
