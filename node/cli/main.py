@@ -1,9 +1,10 @@
 """The `stationkeep` command: its subcommands, and how failures become exit codes."""
 
 import contextlib
+import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from stationkeep.node.cli.commands import (
     certs,
     chaos,
     cluster,
+    completion,
     config,
     contexts,
     decisions,
@@ -41,10 +43,13 @@ from stationkeep.node.cli.commands import (
     snapshots,
     tasks,
     tokens,
+    version,
 )
+from stationkeep.node.cli.completion import Tree, candidates
 from stationkeep.node.cli.contexts import choose
 from stationkeep.node.cli.failures import CommandError, UsageError
-from stationkeep.node.cli.output import StandardOutput, note, say
+from stationkeep.node.cli.grammar import Callback, name_values
+from stationkeep.node.cli.output import StandardOutput, note
 from stationkeep.node.local.manifest import LocalError
 from stationkeep.node.security.trust import VARIABLE, TrustError, of_file
 from stationkeep.node.system.printable import printable_lines
@@ -81,7 +86,7 @@ def _legible() -> Iterator[None]:
         raise
 
 
-PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+PANELS: dict[str, tuple[Callback, ...]] = {
     "On this machine": (local.up, local.down, local.kill, local.start, agent.agent),
     "Form a cluster": (forming.init, forming.join),
     "Inspect": (
@@ -90,9 +95,10 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Plan and test": (plan.plan, simulate.simulate, chaos.chaos),
     "Control": (roles.switchover, roles.failover, roles.pause, roles.resume),
+    "This command": (completion.completion, version.version),
 }
 """Commands of one word, by the panel of `--help` that shows them."""
-GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+GROUPS: dict[str, tuple[str, dict[str, Callback]]] = {
     "nodes": (
         "Nodes: list, links, invite, join, move, leave, maintenance, priority, local policies.",
         {
@@ -248,16 +254,17 @@ def _build() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     root.callback()(_options)
     for panel, commands in PANELS.items():
         for command in commands:
-            root.command(rich_help_panel=panel)(command)
+            _add(root, None, command, panel)
     groups: dict[str, typer.Typer] = {}
     for words, (help_, members) in GROUPS.items():
         group = groups[words] = typer.Typer(help=help_, no_args_is_help=True)
         for word, command in members.items():
-            group.command(word)(command)
+            _add(group, word, command)
         above, _, name = words.rpartition(" ")
         if above:
             groups[above].add_typer(group, name=name)
@@ -266,11 +273,16 @@ def _build() -> typer.Typer:
     return root
 
 
+def _add(to: typer.Typer, word: str | None, command: Callback, panel: str | None = None) -> None:
+    name_values(command)
+    text = inspect.cleandoc(command.__doc__ or "")
+    paragraphs = (part.replace("\n", " ") for part in text.split("\n\n"))
+    to.command(word, help="\n\n".join(paragraphs), rich_help_panel=panel)(command)
+
+
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from stationkeep.node.version import VERSION  # noqa: PLC0415 - reads the metadata
-
-        say(f"stationkeep {VERSION}")
+        version.version()
         raise typer.Exit
 
 
@@ -310,6 +322,9 @@ app = _build()
 
 def main() -> None:
     """Entry point of the `stationkeep` script and of `python -m stationkeep`."""
+    if sys.argv[1:2] == [completion.ASK]:
+        _complete(" ".join(sys.argv[2:]))
+        return
     output = StandardOutput()
     with contextlib.redirect_stdout(output.text):
         try:
@@ -321,6 +336,26 @@ def main() -> None:
             if error is not output.failure:
                 raise
             sys.exit(_give_up(error))
+
+
+def _complete(line: str) -> None:
+    """Answers a shell. A thread may still wait for somebody: the process does not."""
+    from stationkeep.node.cli.known_names import look_up  # noqa: PLC0415
+
+    with contextlib.suppress(OSError, UnicodeError):
+        sys.stdout.writelines(f"{word}\n" for word in candidates(_options, _tree(), line, look_up))
+        sys.stdout.flush()
+    os._exit(0)
+
+
+def _tree() -> Tree:
+    tree: dict[str, Any] = {
+        command.__name__: command for commands in PANELS.values() for command in commands
+    }
+    for words, (_, members) in GROUPS.items():
+        above, _, name = words.rpartition(" ")
+        (tree[above] if above else tree)[name] = dict(members)
+    return tree
 
 
 def _give_up(error: OSError) -> int:

@@ -297,11 +297,14 @@ def _readings(
     except ValueError as error:
         raise UsageError(f"--pretend {error}") from error
 
-    until = math.inf if duration is None else time.monotonic() + seconds("--pretend-for", duration)
+    length = math.inf if duration is None else seconds("--pretend-for", duration)
+    until: float | None = None
 
     def read() -> Readings:
-        found = host()
-        if time.monotonic() >= until:
+        nonlocal until
+        found, now = host(), time.monotonic()
+        until = now + length if until is None else until  # however long the start took
+        if now >= until:
             return found
         return replace(found, **known, metrics=found.metrics | metrics)
 

@@ -20,7 +20,7 @@ from stationkeep.node.system.printable import printable
 
 LIFE = "365d"
 """Of a token that is made here."""
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a context.")]
+NameArgument = Annotated[str, typer.Argument(metavar="CONTEXT", help="Its name.")]
 
 
 def login(

@@ -48,7 +48,7 @@ class Standing(enum.StrEnum):
 
 
 NumberArgument = Annotated[
-    int, typer.Argument(metavar="N", min=1, help="Number of the deployment.")
+    int, typer.Argument(metavar="DEPLOYMENT", min=1, help="Number of the deployment.")
 ]
 WaitOption = Annotated[
     bool,

@@ -1,15 +1,13 @@
 """Every command of the app, as the app itself lists them, with arguments that it accepts."""
 
 import enum
-import inspect
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import NamedTuple
 
 import typer
-from typer.models import ArgumentInfo
 
+from stationkeep.node.cli.grammar import Parameter, parameters
 from stationkeep.node.cli.main import app
 
 KNOWN: dict[str, list[str]] = {
@@ -44,23 +42,14 @@ NOT_TRIED = ("check", "wait")
 """Flags with which a command only computes, or has no end unless the answers change."""
 
 
-class Parameter(NamedTuple):
-    """One argument (no `option`) or option of a command."""
-
-    name: str
-    option: str
-    kind: type
-    required: bool
-    repeated: bool
-
-    def values(self, file: Path) -> list[str]:
-        if self.name in KNOWN:
-            return KNOWN[self.name]
-        if issubclass(self.kind, enum.Enum):
-            return [str(next(iter(self.kind)).value)]
-        if issubclass(self.kind, Path):
-            return [str(file)]
-        return ["1" if issubclass(self.kind, int | float) else "x"]
+def values(one: Parameter, file: Path) -> list[str]:
+    if one.name in KNOWN:
+        return KNOWN[one.name]
+    if issubclass(one.kind, enum.Enum):
+        return [str(next(iter(one.kind)).value)]
+    if issubclass(one.kind, Path):
+        return [str(file)]
+    return ["1" if issubclass(one.kind, int | float) else "x"]
 
 
 class Command(NamedTuple):
@@ -90,7 +79,7 @@ class Command(NamedTuple):
                 options += [one.option, *ALWAYS[one.name]]
             elif one.required:
                 (options if one.option else plain).extend(
-                    [*filter(None, [one.option]), *one.values(file)]
+                    [*filter(None, [one.option]), *values(one, file)]
                 )
         return [*self.words, *options, *plain]
 
@@ -111,36 +100,7 @@ def _walk(part: typer.Typer, words: tuple[str, ...]) -> Iterator[Command]:
     for command in part.registered_commands:
         assert command.callback is not None
         name = command.name or command.callback.__name__.replace("_", "-")
-        yield Command((*words, name), {one.name: one for one in _parameters(command.callback)})
+        yield Command((*words, name), {one.name: one for one in parameters(command.callback)})
     for group in part.registered_groups:
         assert group.typer_instance is not None
         yield from _walk(group.typer_instance, (*words, str(group.name)))
-
-
-def _parameters(callback: Callable[..., Any]) -> Iterator[Parameter]:
-    hints = get_type_hints(callback, include_extras=True)
-    for name, given in inspect.signature(callback).parameters.items():
-        annotation, info = get_args(hints[name])[:2]
-        kinds = [kind for kind in _plain(annotation) if kind is not type(None)]
-        said = (info.default, *(info.param_decls or ()))  # within `Annotated` a name comes first
-        long = [text for text in said if isinstance(text, str) and text.startswith("--")]
-        yield Parameter(
-            name,
-            "" if isinstance(info, ArgumentInfo) else (long or [f"--{name}"])[0].split("/")[0],
-            next(kind for kind in kinds if kind is not list),
-            given.default is inspect.Parameter.empty,
-            list in kinds,
-        )
-
-
-def _plain(annotation: Any) -> Iterator[type]:
-    """The classes that a hint such as `list[str] | None` is made of."""
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        for part in get_args(annotation):
-            yield from _plain(part)
-    elif origin is list:
-        yield list
-        yield from _plain(get_args(annotation)[0])
-    else:
-        yield annotation

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import Result
 
 from tests.node.cli.canned import READS, CannedNode, Run, problem
-from tests.node.cli.every_command import Command, every_command
+from tests.node.cli.every_command import Command, every_command, values
 
 MARKUP = "[/b][red][link=http://x]:boom:"
 HOSTILE = (
@@ -109,7 +109,7 @@ def test_numbers_without_end_in_every_option(
     file = tmp_path / "file"
     for one in command.parameters.values():
         if one.option and issubclass(one.kind, str | int | float) and one.kind is not bool:
-            for known in (*one.values(file), "1", "x=1"):
+            for known in (*values(one, file), "1", "x=1"):
                 value = re.sub("[0-9]+", "9" * 5_000, known)
                 result = stationkeep(*command.arguments(file), one.option, value)
                 assert result.exit_code in range(7)
