@@ -8,10 +8,13 @@ Tokens end by wall time, since people plan by the calendar: each node judges by 
 it is shown one. Source: guide/access.md.
 """
 
+import math
 import re
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from stationkeep.cluster.alarms import TOKEN_EXPIRING
 from stationkeep.cluster.commands import CreateToken, RevokeToken
 from stationkeep.cluster.names import party
 from stationkeep.cluster.operators import check_name
@@ -27,6 +30,8 @@ SHORTEST_LIFE, LONGEST_LIFE = 60_000, 3_650 * LONGEST
 """Milliseconds for which a token may be good."""
 LONGEST_OVERLAP = 7 * LONGEST
 """Milliseconds for which a token may go on beside the one that replaces it."""
+NOTICE = 14 * LONGEST
+"""Milliseconds before the end of a token at which somebody should know."""
 OF_DEVICES = frozenset({Access.DEVICE})
 """Roles whose tokens speak for devices."""
 IDS = re.compile(r"[A-Za-z0-9._:@+-]{1,128}\*?|\*")
@@ -70,6 +75,43 @@ def revoke_token(step: Step, command: RevokeToken) -> dict[str, object]:
         token = step.state.tokens[token.id] = replace(token, revoked_at=step.now)
         _decide(step, token, "revoked")
     return {"token": token.id, "name": token.name}
+
+
+def watch_tokens(step: Step) -> None:
+    """Raises an alarm while tokens end soon; anew when these are others, since whoever acknowledged
+    it has not seen those."""
+    found = _expiring(step.state.tokens.values(), step.wall)
+    raised = step.state.alarms.get(TOKEN_EXPIRING)
+    detail = ""
+    if found:
+        more = f", and {len(found) - 1} others" if found[1:] else ""
+        detail = f"{found[0].actor} ({found[0].role}) ends within 14 days{more}"
+    if raised is not None and raised.detail != detail:
+        step.clear_alarm(TOKEN_EXPIRING)
+    if detail:
+        step.raise_alarm(TOKEN_EXPIRING, detail)
+
+
+def ends_soon(token: Token, wall: int) -> bool:
+    """Whether a token that was made for long ends within `NOTICE`."""
+    expires = token.expires_wall
+    return expires is not None and expires - wall <= NOTICE and expires - token.wall > 2 * NOTICE
+
+
+def _expiring(tokens: Iterable[Token], wall: int) -> list[Token]:
+    """Those that end soon and that no other of the same name and role outlasts: whoever has it was
+    not given another one. The first to end comes first. Devices are none of ours to rotate."""
+    last: dict[tuple[str, Access], Token] = {}
+    for token in tokens:
+        if token.good(wall) and token.role not in OF_DEVICES:
+            before = last.setdefault((token.name, token.role), token)
+            if _end(before) < _end(token):
+                last[token.name, token.role] = token
+    return sorted((t for t in last.values() if ends_soon(t, wall)), key=_end)
+
+
+def _end(token: Token) -> float:
+    return math.inf if token.expires_wall is None else token.expires_wall
 
 
 def speaks_for(ids: str, device: str) -> bool:

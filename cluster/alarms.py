@@ -48,6 +48,7 @@ CERTIFICATE_EXPIRING = "certificate_expiring"
 CERTIFICATE_EXPIRED = "certificate_expired"
 CERTIFICATE_REJECTED = "certificate_rejected"
 CA_EXPIRING = "ca_expiring"
+TOKEN_EXPIRING = "token_expiring"  # noqa: S105 - an alarm
 INSECURE = "insecure"
 NAME_UNRESOLVED = "name_unresolved"
 IMPLAUSIBLE_NUMBER = "implausible_number"
@@ -76,6 +77,7 @@ ALARMS: dict[str, Kind] = {
     CERTIFICATE_EXPIRED: Kind("critical", "A certificate of a member has expired."),
     CERTIFICATE_REJECTED: Kind("warning", "New certificate files of a member cannot be used."),
     CA_EXPIRING: Kind("warning", "The CA expires within half a year."),
+    TOKEN_EXPIRING: Kind("warning", "A token expires soon, and nothing has replaced it."),
     INSECURE: Kind("warning", "A member listens beyond loopback to anybody."),
     NAME_UNRESOLVED: Kind(
         "warning", "A member cannot resolve the name of another.", confirm=3, calm=2

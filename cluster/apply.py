@@ -220,7 +220,9 @@ def _attempt(step: Step, command: AnyCommand) -> Done | Rejected:
 def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
     match command:
         case RecordEvaluation():
-            return record_evaluation(step, command)
+            done = record_evaluation(step, command)
+            access.watch_tokens(step)
+            return done
         case RenewLeases():
             return echo_leases(step, command.echoes)
         case AdoptPlan():

@@ -514,3 +514,4 @@ class Token(TypedDict):
     created_by: str
     created_wall_ms: Wall
     expires_wall_ms: Wall | None
+    ends_soon: NotRequired[bool]

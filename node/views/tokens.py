@@ -2,13 +2,15 @@
 
 from typing import Literal
 
+from stationkeep.cluster.access import ends_soon
 from stationkeep.cluster.state.state import Access, Token
 from stationkeep.node.views.base import View
 
 
 class TokenView(View, frozen=True):
-    """One token. `created_wall_ms`, `expires_wall_ms`: Unix ms; null: until it is revoked. `ids`:
-    the devices for which it speaks, "" where it is for none."""
+    """One token. `created_wall_ms`, `expires_wall_ms`: Unix ms; null: until it is revoked.
+    `ends_soon`: it was made for long and ends within two weeks. `ids`: the devices for which it
+    speaks, "" where it is for none."""
 
     token: str
     name: str
@@ -18,6 +20,7 @@ class TokenView(View, frozen=True):
     created_by: str
     created_wall_ms: int
     expires_wall_ms: int | None
+    ends_soon: bool
 
 
 class TokenList(View, frozen=True):
@@ -32,5 +35,5 @@ def token_view(token: Token, wall: int) -> TokenView:
         state = "expired" if token.revoked_at is None else "revoked"
     return TokenView(
         token.id, token.name, token.role, state, token.ids, token.created_by, token.wall,
-        token.expires_wall,
+        token.expires_wall, state == "good" and ends_soon(token, wall),
     )  # fmt: skip

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from stationkeep.cluster.access import HASH_BYTES, LONGEST_LIFE, LONGEST_OVERLAP, speaks_for
+from stationkeep.cluster.alarms import TOKEN_EXPIRING
 from stationkeep.cluster.apply import apply
-from stationkeep.cluster.commands import CreateToken, Draft, RevokeToken
+from stationkeep.cluster.commands import AcknowledgeAlarm, CreateToken, Draft, RevokeToken
 from stationkeep.cluster.names import party
 from stationkeep.cluster.sentences import sentence
 from stationkeep.cluster.state import codec
@@ -103,6 +104,52 @@ def test_what_replaces_a_token_is_the_same_in_all_but_its_secret() -> None:
 def test_what_is_no_token_is_refused_by_field_and_rule(changes: dict[str, Any], field: str) -> None:
     reason, detail = settled().refused(create(**{"token": "aaaaaaaa"} | changes))
     assert (reason, detail.partition(":")[0]) == ("invalid", field)
+
+
+def told(driver: Driver) -> str | None:
+    """What the alarm about tokens says after one more evaluation, if it is raised."""
+    driver.evaluate()
+    alarm = driver.state.alarms.get(TOKEN_EXPIRING)
+    return alarm.detail if alarm else None
+
+
+def test_somebody_is_told_before_a_token_ends_and_until_another_takes_its_place() -> None:
+    driver = settled()
+    order(driver, create())
+    order(driver, create("dddddddd", role="device", ids="a*", hash=hashed(3)))
+    driver.clock += 75 * DAY
+    assert told(driver) is None
+    driver.clock += DAY
+    assert told(driver) == "ci#aaaaaaaa (operator) ends within 14 days"
+    made = driver.state.decisions_made
+    told(driver)
+    assert driver.state.decisions_made == made, "once"
+    order(driver, create("bbbbbbbb", replaces="aaaaaaaa", overlap=DAY, hash=hashed(2)))
+    assert told(driver) is None
+
+
+def test_of_more_tokens_that_end_soon_somebody_is_told_anew() -> None:
+    driver = settled()
+    order(driver, create())
+    order(driver, create("bbbbbbbb", name="bob", lifetime=91 * DAY, hash=hashed(2)))
+    driver.clock += 76 * DAY
+    told(driver)
+    order(driver, AcknowledgeAlarm(TOKEN_EXPIRING))
+    driver.clock += DAY
+    assert told(driver) == "ci#aaaaaaaa (operator) ends within 14 days, and 1 others"
+    assert driver.state.alarms[TOKEN_EXPIRING].acknowledged is None
+    driver.clock += 13 * DAY
+    assert told(driver) == "bob#bbbbbbbb (operator) ends within 14 days"
+    driver.clock += DAY
+    assert told(driver) is None
+
+
+def test_nobody_is_told_of_the_end_of_what_was_made_for_a_short_time() -> None:
+    driver = settled()
+    order(driver, create(lifetime=28 * DAY))
+    order(driver, create("bbbbbbbb", lifetime=0, hash=hashed(2)))
+    driver.clock += 27 * DAY
+    assert told(driver) is None
 
 
 def test_an_id_is_used_once() -> None:

@@ -32,6 +32,7 @@ from stationkeep.cluster.alarms import (
     ROLLOUT_HELD,
     ROLLOUT_WAITING,
     SAMPLE_RATIO,
+    TOKEN_EXPIRING,
     WEBHOOK_MISSED,
 )
 from stationkeep.cluster.commands import Draft, RunAction
@@ -145,13 +146,14 @@ LIVES = [
 
 def test_no_alarm_is_left_out() -> None:
     fleet = {DEVICE_STORM, PINNED_UNHEALTHY}  # tests/cluster/fleet/test_storm.py, test_orders.py
+    tokens = {TOKEN_EXPIRING}  # tests/cluster/test_access.py
     webhooks = {WEBHOOK_MISSED}  # tests/node/webhooks/test_sending.py
     rollouts = {  # tests/cluster/progression/test_judging.py, test_rollback.py, test_stages.py
         DEVICES_STRANDED, ROLLBACK_INCOMPLETE, ROLLOUT_FAILED, ROLLOUT_HELD, ROLLOUT_WAITING,
         SAMPLE_RATIO,
     }  # fmt: skip
     lived = {life.name for life in LIVES} | {NO_PRIMARY}
-    assert lived | fleet | webhooks | rollouts == set(ALARMS)
+    assert lived | fleet | tokens | webhooks | rollouts == set(ALARMS)
 
 
 def told(world: World, name: str) -> list[str]:

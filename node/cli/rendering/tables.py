@@ -361,13 +361,16 @@ def tokens(items: list[Json]) -> RenderableType:
         return Text("no tokens")
     table = grid("TOKEN", "NAME", "ROLE", "STATE", "EXPIRES", "CREATED", "BY", wrapped=("IDS",))
     for item in items:
-        forever = item["expires_wall_ms"] is None and item["state"] == "good"
+        style = "yellow" if item.get("ends_soon") else ""
+        expires = Text(wording.date(item["expires_wall_ms"]), style=style)
+        if item["expires_wall_ms"] is None and item["state"] == "good":
+            expires = Text("never", style="red")
         table.add_row(
             item["token"],
             item["name"],
             item["role"],
             Text(item["state"], style="" if item["state"] == "good" else "dim"),
-            Text("never", style="red") if forever else wording.date(item["expires_wall_ms"]),
+            expires,
             wording.date(item["created_wall_ms"]),
             item["created_by"],
             item.get("ids", ""),
