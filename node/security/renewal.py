@@ -18,7 +18,7 @@ from cryptography import x509
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.contexts import GIVEN, Contexts
-from stationkeep.node.security.identity import date
+from stationkeep.node.security.identity import Facts, date
 from stationkeep.node.security.registrar import Registrar, node_certificate
 from stationkeep.node.system.operator_files import private_directory
 from stationkeep.node.version import RELEASED
@@ -72,14 +72,8 @@ class Issuer:
             return "the addresses have changed"
         if not self._is_of_the_issuing_ca(leaf, bundle):
             return "another CA issues by now"
-        facts = made.facts_of(leaf)
-        if facts.serial in revoked:
-            return "it was revoked"
-        if RELEASED <= now < facts.not_before:
-            return "it is not valid yet: the clock was wrong, or is"
-        if facts.not_after >= max(made.facts_of(ca).not_after for ca in bundle):
-            return None  # with its CA: another one would end no later
-        return "two thirds of its life are over" if now >= renewal_at(leaf) else None
+        ca_ends = max(made.facts_of(ca).not_after for ca in bundle)
+        return why_over(made.facts_of(leaf), ca_ends, now, revoked)
 
     def _is_of_the_issuing_ca(
         self, leaf: x509.Certificate, bundle: Sequence[x509.Certificate]
@@ -123,10 +117,21 @@ class Issuer:
         self.failures, self.failed, self._retry_at = 0, "", 0.0
 
 
-def renewal_at(leaf: x509.Certificate) -> float:
+def why_over(facts: Facts, ca_ends: float, now: float, revoked: Container[str]) -> str | None:
+    """Why a certificate should be replaced by another of the same CA, which ends at `ca_ends`; None
+    if it will do. `revoked`: serial numbers. Times in seconds since 1970."""
+    if facts.serial in revoked:
+        return "it was revoked"
+    if RELEASED <= now < facts.not_before:
+        return "it is not valid yet: the clock was wrong, or is"
+    if facts.not_after >= ca_ends:
+        return None  # with its CA: another one would end no later
+    return "two thirds of its life are over" if now >= renewal_at(facts) else None
+
+
+def renewal_at(facts: Facts) -> float:
     """When a certificate is to be renewed, in seconds since 1970."""
-    facts = made.facts_of(leaf)
-    draw = leaf.serial_number % 1_000 / 1_000
+    draw = int(facts.serial, 16) % 1_000 / 1_000
     part = DUE * (1 + JITTER * (2 * draw - 1))
     return facts.not_before + part * (facts.not_after - facts.not_before)
 

@@ -13,23 +13,26 @@ disks, hooks, health, clients. One seed decides everything; the same seed replay
                      computes, counted; `transcript` a run as a file; `summary`, `picture`
     actors/          `clients` keyed commands, retried, and what they saw; `devices`, each a
                      `device`, some of them `carriers` of tasks; `operators` who add and remove
-                     members, `deployments` by others; `liars`: nodes that report of tasks what no
-                     device said; `deceivers`: nodes that send devices what is in no log;
-                     `windows` in which alone a device begins to install;
-                     `rollouts` by others, with their `plans`
+                     members, `deployments` by others; `authority`: who issues, renews and replaces
+                     certificates, and who is refused; `liars`: nodes that report of tasks what no
+                     device said; `deceivers`: nodes that send devices what is in no log; `windows`
+                     in which alone a device begins to install; `rollouts` by others, with their
+                     `plans`
     checks/          `checks` what must hold after every turn, `promises` what devices were
                      promised, `tasks` the steps of tasks and what is acknowledged of them,
                      `rollouts` who is told when, and what devices run in the end,
-                     `progress` while a fault lasts, `convergence` once all are over
+                     `linked` who is linked with whom, `progress` while a fault lasts,
+                     `convergence` once all are over
     faults/          `profiles` named, each turning a seed into actions; `links` those of the
-                     network, `disturbances` what they do; `extremes` beyond what is promised
+                     network, `disturbances` what they do; `certificates`; `extremes` beyond what
+                     is promised
     machine/         `node` one node around the real parts, `members` all nodes, `disk` what
-                     survives a crash, `clock` drift and jumps, `socket` the network as one node
-                     sees it
-    links/           `network` links with two lanes; `connection` one connection: while no packet
-                     can be lost it simply delivers, else `stream` is the kernel's TCP, packet by
-                     packet (`retransmission`, `congestion`, `reception`), after `dialling`;
-                     `weather` what becomes of a packet
+                     survives a crash, `clock` drift and jumps, `papers` its certificates,
+                     `socket` the network as one node sees it
+    links/           `network` links with two lanes, `link` one of them; `connection` one
+                     connection: while no packet can be lost it simply delivers, else `stream` is
+                     the kernel's TCP, packet by packet (`retransmission`, `congestion`,
+                     `reception`), after `dialling`; `weather` what becomes of a packet
 
 Its users: `tests/simulation`, `scripts/simulate`, `stationkeep simulate`.
 """

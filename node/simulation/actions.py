@@ -11,6 +11,7 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.levels import HIGHEST, LOWEST
 from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.raft.engine.guards import Guards
+from stationkeep.node.simulation.actors.authority import Authority
 from stationkeep.node.simulation.actors.clients import LEVEL_ORDERS
 from stationkeep.node.simulation.actors.deployments import TARGETS, Deployments
 from stationkeep.node.simulation.actors.devices import Devices
@@ -18,6 +19,7 @@ from stationkeep.node.simulation.actors.rollouts import DESCRIBED, Rollouts
 from stationkeep.node.simulation.faults.disturbances import Disturbances
 from stationkeep.node.simulation.links.network import LANES
 from stationkeep.node.simulation.machine.disk import POINTS
+from stationkeep.node.simulation.machine.papers import Impostor, Kept
 from stationkeep.node.simulation.scenario import (
     MAX_HOURS,
     MAX_NODES,
@@ -188,6 +190,8 @@ def _order(world: World, node: str, what: str) -> None:
 
 
 def _join(world: World, name: str, through: str) -> None:
+    if not world.members[name].up:
+        world.authority.equip(name)
     world.operators.join(name, through)
 
 
@@ -206,6 +210,10 @@ def _level(world: World, node: str, what: str) -> None:
 
 def _move(world: World, node: str, name: str) -> None:
     world.clients.move(node, name)
+
+
+def _authority(do: Callable[Concatenate[Authority, ...], None]) -> Do:
+    return lambda world, *words: do(world.authority, *words)
 
 
 # -- links and devices -----------------------------------------------------------------------------
@@ -312,19 +320,27 @@ VERBS: dict[str, Verb] = {
     "release": Verb((_node, _one_of(*map(str, range(LOWEST, HIGHEST + 1)))), _release),
     "level": Verb((_node, _one_of(*LEVEL_ORDERS)), _level, troubles=False),
     "move": Verb((_node, _node), _move, troubles=False),
+    "secure": Verb((_one_of(*Kept),), _authority(Authority.secure), troubles=False),
+    "age": Verb((_node, _number), _authority(Authority.age), troubles=False),
+    "reissue": Verb((_node,), _authority(Authority.reissue), troubles=False),
+    "impostor": Verb((_node, _one_of(*Impostor, "off")), _authority(Authority.impostor)),
+    "revoke": Verb((_node, _node), _authority(Authority.revoke), troubles=False),
+    "rotate": Verb((), _authority(Authority.rotate), troubles=False),
     "join": Verb((_machine, _node), _join),
     "leave": Verb((_node, _node), _leave),
 }
 """`weather`: delay s, jitter s, share lost, mean burst s. `stray`, of datagrams: share that is
 late, by up to s, share that arrives twice. `release`: the machine, and the highest level of what it
 runs from its next start on. `level`, `move`: the node that the operator asks; `move` also: the
-member. `join`, `leave`: the machine, and the node that the
-operator asks. `ill`: share of the devices, s. `carriers`, `pollers`: number of devices that can
-carry out tasks. `remove`, `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy`
-also: the target. `lie`: the node that reports what no device said; `deceive`: the node that sends a
-device what is in no log. `windows`: share of the devices that begin only in theirs; `able`: that
-can go back by themselves; `tamper`: that get another version by hand. `hurry`: the node through
-which deadlines are shortened; `roll`: the node, and what is ordered of rollouts."""
+member. `secure`: where the CA's key is. `age`: the node whose certificate is to end in so many
+days. `impostor`: what somebody shows in the place of a node. `revoke`: the node that the operator
+asks, and whose certificate. `join`, `leave`: the machine, and the node that the operator asks.
+`ill`: share of the devices, s. `carriers`, `pollers`: number of devices that can carry out tasks.
+`remove`, `deploy`, `withdraw`, `retry`: the node that the operator asks; `deploy` also: the target.
+`lie`: the node that reports what no device said; `deceive`: the node that sends a device what is in
+no log. `windows`: share of the devices that begin only in theirs; `able`: that can go back by
+themselves; `tamper`: that get another version by hand. `hurry`: the node through which deadlines
+are shortened; `roll`: the node, and what is ordered of rollouts."""
 
 
 def check_action(action: Action, scenario: Scenario) -> None:

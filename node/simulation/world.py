@@ -7,6 +7,7 @@ from typing import Any
 from stationkeep.cluster.levels import HIGHEST
 from stationkeep.cluster.state.codec import TooNew
 from stationkeep.node.raft import CorruptSnapshot, JournalError
+from stationkeep.node.simulation.actors.authority import Authority
 from stationkeep.node.simulation.actors.clients import Clients
 from stationkeep.node.simulation.actors.deceivers import Deceivers
 from stationkeep.node.simulation.actors.deployments import Deployments
@@ -66,6 +67,14 @@ class World:
         self.clients = Clients(
             self.time, self.at, self.members, self.checks, "s10" not in scenario.guards_off
         )
+        self.authority = Authority(
+            self.agenda,
+            self.members,
+            self.links,
+            self.clients,
+            draw=self._draws("certificates"),
+            note=self.note,
+        )
         self.devices = Devices(self.agenda, self.members, scenario, self._draws("devices"))
         self.liars = Liars(self.agenda, self.members, scenario.seed)
         self.deceivers = Deceivers(self.members, self.devices, scenario.seed)
@@ -116,6 +125,7 @@ class World:
             self.links.add(name)
             self.members[name] = self._member(name)
             self.members[name].joining = True
+            self.authority.equip(name)
 
     def note(self, what: str) -> None:
         """Adds a line to the transcript."""
@@ -248,6 +258,7 @@ class World:
             member.refused = str(error)
             self.note(f"{member.name} does not start: {type(error).__name__}")
             return
+        self.authority.look(member)
         self.checks.born(member)
         self.devices.born(member)
         self.rollout_checks.watch(member)
@@ -323,6 +334,7 @@ class World:
             if member.refused:  # its disk is damaged: it comes back with an empty one
                 member.replace_disk(rejoins=False)
                 self.start(member)
+        self.authority.heal()
         self.note_troubles()
 
     def converge(self) -> float:
@@ -332,7 +344,13 @@ class World:
         self.devices.heal()
         self.liars.heal()
         self.rollouts.heal()
-        took = Convergence(self.agenda, self.members, self.scenario.settings).wait()
+        took = Convergence(
+            self.agenda,
+            self.members,
+            self.links,
+            self.scenario.settings,
+            self.authority.missing,
+        ).wait()
         self.devices.judge()
         self.rollouts.judge()
         self.deployments.judge()

@@ -15,6 +15,7 @@ from stationkeep.cluster.commands import (
     MoveMember,
     RaiseLevel,
     RemoveMember,
+    RevokeCertificate,
     RunAction,
     SetMaintenance,
     SetPriority,
@@ -90,6 +91,10 @@ class Clients:
     def move(self, node: str, name: str) -> None:
         """Says, through a node, that a member is elsewhere now."""
         self.give(node, MoveMember(_spec(name, 12_000 + 100 * (self.calls % 80))))
+
+    def revoke(self, node: str, serial: str) -> None:
+        """Orders, through a node, that nobody accepts a certificate any more."""
+        self.give(node, RevokeCertificate(serial))
 
     def level(self, node: str, what: str) -> None:
         """Orders the level raised, held at the lowest, or let go, through a node."""

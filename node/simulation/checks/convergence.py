@@ -1,15 +1,19 @@
 """What must come true once every fault is over, and within what time.
 
-Liveness, bounded: one leader whom all follow, everybody at the end of its log, one effective
-PRIMARY, nothing queued, every proposal answered by its deadline.
+Liveness, bounded: one leader whom all follow, everybody at the end of its log, linked with all
+others, one effective PRIMARY, nothing queued, every proposal answered by its deadline.
 """
+
+from collections.abc import Callable
+from itertools import permutations
 
 from stationkeep.cluster.settings import Settings
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.checks import Violation
 from stationkeep.node.simulation.links.connection import USER_TIMEOUT
 from stationkeep.node.simulation.links.dialling import HELLO_SECONDS
-from stationkeep.node.simulation.links.network import BACKOFF_LAST
+from stationkeep.node.simulation.links.link import BACKOFF_LAST
+from stationkeep.node.simulation.links.network import Links
 from stationkeep.node.simulation.machine.members import Members
 from stationkeep.node.simulation.machine.node import SimulatedNode
 
@@ -39,9 +43,17 @@ def bound(settings: Settings) -> float:
 class Convergence:
     """Waits until a healed cluster is well."""
 
-    def __init__(self, agenda: Agenda, members: Members, settings: Settings) -> None:
-        self._agenda, self._members = agenda, members
-        self._bound = bound(settings)
+    def __init__(
+        self,
+        agenda: Agenda,
+        members: Members,
+        links: Links,
+        settings: Settings,
+        more: Callable[[], str],
+    ) -> None:
+        """`more`: what else is not well yet."""
+        self._agenda, self._members, self._links = agenda, members, links
+        self._bound, self._more = bound(settings), more
 
     def wait(self) -> float:
         """Seconds it took; raises `Violation` when the bound passes."""
@@ -77,7 +89,11 @@ class Convergence:
                 return late
         if len(members.primaries) != 1:
             return f"PRIMARYs: {members.primaries}"
-        return ""
+        for name, other in permutations(wanted, 2):
+            link = self._links.links[name, other]
+            if not link.up:
+                return f"{name} has not reached {other} {link.refused}"
+        return self._more()
 
     @staticmethod
     def _late(member: SimulatedNode) -> str:

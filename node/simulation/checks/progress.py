@@ -87,10 +87,12 @@ class Progress:
         ways = self._links.directions
         names = [other.name for other in able if other is not member]
         out = [ways[member.name, name] for name in names]
+        links = [self._links.links[member.name, name] for name in names]
         disk = member.disk
         return (
             member.runs
             and not any(way.blocked or way.standing or way.mute or way.extra for way in out)
+            and not any(link.refused for link in links)
             and all(self._links.lanes.values())
             and not (disk.full or disk.delay or disk.armed)
             and member.health.risk <= HEALTHY

@@ -6,7 +6,7 @@ Here are their names, and the script of a run that has some of them.
 import random
 from collections.abc import Iterable, Iterator
 
-from stationkeep.node.simulation.faults import extremes, links, nodes, populations
+from stationkeep.node.simulation.faults import certificates, extremes, links, nodes, populations
 from stationkeep.node.simulation.faults.rhythm import Profile, Setting, act, moments
 from stationkeep.node.simulation.scenario import Action, BadScenario, Scenario
 
@@ -40,6 +40,14 @@ PROFILES: dict[str, Profile] = {
 }
 """In default campaigns, alone and together."""
 
+CERTIFICATES: dict[str, Profile] = {
+    "expiry": certificates.Expiry(),
+    "clocks": certificates.Clocks(),
+    "rotation": certificates.Rotation(),
+    "impostor": certificates.Impostors(),
+}
+"""With certificates, which a run has from its beginning then."""
+
 POPULATIONS: dict[str, Profile] = {
     "devices": populations.Fleet(),
     "tasks": populations.Tasks(),
@@ -60,6 +68,8 @@ EXTREMES: dict[str, Profile] = {
 }
 """Beyond what is promised or likely; only by name, to see that the checks notice."""
 
+KNOWN = PROFILES | CERTIFICATES | POPULATIONS | EXTREMES
+
 
 def parse(names: str) -> tuple[str, ...]:
     """`"lossy,crash"` → the names, checked; `"all"` and `"none"` → none in particular.
@@ -69,12 +79,12 @@ def parse(names: str) -> tuple[str, ...]:
     if names in ("all", ""):
         return ()
     wanted = tuple(name.strip() for name in names.split(",") if name.strip())
-    known = {**PROFILES, **POPULATIONS, **EXTREMES, "none": None}
+    known = {*KNOWN, "none"}
     for name in wanted:
         if name not in known:
             raise BadScenario(
-                f"faults: {name!r} refused: known are {', '.join(PROFILES)}, and "
-                f"{', '.join(POPULATIONS)}; beyond what is "
+                f"faults: {name!r} refused: known are {', '.join(PROFILES)}; with certificates "
+                f"{', '.join(CERTIFICATES)}; beside them {', '.join(POPULATIONS)}; beyond what is "
                 f"promised {', '.join(EXTREMES)}; or all, none"
             )
     if not wanted:
@@ -127,11 +137,10 @@ def script(
         gap or 4 * span,
         scenario.duration,
     )
-    known = {**PROFILES, **POPULATIONS, **EXTREMES}
     actions: list[Action] = []
     for name in names:
         if name != "none":
-            actions.extend(known[name].actions(_source(scenario, name), on))
+            actions.extend(KNOWN[name].actions(_source(scenario, name), on))
     actions.extend(calls(_source(scenario, "clients"), on, load, orders))
     within = [action for action in actions if action.at < scenario.duration]
     return tuple(sorted(within, key=lambda action: action.at))

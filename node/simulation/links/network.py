@@ -11,16 +11,15 @@ show what a Raft link must never be; no default campaign uses them.
 """
 
 import random
+from collections.abc import Callable
 from typing import Protocol
-
-import msgspec
 
 from stationkeep.node.simulation.agenda import At, Time
 from stationkeep.node.simulation.links.connection import Connection, Envelope, Message, size_of
 from stationkeep.node.simulation.links.dialling import Race
+from stationkeep.node.simulation.links.link import BACKOFF_FIRST, BACKOFF_LAST, Link
 from stationkeep.node.simulation.links.weather import Air, Direction, Way
 
-BACKOFF_FIRST, BACKOFF_LAST = 0.05, 1.0
 MAX_WAITING = 20_000
 """Messages that may wait for one peer; beyond it the connection is reset."""
 MAX_STREAMS = SESSIONS = 4
@@ -39,6 +38,10 @@ LANES = ("datagram", "fresh")
 stall."""
 
 
+Judge = Callable[[str, str], tuple[str, tuple[str, ...]]]
+"""Dialler and peer → why their handshake fails, or ""; and serial numbers of certificates."""
+
+
 class Party(Protocol):
     """A node as the network sees it."""
 
@@ -49,32 +52,6 @@ class Party(Protocol):
     def deliver(self, sender: str, message: Message) -> None: ...
     def on_connected(self, peer: str) -> None: ...
     def on_disconnected(self, peer: str) -> None: ...
-
-
-class Link(msgspec.Struct, eq=False):
-    """From a node to a peer that it dials."""
-
-    sender: str
-    peer: str
-    way: Way
-    up: bool = False
-    streams: list[Connection] = []
-    """Established streams; the last is the newest, and the one that is written to."""
-    session: int = 0
-    """Number of the newest stream; datagrams carry it."""
-    oldest: int = 1
-    """The first session whose datagrams the peer still accepts."""
-    heard: float = 0.0
-    """When anything of this link arrived last."""
-    race: Race | None = None
-    dialling: bool = False
-    """Whether a dial is under way, or will be begun soon."""
-    backoff: float = BACKOFF_FIRST
-    watched: bool = False
-
-    @property
-    def newest(self) -> Connection | None:
-        return self.streams[-1] if self.streams else None
 
 
 class Links:
@@ -98,6 +75,8 @@ class Links:
         """Pairs of which the first does not dial the second, as it does not know it as a member."""
         self._closed: set[str] = set()
         """Machines that run while nothing listens there."""
+        self.judge: Judge | None = None
+        """Asked at each handshake; None: there are no certificates."""
         self.sent = self.resets = 0
         self.longest_queue = 0
         """Most appends with entries that ever waited for one peer that did not read."""
@@ -189,6 +168,15 @@ class Links:
         link = self.links[sender, peer]
         for stream in list(link.streams):
             self._break(link, stream)
+
+    def cut(self, a: str, b: str) -> None:
+        """Ends the link from one to another, on both lanes; it is dialled anew."""
+        link = self.links[a, b]
+        self._down(link)
+        for stream in link.streams:
+            stream.close()
+        link.streams = []
+        self.dial(a, b)
 
     def _break(self, link: Link, stream: Connection) -> None:
         if stream in link.streams:
@@ -345,6 +333,12 @@ class Links:
         link.race, link.dialling = None, False
         if not self._wants(link) or not self._parties[link.sender].accepts():
             return
+        if self.judge is not None:
+            link.refused, serials = self.judge(link.sender, link.peer)
+            if link.refused:
+                self._failed(link)
+                return
+            link.serials = serials
         link.backoff = BACKOFF_FIRST
         while len(link.streams) >= MAX_STREAMS:
             link.streams.pop(0).close()

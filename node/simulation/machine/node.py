@@ -24,6 +24,7 @@ from stationkeep.node.raft.engine.membership import Configuration
 from stationkeep.node.replica import Replica
 from stationkeep.node.simulation.machine.clock import SimulatedClock
 from stationkeep.node.simulation.machine.disk import SimulatedDisk, SimulatedFiles, SimulatedMemory
+from stationkeep.node.simulation.machine.papers import Papers
 from stationkeep.node.simulation.machine.socket import Socket
 from stationkeep.node.simulation.scenario import Scenario
 
@@ -200,6 +201,7 @@ class SimulatedNode:
         """Why the process refused to start, if it did."""
         self.highest = HIGHEST
         """The highest level of the release that its next process runs."""
+        self.papers = Papers()
         self.joining = False
         """Whether it is no founder: its configuration file says `join`."""
         self.links: set[str] | None = None
