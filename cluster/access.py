@@ -53,7 +53,7 @@ def create_token(step: Step, command: CreateToken) -> dict[str, object]:
     expires = step.wall + command.lifetime if command.lifetime else None
     tokens[command.token] = Token(
         command.token, command.name, role, command.hash, step.now, step.wall, step.actor, expires,
-        command.ids,
+        command.ids, person=_person(step, command.name),
     )  # fmt: skip
     _decide(
         step,
@@ -63,7 +63,11 @@ def create_token(step: Step, command: CreateToken) -> dict[str, object]:
         replaces=command.replaces,
         overlap_ms=command.overlap,
     )
-    return {"token": command.token, "expires_wall_ms": expires}
+    return {
+        "token": command.token,
+        "expires_wall_ms": expires,
+        "approves_as": tokens[command.token].person,
+    }
 
 
 def revoke_token(step: Step, command: RevokeToken) -> dict[str, object]:
@@ -144,6 +148,11 @@ def _checked(step: Step, command: CreateToken) -> Access:
         rule = f"{command.overlap} is not between 0 and {LONGEST_OVERLAP}"
         raise Refused(Reason.INVALID, f"overlap: {rule}")
     return role
+
+
+def _person(step: Step, name: str) -> str:
+    maker = step.state.tokens.get(step.actor.partition("#")[2])
+    return name if maker is None else maker.person
 
 
 def _replaced(step: Step, command: CreateToken, role: Access) -> Token:

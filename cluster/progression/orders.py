@@ -56,7 +56,7 @@ from stationkeep.cluster.rollouts.rollout import Answer, Approval, Rollout, Stag
 from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import RolloutChanged
-from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.state.state import ClusterState, person
 from stationkeep.cluster.state.step import Refused, Step
 
 MAX_PAUSE = 30 * LONGEST
@@ -207,14 +207,16 @@ def approve_rollout(step: Step, command: ApproveRollout) -> dict[str, object]:
     if command.digest != rollout.digest:
         seen = f"{command.digest[:32]!r}, the plan is {rollout.digest} by now"
         raise Refused(Reason.DIGEST_CHANGED, f"digest: {seen}: look at it again")
-    who = party(step.actor)
-    if who == party(rollout.author) and not rollout.plan.allow_self_approval:
+    who = person(step.state, step.actor)
+    if who == person(step.state, rollout.author) and not rollout.plan.allow_self_approval:
         detail = f"actor: {rollout.author} wrote the plan: somebody else has to approve it"
-        raise Refused(Reason.SELF_APPROVAL, detail)
+        raise Refused(Reason.SELF_APPROVAL, detail + _same(step, rollout.author))
     before = [a for a in rollout.approvals if a.stage == command.stage]
     needed = rollout.plan.approvals if place is None else rollout.stages[place].checks.approvals
-    if any(party(a.actor) == who for a in before):
-        raise Refused(Reason.DUPLICATE, "actor: has approved already: it takes another one")
+    for one in before:
+        if person(step.state, one.actor) == who:
+            detail = "actor: has approved already: it takes another one"
+            raise Refused(Reason.DUPLICATE, detail + _same(step, one.actor))
     if len(before) >= max(1, needed):
         raise Refused(Reason.DUPLICATE, f"approvals: all {needed} are granted already")
     approval = Approval(step.actor, step.now, command.stage)
@@ -234,6 +236,16 @@ def approve_rollout(step: Step, command: ApproveRollout) -> dict[str, object]:
         change(step, rollout, RolloutCause.APPROVAL)
     watch(step)
     return _answer(step.state.rollouts.known[rollout.name])
+
+
+def _same(step: Step, other: str) -> str:
+    """Why the actor counts as another one, where their names do not say it."""
+    if party(step.actor) == party(other):
+        return ""
+    return (
+        f"; {step.actor} counts as {other}: one of them made the other's token, or somebody made "
+        "both by theirs; tokens of people are made on the machine of a node, with --config"
+    )
 
 
 def _place_to_approve(rollout: Rollout, name: str) -> int | None:

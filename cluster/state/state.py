@@ -14,6 +14,7 @@ import msgspec
 from stationkeep.cluster.commands import Change, Policy
 from stationkeep.cluster.deployments.book import Book
 from stationkeep.cluster.devices.fleet import Fleet
+from stationkeep.cluster.names import party
 from stationkeep.cluster.rollouts.book import Rollouts
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.decisions import Ballot, Decision
@@ -276,8 +277,8 @@ class Token(msgspec.Struct, frozen=True):
     """Whoever proves to have the secret of which `hash` is the SHA-256 is `actor`, and may do what
     `role` may. `created_at`: cluster ms; `wall`, `expires_wall`: Unix ms, since it is good for a
     time of people; None: until it is revoked. `ids`: the device that it speaks for, or those whose
-    ids begin so (`begin*`); "" where the role has none. An ended one is kept to be told apart from
-    one that never was.
+    ids begin so (`begin*`); "" where the role has none. `person`: as whom it approves. An ended one
+    is kept to be told apart from one that never was.
     """
 
     id: str
@@ -290,6 +291,7 @@ class Token(msgspec.Struct, frozen=True):
     expires_wall: int | None = None
     ids: str = ""
     revoked_at: int | None = None
+    person: str = ""
 
     @property
     def actor(self) -> str:
@@ -302,6 +304,14 @@ class Token(msgspec.Struct, frozen=True):
     def good(self, wall: int) -> bool:
         """Whether it opens anything at `wall`, Unix ms."""
         return self.revoked_at is None and not self.expired(wall)
+
+
+def person(state: "ClusterState", actor: str) -> str:
+    """As whom an actor approves, to be compared with others: whoever makes a token by one of theirs
+    sees its secret, and could use it as well. So it approves as they do; made on the machine of a
+    node, or by its own name, as itself."""
+    token = state.tokens.get(actor.partition("#")[2])
+    return party(token.person if token is not None else actor)
 
 
 class Invitation(msgspec.Struct, frozen=True):

@@ -515,3 +515,4 @@ class Token(TypedDict):
     created_wall_ms: Wall
     expires_wall_ms: Wall | None
     ends_soon: NotRequired[bool]
+    approves_as: NotRequired[str]

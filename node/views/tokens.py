@@ -9,8 +9,8 @@ from stationkeep.node.views.base import View
 
 class TokenView(View, frozen=True):
     """One token. `created_wall_ms`, `expires_wall_ms`: Unix ms; null: until it is revoked.
-    `ends_soon`: it was made for long and ends within two weeks. `ids`: the devices for which it
-    speaks, "" where it is for none."""
+    `ends_soon`: it was made for long and ends within two weeks. `approves_as`: as whom, where two
+    people have to agree. `ids`: the devices for which it speaks, "" where it is for none."""
 
     token: str
     name: str
@@ -21,6 +21,7 @@ class TokenView(View, frozen=True):
     created_wall_ms: int
     expires_wall_ms: int | None
     ends_soon: bool
+    approves_as: str
 
 
 class TokenList(View, frozen=True):
@@ -36,4 +37,5 @@ def token_view(token: Token, wall: int) -> TokenView:
     return TokenView(
         token.id, token.name, token.role, state, token.ids, token.created_by, token.wall,
         token.expires_wall, state == "good" and ends_soon(token, wall),
+        token.person,
     )  # fmt: skip

@@ -35,7 +35,7 @@ def test_a_token_is_good_until_its_time_is_over() -> None:
     answer = order(driver, create())
     token = driver.state.tokens["aaaaaaaa"]
     expires = WALL + driver.clock + 90 * DAY
-    assert answer == {"token": "aaaaaaaa", "expires_wall_ms": expires}
+    assert answer == {"token": "aaaaaaaa", "expires_wall_ms": expires, "approves_as": "ci"}
     assert (token.actor, token.created_by, token.role) == ("ci#aaaaaaaa", "ann", Access.OPERATOR)
     assert token.good(expires - 1)
     assert not token.good(expires)

@@ -140,12 +140,21 @@ def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
     shown = draw()
     body |= {"token": shown.id, "sha256": shown.hash.hex()}
     with kept(out, shown.text):
-        node.write("POST", "/v1/tokens", body, None)
+        answer = node.write("POST", "/v1/tokens", body, None)
     note(f"token {shown.id} ({body['name']}, {body['role']}) is good; it is shown this once")
+    if body["role"] in (Role.OPERATOR, Role.ADMIN):
+        _say_who_approves(answer.get("result"), body["name"])
     if out is None:
         say(shown.text)
     else:
         say(f"wrote {out}")
+
+
+def _say_who_approves(result: Any, name: str) -> None:
+    person = result.get("approves_as") if isinstance(result, dict) else None
+    if isinstance(person, str) and person != name:
+        note(f"where two people have to agree it counts as {person}, who has seen it;")
+        note("what is made on the machine of a node, with --config, counts as itself")
 
 
 def _life(expires: str) -> str | None:

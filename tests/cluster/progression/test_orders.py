@@ -11,6 +11,7 @@ from stationkeep.cluster.commands import (
     CancelDeployment,
     Command,
     CreateRollout,
+    CreateToken,
     PauseRollout,
     PromoteRollout,
     ResumeRollout,
@@ -199,6 +200,46 @@ def test_an_author_is_the_same_however_the_name_is_written(
     driver.begin(APPROVED)
     digest = driver.rollout().digest
     assert refused(driver, ApproveRollout(NAME, digest=digest), actor)[0] == "self_approval"
+
+
+def tokened(driver: RolloutDriver, id_: str, name: str, by: str) -> str:
+    """An actor with a new token."""
+    driver.order(CreateToken(id_, name, "admin", id_.encode() * 4), by)
+    return f"{name}#{id_}"
+
+
+def test_whoever_makes_the_tokens_of_others_is_no_second_person_by_them(
+    driver: RolloutDriver,
+) -> None:
+    ann = tokened(driver, "annannan", "ann", "local-admin@sat-001")
+    bob = tokened(driver, "bobbobbo", "bob", ann)
+    carl = tokened(driver, "carlcarl", "carl", bob)
+    ines = tokened(driver, "inesines", "ines", "local-admin@sat-001")
+    olaf = tokened(driver, "olafolaf", "olaf", "local-admin@sat-001")
+    as_olaf = tokened(driver, "folafola", "olaf", ann)
+    driver.order(CreateRollout(NAME, replace(APPROVED, approvals=2)), ann)
+    digest = driver.rollout().digest
+    driver.order(StartRollout(NAME), ann)
+    approve = ApproveRollout(NAME, digest=digest)
+    for actor in (ann, bob, carl, as_olaf):
+        reason, detail = refused(driver, approve, actor)
+        assert reason == "self_approval"
+    assert "with --config" in detail
+    driver.approve(ines)
+    assert refused(driver, approve, tokened(driver, "dandanda", "dan", ines))[0] == "duplicate"
+    driver.approve(olaf)
+    assert driver.rollout().state == "running"
+
+
+def test_a_token_that_somebody_makes_in_the_place_of_their_own_is_theirs(
+    driver: RolloutDriver,
+) -> None:
+    ann = tokened(driver, "annannan", "ann", "local-admin@sat-001")
+    again = tokened(driver, "nnannann", "ann", ann)
+    driver.order(CreateRollout(NAME, APPROVED), "ines")
+    driver.order(StartRollout(NAME), "ines")
+    driver.approve(again)
+    assert driver.rollout().state == "running"
 
 
 def test_the_author_may_approve_where_the_plan_says_so(driver: RolloutDriver) -> None:

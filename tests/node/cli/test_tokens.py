@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -48,6 +49,20 @@ def test_of_a_token_that_is_made_only_the_hash_leaves(canned: CannedNode, statio
     }
     assert made.secret not in canned.requests[-1].content.decode()
     assert made.secret not in result.stderr
+
+
+def test_whoever_makes_a_token_is_told_as_whom_it_approves(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    words = ["tokens", "create", "--name", "bob", "--role"]
+    for person, role, told in (
+        ("ann", "operator", True), ("ann", "viewer", False), ("bob", "admin", False)
+    ):  # fmt: skip
+        done = {"operation": "1", "status": "done", "result": {"approves_as": person}}
+        canned.answer_to_writes = httpx.Response(200, json=done)
+        result = stationkeep(*words, role)
+        assert result.exit_code == 0, result.output
+        assert ("counts as ann" in result.stderr) is told
 
 
 def test_a_token_goes_to_a_new_file_that_only_its_owner_reads(
