@@ -17,6 +17,7 @@ import httpx
 from scripts.bench_fleet import populated
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.state import ClusterState
+from stationkeep.cluster.transitions import Role
 from stationkeep.node.api.app import build
 from stationkeep.node.service.port import Service
 
@@ -29,6 +30,9 @@ QUERIES = (
     "/v1/devices?online=false&ring=stage",
     "/v1/devices?selector=model=none",
     "/v1/devices?selector=id=none",
+    "/v1/devices?text=none",
+    "/v1/devices?sort=-battery&limit=100",
+    "/v1/devices?sort=seen&text=999999",
     "/v1/devices/device-0500000/explain",
     "/v1/devices/device-0999999/history",
 )
@@ -43,7 +47,7 @@ class Standing:
         self.state = state
         self.consensus: Any = SimpleNamespace(
             leader="sat-001", term=1, commit_index=1, applied_index=1, is_leader=True,
-            has_quorum=True,
+            has_quorum=True, journal_error=None,
         )  # fmt: skip
 
     @property
@@ -58,6 +62,15 @@ class Standing:
 
     def connected(self) -> int:
         return 1
+
+    def effective_role(self, node: str) -> Role | None:
+        return self.state.members[node].role
+
+    def removed(self) -> bool:
+        return False
+
+    def late_webhooks(self) -> dict[str, int]:
+        return {}
 
 
 async def _asked(client: httpx.AsyncClient, path: str) -> dict[str, float]:
@@ -94,7 +107,7 @@ def run(count: int = 1_000_000) -> dict[str, dict[str, float]]:
 
     async def ask() -> dict[str, dict[str, float]]:
         transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://bench") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return {path: await _asked(client, path) for path in QUERIES}
 
     return asyncio.run(ask())
