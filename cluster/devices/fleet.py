@@ -315,16 +315,19 @@ class Fleet:
         ring: Ring | None = None,
         healthy: bool | None = None,
         online: bool | None = None,
+        pinned: bool | None = None,
+        text: str = "",
         terms: Sequence[Term] = (),
         after: int = -1,
         limit: int = 100,
     ) -> Page:
         """Rows after `after` that match, in row order; bounded work, so a page may be short
-        or empty although `next_row` says that more may follow."""
+        or empty although `next_row` says that more may follow. `text`: a part of the id or the
+        name, whatever its case."""
         table, start = self.table, max(0, after + 1)
         live = [term for term in terms if term.key in LIVE_KEYS]
         shared = [term for term in terms if term.key not in LIVE_KEYS]
-        stop = min(table.used, start + (min(SCAN, SCAN_EACH) if live else SCAN))
+        stop = min(table.used, start + (min(SCAN, SCAN_EACH) if live or text else SCAN))
         wanted = table.birth[start:stop] > 0
         if ring is not None:
             wanted &= table.ring[start:stop] == ring.code
@@ -332,17 +335,26 @@ class Fleet:
             wanted &= table.healthy[start:stop] == healthy
         if online is not None:
             wanted &= table.online[start:stop] == online
+        if pinned is not None:
+            wanted &= table.pinned[start:stop] == pinned
         rows = np.flatnonzero(wanted) + start
         if shared:
             rows = rows[self._of_kinds(table.kind[rows], shared)]
+        text = text.casefold()
         found: list[int] = []
         for row in rows.tolist():
+            if text and not self._is_called(row, text):
+                continue
             if live and not matches(live, functools.partial(self._value_of, row)):
                 continue
             if len(found) == limit:
                 return Page(found, found[-1] if found else after)
             found.append(row)
         return Page(found, stop - 1 if stop < table.used else None)
+
+    def _is_called(self, row: int, text: str) -> bool:
+        ids, names = self.table.ids, self.table.names
+        return text in ids[row].casefold() or text in names[row].casefold()
 
     def _of_kinds(self, numbers: Column, terms: Sequence[Term]) -> Column:
         """Which of these kind numbers match; each kind is tried once."""

@@ -1,11 +1,13 @@
 """The decision log, and the proposals behind it."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from stationkeep.cluster.sentences import sentence
 from stationkeep.cluster.state.decisions import Decision, Outcome
 from stationkeep.cluster.state.state import Proposal
 from stationkeep.node.api.consistency import Reading, render
@@ -16,21 +18,14 @@ from stationkeep.node.views import records
 router = APIRouter()
 
 
-def _matching(
-    decisions: Iterable[Decision],
-    subject: str | None,
-    outcome: Outcome | None,
-    about: records.About | None,
-    before: int | None,
-) -> Iterable[Decision]:
-    return (
-        decision
-        for decision in decisions
-        if (before is None or decision.id < before)
-        and (subject is None or subject in decision.subjects)
-        and (outcome is None or decision.outcome is outcome)
-        and (about is None or records.is_about(decision, about))
-    )
+MAX_TEXT = 128
+"""Characters of what decisions are searched for."""
+LOOKS = 200
+"""Decisions looked at in one turn of the event loop."""
+Moment = Annotated[
+    int | None,
+    Query(ge=0, le=1 << 62, description="Milliseconds since 1970, by the leader's clock."),
+]
 
 
 @router.get("/v1/decisions", responses=answers(records.DecisionList))
@@ -42,14 +37,56 @@ async def list_decisions(
     ] = None,
     outcome: Annotated[Outcome | None, Query(description="What became of it.")] = None,
     about: Annotated[records.About | None, Query(description="What it is about.")] = None,
+    text: Annotated[
+        str,
+        Query(
+            max_length=MAX_TEXT,
+            description="A part of the sentence, of who ordered it or of the reason, in any case.",
+        ),
+    ] = "",
+    since_ms: Moment = None,
+    until_ms: Moment = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     """The decision log, newest first: what was done or held back, and on which evidence."""
     before = decode_cursor(cursor, int) if cursor is not None else None
-    matching = _matching(reversed(read.state.decisions), subject, outcome, about, before)
-    shown, more = page(matching, limit, lambda decision: decision.id)
+    folded = text.casefold()
+
+    def wanted(decision: Decision) -> bool:
+        return (
+            (before is None or decision.id < before)
+            and (subject is None or subject in decision.subjects)
+            and (outcome is None or decision.outcome is outcome)
+            and (about is None or records.is_about(decision, about))
+            and (since_ms is None or decision.wall >= since_ms)
+            and (until_ms is None or decision.wall < until_ms)
+            and (not folded or folded in _words_of(decision))
+        )
+
+    found = await _newest(read.state.decisions, wanted, limit + 1)
+    shown, more = page(found, limit, lambda decision: decision.id)
     return read.answer(records.DecisionList(await render(shown, records.decision_view), more))
+
+
+async def _newest(
+    decisions: Sequence[Decision], wanted: Callable[[Decision], bool], most: int
+) -> list[Decision]:
+    """The newest that are wanted. The log may grow meanwhile: what is new then is not looked at."""
+    found: list[Decision] = []
+    for number, decision in enumerate(list(reversed(decisions)), 1):
+        if wanted(decision):
+            found.append(decision)
+        if len(found) == most:
+            break
+        if number % LOOKS == 0:
+            await asyncio.sleep(0)
+    return found
+
+
+def _words_of(decision: Decision) -> str:
+    """What a decision is searched by."""
+    return f"{sentence(decision)}\n{decision.actor}\n{decision.comment}".casefold()
 
 
 @router.get("/v1/proposals", responses=answers(records.ProposalList))

@@ -1,13 +1,16 @@
 """Devices. A fleet is large: whatever looks at many rows does so in parts."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
 from stationkeep.cluster.commands import AssignRing, ReleaseRing, RemoveDevice
+from stationkeep.cluster.devices.fleet import SCAN, Page
+from stationkeep.cluster.devices.ranking import Figure, Ranking
 from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.selector import MAX_SELECTOR, SelectorError, Term, parse
 from stationkeep.cluster.devices.table import MAX_DEVICES
@@ -28,6 +31,12 @@ MAX_SCANS = 64
 """Parts of the table that one request looks at, the event loop having its turn in between."""
 SLICE = 100
 """Devices rendered in one turn of the event loop."""
+MAX_TEXT = 128
+"""Characters of what ids and names are searched for."""
+Order = Literal[
+    "battery", "-battery", "cpu", "-cpu", "memory", "-memory",
+    "disk", "-disk", "seen", "-seen", "ring_since", "-ring_since",
+]  # fmt: skip
 Lifetime = Annotated[
     DurationText | Annotated[float, Field(ge=0, le=LONGEST_PIN / 1_000, allow_inf_nan=False)],
     in_words(LONGEST_PIN),
@@ -68,9 +77,21 @@ async def list_devices(
         bool | None, Query(description="Only online devices with this verdict.")
     ] = None,
     online: Annotated[bool | None, Query(description="Only online, or only offline ones.")] = None,
+    pinned: Annotated[bool | None, Query(description="Only pinned, or only others.")] = None,
+    text: Annotated[
+        str,
+        Query(max_length=MAX_TEXT, description="A part of the id or the name, in any case."),
+    ] = "",
     selector: Annotated[
         str | None,
         Query(max_length=MAX_SELECTOR, examples=["os=Android 14, model in (Pixel 8, Pixel 9)"]),
+    ] = None,
+    sort: Annotated[
+        Order | None,
+        Query(
+            description="In the order of this figure; with `-` the highest first. `seen`: since "
+            "when each was heard last."
+        ),
     ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
@@ -78,26 +99,74 @@ async def list_devices(
     """Devices that match all that is given. A page may be short, even empty, and have a `next`."""
     if healthy is not None and online is False:
         raise invalid("healthy", healthy, "not beside online=false: nobody knows how they are")
-    terms, after = _terms(selector), _after(cursor)
-    items: list[views.DeviceView] = []
-    for _ in range(MAX_SCANS):
-        fleet, now = read.state.fleet, read.service.cluster_time()
-        found = fleet.select(
+    terms = _terms(selector)
+
+    def select(after: int, limit: int) -> Page:
+        return read.state.fleet.select(
             ring=ring,
             healthy=healthy,
             online=True if healthy is not None else online,
+            pinned=pinned,
+            text=text,
             terms=terms,
             after=after,
-            limit=min(limit - len(items), SLICE),
+            limit=limit,
         )
-        items += [views.device_view(fleet.device(row), now) for row in found.rows]
+
+    if sort is None:
+        items, more = await _as_they_came(read, select, limit, cursor)
+    else:
+        items, more = await _in_order(read, select, sort, limit, cursor)
+    warnings = [] if items else read.state.fleet.unknown_keys(terms)
+    return read.answer(views.DeviceList(items, more, warnings))
+
+
+Listed = tuple[list[views.DeviceView], str | None]
+"""Devices of a page, and the cursor of the next one."""
+Select = Callable[[int, int], Page]
+"""`Fleet.select` with the filters of a request: rows after one, at most so many."""
+
+
+async def _as_they_came(read: Read, select: Select, limit: int, cursor: str | None) -> Listed:
+    """A page in the order of registration."""
+    items: list[views.DeviceView] = []
+    after = _after(cursor)
+    for _ in range(MAX_SCANS):
+        found = select(after, min(limit - len(items), SLICE))
+        items += _rendered(read, found.rows)
         if found.next_row is None or len(items) == limit:
             break
         after = found.next_row
         await asyncio.sleep(0)
-    more = None if found.next_row is None else encode_cursor(found.next_row)
-    warnings = [] if items else read.state.fleet.unknown_keys(terms)
-    return read.answer(views.DeviceList(items, more, warnings))
+    return items, None if found.next_row is None else encode_cursor(found.next_row)
+
+
+async def _in_order(
+    read: Read, select: Select, sort: Order, limit: int, cursor: str | None
+) -> Listed:
+    """A page in the order of a figure: all rows are looked at for it."""
+    figure, descending = Figure(sort.lstrip("-")), sort.startswith("-")
+    after = None if cursor is None else decode_cursor(cursor, tuple[int, int])
+    ranking = Ranking(figure, descending=descending, most=limit + 1, after=after)
+    row: int | None = -1
+    while row is not None:
+        found = select(row, SCAN)
+        ranking.take(read.state.fleet.table, found.rows)
+        row = found.next_row
+        await asyncio.sleep(0)
+    places = ranking.places()
+    items: list[views.DeviceView] = []
+    for start in range(0, limit, SLICE):
+        items += _rendered(read, [row for _, row in places[start : start + SLICE][: limit - start]])
+        await asyncio.sleep(0)
+    return items, encode_cursor(places[limit - 1]) if len(places) > limit else None
+
+
+def _rendered(read: Read, rows: list[int]) -> list[views.DeviceView]:
+    """The devices in these rows, but for those that were removed meanwhile."""
+    fleet, now = read.state.fleet, read.service.cluster_time()
+    kept = [row for row in rows if row < fleet.table.used and fleet.table.birth[row]]
+    return [views.device_view(fleet.device(row), now) for row in kept]
 
 
 def _terms(selector: str | None) -> tuple[Term, ...]:

@@ -8,7 +8,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from stationkeep.cluster.commands import AssignRing, RegisterDevices, Registration
+from stationkeep.cluster.devices.rings import Ring
 from stationkeep.node.api.resources import devices
+from stationkeep.node.http.paging import encode_cursor
 from stationkeep.node.views.fleet import DeviceView
 from tests.node.api.fake import FakeNode
 from tests.node.api.fleet_story import check, go_silent, register, report
@@ -99,6 +102,14 @@ async def test_device_shape(client: httpx.AsyncClient, fleet: FakeNode) -> None:
         ({"selector": "health=offline"}, EIGHT[:1]),
         ({"selector": "os!=Android 14"}, ()),
         ({"selector": "site=lab", "healthy": "false"}, EIGHT[1:2]),
+        ({"pinned": "true"}, EIGHT[7:]),
+        ({"pinned": "false"}, EIGHT[:7]),
+        ({"text": "VE-00"}, EIGHT),
+        ({"text": "ve-003"}, EIGHT[2:3]),
+        ({"text": "pixel 8"}, EIGHT),
+        ({"text": "pixel 9"}, ()),
+        ({"text": "slave", "healthy": "false"}, EIGHT[1:2]),
+        ({"sort": "ring_since", "text": "slave", "pinned": "true"}, EIGHT[7:]),
     ],
 )
 async def test_devices_are_filtered(
@@ -107,7 +118,44 @@ async def test_devices_are_filtered(
     go_silent(fleet, EIGHT[0])
     report(fleet, *EIGHT[1:])
     report(fleet, EIGHT[1], ill=True)
+    fleet.commit(AssignRing(EIGHT[7], Ring.PROD))
     assert await _ids(client, **query) == list(expected)
+
+
+async def test_devices_are_put_in_order_over_all_pages(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    ill = [f"ill-{n:02d}" for n in range(20)]
+    register(fleet, *ill, ill=True)
+    silent = Registration("silent-1", session=1, sequence=1)
+    fleet.commit(RegisterDevices("sat-001", (silent,)))
+    by_cpu = [*ill, *EIGHT, "silent-1"]
+    for sort, expected in {"-cpu": by_cpu, "cpu": [*EIGHT, *ill, "silent-1"]}.items():
+        assert await _ids(client, sort=sort) == expected
+        assert await _paged(client, sort=sort, limit=7) == expected
+    fleet.now += 5_000
+    report(fleet, EIGHT[4])
+    assert (await _ids(client, sort="seen"))[0] == EIGHT[4]
+    assert (await _ids(client, sort="-seen"))[-1] == EIGHT[4]
+
+
+async def test_an_order_begins_behind_whatever_place_it_is_told(
+    client: httpx.AsyncClient, fleet: FakeNode
+) -> None:
+    for place, found in {(-(1 << 63), 0): 8, ((1 << 64) - 1, 0): 0}.items():
+        assert len(await _ids(client, sort="cpu", cursor=encode_cursor(place))) == found
+
+
+async def _paged(client: httpx.AsyncClient, **query: Any) -> list[str]:
+    """The ids on all pages."""
+    found: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await _get(client, "/v1/devices", **query, **cursor)
+        found += [item["id"] for item in page["items"]]
+        if page["next"] is None:
+            return found
+        cursor = {"cursor": page["next"]}
 
 
 async def test_devices_by_ring_are_those_of_the_distribution(

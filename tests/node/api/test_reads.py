@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from stationkeep.cluster.commands import SetPriority
+from stationkeep.cluster.commands import Pause, Resume, SetPriority
 from stationkeep.cluster.state.codec import FrozenState, decode_snapshot, digest, encode_snapshot
 from stationkeep.cluster.transitions import Role
 from stationkeep.node.ports import NotProposed
@@ -229,6 +229,25 @@ async def test_decisions_by_subject(client: httpx.AsyncClient, node: FakeNode) -
     about = (await _get(client, "/v1/decisions", subject="sat-003"))["items"]
     assert about
     assert all("sat-003" in decision["subjects"] for decision in about)
+
+
+async def test_decisions_by_their_words_and_their_time(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    node.commit(Pause(60_000), actor="Ann", reason="new batteries")
+    node.now += 10_000
+    node.commit(Resume(), actor="Bob", reason="they are in")
+    wall = 1_000 + node.now
+
+    async def found(**query: Any) -> list[str]:
+        return [item["actor"] for item in (await _get(client, "/v1/decisions", **query))["items"]]
+
+    assert await found(text="ann") == ["Ann"]
+    assert await found(text="NEW BATT") == ["Ann"]
+    assert await found(text="%") == []
+    assert await found(since_ms=wall) == ["Bob"]
+    assert await found(until_ms=wall, about="orders") == ["Ann"]
+    assert await found(since_ms=wall, until_ms=wall) == []
 
 
 async def test_decisions_by_what_they_are_about(client: httpx.AsyncClient, node: FakeNode) -> None:
