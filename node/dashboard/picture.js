@@ -33,8 +33,8 @@ export class Picture {
     this.link = link;
     this.onChange = onChange;
     this.parts = {};
-    this.histories = {}; // by what they are about; only those that are viewed
-    for (const about of [ALL, ROLES]) this.histories[about] = new History(about);
+    this.histories = {}; // by `named`; only those that are viewed
+    for (const about of [ALL, ROLES]) this.histories[named(about)] = new History(about);
     this.askedAt = {};
     this.asking = new Set();
     this.due = new Set();
@@ -132,11 +132,12 @@ export class Picture {
 
   /** The history about something; requested when it is first viewed. */
   history(about) {
-    if (!this.histories[about]) {
-      this.histories[about] = new History(about);
-      this.ask(about);
+    const name = named(about);
+    if (!this.histories[name]) {
+      this.histories[name] = new History(about);
+      this.ask(name);
     }
-    return this.histories[about];
+    return this.histories[name];
   }
 
   eachHistory(change) {
@@ -227,6 +228,11 @@ export class Picture {
     const { role, because } = this.parts.me;
     return role === "viewer" ? `You may look only. ${because}` : (this.cluster.barred ?? "");
   }
+}
+
+/** What a history is requested as: there are parts of the same names, of rings and of rollouts. */
+function named(about) {
+  return `decisions about ${about}`;
 }
 
 function stated(...states) {
