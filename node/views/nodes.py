@@ -14,6 +14,8 @@ from stationkeep.cluster.alarms import ALARMS
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.rings import RINGS, Ring
 from stationkeep.cluster.roles import health
+from stationkeep.cluster.roles.candidates import unfitness
+from stationkeep.cluster.sentences import say_reason
 from stationkeep.cluster.settings import PPM
 from stationkeep.cluster.state.state import Alarm, ClusterState, Member
 from stationkeep.cluster.transitions import Role
@@ -175,8 +177,9 @@ class NodeView(View, frozen=True):
     """`GET /v1/nodes/ID`. `effective_role` is null if the node has not reported recently, `epoch`
     is null unless the node holds the seat. If the answering node has lost touch with the cluster,
     `known` is false: `risk` is null, and `alive` says whether the answering node receives its
-    reports. `unable`: why it cannot do its part although it is alive, or "". `actions`: those that
-    it has hooks for; null until it has announced them."""
+    reports. `unable`: why it cannot do its part although it is alive, or "". `unfit`: why it could
+    not be made PRIMARY now, its cool-down aside, or "". `actions`: those that it has hooks for;
+    null until it has announced them."""
 
     id: str
     role: Role
@@ -189,6 +192,7 @@ class NodeView(View, frozen=True):
     risk: float | None
     cause: str
     unable: str
+    unfit: str
     actions: list[str] | None
     recurrence: float
     failure_mode: str
@@ -346,6 +350,7 @@ def node_view(here: Answering, member: Member, newest: int | None = None) -> Nod
         risk=member.history[-1].risk / PPM if member.history and known else None,
         cause=_cause(member) if known else "not known now",
         unable=member.unable if known else "",
+        unfit=_unfit(state, member, now) if known else "",
         actions=None if member.actions is None else list(member.actions),
         recurrence=member.recurrence / 1_000,
         failure_mode=health.failure_mode(member, state.settings).value if known else UNKNOWN,
@@ -361,6 +366,11 @@ def node_view(here: Answering, member: Member, newest: int | None = None) -> Nod
         address=AddressView(member.raft, member.http),
         release=member.release or None,
     )
+
+
+def _unfit(state: ClusterState, member: Member, now: int) -> str:
+    reason = unfitness(state, member, now)
+    return "" if reason is None else say_reason(reason)
 
 
 def _cause(member: Member) -> str:
