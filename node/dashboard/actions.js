@@ -1,9 +1,10 @@
 // Orders of the operator. Each needs a confirmation that says what will happen. An order whose
 // outcome is unknown is repeated with the same key, so that it takes effect once.
 
+import { Batch } from "./batch.js";
 import { h, render } from "./dom.js";
 import { choice, DURATIONS } from "./fields.js";
-import { newKey, Problem } from "./link.js";
+import { newKey, Problem, Unreachable } from "./link.js";
 import { freezing, heldFor, lifting, question, unblocking } from "./orders.js";
 import { plain, plural, RINGS } from "./words.js";
 
@@ -74,14 +75,13 @@ export class Actions {
   }
 
   assign(device) {
-    const path = `/v1/devices/${encodeURIComponent(device.id)}/ring`;
     this.confirm({
       title: `Assign ${device.id} to a ring`,
-      says: "It is moved at once and pinned there, whatever its health, until it is released or the pin ends.",
-      fields: [choice("ring", "Ring", RINGS.map((ring) => [ring, ring]), device.ring),
-        choice("lifetime", "Pinned", [["", "without end"], ...DURATIONS.map(([value, text]) => [value, `for ${text}`])])],
+      says: `It is in ${device.ring}. It is moved at once and pinned there, whatever its health, until it is released or the pin ends.`,
+      undo: "Release; the next check then moves it where health, policies and quotas say.",
+      fields: [choice("ring", "Ring", RINGS.map((ring) => [ring, ring]), device.ring), lifetime()],
       button: "Assign",
-      order: ({ ring, lifetime, reason }) => ["PUT", path, { ring, ...(lifetime && { lifetime }), reason }],
+      order: ({ ring, lifetime: ends, reason }) => ["PUT", ringOf(device.id), { ring, ...(ends && { lifetime: ends }), reason }],
     });
   }
 
@@ -89,8 +89,34 @@ export class Actions {
     this.confirm({
       title: `Release ${device.id}`,
       says: "Its pin ends: the next check moves it where health, policies and quotas say.",
+      undo: `Assign it to ${device.ring} again.`,
       button: "Release", silent: true,
-      order: () => ["DELETE", `/v1/devices/${encodeURIComponent(device.id)}/ring`, undefined],
+      order: () => ["DELETE", ringOf(device.id), undefined],
+    });
+  }
+
+  /** `done()`: called when as many as could be are assigned. */
+  assignAll(devices, done) {
+    const named = countsOf(devices.map(({ ring }) => ring));
+    this.confirm({
+      title: `Assign ${plural(devices.length, "device")} to a ring`,
+      says: `${namesOf(devices)}. They are moved at once, one by one, and pinned there, whatever their health, until they are released or the pin ends. Now ${named}.`,
+      undo: "Release; the next check then moves them where health, policies and quotas say.",
+      fields: [choice("ring", "Ring", RINGS.map((ring) => [ring, ring]), "dev"), lifetime()],
+      button: "Assign", did: `Assign ${plural(devices.length, "device")}`, done,
+      orders: ({ ring, lifetime: ends, reason }) => devices.map(({ id }) => [id, ["PUT", ringOf(id), { ring, ...(ends && { lifetime: ends }), reason }]]),
+    });
+  }
+
+  /** The pinned ones of them. */
+  releaseAll(devices, done) {
+    const pinned = devices.filter(({ pin }) => pin);
+    this.confirm({
+      title: `Release ${plural(pinned.length, "device")}`,
+      says: `${namesOf(pinned)}. Their pins end: the next check moves them where health, policies and quotas say.`,
+      undo: "Assign them again, each to the ring that it was in.",
+      button: "Release", silent: true, did: `Release ${plural(pinned.length, "device")}`, done,
+      orders: () => pinned.map(({ id }) => [id, ["DELETE", ringOf(id), undefined]]),
     });
   }
 
@@ -174,11 +200,12 @@ export class Actions {
         !problem && this.barred(),
         h("div", { class: "orders" },
           h("button", { type: "button", onclick: () => this.dialog.close() }, asked.leave ?? "Cancel"),
-          h("button", { type: "submit", class: "go", disabled: busy || this.picture.barred !== "", title: this.picture.barred || null }, busy ? "Being agreed …" : asked.button))));
+          h("button", { type: "submit", class: "go", disabled: busy || this.picture.barred !== "", title: this.picture.barred || null }, busy ? asked.step ?? "Being agreed …" : asked.button))));
   }
 
   async submit(event, asked) {
     event.preventDefault();
+    if (asked.orders) return this.submitAll(Object.fromEntries(new FormData(event.target)), asked);
     const order = asked.order(Object.fromEntries(new FormData(event.target)));
     Object.assign(this, { busy: true, problem: "" });
     this.draw();
@@ -191,6 +218,32 @@ export class Actions {
     if (this.asked === asked) this.dialog.close();
     this.notify(`${asked.did ?? asked.title}: done.`);
     this.picture.askAll();
+  }
+
+  /** Many orders; to close the dialog stops after those that are under way. */
+  async submitAll(given, asked) {
+    const orders = asked.orders(given);
+    const same = JSON.stringify(orders);
+    if (asked.same !== same) Object.assign(asked, { same, batch: new Batch(this.link, orders) });
+    const { batch } = asked;
+    Object.assign(this, { busy: true, problem: "" });
+    const step = () => {
+      asked.step = `${batch.done} of ${batch.total} …`;
+      if (this.asked !== asked) batch.stopped = true;
+      else this.draw();
+    };
+    step();
+    try {
+      await batch.run(step);
+    } catch (error) {
+      this.failed(asked, new Unreachable(`${batch.says()}. ${error.message}`));
+      return;
+    } finally {
+      asked.done();
+      this.picture.askAll();
+    }
+    if (this.asked === asked) this.dialog.close();
+    this.notify(`${asked.did}: ${batch.says()}.`);
   }
 
   /** The idempotency key: the same one if exactly the same order is repeated. */
@@ -220,4 +273,24 @@ export class Actions {
       this.notice.hidePopover();
     }, 6_000);
   }
+}
+
+function ringOf(device) {
+  return `/v1/devices/${encodeURIComponent(device)}/ring`;
+}
+
+function lifetime() {
+  return choice("lifetime", "Pinned", [["", "without end"], ...DURATIONS.map(([value, text]) => [value, `for ${text}`])]);
+}
+
+/** "device-1, device-2, device-3 and 34 more". */
+function namesOf(devices) {
+  const named = devices.slice(0, 3).map(({ id }) => id).join(", ");
+  return devices.length > 3 ? `${named} and ${devices.length - 3} more` : named;
+}
+
+/** "12 are in canary, 25 in prod". */
+function countsOf(rings) {
+  const counted = RINGS.map((ring) => [rings.filter((one) => one === ring).length, ring]).filter(([count]) => count);
+  return counted.map(([count, ring], n) => `${count}${n ? "" : count === 1 ? " is" : " are"} in ${ring}`).join(", ");
 }

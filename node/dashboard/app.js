@@ -3,32 +3,40 @@
 import { Actions } from "./actions.js";
 import { alarmList } from "./alarms.js";
 import { deploymentRows, listed } from "./deployments.js";
+import { Decisions } from "./decisions.js";
 import { Detail } from "./detail.js";
+import { Devices } from "./devices.js";
 import { h, render } from "./dom.js";
 import { headline, verdict } from "./headline.js";
 import { Link } from "./link.js";
 import { Login } from "./login.js";
 import { nodeCards } from "./nodes.js";
 import { Picture } from "./picture.js";
+import { Place, VIEWS } from "./place.js";
 import { proposalList } from "./proposals.js";
 import { fleetLine, ringRows } from "./rings.js";
 import { blockedRows, freezeRows, inTurn, rolloutRows } from "./rollouts.js";
 import { Timeline } from "./timeline.js";
-import { ago } from "./words.js";
+import { ago, LEVELS } from "./words.js";
 
-const place = (id) => document.getElementById(id);
+const element = (id) => document.getElementById(id);
 let drawing = false;
 
 const link = new Link((kind, data) => picture.happened(kind, data), moved);
 const picture = new Picture(link, soon);
-const actions = new Actions(picture, link, place("order"), place("notice"));
-const detail = new Detail(picture, link, actions, place("detail"));
-const login = new Login(link, place("login"), place("leave"), (me) => {
+const place = new Place(soon);
+const actions = new Actions(picture, link, element("order"), element("notice"));
+const detail = new Detail(picture, link, place, actions, element("detail"));
+const login = new Login(link, element("login"), element("leave"), (me) => {
   picture.take("me", me);
   picture.askAll();
   link.restart();
 });
-const timeline = new Timeline(picture, (id) => (picture.node(id) ? detail.node(id) : detail.device(id)), soon);
+const timeline = new Timeline(picture, place, (id) => (picture.node(id) ? detail.node(id) : detail.device(id)), soon);
+const views = {
+  devices: new Devices(picture, link, place, actions, soon),
+  decisions: new Decisions(link, place, timeline, actions, soon),
+};
 let followed = false;
 
 /** Fetches what was missed while no event stream was followed. */
@@ -59,51 +67,66 @@ function name() {
  *  when a node has joined, unless somebody is using it. */
 function renew() {
   if (!link.outgrown || document.querySelector("dialog[open], input:focus")) return;
-  location.replace(`${link.origin}/`);
+  if (link.origin === location.origin) location.reload();
+  else location.replace(`${link.origin}/${location.hash}`);
 }
 
 function draw() {
   picture.flush();
   login.draw();
-  render(place("link"), ...linkLine());
+  render(element("link"), ...linkLine());
   document.body.classList.toggle("lost", link.lost);
   document.body.classList.toggle("old", picture.isOld);
   if (!picture.cluster) return;
-  const { cluster } = picture;
-  const { says } = verdict(picture, link);
-  render(place("spoken"), says);
-  render(place("cluster-id"), cluster.cluster_id);
-  render(place("headline"), headline(picture, link, actions, lead));
-  place("alarms").hidden = !cluster.alarms.length;
-  render(place("alarms"), alarmList(picture, actions));
-  render(place("nodes"), nodeCards(picture, (id) => detail.node(id)));
-  if (picture.parts.rings) {
-    render(place("rings"), ringRows(picture.parts.rings, (ring) => detail.ring(ring)));
-    render(place("fleet"), fleetLine(picture, find));
-  }
-  drawRollouts();
-  const deployments = listed(picture.parts.open, picture.parts.closed);
-  place("deployments").hidden = !deployments.length;
-  render(place("deployed"), deploymentRows(deployments, (number) => detail.deployment(number)));
-  render(place("filters"), timeline.filters());
-  render(place("timeline"), timeline.list());
-  render(place("proposals"), proposalList(picture));
-  render(place("asked"), `Version ${cluster.version}, log entry ${cluster.applied_index}`);
+  render(element("spoken"), verdict(picture, link).says);
+  render(element("cluster-id"), picture.cluster.cluster_id);
+  render(element("views"), tabs());
+  element("overview").hidden = place.view !== "";
+  element("view").hidden = place.view === "";
+  if (place.view === "") drawOverview();
+  else render(element("view"), h("section", { key: place.view, "aria-labelledby": `${place.view}-title` }, views[place.view].draw()));
+  render(element("asked"), `Version ${picture.cluster.version}, log entry ${picture.cluster.applied_index}`);
+  if (picture.parts.nodes) detail.follow();
   detail.draw();
   actions.draw();
   renew();
+}
+
+/** The views, each a link; the first says how the cluster is wherever one is. */
+function tabs() {
+  const { level, says } = verdict(picture, link);
+  const seal = h("span", { class: `seal small ${level}`, title: says, "aria-hidden": "true" }, LEVELS[level]);
+  return Object.entries(VIEWS).map(([view, word]) => h("a", { key: view, href: place.href(view), "aria-current": view === place.view ? "page" : null }, view === "" && seal, word));
+}
+
+function drawOverview() {
+  render(element("headline"), headline(picture, link, actions, lead));
+  element("alarms").hidden = !picture.cluster.alarms.length;
+  render(element("alarms"), alarmList(picture, actions));
+  render(element("nodes"), nodeCards(picture, (id) => detail.node(id)));
+  if (picture.parts.rings) {
+    render(element("rings"), ringRows(picture.parts.rings, (ring) => place.go(place.href("devices", { ring }))));
+    render(element("fleet"), fleetLine(picture, find));
+  }
+  drawRollouts();
+  const deployments = listed(picture.parts.open, picture.parts.closed);
+  element("deployments").hidden = !deployments.length;
+  render(element("deployed"), deploymentRows(deployments, (number) => detail.deployment(number)));
+  render(element("filters"), timeline.filters());
+  render(element("timeline"), timeline.list());
+  render(element("proposals"), proposalList(picture));
 }
 
 function drawRollouts() {
   const { rollouts, ended, freezes, blocked } = picture.parts;
   const shown = inTurn(listed(rollouts, ended, "number"));
   const holding = [...freezeRows(freezes?.items ?? [], shown, picture.elapsed("freezes"), actions), ...blockedRows(blocked?.items ?? [], actions)];
-  place("rollouts").hidden = !shown.length && !holding.length;
+  element("rollouts").hidden = !shown.length && !holding.length;
   const elapsed = (one) => picture.elapsed(ended?.items.includes(one) ? "ended" : "rollouts");
-  render(place("rolled"), rolloutRows(shown, elapsed, (name) => detail.rollout(name), actions));
-  render(place("freeze"), actions.button("Freeze …", () => actions.freeze()));
-  place("holding").hidden = !holding.length;
-  render(place("holding"), holding);
+  render(element("rolled"), rolloutRows(shown, elapsed, (name) => detail.rollout(name), actions));
+  render(element("freeze"), actions.button("Freeze …", () => actions.freeze()));
+  element("holding").hidden = !holding.length;
+  render(element("holding"), holding);
 }
 
 /** Leads to the row of a rollout. */
@@ -136,10 +159,10 @@ const THEMES = { system: "dark", dark: "light", light: "system" };
 
 function wear(theme) {
   document.documentElement.dataset.theme = theme;
-  place("theme").textContent = `Theme: ${theme}`;
+  element("theme").textContent = `Theme: ${theme}`;
 }
 
-place("theme").addEventListener("click", () => {
+element("theme").addEventListener("click", () => {
   const next = THEMES[document.documentElement.dataset.theme];
   keep(next);
   wear(next);

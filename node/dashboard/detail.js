@@ -1,8 +1,8 @@
-// Details of one node, one device, one deployment, one rollout, or the devices of one ring: state,
-// history, explanation.
+// Details of one node, one device, one deployment or one rollout: state, history, explanation.
 
 import { course } from "./course.js";
 import { deploymentSheet, termsOf } from "./deployments.js";
+import { stateOf } from "./devices.js";
 import { h, render } from "./dom.js";
 import { Problem, Unreachable } from "./link.js";
 import { lossTable } from "./losses.js";
@@ -14,51 +14,70 @@ const AGAIN_MS = 1_000;
 const PAGE = 50;
 const MAX_LISTED = 500;
 
+/** What is asked about one of each kind: the thing itself, why it is so, its tasks, its report. */
+const PATHS = {
+  node: (id) => ({ path: `/v1/nodes/${id}/explain` }),
+  device: (id) => ({ path: `/v1/devices/${id}`, why: `/v1/devices/${id}/explain`, tasks: `/v1/devices/${id}/tasks` }),
+  deployment: (id, only, most) => ({ path: `/v1/deployments/${id}`, most, tasks: only && `/v1/deployments/${id}/tasks?limit=${most}&state=${encodeURIComponent(only)}` }),
+  rollout: (id) => ({ path: `/v1/rollouts/${id}`, why: `/v1/rollouts/${id}/explain`, report: `/v1/rollouts/${id}/report` }),
+};
+
 export class Detail {
-  constructor(picture, link, actions, sheet) {
-    Object.assign(this, { picture, link, actions, sheet, shown: null, told: null, problem: "" });
+  constructor(picture, link, place, actions, sheet) {
+    Object.assign(this, { picture, link, place, actions, sheet, shown: null, told: null, problem: "" });
     sheet.addEventListener("close", () => this.forget());
   }
 
+  /** Opens one, as a link to it would. */
   node(id) {
-    this.open({ kind: "node", id, path: `/v1/nodes/${encodeURIComponent(id)}/explain` });
-    this.askLosses(this.shown);
+    this.place.open("node", id);
   }
 
   device(id) {
-    const path = `/v1/devices/${encodeURIComponent(id)}`;
-    this.open({ kind: "device", id, path, why: `${path}/explain`, tasks: `${path}/tasks` });
+    this.place.open("device", id);
   }
 
-  /** `only`: the state of the tasks to list, at most so many; empty for none. */
-  deployment(id, only = "", most = PAGE) {
-    const path = `/v1/deployments/${id}`, { shown } = this;
-    const same = shown?.kind === "deployment" && shown.id === id;
-    this.open({ kind: "deployment", id, only, most, path, tasks: only && `${path}/tasks?limit=${most}&state=${only}` },
-      same ? this.told : null, same && shown.only === only ? this.tasks : undefined);
+  /** `only`: the state of the tasks to list; empty for none. */
+  deployment(id, only = "") {
+    this.place.open("deployment", id, only);
   }
 
   rollout(id) {
-    const path = `/v1/rollouts/${encodeURIComponent(id)}`;
-    this.open({ kind: "rollout", id, path, why: `${path}/explain`, report: `${path}/report` });
+    this.place.open("rollout", id);
   }
 
-  ring(id, only = "") {
-    const filter = only && `&${only}`;
-    this.open({ kind: "ring", id, only, path: `/v1/devices?ring=${id}&limit=${PAGE}${filter}`, once: true });
+  /** Shows what the URL names. */
+  follow() {
+    const wanted = this.place.sheet;
+    if (!wanted) return this.sheet.open && this.sheet.close();
+    const { kind, id, only } = wanted;
+    if (kind === this.shown?.kind && id === this.shown.id && only === this.shown.only) return;
+    this.open({ kind, id, only, ...PATHS[kind](encodeURIComponent(id), only, PAGE) });
+    if (kind === "node") this.askLosses(this.shown);
   }
 
-  /** `told`, `tasks`: what is known of it already, so that what is in use stays in its place. */
-  open(shown, told = null, tasks = undefined) {
-    Object.assign(this, { shown, told, tasks, report: undefined, losses: undefined, problem: "" });
+  /** More tasks of the deployment that is shown. */
+  moreTasks() {
+    const { kind, id, only, most } = this.shown;
+    this.open({ kind, id, only, ...PATHS.deployment(id, only, most + PAGE) });
+  }
+
+  /** What is known of it already stays, so that what is in use keeps its place. */
+  open(shown) {
+    const same = shown.kind === this.shown?.kind && shown.id === this.shown.id;
+    const { told, tasks } = this;
+    Object.assign(this, { shown, told: same ? told : null, tasks: same && shown.only === this.shown.only ? tasks : undefined });
+    Object.assign(this, { report: undefined, losses: undefined, problem: "" });
     this.draw();
     if (!this.sheet.open) this.sheet.showModal();
     this.ask(shown);
   }
 
   forget() {
+    if (this.sheet.open) return; // it was opened again before this was told
     this.shown = null;
     render(this.sheet);
+    this.place.close();
   }
 
   async ask(shown) {
@@ -73,7 +92,7 @@ export class Detail {
       if (error instanceof Problem) this.problem = error.message;
     }
     this.draw();
-    if (!(shown.once && this.told)) setTimeout(() => shown === this.shown && this.ask(shown), AGAIN_MS);
+    setTimeout(() => shown === this.shown && this.ask(shown), AGAIN_MS);
   }
 
   /** Asks the node itself, which may hang, so the rest does not wait for it. */
@@ -87,31 +106,12 @@ export class Detail {
     setTimeout(() => shown === this.shown && this.askLosses(shown), AGAIN_MS);
   }
 
-  async more() {
-    const { shown } = this;
-    const page = await this.page(`${shown.path}&cursor=${encodeURIComponent(this.told.next)}`);
-    if (page === null || shown !== this.shown) return;
-    const items = [...this.told.items, ...page.items];
-    this.told = { items: items.slice(0, MAX_LISTED), next: items.length < MAX_LISTED ? page.next : null };
-    this.draw();
-  }
-
-  /** The next page; null if no node answered: then the button stays. */
-  async page(path) {
-    try {
-      return await this.link.get(path);
-    } catch (error) {
-      if (!(error instanceof Problem || error instanceof Unreachable)) throw error;
-      return null;
-    }
-  }
-
   draw() {
     const { shown, told } = this;
     if (!shown) return;
     this.sheet.classList.toggle("wide", shown.kind === "rollout");
-    const parts = { node: () => this.ofNode(), device: () => this.ofDevice(), ring: () => this.ofRing(), deployment: () => this.ofDeployment(), rollout: () => this.ofRollout() };
-    const title = { ring: `Ring ${shown.id}`, deployment: `Deployment ${shown.id}`, rollout: `Rollout ${shown.id}` }[shown.kind] ?? shown.id;
+    const parts = { node: () => this.ofNode(), device: () => this.ofDevice(), deployment: () => this.ofDeployment(), rollout: () => this.ofRollout() };
+    const title = { deployment: `Deployment ${shown.id}`, rollout: `Rollout ${shown.id}` }[shown.kind] ?? shown.id;
     render(this.sheet,
       h("div", { class: "sheet-head" }, h("h2", { id: "detail-title" }, title),
         h("button", { type: "button", onclick: () => this.sheet.close() }, "Close")),
@@ -172,7 +172,7 @@ export class Detail {
 
   ofDeployment() {
     const { told, tasks, shown } = this;
-    const more = shown.most < MAX_LISTED && (() => this.deployment(shown.id, shown.only, shown.most + PAGE));
+    const more = shown.most < MAX_LISTED && (() => this.moreTasks());
     return [deploymentSheet(told, tasks, shown.only, more, this), facts(termsOf(told))];
   }
 
@@ -180,31 +180,6 @@ export class Detail {
     const { told, why, report } = this;
     return [rolloutSheet(told, why, report, this), facts(planOf(told))];
   }
-
-  // -- a ring ---------------------------------------------------------------------------------
-
-  ofRing() {
-    const { told, shown } = this;
-    const filters = [["", "All"], ["healthy=false", "Unhealthy"], ["online=false", "Offline"]];
-    return [
-      h("div", { class: "filters", role: "group", "aria-label": "Show only" }, filters.map(([only, word]) =>
-        h("button", { type: "button", class: "plain", "aria-pressed": String(only === shown.only), onclick: () => this.ring(shown.id, only) }, word))),
-      told.items.length === 0 && h("p", { class: "quiet" }, "No such device here."),
-      h("ul", { class: "devices" }, told.items.map((device) => {
-        const state = stateOf(device);
-        return h("li", { key: device.id },
-          h("button", { type: "button", class: "plain inline", onclick: () => this.device(device.id) }, device.id),
-          h("span", { class: `state ${state.kind}` }, `${state.mark} ${state.kind}`),
-          device.pin && h("span", { class: "chip" }, "pinned"), h("span", { class: "quiet" }, device.name));
-      })),
-      told.next && h("button", { type: "button", onclick: () => this.more() }, "More devices"),
-    ];
-  }
-}
-
-function stateOf(device) {
-  if (!device.online) return { kind: "offline", mark: "?" };
-  return device.healthy ? { kind: "healthy", mark: "✓" } : { kind: "unhealthy", mark: "✕" };
 }
 
 function sentences(title, lines) {

@@ -63,6 +63,7 @@ function create(description, parent) {
 
 function update(node, description) {
   const before = described.get(node);
+  if (before === description) return; // the very same: a long list is described once
   described.set(node, description);
   if (description.tag === undefined) {
     const text = String(description);
@@ -79,6 +80,7 @@ function update(node, description) {
 }
 
 const TEXT = { tag: undefined };
+const STATES = ["value", "checked", "selected", "indeterminate"]; // of a form: what a user did goes before the attribute
 
 function set(node, name, value) {
   if (name === "key") return;
@@ -86,6 +88,8 @@ function set(node, name, value) {
     for (const [property, text] of Object.entries(value ?? {})) node.style.setProperty(property, text);
   } else if (name.startsWith("on")) {
     node[name] = value;
+  } else if (STATES.includes(name) && node.tagName !== "BUTTON" && !(name === "value" && node.tagName === "OPTION")) {
+    node[name] = value ?? (name === "value" ? "" : false);
   } else if (value === null || value === undefined || value === false) {
     node.removeAttribute(name);
   } else {

@@ -68,12 +68,12 @@ export class Link {
     return this.others.some((origin) => !this.permitted.has(origin));
   }
 
-  /** The JSON that a node answers; throws `Problem` or `Unreachable`. */
-  async get(path) {
+  /** The JSON that a node answers within `patience` ms; throws `Problem` or `Unreachable`. */
+  async get(path, patience = ANSWER_MS) {
     const origin = this.origin;
     let answer;
     try {
-      answer = await fetch(origin + path, { headers: this.headers(), signal: AbortSignal.timeout(ANSWER_MS) });
+      answer = await fetch(origin + path, { headers: this.headers(), signal: AbortSignal.timeout(patience) });
       if (!answer.ok) throw this.refused(answer.status, await answer.json());
       const body = await answer.json();
       if (origin === this.origin) this.received(answer);

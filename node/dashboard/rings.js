@@ -39,6 +39,6 @@ export function fleetLine(picture, find) {
     brake && h("span", { class: "chip" }, "storm brake: no automatic moves"),
     h("form", { class: "find", role: "search", onsubmit: find },
       h("input", { name: "device", "aria-label": "Id of a device", placeholder: "device id", maxlength: 128, required: true, autocomplete: "off" }),
-      h("button", { type: "submit" }, "Find")),
+      h("button", { type: "submit" }, "Find"), h("a", { href: "#/devices" }, "All devices")),
   ];
 }

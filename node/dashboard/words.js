@@ -59,7 +59,8 @@ export function ago(milliseconds) {
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
 export function timeOf(wall) {
   return clock.format(wall);
@@ -67,6 +68,11 @@ export function timeOf(wall) {
 
 export function dateOf(wall) {
   return day.format(wall);
+}
+
+/** The time, and the day too if it is not today. */
+export function whenOf(wall, now = Date.now()) {
+  return new Date(wall).toDateString() === new Date(now).toDateString() ? timeOf(wall) : `${date.format(wall)}, ${timeOf(wall)}`;
 }
 
 export function changesOf(changes) {

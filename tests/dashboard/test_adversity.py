@@ -47,10 +47,15 @@ def test_a_night_of_ring_moves_does_not_hide_the_change_of_primary(
 def test_what_was_decided_before_can_be_looked_up(page: Page, served: Served) -> None:
     served.do(_move_about)
     page.goto(served.url)
+    page.get_by_role("button", name="Rings").click()
     for _ in range(7):
         page.get_by_role("button", name="Show earlier").click()
-    expect(page.locator("#timeline")).to_contain_text("the cluster is founded")
+    expect(page.locator("#timeline .entry")).to_have_count(150)
     expect(page.get_by_role("button", name="Show earlier")).to_have_count(0)
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(page.locator("#timeline .several")).to_have_count(1)
+    page.get_by_role("button", name="Show earlier").click()
+    expect(page.locator("#timeline")).to_contain_text("the cluster is founded")
 
 
 def test_the_story_of_a_device_is_a_click_away_from_what_happened(
@@ -142,7 +147,7 @@ def test_a_list_that_nobody_answered_is_asked_for_again(page: Page, served: Serv
 
     page.route("**/v1/devices?*", fail_once)
     page.get_by_role("button", name="dev", exact=True).click()
-    expect(page.locator(".devices li")).to_have_count(1)
+    expect(page.locator(".devices tbody tr")).to_have_count(1)
 
 
 def test_an_order_that_was_left_alone_does_not_meddle_with_the_next(
