@@ -24,8 +24,9 @@ from stationkeep.node.security.handshake import (
 )
 from stationkeep.node.system.addresses import subscriber
 
-MAX_AT_ONCE = 64
-"""Handshakes under way."""
+MAX_AT_ONCE = 256
+"""Handshakes under way. At `MAX_A_SECOND` each has more than a second, as long as a round trip over
+a satellite takes."""
 MAX_A_SECOND, MAX_OF_ADDRESS = 200, 20
 """Handshakes begun in a second: by all, and by one address."""
 ACCEPTED_AT_ONCE = 16

@@ -1,8 +1,21 @@
 """How many handshakes may begin in a second, and whose."""
 
+import asyncio
+import socket
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 
-from stationkeep.node.security.accepting import MAX_A_SECOND, MAX_KNOWN, MAX_OF_ADDRESS, Rate
+from stationkeep.node.security.accepting import (
+    MAX_A_SECOND,
+    MAX_KNOWN,
+    MAX_OF_ADDRESS,
+    Acceptor,
+    Rate,
+)
+from tests.node.security.issuing import contexts
 
 
 def crowd(count: int) -> list[str]:
@@ -59,3 +72,24 @@ def test_of_those_that_are_known_the_one_seen_longest_ago_is_forgotten() -> None
         rate.admits(one, 0.0)
     assert rate.admits(first, 0.0)
     assert not rate.admits(second, 0.0)
+
+
+async def test_strangers_who_come_as_fast_as_they_may_keep_their_places_for_a_second(
+    tmp_path: Path,
+) -> None:
+    """Devices of a node that died, over a satellite: if those who come broke off those who are half
+    through, none would ever be through."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=MAX_A_SECOND)
+    listening.setblocking(False)
+    outcomes = Counter[str]()
+    acceptor = Acceptor(contexts(tmp_path, "a").http, asyncio.Protocol, outcomes)
+    acceptor.open([listening])
+    with ExitStack() as opened:
+        for n in range(MAX_A_SECOND):
+            source = (f"127.1.0.{n}", 0)
+            address = listening.getsockname()
+            opened.enter_context(socket.create_connection(address, source_address=source))
+        await asyncio.sleep(1.0)
+        assert not outcomes
+        acceptor.close()
+        await acceptor.closed()
