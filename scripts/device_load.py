@@ -24,7 +24,7 @@ BOUND = 0.25
 READ_SECONDS = 30.0
 LAG = "event_loop_lag_seconds"
 _SAMPLE = re.compile(r"^(?:stationkeep_)?(\w+?)(?:\{(.*?)\})? ([0-9.e+-]+)$", re.MULTILINE)
-_HANDSHAKE = (
+HANDSHAKE = (
     f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 ).encode()
@@ -245,7 +245,7 @@ def _connected(address: str) -> socket.socket:
     """A connection on which a WebSocket was asked for."""
     host, port = address.split(":")
     connection = socket.create_connection((host, int(port)))
-    connection.sendall(_HANDSHAKE)
+    connection.sendall(HANDSHAKE)
     return connection
 
 

@@ -57,8 +57,17 @@ def snapshot(options: argparse.Namespace) -> Figures:
         return {"votes_after_s": endured.sent_a_fleet(cluster, options.devices)}
 
 
+def renewals(options: argparse.Namespace) -> Figures:
+    """Every node renews its certificate every two seconds, with 1,000 writes a second and 2,000
+    devices."""
+    with laid() as bed, closing(Cluster(bed)) as cluster:
+        up(cluster, options.profile)
+        found = endured.renewing(cluster, 60 * options.minutes, options.writes, options.devices)
+        return {**found._asdict(), "tally": msgspec.to_builtins(found.tally)}
+
+
 RUNS: dict[str, Callable[[argparse.Namespace], Figures]] = {
-    run.__name__: run for run in (loss, regions, snapshot)
+    run.__name__: run for run in (loss, regions, snapshot, renewals)
 }
 
 
@@ -68,9 +77,10 @@ def main() -> None:
     parts = parser.add_subparsers(dest="run", required=True)
     for name, run in RUNS.items():
         part = parts.add_parser(name, help=run.__doc__, description=run.__doc__)
-        part.add_argument("--minutes", type=float, default=30.0)
+        part.add_argument("--minutes", type=float, default=10.0)
         part.add_argument("--profile", choices=PROFILES, default="demo")
-        part.add_argument("--devices", type=int, default=1_000_000)
+        part.add_argument("--devices", type=int, default=2_000)
+        part.add_argument("--writes", type=float, default=1_000.0, help="a second")
     options = parser.parse_args()
     if (why := missing()) is not None:
         parser.error(why)

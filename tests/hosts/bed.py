@@ -90,6 +90,7 @@ class Bed:
             _ip(f"addr add {OPERATOR}/8 dev {NEAR}")
             _ip(f"addr add fd77::1/64 dev {NEAR} nodad")
             _ip(f"link set {NEAR} up")
+            _ip("route add local 10.90.0.0/16 dev lo")
             self.names.start(OPERATOR)
         except BaseException:
             self.network.__exit__()
@@ -131,6 +132,10 @@ class Bed:
     def call(self, name: str, *addresses: str) -> None:
         """From now on a name has these addresses, and no others."""
         self.names.known |= {name: [*addresses], f"{name}.{DOMAIN}": [*addresses]}
+
+    def guest(self, number: int) -> str:
+        """An address of the operator's, one of 65,536: who comes from each is somebody else."""
+        return f"10.90.{number >> 8}.{number & 255}"
 
     def heal(self) -> None:
         """Ends all faults of the network and of names."""
@@ -316,9 +321,14 @@ class Process:
     def running(self) -> bool:
         return self._outside.poll() is None
 
+    @property
+    def inside(self) -> psutil.Process:
+        """The process itself."""
+        (found,) = psutil.Process(self._outside.pid).children()
+        return found
+
     def send(self, signum: signal.Signals) -> None:
-        for inside in psutil.Process(self._outside.pid).children():
-            inside.send_signal(signum)
+        self.inside.send_signal(signum)
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> None:
         """Ends it, and waits for that."""

@@ -113,8 +113,7 @@ class Cluster:
         """The JSON answer of a node, whatever its status; raises OSError when there is none."""
         verb = method or ("GET" if body is None else "POST")
         url = f"https://{machine.address}:{HTTP}{path}"
-        token = local_token(machine.folder / "data")
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {self.token(machine)}"}
         if machine.name not in self._http:
             trust = self.strict and of_file(str(machine.folder / "tls" / "ca.pem"))
             self._http[machine.name] = httpx.Client(verify=trust, timeout=_ANSWER_SECONDS)
@@ -225,8 +224,26 @@ class Cluster:
             {m.name: f"{m.address}:{HTTP}" for m in self.machines},
             WATCH_SECONDS,
             tls=of_file(str(self.machines[0].folder / "tls" / "ca.pem")),
-            tokens={m.name: local_token(m.folder / "data") or "" for m in self.machines},
+            tokens={m.name: self.token(m) for m in self.machines},
         )
+
+    def token(self, machine: Machine) -> str:
+        """Of the machine's own administrator."""
+        return local_token(machine.folder / "data") or ""
+
+    def device_token(self) -> str:
+        """One that is good everywhere, for all devices."""
+        one, file = self.machines[0], "devices.token"
+        one.run(
+            *("stationkeep", "tokens", "create", "--config", "node.yaml", "--out", file),
+            *("--name", "devices", "--role", "device", "--ids", "device-*"),
+        )
+        return (one.folder / file).read_text().strip()
+
+    def size(self, machine: Machine) -> tuple[float, int]:
+        """Megabytes of memory that its node has, and open files."""
+        process = self.nodes[machine.name].inside
+        return process.memory_info().rss / 1e6, process.num_fds()
 
     def said(self, machine: Machine) -> str:
         return (machine.folder / "node.log").read_text(errors="replace")

@@ -1,13 +1,20 @@
 """What a cluster across machines lives through, for as long as is asked: seconds in tests, hours in
 `scripts/endure`."""
 
+import math
 import time
+from typing import NamedTuple
 
 from msgspec import convert
 
+from scripts.device_crowd import Crowd
+from scripts.write_load import Door, Writes
 from stationkeep.node.chaos.namespace import longer_than, loss
 from stationkeep.node.chaos.seatwatch import Tally
 from stationkeep.node.cli.links_seen import Seen
+from stationkeep.node.security.certificates import certificates_in, facts_of
+from stationkeep.node.security.inspection import shown_at
+from stationkeep.node.security.trust import of_file
 from tests.hosts.bed import Bed
 from tests.hosts.cluster import HTTP, RAFT, START_SECONDS, Cluster
 from tests.hosts.fleets import restored
@@ -17,6 +24,7 @@ SMALLEST_MTU = 1_280
 AWAY, JITTER = 0.040, 0.005
 """Seconds, each way."""
 LOST = 0.2
+RENEWED_EVERY = 2.0
 
 
 def watched(cluster: Cluster, seconds: float) -> Tally:
@@ -71,3 +79,51 @@ def sent_a_fleet(cluster: Cluster, devices: int) -> float:
     assert cluster.view(hidden)["fleet"]["total_slaves"] == devices
     assert (hidden.folder / "data" / "snapshot").exists()
     return took
+
+
+class Renewed(NamedTuple):
+    """`growth`: megabytes and descriptors by which each node has grown from the first third to the
+    end. `lost`: connections of devices that did not last."""
+
+    tally: Tally
+    renewals: int
+    writes: int
+    failed: dict[str, int]
+    lost: dict[str, int]
+    growth: dict[str, tuple[float, int]]
+
+
+def renewing(cluster: Cluster, seconds: float, rate: float, devices: int) -> Renewed:
+    """Every node renews its certificate every two seconds, under a load of writes and devices."""
+    tls = of_file(str(cluster.machines[0].folder / "tls" / "ca.pem"))
+    doors = [Door(m.name, f"{m.address}:{HTTP}", cluster.token(m)) for m in cluster.machines]
+    addresses, connections = [door.address for door in doors], math.ceil(rate / 20 / len(doors))
+    token, source = cluster.device_token(), cluster.bed.guest
+    crowd = Crowd(addresses, devices, tls=tls, token=token, source=source)
+    with crowd, Writes(doors, rate, connections, tls) as load:
+        cluster.until("devices", lambda: len(crowd.registered) == devices, START_SECONDS)
+        crowd.lost.clear()
+        with cluster.watch() as watch:
+            renewals = _renew(cluster, seconds / 3)
+            before = {m.name: cluster.size(m) for m in cluster.machines}
+            renewals += _renew(cluster, seconds * 2 / 3)
+            after = {m.name: cluster.size(m) for m in cluster.machines}
+        lost = dict(crowd.lost)
+    growth = {
+        name: (after[name][0] - mb, after[name][1] - files) for name, (mb, files) in before.items()
+    }
+    return Renewed(watch.tally(), renewals, load.done, dict(load.failed), lost, growth)
+
+
+def _renew(cluster: Cluster, seconds: float) -> int:
+    """How many there were. Whoever connects next is shown the new one."""
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        due = time.monotonic() + RENEWED_EVERY
+        for machine in cluster.machines:
+            serial = cluster.ask(machine, "/v1/tls/renew", method="POST")["serial"]
+            leaf = certificates_in(shown_at(machine.address, HTTP))[0]
+            assert facts_of(leaf).serial == serial
+            count += 1
+        time.sleep(max(0.0, due - time.monotonic()))
+    return count

@@ -117,6 +117,18 @@ def test_a_path_that_swallows_what_is_long_is_no_obstacle(cluster: Cluster) -> N
     assert len(str(cluster.ask(back, "/openapi.json"))) > 10 * endured.SMALLEST_MTU
 
 
+def test_certificates_that_are_renewed_all_the_time_cost_nobody_anything(cluster: Cluster) -> None:
+    """`scripts/endure renewals` does it for longer, under more load."""
+    before = cluster.standing()
+    found = endured.renewing(cluster, 6, rate=40, devices=60)
+    assert (found.failed, found.lost) == ({}, {})
+    assert found.writes > 0
+    assert found.renewals >= 3 * len(cluster.machines)
+    assert (found.tally.primary_changes, found.tally.two_primaries) == (0, 0)
+    assert all(mb < 5 and files < 5 for mb, files in found.growth.values()), found.growth
+    assert cluster.undisturbed(before)
+
+
 def test_when_the_machine_of_the_primary_is_cut_off_another_takes_over(cluster: Cluster) -> None:
     """Nobody tells anybody: no connection is closed. The old one has stopped by itself."""
     old, (epoch, _) = cluster.acting(), cluster.standing()
