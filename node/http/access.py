@@ -6,13 +6,15 @@ port is reached from elsewhere, so an open node refuses what has one.
 
 The right token always opens. Only failures are counted, and what is too much is told with another
 status: 2^256 secrets need no help against guessing, and a limit on everybody at an address would
-let one of them lock out the others.
+let one of them lock out the others. Who has come in by a token may ask only so often (`rates.py`),
+but for devices, which have limits of their own, and for the node's own administrator.
 
 An address is that of the connection, unless that is one of `trusted_proxies`: then it is the last
 one of `X-Forwarded-For` that is none of those. Source: guide/access.md.
 """
 
 import ipaddress
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -23,7 +25,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stationkeep.cluster.state.state import Access, Token
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.problems import Kind, Problem
-from stationkeep.node.security.authorisation import ADMINISTER, LADDER, Right, right_to, route_of
+from stationkeep.node.http.rates import ORDERS_A_SECOND, READS_A_SECOND, Rates
+from stationkeep.node.security.authorisation import (
+    ADMINISTER,
+    LADDER,
+    READ,
+    REPORT,
+    Right,
+    right_to,
+    route_of,
+)
 from stationkeep.node.security.tokens import TokenFault, parse
 from stationkeep.node.system.addresses import subscriber
 
@@ -36,7 +47,9 @@ MAX_SUSPECTS = 4_096
 SCHEME = "bearer "
 CALLER = "stationkeep.caller"
 """Where a scope has its `Caller`."""
-OUTCOMES = ("admitted", "forbidden", "missing", "malformed", "unknown", "revoked", "expired")
+OUTCOMES = (
+    "admitted", "forbidden", "limited", "missing", "malformed", "unknown", "revoked", "expired",
+)  # fmt: skip
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Headers = Iterable[tuple[bytes, bytes]]
@@ -49,7 +62,8 @@ def _always() -> bool:
 
 class Caller(NamedTuple):
     """Who asks. `role` None: nobody in particular, `because` says why. `name` "": whoever they say
-    they are. `ids`: the devices for which they speak. `good`: whether they still may."""
+    they are. `ids`: the devices for which they speak. `good`: whether they still may. `token`: the
+    id of theirs, unless it is the node's own."""
 
     role: Access | None
     address: str
@@ -57,12 +71,14 @@ class Caller(NamedTuple):
     ids: str = "*"
     because: str = ""
     good: Callable[[], bool] = _always
+    token: str = ""
 
 
 class Admission:
     """The rule of one node, for requests and WebSockets. `local`: a token that is this node's own.
-    `known`: called with the address of a connection when somebody of the ladder comes in by it.
-    `outcomes`: how many came in, or why not."""
+    `rescues`: paths of orders that end trouble, which are taken however often they come. `known`:
+    called with the address of a connection when somebody of the ladder comes in by it. `outcomes`:
+    how many came in, or why not."""
 
     def __init__(
         self,
@@ -73,6 +89,7 @@ class Admission:
         node: str = "",
         proxies: Sequence[Network] = (),
         probes: Iterable[str] = (),
+        rescues: Iterable[str] = (),
         known: Callable[[str], None] = lambda _: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -81,7 +98,8 @@ class Admission:
         self._tokens, self._local, self._node = tokens, local, node
         self._known = known
         self._wall, self._clock, self._probes = wall, clock, frozenset(probes)
-        self._failures = Failures()
+        self._failures, self._rates = Failures(), Rates(clock)
+        self._rescues = frozenset(rescues)
         self._is_proxy = lru_cache(64)(lambda address: _is_in(address, proxies))
         self.outcomes = dict.fromkeys(OUTCOMES, 0)
 
@@ -104,10 +122,22 @@ class Admission:
         if not right.allows(caller.role):
             self.outcomes["forbidden"] += 1
             raise _forbidden(method, path, route, right, caller)
+        free = right.nobody or right is REPORT or path in self._rescues
+        if caller.token and caller.role in LADDER and not free:
+            self._pace(caller, order=method not in ("GET", "HEAD") and right is not READ)
         self.outcomes["admitted"] += 1
         if caller.role in LADDER:
             self._known(peer)
         return caller
+
+    def _pace(self, caller: Caller, *, order: bool) -> None:
+        wait = self._rates.take(caller.token, order=order)
+        if wait:
+            self.outcomes["limited"] += 1
+            most = f"{ORDERS_A_SECOND} orders" if order else f"{READS_A_SECOND} reads"
+            detail = f"{caller.name} has asked for more than {most} a second for some time"
+            headers = {"Retry-After": str(math.ceil(wait))}
+            raise Problem(Kind.BUSY, detail, rule="rate", headers=headers)
 
     def _caller(self, headers: Headers, address: str) -> Caller:
         """Who proves to be whom."""
@@ -132,6 +162,7 @@ class Admission:
         return Caller(
             token.role, address, self._name(token), token.ids or "*",
             good=lambda: (now := self._find(token.id)) is not None and now.good(self._now()),
+            token="" if token is self._local else token.id,
         )  # fmt: skip
 
     def _name(self, token: Token) -> str:

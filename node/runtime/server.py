@@ -40,6 +40,7 @@ class Server(uvicorn.Server):
         """`local`: the token of this node's own administrator, where there are tokens."""
         # Slow to import, and not for tests.
         from stationkeep.node.api.app import create_app  # noqa: PLC0415
+        from stationkeep.node.api.resources import rings, roles  # noqa: PLC0415
         from stationkeep.node.api.resources.probes import PROBES  # noqa: PLC0415
         from stationkeep.node.gateway.sessions import Sessions  # noqa: PLC0415
         from stationkeep.node.http.access import Admission  # noqa: PLC0415
@@ -60,6 +61,7 @@ class Server(uvicorn.Server):
             node=own.node,
             proxies=tuple(map(ipaddress.ip_network, own.trusted_proxies)),
             probes=PROBES,
+            rescues=(*roles.RESCUES, rings.RELEASE_BRAKE),
             known=self.acceptor.know if self.acceptor is not None else lambda _: None,
         )
         self.agents = Sessions(own.node, service.intake, service.errands, replica, admission)

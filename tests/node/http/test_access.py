@@ -15,6 +15,13 @@ from stationkeep.node.http.access import (
     Failures,
 )
 from stationkeep.node.http.problems import Problem
+from stationkeep.node.http.rates import (
+    BURST_SECONDS,
+    MAX_RATED,
+    ORDERS_A_SECOND,
+    READS_A_SECOND,
+    Rates,
+)
 from stationkeep.node.security.tokens import Shown, draw
 
 NOW = 1_800_000_000
@@ -182,6 +189,62 @@ def test_who_is_told_to_wait_is_let_go() -> None:
             door.ask(authorization=bearer(draw()))
         said.append(caught.value.headers.get("Connection"))
     assert said == [None] * MAX_FAILURES + ["close"]
+
+
+OTHER = draw()
+MOST_ORDERS, MOST_READS = (int(n * BURST_SECONDS) for n in (ORDERS_A_SECOND, READS_A_SECOND))
+
+
+def ordered(door: Door, shown: Shown = GOOD, path: str = "/v1/resume") -> str | None:
+    """The rule by which an order is refused."""
+    try:
+        door.ask(path, method="POST", authorization=bearer(shown))
+    except Problem as problem:
+        return problem.rule
+    return None
+
+
+def test_one_token_orders_so_often_and_holds_nobody_back() -> None:
+    door = Door(rescues=("/v1/pause",))
+    door.tokens[OTHER.id] = token(OTHER)
+    assert {ordered(door) for _ in range(MOST_ORDERS)} == {None}
+    assert [ordered(door) for _ in range(2)] == ["rate"] * 2
+    with pytest.raises(Problem, match="more than 50 orders a second") as caught:
+        door.ask("/v1/resume", method="POST", authorization=bearer(GOOD))
+    assert (caught.value.kind.status, caught.value.headers["Retry-After"]) == (429, "1")
+    assert ordered(door, OTHER) is None, "another token"
+    assert ordered(door, path="/v1/pause") is None, "an order that ends trouble"
+    assert ordered(door, path="/v1/rings/plan") is None, "a read that has a body"
+    assert door.ask(authorization=bearer(GOOD)).name == f"ci#{GOOD.id}"
+    assert door.admission.outcomes["limited"] == 3
+    door.now += 1.0
+    assert [ordered(door) for _ in range(ORDERS_A_SECOND + 1)][-2:] == [None, "rate"]
+    door.now += BURST_SECONDS
+    assert [ordered(door) for _ in range(MOST_ORDERS + 1)][-2:] == [None, "rate"]
+
+
+def test_one_token_reads_so_often() -> None:
+    door = Door()
+    for _ in range(MOST_READS):
+        door.ask(authorization=bearer(GOOD))
+    assert door.refused(authorization=bearer(GOOD)) == (429, "rate")
+    assert door.ask("/livez", authorization=bearer(GOOD)).role is Access.OPERATOR
+
+
+def test_devices_and_the_node_s_own_administrator_are_not_held_back() -> None:
+    local = Token(GOOD.id, "local-admin", Access.ADMIN, GOOD.hash, 0, 0, "")
+    owner, device = Door(local=local), Door()
+    device.tokens[OTHER.id] = token(OTHER, Access.DEVICE, ids="*")
+    for _ in range(MOST_ORDERS + 1):
+        assert ordered(owner) is None
+        assert ordered(device, OTHER, "/v1/devices:report") is None
+
+
+def test_tokens_that_ask_no_more_are_forgotten() -> None:
+    rates = Rates(lambda: 0.0)
+    for number in range(MAX_RATED + 5):
+        assert not rates.take(str(number), order=True)
+    assert len(rates._full_at) == MAX_RATED
 
 
 def test_a_network_of_one_client_is_one_address() -> None:
