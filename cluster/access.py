@@ -22,6 +22,7 @@ from stationkeep.cluster.settings import LONGEST
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.state import MAX_TOKENS, MAX_TOKENS_OF_ONE, Access, Token
 from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.suggestion import unknown
 
 HASH_BYTES = 32
 TOKEN_ID = re.compile(r"[a-z0-9]{8}")
@@ -74,7 +75,7 @@ def revoke_token(step: Step, command: RevokeToken) -> dict[str, object]:
     """Ends a token at once. Nothing is changed about one that was revoked before."""
     token = step.state.tokens.get(command.token)
     if token is None:
-        raise Refused(Reason.UNKNOWN_TOKEN, f"token: there is no {command.token[:64]!r}")
+        raise Refused(Reason.UNKNOWN_TOKEN, unknown("token", command.token))
     if token.revoked_at is None:
         token = step.state.tokens[token.id] = replace(token, revoked_at=step.now)
         _decide(step, token, "revoked")
@@ -158,7 +159,7 @@ def _person(step: Step, name: str) -> str:
 def _replaced(step: Step, command: CreateToken, role: Access) -> Token:
     old = step.state.tokens.get(command.replaces)
     if old is None:
-        raise Refused(Reason.UNKNOWN_TOKEN, f"replaces: there is no {command.replaces[:64]!r}")
+        raise Refused(Reason.UNKNOWN_TOKEN, f"replaces: {unknown('token', command.replaces)}")
     if not old.good(step.wall):
         raise Refused(Reason.CLOSED, f"replaces: {old.id} has ended")
     if (old.name, old.role, old.ids) != (command.name, role, command.ids):

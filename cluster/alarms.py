@@ -19,6 +19,7 @@ from stationkeep.cluster.settings import format_duration
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.state import ClusterState, Member, alarm_id
 from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.suggestion import unknown
 
 
 class Kind(NamedTuple):
@@ -165,7 +166,8 @@ def acknowledge_alarm(step: Step, command: AcknowledgeAlarm) -> dict[str, object
     wanted = command.alarm
     meant = [a for a in step.state.alarms.values() if wanted in (a.id, a.name)]
     if not meant:
-        raise Refused(Reason.UNKNOWN_ALARM, f"alarm: {wanted[:80]!r} is not raised")
+        raised = (alarm.id for alarm in step.state.alarms.values())
+        raise Refused(Reason.UNKNOWN_ALARM, unknown("alarm", wanted, raised))
     fresh = [alarm for alarm in meant if alarm.acknowledged is None]
     if not fresh:
         by = ", ".join(sorted({a.acknowledged.actor for a in meant if a.acknowledged}))

@@ -32,6 +32,7 @@ from stationkeep.cluster.state.state import (
     Invitation,
 )
 from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.suggestion import unknown
 
 SHORTEST_LIFE, LONGEST_LIFE = 60_000, 7 * 86_400_000
 """Milliseconds for which an invitation may be good."""
@@ -124,7 +125,7 @@ def _check(step: Step, command: Invite) -> None:
 def _existing(step: Step, invitation: str) -> Invitation:
     found = step.state.invitations.get(invitation)
     if found is None:
-        raise Refused(Reason.UNKNOWN_INVITATION, f"invitation: there is no {invitation[:64]!r}")
+        raise Refused(Reason.UNKNOWN_INVITATION, unknown("invitation", invitation))
     return found
 
 

@@ -38,7 +38,7 @@ from stationkeep.cluster.state.state import (
     PauseWindow,
 )
 from stationkeep.cluster.state.step import Refused, Step
-from stationkeep.cluster.suggestion import suggestion
+from stationkeep.cluster.suggestion import suggestion, unknown
 from stationkeep.cluster.transitions import Role, Rule, is_legal
 
 MAX_PAUSE = 24 * 3_600_000
@@ -52,7 +52,7 @@ def existing(step: Step, node: str) -> Member:
     """The member of that name; refused when there is none."""
     member = step.state.members.get(node)
     if member is None:
-        raise Refused(Reason.UNKNOWN_NODE, f"node: {node!r} is not a member")
+        raise Refused(Reason.UNKNOWN_NODE, unknown("node", node, step.state.members))
     return member
 
 

@@ -19,6 +19,7 @@ from stationkeep.cluster.devices.selector import parse
 from stationkeep.cluster.devices.table import Column, Kind
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.cluster.state.step import Refused
+from stationkeep.cluster.suggestion import unknown
 
 CAPABILITY = "deployment"
 _NO = ("", "false", "no", "off", "0")
@@ -57,8 +58,7 @@ def targeted(fleet: Fleet, target: Target) -> Column:
 def _row(fleet: Fleet, device: str) -> int:
     row = fleet.row(device)
     if row is None:
-        detail = f"target.devices: {device[:128]!r} is not registered"
-        raise Refused(Reason.UNKNOWN_DEVICE, detail)
+        raise Refused(Reason.UNKNOWN_DEVICE, f"target.devices: {unknown('device', device)}")
     return row
 
 

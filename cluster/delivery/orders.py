@@ -46,6 +46,7 @@ from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import DeploymentChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.suggestion import unknown
 
 
 def create_deployment(step: Step, command: CreateDeployment) -> dict[str, object]:
@@ -131,7 +132,7 @@ def _check_share(
 def _existing(step: Step, number: int) -> Deployment:
     deployment = step.state.deployments.known.get(number)
     if deployment is None:
-        raise Refused(Reason.UNKNOWN_DEPLOYMENT, f"deployment: {number} is not known")
+        raise Refused(Reason.UNKNOWN_DEPLOYMENT, unknown("deployment", str(number)))
     return deployment
 
 

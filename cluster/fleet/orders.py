@@ -33,6 +33,7 @@ from stationkeep.cluster.settings import LONGEST_PIN
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import DeviceRemoved, FleetRulesChanged
 from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.suggestion import unknown
 
 MAX_PINS = 65_536
 MAX_NAMED = 20
@@ -42,7 +43,7 @@ MAX_NAMED = 20
 def _existing(step: Step, device: str) -> int:
     row = step.state.fleet.row(device)
     if row is None:
-        raise Refused(Reason.UNKNOWN_DEVICE, f"device: {device[:128]!r} is not registered")
+        raise Refused(Reason.UNKNOWN_DEVICE, unknown("device", device))
     return row
 
 

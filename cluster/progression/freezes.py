@@ -15,6 +15,7 @@ from stationkeep.cluster.settings import LONGEST, SHORTEST
 from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import FreezeChanged
 from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.suggestion import unknown
 
 MAX_FREEZE = 90 * LONGEST
 
@@ -50,7 +51,8 @@ def lift_freeze(step: Step, command: LiftFreeze) -> dict[str, object]:
     """Ends a freeze."""
     freeze = step.state.rollouts.freezes.pop(command.freeze, None)
     if freeze is None:
-        raise Refused(Reason.UNKNOWN_FREEZE, f"freeze: {command.freeze[:64]!r} is not set")
+        known = step.state.rollouts.freezes
+        raise Refused(Reason.UNKNOWN_FREEZE, unknown("freeze", command.freeze, known))
     _changed(step, "lift_freeze", freeze, None)
     return {"freeze": freeze.name}
 

@@ -32,6 +32,7 @@ from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import RolloutChanged, StageChanged
 from stationkeep.cluster.state.state import ClusterState
 from stationkeep.cluster.state.step import Refused, Step
+from stationkeep.cluster.suggestion import unknown
 
 MAX_GROUPS = 5
 """Of equal failures that a verdict names."""
@@ -51,7 +52,7 @@ def existing(step: Step, name: str, revision: int | None = None) -> Rollout:
     asks has seen."""
     rollout = step.state.rollouts.known.get(name)
     if rollout is None:
-        raise Refused(Reason.UNKNOWN_ROLLOUT, f"rollout: {name[:64]!r} is not known")
+        raise Refused(Reason.UNKNOWN_ROLLOUT, unknown("rollout", name, step.state.rollouts.known))
     if revision is not None and revision != rollout.revision:
         detail = f"revision: {revision}, and {name} is at {rollout.revision}: look at it again"
         raise Refused(Reason.STALE_REVISION, detail)

@@ -20,6 +20,7 @@ from stationkeep.cluster.state.decisions import Outcome, Reason
 from stationkeep.cluster.state.events import LeasesEchoed, SamplesRecorded
 from stationkeep.cluster.state.state import ClusterState, Member
 from stationkeep.cluster.state.step import Refused, Step, count
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.cluster.transitions import OPERATOR_RULES, Role
 from stationkeep.cluster.upgrades import note_releases
 
@@ -107,7 +108,7 @@ def adopt_plan(step: Step, command: AdoptPlan) -> dict[str, object]:
     _check_motions(state, command.motions, step.now)
     for held in command.held:
         if held.node and held.node not in state.members:
-            raise Refused(Reason.UNKNOWN_NODE, f"held: {held.node[:80]!r} is not a member")
+            raise Refused(Reason.UNKNOWN_NODE, f"held: {unknown('node', held.node)}")
     _record_holds(step, command.held)
     for motion in command.motions:
         open_proposal(step, motion)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from stationkeep.cluster.settings import Settings
 from stationkeep.cluster.state.state import ClusterState, Member
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.actor import caller_of
 from stationkeep.node.api.openapi import JSON
 from stationkeep.node.fleet.registrations import COME_BACK
@@ -23,6 +24,9 @@ APPLIED_INDEX = "X-Stationkeep-Applied-Index"
 STALENESS = "X-Stationkeep-Staleness-Ms"
 SLICE = 50
 """Records rendered before the event loop has its turn."""
+
+MOST_NAMED = 5
+"""Members that are named as missing."""
 
 T = TypeVar("T")
 Consistency = Annotated[
@@ -43,6 +47,30 @@ def no_quorum(why: str) -> Problem:
     )
 
 
+def undecided(service: Service, why: str) -> Problem:
+    """The same for a word of the log's (`NotProposed`, `OutcomeUnknown`), said as a person would:
+    who is missing, and what to do."""
+    said = _leaderless(service) if why == "no_leader" else _SAID.get(why, why)
+    return no_quorum(said)
+
+
+_SAID = {
+    "stopping": "this node is stopping: ask another one",
+    "deadline": "the log has not confirmed it in time: ask again, and see who leads",
+}
+
+
+def _leaderless(service: Service) -> str:
+    members = service.state.members
+    touch = f"{service.node} is in touch with {service.connected()} of {len(members)} members"
+    if service.consensus.has_quorum:
+        return f"no leader is elected yet; {touch}, which is enough: repeat it in a moment"
+    missing = [link.peer for link in service.links() if not link.connected and link.peer in members]
+    rest = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+    named = f"; missing: {', '.join(sorted(missing)[:MOST_NAMED])}{rest}" if missing else ""
+    return f"no leader; {touch}, {len(members) // 2 + 1} are needed{named}: start or reach them"
+
+
 class Read:
     """One read of the state; `answer` marks what it returns with the state's index and age."""
 
@@ -57,7 +85,7 @@ class Read:
         """A member, or 404."""
         member = self.state.members.get(node)
         if member is None:
-            raise Problem(Kind.NOT_FOUND, f"no such node: {node}")
+            raise Problem(Kind.NOT_FOUND, unknown("node", node, self.state.members))
         return member
 
     def answer(self, view: msgspec.Struct, headers: dict[str, str] | None = None) -> Response:
@@ -109,7 +137,7 @@ async def read(
             raise unauthenticated("missing", detail)
         outcome = await service.barrier(patience(service.settings))
         if not isinstance(outcome, Committed):
-            raise no_quorum(outcome.why)
+            raise undecided(service, outcome.why)
     return Read(service)
 
 

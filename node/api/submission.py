@@ -17,7 +17,7 @@ from stationkeep.cluster.commands import AnyCommand, Draft
 from stationkeep.cluster.state.decisions import Reason
 from stationkeep.node.api.actor import HEADER as ACTOR
 from stationkeep.node.api.actor import Asker, Asking
-from stationkeep.node.api.consistency import Serving, no_quorum, patience
+from stationkeep.node.api.consistency import Serving, patience, undecided
 from stationkeep.node.api.openapi import JSON
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.patterns import PRINTABLE
@@ -72,7 +72,7 @@ class Submission:
             case NotProposed("level"):
                 raise self._above_level(command)
             case NotProposed(why):
-                raise _not_proposed(why)
+                raise _not_proposed(self._service, why)
             case OutcomeUnknown(why):
                 return self._unknown(why)
             case _:
@@ -108,7 +108,7 @@ class Submission:
         return Response(msgspec.json.encode(view), 202, headers, JSON)
 
 
-def _not_proposed(why: str) -> Problem:
+def _not_proposed(service: Service, why: str) -> Problem:
     """The command has certainly not entered the log."""
     match why:
         case "queue_full":
@@ -120,7 +120,7 @@ def _not_proposed(why: str) -> Problem:
         case "too_large":
             return Problem(Kind.TOO_LARGE, "the command is larger than the log takes")
         case _:
-            return no_quorum(why)
+            return undecided(service, why)
 
 
 _KINDS = {

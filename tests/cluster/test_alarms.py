@@ -202,7 +202,7 @@ def test_a_bare_name_acknowledges_all_of_that_name() -> None:
 def test_an_alarm_is_acknowledged_once_and_only_while_it_is_raised() -> None:
     driver = settled()
     reason, detail = driver.refused(AcknowledgeAlarm(DISK))
-    assert (reason, detail) == (Reason.UNKNOWN_ALARM, f"alarm: '{DISK}' is not raised")
+    assert (reason, detail) == (Reason.UNKNOWN_ALARM, f"no such alarm: '{DISK}'")
     hear(driver, FULL, FULL)
     driver.done(AcknowledgeAlarm(DISK), key="k", actor="ann")
     reason, detail = driver.refused(AcknowledgeAlarm(DISK_LOW))

@@ -40,7 +40,7 @@ def policy(**fields: Any) -> PutPolicy:
 
 REFUSALS: list[tuple[Command, str, str]] = [
     # command, reason, words of the detail: the field and the rule
-    (Switchover("nobody"), Reason.UNKNOWN_NODE, "node: 'nobody' is not a member"),
+    (Switchover("nobody"), Reason.UNKNOWN_NODE, "no such node: 'nobody'"),
     (Switchover("sat-001"), Reason.IS_PRIMARY, "target: sat-001 is unfit"),
     (Failover("nobody"), Reason.UNKNOWN_NODE, "node: 'nobody'"),
     (Failover("sat-001"), Reason.IS_PRIMARY, "target: sat-001 is PRIMARY already"),

@@ -35,6 +35,7 @@ from stationkeep.cluster.devices.table import MAX_DEVICES, Column
 from stationkeep.cluster.names import TEXT_PATTERN
 from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.settings import parse_duration
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_words
 from stationkeep.node.api.consistency import Read, Reading, render
 from stationkeep.node.api.openapi import answers, created, outcomes
@@ -181,7 +182,7 @@ def _deployment(read: Read, number: int) -> Deployment:
     """A deployment that is known, or 404."""
     found = read.state.deployments.known.get(number)
     if found is None:
-        raise Problem(Kind.NOT_FOUND, f"no such deployment: {number}")
+        raise Problem(Kind.NOT_FOUND, unknown("deployment", str(number)))
     return found
 
 

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.devices.rings import RINGS, UNSET
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.actor import caller_of, check_speaks_for
 from stationkeep.node.api.consistency import Serving, ServingDevices
 from stationkeep.node.api.openapi import answers
@@ -216,7 +217,7 @@ async def device_assignment(request: Request, service: Serving, device: DeviceId
     check_speaks_for(request, device)
     found = service.intake.assignment(device)
     if isinstance(found, IntakeRefusal):
-        raise Problem(Kind.NOT_FOUND, f"no such device: {device}")
+        raise Problem(Kind.NOT_FOUND, unknown("device", device))
     return _answer(wire.JSON, _view(service, found))
 
 

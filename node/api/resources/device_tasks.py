@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from stationkeep.cluster.delivery.reports import Answer
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.actor import caller_of, check_speaks_for
 from stationkeep.node.api.consistency import ServingDevices
 from stationkeep.node.api.openapi import answers
@@ -57,7 +58,7 @@ async def device_task(request: Request, service: ServingDevices, device: DeviceI
     check_speaks_for(request, device)
     found = service.errands.task(device)
     if isinstance(found, IntakeRefusal):
-        raise Problem(Kind.NOT_FOUND, f"no such device: {device}")
+        raise Problem(Kind.NOT_FOUND, unknown("device", device))
     if found is None:
         later = max(1, round(intervals(service.settings)[0]))
         return Response(status_code=204, headers={**_FRESH, "Retry-After": str(later)})

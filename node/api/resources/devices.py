@@ -15,6 +15,7 @@ from stationkeep.cluster.devices.rings import Ring
 from stationkeep.cluster.devices.selector import MAX_SELECTOR, SelectorError, Term, parse
 from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.settings import LONGEST_PIN, parse_duration
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.bodies import DurationText, Input, Reason, in_words
 from stationkeep.node.api.consistency import Read, Reading
 from stationkeep.node.api.openapi import answers, outcomes
@@ -64,7 +65,7 @@ def row_of(read: Read, device: str) -> int:
     """The row of a device, or 404."""
     row = read.state.fleet.row(device)
     if row is None:
-        raise Problem(Kind.NOT_FOUND, f"no such device: {device}")
+        raise Problem(Kind.NOT_FOUND, unknown("device", device, read.state.fleet.table.rows))
     return row
 
 

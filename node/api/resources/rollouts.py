@@ -16,6 +16,7 @@ from stationkeep.cluster.names import MAX_NAME, NAME_PATTERN
 from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.rollouts.lifecycle import RolloutState
 from stationkeep.cluster.rollouts.rollout import Rollout
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.consistency import Read, Reading, render
 from stationkeep.node.api.openapi import answers
 from stationkeep.node.api.resources.rosters import positions, task_there
@@ -40,7 +41,7 @@ def existing(read: Read, name: str) -> Rollout:
     """A rollout that is known, or 404."""
     found = read.state.rollouts.known.get(name)
     if found is None:
-        raise Problem(Kind.NOT_FOUND, f"no such rollout: {name}")
+        raise Problem(Kind.NOT_FOUND, unknown("rollout", name, read.state.rollouts.known))
     return found
 
 

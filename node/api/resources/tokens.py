@@ -11,6 +11,7 @@ from starlette.responses import Response
 from stationkeep.cluster.access import IDS, LONGEST_LIFE, LONGEST_OVERLAP, TOKEN_ID
 from stationkeep.cluster.commands import CreateToken, RevokeToken
 from stationkeep.cluster.settings import parse_duration
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_words
 from stationkeep.node.api.consistency import Reading
 from stationkeep.node.api.openapi import answers, outcomes
@@ -66,7 +67,7 @@ async def get_token(read: Reading, token: TokenId) -> Response:
     """One token."""
     found = read.state.tokens.get(token)
     if found is None:
-        raise Problem(Kind.NOT_FOUND, f"no such token: {token}")
+        raise Problem(Kind.NOT_FOUND, unknown("token", token, read.state.tokens))
     return read.answer(token_view(found, int(time.time() * 1_000)))
 
 

@@ -145,7 +145,7 @@ def test_what_cannot_be_is_refused_with_field_value_and_rule(
 def test_an_unknown_device_is_named(driver: DeliveryDriver) -> None:
     target = Target(devices=("dev-0001", "ghost"))
     reason, detail = driver.refused(CreateDeployment(target))
-    assert (reason, detail) == ("unknown_device", "target.devices: 'ghost' is not registered")
+    assert (reason, detail) == ("unknown_device", "target.devices: no such device: 'ghost'")
 
 
 def test_the_same_version_with_another_hash_is_refused(driver: DeliveryDriver) -> None:
@@ -256,7 +256,7 @@ def test_only_what_was_told_to_cancel_can_say_that_it_did(driver: DeliveryDriver
 
 def test_what_is_unknown_cannot_be_canceled_or_retried(driver: DeliveryDriver) -> None:
     for command in (CancelDeployment(7), RetryTasks(7)):
-        assert driver.refused(command) == ("unknown_deployment", "deployment: 7 is not known")
+        assert driver.refused(command) == ("unknown_deployment", "no such deployment: '7'")
 
 
 # -- retry -----------------------------------------------------------------------------------------

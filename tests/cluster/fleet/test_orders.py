@@ -125,7 +125,7 @@ def test_a_removed_device_that_registers_anew_is_told_a_newer_revision_in_whatev
 def test_a_device_that_nobody_knows_is_named(order: AssignRing) -> None:
     reason, detail = FleetDriver().refused(order)
     assert reason == "unknown_device"
-    assert "'x' is not registered" in detail
+    assert "no such device: 'x'" in detail
 
 
 @pytest.mark.parametrize("lifetime", [-1, 366 * 24 * 3_600_000 + 1])

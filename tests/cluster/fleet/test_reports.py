@@ -144,7 +144,7 @@ def _faulty(**fields: object) -> dict[str, object]:
         (_faulty(disk=u8([0])), "disk: 1 bytes"),
         (_faulty(bits=u8([1])), "bits: 1 bytes"),
         (_faulty(counts=u8([9, 0])), "counts: 9 is above 8"),
-        (_faulty(node="sat-999"), "node: 'sat-999' is not a member"),
+        (_faulty(node="sat-999"), "no such node: 'sat-999'"),
         (_faulty(metrics=(MetricColumn("Temp", b"", b""),)), "'Temp' is not a metric's name"),
         (_faulty(metrics=(MetricColumn("t", u32([2]), u32([1])),)), "position 2 of 2 rows"),
         (_faulty(metrics=(MetricColumn("t", u32([1, 0]), u32([1, 1])),)), "strictly ascending"),

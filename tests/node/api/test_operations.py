@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from stationkeep.cluster.settings import PROFILES, Unit, counts_of, to_user, unit_of
 from stationkeep.node.ports import NotProposed, OutcomeUnknown
@@ -271,6 +272,21 @@ async def test_what_certainly_did_not_enter_the_log(
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert ("retry-after" in answer.headers) == (status != 413)
+
+
+async def test_without_a_quorum_it_is_said_who_is_missing(
+    client: httpx.AsyncClient, node: FakeNode
+) -> None:
+    """And not in a word of the code's."""
+    node.refuse = NotProposed("no_leader")
+    enough = (await client.post("/v1/resume")).json()["detail"]
+    assert "no_leader" not in enough
+    assert "no leader is elected yet" in enough
+    node.consensus.has_quorum = False
+    gone = node.linked = [replace(link, connected=False) for link in node.linked]
+    told = (await client.post("/v1/resume")).json()["detail"]
+    assert told.startswith("nothing can be agreed now: no leader; sat-001 is in touch with ")
+    assert f"missing: {', '.join(link.peer for link in gone)}: start or reach them" in told
 
 
 async def test_an_unknown_outcome_can_be_asked_for_later(

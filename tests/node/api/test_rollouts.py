@@ -230,7 +230,7 @@ async def test_a_page_is_no_longer_than_the_loop_has_time_for(
 async def test_what_is_not_known_is_not_there(client: httpx.AsyncClient) -> None:
     for path in ("", "/timeline", "/tasks", "/report", "/explain"):
         answer = await client.get(f"/v1/rollouts/nobody{path}")
-        assert (answer.status_code, answer.json()["detail"]) == (404, "no such rollout: nobody")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "no such rollout: 'nobody'")
     assert (await client.get("/v1/rollouts/a%20b")).status_code == 400
 
 
