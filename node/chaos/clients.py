@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from stationkeep.node.chaos.access import Access
 from stationkeep.node.chaos.ledger import PPM, Ledger, Order, Register
 from stationkeep.node.checking.linearizability import Operation
 from stationkeep.node.client.problems import LATER
@@ -35,6 +36,7 @@ class Client(threading.Thread):
         self,
         name: str,
         addresses: Mapping[str, str],
+        access: Access,
         ledger: Ledger,
         seed: str,
         *,
@@ -42,15 +44,12 @@ class Client(threading.Thread):
         abandon: threading.Event,
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self._addresses, self._ledger = dict(addresses), ledger
+        self._urls = [access.url(address) for address in addresses.values()]
+        self._ledger = ledger
         self._draw = random.Random(f"{seed}/{name}")  # noqa: S311 (a load, not a secret)
         self._closing, self._abandon = closing, abandon
         self._orders = 0
-        self._http = httpx.Client(
-            timeout=TRY_SECONDS,
-            headers={"X-Stationkeep-Actor": name},
-            transport=httpx.HTTPTransport(),  # which takes no proxy from the environment
-        )
+        self._http = access.client(timeout=TRY_SECONDS, headers={"X-Stationkeep-Actor": name})
 
     def run(self) -> None:
         try:
@@ -165,7 +164,7 @@ class Client(threading.Thread):
         self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
     ) -> httpx.Response | None:
         """One try at a random node; None: no answer (a write may have been applied)."""
-        url = f"http://{self._draw.choice(list(self._addresses.values()))}{path}"
+        url = f"{self._draw.choice(self._urls)}{path}"
         headers = {"Idempotency-Key": key} if key else {}
         try:
             return self._http.request(method, url, json=body, headers=headers)

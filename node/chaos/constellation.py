@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import httpx
 
-from stationkeep.node.chaos.seatwatch import SeatWatch
+from stationkeep.node.chaos.access import OPEN, Access, make_ca, token_body
+from stationkeep.node.chaos.seatwatch import PERIOD, SeatWatch
 from stationkeep.node.local.cluster import LocalCluster
 from stationkeep.node.local.manifest import MANIFEST, Plan
+from stationkeep.node.security.local_door import local_token
+from stationkeep.node.security.tokens import Shown, draw
 from stationkeep.node.wire.unreached import why
 
 START_SECONDS = 60.0
@@ -51,7 +55,8 @@ class Constellation:
         self.local = LocalCluster(data_dir)
         self.data_dir = data_dir
         self._caller = caller
-        self._http = httpx.Client(transport=httpx.HTTPTransport(local_address=caller))
+        self.access = OPEN
+        self._http = self.access.client(caller)
 
     def up(
         self, nodes: int = 5, profile: str = "demo", lowest_port: int | None = None, **plan: Any
@@ -61,13 +66,36 @@ class Constellation:
             Plan(nodes=nodes, profile=profile, base_port=first, http_port=first + nodes, **plan)
         )
 
+    def up_secured(self, nodes: int, profile: str, lowest_port: int) -> None:
+        """As `up`, of nodes that have certificates, and that ask everybody for a token."""
+        directory = self.data_dir.absolute() / "tls"
+        tls, shown = make_ca(directory, "stationkeep-local"), draw()
+        self.up(nodes, profile, lowest_port, tls=directory)
+        self.until("a token", lambda: self._admitted(tls, shown))
+
+    def _admitted(self, tls: ssl.SSLContext, shown: Shown) -> bool:
+        """Has a node make the token good, as the administrator of its machine may, until every node
+        takes it."""
+        self._use(Access(tls, shown.text))
+        nodes = self.local.manifest().nodes
+        if all("leader" in self.ask(node, "/v1/cluster") for node in nodes):
+            return True
+        for node, record in nodes.items():
+            self._use(Access(tls, local_token(Path(record.data_dir)) or ""))
+            self.ask(node, "/v1/tokens", token_body(shown))
+        return False
+
+    def _use(self, access: Access) -> None:
+        self._http.close()
+        self.access, self._http = access, access.client(self._caller)
+
     @property
     def addresses(self) -> dict[str, str]:
         return {node: record.http for node, record in self.local.manifest().nodes.items()}
 
     def ask(self, node: str, path: str, body: Any = None, method: str | None = None) -> Any:
         """The JSON answer of one node, whatever its status; raises OSError when unreachable."""
-        url = f"http://{self.addresses[node]}{path}"
+        url = f"{self.access.url(self.addresses[node])}{path}"
         verb = method or ("GET" if body is None else "POST")
         try:
             timeout = _ANSWER_SECONDS if body is None else _WRITE_SECONDS
@@ -172,8 +200,9 @@ class Constellation:
         views = {n: self.ask(n, "/v1/cluster?digest=true") for n in self.local.running()}
         return {n: (v["applied_index"], v["digest"]) for n, v in views.items()}
 
-    def watch(self) -> SeatWatch:
-        return SeatWatch(self.addresses, caller=self._caller)
+    def watch(self, period: float = PERIOD) -> SeatWatch:
+        tokens = dict.fromkeys(self.addresses, self.access.token) if self.access.token else None
+        return SeatWatch(self.addresses, period, self._caller, self.access.tls, tokens)
 
     def logs(self) -> str:
         nodes = self.local.manifest().nodes

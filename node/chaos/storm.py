@@ -22,7 +22,7 @@ from stationkeep.node.chaos.constellation import Constellation
 from stationkeep.node.chaos.forecast import FAULTS, SPELL, Strike, forecast
 from stationkeep.node.chaos.inspection import Inspector
 from stationkeep.node.chaos.ledger import Ledger
-from stationkeep.node.chaos.seatwatch import Answer, SeatWatch
+from stationkeep.node.chaos.seatwatch import Answer
 from stationkeep.node.chaos.striker import Striker
 from stationkeep.node.simulation.checks import convergence
 
@@ -53,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 5
     seed: int = 1
     faults: tuple[str, ...] = tuple(FAULTS)
+    plain: bool = False
+    """Whether nodes have no certificates, and ask nobody for a token."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -92,7 +94,8 @@ def storm(plan: Plan, folder: Path, progress: Progress) -> Report:
     cluster = Constellation(folder / "cluster")
     ledger = Ledger(folder / HISTORY)
     try:
-        cluster.up(plan.nodes, PROFILE, lowest_port=PORTS)
+        begin = cluster.up if plan.plain else cluster.up_secured
+        begin(plan.nodes, PROFILE, lowest_port=PORTS)
         cluster.acting()
         return _Course(plan, cluster, ledger, progress).run()
     finally:
@@ -109,7 +112,7 @@ class _Course:
         self._plan, self._cluster, self._ledger, self._progress = plan, cluster, ledger, progress
         self._stop, self._closing, self._abandon = (threading.Event() for _ in range(3))
         names = cluster.addresses
-        self._watch = SeatWatch(names, WATCH_PERIOD)
+        self._watch = cluster.watch(WATCH_PERIOD)
         self._striker = Striker(cluster, ledger, plan.seed, self._seated)
         self._inspector = Inspector(cluster, ledger, self._watch, self._striker.up)
         self._draw = random.Random(plan.seed)  # noqa: S311 (a load, not a secret)
@@ -120,6 +123,7 @@ class _Course:
             Client(
                 f"client-{n}",
                 names,
+                cluster.access,
                 ledger,
                 str(plan.seed),
                 closing=self._closing,

@@ -226,7 +226,9 @@ class LocalCluster:
         for node, record in manifest.nodes.items():
             path = Path(record.config)
             if not path.exists():
-                path.write_text(config_text(manifest, node, host_sensors=plan.host_sensors))
+                path.write_text(
+                    config_text(manifest, node, host_sensors=plan.host_sensors, tls=plan.tls)
+                )
 
     def _spawn_node(self, record: NodeRecord) -> None:
         self._spawn(record, ["node", "run", "--config", record.config, *record.arguments])

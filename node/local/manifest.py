@@ -36,6 +36,8 @@ class Plan(msgspec.Struct, frozen=True):
     replay_speed: float | None = None
     devices: int = 0
     """How many devices to simulate."""
+    tls: Path | None = None
+    """The directory of a CA: new nodes have certificates of it, and ask everybody for a token."""
 
 
 class NodeRecord(msgspec.Struct):
@@ -148,7 +150,9 @@ _HOOKS_HINT = """\
 """
 
 
-def config_text(manifest: Manifest, node: str, *, host_sensors: bool) -> str:
+def config_text(
+    manifest: Manifest, node: str, *, host_sensors: bool, tls: Path | None = None
+) -> str:
     """The YAML file of one node of a local cluster."""
     import yaml  # noqa: PLC0415 - slow to import, and most commands never write a file
 
@@ -163,6 +167,8 @@ def config_text(manifest: Manifest, node: str, *, host_sensors: bool) -> str:
         "profile": manifest.profile,
         "members": members,
     }
+    if tls is not None:
+        body |= {"tls": {"dir": str(tls)}, "auth": "required"}
     head = "# Written once by `stationkeep up`; your edits are kept.\n"
     sensors = "" if host_sensors else _SENSORS_OFF
     return head + yaml.safe_dump(body, sort_keys=False) + sensors + _HOOKS_HINT

@@ -46,6 +46,9 @@ def test_thirty_seconds_of_everything_break_no_promise(tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert report["violations"] == []
     assert report["calms"] == 1
+    assert not report["plain"]
+    files = [path.read_text() for path in (folder / "cluster").glob("sat-*.yaml")]
+    assert sum("tls:" in text and "auth: required" in text for text in files) == 5
     assert 0.1 < report["longest_recovery_s"] < bound(PROFILES["demo"])
     # It was a storm, and there was something to judge.
     assert report["kills"] > 0

@@ -41,6 +41,9 @@ def chaos(  # noqa: PLR0917 - options, always named
             help="all, or a list with commas: kill, stop, term, restart, majority, blackout.",
         ),
     ] = "all",
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Without TLS and tokens, which it has otherwise.")
+    ] = False,
     keep: Annotated[
         Path | None,
         typer.Option("--keep", help="New directory for data and history, kept in any case."),
@@ -54,7 +57,7 @@ def chaos(  # noqa: PLR0917 - options, always named
     """
     from stationkeep.node.chaos.storm import storm  # noqa: PLC0415
 
-    plan = _plan(minutes, nodes, seed, faults)
+    plan = _plan(minutes, nodes, seed, faults, plain)
     folder = _folder(keep)
     try:
         with _progress(plan.seconds) as progress:
@@ -71,7 +74,7 @@ def chaos(  # noqa: PLR0917 - options, always named
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _plan(minutes: float, nodes: int, seed: int, faults: str) -> "Plan":
+def _plan(minutes: float, nodes: int, seed: int, faults: str, plain: bool) -> "Plan":
     from stationkeep.node.chaos.forecast import BadForecast, parse_faults  # noqa: PLC0415
     from stationkeep.node.chaos.storm import Plan  # noqa: PLC0415
 
@@ -82,9 +85,10 @@ def _plan(minutes: float, nodes: int, seed: int, faults: str) -> "Plan":
     if not 0 <= seed < 1 << 64:
         raise UsageError(f"--seed {seed} refused: from 0 to 2^64 - 1")
     try:
-        return Plan(seconds=60 * minutes, nodes=nodes, seed=seed, faults=parse_faults(faults))
+        weather = parse_faults(faults)
     except BadForecast as error:
         raise UsageError(f"--faults {error}") from error
+    return Plan(seconds=60 * minutes, nodes=nodes, seed=seed, faults=weather, plain=plain)
 
 
 def _folder(keep: Path | None) -> Path:
@@ -170,6 +174,7 @@ def _as_dict(report: "Report") -> dict[str, Any]:
         "seconds": round(report.seconds, 1),
         "nodes": report.plan.nodes,
         "seed": report.plan.seed,
+        "plain": report.plan.plain,
         **{shown: counts.get(name, 0) for name, shown in names.items()},
         "seat_changes": report.seat_changes,
         "raft_terms": report.terms,
@@ -190,7 +195,8 @@ def _table(a: dict[str, Any]) -> "Table":
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
-        "storm": f"{a['seconds']:g} s over {a['nodes']} nodes, seed {a['seed']}",
+        "storm": f"{a['seconds']:g} s over {a['nodes']} nodes, seed {a['seed']}, "
+        f"{'in clear' if a['plain'] else 'over TLS, with a token'}",
         "faults": f"{a['kills']} kill -9, {a['stops']} SIGSTOP, {a['terms']} SIGTERM; "
         f"{a['starts']} starts",
         "of these at once": f"{a['majorities_lost']} times a majority, "
