@@ -360,8 +360,7 @@ class Node:
         event_loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             event_loop.add_signal_handler(number, self._on_signal, number)
-        if self._renewal is not None:
-            event_loop.add_signal_handler(signal.SIGHUP, self._renewal.contexts.reload)
+        event_loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         turning = asyncio.create_task(self._driver.run(self._loop, self._after_turn), name="turns")
         serving = asyncio.create_task(self._server.serve(sockets=[self._http]), name="http")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
@@ -398,6 +397,13 @@ class Node:
         self._service.draining = True
         self._loop.intake.stop()
         self._stop.set()
+
+    def _on_hangup(self) -> None:
+        """What is read anew while a node runs are its certificates."""
+        if self._renewal is None:
+            log.info("hangup", why="no `tls` here: there are no certificates to be read anew")
+        else:
+            self._renewal.contexts.reload()
 
     async def _hand_over(self, turning: "asyncio.Task[None]") -> None:
         """What devices said is in the log, and another leads, before this node goes; roles are
