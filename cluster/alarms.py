@@ -50,6 +50,7 @@ CERTIFICATE_EXPIRED = "certificate_expired"
 CERTIFICATE_REJECTED = "certificate_rejected"
 CA_EXPIRING = "ca_expiring"
 TOKEN_EXPIRING = "token_expiring"  # noqa: S105 - an alarm
+CA_EXPOSED = "ca_exposed"
 INSECURE = "insecure"
 NAME_UNRESOLVED = "name_unresolved"
 IMPLAUSIBLE_NUMBER = "implausible_number"
@@ -79,6 +80,7 @@ ALARMS: dict[str, Kind] = {
     CERTIFICATE_REJECTED: Kind("warning", "New certificate files of a member cannot be used."),
     CA_EXPIRING: Kind("warning", "The CA expires within half a year."),
     TOKEN_EXPIRING: Kind("warning", "A token expires soon, and nothing has replaced it."),
+    CA_EXPOSED: Kind("critical", "A machine in foreign hands may have the CA's key."),
     INSECURE: Kind("warning", "A member listens beyond loopback to anybody."),
     NAME_UNRESOLVED: Kind(
         "warning", "A member cannot resolve the name of another.", confirm=3, calm=2

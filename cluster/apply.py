@@ -12,6 +12,7 @@ import msgspec
 from stationkeep.cluster import (
     access,
     alarms,
+    ca_rotation,
     certificates,
     invitations,
     membership,
@@ -20,6 +21,7 @@ from stationkeep.cluster import (
     webhook_deliveries,
 )
 from stationkeep.cluster.commands import (
+    AbortCa,
     AbortRollout,
     AcceptInvitation,
     Acknowledge,
@@ -43,6 +45,7 @@ from stationkeep.cluster.commands import (
     Entry,
     ExpireTasks,
     Failover,
+    FollowCa,
     FoundCluster,
     Invite,
     LiftFreeze,
@@ -85,7 +88,9 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
     StartRollout,
+    SwitchCa,
     Switchover,
+    TrustCa,
     UnblockArtifact,
 )
 from stationkeep.cluster.deadlines import advance
@@ -343,6 +348,14 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return access.revoke_token(step, command)
         case RevokeCertificate():
             return certificates.revoke_certificate(step, command)
+        case TrustCa():
+            return ca_rotation.trust_ca(step, command)
+        case FollowCa():
+            return ca_rotation.follow_ca(step, command)
+        case SwitchCa():
+            return ca_rotation.switch_ca(step, command)
+        case AbortCa():
+            return ca_rotation.abort_ca(step, command)
         case Invite():
             return invitations.invite(step, command)
         case AcceptInvitation():

@@ -286,9 +286,11 @@ class AddMember(Command, frozen=True):
 
 
 class RemoveMember(Command, frozen=True):
-    """Operator: a node leaves for good; never the PRIMARY, never the majority."""
+    """Operator: a node leaves for good; never the PRIMARY, never the majority. `compromised`: its
+    machine may be in foreign hands."""
 
     node: str
+    compromised: bool = False
 
 
 class MoveMember(Command, frozen=True):
@@ -697,6 +699,38 @@ class RevokeCertificate(Command, frozen=True):
     serial: str
 
 
+class TrustCa(Command, frozen=True):
+    """Operator: a second CA is to take the place of others, the `first`. All are named by their
+    pins, the SHA-256 of their public keys (`sha256:…`); `pem`: the certificate of the second."""
+
+    pin: str
+    pem: str
+    first: tuple[str, ...]
+
+
+class FollowCa(Command, frozen=True):
+    """A member: whether it `trusts` the second CA, and can issue by it if it could by the first; or
+    `shows` a certificate of it; "": neither, any more."""
+
+    node: str
+    pin: str
+    step: str
+
+
+class SwitchCa(Command, frozen=True):
+    """Operator: the second CA issues from now on, and the first goes when no member needs it any
+    more. `leave_behind`: devices that may not have been told. `pin` "": whichever it is."""
+
+    pin: str = ""
+    leave_behind: int = 0
+
+
+class AbortCa(Command, frozen=True):
+    """Operator: one step back from replacing the CA."""
+
+    pin: str = ""
+
+
 class Invite(Command, frozen=True):
     """Operator: whoever proves to have the secret of which `hash` is the SHA-256 may become a
     member, so many (`uses`) within `lifetime` ms of wall time. `node`: the only id under which one
@@ -790,6 +824,10 @@ AnyCommand = (
     | CreateToken
     | RevokeToken
     | RevokeCertificate
+    | TrustCa
+    | FollowCa
+    | SwitchCa
+    | AbortCa
     | Invite
     | AcceptInvitation
     | RevokeInvitation

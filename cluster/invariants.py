@@ -24,6 +24,8 @@ from stationkeep.cluster.state.state import (
     MAX_CLOSED_ACTIONS,
     MAX_CLOSED_PROPOSALS,
     MAX_DECISIONS,
+    MAX_DROPPED,
+    MAX_EXPOSED,
     MAX_INVITATIONS,
     MAX_MEMBERS,
     MAX_REVOKED,
@@ -135,6 +137,8 @@ def within_limits(state: ClusterState) -> str | None:
         "tokens": (len(state.tokens), MAX_TOKENS),
         "invitations": (len(state.invitations), MAX_INVITATIONS),
         "revoked": (len(state.revoked), MAX_REVOKED),
+        "dropped": (len(state.dropped), MAX_DROPPED),
+        "exposed": (len(state.exposed), MAX_EXPOSED),
     }
     over = [f"{name} {size} > {limit}" for name, (size, limit) in sizes.items() if size > limit]
     return ", ".join(over) or None

@@ -11,6 +11,7 @@ and nothing waits for it any longer.
 
 from msgspec.structs import replace
 
+from stationkeep.cluster import ca_rotation
 from stationkeep.cluster.alarms import forget_member
 from stationkeep.cluster.commands import (
     AddMember,
@@ -113,6 +114,9 @@ def remove_member(step: Step, command: RemoveMember) -> dict[str, object]:
     _forget_key(step.state, member.id)
     step.changed()
     step.emit(MemberLeft(member.id))
+    ca_rotation.settle(step)
+    if command.compromised:
+        ca_rotation.expose(step, member.id)
     return {"node": member.id, "members": list(step.state.members)}
 
 

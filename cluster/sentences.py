@@ -285,6 +285,13 @@ def _say_certificate(decision: Decision) -> str:
     return f"certificate {decision.facts['serial']} revoked"
 
 
+def _say_ca(decision: Decision) -> str:
+    facts = decision.facts
+    what = f"replacing the CA by {facts['pin'][:23]}… {facts['change']}"
+    left = facts.get("left_behind", 0)
+    return f"{what}; {left} devices have not been told" if left else what
+
+
 def _say_invitation(decision: Decision) -> str:
     facts = decision.facts
     if facts["change"] == "revoked":
@@ -316,6 +323,7 @@ _TEXTS: dict[str, Callable[[Decision], str]] = {
     "level": _say_level,
     "token": _say_token,
     "certificate": _say_certificate,
+    "ca": _say_ca,
     "invitation": _say_invitation,
     **fleet.TEXTS,
     **delivery.TEXTS,

@@ -304,7 +304,7 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
         ),
     ),
     c.AddMember: st.builds(c.AddMember, _newcomers),
-    c.RemoveMember: st.builds(c.RemoveMember, nodes),
+    c.RemoveMember: st.builds(c.RemoveMember, nodes, st.booleans()),
     c.MoveMember: st.builds(
         c.MoveMember,
         st.builds(
@@ -444,6 +444,7 @@ _COMMANDS |= {
 }  # fmt: skip
 _token_ids = st.sampled_from(["aaaaaaaa", "bbbbbbbb", "cccccccc"]) | texts
 _hashes = st.binary(min_size=32, max_size=32) | st.binary()
+_pins = st.sampled_from([f"sha256:{digit * 64}" for digit in "abc"]) | texts
 _COMMANDS |= {
     c.CreateToken: st.builds(
         c.CreateToken, _token_ids, st.sampled_from(["ann", "ci"]) | texts,
@@ -456,6 +457,14 @@ _COMMANDS |= {
     c.RevokeCertificate: st.builds(
         c.RevokeCertificate, st.sampled_from(["1", "ab12", "f" * 40, "0a"]) | texts
     ),
+    c.TrustCa: st.builds(
+        c.TrustCa, _pins, st.just("PEM") | texts, st.lists(_pins, max_size=2).map(tuple)
+    ),
+    c.FollowCa: st.builds(
+        c.FollowCa, nodes, _pins, st.sampled_from(["", "trusts", "shows"]) | texts
+    ),
+    c.SwitchCa: st.builds(c.SwitchCa, st.just("") | _pins, st.just(10) | wire_integers),
+    c.AbortCa: st.builds(c.AbortCa, st.just("") | _pins),
     c.Invite: st.builds(
         c.Invite, _token_ids, _hashes, st.integers(1, 3) | wire_integers,
         st.just(3_600_000) | wire_integers, st.sampled_from(["", "", "f"]) | texts,

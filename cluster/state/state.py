@@ -42,6 +42,12 @@ OVER = bytes(32)
 key has this SHA-256."""
 MAX_REVOKED = 1_000
 """Certificates that are revoked."""
+MAX_CA_PEM = 8_192
+"""Characters of a CA's certificate."""
+MAX_DROPPED = 64
+"""CAs that are trusted no more; the oldest is forgotten first."""
+MAX_EXPOSED = 99
+"""Members that left in foreign hands; the oldest is forgotten first."""
 DEFAULT_PRIORITY = 100
 MISSED = -1
 """Stands in evidence for a sample without reports (which counts as risk 1.0)."""
@@ -349,6 +355,41 @@ class Invitation(msgspec.Struct, frozen=True):
         return self.revoked_at is None and not self.expired(wall) and not self.used_up
 
 
+class CaPhase(enum.StrEnum):
+    """How far the replacement of a CA is."""
+
+    TRUSTING = "trusting"
+    ISSUING = "issuing"
+    OVER = "over"
+    ABORTED = "aborted"
+
+
+class CaStep(enum.StrEnum):
+    """How far a member is with it."""
+
+    TRUSTS = "trusts"
+    SHOWS = "shows"
+
+
+class CaRotation(msgspec.Struct, frozen=True):
+    """A second CA, its pin and its certificate, that takes the place of the `first`, by their pins.
+    `began_at`, `trusted_at`: cluster ms; the latter when all members trusted both for the first
+    time. `reached`: how far each member is. The last one is kept when it is over: a member that was
+    away has to catch up with it."""
+
+    pin: str
+    pem: str
+    first: tuple[str, ...]
+    phase: CaPhase = CaPhase.TRUSTING
+    began_at: int = 0
+    trusted_at: int | None = None
+    reached: dict[str, CaStep] = {}
+
+    @property
+    def under_way(self) -> bool:
+        return self.phase in (CaPhase.TRUSTING, CaPhase.ISSUING)
+
+
 class PauseWindow(msgspec.Struct, frozen=True):
     """No automatic changes before `until`, cluster ms."""
 
@@ -419,6 +460,9 @@ class ClusterState(msgspec.Struct):
     tokens: dict[str, Token] = {}  # by id, in the order of their creation
     invitations: dict[str, Invitation] = {}  # the same
     revoked: dict[str, int] = {}  # serial numbers of certificates, and cluster ms
+    rotation: CaRotation | None = None  # of the CA
+    dropped: dict[str, int] = {}  # pins of CAs that nobody trusts any more, and cluster ms
+    exposed: dict[str, int] = {}  # who left in foreign hands, and cluster ms, until another CA
 
     @property
     def founded(self) -> bool:

@@ -12,6 +12,7 @@ from stationkeep.node.api.resources import (
     actions,
     alarms,
     artifacts,
+    ca_rotation,
     cluster,
     config,
     decisions,
@@ -61,7 +62,7 @@ RESOURCES = (
     *(cluster, level, nodes, roles, decisions, actions, alarms, config, operations),
     *(devices, rings, device_batches, device_tasks, deployments),
     *(rollouts, rollout_orders, rollout_previews, freezes, artifacts, events, snapshot, me),
-    *(tokens, tls, invitations, joining),
+    *(tokens, tls, ca_rotation, invitations, joining),
 )
 
 DESCRIPTION = """

@@ -14,6 +14,7 @@ from stationkeep.node.api.resources import probes as health
 from stationkeep.node.gateway import batch_bodies as batches
 from stationkeep.node.http import problems
 from stationkeep.node.security.authorisation import RIGHTS
+from stationkeep.node.views import ca_rotation as rotation_views
 from stationkeep.node.views import comparison, previews, records
 from stationkeep.node.views import deployments as deployment_views
 from stationkeep.node.views import fleet as fleet_views
@@ -75,6 +76,7 @@ VIEWS: tuple[type[msgspec.Struct], ...] = (
     tls_views.CaView,
     tls_views.CertificateView,
     tls_views.RevokedList,
+    rotation_views.RotationView,
     token_views.TokenView,
     token_views.TokenList,
     invitation_views.InvitationView,

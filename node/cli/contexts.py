@@ -209,6 +209,22 @@ def keep_ca(name: str) -> str:
     return str(copy)
 
 
+def learn_ca(pem: str) -> str:
+    """Keeps what the cluster says to trust, if whom the command trusts is of a copy that we keep:
+    its file; "" if there is nothing new, or the file is not ours."""
+    said = os.environ.get(trust.VARIABLE, "")
+    if said not in {context.ca for context in load().known.values()}:
+        return ""
+    try:
+        trust.of_ca(pem)
+        if read_small(said, trust.MAX_CA) == pem.encode():
+            return ""
+        SmallFile(Path(said)).save(pem.encode())
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise CommandError(f"{said}: {error}") from error
+    return said
+
+
 def _copy_of_ca(name: str) -> Path:
     return file().with_name(f"{name}.pem")
 

@@ -39,6 +39,19 @@ class Ca(TypedDict):
     issued_by: NotRequired[str]
 
 
+class CaRotation(TypedDict):
+    """`/v1/tls/rotation`"""
+
+    phase: str
+    second: str
+    first: Names
+    members: Count
+    lagging: Names
+    waits: str
+    devices_behind: Count
+    exposed: Names
+
+
 # -- nodes and roles ----------------------------------------------------------------------------
 
 

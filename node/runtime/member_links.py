@@ -21,7 +21,8 @@ class MemberLinks:
 
     def follow(self) -> None:
         """Links to the members of the state, and to those to whom Raft still has to tell
-        something. Also once this node was removed: it may be taken in again."""
+        something, unless it is in foreign hands. Also once this node was removed: it may be taken
+        in again."""
         state = self._replica.state
         if not state.founded:
             return
@@ -29,7 +30,8 @@ class MemberLinks:
             self._journal.belongs_to(state.uid)
             self._network.know(state.uid)
         known = self._network.peers
-        wanted = {name: known[name] for name in self._raft.links if name in known}
+        told = (name for name in self._raft.links if name not in state.exposed)
+        wanted = {name: known[name] for name in told if name in known}
         wanted |= {member.id: member.raft for member in state.members.values()}
         if wanted != self._links:
             self._links = wanted

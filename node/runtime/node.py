@@ -61,6 +61,8 @@ from stationkeep.node.raft import (
     Timings,
 )
 from stationkeep.node.replica import Replica
+from stationkeep.node.runtime.ca_follower import MESSAGE as CA_KEY
+from stationkeep.node.runtime.ca_follower import CaFollower
 from stationkeep.node.runtime.certificates import renewal_of
 from stationkeep.node.runtime.driver import Driver
 from stationkeep.node.runtime.member_links import MemberLinks
@@ -159,6 +161,7 @@ class Node:
         )
         self._probes = ProcessRunner(self._driver.wake)
         self._renewal: Renewal | None = None
+        self._ca: CaFollower | None = None
         self._raft: Raft
         self._journal: Journal
         self._audit: AuditFile
@@ -205,10 +208,13 @@ class Node:
         propose = proposing(self._raft, tracing.watch if tracing else None)
         outward, leaps = Outward(self._driver.wake), ClockWatch(self._clock)
         self._closers.push_async_callback(outward.close)
+        bench = Workbench(config.node, host, self._raft, self._replica, propose)
+        if self._renewal is not None:
+            self._ca = CaFollower(bench, self._renewal, network)
         self._loop = NodeLoop(
             config,
             boot,
-            Workbench(config.node, host, self._raft, self._replica, propose),
+            bench,
             source=self._complaining(source or self._sensors(), leaps, network.unresolved),
             leaps=leaps,
             hooks=self._hooks,
@@ -326,16 +332,25 @@ class Node:
             watches |= {
                 CERTIFICATE_EXPIRING: self._renewal.expiring,
                 CERTIFICATE_EXPIRED: self._renewal.expired,
-                CERTIFICATE_REJECTED: self._renewal.rejected,
+                CERTIFICATE_REJECTED: self._rejected,
                 CA_EXPIRING: self._renewal.ca_expiring,
             }
         if self._config.insecure:
             watches[INSECURE] = lambda: "`insecure: true`: whoever reaches a port may give orders"
         return SelfChecked(source, watches)
 
+    def _rejected(self) -> str | None:
+        assert self._renewal is not None
+        own = self._renewal.rejected()
+        return own if own or self._ca is None else self._ca.rejected()
+
     def _on_message(self, peer: str, message: dict[str, Any]) -> None:
-        if message.get("kind") == "gossip":
+        kind = message.get("kind")
+        if kind == "gossip":
             self._loop.on_message(peer, message)
+        elif kind == CA_KEY:
+            if self._ca is not None:
+                self._ca.receive(peer, message)
         else:
             self._raft.receive(peer, message)
 
@@ -349,6 +364,8 @@ class Node:
         """What is replicated and concerns sockets, timers and files."""
         self._raft.configure(Timings.of(self._replica.settings))
         self._links.follow()
+        if self._ca is not None:
+            self._ca.turn()
         self._audit.turn()
         if self._audit.behind:
             self._driver.wake()

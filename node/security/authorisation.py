@@ -57,7 +57,8 @@ _TABLE: dict[Right, str] = {
     READ: """
         GET /v1/cluster /v1/links /v1/nodes /v1/nodes/{node} /v1/nodes/{node}/explain
         GET /v1/roles /v1/roles/history /v1/decisions /v1/proposals /v1/actions /v1/alarms
-        GET /v1/config /v1/level /v1/tls/revocations /v1/operations/{operation:path} /v1/events
+        GET /v1/config /v1/level /v1/tls/revocations /v1/tls/rotation
+        GET /v1/operations/{operation:path} /v1/events
         GET /v1/devices /v1/devices/{device} /v1/devices/{device}/history
         GET /v1/devices/{device}/explain /v1/devices/{device}/tasks
         GET /v1/rings /v1/rings/plan
@@ -91,6 +92,7 @@ _TABLE: dict[Right, str] = {
         PUT /v1/rings/shares /v1/rings/policies /v1/rings/health-rule
         GET /v1/snapshot /v1/tokens /v1/tokens/{token} /v1/invitations
         POST /v1/tls/renew /v1/tls/revocations /v1/tokens /v1/invitations
+        POST /v1/tls/rotation/start /v1/tls/rotation/finish /v1/tls/rotation/abort
         DELETE /v1/tokens/{token} /v1/invitations/{invitation}
     """,
     REPORT: """

@@ -328,7 +328,12 @@ def key_hash(key: Any) -> bytes:
 
 def pin(certificate: x509.Certificate) -> str:
     """Identifies a CA to people, whatever certificate is made for its key; kubeadm's pins do so."""
-    return f"sha256:{key_hash(certificate.public_key()).hex()}"
+    return pin_of_key(certificate.public_key())
+
+
+def pin_of_key(key: Any) -> str:
+    """The pin of a CA that has this public key."""
+    return f"sha256:{key_hash(key).hex()}"
 
 
 def pinned(content: bytes, pins: Container[str]) -> list[x509.Certificate]:

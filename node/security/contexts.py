@@ -139,7 +139,7 @@ class Contexts:
         self, files: Files, node: str, members: Callable[[], Container[str]] = lambda: ()
     ) -> None:
         """Raises `FileError` if what is there cannot be used at all."""
-        self._files, self._node = files, node
+        self.files, self._node = files, node
         self.members = members
         self.revoked: Callable[[], Container[str]] = tuple
         """Serial numbers of certificates that were revoked. Set by the owner."""
@@ -156,9 +156,9 @@ class Contexts:
         """How handshakes of connections to a port ended."""
 
     def _read(self) -> Credentials:
-        file = self._files.certificate
+        file = self.files.certificate
         try:
-            return Credentials(self._files, self._node, self._expected, self._refused)
+            return Credentials(self.files, self._node, self._expected, self._refused)
         except ssl.SSLError as error:  # what OpenSSL does not like, and we have no rule for
             raise FileError(file, f"cannot be used: {error}") from error
         except OSError as error:  # as when descriptors are short
@@ -182,12 +182,12 @@ class Contexts:
     def look(self) -> None:
         """Reads the files anew if any has changed since they were read, or is not in use: what was
         wrong may have been the owner of a file, or this machine, which no file shows."""
-        if self.rejected is not None or _signature(self._files) != self._seen:
+        if self.rejected is not None or _signature(self.files) != self._seen:
             self.reload()
 
     def reload(self) -> bool:
         """Reads the files anew; whether they are in use now."""
-        self._seen = _signature(self._files)
+        self._seen = _signature(self.files)
         try:
             fresh = self._read()
             self._check_may_replace(fresh)
@@ -204,9 +204,9 @@ class Contexts:
         stands on purpose."""
         if fresh.uid != self.current.uid:
             why = f"is of the cluster with uid {fresh.uid}, not {self.current.uid}"
-            raise FileError(self._files.certificate, why)
-        _check_date(self._files.certificate, fresh.pair)
-        _check_date(self._files.http_certificate or self._files.certificate, fresh.http_pair)
+            raise FileError(self.files.certificate, why)
+        _check_date(self.files.certificate, fresh.pair)
+        _check_date(self.files.http_certificate or self.files.certificate, fresh.http_pair)
 
     def _reject(self, why: str) -> None:
         if why != self.rejected:

@@ -1,140 +1,158 @@
-"""Replaces a CA by another with a new key, in steps on the directory of `ca.pem` and `ca.key`.
+"""The files of a CA that another one takes the place of, in the directory of `ca.pem`.
 
-    start    a second CA is made: `ca.pem` has both, its key waits in `ca.next.key`
-    switch   the second CA issues: its key is `ca.key` now, the first one's `ca.previous.key`
-    finish   `ca.pem` has the second CA alone, and the key of the first is gone
-    abort    one step back
+    ca.pem            the CAs that are trusted
+    ca.key            the key of the one that issues
+    ca.next.key       the key of the second CA, until the first is gone
+    ca.previous.key   the key of the first one, since the second issues
 
-Everybody must trust both CAs before the switch, and show a certificate of the second before the
-end; whoever calls these asks for that. A node renews its certificate by itself when another CA
-issues than its own is of. Every step may be interrupted anywhere, and is then repeated.
+What they should be, the replicated state says; `follow` makes them so, whatever they are, and may
+be interrupted anywhere, and repeated. A node whose directory is not its own to write to says so,
+and somebody else puts the files there: what a node says of itself is what it has read. Source:
+`cluster.ca_rotation`.
 """
 
-import enum
-import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from stationkeep.cluster.state.state import CaPhase, CaRotation
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
-from stationkeep.node.security.contexts import CA_FILE, CA_KEY_FILE, of_file
+from stationkeep.node.security.contexts import CA_KEY_FILE, of_file
 
 NEXT_KEY_FILE, PREVIOUS_KEY_FILE = "ca.next.key", "ca.previous.key"
 
 
-class Phase(enum.StrEnum):
-    """How far a rotation is."""
+class Second(NamedTuple):
+    """A CA to take the place of others: its pin, its certificate, and theirs."""
 
-    NONE = "none"
-    STARTED = "started"
-    SWITCHED = "switched"
+    pin: str
+    pem: str
+    first: tuple[str, ...]
 
 
-class Rotation:
-    """The rotation in a directory. Methods raise `CertificateError`, whose sentence names a file,
-    and OSError; then the step may be repeated."""
+class CaFiles:
+    """Those beside `ca`. Methods raise `CertificateError`, whose sentence names a file, and
+    OSError; then what they do may be repeated."""
 
-    def __init__(self, directory: Path) -> None:
-        self._ca, self._key = directory / CA_FILE, directory / CA_KEY_FILE
-        self._next, self._previous = directory / NEXT_KEY_FILE, directory / PREVIOUS_KEY_FILE
-
-    @property
-    def phase(self) -> Phase:
-        if self._next.exists():
-            return Phase.STARTED
-        return Phase.SWITCHED if self._previous.exists() else Phase.NONE
+    def __init__(self, ca: Path) -> None:
+        self._ca, self._key = ca, ca.with_name(CA_KEY_FILE)
+        self._next = ca.with_name(NEXT_KEY_FILE)
+        self._previous = ca.with_name(PREVIOUS_KEY_FILE)
 
     @property
-    def incoming(self) -> x509.Certificate:
-        """The second CA."""
-        key = self._next if self._next.exists() else self._key
-        return self._authority(key).certificate
+    def issues(self) -> bool:
+        """Whether this node issues certificates."""
+        return self._key.exists()
 
-    def start(self, now: datetime) -> None:
-        """Makes the second CA, of the same cluster."""
-        self._check(Phase.NONE, Phase.STARTED)
-        first = self._authority(self._key)
-        whose = self._key.stat()  # the node reads it, under whatever name
-        if not self._next.exists():
-            mode = stat.S_IMODE(whose.st_mode)
-            made.write(self._next, made.private_pem(made.new_key()), mode)
-        os.chown(self._next, whose.st_uid, whose.st_gid)
+    def make(self, now: datetime, dropped: Container[str]) -> Second:
+        """A second CA of the same cluster, whose key is on disk. One that was begun and never
+        ordered is taken; `dropped`: CAs that were given up."""
+        bundle = self._bundle()
+        first = of_file(self._key, lambda key: made.authority(made.public_pem(bundle), key))
+        pin = _pin_of(self._next)
+        if pin is None or pin in dropped or pin in map(made.pin, bundle):
+            made.write(self._next, made.private_pem(made.new_key()), made.PRIVATE)
         key = of_file(self._next, made.key_in)
-        bundle = of_file(self._ca, made.certificates_in)
-        if all(ca.public_key() != key.public_key() for ca in bundle):
-            second = made.new_authority(_cluster(first.certificate), now, key, first.uid)
-            self._trust([*bundle, second.certificate])
+        second = made.new_authority(_cluster(first.certificate), now, key, first.uid)
+        return _second(second.certificate, bundle)
 
-    def switch(self) -> None:
-        self._check(Phase.STARTED, Phase.SWITCHED)
-        if self.phase is Phase.STARTED:
-            self._authority(self._next)
-            self._key.replace(self._previous)
-            self._next.replace(self._key)
-            self._sync()
+    def given(self, pem: str) -> Second:
+        """A second CA that was made elsewhere."""
+        found = made.certificates_in(pem.encode())
+        if len(found) != 1 or not made.pinned(pem.encode(), [made.pin(found[0])]):
+            raise CertificateError("is not the certificate of one CA")
+        self._check_uid(found[0])
+        return _second(found[0], self._bundle())
 
-    def finish(self) -> None:
-        self._check(Phase.SWITCHED)
-        key = self._authority(self._key).certificate.public_key()
-        bundle = of_file(self._ca, made.certificates_in)
-        self._trust([ca for ca in bundle if ca.public_key() == key])
-        self._previous.unlink()
-        self._sync()
+    def key(self, pin: str) -> bytes | None:
+        """The private key of this CA, in PEM, if it is here."""
+        file = self._file_of(pin)
+        return None if file is None else made.private_pem(of_file(file, made.key_in))
 
-    def abort(self) -> None:
-        """One step back."""
-        self._check(Phase.STARTED, Phase.SWITCHED)
-        bundle = of_file(self._ca, made.certificates_in)
-        if self.phase is Phase.SWITCHED:
-            self._check_trusted(bundle)
-            self._key.replace(self._next)
-            self._previous.replace(self._key)
-        else:
-            key = of_file(self._next, made.key_in).public_key()
-            if self._authority(self._key).certificate.public_key() == key:
-                raise CertificateError(f"{self._next} is the key of the CA that issues: delete it")
-            self._trust([ca for ca in bundle if ca.public_key() != key])
-            self._next.unlink()
-        self._sync()
+    def lacks(self, pin: str) -> bool:
+        """Whether this node issues, and has not the key of this CA."""
+        return self.issues and self._file_of(pin) is None
 
-    def _check_trusted(self, bundle: Sequence[x509.Certificate]) -> None:
-        """The first CA is not, once the end has begun: nobody could issue with its key."""
-        key = of_file(self._previous, made.key_in).public_key()
-        if all(ca.public_key() != key for ca in bundle):
-            raise CertificateError(f"{self._ca} has the second CA alone: `finish` is next")
+    def take(self, content: bytes, pin: str) -> None:
+        """Keeps the key of a second CA, which a member has sent."""
+        key = made.key_in(content)
+        if made.pin_of_key(key.public_key()) != pin:
+            raise CertificateError("is the key of another CA than was asked for")
+        made.write(self._next, made.private_pem(key), made.PRIVATE)
 
-    def _check(self, *phases: Phase) -> None:
-        if not self._key.exists() and self._previous.exists():
-            self._previous.replace(self._key)  # a step was interrupted between two renames
-        if self.phase not in phases:
-            raise CertificateError(f"{self._ca.parent}: {_WHY_NOT[self.phase]}")
+    def follow(self, rotation: CaRotation, dropped: Container[str]) -> None:
+        """Makes the files what the state says."""
+        self._trust(rotation, dropped)
+        if not self.issues:
+            return
+        by_second = rotation.phase in (CaPhase.ISSUING, CaPhase.OVER)
+        if (_pin_of(self._key) == rotation.pin) is not by_second:
+            self._issue_by((rotation.pin,) if by_second else rotation.first)
+        issues_now = _pin_of(self._key) == rotation.pin
+        if not rotation.under_way and issues_now is by_second:
+            self._next.unlink(missing_ok=True)
+            self._previous.unlink(missing_ok=True)
 
-    def _authority(self, key: Path) -> made.Authority:
-        bundle = of_file(self._ca, bytes)
-        return of_file(key, lambda content: made.authority(bundle, content))
+    def _trust(self, rotation: CaRotation, dropped: Container[str]) -> None:
+        """A bundle of nobody would be no way out for anybody."""
+        bundle = self._bundle()
+        wanted = [ca for ca in bundle if made.pin(ca) not in dropped]
+        if rotation.pin not in dropped and rotation.pin not in map(made.pin, wanted):
+            second = made.pinned(rotation.pem.encode(), [rotation.pin])
+            for ca in second:
+                self._check_uid(ca)
+            wanted += second
+        if wanted and wanted != bundle:
+            made.write(self._ca, made.public_pem(wanted), made.PUBLIC)
 
-    def _trust(self, bundle: Sequence[x509.Certificate]) -> None:
-        made.write(self._ca, made.public_pem(bundle), made.PUBLIC)
+    def _issue_by(self, pins: Sequence[str]) -> None:
+        """By the first of these CAs whose key is here; by none, it is as it was."""
+        found = next((file for pin in pins if (file := self._file_of(pin)) is not None), None)
+        if found is None:
+            return
+        content = made.read(found)
+        if found == self._next:
+            made.write(self._previous, made.read(self._key), made.PRIVATE)
+        else:  # back
+            made.write(self._next, made.read(self._key), made.PRIVATE)
+        made.write(self._key, content, made.PRIVATE)
 
-    def _sync(self) -> None:
-        """Of renames alone."""
-        directory = os.open(self._ca.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    def _file_of(self, pin: str) -> Path | None:
+        files = (self._key, self._next, self._previous)
+        return next((file for file in files if _pin_of(file) == pin), None)
+
+    def _bundle(self) -> list[x509.Certificate]:
+        return of_file(self._ca, made.certificates_in)
+
+    def _check_uid(self, second: x509.Certificate) -> None:
+        """Nobody is made to trust the CA of another cluster."""
+        uids = [_uid(ca) for ca in self._bundle()]
+        if _uid(second) not in uids:
+            raise CertificateError(f"is of uid {_uid(second) or 'none'}, not of {uids[0]}")
 
 
-_WHY_NOT = {
-    Phase.NONE: "no rotation has been started",
-    Phase.STARTED: "the second CA does not issue yet: `switch` is next",
-    Phase.SWITCHED: "the second CA issues already: `finish` is next",
-}
+def _second(second: x509.Certificate, bundle: Sequence[x509.Certificate]) -> Second:
+    pin = made.pin(second)
+    first = tuple(dict.fromkeys(other for ca in bundle if (other := made.pin(ca)) != pin))
+    return Second(pin, made.public_pem([second]).decode(), first)
+
+
+def _pin_of(file: Path) -> str | None:
+    """The pin of the CA whose key is in a file; None if there is none."""
+    try:
+        return made.pin_of_key(made.key_in(made.read(file)).public_key())
+    except CertificateError:
+        return None
+
+
+def _uid(ca: x509.Certificate) -> str:
+    identity = made.facts_of(ca).identity
+    return identity.uid if identity else ""
 
 
 def _cluster(ca: x509.Certificate) -> str:

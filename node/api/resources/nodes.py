@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
@@ -125,9 +125,13 @@ async def join(submit: Submit, body: JoinInput) -> Response:
 
 
 @router.delete("/v1/nodes/{node}", responses=outcomes())
-async def leave(submit: Submit, node: NodeId) -> Response:
-    """Removes a node for good; never the PRIMARY, never so many that no majority is alive."""
-    return await submit(RemoveMember(node), NO_REASON)
+async def leave(
+    submit: Submit, node: NodeId, compromised: Annotated[bool, Query()] = False
+) -> Response:
+    """Removes a node for good; never the PRIMARY, never so many that no majority is alive.
+    `compromised`: its machine may be in foreign hands, and the CA's key with it: its links end at
+    once, and an alarm stands until the CA is another."""
+    return await submit(RemoveMember(node, compromised), NO_REASON)
 
 
 @router.post("/v1/nodes/{node}/move", responses=outcomes())

@@ -1,156 +1,142 @@
-"""`certs rotate-ca`: another CA with a new key, step by step; each asks first if nodes follow."""
+"""`certs rotate-ca`: another CA with a new key, while everything runs."""
 
 import enum
-from collections.abc import Callable
-from datetime import UTC, datetime
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from stationkeep.node.cli import shapes
+from stationkeep.node.cli import contexts, shapes
 from stationkeep.node.cli.client import Client
-from stationkeep.node.cli.failures import CommandError
-from stationkeep.node.cli.members import ask_each
-from stationkeep.node.cli.options import Format, FormatOption, UrlOption, client
-from stationkeep.node.cli.output import note, say, show
+from stationkeep.node.cli.failures import CommandError, NoQuorumError, UnreachableError, UsageError
+from stationkeep.node.cli.options import (
+    Format,
+    FormatOption,
+    KeyOption,
+    ReasonOption,
+    UrlOption,
+    client,
+)
+from stationkeep.node.cli.output import note, show
+from stationkeep.node.cli.sending import given, send
+from stationkeep.node.system.operator_files import read_small
 
-if TYPE_CHECKING:
-    from stationkeep.node.security.rotation import Rotation
+PATH = "/v1/tls/rotation"
+POLL_SECONDS = 1.0
+PATIENCE = 60.0
+"""Seconds for which a cluster that does not answer is asked again; a failover is over by then."""
+MOST_OF_CA = 8_192
+"""Bytes of a CA's certificate."""
 
 
-class Step(enum.StrEnum):
-    """Of a rotation."""
+class Order(enum.StrEnum):
+    """What to do about the CA."""
 
     STATUS = "status"
     START = "start"
-    SWITCH = "switch"
     FINISH = "finish"
     ABORT = "abort"
 
 
-class Trust(NamedTuple):
-    """What a node says of itself."""
-
-    trusts: list[str]
-    issued_by: str
-
-
 def rotate_ca(
-    step: Annotated[Step, typer.Argument(metavar="status|start|switch|finish|abort")] = Step.STATUS,
+    order: Annotated[Order, typer.Argument(metavar="status|start|finish|abort")] = Order.STATUS,
     *,
-    directory: Annotated[Path, typer.Option("--dir", help="Where ca.pem and ca.key are.")] = Path(
-        "tls"
-    ),
-    force: Annotated[
-        bool, typer.Option("--force", help="Although nodes do not follow, or do not answer.")
-    ] = False,
+    second: Annotated[
+        Path | None, typer.Option("--second", help="Of start: a CA made elsewhere (certs ca).")
+    ] = None,
+    leave_behind: Annotated[
+        int | None,
+        typer.Option("--leave-behind", min=0, help="Of finish: devices that were not told."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until no node is waited for.")] = False,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
     url: UrlOption = None,
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Replaces the CA in steps, each of which can be taken back: start, switch, finish; abort."""
-    from stationkeep.node.security.certificates import CertificateError  # noqa: PLC0415
-    from stationkeep.node.security.rotation import Rotation  # noqa: PLC0415
-
+    """Replaces the CA while everything runs: `start`, `finish` when all have followed; `abort` is a
+    step back."""
+    if second is not None and order is not Order.START:
+        raise UsageError("--second is of start")
+    if leave_behind is not None and order is not Order.FINISH:
+        raise UsageError("--leave-behind is of finish")
     asked = client(url)
-    if step is Step.STATUS:
-        _show_status(asked, format_)
-        return
+    if order is not Order.STATUS:
+        pem = None if second is None else _content(second)
+        body = given(pem=pem, leave_behind=leave_behind, reason=reason)
+        what = f"rotate-ca {order.value}"
+        send(asked, "POST", f"{PATH}/{order.value}", body, key=key, what=what)
+    answer = _awaited(asked) if wait else _asked(asked)
+    _learn(asked)
+    show(answer, format_, _lines)
+
+
+def _content(file: Path) -> str:
     try:
-        _STEPS[step](Rotation(directory), asked, force)
-    except CertificateError as error:
-        raise CommandError(str(error)) from error
+        return read_small(str(file), MOST_OF_CA).decode("ascii")
     except OSError as error:
-        raise CommandError(f"{error.filename or directory}: {error.strerror}") from error
+        raise CommandError(f"{file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(f"{file}: no certificate in PEM") from error
 
 
-def _start(rotation: "Rotation", _asked: Client, _force: bool) -> None:
-    from stationkeep.node.security.certificates import pin  # noqa: PLC0415
-
-    rotation.start(datetime.now(UTC).replace(microsecond=0))
-    say(f"ca.pem has the second CA too, pin {pin(rotation.incoming)}; ca.next.key is its key")
-    say("bring ca.pem to all clients and devices, both files to all nodes; then: switch")
+def _asked(asked: Client) -> dict[str, Any]:
+    answer: dict[str, Any] = asked.get(PATH, shapes.CaRotation)
+    return answer
 
 
-def _switch(rotation: "Rotation", asked: Client, force: bool) -> None:
-    from stationkeep.node.security.certificates import pin  # noqa: PLC0415
-
-    second = pin(rotation.incoming)
-    lacking = "does not trust the second CA"
-    _check(asked, force, lambda node: None if second in node.trusts else lacking)
-    rotation.switch()
-    say("the second CA issues: nodes with this ca.key renew within seconds; then: finish")
-
-
-def _finish(rotation: "Rotation", asked: Client, force: bool) -> None:
-    from stationkeep.node.security.certificates import pin  # noqa: PLC0415
-
-    second = pin(rotation.incoming)
-    lacking = "shows a certificate of another CA"
-    _check(asked, force, lambda node: None if node.issued_by == second else lacking)
-    rotation.finish()
-    say("ca.pem has the second CA alone, and the first one's key is gone; this has no way back")
-
-
-def _abort(rotation: "Rotation", asked: Client, force: bool) -> None:
-    from stationkeep.node.security.certificates import pin  # noqa: PLC0415
-    from stationkeep.node.security.rotation import Phase  # noqa: PLC0415
-
-    if rotation.phase is Phase.STARTED:
-        second = pin(rotation.incoming)
-        lacking = "shows a certificate of the second CA"
-        _check(asked, force, lambda node: lacking if node.issued_by == second else None)
-    rotation.abort()
-    if rotation.phase is Phase.STARTED:
-        say("the first CA issues again; when all nodes have renewed, a second abort ends it")
-    else:
-        say("ca.pem has the first CA alone")
+def _awaited(asked: Client) -> dict[str, Any]:
+    """When no node is waited for any more; a line for each change of whom."""
+    last, heard = "", time.monotonic()
+    while True:
+        try:
+            answer = _asked(asked)
+        except (UnreachableError, NoQuorumError):
+            if time.monotonic() - heard > PATIENCE:
+                raise
+        else:
+            heard = time.monotonic()
+            if not answer["waits"]:
+                return answer
+            if answer["waits"] != last:
+                last = answer["waits"]
+                note(f"waiting: {last}")
+        time.sleep(POLL_SECONDS)
 
 
-_STEPS: dict[Step, Callable[["Rotation", Client, bool], None]] = {
-    Step.START: _start,
-    Step.SWITCH: _switch,
-    Step.FINISH: _finish,
-    Step.ABORT: _abort,
-}
-
-
-def _check(asked: Client, force: bool, fault: Callable[[Trust], str | None]) -> None:
-    """Raises `CommandError` if a node does not follow, unless that is to be."""
-    if force:
-        return
-    found, silent = _ask_each(asked)
-    faults = [f"{name} {why}" for name, node in found.items() if (why := fault(node)) is not None]
-    faults += [f"{name} does not answer" for name in silent]
-    if faults:
-        raise CommandError(f"{'; '.join(faults)}. Nothing was changed (--force: although)")
-
-
-def _show_status(asked: Client, format_: Format) -> None:
-    found, silent = _ask_each(asked)
-    items = [{"node": name, **node._asdict()} for name, node in found.items()]
-    show({"nodes": items, "unanswered": silent}, format_, _lines)
-    for name, why in silent.items():
-        note(f"{name}: {why}")
+def _learn(asked: Client) -> None:
+    """The copy of the CA that a login has kept follows."""
+    found: dict[str, Any] = asked.get("/v1/tls/ca", shapes.Ca)
+    copy = contexts.learn_ca(found["pem"])
+    if copy:
+        note(f"{copy} has what the cluster trusts now")
 
 
 def _lines(answer: dict[str, Any]) -> Any:
     from rich.text import Text  # noqa: PLC0415
 
-    return Text(
-        "\n".join(
-            f"{node['node']}: certificate of {node['issued_by'] or '?'}, trusts "
-            f"{' and '.join(node['trusts']) or '?'}"
-            for node in answer["nodes"]
-        )
-    )
+    return Text("\n".join(_sentences(answer)))
 
 
-def _ask_each(asked: Client) -> tuple[dict[str, Trust], dict[str, str]]:
-    """What each member trusts and shows, and by name why some did not answer."""
+def _sentences(answer: dict[str, Any]) -> list[str]:
+    phase = answer["phase"]
+    if phase == "none":
+        return ["the CA was never replaced", *_exposed(answer)]
+    lines = [f"{phase}: {answer['second']} in the place of {' and '.join(answer['first'])}"]
+    done = answer["members"] - len(answer["lagging"])
+    if phase in ("trusting", "issuing"):
+        what = "trust both" if phase == "trusting" else "show a certificate of the second"
+        lines.append(f"nodes: {done} of {answer['members']} {what}")
+        if answer["waits"]:
+            lines.append(f"waits: {answer['waits']}")
+    if phase == "trusting":
+        lines.append(f"devices: {answer['devices_behind']} have not been told of the second CA")
+        if not answer["waits"]:
+            lines.append("bring the CAs to clients and programs (certs fetch); then: finish")
+    return lines + _exposed(answer)
 
-    def ask(address: str) -> Trust:
-        said: dict[str, Any] = asked.at(address).get("/v1/tls/ca", shapes.Ca)
-        return Trust(said.get("pins", []), said.get("issued_by", ""))
 
-    return ask_each(asked, ask)
+def _exposed(answer: dict[str, Any]) -> list[str]:
+    names = ", ".join(answer["exposed"])
+    return [f"in foreign hands, with the CA's key: {names}"] if names else []

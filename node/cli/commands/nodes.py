@@ -108,10 +108,20 @@ def nodes_move(
     send(client(url), "POST", path, body, key=key, what=f"{node} moves")
 
 
-def nodes_leave(node: NodeArgument, key: KeyOption = None, url: UrlOption = None) -> None:
+def nodes_leave(
+    node: NodeArgument,
+    *,
+    compromised: Annotated[
+        bool, typer.Option("--compromised", help="Its machine may be in foreign hands.")
+    ] = False,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
     """Removes a node for good. A PRIMARY must hand over first (switchover, or maintenance)."""
-    path = f"/v1/nodes/{part(node)}"
+    path = f"/v1/nodes/{part(node)}" + ("?compromised=true" if compromised else "")
     send(client(url), "DELETE", path, None, key=key, what=f"{node} leaves")
+    if compromised:
+        note("the CA's key may be known: replace the CA (stationkeep certs rotate-ca start)")
 
 
 def nodes_maintenance(

@@ -4,6 +4,7 @@ Nodes that have the CA's key renew by themselves, as `node.security.renewal` has
 operator issues, whose clock is right. Handshakes are judged by `node.security.identity`.
 """
 
+import enum
 import random
 from collections.abc import Callable
 from itertools import permutations
@@ -12,7 +13,6 @@ from stationkeep.node.peers.link import REVOKED_SECONDS
 from stationkeep.node.security.certificates import CA_DAYS
 from stationkeep.node.security.identity import Door, Identity, Word
 from stationkeep.node.security.renewal import LOOK_SECONDS, why_over
-from stationkeep.node.security.rotation import Phase
 from stationkeep.node.simulation.actors.clients import Clients
 from stationkeep.node.simulation.agenda import Agenda
 from stationkeep.node.simulation.checks.linked import LinkChecks
@@ -38,6 +38,14 @@ TICK = 1.0
 CA_ENDS = WALL_AT_START / 1_000 + CA_DAYS * DAY
 STEP_SECONDS = 3.0
 """Between two tries of an operator who finishes a rotation."""
+
+
+class Phase(enum.StrEnum):
+    """How far a rotation is that an operator carries out by hand."""
+
+    NONE = "none"
+    STARTED = "started"
+    SWITCHED = "switched"
 
 
 class Authority:
@@ -124,8 +132,9 @@ class Authority:
             self._clients.revoke(through, papers.facts.serial)
 
     def rotate(self) -> None:
-        """An operator tries the next step of a rotation. As `certs rotate-ca` does, it asks before
-        whether all members follow, and brings the files to machines that are up."""
+        """An operator tries the next step of a rotation, by hand: they ask before whether all
+        members follow, as `cluster.ca_rotation` would, and bring the files to machines that are
+        up."""
         if self._kept is None:
             return
         if self._phase is Phase.NONE:

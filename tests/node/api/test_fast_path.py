@@ -79,6 +79,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "PUT /v1/freezes/{freeze}": {"duration": "1h", "rings": ["prod"], "selector": "app=2.0.0"},
     "DELETE /v1/freezes/{freeze}": {"reason": "over"},
     "POST /v1/tls/revocations": {"serial": "4fa0", "reason": "stolen"},
+    "POST /v1/tls/rotation/start": {"pem": "", "reason": "stolen"},
+    "POST /v1/tls/rotation/finish": {"leave_behind": 3, "reason": "stolen"},
+    "POST /v1/tls/rotation/abort": {"reason": "no"},
     "POST /v1/tokens": {
         "token": "aaaaaaaa", "name": "ci", "role": "viewer", "sha256": "0" * 64, "lifetime": "90d",
         "ids": "", "overlap": "1h",

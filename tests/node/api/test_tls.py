@@ -129,3 +129,82 @@ async def test_a_node_without_certificates_says_so(method: str, path: str) -> No
         answer = await client.request(method, path)
     assert answer.status_code == 404
     assert "`tls` is not in its file" in answer.json()["detail"]
+
+
+ROTATION = "/v1/tls/rotation"
+
+
+@pytest.fixture
+def issuing(certified: Contexts) -> Path:
+    """The node has the CA's key; its directory."""
+    directory = certified.files.ca.parent
+    made.write(directory / "ca.key", made.private_pem(authority().key), made.PRIVATE)
+    return directory
+
+
+async def test_a_second_ca_is_made_where_it_is_asked_for_and_its_key_stays_there(
+    client: httpx.AsyncClient, issuing: Path
+) -> None:
+    assert (await client.get(ROTATION)).json()["phase"] == "none"
+    answer = await client.post(f"{ROTATION}/start", json={"reason": "stolen"})
+    assert (answer.status_code, answer.json()["result"]["phase"]) == (200, "trusting")
+    again = await client.post(f"{ROTATION}/start")
+    assert again.json()["result"] == answer.json()["result"]
+    seen = (await client.get(ROTATION)).json()
+    assert seen["first"] == [made.pin(authority().certificate)]
+    assert seen["lagging"] == ["sat-001", "sat-002", "sat-003"]
+    assert "the second CA is not trusted yet" in seen["waits"]
+    assert "PRIVATE" not in answer.text + str(seen)
+    key = made.key_in((issuing / "ca.next.key").read_bytes())
+    assert seen["second"] == made.pin_of_key(key.public_key())
+
+
+async def test_who_cannot_make_one_may_be_given_one_of_this_cluster_alone(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.post(f"{ROTATION}/start")
+    assert (answer.status_code, answer.json()["rule"]) == (409, "no_ca_key")
+    second = made.new_authority("c", at(0), uid=authority().uid).certificate
+    for wrong in ("x", made.public_pem([authority("foreign").certificate]).decode()):
+        answer = await client.post(f"{ROTATION}/start", json={"pem": wrong})
+        assert (answer.status_code, answer.json()["field"]) == (400, "pem")
+    pem = made.public_pem([second]).decode()
+    answer = await client.post(f"{ROTATION}/start", json={"pem": pem})
+    assert answer.json()["result"]["pin"] == made.pin(second)
+
+
+async def test_a_directory_that_is_not_the_nodes_to_write_to_is_named(
+    client: httpx.AsyncClient, issuing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(made, "write", full)
+    answer = await client.post(f"{ROTATION}/start")
+    assert (answer.status_code, answer.json()["rule"]) == (409, "ca_files")
+    assert str(issuing / "ca.next.key") in answer.json()["detail"]
+
+
+async def test_steps_out_of_turn_are_refused(client: httpx.AsyncClient, issuing: Path) -> None:
+    for step in ("finish", "abort"):
+        answer = await client.post(f"{ROTATION}/{step}")
+        assert (answer.status_code, answer.json()["rule"]) == (409, "not_in_state")
+    await client.post(f"{ROTATION}/start")
+    answer = await client.post(f"{ROTATION}/finish", json={"leave_behind": -1})
+    assert (answer.status_code, answer.json()["field"]) == (400, "leave_behind")
+    answer = await client.post(f"{ROTATION}/finish")
+    assert "sat-001, sat-002, sat-003: the second CA" in answer.json()["detail"]
+    answer = await client.post(f"{ROTATION}/abort")
+    assert answer.json()["result"]["phase"] == "aborted"
+
+
+async def test_a_node_that_leaves_in_foreign_hands_is_an_alarm(client: httpx.AsyncClient) -> None:
+    answer = await client.delete("/v1/nodes/sat-003", params={"compromised": "true"})
+    assert answer.status_code == 200, answer.text
+    (alarm,) = [
+        one
+        for one in (await client.get("/v1/alarms")).json()["items"]
+        if one["name"] == "ca_exposed"
+    ]
+    assert (alarm["severity"], "sat-003" in alarm["detail"]) == ("critical", True)
+    assert (await client.get(ROTATION)).json()["exposed"] == ["sat-003"]

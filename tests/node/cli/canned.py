@@ -631,6 +631,16 @@ READS: dict[str, Json] = {
     "/v1/tokens/k3jd92ma": TOKEN,
     "/v1/invitations": INVITATIONS,
     "/v1/tls/ca": {"uid": "0" * 16, "pins": ["a" * 64], "issued_by": "a" * 64, "pem": "PEM"},
+    "/v1/tls/rotation": {
+        "phase": "trusting",
+        "second": f"sha256:{'2' * 64}",
+        "first": [f"sha256:{'1' * 64}"],
+        "members": 3,
+        "lagging": [],
+        "waits": "",
+        "devices_behind": 2,
+        "exposed": ["sat-004"],
+    },
     "/v1/me": {"actor": "ci#k3jd92ma", "role": "operator", "because": ""},
     "/v1/operations/op-7": {"operation": "op-7", "status": "done", "index": 12},
 }

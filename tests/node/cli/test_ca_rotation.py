@@ -1,110 +1,123 @@
-"""`certs rotate-ca`: no step before all nodes follow."""
+"""`certs rotate-ca`: orders to the cluster, and for whom it waits."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stationkeep.node.cli.commands import ca_rotation
 from stationkeep.node.security import certificates as made
-from stationkeep.node.security.rotation import Phase, Rotation
-from tests.node.cli.canned import CannedNode, Run
+from stationkeep.node.security import trust
+from tests.node.cli.canned import CannedNode, Run, problem
+from tests.node.security.issuing import authority
 
-Json = dict[str, Any]
-
-
-@pytest.fixture
-def tls(tmp_path: Path, stationkeep: Run) -> Path:
-    directory = tmp_path / "tls"
-    assert not stationkeep("certs", "ca", "--cluster", "c", "--out", str(directory)).exit_code
-    return directory
-
-
-CA = "/v1/tls/ca"
-Told = dict[int, dict[str, Json]]
+ROTATE = ("certs", "rotate-ca")
+READ = "/v1/tls/rotation"
 
 
 @pytest.fixture
-def told(canned: CannedNode) -> Told:
-    """What each of three nodes says, by port; one that says nothing does not answer."""
-    del canned.reads[CA]
-    nothing: Json = {"uid": "", "pins": [], "issued_by": "", "pem": ""}
-    canned.local = {port: {CA: nothing.copy()} for port in (8701, 8702, 8703)}
-    return canned.local
+def said(canned: CannedNode) -> dict[str, Any]:
+    """What the cluster says of the rotation."""
+    found: dict[str, Any] = canned.reads[READ]
+    return found
 
 
-def pins(tls: Path) -> list[str]:
-    return [made.pin(ca) for ca in made.certificates_in((tls / "ca.pem").read_bytes())]
+def asked(canned: CannedNode) -> list[tuple[str, Any]]:
+    return [(r.url.path, json.loads(r.content)) for r in canned.requests if r.method == "POST"]
 
 
-def say(told: Told, **said: object) -> None:
-    for answers in told.values():
-        answers[CA].update(said)
-
-
-def test_from_one_ca_to_the_other(tls: Path, told: Told, stationkeep: Run) -> None:
-    rotate = ("certs", "rotate-ca", "--dir", str(tls))
-    assert stationkeep(*rotate, "start").exit_code == 0
-    first, second = pins(tls)
-    say(told, pins=[first], issued_by=first)
-    told[8701][CA]["pins"] = [first, second]
-    result = stationkeep(*rotate, "switch")
-    assert (result.exit_code, Rotation(tls).phase) == (1, Phase.STARTED)
-    assert "sat-002 does not trust the second CA; sat-003 does not trust" in result.stderr
-    assert "sat-001" not in result.stderr
-    say(told, pins=[first, second])
-    assert stationkeep(*rotate, "switch").exit_code == 0
-    result = stationkeep(*rotate, "finish")
-    assert (result.exit_code, Rotation(tls).phase) == (1, Phase.SWITCHED)
-    assert "sat-001 shows a certificate of another CA" in result.stderr
-    say(told, issued_by=second)
-    silent = told[8703].pop(CA)
-    result = stationkeep(*rotate, "finish")
-    assert (result.exit_code, "sat-003 does not answer" in result.stderr) == (1, True)
-    told[8703][CA] = silent
-    assert stationkeep(*rotate, "finish").exit_code == 0
-    assert pins(tls) == [second]
-
-
-def test_back_to_the_first_once_nobody_shows_the_second(
-    tls: Path, told: Told, stationkeep: Run
+@pytest.mark.parametrize(
+    ("words", "path", "body"),
+    [
+        (["start", "--reason", "stolen"], "start", {"reason": "stolen"}),
+        (["finish"], "finish", {}),
+        (["finish", "--leave-behind", "3"], "finish", {"leave_behind": 3}),
+        (["abort"], "abort", {}),
+    ],
+)
+def test_each_step_is_one_order(
+    canned: CannedNode, stationkeep: Run, words: list[str], path: str, body: dict[str, Any]
 ) -> None:
-    rotate = ("certs", "rotate-ca", "--dir", str(tls))
-    stationkeep(*rotate, "start")
-    first, second = pins(tls)
-    say(told, pins=[first, second], issued_by=second)
-    stationkeep(*rotate, "switch")
-    assert stationkeep(*rotate, "abort").exit_code == 0
-    result = stationkeep(*rotate, "abort")
-    assert (result.exit_code, pins(tls)) == (1, [first, second])
-    assert "shows a certificate of the second CA" in result.stderr
-    say(told, issued_by=first)
-    assert stationkeep(*rotate, "abort").exit_code == 0
-    assert (pins(tls), Rotation(tls).phase) == ([first], Phase.NONE)
+    result = stationkeep(*ROTATE, *words)
+    assert (result.exit_code, asked(canned)) == (0, [(f"{READ}/{path}", body)])
 
 
-def test_by_force_a_step_is_taken_although_a_node_is_gone(
-    tls: Path, told: Told, stationkeep: Run
+def test_the_status_says_who_has_followed_and_what_is_next(
+    said: dict[str, Any], stationkeep: Run
 ) -> None:
-    for answers in told.values():
-        answers.clear()
-    rotate = ("certs", "rotate-ca", "--dir", str(tls))
-    assert stationkeep(*rotate, "start").exit_code == 0
-    assert stationkeep(*rotate, "switch").exit_code == 1
-    assert stationkeep(*rotate, "switch", "--force").exit_code == 0
-    assert stationkeep(*rotate, "finish", "--force").exit_code == 0
+    text = stationkeep(*ROTATE).stdout
+    for part in ("nodes: 3 of 3 trust both", "devices: 2 have not", "then: finish", "sat-004"):
+        assert part in text
+    said |= {"phase": "issuing", "lagging": ["sat-003"], "waits": "sat-003 shows nothing yet"}
+    text = stationkeep(*ROTATE).stdout
+    assert "nodes: 2 of 3 show a certificate of the second\nwaits: sat-003 shows nothing" in text
+    said |= {"phase": "none", "exposed": []}
+    assert stationkeep(*ROTATE).stdout == "the CA was never replaced\n"
 
 
-def test_the_status_is_what_each_node_says(told: Told, stationkeep: Run) -> None:
-    say(told, pins=["sha256:1", "sha256:2"], issued_by="sha256:1")
-    del told[8702][CA]
-    result = stationkeep("certs", "rotate-ca")
-    line = "sat-001: certificate of sha256:1, trusts sha256:1 and sha256:2"
-    assert (result.exit_code, line in result.stdout) == (0, True)
-    assert "sat-002: no answer" in result.stderr
+def test_a_refusal_names_who_is_in_the_way(canned: CannedNode, stationkeep: Run) -> None:
+    canned.answer_to_writes = problem(409, "sat-003 does not trust the second CA", "not_in_state")
+    result = stationkeep(*ROTATE, "finish")
+    assert (result.exit_code, "sat-003 does not trust" in result.stderr) == (1, True)
 
 
-def test_where_no_ca_is_nothing_begins(tmp_path: Path, told: Told, stationkeep: Run) -> None:
-    for step in ("start", "switch", "finish", "abort"):
-        result = stationkeep("certs", "rotate-ca", step, "--dir", str(tmp_path))
-        assert (result.exit_code, str(tmp_path) in result.stderr) == (1, True)
-        assert list(tmp_path.iterdir()) == []
+def test_to_wait_is_to_name_whom_until_there_is_nobody(
+    said: dict[str, Any], stationkeep: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said |= {"lagging": ["sat-003"], "waits": "sat-003 is behind"}
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            said.update(lagging=[], waits="")
+
+    monkeypatch.setattr(ca_rotation.time, "sleep", nap)
+    result = stationkeep(*ROTATE, "--wait")
+    assert (result.exit_code, len(naps)) == (0, 3)
+    assert result.stderr.count("waiting: sat-003 is behind") == 1
+
+
+def test_a_second_ca_that_was_made_elsewhere_is_sent(
+    canned: CannedNode, stationkeep: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    result = stationkeep(*ROTATE, "start", "--second", str(file))
+    assert (result.exit_code, str(file) in result.stderr) == (1, True)
+    file.write_bytes(b"\xff")
+    assert "no certificate in PEM" in stationkeep(*ROTATE, "start", "--second", str(file)).stderr
+    file.write_text("PEM")
+    stationkeep(*ROTATE, "start", "--second", str(file))
+    assert asked(canned) == [(f"{READ}/start", {"pem": "PEM"})]
+
+
+@pytest.mark.parametrize("words", [["finish", "--second", "x"], ["start", "--leave-behind", "1"]])
+def test_an_option_of_another_step_is_refused(
+    canned: CannedNode, stationkeep: Run, words: list[str]
+) -> None:
+    assert stationkeep(*ROTATE, *words).exit_code == 2
+    assert asked(canned) == []
+
+
+def test_the_copy_that_a_login_has_kept_follows_and_no_other_file(
+    canned: CannedNode, stationkeep: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that somebody names is theirs, or a node's."""
+    pem = made.public_pem([authority().certificate])
+    ours = tmp_path / "ours.pem"
+    ours.write_bytes(pem)
+    both = (pem + made.public_pem([authority("other").certificate])).decode()
+    canned.reads["/v1/tls/ca"]["pem"] = both
+    monkeypatch.setenv(trust.VARIABLE, str(ours))
+    stationkeep(*ROTATE)
+    assert ours.read_bytes() == pem
+    kept = ca_rotation.contexts.Context("http://127.0.0.1:8701", "", str(ours))
+    monkeypatch.setattr(
+        ca_rotation.contexts, "load", lambda: ca_rotation.contexts.Contexts({"prod": kept}, "prod")
+    )
+    result = stationkeep(*ROTATE)
+    assert (ours.read_text(), "what the cluster trusts now" in result.stderr) == (both, True)
+    canned.reads["/v1/tls/ca"]["pem"] = "nonsense"
+    assert stationkeep(*ROTATE).exit_code == 1
+    assert ours.read_text() == both

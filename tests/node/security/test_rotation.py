@@ -1,4 +1,4 @@
-"""Another CA in the place of the first, step by step, interrupted anywhere, and back."""
+"""The files of a CA that another replaces: as the state says, interrupted anywhere, and back."""
 
 import os
 import stat
@@ -8,19 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from stationkeep.cluster.state.state import CaPhase, CaRotation
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.certificates import CertificateError
 from stationkeep.node.security.contexts import Contexts, Files
 from stationkeep.node.security.renewal import Issuer, Renewal
-from stationkeep.node.security.rotation import Phase, Rotation
+from stationkeep.node.security.rotation import CaFiles
 from tests.node.security.issuing import at, authority
+
+PHASES = (CaPhase.TRUSTING, CaPhase.ISSUING, CaPhase.OVER)
+FIRST = made.pin(authority().certificate)
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    made.write(tmp_path / "ca.pem", made.public_pem([authority().certificate]), made.PUBLIC)
-    made.write(tmp_path / "ca.key", made.private_pem(authority().key), 0o640)
-    return tmp_path
+    return machine(tmp_path)
+
+
+def machine(directory: Path) -> Path:
+    """A directory with the first CA and its key."""
+    directory.mkdir(exist_ok=True)
+    made.write(directory / "ca.pem", made.public_pem([authority().certificate]), made.PUBLIC)
+    made.write(directory / "ca.key", made.private_pem(authority().key), made.PRIVATE)
+    return directory
 
 
 def renewal(directory: Path, name: str = "a") -> Renewal:
@@ -31,72 +41,130 @@ def renewal(directory: Path, name: str = "a") -> Renewal:
     return Renewal(Contexts(Files(directory / "ca.pem", file, file), name), issuer)
 
 
-def state(directory: Path) -> dict[str, bytes]:
+def content(directory: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
 
 
-def test_a_node_follows_by_itself_and_never_shows_what_is_not_trusted(directory: Path) -> None:
-    node, rotation = renewal(directory), Rotation(directory)
-    first = made.pin(authority().certificate)
+def begun(directory: Path) -> CaRotation:
+    return CaRotation(*CaFiles(directory / "ca.pem").make(at(0), ()))
+
+
+def follow(directory: Path, rotation: CaRotation, phase: CaPhase) -> None:
+    dropped = {CaPhase.OVER: rotation.first, CaPhase.ABORTED: (rotation.pin,)}.get(phase, ())
+    said = CaRotation(rotation.pin, rotation.pem, rotation.first, phase)
+    CaFiles(directory / "ca.pem").follow(said, dropped)
+
+
+def test_a_node_follows_and_never_shows_what_is_not_trusted(directory: Path) -> None:
+    node, rotation = renewal(directory), begun(directory)
     seen = []
-    for step in (lambda: rotation.start(at(0)), rotation.switch, rotation.finish):
-        step()
+    for phase in PHASES:
+        follow(directory, rotation, phase)
         node.look()
         assert node.contexts.rejected is None
         current = node.contexts.current
-        seen.append((current.issued_by == first, len(current.pins), current.uid))
+        seen.append((current.issued_by == FIRST, len(current.pins), current.uid))
     uid = authority().uid
     assert seen == [(True, 2, uid), (False, 2, uid), (False, 1, uid)]
-    assert node.contexts.current.pins == [node.contexts.current.issued_by]
-    assert sorted(state(directory)) == ["ca.key", "ca.pem"]
-    assert rotation.phase is Phase.NONE
+    assert node.contexts.current.pins == [rotation.pin]
+    assert sorted(content(directory)) == ["ca.key", "ca.pem"]
     (second,) = node.contexts.current.bundle
-    assert made.subject_of(second) == "ca"
     assert second.subject == authority().certificate.subject
+    assert stat.S_IMODE((directory / "ca.key").stat().st_mode) == 0o600
 
 
-def test_each_step_is_taken_back_by_abort_until_the_end(directory: Path) -> None:
-    node, rotation = renewal(directory), Rotation(directory)
-    before = state(directory)
-    rotation.start(at(0))
-    started = state(directory)
-    rotation.switch()
+def test_each_step_is_taken_back_until_the_end(directory: Path) -> None:
+    node, before = renewal(directory), content(directory)
+    rotation = begun(directory)
+    for phase in (CaPhase.TRUSTING, CaPhase.ISSUING, CaPhase.TRUSTING):
+        follow(directory, rotation, phase)
+        node.look()
+        assert node.contexts.rejected is None
+    assert node.contexts.current.issued_by == FIRST
+    assert len(node.contexts.current.pins) == 2
+    follow(directory, rotation, CaPhase.ABORTED)
+    assert content(directory) == before
+
+
+def test_who_slept_through_all_of_it_catches_up_in_one_step(
+    directory: Path, tmp_path: Path
+) -> None:
+    rotation = begun(machine(tmp_path / "other"))
+    node = renewal(directory)
+    key = CaFiles(tmp_path / "other" / "ca.pem").key(rotation.pin)
+    assert key is not None
+    CaFiles(directory / "ca.pem").take(key, rotation.pin)
+    follow(directory, rotation, CaPhase.OVER)
     node.look()
-    rotation.abort()
-    assert state(directory) == started
-    node.look()
-    assert node.contexts.current.issued_by == made.pin(authority().certificate)
-    rotation.abort()
-    assert state(directory) == before
-    node.look()
-    assert node.contexts.rejected is None
-    assert len(node.contexts.current.pins) == 1
+    assert node.contexts.current.pins == [rotation.pin] == [node.contexts.current.issued_by]
 
 
-def test_who_may_read_the_key_may_read_the_next_one(directory: Path) -> None:
-    """The node is not always run by who rotates."""
-    Rotation(directory).start(at(0))
-    key, after = (directory / "ca.key").stat(), (directory / "ca.next.key").stat()
-    assert stat.S_IMODE(after.st_mode) == 0o640
-    assert (after.st_uid, after.st_gid) == (key.st_uid, key.st_gid)
+def test_who_lacks_the_key_trusts_both_and_goes_on_issuing_by_the_first(directory: Path) -> None:
+    files = CaFiles(directory / "ca.pem")
+    rotation = begun(directory)
+    (directory / "ca.next.key").unlink()
+    assert files.lacks(rotation.pin)
+    for phase in (CaPhase.TRUSTING, CaPhase.ISSUING):
+        follow(directory, rotation, phase)
+    assert made.authority(*map(made.read, (directory / "ca.pem", directory / "ca.key"))).uid
+    assert len(made.certificates_in((directory / "ca.pem").read_bytes())) == 2
 
 
-@pytest.mark.parametrize("step", ["switch", "finish", "abort"])
-def test_what_has_not_begun_has_no_further_steps(directory: Path, step: str) -> None:
-    before = state(directory)
-    with pytest.raises(CertificateError, match="no rotation has been started"):
-        getattr(Rotation(directory), step)()
-    assert state(directory) == before
+def test_a_node_that_is_given_certificates_needs_no_key(directory: Path) -> None:
+    rotation = begun(directory)
+    for name in ("ca.key", "ca.next.key"):
+        (directory / name).unlink()
+    assert not CaFiles(directory / "ca.pem").lacks(rotation.pin)
+    for phase in (CaPhase.TRUSTING, CaPhase.ISSUING, CaPhase.OVER):
+        follow(directory, rotation, phase)
+    assert sorted(content(directory)) == ["ca.pem"]
+    (only,) = made.certificates_in((directory / "ca.pem").read_bytes())
+    assert made.pin(only) == rotation.pin
 
 
-def test_the_order_of_steps_is_kept(directory: Path) -> None:
-    rotation = Rotation(directory)
-    rotation.start(at(0))
-    with pytest.raises(CertificateError, match="`switch` is next"):
-        rotation.finish()
-    rotation.switch()
-    with pytest.raises(CertificateError, match="`finish` is next"):
-        rotation.start(at(0))
+def test_a_second_ca_that_was_begun_is_taken_up_again_unless_it_was_given_up(
+    directory: Path,
+) -> None:
+    files = CaFiles(directory / "ca.pem")
+    one = files.make(at(0), ())
+    assert files.make(at(1), ()).pin == one.pin
+    assert files.make(at(1), (one.pin,)).pin != one.pin
+    assert one.first == (FIRST,)
+
+
+def test_a_key_of_another_ca_is_not_kept(directory: Path) -> None:
+    rotation, before = begun(directory), content(directory)
+    for key in (made.private_pem(made.new_key()), b"", b"nonsense"):
+        with pytest.raises(CertificateError):
+            CaFiles(directory / "ca.pem").take(key, rotation.pin)
+    assert content(directory) == before
+
+
+def test_nobody_is_made_to_trust_the_ca_of_another_cluster(directory: Path) -> None:
+    before = content(directory)
+    foreign = authority("foreign").certificate
+    pem = made.public_pem([foreign]).decode()
+    with pytest.raises(CertificateError, match="is of uid"):
+        CaFiles(directory / "ca.pem").given(pem)
+    with pytest.raises(CertificateError, match="is of uid"):
+        follow(directory, CaRotation(made.pin(foreign), pem, (FIRST,)), CaPhase.TRUSTING)
+    assert content(directory) == before
+
+
+@pytest.mark.parametrize("pem", ["", "PEM", "both", "leaf"])
+def test_what_is_no_ca_is_refused(directory: Path, pem: str) -> None:
+    ca = authority().certificate
+    both = made.public_pem([ca, ca]).decode()
+    leaf = made.public_pem([renewal(directory).contexts.current.pair.leaf]).decode()
+    with pytest.raises(CertificateError):
+        CaFiles(directory / "ca.pem").given({"both": both, "leaf": leaf}.get(pem, pem))
+
+
+def test_whatever_is_dropped_somebody_stays_trusted(directory: Path) -> None:
+    before = content(directory)["ca.pem"]
+    rotation = begun(directory)
+    CaFiles(directory / "ca.pem").follow(rotation, (FIRST, rotation.pin))
+    assert content(directory)["ca.pem"] == before
 
 
 class Died(BaseException):
@@ -119,39 +187,32 @@ def dies_at(patch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
 
     patch.setattr(Path, "replace", counted(Path.replace))
     patch.setattr(Path, "unlink", counted(Path.unlink))
-    patch.setattr(os, "chown", counted(os.chown))
+    patch.setattr(os, "fchmod", counted(os.fchmod))
     return lambda: count
 
 
-STEPS = ("start", "switch", "finish")
-
-
-def take(rotation: Rotation, step: str) -> None:
-    if step == "start":
-        rotation.start(at(0))
-    else:
-        getattr(rotation, step)()
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_that_was_interrupted_anywhere_is_repeated_and_the_node_goes_on(
+@pytest.mark.parametrize("step", [*PHASES, "back", CaPhase.ABORTED])
+def test_what_was_interrupted_anywhere_is_repeated_and_the_node_goes_on(
     directory: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """The node looks after its files at the worst moment as well."""
-    node, rotation = renewal(directory), Rotation(directory)
-    for done in STEPS[: STEPS.index(step)]:
-        take(rotation, done)
+    node, rotation = renewal(directory), begun(directory)
+    before = {"back": PHASES[:2], CaPhase.ABORTED: PHASES[:1]}
+    done = before.get(step) or PHASES[: PHASES.index(CaPhase(step))]
+    for phase in done:
+        follow(directory, rotation, phase)
         node.look()
-    kept = state(directory)
-    for number in range(32):
-        for name in state(directory).keys() - kept.keys():
+    target = CaPhase.TRUSTING if step == "back" else CaPhase(step)
+    kept = content(directory)
+    for number in range(64):
+        for name in content(directory).keys() - kept.keys():
             (directory / name).unlink()
-        for name, content in kept.items():
-            (directory / name).write_bytes(content)
+        for name, was in kept.items():
+            (directory / name).write_bytes(was)
         with monkeypatch.context() as patch:
             counted = dies_at(patch, number)
             try:
-                take(rotation, step)
+                follow(directory, rotation, target)
             except Died:
                 pass
             else:
@@ -159,32 +220,13 @@ def test_a_step_that_was_interrupted_anywhere_is_repeated_and_the_node_goes_on(
                 return
         node.look()
         assert node.contexts.rejected is None
-        take(Rotation(directory), step)
-        after = {"start": Phase.STARTED, "switch": Phase.SWITCHED, "finish": Phase.NONE}
-        assert rotation.phase is after[step]
+        follow(directory, rotation, target)
         node.look()
         assert node.contexts.rejected is None
+        wanted = rotation.pin if target in (CaPhase.ISSUING, CaPhase.OVER) else FIRST
+        assert node.contexts.current.issued_by == wanted
+        assert len(node.contexts.current.pins) == (1 if target not in PHASES[:2] else 2)
     raise AssertionError("it never ends")
-
-
-def test_an_abort_that_was_interrupted_leaves_a_key_that_issues(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node, rotation = renewal(directory), Rotation(directory)
-    rotation.start(at(0))
-    rotation.switch()
-    with monkeypatch.context() as patch:
-        dies_at(patch, 1)
-        with pytest.raises(Died):
-            rotation.abort()
-    assert rotation.phase is Phase.STARTED
-    node.look()
-    rotation.switch()
-    node.look()
-    rotation.finish()
-    node.look()
-    assert node.contexts.rejected is None
-    assert len(node.contexts.current.pins) == 1
 
 
 def test_a_key_that_is_gone_makes_nobody_renew(directory: Path) -> None:
@@ -194,35 +236,3 @@ def test_a_key_that_is_gone_makes_nobody_renew(directory: Path) -> None:
     node.look()
     assert node.contexts.current is before
     assert node.expiring() is None
-
-
-def test_an_end_that_was_interrupted_has_no_way_back_and_leaves_a_ca(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two steps back from there would have trusted nobody."""
-    rotation = Rotation(directory)
-    rotation.start(at(0))
-    rotation.switch()
-    with monkeypatch.context() as patch:
-        dies_at(patch, 2)
-        with pytest.raises(Died):
-            rotation.finish()
-    before = state(directory)
-    for _ in range(2):
-        with pytest.raises(CertificateError, match="`finish` is next"):
-            rotation.abort()
-    assert state(directory) == before
-    rotation.finish()
-    assert len(made.certificates_in((directory / "ca.pem").read_bytes())) == 1
-
-
-def test_a_key_of_no_ca_here_takes_away_none(directory: Path) -> None:
-    """As one of another directory, copied for a start that was never made in this one."""
-    made.write(directory / "ca.next.key", made.private_pem(made.new_key()), made.PRIVATE)
-    before = (directory / "ca.pem").read_bytes()
-    Rotation(directory).abort()
-    assert (directory / "ca.pem").read_bytes() == before
-    (directory / "ca.next.key").write_bytes((directory / "ca.key").read_bytes())
-    with pytest.raises(CertificateError, match=r"ca\.next\.key"):
-        Rotation(directory).abort()
-    assert (directory / "ca.pem").read_bytes() == before

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stationkeep.cluster.state.state import CaPhase, CaRotation
 from stationkeep.node.security import certificates as made
 from stationkeep.node.security.contexts import Contexts, Files
 from stationkeep.node.security.handshake import ALPN
 from stationkeep.node.security.inspection import curious
 from stationkeep.node.security.renewal import Issuer, Renewal
-from stationkeep.node.security.rotation import Rotation
+from stationkeep.node.security.rotation import CaFiles
 from tests.node.peers.station import Station, addresses
 from tests.node.security.issuing import at, authority, files
 from tests.node.tls.test_links import dialled, refused
@@ -46,23 +47,20 @@ async def test_no_link_is_lost_on_the_way_from_one_ca_to_another(
     a, b = [await stations(n, peers, tls=nodes[n].contexts) for n in ("a", "b")]
     await a.until(lambda: ("up", "b") in a.links)
     await b.until(lambda: ("up", "a") in b.links)
-    first, second = Rotation(tmp_path / "a"), Rotation(tmp_path / "b")
-
-    def copied() -> None:
-        for name in ("ca.pem", "ca.next.key"):
-            content = (tmp_path / "a" / name).read_bytes()
-            made.write(tmp_path / "b" / name, content, made.PRIVATE)
-
-    steps: list[Callable[[], None]] = [
-        lambda: first.start(at(0)), copied, first.switch, second.switch, first.finish,
-        second.finish,
-    ]  # fmt: skip
-    for step in steps:
-        step()
-        for node in nodes.values():
-            node.look()
-            assert node.contexts.rejected is None
-        await asyncio.gather(dial_anew(a, "b"), dial_anew(b, "a"))
+    machines = [CaFiles(tmp_path / name / "ca.pem") for name in ("a", "b")]
+    one, other = machines
+    second = one.make(at(0), ())
+    key = one.key(second.pin)
+    assert key is not None
+    other.take(key, second.pin)
+    for phase in (CaPhase.TRUSTING, CaPhase.ISSUING, CaPhase.OVER):
+        dropped = second.first if phase is CaPhase.OVER else ()
+        for files_of in machines:  # links are made anew between the two, as well
+            files_of.follow(CaRotation(*second, phase), dropped)
+            for node in nodes.values():
+                node.look()
+                assert node.contexts.rejected is None
+            await asyncio.gather(dial_anew(a, "b"), dial_anew(b, "a"))
     assert ("down", "b") not in a.links
     assert ("down", "a") not in b.links
     assert a.network.rejected == b.network.rejected == {}

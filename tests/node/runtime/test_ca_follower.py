@@ -1,0 +1,183 @@
+"""What a node does while another CA takes the place of the first, and whom it tells of its key."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stationkeep.cluster.commands import FollowCa
+from stationkeep.cluster.state.state import CaPhase, CaRotation, CaStep
+from stationkeep.node.duty import RETRY, Workbench
+from stationkeep.node.runtime.ca_follower import ANSWER_SECONDS, LOOK_SECONDS, MESSAGE, CaFollower
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security.rotation import CaFiles
+from tests.node.security.issuing import at, authority
+from tests.node.security.test_rotation import machine, renewal
+
+
+class Links:
+    """Notes what is sent; all peers are there."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+
+    def connected(self, peer: str) -> bool:
+        return peer != "a"
+
+    def send(self, peer: str, message: dict[str, Any]) -> bool:
+        self.sent.append((peer, message))
+        return True
+
+
+class World:
+    """Node `a` of the cluster `a`, `b`, `c`, in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now, self.links = 100.0, Links()
+        self.proposed: list[FollowCa] = []
+        self.state = SimpleNamespace(
+            members=dict.fromkeys("abc"), rotation=None, dropped={}, revoked={}
+        )
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        bench = Workbench(
+            "a",
+            SimpleNamespace(clock=clock),  # type: ignore[arg-type]
+            SimpleNamespace(leader="b"),  # type: ignore[arg-type]
+            SimpleNamespace(state=self.state),  # type: ignore[arg-type]
+            lambda command, *_: self.proposed.append(command),  # type: ignore[arg-type]
+        )
+        self.renewal = renewal(machine(directory))
+        self.files = CaFiles(directory / "ca.pem")
+        self.follower = CaFollower(bench, self.renewal, self.links)  # type: ignore[arg-type]
+
+    def turn(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.follower.turn()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "a")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> CaFiles:
+    """Of the node at which the rotation was started."""
+    return CaFiles(machine(tmp_path / "b") / "ca.pem")
+
+
+def begin(world: World, files: CaFiles) -> CaRotation:
+    rotation = world.state.rotation = CaRotation(*files.make(at(0), ()))
+    return rotation
+
+
+def key_of(files: CaFiles, rotation: CaRotation) -> dict[str, Any]:
+    return {"kind": MESSAGE, "pin": rotation.pin, "key": files.key(rotation.pin)}
+
+
+def test_where_nothing_is_replaced_nothing_is_done(world: World) -> None:
+    world.turn()
+    world.follower.receive("b", {"kind": MESSAGE, "pin": "sha256:1"})
+    assert (world.proposed, world.links.sent, world.follower.rejected()) == ([], [], None)
+
+
+def test_it_asks_all_for_the_key_until_it_has_it_and_says_how_far_it_is_until_that_is_known(
+    world: World, elsewhere: CaFiles
+) -> None:
+    rotation = begin(world, elsewhere)
+    world.turn()
+    question = {"kind": MESSAGE, "pin": rotation.pin}
+    assert world.links.sent == [("b", question), ("c", question)]
+    assert world.proposed == []  # without the key it could not renew
+    world.turn(LOOK_SECONDS)
+    assert len(world.links.sent) == 4
+    world.follower.receive("b", key_of(elsewhere, rotation))
+    world.turn()
+    world.turn()
+    assert world.proposed == [FollowCa("a", rotation.pin, "trusts")]
+    world.turn(RETRY)
+    assert len(world.proposed) == 2
+    world.state.rotation = CaRotation(*rotation_of(rotation), reached={"a": CaStep.TRUSTS})
+    world.turn(RETRY)
+    assert len(world.proposed) == 2
+    world.state.rotation = CaRotation(
+        *rotation_of(rotation), CaPhase.ISSUING, reached={"a": CaStep.TRUSTS}
+    )
+    world.turn()
+    assert world.proposed[-1] == FollowCa("a", rotation.pin, "shows")
+    assert world.renewal.contexts.current.issued_by == rotation.pin
+
+
+def rotation_of(rotation: CaRotation) -> tuple[str, str, tuple[str, ...]]:
+    return rotation.pin, rotation.pem, rotation.first
+
+
+def test_the_key_is_told_to_members_alone_and_no_other_key_to_anybody(
+    world: World, elsewhere: CaFiles
+) -> None:
+    rotation = begin(world, world.files)
+    first = made.pin(authority().certificate)
+    for peer, message in (
+        ("d", {"pin": rotation.pin}),
+        ("b", {"pin": first}),
+        ("b", {"pin": None}),
+        ("b", {}),
+        ("b", {"pin": [rotation.pin]}),
+        ("b", {"pin": elsewhere.make(at(0), ()).pin}),
+    ):
+        world.follower.receive(peer, {"kind": MESSAGE, **message})
+    assert world.links.sent == []
+    for _ in range(5):
+        world.follower.receive("b", {"kind": MESSAGE, "pin": rotation.pin})
+    world.now += ANSWER_SECONDS
+    world.follower.receive("c", {"kind": MESSAGE, "pin": rotation.pin})
+    assert world.links.sent == [(peer, key_of(world.files, rotation)) for peer in "bc"]
+
+
+@pytest.mark.parametrize("key", [b"", b"nonsense", "text", 7, ["x"], b"another", b"x" * 2**20])
+def test_what_is_not_the_key_is_not_kept(world: World, elsewhere: CaFiles, key: Any) -> None:
+    rotation = begin(world, elsewhere)
+    world.turn()
+    if key == b"another":
+        key = made.private_pem(made.new_key())
+    world.follower.receive("b", {"kind": MESSAGE, "pin": rotation.pin, "key": key})
+    assert world.files.lacks(rotation.pin)
+    assert world.follower.rejected() is None
+
+
+def test_a_directory_that_cannot_be_written_to_is_named_until_somebody_else_has_done_it(
+    world: World, elsewhere: CaFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotation = begin(world, elsewhere)
+    elsewhere.follow(rotation, ())
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "write", full)
+        world.turn()
+        assert f"{tmp_path}/a/ca.pem: Read-only" in (world.follower.rejected() or "")
+        assert world.proposed == []
+        for name in ("ca.pem", "ca.next.key"):
+            shutil.copy(tmp_path / "b" / name, tmp_path / "a" / name)
+        world.turn(LOOK_SECONDS)
+    assert world.follower.rejected() is None
+    assert world.proposed == [FollowCa("a", rotation.pin, "trusts")]
+
+
+def test_one_that_comes_back_after_the_end_follows_and_has_nothing_to_say(
+    world: World, elsewhere: CaFiles
+) -> None:
+    rotation = begin(world, elsewhere)
+    world.turn()
+    world.follower.receive("b", key_of(elsewhere, rotation))
+    world.proposed.clear()
+    world.state.rotation = CaRotation(*rotation_of(rotation), CaPhase.OVER)
+    world.state.dropped = dict.fromkeys(rotation.first, 0)
+    world.turn()
+    assert world.proposed == []
+    assert world.renewal.contexts.current.pins == [rotation.pin]
+    assert not world.files.lacks(rotation.pin)

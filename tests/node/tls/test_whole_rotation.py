@@ -1,0 +1,166 @@
+"""Real nodes, each with a directory of its own: another CA, from one machine, under writes."""
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stationkeep.node.security import certificates as made
+from stationkeep.node.security import trust
+from stationkeep.node.security.handshake import ALPN
+from stationkeep.node.security.inspection import curious
+from stationkeep.node.system.addresses import split_address
+from tests.node.security.issuing import authority, files
+from tests.node.tls.test_whole_nodes import NODES, Cluster
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400), pytest.mark.xdist_group("tls")]
+
+
+class Machines(Cluster):
+    """As on three machines: no node reads the files of another."""
+
+    def start(self, name: str) -> None:
+        own = self.tls(name)
+        if not own.exists():
+            shutil.copytree(self.ca.parent, own)
+        self.settings["tls"] = {"dir": str(own)}  # type: ignore[assignment]
+        super().start(name)
+
+    def tls(self, name: str) -> Path:
+        return self.folder / f"tls-{name}"
+
+    def trusted(self, name: str) -> Path:
+        return self.tls(name) / "ca.pem"
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def rotate(self, *words: str, by: str) -> str:
+        """`certs rotate-ca` on the machine of a node."""
+        command = [sys.executable, "-m", "stationkeep", "--ca", str(self.trusted(by))]
+        asked = ["certs", "rotate-ca", *words, "--url", self.url(by)]
+        done = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def seen(self, name: str, path: str) -> dict:
+        with httpx.Client(verify=trust.of_file(str(self.trusted(name)))) as http:
+            return dict(http.get(self.url(name) + path, timeout=10).json())
+
+    def refused(self, name: str) -> int:
+        """Handshakes at the port of members with certificates of a CA that is not trusted."""
+        with httpx.Client(verify=trust.of_file(str(self.trusted(name)))) as http:
+            text = http.get(f"{self.url(name)}/metrics", timeout=10).text
+        word = 'tls_handshakes_total{listener="raft",outcome="untrusted_ca"} '
+        return int(float(text.partition(word)[2].partition("\n")[0]))
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Machines]:
+    found = Machines(tmp_path)
+    for name in NODES:
+        found.start(name)
+    try:
+        found.wait_until(lambda: found.trusted(NODES[0]).exists())
+        found.wait_until(lambda: up(found))
+        yield found
+    finally:
+        found.end()
+
+
+def up(machines: Machines) -> bool:
+    with contextlib.suppress(httpx.HTTPError, ValueError):
+        return all(machines.seen(name, "/v1/cluster")["primary"] for name in NODES)
+    return False
+
+
+class Writes(threading.Thread):
+    """One after another, each over a connection of its own, by whom it trusts at that moment."""
+
+    def __init__(self, machines: Machines, name: str) -> None:
+        super().__init__()
+        self._machines, self._name = machines, name
+        self._over = threading.Event()
+        self.done, self.failed = 0, list[str]()
+
+    def run(self) -> None:
+        url = f"{self._machines.url(self._name)}/v1/nodes/{self._name}/priority"
+        while not self._over.wait(0.02):
+            try:
+                with httpx.Client(
+                    verify=trust.of_file(str(self._machines.trusted(self._name)))
+                ) as c:
+                    answer = c.post(url, json={"priority": 100}, timeout=10)
+                    answer.raise_for_status()
+                    self.done += 1
+            except (httpx.HTTPError, trust.TrustError) as error:
+                self.failed.append(repr(error))
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def test_a_whole_rotation_waits_for_who_is_down_and_loses_no_write_and_no_leader(
+    machines: Machines, tmp_path: Path
+) -> None:
+    view = machines.seen(NODES[0], "/v1/cluster")
+    leader, term = view["leader"], view["term"]
+    one, sleepy = (name for name in NODES if name != leader)
+    writes = Writes(machines, leader)
+    writes.start()
+    try:
+        assert "nodes: 3 of 3 trust both" in machines.rotate("start", "--wait", by=one)
+        machines.kill(sleepy)
+        assert "waits: " in machines.rotate("finish", by=one)
+        machines.wait_until(lambda: lagging(machines, one) == [sleepy])
+        machines.start(sleepy)
+        assert machines.rotate("status", "--wait", by=one).startswith("over: ")
+    finally:
+        writes.end()
+    assert writes.failed == []
+    assert writes.done > 100
+    for name in NODES:
+        machines.wait_until(
+            lambda n=name: sorted(p.name for p in machines.tls(n).iterdir()) == ["ca.key", "ca.pem"]
+        )
+    pems = {machines.trusted(name).read_bytes() for name in NODES}
+    (second,) = made.certificates_in(pems.pop())
+    assert not pems
+    assert second.public_key() != authority("solo").key.public_key()
+    view = machines.seen(leader, "/v1/cluster")
+    assert (view["leader"], view["term"]) == (leader, term)
+    late(machines, leader, files(tmp_path / "late", one, authority("solo")).certificate)
+    assert machines.refused(leader) == 1
+    assert secrets(machines) == []
+
+
+def lagging(machines: Machines, by: str) -> list[str]:
+    found = json.loads(machines.rotate("status", "--format", "json", by=by))
+    return list(found["lagging"])
+
+
+def late(machines: Machines, name: str, certificate: Path) -> None:
+    """Dials as a member, by the first CA."""
+    context = curious()
+    context.set_alpn_protocols([ALPN])
+    context.load_cert_chain(certificate)
+    plain = socket.create_connection(split_address(machines.members[name]["raft"]), 5)
+    with contextlib.suppress(OSError), context.wrap_socket(plain) as stream:
+        assert not stream.recv(1)
+
+
+def secrets(machines: Machines) -> list[str]:
+    """Files that have a private key, but for those that are to have one."""
+    found = [file for file in machines.folder.rglob("*") if file.is_file()]
+    mine = {"ca.key", "node.pem"}
+    return [str(f) for f in found if f.name not in mine and b"PRIVATE KEY" in f.read_bytes()]
