@@ -94,7 +94,7 @@ class Writes(threading.Thread):
 
     def run(self) -> None:
         url = f"{self._machines.url(self._name)}/v1/nodes/{self._name}/priority"
-        while not self._over.wait(0.02):
+        while not self._over.wait(0.1):  # an address may begin 20 handshakes in a second
             try:
                 with httpx.Client(
                     verify=trust.of_file(str(self._machines.trusted(self._name)))
@@ -128,7 +128,7 @@ def test_a_whole_rotation_waits_for_who_is_down_and_loses_no_write_and_no_leader
     finally:
         writes.end()
     assert writes.failed == []
-    assert writes.done > 100
+    assert writes.done > 20
     for name in NODES:
         machines.wait_until(
             lambda n=name: sorted(p.name for p in machines.tls(n).iterdir()) == ["ca.key", "ca.pem"]
