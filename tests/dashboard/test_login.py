@@ -1,10 +1,11 @@
 """The page of a node that asks for tokens."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from stationkeep.cluster.commands import CreateToken, RevokeToken
 from stationkeep.cluster.state.state import Access
@@ -12,8 +13,9 @@ from stationkeep.node.api.app import build
 from stationkeep.node.api.resources.probes import PROBES
 from stationkeep.node.http.access import Admission
 from stationkeep.node.security.tokens import Shown, draw
-from tests.dashboard.conftest import Served
+from tests.dashboard.conftest import Complaints, Served
 from tests.node.api.fake import FakeNode
+from tests.node.tls.test_whole_access import NODES, guarded
 
 TOKENS = {role: draw() for role in (Access.VIEWER, Access.OPERATOR, Access.METRICS)}
 
@@ -22,7 +24,7 @@ def _enter(node: FakeNode, shown: Shown, role: Access) -> None:
     node.commit(CreateToken(shown.id, role.value, role.value, shown.hash), shown.id, "ann")
 
 
-class Guarded(Served):
+class GuardedNode(Served):
     """As `Served`, with tokens."""
 
     def start(self) -> None:
@@ -36,8 +38,8 @@ class Guarded(Served):
 
 
 @pytest.fixture
-def served() -> Iterator[Guarded]:
-    guarded = Guarded()
+def served() -> Iterator[GuardedNode]:
+    guarded = GuardedNode()
     guarded.start()
     yield guarded
     guarded.stop()
@@ -83,3 +85,27 @@ def test_whoever_s_token_ends_is_asked_again(page: Page, served: Served) -> None
     expect(page.locator("#link")).to_contain_text("live from sat-001")
     served.do(lambda node: node.commit(RevokeToken(TOKENS[Access.VIEWER].id), "r", "ann"))
     expect(page.get_by_role("dialog", name="Log in")).to_be_visible()
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(180)
+def test_a_login_outlives_the_node_that_it_was_made_at(browser: Browser, tmp_path: Path) -> None:
+    with guarded(tmp_path) as cluster:
+        viewer = cluster.create("ann", "--role", "viewer").read_text().strip()
+        context = browser.new_context()
+        page = context.new_page()
+        complaints = Complaints(page)
+        page.goto(f"{cluster.url(NODES[0])}/")
+        _log_in(page, viewer)
+        expect(page.locator("#link")).to_contain_text(f"live from {NODES[0]}")
+        page.evaluate("window.loaded = 'once'")
+        cluster.processes[NODES[0]].kill()
+        expect(page.locator("#link")).not_to_contain_text(NODES[0], timeout=15_000)
+        expect(page.locator("#link")).to_contain_text("live from", timeout=15_000)
+        expect(page.get_by_role("dialog", name="Log in")).to_be_hidden()
+        assert page.evaluate("window.loaded") == "once"
+        assert complaints.heard == []
+        other = context.new_page()
+        other.goto(f"{cluster.url(NODES[1])}/")
+        expect(other.get_by_role("dialog", name="Log in")).to_be_visible()
+        context.close()

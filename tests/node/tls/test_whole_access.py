@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -85,16 +86,23 @@ class Guarded(Cluster):
         return file
 
 
+@contextmanager
+def guarded(folder: Path) -> Iterator[Guarded]:
+    """Three of them, which have started."""
+    with collecting() as collector:
+        cluster = Guarded(folder, collector)
+        for name in NODES:
+            cluster.start(name)
+        try:
+            yield cluster
+        finally:
+            cluster.end()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with collecting() as collector:
-        found = Guarded(tmp_path_factory.mktemp("access"), collector)
-        for name in NODES:
-            found.start(name)
-        try:
-            yield found
-        finally:
-            found.end()
+    with guarded(tmp_path_factory.mktemp("access")) as cluster:
+        yield cluster
 
 
 def test_a_device_and_a_program_of_a_cluster_that_asks_everybody(cluster: Guarded) -> None:
