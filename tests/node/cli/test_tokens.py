@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from tests.node.cli.canned import CannedNode, Run, problem
 from tests.node.security.issuing import files
 
 URL = "http://127.0.0.1:8701"
+NOBODY = 65534
 TOKEN = draw()
 
 
@@ -187,6 +189,33 @@ def test_who_may_not_is_told_so_by_its_own_exit_code(
         result = stationkeep(*words)
         assert result.exit_code == 7
         assert "is for the role operator" in result.output
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_another_user_of_its_machine_is_not_its_administrator(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    with TemporaryDirectory() as folder:
+        config, data = Path(folder) / "node.yaml", Path(folder) / "data"
+        data.mkdir(mode=0o700)
+        open_local_door(data)
+        members = {"sat-001": {"raft": "127.0.0.1:7701", "http": "127.0.0.1:8709"}}
+        config.write_text(
+            yaml.safe_dump(
+                {"node": "sat-001", "cluster": "x", "data_dir": str(data), "members": members}
+            )
+        )
+        Path(folder).chmod(0o755)
+        data.chmod(0o755)  # as if somebody had let others look into it
+        os.seteuid(NOBODY)
+        try:
+            words = ["tokens", "create", "--name", "eve", "--role", "admin", "--config"]
+            result = stationkeep(*words, str(config))
+        finally:
+            os.seteuid(0)
+    assert result.exit_code == 1, result.output
+    assert "Permission denied" in result.output
+    assert canned.requests == []
 
 
 def test_who_reads_the_data_directory_of_a_node_is_its_administrator(
