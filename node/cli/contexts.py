@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stationkeep.cluster.names import NAME_RULE, name_fault
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.client.exchange import DEFAULT_URL
 from stationkeep.node.security import trust
@@ -250,7 +251,7 @@ def _named(contexts: Contexts, name: str) -> Context:
     found = contexts.known.get(name)
     if found is None:
         known = ", ".join(sorted(contexts.known)) or "none; stationkeep login makes one"
-        raise UsageError(f"context {name!r} is not known: {known}")
+        raise UsageError(f"{unknown('context', name, contexts.known)}; known: {known}")
     return found
 
 

@@ -9,11 +9,14 @@ from typing import Any
 from stationkeep.node.cli import rollout_shapes, shapes
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError, NoQuorumError, UnreachableError
-from stationkeep.node.cli.output import console, note, say
+from stationkeep.node.cli.output import console, note
 from stationkeep.node.cli.rendering import rollout_wording, wording
+from stationkeep.node.cli.sending import tell
 from stationkeep.node.system.printable import all_printable
 
 POLL_SECONDS = 0.5
+MOST_ACTIONS = 200
+"""Of those that are open, which are listed first, 100 can be at a time."""
 PATIENCE = 60.0
 """Seconds for which a cluster that does not answer is asked again; a failover is over by then."""
 
@@ -34,7 +37,7 @@ def follow(client: Client, number: int) -> None:
         raise CommandError(f"{summary}; it was canceled")
     if wording.count(closed, wording.FAILED):
         raise CommandError(f"{summary}\n  see: stationkeep tasks show {number}")
-    say(summary)
+    tell(summary)
 
 
 def _until_closed(client: Client, number: int, told: Told) -> dict[str, Any]:
@@ -54,6 +57,41 @@ def follow_rollout(client: Client, path: str) -> dict[str, Any]:
         return _until(
             client, path, rollout_shapes.Rollout, told, line=rollout_line, over=has_halted
         )
+
+
+def follow_action(client: Client, action: str) -> None:
+    """Returns when all targets have complied. Raises `CommandError` when they have not in time."""
+    path = f"/v1/actions?limit={MOST_ACTIONS}"
+
+    def ours(page: dict[str, Any]) -> dict[str, Any]:
+        for item in page["items"]:
+            if item["id"] == action:
+                return dict(item)
+        raise CommandError(f"{action}: {client.url} does not know it any more")
+
+    with _line() as told:
+        page = _until(
+            client, path, shapes.Page[shapes.Action], told,
+            line=lambda page: action_line(ours(page)),
+            over=lambda page: ours(page)["outcome"] != "open",
+        )  # fmt: skip
+    ended = ours(page)
+    if ended["outcome"] != "compliant":
+        raise CommandError(f"{action_line(ended)}\n  see: stationkeep actions list")
+    tell(action_line(ended))
+
+
+def action_line(action: dict[str, Any]) -> str:
+    """`reboot: open; 1 of 3 have complied; failed: sat-002; not answered: sat-003`."""
+    acks = action.get("acks", {})
+    good = [node for node, ack in acks.items() if ack["success"]]
+    kinds = {
+        "failed": [node for node in acks if node not in good],
+        "not answered": [node for node in action["targets"] if node not in acks],
+    }
+    parts = [f"{what}: {', '.join(nodes)}" for what, nodes in kinds.items() if nodes]
+    done = f"{len(good)} of {len(action['targets'])} have complied"
+    return "; ".join([f"{action['name']}: {action['outcome']}", done, *parts])
 
 
 def rollout_line(rollout: dict[str, Any]) -> str:

@@ -50,6 +50,7 @@ from stationkeep.node.cli.contexts import choose
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.grammar import Callback, name_values
 from stationkeep.node.cli.output import StandardOutput, note
+from stationkeep.node.cli.shared_options import completed
 from stationkeep.node.local.manifest import LocalError
 from stationkeep.node.security.trust import VARIABLE, TrustError, of_file
 from stationkeep.node.system.printable import printable_lines
@@ -274,6 +275,7 @@ def _build() -> typer.Typer:
 
 
 def _add(to: typer.Typer, word: str | None, command: Callback, panel: str | None = None) -> None:
+    command = completed(command)
     name_values(command)
     text = inspect.cleandoc(command.__doc__ or "")
     paragraphs = (part.replace("\n", " ") for part in text.split("\n\n"))
@@ -343,19 +345,23 @@ def _complete(line: str) -> None:
     from stationkeep.node.cli.known_names import look_up  # noqa: PLC0415
 
     with contextlib.suppress(OSError, UnicodeError):
-        sys.stdout.writelines(f"{word}\n" for word in candidates(_options, _tree(), line, look_up))
+        sys.stdout.writelines(
+            f"{word}\n" for word in candidates(_options, tree(app), line, look_up)
+        )
         sys.stdout.flush()
     os._exit(0)
 
 
-def _tree() -> Tree:
-    tree: dict[str, Any] = {
-        command.__name__: command for commands in PANELS.values() for command in commands
-    }
-    for words, (_, members) in GROUPS.items():
-        above, _, name = words.rpartition(" ")
-        (tree[above] if above else tree)[name] = dict(members)
-    return tree
+def tree(part: typer.Typer) -> dict[str, Tree | Callback]:
+    """What each word of a group, or of the whole, stands for."""
+    found: dict[str, Tree | Callback] = {}
+    for command in part.registered_commands:
+        assert command.callback is not None
+        found[command.name or command.callback.__name__] = command.callback
+    for group in part.registered_groups:
+        assert group.typer_instance is not None
+        found[str(group.name)] = tree(group.typer_instance)
+    return found
 
 
 def _give_up(error: OSError) -> int:

@@ -1,14 +1,34 @@
 """Sends the commands that change something, and prints their outcome."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import CommandError
-from stationkeep.node.cli.output import say, warn
+from stationkeep.node.cli.output import Format, note, say, show, warn
 from stationkeep.node.cli.rendering.wording import cluster_time
 from stationkeep.node.system.printable import all_printable
+
+_format = Format.TABLE
+
+
+@contextlib.contextmanager
+def printed_as(format_: Format) -> Iterator[None]:
+    """Outcomes are printed in this format meanwhile."""
+    global _format  # noqa: PLW0603 - an option of the command, for all that it sends
+    _format = format_
+    try:
+        yield
+    finally:
+        _format = Format.TABLE
+
+
+def tell(text: str) -> None:
+    """Prints what came of an order later; beside a document it goes to standard error."""
+    (say if _format is Format.TABLE else note)(text)
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -24,11 +44,20 @@ def send(
     *,
     key: str | None,
     what: str,
+    preliminary: bool = False,
 ) -> dict[str, Any]:
-    """Sends the command, prints its outcome in one line, then its results; returns the answer."""
-    answer: dict[str, Any] = all_printable(node.write(method, path, body, key))
+    """Sends the command, prints its outcome in one line, then its results; returns the answer.
+
+    As a document the answer is printed as it is, but not that of an order which only prepares
+    another one (`preliminary`): one command prints one document."""
+    told = node.write(method, path, body, key)
+    answer: dict[str, Any] = all_printable(told)
     if answer.get("status") not in {"done", None}:
         raise CommandError(f"{what}: {answer.get('status')}: {answer.get('detail') or answer}")
+    if _format is not Format.TABLE:
+        if not preliminary:
+            show(told, _format, str)
+        return answer
     at = f" at log index {answer['index']}" if answer.get("index") else ""
     say(f"done: {what}{at} (operation {answer.get('operation', '-')})")
     made = {name: answer[name] for name in shapes.Made.__annotations__ if name in answer}

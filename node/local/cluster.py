@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.local.manifest import (
     DEVICES,
     MANIFEST,
@@ -323,7 +324,7 @@ def _record(manifest: Manifest, node: str) -> NodeRecord:
         return manifest.nodes[node]
     except KeyError:
         known = ", ".join(manifest.nodes)
-        raise LocalError(f"{node}: no such node in the local cluster ({known})") from None
+        raise LocalError(f"{unknown('node', node)} in the local cluster ({known})") from None
 
 
 def _same_shape(old: Manifest, plan: Plan, data_dir: Path) -> None:

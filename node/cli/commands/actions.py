@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from stationkeep.node.cli import shapes
+from stationkeep.node.cli.failures import CommandError
+from stationkeep.node.cli.following import follow_action
 from stationkeep.node.cli.options import (
     Format,
     FormatOption,
@@ -40,6 +42,10 @@ def actions_run(
     deadline: Annotated[
         str | None, typer.Option("--deadline", help="Time to comply, such as 30s.")
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Until all have acknowledged it; exit 1 if one has not."),
+    ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
@@ -52,4 +58,10 @@ def actions_run(
         deadline=None if deadline is None else duration("--deadline", deadline),
         reason=reason,
     )
-    send(client(url), "POST", "/v1/actions", body, key=key, what=f"action {name}")
+    node = client(url)
+    done = send(node, "POST", "/v1/actions", body, key=key, what=f"action {name}")
+    if wait:
+        action = (done.get("result") or {}).get("action")
+        if not isinstance(action, str):
+            raise CommandError("the answer names no action; is that a Stationkeep node?")
+        follow_action(node, action)

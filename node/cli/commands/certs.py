@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from stationkeep.cluster.names import NAME_RULE, UID_RULE, is_uid, name_fault
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import READ_SECONDS, named
 from stationkeep.node.cli.exchange import answer_of_anybody, understood
@@ -253,7 +254,7 @@ def renew(
         None if node is None else {node},
     )
     if node is not None and not found and not silent:
-        raise MissingError(f"{node}: there is no such node")
+        raise MissingError(unknown("node", node))
     for name, answer in found.items():
         say(f"{name} has a new certificate, serial {answer.get('serial')}")
     if silent:

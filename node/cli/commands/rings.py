@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.cli import shapes
 from stationkeep.node.cli.client import Client
 from stationkeep.node.cli.failures import UsageError
@@ -199,7 +200,7 @@ def policies_remove(
     current, version = _current(node)
     left = [policy for policy in current if policy["name"] != name]
     if len(left) == len(current):
-        raise UsageError(f"no ring policy {name}; there are: {_names(current)}")
+        raise UsageError(f"{unknown('ring policy', name)}; known: {_names(current)}")
     body = given(policies=left, version=version, reason=reason)
     if dry_run:
         _show_plan(node, body, format_)
@@ -248,7 +249,7 @@ def _placed(
     elif any(known["name"] == before for known in others):
         at = [known["name"] for known in others].index(before)
     else:
-        raise UsageError(f"--before {before}: no such policy; there are: {_names(others)}")
+        raise UsageError(f"--before: {unknown('ring policy', before)}; known: {_names(others)}")
     return [*others[:at], policy, *others[at:]]
 
 

@@ -69,12 +69,13 @@ def send_draft(
     replace: bool = False,
     reason: str | None = None,
     key: str | None = None,
+    preliminary: bool = False,
 ) -> None:
-    """Lays down what was described."""
+    """Lays down what was described; `preliminary`: and then something is ordered of it."""
     body = {"rollout": found.rollout, "plan": found.plan}
     body |= given(replace=replace or None, comment=reason or found.comment or None)
     what = f"rollout {printable(found.rollout)} is laid down"
-    send(node, "POST", "/v1/rollouts", body, key=key, what=what)
+    send(node, "POST", "/v1/rollouts", body, key=key, what=what, preliminary=preliminary)
 
 
 def rollout_path(rollout: str, what: str = "") -> str:

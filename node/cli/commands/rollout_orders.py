@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stationkeep.cluster.devices.rings import Ring
+from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.cli import rollout_shapes
 from stationkeep.node.cli.artifact_options import (
     ArtifactOption,
@@ -25,6 +26,7 @@ from stationkeep.node.cli.commands.rollout_files import (
     send_draft,
 )
 from stationkeep.node.cli.failures import CommandError, UsageError
+from stationkeep.node.cli.following import follow_rollout, rollout_line
 from stationkeep.node.cli.options import (
     KeyOption,
     ReasonOption,
@@ -34,7 +36,7 @@ from stationkeep.node.cli.options import (
 )
 from stationkeep.node.cli.output import note
 from stationkeep.node.cli.rendering import rollout_wording
-from stationkeep.node.cli.sending import given, send
+from stationkeep.node.cli.sending import given, send, tell
 from stationkeep.node.system.printable import printable
 
 _VERSION = re.compile(r"v?[0-9][A-Za-z0-9._+~-]*")
@@ -69,6 +71,12 @@ def rollout_start(
         bool, typer.Option("--force", help="Although its artifact is blocked.")
     ] = False,
     yes: YesOption = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", help="Until it is over or waits for people; exit 1 unless it has succeeded."
+        ),
+    ] = False,
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,
@@ -82,16 +90,22 @@ def rollout_start(
     known = None if details else node.find(rollout_path(rollout), rollout_shapes.Rollout)
     if known is None and not _VERSION.fullmatch(rollout):
         where = "`rollout create FILE` lays one down, `rollout list` shows them"
-        raise CommandError(f"no such rollout: {printable(rollout)}; {where}")
+        raise CommandError(f"{unknown('rollout', rollout)}; {where}")
     plan = {"artifact": {"version": rollout, **details}} if known is None else known["plan"]
     found = DescribedRollout(rollout, plan, "", "")
     if not yes and at_a_terminal():
         confirm(_beginning(previewed(node, found)), yes=False)
     if known is None:
-        send_draft(node, found, reason=reason, key=key and f"{key}.create")
+        send_draft(node, found, reason=reason, key=key and f"{key}.create", preliminary=True)
     body = given(force=force or None, reason=reason)
     _order(node, rollout, "start", body, key)
-    note(f"follow it: stationkeep rollout watch {printable(rollout)}")
+    if not wait:
+        note(f"follow it: stationkeep rollout watch {printable(rollout)}")
+        return
+    ended = rollout_line(follow_rollout(node, rollout_path(rollout)))
+    if not ended.startswith("succeeded"):
+        raise CommandError(f"{ended}\n  see: stationkeep rollout explain {printable(rollout)}")
+    tell(ended)
 
 
 def rollout_approve(

@@ -1,14 +1,12 @@
 """Every command of the app, as the app itself lists them, with arguments that it accepts."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-import typer
+from typing import Any, NamedTuple
 
 from stationkeep.node.cli.grammar import Parameter, parameters
-from stationkeep.node.cli.main import app
+from stationkeep.node.cli.main import app, tree
 
 KNOWN: dict[str, list[str]] = {
     "assignments": ["evaluation_interval=2s"],
@@ -38,7 +36,7 @@ ALWAYS = {
     "type_": ["restart"], "everyone": [],
 }  # fmt: skip
 """Options without which a command would not end, or has nothing to do."""
-NOT_TRIED = ("check", "wait")
+NOT_TRIED = ("check", "wait", "watching")
 """Flags with which a command only computes, or has no end unless the answers change."""
 
 
@@ -93,14 +91,12 @@ class Command(NamedTuple):
 
 
 def every_command() -> list[Command]:
-    return list(_walk(app, ()))
+    return list(_walk(tree(app), ()))
 
 
-def _walk(part: typer.Typer, words: tuple[str, ...]) -> Iterator[Command]:
-    for command in part.registered_commands:
-        assert command.callback is not None
-        name = command.name or command.callback.__name__.replace("_", "-")
-        yield Command((*words, name), {one.name: one for one in parameters(command.callback)})
-    for group in part.registered_groups:
-        assert group.typer_instance is not None
-        yield from _walk(group.typer_instance, (*words, str(group.name)))
+def _walk(part: Mapping[str, Any], words: tuple[str, ...]) -> Iterator[Command]:
+    for word, found in part.items():
+        if isinstance(found, Mapping):
+            yield from _walk(found, (*words, word))
+        else:
+            yield Command((*words, word), {one.name: one for one in parameters(found)})

@@ -230,7 +230,7 @@ def test_nodes_are_renewed_from_anywhere_and_who_is_not_is_named(
     one = stationkeep("certs", "renew", nodes[0])
     assert one.output.count("has a new certificate") == 1
     unknown = stationkeep("certs", "renew", "sat-999")
-    assert (unknown.exit_code, "sat-999: there is no such node" in unknown.stderr) == (1, True)
+    assert (unknown.exit_code, "no such node: 'sat-999'" in unknown.stderr) == (1, True)
     canned.answer_to_writes = problem(409, "not renewed: the disk is full", "not_renewed")
     result = stationkeep("certs", "renew", "--all")
     assert result.exit_code == 1

@@ -21,7 +21,7 @@ from stationkeep.node.cli import known_names
 from stationkeep.node.cli.commands.completion import SCRIPTS, Shell
 from stationkeep.node.cli.completion import FILES, MOST, Asked, candidates
 from stationkeep.node.cli.grammar import METAVARS
-from stationkeep.node.cli.main import _options, _tree
+from stationkeep.node.cli.main import _options, app, tree
 from tests.node.cli.canned import DEVICES, NODES, READS, Run
 from tests.node.cli.every_command import every_command
 
@@ -50,7 +50,7 @@ def offered(line: str, names: dict[str, list[str]] | None = None) -> list[str]:
     def look_up(asked: Asked) -> list[str]:
         return [name for kind in asked.kinds for name in (names or {}).get(kind, [])]
 
-    return candidates(_options, _tree(), line, look_up)
+    return candidates(_options, tree(app), line, look_up)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_no_more_are_offered_than_a_person_can_read() -> None:
 
 @given(st.text(max_size=60), st.sampled_from(["", "nodes ", "devices list ", "tasks show "]))
 def test_no_line_is_too_odd(text: str, words: str) -> None:
-    candidates(_options, _tree(), f"stationkeep {words}{text}", nobody)
+    candidates(_options, tree(app), f"stationkeep {words}{text}", nobody)
 
 
 def test_every_option_and_argument_is_understood() -> None:

@@ -172,7 +172,7 @@ def test_a_policy_that_is_not_there_is_named(
     result = stationkeep("rings", "policy", *command.split())
     assert result.exit_code == 2
     assert all(request.method == "GET" for request in canned.requests)
-    assert "there are: " in result.output
+    assert "; known: " in result.output
 
 
 def test_a_device_id_cannot_lead_to_another_path(canned: CannedNode, stationkeep: Run) -> None:

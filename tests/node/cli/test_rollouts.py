@@ -219,7 +219,7 @@ def test_a_version_that_has_no_rollout_gets_one_with_all_defaults(
 def test_a_misspelt_rollout_is_no_version(canned: CannedNode, stationkeep: Run) -> None:
     result = stationkeep("rollout", "start", "fw-2.l")
     assert result.exit_code == 1
-    assert "no such rollout: fw-2.l" in result.output
+    assert "no such rollout: 'fw-2.l'" in result.output
     assert len(canned.requests) == 1
 
 

@@ -158,7 +158,7 @@ def test_the_environment_goes_before_a_context(
     assert result.exit_code == 2
     assert other.secret not in result.output
     monkeypatch.setenv("STATIONKEEP_CONTEXT", "nowhere")
-    assert "is not known: prod" in stationkeep("alarms", "list").output
+    assert "; known: prod" in stationkeep("alarms", "list").output
 
 
 def test_no_token_goes_over_the_network_in_plain_text(
