@@ -66,7 +66,8 @@ def rotate_ca(
         pem = None if second is None else _content(second)
         body = given(pem=pem, leave_behind=leave_behind, reason=reason)
         what = f"rotate-ca {order.value}"
-        send(asked, "POST", f"{PATH}/{order.value}", body, key=key, what=what)
+        path = f"{PATH}/{order.value}"
+        send(asked, "POST", path, body, key=key, what=what, preliminary=True)
     answer = _awaited(asked) if wait else _asked(asked)
     _learn(asked)
     show(answer, format_, _lines)

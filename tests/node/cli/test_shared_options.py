@@ -17,6 +17,8 @@ READS_ = [command for command in every_command() if "watching" in command.parame
 
 ALSO = {"level": ["raise"], "rollout approve": ["--yes"]}
 """What makes an order of it."""
+READING = ("certs rotate-ca",)
+"""Orders after which it is shown how things are."""
 
 
 @pytest.mark.parametrize("command", ORDERS, ids=str)
@@ -28,11 +30,11 @@ def test_every_order_prints_its_outcome_as_one_document(
     as_json = stationkeep(*arguments, "--format", "json", "--idempotency-key", "op-me")
     assert as_json.exit_code == 0, as_json.output
     told = json.loads(as_json.stdout)
-    assert told["operation"].startswith("op-me")
+    assert str(command) in READING or told["operation"].startswith("op-me")
     as_yaml = stationkeep(*arguments, "--format", "yaml", "--idempotency-key", "op-me")
     assert yaml.safe_load(as_yaml.stdout) == told
     as_table = stationkeep(*arguments)
-    assert as_table.stdout.startswith("done: ")
+    assert str(command) in READING or as_table.stdout.startswith("done: ")
 
 
 @pytest.mark.parametrize("command", READS_, ids=str)
