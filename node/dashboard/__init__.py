@@ -22,6 +22,8 @@ Plain HTML, CSS and JavaScript modules, without a build step:
     standing.js stages.js evidence.js
                  how a rollout stands, in words; its stages and gates; its evidence as a line
     actions.js   orders of the operator, each with a confirmation; batch.js many at a time
+    seat.js governing.js
+                 those about who is PRIMARY, and about the rings as a whole
     orders.js    those about rollouts: what each would do, and why one is not possible
     preview.js   whom one would reach, as the cluster foresees it
     fields.js    what is asked for beside the reason

@@ -6,7 +6,10 @@ import { h, render } from "./dom.js";
 import { choice, DURATIONS } from "./fields.js";
 import { newKey, Problem, Unreachable } from "./link.js";
 import { freezing, heldFor, lifting, question, unblocking } from "./orders.js";
+import { failingOver, prioritising, switching } from "./seat.js";
 import { plain, plural, RINGS } from "./words.js";
+
+const PREVIEW_MS = 400; // after the last change of what is filled in
 
 export class Actions {
   constructor(picture, link, dialog, notice) {
@@ -18,11 +21,12 @@ export class Actions {
   }
 
   /** A button that opens an order; disabled, with the reason, while no order can be carried out, or
-   *  not this one (`why`). None for whoever may only look. */
+   *  not this one (`why`). None for whoever may only look. Keyed, or a click meant for one that moves
+   *  when another goes would be a click on its neighbour. */
   button(text, order, why = "") {
     if (this.picture.looksOnly) return null;
     const barred = this.picture.barred || why;
-    return h("button", { type: "button", disabled: barred !== "", title: barred || null, onclick: order }, text);
+    return h("button", { key: text, type: "button", disabled: barred !== "", title: barred || null, onclick: order }, text);
   }
 
   /** The reason as text, for those who cannot hover; nothing until the first answer. */
@@ -33,20 +37,27 @@ export class Actions {
   // -- orders ---------------------------------------------------------------------------------
 
   switchover(target) {
-    const others = this.picture.nodes.filter((node) => node.role !== "PRIMARY").map((node) => [node.id, `${node.id} (${node.role})`]);
-    this.confirm({
-      title: "Switch the PRIMARY over",
-      says: "The PRIMARY steps down in an orderly way, and the node you name takes over with a new epoch. Refused when that node is not fit.",
-      fields: [choice("target", "New PRIMARY", [["", "the best candidate"], ...others], target ?? "")],
-      button: "Switch over",
-      order: ({ target: chosen, reason }) => ["POST", "/v1/switchover", { ...(chosen && { target: chosen }), reason }],
-    });
+    this.confirm(switching(this.picture, target));
+  }
+
+  failover() {
+    this.confirm(failingOver(this.picture));
+  }
+
+  priority(node) {
+    this.confirm(prioritising(node, this.picture.nodes));
+  }
+
+  /** One of the orders of `governing.js`. */
+  govern(order) {
+    this.confirm(order);
   }
 
   pause() {
     this.confirm({
       title: "Pause automatic changes",
       says: "Until it ends, no role changes by itself: a PRIMARY that fails is NOT replaced. No rollout goes on, and their deadlines stand still. Orders still work.",
+      undo: "Resume. It ends by itself after the time that you choose.",
       fields: [choice("duration", "For", DURATIONS)],
       button: "Pause",
       order: ({ duration, reason }) => ["POST", "/v1/pause", { duration, reason }],
@@ -58,6 +69,7 @@ export class Actions {
     this.confirm({
       title: "Resume automatic changes",
       says: `The pause ends now${held.length ? `, and what nothing else holds goes on: ${held.join(", ")}` : ""}.`,
+      undo: "Pause.",
       button: "Resume",
       order: ({ reason }) => ["POST", "/v1/resume", { reason }],
     });
@@ -66,10 +78,11 @@ export class Actions {
   maintenance(node) {
     const path = `/v1/nodes/${encodeURIComponent(node.id)}/maintenance`;
     this.confirm(node.maintenance
-      ? { title: `End the maintenance of ${node.id}`, says: "It may be given a role again.", button: "End maintenance",
+      ? { title: `End the maintenance of ${node.id}`, says: "It may be given a role again.", undo: "Maintenance.", button: "End maintenance",
           order: ({ reason }) => ["POST", path, { on: false, reason }] }
       : { title: `Maintenance of ${node.id}`,
           says: node.role === "PRIMARY" ? "It is PRIMARY: another node takes over first." : "It is drained, and is not made PRIMARY meanwhile.",
+          undo: "End maintenance. It ends by itself after the time that you choose.",
           fields: [choice("duration", "For", DURATIONS, "1h")], button: "Begin maintenance",
           order: ({ duration, reason }) => ["POST", path, { on: true, duration, reason }] });
   }
@@ -124,6 +137,7 @@ export class Actions {
     this.confirm({
       title: `Cancel deployment ${number}`,
       says: "What no device has begun to install is taken back; those that have begun run to their end. It cannot be resumed or tried again.",
+      undo: "submit it anew.",
       button: "Cancel deployment", leave: "Keep it",
       order: ({ reason }) => ["POST", `/v1/deployments/${number}/cancel`, { reason }],
     });
@@ -133,25 +147,40 @@ export class Actions {
     this.confirm({
       title: `Retry deployment ${number}`,
       says: `Up to ${plural(count, "task")} that failed, timed out or were not reached: another attempt, unless the device fell back to its old version. The deadline begins anew.`,
+      undo: "Cancel.",
       button: "Retry",
       order: ({ reason }) => ["POST", `/v1/deployments/${number}/retry`, { reason }],
     });
   }
 
   rollout(one, order) {
-    this.confirm(question(one, order));
-    if (this.asked.foresee) this.foresee(one, this.asked);
+    const { foresee, ...asked } = question(one, order);
+    const path = `/v1/rollouts/${encodeURIComponent(one.rollout)}`;
+    const preview = async () => {
+      const { plan } = await this.link.get(path);
+      return foresee(await this.link.ask("/v1/rollouts:validate", { rollout: one.rollout, plan }));
+    };
+    this.confirm(foresee ? { ...asked, preview } : asked);
   }
 
-  /** Asks the cluster what an order would do, and says it where the order is confirmed. */
-  async foresee({ rollout }, asked) {
+  /** Asks the cluster what the order would do as it is filled in, a moment after the last change; and
+   *  says it where the order is confirmed. */
+  foretell(asked, wait = PREVIEW_MS) {
+    if (!asked.preview) return;
+    clearTimeout(asked.soon);
+    asked.soon = setTimeout(() => this.foresee(asked, (asked.times = (asked.times ?? 0) + 1)), wait);
+  }
+
+  async foresee(asked, time) {
+    let foreseen;
     try {
-      const { plan } = await this.link.get(`/v1/rollouts/${encodeURIComponent(rollout)}`);
-      asked.foreseen = asked.foresee(await this.link.ask("/v1/rollouts:validate", { rollout, plan }));
+      foreseen = await asked.preview(this.link, asked.given);
     } catch (error) {
-      asked.foreseen = [`Whom it reaches could not be asked: ${error.message}`];
+      foreseen = [`What it would do could not be asked: ${error.message}`];
     }
-    if (this.asked === asked) this.draw();
+    if (this.asked !== asked || asked.times !== time) return;
+    asked.foreseen = foreseen;
+    this.draw();
   }
 
   freeze() {
@@ -168,8 +197,9 @@ export class Actions {
 
   acknowledge(alarm) {
     this.confirm({
-      title: `Acknowledge ${plain(alarm.id)}`,
+      title: `Acknowledge ${alarm.many ? `${alarm.many} × ` : ""}${plain(alarm.id)}`,
       says: "Others see that you look after it. The alarm stays until its cause is gone.",
+      undo: "that you saw it stays in the history.",
       button: "Acknowledge",
       order: ({ reason }) => ["POST", `/v1/alarms/${encodeURIComponent(alarm.id)}/ack`, { reason }],
     });
@@ -178,9 +208,17 @@ export class Actions {
   // -- the dialog -----------------------------------------------------------------------------
 
   confirm(asked) {
-    Object.assign(this, { asked: { ...asked }, busy: false, problem: "" });
+    Object.assign(this, { asked: { given: {}, ...asked }, busy: false, problem: "" });
     this.draw();
+    this.changed(this.asked, 0);
     if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  /** What is filled in may change what can be chosen, and what would come of it. */
+  changed(asked, wait) {
+    asked.given = Object.fromEntries(new FormData(this.dialog.querySelector("form")));
+    if (typeof asked.fields === "function") this.draw();
+    this.foretell(asked, wait);
   }
 
   /** Called with every drawing of the page: says so if the order is no longer possible. */
@@ -188,12 +226,12 @@ export class Actions {
     const { asked, busy, problem } = this;
     if (!asked) return;
     render(this.dialog,
-      h("form", { method: "dialog", onsubmit: (event) => this.submit(event, asked) },
+      h("form", { method: "dialog", onsubmit: (event) => this.submit(event, asked), oninput: () => this.changed(asked) },
         h("h2", { id: "order-title" }, asked.title),
         h("p", null, asked.says),
-        asked.foresee && h("ul", { class: "why foreseen", "aria-live": "polite" }, (asked.foreseen ?? ["Asking whom it reaches …"]).map((line) => h("li", null, line))),
+        asked.preview && h("ul", { class: "why foreseen", "aria-live": "polite" }, (asked.foreseen ?? ["Asking what it would do …"]).map((line) => h("li", null, line))),
         asked.undo && h("p", { class: "quiet" }, `To undo it: ${asked.undo}`),
-        asked.fields,
+        h("div", { class: asked.paired ? "fields paired" : "fields" }, typeof asked.fields === "function" ? asked.fields(asked.given) : asked.fields),
         !asked.silent && h("label", null, "Reason, kept in the history",
           h("input", { name: "reason", maxlength: 500, autocomplete: "off" })),
         problem && h("p", { class: "problem", role: "alert" }, problem),
@@ -205,11 +243,12 @@ export class Actions {
 
   async submit(event, asked) {
     event.preventDefault();
-    if (asked.orders) return this.submitAll(Object.fromEntries(new FormData(event.target)), asked);
-    const order = asked.order(Object.fromEntries(new FormData(event.target)));
+    const given = Object.fromEntries(new FormData(event.target));
+    if (asked.orders) return this.submitAll(given, asked);
     Object.assign(this, { busy: true, problem: "" });
     this.draw();
     try {
+      const order = asked.order(given);
       await this.link.send(this.keyOf(asked, order), ...order);
     } catch (error) {
       this.failed(asked, error);

@@ -14,7 +14,7 @@ import { nodeCards } from "./nodes.js";
 import { Picture } from "./picture.js";
 import { Place, VIEWS } from "./place.js";
 import { proposalList } from "./proposals.js";
-import { fleetLine, ringRows } from "./rings.js";
+import { fleetLine, ringRows, rulesOf } from "./rings.js";
 import { blockedRows, freezeRows, inTurn, rolloutRows } from "./rollouts.js";
 import { Timeline } from "./timeline.js";
 import { ago, LEVELS } from "./words.js";
@@ -106,7 +106,8 @@ function drawOverview() {
   render(element("nodes"), nodeCards(picture, (id) => detail.node(id)));
   if (picture.parts.rings) {
     render(element("rings"), ringRows(picture.parts.rings, (ring) => place.go(place.href("devices", { ring }))));
-    render(element("fleet"), fleetLine(picture, find));
+    render(element("fleet"), fleetLine(picture, actions, find));
+    render(element("rules"), rulesOf(picture, actions));
   }
   drawRollouts();
   const deployments = listed(picture.parts.open, picture.parts.closed);

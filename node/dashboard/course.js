@@ -2,7 +2,7 @@
 
 import { howLong, isOpen, wordsOf } from "./deployments.js";
 import { h } from "./dom.js";
-import { ago } from "./words.js";
+import { ago, dateOf } from "./words.js";
 
 const MAX_SHOWN = 100;
 const KINDS = { ring: "◎", task: "▸", version: "✓" };
@@ -14,8 +14,8 @@ export function course(moves, tasks, device) {
   const steps = [...tasks.map(ofTask), ...moves.map(ofMove), ...byHand(tasks, device)].sort((a, b) => a.ago_s - b.ago_s);
   if (!steps.length) return h("p", { class: "quiet" }, "Nothing is remembered.");
   return [
-    h("ol", { class: "moves course" }, steps.slice(0, MAX_SHOWN).map(({ kind, says }) =>
-      h("li", { "data-kind": kind }, h("span", { class: "kind" }, h("b", { "aria-hidden": "true" }, KINDS[kind]), ` ${kind} `), says))),
+    h("ol", { class: "moves course" }, steps.slice(0, MAX_SHOWN).map(({ kind, says, ago_s }) =>
+      h("li", { "data-kind": kind, title: dateOf(Date.now() - ago_s * 1_000) }, h("span", { class: "kind" }, h("b", { "aria-hidden": "true" }, KINDS[kind]), ` ${kind} `), says))),
     steps.length > MAX_SHOWN && h("p", { class: "quiet" }, "What was before that is not shown."),
   ];
 }

@@ -8,7 +8,7 @@ import { Problem, Unreachable } from "./link.js";
 import { lossTable } from "./losses.js";
 import { sparkline } from "./nodes.js";
 import { planOf, rolloutSheet } from "./rollout.js";
-import { ago, healthOf, plain, risk, ROLES, span, timeOf } from "./words.js";
+import { ago, dateOf, folded, healthOf, plain, risk, ROLES, span, whenOf } from "./words.js";
 
 const AGAIN_MS = 1_000;
 const PAGE = 50;
@@ -106,6 +106,17 @@ export class Detail {
     setTimeout(() => shown === this.shown && this.askLosses(shown), AGAIN_MS);
   }
 
+  /** What the sheet says, and where it is, for somebody else. Only HTTPS, or this machine, has it. */
+  async copy() {
+    const said = [location.href, ...[...this.sheet.querySelectorAll("h2, h3, p, li, tr, dl > div")].map((one) => one.innerText.trim().replace(/\s+/g, " "))];
+    try {
+      await navigator.clipboard.writeText(`${said.filter(Boolean).join("\n")}\n`);
+      this.actions.notify("Copied: the URL of this, and what it says.");
+    } catch (error) {
+      this.actions.notify(`The browser does not let it be copied: ${error.message}`);
+    }
+  }
+
   draw() {
     const { shown, told } = this;
     if (!shown) return;
@@ -114,7 +125,8 @@ export class Detail {
     const title = { deployment: `Deployment ${shown.id}`, rollout: `Rollout ${shown.id}` }[shown.kind] ?? shown.id;
     render(this.sheet,
       h("div", { class: "sheet-head" }, h("h2", { id: "detail-title" }, title),
-        h("button", { type: "button", onclick: () => this.sheet.close() }, "Close")),
+        navigator.clipboard && h("button", { type: "button", class: "plain", onclick: () => this.copy() }, "Copy"),
+        h("button", { type: "button", autofocus: true, onclick: () => this.sheet.close() }, "Close")),
       this.problem ? h("p", { class: "problem", role: "alert" }, this.problem)
         : told ? parts[shown.kind]() : h("p", { class: "quiet" }, "Asking …"));
   }
@@ -130,7 +142,8 @@ export class Detail {
       h("p", { class: `role node ${role.kind}` }, h("span", { class: "mark", "aria-hidden": "true" }, role.mark), node.role.replace("_", " "), `, ${healthOf(node).word}`),
       sparkline(node.history.slice(-10), picture.parts.config?.settings.unhealthy_above),
       this.orders([
-        ["Switch over to it …", () => this.actions.switchover(node.id), node.role !== "PRIMARY"],
+        ["Switch over to it …", () => this.actions.switchover(node.id), node.role !== "PRIMARY", node.unfit && `It could not be PRIMARY: ${node.unfit}.`],
+        ["Priority …", () => this.actions.priority(node), true],
         [node.maintenance ? "End maintenance …" : "Maintenance …", () => this.actions.maintenance(node), true]]),
       sentences("Why it is what it is", told.summary),
       sentences("Why it is not PRIMARY", told.why_not_primary),
@@ -145,7 +158,7 @@ export class Detail {
 
   orders(orders) {
     return h("div", { class: "orders" },
-      orders.filter(([, , sensible]) => sensible).map(([text, order]) => this.actions.button(text, order)),
+      orders.filter(([, , sensible]) => sensible).map(([text, order, , why]) => this.actions.button(text, order, why)),
       this.actions.barred());
   }
 
@@ -184,12 +197,12 @@ export class Detail {
 
 function sentences(title, lines) {
   if (!lines.length) return null;
-  return [h("h3", null, title), h("ul", { class: "why" }, lines.map((line) => h("li", null, line)))];
+  return [h("h3", null, title), h("ul", { class: "why" }, lines.map((line) => h("li", null, folded(line))))];
 }
 
 function samples(history, picture) {
   const heads = ["when", "risk", "reports", "cause"];
-  const rows = [...history].reverse().map((one) => [ago(picture.now - one.at_ms), one.missed ? "missed" : risk(one.risk), one.reports, one.cause]);
+  const rows = [...history].reverse().map((one) => [h("span", { title: dateOf(picture.wallOf(one.at_ms)) }, ago(picture.now - one.at_ms)), one.missed ? "missed" : risk(one.risk), one.reports, one.cause]);
   return h("table", null, h("thead", null, h("tr", null, heads.map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", null, rows.map((row) => h("tr", null, row.map((text) => h("td", null, text))))));
 }
@@ -197,7 +210,7 @@ function samples(history, picture) {
 function decisions(list) {
   if (!list.length) return h("p", { class: "quiet" }, "Nothing.");
   return h("ol", { class: "moves" }, list.map((one) => h("li", { key: one.id },
-    h("time", null, timeOf(one.wall_ms)), ` ${one.sentence}`)));
+    h("time", { title: dateOf(one.wall_ms) }, whenOf(one.wall_ms)), " ", folded(one.sentence))));
 }
 
 function readings(status) {

@@ -4,15 +4,20 @@ import { h } from "./dom.js";
 
 export const DURATIONS = [["10m", "10 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["1d", "1 day"]];
 
+/** `options`: value and text of each, and whether it cannot be chosen. */
 export function choice(name, label, options, chosen) {
   return h("label", { key: name }, label, h("select", { name },
-    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text))));
+    options.map(([value, said, barred = false]) => h("option", { key: value, value, disabled: barred, selected: value === chosen }, said))));
 }
 
 export function line(name, label, rules) {
   return h("label", { key: name }, label, h("input", { name, autocomplete: "off", ...rules }));
 }
 
-export function check(name, label) {
-  return h("label", { key: name, class: "check" }, h("input", { name, type: "checkbox" }), label);
+export function text(name, label, rules) {
+  return h("label", { key: name }, label, h("textarea", { name, ...rules }));
+}
+
+export function check(name, label, checked = false) {
+  return h("label", { key: name, class: "check" }, h("input", { name, type: "checkbox", checked }), label);
 }

@@ -2,7 +2,8 @@
 // (cluster/verdict.py), except when no node answers.
 
 import { h } from "./dom.js";
-import { ago, isUnheard, LEVELS, plural } from "./words.js";
+import { whyNoSwitchover } from "./seat.js";
+import { ago, dateOf, folded, isUnheard, LEVELS, plural, whenOf } from "./words.js";
 
 const SEALS = { ok: "good", attention: "warn", critical: "bad" };
 
@@ -16,6 +17,7 @@ export function verdict(picture, link) {
 /** `show(rollout)`: leads to its row. */
 export function headline(picture, link, actions, show) {
   const { level, says, but, needs } = verdict(picture, link);
+  const switchable = whyNoSwitchover(picture);
   return [
     h("span", { class: `seal ${level}`, "aria-hidden": "true" }, LEVELS[level]),
     h("div", { class: "says" },
@@ -25,7 +27,8 @@ export function headline(picture, link, actions, show) {
       !link.lost && h("p", { class: "facts" }, facts(picture.cluster, picture).map((fact) => h("span", null, fact))),
       lastChange(picture)),
     h("div", { class: "orders" },
-      actions.button("Switch over …", () => actions.switchover()),
+      switchable === "" ? null : actions.button("Fail over …", () => actions.failover()),
+      actions.button("Switch over …", () => actions.switchover(), switchable),
       picture.cluster.paused
         ? actions.button("Resume …", () => actions.resume())
         : actions.button("Pause …", () => actions.pause()),
@@ -37,7 +40,7 @@ export function headline(picture, link, actions, show) {
 function needed({ level, sentence, rollout }, show) {
   const seal = SEALS[level];
   return h("li", { "data-level": seal }, h("span", { class: `seal small ${seal}`, "aria-hidden": "true" }, LEVELS[seal]),
-    rollout ? h("button", { type: "button", class: "plain inline", onclick: () => show(rollout) }, sentence) : sentence);
+    rollout ? h("button", { type: "button", class: "plain inline", onclick: () => show(rollout) }, sentence) : h("div", null, folded(sentence)));
 }
 
 function facts(cluster, picture) {
@@ -55,6 +58,6 @@ function facts(cluster, picture) {
 function lastChange(picture) {
   const change = picture.seatChange;
   if (!change) return null;
-  return h("p", { class: "last" },
-    h("strong", null, `Last change of PRIMARY, ${ago(picture.now - change.at_ms)}: `), change.sentence);
+  return h("div", { class: "last" },
+    h("strong", null, `Last change of PRIMARY, ${ago(picture.now - change.at_ms)} (`, h("time", { title: dateOf(change.wall_ms) }, whenOf(change.wall_ms)), "): "), folded(change.sentence));
 }

@@ -1,7 +1,7 @@
 // A card for each node: role, effective role, health with the last ten samples, lease, Raft.
 
 import { h } from "./dom.js";
-import { ago, healthOf, isUnheard, LEVELS, risk, ROLES, span } from "./words.js";
+import { ago, healthOf, isUnheard, LEVELS, risk, ROLES, secondsOf, span } from "./words.js";
 
 const SAMPLES = 10;
 const BAR = 10; // width of one sample, in units of the SVG
@@ -59,21 +59,12 @@ function chips(node) {
 function lease(node, limits) {
   if (node.role !== "PRIMARY") return null;
   const left = node.lease_remaining_s;
-  const whole = seconds(limits?.primary_lease);
+  const whole = secondsOf(limits?.primary_lease);
   const part = left === null || !whole ? 0 : Math.min(1, left / whole);
   const says = left === null ? "?" : span(left);
   return h("div", { class: "lease" }, h("span", { class: "quiet" }, "lease"),
     h("span", { class: "track", "aria-hidden": "true" }, h("span", { class: "fill", style: { "--part": part } })),
     h("span", { title: left === null ? "nobody knows" : null }, says));
-}
-
-const UNITS = { ms: 0.001, s: 1, m: 60, h: 3_600, d: 86_400 };
-
-/** Seconds of a duration as written in the settings ("2.5s", "1m30s"). */
-function seconds(text) {
-  let whole = 0;
-  for (const [, figure, unit] of String(text ?? "").matchAll(/([\d.]+)(ms|s|m|h|d)/g)) whole += figure * UNITS[unit];
-  return whole;
 }
 
 /** The risks, oldest left; a missed sample is a cross, not just another colour. */

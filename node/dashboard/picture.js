@@ -195,6 +195,11 @@ export class Picture {
     return (this.cluster?.time_ms ?? 0) + this.age;
   }
 
+  /** The leader's clock at a cluster time, as far as it is known. */
+  wallOf(at_ms) {
+    return this.cluster.wall_ms + at_ms - this.cluster.time_ms;
+  }
+
   /** Seconds since a part was told, for countdowns. They stand still while what is shown is old, as
    *  nobody knows whether cluster time goes on. */
   elapsed(name) {

@@ -1,24 +1,24 @@
 // Proposals: how each elector voted, and on what evidence.
 
 import { h } from "./dom.js";
-import { ago, changesOf, plain, risk } from "./words.js";
+import { ago, changesOf, dateOf, plain, risk } from "./words.js";
 
 const OUTCOMES = { open: "…", approved: "✓", denied: "✕", timed_out: "⏱", overtaken: "⤳" };
 
 export function proposalList(picture) {
   const proposals = picture.parts.proposals?.items ?? [];
   if (!proposals.length) return h("p", { class: "quiet" }, "Nothing was ever proposed.");
-  return h("ul", { class: "proposals" }, proposals.map((one) => proposal(one, picture.now)));
+  return h("ul", { class: "proposals" }, proposals.map((one) => proposal(one, picture)));
 }
 
-function proposal(one, now) {
+function proposal(one, picture) {
   const approvals = one.ballots.filter((ballot) => ballot.approve).length;
   return h("li", { key: one.id, class: `proposal ${one.outcome}`, "data-proposal": one.id },
     h("details", null,
       h("summary", null,
         h("span", { class: `outcome ${one.outcome}` }, h("b", { "aria-hidden": "true" }, OUTCOMES[one.outcome] ?? "•"), ` ${plain(one.outcome)}`),
         h("strong", null, changesOf(one.changes)),
-        h("span", { class: "quiet" }, `${plain(one.rule)} · ${approvals} of ${one.quorum} needed · ${ago(now - one.opened_at_ms)}`),
+        h("span", { class: "quiet", title: dateOf(picture.wallOf(one.opened_at_ms)) }, `${plain(one.rule)} · ${approvals} of ${one.quorum} needed · ${ago(picture.now - one.opened_at_ms)}`),
         dots(one)),
       h("ul", { class: "votes" }, one.electorate.map((voter) => vote(voter, one.ballots.find((ballot) => ballot.voter === voter)))),
       h("ul", { class: "evidence" }, Object.entries(one.evidence).map(([node, risks]) =>

@@ -1,7 +1,8 @@
 // The fleet: four rings, each with its devices by health, and its quota.
 
 import { h } from "./dom.js";
-import { ago, number, plural } from "./words.js";
+import { checking, policing, ruling, sharesOf, sharing, unbraking } from "./governing.js";
+import { ago, number, plural, secondsOf, span } from "./words.js";
 
 const STATES = [
   ["healthy", "✓", "healthy"],
@@ -27,8 +28,31 @@ function row(ring, widest, show) {
       ring.pinned > 0 && h("span", { class: "quiet" }, `${number(ring.pinned)} pinned`)));
 }
 
+/** What rules the rings, each with the order that changes it. */
+export function rulesOf(picture, actions) {
+  const { rings } = picture.parts;
+  const named = rings.policies.map(({ name }) => name).join(", ");
+  const rows = [
+    ["Shares", sharesOf(rings), actions.button("Shares …", () => actions.govern(sharing(rings)))],
+    ["Healthy", rings.health_rule + (rings.charging_excuses_battery ? ", charging excuses the battery" : ""), actions.button("Health rule …", () => actions.govern(ruling(rings)))],
+    ["Policies", named || "none", actions.button("Policies …", () => actions.govern(policing(rings)))],
+    ["Next check", nextCheck(picture), actions.button("Check now …", () => actions.govern(checking()))],
+  ];
+  return h("details", null, h("summary", null, "Rules of the rings"),
+    h("ul", { class: "rules" }, rows.map(([name, says, order]) => h("li", { key: name }, h("p", null, h("strong", null, name), ` ${says}`), order))));
+}
+
+function nextCheck({ parts, cluster, now }) {
+  const { checked_at_ms: at, brake } = parts.rings;
+  if (cluster.paused) return `waits until the pause is over, for ${span(cluster.paused.remaining_s)}`;
+  if (brake) return "stopped by the brake";
+  if (at === null || !parts.config) return "soon";
+  const left = (at - now) / 1_000 + secondsOf(parts.config.settings.rebalance_interval);
+  return left > 0 ? `in ${span(left)}` : "now";
+}
+
 /** The whole fleet in a line, the brake, and a search for one device. */
-export function fleetLine(picture, find) {
+export function fleetLine(picture, actions, find) {
   const { fleet } = picture.cluster;
   const brake = picture.parts.rings?.brake;
   return [
@@ -37,6 +61,7 @@ export function fleetLine(picture, find) {
         h("b", { "aria-hidden": "true" }, mark), ` ${number(fleet[`${state}_devices`])} ${word}`)),
       picture.isOld && h("span", { class: "quiet" }, ` as of ${ago(picture.age)}`)),
     brake && h("span", { class: "chip" }, "storm brake: no automatic moves"),
+    brake && actions.button("Release brake …", () => actions.govern(unbraking(picture))),
     h("form", { class: "find", role: "search", onsubmit: find },
       h("input", { name: "device", "aria-label": "Id of a device", placeholder: "device id", maxlength: 128, required: true, autocomplete: "off" }),
       h("button", { type: "submit" }, "Find"), h("a", { href: "#/devices" }, "All devices")),

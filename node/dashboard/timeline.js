@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { ALL } from "./history.js";
-import { dateOf, number, whenOf } from "./words.js";
+import { dateOf, folded, number, whenOf } from "./words.js";
 
 const SHOWN = 20;
 const FEW = 3; // that are not put together
@@ -100,7 +100,7 @@ export class Timeline {
     return [
       h("time", { datetime: new Date(decision.wall_ms).toISOString(), title: dateOf(decision.wall_ms) }, whenOf(decision.wall_ms)),
       h("span", { class: "kind" }, h("b", { "aria-hidden": "true" }, KINDS[kind].mark), ` ${KINDS[kind].word}`),
-      h("p", null, this.linked(decision)),
+      h("div", { class: "sentence" }, folded(decision.sentence, this.linked(decision))),
     ];
   }
 

@@ -1,6 +1,8 @@
 // Roles, states, times and figures for people. Everything that has a colour also has a word and a
 // shape.
 
+import { h } from "./dom.js";
+
 export const ROLES = {
   PRIMARY: { mark: "★", kind: "primary", means: "does the work" },
   BACKUP: { mark: "◆", kind: "backup", means: "ready to take over" },
@@ -82,4 +84,21 @@ export function changesOf(changes) {
 /** Codes such as `primary_failed` as words. */
 export function plain(code) {
   return code.replaceAll("_", " ");
+}
+
+const UNITS = { ms: 0.001, s: 1, m: 60, h: 3_600, d: 86_400 };
+
+/** Seconds of a duration as written in the settings ("2.5s", "1m30s"). */
+export function secondsOf(text) {
+  let whole = 0;
+  for (const [, figure, unit] of String(text ?? "").matchAll(/([\d.]+)(ms|s|m|h|d)/g)) whole += figure * UNITS[unit];
+  return whole;
+}
+
+const LONG = 240; // characters
+
+/** What somebody wrote, of which only the beginning is shown if it is long. `whole`: how to show all. */
+export function folded(said, whole = said) {
+  if (said.length <= LONG) return [whole];
+  return [h("details", { class: "long" }, h("summary", null, `${said.slice(0, LONG / 2)} … `, h("span", { class: "quiet" }, "all of it")), whole)];
 }

@@ -221,11 +221,11 @@ def test_an_alarm_shows_is_acknowledged_and_goes(page: Page, served: Served) -> 
 
 
 def test_a_refusal_says_why_and_changes_nothing(page: Page, served: Served) -> None:
-    served.do(lambda node: node.evaluate(sat_002=0.9))
     page.goto(served.url)
     page.get_by_role("button", name="Switch over …").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("New PRIMARY").select_option("sat-002")
+    served.do(lambda node: node.evaluate(sat_002=0.9))
     dialog.get_by_role("button", name="Switch over").click()
     expect(dialog.get_by_role("alert")).to_contain_text("sat-002")
     assert served.node.state.seat.holder == "sat-001"
