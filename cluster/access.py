@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from stationkeep.cluster.alarms import TOKEN_EXPIRING
 from stationkeep.cluster.commands import CreateToken, RevokeToken
+from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.names import party
 from stationkeep.cluster.operators import check_name
 from stationkeep.cluster.settings import LONGEST
@@ -33,8 +34,8 @@ LONGEST_OVERLAP = 7 * LONGEST
 """Milliseconds for which a token may go on beside the one that replaces it."""
 NOTICE = 14 * LONGEST
 """Milliseconds before the end of a token at which somebody should know."""
-OF_DEVICES = frozenset({Access.DEVICE})
-"""Roles whose tokens speak for devices."""
+OF_DEVICES = frozenset({Access.DEVICE, Access.ENROL})
+"""Roles whose tokens are about devices."""
 IDS = re.compile(r"[A-Za-z0-9._:@+-]{1,128}\*?|\*")
 IDS_RULE = "the id of a device, or what ids begin with and a *"
 
@@ -54,7 +55,7 @@ def create_token(step: Step, command: CreateToken) -> dict[str, object]:
     expires = step.wall + command.lifetime if command.lifetime else None
     tokens[command.token] = Token(
         command.token, command.name, role, command.hash, step.now, step.wall, step.actor, expires,
-        command.ids, person=_person(step, command.name),
+        command.ids, person=_person(step, command.name), limit=command.limit,
     )  # fmt: skip
     _decide(
         step,
@@ -119,11 +120,6 @@ def _end(token: Token) -> float:
     return math.inf if token.expires_wall is None else token.expires_wall
 
 
-def speaks_for(ids: str, device: str) -> bool:
-    """Whether a token with these `ids` speaks for a device."""
-    return device.startswith(ids[:-1]) if ids.endswith("*") else device == ids
-
-
 def _checked(step: Step, command: CreateToken) -> Access:
     """The role of a token that may be created."""
     if not TOKEN_ID.fullmatch(command.token):
@@ -138,10 +134,13 @@ def _checked(step: Step, command: CreateToken) -> Access:
         raise Refused(Reason.INVALID, f"hash: {len(command.hash)} bytes, a SHA-256 has 32")
     role = Access(command.role)
     if (role in OF_DEVICES) is not bool(command.ids):
-        rule = "a device's token says for which ids it speaks, and no other does"
+        rule = "a token for devices says for which ids it is, and no other does"
         raise Refused(Reason.INVALID, f"ids: {rule}")
     if command.ids and not IDS.fullmatch(command.ids):
         raise Refused(Reason.INVALID, f"ids: {command.ids[:80]!r} is not {IDS_RULE}")
+    if not (1 <= command.limit <= MAX_DEVICES if role is Access.ENROL else command.limit == 0):
+        rule = f"how many devices an enrolment token takes, 1 to {MAX_DEVICES}; no other has one"
+        raise Refused(Reason.INVALID, f"limit: {command.limit} is not {rule}")
     if command.lifetime and not SHORTEST_LIFE <= command.lifetime <= LONGEST_LIFE:
         rule = f"{command.lifetime} is neither 0 nor between {SHORTEST_LIFE} and {LONGEST_LIFE}"
         raise Refused(Reason.INVALID, f"lifetime: {rule}")

@@ -73,10 +73,12 @@ from stationkeep.cluster.commands import (
     ReportDevices,
     ReportTasks,
     RequestRebalance,
+    ResetCredential,
     Resume,
     ResumeRollout,
     RetryTasks,
     RevokeCertificate,
+    RevokeCredential,
     RevokeInvitation,
     RevokeToken,
     RollBackRollout,
@@ -97,7 +99,7 @@ from stationkeep.cluster.deadlines import advance
 from stationkeep.cluster.delivery import arrivals, expiries
 from stationkeep.cluster.delivery import orders as deployments
 from stationkeep.cluster.delivery import reports as tasks
-from stationkeep.cluster.fleet import checks, orders, reports, storm
+from stationkeep.cluster.fleet import checks, enrolment, orders, reports, storm
 from stationkeep.cluster.names import RELEASE_RULE, UID_RULE, is_release, is_uid, text_fault
 from stationkeep.cluster.numbers import TIME
 from stationkeep.cluster.progression import freezes, looks, openings, rollback, strays, twins
@@ -288,6 +290,10 @@ def _dispatch(step: Step, command: AnyCommand) -> dict[str, Any]:
             return orders.release_ring(step, command)
         case RemoveDevice():
             return arrivals.remove_device(step, command)
+        case RevokeCredential():
+            return enrolment.revoke_credential(step, command)
+        case ResetCredential():
+            return enrolment.reset_credential(step, command)
         case SetRingShares():
             return orders.set_ring_shares(step, command)
         case SetHealthRule():

@@ -318,7 +318,9 @@ class RecordMembers(Command, frozen=True):
 class Registration(msgspec.Struct, frozen=True, array_like=True):
     """One device as its agent presents it. `session` is the agent's and rises at each of its
     starts, `sequence` rises by message within it (both u32). `healthy`: the node's judgement of
-    `reading` by the rule in force; a device without a reading counts as healthy."""
+    `reading` by the rule in force; a device without a reading counts as healthy. `credential`: the
+    SHA-256 of the secret by which it came, if that is its own; with `enrolment`, the token by which
+    it came, that of the secret which is to be its own from now on."""
 
     id: str
     name: str = ""
@@ -330,6 +332,8 @@ class Registration(msgspec.Struct, frozen=True, array_like=True):
     sequence: int = 0
     reading: Reading | None = None
     healthy: bool = True
+    credential: bytes = b""
+    enrolment: str = ""
 
 
 class RegisterDevices(Command, frozen=True):
@@ -418,6 +422,19 @@ class ReleaseRing(Command, frozen=True):
 
 class RemoveDevice(Command, frozen=True):
     """Operator: forget a device; its row is given to another."""
+
+    device: str
+
+
+class RevokeCredential(Command, frozen=True):
+    """Operator: end a device's own credential. The device cannot enrol again until it is reset."""
+
+    device: str
+
+
+class ResetCredential(Command, frozen=True):
+    """Operator: end a device's own credential, if it has one, and take in whoever enrols under its
+    id next."""
 
     device: str
 
@@ -673,8 +690,8 @@ class RecordDelivery(Command, frozen=True):
 class CreateToken(Command, frozen=True):
     """Operator: whoever proves to have the secret of which `hash` is the SHA-256 may do from now on
     what `role` (one of `Access`) may. `lifetime` ms of wall time, 0: until it is revoked. `ids`:
-    for which devices a token of that role speaks. `replaces`: the token of the same name and role
-    that ends `overlap` ms later."""
+    for which devices a token of that role speaks, or which it enrols, `limit` of them at most.
+    `replaces`: the token of the same name and role that ends `overlap` ms later."""
 
     token: str
     name: str
@@ -684,6 +701,7 @@ class CreateToken(Command, frozen=True):
     ids: str = ""
     replaces: str = ""
     overlap: int = 0
+    limit: int = 0
 
 
 class RevokeToken(Command, frozen=True):
@@ -793,6 +811,8 @@ AnyCommand = (
     | AssignRing
     | ReleaseRing
     | RemoveDevice
+    | RevokeCredential
+    | ResetCredential
     | SetRingShares
     | SetHealthRule
     | SetRingPolicies

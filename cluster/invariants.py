@@ -170,6 +170,8 @@ def tokens_hold_no_secret(state: ClusterState) -> str | None:
     for key, token in state.tokens.items():
         if key != token.id or len(token.hash) != HASH_BYTES:
             return f"{key} holds {token.id} with {len(token.hash)} bytes"
+        if not 0 <= token.used <= token.limit:
+            return f"{key} has enrolled {token.used} of {token.limit}"
         if max(token.created_at, token.revoked_at or 0) > state.time:
             return f"{key} has begun or ended after {state.time}"
     return None

@@ -118,6 +118,12 @@ def _is_one(text: str, version: int) -> bool:
     return address.version == version and not (several or scoped)
 
 
+def speaks_for(ids: str, device: str) -> bool:
+    """Whether a token with these `ids` (the id of a device, or what ids begin with and a `*`) is
+    about a device."""
+    return device.startswith(ids[:-1]) if ids.endswith("*") else device == ids
+
+
 def party(actor: str) -> str:
     """Whose share an order is reckoned to, and who must not approve it: names are one whatever
     their case and the blanks around them, whichever of their tokens is used (`NAME#ID`), and all

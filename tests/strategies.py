@@ -140,7 +140,8 @@ _versions = st.sampled_from(["1.0.0", "2.0.0", "blue"]) | texts
 registrations = st.builds(
     c.Registration, devices, texts, st.sampled_from(["Android 14", "iOS 17"]) | texts, _versions,
     _capabilities, _labels, small | wire_integers, small | wire_integers, st.none() | readings,
-    st.booleans(),
+    st.booleans(), st.sampled_from([b"", b"", b"\1" * 32]) | st.binary(max_size=40),
+    st.sampled_from(["", "", "aaaaaaaa"]),
 )  # fmt: skip
 conditions = st.builds(
     Condition,
@@ -330,6 +331,8 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
     ),
     c.ReleaseRing: st.builds(c.ReleaseRing, devices),
     c.RemoveDevice: st.builds(c.RemoveDevice, devices),
+    c.RevokeCredential: st.builds(c.RevokeCredential, devices),
+    c.ResetCredential: st.builds(c.ResetCredential, devices),
     c.SetRingShares: st.builds(c.SetRingShares, _four, _four),
     c.SetHealthRule: st.builds(c.SetHealthRule, tuples_of(conditions, 3), st.booleans()),
     c.SetRingPolicies: st.builds(
@@ -376,8 +379,8 @@ _COMMANDS: dict[type[c.Command], st.SearchStrategy[Any]] = {
 
 _OF_THE_FLEET = (
     c.RegisterDevices, c.ReportDevices, c.MarkOffline, c.RecordRebalance, c.AssignRing,
-    c.ReleaseRing, c.RemoveDevice, c.SetRingShares, c.SetHealthRule, c.SetRingPolicies,
-    c.ReleaseBrake, c.RequestRebalance,
+    c.ReleaseRing, c.RemoveDevice, c.RevokeCredential, c.ResetCredential, c.SetRingShares,
+    c.SetHealthRule, c.SetRingPolicies, c.ReleaseBrake, c.RequestRebalance,
 )  # fmt: skip
 
 
@@ -450,8 +453,8 @@ _COMMANDS |= {
         c.CreateToken, _token_ids, st.sampled_from(["ann", "ci"]) | texts,
         st.sampled_from(Access) | texts, _hashes,
         st.sampled_from([0, 60_000, 2**40]) | wire_integers,
-        st.sampled_from(["", "", "sensor-*"]) | texts, st.just("") | _token_ids,
-        st.just(0) | wire_integers,
+        st.sampled_from(["", "", "*", "sensor-*"]) | texts, st.just("") | _token_ids,
+        st.just(0) | wire_integers, st.sampled_from([0, 0, 2]) | wire_integers,
     ),
     c.RevokeToken: st.builds(c.RevokeToken, _token_ids),
     c.RevokeCertificate: st.builds(

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stationkeep.cluster.devices.credentials import NO_CREDENTIAL, Credential
 from stationkeep.cluster.devices.moves import REASONS, MoveLog, MoveReason, origin_of
 from stationkeep.cluster.devices.policies import NO_POLICY, RingPolicy
 from stationkeep.cluster.devices.rings import RINGS, Four, Ring
@@ -66,6 +67,7 @@ class Device(msgspec.Struct, frozen=True):
     changed_at: int | None  # when it first reported a version that it runs now; None: as it came
     policy: str  # "" where the fleet's shares rule
     served_by: str
+    credential: str  # name of a `Standing`
 
 
 class RingCounts(msgspec.Struct, frozen=True):
@@ -149,6 +151,9 @@ class Fleet:
         self.braked = False
         self.turned = 0
         """Devices that turned unhealthy since the newest check, and still are."""
+        self.credentials_ended = 0
+        """Own credentials of devices that were good and are no more: when this has changed, what
+        is open by one is looked at."""
 
     def __len__(self) -> int:
         """Number of registered devices."""
@@ -209,6 +214,11 @@ class Fleet:
     def row(self, device: str) -> int | None:
         """The row of a device, or None."""
         return self.table.rows.get(device)
+
+    def credential(self, device: str) -> Credential:
+        """A device's own; that of one that is not known was never good."""
+        row = self.row(device)
+        return NO_CREDENTIAL if row is None else self.table.credential_of(row)
 
     def id(self, row: int) -> str:
         """The id of the device in a row that is in use."""
@@ -284,6 +294,7 @@ class Fleet:
             changed_at=int(table.changed_at[row]) * 1_000 or None,
             policy=self.policies[policy].name if policy != NO_POLICY else "",
             served_by=self.nodes[table.served_by[row]],
+            credential=table.credential_of(row).standing.name.lower(),
         )
 
     def _metrics_of(self, row: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from stationkeep.cluster.devices.credentials import Standing
 from stationkeep.cluster.devices.fleet import Fleet, Pin
 from stationkeep.cluster.devices.moves import MAX_ACTORS, MAX_MOVES, MOVE, REASONS, MoveLog
 from stationkeep.cluster.devices.policies import (
@@ -27,6 +28,7 @@ from stationkeep.cluster.devices.table import (
     COLUMNS,
     LATER,
     MAX_DEVICES,
+    RARE,
     Column,
     Kind,
     Kinds,
@@ -62,6 +64,7 @@ class Head(msgspec.Struct):
     actors: list[str]
     moves: int  # ever made
     revised: int
+    credentials_ended: int = 0
 
 
 class Image(msgspec.Struct):
@@ -87,7 +90,7 @@ class FrozenFleet:
         self._head = _encoder.encode(_head(fleet))
         self._columns, self._metrics = _copied(
             room,
-            {name: getattr(table, name)[:used] for name in COLUMNS},
+            {name: getattr(table, name)[:used] for name in table.written},
             {name: column[:used] for name, column in table.metrics.items()},
         )
         self._moves = fleet.moves.in_order()
@@ -123,7 +126,7 @@ class Room:
 
     def __init__(self, fleet: Fleet) -> None:
         table = fleet.table
-        width = sum(np.dtype(dtype).itemsize for dtype in COLUMNS.values())
+        width = sum(np.dtype(COLUMNS[name]).itemsize for name in table.written)
         width += np.dtype("<i4").itemsize * len(table.metrics)
         self.block = np.empty(width * (table.used + self.SPARE), np.uint8)
         for start in range(0, len(self.block), self._STEP):  # others get their turn in between
@@ -166,6 +169,7 @@ def _head(fleet: Fleet) -> Head:
         actors=fleet.moves.actors,
         moves=fleet.moves.total,
         revised=table.revised,
+        credentials_ended=fleet.credentials_ended,
     )
 
 
@@ -220,7 +224,7 @@ def thaw(encoded: bytes | memoryview | msgspec.Raw) -> Fleet:
     fleet.moves = _moves(image)
     for field in (
         "shares", "rule", "pins", "pin_due", "nodes", "checks", "checked_at", "requested",
-        "moving", "braked", "turned",
+        "moving", "braked", "turned", "credentials_ended",
     ):  # fmt: skip
         setattr(fleet, field, getattr(head, field))
     _check_rows(fleet)
@@ -243,7 +247,8 @@ def _check_head(head: Head) -> None:
     _demand(all(0 <= cap <= MAX_DEVICES for cap in shares.caps), "caps are no caps")
     _demand(rule_fault(head.rule) is None, "health rule is none")
     _demand(0 < len(head.actors) <= MAX_ACTORS and head.actors[0] == "", "actors do not fit")
-    counters = (head.checks, head.turned, head.births, head.moves, head.revised)
+    counters = (head.checks, head.turned, head.births, head.moves, head.revised,
+                head.credentials_ended)  # fmt: skip
     _demand(min(counters) >= 0, "counters are negative")
     _demand(head.revised < 1 << 32, "revisions do not fit their column")
 
@@ -253,7 +258,7 @@ def _table(image: Image) -> Table:
     table.grow(head.used)
     table.used, table.births, table.free = head.used, head.births, head.free
     table.revised = head.revised
-    known = [name for name in COLUMNS if name in image.columns or name not in LATER]
+    known = [name for name in COLUMNS if name in image.columns or name not in LATER | RARE]
     _demand(list(image.columns) == known, "columns are not those of this release")
     for name in known:
         values = _values(image.columns[name], COLUMNS[name], head.used)
@@ -313,6 +318,7 @@ def _check_rows(fleet: Fleet) -> None:
     policy = table.policy[living]
     ruled = (policy == NO_POLICY) | (policy < len(fleet.policies))
     _demand(bool(ruled.all()), "policies have codes that mean nothing")
+    _check_codes("credentials", table.credential[used], len(Standing))
     _check_codes("judgements", table.known[used], 9)
     if len(living):
         _check_codes("nodes", table.served_by[living], len(fleet.nodes))

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from stationkeep.cluster.devices.credentials import Credential, Standing
 from stationkeep.cluster.devices.policies import MAX_RING_POLICIES
 from stationkeep.cluster.devices.status import MAX_METRICS, MISSING
 
@@ -54,9 +55,13 @@ COLUMNS: dict[str, str] = {
     "lot": "<u4",  # keyed hash of the id: decides ties and cohorts
     "task": "<u2",  # slot of the deployment whose task has it (OFFERED, IN_PROGRESS), 0 none
     "changed_at": "<u4",  # s; when it first reported a version that it runs now, 0: as it came
+    "credential": "u1",  # `Standing` of its own
+    "proof": "V32",  # SHA-256 of the secret of that
 }
 LATER = {"task", "changed_at"}
 """Columns that older snapshots lack: zero there."""
+RARE = {"credential", "proof"}
+"""Columns that a snapshot has only where a device has a credential: they are a third of it."""
 Column = npt.NDArray[Any]
 
 
@@ -127,6 +132,8 @@ class Table:
     lot: Column
     task: Column
     changed_at: Column
+    credential: Column
+    proof: Column
 
     def __init__(self) -> None:
         self.used = 0
@@ -192,8 +199,8 @@ class Table:
         """Gives up a row that the tally no longer counts."""
         self.revised = max(self.revised, int(self.revision[row]))
         self.kinds.give_back(int(self.kind[row]))
-        for name in COLUMNS:
-            getattr(self, name)[row] = 0
+        for name, dtype in COLUMNS.items():
+            getattr(self, name)[row] = np.zeros((), dtype)
         self._forget_metrics(row)
         del self.rows[self.ids[row]]
         self.ids[row] = self.names[row] = ""
@@ -213,6 +220,16 @@ class Table:
         self.names[row] = name
         self.kind[row] = self.kinds.take(kind)
         self.kinds.give_back(former)
+
+    def credential_of(self, row: int) -> Credential:
+        """The own credential of the device in a row."""
+        return Credential(Standing(int(self.credential[row])), bytes(self.proof[row]))
+
+    @property
+    def written(self) -> list[str]:
+        """The columns that a snapshot has."""
+        rare = bool(self.credential[: self.used].any())
+        return [name for name in COLUMNS if rare or name not in RARE]
 
     def knows_metric(self, name: str) -> bool:
         """Whether a metric has a column or may have one."""

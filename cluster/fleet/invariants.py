@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from stationkeep.cluster.devices.credentials import Standing
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.moves import MAX_MOVES, REASONS, MoveReason
 from stationkeep.cluster.devices.rings import UNSET
@@ -43,6 +44,16 @@ def within_limits(fleet: Fleet) -> str | None:
     return ", ".join(over) or None
 
 
+def credentials_hold(fleet: Fleet) -> str | None:
+    """Every credential that is good is a hash, and no row that is free has one."""
+    table, used = fleet.table, slice(0, fleet.table.used)
+    hashed = table.proof[used] != np.zeros((), table.proof.dtype)
+    if np.any((table.credential[used] == Standing.GOOD) & ~hashed):
+        return "a good credential without a hash"
+    kept = hashed | (table.credential[used] != Standing.NONE)
+    return "a free row has a credential" if np.any(kept & (table.birth[used] == 0)) else None
+
+
 def pins_hold(fleet: Fleet) -> str | None:
     """A pinned device stands where its pin put it: nothing moved it since."""
     table = fleet.table
@@ -75,4 +86,4 @@ def the_log_explains(fleet: Fleet) -> str | None:
 
 
 REGISTERED = REASONS.index(MoveReason.REGISTERED)
-INVARIANTS = (indexes_agree, within_limits, pins_hold, the_log_explains)
+INVARIANTS = (indexes_agree, within_limits, credentials_hold, pins_hold, the_log_explains)

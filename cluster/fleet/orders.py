@@ -14,6 +14,7 @@ from stationkeep.cluster.commands import (
     SetRingPolicies,
     SetRingShares,
 )
+from stationkeep.cluster.devices.credentials import Standing
 from stationkeep.cluster.devices.fleet import Pin
 from stationkeep.cluster.devices.moves import MoveReason
 from stationkeep.cluster.devices.policies import (
@@ -40,7 +41,8 @@ MAX_NAMED = 20
 """Devices that a decision about many names."""
 
 
-def _existing(step: Step, device: str) -> int:
+def existing_device(step: Step, device: str) -> int:
+    """The row of a device that an order is about."""
     row = step.state.fleet.row(device)
     if row is None:
         raise Refused(Reason.UNKNOWN_DEVICE, unknown("device", device))
@@ -49,7 +51,7 @@ def _existing(step: Step, device: str) -> int:
 
 def assign_ring(step: Step, command: AssignRing) -> dict[str, object]:
     """Pins a device: nothing but another order moves it until it is released."""
-    fleet, row = step.state.fleet, _existing(step, command.device)
+    fleet, row = step.state.fleet, existing_device(step, command.device)
     if not 0 <= command.lifetime <= LONGEST_PIN:
         rule = f"{command.lifetime} is not between 0 and {LONGEST_PIN}"
         raise Refused(Reason.INVALID, f"lifetime: {rule}")
@@ -73,7 +75,7 @@ def assign_ring(step: Step, command: AssignRing) -> dict[str, object]:
 
 def release_ring(step: Step, command: ReleaseRing) -> dict[str, object]:
     """Ends a pin; a device that has none is as it should be."""
-    fleet, row = step.state.fleet, _existing(step, command.device)
+    fleet, row = step.state.fleet, existing_device(step, command.device)
     was_pinned = row in fleet.pins
     ring = RINGS[fleet.table.ring[row]]
     if was_pinned:
@@ -111,8 +113,9 @@ def _unpin(step: Step, rows: Column, reason: MoveReason) -> None:
 
 def remove_device(step: Step, command: RemoveDevice) -> dict[str, object]:
     """Forgets a device; if it lives it registers again, as a new one."""
-    fleet, row = step.state.fleet, _existing(step, command.device)
+    fleet, row = step.state.fleet, existing_device(step, command.device)
     ring = RINGS[fleet.table.ring[row]]
+    fleet.credentials_ended += bool(fleet.table.credential[row] == Standing.GOOD)
     fleet.table.count(np.array([row]), -1)
     fleet.table.remove(row)
     fleet.pins.pop(row, None)

@@ -15,6 +15,7 @@ from stationkeep.cluster.devices.moves import MoveReason
 from stationkeep.cluster.devices.rings import RINGS, UNSET, furthest_below
 from stationkeep.cluster.devices.status import Reading, reading_fault
 from stationkeep.cluster.devices.table import MAX_DEVICES, NEVER, Kind
+from stationkeep.cluster.fleet.enrolment import enrol, enrolment_fault, note_enrolled
 from stationkeep.cluster.fleet.journeys import Journey, travel
 from stationkeep.cluster.fleet.reports import Batch, named, serving, take_in
 from stationkeep.cluster.fleet.storm import watch
@@ -91,6 +92,7 @@ class _Desk:
         self.served_by = served_by
         self.newcomers: dict[int, int] = {}  # row → ring
         self.returned: dict[int, Registration] = {}
+        self.enrolled: list[Registration] = []
         self.refused: dict[str, str] = {}
 
     def take(self, position: int, registration: Registration) -> int:
@@ -100,11 +102,16 @@ class _Desk:
         if fault is None and row is None and len(self.fleet) >= MAX_DEVICES:
             fault = f"id: the fleet has {MAX_DEVICES} devices, there is no room for another"
         if fault is None:
+            fault = enrolment_fault(self.step.state, registration, self.step.wall)
+        if fault is None:
             fault = self._order_fault(row, registration)
         if fault is not None:
             self.refused[str(position)] = fault
             return -1
-        return self._newcomer(registration) if row is None else self._known(row, registration)
+        row = self._newcomer(registration) if row is None else self._known(row, registration)
+        if enrol(self.step, row, registration):
+            self.enrolled.append(registration)
+        return row
 
     def _order_fault(self, row: int | None, registration: Registration) -> str | None:
         if row is None:
@@ -176,6 +183,7 @@ class _Desk:
         registered = np.array(sorted({*self.newcomers, *self.returned}), np.intp)
         if len(registered):
             self.step.emit(DevicesRegistered(*named(self.fleet.table, registered)))
+        note_enrolled(self.step, self.enrolled)
         watch(self.step)
 
     def _count_in(self) -> None:

@@ -49,6 +49,21 @@ def _say_removal(decision: Decision) -> str:
     return f"{decision.subjects[0]} removed; it was in {decision.facts['ring']}"
 
 
+def _say_credential(decision: Decision) -> str:
+    device = decision.subjects[0]
+    if decision.facts["change"] == "reset":
+        return f"{device}: its credential is reset, whoever enrols under its id next is taken in"
+    return f"{device}: its credential is revoked"
+
+
+def _say_enrolment(decision: Decision) -> str:
+    facts, named = decision.facts, ", ".join(decision.subjects)
+    more = facts["devices"] - len(decision.subjects)
+    others = f" and {more} more" if more else ""
+    by = f"token {facts['token']} ({facts['name']})"
+    return f"{named}{others} enrolled by {by}, {facts['used']:,} of {facts['limit']:,}"
+
+
 def _say_shares(decision: Decision) -> str:
     facts = decision.facts
     weights = _by_ring(facts["weights"])
@@ -80,6 +95,8 @@ TEXTS: dict[str, Callable[[Decision], str]] = {
     "assign_ring": _say_assignment,
     "release_ring": _say_release,
     "remove_device": _say_removal,
+    "credential": _say_credential,
+    "enrolment": _say_enrolment,
     "shares": _say_shares,
     "health_rule": _say_health_rule,
     "policies": _say_policies,

@@ -277,14 +277,16 @@ class Access(enum.StrEnum):
     ADMIN = "admin"
     METRICS = "metrics"
     DEVICE = "device"
+    ENROL = "enrol"
 
 
 class Token(msgspec.Struct, frozen=True):
     """Whoever proves to have the secret of which `hash` is the SHA-256 is `actor`, and may do what
     `role` may. `created_at`: cluster ms; `wall`, `expires_wall`: Unix ms, since it is good for a
-    time of people; None: until it is revoked. `ids`: the device that it speaks for, or those whose
-    ids begin so (`begin*`); "" where the role has none. `person`: as whom it approves. An ended one
-    is kept to be told apart from one that never was.
+    time of people; None: until it is revoked. `ids`: the device that it speaks for or enrols, or
+    those whose ids begin so (`begin*`); "" where the role has none. `person`: as whom it approves.
+    `limit`: how many devices one enrols at most, `used`: how many it has. An ended one is kept to
+    be told apart from one that never was.
     """
 
     id: str
@@ -298,6 +300,8 @@ class Token(msgspec.Struct, frozen=True):
     ids: str = ""
     revoked_at: int | None = None
     person: str = ""
+    limit: int = 0
+    used: int = 0
 
     @property
     def actor(self) -> str:

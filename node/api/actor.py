@@ -9,8 +9,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Header, Request
 
-from stationkeep.cluster.access import speaks_for
-from stationkeep.cluster.names import ANONYMOUS
+from stationkeep.cluster.names import ANONYMOUS, speaks_for
 from stationkeep.cluster.state.state import Access
 from stationkeep.node.http.access import CALLER, Caller
 from stationkeep.node.http.patterns import PRINTABLE

@@ -81,7 +81,7 @@ def _legible() -> Iterator[None]:
     Their class is click's or, since typer 0.20, typer's own; all have a `message`."""
     try:
         yield
-    except Exception as error:  # whose class has two homes
+    except Exception as error:
         if isinstance(getattr(error, "message", None), str):
             error.message = printable_lines(error.message)  # type: ignore[attr-defined]
         raise
@@ -133,6 +133,10 @@ GROUPS: dict[str, tuple[str, dict[str, Callback]]] = {
             "explain": devices.devices_explain,
             "simulate": simulated_devices.simulate,
         },
+    ),
+    "devices credentials": (
+        "Credentials of devices: end one, let a device enrol anew.",
+        {"revoke": devices.credentials_revoke, "reset": devices.credentials_reset},
     ),
     "rings": (
         "Rings: shares, policies, health rule, rebalancing and its brake.",

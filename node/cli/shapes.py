@@ -336,6 +336,7 @@ class Device(TypedDict):
     status: Status | None
     seen_s: Seconds
     served_by: str | None
+    credential: NotRequired[str]
     labels: dict[str, str]
     capabilities: dict[str, str]
 
@@ -524,6 +525,8 @@ class Token(TypedDict):
     role: str
     state: str
     ids: NotRequired[str]
+    limit: NotRequired[int]
+    used: NotRequired[int]
     created_by: str
     created_wall_ms: Wall
     expires_wall_ms: Wall | None

@@ -19,6 +19,7 @@ from stationkeep.cluster.commands import (
 )
 from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.devices.status import Reading, judge_one, reading_fault
+from stationkeep.cluster.fleet.enrolment import enrolment_fault
 from stationkeep.cluster.fleet.registration import order_fault, registration_fault, sequence_fault
 from stationkeep.cluster.numbers import U32
 from stationkeep.cluster.state.events import DeviceRemoved, DevicesMoved, DevicesRegistered
@@ -381,6 +382,8 @@ class DeviceIntake:
         if why := self.unable():
             return busy(why, 0.0)
         fault = registration_fault(registration)
+        if fault is None and registration.credential:
+            fault = enrolment_fault(self._replica.state, registration, self._clock.wall())
         if fault is not None:
             return faulty(fault)
         row = self._fleet.row(registration.id)

@@ -14,6 +14,7 @@ import structlog
 
 from stationkeep.cluster.apply import Rejected
 from stationkeep.cluster.commands import MAX_REGISTRATIONS, RegisterDevices, Registration
+from stationkeep.cluster.fleet.enrolment import ENROLMENT, PROOF
 from stationkeep.cluster.fleet.registration import OLDER
 from stationkeep.cluster.state.codec import MAX_DRAFT_BYTES
 from stationkeep.cluster.state.decisions import Reason
@@ -194,7 +195,8 @@ class Registrations:
 def faulty(fault: str) -> IntakeRefusal:
     """A refusal of what `cluster.fleet` finds wrong, worded `field: value and rule`."""
     field, _, rule = fault.partition(": ")
-    return IntakeRefusal(Fault.INVALID, field, "", rule)
+    about = Fault.NOT_ENROLLED if field in (PROOF, ENROLMENT) else Fault.INVALID
+    return IntakeRefusal(about, field, "", rule)
 
 
 def outdated(session: int) -> IntakeRefusal:

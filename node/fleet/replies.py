@@ -33,6 +33,8 @@ class Fault(enum.StrEnum):
     BUSY = "busy"
     """Not now: no leader, or too many wait; `retry_after` says when."""
     STOPPING = "stopping"
+    NOT_ENROLLED = "not_enrolled"
+    """What it came by has ended, or does not take this device in."""
 
 
 class IntakeRefusal(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Request
 from msgspec import Meta
 
-from stationkeep.cluster.access import speaks_for
+from stationkeep.cluster.names import speaks_for
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.http.problems import Kind, Problem, invalid
 from stationkeep.node.wire import messages as wire

@@ -4,6 +4,7 @@ A `Conversation` decodes the device's messages, passes them to the intake (`node
 sends the intake's replies. An invalid message is answered with an `error` that names field, value
 and rule; it has no effect, and the connection stays open. The node closes a connection with
 
+    1000  the device is enrolled; it connects again, with its own credential
     1002  the WebSocket protocol was violated
     1008  the device sends too fast, does not read, does not register, or is silent for too long
     1009  a message is longer than 64 KiB (one longer than 32 KiB only gets an `error`)
@@ -11,15 +12,15 @@ and rule; it has no effect, and the connection stays open. The node closes a con
     1013  no registration is possible now
     4001  the device has a newer session, or a newer connection with the same session
     4002  an operator removed the device
-    4003  the token by which it was opened has ended
+    4003  what it was opened by has ended, or does not take the device in
 """
 
 from typing import Any, Protocol
 
 import msgspec
 
-from stationkeep.cluster.access import speaks_for
 from stationkeep.cluster.delivery.reports import Answer
+from stationkeep.cluster.names import speaks_for
 from stationkeep.cluster.unreadable import UNREADABLE
 from stationkeep.node.fleet import replies as answers
 from stationkeep.node.fleet.errands import Errands
@@ -27,7 +28,9 @@ from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.fleet.replies import Assignment, IntakeRefusal
 from stationkeep.node.fleet.task_words import TaskAnswer
 from stationkeep.node.gateway.fixed_point import reading_of, registration_of
+from stationkeep.node.gateway.vouching import FIELD, vouched
 from stationkeep.node.gateway.websocket import MESSAGE_RATE, AgentSocket, Stage
+from stationkeep.node.http.access import Caller
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire import tasks
 from stationkeep.node.wire.faults import Fault, shown
@@ -39,6 +42,7 @@ _ENDS = {
     answers.Fault.OUTDATED: (Close.SUPERSEDED, "superseded"),
     answers.Fault.BUSY: (Close.TRY_LATER, "refused"),
     answers.Fault.STOPPING: (Close.RESTART, "stopping"),
+    answers.Fault.NOT_ENROLLED: (Close.REFUSED, "refused"),
 }
 """Refusals of a registration that close the connection: another node, or a later try, may work."""
 
@@ -70,11 +74,11 @@ class Conversation:
     """The protocol on one connection; implements `node.gateway.websocket.Handler` and
     `node.fleet.replies.Listener`."""
 
-    __slots__ = ("_codec", "_device", "_ids", "_node", "_session", "_socket")
+    __slots__ = ("_caller", "_codec", "_device", "_node", "_session", "_socket")
 
-    def __init__(self, node: Gatehouse, socket: AgentSocket, codec: Codec, ids: str) -> None:
-        """`ids`: the devices for which whoever connected may speak."""
-        self._node, self._socket, self._codec, self._ids = node, socket, codec, ids
+    def __init__(self, node: Gatehouse, socket: AgentSocket, codec: Codec, caller: Caller) -> None:
+        """`caller`: who connected."""
+        self._node, self._socket, self._codec, self._caller = node, socket, codec, caller
         self._device = ""  # the id that this connection has registered, or tried to
         self._session = 0
 
@@ -159,16 +163,25 @@ class Conversation:
         status = payload.device_status
         if self._device and device != self._device:
             self._refuse(Code.INVALID, self._foreign("sender_id", device))
-        elif not speaks_for(self._ids, device):
-            rule = f"the token of this connection speaks for {self._ids}"
+        elif not speaks_for(self._caller.ids, device):
+            rule = f"the token of this connection speaks for {self._caller.ids}"
             self._refuse(Code.INVALID, Fault("sender_id", shown(device), rule))
         elif status is not None and status.slave_id != device:
             rule = f"a device reports only about itself; sender_id is {device}"
             fault = Fault("payload.device_status.slave_id", status.slave_id, rule)
             self._refuse(Code.INVALID, fault)
         else:
-            self._device, self._session = device, payload.session
-            self._node.intake.register(registration_of(device, payload), self)
+            self._take_in(device, payload)
+
+    def _take_in(self, device: str, payload: wire.RegistrationPayload) -> None:
+        said = registration_of(device, payload)
+        registration = vouched(said, payload.credential_sha256, self._caller)
+        if isinstance(registration, Fault):
+            fault = Fault(f"payload.{FIELD}", registration.value, registration.rule)
+            self._refuse(Code.INVALID, fault)
+            return
+        self._device, self._session = device, payload.session
+        self._node.intake.register(registration, self)
 
     def _foreign(self, field: str, value: str) -> Fault:
         return Fault(field, shown(value), f"this connection belongs to {self._device}")
@@ -186,8 +199,10 @@ class Conversation:
     # -- replies of the intake --------------------------------------------------------------------
 
     def registered(self, assignment: Assignment) -> None:
-        """The device is known to the cluster and may report."""
-        self._socket.admit(self._node.patience / 3)
+        """The device is known to the cluster and may report; one that enrolled comes again, with
+        what is its own: an enrolment token speaks for nobody."""
+        if not self._caller.enrolment:
+            self._socket.admit(self._node.patience / 3)
         status, heartbeat = self._node.intervals()
         payload = wire.AckPayload(
             "registration",
@@ -200,6 +215,8 @@ class Conversation:
             self._node.addresses(),
         )
         self._send(wire.Ack, payload)
+        if self._caller.enrolment:
+            self._socket.end(Close.NORMAL, "enrolled", "connect with the credential of your own")
 
     def refused(self, refusal: IntakeRefusal) -> None:
         """The registration was refused."""

@@ -43,7 +43,7 @@ DRAINED_AT_ONCE = 256
 """Connections closed in one turn of the event loop when the node stops."""
 ENDS = (
     "gone", "too_fast", "too_slow", "silent", "unregistered", "invalid_frames", "refused",
-    "superseded", "removed", "stopping", "spread", "revoked",
+    "superseded", "removed", "stopping", "spread", "revoked", "enrolled",
 )  # fmt: skip
 """Why connections end."""
 
@@ -75,7 +75,9 @@ class Sessions:
         """Schedules the parsing of what arrives."""
         self._sockets: set[AgentSocket] = set()
         self._callers: dict[AgentSocket, Caller] = {}
-        """Of connections that a token has opened."""
+        """Of connections that a token or a credential has opened."""
+        self._ended_before = 0
+        """`credentials_ended` of the fleet when the connections were last compared with it."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._spread_at = float("-inf")
         self._draining = False
@@ -128,7 +130,7 @@ class Sessions:
             self._callers[socket] = caller
         socket.due = socket.last_frame_at + REGISTRATION_SECONDS
         self._sweep_later()
-        return Conversation(self, socket, codec, caller.ids)
+        return Conversation(self, socket, codec, caller)
 
     def closed(self, socket: AgentSocket, why: str) -> None:
         """A connection is gone."""
@@ -156,13 +158,16 @@ class Sessions:
         self._sweep_later()
 
     def _end_ended(self) -> None:
-        """Closes what a token has opened that is good no more. Thousands may share one."""
-        good = {caller.name: caller for caller in self._callers.values()}
+        """Closes what was opened by something that is good no more. Thousands may share a token;
+        that of each device is looked at only when some have ended."""
+        ended_now = self._replica.state.fleet.credentials_ended
+        looks, self._ended_before = ended_now != self._ended_before, ended_now
+        good = {c.name: c for c in self._callers.values() if looks or not c.credential}
         ended = {name for name, caller in good.items() if not caller.good()}
         if ended:
             for socket, caller in tuple(self._callers.items()):
                 if caller.name in ended:
-                    socket.end(Close.REFUSED, "revoked", "the token has ended")
+                    socket.end(Close.REFUSED, "revoked", "what opened this has been revoked")
 
     def _overdue(self, socket: AgentSocket, now: float) -> None:
         """The deadline of this connection has passed."""

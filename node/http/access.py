@@ -22,19 +22,24 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stationkeep.cluster.devices.credentials import Standing
+from stationkeep.cluster.devices.fleet import Fleet
 from stationkeep.cluster.state.state import Access, Token
 from stationkeep.node.http.limits import RETRY_AFTER
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.http.rates import ORDERS_A_SECOND, READS_A_SECOND, Rates
+from stationkeep.node.security import device_secrets
 from stationkeep.node.security.authorisation import (
     ADMINISTER,
     LADDER,
     READ,
+    REGISTER,
     REPORT,
     Right,
     right_to,
     route_of,
 )
+from stationkeep.node.security.device_secrets import DeviceSecret
 from stationkeep.node.security.tokens import TokenFault, parse
 from stationkeep.node.system.addresses import subscriber
 
@@ -63,7 +68,8 @@ def _always() -> bool:
 class Caller(NamedTuple):
     """Who asks. `role` None: nobody in particular, `because` says why. `name` "": whoever they say
     they are. `ids`: the devices for which they speak. `good`: whether they still may. `token`: the
-    id of theirs, unless it is the node's own."""
+    id of theirs, unless it is the node's own; `credential`: the hash of the device's own by which
+    they come."""
 
     role: Access | None
     address: str
@@ -72,13 +78,19 @@ class Caller(NamedTuple):
     because: str = ""
     good: Callable[[], bool] = _always
     token: str = ""
+    credential: bytes = b""
+
+    @property
+    def enrolment(self) -> str:
+        """The id of the token that enrols them; "" where none does."""
+        return self.token if self.role is Access.ENROL else ""
 
 
 class Admission:
     """The rule of one node, for requests and WebSockets. `local`: a token that is this node's own.
-    `rescues`: paths of orders that end trouble, which are taken however often they come. `known`:
-    called with the address of a connection when somebody of the ladder comes in by it. `outcomes`:
-    how many came in, or why not."""
+    `rescues`: paths of orders that end trouble, which are taken however often they come. `fleet`:
+    the devices, with the credentials of their own. `known`: called with the address of a connection
+    when somebody of the ladder comes in by it. `outcomes`: how many came in, or why not."""
 
     def __init__(
         self,
@@ -90,13 +102,14 @@ class Admission:
         proxies: Sequence[Network] = (),
         probes: Iterable[str] = (),
         rescues: Iterable[str] = (),
+        fleet: Callable[[], Fleet] = Fleet,
         known: Callable[[str], None] = lambda _: None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.required = required
         self._tokens, self._local, self._node = tokens, local, node
-        self._known = known
+        self._fleet, self._known = fleet, known
         self._wall, self._clock, self._probes = wall, clock, frozenset(probes)
         self._failures, self._rates = Failures(), Rates(clock)
         self._rescues = frozenset(rescues)
@@ -122,7 +135,7 @@ class Admission:
         if not right.allows(caller.role):
             self.outcomes["forbidden"] += 1
             raise _forbidden(method, path, route, right, caller)
-        free = right.nobody or right is REPORT or path in self._rescues
+        free = right.nobody or right in (REPORT, REGISTER) or path in self._rescues
         if caller.token and caller.role in LADDER and not free:
             self._pace(caller, order=method not in ("GET", "HEAD") and right is not READ)
         self.outcomes["admitted"] += 1
@@ -148,8 +161,11 @@ class Admission:
         value = given[0].decode("latin-1")
         if len(given) > 1 or not value.lower().startswith(SCHEME):
             raise self.failed("malformed", "Authorization: it says Bearer TOKEN, once", address)
+        text = value[len(SCHEME) :].strip()
         try:
-            shown = parse(value[len(SCHEME) :].strip())
+            if text.startswith(device_secrets.PREFIX):
+                return self._device(device_secrets.parse(text), address)
+            shown = parse(text)
         except TokenFault as fault:
             raise self.failed("malformed", f"Authorization: {fault}", address) from None
         token = self._find(shown.id)
@@ -163,6 +179,19 @@ class Admission:
             token.role, address, self._name(token), token.ids or "*",
             good=lambda: (now := self._find(token.id)) is not None and now.good(self._now()),
             token="" if token is self._local else token.id,
+        )  # fmt: skip
+
+    def _device(self, shown: DeviceSecret, address: str) -> Caller:
+        """The device whose own credential this is."""
+        had, device = self._fleet().credential(shown.device), shown.device
+        if not shown.proves(had.hash):
+            raise self.failed("unknown", "Authorization: no such credential", address)
+        if had.standing is not Standing.GOOD:
+            self.outcomes["revoked"] += 1
+            raise unauthenticated("revoked", f"Authorization: that of {device} is revoked")
+        return Caller(
+            Access.DEVICE, address, f"device {device}", device,
+            good=lambda: self._fleet().credential(device) == had, credential=had.hash,
         )  # fmt: skip
 
     def _name(self, token: Token) -> str:

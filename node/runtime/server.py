@@ -62,6 +62,7 @@ class Server(uvicorn.Server):
             proxies=tuple(map(ipaddress.ip_network, own.trusted_proxies)),
             probes=PROBES,
             rescues=(*roles.RESCUES, rings.RELEASE_BRAKE),
+            fleet=lambda: replica.state.fleet,
             known=self.acceptor.know if self.acceptor is not None else lambda _: None,
         )
         self.agents = Sessions(own.node, service.intake, service.errands, replica, admission)

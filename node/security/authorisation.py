@@ -43,6 +43,8 @@ READ = Right(Access.VIEWER)
 OPERATE = Right(Access.OPERATOR)
 ADMINISTER = Right(Access.ADMIN)
 REPORT = Right(Access.ADMIN, frozenset({Access.DEVICE}))
+REGISTER = Right(Access.ADMIN, frozenset({Access.DEVICE, Access.ENROL}))
+"""What comes with an enrolment token may register, on a WebSocket too, and nothing else."""
 
 _TABLE: dict[Right, str] = {
     ANYBODY: """
@@ -74,6 +76,8 @@ _TABLE: dict[Right, str] = {
         POST /v1/nodes/{node}/maintenance /v1/alarms/{alarm}/ack /v1/tls/reload
         PUT /v1/devices/{device}/ring
         DELETE /v1/devices/{device}/ring /v1/devices/{device}
+        DELETE /v1/devices/{device}/credential
+        POST /v1/devices/{device}/credential/reset
         POST /v1/rings/rebalance /v1/rings/release-brake
         POST /v1/tasks /v1/deployments/{number}/cancel /v1/deployments/{number}/retry
         POST /v1/rollouts /v1/rollouts/{rollout}/start /v1/rollouts/{rollout}/approve
@@ -96,9 +100,12 @@ _TABLE: dict[Right, str] = {
         DELETE /v1/tokens/{token} /v1/invitations/{invitation}
     """,
     REPORT: """
-        WS /v1/agents
-        POST /v1/devices:register /v1/devices:report /v1/tasks:report
+        POST /v1/devices:report /v1/tasks:report
         GET /v1/devices/{device}/assignment /v1/devices/{device}/task
+    """,
+    REGISTER: """
+        WS /v1/agents
+        POST /v1/devices:register
     """,
 }
 """A method and the routes that it is about, a line each; HEAD is as GET."""

@@ -2,6 +2,7 @@
 
     skt_<id>_<secret>_<checksum>
 
+`ske_` begins those that enrol devices, so that a device knows what it was given.
 `id`: 8 characters, shown everywhere. `secret`: 256 random bits in base32, shown once. `checksum`:
 CRC-32 of everything before, by which whoever scans files and logs knows a token that was lost
 there, and we know one that was copied in part. Of the secret the cluster keeps the SHA-256. Source:
@@ -17,12 +18,12 @@ import string
 import zlib
 from typing import NamedTuple
 
-PREFIX = "skt_"
+PREFIX, ENROLMENT_PREFIX = "skt_", "ske_"
 ID_CHARACTERS, ID_LENGTH = string.ascii_lowercase + string.digits, 8
 SECRET_BYTES = 32
 CHECKSUM_LENGTH = 8
 LENGTH = len(PREFIX) + ID_LENGTH + len("_") + 52 + len("_") + CHECKSUM_LENGTH
-_FORM = re.compile(r"skt_([a-z0-9]{8})_([a-z2-7]{52})_([0-9a-f]{8})")
+_FORM = re.compile(r"(sk[te]_)([a-z0-9]{8})_([a-z2-7]{52})_([0-9a-f]{8})")
 
 
 class TokenFault(ValueError):  # noqa: N818 - what a text has, no error of ours
@@ -34,11 +35,17 @@ class Shown(NamedTuple):
 
     id: str
     secret: str
+    prefix: str = PREFIX
+
+    @property
+    def enrols(self) -> bool:
+        """Whether it enrols devices, as far as one can see."""
+        return self.prefix == ENROLMENT_PREFIX
 
     @property
     def text(self) -> str:
         """What is given to whoever is to have it, and to nobody else."""
-        body = f"{PREFIX}{self.id}_{self.secret}_"
+        body = f"{self.prefix}{self.id}_{self.secret}_"
         return f"{body}{checksum(body)}"
 
     @property
@@ -54,25 +61,29 @@ class Shown(NamedTuple):
         return f"Shown({self.id})"
 
 
-def draw() -> Shown:
+def draw(prefix: str = PREFIX) -> Shown:
     """A new one."""
     id_ = "".join(secrets.choice(ID_CHARACTERS) for _ in range(ID_LENGTH))
-    secret = base64.b32encode(secrets.token_bytes(SECRET_BYTES)).decode().rstrip("=").lower()
-    return Shown(id_, secret)
+    return Shown(id_, draw_secret(), prefix)
+
+
+def draw_secret() -> str:
+    """256 random bits, in 52 characters."""
+    return base64.b32encode(secrets.token_bytes(SECRET_BYTES)).decode().rstrip("=").lower()
 
 
 def parse(text: str) -> Shown:
     """The token that a text is; raises `TokenFault` with the rule that it breaks."""
-    if not text.startswith(PREFIX):
-        raise TokenFault(f"a token begins with {PREFIX}")
+    if not text.startswith((PREFIX, ENROLMENT_PREFIX)):
+        raise TokenFault(f"a token begins with {PREFIX} or {ENROLMENT_PREFIX}")
     if len(text) != LENGTH:
         raise TokenFault(f"a token has {LENGTH} characters, this has {len(text)}")
     match = _FORM.fullmatch(text)
     if match is None:
-        raise TokenFault("a token is skt_, 8 of a-z 0-9, _, 52 of a-z 2-7, _, 8 of 0-9 a-f")
-    if checksum(text[:-CHECKSUM_LENGTH]) != match[3]:
+        raise TokenFault("a token is skt_ or ske_, 8 of a-z 0-9, _, 52 of a-z 2-7, _, 8 of 0-9 a-f")
+    if checksum(text[:-CHECKSUM_LENGTH]) != match[4]:
         raise TokenFault("its checksum does not match: a character is wrong")
-    return Shown(match[1], match[2])
+    return Shown(match[2], match[3], match[1])
 
 
 def checksum(body: str) -> str:

@@ -42,7 +42,8 @@ class StatusView(View, frozen=True):
 
 class DeviceView(View, frozen=True):
     """`GET /v1/devices/ID`. `policy`: name of the ring policy that applies to it, or null.
-    `changed_s`: seconds since a version changed that it runs, null if none has."""
+    `changed_s`: seconds since a version changed that it runs, null if none has. `credential`: its
+    own, which is none, good, revoked or reset."""
 
     id: str
     name: str
@@ -64,6 +65,7 @@ class DeviceView(View, frozen=True):
     session: int
     sequence: int
     served_by: str
+    credential: str
     revision: int
 
 
@@ -222,6 +224,7 @@ def device_view(device: Device, now: int) -> DeviceView:
         session=device.session,
         sequence=device.sequence,
         served_by=device.served_by,
+        credential=device.credential,
         revision=device.revision,
     )
 

@@ -239,7 +239,7 @@ class MeView(View, frozen=True):
     it is no greater one."""
 
     actor: str
-    role: Literal["none", "viewer", "operator", "admin", "metrics", "device"]
+    role: Literal["none", "viewer", "operator", "admin", "metrics", "device", "enrol"]
     because: str
 
 

@@ -10,7 +10,8 @@ from stationkeep.node.views.base import View
 class TokenView(View, frozen=True):
     """One token. `created_wall_ms`, `expires_wall_ms`: Unix ms; null: until it is revoked.
     `ends_soon`: it was made for long and ends within two weeks. `approves_as`: as whom, where two
-    people have to agree. `ids`: the devices for which it speaks, "" where it is for none."""
+    people have to agree. `ids`: the devices that it is about, "" where it is about none. `limit`,
+    `used`: how many devices one enrols at most, and has."""
 
     token: str
     name: str
@@ -22,6 +23,8 @@ class TokenView(View, frozen=True):
     expires_wall_ms: int | None
     ends_soon: bool
     approves_as: str
+    limit: int
+    used: int
 
 
 class TokenList(View, frozen=True):
@@ -37,5 +40,5 @@ def token_view(token: Token, wall: int) -> TokenView:
     return TokenView(
         token.id, token.name, token.role, state, token.ids, token.created_by, token.wall,
         token.expires_wall, state == "good" and ends_soon(token, wall),
-        token.person,
+        token.person, token.limit, token.used,
     )  # fmt: skip

@@ -93,6 +93,9 @@ class Code(enum.StrEnum):
     """An operator removed the device; it may register anew."""
     STOPPING = "stopping"
     """The node stops; every other serves."""
+    NOT_ENROLLED = "not_enrolled"
+    """What the device came by does not take it in: its own credential has ended, or the enrolment
+    token takes no more, or not this device."""
     UNKNOWN_TASK = "unknown_task"
     """The device has no such task."""
     ILLEGAL_TRANSITION = "illegal_transition"
@@ -102,6 +105,7 @@ class Code(enum.StrEnum):
 class Close(enum.IntEnum):
     """Codes that a node closes a WebSocket with (RFC 6455, 7.4); the reason is a `Code`."""
 
+    NORMAL = 1000
     PROTOCOL = 1002
     INVALID_DATA = 1007
     POLICY = 1008
@@ -147,13 +151,15 @@ class DeviceStatus(Closed, gc=False):
 
 class RegistrationPayload(Closed, gc=False):
     """Metadata of a device. `session` rises with every start of its agent, `sequence` with every
-    word of a session, this one included."""
+    word of a session, this one included. `credential_sha256`: of the secret that the device has
+    drawn for itself, in hex, where it comes with an enrolment token."""
 
     capabilities: Capabilities = {}
     labels: Labels = {}
     device_status: DeviceStatus | None = None
     session: Ordinal = 0
     sequence: Ordinal = 0
+    credential_sha256: tasks.Sha256 | None = None
 
 
 class StatusPayload(Closed, gc=False):
@@ -202,6 +208,7 @@ class BatchedRegistration(Closed, gc=False):
     labels: Labels = {}
     session: Ordinal = 0
     sequence: Ordinal = 0
+    credential_sha256: tasks.Sha256 | None = None
 
 
 # -- what nodes say -----------------------------------------------------------------------------

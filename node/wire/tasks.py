@@ -48,6 +48,7 @@ Time = Annotated[str, Meta(pattern=TIME_PATTERN)]
 """A text in both encodings, as `messages.timestamp` writes it."""
 ROLLBACK = "rollback"
 """The task type whose version is one that the device has had before."""
+Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 
 
 class TaskState(enum.StrEnum):
@@ -108,7 +109,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):
     component: Annotated[str, Meta(pattern=r"^(?:app|os)\Z")]
     version: Version
     url: Annotated[str, Meta(min_length=1, max_length=MAX_URL)] | None = None
-    sha256: Annotated[str, Meta(pattern=SHA256_PATTERN)] | None = None
+    sha256: Sha256 | None = None
     size: Annotated[int, Meta(ge=1, le=MAX_ARTIFACT_BYTES)] | None = None
     signature: Annotated[str, Meta(max_length=128)] | None = None
     key: Label | None = None

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from stationkeep.cluster.access import HASH_BYTES, LONGEST_LIFE, LONGEST_OVERLAP, speaks_for
+from stationkeep.cluster.access import HASH_BYTES, LONGEST_LIFE, LONGEST_OVERLAP
 from stationkeep.cluster.alarms import TOKEN_EXPIRING
 from stationkeep.cluster.apply import apply
 from stationkeep.cluster.commands import AcknowledgeAlarm, CreateToken, Draft, RevokeToken
-from stationkeep.cluster.names import party
+from stationkeep.cluster.names import party, speaks_for
 from stationkeep.cluster.sentences import sentence
 from stationkeep.cluster.state import codec
 from stationkeep.cluster.state.state import MAX_TOKENS, MAX_TOKENS_OF_ONE, Access

@@ -17,6 +17,7 @@ import numpy as np
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from stationkeep.cluster.commands import Registration
 from stationkeep.cluster.devices.rings import RINGS, UNSET
 from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.actor import caller_of, check_speaks_for
@@ -36,6 +37,8 @@ from stationkeep.node.gateway.batch_bodies import (
 )
 from stationkeep.node.gateway.fixed_point import columns_of, registration_of
 from stationkeep.node.gateway.sessions import intervals
+from stationkeep.node.gateway.vouching import vouched
+from stationkeep.node.http.access import Caller
 from stationkeep.node.http.problems import Kind, Problem
 from stationkeep.node.service.port import Service
 from stationkeep.node.wire import messages as wire
@@ -183,7 +186,8 @@ async def register_devices(request: Request, service: ServingDevices) -> Respons
     batch = _REGISTRATIONS[codec.name].read(await request.body())
     batch.keep_own(caller_of(request).ids, "device_status.slave_id", _device)
     assigned: list[AssignedView] = []
-    for position, outcome in enumerate(await _register(service, batch)):
+    registrations = _vouched(batch, caller_of(request))
+    for position, outcome in enumerate(await _register(service, registrations)):
         if isinstance(outcome, Refused):
             device = batch.payloads[position].device_status.slave_id
             session = _session(service, outcome.code, device)
@@ -194,14 +198,34 @@ async def register_devices(request: Request, service: ServingDevices) -> Respons
     return _answer(codec, BatchView(len(assigned), batch.refused, batch.errors, assigned))
 
 
+def _vouched(batch: Batch[wire.BatchedRegistration], caller: Caller) -> list[Registration]:
+    """The registrations with that by which they come; the others are refused."""
+    found: list[Registration] = []
+    kept: list[int] = []
+    for position, payload in enumerate(batch.payloads):
+        said = registration_of(payload.device_status.slave_id, payload)
+        registration = vouched(said, payload.credential_sha256, caller)
+        if isinstance(registration, Fault):
+            batch.refuse(batch.indices[position], Code.INVALID, partial(_same, registration))
+        else:
+            kept.append(position)
+            found.append(registration)
+    batch.keep(kept)
+    return found
+
+
+def _same(fault: Fault) -> Fault:
+    return fault
+
+
 async def _register(
-    service: Service, batch: Batch[wire.BatchedRegistration]
+    service: Service, registrations: Sequence[Registration]
 ) -> list[Assignment | Refused]:
     """The outcomes; the intake has them all within its own patience."""
-    waiting = [_Waiting(payload.device_status.slave_id) for payload in batch.payloads]
+    waiting = [_Waiting(registration.id) for registration in registrations]
     try:
-        for payload, listener in zip(batch.payloads, waiting, strict=True):
-            service.intake.register(registration_of(listener.device, payload), listener)
+        for registration, listener in zip(registrations, waiting, strict=True):
+            service.intake.register(registration, listener)
         return [await listener.outcome for listener in waiting]
     finally:
         for listener in waiting:

@@ -8,7 +8,13 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from stationkeep.cluster.commands import AssignRing, ReleaseRing, RemoveDevice
+from stationkeep.cluster.commands import (
+    AssignRing,
+    ReleaseRing,
+    RemoveDevice,
+    ResetCredential,
+    RevokeCredential,
+)
 from stationkeep.cluster.devices.fleet import SCAN, Page
 from stationkeep.cluster.devices.ranking import Figure, Ranking
 from stationkeep.cluster.devices.rings import Ring
@@ -56,6 +62,10 @@ class AssignInput(Input):
         if self.lifetime is None:
             return 0
         return parse_duration("lifetime", self.lifetime, LONGEST_PIN)
+
+
+class CredentialInput(Input):
+    reason: Reason = ""
 
 
 DeviceId = Annotated[str, Path(min_length=1, max_length=MAX_ID, description="Id of a device.")]
@@ -226,3 +236,20 @@ async def release_ring(submit: Submit, device: DeviceId) -> Response:
 async def remove_device(submit: Submit, device: DeviceId) -> Response:
     """Forgets a device; should its agent speak again, it registers as new."""
     return await submit(RemoveDevice(device), NO_REASON)
+
+
+@router.delete("/v1/devices/{device}/credential", responses=outcomes())
+async def revoke_credential(
+    submit: Submit, device: DeviceId, body: CredentialInput | None = None
+) -> Response:
+    """Ends a device's own credential, and its connection. It cannot enrol until it is reset."""
+    return await submit(RevokeCredential(device), body.reason if body else NO_REASON)
+
+
+@router.post("/v1/devices/{device}/credential/reset", responses=outcomes())
+async def reset_credential(
+    submit: Submit, device: DeviceId, body: CredentialInput | None = None
+) -> Response:
+    """Ends a device's own credential, if it has one, and takes in whoever enrols under its id next:
+    a device that was replaced, or has lost its secret."""
+    return await submit(ResetCredential(device), body.reason if body else NO_REASON)

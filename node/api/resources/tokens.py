@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from stationkeep.cluster.access import IDS, LONGEST_LIFE, LONGEST_OVERLAP, TOKEN_ID
 from stationkeep.cluster.commands import CreateToken, RevokeToken
+from stationkeep.cluster.devices.table import MAX_DEVICES
 from stationkeep.cluster.settings import parse_duration
 from stationkeep.cluster.suggestion import unknown
 from stationkeep.node.api.bodies import DurationText, Input, Label, Reason, in_words
@@ -32,15 +33,16 @@ Life = Annotated[
 
 class TokenInput(Input):
     """`token` and `sha256`: its id, and of its secret as text the SHA-256 in hex. `lifetime`: none
-    is until it is revoked. `ids`: of a token for devices, for which it speaks. `replaces`: the
-    token that ends `overlap` later."""
+    is until it is revoked. `ids`: of a token for devices, for which it speaks or which it
+    enrols, `limit` of them at most. `replaces`: the token that ends `overlap` later."""
 
     token: Id
     name: Label
-    role: Literal["viewer", "operator", "admin", "metrics", "device"]
+    role: Literal["viewer", "operator", "admin", "metrics", "device", "enrol"]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
     lifetime: Life | None = None
     ids: Annotated[str, Field(max_length=129, pattern=rf"^({IDS.pattern})?$")] = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_DEVICES)] | None = None
     replaces: Id | None = None
     overlap: Life | None = None
     reason: Reason = ""
@@ -78,7 +80,7 @@ async def create_token(submit: Submit, body: TokenInput) -> Response:
     overlap = _milliseconds("overlap", body.overlap, LONGEST_OVERLAP)
     command = CreateToken(
         body.token, body.name, body.role, bytes.fromhex(body.sha256), lifetime, body.ids,
-        body.replaces or "", overlap,
+        body.replaces or "", overlap, body.limit or 0,
     )  # fmt: skip
     return await submit(command, body.reason)
 

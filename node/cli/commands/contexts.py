@@ -18,6 +18,8 @@ from stationkeep.node.security.tokens import draw
 from stationkeep.node.system.addresses import member_urls
 from stationkeep.node.system.printable import printable
 
+_NO_PEOPLE = frozenset({"metrics", "device", "enrol"})
+"""Roles that may ask for nothing about the cluster."""
 LIFE = "365d"
 """Of a token that is made here."""
 NameArgument = Annotated[str, typer.Argument(metavar="CONTEXT", help="Its name.")]
@@ -55,12 +57,12 @@ def login(
     role, actor = printable(me.get("role", "")), printable(me.get("actor", ""))
     if role == "none":
         raise NotAuthorisedError(f"{where}: {printable(me.get('because', ''))}")
-    if role in ("metrics", "device") and name is None:
+    if role in _NO_PEOPLE and name is None:
         raise UsageError("--name: this token may not ask for the name of the cluster")
     known = name or _name_of(node)
     contexts.check_name(known)
     ca = contexts.keep_ca(known) if where.startswith("https:") else ""
-    others = () if role in ("metrics", "device") else _others(node)
+    others = () if role in _NO_PEOPLE else _others(node)
     contexts.put(known, contexts.Context(where, token, ca, others))
     say(f"context {known}: {where} as {actor}, {role}")
 

@@ -121,6 +121,30 @@ def devices_remove(device: DeviceArgument, key: KeyOption = None, url: UrlOption
     send(client(url), "DELETE", _path(device), None, key=key, what=f"{device} is removed")
 
 
+def credentials_revoke(
+    device: DeviceArgument,
+    *,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Ends a device's own credential, and its connection. The device cannot enrol until a reset."""
+    what, body = f"the credential of {device} is revoked", given(reason=reason)
+    send(client(url), "DELETE", f"{_path(device)}/credential", body, key=key, what=what)
+
+
+def credentials_reset(
+    device: DeviceArgument,
+    *,
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Ends a device's own credential, and takes in whoever enrols under its id next."""
+    what, body = f"{device} may enrol anew", given(reason=reason)
+    send(client(url), "POST", f"{_path(device)}/credential/reset", body, key=key, what=what)
+
+
 def _flag(value: bool | None) -> str | None:
     return None if value is None else str(value).lower()
 

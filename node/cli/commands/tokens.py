@@ -22,7 +22,7 @@ from stationkeep.node.cli.options import (
 )
 from stationkeep.node.cli.output import note, note_more, say, show_table
 from stationkeep.node.cli.sending import given, send
-from stationkeep.node.security.tokens import draw
+from stationkeep.node.security.tokens import ENROLMENT_PREFIX, PREFIX, draw
 
 LONGEST = 3_650 * 86_400_000
 NEVER = "never"
@@ -36,6 +36,7 @@ class Role(enum.StrEnum):
     ADMIN = "admin"
     METRICS = "metrics"
     DEVICE = "device"
+    ENROL = "enrol"
 
 
 TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN", help="Id of a token, 8 characters.")]
@@ -46,26 +47,47 @@ OutOption = Annotated[
 ExpiresOption = Annotated[
     str, typer.Option("--expires", help="When it ends: such as 90d, or never.")
 ]
+ENROLMENT_LIFE, LIFE = "30d", "365d"
+LimitOfDevices = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Of role enrol: devices that it takes."),
+]
 
 
 def create(
     name: Annotated[str, typer.Option("--name", help="Whose it is, as the history shows it.")],
     role: Annotated[Role, typer.Option("--role", help="What it may do.")],
     *,
-    expires: ExpiresOption = "365d",
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires",
+            help="When it ends: such as 24h, or never. Default: 365d, of role enrol 30d.",
+        ),
+    ] = None,
     ids: Annotated[
         str | None,
-        typer.Option("--ids", help="Of a device's token: its id, or what ids begin with and a *."),
+        typer.Option(
+            "--ids",
+            help="Of roles device and enrol: the id of a device, or what ids begin with and a *.",
+        ),
     ] = None,
+    limit: LimitOfDevices = None,
     out: OutOption = None,
     reason: ReasonOption = None,
     config: ConfigOption = None,
     url: UrlOption = None,
 ) -> None:
     """Makes a token and prints it, once. Only its hash leaves this machine."""
-    if (ids is not None) is not (role is Role.DEVICE):
-        raise UsageError("--ids: a device's token says for which ids it speaks, and no other does")
-    body = given(name=name, role=role.value, lifetime=_life(expires), ids=ids, reason=reason)
+    enrols = role is Role.ENROL
+    if enrols is not (limit is not None):
+        raise UsageError("--limit: how many devices an enrolment token takes, and no other has one")
+    if enrols and ids is None:
+        ids = "*"
+    if (ids is not None) is not (enrols or role is Role.DEVICE):
+        raise UsageError("--ids: a token for devices says for which ids it is, and no other does")
+    life = _life(expires or (ENROLMENT_LIFE if enrols else LIFE))
+    body = given(name=name, role=role.value, lifetime=life, ids=ids, limit=limit, reason=reason)
     _make(administrator(config, url), body, out)
 
 
@@ -87,7 +109,7 @@ def rotate(
     later = None if overlap == "0" else duration("--overlap", overlap, 7 * 86_400_000)
     body = given(
         name=old["name"], role=old["role"], lifetime=_life(expires), ids=old.get("ids") or None,
-        replaces=token, overlap=later, reason=reason,
+        limit=old.get("limit") or None, replaces=token, overlap=later, reason=reason,
     )  # fmt: skip
     _make(node, body, out)
 
@@ -137,7 +159,7 @@ def revoke(
 
 def _make(node: Client, body: dict[str, Any], out: Path | None) -> None:
     """Draws a token, has the cluster know it, and hands it over."""
-    shown = draw()
+    shown = draw(ENROLMENT_PREFIX if body["role"] == Role.ENROL else PREFIX)
     body |= {"token": shown.id, "sha256": shown.hash.hex()}
     with kept(out, shown.text):
         answer = node.write("POST", "/v1/tokens", body, None)

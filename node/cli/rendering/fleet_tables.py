@@ -67,6 +67,7 @@ def device(item: Json) -> RenderableType:
         "pin": wording.pin(pin) if pin else "-",
         "policy": item["policy"] or "-",
         "health": wording.device_health(item),
+        "credential": item.get("credential", "-"),
         "seen": f"{wording.ago(item['seen_s'])} ago, by {item['served_by'] or '-'}",
         **{
             f"task {task['task_id']}": wording.task(task)

@@ -359,7 +359,8 @@ def tokens(items: list[Json]) -> RenderableType:
     """Tokens: whose, what they open, until when."""
     if not items:
         return Text("no tokens")
-    table = grid("TOKEN", "NAME", "ROLE", "STATE", "EXPIRES", "CREATED", "BY", wrapped=("IDS",))
+    columns = ("TOKEN", "NAME", "ROLE", "STATE", "EXPIRES", "CREATED", "BY", "ENROLLED")
+    table = grid(*columns, wrapped=("IDS",))
     for item in items:
         style = "yellow" if item.get("ends_soon") else ""
         expires = Text(wording.date(item["expires_wall_ms"]), style=style)
@@ -373,6 +374,7 @@ def tokens(items: list[Json]) -> RenderableType:
             expires,
             wording.date(item["created_wall_ms"]),
             item["created_by"],
+            f"{item.get('used', 0)}/{limit}" if (limit := item.get("limit")) else "",
             item.get("ids", ""),
         )
     return table

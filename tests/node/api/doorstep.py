@@ -20,6 +20,7 @@ from stationkeep.node.duty import Workbench
 from stationkeep.node.fleet.errands import Errands
 from stationkeep.node.fleet.intake import DeviceIntake
 from stationkeep.node.gateway.sessions import PATH, Sessions
+from stationkeep.node.http.access import Admission
 from stationkeep.node.http.connections import Connection
 from stationkeep.node.http.crowd import Crowd
 from stationkeep.node.ports import Committed, Host, ProposalResult
@@ -77,9 +78,10 @@ class OneLog:
 
 
 class Doorstep:
-    """Replica, intake and door of one node. `settle` lets everything happen that is due."""
+    """Replica, intake and door of one node, which may ask everybody who they are. `settle` lets
+    everything happen that is due."""
 
-    def __init__(self, profile: str = "orbit") -> None:
+    def __init__(self, profile: str = "orbit", *, asks: bool = False) -> None:
         self.clock = Hands()
         self.replica = Replica(self.clock)
         self.log = OneLog(self.replica)
@@ -94,7 +96,13 @@ class Doorstep:
         )
         self.intake = DeviceIntake(bench)
         self.errands = Errands(bench, self.intake.connected)
-        self.agents = Sessions("sat-001", self.intake, self.errands, self.replica)
+        self.admission = Admission(
+            lambda: self.replica.state.tokens,
+            required=asks,
+            fleet=lambda: self.replica.state.fleet,
+            wall=lambda: self.clock.wall() / 1_000,
+        )
+        self.agents = Sessions("sat-001", self.intake, self.errands, self.replica, self.admission)
         member = MemberSpec("sat-001", "127.0.0.1:7701", "127.0.0.1:8701")
         self.commit(founding("test", (member,), PROFILES[profile]))
         self.replica.took_office()
@@ -143,6 +151,11 @@ class Doorstep:
 
 def _draft(command: AnyCommand) -> bytes:
     return codec.encode_draft(Draft(command))
+
+
+def bearing(text: str) -> dict[str, str]:
+    """The header in which a token or a credential is shown."""
+    return {"Authorization": f"Bearer {text}"}
 
 
 async def _no_app(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stationkeep.cluster.access import OF_DEVICES
 from stationkeep.cluster.commands import CreateToken, RevokeToken
 from stationkeep.cluster.state.state import Access
 from stationkeep.node.api.app import build
@@ -21,8 +22,9 @@ OPEN_ENDED = ("/v1/events", "/v1/snapshot")
 
 
 def enter(node: FakeNode, shown: Shown, role: Access, **more: Any) -> None:
-    ids = "sensor-*" if role is Access.DEVICE else ""
-    given = {"name": role.value, "role": role.value, "hash": shown.hash, "ids": ids}
+    ids = "sensor-*" if role in OF_DEVICES else ""
+    limit = 2 if role is Access.ENROL else 0
+    given = {"name": role.value, "role": role.value, "hash": shown.hash, "ids": ids, "limit": limit}
     node.commit(CreateToken(shown.id, **given | more), key=shown.id, actor="ann")
 
 

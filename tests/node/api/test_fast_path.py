@@ -52,6 +52,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "PUT /v1/rings/health-rule": {"rule": "battery > 20 and cpu < 80"},
     "POST /v1/rings/health-rule/plan": {"rule": "battery > 20 and cpu < 80"},
     "POST /v1/rings/release-brake": {},
+    "DELETE /v1/devices/{device}/credential": {"reason": "stolen"},
+    "POST /v1/devices/{device}/credential/reset": {"reason": "replaced"},
     "POST /v1/devices:report": {"statuses": []},
     "POST /v1/devices:register": {"registrations": []},
     "POST /v1/tasks": {

@@ -92,6 +92,25 @@ def test_what_replaces_a_token_has_its_name_and_role(canned: CannedNode, station
     assert "overlap" not in canned.body
 
 
+def test_an_enrolment_token_says_how_many_it_takes_and_ends_sooner(
+    canned: CannedNode, stationkeep: Run
+) -> None:
+    words = ["tokens", "create", "--name", "berlin", "--role", "enrol"]
+    assert stationkeep(*words).exit_code == 2
+    result = stationkeep(*words, "--limit", "500")
+    assert result.exit_code == 0, result.output
+    made = parse(result.stdout.strip())
+    assert (made.enrols, made.text.startswith("ske_")) == (True, True)
+    assert canned.body == {
+        "token": made.id, "name": "berlin", "role": "enrol", "lifetime": "30d", "ids": "*",
+        "limit": 500, "sha256": made.hash.hex(),
+    }  # fmt: skip
+    stationkeep(*words, "--limit", "5", "--ids", "phone-*", "--expires", "24h")
+    assert (canned.body["ids"], canned.body["lifetime"]) == ("phone-*", "24h")
+    other = ["tokens", "create", "--name", "x", "--role", "viewer", "--limit", "5"]
+    assert stationkeep(*other).exit_code == 2
+
+
 def test_only_a_device_s_token_has_ids(canned: CannedNode, stationkeep: Run) -> None:
     for words in (["--role", "viewer", "--ids", "a*"], ["--role", "device"]):
         assert stationkeep("tokens", "create", "--name", "x", *words).exit_code == 2

@@ -20,10 +20,12 @@ from stationkeep.cluster.apply import Applied, Rejected
 from stationkeep.cluster.commands import CreateDeployment
 from stationkeep.cluster.deployments.artifacts import Artifact
 from stationkeep.cluster.deployments.deployment import Target
+from stationkeep.cluster.state.state import Access
 from stationkeep.node.api.app import build
 from stationkeep.node.gateway.batch_bodies import RegistrationBatch, StatusBatch, TaskUpdateBatch
 from stationkeep.node.gateway.conversation import Conversation
 from stationkeep.node.gateway.websocket import Stage
+from stationkeep.node.http.access import Caller
 from stationkeep.node.wire import messages as wire
 from tests.node.api.doorstep import STATUS, Doorstep
 from tests.node.api.fake import FakeNode
@@ -91,7 +93,7 @@ TASK = CreateDeployment(Target(everyone=True), artifact=Artifact("2.0.0"))
 async def _talk(codec: wire.Codec, messages: list[Any]) -> None:
     door, line = Doorstep(), Line()
     socket: Any = line
-    device = Conversation(door.agents, socket, codec, "*")
+    device = Conversation(door.agents, socket, codec, Caller(Access.ADMIN, "127.0.0.1"))
     refused = no_refusal(door.replica.listen)
     device.received(codec.encode(REGISTRATION))
     door.settle()

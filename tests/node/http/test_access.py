@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stationkeep.cluster.access import OF_DEVICES
 from stationkeep.cluster.state.state import Access, Token
 from stationkeep.node.http.access import (
     FAILURE_SECONDS,
@@ -70,9 +71,12 @@ def test_people_who_are_let_in_are_made_known_and_nobody_else() -> None:
     people = (Access.VIEWER, Access.OPERATOR, Access.ADMIN)
     for number, role in enumerate(Access):
         shown = draw()
-        door.tokens[shown.id] = token(shown, role, ids="*" if role is Access.DEVICE else "")
-        path = {Access.DEVICE: "/v1/devices/a/task", Access.METRICS: "/metrics"}.get(role)
-        door.ask(path or "/v1/cluster", f"10.0.0.{number}", authorization=bearer(shown))
+        door.tokens[shown.id] = token(shown, role, ids="*" if role in OF_DEVICES else "")
+        paths = {Access.DEVICE: "/v1/devices/a/task", Access.METRICS: "/metrics"}
+        method, path = "GET", paths.get(role, "/v1/cluster")
+        if role is Access.ENROL:
+            method, path = "POST", "/v1/devices:register"
+        door.ask(path, f"10.0.0.{number}", method, authorization=bearer(shown))
     assert known == [f"10.0.0.{n}" for n, role in enumerate(Access) if role in people]
     known.clear()
     door.ask("/v1/tls/ca", "10.0.1.1")
