@@ -94,6 +94,11 @@ class Channel:
         """Why the node would not speak with the device."""
         return self._connection.turned_away
 
+    @property
+    def shown(self) -> str:
+        """The token or credential that the node was shown."""
+        return self._connection.shown
+
     def send(self, said: wire.Said) -> None:
         self._connection.send(CODEC.encode(said))
 

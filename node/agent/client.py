@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,10 @@ from stationkeep.node.agent.addresses import Addresses
 from stationkeep.node.agent.device import Identity, Ringed
 from stationkeep.node.agent.foreign import result_of
 from stationkeep.node.agent.link import Link
+from stationkeep.node.agent.own_credential import credentials_of
 from stationkeep.node.agent.readings import Readings
 from stationkeep.node.agent.tally import Tally
-from stationkeep.node.security.credentials import Access, Credentials
+from stationkeep.node.security.credentials import Access
 from stationkeep.node.wire.tasks import TaskUpdatePayload
 
 if TYPE_CHECKING:
@@ -58,6 +60,9 @@ class DeviceAgent:
     a directory of public keys, NAME.pem; artifacts that bear a signature must bear one of these,
     and with `require_signature` all must.
 
+    `credential_file`: where the device keeps a credential of its own, which it draws itself when
+    the token is one that enrols devices (`ske_…`), and shows from then on.
+
     `token`, or a `token_file` that has one: what is shown where nodes ask who it is, by default
     that of `STATIONKEEP_TOKEN`. A file is read anew when a token is refused. `ca`: the file of the
     cluster's CA certificates, by default that of `STATIONKEEP_CA`. A token goes to `urls`, and to
@@ -81,6 +86,7 @@ class DeviceAgent:
         require_signature: bool = False,
         download: bool = True,
         read_status: Callable[[], Readings] | None = None,
+        credential_file: str | os.PathLike[str] | None = None,
         **access: Unpack[Access],
     ) -> None:
         self.identity = Identity(
@@ -92,7 +98,8 @@ class DeviceAgent:
             labels=dict(labels or {}),
         )
         given = [urls] if isinstance(urls, str) else list(urls)
-        self._addresses = Addresses(given, credentials=Credentials(given, **access))
+        credentials = credentials_of(device_id, credential_file, given, **access)
+        self._addresses = Addresses(given, credentials=credentials)
         self._on_ring = on_ring
         self._tasks: DeviceTasks | None = None
         if on_task is not None:

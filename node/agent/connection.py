@@ -98,6 +98,11 @@ class Connection(asyncio.Protocol):
         """From the moment it is made until everything is over."""
         self._gone: asyncio.Future[None] | None = None
 
+    @property
+    def shown(self) -> str:
+        """The token or credential that the node was shown; "" for none."""
+        return self._shown
+
     async def open(self) -> None:
         """Connects; `opened` or `lost` follows. Raises OSError when nobody is there, and
         `TrustError`."""

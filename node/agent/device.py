@@ -86,7 +86,11 @@ def device_status(identity: Identity, ring: str | None, readings: Readings) -> w
 
 
 def registration(
-    identity: Identity, status: wire.DeviceStatus, session: int, sequence: int
+    identity: Identity,
+    status: wire.DeviceStatus,
+    session: int,
+    sequence: int,
+    credential_sha256: str | None = None,
 ) -> wire.Registration:
     """What a device registers with; its versions and name are those of the status."""
     payload = wire.RegistrationPayload(
@@ -95,5 +99,6 @@ def registration(
         device_status=status,
         session=session,
         sequence=sequence,
+        credential_sha256=credential_sha256,
     )
     return wire.Registration(identity.device_id, payload)

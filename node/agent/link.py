@@ -25,7 +25,9 @@ has given up since. Whether it was another agent's is seen from the answer to th
 
 It ends for good when it is stopped, when a newer agent of the same device has taken over, or
 when a node says that what it registers with breaks a rule, or that the token it shows was revoked:
-trying again could not help. A token that is not known, or has expired, is shown ever more rarely.
+trying again could not help. A token that is not known, or has expired, is shown ever more rarely;
+so is the credential of a device's own, and once in 5 minutes when that was revoked. A device that
+enrols registers twice, with the token and then with what is its own (see `own_credential`).
 
 Words are ordered by (session, sequence), over all channels. The session is the second in which
 the agent started, and the sequence begins at the microsecond, so that a restart is newer without
@@ -52,7 +54,7 @@ from stationkeep.node.agent.device import (
 )
 from stationkeep.node.agent.patience import FIRST_PATIENCE, HASTY, patience, sensible
 from stationkeep.node.agent.tally import Tally
-from stationkeep.node.agent.turned_away import TurnedAway, away_pause
+from stationkeep.node.agent.turned_away import AWAY_FOR_LONG, REVOKED, TurnedAway, away_pause
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
 from stationkeep.node.wire.tasks import TaskUpdatePayload
@@ -75,6 +77,7 @@ STALE = 5
 TOO_SLOW = "nobody there: no answer, another try instead"
 REPLACED = "no answer in time, another connection took over"
 NOT_NEEDED = "another connection serves"
+ENROLLED = "it is enrolled, and comes again with what is its own"
 """Why a link gives up a connection of its own accord."""
 
 
@@ -188,7 +191,7 @@ class Link:
         if self._failures >= HASTY:
             self._pause()
         channel.drop()
-        self._ended(channel, why, blame=why is not NOT_NEEDED)
+        self._ended(channel, why, blame=why not in (NOT_NEEDED, ENROLLED))
 
     def _ended(self, channel: Channel, why: str, *, blame: bool = True) -> None:
         self._channels.remove(channel)
@@ -216,7 +219,8 @@ class Link:
     def opened(self, channel: Channel) -> None:
         self._channels.remove(channel)
         self._channels.append(channel)
-        channel.register(self._registration())
+        credential = self._addresses.credentials.sha256_for(channel.shown)
+        channel.register(self._registration(credential))
 
     def received(self, channel: Channel, message: Data) -> None:
         """What this agent cannot read is left alone: a newer node may say more than it knows."""
@@ -246,7 +250,8 @@ class Link:
         away = channel.turned_away
         if channel is self._serving:
             self._failures = 0
-        self._times_away += away is not None
+        if away is not None:
+            self._refused_entry(away.rule)
         self._pause()
         self._ended(channel, why)
         if channel is self._serving:
@@ -258,11 +263,17 @@ class Link:
     def _turned_away(self, away: TurnedAway) -> None:
         """Trying again cannot help with a token that was taken back, nor, at first, without one;
         who has been served without one may be again, elsewhere."""
-        bare = not self._addresses.credentials.token and not self._known
-        if away.is_over or bare:
+        credentials = self._addresses.credentials
+        bare = not credentials.token and not self._known
+        if (away.is_over and not credentials.own) or bare:
             self._end(away.line, unauthorised=True)
         else:
             self._owner.turned_away(away.line)
+
+    def _refused_entry(self, rule: str) -> None:
+        """What was shown opens nothing; for long, if it never will again."""
+        self._times_away = max(self._times_away + 1, AWAY_FOR_LONG if rule == REVOKED else 0)
+        self._addresses.credentials.turned_away(rule)
 
     # -- what nodes say -------------------------------------------------------------------------
 
@@ -277,6 +288,9 @@ class Link:
             return
         if channel is self._serving:
             channel.registered(self._patience)
+        elif self._addresses.credentials.sha256_for(channel.shown) is not None:
+            self._enrolled()
+            return
         else:
             self._registered(channel, ack)
         self._ringed(ack.ring, ack.reason or "", ack.timestamp or "")
@@ -317,6 +331,16 @@ class Link:
         else:
             self._report()
 
+    def _enrolled(self) -> None:
+        """The cluster knows what is the device's own, which is shown at once."""
+        self._addresses.credentials.enrolled()
+        for channel in list(self._channels):
+            if channel is not self._serving:
+                self._give_up(channel, ENROLLED)
+        self._failures = self._times_away = 0
+        self._not_before = 0.0
+        self._seek()
+
     def _ringed(self, ring: str, reason: str, timestamp: str) -> None:
         previous, self.ring = self.ring, ring
         if ring != previous:
@@ -335,6 +359,10 @@ class Link:
         elif error.code is Code.OUTDATED and self._is_overtaken_in_its_session(channel, error):
             self._session, self._sequence, self._stale = self._session + 1, 0, 0
             channel.cut(Code.OUTDATED)
+        elif error.code is Code.NOT_ENROLLED:
+            self._refused_entry(error.code)
+            self._owner.turned_away(said)
+            channel.cut(error.code)
         elif error.code in HOPELESS and registering and self._serving is None:
             self._end(said)
         elif error.closing or registering or error.code in CUTTING:
@@ -382,9 +410,9 @@ class Link:
         self._tally.statuses += 1
         channel.send(wire.StatusUpdate(self._identity.device_id, payload))
 
-    def _registration(self) -> wire.Registration:
-        status = self._device_status()
-        return registration(self._identity, status, self._session, self._next_word())
+    def _registration(self, credential: str | None = None) -> wire.Registration:
+        status, word = self._device_status(), self._next_word()
+        return registration(self._identity, status, self._session, word, credential)
 
     def _registering(self) -> list[Channel]:
         return [channel for channel in self._channels if channel.stage is Stage.REGISTERING]

@@ -14,6 +14,10 @@ MOST_DETAIL = 200
 """Characters of what a node says."""
 LONGEST_AWAY = 300.0
 """Seconds before another try. The first ones come sooner: a node may not know of a token yet."""
+AWAY_FOR_LONG = 9
+"""So many times in a row, and more, it is the longest."""
+REVOKED = "revoked"
+"""The rule of what was good once and never is again."""
 
 
 class _Said(msgspec.Struct):
@@ -34,7 +38,7 @@ class TurnedAway(msgspec.Struct, frozen=True):
     def is_over(self) -> bool:
         """Whether no node will ever have this token: it was revoked, or is for something else. Of
         one that is not known, or has expired, another node or another clock may think otherwise."""
-        return self.rule in {"revoked", "role"}
+        return self.rule in {REVOKED, "role"}
 
 
 def turned_away(response: Response) -> TurnedAway:

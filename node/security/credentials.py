@@ -66,11 +66,11 @@ class Credentials:
         else:
             given = os.environ.get(VARIABLE, "") if token is None else token
             self._token = given and _checked(given, VARIABLE if token is None else "token")
-        if self._token:
+        if self.token:
             _check_private(said)
 
     def __repr__(self) -> str:
-        return f"Credentials({'a token' if self._token else 'no token'})"
+        return f"Credentials({'a token' if self.token else 'no token'})"
 
     @property
     def token(self) -> str:
@@ -81,11 +81,11 @@ class Credentials:
         """Whether the token, if there is one, may be shown at this address."""
         asked = origin_of(url)
         proves = asked is not None and asked[0] == "https" and bool(self._ca)
-        return not self._token or proves or asked in self._said
+        return not self.token or proves or asked in self._said
 
     def token_for(self, url: str) -> str:
         """What to show there; "" for nothing."""
-        return self._token if self.may_go(url) else ""
+        return self.token if self.may_go(url) else ""
 
     def show(self, request: "httpx.Request") -> "httpx.Request":
         """A request with the token, if it may go where that goes; httpx takes this as `auth`."""
@@ -102,6 +102,22 @@ class Credentials:
             except ValueError:
                 return False
         return refused not in ("", self._token)
+
+    @property
+    def own(self) -> bool:
+        """Whether a device has or gets a credential of its own (`node.agent.own_credential`): then
+        no refusal is for good, since operators can let it enrol anew."""
+        return False
+
+    def sha256_for(self, shown: str) -> str | None:
+        """What a device registers with that has shown this: of its own secret, in hex."""
+        return None
+
+    def enrolled(self) -> None:
+        """The cluster knows the device's own credential."""
+
+    def turned_away(self, rule: str) -> None:
+        """A node will not have what it was shown, by this rule."""
 
     def verification(self) -> ssl.SSLContext | bool:
         """What httpx's transports take as `verify`. Raises `TrustError`."""

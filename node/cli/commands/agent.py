@@ -133,6 +133,14 @@ def agent(
         typer.Option("--no-download", help="The program of --on-task downloads, and verifies."),
     ] = False,
     token_file: TokenFileOption = None,
+    credential_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--credential-file",
+            help="Where the device keeps a credential of its own, which it gets with an enrolment "
+            "token. Default: ~/.local/state/stationkeep/ID/credential.",
+        ),
+    ] = None,
     disk: Annotated[
         Path, typer.Option("--disk", help="A path on the file system that is reported.")
     ] = Path("/"),
@@ -168,7 +176,8 @@ def agent(
             "--no-download": no_download,
         }
     )
-    asked, shown = reached(url, token_file)
+    credential = credential_file or _state_of(id_) / "credential"
+    asked, shown = _shown(url, token_file, credential)
     os.environ.pop(VARIABLE, None)  # the programs that it runs have no use for it
     device = _device(
         device_id=id_,
@@ -180,11 +189,12 @@ def agent(
         capabilities=pairs("--capability", capability),
         on_ring=on_ring,
         on_task=commands,
-        spool=(spool or _spool_of(id_)) if commands is not None else None,
+        spool=(spool or _state_of(id_)) if commands is not None else None,
         trust=trust,
         require_signature=require_signature,
         download=not no_download,
         read_status=_readings(disk, pairs("--pretend", pretend), pretend_for),
+        credential_file=credential,
         **shown,
     )
     news = _News()
@@ -225,7 +235,15 @@ def _device(device_id: str, on_ring: str | None, **given: Any) -> "DeviceAgent":
     try:
         return DeviceAgent(device_id, on_ring=tell, **given)
     except ValueError as error:
-        raise UsageError(f"--url {error}") from error
+        raise UsageError(_named_as_options(str(error))) from error
+
+
+def _named_as_options(rule: str) -> str:
+    """What an argument of `DeviceAgent` breaks, as a rule about the option that gives it."""
+    for argument in ("token_file", "credential_file"):
+        if rule.startswith(argument):
+            return rule.replace(argument, f"--{argument.replace('_', '-')}", 1)
+    return f"--url {rule}"
 
 
 def _commands(given: dict[str, Any]) -> "Commands | None":
@@ -263,8 +281,9 @@ def _check_keys(trust: Path | None) -> None:
         raise UsageError(f"--trust {error}") from error
 
 
-def _spool_of(device_id: str) -> Path:
-    """Where services of a user keep their state (XDG Base Directory Specification)."""
+def _state_of(device_id: str) -> Path:
+    """A directory of this agent alone, where services of a user keep their state (XDG Base
+    Directory Specification)."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return state / "stationkeep" / quote(device_id, safe="")
 
@@ -344,6 +363,18 @@ async def _live(device: "DeviceAgent") -> None:
     await device.start()
     note(f"{device.identity.device_id}: registered at {device.node}; Ctrl-C ends")
     await device.wait()
+
+
+def _shown(
+    url: list[str] | None, token_file: Path | None, credential: Path
+) -> tuple[list[str], Access]:
+    """As `reached`. A device with a credential of its own needs no token, nor the file of the one
+    by which it enrolled; that of a person who has logged in here is nothing to it."""
+    enrolled = credential.exists() and VARIABLE not in os.environ
+    if not enrolled or (token_file is not None and token_file.exists()):
+        return reached(url, token_file)
+    urls, _ = reached(url, None)
+    return urls, Access(token="")
 
 
 # -- shared with `devices simulate` -------------------------------------------------------------

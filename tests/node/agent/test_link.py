@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,16 @@ from stationkeep.cluster.settings import PROFILES
 from stationkeep.node.agent import channel, link, patience
 from stationkeep.node.agent.device import Identity
 from stationkeep.node.agent.link import OVERTAKEN
+from stationkeep.node.agent.own_credential import OwnCredentials
 from stationkeep.node.agent.turned_away import TurnedAway
-from stationkeep.node.security.tokens import draw
+from stationkeep.node.security.credentials import Credentials
+from stationkeep.node.security.device_secrets import draw as draw_own
+from stationkeep.node.security.device_secrets import parse as parse_own
+from stationkeep.node.security.tokens import ENROLMENT_PREFIX, draw
 from stationkeep.node.wire import messages as wire
 from stationkeep.node.wire.messages import Code
 from stationkeep.node.wire.tasks import TaskState, TaskUpdatePayload
-from tests.node.agent.virtual import NEVER, Cluster, Fate, Wire, run
+from tests.node.agent.virtual import NEVER, ONE, TWO, Cluster, Fate, Wire, run
 
 STANDS = Fate(stands=[(10.0, NEVER)])
 """Ten seconds after it was dialled nothing passes any more."""
@@ -403,13 +408,19 @@ def away(rule: str, status: int = 401) -> Fate:
     return Fate(away=TurnedAway(status, rule, f"the node answered {status}: {rule}"))
 
 
-def lived(*fates: Fate, then: Fate, token: str, seconds: float = 3_600) -> Cluster:
+def lived(
+    *fates: Fate,
+    then: Fate,
+    token: str = "",
+    credentials: Credentials | None = None,
+    seconds: float = 3_600,
+) -> Cluster:
     """A link whose first connections have these fates and all others one, after some time."""
 
     async def story() -> None:
         nonlocal cluster
         fate = lambda number: fates[number] if number < len(fates) else then  # noqa: E731
-        cluster = Cluster(fate, 1.0, token=token)
+        cluster = Cluster(fate, 1.0, token=token, credentials=credentials)
         cluster.link.start()
         await asyncio.sleep(seconds)
         await left(cluster)
@@ -458,3 +469,58 @@ def test_once_it_is_served_again_a_device_is_as_patient_as_before() -> None:
     pauses = [later - at for at, later in pairwise(cluster.dialled)]
     assert pauses[5] > 60
     assert pauses[7] < 40
+
+
+# -- a credential of its own
+
+
+def own(folder: Path, text: str | None = None, **access: Any) -> OwnCredentials:
+    """What a device shows that has this credential already."""
+    file = folder / "credential"
+    if text is not None:
+        file.write_text(text)
+        file.chmod(0o600)
+    return OwnCredentials("phone", file, [ONE, TWO], **({"token": ""} | access))
+
+
+def test_a_device_whose_credential_was_revoked_tries_once_in_five_minutes(tmp_path: Path) -> None:
+    credentials = own(tmp_path, draw_own("phone").text)
+    cluster = lived(Fate(stands=[(5.0, NEVER)]), then=away("revoked"), credentials=credentials)
+    first = next(wire for wire in cluster.wires if wire.fate.away)
+    tries = [at for at in cluster.dialled if at >= first.dialled]
+    assert cluster.ends == [], "an operator may let it enrol anew"
+    assert len(tries) >= 10
+    assert all(later - at >= 300 for at, later in pairwise(tries))
+
+
+def test_a_device_that_enrols_shows_its_token_once_and_then_its_own(tmp_path: Path) -> None:
+    token = draw(ENROLMENT_PREFIX).text
+    credentials = own(tmp_path, token=token)
+    cluster = lived(then=Fate(), credentials=credentials, seconds=20)
+    shown = [wire.shown for wire in cluster.wires]
+    assert shown == [token, (tmp_path / "credential").read_text().split()[0]]
+    said = [said.payload for _, _, said in cluster.sent if isinstance(said, wire.Registration)]
+    kept = parse_own(shown[1])
+    assert [payload.credential_sha256 for payload in said] == [kept.hash.hex(), None]
+    assert cluster.dialled[1] < 1, "nothing is waited for"
+
+
+def test_whoever_is_refused_one_shows_the_other_next(tmp_path: Path) -> None:
+    """Its answer was lost, and the token has ended since; or it was removed."""
+    token = draw(ENROLMENT_PREFIX).text
+    credentials = own(tmp_path, draw_own("phone").text + "\nenrolled\n", token=token)
+    fates = [away("unknown"), away("expired"), away("unknown")]
+    cluster = lived(*fates, then=Fate(), credentials=credentials, seconds=200)
+    mine = (tmp_path / "credential").read_text().split()[0]
+    assert [wire.shown for wire in cluster.wires] == [mine, token, mine, token, mine]
+    assert cluster.ends == []
+
+
+def test_what_was_revoked_is_never_shown_again(tmp_path: Path) -> None:
+    token, dead = draw(ENROLMENT_PREFIX).text, draw_own("phone").text
+    credentials = own(tmp_path, f"{dead}\nenrolled\n", token=token)
+    cluster = lived(away("revoked"), then=Fate(), credentials=credentials, seconds=400)
+    mine = (tmp_path / "credential").read_text().split()[0]
+    assert mine != dead
+    assert [wire.shown for wire in cluster.wires] == [dead, token, mine]
+    assert cluster.dialled[1] - cluster.dialled[0] >= 300

@@ -85,9 +85,12 @@ class Wire:
 
     turned_away: TurnedAway | None = None
 
-    def __init__(self, url: str, _subprotocol: str, listener: Listener, _: Credentials) -> None:
+    def __init__(
+        self, url: str, _subprotocol: str, listener: Listener, credentials: Credentials
+    ) -> None:
         cluster = self._cluster = _loop().cluster
         self.url, self._listener = url, listener
+        self.shown = credentials.token_for(url)
         self._loop = asyncio.get_running_loop()
         self.dialled = self._loop.time()
         self.fate = cluster.fate(len(cluster.wires))
@@ -162,7 +165,12 @@ class Cluster:
     """
 
     def __init__(
-        self, fate: Callable[[int], Fate], interval: float, seed: int = 1, token: str = ""
+        self,
+        fate: Callable[[int], Fate],
+        interval: float,
+        seed: int = 1,
+        token: str = "",
+        credentials: Credentials | None = None,
     ) -> None:
         self.fate, self.interval = fate, interval
         self.wires: list[Wire] = []
@@ -177,8 +185,8 @@ class Cluster:
         self._loop = _loop()
         self._loop.cluster = self
         self.tally = Tally()
-        credentials = Credentials([ONE, TWO], token=token)
-        self.addresses = Addresses([ONE, TWO], random.Random(seed), self._loop.time, credentials)
+        shown = credentials or Credentials([ONE, TWO], token=token)
+        self.addresses = Addresses([ONE, TWO], random.Random(seed), self._loop.time, shown)
         self.link = Link(Identity(device_id="phone"), self.addresses, self, self.tally)
 
     @property

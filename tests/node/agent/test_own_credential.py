@@ -1,0 +1,234 @@
+"""A device's own credential: its file, and an agent that enrols at a real door by itself."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stationkeep.cluster.commands import CreateToken, ResetCredential, RevokeCredential
+from stationkeep.node.agent import addresses, turned_away
+from stationkeep.node.agent.client import DeviceAgent
+from stationkeep.node.agent.own_credential import OwnCredentials, credentials_of
+from stationkeep.node.agent.readings import Readings
+from stationkeep.node.security.device_secrets import draw, parse
+from stationkeep.node.security.tokens import ENROLMENT_PREFIX
+from stationkeep.node.security.tokens import draw as draw_token
+from stationkeep.node.system.small_file import SmallFile
+from tests.node.api.doorstep import Doorstep
+
+TOKEN = draw_token(ENROLMENT_PREFIX)
+URL = "http://127.0.0.1:8701"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(addresses, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(turned_away, "LONGEST_AWAY", 0.1)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "phone-1" / "credential"
+
+
+@pytest.fixture
+def doorstep() -> Doorstep:
+    doorstep = Doorstep("demo", asks=True)
+    doorstep.commit(CreateToken(TOKEN.id, "berlin", "enrol", TOKEN.hash, ids="phone-*", limit=2))
+    return doorstep
+
+
+@pytest.fixture
+async def port(doorstep: Doorstep) -> AsyncIterator[int]:
+    async with doorstep.serving() as port:
+        yield port
+
+
+def agent(port: int, file: Path, token: str = TOKEN.text, id_: str = "phone-1") -> DeviceAgent:
+    url = f"http://127.0.0.1:{port}"
+    return DeviceAgent(id_, url, credential_file=file, token=token, read_status=Readings)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def kept(file: Path) -> list[str]:
+    return file.read_text().split()
+
+
+# -- at a door ------------------------------------------------------------------------------------
+
+
+async def test_a_device_enrols_by_itself_and_needs_no_token_from_then_on(
+    doorstep: Doorstep, port: int, file: Path
+) -> None:
+    async with agent(port, file) as device:
+        assert device.ring is not None
+        secret, word = kept(file)
+        assert word == "enrolled"
+        assert doorstep.fleet.credential("phone-1").hash == parse(secret).hash
+        assert parse(secret).secret not in repr(vars(device)) + repr(device._addresses.credentials)
+    async with agent(port, file, token="") as device:
+        assert device.ring is not None
+    assert kept(file) == [secret, "enrolled"]
+    assert doorstep.replica.state.tokens[TOKEN.id].used == 1
+    assert doorstep.admission.outcomes["unknown"] == 0
+
+
+async def test_a_device_that_was_killed_before_its_answer_enrols_with_the_same_secret(
+    doorstep: Doorstep, port: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OwnCredentials, "enrolled", lambda _: None)
+    first = agent(port, file)
+    first._link = None
+    starting = asyncio.create_task(first.start())
+    await until(lambda: doorstep.replica.state.tokens[TOKEN.id].used)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    secret = kept(file)
+    assert len(secret) == 1, "it does not know that it is enrolled"
+    monkeypatch.undo()
+    async with agent(port, file):
+        assert kept(file) == [*secret, "enrolled"]
+    assert doorstep.replica.state.tokens[TOKEN.id].used == 1
+
+
+async def test_one_too_many_waits_and_says_why(
+    doorstep: Doorstep, port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("phone-1", "phone-2"):
+        async with agent(port, tmp_path / name, id_=name):
+            pass
+    third = agent(port, tmp_path / "phone-3", id_="phone-3")
+    starting = asyncio.create_task(third.start())
+    await until(lambda: "has enrolled 2 devices, its limit" in caplog.text)
+    assert not starting.done()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert doorstep.fleet.row("phone-3") is None
+
+
+async def test_a_revoked_device_comes_back_after_a_reset_with_another_secret(
+    doorstep: Doorstep, port: int, file: Path
+) -> None:
+    async with agent(port, file) as device:
+        dead = kept(file)[0]
+        doorstep.commit(RevokeCredential("phone-1"))
+        await until(lambda: device.node is None)
+        await until(lambda: kept(file)[0] != dead)
+        doorstep.commit(ResetCredential("phone-1"))
+        await until(lambda: device.node is not None)
+        assert doorstep.fleet.credential("phone-1").hash == parse(kept(file)[0]).hash
+    assert any("4003" in why for why in device.tally.lost)
+
+
+async def test_nobody_takes_over_a_device_with_the_token_alone(
+    doorstep: Doorstep, port: int, file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with agent(port, file) as device:
+        thief = agent(port, tmp_path / "thief")
+        starting = asyncio.create_task(thief.start())
+        await until(lambda: "is known already" in caplog.text)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert (device.node is not None, thief.ring) == (True, None)
+        assert device.tally.reconnects == 0
+
+
+# -- the file -------------------------------------------------------------------------------------
+
+
+def own(file: Path, device: str = "phone-1", **access: Any) -> OwnCredentials:
+    return OwnCredentials(device, file, [URL], **({"token": TOKEN.text} | access))
+
+
+def test_the_secret_is_on_disk_before_anything_is_shown(file: Path) -> None:
+    shown = own(file)
+    secret = parse(kept(file)[0])
+    assert (shown.token, shown.sha256_for(TOKEN.text)) == (TOKEN.text, secret.hash.hex())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert own(file).sha256_for(TOKEN.text) == secret.hash.hex(), "it is drawn once"
+
+
+def test_what_cannot_be_kept_is_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = own(file)
+    shown.enrolled()
+    mine = shown.token
+
+    def full(_file: SmallFile, _content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SmallFile, "save", full)
+    shown.turned_away("revoked")
+    assert (shown.token, kept(file)[0]) == (mine, mine)
+    with pytest.raises(ValueError, match=r"^credential_file: .*No space left"):
+        own(file.with_name("other"))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "why"),
+    [
+        (draw("phone-2").text, 0o600, "it is that of phone-2, not of phone-1"),
+        (draw("phone-1").text, 0o640, r"others can read it \(chmod 600\)"),
+        ("", 0o600, "a device's own credential is skd_"),
+        (TOKEN.text, 0o600, "a device's own credential is skd_"),
+        ("x" * 2_000, 0o600, "has more than 1,024 bytes"),
+    ],
+)
+def test_a_file_that_is_not_its_own_is_refused(
+    file: Path, content: str, mode: int, why: str
+) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    file.chmod(mode)
+    with pytest.raises(ValueError, match=f"^credential_file: {file}: {why}") as refused:
+        own(file)
+    assert draw("phone-1").secret not in str(refused.value)
+
+
+def test_a_pipe_is_no_file(file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    os.mkfifo(file, 0o600)
+    with pytest.raises(ValueError, match="not a regular file"):
+        own(file)
+
+
+def test_an_enrolment_token_that_is_gone_is_not_missed_once_it_has_done_its_work(
+    file: Path, tmp_path: Path
+) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text(TOKEN.text)
+    own(file, token=None, token_file=token_file).enrolled()
+    token_file.unlink()
+    assert own(file, token=None, token_file=token_file).token == kept(file)[0]
+    with pytest.raises(ValueError, match="token_file"):
+        own(file.with_name("other"), token=None, token_file=token_file)
+
+
+def test_a_token_of_many_devices_is_shown_as_it_is(file: Path) -> None:
+    token = draw_token().text
+    shown = own(file, token=token)
+    assert (shown.token, shown.own, shown.sha256_for(token)) == (token, False, None)
+    assert not file.exists()
+    own(file).enrolled()
+    assert own(file, token=token).token == token
+
+
+def test_a_credential_goes_in_plain_text_to_this_machine_alone(file: Path) -> None:
+    own(file).enrolled()
+    with pytest.raises(ValueError, match="refused: a token goes over https"):
+        OwnCredentials("phone-1", file, ["http://10.0.0.1:8701"], token="")
+
+
+def test_who_enrols_says_where_the_credential_is_to_be() -> None:
+    with pytest.raises(ValueError, match=r"^credential_file: "):
+        credentials_of("phone-1", None, [URL], token=TOKEN.text)
+    assert credentials_of("phone-1", None, [URL], token="").token == ""
