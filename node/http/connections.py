@@ -36,8 +36,9 @@ MAX_CONNECTIONS = 1_200
 """More than the followers of events and the requests in flight together."""
 MAX_DEVICES = 10_000
 """WebSockets of devices."""
-RESERVED = 200
-"""Descriptors kept for everything else."""
+RESERVED = 600
+"""Descriptors kept for everything else: for the most part handshakes under way, at both ports
+(`node.security.accepting.MAX_AT_ONCE`)."""
 UNREAD_SECONDS = 30.0
 """For a client to read what it was sent; until then a request of it is in flight."""
 HEAD_SECONDS = 10.0

@@ -23,6 +23,7 @@ from stationkeep.node.http.connections import (
     Connection,
 )
 from stationkeep.node.http.crowd import Crowd
+from stationkeep.node.security.accepting import MAX_AT_ONCE
 from stationkeep.node.system.turns import Turns
 from tests.node.sockets import connections_to, is_thin
 
@@ -236,7 +237,7 @@ async def test_what_is_no_http(port: int) -> None:
 
 @pytest.mark.parametrize(
     ("descriptors", "clients", "devices"),
-    [(65_536, 1_200, 10_000), (11_400, 1_200, 10_000), (4_296, 1_024, 3_072), (240, 10, 30)],
+    [(65_536, 1_200, 10_000), (11_800, 1_200, 10_000), (4_696, 1_024, 3_072), (640, 10, 30)],
 )
 def test_devices_have_places_of_their_own(
     monkeypatch: pytest.MonkeyPatch, descriptors: int, clients: int, devices: int
@@ -246,9 +247,10 @@ def test_devices_have_places_of_their_own(
     monkeypatch.setattr(connections, "most_connections", lambda: clients)
     assert connections.most_devices.__wrapped__() == devices
     assert clients + devices + connections.RESERVED <= descriptors
+    assert 2 * MAX_AT_ONCE < connections.RESERVED  # handshakes at both ports
 
 
-@pytest.mark.parametrize(("hard", "raised"), [(20_000, 11_400), (3_000, 3_000)])
+@pytest.mark.parametrize(("hard", "raised"), [(20_000, 11_800), (3_000, 3_000)])
 def test_a_node_takes_the_descriptors_that_it_may_have(
     monkeypatch: pytest.MonkeyPatch, hard: int, raised: int
 ) -> None:
