@@ -25,6 +25,7 @@ from scripts import (
     bench_rollouts,
     bench_simulation,
     bench_tasks,
+    bench_tls,
 )
 
 PARTS = (
@@ -45,8 +46,8 @@ PARTS = (
     "events",
     "hostile",
 )
-LONG = ("loss",)
-"""Parts that take hours, and are run only when they are named."""
+NAMED = ("loss", "tls")
+"""Parts that are run only when they are named: they need root, and the first takes hours."""
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"of {', '.join(PARTS)}; all of these; or {', '.join(LONG)}",
+        help=f"of {', '.join(PARTS)}; all of these; or {', '.join(NAMED)}",
     )
     parser.add_argument("--kills", type=int, default=20, help="per failover figure (default 20)")
     parser.add_argument("--seconds", type=float, default=60.0, help="idle time measured")
@@ -65,7 +66,7 @@ def main() -> None:
     bench_loss.add_options(parser)
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
-    known = (*PARTS, *LONG)
+    known = (*PARTS, *NAMED)
     unknown = set(parts) - set(known)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -145,6 +146,10 @@ def main() -> None:
     if "events" in parts:
         figures["events"] = bench_page.events()
         show(console, "the stream of events", figures["events"])
+    if "tls" in parts:
+        for name, figure in bench_tls.run().items():
+            figures[name] = figure
+            console.print(name, figure)
     if "loss" in parts:
         figures["loss"] = bench_loss.run(options)
         bench_loss.show(figures["loss"])

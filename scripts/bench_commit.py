@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IN_FLIGHT = (1, 16, 256)
 COMMAND_BYTES = 100
 SYSTEMS = ("ours", "stock-batch", "stock-nobatch")
+WITH_TLS = "ours-tls"
 NODES = 3
 MAX_WAIT = 20.0
 MAX_STALLS = 5
@@ -88,8 +89,9 @@ async def commands() -> asyncio.StreamReader:
     return reader
 
 
-async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
+async def ours(name: str, peers: dict[str, str], directory: Path, *, tls: bool) -> None:
     """Our whole stack below the node's loop: links, Raft, journal with fsync."""
+    from scripts.tls_echo import contexts_of
     from stationkeep.cluster.apply import Applied, Done
     from stationkeep.node.peers.network import PeerNetwork
     from stationkeep.node.ports import Committed, Host
@@ -134,7 +136,13 @@ async def ours(name: str, peers: dict[str, str], directory: Path) -> None:
 
     loop = asyncio.get_running_loop()
     machine = Nothing()
-    network = PeerNetwork(node_id=name, cluster="bench", listen=peers[name], peers=peers)
+    network = PeerNetwork(
+        node_id=name,
+        cluster="bench",
+        listen=peers[name],
+        peers=peers,
+        tls=contexts_of(directory.parent / "tls", name) if tls else None,
+    )
     journal = Journal(directory, cluster="bench", node=name)
     turning = Turning(loop)
     raft = Raft(
@@ -230,15 +238,16 @@ def stock(name: str, peers: dict[str, str], directory: Path, batch: bool) -> Non
 
 
 def member(system: str, name: str, peers: dict[str, str], directory: Path) -> None:
-    if system != "ours":
+    if system not in ("ours", WITH_TLS):
         stock(name, peers, directory, batch=system == "stock-batch")
         return
     try:
         import uvloop
 
-        uvloop.run(ours(name, peers, directory))
+        runner = uvloop.run
     except ImportError:
-        asyncio.run(ours(name, peers, directory))
+        runner = asyncio.run
+    runner(ours(name, peers, directory, tls=system == WITH_TLS))
 
 
 # -- the measuring process ----------------------------------------------------------------------
@@ -264,10 +273,14 @@ async def _measure(
     system: str, in_flight: tuple[int, ...], seconds: float, directory: Path
 ) -> dict[int, dict[str, Any]]:
     peers = free_addresses()
+    if system == WITH_TLS:
+        from scripts.tls_echo import certified
+
+        certified(directory / "tls")
     processes = {
         name: await asyncio.create_subprocess_exec(
-            sys.executable, __file__, "--member", system, name, json.dumps(peers),
-            str(directory / name), cwd=ROOT,
+            *(sys.executable, "-m", "scripts.bench_commit", "--member"),
+            *(system, name, json.dumps(peers), str(directory / name)), cwd=ROOT,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         for name in peers
@@ -392,7 +405,7 @@ def show(result: dict[str, Any]) -> None:
     table = Table(title=f"3 nodes, {COMMAND_BYTES}-byte commands: medians, and range of commands/s")
     for column in ("in flight", "system", "commands/s", "range", "p50 ms", "p99 ms"):
         table.add_column(column, justify="left" if column == "system" else "right")
-    systems = [system for system in SYSTEMS if system in result]
+    systems = [system for system in (*SYSTEMS, WITH_TLS) if system in result]
     for count in result[systems[0]]:
         for system in systems:
             rate, p50, p99 = result[system][count].values()
@@ -423,7 +436,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    parser.add_argument("--systems", nargs="+", choices=(*SYSTEMS, WITH_TLS), default=SYSTEMS)
     parser.add_argument("--json", action="store_true", help="print figures instead of a table")
     options = parser.parse_args()
     result = run(options.repeats, options.seconds, systems=tuple(options.systems))

@@ -43,14 +43,19 @@ class Crowd:
         self.handshake = HANDSHAKE.replace(b"\r\n\r\n", f"\r\n{shown}\r\n".encode())
         self._options: dict[str, Any] = {} if tls is None else client_options(tls)
         self._source = source
-        self.registered: set[int] = set()
-        """Numbers of the devices that are connected, and whose registration was acknowledged."""
+        self.registered: dict[int, tuple[str, int]] = {}
+        """Where each device is, by its number, once its registration was acknowledged."""
         self.lost: Counter[str] = Counter()
         """Connections that ended: `stood` after they had been acknowledged; others by why they came
         to nothing."""
         self._connecting = asyncio.Semaphore(at_once)
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._run()), name="crowd")
+
+    def at_home(self) -> bool:
+        """Whether all devices are registered, at the present addresses."""
+        where = [*self.registered.values()]
+        return len(where) == self.count and set(where) <= set(self.addresses)
 
     def __enter__(self) -> "Crowd":
         self._thread.start()
@@ -84,7 +89,7 @@ class Crowd:
                     await device.ended
                 finally:
                     device.transport.abort()
-                    self.registered.discard(number)
+                    self.registered.pop(number, None)
                 self.lost["stood" if device.acknowledged else "refused"] += 1
                 failures = 0 if device.acknowledged else failures + 1
             bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 16))
@@ -121,7 +126,7 @@ class Device(asyncio.Protocol):
             return
         if not self.acknowledged and _ACK in data:
             self.acknowledged = True
-            self._crowd.registered.add(self._number)
+            self._crowd.registered[self._number] = self.transport.get_extra_info("peername")[:2]
         if _PING in data:
             self.transport.write(PONG)
 

@@ -54,11 +54,18 @@ _Scrape = dict[str, dict[tuple[str, str], float]]
 """Node → (metric, labels) → value."""
 
 
+def _metrics(address: str) -> str:
+    return httpx.get(f"http://{address}/metrics", timeout=READ_SECONDS).text
+
+
 class Meter:
     """What all nodes' metrics say of a stretch of time: the difference of two scrapes."""
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
-        self._addresses = addresses
+    def __init__(
+        self, addresses: Mapping[str, str], metrics: Callable[[str], str] = _metrics
+    ) -> None:
+        """`metrics`: what a node says at its address."""
+        self._addresses, self._metrics = addresses, metrics
         self._before = self._scrape()
         self._began, self._own = time.monotonic(), time.process_time()
 
@@ -66,9 +73,7 @@ class Meter:
         return {
             node: {
                 (name, labels): float(value)
-                for name, labels, value in _SAMPLE.findall(
-                    httpx.get(f"http://{address}/metrics", timeout=READ_SECONDS).text
-                )
+                for name, labels, value in _SAMPLE.findall(self._metrics(address))
             }
             for node, address in self._addresses.items()
         }

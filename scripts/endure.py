@@ -30,9 +30,11 @@ def laid() -> Iterator[Bed]:
 
 
 def up(cluster: Cluster, profile: str) -> None:
+    """With some profiles every role is filled minutes later; who acts is enough."""
     for machine in cluster.machines:
         cluster.configure(machine, profile=profile)
-    cluster.up()
+    cluster.start()
+    cluster.acting()
 
 
 def loss(options: argparse.Namespace) -> Figures:

@@ -12,6 +12,7 @@ devices, and the figures. A part is written wherever its marks are.
 .venv/bin/python -m scripts.readme tasks FIGURES.json      (its part tasks)
 .venv/bin/python -m scripts.readme rollouts FIGURES.json   (its part rollouts)
 .venv/bin/python -m scripts.readme gates FIGURES.json      (its part gates)
+.venv/bin/python -m scripts.readme tls FIGURES.json        (its part tls)
 .venv/bin/python -m scripts.readme fleet FIGURES.json      (its other parts)
 """
 
@@ -28,6 +29,7 @@ from typing import Any
 from scripts import bench_gates
 from scripts.profiles import tables
 from scripts.readme_loss import loss_figures
+from scripts.readme_tls import tls_figures
 from scripts.traces import QUIET, Received, collecting, tree
 from stationkeep.node.chaos.constellation import Constellation
 
@@ -429,6 +431,8 @@ def main() -> None:
             replace("gates-figures", gates_figures(json.loads(Path(path).read_text())))
         case ["loss", path]:
             replace("loss-figures", loss_figures(json.loads(Path(path).read_text())))
+        case ["tls", path]:
+            replace("tls-figures", tls_figures(json.loads(Path(path).read_text())))
         case _:
             sys.exit(__doc__)
 

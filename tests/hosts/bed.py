@@ -188,6 +188,7 @@ class Machine:
         self._wake()
         self.ip(f"addr add {self.address}/8 dev eth0")
         self.ip(f"addr add {self.address6}/64 dev eth0 nodad")
+        self.ip(f"route add 10.90.0.0/16 via {OPERATOR}")  # one neighbour, and not 65,536
 
     def _wake(self) -> None:
         self.ip("link set lo up")

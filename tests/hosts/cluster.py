@@ -4,6 +4,7 @@ Every machine has the CA and its key, as `guide/certificates.md` has it, and iss
 certificate. The test asks as the local administrator of each machine, over https.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -111,6 +112,13 @@ class Cluster:
 
     def ask(self, machine: Machine, path: str, body: Any = None, method: str = "") -> Any:
         """The JSON answer of a node, whatever its status; raises OSError when there is none."""
+        try:
+            return json.loads(self.text(machine, path, body, method))
+        except ValueError as error:
+            raise ConnectionError(f"{machine.name} {path}: {error}") from error
+
+    def text(self, machine: Machine, path: str, body: Any = None, method: str = "") -> str:
+        """The answer as it is."""
         verb = method or ("GET" if body is None else "POST")
         url = f"https://{machine.address}:{HTTP}{path}"
         headers = {"Authorization": f"Bearer {self.token(machine)}"}
@@ -118,9 +126,8 @@ class Cluster:
             trust = self.strict and of_file(str(machine.folder / "tls" / "ca.pem"))
             self._http[machine.name] = httpx.Client(verify=trust, timeout=_ANSWER_SECONDS)
         try:
-            answer = self._http[machine.name].request(verb, url, json=body, headers=headers)
-            return answer.json()
-        except (httpx.TransportError, ValueError) as error:
+            return self._http[machine.name].request(verb, url, json=body, headers=headers).text
+        except httpx.TransportError as error:
             raise ConnectionError(f"{verb} {url}: {why(error)}") from error
 
     def view(self, machine: Machine) -> dict[str, Any]:

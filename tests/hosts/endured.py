@@ -101,7 +101,7 @@ def renewing(cluster: Cluster, seconds: float, rate: float, devices: int) -> Ren
     token, source = cluster.device_token(), cluster.bed.guest
     crowd = Crowd(addresses, devices, tls=tls, token=token, source=source)
     with crowd, Writes(doors, rate, connections, tls) as load:
-        cluster.until("devices", lambda: len(crowd.registered) == devices, START_SECONDS)
+        cluster.until("devices", crowd.at_home, START_SECONDS)
         crowd.lost.clear()
         with cluster.watch() as watch:
             renewals = _renew(cluster, seconds / 3)
