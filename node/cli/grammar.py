@@ -13,7 +13,7 @@ METAVARS = {
     "actions": "ACTION",
     "address": "URL",
     "alarm": "ALARM",
-    "assignments": "NAME=VALUE …",
+    "assignments": "NAME=VALUE",
     "ca": "FILE",
     "config": "FILE",
     "context": "CONTEXT",
@@ -68,7 +68,7 @@ class Parameter(NamedTuple):
     def stands_for(self) -> tuple[str, ...]:
         """The kinds of thing that its value may be, in capitals: `("NODE", "DEVICE")`."""
         said = self.info.metavar or METAVARS.get(self.name, "")
-        return tuple(said.removesuffix(" …").strip("[]").split("|"))
+        return tuple(said.split("|"))
 
 
 def parameters(command: Callback) -> Iterator[Parameter]:

@@ -47,6 +47,7 @@ from stationkeep.node.cli.commands import (
 )
 from stationkeep.node.cli.completion import Tree, candidates
 from stationkeep.node.cli.contexts import choose
+from stationkeep.node.cli.examples import epilog
 from stationkeep.node.cli.failures import CommandError, UsageError
 from stationkeep.node.cli.grammar import Callback, name_values
 from stationkeep.node.cli.output import StandardOutput, note
@@ -264,12 +265,12 @@ def _build() -> typer.Typer:
     root.callback()(_options)
     for panel, commands in PANELS.items():
         for command in commands:
-            _add(root, None, command, panel)
+            _add(root, "", command.__name__, command, panel)
     groups: dict[str, typer.Typer] = {}
     for words, (help_, members) in GROUPS.items():
         group = groups[words] = typer.Typer(help=help_, no_args_is_help=True)
         for word, command in members.items():
-            _add(group, word, command)
+            _add(group, f"{words} ", word, command)
         above, _, name = words.rpartition(" ")
         if above:
             groups[above].add_typer(group, name=name)
@@ -278,12 +279,17 @@ def _build() -> typer.Typer:
     return root
 
 
-def _add(to: typer.Typer, word: str | None, command: Callback, panel: str | None = None) -> None:
+def _add(
+    to: typer.Typer, above: str, word: str, command: Callback, panel: str | None = None
+) -> None:
+    """Has a group, whose words are `above`, know a command."""
     command = completed(command)
     name_values(command)
     text = inspect.cleandoc(command.__doc__ or "")
     paragraphs = (part.replace("\n", " ") for part in text.split("\n\n"))
-    to.command(word, help="\n\n".join(paragraphs), rich_help_panel=panel)(command)
+    to.command(
+        word, help="\n\n".join(paragraphs), epilog=epilog(above + word), rich_help_panel=panel
+    )(command)
 
 
 def _say_version(wanted: bool) -> None:

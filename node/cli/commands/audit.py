@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def verify(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Check only this audit file.")
+        Path | None, typer.Argument(metavar="FILE", help="Check only this audit file.")
     ] = None,
     *,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,

@@ -230,9 +230,7 @@ def revoke(
 
 
 def renew(
-    node: Annotated[
-        str | None, typer.Argument(metavar="[NODE]", help="A running node, by its id.")
-    ] = None,
+    node: Annotated[str | None, typer.Argument(help="A running node, by its id.")] = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="Every node.")] = False,
     config: Annotated[

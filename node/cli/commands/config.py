@@ -26,9 +26,7 @@ def config_show(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> 
 
 
 def config_set(
-    assignments: Annotated[
-        list[str], typer.Argument(metavar="NAME=VALUE …", help="Such as evaluation_interval=2s.")
-    ],
+    assignments: Annotated[list[str], typer.Argument(help="Such as evaluation_interval=2s.")],
     reason: ReasonOption = None,
     key: KeyOption = None,
     url: UrlOption = None,

@@ -26,9 +26,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="CONTEXT", help="Its name."
 
 
 def login(
-    address: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="Any node of the cluster.")
-    ] = None,
+    address: Annotated[str | None, typer.Argument(help="Any node of the cluster.")] = None,
     *,
     name: Annotated[
         str | None, typer.Option("--name", help="Of the context. Default: that of the cluster.")

@@ -28,10 +28,10 @@ class Order(enum.StrEnum):
 
 
 def level(
-    order: Annotated[Order, typer.Argument(metavar="[raise|hold]")] = Order.SHOW,
+    order: Annotated[Order, typer.Argument(metavar="raise|hold")] = Order.SHOW,
     to: Annotated[
         str | None,
-        typer.Argument(metavar="[LEVEL|off]", help="Default of raise: what all members have."),
+        typer.Argument(metavar="LEVEL|off", help="Default of raise: what all members have."),
     ] = None,
     *,
     reason: ReasonOption = None,

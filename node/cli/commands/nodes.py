@@ -45,9 +45,7 @@ def nodes_list(url: UrlOption = None, format_: FormatOption = Format.TABLE) -> N
 
 
 def nodes_links(
-    node: Annotated[
-        str | None, typer.Argument(metavar="[NODE]", help="Only links from or to this node.")
-    ] = None,
+    node: Annotated[str | None, typer.Argument(help="Only links from or to this node.")] = None,
     *,
     every: Annotated[
         bool, typer.Option("--all", help="Ask each member for its own figures, not only one.")

@@ -60,7 +60,7 @@ def rings_rebalance(
 
 def rings_shares(
     weights: Annotated[
-        list[str], typer.Argument(metavar="RING=WEIGHT …", help="All four, such as prod=60.")
+        list[str], typer.Argument(metavar="RING=WEIGHT", help="All four, such as prod=60.")
     ],
     *,
     cap: Annotated[

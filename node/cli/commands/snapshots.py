@@ -73,7 +73,7 @@ def _read(file: Path) -> "tuple[Snapshot, ClusterState]":
 def restore(
     file: FileArgument,
     configs: Annotated[
-        list[Path], typer.Argument(metavar="CONFIG …", help="The YAML files of all members.")
+        list[Path], typer.Argument(metavar="CONFIG", help="The YAML files of all members.")
     ],
 ) -> None:
     """Prepares stopped nodes with empty data directories to start from a snapshot.

@@ -62,7 +62,7 @@ DevicesOption = Annotated[
 def tasks_submit(
     version: Annotated[
         str | None,
-        typer.Argument(metavar="[VERSION]", help="Version to install; none with another --type."),
+        typer.Argument(metavar="VERSION", help="Version to install; none with another --type."),
     ] = None,
     *,
     ring: Annotated[

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -137,8 +138,7 @@ def test_every_word_that_stands_for_a_value_has_one_style() -> None:
         for one in command.parameters.values():
             said = one.info.metavar
             if said is not None and not one.is_flag:
-                plain = said.removesuffix(" …").strip("[]")
-                assert all(part.isupper() or part.islower() for part in plain.split("|")), said
+                assert re.fullmatch(r"([A-Z]+([=:][A-Z]+)*|[a-z]+)(\|([A-Z:]+|[a-z]+))*", said)
     assert all(word == word.upper() for word in METAVARS.values())
 
 
